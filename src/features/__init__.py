@@ -1,0 +1,1 @@
+"""Patch features: TRIDENT, CLAM and .pt files in, `PatchFeatures` out."""

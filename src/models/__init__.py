@@ -1,0 +1,1 @@
+"""MIL models: one file a model, one interface."""

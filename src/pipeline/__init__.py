@@ -1,0 +1,1 @@
+"""The staged pipeline: config, process list, records, stages, runner."""

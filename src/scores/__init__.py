@@ -1,0 +1,1 @@
+"""Patch scores: from model to numbers, their normalisation and their file."""

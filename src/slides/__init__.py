@@ -1,0 +1,1 @@
+"""Slides: reading pixels, finding tissue, laying patch grids."""

@@ -1,0 +1,42 @@
+"""Where the patches of a slide sit.
+
+Names ending ``_l0`` are level-0 pixels; coordinates are (x, y) of a patch's top-left corner.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, repr=False)
+class PatchGrid:
+    """The patches of one slide: corners, one common size, one step.
+
+    Attributes
+    ----------
+    coords_l0 : (N, 2) int64
+        Top-left corners, x then y. May be empty, may lie partly outside the slide.
+    size_l0 : (width, height)
+        Size of every patch, both at least 1.
+    step_l0 : (x, y)
+        Distance between neighbours; equal to `size_l0` without overlap.
+    """
+
+    coords_l0: npt.NDArray[np.int64]
+    size_l0: tuple[int, int]
+    step_l0: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.coords_l0.ndim != 2 or self.coords_l0.shape[1] != 2 or self.coords_l0.dtype != np.int64:
+            raise ValueError(
+                f"coords_l0 must be int64 of shape (N, 2), got {self.coords_l0.dtype} {self.coords_l0.shape}"
+            )
+        if min(self.size_l0) < 1 or min(self.step_l0) < 1:
+            raise ValueError(f"size_l0 and step_l0 must be at least 1, got {self.size_l0} and {self.step_l0}")
+
+    def __len__(self) -> int:
+        return len(self.coords_l0)
+
+    def __repr__(self) -> str:
+        return f"PatchGrid(n={len(self)}, size_l0={self.size_l0}, step_l0={self.step_l0})"

@@ -1,0 +1,1 @@
+"""Drawing: scores to pixels, overlays, figures, sampled patches."""

@@ -1,0 +1,1 @@
+"""The CLAM-style file helpers (`utils.file_utils`)."""
