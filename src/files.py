@@ -2,11 +2,19 @@
 
 import json
 import os
+import re
 import secrets
+import socket
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_PARTIAL = re.compile(r"^\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.partial(\.[^.]*)?$")
+_ABANDONED_AFTER_S = 86_400.0
 
 
 def _fsync(path: Path) -> None:
@@ -26,7 +34,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.partial{target.suffix}")
+    owner = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+    partial = target.with_name(f".{target.stem[:80]}.{owner}.partial{target.suffix}")
     try:
         yield partial
         _fsync(partial)
@@ -54,3 +63,36 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, whole or not at all."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _process_lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def remove_abandoned(root: Path) -> int:
+    """Remove temporary files below `root` whose writer was killed; return how many.
+
+    A file is abandoned when its process on this machine is gone, or, written elsewhere, when it is a day old.
+    """
+    removed = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            match = _PARTIAL.match(name)
+            if match is None:
+                continue
+            path = Path(folder, name)
+            with suppress(OSError):
+                if match["host"] == _HOST:
+                    abandoned = not _process_lives(int(match["pid"]))
+                else:
+                    abandoned = time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
+                if abandoned:
+                    path.unlink()
+                    removed += 1
+    return removed

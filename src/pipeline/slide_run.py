@@ -1,0 +1,191 @@
+"""Run the stages of one slide: decide, act, record; an error ends this slide and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from src.errors import HeatmapError
+from src.files import write_text
+from src.pipeline.layout import SlideLayout
+from src.pipeline.records import Decision, SlideRecord, StageRecord, decide
+from src.pipeline.stages.base import RunSettings, SlideJob, SlideWork, Stage
+
+logger = logging.getLogger(__name__)
+
+OnStage = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One line of ``--dry-run``."""
+
+    stage: str
+    decision: Decision
+
+
+def one_line(error: BaseException) -> str:
+    """The error as one line for a list: the message of a `HeatmapError`, else type and message."""
+    text = " ".join(str(error).split())
+    if isinstance(error, HeatmapError):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        name = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{name}"
+    return f"unexpected {type(error).__name__}: {text}" if text else f"unexpected {type(error).__name__}"
+
+
+def plan_slide(
+    job: SlideJob, settings: RunSettings, stages: Sequence[Stage], force: Collection[str] = ()
+) -> list[StagePlan]:
+    """Say what a run would do for one slide, touching nothing."""
+    record = SlideRecord.load(job.paths.record, job.slide_id)
+    work = SlideWork(job, settings, record)
+    plans: list[StagePlan] = []
+    waiting_for: str | None = None
+    try:
+        for stage in stages:
+            if not stage.applies(work):
+                continue
+            if waiting_for is not None and stage.name not in record.stages:
+                plans.append(StagePlan(stage.name, Decision("compute", f"after {waiting_for}")))
+                continue
+            if stage.name in force:
+                decision = Decision("recompute", "asked for")
+            else:
+                try:
+                    decision = decide(record.stages.get(stage.name), stage.inputs(work), job.paths.raw)
+                except HeatmapError as error:
+                    if waiting_for is None:
+                        raise
+                    decision = Decision("compute", f"after {waiting_for} ({one_line(error)})")
+                if decision.action == "reuse" and waiting_for is not None:
+                    decision = Decision("reuse", f"unless {waiting_for} gives another result")
+            if decision.action != "reuse":
+                waiting_for = waiting_for or stage.name
+            plans.append(StagePlan(stage.name, decision))
+    finally:
+        work.close()
+    return plans
+
+
+@dataclass(frozen=True)
+class SlideRun:
+    """What happened to one slide in this run."""
+
+    record: SlideRecord
+    done: tuple[str, ...]  # stages that were computed in this run
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        return self.record.status == "failed"
+
+
+def run_slide(
+    job: SlideJob,
+    settings: RunSettings,
+    stages: Sequence[Stage],
+    *,
+    force: Collection[str] = (),
+    on_stage: OnStage | None = None,
+    keep_running: bool = False,
+) -> SlideRun:
+    """Bring one slide up to date. Never raises for anything that is wrong with the slide or its files.
+
+    `keep_running` leaves the status at ``running``, for a run in two passes.
+    """
+    started = time.perf_counter()
+    record = SlideRecord.load(job.paths.record, job.slide_id)
+    work = SlideWork(job, settings, record)
+    done: list[str] = []
+    notes: list[str] = []
+    current = "open"
+    try:
+        for stage in stages:
+            current = stage.name
+            if not stage.applies(work):
+                _drop_stage(record, stage.name, job.paths)
+                continue
+            if on_stage is not None:
+                on_stage(stage.name)
+            if _bring_up_to_date(stage, work, force=stage.name in force, notes=notes):
+                done.append(stage.name)
+    except Exception as error:  # one bad slide never ends a run
+        _note_failure(record, job, current, error)
+    else:
+        _note_success(record, job, keep_running=keep_running, changed=bool(done))
+    finally:
+        work.close()
+    return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes))
+
+
+def _bring_up_to_date(stage: Stage, work: SlideWork, *, force: bool, notes: list[str]) -> bool:
+    """Run `stage` unless its record still holds; say whether it ran."""
+    record, paths = work.record, work.job.paths
+    inputs = stage.inputs(work)
+    previous = record.stages.get(stage.name)
+    decision = Decision("recompute", "asked for") if force else decide(previous, inputs, paths.raw)
+    if decision.action == "reuse":
+        assert previous is not None
+        notes.extend(previous.notes)
+        return False
+    logger.debug("%s: %s %s (%s)", work.job.slide_id, decision.action, stage.name, decision.reason)
+    started = time.perf_counter()
+    if record.status != "running":
+        record.status, record.failed_stage, record.error = "running", None, None
+        record.save()
+    result = stage.run(work)
+    work.forget_artifacts()
+    entry = StageRecord.of(inputs, result.paths, paths.raw, time.perf_counter() - started, result.notes)
+    record.stages[stage.name] = entry
+    _remove_stale(previous, record, paths)
+    record.seconds = sum(stage_record.seconds for stage_record in record.stages.values())
+    record.save()
+    notes.extend(result.notes)
+    return True
+
+
+def _remove_stale(previous: StageRecord | None, record: SlideRecord, paths: SlideLayout) -> None:
+    """Remove what the stage wrote before and no stage holds any more, such as samples of an old prediction."""
+    if previous is None:
+        return
+    held = {key for stage in record.stages.values() for key in stage.outputs}
+    for key, output in previous.outputs.items():
+        path = paths.raw / key
+        # Only what is still as this program wrote it: a picture somebody edited is theirs.
+        if key not in held and output.matches(path):
+            path.unlink(missing_ok=True)
+
+
+def _drop_stage(record: SlideRecord, name: str, paths: SlideLayout) -> None:
+    """Forget a stage that the config no longer asks for; its pictures stay."""
+    record.stages.pop(name, None)
+
+
+def _note_failure(record: SlideRecord, job: SlideJob, stage: str, error: Exception) -> None:
+    record.status, record.failed_stage, record.error = "failed", stage, one_line(error)
+    logger.error("%s: failed in %s: %s", job.slide_id, stage, record.error)
+    trace = "".join(traceback.format_exception(error))
+    # The disk may be full or read-only, which may be the very error; the coordinator still has it in memory.
+    with suppress(OSError):
+        write_text(job.paths.error_log, trace)
+    with suppress(OSError):
+        record.save()
+
+
+def _note_success(record: SlideRecord, job: SlideJob, *, keep_running: bool, changed: bool) -> None:
+    status = "running" if keep_running else "processed"
+    if record.status == status and not changed:
+        return
+    record.status, record.failed_stage, record.error = status, None, None
+    try:
+        record.save()
+        job.paths.error_log.unlink(missing_ok=True)
+    except OSError as error:
+        _note_failure(record, job, "record", error)

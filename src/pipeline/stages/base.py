@@ -1,0 +1,157 @@
+"""What every stage is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from src.errors import HeatmapError, SlideError, TissueError
+from src.pipeline.layout import SlideLayout
+from src.pipeline.records import SlideRecord, file_fingerprint
+
+if TYPE_CHECKING:
+    from src.pipeline.config import Config
+    from src.pipeline.model_source import ModelSource
+    from src.pipeline.process_list import SlideRow
+    from src.scores.score_file import ScoreFile
+    from src.slides.reader import Slide
+    from src.slides.tissue import TissueMask
+
+
+@dataclass(frozen=True)
+class SlideJob:
+    """One row of the process list with the files found for it."""
+
+    row: SlideRow
+    paths: SlideLayout
+    slide_path: Path
+    features_path: Path | None
+    tissue_path: Path | None
+    scores_path: Path | None
+
+    @property
+    def slide_id(self) -> str:
+        return self.row.slide_id
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What all slides of a run share."""
+
+    config: Config
+    model: ModelSource
+    cohort_scale: Mapping[str, Any] | None = None
+
+
+@dataclass
+class StageResult:
+    """The files a stage wrote and what the user should know about it."""
+
+    paths: list[Path]
+    notes: list[str] = field(default_factory=list)
+
+
+class SlideWork:
+    """One slide being worked on: its job, record and the things several stages open.
+
+    Artifacts are always read back from the files earlier stages wrote, so that a resumed run sees what an undisturbed
+    one sees.
+    """
+
+    def __init__(self, job: SlideJob, settings: RunSettings, record: SlideRecord) -> None:
+        self.job = job
+        self.settings = settings
+        self.record = record
+        self._slide: Slide | None = None
+        self._fingerprints: dict[Path, dict[str, Any]] = {}
+
+    @property
+    def config(self) -> Config:
+        return self.settings.config
+
+    @property
+    def slide(self) -> Slide:
+        """The slide, opened on first use."""
+        if self._slide is None:
+            from src.slides.reader import open_slide
+
+            self._slide = open_slide(self.job.slide_path)
+        return self._slide
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._slide is not None:
+            self._slide.close()
+            self._slide = None
+
+    def fingerprint(self, path: Path) -> dict[str, Any]:
+        """Fingerprint of an input file, taken once a slide."""
+        if path not in self._fingerprints:
+            try:
+                self._fingerprints[path] = file_fingerprint(path)
+            except OSError as error:
+                raise HeatmapError(f"cannot read {path}: {error.strerror or error}") from error
+        return self._fingerprints[path]
+
+    def artifact(self, path: Path, stage: str) -> str:
+        """SHA-256 of a file that `stage` writes; says which stage to run when it is not there."""
+        if not path.is_file():
+            raise HeatmapError(f"{path.name} is not there: run the stage {stage!r} first (in {path.parent})")
+        return self.record.output_sha256(path)
+
+    @cached_property
+    def mask(self) -> TissueMask:
+        """The tissue, as the segment stage wrote it."""
+        from src.slides.tissue_files import read_mask
+
+        path = self.job.paths.mask_pkl
+        if not path.is_file():
+            raise TissueError(f"{path.name} is not there: run the stage 'segment' first (in {path.parent})")
+        return read_mask(path)
+
+    @cached_property
+    def score_file(self) -> ScoreFile:
+        """The scores, as the attention stage (or another program) wrote them."""
+        from src.scores.score_file import read_scores
+
+        return read_scores(self.job.paths.blockmap_h5)
+
+    def forget_artifacts(self) -> None:
+        """Drop what was read from artifacts, after a stage wrote new ones."""
+        self.__dict__.pop("mask", None)
+        self.__dict__.pop("score_file", None)
+
+
+class Stage(Protocol):
+    """One step of a slide's way."""
+
+    name: str
+    version: int
+    """Raised when the stage's result changes for the same inputs, so that old results are redone."""
+
+    def applies(self, work: SlideWork) -> bool:
+        """Whether the config asks for this stage at all."""
+        ...
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """Return everything the result depends on, as JSON values. Raises when a needed file is missing."""
+        ...
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Write the artifacts."""
+        ...
+
+
+@contextmanager
+def slide_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors about a slide into a `SlideError` that names it."""
+    try:
+        yield
+    except HeatmapError:
+        raise
+    except OSError as error:
+        raise SlideError(f"cannot read {path}: {error.strerror or error}") from error
