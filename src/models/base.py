@@ -1,0 +1,398 @@
+"""What every MIL model offers: MIL-Lab's `forward` for training, and `explain` for logits and patch scores in
+one pass.
+
+A model file holds one class with `@register_model`. It supplies the network (`forward_features`,
+`forward_head`), the scores it can honestly give (`score_specs`) and one inference pass over a bag of any size
+(`explain_bag`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from src.errors import FeatureError, ModelError
+from src.features.patch_features import PatchFeatures
+from src.scores.patch_scores import PatchScores, ScoreKind
+from src.slides.patch_grid import PatchGrid
+
+CHUNK_ROWS = 4096
+"""Patches taken at a time: 24 MiB of 1536-wide float32, large enough for full matrix-product speed."""
+
+Features: TypeAlias = "PatchFeatures | npt.NDArray[Any] | Tensor"
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class ScoreSpec:
+    """One patch score a model offers.
+
+    Attributes
+    ----------
+    kind : ScoreKind
+    about : str
+        One phrase for people, without a full stop.
+    columns : "one", "class" or "head"
+        What the columns of the values are; they are named accordingly. A pass may name them itself instead
+        (`BagResult.columns`).
+    """
+
+    kind: ScoreKind
+    about: str
+    columns: Literal["one", "class", "head"] = "one"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one pass over a bag gave; prediction and scores therefore belong together.
+
+    Attributes
+    ----------
+    logits : (C,) float32, or None
+        None when the model has no classifier (a headless checkpoint): there is no prediction then.
+    scores : dict
+        By score name, in the order asked for.
+    """
+
+    logits: npt.NDArray[np.float32] | None
+    scores: dict[str, PatchScores]
+
+
+@dataclass(frozen=True)
+class BagResult:
+    """What a model's own pass returns to `MILModel.explain`.
+
+    Attributes
+    ----------
+    logits : (C,) tensor or None
+    scores : dict of (N,) or (N, K) tensors
+        At least the scores asked for, by name.
+    columns : dict
+        Column names of scores whose columns are neither one, classes nor heads.
+    """
+
+    logits: Tensor | None
+    scores: dict[str, Tensor]
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Bag:
+    """The features of one slide, handed to a model in slices of its own dtype on its own device.
+
+    Features stay where they are (float16 as stored, on the CPU or memory-mapped); only a slice is widened and
+    moved.
+    """
+
+    def __init__(
+        self, features: npt.NDArray[Any] | Tensor, *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._features = features
+        self.device = device
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    @property
+    def width(self) -> int:
+        """Numbers in a patch's feature vector."""
+        return int(self._features.shape[1])
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Return patches `start` up to `stop` as a (stop - start, D) tensor."""
+        part = self._features[start:stop]
+        if not isinstance(part, Tensor):
+            part = torch.from_numpy(np.array(part))  # a copy: the source may be read-only or memory-mapped
+        return part.to(device=self.device, dtype=self.dtype)
+
+    def chunks(self, rows: int = 0) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (rows covered, their features), `CHUNK_ROWS` at a time unless `rows` says otherwise."""
+        rows = rows or CHUNK_ROWS
+        for start in range(0, len(self), rows):
+            stop = min(start + rows, len(self))
+            yield slice(start, stop), self.rows(start, stop)
+
+    def all(self) -> Tensor:
+        """Return the whole bag as one (N, D) tensor, for models that need every patch at once."""
+        return self.rows(0, len(self))
+
+
+class Parts(nn.Module):
+    """Named modules and parameters under one roof, so that state-dict keys read as MIL-Lab's:
+    ``model.<part>...``.
+    """
+
+    def __init__(self, **parts: nn.Module | nn.Parameter) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def __getattr__(self, name: str) -> Any:  # typed as Any: a part is a module of its own kind
+        return super().__getattr__(name)
+
+
+class MILModel(nn.Module):
+    """A multiple-instance-learning model.
+
+    A subclass sets `in_dim` and `num_classes` (0 without a classifier), keeps its layers in ``self.model =
+    Parts(...)`` when its checkpoints' keys begin with ``model.``, and overrides the methods in the first
+    group below.
+    """
+
+    name: ClassVar[str] = ""
+    """Type name, set by `@register_model`."""
+    key_prefix: ClassVar[str] = "model."
+    """What this class's own state-dict keys begin with; `config_from_shapes` sees keys without it."""
+    not_in_tensors: ClassVar[Mapping[str, str]] = {}
+    """Arguments of the constructor that change results and that no tensor tells: name -> what it is."""
+    training_only: ClassVar[frozenset[str]] = frozenset()
+    """Configuration keys that are understood and have no effect on what the trained network computes."""
+    head_keys: ClassVar[tuple[str, ...]] = ("classifier.",)
+    """What keys of the classifier begin with, without `key_prefix`: a checkpoint with none of them is
+    headless.
+    """
+
+    def __init__(self, *, in_dim: int, num_classes: int) -> None:
+        super().__init__()
+        if in_dim < 1 or num_classes < 0:
+            raise ModelError(
+                f"in_dim must be at least 1 and num_classes at least 0, got {in_dim} and {num_classes}"
+            )
+        self.in_dim = in_dim
+        self.num_classes = num_classes
+
+    # -- what a subclass supplies
+    # ------------------------------------------------------------------------------
+
+    @classmethod
+    def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the constructor arguments that these tensor shapes tell, or None if they are another
+        architecture's.
+
+        `shapes` has keys in this class's present form (`canonical_key`), without `key_prefix`. The result
+        holds `in_dim`, `num_classes` (0 without classifier keys) and every size; it leaves out what is in
+        `not_in_tensors`.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def canonical_key(cls, key: str) -> str | None:
+        """Return the present form of an older state-dict key (without `key_prefix`), None to drop it."""
+        return key
+
+    def score_specs(self) -> dict[str, ScoreSpec]:
+        """Return the scores this instance can give, the default one first."""
+        raise NotImplementedError
+
+    def refused_scores(self) -> dict[str, str]:
+        """Return scores a user may expect here and why this instance cannot honestly give them."""
+        return {}
+
+    def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
+        """Pass over `bag` once and return logits and at least the `wanted` scores. Runs without gradients."""
+        raise NotImplementedError
+
+    def forward_features(
+        self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Return the slide vectors of bags (B, N, D), and a log with `attention` (None unless asked for)."""
+        raise NotImplementedError
+
+    def forward_head(self, slide_feats: Tensor) -> Tensor:
+        """Return the logits (B, C) of slide vectors."""
+        raise NotImplementedError
+
+    # -- what every model then has
+    # -----------------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        """The type's name, for messages."""
+        return self.name or type(self).__name__
+
+    @property
+    def default_score(self) -> str:
+        """Name of the score drawn when none is chosen."""
+        return next(iter(self.score_specs()))
+
+    def score_names(self) -> dict[str, str]:
+        """Return name -> what it is, of every score this model can give."""
+        return {name: spec.about for name, spec in self.score_specs().items()}
+
+    def forward(
+        self,
+        h: Tensor,
+        loss_fn: Any = None,
+        label: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        return_attention: bool = False,
+        return_slide_feats: bool = False,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return (results, log) of bags (B, N, D) or one bag (N, D), in MIL-Lab's form, with gradients.
+
+        `results` holds `logits` (B, C) and `loss` (None without `loss_fn` and `label`); `log` holds `loss`
+        (-1 if none), `attention` and, if asked for, `slide_feats`.
+        """
+        h = self.as_batch(h)
+        slide_feats, log = self.forward_features(h, attn_mask=attn_mask, return_attention=return_attention)
+        logits = self.forward_head(slide_feats)
+        loss = None if loss_fn is None or label is None else loss_fn(logits, label)
+        log["loss"] = -1 if loss is None else loss.item()
+        if return_slide_feats:
+            log["slide_feats"] = slide_feats
+        return {"logits": logits, "loss": loss}, log
+
+    def as_batch(self, h: Tensor) -> Tensor:
+        """Return `h` as (B, N, D) after checking its width and that no bag is empty."""
+        if h.ndim == 2:
+            h = h.unsqueeze(0)
+        if h.ndim != 3:
+            raise FeatureError(f"features must have shape (N, D) or (B, N, D), got {tuple(h.shape)}")
+        self._check_bag(h.shape[1], h.shape[2])
+        return h
+
+    def _check_bag(self, count: int, width: int) -> None:
+        if width != self.in_dim:
+            raise FeatureError(
+                f"features are {width} wide, the model ({self.title}) expects {self.in_dim}; extract them "
+                "with the encoder the model was trained on"
+            )
+        if count < 1:
+            raise FeatureError("the bag is empty: a model needs at least one patch")
+
+    def explain(
+        self,
+        features: Features,
+        scores: str | Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> Explanation:
+        """Return logits and patch scores of one bag, all from one pass.
+
+        Parameters
+        ----------
+        features : PatchFeatures, array or tensor of shape (N, D)
+            float16 is widened slice by slice. Runs on the model's own device and in its own dtype.
+        scores : names, optional
+            Of `score_names()`; the default score when left out. An empty list gives the logits only.
+        class_names : C names, optional
+            Of the columns of per-class scores.
+
+        Raises
+        ------
+        FeatureError
+            Wrong width, or an empty bag.
+        ModelError
+            A score the model does not have, wrong number of class names, or a result that is not finite.
+        """
+        names = self._chosen(scores)
+        classes = self.class_columns(class_names)
+        grid, values = _grid_and_values(features)
+        self._check_bag(len(values), int(values.shape[1]))
+        bag = Bag(values, device=self.device, dtype=self.dtype)
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                result = self.explain_bag(bag, frozenset(names))
+        finally:
+            self.train(was_training)
+        return Explanation(
+            self._finite_logits(result),
+            {name: self._patch_scores(name, result, grid, classes, len(bag)) for name in names},
+        )
+
+    def patch_scores(
+        self, features: Features, score: str | None = None, class_names: Sequence[str] | None = None
+    ) -> PatchScores:
+        """Return one score of every patch; see `explain`."""
+        name = score or self.default_score
+        return self.explain(features, [name], class_names).scores[name]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights; float32 for a model without any."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load weights whose keys may come with or without `key_prefix`."""
+        if self.key_prefix and not any(key.startswith(self.key_prefix) for key in state_dict):
+            state_dict = {self.key_prefix + key: value for key, value in state_dict.items()}
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+    def class_columns(self, class_names: Sequence[str] | None) -> tuple[str, ...]:
+        """Return the names of the classes, ``class 0`` ... when none are given."""
+        if class_names is None:
+            return tuple(f"class {i}" for i in range(self.num_classes))
+        if self.num_classes and len(class_names) != self.num_classes:
+            raise ModelError(
+                f"{len(class_names)} class names ({', '.join(map(str, class_names))}) for a model of "
+                f"{self.num_classes} classes"
+            )
+        return tuple(map(str, class_names))
+
+    def _chosen(self, scores: str | Sequence[str] | None) -> list[str]:
+        if scores is None:
+            return [self.default_score]
+        names = [scores] if isinstance(scores, str) else list(dict.fromkeys(scores))
+        specs, refused = self.score_specs(), self.refused_scores()
+        for name in names:
+            if name in refused:
+                raise ModelError(
+                    f"{self.title} cannot give the score {name!r}: {refused[name]}; choose from {list(specs)}"
+                )
+            if name not in specs:
+                raise ModelError(f"{self.title} has no score {name!r}; choose from {list(specs)}")
+        return names
+
+    def _finite_logits(self, result: BagResult) -> npt.NDArray[np.float32] | None:
+        if result.logits is None:
+            return None
+        return self._finite(result.logits.reshape(-1), "logits")
+
+    def _patch_scores(
+        self, name: str, result: BagResult, grid: PatchGrid | None, classes: tuple[str, ...], count: int
+    ) -> PatchScores:
+        values = result.scores[name]
+        values = values.reshape(len(values), -1)
+        if len(values) != count:
+            raise ModelError(f"{self.title} returned {len(values)} values of {name!r} for {count} patches")
+        spec, width = self.score_specs()[name], values.shape[1]
+        if name in result.columns:
+            columns = result.columns[name]
+        elif spec.columns == "class":
+            columns = classes
+        elif spec.columns == "head" and width > 1:
+            columns = tuple(f"head {i}" for i in range(width))
+        else:
+            columns = (name,)
+        return PatchScores(grid, self._finite(values, name), columns, spec.kind, name)
+
+    def _finite(self, values: Tensor, what: str) -> npt.NDArray[np.float32]:
+        array = values.detach().to("cpu", torch.float32).numpy()
+        if bad := int(array.size - np.isfinite(array).sum()):
+            raise ModelError(
+                f"the model {self.title} gave {bad} NaN or infinite values of {array.size} in its {what}; "
+                "check the checkpoint's weights and the features"
+            )
+        return np.ascontiguousarray(array)
+
+
+def _grid_and_values(features: Features) -> tuple[PatchGrid | None, npt.NDArray[Any] | Tensor]:
+    if isinstance(features, PatchFeatures):
+        return features.grid, features.features
+    if features.ndim == 3 and features.shape[0] == 1:
+        features = features[0]
+    if features.ndim != 2:
+        raise FeatureError(f"features of one slide must have shape (N, D), got {tuple(features.shape)}")
+    return None, features

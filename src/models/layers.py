@@ -1,0 +1,164 @@
+"""Layers and passes that several models share."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+
+from src.models.base import Bag, Shapes
+
+RowFunction: TypeAlias = Callable[[Tensor], Tensor]
+"""Rows in, rows out; each row treated alone."""
+
+
+def mlp(in_dim: int, out_dim: int, *, layers: int = 1, dropout: float = 0.0) -> nn.Sequential:
+    """Return MIL-Lab's patch embedding: (Linear, ReLU, Dropout) ``layers - 1`` times, then Linear, ReLU.
+
+    The linear layers have the indices 0, 3, 6 ...; with one layer there is no dropout.
+    """
+    parts: list[nn.Module] = []
+    for _ in range(layers - 1):
+        parts += [nn.Linear(in_dim, out_dim), nn.ReLU(), nn.Dropout(dropout)]
+        in_dim = out_dim
+    return nn.Sequential(*parts, nn.Linear(in_dim, out_dim), nn.ReLU())
+
+
+def mlp_layers(shapes: Shapes, prefix: str = "patch_embed.") -> int:
+    """Return how many linear layers an `mlp` with keys below `prefix` has."""
+    count = 0
+    while f"{prefix}{3 * count}.weight" in shapes:
+        count += 1
+    return count
+
+
+class GatedAttention(nn.Module):
+    """Ilse et al.'s gated attention: W_c(tanh(W_a h + b_a) * sigmoid(W_b h + b_b)) + b_c, one column a head.
+
+    Keys: attention_a.0, attention_b.0, attention_c.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int, heads: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attention_a = nn.Sequential(nn.Linear(in_dim, hidden_dim), nn.Tanh(), nn.Dropout(dropout))
+        self.attention_b = nn.Sequential(nn.Linear(in_dim, hidden_dim), nn.Sigmoid(), nn.Dropout(dropout))
+        self.attention_c = nn.Linear(hidden_dim, heads)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return raw scores (..., heads) of embeddings (..., in_dim)."""
+        return cast(Tensor, self.attention_c(self.attention_a(h) * self.attention_b(h)))
+
+
+class PlainAttention(nn.Module):
+    """Attention without a gate: W_2 tanh(W_1 h + b_1) + b_2. Keys module.0, module.3."""
+
+    def __init__(self, in_dim: int, hidden_dim: int, heads: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.module = nn.Sequential(
+            nn.Linear(in_dim, hidden_dim), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden_dim, heads)
+        )
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return raw scores (..., heads) of embeddings (..., in_dim)."""
+        return cast(Tensor, self.module(h))
+
+
+def attention(
+    in_dim: int, hidden_dim: int, *, heads: int = 1, gate: bool = True, dropout: float = 0.0
+) -> nn.Module:
+    """Return attention with or without a gate."""
+    kind = GatedAttention if gate else PlainAttention
+    return kind(in_dim, hidden_dim, heads, dropout)
+
+
+def map_rows(bag: Bag, function: RowFunction, rows: int = 0) -> Tensor:
+    """Return `function` of every patch, (N, E), computed chunk by chunk; `function` must treat rows alone."""
+    out: Tensor | None = None
+    for where, x in bag.chunks(rows):
+        out = _put(out, function(x), where, len(bag))
+    if out is None:
+        raise ValueError("the bag is empty")
+    return out
+
+
+class SoftmaxPooling:
+    """Softmax-weighted mean of rows that come in chunks, in the memory of one chunk (online softmax).
+
+    Chunk sums are taken in the rows' dtype and added up in float64 where the device has it, so the result
+    does not depend on the chunking beyond rounding.
+
+    Every column of scores has its own softmax over all rows.
+    """
+
+    def __init__(self) -> None:
+        self._peak: Tensor | None = None
+        self._total: Tensor | None = None
+        self._sum: Tensor | None = None
+
+    def add(self, scores: Tensor, values: Tensor) -> None:
+        """Take in raw scores (n, heads) and the rows (n, E) they weigh."""
+        wide = torch.float32 if scores.device.type == "mps" else torch.float64
+        peak = scores.amax(dim=0)
+        if self._peak is not None:
+            peak = torch.maximum(peak, self._peak)
+        weights = torch.exp(scores - peak)
+        total = weights.sum(dim=0, dtype=wide)
+        summed = (weights.T @ values).to(wide)
+        if self._peak is not None and self._total is not None and self._sum is not None:
+            shrink = torch.exp((self._peak - peak).to(wide))
+            total = total + self._total * shrink
+            summed = summed + self._sum * shrink[:, None]
+        self._peak, self._total, self._sum = peak, total, summed
+
+    def result(self, dtype: torch.dtype) -> Tensor:
+        """Return the weighted means, (heads, E)."""
+        if self._sum is None or self._total is None:
+            raise ValueError("nothing was added")
+        return (self._sum / self._total[:, None]).to(dtype)
+
+
+def softmax_over_patches(scores: Tensor) -> Tensor:
+    """Return each column's softmax over the rows, (N, K): shares of the bag, summing to 1."""
+    return torch.softmax(scores, dim=0)
+
+
+def pool_bag(
+    bag: Bag, embed: RowFunction, attend: RowFunction, per_row: Mapping[str, RowFunction] | None = None
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Embed, weigh and softmax-pool a bag chunk by chunk; only the raw scores of all patches are kept.
+
+    Parameters
+    ----------
+    embed : (n, D) -> (n, E)
+    attend : (n, E) -> (n, K)
+        Raw attention.
+    per_row : name -> function of the embedded rows, (n, E) -> (n, M)
+        What else to keep of every patch.
+
+    Returns
+    -------
+    raw : (N, K)
+    pooled : (K, E)
+    rows : name -> (N, M)
+    """
+    raw: Tensor | None = None
+    pooling = SoftmaxPooling()
+    rows: dict[str, Tensor] = {}
+    for where, x in bag.chunks():
+        embedded = embed(x)
+        scores = attend(embedded)
+        pooling.add(scores, embedded)
+        raw = _put(raw, scores, where, len(bag))
+        for name, function in (per_row or {}).items():
+            rows[name] = _put(rows.get(name), function(embedded), where, len(bag))
+    if raw is None:
+        raise ValueError("the bag is empty")
+    return raw, pooling.result(raw.dtype), rows
+
+
+def _put(whole: Tensor | None, part: Tensor, where: slice, count: int) -> Tensor:
+    """Put `part` in its place of a tensor of `count` rows, which is made when it does not exist."""
+    if whole is None:
+        whole = part.new_empty((count, *part.shape[1:]))
+    whole[where] = part
+    return whole
