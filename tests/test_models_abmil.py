@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from src.errors import FeatureError, ModelError
-from src.models import base
+from src.models import bag as bag_module
 from src.models.abmil import ABMIL
 from tests.mil_lab_golden import build, case_names, load_case, needs_golden
 
@@ -82,7 +82,7 @@ def test_the_chunking_does_not_change_the_result(gate: bool, monkeypatch: pytest
     results, _ = model(torch.from_numpy(x))
     np.testing.assert_allclose(whole.logits, results["logits"][0].detach(), atol=1e-6)
     for rows in (1, 7, 999):
-        monkeypatch.setattr(base, "CHUNK_ROWS", rows)
+        monkeypatch.setattr(bag_module, "CHUNK_ROWS", rows)
         chunked = model.explain(x, ["attention", "class_contribution"])
         np.testing.assert_allclose(chunked.logits, whole.logits, atol=1e-6)
         for name, scores in whole.scores.items():
