@@ -35,7 +35,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     owner = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-    partial = target.with_name(f".{target.stem[:80]}.{owner}.partial{target.suffix}")
+    partial = target.with_name(f".{target.stem[:40]}.{owner}.partial{target.suffix}")
     try:
         yield partial
         _fsync(partial)

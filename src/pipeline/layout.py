@@ -142,14 +142,10 @@ class ExperimentLayout:
         cls, raw_save_dir: str, production_save_dir: str, results_dir: str, exp_code: str, list_name: str | None
     ) -> "ExperimentLayout":
         """`list_name` is the process list's file name; without a list the CSV is named after the experiment."""
-        if safe_name(exp_code) != exp_code:
-            raise ConfigError(
-                f"save_exp_code {exp_code!r} must be one folder name: letters, digits, '.', '_', '-', '+', '@', ' '"
-            )
         stem = exp_code if list_name is None else list_name.removesuffix(".csv")
         return cls(
-            raw_root=Path(raw_save_dir) / exp_code,
-            production_root=Path(production_save_dir) / exp_code,
+            raw_root=check_inside(Path(raw_save_dir) / exp_code, Path(raw_save_dir)),
+            production_root=check_inside(Path(production_save_dir) / exp_code, Path(production_save_dir)),
             results_csv=Path(results_dir) / f"{safe_name(stem)}.csv",
         )
 
