@@ -1,0 +1,111 @@
+"""Check what no single config section can: keys that need, exclude or contradict each other."""
+
+from typing import TYPE_CHECKING
+
+from src.pipeline.config_errors import Problem, near
+
+if TYPE_CHECKING:
+    from src.pipeline.config import Config
+
+
+def cross_checks(cfg: "Config") -> list[Problem]:
+    """Return every contradiction between keys of a config whose sections are sound by themselves."""
+    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg)]
+
+
+def _model(cfg: "Config") -> list[Problem]:
+    model, problems = cfg.model_arguments, []
+    brings_scores = cfg.data_arguments.scores_dir is not None
+    if model.ckpt_path is None and not brings_scores:
+        problems.append(
+            Problem(
+                ("model_arguments", "ckpt_path"),
+                "needs the checkpoint of a trained model; or give data_arguments.scores_dir to draw scores of your own",
+            )
+        )
+    if model.model_name is not None and model.model_class is not None:
+        problems.append(Problem(("model_arguments", "model_class"), "give model_name or model_class, not both"))
+    if model.init_args and model.model_class is None:
+        problems.append(Problem(("model_arguments", "init_args"), "belongs to model_class, which is not given"))
+    if model.overrides and model.model_class is not None:
+        problems.append(Problem(("model_arguments", "overrides"), "has no effect on model_class; use init_args"))
+    asked = cfg.exp_arguments.n_classes
+    if model.n_classes is not None and asked is not None and model.n_classes != asked:
+        problems.append(
+            Problem(("model_arguments", "n_classes"), f"is {model.n_classes}, but exp_arguments.n_classes is {asked}")
+        )
+    return problems
+
+
+def _labels(cfg: "Config") -> list[Problem]:
+    labels, n_classes = cfg.data_arguments.label_dict, cfg.exp_arguments.n_classes
+    if labels is None or n_classes is None:
+        return []
+    path, problems = ("data_arguments", "label_dict"), []
+    for name, number in labels.items():
+        if not 0 <= number < n_classes:
+            problems.append(
+                Problem((*path, name), f"class {name!r} is number {number}, but n_classes is {n_classes}: numbers go from 0 to {n_classes - 1}")
+            )
+    if unnamed := sorted(set(range(n_classes)) - set(labels.values())):
+        numbers = ", ".join(map(str, unnamed))
+        problems.append(Problem(path, f"gives no name to class {numbers}, but n_classes is {n_classes}"))
+    return problems
+
+
+def _inputs(cfg: "Config") -> list[Problem]:
+    data, problems = cfg.data_arguments, []
+    if isinstance(data.data_dir, dict):
+        for key in ("h5_dir", "tissue_dir", "coords_dir", "scores_dir"):
+            folders = getattr(data, key)
+            if isinstance(folders, dict) and (unknown := sorted(set(folders) - set(data.data_dir))):
+                problems.append(
+                    Problem(
+                        ("data_arguments", key, unknown[0]),
+                        f"{unknown[0]!r} is no source of data_dir; choose from {', '.join(data.data_dir)}",
+                    )
+                )
+    makes_features = data.h5_dir is None and data.scores_dir is None
+    needs = "the slides have no features (no h5_dir)" if makes_features else "calc_heatmap encodes patches again"
+    if cfg.encoder_arguments.model_name is None and (makes_features or cfg.heatmap_arguments.calc_heatmap):
+        cure = "" if makes_features else ", or set calc_heatmap: false to draw the scores of the bag"
+        problems.append(
+            Problem(
+                ("encoder_arguments", "model_name"),
+                f"is needed, as {needs}; name the encoder the model was trained on, such as resnet50_trunc{cure}",
+            )
+        )
+    if data.scores_dir is not None and cfg.heatmap_arguments.calc_heatmap:
+        problems.append(Problem(("heatmap_arguments", "calc_heatmap"), "makes scores, but scores_dir brings them; set it to false"))
+    patching = cfg.patching_arguments
+    if patching.mpp is not None and patching.magnification is not None:
+        problems.append(Problem(("patching_arguments", "magnification"), "give mpp or magnification, not both"))
+    if patching.grid == "features" and makes_features and data.coords_dir is None:
+        problems.append(Problem(("patching_arguments", "grid"), "is features, but there are no feature files (h5_dir); use clam"))
+    return problems
+
+
+def _drawing(cfg: "Config") -> list[Problem]:
+    heatmap, problems = cfg.heatmap_arguments, []
+    names = cfg.class_names
+    chosen = heatmap.classes if isinstance(heatmap.classes, list) else [heatmap.classes]
+    words = [] if isinstance(heatmap.classes, list) else ["predicted", "label", "all"]
+    if names is not None:
+        choices = [*words, *names]
+        for name in chosen:
+            if name not in choices and not (name.isdigit() and int(name) < len(names)):
+                hint = near(name, choices)
+                guess = f"did you mean {hint!r}? " if hint else ""
+                problems.append(
+                    Problem(("heatmap_arguments", "classes"), f"no class {name!r}; {guess}choose from {', '.join(choices)}")
+                )
+    if heatmap.normalize == "percentile_ref" and not heatmap.calc_heatmap:
+        problems.append(
+            Problem(
+                ("heatmap_arguments", "normalize"),
+                "percentile_ref ranks a fine map among the bag, but calc_heatmap is false; use percentile",
+            )
+        )
+    if heatmap.save_ext in ("jpg", "jpeg") and heatmap.max_size is not None and heatmap.max_size > 65500:
+        problems.append(Problem(("heatmap_arguments", "max_size"), "a JPEG has at most 65500 pixels a side; use export_arguments.ome_tiff"))
+    return problems

@@ -1,0 +1,134 @@
+"""Find the files and folders a config names, and say where one was looked for when it is missing."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from src.errors import ConfigError
+from src.pipeline.config_errors import Problem
+
+if TYPE_CHECKING:
+    from src.pipeline.config import Config
+
+Kind = Literal["config", "process_list", "preset", "file", "folder"]
+FolderMap = dict[str, tuple[Path, ...]]
+"""Folders by the value of the process list's data_dir_key column; the only key is '' when the config gives no mapping."""
+
+CONFIG_DIR = Path("heatmaps/configs")
+PROCESS_LIST_DIR = Path("heatmaps/process_lists")
+
+
+def resolve_input_path(value: str | os.PathLike[str], config_dir: Path | None = None, kind: Kind = "file") -> Path:
+    """Return the existing path that `value` names.
+
+    Looked for as given (relative to the working directory), then relative to the config's folder, then where CLAM keeps
+    such files. A leading ``~`` and ``$VARIABLES`` are expanded.
+
+    Raises
+    ------
+    ConfigError
+        When it is in none of these places (all are listed), or is a file where a folder is wanted or the reverse.
+    """
+    places = list(_candidates(os.path.expandvars(os.path.expanduser(os.fspath(value))), config_dir, kind))
+    wanted: Callable[[Path], bool] = Path.is_dir if kind == "folder" else Path.is_file
+    for place in places:
+        if _quietly(wanted, place):
+            return place
+    noun = {"process_list": "process list"}.get(kind, kind)
+    if found := next((place for place in places if _quietly(Path.exists, place)), None):
+        raise ConfigError(f"{found} is {'a file, not a folder' if kind == 'folder' else 'a folder, not a file'}")
+    raise ConfigError(f"no such {noun}: {str(value)!r}; looked for {', '.join(str(place) for place in places)}")
+
+
+def _quietly(test: Callable[[Path], bool], place: Path) -> bool:
+    try:
+        return test(place)
+    except (OSError, ValueError):  # a name too long for a file, or with a null byte
+        return False
+
+
+def _candidates(value: str, config_dir: Path | None, kind: Kind) -> Iterator[Path]:
+    """Yield each place to look, once, best first."""
+    path = Path(value)
+    places = [path]
+    if not path.is_absolute():
+        if config_dir is not None:
+            places.append(config_dir / path)
+        if kind == "config":
+            places.append(CONFIG_DIR / path)
+        if kind == "process_list":
+            places.append(PROCESS_LIST_DIR / path)
+        # A config kept as CLAM keeps it names everything from the folder that holds `heatmaps`.
+        if config_dir is not None and config_dir.parts[-2:] == CONFIG_DIR.parts:
+            project = config_dir.parent.parent
+            places.append(project / path)
+            if kind == "process_list":
+                places.append(project / PROCESS_LIST_DIR / path)
+    if kind == "config" and path.suffix not in (".yaml", ".yml"):
+        places += [place.with_name(place.name + ".yaml") for place in places]
+    yield from dict.fromkeys(Path(os.path.abspath(place)) for place in places)
+
+
+@dataclass(frozen=True)
+class InputPaths:
+    """Everything a config reads, found: absolute paths.
+
+    The folder maps have one entry named '' unless the config gives a mapping; an absent key gives an empty map.
+    """
+
+    slides: FolderMap = field(default_factory=dict)
+    features: FolderMap = field(default_factory=dict)
+    tissue: FolderMap = field(default_factory=dict)
+    coords: FolderMap = field(default_factory=dict)
+    scores: FolderMap = field(default_factory=dict)
+    process_list: Path | None = None
+    preset: Path | None = None
+    checkpoint: Path | None = None
+    encoder_weights: Path | None = None
+
+
+def find_inputs(cfg: "Config", config_dir: Path | None) -> tuple[InputPaths, list[Problem]]:
+    """Return the paths of all inputs of `cfg`, and a problem for each that is missing."""
+    problems: list[Problem] = []
+
+    def one(section: str, key: str, kind: Kind) -> Path | None:
+        value = getattr(getattr(cfg, section), key)
+        if value is None:
+            return None
+        try:
+            return resolve_input_path(value, config_dir, kind)
+        except ConfigError as error:
+            problems.append(Problem((section, key), f"names {error}"))
+            return None
+
+    def folders(key: str) -> FolderMap:
+        value = getattr(cfg.data_arguments, key)
+        if value is None:
+            return {}
+        named = value if isinstance(value, dict) else {"": value}
+        found: FolderMap = {}
+        for name, entry in named.items():
+            paths = []
+            for folder in [entry] if isinstance(entry, str) else entry:
+                inner = (name,) if name else ()
+                try:
+                    paths.append(resolve_input_path(folder, config_dir, "folder"))
+                except ConfigError as error:
+                    problems.append(Problem(("data_arguments", key, *inner), f"names {error}"))
+            found[name] = tuple(paths)
+        return found
+
+    inputs = InputPaths(
+        slides=folders("data_dir"),
+        features=folders("h5_dir"),
+        tissue=folders("tissue_dir"),
+        coords=folders("coords_dir"),
+        scores=folders("scores_dir"),
+        process_list=one("data_arguments", "process_list", "process_list"),
+        preset=one("data_arguments", "preset", "preset"),
+        checkpoint=one("model_arguments", "ckpt_path", "file"),
+        encoder_weights=one("encoder_arguments", "weights", "file"),
+    )
+    return inputs, problems

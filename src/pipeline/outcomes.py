@@ -1,0 +1,175 @@
+"""What became of each slide, as the two tables a run leaves: CLAM's results and the run's own process list."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from src.pipeline.parameters import BLANKS
+
+if TYPE_CHECKING:
+    from src.pipeline.process_list import ProcessList, ProcessRow
+
+STATUSES = ("tbp", "running", "processed", "failed", "skipped")
+"""tbp is CLAM's "to be processed"."""
+
+STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
+
+# The order in which CLAM adds the columns its table lacks.
+_ADDED = (
+    "process", "status", "seg_level", "sthresh", "mthresh", "close", "use_otsu", "keep_ids", "exclude_ids", "a_t", "a_h",
+    "max_n_holes", "vis_level", "line_thickness", "use_padding", "contour_fn",
+)  # fmt: skip
+_INTEGER = re.compile(r"^[+-]?\d+$")
+_OURS = re.compile(r"^(status|failed_stage|error|seconds|bag_size|Pred_\d+|p_\d+)$")
+_BOOLS = {"true": "True", "false": "False"}
+
+
+@dataclass(frozen=True)
+class SlideOutcome:
+    """How one slide fared.
+
+    Attributes
+    ----------
+    status : str
+        ``tbp``, ``running``, ``processed``, ``failed`` or ``skipped``.
+    failed_stage, error : str
+        Where and why, when it failed; one line.
+    seconds : float or None
+    bag_size : int or None
+        Patches of the bag.
+    classes, probabilities : tuples of equal length
+        Names and probabilities by falling probability.
+    """
+
+    status: str = "tbp"
+    failed_stage: str = ""
+    error: str = ""
+    seconds: float | None = None
+    bag_size: int | None = None
+    classes: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"unknown status {self.status!r}; choose from {', '.join(STATUSES)}")
+        if len(self.classes) != len(self.probabilities):
+            raise ValueError(f"{len(self.classes)} classes but {len(self.probabilities)} probabilities")
+
+
+def process_list_text(rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None) -> str:
+    """Return the run's own process list: the input columns as they were, then what became of each slide.
+
+    Parameters
+    ----------
+    rows : ProcessList
+    outcomes : mapping from slide_id to outcome
+        A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
+    n_classes : int, optional
+        How many pairs of Pred_c and p_c to write; by default as many as some slide has.
+    """
+    pairs = _pairs(outcomes.values(), n_classes)
+    # A list that a run wrote can be run again: the columns of that run give way to this run's.
+    columns = [name for name in rows.columns if not _OURS.match(name)]
+    lines = [[*columns, *STATUS_COLUMNS, *_pair_names(pairs)]]
+    for row in rows:
+        outcome = _outcome(row, outcomes)
+        seconds = "" if outcome.seconds is None else f"{outcome.seconds:.3f}"
+        bag = "" if outcome.bag_size is None else str(outcome.bag_size)
+        error = " ".join(outcome.error.split())
+        cells = [_cell(row, name) for name in columns]
+        lines.append([*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *_prediction(outcome, pairs)])
+    return _csv(lines)
+
+
+def results_csv_text(rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None) -> str:
+    """Return CLAM's table of results: the input columns, every parameter, bag_size and the ranked predictions.
+
+    Numbers are written as CLAM writes them: a column that has a blank somewhere becomes one of fractions (``1.0``), and
+    blanks take the slide's own parameter.
+    """
+    pairs = _pairs(outcomes.values(), n_classes)
+    kept = [name for name in rows.columns if name == "status" or not _OURS.match(name)]
+    columns = [*kept, *(name for name in _ADDED if name not in kept)]
+    kinds = {name: _kind(rows.column_texts.get(name, ())) for name in columns}
+    lines = [[*columns, "bag_size", *_pair_names(pairs)]]
+    for row in rows:
+        outcome = _outcome(row, outcomes)
+        bag = "" if outcome.bag_size is None else str(float(outcome.bag_size))
+        lines.append([*(_value(row, name, kinds[name]) for name in columns), bag, *_prediction(outcome, pairs)])
+    return _csv(lines)
+
+
+def _outcome(row: "ProcessRow", outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:
+    if row.problem is not None:
+        return SlideOutcome("failed", "process_list", row.problem)
+    return outcomes.get(row.slide_id) or SlideOutcome()
+
+
+def _cell(row: "ProcessRow", name: str) -> str:
+    return row.cells.get(name, "")
+
+
+def _pairs(outcomes: Iterable[SlideOutcome], n_classes: int | None) -> int:
+    return n_classes if n_classes is not None else max((len(outcome.classes) for outcome in outcomes), default=0)
+
+
+def _pair_names(pairs: int) -> list[str]:
+    return [name for c in range(pairs) for name in (f"Pred_{c}", f"p_{c}")]
+
+
+def _prediction(outcome: SlideOutcome, pairs: int) -> list[str]:
+    cells = [text for name, p in zip(outcome.classes, outcome.probabilities, strict=True) for text in (name, str(np.float32(p)))]
+    return [*cells, *[""] * (2 * pairs)][: 2 * pairs]
+
+
+def _kind(texts: Sequence[str]) -> str:
+    """Say how pandas would hold a column of these cells: ``int``, ``float``, ``bool`` or ``text``."""
+    filled = [text for text in texts if text not in BLANKS]
+    if not filled:
+        return "float" if texts else "added"
+    if all(_INTEGER.match(text) for text in filled):
+        return "int" if len(filled) == len(texts) else "float"
+    if all(text.lower() in _BOOLS for text in filled):
+        return "bool"
+    try:
+        for text in filled:
+            float(text)
+    except ValueError:
+        return "text"
+    return "float"
+
+
+def _value(row: "ProcessRow", name: str, kind: str) -> str:
+    """Return one cell of the results: what the list says, or else the parameter the slide was given."""
+    text = _cell(row, name)
+    value: object = text
+    if text in BLANKS:
+        if name == "process":
+            value = 1
+        elif name == "status":
+            value = "tbp"
+        elif name in _ADDED:
+            value = row.params.value(name)
+        else:
+            return ""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    if isinstance(value, str) and kind == "bool":
+        return _BOOLS[value.lower()]
+    if kind == "float" and not isinstance(value, bool):
+        try:
+            return str(float(value))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return str(value)
+    return str(value)
+
+
+def _csv(lines: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,223 @@
+"""Where things are and what is run: the config sections of experiment, data, patches, encoder, model and run.
+
+The attribute names are the YAML names. CLAM's keys keep CLAM's meaning; a description that starts with "New:" marks
+a key CLAM does not have.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from src.pipeline.section_types import (
+    SLIDE_EXTENSIONS,
+    Extensions,
+    Float,
+    Folders,
+    Int,
+    Section,
+    Text,
+    _experiment_name,
+    _no_bool,
+)
+
+_DEVICE = re.compile(r"^(auto|cpu|cuda(:\d+)?)$")
+_BYTES = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE)
+
+
+def _label_dict(value: Any) -> Any:
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"must map class names to numbers, such as LUAD: 0; got {value!r}")
+    return {str(name): number for name, number in value.items()}
+
+
+def _device(value: Any) -> Any:
+    if not isinstance(value, str) or not _DEVICE.match(value.strip().lower()):
+        raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {value!r}")
+    return value.strip().lower()
+
+
+def _devices(value: Any) -> Any:
+    """Check ``auto``, one device, or a list of devices."""
+    if not isinstance(value, (list, tuple)):
+        return _device(value)
+    if not value or "auto" in value:
+        raise ValueError(f"must be auto, cpu, or a list such as [cuda:0, cuda:1]; got {value!r}")
+    return [_device(device) for device in value]
+
+
+def _workers(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    if isinstance(value, str) and value.strip().isdigit() and int(value) >= 1:
+        return int(value)
+    raise ValueError(f"must be auto or a whole number of at least 1, got {value!r}")
+
+
+def parse_bytes(value: Any) -> int:
+    """Return the number of bytes in ``8GB``, ``512 MiB`` or a plain number; GB is 1000³, GiB 1024³."""
+    match = _BYTES.match(str(value)) if not isinstance(value, bool) else None
+    size = int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " ")) if match else 0
+    if size < 1:
+        raise ValueError(f"must be a size in memory such as 8GB, got {value!r}")
+    return size
+
+
+def _ratio(value: Any) -> Any:
+    """Keep 0 and 0.0 apart, as CLAM writes them into file names; take text for the number it holds."""
+    _no_bool(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(f"must be a number, got {value!r}") from None
+    return value
+
+
+class ExpArguments(Section):
+    """The experiment: its name, its folders, and how many classes the model tells apart."""
+
+    n_classes: Int | None = Field(
+        None, ge=1, description="Outputs of the model. Left out: counted from label_dict, or read from the checkpoint."
+    )
+    save_exp_code: Annotated[Text, AfterValidator(_experiment_name)] = Field(
+        "HEATMAP_OUTPUT", description="Name of this run; the folder below both result folders."
+    )
+    raw_save_dir: Text = Field(
+        "heatmaps/heatmap_raw_results", description="Folder for scores, features, masks, records and the run's own process list."
+    )
+    production_save_dir: Text = Field(
+        "heatmaps/heatmap_production_results", description="Folder for the finished pictures and sampled patches."
+    )
+    results_dir: Text = Field("heatmaps/results", description="New: folder for the CSV of predictions.")
+    batch_size: Int = Field(256, ge=1, description="Patches an encoder takes at once.")
+
+
+class DataArguments(Section):
+    """The slides, what was computed of them before, and which of them to do."""
+
+    data_dir: Folders = Field(
+        description="Folder of the slides; or a list of folders; or a mapping from a value of the process list's "
+        "data_dir_key column to a folder."
+    )
+    data_dir_key: Text = Field("source", description="Process-list column that chooses the folder when data_dir is a mapping.")
+    process_list: Text | None = Field(
+        None, description="CSV of the slides to do. null: every slide below data_dir."
+    )
+    preset: Text | None = Field(None, description="CSV whose first row replaces the built-in segmentation parameters.")
+    slide_ext: Extensions = Field(
+        SLIDE_EXTENSIONS, description="Extension of the slides, or a list of them. Left out: every format that can be opened."
+    )
+    label_dict: Annotated[dict[str, Int], BeforeValidator(_label_dict)] | None = Field(
+        None, description="Class names and their numbers, from 0. Needed for names in pictures and tables."
+    )
+    recursive: bool = Field(True, description="New: also look in folders inside data_dir, h5_dir and the like.")
+    h5_dir: Folders | None = Field(
+        None, description="New: folder of patch features (TRIDENT, CLAM .h5 or .pt); same forms as data_dir. "
+        "null: features are computed with the encoder."
+    )
+    tissue_dir: Folders | None = Field(
+        None, description="New: folder of tissue outlines (GeoJSON of TRIDENT or QuPath, or CLAM's mask.pkl) used "
+        "instead of segmenting."
+    )
+    coords_dir: Folders | None = Field(
+        None, description="New: folder of patch coordinates, when the feature files hold none."
+    )
+    scores_dir: Folders | None = Field(
+        None, description="New: folder of your own scores (blockmap .h5 or CSV) to draw; no model is run."
+    )
+    patch_size_level0: Int | None = Field(
+        None, ge=1, description="New: side of a patch in level-0 pixels, when the feature files do not say or say it wrong."
+    )  # fmt: skip
+
+
+class PatchingArguments(Section):
+    """How slides are cut into patches."""
+
+    patch_size: Int = Field(256, ge=1, description="Side of a patch, in pixels of patch_level.")
+    overlap: Annotated[int | float, BeforeValidator(_ratio)] = Field(
+        0.5, ge=0, lt=1, description="Share by which neighbouring patches of the fine map overlap; the bag has no overlap."
+    )
+    patch_level: Int = Field(0, ge=0, description="Pyramid level patches are read from.")
+    custom_downsample: Int = Field(1, ge=1, description="Read a patch this many times larger and shrink it to patch_size.")
+    mpp: Float | None = Field(
+        None, gt=0, description="New: cut patches at this many µm per pixel, whatever levels a slide has."
+    )
+    magnification: Float | None = Field(
+        None, gt=0, description="New: cut patches at this magnification (20 is 0.5 µm per pixel)."
+    )
+    grid: Literal["clam", "features"] | None = Field(
+        None, description="New: clam lays CLAM's own grid in the tissue; features keeps the grid of the feature files, refined "
+        "by overlap. Left out: features when h5_dir is given, else clam."
+    )
+
+
+class EncoderArguments(Section):
+    """The network that turns patches into features, when there is no h5_dir or a fine map is wanted."""
+
+    model_name: Text | None = Field(
+        None, description="Encoder the MIL model was trained on: resnet50_trunc, uni_v1, uni_v2, conch_v1_5, ... null: none."
+    )
+    target_img_size: Int | None = Field(
+        None, description="Side patches are resized to before encoding; 0 or less: not at all. Left out: the encoder's own."
+    )
+    weights: Text | None = Field(None, description="New: file of the encoder's weights, when they are not downloaded.")
+
+
+class ModelArguments(Section):
+    """The MIL model and its checkpoint."""
+
+    ckpt_path: Text | None = Field(None, description="Checkpoint of the trained model.")
+    model_type: Literal["clam_sb", "clam_mb", "mil"] | None = Field(
+        None, description="CLAM's name of the model. Left out: model_name, or what the checkpoint says."
+    )
+    initiate_fn: Literal["initiate_model"] = Field("initiate_model", description="Kept for CLAM's files; has one value.")
+    model_size: Literal["small", "big"] = Field("small", description="Size of a CLAM model.")
+    drop_out: Annotated[bool | float, BeforeValidator(lambda v: v if isinstance(v, bool) else _ratio(v))] = Field(
+        0.0, ge=0, le=1, description="Kept for CLAM's files; drop-out is off when a model is applied."
+    )
+    embed_dim: Int = Field(1024, ge=1, description="Width of the features a CLAM model takes.")
+    n_classes: Int | None = Field(None, ge=1, description="As CLAM copies it here; must equal exp_arguments.n_classes.")
+    model_name: Text | None = Field(
+        None, description="New: MIL-Lab's name of the model, such as abmil.base.uni_v2.none."
+    )
+    model_class: Text | None = Field(
+        None, description="New: your own model, as module:Class or file.py:Class."
+    )
+    init_args: dict[str, Any] = Field(default_factory=dict, description="New: arguments for model_class.")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="New: changes to the model's own settings, such as embed_dim: 256."
+    )
+    device: Annotated[str, BeforeValidator(_device)] = Field(
+        "auto", description="New: auto (a GPU if there is one), cpu, cuda or cuda:N."
+    )
+    task: Literal["classification", "regression", "survival"] = Field(
+        "classification", description="New: what the outputs mean."
+    )
+
+
+class RunArguments(Section):
+    """How much of the machine to use, and when to give up on a slide."""
+
+    workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = Field(
+        "auto", description="New: slides worked on at once; auto: by cores and memory."
+    )
+    devices: Annotated[str | list[str], BeforeValidator(_devices)] = Field(
+        "auto", description="New: auto, cpu, or a list such as [cuda:0, cuda:1]."
+    )
+    memory_limit: Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=str | int)] | None = Field(
+        None, description="New: memory to stay under, such as 16GB. null: what the machine has."
+    )
+    retries: Int = Field(1, ge=0, description="New: times a slide is tried again after its worker died.")
+    slide_timeout: Float | None = Field(None, gt=0, description="New: seconds after which a slide is given up.")
+
+
+__all__ = [
+    "DataArguments",
+    "EncoderArguments",
+    "ExpArguments",
+    "ModelArguments",
+    "PatchingArguments",
+    "RunArguments",
+    "parse_bytes",
+]
