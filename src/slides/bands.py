@@ -1,0 +1,59 @@
+"""Cut a tall read into bands that OpenSlide returns without interpolating.
+
+`*_px` are rows of the level, `*_l0` level-0 pixels.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import numpy as np
+
+ON_PIXEL = 0.003
+"""How far, in level pixels, a level-0 corner may be from a pixel of the level and still be read as that pixel.
+
+OpenSlide interpolates when a corner falls between two pixels; it takes it to fall on one within 1/256 (measured).
+"""
+
+CALL_PIXELS = 4 << 20
+"""Pixels of one OpenSlide call, about 60 MB while it is converted; four times as many where rows are rarely exact."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows `start_px` to `stop_px` (not included), whose first row lies at level-0 `start_l0` below the read's."""
+
+    start_px: int
+    stop_px: int
+    start_l0: int
+
+
+def cut_bands(downsample: float, width_px: int, height_px: int, call_pixels: int = CALL_PIXELS) -> list[Band]:
+    """Return bands that cover rows 0 to `height_px` of a read `width_px` wide, in order.
+
+    A level-0 corner is a whole number, so at a downsample of 4.0007 few rows can be addressed exactly. Bands begin at
+    those; where the next one is too far for a call of bounded size, at the row that is least wrong.
+    """
+    rows = np.arange(height_px, dtype=np.int64)
+    rows_l0 = np.rint(rows * downsample).astype(np.int64)
+    error = np.abs(rows_l0 / downsample - rows)
+    exact = np.flatnonzero(error < ON_PIXEL).tolist()
+    usual, most = max(1, call_pixels // width_px), max(1, 4 * call_pixels // width_px)
+    bands = []
+    start = 0
+    while start < height_px:
+        if height_px - start <= usual:
+            stop = height_px
+        else:
+            before = bisect_right(exact, start + usual) - 1  # the last exact row that is near enough
+            if exact[before] > start:
+                stop = exact[before]
+            elif before + 1 < len(exact) and exact[before + 1] <= start + most:
+                stop = exact[before + 1]
+            elif height_px - start <= most:
+                stop = height_px
+            else:
+                half = max(1, most // 2)
+                stop = start + half + int(np.argmin(error[start + half : start + most + 1]))
+        bands.append(Band(start, stop, int(rows_l0[start])))
+        start = stop
+    return bands

@@ -1,0 +1,63 @@
+"""Tiny slides every test may use, and the folder of real and golden data where there is one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.slides_for_tests import make_blank, make_single_level, make_svs_like, make_tiled_pyramid
+
+
+@pytest.fixture(scope="session")
+def slides_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the session's slides; tests that change a slide make their own."""
+    return tmp_path_factory.mktemp("slides")
+
+
+@pytest.fixture(scope="session")
+def tiny_slide(slides_dir: Path) -> Path:
+    """A generic tiled TIFF, 2048 x 1536, levels 1, 4, 16, 0.5 um/px, two pieces of tissue."""
+    return make_tiled_pyramid(slides_dir / "tiny.tif")
+
+
+@pytest.fixture(scope="session")
+def tiny_svs(slides_dir: Path) -> Path:
+    """A slide OpenSlide takes for an Aperio SVS, 2048 x 1536, tiles of 240, levels 1, 4, 16."""
+    return make_svs_like(slides_dir / "tiny.svs")
+
+
+@pytest.fixture(scope="session")
+def single_level_slide(slides_dir: Path) -> Path:
+    """A tiled TIFF of one level, 1024 x 768."""
+    return make_single_level(slides_dir / "single.tif")
+
+
+@pytest.fixture(scope="session")
+def blank_slide(slides_dir: Path) -> Path:
+    """A slide without tissue."""
+    return make_blank(slides_dir / "blank.tif")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder that holds golden/ and data/; tests that need it are skipped where it is absent."""
+    default = Path(__file__).resolve().parents[1].parent / "shared"
+    folder = Path(os.environ.get("HEATMAP_TEST_DATA", default))
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"no golden data at {folder}; set HEATMAP_TEST_DATA to the folder that holds golden/ and data/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Path:
+    """The folder golden/."""
+    return shared / "golden"
+
+
+@pytest.fixture(scope="session")
+def real_slides(shared: Path) -> Path:
+    """The folder of real slides."""
+    folder = shared / "data" / "slides"
+    if not folder.is_dir():
+        pytest.skip(f"no real slides at {folder}")
+    return folder
