@@ -1,8 +1,8 @@
 """Load a config: one YAML file with CLAM's seven sections and a few of our own, checked before any work.
 
-    cfg = load_config("heatmaps/configs/config_abmil_panda.yaml")
-    cfg.heatmap_arguments.cmap          # keys are attributes, under their YAML names
-    cfg.inputs.checkpoint               # the files and folders it names, found
+cfg = load_config("heatmaps/configs/config_abmil_panda.yaml")
+cfg.heatmap_arguments.cmap          # keys are attributes, under their YAML names
+cfg.inputs.checkpoint               # the files and folders it names, found
 """
 
 import copy
@@ -17,12 +17,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from src.errors import ConfigError
 from src.pipeline.config_checks import cross_checks
 from src.pipeline.config_errors import Places, Problem, describe
-from src.pipeline.drawing_sections import (
-    HeatmapArguments,
-    SampleArguments,
-    SegmentationArguments,
-    VisualizationArguments,
-)
+from src.pipeline.drawing_sections import HeatmapArguments, SampleArguments
 from src.pipeline.export_section import ExportArguments
 from src.pipeline.input_paths import InputPaths, find_inputs, resolve_input_path
 from src.pipeline.parameters import cohort_params
@@ -34,9 +29,11 @@ from src.pipeline.sections import (
     PatchingArguments,
     RunArguments,
 )
+from src.pipeline.tissue_sections import SegmentationArguments, VisualizationArguments
 from src.pipeline.yaml_lines import KeyPath, LineMap, read_yaml
 
 __all__ = ["Config", "config_schema", "effective_yaml", "load_config", "make_config", "resolve_input_path"]
+
 
 class Config(BaseModel):
     """The whole config; build it with `load_config` or `make_config`, which check what one section cannot."""
@@ -105,8 +102,8 @@ def load_config(
     overrides : mapping, optional
         Values that replace the file's, by dotted key: ``{"exp_arguments.save_exp_code": "X"}``.
     check_files : bool
-        Look for every file and folder named and keep them in `Config.inputs`; False for reading a config that belongs to
-        another machine.
+        Look for every file and folder named and keep them in `Config.inputs`; False for reading a config that
+        belongs to another machine.
 
     Raises
     ------
@@ -146,7 +143,9 @@ def make_config(
             problems += [*missing, *_preset(cfg)]
     # What follows from a key already complained of would only repeat it.
     problems = [problem for problem in problems if problem.path not in failed]
-    messages += [(places.line(p.path), f"{'.'.join(p.path[:2])} {p.message} ({places(p.path)})") for p in problems]
+    messages += [
+        (places.line(p.path), f"{'.'.join(p.path[:2])} {p.message} ({places(p.path)})") for p in problems
+    ]
     if messages or cfg is None:
         raise ConfigError(_joined(messages, str(source or places.name)))
     return cfg
@@ -163,7 +162,10 @@ def config_schema() -> dict[str, Any]:
 def effective_yaml(cfg: Config) -> str:
     """Return the config as it was understood, defaults filled in, as YAML that loads to the same config."""
     plain = cfg.model_dump(mode="json")
-    for section in ("segmentation_arguments", "visualization_arguments"):  # null would read as "not set" as well
+    for section in (
+        "segmentation_arguments",
+        "visualization_arguments",
+    ):  # null would read as "not set" as well
         plain[section] = {key: value for key, value in plain[section].items() if value is not None}
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
 
@@ -171,8 +173,8 @@ def effective_yaml(cfg: Config) -> str:
 def _default_by_context(raw: dict[str, Any]) -> None:
     """Fill in the two defaults that depend on other sections, in place.
 
-    CLAM makes a fine map unless told not to. Whoever brings features or scores and does not mention the fine map wants
-    those drawn, not every patch encoded again. The number of classes is that of the labels.
+    CLAM makes a fine map unless told not to. Whoever brings features or scores and does not mention the fine
+    map wants those drawn, not every patch encoded again. The number of classes is that of the labels.
     """
     data = raw.get("data_arguments")
     if not isinstance(data, dict):
@@ -186,7 +188,9 @@ def _default_by_context(raw: dict[str, Any]) -> None:
         experiment["n_classes"] = max(numbers) + 1 if numbers and min(numbers) >= 0 else None
 
 
-def _validate(raw: dict[str, Any], places: Places) -> tuple[Config | None, set[KeyPath], list[tuple[int, str]]]:
+def _validate(
+    raw: dict[str, Any], places: Places
+) -> tuple[Config | None, set[KeyPath], list[tuple[int, str]]]:
     """Return the config, the keys that are wrong, and what is wrong with them, each with its line.
 
     Wrong keys are left out and the rest tried again, so that checks over several keys can still be made.

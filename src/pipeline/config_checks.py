@@ -20,19 +20,28 @@ def _model(cfg: "Config") -> list[Problem]:
         problems.append(
             Problem(
                 ("model_arguments", "ckpt_path"),
-                "needs the checkpoint of a trained model; or give data_arguments.scores_dir to draw scores of your own",
+                "is needed, or data_arguments.scores_dir to draw scores of your own without a model",
             )
         )
     if model.model_name is not None and model.model_class is not None:
-        problems.append(Problem(("model_arguments", "model_class"), "give model_name or model_class, not both"))
+        problems.append(
+            Problem(("model_arguments", "model_class"), "give model_name or model_class, not both")
+        )
     if model.init_args and model.model_class is None:
-        problems.append(Problem(("model_arguments", "init_args"), "belongs to model_class, which is not given"))
+        problems.append(
+            Problem(("model_arguments", "init_args"), "belongs to model_class, which is not given")
+        )
     if model.overrides and model.model_class is not None:
-        problems.append(Problem(("model_arguments", "overrides"), "has no effect on model_class; use init_args"))
+        problems.append(
+            Problem(("model_arguments", "overrides"), "has no effect on model_class; use init_args")
+        )
     asked = cfg.exp_arguments.n_classes
     if model.n_classes is not None and asked is not None and model.n_classes != asked:
         problems.append(
-            Problem(("model_arguments", "n_classes"), f"is {model.n_classes}, but exp_arguments.n_classes is {asked}")
+            Problem(
+                ("model_arguments", "n_classes"),
+                f"is {model.n_classes}, but exp_arguments.n_classes is {asked}",
+            )
         )
     return problems
 
@@ -45,7 +54,10 @@ def _labels(cfg: "Config") -> list[Problem]:
     for name, number in labels.items():
         if not 0 <= number < n_classes:
             problems.append(
-                Problem((*path, name), f"class {name!r} is number {number}, but n_classes is {n_classes}: numbers go from 0 to {n_classes - 1}")
+                Problem(
+                    (*path, name),
+                    f"gives {name!r} the number {number}, but n_classes is {n_classes}: 0 to {n_classes - 1}",
+                )
             )
     if unnamed := sorted(set(range(n_classes)) - set(labels.values())):
         numbers = ", ".join(map(str, unnamed))
@@ -66,22 +78,36 @@ def _inputs(cfg: "Config") -> list[Problem]:
                     )
                 )
     makes_features = data.h5_dir is None and data.scores_dir is None
-    needs = "the slides have no features (no h5_dir)" if makes_features else "calc_heatmap encodes patches again"
+    needs = (
+        "the slides have no features (no h5_dir)" if makes_features else "calc_heatmap encodes patches again"
+    )
     if cfg.encoder_arguments.model_name is None and (makes_features or cfg.heatmap_arguments.calc_heatmap):
         cure = "" if makes_features else ", or set calc_heatmap: false to draw the scores of the bag"
         problems.append(
             Problem(
                 ("encoder_arguments", "model_name"),
-                f"is needed, as {needs}; name the encoder the model was trained on, such as resnet50_trunc{cure}",
+                f"is needed, as {needs}; name the one the model was trained on, such as resnet50_trunc{cure}",
             )
         )
     if data.scores_dir is not None and cfg.heatmap_arguments.calc_heatmap:
-        problems.append(Problem(("heatmap_arguments", "calc_heatmap"), "makes scores, but scores_dir brings them; set it to false"))
+        problems.append(
+            Problem(
+                ("heatmap_arguments", "calc_heatmap"),
+                "makes scores, but scores_dir brings them; set it to false",
+            )
+        )
     patching = cfg.patching_arguments
     if patching.mpp is not None and patching.magnification is not None:
-        problems.append(Problem(("patching_arguments", "magnification"), "give mpp or magnification, not both"))
+        problems.append(
+            Problem(("patching_arguments", "magnification"), "give mpp or magnification, not both")
+        )
     if patching.grid == "features" and makes_features and data.coords_dir is None:
-        problems.append(Problem(("patching_arguments", "grid"), "is features, but there are no feature files (h5_dir); use clam"))
+        problems.append(
+            Problem(
+                ("patching_arguments", "grid"),
+                "is features, but there are no feature files (h5_dir); use clam",
+            )
+        )
     return problems
 
 
@@ -97,7 +123,10 @@ def _drawing(cfg: "Config") -> list[Problem]:
                 hint = near(name, choices)
                 guess = f"did you mean {hint!r}? " if hint else ""
                 problems.append(
-                    Problem(("heatmap_arguments", "classes"), f"no class {name!r}; {guess}choose from {', '.join(choices)}")
+                    Problem(
+                        ("heatmap_arguments", "classes"),
+                        f"no class {name!r}; {guess}choose from {', '.join(choices)}",
+                    )
                 )
     if heatmap.normalize == "percentile_ref" and not heatmap.calc_heatmap:
         problems.append(
@@ -107,5 +136,10 @@ def _drawing(cfg: "Config") -> list[Problem]:
             )
         )
     if heatmap.save_ext in ("jpg", "jpeg") and heatmap.max_size is not None and heatmap.max_size > 65500:
-        problems.append(Problem(("heatmap_arguments", "max_size"), "a JPEG has at most 65500 pixels a side; use export_arguments.ome_tiff"))
+        problems.append(
+            Problem(
+                ("heatmap_arguments", "max_size"),
+                "a JPEG has at most 65500 pixels a side; use export_arguments.ome_tiff",
+            )
+        )
     return problems

@@ -42,7 +42,6 @@ class Places:
         line = line_of(path, self.lines)
         return f"line {line} of {self.name}" if line else f"in {self.name}"
 
-
     def line(self, path: KeyPath) -> int:
         """Return the line of a key for sorting; 0 when it is not in the file."""
         return 0 if path[:2] in self.overridden else line_of(path, self.lines) or 0
@@ -55,23 +54,30 @@ def near(name: str, choices: Sequence[str]) -> str | None:
         return folded[found[0]]
     wanted = set(name.lower().replace("-", "_").split("_"))
     parts = [choice for choice in choices if wanted & set(choice.lower().split("_"))]
-    inside = [choice for choice in choices if len(choice) > 2 and (choice in name.lower() or name.lower() in choice.lower())]
-    return (inside or parts or [None])[0]
+    inside = [
+        choice
+        for choice in choices
+        if len(choice) > 2 and (choice in name.lower() or name.lower() in choice.lower())
+    ]
+    return next(iter(inside or parts), None)
 
 
 # Names people carry over from other programs, where spelling alone does not lead to ours.
 _SYNONYMS = {
     "colormap": "cmap", "colourmap": "cmap", "color_map": "cmap", "opacity": "alpha", "transparency": "alpha",
     "level": "vis_level", "model": "model_name", "checkpoint": "ckpt_path", "checkpoint_path": "ckpt_path",
-    "features_dir": "h5_dir", "feature_dir": "h5_dir", "feat_dir": "h5_dir", "slide_dir": "data_dir", "wsi_dir": "data_dir",
-    "extension": "slide_ext", "wsi_ext": "slide_ext", "labels": "label_dict", "class_names": "label_dict",
-    "num_classes": "n_classes", "encoder": "model_name", "normalise": "normalize", "normalization": "normalize",
-    "convert_to_percentiles": "normalize", "ref_scores": "use_ref_scores", "thresh": "binary_thresh", "num_workers": "workers",
-    "gpus": "devices", "output_dir": "production_save_dir", "save_dir": "production_save_dir", "dropout": "drop_out",
+    "features_dir": "h5_dir", "feature_dir": "h5_dir", "feat_dir": "h5_dir", "slide_dir": "data_dir",
+    "wsi_dir": "data_dir", "extension": "slide_ext", "wsi_ext": "slide_ext", "labels": "label_dict",
+    "class_names": "label_dict", "num_classes": "n_classes", "encoder": "model_name",
+    "normalise": "normalize", "normalization": "normalize", "convert_to_percentiles": "normalize",
+    "ref_scores": "use_ref_scores", "thresh": "binary_thresh", "num_workers": "workers", "gpus": "devices",
+    "output_dir": "production_save_dir", "save_dir": "production_save_dir", "dropout": "drop_out",
 }  # fmt: skip
 
 
-def unknown_key(key: str, section: str, keys: Sequence[str], elsewhere: Mapping[str, Sequence[str]], place: str) -> str:
+def unknown_key(
+    key: str, section: str, keys: Sequence[str], elsewhere: Mapping[str, Sequence[str]], place: str
+) -> str:
     """Return the message for a key that `section` does not have."""
     synonym = _SYNONYMS.get(key.lower())
     homes = [name for name, others in elsewhere.items() if key in others and name != section]
@@ -96,7 +102,9 @@ def describe(error: Mapping[str, Any], root: type[BaseModel], places: Places) ->
             return f"unknown section {key!r} ({places(path)}); {did} Choose from {', '.join(sections)}"
         return unknown_key(key, owner, sorted(fields_of(root, path[:-1])), sections, places(path))
     if kind == "missing":
-        return f"{_dotted(path)} is needed ({places(path[:-1])}): {fields_of(root, path[:-1])[key].description}"
+        return (
+            f"{_dotted(path)} is needed ({places(path[:-1])}): {fields_of(root, path[:-1])[key].description}"
+        )
     if kind == "value_error" and len(path) == 1:  # a check over several keys; it begins with the key to blame
         reason = str(error["ctx"]["error"])
         return f"{_dotted(path)}: {reason} ({places((*path, reason.split()[0]))})"
@@ -125,10 +133,15 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-_BOUNDS = {"greater_than_equal": ("ge", "at least"), "greater_than": ("gt", "more than"), "less_than_equal": ("le", "at most"),
-           "less_than": ("lt", "less than")}  # fmt: skip
-_WANTED = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "dict": "a mapping",
-           "list": "a list", "model": "a section with keys below it", "finite": "a finite number", "tuple": "a list"}  # fmt: skip
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least"), "greater_than": ("gt", "more than"),
+    "less_than_equal": ("le", "at most"), "less_than": ("lt", "less than"),
+}  # fmt: skip
+_WANTED = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text",
+    "dict": "a mapping", "list": "a list", "model": "a section with keys below it",
+    "finite": "a finite number", "tuple": "a list",
+}  # fmt: skip
 
 
 def _reason(kind: str, error: Mapping[str, Any], given: Any) -> str:
@@ -139,7 +152,9 @@ def _reason(kind: str, error: Mapping[str, Any], given: Any) -> str:
     if kind == "literal_error":
         choices = [choice.strip("' ") for choice in context["expected"].replace(" or ", ", ").split(",")]
         hint = near(str(given), choices)
-        return f"must be one of {', '.join(choices)}; got {given!r}" + (f", did you mean {hint!r}?" if hint else "")
+        return f"must be one of {', '.join(choices)}; got {given!r}" + (
+            f", did you mean {hint!r}?" if hint else ""
+        )
     if kind == "value_error":
         return str(context["error"])
     if kind == "multiple_of":

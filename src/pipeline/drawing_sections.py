@@ -1,4 +1,4 @@
-"""What is drawn, sampled, segmented and exported: the other half of the config sections.
+"""What is drawn and which patches are saved: the config sections of heatmap and samples.
 
 The attribute names are the YAML names. A description that starts with "New:" marks a key CLAM does not have.
 """
@@ -8,11 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from src.pipeline.section_types import (
-    ContourIds,
     Float,
     Int,
     Section,
-    Switch,
     Text,
     _file_name,
     _no_bool,
@@ -59,61 +57,126 @@ def _picture_ext(value: Any) -> Any:
 class HeatmapArguments(Section):
     """What the heatmap shows and how it looks."""
 
-    vis_level: Int = Field(-1, description="Pyramid level of the picture; negative: the one shrunk about 32 times.")
-    alpha: Float = Field(0.4, ge=0, le=1, description="Weight of the colours over the slide: 0 shows the slide only, 1 the colours only.")
-    blank_canvas: bool = Field(False, description="Draw on white instead of the slide.")
-    save_orig: bool = Field(True, description="Also save the slide without colours.")
+    vis_level: Int = Field(
+        default=-1,
+        description="Pyramid level of the picture; negative: the one shrunk about 32 times.",
+    )
+    alpha: Float = Field(
+        default=0.4,
+        ge=0,
+        le=1,
+        description="Weight of the colours over the slide: 0 shows the slide only, 1 the colours only.",
+    )
+    blank_canvas: bool = Field(default=False, description="Draw on white instead of the slide.")
+    save_orig: bool = Field(default=True, description="Also save the slide without colours.")
     save_ext: Annotated[
         Literal["jpg", "jpeg", "png", "webp", "tif", "tiff"], BeforeValidator(_picture_ext)
-    ] = Field("jpg", description="Format of the pictures.")
-    use_ref_scores: bool = Field(True, description="Rank the scores of the fine map among those of the bag.")
-    blur: bool = Field(False, description="CLAM's Gaussian smoothing; with compat: clam the slide is smoothed too, as CLAM does.")
-    use_center_shift: bool = Field(True, description="Test patches of the fine map near their corners, not only at the centre.")
-    use_roi: bool = Field(False, description="Draw only the box x1, y1, x2, y2 of the process list (level-0 pixels).")
+    ] = Field(default="jpg", description="Format of the pictures.")
+    use_ref_scores: bool = Field(
+        default=True,
+        description="Rank the scores of the fine map among those of the bag.",
+    )
+    blur: bool = Field(
+        default=False,
+        description="CLAM's Gaussian smoothing; with compat: clam the slide is smoothed too, as CLAM does.",
+    )
+    use_center_shift: bool = Field(
+        default=True,
+        description="Test patches of the fine map near their corners, not only at the centre.",
+    )
+    use_roi: bool = Field(
+        default=False,
+        description="Draw only the box x1, y1, x2, y2 of the process list (level-0 pixels).",
+    )
     calc_heatmap: bool = Field(
-        True, description="Make the fine map: patches with overlap, encoded and scored again. false draws the scores of the "
-        "bag. Left out: false when h5_dir or scores_dir is given."
+        default=True,
+        description="Make the fine map: patches with overlap, encoded and scored again. false draws "
+        "the scores of the bag. Left out: false when h5_dir or scores_dir is given.",
     )
-    binarize: bool = Field(False, description="Show only above and below binary_thresh.")
+    binarize: bool = Field(default=False, description="Show only above and below binary_thresh.")
     binary_thresh: Annotated[int | float, BeforeValidator(_number)] = Field(
-        -1, le=1, description="Where binarize cuts, 0 to 1 on the colour scale; negative: 0.5."
+        default=-1,
+        le=1,
+        description="Where binarize cuts, 0 to 1 on the colour scale; negative: 0.5.",
     )
-    custom_downsample: Int = Field(1, ge=1, description="Shrink the finished picture this many times.")
-    cmap: Text = Field("jet", description="Any Matplotlib colormap.")
+    custom_downsample: Int = Field(
+        default=1,
+        ge=1,
+        description="Shrink the finished picture this many times.",
+    )
+    cmap: Text = Field(default="jet", description="Any Matplotlib colormap.")
     normalize: Normalize | None = Field(
-        None, description="New: how scores become colours. percentile ranks them within the slide, percentile_ref among the "
-        "scores of the bag, minmax and robust stretch them, softmax shows pooling weights, none takes them as they are. "
-        "Left out: CLAM's rule (percentile_ref for a fine map with use_ref_scores, else percentile)."
+        default=None,
+        description="New: how scores become colours. percentile ranks them within the slide, "
+        "percentile_ref among the scores of the bag, minmax and robust stretch them, "
+        "softmax shows pooling weights, none takes them as they are. Left out: CLAM's "
+        "rule (percentile_ref for a fine map with use_ref_scores, else percentile).",
     )
-    vmin: Float | None = Field(None, description="New: score, after normalize, at the lower end of the colours.")
-    vmax: Float | None = Field(None, description="New: score, after normalize, at the upper end of the colours.")
+    vmin: Float | None = Field(
+        default=None,
+        description="New: score, after normalize, at the lower end of the colours.",
+    )
+    vmax: Float | None = Field(
+        default=None,
+        description="New: score, after normalize, at the upper end of the colours.",
+    )
     scale: Literal["slide", "cohort"] = Field(
-        "slide", description="New: one colour scale a slide, or one for all slides of the run so that colours compare."
+        default="slide",
+        description="New: one colour scale a slide, or one for all slides of the run so that colours "
+        "compare.",
     )
-    score: Text | None = Field(None, description="New: which of the model's scores to draw, by name. null: its usual one.")
-    classes: Annotated[str | list[str], BeforeValidator(_classes, json_schema_input_type=str | int | list[str | int])] = Field(
-        "predicted", description="New: predicted, label, all, a class name, or a list of names; for scores with a column a class."
+    score: Text | None = Field(
+        default=None,
+        description="New: which of the model's scores to draw, by name. null: its usual one.",
+    )
+    classes: Annotated[
+        str | list[str], BeforeValidator(_classes, json_schema_input_type=str | int | list[str | int])
+    ] = Field(
+        default="predicted",
+        description="New: predicted, label, all, a class name, or a list of names; for scores with a "
+        "column a class.",
     )
     head: Annotated[int | Literal["mean", "all"], BeforeValidator(_head)] = Field(
-        "mean", description="New: mean, all, or the number of one attention head; for models with several."
+        default="mean",
+        description="New: mean, all, or the number of one attention head; for models with several.",
     )
     threshold: Float | None = Field(
-        None, ge=0, le=1, description="New: colour only patches at or above this place on the colour scale; 0.9 with percentiles "
-        "is the hottest tenth."
+        default=None,
+        ge=0,
+        le=1,
+        description="New: colour only patches at or above this place on the colour scale; 0.9 with "
+        "percentiles is the hottest tenth.",
     )
     smooth: Annotated[Literal["none", "bilinear", "gaussian"], BeforeValidator(_none_word)] = Field(
-        "none", description="New: smooth between patches, without fading at the borders of the tissue."
+        default="none",
+        description="New: smooth between patches, without fading at the borders of the tissue.",
     )
     compat: Annotated[Literal["none", "clam"], BeforeValidator(_none_word)] = Field(
-        "none", description="New: clam repeats CLAM's pixels also where they are a fault."
+        default="none",
+        description="New: clam repeats CLAM's pixels also where they are a fault.",
     )
-    downsample: Float | None = Field(None, ge=1, description="New: draw at this factor below level 0 instead of a level.")
-    mpp: Float | None = Field(None, gt=0, description="New: draw at this many µm per pixel instead of a level.")
-    segment: bool = Field(True, description="New: colour only inside the tissue.")
-    use_holes: bool = Field(True, description="New: leave holes in the tissue uncoloured.")
-    max_size: Int | None = Field(None, ge=1, description="New: longest side of the picture in pixels.")
-    figure: bool = Field(True, description="New: also draw the figure for people: slide and map side by side, with their meaning.")
-    legend: bool = Field(True, description="New: colour bar and scale bar in the figure.")
+    downsample: Float | None = Field(
+        default=None,
+        ge=1,
+        description="New: draw at this factor below level 0 instead of a level.",
+    )
+    mpp: Float | None = Field(
+        default=None,
+        gt=0,
+        description="New: draw at this many µm per pixel instead of a level.",
+    )
+    segment: bool = Field(default=True, description="New: colour only inside the tissue.")
+    use_holes: bool = Field(default=True, description="New: leave holes in the tissue uncoloured.")
+    max_size: Int | None = Field(
+        default=None,
+        ge=1,
+        description="New: longest side of the picture in pixels.",
+    )
+    figure: bool = Field(
+        default=True,
+        description="New: also draw the figure for people: slide and map side by side, with their meaning.",
+    )
+    legend: bool = Field(default=True, description="New: colour bar and scale bar in the figure.")
 
     @model_validator(mode="after")
     def _check_range(self) -> "HeatmapArguments":
@@ -134,24 +197,37 @@ class Sample(Section):
     """One set of patches saved as pictures."""
 
     name: Annotated[Text, AfterValidator(_file_name)] = Field(description="Folder of the set.")
-    sample: bool = Field(True, description="false leaves the set out.")
-    seed: Int = Field(1, ge=0, lt=2**32, description="Seed of range_sample.")
-    k: Int = Field(15, ge=1, description="How many patches.")
+    sample: bool = Field(default=True, description="false leaves the set out.")
+    seed: Int = Field(default=1, ge=0, lt=2**32, description="Seed of range_sample.")
+    k: Int = Field(default=15, ge=1, description="How many patches.")
     mode: Literal["topk", "reverse_topk", "range_sample"] = Field(
-        "topk", description="The highest, the lowest, or any between score_start and score_end."
+        default="topk",
+        description="The highest, the lowest, or any between score_start and score_end.",
     )
-    score_start: Float = Field(0.0, ge=0, le=100, description="Lowest percentile of range_sample, 0 to 1 or 0 to 100.")
-    score_end: Float = Field(1.0, ge=0, le=100, description="Highest percentile of range_sample, 0 to 1 or 0 to 100.")
+    score_start: Float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="Lowest percentile of range_sample, 0 to 1 or 0 to 100.",
+    )
+    score_end: Float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="Highest percentile of range_sample, 0 to 1 or 0 to 100.",
+    )
 
     @model_validator(mode="after")
     def _check_window(self) -> "Sample":
         if self.score_start > self.score_end:
-            raise ValueError(f"score_start must not exceed score_end, got {self.score_start:g} and {self.score_end:g}")
+            raise ValueError(
+                f"score_start must not exceed score_end, got {self.score_start:g} and {self.score_end:g}"
+            )
         return self
 
     @property
     def window_percent(self) -> tuple[float, float]:
-        """Both ends of the window as percentiles 0..100; a window that ends at 1 or less was given as shares."""
+        """Both ends of the window as percentiles 0..100; one that ends at 1 or less was given as shares."""
         factor = 100.0 if self.score_end <= 1 else 1.0
         return self.score_start * factor, self.score_end * factor
 
@@ -160,10 +236,14 @@ class SampleArguments(Section):
     """Which patches are saved as pictures."""
 
     samples: list[Sample] = Field(
-        default_factory=lambda: [Sample(name="topk_high_attention")], description="The sets; an empty list saves none."
+        default_factory=lambda: [Sample(name="topk_high_attention")],
+        description="The sets; an empty list saves none.",
     )
-    contact_sheet: bool = Field(True, description="New: one picture with all patches of a set.")
-    csv: bool = Field(True, description="New: a table of the patches: rank, position, score, percentile.")
+    contact_sheet: bool = Field(default=True, description="New: one picture with all patches of a set.")
+    csv: bool = Field(
+        default=True,
+        description="New: a table of the patches: rank, position, score, percentile.",
+    )
 
     @model_validator(mode="after")
     def _check_names(self) -> "SampleArguments":
@@ -171,40 +251,3 @@ class SampleArguments(Section):
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"samples holds two sets named {repeated[0]!r}, whose files would mix")
         return self
-
-
-class SegmentationArguments(Section):
-    """New: how tissue is found, for all slides; a process-list column of the same name changes it for one.
-
-    A key left out takes the preset's value, or else the built-in one.
-    """
-
-    seg_level: Int | None = Field(None, ge=-1, description="Pyramid level; -1: the one shrunk about 32 times. Built in: -1.")
-    sthresh: Int | None = Field(None, ge=0, le=255, description="Saturation above which a pixel is tissue. Built in: 15.")
-    mthresh: Int | None = Field(None, ge=1, le=255, description="Side of the median filter, odd. Built in: 11.")
-    close: Int | None = Field(None, ge=0, description="Side of the square that closes gaps; 0: none. Built in: 2.")
-    use_otsu: Switch | None = Field(None, description="Choose the threshold by Otsu's method instead of sthresh. Built in: false.")
-    keep_ids: ContourIds | None = Field(None, description="Only these pieces of tissue, by number. Built in: none, that is all.")
-    exclude_ids: ContourIds | None = Field(None, description="All but these pieces of tissue. Built in: none.")
-    a_t: Float | None = Field(None, ge=0, description="Least area of a piece, in squares of 512 level-0 pixels. Built in: 50.")
-    a_h: Float | None = Field(None, ge=0, description="Least area of a hole, in the same squares. Built in: 8.")
-    max_n_holes: Int | None = Field(None, ge=0, description="Most holes a piece. Built in: 10.")
-    white_thresh: Int | None = Field(None, ge=0, le=255, description="Saturation below which a patch counts as white. Built in: 5.")
-    black_thresh: Int | None = Field(None, ge=0, le=255, description="Brightness below which a patch counts as black. Built in: 50.")
-    use_padding: Switch | None = Field(None, description="Let patches stick out of the slide. Built in: true.")
-    contour_fn: Literal["four_pt", "four_pt_hard", "center", "basic"] | None = Field(
-        None, description="When a patch counts as inside. Built in: four_pt."
-    )
-
-    @model_validator(mode="after")
-    def _check_odd(self) -> "SegmentationArguments":
-        if self.mthresh is not None and self.mthresh % 2 == 0:
-            raise ValueError(f"mthresh must be odd, got {self.mthresh}")
-        return self
-
-
-class VisualizationArguments(Section):
-    """New: the picture of the tissue outlines."""
-
-    vis_level: Int | None = Field(None, ge=-1, description="Pyramid level; -1: the one shrunk about 32 times. Built in: -1.")
-    line_thickness: Int | None = Field(None, ge=0, description="Width of the outlines in level-0 pixels. Built in: 250.")

@@ -23,59 +23,82 @@ def _switch(value: Any) -> Any:
 class PngExport(Section):
     """A PNG of the heatmap."""
 
-    content: Content = Field("overlay", description="Colours over the slide, or the colours alone on white.")
+    content: Content = Field(
+        default="overlay",
+        description="Colours over the slide, or the colours alone on white.",
+    )
 
 
 class JpegExport(Section):
     """A JPEG of the heatmap; no side may exceed 65 500 pixels."""
 
-    content: Content = Field("overlay", description="Colours over the slide, or the colours alone on white.")
-    quality: Int = Field(90, ge=1, le=100, description="JPEG quality.")
+    content: Content = Field(
+        default="overlay",
+        description="Colours over the slide, or the colours alone on white.",
+    )
+    quality: Int = Field(default=90, ge=1, le=100, description="JPEG quality.")
 
 
 class WebpExport(Section):
     """A WebP of the heatmap; no side may exceed 16 383 pixels."""
 
-    content: Content = Field("overlay", description="Colours over the slide, or the colours alone on white.")
-    quality: Int = Field(80, ge=1, le=100, description="WebP quality.")
-    lossless: bool = Field(False, description="Keep every pixel.")
+    content: Content = Field(
+        default="overlay",
+        description="Colours over the slide, or the colours alone on white.",
+    )
+    quality: Int = Field(default=80, ge=1, le=100, description="WebP quality.")
+    lossless: bool = Field(default=False, description="Keep every pixel.")
 
 
 class OmeTiffExport(Section):
     """A pyramidal OME-TIFF that QuPath, OpenSlide and tifffile open."""
 
-    content: Content = Field("overlay", description="Colours over the slide, or the colours alone on white.")
-    level: Int | None = Field(None, ge=0, description="Pyramid level of the finest picture. null: that of the heatmap.")
-    compression: Literal["jpeg", "deflate"] = Field("jpeg", description="How tiles are packed.")
-    quality: Int = Field(85, ge=1, le=100, description="JPEG quality.")
-    tile_size: Int = Field(512, ge=16, multiple_of=16, description="Side of a tile.")
+    content: Content = Field(
+        default="overlay",
+        description="Colours over the slide, or the colours alone on white.",
+    )
+    level: Int | None = Field(
+        default=None,
+        ge=0,
+        description="Pyramid level of the finest picture. null: that of the heatmap.",
+    )
+    compression: Literal["jpeg", "deflate"] = Field(default="jpeg", description="How tiles are packed.")
+    quality: Int = Field(default=85, ge=1, le=100, description="JPEG quality.")
+    tile_size: Int = Field(default=512, ge=16, multiple_of=16, description="Side of a tile.")
 
 
 class DeepZoomExport(Section):
     """DeepZoom tiles for a browser."""
 
-    content: Content = Field("overlay", description="Colours over the slide, or the colours alone on white.")
-    container: Literal["szi", "dzi"] = Field("szi", description="One zip file, or a folder of tiles.")
-    level: Int | None = Field(None, ge=0, description="Pyramid level of the finest picture. null: that of the heatmap.")
-    format: Literal["jpeg", "png"] = Field("jpeg", description="Format of the tiles.")
-    quality: Int = Field(85, ge=1, le=100, description="JPEG quality.")
-    tile_size: Int = Field(254, ge=32, description="Side of a tile without its overlap.")
+    content: Content = Field(
+        default="overlay",
+        description="Colours over the slide, or the colours alone on white.",
+    )
+    container: Literal["szi", "dzi"] = Field(default="szi", description="One zip file, or a folder of tiles.")
+    level: Int | None = Field(
+        default=None,
+        ge=0,
+        description="Pyramid level of the finest picture. null: that of the heatmap.",
+    )
+    format: Literal["jpeg", "png"] = Field(default="jpeg", description="Format of the tiles.")
+    quality: Int = Field(default=85, ge=1, le=100, description="JPEG quality.")
+    tile_size: Int = Field(default=254, ge=32, description="Side of a tile without its overlap.")
 
 
 class GeojsonExport(Section):
     """Objects for QuPath, in level-0 pixels."""
 
-    detections: bool = Field(True, description="Every patch, with its scores as measurements.")
-    regions: bool = Field(True, description="Hot patches merged into outlines, with their area.")
-    tissue: bool = Field(True, description="The tissue outlines.")
-    threshold: Float = Field(0.9, ge=0, le=1, description="Where hot begins on the colour scale.")
-    gzip: bool = Field(False, description="Pack the file.")
+    detections: bool = Field(default=True, description="Every patch, with its scores as measurements.")
+    regions: bool = Field(default=True, description="Hot patches merged into outlines, with their area.")
+    tissue: bool = Field(default=True, description="The tissue outlines.")
+    threshold: Float = Field(default=0.9, ge=0, le=1, description="Where hot begins on the colour scale.")
+    gzip: bool = Field(default=False, description="Pack the file.")
 
 
 class CsvExport(Section):
     """One row a patch: position, scores, percentile."""
 
-    gzip: bool = Field(False, description="Pack the file.")
+    gzip: bool = Field(default=False, description="Pack the file.")
 
 
 class NpzExport(Section):
@@ -85,27 +108,42 @@ class NpzExport(Section):
 class ExportArguments(Section):
     """New: further files a slide. Each format takes true, false, or a mapping of its options."""
 
-    png: Annotated[PngExport | None, BeforeValidator(_switch, json_schema_input_type=bool | PngExport | None)] = Field(
-        None, description="A PNG of the heatmap."
+    png: Annotated[
+        PngExport | None, BeforeValidator(_switch, json_schema_input_type=bool | PngExport | None)
+    ] = Field(
+        default=None,
+        description="A PNG of the heatmap.",
     )
-    jpeg: Annotated[JpegExport | None, BeforeValidator(_switch, json_schema_input_type=bool | JpegExport | None)] = Field(
-        None, description="A JPEG of the heatmap."
+    jpeg: Annotated[
+        JpegExport | None, BeforeValidator(_switch, json_schema_input_type=bool | JpegExport | None)
+    ] = Field(
+        default=None,
+        description="A JPEG of the heatmap.",
     )
-    webp: Annotated[WebpExport | None, BeforeValidator(_switch, json_schema_input_type=bool | WebpExport | None)] = Field(
-        None, description="A WebP of the heatmap."
+    webp: Annotated[
+        WebpExport | None, BeforeValidator(_switch, json_schema_input_type=bool | WebpExport | None)
+    ] = Field(
+        default=None,
+        description="A WebP of the heatmap.",
     )
     ome_tiff: Annotated[
         OmeTiffExport | None, BeforeValidator(_switch, json_schema_input_type=bool | OmeTiffExport | None)
-    ] = Field(None, description="A pyramid for QuPath and other slide viewers.")
+    ] = Field(default=None, description="A pyramid for QuPath and other slide viewers.")
     deepzoom: Annotated[
         DeepZoomExport | None, BeforeValidator(_switch, json_schema_input_type=bool | DeepZoomExport | None)
-    ] = Field(None, description="Tiles for a browser.")
+    ] = Field(default=None, description="Tiles for a browser.")
     geojson: Annotated[
         GeojsonExport | None, BeforeValidator(_switch, json_schema_input_type=bool | GeojsonExport | None)
-    ] = Field(None, description="Patches, hot regions and tissue for QuPath.")
-    csv: Annotated[CsvExport | None, BeforeValidator(_switch, json_schema_input_type=bool | CsvExport | None)] = Field(
-        None, description="Scores as a table."
+    ] = Field(default=None, description="Patches, hot regions and tissue for QuPath.")
+    csv: Annotated[
+        CsvExport | None, BeforeValidator(_switch, json_schema_input_type=bool | CsvExport | None)
+    ] = Field(
+        default=None,
+        description="Scores as a table.",
     )
-    npz: Annotated[NpzExport | None, BeforeValidator(_switch, json_schema_input_type=bool | NpzExport | None)] = Field(
-        None, description="Scores as NumPy arrays."
+    npz: Annotated[
+        NpzExport | None, BeforeValidator(_switch, json_schema_input_type=bool | NpzExport | None)
+    ] = Field(
+        default=None,
+        description="Scores as NumPy arrays.",
     )

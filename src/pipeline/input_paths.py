@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 
 Kind = Literal["config", "process_list", "preset", "file", "folder"]
 FolderMap = dict[str, tuple[Path, ...]]
-"""Folders by the value of the process list's data_dir_key column; the only key is '' when the config gives no mapping."""
+"""Folders by value of the process list's data_dir_key column; only '' when the config gives no mapping."""
 
 CONFIG_DIR = Path("heatmaps/configs")
 PROCESS_LIST_DIR = Path("heatmaps/process_lists")
 
 
-def resolve_input_path(value: str | os.PathLike[str], config_dir: Path | None = None, kind: Kind = "file") -> Path:
+def resolve_input_path(
+    value: str | os.PathLike[str], config_dir: Path | None = None, kind: Kind = "file"
+) -> Path:
     """Return the existing path that `value` names.
 
-    Looked for as given (relative to the working directory), then relative to the config's folder, then where CLAM keeps
-    such files. A leading ``~`` and ``$VARIABLES`` are expanded.
+    Looked for as given (relative to the working directory), then relative to the config's folder, then where
+    CLAM keeps such files. A leading ``~`` and ``$VARIABLES`` are expanded.
 
     Raises
     ------
     ConfigError
-        When it is in none of these places (all are listed), or is a file where a folder is wanted or the reverse.
+        When it is in none of these places (all are listed), or is a file where a folder is wanted.
     """
     places = list(_candidates(os.path.expandvars(os.path.expanduser(os.fspath(value))), config_dir, kind))
     wanted: Callable[[Path], bool] = Path.is_dir if kind == "folder" else Path.is_file
@@ -38,8 +40,12 @@ def resolve_input_path(value: str | os.PathLike[str], config_dir: Path | None = 
             return place
     noun = {"process_list": "process list"}.get(kind, kind)
     if found := next((place for place in places if _quietly(Path.exists, place)), None):
-        raise ConfigError(f"{found} is {'a file, not a folder' if kind == 'folder' else 'a folder, not a file'}")
-    raise ConfigError(f"no such {noun}: {str(value)!r}; looked for {', '.join(str(place) for place in places)}")
+        raise ConfigError(
+            f"{found} is {'a file, not a folder' if kind == 'folder' else 'a folder, not a file'}"
+        )
+    raise ConfigError(
+        f"no such {noun}: {str(value)!r}; looked for {', '.join(str(place) for place in places)}"
+    )
 
 
 def _quietly(test: Callable[[Path], bool], place: Path) -> bool:
@@ -75,7 +81,7 @@ def _candidates(value: str, config_dir: Path | None, kind: Kind) -> Iterator[Pat
 class InputPaths:
     """Everything a config reads, found: absolute paths.
 
-    The folder maps have one entry named '' unless the config gives a mapping; an absent key gives an empty map.
+    The folder maps have one entry named '' unless the config gives a mapping, and none for an absent key.
     """
 
     slides: FolderMap = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What became of each slide, as the two tables a run leaves: CLAM's results and the run's own process list."""
+"""What became of each slide, in the two tables of a run: CLAM's results and the run's own process list."""
 
 import csv
 import io
@@ -21,8 +21,8 @@ STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 
 # The order in which CLAM adds the columns its table lacks.
 _ADDED = (
-    "process", "status", "seg_level", "sthresh", "mthresh", "close", "use_otsu", "keep_ids", "exclude_ids", "a_t", "a_h",
-    "max_n_holes", "vis_level", "line_thickness", "use_padding", "contour_fn",
+    "process", "status", "seg_level", "sthresh", "mthresh", "close", "use_otsu", "keep_ids", "exclude_ids",
+    "a_t", "a_h", "max_n_holes", "vis_level", "line_thickness", "use_padding", "contour_fn",
 )  # fmt: skip
 _INTEGER = re.compile(r"^[+-]?\d+$")
 _OURS = re.compile(r"^(status|failed_stage|error|seconds|bag_size|Pred_\d+|p_\d+)$")
@@ -61,7 +61,9 @@ class SlideOutcome:
             raise ValueError(f"{len(self.classes)} classes but {len(self.probabilities)} probabilities")
 
 
-def process_list_text(rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None) -> str:
+def process_list_text(
+    rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None
+) -> str:
     """Return the run's own process list: the input columns as they were, then what became of each slide.
 
     Parameters
@@ -82,15 +84,19 @@ def process_list_text(rows: "ProcessList", outcomes: Mapping[str, SlideOutcome],
         bag = "" if outcome.bag_size is None else str(outcome.bag_size)
         error = " ".join(outcome.error.split())
         cells = [_cell(row, name) for name in columns]
-        lines.append([*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *_prediction(outcome, pairs)])
+        lines.append(
+            [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *_prediction(outcome, pairs)]
+        )
     return _csv(lines)
 
 
-def results_csv_text(rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None) -> str:
-    """Return CLAM's table of results: the input columns, every parameter, bag_size and the ranked predictions.
+def results_csv_text(
+    rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None
+) -> str:
+    """Return CLAM's table of results: the input columns, every parameter, bag_size, the ranked predictions.
 
-    Numbers are written as CLAM writes them: a column that has a blank somewhere becomes one of fractions (``1.0``), and
-    blanks take the slide's own parameter.
+    Numbers are written as CLAM writes them: a column that has a blank somewhere becomes one of fractions
+    (``1.0``), and blanks take the slide's own parameter.
     """
     pairs = _pairs(outcomes.values(), n_classes)
     kept = [name for name in rows.columns if name == "status" or not _OURS.match(name)]
@@ -100,7 +106,9 @@ def results_csv_text(rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], 
     for row in rows:
         outcome = _outcome(row, outcomes)
         bag = "" if outcome.bag_size is None else str(float(outcome.bag_size))
-        lines.append([*(_value(row, name, kinds[name]) for name in columns), bag, *_prediction(outcome, pairs)])
+        lines.append(
+            [*(_value(row, name, kinds[name]) for name in columns), bag, *_prediction(outcome, pairs)]
+        )
     return _csv(lines)
 
 
@@ -115,7 +123,9 @@ def _cell(row: "ProcessRow", name: str) -> str:
 
 
 def _pairs(outcomes: Iterable[SlideOutcome], n_classes: int | None) -> int:
-    return n_classes if n_classes is not None else max((len(outcome.classes) for outcome in outcomes), default=0)
+    return (
+        n_classes if n_classes is not None else max((len(outcome.classes) for outcome in outcomes), default=0)
+    )
 
 
 def _pair_names(pairs: int) -> list[str]:
@@ -123,7 +133,11 @@ def _pair_names(pairs: int) -> list[str]:
 
 
 def _prediction(outcome: SlideOutcome, pairs: int) -> list[str]:
-    cells = [text for name, p in zip(outcome.classes, outcome.probabilities, strict=True) for text in (name, str(np.float32(p)))]
+    cells = [
+        text
+        for name, p in zip(outcome.classes, outcome.probabilities, strict=True)
+        for text in (name, str(np.float32(p)))
+    ]
     return [*cells, *[""] * (2 * pairs)][: 2 * pairs]
 
 

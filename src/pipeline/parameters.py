@@ -1,7 +1,7 @@
 """The segmentation and outline parameters of one slide, and where each value comes from.
 
-CLAM's built-in defaults are replaced by the preset's row, that by what the config's segmentation_arguments and
-visualization_arguments set, and that by a filled cell of the process list. Fractions of a_t and a_h are kept.
+CLAM's built-in defaults give way to the preset's row, that to what the config's segmentation_arguments and
+visualization_arguments set, and that to a filled cell of the process list. Fractions of a_t and a_h are kept.
 """
 
 import csv
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from src.errors import ConfigError, ProcessListError
 from src.pipeline.config_errors import Places, describe, near
-from src.pipeline.drawing_sections import SegmentationArguments, VisualizationArguments
+from src.pipeline.tissue_sections import SegmentationArguments, VisualizationArguments
 
 if TYPE_CHECKING:
     from src.pipeline.config import Config
@@ -81,7 +81,11 @@ class SlideParams:
         ProcessListError
             When a cell cannot be read as its parameter or is out of range.
         """
-        given = {key: text.strip() for key, text in cells.items() if key in PARAMETER_KEYS and text.strip() not in BLANKS}
+        given = {
+            key: text.strip()
+            for key, text in cells.items()
+            if key in PARAMETER_KEYS and text.strip() not in BLANKS
+        }
         return _with_values(self, tuple(given.items())) if given else self
 
 
@@ -141,7 +145,10 @@ def read_preset(path: Path) -> SlideParams:
         if name not in PARAMETER_KEYS:
             hint = near(name, PARAMETER_KEYS)
             guess = f"did you mean {hint!r}? " if hint else ""
-            raise ConfigError(f"unknown column {name!r} in the preset {path}; {guess}Choose from {', '.join(PARAMETER_KEYS)}")
+            raise ConfigError(
+                f"unknown column {name!r} in the preset {path}; {guess}"
+                f"Choose from {', '.join(PARAMETER_KEYS)}"
+            )
     cells = {name: value for name, value in zip(names, row.values(), strict=False) if isinstance(value, str)}
     try:
         return SlideParams().with_cells(cells)

@@ -1,10 +1,9 @@
 """Read the list of slides to do: CLAM's CSV, one row a slide, checked row by row.
 
-A row that cannot be done carries its reason in `ProcessRow.problem`, so that only this row fails. What makes the whole
-list unusable is a `ProcessListError` before any work.
+A row that cannot be done carries its reason in `ProcessRow.problem`, so that only this row fails. What makes
+the whole list unusable is a `ProcessListError` before any work.
 """
 
-import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from src.pipeline.parameters import (
 )
 from src.pipeline.section_types import unsafe_name
 from src.pipeline.slide_index import list_slides, stem_of
+from src.pipeline.tables import read_table
 
 if TYPE_CHECKING:
     from src.pipeline.config import Config
@@ -80,7 +80,7 @@ class ProcessRow:
     group: str = UNSPECIFIED
     source: str = ""
     roi: tuple[int, int, int, int] | None = None
-    params: SlideParams = SlideParams()
+    params: SlideParams = field(default_factory=SlideParams)
     cells: dict[str, str] = field(default_factory=dict)
     line: int = 0
     problem: str | None = None
@@ -123,7 +123,7 @@ def read_process_list(path: Path | None, cfg: "Config") -> ProcessList:
     Raises
     ------
     ProcessListError
-        When the table is missing, unreadable, without a slide_id column or without rows, or no slide is found.
+        When the table is missing, unreadable, without a slide_id column or rows, or no slide is found.
     """
     if path is None:
         return _from_folder(cfg)
@@ -142,48 +142,6 @@ def read_process_list(path: Path | None, cfg: "Config") -> ProcessList:
     result.column_texts = {name: tuple(cells.get(name, "") for _, cells, _ in records) for name in known}
     result.notes = list(reader.table_notes())
     return result
-
-
-def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str], int]]]:
-    """Return the columns of a CSV and, for each row, its line, its cells and how many cells it has too many.
-
-    Cells are stripped text. Semicolons and tabs are taken for commas when the header has no comma.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            file.seek(0)
-            sign = next((sign for sign in ",;\t" if sign in header), ",")
-            reader = csv.reader(file, delimiter=sign, skipinitialspace=True, strict=True)
-            columns = [name.strip() for name in next(reader, [])]
-            while columns and not columns[-1]:  # a spreadsheet's empty columns at the right
-                columns.pop()
-            _check_header(columns, path)
-            records = []
-            for cells in reader:
-                texts = [cell.strip() for cell in cells]
-                if any(texts):
-                    extra = sum(1 for text in texts[len(columns) :] if text)
-                    row = dict.fromkeys(columns, "")
-                    row.update(zip(columns, texts, strict=False))
-                    records.append((reader.line_num, row, extra))
-    except FileNotFoundError:
-        raise ProcessListError(f"no such process list: {path}") from None
-    except OSError as error:
-        raise ProcessListError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ProcessListError(f"{path} is not a text file in UTF-8 (byte {error.start}); save it as CSV UTF-8") from error
-    except csv.Error as error:
-        raise ProcessListError(f"{path} is no CSV: {error} (line {reader.line_num})") from error
-    return columns, records
-
-
-def _check_header(columns: list[str], path: Path) -> None:
-    if not columns:
-        raise ProcessListError(f"{path} is empty; its first line must name the columns, slide_id among them")
-    for name in columns:
-        if columns.count(name) > 1:
-            raise ProcessListError(f"{path} has two columns named {name!r}")
 
 
 class _RowReader:
@@ -290,8 +248,9 @@ class _RowReader:
         """Yield a warning for each column that looks like a misspelt one."""
         known = [*KNOWN_COLUMNS, self.cfg.data_arguments.data_dir_key]
         for name in self.columns:
-            if name not in known and name.lower().replace(" ", "_") in known:
-                yield f"column {name!r} of {self.path} is not read; did you mean {name.lower().replace(' ', '_')!r}?"
+            plain = name.lower().replace(" ", "_")
+            if name not in known and plain in known:
+                yield f"column {name!r} of {self.path} is not read; did you mean {plain!r}?"
 
 
 def _without_repeats(rows: Sequence[ProcessRow]) -> Iterator[ProcessRow]:
@@ -320,5 +279,7 @@ def _from_folder(cfg: "Config") -> ProcessList:
                 rows.append(row)
     if not rows:
         places = ", ".join(str(folder) for folders in cfg.inputs.slides.values() for folder in folders)
-        raise ProcessListError(f"no slide found in {places}; looked for names that end with {', '.join(data.slide_ext)}")
+        raise ProcessListError(
+            f"no slide found in {places}; looked for names that end with {', '.join(data.slide_ext)}"
+        )
     return ProcessList(_without_repeats(rows), columns)

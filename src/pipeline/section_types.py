@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 SLIDE_EXTENSIONS = (
     ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm",
 )  # fmt: skip
-"""What counts as a slide when `slide_ext` does not say; longer names such as ``.ome.tif`` end with one of them."""
+"""What counts as a slide when `slide_ext` does not say; ``.ome.tif`` and the like end with one of them."""
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 
@@ -31,7 +31,9 @@ def _no_bool(value: Any) -> Any:
 def _text(value: Any) -> Any:
     """Say what happened when YAML made true or false of a bare ``on``, ``off``, ``yes`` or ``no``."""
     if isinstance(value, bool):
-        raise ValueError("must be text, but YAML reads a bare on, off, yes, no, true or false as a switch; put it in quotes")
+        raise ValueError(
+            "must be text, but YAML takes a bare on, off, yes, no, true or false for a switch; quote it"
+        )
     return value
 
 
@@ -55,14 +57,20 @@ def _folders(value: Any) -> Any:
 
 def _one_folder(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"must be a folder, a list of folders, or a mapping from name to folder, got {value!r}")
+        raise ValueError(
+            f"must be a folder, a list of folders, or a mapping from name to folder, got {value!r}"
+        )
     return value
 
 
 def _extensions(value: Any) -> Any:
     """Return extensions as a tuple, each with its dot: ``svs`` and ``.svs`` are one."""
     values = [value] if isinstance(value, str) else value
-    if not isinstance(values, (list, tuple)) or not values or not all(isinstance(v, str) and v.strip(" .") for v in values):
+    if (
+        not isinstance(values, (list, tuple))
+        or not values
+        or not all(isinstance(v, str) and v.strip(" .") for v in values)
+    ):
         raise ValueError(f"must be an extension such as .svs, or a list of them, got {value!r}")
     return tuple(dict.fromkeys("." + v.strip().lstrip(".") for v in values))
 
@@ -97,7 +105,9 @@ def unsafe_name(name: str) -> str | None:
         return "is empty"
     if found := _UNSAFE.search(name):
         sign = found.group()
-        return f"holds a path separator {sign!r}" if sign in "/\\" else f"holds the control character {sign!r}"
+        return (
+            f"holds a path separator {sign!r}" if sign in "/\\" else f"holds the control character {sign!r}"
+        )
     if name in (".", ".."):
         return "means a folder, not a name"
     if len(name.encode("utf-8", "surrogatepass")) > 200:

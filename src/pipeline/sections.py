@@ -1,7 +1,7 @@
 """Where things are and what is run: the config sections of experiment, data, patches, encoder, model and run.
 
-The attribute names are the YAML names. CLAM's keys keep CLAM's meaning; a description that starts with "New:" marks
-a key CLAM does not have.
+The attribute names are the YAML names. CLAM's keys keep CLAM's meaning; a description that starts with "New:"
+marks a key CLAM does not have.
 """
 
 import re
@@ -57,7 +57,11 @@ def _workers(value: Any) -> Any:
 def parse_bytes(value: Any) -> int:
     """Return the number of bytes in ``8GB``, ``512 MiB`` or a plain number; GB is 1000³, GiB 1024³."""
     match = _BYTES.match(str(value)) if not isinstance(value, bool) else None
-    size = int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " ")) if match else 0
+    size = (
+        int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " "))
+        if match
+        else 0
+    )
     if size < 1:
         raise ValueError(f"must be a size in memory such as 8GB, got {value!r}")
     return size
@@ -78,77 +82,116 @@ class ExpArguments(Section):
     """The experiment: its name, its folders, and how many classes the model tells apart."""
 
     n_classes: Int | None = Field(
-        None, ge=1, description="Outputs of the model. Left out: counted from label_dict, or read from the checkpoint."
+        default=None,
+        ge=1,
+        description="Outputs of the model. Left out: counted from label_dict, or read from the checkpoint.",
     )
     save_exp_code: Annotated[Text, AfterValidator(_experiment_name)] = Field(
-        "HEATMAP_OUTPUT", description="Name of this run; the folder below both result folders."
+        default="HEATMAP_OUTPUT",
+        description="Name of this run; the folder below both result folders.",
     )
     raw_save_dir: Text = Field(
-        "heatmaps/heatmap_raw_results", description="Folder for scores, features, masks, records and the run's own process list."
+        default="heatmaps/heatmap_raw_results",
+        description="Folder for scores, features, masks, records and the run's own process list.",
     )
     production_save_dir: Text = Field(
-        "heatmaps/heatmap_production_results", description="Folder for the finished pictures and sampled patches."
+        default="heatmaps/heatmap_production_results",
+        description="Folder for the finished pictures and sampled patches.",
     )
-    results_dir: Text = Field("heatmaps/results", description="New: folder for the CSV of predictions.")
-    batch_size: Int = Field(256, ge=1, description="Patches an encoder takes at once.")
+    results_dir: Text = Field(
+        default="heatmaps/results",
+        description="New: folder for the CSV of predictions.",
+    )
+    batch_size: Int = Field(default=256, ge=1, description="Patches an encoder takes at once.")
 
 
 class DataArguments(Section):
     """The slides, what was computed of them before, and which of them to do."""
 
     data_dir: Folders = Field(
-        description="Folder of the slides; or a list of folders; or a mapping from a value of the process list's "
-        "data_dir_key column to a folder."
+        description="Folder of the slides; or a list of folders; or a mapping from a value of the "
+        "process list's data_dir_key column to a folder.",
     )
-    data_dir_key: Text = Field("source", description="Process-list column that chooses the folder when data_dir is a mapping.")
+    data_dir_key: Text = Field(
+        default="source",
+        description="Process-list column that chooses the folder when data_dir is a mapping.",
+    )
     process_list: Text | None = Field(
-        None, description="CSV of the slides to do. null: every slide below data_dir."
+        default=None,
+        description="CSV of the slides to do. null: every slide below data_dir.",
     )
-    preset: Text | None = Field(None, description="CSV whose first row replaces the built-in segmentation parameters.")
+    preset: Text | None = Field(
+        default=None,
+        description="CSV whose first row replaces the built-in segmentation parameters.",
+    )
     slide_ext: Extensions = Field(
-        SLIDE_EXTENSIONS, description="Extension of the slides, or a list of them. Left out: every format that can be opened."
+        default=SLIDE_EXTENSIONS,
+        description="Extension of the slides, or a list of them. Left out: every format that can be opened.",
     )
     label_dict: Annotated[dict[str, Int], BeforeValidator(_label_dict)] | None = Field(
-        None, description="Class names and their numbers, from 0. Needed for names in pictures and tables."
+        default=None,
+        description="Class names and their numbers, from 0. Needed for names in pictures and tables.",
     )
-    recursive: bool = Field(True, description="New: also look in folders inside data_dir, h5_dir and the like.")
+    recursive: bool = Field(
+        default=True,
+        description="New: also look in folders inside data_dir, h5_dir and the like.",
+    )
     h5_dir: Folders | None = Field(
-        None, description="New: folder of patch features (TRIDENT, CLAM .h5 or .pt); same forms as data_dir. "
-        "null: features are computed with the encoder."
+        default=None,
+        description="New: folder of patch features (TRIDENT, CLAM .h5 or .pt); same forms as "
+        "data_dir. null: features are computed with the encoder.",
     )
     tissue_dir: Folders | None = Field(
-        None, description="New: folder of tissue outlines (GeoJSON of TRIDENT or QuPath, or CLAM's mask.pkl) used "
-        "instead of segmenting."
+        default=None,
+        description="New: folder of tissue outlines (GeoJSON of TRIDENT or QuPath, or CLAM's "
+        "mask.pkl) used instead of segmenting.",
     )
     coords_dir: Folders | None = Field(
-        None, description="New: folder of patch coordinates, when the feature files hold none."
+        default=None,
+        description="New: folder of patch coordinates, when the feature files hold none.",
     )
     scores_dir: Folders | None = Field(
-        None, description="New: folder of your own scores (blockmap .h5 or CSV) to draw; no model is run."
+        default=None,
+        description="New: folder of your own scores (blockmap .h5 or CSV) to draw; no model is run.",
     )
     patch_size_level0: Int | None = Field(
-        None, ge=1, description="New: side of a patch in level-0 pixels, when the feature files do not say or say it wrong."
+        default=None, ge=1,
+        description="New: side of a patch in level-0 pixels, when the feature files do not say or say "
+        "it wrong.",
     )  # fmt: skip
 
 
 class PatchingArguments(Section):
     """How slides are cut into patches."""
 
-    patch_size: Int = Field(256, ge=1, description="Side of a patch, in pixels of patch_level.")
+    patch_size: Int = Field(default=256, ge=1, description="Side of a patch, in pixels of patch_level.")
     overlap: Annotated[int | float, BeforeValidator(_ratio)] = Field(
-        0.5, ge=0, lt=1, description="Share by which neighbouring patches of the fine map overlap; the bag has no overlap."
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="Share by which neighbouring patches of the fine map overlap; the bag has no overlap.",
     )
-    patch_level: Int = Field(0, ge=0, description="Pyramid level patches are read from.")
-    custom_downsample: Int = Field(1, ge=1, description="Read a patch this many times larger and shrink it to patch_size.")
+    patch_level: Int = Field(default=0, ge=0, description="Pyramid level patches are read from.")
+    custom_downsample: Int = Field(
+        default=1,
+        ge=1,
+        description="Read a patch this many times larger and shrink it to patch_size.",
+    )
     mpp: Float | None = Field(
-        None, gt=0, description="New: cut patches at this many µm per pixel, whatever levels a slide has."
+        default=None,
+        gt=0,
+        description="New: cut patches at this many µm per pixel, whatever levels a slide has.",
     )
     magnification: Float | None = Field(
-        None, gt=0, description="New: cut patches at this magnification (20 is 0.5 µm per pixel)."
+        default=None,
+        gt=0,
+        description="New: cut patches at this magnification (20 is 0.5 µm per pixel).",
     )
     grid: Literal["clam", "features"] | None = Field(
-        None, description="New: clam lays CLAM's own grid in the tissue; features keeps the grid of the feature files, refined "
-        "by overlap. Left out: features when h5_dir is given, else clam."
+        default=None,
+        description="New: clam lays CLAM's own grid in the tissue; features keeps the grid of the "
+        "feature files, refined by overlap. Left out: features when h5_dir is given, else "
+        "clam.",
     )
 
 
@@ -156,43 +199,68 @@ class EncoderArguments(Section):
     """The network that turns patches into features, when there is no h5_dir or a fine map is wanted."""
 
     model_name: Text | None = Field(
-        None, description="Encoder the MIL model was trained on: resnet50_trunc, uni_v1, uni_v2, conch_v1_5, ... null: none."
+        default=None,
+        description="Encoder the MIL model was trained on: resnet50_trunc, uni_v1, uni_v2, "
+        "conch_v1_5, ... null: none.",
     )
     target_img_size: Int | None = Field(
-        None, description="Side patches are resized to before encoding; 0 or less: not at all. Left out: the encoder's own."
+        default=None,
+        description="Side patches are resized to before encoding; 0 or less: not at all. Left out: "
+        "the encoder's own.",
     )
-    weights: Text | None = Field(None, description="New: file of the encoder's weights, when they are not downloaded.")
+    weights: Text | None = Field(
+        default=None,
+        description="New: file of the encoder's weights, when they are not downloaded.",
+    )
 
 
 class ModelArguments(Section):
     """The MIL model and its checkpoint."""
 
-    ckpt_path: Text | None = Field(None, description="Checkpoint of the trained model.")
+    ckpt_path: Text | None = Field(default=None, description="Checkpoint of the trained model.")
     model_type: Literal["clam_sb", "clam_mb", "mil"] | None = Field(
-        None, description="CLAM's name of the model. Left out: model_name, or what the checkpoint says."
+        default=None,
+        description="CLAM's name of the model. Left out: model_name, or what the checkpoint says.",
     )
-    initiate_fn: Literal["initiate_model"] = Field("initiate_model", description="Kept for CLAM's files; has one value.")
-    model_size: Literal["small", "big"] = Field("small", description="Size of a CLAM model.")
-    drop_out: Annotated[bool | float, BeforeValidator(lambda v: v if isinstance(v, bool) else _ratio(v))] = Field(
-        0.0, ge=0, le=1, description="Kept for CLAM's files; drop-out is off when a model is applied."
+    initiate_fn: Literal["initiate_model"] = Field(
+        default="initiate_model",
+        description="Kept for CLAM's files; has one value.",
     )
-    embed_dim: Int = Field(1024, ge=1, description="Width of the features a CLAM model takes.")
-    n_classes: Int | None = Field(None, ge=1, description="As CLAM copies it here; must equal exp_arguments.n_classes.")
+    model_size: Literal["small", "big"] = Field(default="small", description="Size of a CLAM model.")
+    drop_out: Annotated[bool | float, BeforeValidator(lambda v: v if isinstance(v, bool) else _ratio(v))] = (
+        Field(
+            default=0.0,
+            ge=0,
+            le=1,
+            description="Kept for CLAM's files; drop-out is off when a model is applied.",
+        )
+    )
+    embed_dim: Int = Field(default=1024, ge=1, description="Width of the features a CLAM model takes.")
+    n_classes: Int | None = Field(
+        default=None,
+        ge=1,
+        description="As CLAM copies it here; must equal exp_arguments.n_classes.",
+    )
     model_name: Text | None = Field(
-        None, description="New: MIL-Lab's name of the model, such as abmil.base.uni_v2.none."
+        default=None,
+        description="New: MIL-Lab's name of the model, such as abmil.base.uni_v2.none.",
     )
     model_class: Text | None = Field(
-        None, description="New: your own model, as module:Class or file.py:Class."
+        default=None,
+        description="New: your own model, as module:Class or file.py:Class.",
     )
     init_args: dict[str, Any] = Field(default_factory=dict, description="New: arguments for model_class.")
     overrides: dict[str, Any] = Field(
-        default_factory=dict, description="New: changes to the model's own settings, such as embed_dim: 256."
+        default_factory=dict,
+        description="New: changes to the model's own settings, such as embed_dim: 256.",
     )
     device: Annotated[str, BeforeValidator(_device)] = Field(
-        "auto", description="New: auto (a GPU if there is one), cpu, cuda or cuda:N."
+        default="auto",
+        description="New: auto (a GPU if there is one), cpu, cuda or cuda:N.",
     )
     task: Literal["classification", "regression", "survival"] = Field(
-        "classification", description="New: what the outputs mean."
+        default="classification",
+        description="New: what the outputs mean.",
     )
 
 
@@ -200,16 +268,29 @@ class RunArguments(Section):
     """How much of the machine to use, and when to give up on a slide."""
 
     workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = Field(
-        "auto", description="New: slides worked on at once; auto: by cores and memory."
+        default="auto",
+        description="New: slides worked on at once; auto: by cores and memory.",
     )
     devices: Annotated[str | list[str], BeforeValidator(_devices)] = Field(
-        "auto", description="New: auto, cpu, or a list such as [cuda:0, cuda:1]."
+        default="auto",
+        description="New: auto, cpu, or a list such as [cuda:0, cuda:1].",
     )
-    memory_limit: Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=str | int)] | None = Field(
-        None, description="New: memory to stay under, such as 16GB. null: what the machine has."
+    memory_limit: Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=str | int)] | None = (
+        Field(
+            default=None,
+            description="New: memory to stay under, such as 16GB. null: what the machine has.",
+        )
     )
-    retries: Int = Field(1, ge=0, description="New: times a slide is tried again after its worker died.")
-    slide_timeout: Float | None = Field(None, gt=0, description="New: seconds after which a slide is given up.")
+    retries: Int = Field(
+        default=1,
+        ge=0,
+        description="New: times a slide is tried again after its worker died.",
+    )
+    slide_timeout: Float | None = Field(
+        default=None,
+        gt=0,
+        description="New: seconds after which a slide is given up.",
+    )
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Find slides, features and other files of a cohort by their stem: each folder is listed once, not once a slide."""
+"""Find the slides, features and other files of a cohort by stem; a folder is listed once for all slides."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ def stem_of(name: str, extensions: Sequence[str]) -> str:
 def list_files(folder: Path, extensions: Sequence[str], *, recursive: bool = True) -> Iterator[Path]:
     """Yield the files below `folder` with one of `extensions`, folders and names in order.
 
-    Links to folders are followed, once each. Hidden files are left out, as is the folder of data beside a ``.mrxs``.
+    Links to folders are followed, once each. Left out: hidden files, and the data folder beside a ``.mrxs``.
     """
     seen: set[str] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
@@ -45,7 +45,9 @@ def list_files(folder: Path, extensions: Sequence[str], *, recursive: bool = Tru
             continue
         seen.add(real)
         data_of = {name[:-5] for name in names if name.lower().endswith(".mrxs")}
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in data_of) if recursive else []
+        folders[:] = (
+            sorted(f for f in folders if not f.startswith(".") and f not in data_of) if recursive else []
+        )
         for name in sorted(names):
             if not name.startswith(".") and extension_of(name, extensions):
                 yield Path(here, name)
@@ -117,7 +119,9 @@ class StemIndex:
         best = self._preferred(found)
         if len(best) > 1:
             places = ", ".join(str(path) for path in best[:4]) + (", ..." if len(best) > 4 else "")
-            raise self.error(f"{len(best)} {self.noun}s are named {name!r}: {places}; keep one, or name a narrower folder")
+            raise self.error(
+                f"{len(best)} {self.noun}s are named {name!r}: {places}; keep one, or name a narrower folder"
+            )
         return best[0]
 
     def find(self, name: str) -> Path:
@@ -132,16 +136,22 @@ class StemIndex:
             return path
         where = ", ".join(str(folder) for folder in self.folders) or "no folder"
         if not self.by_stem:
-            raise self.error(f"no {self.noun} for {name!r}: {where} holds no file that ends with {', '.join(self.extensions)}")
+            raise self.error(
+                f"no {self.noun} for {name!r}: nothing in {where} ends with {', '.join(self.extensions)}"
+            )
         stem = stem_of(name, self.extensions)
         inside = [other for other in self.by_stem if other.startswith(stem) or stem.startswith(other)][:3]
         alike = inside or get_close_matches(stem, list(self.by_stem)[:20000], n=3, cutoff=0.75)
-        hint = f"the nearest names are {', '.join(alike)}" if alike else f"names there look like {next(iter(self.by_stem))}"
+        hint = (
+            f"the nearest names are {', '.join(alike)}"
+            if alike
+            else f"names there look like {next(iter(self.by_stem))}"
+        )
         raise self.error(f"no {self.noun} for {name!r} among {len(self.by_stem)} in {where}; {hint}")
 
     def _preferred(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """Return the files to choose from; subclasses narrow them."""
-        return paths
+        """Return the files to choose from: those in the folders themselves, else those in folders inside."""
+        return [path for path in paths if path.parent in self.folders] or paths
 
 
 class SlideIndex(StemIndex):
@@ -152,10 +162,13 @@ class SlideIndex(StemIndex):
 
 
 class FeatureIndex(StemIndex):
-    """Feature files by slide_id; of CLAM's pair of ``.h5`` and ``.pt`` the ``.h5``, which holds coordinates too."""
+    """Feature files by slide_id; of CLAM's ``.h5`` and ``.pt`` the ``.h5``, which holds coordinates too."""
 
     def __init__(self, folders: Sequence[Path], *, recursive: bool = True) -> None:
-        super().__init__(folders, (".h5", ".hdf5", ".pt"), recursive=recursive, noun="feature file", error=FeatureError)
+        super().__init__(
+            folders, (".h5", ".hdf5", ".pt"), recursive=recursive, noun="feature file", error=FeatureError
+        )
 
     def _preferred(self, paths: Sequence[Path]) -> Sequence[Path]:
-        return [path for path in paths if path.suffix != ".pt"] or paths
+        """Return the files that hold coordinates if there are any; of those, the ones nearest."""
+        return super()._preferred([path for path in paths if path.suffix != ".pt"] or paths)

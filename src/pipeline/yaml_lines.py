@@ -44,12 +44,14 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], LineMap]:
         if node is None:
             raise ConfigError(f"{name} is empty; heatmaps/configs/config_template.yaml shows every key")
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{name} must hold sections such as data_arguments:, not {_kind(node)} (line 1)")
+            raise ConfigError(
+                f"{name} must hold sections such as data_arguments:, not {_kind(node)} (line 1)"
+            )
         lines: LineMap = {}
         repeated = list(_walk(node, (), lines, set()))
         if repeated:
             raise ConfigError("\n".join(f"{message} of {name})" for message in repeated))
-        value = loader.construct_document(node)  # type: ignore[no-untyped-call]
+        value = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_bad_yaml(error, name)) from error
     except yaml.YAMLError as error:
