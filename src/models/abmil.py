@@ -5,9 +5,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.errors import ModelError
 from src.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
-from src.models.layers import RowFunction, attention, mlp, mlp_layers, pool_bag, softmax_over_patches
+from src.models.layers import (
+    RowFunction,
+    attention,
+    mask_scores,
+    mlp,
+    mlp_layers,
+    pool_bag,
+    softmax_over_patches,
+)
 from src.models.registry import register_model
 
 RAW = ScoreSpec("attention_logit", "raw attention, before the softmax over the patches")
@@ -63,7 +70,9 @@ class ABMIL(MILModel):
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Read the sizes; anything with other keys is not an ABMIL."""
+        """Read the sizes; with instance classifiers it is MIL-Lab's CLAM."""
+        if cls is ABMIL and any(key.startswith("instance_classifiers.") for key in shapes):
+            return None
         gate = "global_attn.attention_c.weight" in shapes
         first = shapes.get("global_attn.attention_a.0.weight" if gate else "global_attn.module.0.weight")
         if first is None or "patch_embed.0.weight" not in shapes:
@@ -93,17 +102,13 @@ class ABMIL(MILModel):
         patches.
         """
         embedded = self.model.patch_embed(h)
-        raw = self.model.global_attn(embedded).transpose(-2, -1)
-        if attn_mask is not None:
-            hidden = 1 - attn_mask.to(raw.dtype).reshape(len(raw), 1, -1)
-            raw = raw + hidden * torch.finfo(raw.dtype).min
+        raw = mask_scores(self.model.global_attn(embedded).transpose(-2, -1), attn_mask)
         slide_feats = torch.bmm(torch.softmax(raw, dim=-1), embedded).squeeze(1)
         return slide_feats, {"attention": raw if return_attention else None}
 
     def forward_head(self, slide_feats: Tensor) -> Tensor:
         """Return logits (B, C)."""
-        if not self.num_classes:
-            raise ModelError(f"this {self.name} has no classifier (num_classes 0), so it gives no logits")
+        self.require_classifier()
         logits: Tensor = self.model.classifier(slide_feats)
         return logits
 

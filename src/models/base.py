@@ -149,6 +149,11 @@ class MILModel(nn.Module):
             log["slide_feats"] = slide_feats
         return {"logits": logits, "loss": loss}, log
 
+    def require_classifier(self) -> None:
+        """Raise if there is nothing to make logits with."""
+        if not self.num_classes:
+            raise ModelError(f"this {self.title} has no classifier (num_classes 0), so it gives no logits")
+
     def as_batch(self, h: Tensor) -> Tensor:
         """Return `h` as (B, N, D) after checking its width and that no bag is empty."""
         if h.ndim == 2:

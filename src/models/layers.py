@@ -117,6 +117,16 @@ class SoftmaxPooling:
         return (self._sum / self._total[:, None]).to(dtype)
 
 
+def mask_scores(raw: Tensor, attn_mask: Tensor | None) -> Tensor:
+    """Return raw scores (B, K, N) with the lowest finite number where `attn_mask` (B, N), 1 = valid, has
+    0.
+    """
+    if attn_mask is None:
+        return raw
+    hidden = 1 - attn_mask.to(raw.dtype).reshape(len(raw), 1, -1)
+    return raw + hidden * torch.finfo(raw.dtype).min
+
+
 def softmax_over_patches(scores: Tensor) -> Tensor:
     """Return each column's softmax over the rows, (N, K): shares of the bag, summing to 1."""
     return torch.softmax(scores, dim=0)

@@ -2,8 +2,10 @@
 
 import difflib
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,7 +90,8 @@ def register_model(name: str) -> Callable[[_Model], _Model]:
 
 def model_types() -> list[str]:
     """Return every type name, built in or registered since."""
-    return list(dict.fromkeys([*MODULES, *_CLASSES]))
+    built_in = [name for name, module in MODULES.items() if importlib.util.find_spec(module)]
+    return list(dict.fromkeys([*built_in, *_CLASSES]))
 
 
 def model_class(name: str) -> type[MILModel]:
@@ -131,6 +134,60 @@ def encoder_width(encoder: str) -> int:
             "or write the width of the features in its place, as in abmil.base.1280.none"
         )
     return ENCODER_WIDTHS[name]
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """A name taken apart: ``{type}.{config}.{encoder}.{task}``.
+
+    Attributes
+    ----------
+    type, config, encoder, task : str
+    encoder_given : bool
+        False when the encoder was left out and is MIL-Lab's default, ``uni``.
+    """
+
+    type: str
+    config: str = "base"
+    encoder: str = "uni"
+    task: str = "none"
+    encoder_given: bool = True
+
+    @property
+    def in_dim(self) -> int:
+        """Width of the encoder's features."""
+        return encoder_width(self.encoder)
+
+    def __str__(self) -> str:
+        return f"{self.type}.{self.config}.{self.encoder}.{self.task}"
+
+
+def parse_model_name(name: str) -> ModelName:
+    """Return the parts of a MIL-Lab model name; parts left out at the end are ``base``, ``uni`` and ``none``.
+
+    Raises
+    ------
+    ModelError
+        Too many or empty parts, or a part that does not exist, with those that do.
+    """
+    parts = name.split(".")
+    if len(parts) > 4 or not all(parts):
+        raise ModelError(
+            f"model name {name!r} must have one to four parts, type.config.encoder.task, "
+            "as in abmil.base.uni_v2.none"
+        )
+    model_class(parts[0])
+    configs = config_names(parts[0])
+    parsed = ModelName(
+        parts[0],
+        parts[1] if len(parts) > 1 else configs[0],
+        parts[2] if len(parts) > 2 else "uni",
+        parts[3] if len(parts) > 3 else "none",
+        encoder_given=len(parts) > 2,
+    )
+    model_config(parsed.type, parsed.config)
+    encoder_width(parsed.encoder)
+    return parsed
 
 
 def constructor_arguments(cls: type[MILModel]) -> list[str]:

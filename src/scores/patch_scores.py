@@ -64,7 +64,9 @@ class PatchScores:
         return len(self.values)
 
     def __repr__(self) -> str:
-        return f"PatchScores(n={len(self)}, score={self.score!r}, kind={self.kind!r}, names={list(self.names)})"
+        return (
+            f"PatchScores(n={len(self)}, score={self.score!r}, kind={self.kind!r}, names={list(self.names)})"
+        )
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class Prediction:
     classes : C str
         Names, in the model's order.
     probabilities : (C,) float32
-        Softmax of the logits for a classification; see `task` for what else they may be.
+        What the outputs mean: for a classification the softmax of the logits; for a regression the outputs as
+        they are; for survival the probability of surviving each interval, S_t = prod_{k<=t} (1 -
+        sigmoid(logit_k)).
     logits : (C,) float32
     task : str
         ``classification``, ``regression`` or ``survival``.
@@ -88,11 +92,34 @@ class Prediction:
     task: Literal["classification", "regression", "survival"] = "classification"
 
     @property
+    def hazards(self) -> npt.NDArray[np.float32]:
+        """Of a survival model: chance of the event in each interval, sigmoid(logit), if it was reached."""
+        return (1 / (1 + np.exp(-self.logits.astype(np.float64)))).astype(np.float32)
+
+    @property
+    def risk(self) -> float:
+        """Of a survival model: minus the sum of the survival probabilities; higher is worse."""
+        return -float(self.probabilities.sum(dtype=np.float64))
+
+    @property
+    def summary(self) -> str:
+        """The prediction in one line, as what it is: a class, values, or a risk."""
+        if self.task == "survival":
+            return f"risk {self.risk:.3f} (minus the sum of {len(self.classes)} survival probabilities)"
+        if self.task == "regression":
+            return ", ".join(
+                f"{name} {value:.4g}" for name, value in zip(self.classes, self.logits, strict=True)
+            )
+        return f"{self.classes[self.predicted]} (p {self.probabilities[self.predicted]:.3f})"
+
+    @property
     def ranking(self) -> list[int]:
-        """Class indices by falling probability; ties keep the model's order."""
-        return [int(i) for i in np.argsort(-self.probabilities, kind="stable")]
+        """Class indices by falling logit; for a classification that is falling probability. Ties keep their
+        order.
+        """
+        return [int(i) for i in np.argsort(-self.logits, kind="stable")]
 
     @property
     def predicted(self) -> int:
-        """Index of the most probable class."""
+        """Index of the most probable class; for other tasks of the highest output."""
         return self.ranking[0]

@@ -1,0 +1,187 @@
+"""Read checkpoint files without ever running code from them.
+
+Everything goes through safetensors or torch's ``weights_only`` unpickler. A file that holds more than tensors
+and plain values is refused with the line that converts it where its origin is trusted.
+"""
+
+import argparse
+import json
+import logging
+import pathlib
+import re
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from src.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pt", "model.pth", "model.bin")
+"""What a folder's weights are called, best first."""
+WEIGHT_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl"})
+
+_FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
+_UNSAFE = re.compile(
+    r"Unsupported (?:global|operand|class)|Trying to call reduce|Can only build|allowed types"
+)
+_TORCHSCRIPT = re.compile(r"TorchScript")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a file holds, before anything is looked for in it.
+
+    Attributes
+    ----------
+    content : Any
+        Tensors, plain values and containers of them.
+    file : Path
+        The file that was read: inside a folder, the weights chosen.
+    config : dict or None
+        A ``config.json`` beside the weights in the same folder.
+    """
+
+    content: Any
+    file: Path
+    config: dict[str, Any] | None
+
+
+def read_stored(path: Path) -> Stored:
+    """Return what a checkpoint file, or a folder with one, holds.
+
+    Raises
+    ------
+    CheckpointError
+        Missing, damaged, foreign, or holding objects that could run code.
+    """
+    if not path.exists():
+        raise CheckpointError(f"no checkpoint at {path}")
+    file = _file_in(path) if path.is_dir() else path
+    if file.stat().st_size == 0:
+        raise CheckpointError(f"{file} is empty (0 bytes): copy it again")
+    content = _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
+    return Stored(content, file, _config_beside(file, asked_for_folder=path.is_dir()))
+
+
+def _file_in(folder: Path) -> Path:
+    """Return the weights in a folder, or in the one folder below it that has some (save_model doubles
+    names).
+    """
+    for name in WEIGHT_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in WEIGHT_SUFFIXES)
+    if len(files) == 1:
+        return files[0]
+    if files:
+        raise CheckpointError(
+            f"{folder} holds several checkpoints ({', '.join(p.name for p in files[:8])}): name one of them"
+        )
+    below = [p for p in sorted(folder.iterdir()) if p.is_dir() and any(_weights_below(p))]
+    if len(below) == 1:
+        return _file_in(below[0])
+    found = (
+        f"several models ({', '.join(p.name for p in below[:8])}): name one of them"
+        if below
+        else "no checkpoint"
+    )
+    raise CheckpointError(f"{folder} holds {found} (looked for {', '.join(WEIGHT_NAMES)})")
+
+
+def _weights_below(folder: Path) -> Iterator[Path]:
+    return (p for pattern in ("*", "*/*") for p in folder.glob(pattern) if p.suffix in WEIGHT_SUFFIXES)
+
+
+def _config_beside(file: Path, *, asked_for_folder: bool) -> dict[str, Any] | None:
+    path = file.with_name("config.json")
+    belongs = asked_for_folder or file.name in WEIGHT_NAMES
+    if not (belongs and path.is_file()):
+        return None
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} beside the checkpoint is not readable JSON: {error}") from error
+    return config if isinstance(config, dict) else None
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Say whether a file is safetensors, by its beginning as well as by its name."""
+    if file.suffix == ".safetensors":
+        return True
+    with file.open("rb") as stream:
+        start = stream.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < file.stat().st_size
+
+
+def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        return dict(load_file(file, device="cpu"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{file} is no whole safetensors file ({error}): copy or download it again"
+        ) from error
+
+
+def _read_torch(file: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_harmless_globals()):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except (
+        Exception
+    ) as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
+        raise CheckpointError(_explain_failure(file, str(error))) from error
+
+
+def _harmless_globals() -> list[Any]:
+    """Return what training scripts store beside weights and what cannot do anything: NumPy values, options,
+    paths.
+    """
+    scalar, rebuild = np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0]
+    multiarray = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since NumPy 2
+    return [
+        *((scalar, f"{module}.scalar") for module in multiarray),
+        *((rebuild, f"{module}._reconstruct") for module in multiarray),
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+        argparse.Namespace,
+        OrderedDict,
+        defaultdict,
+        dict,
+        list,
+        *((pathlib.PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "PurePosixPath")),
+        (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
+    ]
+
+
+def _explain_failure(file: Path, message: str) -> str:
+    forbidden = _FORBIDDEN.search(message)
+    if _TORCHSCRIPT.search(message):
+        return (
+            f"{file} is a TorchScript program, which is code; it was not run. Where you trust its origin, save "
+            "its weights: torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pt')"
+        )
+    if forbidden or _UNSAFE.search(message):
+        what = f"the Python object {forbidden.group(1)}" if forbidden else "Python objects"
+        return (
+            f"{file} holds {what}, not only weights; unpickling it could run any code, so it was not loaded. "
+            "Where you trust its origin, save its weights alone there: "
+            "m = torch.load(FILE, map_location='cpu', weights_only=False); torch.save("
+            "m.state_dict() if hasattr(m, 'state_dict') else m['state_dict'], 'weights.pt')"
+        )
+    with file.open("rb") as stream:
+        start = stream.read(8)
+    if start.startswith(b"\x89HDF"):
+        return f"{file} is an HDF5 file, not a PyTorch checkpoint; features go into data_arguments.h5_dir"
+    if start.startswith((b"PK", b"\x80")):
+        reason = message.splitlines()[0][:200] if message else "unexpected end"
+        return f"{file} is a damaged, truncated or foreign checkpoint ({reason}): copy or download it again"
+    return f"{file} is not a PyTorch or safetensors checkpoint (it begins with {start!r})"

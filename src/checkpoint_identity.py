@@ -1,0 +1,180 @@
+"""Tell from tensors alone which model a checkpoint holds, how large it is, and what cannot be known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from src.errors import CheckpointError, ModelError
+from src.models.base import MILModel
+from src.models.registry import config_names, constructor_arguments, model_class, model_config, model_types
+
+_TYPE_NAMES = {"rrtmil": "rrt"}
+"""`model_type` in a config.json -> our type, where they differ."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint holds.
+
+    Attributes
+    ----------
+    model_type : str
+        As in the first part of a model name.
+    config : dict
+        Arguments of the model's constructor: from the tensors, then from the file's own settings, then
+        assumed.
+    tensors : dict
+        The model's tensors with its own keys.
+    prefix : str
+        What the keys in the file began with.
+    assumed : dict
+        The part of `config` that neither the tensors nor the file tell: defaults, to be checked by the user.
+    left_out : tuple of str
+        Keys in the file that are no part of the model.
+    """
+
+    model_type: str
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    prefix: str
+    assumed: dict[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def in_dim(self) -> int:
+        """Width of the features it takes."""
+        return int(self.config["in_dim"])
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of its classifier, 0 without one."""
+        return int(self.config["num_classes"])
+
+
+def find_model(
+    tensors: Mapping[str, Tensor],
+    settings: Mapping[str, Any] | None = None,
+    *,
+    model_type: str | None = None,
+    config_name: str | None = None,
+) -> Identity | None:
+    """Return what model `tensors` are, None if none that is known.
+
+    Parameters
+    ----------
+    tensors : state dict
+        Keys may have any prefix; averaged weights (a prefix with ``ema``) are preferred.
+    settings : dict, optional
+        What the file says of itself; used only for what tensors cannot tell.
+    model_type, config_name : str, optional
+        Consider this type only, and assume this configuration's values.
+    """
+    types = [model_type] if model_type else model_types()
+    settings = settings or {}
+    stated = _TYPE_NAMES.get(str(settings.get("model_type")), settings.get("model_type"))
+    matches = [
+        match
+        for prefix in _prefixes(tensors)
+        if (match := _match(tensors, prefix, types, str(stated))) is not None
+    ]
+    averaged = [match for match in matches if "ema" in match[1].lower()]
+    matches = averaged or matches
+    if not matches:
+        return None
+    if len(matches) > 1:
+        raise CheckpointError(
+            f"the checkpoint holds {len(matches)} models, their keys below "
+            f"{', '.join(repr(match[1]) for match in matches)}: save the one you want on its own"
+        )
+    cls, prefix, sizes, inside = matches[0]
+    told, assumed = _beyond_tensors(cls, settings, config_name)
+    left_out = tuple(sorted(key for key in tensors if not key.startswith(prefix)))
+    return Identity(cls.name, sizes | told | assumed, inside, prefix, assumed, left_out)
+
+
+def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return every place a model may hang in the keys, the outermost first."""
+    found = {""}
+    for key in tensors:
+        parts = key.split(".")
+        found.update(".".join(parts[:i]) + "." for i in range(1, len(parts)))
+    return sorted(found, key=lambda prefix: (prefix.count("."), prefix))
+
+
+def _match(
+    tensors: Mapping[str, Tensor], prefix: str, types: list[str], stated: str
+) -> tuple[type[MILModel], str, dict[str, Any], dict[str, Tensor]] | None:
+    below = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+    for name in sorted(types, key=lambda name: name != stated):
+        cls = model_class(name)
+        inside = {new: value for key, value in below.items() if (new := cls.canonical_key(key)) is not None}
+        sizes = cls.config_from_shapes({key: tuple(value.shape) for key, value in inside.items()})
+        if sizes is not None:
+            return cls, prefix, sizes, inside
+    return None
+
+
+def _beyond_tensors(
+    cls: type[MILModel], settings: Mapping[str, Any], config_name: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the file's settings tell beyond its tensors, and what must be assumed."""
+    names = [name for name in constructor_arguments(cls) if name in cls.not_in_tensors]
+    told = {name: settings[name] for name in names if name in settings}
+    configs = config_names(cls.name)
+    chosen = config_name or ("base" if "base" in configs else None)
+    defaults = model_config(cls.name, chosen) if chosen else {}
+    assumed = {name: defaults[name] for name in names if name not in told and name in defaults}
+    return told, assumed
+
+
+def build(identity: Identity) -> MILModel:
+    """Return the model with its weights, in eval mode, every tensor taken and every parameter filled.
+
+    Raises
+    ------
+    CheckpointError
+        Tensors missing, left over, or of another shape, each named.
+    """
+    import torch
+
+    cls = model_class(identity.model_type)
+    try:
+        with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint
+            model = cls(**identity.config)
+    except ModelError as error:
+        raise CheckpointError(
+            f"the checkpoint describes a {identity.model_type} that cannot be: {error}"
+        ) from error
+    expected = {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
+    require_same_keys(expected, identity.tensors, identity.model_type)
+    weights = {
+        cls.key_prefix + key: value.detach().to(expected[key].dtype)
+        for key, value in identity.tensors.items()
+    }
+    model.load_state_dict(weights, strict=True, assign=True)
+    return model.eval()
+
+
+def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], title: str) -> None:
+    """Raise a `CheckpointError` that lists missing, unexpected and differently shaped tensors, if there are
+    any.
+    """
+    problems = {
+        "missing": sorted(expected.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - expected.keys()),
+        "of another shape": [
+            f"{key} {tuple(given[key].shape)} instead of {tuple(expected[key].shape)}"
+            for key in sorted(expected.keys() & given.keys())
+            if given[key].shape != expected[key].shape
+        ],
+    }
+    if any(problems.values()):
+        text = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems.items() if keys)
+        raise CheckpointError(f"the checkpoint does not fit {title}: {text}")
+
+
+def _some(keys: list[str], most: int = 12) -> str:
+    rest = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + rest

@@ -1,0 +1,227 @@
+"""Any checkpoint file -> tensors, what model they are, and the model itself. Loading is safe and strict."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from src.checkpoint_files import read_stored
+from src.checkpoint_identity import Identity, build, find_model
+from src.checkpoint_layouts import Found, best_candidates, stored_settings
+from src.errors import CheckpointError, ModelError
+from src.models.base import MILModel
+from src.models.registry import (
+    constructor_arguments,
+    model_class,
+    model_types,
+    nearest,
+    parse_model_name,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, repr=False)
+class Checkpoint:
+    """The weights in a file.
+
+    Attributes
+    ----------
+    tensors : dict
+        The state dict, on the CPU, with the keys the file has (less what compilers and wrappers add to them).
+    source : Path
+        The file they came from; inside a folder, the one chosen.
+    notes : tuple of str
+        How the weights were found, for people.
+    config : dict or None
+        What the file, or a ``config.json`` beside it, says of the model.
+    """
+
+    tensors: dict[str, Tensor]
+    source: Path
+    notes: tuple[str, ...] = ()
+    config: dict[str, Any] | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file, read when first asked for."""
+        with self.source.open("rb") as stream:
+            digest = hashlib.sha256()
+            while block := stream.read(2**20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({self.source.name!r}, tensors={len(self.tensors)})"
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Return the weights in a checkpoint file or folder, whatever layout it has. Nothing in it is executed.
+
+    Reads plain and wrapped state dicts, Lightning, DataParallel, averaged weights (preferred), models saved
+    in parts, safetensors, legacy files with CUDA storages, and folders of `save_model` or the Hugging Face
+    hub.
+
+    Raises
+    ------
+    CheckpointError
+        Missing, damaged, foreign, unsafe, without tensors, or with several models in it.
+    """
+    stored = read_stored(Path(path))
+    candidates, passed_over = best_candidates(stored.content)
+    if not candidates:
+        raise CheckpointError(
+            f"{stored.file} holds no tensors ({_contents(stored.content)}): save the model's state dict, "
+            "torch.save(model.state_dict(), FILE)"
+        )
+    settings = stored.config or stored_settings(stored.content) or None
+    tensors, where = _one_model(candidates, settings, stored.file)
+    notes = [f"weights at {where}"]
+    if passed_over:
+        notes.append(f"not used: {', '.join(passed_over)}")
+    return Checkpoint(tensors, stored.file, tuple(notes), settings)
+
+
+def _contents(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return f"its keys: {', '.join(str(key) for key in list(content)[:8]) or 'none'}"
+    return f"it is a {type(content).__name__}"
+
+
+def _one_model(
+    candidates: list[Found], settings: Mapping[str, Any] | None, file: Path
+) -> tuple[dict[str, Tensor], str]:
+    """Return one state dict out of several: the only one that is a model, or all as the parts of one."""
+    if len(candidates) == 1:
+        return candidates[0].tensors, candidates[0].title
+    models = [item for item in candidates if find_model(item.tensors, settings) is not None]
+    if len(models) > 1:
+        titles = ", ".join(item.title for item in models)
+        raise CheckpointError(
+            f"{file} holds {len(models)} models ({titles}): save the one you want on its own"
+        )
+    if models:
+        return models[0].tensors, models[0].title
+    joined = {
+        ".".join((*item.inner, key)): value for item in candidates for key, value in item.tensors.items()
+    }
+    return joined, " + ".join(item.title for item in candidates)
+
+
+def identify(
+    checkpoint: Checkpoint, model_type: str | None = None, config_name: str | None = None
+) -> Identity:
+    """Return which model a checkpoint holds: type, sizes, classes, width, and what had to be assumed.
+
+    Raises
+    ------
+    CheckpointError
+        No known model, or not one of `model_type`.
+    """
+    found = find_model(checkpoint.tensors, checkpoint.config, model_type=model_type, config_name=config_name)
+    if found is not None:
+        return found
+    keys = list(checkpoint.tensors)
+    sample = f"it has {len(keys)} tensors such as {', '.join(keys[:4])}"
+    other = find_model(checkpoint.tensors, checkpoint.config) if model_type else None
+    if other is not None:
+        raise CheckpointError(
+            f"{checkpoint.source} is not a {model_type}, its tensors are those of a {other.model_type}: "
+            f"name that model, or leave the name out"
+        )
+    raise CheckpointError(
+        f"{checkpoint.source} is none of {', '.join([model_type] if model_type else model_types())}; "
+        f"{sample}. A model of your own is named by model_class"
+    )
+
+
+def model_from_checkpoint(
+    path: str | os.PathLike[str],
+    model_name: str | None = None,
+    num_classes: int | None = None,
+    *,
+    keep_classifier: bool = True,
+    **overrides: Any,
+) -> MILModel:
+    """Return the model in a checkpoint, in eval mode on the CPU, with every weight from the file.
+
+    Parameters
+    ----------
+    path : file or folder
+    model_name : str, optional
+        ``{type}.{config}.{encoder}.{task}``. Without it the tensors tell. Sizes always come from the tensors;
+        type and encoder width must agree with them.
+    num_classes : int, optional
+        Must agree with the checkpoint; a checkpoint without a classifier gives scores and no predictions.
+    keep_classifier : bool
+        False leaves the classifier out.
+    **overrides
+        Arguments of the model's constructor that the tensors cannot tell; others must agree with the tensors.
+
+    Raises
+    ------
+    CheckpointError
+        The file is unusable, or does not fit what was asked for.
+    ModelError
+        An unknown name or override.
+    """
+    name = parse_model_name(model_name) if model_name else None
+    checkpoint = load_checkpoint(path)
+    identity = identify(checkpoint, name.type if name else None, name.config if name else None)
+    where = str(checkpoint.source)
+    if name and name.encoder_given and "in_dim" not in overrides and name.in_dim != identity.in_dim:
+        raise CheckpointError(
+            f"{where} was trained on features {identity.in_dim} wide, {name.encoder} (in {model_name}) gives "
+            f"{name.in_dim}: name the encoder it was trained on"
+        )
+    if not keep_classifier:
+        identity = _without_classifier(identity)
+    elif num_classes is not None and identity.num_classes not in (0, num_classes):
+        raise CheckpointError(
+            f"{where} has {identity.num_classes} classes, num_classes (n_classes) says {num_classes}"
+        )
+    model = build(_with_overrides(identity, overrides, where))
+    if identity.num_classes == 0 and type(model).head_keys:
+        logger.warning("%s has no classifier: it gives patch scores, but no prediction", where)
+    for name_, value in identity.assumed.items():
+        if name_ not in overrides:
+            logger.info("%s: %s is not in the checkpoint, assumed %s", where, name_, value)
+    if identity.left_out:
+        logger.info("%s: not part of the model: %s", where, ", ".join(identity.left_out[:12]))
+    return model
+
+
+def _without_classifier(identity: Identity) -> Identity:
+    heads = model_class(identity.model_type).head_keys
+    if not heads:
+        raise ModelError(f"a {identity.model_type} cannot be without its classifier (keep_classifier=False)")
+    tensors = {key: value for key, value in identity.tensors.items() if not key.startswith(heads)}
+    return replace(identity, tensors=tensors, config=identity.config | {"num_classes": 0})
+
+
+def _with_overrides(identity: Identity, overrides: Mapping[str, Any], where: str) -> Identity:
+    """Return the identity with the user's settings, which may not contradict the tensors."""
+    check_overrides(identity.model_type, overrides)
+    cls = model_class(identity.model_type)
+    free = set(cls.not_in_tensors) | cls.training_only
+    for key, value in overrides.items():
+        if key not in free and key in identity.config and identity.config[key] != value:
+            raise CheckpointError(f"{where} has {key} {identity.config[key]}, not {value}")
+    taken = {key: value for key, value in overrides.items() if key in constructor_arguments(cls)}
+    assumed = {key: value for key, value in identity.assumed.items() if key not in overrides}
+    return replace(identity, config=identity.config | taken, assumed=assumed)
+
+
+def check_overrides(model_type: str, overrides: Mapping[str, Any]) -> None:
+    """Raise a `ModelError` for an override the model does not know, with the nearest name."""
+    cls = model_class(model_type)
+    known = [*constructor_arguments(cls), *sorted(cls.training_only - set(constructor_arguments(cls)))]
+    for key in overrides:
+        if key not in known:
+            raise ModelError(f"{model_type} has no setting {key!r}{nearest(key, known)}; choose from {known}")

@@ -1,0 +1,91 @@
+"""Features and a model -> the slide's prediction and its patch scores, from one pass."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from src.errors import ModelError
+from src.models.base import Features, MILModel
+from src.scores.patch_scores import PatchScores, Prediction
+
+Task = Literal["classification", "regression", "survival"]
+
+
+def infer(
+    model: MILModel,
+    features: Features,
+    *,
+    scores: str | Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    task: Task = "classification",
+    device: str | None = None,
+) -> tuple[Prediction | None, dict[str, PatchScores]]:
+    """Return what the model says of the slide, None without a classifier, and of each patch.
+
+    Parameters
+    ----------
+    features : PatchFeatures, array or tensor of shape (N, D)
+    scores : names, optional
+        Of ``model.score_names()``; the model's default when left out.
+    class_names : C names, optional
+        For a model with one output in a classification, two: of the negative and of the positive class.
+    task : str
+        What the outputs are: logits of classes, values as they are, or hazards of successive intervals.
+    device : str, optional
+        Move the model there first (``cuda``, ``cpu``).
+
+    Raises
+    ------
+    FeatureError
+        Features of another width than the model's, or none.
+    ModelError
+        An unknown score or task, or outputs that are not finite.
+    """
+    if task not in get_args(Task):
+        raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
+    if device is not None:
+        model.to(device)
+    single = task == "classification" and model.num_classes == 1
+    columns = list(class_names[-1:]) if single and class_names is not None else class_names
+    explanation = model.explain(features, scores, columns)
+    if explanation.logits is None:
+        return None, explanation.scores
+    return predict(explanation.logits, class_names, task), explanation.scores
+
+
+def predict(
+    logits: npt.NDArray[np.float32], class_names: Sequence[str] | None = None, task: Task = "classification"
+) -> Prediction:
+    """Return the prediction that a model's outputs (C,) mean.
+
+    - classification: probabilities are softmax(logits). A single logit z means (0, z), for which the softmax
+      is
+      (1 - sigmoid(z), sigmoid(z)): a negative and a positive class.
+    - regression: the outputs themselves.
+    - survival: hazards h_t = sigmoid(logit_t); survival S_t = prod_{k<=t} (1 - h_k); risk = -sum_t S_t
+      (discrete-time
+      model of Zadeh and Schmid, 2020, as in Patch-GCN, MCAT and MIL-Lab).
+    """
+    if task == "classification" and len(logits) == 1:
+        logits = np.array([0, logits[0]], np.float32)
+    names = _names(len(logits), class_names, task)
+    wide = logits.astype(np.float64)
+    if task == "classification":
+        shifted = np.exp(wide - wide.max())
+        values = shifted / shifted.sum()
+    elif task == "regression":
+        values = wide
+    else:
+        values = np.cumprod(1 / (1 + np.exp(wide)))  # 1 - sigmoid(x) = sigmoid(-x)
+    return Prediction(names, values.astype(np.float32), logits, task)
+
+
+def _names(count: int, class_names: Sequence[str] | None, task: Task) -> tuple[str, ...]:
+    if class_names is None:
+        noun = {"classification": "class", "regression": "output", "survival": "interval"}[task]
+        return tuple(f"{noun} {i}" for i in range(count))
+    if len(class_names) != count:
+        raise ModelError(f"{len(class_names)} names ({', '.join(map(str, class_names))}) for {count} outputs")
+    return tuple(map(str, class_names))
