@@ -22,12 +22,15 @@ class PatchFeatures:
         What the file says made them.
     source : Path
         The file they came from.
+    notes : str
+        What the reader had to guess or wants known, one sentence each.
     """
 
     grid: PatchGrid
     features: npt.NDArray[Any]
     encoder: str | None
     source: Path
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.features) != len(self.grid):
@@ -38,4 +41,5 @@ class PatchFeatures:
 
     def __repr__(self) -> str:
         width = self.features.shape[1]
-        return f"PatchFeatures(n={len(self)}, width={width}, encoder={self.encoder!r}, source={self.source.name!r})"
+        source = self.source.name
+        return f"PatchFeatures(n={len(self)}, width={width}, encoder={self.encoder!r}, source={source!r})"

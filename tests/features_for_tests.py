@@ -1,0 +1,48 @@
+"""Small feature files for the tests: a regular grid, seeded numbers, TRIDENT's attributes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def grid_coords(columns: int = 5, rows: int = 4, step: int = 256) -> Array:
+    y, x = np.mgrid[:rows, :columns]
+    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.int64) * step
+
+
+def numbers(n: int = 20, width: int = 8, dtype: Any = np.float32) -> Array:
+    return np.random.default_rng(n).normal(size=(n, width)).astype(dtype)
+
+
+TRIDENT: dict[str, Any] = {
+    "patch_size": 256,
+    "patch_size_level0": 256.0,
+    "level0_magnification": 20,
+    "target_magnification": 20.0,
+    "overlap": 0,
+    "level0_width": 5000,
+    "level0_height": 4000,
+    "name": "slide",
+}
+
+
+def write(
+    path: Path,
+    features: Array | None = None,
+    coords: Array | None = None,
+    attributes: Mapping[str, Any] = {},
+    feature_attributes: Mapping[str, Any] = {},
+) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        if features is not None:
+            file.create_dataset("features", data=features).attrs.update(feature_attributes)
+        if coords is not None:
+            file.create_dataset("coords", data=coords).attrs.update(attributes)
+    return path
