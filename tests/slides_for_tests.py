@@ -37,15 +37,15 @@ def make_tiled_pyramid(path: Path, size: tuple[int, int] = (2048, 1536), seed: i
 
 def make_svs_like(path: Path, size: tuple[int, int] = (2048, 1536), seed: int = 1, **options: Any) -> Path:
     """Write a slide that OpenSlide takes for an Aperio SVS at 20x."""
-    options = {"style": "aperio", "tile_px": 240, "mpp": 0.499, "magnification": 20} | options
+    options = {"svs": True, "tile_px": 240, "mpp": 0.499, "magnification": 20} | options
     return write_pyramid(path, tissue_picture(*size, seed), **options)
 
 
 def make_single_level(path: Path, size: tuple[int, int] = (1024, 768), seed: int = 2, **options: Any) -> Path:
     """Write a tiled TIFF of one level."""
-    return write_pyramid(path, tissue_picture(*size, seed), **({"levels": (1,)} | options))
+    return write_pyramid(path, tissue_picture(*size, seed), **({"downsamples": (1,)} | options))
 
 
 def make_blank(path: Path, size: tuple[int, int] = (1024, 768)) -> Path:
     """Write a slide of nothing but glass."""
-    return write_pyramid(path, np.full((size[1], size[0], 3), 244, np.uint8), levels=(1, 4))
+    return write_pyramid(path, np.full((size[1], size[0], 3), 244, np.uint8), downsamples=(1, 4))

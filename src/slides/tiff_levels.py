@@ -193,8 +193,8 @@ def _tile_decoder(page: Any) -> Callable[[bytes], RGB]:
         return decode_jpeg
 
     def decode_other(data: bytes) -> RGB:
-        tile: RGB = page.decode(data, 0, _fullsize=True)[0]
-        return tile[0]  # TIFF counts a depth first
+        tile: RGB = page.decode(data, 0, _fullsize=True)[0][0]  # TIFF counts a depth first
+        return tile
 
     return decode_other
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from src.files import atomic_path
 
 Compression = Literal["jpeg", "jpeg2000", "deflate", "lzw", "none"]
-Style = Literal["generic", "aperio"]
 
 
 def shrink(picture: npt.NDArray[np.uint8], size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -29,37 +28,41 @@ def write_pyramid(
     path: str | os.PathLike[str],
     picture: npt.NDArray[np.uint8],
     *,
-    levels: Sequence[float] = (1, 4, 16),
+    downsamples: Sequence[float] = (1, 4, 16),
     mpp: float | None = 0.5,
     tile_px: int = 256,
     compression: Compression = "jpeg",
     quality: int = 85,
     rgb_jpeg: bool = False,
-    style: Style = "generic",
+    svs: bool = False,
     magnification: float | None = None,
 ) -> Path:
     """Write `picture` (H, W, 3) as a slide and return its path.
 
     Parameters
     ----------
-    levels
+    downsamples
         Downsample of every level, finest first; a level of factor f has floor(W / f) x floor(H / f) pixels.
     mpp
         Micrometres per level-0 pixel, None to leave it out.
     rgb_jpeg
         Store JPEG tiles as RGB instead of YCbCr with halved chroma.
-    style
-        ``aperio`` adds the description by which readers know an SVS file, and a thumbnail.
+    compression
+        ``jpeg2000`` only in an SVS-like file: OpenSlide reads it in no other.
+    svs
+        Add the description by which readers know an Aperio SVS file, and a thumbnail.
     magnification
-        Of the objective; only an ``aperio`` file can say it.
+        Of the objective; only an SVS-like file can say it.
     """
     import tifffile
 
     height, width = picture.shape[:2]
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(f"picture must be (H, W, 3) uint8, got {picture.dtype} {picture.shape}")
-    if levels[0] != 1 or list(levels) != sorted(levels):
-        raise ValueError(f"levels must begin with 1 and rise, got {list(levels)}")
+    if not downsamples or downsamples[0] != 1 or list(downsamples) != sorted(downsamples):
+        raise ValueError(f"downsamples must begin with 1 and rise, got {list(downsamples)}")
+    if compression == "jpeg2000" and not svs:
+        raise ValueError("OpenSlide reads JPEG 2000 only in an SVS file: give svs=True as well")
     options: dict[str, Any] = {"tile": (tile_px, tile_px), "photometric": "rgb", "metadata": None}
     if compression == "jpeg":
         options |= {"compression": "jpeg", "compressionargs": {"level": quality}}
@@ -70,22 +73,22 @@ def write_pyramid(
     elif compression != "none":
         options |= {"compression": compression, "predictor": True}
     resolution: dict[str, Any] = {}
-    if mpp is not None and style == "generic":
+    if mpp is not None and not svs:
         resolution = {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
 
     big = picture.nbytes > 2**31
     with atomic_path(path) as partial, tifffile.TiffWriter(partial, bigtiff=big) as tiff:
-        for number, factor in enumerate(levels):
+        for number, factor in enumerate(downsamples):
             size = max(1, int(width / factor)), max(1, int(height / factor))
             level = picture if factor == 1 else shrink(picture, size)
-            reduced = number > 0 and style == "generic"
+            reduced = number > 0 and not svs
             description = None
-            if style == "aperio":
+            if svs:
                 description = _aperio_description((width, height), size, tile_px, number, mpp, magnification)
             tiff.write(
                 level, **options, **resolution, subfiletype=int(reduced), description=description, software=False
             )
-            if style == "aperio" and number == 0:
+            if svs and number == 0:
                 thumbnail = shrink(picture, (min(width, 256), max(1, height * min(width, 256) // width)))
                 tiff.write(
                     thumbnail, photometric="rgb", compression="jpeg", rowsperstrip=16, metadata=None,
