@@ -8,8 +8,6 @@ from src.errors import ModelError
 from src.models.base import MILModel
 from src.models.registry import constructor_arguments, model_class, model_config, parse_model_name
 
-DEFAULT_CLASSES = 2  # MIL-Lab's
-
 CLAM_ATTENTION_WIDTHS = {"small": 256, "big": 384}
 """CLAM's `model_size` -> width of the attention layers."""
 
@@ -34,7 +32,7 @@ def create_model(
         weights: ``abmil.base.uni_v2.pc108-24k`` is downloaded from the Hugging Face hub as
         ``mahmoodlab/...``.
     num_classes : int, optional
-        2 for a model without a checkpoint. Must agree with the checkpoint's.
+        Must agree with the checkpoint's. Without a checkpoint the model's own default: 2 for MIL-Lab's.
     checkpoint_path : file, folder or ``hf://owner/name``, optional
         See `src.checkpoints.model_from_checkpoint`. Without one the weights are random: for training.
     from_pretrained : bool
@@ -61,12 +59,9 @@ def create_model(
         )
     check_overrides(name.type, overrides)
     cls = model_class(name.type)
-    settings: dict[str, Any] = {
-        "in_dim": name.in_dim,
-        "num_classes": DEFAULT_CLASSES if num_classes is None else num_classes,
-        **model_config(name.type, name.config),
-        **overrides,
-    }
+    settings: dict[str, Any] = {"in_dim": name.in_dim, **model_config(name.type, name.config), **overrides}
+    if num_classes is not None:
+        settings["num_classes"] = num_classes
     known = constructor_arguments(cls)
     return cls(**{key: value for key, value in settings.items() if key in known}).eval()
 
@@ -119,7 +114,7 @@ def create_clam(
 def _clam_classes(n_classes: int | None, ckpt_path: str | os.PathLike[str] | None) -> int:
     """Return the number of classes as given, else as the checkpoint has it, else 2."""
     if n_classes is not None or ckpt_path is None:
-        return DEFAULT_CLASSES if n_classes is None else n_classes
+        return n_classes or 2
     from src.checkpoints import identify, load_checkpoint
 
     return identify(load_checkpoint(ckpt_path)).num_classes

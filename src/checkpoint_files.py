@@ -166,8 +166,9 @@ def _explain_failure(file: Path, message: str) -> str:
     forbidden = _FORBIDDEN.search(message)
     if _TORCHSCRIPT.search(message):
         return (
-            f"{file} is a TorchScript program, which is code; it was not run. Where you trust its origin, save "
-            "its weights: torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pt')"
+            f"{file} is a TorchScript program, which is code; it was not run. Where you trust its origin, "
+            "save its weights: "
+            "torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pt')"
         )
     if forbidden or _UNSAFE.search(message):
         what = f"the Python object {forbidden.group(1)}" if forbidden else "Python objects"

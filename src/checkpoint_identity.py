@@ -80,7 +80,7 @@ def find_model(
         if (match := _match(tensors, prefix, types, str(stated))) is not None
     ]
     averaged = [match for match in matches if "ema" in match[1].lower()]
-    matches = averaged or matches
+    matches = [match for match in averaged or matches if not _inside_another(match[1], averaged or matches)]
     if not matches:
         return None
     if len(matches) > 1:
@@ -101,6 +101,11 @@ def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
         parts = key.split(".")
         found.update(".".join(parts[:i]) + "." for i in range(1, len(parts)))
     return sorted(found, key=lambda prefix: (prefix.count("."), prefix))
+
+
+def _inside_another(prefix: str, matches: list[Any]) -> bool:
+    """Say whether the model at `prefix` is a part of one that was found further out."""
+    return any(prefix.startswith(match[1]) and prefix != match[1] for match in matches)
 
 
 def _match(

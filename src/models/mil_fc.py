@@ -95,6 +95,11 @@ class MILFCMultiClass(MILFC):
 
     classifier_name = "classifiers"
 
+    def __init__(
+        self, in_dim: int = 1024, hidden_dim: int = 512, dropout: float = 0.25, num_classes: int = 3
+    ) -> None:
+        super().__init__(in_dim, hidden_dim, dropout, num_classes)
+
     def _check_classes(self) -> None:
         if self.num_classes < 3:
             raise ModelError(
