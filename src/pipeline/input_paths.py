@@ -12,11 +12,12 @@ from src.pipeline.config_errors import Problem
 if TYPE_CHECKING:
     from src.pipeline.config import Config
 
-Kind = Literal["config", "process_list", "preset", "file", "folder"]
+Kind = Literal["config", "process_list", "preset", "checkpoint", "file", "folder"]
 FolderMap = dict[str, tuple[Path, ...]]
 """Folders by value of the process list's data_dir_key column; only '' when the config gives no mapping."""
 
 CONFIG_DIR = Path("heatmaps/configs")
+PRESET_DIR = Path("presets")
 PROCESS_LIST_DIR = Path("heatmaps/process_lists")
 
 
@@ -34,7 +35,11 @@ def resolve_input_path(
         When it is in none of these places (all are listed), or is a file where a folder is wanted.
     """
     places = list(_candidates(os.path.expandvars(os.path.expanduser(os.fspath(value))), config_dir, kind))
-    wanted: Callable[[Path], bool] = Path.is_dir if kind == "folder" else Path.is_file
+    kinds = {
+        "folder": Path.is_dir,
+        "checkpoint": Path.exists,
+    }  # a checkpoint may be a folder, as the hub saves it
+    wanted: Callable[[Path], bool] = kinds.get(kind, Path.is_file)
     for place in places:
         if _quietly(wanted, place):
             return place
@@ -66,12 +71,16 @@ def _candidates(value: str, config_dir: Path | None, kind: Kind) -> Iterator[Pat
             places.append(CONFIG_DIR / path)
         if kind == "process_list":
             places.append(PROCESS_LIST_DIR / path)
+        if kind == "preset":
+            places += [PRESET_DIR / path, PRESET_DIR / f"{path}.csv"]
         # A config kept as CLAM keeps it names everything from the folder that holds `heatmaps`.
         if config_dir is not None and config_dir.parts[-2:] == CONFIG_DIR.parts:
             project = config_dir.parent.parent
             places.append(project / path)
             if kind == "process_list":
                 places.append(project / PROCESS_LIST_DIR / path)
+            if kind == "preset":
+                places += [project / PRESET_DIR / path, project / PRESET_DIR / f"{path}.csv"]
     if kind == "config" and path.suffix not in (".yaml", ".yml"):
         places += [place.with_name(place.name + ".yaml") for place in places]
     yield from dict.fromkeys(Path(os.path.abspath(place)) for place in places)
@@ -134,7 +143,7 @@ def find_inputs(cfg: "Config", config_dir: Path | None) -> tuple[InputPaths, lis
         scores=folders("scores_dir"),
         process_list=one("data_arguments", "process_list", "process_list"),
         preset=one("data_arguments", "preset", "preset"),
-        checkpoint=one("model_arguments", "ckpt_path", "file"),
+        checkpoint=one("model_arguments", "ckpt_path", "checkpoint"),
         encoder_weights=one("encoder_arguments", "weights", "file"),
     )
     return inputs, problems

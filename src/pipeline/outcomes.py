@@ -61,6 +61,11 @@ class SlideOutcome:
             raise ValueError(f"{len(self.classes)} classes but {len(self.probabilities)} probabilities")
 
 
+def is_status_column(name: str) -> bool:
+    """Whether a run writes the column `name` itself."""
+    return _OURS.match(name) is not None
+
+
 def process_list_text(
     rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None
 ) -> str:
@@ -76,10 +81,10 @@ def process_list_text(
     """
     pairs = _pairs(outcomes.values(), n_classes)
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
-    columns = [name for name in rows.columns if not _OURS.match(name)]
+    columns = [name for name in rows.columns if not is_status_column(name)]
     lines = [[*columns, *STATUS_COLUMNS, *_pair_names(pairs)]]
     for row in rows:
-        outcome = _outcome(row, outcomes)
+        outcome = outcome_of_row(row, outcomes)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.3f}"
         bag = "" if outcome.bag_size is None else str(outcome.bag_size)
         error = " ".join(outcome.error.split())
@@ -99,12 +104,12 @@ def results_csv_text(
     (``1.0``), and blanks take the slide's own parameter.
     """
     pairs = _pairs(outcomes.values(), n_classes)
-    kept = [name for name in rows.columns if name == "status" or not _OURS.match(name)]
+    kept = [name for name in rows.columns if name == "status" or not is_status_column(name)]
     columns = [*kept, *(name for name in _ADDED if name not in kept)]
     kinds = {name: _kind(rows.column_texts.get(name, ())) for name in columns}
     lines = [[*columns, "bag_size", *_pair_names(pairs)]]
     for row in rows:
-        outcome = _outcome(row, outcomes)
+        outcome = outcome_of_row(row, outcomes)
         bag = "" if outcome.bag_size is None else str(float(outcome.bag_size))
         lines.append(
             [*(_value(row, name, kinds[name]) for name in columns), bag, *_prediction(outcome, pairs)]
@@ -112,7 +117,8 @@ def results_csv_text(
     return _csv(lines)
 
 
-def _outcome(row: "ProcessRow", outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:
+def outcome_of_row(row: "ProcessRow", outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:
+    """Return what became of a row: a row with a problem has failed, whatever its slide's other row did."""
     if row.problem is not None:
         return SlideOutcome("failed", "process_list", row.problem)
     return outcomes.get(row.slide_id) or SlideOutcome()

@@ -4,7 +4,6 @@ CLAM's built-in defaults give way to the preset's row, that to what the config's
 visualization_arguments set, and that to a filled cell of the process list. Fractions of a_t and a_h are kept.
 """
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from src.errors import ConfigError, ProcessListError
 from src.pipeline.config_errors import Places, describe, near
+from src.pipeline.tables import read_table
 from src.pipeline.tissue_sections import SegmentationArguments, VisualizationArguments
 
 if TYPE_CHECKING:
@@ -133,15 +133,26 @@ def read_preset(path: Path) -> SlideParams:
         When it has no row, an unknown column, or a value out of range.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            names = [name.strip() for name in reader.fieldnames or []]
-            row = next(reader, None)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read the preset {path}: {error}") from error
-    if row is None:
+        return SlideParams().with_cells(read_preset_cells(path))
+    except ProcessListError as error:
+        raise ConfigError(f"the preset {path}: {error}") from error
+
+
+def read_preset_cells(path: Path) -> dict[str, str]:
+    """Return the first row of a preset table as it is written.
+
+    Raises
+    ------
+    ConfigError
+        When it cannot be read, has no row, or an unknown column.
+    """
+    try:
+        columns, records = read_table(path)
+    except ProcessListError as error:
+        raise ConfigError(str(error)) from error
+    if not records:
         raise ConfigError(f"the preset {path} holds no row of values")
-    for name in names:
+    for name in columns:
         if name not in PARAMETER_KEYS:
             hint = near(name, PARAMETER_KEYS)
             guess = f"did you mean {hint!r}? " if hint else ""
@@ -149,8 +160,4 @@ def read_preset(path: Path) -> SlideParams:
                 f"unknown column {name!r} in the preset {path}; {guess}"
                 f"Choose from {', '.join(PARAMETER_KEYS)}"
             )
-    cells = {name: value for name, value in zip(names, row.values(), strict=False) if isinstance(value, str)}
-    try:
-        return SlideParams().with_cells(cells)
-    except ProcessListError as error:
-        raise ConfigError(f"the preset {path}: {error}") from error
+    return records[0][1]

@@ -8,6 +8,11 @@ from pathlib import Path
 from src.errors import FeatureError, HeatmapError, SlideError
 
 _COMPOUND = (".ome",)
+_MOST_HINTS = 50
+"""Looking for names alike is slow in a long list, and who misses thousands of files has seen enough by then."""
+
+_NOT_FEATURES = ("patches", "patch_images", "slide_features_", "wsi_states", "runs")
+"""Folders of TRIDENT and CLAM whose files are named like the features but hold something else."""
 
 
 def extension_of(name: str, extensions: Sequence[str]) -> str | None:
@@ -32,11 +37,15 @@ def stem_of(name: str, extensions: Sequence[str]) -> str:
     return name[: -len(extension)] if extension else name
 
 
-def list_files(folder: Path, extensions: Sequence[str], *, recursive: bool = True) -> Iterator[Path]:
+def list_files(
+    folder: Path, extensions: Sequence[str], *, recursive: bool = True, skip: Sequence[str] = ()
+) -> Iterator[Path]:
     """Yield the files below `folder` with one of `extensions`, folders and names in order.
 
-    Links to folders are followed, once each. Left out: hidden files, and the data folder beside a ``.mrxs``.
+    Links to folders are followed, once each. Left out: hidden files, and the data folder beside a ``.mrxs``,
+    and folders whose name starts with one of `skip`.
     """
+    left_out = (".", *skip)
     seen: set[str] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)
@@ -45,8 +54,8 @@ def list_files(folder: Path, extensions: Sequence[str], *, recursive: bool = Tru
             continue
         seen.add(real)
         data_of = {name[:-5] for name in names if name.lower().endswith(".mrxs")}
-        folders[:] = (
-            sorted(f for f in folders if not f.startswith(".") and f not in data_of) if recursive else []
+        folders[:] = sorted(
+            f for f in folders if recursive and not f.startswith(left_out) and f not in data_of
         )
         for name in sorted(names):
             if not name.startswith(".") and extension_of(name, extensions):
@@ -69,6 +78,7 @@ class StemIndex:
     recursive : look in folders inside, too
     noun : what the files are, for messages
     error : class of the errors raised
+    skip : beginnings of the names of folders not to look in
     """
 
     def __init__(
@@ -79,12 +89,15 @@ class StemIndex:
         recursive: bool = True,
         noun: str = "file",
         error: type[HeatmapError] = HeatmapError,
+        skip: Sequence[str] = (),
     ) -> None:
         self.folders = tuple(folders)
         self.extensions = tuple(extensions)
         self.recursive = recursive
         self.noun = noun
         self.error = error
+        self.skip = tuple(skip)
+        self._missed = 0
         self._by_stem: dict[str, list[Path]] | None = None
         self._by_name: dict[str, list[Path]] = {}
 
@@ -94,7 +107,7 @@ class StemIndex:
         if self._by_stem is None:
             self._by_stem = {}
             for folder in self.folders:
-                for path in list_files(folder, self.extensions, recursive=self.recursive):
+                for path in list_files(folder, self.extensions, recursive=self.recursive, skip=self.skip):
                     self._by_stem.setdefault(stem_of(path.name, self.extensions), []).append(path)
                     self._by_name.setdefault(path.name, []).append(path)
         return self._by_stem
@@ -139,15 +152,21 @@ class StemIndex:
             raise self.error(
                 f"no {self.noun} for {name!r}: nothing in {where} ends with {', '.join(self.extensions)}"
             )
-        stem = stem_of(name, self.extensions)
-        inside = [other for other in self.by_stem if other.startswith(stem) or stem.startswith(other)][:3]
-        alike = inside or get_close_matches(stem, list(self.by_stem)[:20000], n=3, cutoff=0.75)
-        hint = (
-            f"the nearest names are {', '.join(alike)}"
-            if alike
-            else f"names there look like {next(iter(self.by_stem))}"
+        raise self.error(
+            f"no {self.noun} for {name!r} among {len(self.by_stem)} in {where}{self._hint(name)}"
         )
-        raise self.error(f"no {self.noun} for {name!r} among {len(self.by_stem)} in {where}; {hint}")
+
+    def _hint(self, name: str) -> str:
+        """Return the end of a message that shows the names most like `name`."""
+        self._missed += 1
+        if self._missed > _MOST_HINTS:
+            return ""
+        stem = stem_of(name, self.extensions)
+        alike = [other for other in self.by_stem if other.startswith(stem) or stem.startswith(other)][:3]
+        alike = alike or get_close_matches(stem, list(self.by_stem)[:20000], n=3, cutoff=0.75)
+        if alike:
+            return f"; the nearest names are {', '.join(alike)}"
+        return f"; names there look like {next(iter(self.by_stem))}"
 
     def _preferred(self, paths: Sequence[Path]) -> Sequence[Path]:
         """Return the files to choose from: those in the folders themselves, else those in folders inside."""
@@ -166,7 +185,12 @@ class FeatureIndex(StemIndex):
 
     def __init__(self, folders: Sequence[Path], *, recursive: bool = True) -> None:
         super().__init__(
-            folders, (".h5", ".hdf5", ".pt"), recursive=recursive, noun="feature file", error=FeatureError
+            folders,
+            (".h5", ".hdf5", ".pt"),
+            recursive=recursive,
+            noun="feature file",
+            error=FeatureError,
+            skip=_NOT_FEATURES,
         )
 
     def _preferred(self, paths: Sequence[Path]) -> Sequence[Path]:
