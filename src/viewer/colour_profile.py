@@ -1,7 +1,7 @@
 """Colours of a slide as a screen expects them: sRGB.
 
-Scanners store pixels in a colour space of their own and describe it in an ICC profile. The program computes on the
-stored pixels; only what is shown to people is converted.
+Scanners store pixels in a colour space of their own and describe it in an ICC profile. The program computes
+on the stored pixels; only what is shown to people is converted.
 """
 
 import io
@@ -33,25 +33,26 @@ class ToSrgb:
 
 
 def srgb_converter(profile: bytes | None) -> ToSrgb | None:
-    """Return what converts from `profile` to sRGB; None when there is none, it is sRGB, or it cannot be used."""
+    """Return what converts from `profile` to sRGB; None when it is missing, sRGB already, or of no use."""
     if not profile:
         return None
-    from PIL import ImageCms
+    from PIL import ImageCms as _cms
 
+    cms: Any = _cms  # Pillow leaves much of this module untyped
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        name = (ImageCms.getProfileDescription(source) or "").strip()
+        source = cms.ImageCmsProfile(io.BytesIO(profile))
+        name = str(source.profile.profile_description or "").strip()
         if source.profile.xcolor_space.strip() != "RGB" or "srgb" in name.lower():
             return None
-        transform = ImageCms.buildTransform(
+        transform = cms.buildTransform(
             source,
-            ImageCms.createProfile("sRGB"),
+            cms.createProfile("sRGB"),
             "RGB",
             "RGB",
-            renderingIntent=ImageCms.Intent.PERCEPTUAL,
-            flags=ImageCms.Flags(_NO_CACHE),
+            renderingIntent=cms.Intent.PERCEPTUAL,
+            flags=cms.Flags(_NO_CACHE),
         )
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+    except (cms.PyCMSError, OSError, ValueError) as error:
         logger.warning("the slide's colour profile cannot be used, its pixels are shown as stored: %s", error)
         return None
     return ToSrgb(transform, name or "unnamed profile")

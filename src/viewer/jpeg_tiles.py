@@ -10,7 +10,9 @@ _JPEG = 7
 _YCBCR = 6
 _START = b"\xff\xd8"
 _ALIKE = 2.0
-"""Mean difference in grey levels up to which two decoders are taken to agree (they upsample chroma differently)."""
+"""Mean difference in grey levels up to which two decoders are taken to agree (they upsample chroma
+differently).
+"""
 
 
 def encode_jpeg(pixels: RGB) -> bytes:
@@ -30,8 +32,8 @@ def encode_png(pixels: RGB) -> bytes:
 def standalone_jpeg(tiff: TiffLevel, data: bytes) -> bytes:
     """Return the compressed bytes of a TIFF tile as a JPEG file of its own.
 
-    Tiles share their tables, which lie once in the TIFF; and its tag, not the tile, says whether colours are RGB or
-    YCbCr, which a JPEG file says by Adobe's marker.
+    Tiles share their tables, which lie once in the TIFF; and its tag, not the tile, says whether colours are
+    RGB or YCbCr, which a JPEG file says by Adobe's marker.
     """
     tables = (tiff.jpeg_tables or b"")[2:-2]
     transform = 1 if tiff.photometric == _YCBCR else 0

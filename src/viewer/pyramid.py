@@ -1,8 +1,9 @@
 """The levels a browser asks for: those of the slide, and halvings where it has too few.
 
-A browser zooms smoothly, so neighbouring levels should differ by about 2. The slide's own levels are served as they are,
-in the file's own tiles where those can be had; a level between two of them is averaged from the finer one, and levels
-below the coarsest are cut from one small overview. `*_px` are pixels of the level at hand, ``_l0`` of level 0.
+A browser zooms smoothly, so neighbouring levels should differ by about 2. The slide's own levels are served
+as they are, in the file's own tiles where those can be had; a level between two of them is averaged from the
+finer one, and levels below the coarsest are cut from one small overview. `*_px` are pixels of the level at
+hand, ``_l0`` of level 0.
 """
 
 import math
@@ -26,8 +27,8 @@ class ViewLevel:
     Attributes
     ----------
     origin : Origin
-        ``slide``: level `source` as it is. ``shrunk``: averaged from it over squares of `factor`. ``overview``: the
-        same, cut from the overview.
+        ``slide``: level `source` as it is. ``shrunk``: averaged from it over squares of `factor`.
+        ``overview``: the same, cut from the overview.
     source, factor : int
     size_px : (width, height)
         With a factor, the last column and row may average less than a whole square.
@@ -49,9 +50,14 @@ class ViewLevel:
         return -(-self.size_px[0] // self.tile_px[0]), -(-self.size_px[1] // self.tile_px[1])
 
     def box_px(self, column: int, row: int) -> tuple[int, int, int, int]:
-        """Return left, top, width, height of a tile; those at the right and bottom edge are cut to the level."""
+        """Return left, top, width, height of a tile, cut to the level at its right and bottom edge."""
         left, top = column * self.tile_px[0], row * self.tile_px[1]
-        return left, top, min(self.tile_px[0], self.size_px[0] - left), min(self.tile_px[1], self.size_px[1] - top)
+        return (
+            left,
+            top,
+            min(self.tile_px[0], self.size_px[0] - left),
+            min(self.tile_px[1], self.size_px[1] - top),
+        )
 
 
 def _file_tile(slide: Slide, level: int) -> tuple[int, int]:
@@ -66,30 +72,46 @@ def _shrunk(slide: Slide, source: int, factor: int, origin: Origin) -> ViewLevel
     width, height = slide.level_dimensions[source]
     fx, fy = slide.level_downsamples[source]
     return ViewLevel(
-        origin, source, factor, (-(-width // factor), -(-height // factor)), (TILE_PX, TILE_PX), (fx * factor, fy * factor)
+        origin,
+        source,
+        factor,
+        (-(-width // factor), -(-height // factor)),
+        (TILE_PX, TILE_PX),
+        (fx * factor, fy * factor),
     )
 
 
 def view_levels(slide: Slide) -> tuple[ViewLevel, ...]:
     """Return the levels for the browser, coarsest first (the order OpenSeadragon counts in).
 
-    The coarsest fits in one tile. Levels of the slide that are out of order or as large as the one before are left out.
+    The coarsest fits in one tile. Levels of the slide that are out of order or as large as the one before are
+    left out.
     """
     levels: list[ViewLevel] = []
     kept = [0]
     for level in range(1, slide.level_count):
-        if slide.mean_downsample(level) >= 1.2 * slide.mean_downsample(kept[-1]) and min(slide.level_dimensions[level]) > 0:
+        if (
+            slide.mean_downsample(level) >= 1.2 * slide.mean_downsample(kept[-1])
+            and min(slide.level_dimensions[level]) > 0
+        ):
             kept.append(level)
     for nth, level in enumerate(kept):
         here = slide.mean_downsample(level)
         levels.append(
             ViewLevel(
-                "slide", level, 1, slide.level_dimensions[level], _file_tile(slide, level), slide.level_downsamples[level]
+                "slide",
+                level,
+                1,
+                slide.level_dimensions[level],
+                _file_tile(slide, level),
+                slide.level_downsamples[level],
             )
         )
         if nth + 1 < len(kept):
             ratio = slide.mean_downsample(kept[nth + 1]) / here
-            levels += [_shrunk(slide, level, 2**k, "shrunk") for k in range(1, math.ceil(math.log2(ratio / 1.5)))]
+            levels += [
+                _shrunk(slide, level, 2**k, "shrunk") for k in range(1, math.ceil(math.log2(ratio / 1.5)))
+            ]
     last = kept[-1]
     factor = 2
     overview = overview_factor(slide, last)

@@ -14,7 +14,8 @@ from src.viewer.pyramid import ViewLevel, overview_factor, view_levels
 
 
 class TileSlide:
-    """A slide (or a picture shown over one) with the levels of `view_levels`. Safe to use from several threads.
+    """A slide (or a picture shown over one) with the levels of `view_levels`. Safe to use from several
+    threads.
 
     Attributes
     ----------
@@ -95,20 +96,31 @@ class TileSlide:
         """Return the whole slide small, from the level nearest in size."""
         import cv2
 
-        chosen = next((i for i, level in enumerate(self.levels) if max(level.size_px) >= longest_px), len(self.levels) - 1)
+        chosen = next(
+            (i for i, level in enumerate(self.levels) if max(level.size_px) >= longest_px),
+            len(self.levels) - 1,
+        )
         width, height = self.levels[chosen].size_px
         pixels = self.pixels(chosen, (0, 0, width, height))
         scale = longest_px / max(width, height)
         if scale >= 1:
             return pixels
         small: RGB = cv2.resize(
-            pixels, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+            pixels,
+            (max(1, round(width * scale)), max(1, round(height * scale))),
+            interpolation=cv2.INTER_AREA,
         )
         return small
 
     def _own_tile(self, view: ViewLevel, column: int, row: int) -> bytes | None:
-        """Return the file's own tile as a JPEG; None when pixels must be touched or the tile reaches over the edge."""
-        if view.origin != "slide" or self._to_srgb is not None or view.box_px(column, row)[2:] != view.tile_px:
+        """Return the file's own tile as a JPEG; None when pixels must be touched or the tile reaches over the
+        edge.
+        """
+        if (
+            view.origin != "slide"
+            or self._to_srgb is not None
+            or view.box_px(column, row)[2:] != view.tile_px
+        ):
             return None
         tiff = self.slide.tiff_level(view.source)
         if tiff is None or tiff.tile_px != view.tile_px:
@@ -121,7 +133,7 @@ class TileSlide:
         return standalone_jpeg(tiff, data) if data else None
 
     def _read(self, source: int, factor: int, box_px: tuple[int, int, int, int]) -> RGB:
-        """Return a box of a level of the slide, averaged over squares; squares at the edge repeat its pixels."""
+        """Return a box of a level of the slide, averaged over squares; those at the edge repeat pixels."""
         import cv2
 
         left, top, width, height = (value * factor for value in box_px)
@@ -132,7 +144,9 @@ class TileSlide:
         if factor == 1:
             return pixels
         if there != (width, height):
-            pixels = cv2.copyMakeBorder(pixels, 0, height - there[1], 0, width - there[0], cv2.BORDER_REPLICATE)
+            pixels = cv2.copyMakeBorder(
+                pixels, 0, height - there[1], 0, width - there[0], cv2.BORDER_REPLICATE
+            )
         small: RGB = cv2.resize(pixels, box_px[2:], interpolation=cv2.INTER_AREA)
         return small
 

@@ -1,0 +1,126 @@
+"""What there is to look at: slides, their score files and pictures, and what the process list says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A score file or picture, and the name by which panes call it."""
+
+    path: Path
+    title: str
+
+
+@dataclass(frozen=True)
+class SlideEntry:
+    """One slide of the list.
+
+    Attributes
+    ----------
+    slide_id : str
+    slide_path : Path or None
+        None when the slide was not found; `problem` then says where it was looked for.
+    scores, pictures : tuple of NamedFile
+    tissue : Path or None
+    cells : mapping from process-list column to text
+        Shown, searched and sorted by.
+    status, label, prediction : str
+    probability : float or None
+        Of the prediction.
+    problem : str
+        Why it failed, or what is missing.
+    """
+
+    slide_id: str
+    slide_path: Path | None
+    scores: tuple[NamedFile, ...] = ()
+    pictures: tuple[NamedFile, ...] = ()
+    tissue: Path | None = None
+    cells: dict[str, str] = field(default_factory=dict)
+    status: str = ""
+    label: str = ""
+    prediction: str = ""
+    probability: float | None = None
+    problem: str = ""
+
+    @property
+    def is_wrong(self) -> bool | None:
+        """Whether the prediction differs from the label; None when one of them is not known."""
+        if not self.label or not self.prediction or self.label == "Unspecified":
+            return None
+        return self.label != self.prediction
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the list of slides shows, as JSON values."""
+        return {
+            "name": self.slide_id,
+            "status": self.status,
+            "label": self.label,
+            "prediction": self.prediction,
+            "probability": self.probability,
+            "wrong": self.is_wrong,
+            "problem": self.problem,
+            "cells": self.cells,
+            "canOpen": self.slide_path is not None,
+            "layers": len(self.scores) + len(self.pictures),
+        }
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """How colours begin; the page may change all of it."""
+
+    cmap: str | None = None
+    alpha: float | None = None
+    normalize: str | None = None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All slides of one viewer, addressed by their place in `slides` and never by a path."""
+
+    title: str
+    slides: tuple[SlideEntry, ...]
+    columns: tuple[str, ...] = ()
+    defaults: Defaults = field(default_factory=Defaults)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.slides:
+            raise ConfigError(f"{self.title}: there is no slide to show")
+
+
+def titles_for(paths: Sequence[Path]) -> list[str]:
+    """Return a short name for each path: its stem, with as many folders as tell equal ones apart."""
+    titles = [path.stem for path in paths]
+    depth = 1
+    while len(set(titles)) < len(titles) and depth < 6:
+        titles = ["/".join((*path.absolute().parts[-1 - depth : -1], path.stem)) for path in paths]
+        depth += 1
+    return (
+        titles
+        if len(set(titles)) == len(titles)
+        else [f"{title} ({i + 1})" for i, title in enumerate(titles)]
+    )
+
+
+def catalog_of_files(
+    slide: Path, pictures: Sequence[Path], scores: Sequence[Path], tissue: Path | None
+) -> Catalog:
+    """Return a catalog of one slide and the files given for it."""
+    for path in (slide, *pictures, *scores, *([tissue] if tissue else [])):
+        if not path.exists():
+            raise ConfigError(f"no such file: {path}")
+    entry = SlideEntry(
+        slide.stem,
+        slide,
+        scores=tuple(map(NamedFile, scores, titles_for(scores))),
+        pictures=tuple(map(NamedFile, pictures, titles_for(pictures))),
+        tissue=tissue,
+    )
+    return Catalog(slide.stem, (entry,))

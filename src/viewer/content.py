@@ -1,0 +1,199 @@
+"""What the addresses of the application mean: slides, tiles, scores and patches of a catalog.
+
+Every method takes numbers; LookupError says there is no such thing, a `HeatmapError` what is wrong with a
+file.
+"""
+
+import json
+from typing import Any
+
+from src.errors import HeatmapError
+from src.viewer.catalog import Catalog, NamedFile, SlideEntry
+from src.viewer.jpeg_tiles import encode_jpeg
+from src.viewer.layers import ScoreFiles, ScoreLayer, layers_of
+from src.viewer.open_slides import OpenSlides
+from src.viewer.palettes import palettes
+from src.viewer.tile_slide import TileSlide
+
+THUMBNAIL_PX = 192
+PATCH_PX = 160
+
+
+class Content:
+    """Opens what the catalog names, when it is asked for."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._slides = OpenSlides()
+        self._scores = ScoreFiles()
+
+    def close(self) -> None:
+        """Close the slides."""
+        self._slides.close()
+
+    def index(self, nonce: str) -> dict[str, Any]:
+        """Return the list of slides and what the page needs to begin."""
+        defaults = self.catalog.defaults
+        return {
+            "title": self.catalog.title,
+            "data": f"/data/{nonce}",
+            "columns": list(self.catalog.columns),
+            "notes": list(self.catalog.notes),
+            "defaults": {"cmap": defaults.cmap, "alpha": defaults.alpha, "normalize": defaults.normalize},
+            "palettes": palettes([defaults.cmap] if defaults.cmap else []),
+            "slides": [entry.summary() for entry in self.catalog.slides],
+        }
+
+    def describe(self, slide: int) -> dict[str, Any]:
+        """Return one slide: its size, levels and layers. What cannot be read is said in `problems`."""
+        entry = self.entry(slide)
+        problems = [entry.problem] if entry.problem else []
+        out: dict[str, Any] = {
+            "index": slide,
+            "name": entry.slide_id,
+            "layers": [],
+            "problems": problems,
+            "slide": None,
+        }
+        try:
+            with self._slides.use(_needed(entry)) as opened:
+                out["slide"] = _describe_slide(opened)
+        except HeatmapError as error:
+            problems.append(" ".join(str(error).split()))
+        for file, named in enumerate(entry.scores):
+            try:
+                layers = layers_of(self._scores.read(named.path), named.title, file)
+                out["layers"] += [layer.describe() for layer in layers]
+            except (HeatmapError, OSError) as error:
+                problems.append(" ".join(str(error).split()))
+        for number, named in enumerate(entry.pictures):
+            try:
+                with self._slides.use(named.path, lossless=True) as picture:
+                    out["layers"].append(
+                        {
+                            "type": "picture",
+                            "title": named.title,
+                            "picture": number,
+                            **_describe_levels(picture),
+                        }
+                    )
+            except HeatmapError as error:
+                problems.append(" ".join(str(error).split()))
+        out["tissue"] = entry.tissue is not None
+        problems += _mismatches(out)
+        return out
+
+    def slide_tile(self, slide: int, level: int, column: int, row: int) -> tuple[bytes, str]:
+        """Return a tile of the slide and its media type."""
+        with self._slides.use(_needed(self.entry(slide))) as opened:
+            return _tile(opened, level, column, row)
+
+    def picture_tile(self, slide: int, picture: int, level: int, column: int, row: int) -> tuple[bytes, str]:
+        """Return a tile of a picture and its media type."""
+        named: NamedFile = _at(self.entry(slide).pictures, picture)
+        with self._slides.use(named.path, lossless=True) as opened:
+            return _tile(opened, level, column, row)
+
+    def thumbnail(self, slide: int) -> bytes:
+        """Return the slide as a small JPEG."""
+        with self._slides.use(_needed(self.entry(slide))) as opened:
+            return encode_jpeg(opened.thumbnail(THUMBNAIL_PX))
+
+    def layer(self, slide: int, number: int) -> ScoreLayer:
+        """Return a score layer by its place among those of the slide's score files."""
+        entry = self.entry(slide)
+        layers: list[ScoreLayer] = []
+        for file, named in enumerate(entry.scores):
+            layers += layers_of(self._scores.read(named.path), named.title, file)
+            if number < len(layers):
+                break
+        found: ScoreLayer = _at(layers, number)
+        return found
+
+    def patch(self, slide: int, number: int, patch: int) -> bytes:
+        """Return one patch as a small JPEG."""
+        layer = self.layer(slide, number)
+        grid = layer.source.grid
+        x, y = _at(grid.coords_l0, patch).tolist()
+        with self._slides.use(_needed(self.entry(slide))) as opened:
+            return encode_jpeg(opened.region((x, y), grid.size_l0, PATCH_PX))
+
+    def tissue(self, slide: int) -> bytes:
+        """Return the outlines as JSON: pieces, each with its holes, as flat x, y lists."""
+        from src.slides.tissue_files import read_mask
+
+        entry = self.entry(slide)
+        if entry.tissue is None:
+            raise LookupError("no outlines")
+        mask = read_mask(entry.tissue)
+        pieces = [
+            {"outline": contour.reshape(-1).tolist(), "holes": [hole.reshape(-1).tolist() for hole in holes]}
+            for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True)
+        ]
+        return json.dumps(pieces, separators=(",", ":")).encode()
+
+    def entry(self, slide: int) -> SlideEntry:
+        """Return a slide of the catalog."""
+        entry: SlideEntry = _at(self.catalog.slides, slide)
+        return entry
+
+
+def _at(items: Any, index: int) -> Any:
+    """Return `items[index]`; unlike Python's own rule, a negative index is nowhere."""
+    if not 0 <= index < len(items):
+        raise LookupError(index)
+    return items[index]
+
+
+def _needed(entry: SlideEntry) -> Any:
+    if entry.slide_path is None:
+        raise LookupError(entry.slide_id)
+    return entry.slide_path
+
+
+def _tile(opened: TileSlide, level: int, column: int, row: int) -> tuple[bytes, str]:
+    data = opened.tile(level, column, row)
+    if data is None:
+        raise LookupError((level, column, row))
+    return data, opened.media_type
+
+
+def _describe_levels(opened: TileSlide) -> dict[str, Any]:
+    return {
+        "size": list(opened.slide.dimensions_l0),
+        "levels": [
+            {
+                "size": list(level.size_px),
+                "tile": list(level.tile_px),
+                "tiles": list(level.tiles),
+                "downsample": list(level.downsample),
+            }
+            for level in opened.levels
+        ],
+    }
+
+
+def _describe_slide(opened: TileSlide) -> dict[str, Any]:
+    slide = opened.slide
+    return {
+        **_describe_levels(opened),
+        "mpp": slide.mpp,
+        "mppNote": slide.mpp_note,
+        "objective": slide.objective_power,
+        "vendor": slide.vendor,
+        "fileLevels": slide.level_count,
+        "colourProfile": opened.colour_profile,
+    }
+
+
+def _mismatches(out: dict[str, Any]) -> list[str]:
+    """Say which scores were computed on a slide of another size."""
+    if out["slide"] is None:
+        return []
+    size = out["slide"]["size"]
+    return [
+        f"{layer['title']}: its scores belong to a slide of "
+        f"{layer['slideSize'][0]} x {layer['slideSize'][1]} pixels, this one has {size[0]} x {size[1]}"
+        for layer in out["layers"]
+        if layer.get("slideSize") and layer["slideSize"] != size
+    ]
