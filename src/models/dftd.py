@@ -2,32 +2,31 @@
 
 What reaches the second tier depends on `distill` and ``k = total_instance // num_group``:
 
-- MaxMinS with k = 0, MIL-Lab's base configuration: every patch. Logits are ``sum_i a2_i (W h_i) + b``, the same for
-  every grouping.
+- MaxMinS with k = 0, MIL-Lab's base configuration: every patch. Logits are ``sum_i a2_i (W h_i) + b``, the
+  same for every grouping.
 - AFS: one vector a random group, ``F_g = sum_{i in g} a1_i h_i``.
 - MaxS and MaxMinS with k >= 1: the k best (and k worst) patches of each random group.
 
-The last two depend on the grouping, which MIL-Lab draws anew on every call, at inference too, so that its prediction is
-a matter of luck. Outside training, `forward` and the logits of `explain` here always use the grouping of
-``random.Random(0)``, which is what MIL-Lab gives after ``random.seed(0)``; `attention_gate` and `class_contribution`
-explain exactly that prediction. A patch's weight in them depends on the company it was drawn with, so the default score is
-`attention_gate_mean`, over the groupings of seeds 0 to 15: that luck averages out, two runs agree, and the contributions
-add up to the mean logit of those groupings.
+The last two depend on the grouping, which MIL-Lab draws anew on every call, at inference too, so that its
+prediction is a matter of luck. Outside training, `forward` and the logits of `explain` here always use the
+grouping of ``random.Random(0)``, which is what MIL-Lab gives after ``random.seed(0)``; `attention_gate` and
+`class_contribution` explain exactly that prediction. A patch's weight in them depends on the company it was
+drawn with, so the default score is `attention_gate_mean`, over the groupings of seeds 0 to 15: that luck
+averages out, two runs agree, and the contributions add up to the mean logit of those groupings.
 """
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, ClassVar, Final, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import ModelError
 from src.models.bag import CHUNK_ROWS
 from src.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
-from src.models.grouping import Grouping, draw_grouping, fixed_groupings, group_of_patch, selected_patches
+from src.models.dftd_tiers import Distillation, embed, pass_first_tier, patch_weights, rank_patches
+from src.models.grouping import Grouping, draw_grouping, fixed_groupings, group_of_patch
 from src.models.layers import attention, mlp, mlp_layers
 from src.models.memory import require_memory
 from src.models.registry import register_model
@@ -35,29 +34,6 @@ from src.models.streaming import stream_rows
 
 GROUPINGS: Final = 16
 """How many groupings the `_mean` scores average over."""
-
-
-@dataclass(frozen=True)
-class FirstTier:
-    """What one pass keeps of every patch.
-
-    Attributes
-    ----------
-    gate1, gate2 : (N,)
-        Raw gates of the two tiers on the patch itself.
-    rank : (N,)
-        Probability of the last class by the first tier's classifier, which orders a group.
-    votes : (N, C)
-        W h without the bias, W of the second tier's classifier.
-    group_sums : (groupings * groups, E)
-        ``sum a1_i h_i`` of each group, one grouping after another; empty unless groups go on.
-    """
-
-    gate1: Tensor
-    gate2: Tensor
-    rank: Tensor
-    votes: Tensor
-    group_sums: Tensor
 
 
 class Residual(nn.Module):
@@ -78,12 +54,13 @@ class Residual(nn.Module):
 class DFTD(MILModel):
     """h = residual blocks (ReLU(fc1 x)); a1, a2 = gated attention without a softmax; see the module."""
 
-    not_in_tensors = {
+    not_in_tensors: ClassVar[Mapping[str, str]] = {
         "distill": "what of a group goes on: MaxMinS, MaxS or AFS",
         "num_group": "random groups",
         "total_instance": "patches that go on, over all groups",
     }
-    head_keys = ("attCls.classifier.",)
+    training_only = frozenset({"dropout", "attention_drop", "bag_weight"})
+    head_keys = ("attCls.classifier.", "classifier.")
 
     def __init__(
         self,
@@ -101,47 +78,30 @@ class DFTD(MILModel):
         num_classes: int = 2,
     ) -> None:
         super().__init__(in_dim=in_dim, num_classes=num_classes)
-        if distill not in ("MaxMinS", "MaxS", "AFS"):
-            raise ModelError(f"unknown distill {distill!r}; choose from ['MaxMinS', 'MaxS', 'AFS']")
-        self.distill, self.num_group, self.bag_weight = distill, num_group, bag_weight
-        self.per_group = total_instance // num_group
-        if distill == "MaxS" and self.per_group == 0:
-            raise ModelError(
-                f"distill MaxS with total_instance {total_instance} and num_group {num_group} lets no patch through; "
-                f"total_instance must be at least {num_group}"
-            )
-        if self.second_tier == "selection" and num_classes == 0:
-            raise ModelError(
-                f"distill {distill} selects patches by the classifier, so num_classes cannot be 0"
-            )
-        second: dict[str, nn.Module] = {
-            "global_attn": attention(embed_dim, attention_dim, gate=True, dropout=attention_drop)
-        }
+        self.plan = Distillation(distill, num_group, total_instance)
+        self.bag_weight = bag_weight
+        if self.plan.second_tier == "selection" and num_classes == 0:
+            raise ModelError(f"distill {distill} selects by the classifier, so num_classes cannot be 0")
         parts: dict[str, nn.Module] = {
-            "attention": attention(embed_dim, attention_dim, gate=True, dropout=attention_drop),
+            "attention": attention(embed_dim, attention_dim, dropout=attention_drop),
             "patch_embed": Parts(
                 fc1=mlp(in_dim, embed_dim, layers=num_fc_layers, dropout=dropout),
                 resBlocks=nn.Sequential(*(Residual(embed_dim) for _ in range(num_residuals))),
             ),
+        }
+        second: dict[str, nn.Module] = {
+            "global_attn": attention(embed_dim, attention_dim, dropout=attention_drop)
         }
         if num_classes:
             parts["classifier"] = Parts(fc=nn.Linear(embed_dim, num_classes))
             second["classifier"] = Parts(fc=nn.Linear(embed_dim, num_classes))
         self.model = Parts(**parts, attCls=Parts(**second))
 
-    @property
-    def second_tier(self) -> Literal["patches", "selection", "groups"]:
-        """What reaches the second tier: every patch, some of each group, or the groups' sums."""
-        if self.distill == "AFS":
-            return "groups"
-        return "selection" if self.per_group else "patches"  # k = 0: upstream's slice [-0:] is everything
-
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
         """Read the sizes; how groups are drawn and distilled no tensor tells."""
-        first, gate = (
-            shapes.get(f"{k}.weight") for k in ("patch_embed.fc1.0", "attCls.global_attn.attention_a.0")
-        )
+        first = shapes.get("patch_embed.fc1.0.weight")
+        gate = shapes.get("attCls.global_attn.attention_a.0.weight")
         if first is None or gate is None:
             return None
         residuals = 0
@@ -160,9 +120,8 @@ class DFTD(MILModel):
     @classmethod
     def canonical_key(cls, key: str) -> str | None:
         """MIL-Lab replaces the first tier's classifier by a bare Linear unless keep_classifier is set."""
-        return {"classifier.weight": "classifier.fc.weight", "classifier.bias": "classifier.fc.bias"}.get(
-            key, key
-        )
+        bare = {"classifier.weight": "classifier.fc.weight", "classifier.bias": "classifier.fc.bias"}
+        return bare.get(key, key)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -172,59 +131,45 @@ class DFTD(MILModel):
         renamed = {self.key_prefix + (self.canonical_key(key) or key): value for key, value in bare}
         return super().load_state_dict(renamed, strict=strict, assign=assign)
 
+    @property
+    def _exact(self) -> bool:
+        """Whether the prediction is the same for every grouping."""
+        return self.plan.second_tier == "patches"
+
     def score_specs(self) -> dict[str, ScoreSpec]:
         """The second tier's gate is the default; where groups are random, its mean over groupings."""
-        gate = ScoreSpec(
-            "attention_gate",
-            "weight of the patch in the slide's vector: signed, not a share, grows with nothing else",
-        )
-        contribution = ScoreSpec(
-            "class_contribution",
-            "what the patch adds to the logit of each class; sums to the logit less its bias",
-            "class",
-        )
-        tier1 = ScoreSpec(
-            "attention_gate",
-            "the first tier's gate, "
-            + (
-                "which the prediction does not use"
-                if self.second_tier == "patches"
-                else "within the patch's group"
-            ),
-        )
-        specs = {"attention_gate": gate, "class_contribution": contribution, "tier1_gate": tier1}
-        if self.second_tier != "patches":
-            mean = f", mean over {GROUPINGS} fixed random groupings"
+        about = "weight of the patch in the slide's vector: signed, not normalised, no share"
+        adds = "what the patch adds to the logit of each class"
+        first = "which the prediction does not use" if self._exact else "within the patch's random group"
+        exact = f"{adds}; sums to the logit less its bias"
+        specs = {
+            "attention_gate": ScoreSpec("attention_gate", about),
+            "class_contribution": ScoreSpec("class_contribution", exact, "class"),
+            "tier1_gate": ScoreSpec("attention_gate", f"the first tier's gate, {first}"),
+        }
+        if not self._exact:
+            mean = f"mean over {GROUPINGS} fixed random groupings"
             specs = {
-                "attention_gate_mean": ScoreSpec("attention_gate", gate.about + mean),
+                "attention_gate_mean": ScoreSpec("attention_gate", f"{about}; {mean}"),
                 "class_contribution_mean": ScoreSpec(
-                    "class_contribution",
-                    "what the patch adds to the logit of each class"
-                    + mean
-                    + "; sums to the mean logit less its bias",
-                    "class",
+                    "class_contribution", f"{adds}, {mean}; sums to the mean logit less its bias", "class"
                 ),
             } | specs
         return {name: spec for name, spec in specs.items() if self.num_classes or spec.columns != "class"}
 
     def refused_scores(self) -> dict[str, str]:
-        """No softmax anywhere, so no shares; without groups, nothing to average."""
-        refused = {
-            "attention": "its gates are not normalised, so they are no attention in the usual sense; see attention_gate"
-        }
+        """No softmax anywhere, so no shares; without a classifier, nothing to contribute to."""
+        refused = {"attention": "its gates are not normalised, so they are no shares; see attention_gate"}
         if not self.num_classes:
-            refused |= dict.fromkeys(
-                ["class_contribution", "class_contribution_mean"], "the checkpoint has no classifier"
-            )
+            missing = "the checkpoint has no classifier"
+            refused |= {"class_contribution": missing, "class_contribution_mean": missing}
         return refused
 
     def memory_estimate(self, n: int) -> int:
-        """Return the bytes that a bag of `n` patches takes beside its features: numbers a patch, and a chunk."""
-        embed = int(self.model.patch_embed.fc1[0].out_features)
-        groupings = 0 if self.second_tier == "patches" else GROUPINGS
-        return 4 * (
-            n * (4 + 3 * self.num_classes + 4 * groupings) + min(n, CHUNK_ROWS) * (self.in_dim + 4 * embed)
-        )
+        """Return the bytes that a bag of `n` patches takes beside its features."""
+        width = int(self.model.patch_embed.fc1[0].out_features)
+        kept = n * (4 + 3 * self.num_classes + (0 if self._exact else 4 * GROUPINGS))
+        return 4 * (kept + min(n, CHUNK_ROWS) * (self.in_dim + 4 * width))
 
     def forward(
         self,
@@ -237,18 +182,19 @@ class DFTD(MILModel):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return (results, log) of one bag (1, N, D) or (N, D); `loss_fn` and `label` may be left out.
 
-        `log` holds `attention` (R, 1), the second tier's raw gate, and `patch_index` (R,), the patch each row belongs to
-        (`group_of_patch` (N,) instead with AFS, where the rows are groups). When every patch goes on, row i is patch i. With
-        labels there are `instance_loss` and `cls_loss` too. Takes `attn_mask` and, like upstream, ignores it.
+        `log` holds `attention` (R, 1), the second tier's raw gate, and `patch_index` (R,), the patch each
+        row belongs to (`group_of_patch` (N,) instead with AFS, where the rows are groups). When every patch
+        goes on, row i is patch i. With labels there are `instance_loss` and `cls_loss` too. Takes
+        `attn_mask` and, like upstream, ignores it.
         """
         h = self.as_batch(h)
         slide_feats, log = self.forward_features(h, return_attention=return_attention)
-        sums = log.pop("group_sums")
+        group_sums = log.pop("group_sums")
         logits = self.forward_head(slide_feats)
         results: dict[str, Any] = {"logits": logits, "loss": None, "instance_loss": None}
         log |= {"loss": -1, "instance_loss": -1, "cls_loss": -1}
         if loss_fn is not None and label is not None:
-            sub_logits = self.model.classifier.fc(sums())
+            sub_logits = self.model.classifier.fc(group_sums())
             instance_loss = loss_fn(sub_logits, label.reshape(-1).expand(len(sub_logits)))
             cls_loss = loss_fn(logits, label)
             loss = self.bag_weight * cls_loss + (1 - self.bag_weight) * instance_loss
@@ -261,24 +207,31 @@ class DFTD(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return what enters the second tier, (R, E), of one bag (1, N, D), and a log; see `forward`."""
+        """Return what enters the second tier, (R, E), of one bag (1, N, D), and a log; see `forward`.
+
+        In training the groups come from Python's global `random`, as upstream; else from ``Random(0)``.
+        """
         if len(h) != 1:
             raise ModelError(f"dftd takes one bag at a time, got a batch of {len(h)}")
-        embedded = stream_rows(lambda start, stop: self._embed(h[:, start:stop]), h.shape[1])[0]
+        embedded = stream_rows(lambda start, stop: embed(self.model, h[:, start:stop]), h.shape[1])[0]
         source: Any = random if self.training else random.Random(0)
-        grouping = draw_grouping(len(embedded), self.num_group, source)
+        grouping = draw_grouping(len(embedded), self.plan.num_group, source)
 
         def group_sums() -> Tensor:
             weighted = self.model.attention(embedded) * embedded
             return torch.stack([weighted[torch.from_numpy(g).to(h.device)].sum(dim=0) for g in grouping])
 
         log: dict[str, Any] = {"group_sums": group_sums}
-        if self.second_tier == "groups":
+        if self.plan.second_tier == "groups":
             entering = group_sums()
             log["group_of_patch"] = group_of_patch(grouping, h.device)
+        elif self._exact:
+            entering = embedded
+            log["patch_index"] = torch.arange(len(embedded), device=h.device)
         else:
-            log["patch_index"] = index = self._entering(grouping, embedded)
-            entering = embedded if self.second_tier == "patches" else embedded[index]
+            rank = rank_patches(self.model, embedded, self.model.attention(embedded))
+            log["patch_index"] = self.plan.select(grouping, rank)
+            entering = embedded[log["patch_index"]]
         log["attention"] = self.model.attCls.global_attn(entering) if return_attention else None
         return entering, log
 
@@ -291,82 +244,20 @@ class DFTD(MILModel):
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """One pass keeps a few numbers a patch; every grouping's weights and logits follow from them."""
-        n = len(bag)
-        require_memory(self.memory_estimate(n), bag.device, f"dftd on {n:,} patches")
+        require_memory(self.memory_estimate(len(bag)), bag.device, f"dftd on {len(bag):,} patches")
         groupings: list[Grouping] = []
-        if self.second_tier != "patches":
-            groupings = fixed_groupings(
-                n, self.num_group, GROUPINGS if any("_mean" in w for w in wanted) else 1
-            )
-        tier = self._first_tier(bag, groupings)
-        weights = self._weights(tier, groupings)
-        scores = {
-            "attention_gate": weights[0],
-            "attention_gate_mean": weights.mean(dim=0),
-            "tier1_gate": tier.gate1,
-        }
+        if not self._exact:
+            count = GROUPINGS if any(name.endswith("_mean") for name in wanted) else 1
+            groupings = fixed_groupings(len(bag), self.plan.num_group, count)
+        tier = pass_first_tier(self.model, self.plan, bag, groupings)
+        weights = patch_weights(self.model, self.plan, tier, groupings)
+        mean = weights.mean(dim=0)
+        scores = {"attention_gate": weights[0], "attention_gate_mean": mean, "tier1_gate": tier.gate1}
         if not self.num_classes:
             return BagResult(None, scores)
         contributions = weights[0, :, None] * tier.votes
         scores["class_contribution"] = contributions
-        scores["class_contribution_mean"] = scores["attention_gate_mean"][:, None] * tier.votes
+        scores["class_contribution_mean"] = mean[:, None] * tier.votes
         wide = torch.float32 if bag.device.type == "mps" else torch.float64
         logits = contributions.sum(dim=0, dtype=wide) + self.model.attCls.classifier.fc.bias
         return BagResult(logits, scores)
-
-    def _embed(self, x: Tensor) -> Tensor:
-        embed = self.model.patch_embed
-        return cast(Tensor, embed.resBlocks(embed.fc1(x)))
-
-    def _entering(self, grouping: Grouping, embedded: Tensor) -> Tensor:
-        """Return the patches (R,) that enter the second tier."""
-        if self.second_tier == "patches":
-            return torch.arange(len(embedded), device=embedded.device)
-        rank = self._rank(embedded, self.model.attention(embedded))
-        return selected_patches(grouping, rank, self.per_group, cast(Any, self.distill))
-
-    def _rank(self, embedded: Tensor, gate1: Tensor) -> Tensor:
-        """Return the probability (n,) of the last class for ``a1 h``, without the classifier's bias."""
-        return torch.softmax(F.linear(gate1 * embedded, self.model.classifier.fc.weight), dim=-1)[:, -1]
-
-    def _first_tier(self, bag: Bag, groupings: list[Grouping]) -> FirstTier:
-        """Pass over the bag once and keep what the second tier needs."""
-        memberships = torch.stack([group_of_patch(g, bag.device) for g in groupings]) if groupings else None
-        kept: dict[str, list[Tensor]] = {"gate1": [], "gate2": [], "rank": [], "votes": []}
-        width = self.num_group * len(groupings) if self.second_tier == "groups" else 0
-        wide = torch.float32 if bag.device.type == "mps" else torch.float64
-        sums = torch.zeros((width, self.model.patch_embed.fc1[0].out_features), dtype=wide, device=bag.device)
-        for where, x in bag.chunks():
-            embedded = self._embed(x)
-            gate1 = self.model.attention(embedded)
-            kept["gate1"].append(gate1[:, 0])
-            kept["gate2"].append(self.model.attCls.global_attn(embedded)[:, 0])
-            kept["votes"].append(self._votes(embedded))
-            if self.second_tier == "selection":
-                kept["rank"].append(self._rank(embedded, gate1))
-            if width and memberships is not None:
-                inside = F.one_hot(memberships[:, where], self.num_group).transpose(1, 2).reshape(width, -1)
-                sums += inside.to(embedded.dtype) @ (gate1 * embedded)
-        rows = {name: torch.cat(parts) if parts else sums.new_zeros(0) for name, parts in kept.items()}
-        return FirstTier(**rows, group_sums=sums.to(bag.dtype))
-
-    def _votes(self, embedded: Tensor) -> Tensor:
-        if not self.num_classes:
-            return embedded.new_zeros((len(embedded), 0))
-        return embedded @ self.model.attCls.classifier.fc.weight.T
-
-    def _weights(self, tier: FirstTier, groupings: list[Grouping]) -> Tensor:
-        """Return each patch's weight in the slide's vector under every grouping, (groupings or 1, N)."""
-        if self.second_tier == "patches":
-            return tier.gate2[None]
-        weights = []
-        gates = self.model.attCls.global_attn(tier.group_sums)[:, 0] if len(tier.group_sums) else None
-        for number, grouping in enumerate(groupings):
-            if gates is not None:
-                mine = gates[number * self.num_group : (number + 1) * self.num_group]
-                weights.append(tier.gate1 * mine[group_of_patch(grouping, gates.device)])
-            else:
-                chosen = selected_patches(grouping, tier.rank, self.per_group, cast(Any, self.distill))
-                times = torch.bincount(chosen, minlength=len(tier.gate2))
-                weights.append(tier.gate2 * times)
-        return torch.stack(weights)

@@ -1,6 +1,6 @@
 """DSMIL: every patch compared with the critical patch of each class (Li et al. 2021), in MIL-Lab's form."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,16 @@ UNUSED_CONV_CHANNELS = 3
 class DSMIL(MILModel):
     """h = mlp(x); c = W_i h; i*(k) = argmax c[:, k]; A[:, k] = softmax(q(h) . q(h_i*(k)) / sqrt(a)).
 
-    The slide's vectors are B = LayerNorm(A^T V) (C, E) with V = v(h), and logits = (Conv1d(B) + max_i c_i) / 2.
+    The slide's vectors are B = LayerNorm(A^T V) (C, E) with V = v(h), and logits = (Conv1d(B) + max_i c_i)
+    / 2.
 
-    The query and value projections are linear and the columns of A sum to 1, so neither is applied to the patches: with
-    ``u_k = W_q^T q(h_i*(k))`` the score is ``h . u_k`` plus a constant of the class, and ``A^T V = v(A^T h)``.
+    The query and value projections are linear and the columns of A sum to 1, so neither is applied to the
+    patches: with ``u_k = W_q^T q(h_i*(k))`` the score is ``h . u_k`` plus a constant of the class, and
+    ``A^T V = v(A^T h)``.
     """
 
-    head_keys = ("classifier.", "i_classifier.")
+    head_keys = ()  # without its instance classifier there is no attention either
+    training_only = frozenset({"dropout", "dropout_v"})
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class DSMIL(MILModel):
         super().__init__(in_dim=in_dim, num_classes=num_classes)
         if num_classes < 1:
             raise ModelError(
-                "dsmil needs at least one class: its attention compares patches with each class's critical one"
+                "dsmil needs a class: its attention compares patches with each class's critical one"
             )
         self.model = Parts(
             patch_embed=mlp(in_dim, embed_dim, layers=num_fc_layers, dropout=dropout),
@@ -75,7 +78,7 @@ class DSMIL(MILModel):
         return {
             "attention": ScoreSpec(
                 "attention_softmax",
-                "share of the patch in the class's slide vector: likeness to the class's critical patch; sums to 1",
+                "share of the class's slide vector: likeness to the class's critical patch; sums to 1",
                 "class",
             ),
             "attention_logit": ScoreSpec(
@@ -83,7 +86,7 @@ class DSMIL(MILModel):
             ),
             "instance_logit": ScoreSpec(
                 "instance_logit",
-                "what the instance classifier says of the patch alone; the largest is half the logit",
+                "what the instance classifier says of the patch alone; half of the largest enters the logit",
                 "class",
             ),
         }
@@ -91,8 +94,7 @@ class DSMIL(MILModel):
     def refused_scores(self) -> dict[str, str]:
         """A LayerNorm stands between the patches and the classifier."""
         return {
-            "class_contribution": "a LayerNorm stands between the pooled patches and the classifier, so the logit is no sum "
-            "over patches"
+            "class_contribution": "a LayerNorm stands between pooling and classifier, so the logit is no sum"
         }
 
     def memory_estimate(self, n: int) -> int:
@@ -111,7 +113,8 @@ class DSMIL(MILModel):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return (results, log) of bags (B, N, D); `attention` (B, N, C) is the softmax over the patches.
 
-        `attn_mask` (B, N) has 1 for valid patches. As upstream it does not keep a masked patch from being critical.
+        `attn_mask` (B, N) has 1 for valid patches. As upstream it does not keep a masked patch from being
+        critical.
         """
         h = self.as_batch(h)
         slide_feats, log = self.forward_features(h, attn_mask=attn_mask, return_attention=return_attention)
@@ -135,13 +138,14 @@ class DSMIL(MILModel):
         return self._pool(attention, embedded), log
 
     def forward_head(self, slide_feats: Tensor, instance_logits: Tensor | None = None) -> Tensor:
-        """Return logits (B, C): the mean of the bag's and of the best patch's (`instance_logits` (B, N, C))."""
+        """Return logits (B, C): mean of the bag's and the best patch's (`instance_logits` (B, N, C))."""
         if instance_logits is None:
             raise ModelError(
                 "dsmil's logits need the instance logits too: forward_features(...)[1]['instance_classes']"
             )
         bag_logits: Tensor = self.model.classifier(slide_feats).squeeze(-1)
-        return 0.5 * (bag_logits + instance_logits.amax(dim=1))
+        logits: Tensor = 0.5 * (bag_logits + instance_logits.amax(dim=1))
+        return logits
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """Embed chunk by chunk; comparing and pooling then are two thin matrix products."""
@@ -162,10 +166,11 @@ class DSMIL(MILModel):
         critical = query(embedded.gather(1, best.expand(-1, -1, embedded.shape[-1])))
         direction = critical @ query.weight
         constant = (critical @ query.bias).unsqueeze(1)
-        return (embedded @ direction.transpose(1, 2) + constant) * query.out_features**-0.5
+        raw: Tensor = embedded @ direction.transpose(1, 2) + constant
+        return raw * float(query.out_features**-0.5)
 
     def _pool(self, attention: Tensor, embedded: Tensor) -> Tensor:
         """Return LayerNorm(A^T V), (B, C, E), of attention (B, N, C)."""
-        dropout, value = self.model.b_classifier.v
+        dropout, value = cast("tuple[nn.Module, nn.Module]", tuple(self.model.b_classifier.v))
         pooled: Tensor = self.model.b_classifier.norm(value(attention.transpose(1, 2) @ dropout(embedded)))
         return pooled

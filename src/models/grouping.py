@@ -1,7 +1,7 @@
 """DFTD's random groups of patches, and which patches of a group go on to the second tier."""
 
 import random
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,14 +35,15 @@ def group_of_patch(grouping: Grouping, device: torch.device | str = "cpu") -> Te
     return torch.from_numpy(group).to(device)
 
 
-def selected_patches(grouping: Grouping, rank: Tensor, k: int, distill: Literal["MaxMinS", "MaxS"]) -> Tensor:
-    """Return the patches that stand for their groups, group by group: the `k` of highest `rank` (N,), with MaxMinS then the `k` lowest.
+def selected_patches(grouping: Grouping, rank: Tensor, k: int, *, lowest_too: bool) -> Tensor:
+    """Return the `k` patches of highest `rank` (N,) of each group, group by group.
 
-    A patch of a group smaller than 2k is there twice, as upstream.
+    With `lowest_too` the k lowest follow; a patch of a group smaller than 2k is then there twice, as
+    upstream.
     """
     chosen = []
     for patches in grouping:
         mine = torch.from_numpy(patches).to(rank.device)
         ordered = mine[torch.sort(rank[mine], descending=True, stable=True).indices]
-        chosen += [ordered[:k], ordered[-k:]] if distill == "MaxMinS" else [ordered[:k]]
+        chosen += [ordered[:k], ordered[-k:]] if lowest_too else [ordered[:k]]
     return torch.cat(chosen)

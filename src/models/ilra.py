@@ -1,7 +1,9 @@
-"""ILRA: patches exchange through a few latent vectors, low rank by construction (Xiang and Zhang 2023), in MIL-Lab's form."""
+"""ILRA: patches exchange through a few latent vectors, low rank by construction (Xiang and Zhang 2023), in
+MIL-Lab's form.
+"""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +24,8 @@ Rows = Callable[[int, int], Tensor]
 class MultiHeadBlock(nn.Module):
     """Attention of queries Q over keys K with residual, feed-forward and optional gate.
 
-    q = fc_q Q; O = LN0(q + MHA(q, fc_k K, fc_v K)); O = LN1(O + ReLU(fc_o O)); with a gate, O *= SiLU(gate Q).
+    q = fc_q Q; O = LN0(q + MHA(q, fc_k K, fc_v K)); O = LN1(O + ReLU(fc_o O)); with a gate, O *= SiLU(gate
+    Q).
     """
 
     def __init__(self, query_dim: int, key_dim: int, dim: int, heads: int, *, gated: bool) -> None:
@@ -50,10 +53,12 @@ class MultiHeadBlock(nn.Module):
     def scaled_queries(self, embedded: Tensor) -> Tensor:
         """Return queries (B, H, n, d) of ``fc_q Q``, already divided by sqrt(d)."""
         queries = self._project(embedded, 0)
-        return queries * queries.shape[-1] ** -0.5
+        return queries * float(queries.shape[-1] ** -0.5)
 
     def finish(self, rows: Tensor, embedded: Tensor, attended: Tensor) -> Tensor:
-        """Return the block's output of queries `rows` (B, n, D), their ``fc_q`` and what they attended to (B, H, n, d)."""
+        """Return the block's output of queries `rows` (B, n, D), their ``fc_q`` and what they attended to (B,
+        H, n, d).
+        """
         out = self.ln0(embedded + self.multihead_attention.out_proj(merge_heads(attended)))
         out = self.ln1(out + F.relu(self.fc_o(out)))
         result: Tensor = out * self.gate(rows) if self.gated else out
@@ -69,7 +74,7 @@ class MultiHeadBlock(nn.Module):
     def few_from_many(
         self, few: Tensor, rows: Rows, n: int, keep: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the output for few queries over `n` rows, and if `keep` the attention (B, H, Q, n) itself."""
+        """Return the output for few queries over `n` rows, and if `keep` the attention (B, H, Q, n)."""
         embedded = self.fc_q(few)
         queries = self.scaled_queries(embedded)
         pool = OnlineAttention()
@@ -84,7 +89,9 @@ class MultiHeadBlock(nn.Module):
         return out, torch.softmax(torch.cat(kept, dim=-1), dim=-1) if keep else None
 
     def _project(self, embedded: Tensor, part: int) -> Tensor:
-        """Return nn.MultiheadAttention's own projection of queries (0), keys (1) or values (2), split into heads."""
+        """Return nn.MultiheadAttention's own projection of queries (0), keys (1) or values (2), split into
+        heads.
+        """
         attention = self.multihead_attention
         where = slice(part * attention.embed_dim, (part + 1) * attention.embed_dim)
         projected = F.linear(embedded, attention.in_proj_weight[where], attention.in_proj_bias[where])
@@ -93,10 +100,10 @@ class MultiHeadBlock(nn.Module):
 
 @register_model("ilra")
 class ILRA(MILModel):
-    """Blocks L' = MHB(latent, X), X = MHB(X, L'), then one learned query S pools X; logits = classifier(MHB(S, X))."""
+    """Blocks L' = MHB(latent, X), X = MHB(X, L'); then one learned query S pools: classifier(MHB(S, X))."""
 
     training_only = frozenset({"ln", "mode"})  # MIL-Lab reads them and passes neither on
-    not_in_tensors = {"num_heads": "heads of every attention"}
+    not_in_tensors: ClassVar[Mapping[str, str]] = {"num_heads": "heads of every attention"}
 
     def __init__(
         self,
@@ -161,12 +168,12 @@ class ILRA(MILModel):
 
     def refused_scores(self) -> dict[str, str]:
         """Nothing after the pooling is linear."""
-        return {
-            "class_contribution": "LayerNorms and a feed-forward layer follow the pooling, so the logit is no sum over patches"
-        }
+        return {"class_contribution": "LayerNorms and a feed-forward layer follow, so the logit is no sum"}
 
     def memory_estimate(self, n: int) -> int:
-        """Return the bytes that a bag of `n` patches takes beside its features: two sets of tokens and a chunk."""
+        """Return the bytes that a bag of `n` patches takes beside its features: two sets of tokens and a
+        chunk.
+        """
         tokens = n * (2 * self.embed_dim + 3 * self.num_heads)
         latents = int(self.model.gab_blocks[0].latent.shape[1])
         chunk = min(n, CHUNK_ROWS) * (2 * self.in_dim + 8 * self.embed_dim + 3 * self.num_heads * latents)
@@ -175,7 +182,9 @@ class ILRA(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, E); `attention` (B, N) is the pooling's, mean over the heads. No mask upstream."""
+        """Return slide vectors (B, E); `attention` (B, N) is the pooling's, mean over the heads. No mask
+        upstream.
+        """
         slide_feats, heads = self._run(lambda start, stop: h[:, start:stop], h.shape[1], return_attention)
         return slide_feats, {"attention": None if heads is None else heads.mean(dim=1)}
 

@@ -15,9 +15,9 @@ STRIDE: Final = 64
 def top_neighbours(heads: Tensor, tails: Tensor, k: int) -> Tensor:
     """Return the `k` columns of largest ``heads @ tails.T`` in each row, best first, some rows at a time.
 
-    Two stages, because a top-k over long rows costs more than the matrix product: a row is cut into sets of `STRIDE`
-    columns, only the k sets of largest maximum can hold one of the k largest numbers, and the top-k runs over
-    their members. The same selection as a top-k of the whole row, up to ties.
+    Two stages, because a top-k over long rows costs more than the matrix product: a row is cut into sets of
+    `STRIDE` columns, only the k sets of largest maximum can hold one of the k largest numbers, and the
+    top-k runs over their members. The same selection as a top-k of the whole row, up to ties.
 
     Parameters
     ----------

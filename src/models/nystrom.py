@@ -1,17 +1,21 @@
 """Nystrom attention over a long sequence, streamed.
 
-The arithmetic of Xiong et al. (2021), "Nystromformer", as the nystrom-attention package and MIL-Lab run it, quirks included,
-because checkpoints were trained with them: zero rows are padded in front up to a multiple of the landmarks and are not masked (they
-take softmax mass and enter the landmark means), and the pseudo-inverse starts from two maxima taken over the whole
-batch and all heads, so that heads, and slides of one batch, influence one another.
+The arithmetic of Xiong et al. (2021), "Nystromformer", as the nystrom-attention package and MIL-Lab run it,
+quirks included, because checkpoints were trained with them: zero rows are padded in front up to a multiple
+of the landmarks and are not masked (they take softmax mass and enter the landmark means), and the
+pseudo-inverse starts from two maxima taken over the whole batch and all heads, so that heads, and slides of
+one batch, influence one another.
 
 With padded length n', landmarks m and heads H:
 
-- ``A1 = softmax(q kl^T)``, ``A2 = softmax(ql kl^T)``, ``A3 = softmax(ql k^T)``, where ``ql, kl`` are means of n'/m consecutive rows;
-- ``out = A1 Z (A3 v) + depthwise convolution of v along the sequence``, ``Z`` the iterated pseudo-inverse of ``A2``.
+- ``A1 = softmax(q kl^T)``, ``A2 = softmax(ql kl^T)``, ``A3 = softmax(ql k^T)``, where ``ql, kl`` are means
+  of n'/m consecutive rows;
+- ``out = A1 Z (A3 v) + depthwise convolution of v along the sequence``, ``Z`` the iterated pseudo-inverse
+  of ``A2``.
 
-Three passes over the rows, none holding more than the tokens, the values and one chunk: landmark means (the projection is linear, so
-the means are projected), ``A3 v`` by an online softmax, then the output. The last layer of a class-token model needs one row only.
+Three passes over the rows, none holding more than the tokens, the values and one chunk: landmark means (the
+projection is linear, so the means are projected), ``A3 v`` by an online softmax, then the output. The last
+layer of a class-token model needs one row only.
 """
 
 from dataclasses import dataclass
@@ -24,11 +28,11 @@ from torch import Tensor, nn
 from src.models.streaming import (
     OnlineAttention,
     add_rows,
-    stream_rows,
     merge_heads,
     row_chunks,
     rows_for,
     split_heads,
+    stream_rows,
 )
 
 PINV_ITERATIONS: Final = 6
@@ -182,7 +186,9 @@ class NystromAttention(nn.Module):
     def _pool(
         self, tokens: Tensor, norm: nn.LayerNorm, marks: Landmarks, values: Tensor | None
     ) -> tuple[OnlineAttention, Tensor]:
-        """Return the landmarks' view of all rows, ``A3 v``, and the values of as many rows as `values` has room for."""
+        """Return the landmarks' view of all rows, ``A3 v``, and the values of as many rows as `values` has
+        room for.
+        """
         pooled = OnlineAttention()
         pooled.add_zero_rows(marks.padding, marks.queries)
         kept: Tensor | None = values
@@ -218,7 +224,8 @@ class NystromAttention(nn.Module):
     def _convolve(self, values: Tensor, start: int, stop: int) -> Tensor:
         """Return the residual convolution at rows start..stop, ``(B, H, c, d)``.
 
-        The padding in front of the sequence has value 0, so it and the convolution's own padding are the same.
+        The padding in front of the sequence has value 0, so it and the convolution's own padding are the
+        same.
         """
         reach = CONV_KERNEL // 2
         first, last = max(start - reach, 0), min(stop + reach, values.shape[1])

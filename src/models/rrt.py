@@ -1,6 +1,7 @@
-"""RRT: patches re-embedded by Nystrom layers, then attention pooling (Tang et al. 2024), in MIL-Lab's form."""
+"""RRT: Nystrom layers over the patches, then attention pooling (Tang et al. 2024), in MIL-Lab's form."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,11 @@ from src.models.streaming import OnlineAttention, add_rows, row_chunks, stream_r
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 LANDMARKS = 256
 POOL_WIDTH = 128
-IGNORED = "attn pos_pos epeg region_num min_region_num shift_size no_norm qkv_bias drop_path trans_dropout multi_scale n_cycle"
+IGNORED = frozenset(
+    {"attn", "pos_pos", "epeg", "region_num", "min_region_num", "shift_size", "no_norm", "qkv_bias"}
+    | {"drop_path", "trans_dropout", "multi_scale", "n_cycle"}
+)
+"""MIL-Lab's settings without effect on its own network."""
 
 
 def activation(name: str) -> nn.Module:
@@ -85,12 +90,13 @@ class RRTLayer(nn.Module):
 class RRT(MILModel):
     """h = act(embed x); layers; h = LN h; a = W2 act(W1 h); s = sum softmax(a)_i h_i; logits = classifier(s).
 
-    The order of the patches matters, through the Nystrom layers. Region attention and positions, which the paper
-    has, are never applied by MIL-Lab; the weights of the positions are in its checkpoints all the same.
+    The order of the patches matters, through the Nystrom layers. Region attention and positions, which the
+    paper has, are never applied by MIL-Lab; the weights of the positions are in its checkpoints all the
+    same.
     """
 
-    training_only = frozenset(IGNORED.split())
-    not_in_tensors = {
+    training_only = IGNORED | {"dropout", "da_dropout"}
+    not_in_tensors: ClassVar[Mapping[str, str]] = {
         "act": "activation of the embedding",
         "da_act": "activation of the pooling attention",
         "ffn_act": "activation of the feed-forward part",
@@ -158,7 +164,7 @@ class RRT(MILModel):
         pool = "encoder.pool_fn.attention."
         gated = pool + "attention_c.weight" in shapes
         hidden = shapes.get("encoder.layer1.mlp.fc1.weight")
-        config = {
+        config: dict[str, Any] = {
             "in_dim": first[1],
             "mlp_dim": first[0],
             "n_layers": layers,
@@ -195,7 +201,7 @@ class RRT(MILModel):
         return {} if self.num_classes else {"class_contribution": "the checkpoint has no classifier"}
 
     def memory_estimate(self, n: int) -> int:
-        """Return the bytes that a bag of `n` patches takes beside its features: tokens, values and a chunk."""
+        """Return the bytes that a bag of `n` patches takes beside its features."""
         beside: int = self.model.encoder.layer1.attn.memory_estimate(n, self.embed_dim)
         chunk = min(n, CHUNK_ROWS) * (self.in_dim + 2 * self.embed_dim)
         return beside + 4 * (n * (self.embed_dim + 3 + self.num_classes) + chunk)
@@ -203,7 +209,7 @@ class RRT(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, E) and softmaxed `attention` (B, N), whether asked for or not, as upstream.
+        """Return slide vectors (B, E) and softmaxed `attention` (B, N), asked for or not, as upstream.
 
         Takes `attn_mask` and, like upstream, ignores it.
         """

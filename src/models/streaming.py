@@ -1,7 +1,8 @@
 """Work over the rows of a long bag in bounded memory.
 
-A bag is ``(B, N, D)``: B slides of N rows. With gradients enabled everything runs as one chunk, so that training works and
-autograd sees no overwritten tensor; without them, results are the same up to rounding and memory is one result plus one chunk.
+A bag is ``(B, N, D)``: B slides of N rows. With gradients enabled everything runs as one chunk, so that
+training works and autograd sees no overwritten tensor; without them, results are the same up to rounding
+and memory is one result plus one chunk.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +25,9 @@ def rows_for(width: int, *, share: float = 1.0) -> int:
 
 
 def row_chunks(n: int, rows: int = 0) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) over `n` rows, `CHUNK_ROWS` of `bag` unless `rows` says otherwise; a single chunk with gradients."""
+    """Yield (start, stop) over `n` rows, `CHUNK_ROWS` of `bag` unless `rows` says otherwise; a single chunk
+    with gradients.
+    """
     step = n if torch.is_grad_enabled() else rows or bag_module.CHUNK_ROWS
     for start in range(0, n, step):
         yield start, min(start + step, n)
@@ -60,8 +63,8 @@ def add_rows(tokens: Tensor, function: RowFunction, rows: int = 0) -> Tensor:
 class OnlineAttention:
     """``softmax(scores) @ values`` for few queries over many rows that come in chunks.
 
-    Keeps the running maximum and sum of the softmax (Milakov and Gimelshein, 2018), so that the ``(queries, N)``
-    matrix never exists. All tensors lead with the same batch dimensions.
+    Keeps the running maximum and sum of the softmax (Milakov and Gimelshein, 2018), so that the ``(queries,
+    N)`` matrix never exists. All tensors lead with the same batch dimensions.
 
     Attributes
     ----------
@@ -75,7 +78,9 @@ class OnlineAttention:
         self._pooled: Tensor | None = None
 
     def add_zero_rows(self, count: int, like: Tensor) -> None:
-        """Account for `count` rows of score 0 and value 0 before the first chunk; `like` is any ``(..., Q, *)``."""
+        """Account for `count` rows of score 0 and value 0 before the first chunk; `like` is any ``(..., Q,
+        *)``.
+        """
         if count > 0:
             self.peak = like.new_zeros((*like.shape[:-1], 1))
             self.total = like.new_full((*like.shape[:-1], 1), float(count))

@@ -1,6 +1,7 @@
-"""A transformer with a class token over the patches, in MIL-Lab's form, its attention never an N x N matrix."""
+"""A transformer with a class token, in MIL-Lab's form; patch scores without an N x N matrix."""
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +21,16 @@ from src.models.transformer_block import TransformerBlock
 class Transformer(MILModel):
     """t = [cls; mlp(x)]; blocks; logits = classifier(LayerNorm(t)[0]).
 
-    MIL-Lab's own forward with ``return_attention=True`` adds the class token's attention output to every token of the first block,
-    which changes the prediction; here logits are those of ``return_attention=False`` either way.
+    MIL-Lab's own forward with ``return_attention=True`` adds the class token's attention output to every
+    token of the first block, which changes the prediction; here logits are those of
+    ``return_attention=False`` either way.
 
-    Of the last block only the class token's row is computed, because nothing else is read: with the default two
-    blocks that halves the quadratic work.
+    Of the last block only the class token's row is computed, because nothing else is read: with the default
+    two blocks that halves the quadratic work.
     """
 
-    not_in_tensors = {"num_heads": "heads of every block"}
+    training_only = frozenset({"dropout"})
+    not_in_tensors: ClassVar[Mapping[str, str]] = {"num_heads": "heads of every block"}
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class Transformer(MILModel):
         }
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """The class token's row of the last block is the default: those weights enter the prediction directly."""
+        """The class token's row of the last block is the default: those weights enter the prediction."""
         specs = {
             "attention": ScoreSpec(
                 "attention_mean",
@@ -101,11 +104,13 @@ class Transformer(MILModel):
     def refused_scores(self) -> dict[str, str]:
         """Nothing about a transformer's logit is a sum over patches."""
         return {
-            "class_contribution": "the blocks and the LayerNorm are not linear, so the logit is no sum over patches"
+            "class_contribution": "blocks and LayerNorm are not linear, so the logit is no sum over patches"
         }
 
     def memory_estimate(self, n: int, rollout: bool = False) -> int:
-        """Return the bytes that a bag of `n` patches takes beside its features: tokens, keys, values and a chunk."""
+        """Return the bytes that a bag of `n` patches takes beside its features: tokens, keys, values and a
+        chunk.
+        """
         kept = 3 + (len(self.model.blocks) - 1 if rollout else 0)
         tokens = (n + 1) * (kept * self.embed_dim + 2 * self.num_heads * len(self.model.blocks))
         width = max(self.in_dim + 2 * self.embed_dim, 2 * max(self.encoder_mlp_dim, 0) + 6 * self.embed_dim)
@@ -114,9 +119,11 @@ class Transformer(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, E). `attention` is MIL-Lab's: block 0, mean over heads, (B, N+1, N+1), index 0 = CLS.
+        """Return slide vectors (B, E). `attention` is MIL-Lab's: block 0, mean over heads, (B, N+1, N+1),
+        index 0 = CLS.
 
-        That matrix is quadratic; for large bags use `explain`. Like upstream, takes `attn_mask` and ignores it.
+        That matrix is quadratic; for large bags use `explain`. Like upstream, takes `attn_mask` and ignores
+        it.
         """
         n = h.shape[1]
         tokens = self._prepend(stream_rows(lambda start, stop: self.model.patch_embed(h[:, start:stop]), n))
@@ -136,7 +143,9 @@ class Transformer(MILModel):
         return classify(self, slide_feats)
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """Blocks by chunks of queries over all keys; class-token rows in passing; rollout backwards at the end."""
+        """Blocks by chunks of queries over all keys; class-token rows in passing; rollout backwards at the
+        end.
+        """
         rollout = "rollout" in wanted
         require_memory(
             self.memory_estimate(len(bag), rollout), bag.device, f"transformer on {len(bag):,} patches"
@@ -182,8 +191,9 @@ class Transformer(MILModel):
     def _roll_out(self, last_row: Tensor, inputs: list[Tensor]) -> Tensor:
         """Return the class token's row (N,) of the product of ``(mean head + identity) / 2`` over the blocks.
 
-        Abnar and Zuidema's rollout (2020). Only one row of the product is wanted, so it is carried back from the last block
-        as a vector: each step is a vector times an attention matrix whose rows are made, used and dropped in chunks.
+        Abnar and Zuidema's rollout (2020). Only one row of the product is wanted, so it is carried back
+        from the last block as a vector: each step is a vector times an attention matrix whose rows are
+        made, used and dropped in chunks.
         """
         row = last_row[0].mean(dim=0)
         row = 0.5 * row

@@ -30,10 +30,11 @@ class TransformerBlock(nn.Module):
         return split_heads(both[..., : self.dim], self.heads), split_heads(both[..., self.dim :], self.heads)
 
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor, first_only: bool = False) -> Tensor:
-        """Return the block's output (B, n, E), or only its first row (B, 1, E). Overwrites `tokens` without gradients."""
+        """Return the block's output (B, n, E), or only its first row (B, 1, E). Overwrites `tokens` without
+        gradients.
+        """
         if first_only:
             tokens = tokens[:, :1].clone()
-        n = tokens.shape[1]
 
         def attend(start: int, stop: int) -> Tensor:
             attended = F.scaled_dot_product_attention(
@@ -56,7 +57,7 @@ class TransformerBlock(nn.Module):
         return torch.softmax((queries @ keys.transpose(-1, -2)).squeeze(2), dim=-1)
 
     def carry_back(self, row: Tensor, tokens: Tensor) -> Tensor:
-        """Return ``row @ mean over heads of the attention matrix``, (n,), for a row (n,) and tokens (1, n, E)."""
+        """Return ``row @ mean over heads of the attention matrix``, (n,), of row (n,), tokens (1, n, E)."""
         n = tokens.shape[1]
         keys, _ = self.keys_and_values(tokens)
         carried = torch.zeros_like(row)

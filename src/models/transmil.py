@@ -1,4 +1,6 @@
-"""TransMIL: a class token, Nystrom attention and positions from a square of patches (Shao et al. 2021), in MIL-Lab's form."""
+"""TransMIL: a class token, Nystrom attention and positions from a square of patches (Shao et al. 2021), in
+MIL-Lab's form.
+"""
 
 import math
 from typing import Any, cast
@@ -28,20 +30,19 @@ class PyramidPositions(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, S, E) with positions added; S must be a square. Overwrites `tokens` without gradients.
+        """Return tokens (B, S, E) with positions added; S must be a square. Overwrites `tokens` without
+        gradients.
 
         The three kernels and the identity are one 7x7 kernel, because convolution is linear.
         """
         batch, count, dim = tokens.shape
         side = math.isqrt(count)
-        kernel = sum(
-            F.pad(conv.weight, [(7 - conv.kernel_size[0]) // 2] * 4)
-            for conv in (self.proj, self.proj1, self.proj2)
-        )
-        centre = torch.zeros_like(kernel)
-        centre[..., 3, 3] = 1
-        kernel = kernel + centre
-        bias = self.proj.bias + self.proj1.bias + self.proj2.bias
+        kernel = torch.zeros_like(self.proj.weight)
+        kernel[..., 3, 3] = 1  # the identity
+        bias = torch.zeros_like(kernel[:, 0, 0, 0])
+        for conv in (self.proj, self.proj1, self.proj2):
+            kernel = kernel + F.pad(conv.weight, [(7 - conv.kernel_size[0]) // 2] * 4)
+            bias = bias + cast(Tensor, conv.bias)
 
         def convolve(first: int, last: int) -> Tensor:
             square = tokens[..., first:last].transpose(1, 2).reshape(batch, last - first, side, side)
@@ -68,17 +69,20 @@ class TransBlock(nn.Module):
         )
 
     def forward(self, tokens: Tensor, *, first_only: bool, row_weights: bool) -> tuple[Tensor, Tensor | None]:
-        """Return the tokens (or only the first) after the block, and row 0's weights (B, H, n) if asked for."""
+        """Return the tokens (or only the first) after the block, and row 0's weights (B, H, n) if asked."""
         run = self.attention.first_row if first_only else self.attention.forward
-        return cast("tuple[Tensor, Tensor | None]", run(tokens, self.norm, row_weights=row_weights))
+        return run(tokens, self.norm, row_weights=row_weights)
 
 
 @register_model("transmil")
 class TransMIL(MILModel):
-    """h = mlp(x), padded to S = ceil(sqrt N)^2 tokens by its first rows; [cls; h]; block; PPEG; blocks; classifier(LN t_0).
+    """h = mlp(x), padded to S = ceil(sqrt N)^2 tokens by its first rows; [cls; h]; block; PPEG; blocks;
+    classifier(LN t_0).
 
     The order of the patches matters. So does the rest of a batch: see `nystrom`.
     """
+
+    training_only = frozenset({"dropout"})
 
     def __init__(
         self,
@@ -131,7 +135,9 @@ class TransMIL(MILModel):
         }
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """The class token's Nystrom attention in the last block is the default; what MIL-Lab returns is a similarity."""
+        """The class token's Nystrom attention in the last block is the default; what MIL-Lab returns is a
+        similarity.
+        """
         specs = {
             "attention": ScoreSpec(
                 "nystrom_attention",
@@ -157,15 +163,13 @@ class TransMIL(MILModel):
 
     def refused_scores(self) -> dict[str, str]:
         """Nothing about the logit is a sum over patches."""
-        return {
-            "class_contribution": "attention layers and a LayerNorm follow the patches, so the logit is no sum over them"
-        }
+        return {"class_contribution": "attention and a LayerNorm follow, so the logit is no sum over patches"}
 
     def memory_estimate(self, n: int) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""
         tokens = square_of(n) + 1
         embedding = min(n, CHUNK_ROWS) * (self.in_dim + 2 * self.embed_dim)
-        beside = self.model.blocks[0].attention.memory_estimate(tokens, self.embed_dim)
+        beside: int = self.model.blocks[0].attention.memory_estimate(tokens, self.embed_dim)
         return 4 * (2 * tokens * self.embed_dim + embedding) + max(
             beside - 4 * tokens * self.embed_dim, 2**27
         )
@@ -173,7 +177,7 @@ class TransMIL(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, E). `attention` is what MIL-Lab returns: the similarity to the class token, (B, S).
+        """Return slide vectors (B, E). `attention` is MIL-Lab's: the similarity to the class token, (B, S).
 
         Columns N up to S belong to the repeated patches. Like upstream, takes `attn_mask` and ignores it.
         """
@@ -205,7 +209,9 @@ class TransMIL(MILModel):
     def _encode(
         self, embedded: Tensor, similarity: bool, rows: frozenset[int]
     ) -> tuple[Tensor, Tensor | None, dict[int, Tensor]]:
-        """Return slide vectors (B, E), the similarity (B, S) if asked for, and row 0's weights (B, H, 1+S) of blocks `rows`."""
+        """Return slide vectors (B, E), the similarity (B, S) if asked for, and row 0's weights (B, H, 1+S) of
+        blocks `rows`.
+        """
         batch, n, _ = embedded.shape
         repeated = embedded[:, : square_of(n) - n]
         tokens = torch.cat([self.model.cls_token.expand(batch, -1, -1), embedded, repeated], dim=1)

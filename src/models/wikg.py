@@ -1,8 +1,9 @@
-"""WiKG: a graph of each patch's best-matching patches, built from the features (Li et al. 2024), in MIL-Lab's form."""
+"""WiKG: a graph of each patch's best-matching patches, built from the features (Li et al. 2024), in MIL-Lab's
+form.
+"""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,8 @@ from src.models.layers import map_rows
 from src.models.memory import require_memory
 from src.models.neighbours import neighbour_rows, top_neighbours
 from src.models.registry import register_model
-from src.models.streaming import OnlineAttention, row_chunks, rows_for
+from src.models.streaming import row_chunks, rows_for
+from src.models.wikg_readout import Nodes, Readout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu": F.leaky_relu,
@@ -34,15 +36,17 @@ POOLS = ("attn", "mean", "max")
 class WiKG(MILModel):
     """Embedding, graph, aggregation, readout.
 
-    h = ReLU(embed x), h = (h + mean h) / 2; e = W_head h, t = W_tail h; each patch listens to the topk patches of largest e.t /
-    sqrt(E), p their softmax; g = tanh(e_i + p nb), w = softmax(sum g nb), m = sum w nb; z = aggregate(e, m); the readout pools z by
-    softmax(gate(z)), mean or max; logits = classifier(LayerNorm(s)).
+    h = ReLU(embed x), h = (h + mean h) / 2; e = W_head h, t = W_tail h; each patch listens to the topk
+    patches of largest e.t / sqrt(E), p their softmax; g = tanh(e_i + p nb), w = softmax(sum g nb), m = sum
+    w nb; z = aggregate(e, m); the readout pools z by softmax(gate(z)), mean or max; logits =
+    classifier(LayerNorm(s)).
 
-    The N x N scores are made for some rows at a time and only each row's best are kept. With fewer than `topk` patches
-    (where MIL-Lab raises) every patch listens to all there are.
+    The N x N scores are made for some rows at a time and only each row's best are kept. With fewer than
+    `topk` patches (where MIL-Lab raises) every patch listens to all there are.
     """
 
-    not_in_tensors = {
+    training_only = frozenset({"dropout"})
+    not_in_tensors: ClassVar[Mapping[str, str]] = {
         "topk": "neighbours a patch listens to",
         "act": "activation of the aggregation",
     }
@@ -134,14 +138,14 @@ class WiKG(MILModel):
     def refused_scores(self) -> dict[str, str]:
         """A readout by mean or max weighs nothing."""
         refused = {
-            "class_contribution": "a LayerNorm stands between the readout and the classifier, so the logit is no sum"
+            "class_contribution": "a LayerNorm stands between readout and classifier, so the logit is no sum"
         }
         if self.pool != "attn":
             refused["attention"] = f"its readout is a plain {self.pool}, which has no attention"
         return refused
 
     def memory_estimate(self, n: int) -> int:
-        """Return the bytes that a bag of `n` patches takes beside its features: nodes, tails, neighbours and a chunk."""
+        """Return the bytes that a bag of `n` patches takes beside its features."""
         k = min(self.topk, n)
         rows = min(n, neighbour_rows(n), CHUNK_ROWS)
         kept = n * (2 * self.embed_dim + 4 * k + 4)
@@ -153,10 +157,11 @@ class WiKG(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, E). `attention` is MIL-Lab's: (B, N, N), row i the weights of whom i listens to.
+        """Return slide vectors (B, E). `attention` is MIL-Lab's: (B, N, N), row i the weights of whom i
+        listens to.
 
-        That matrix is quadratic and says nothing of the readout; for patch scores use `explain`. Takes `attn_mask` and,
-        like upstream, ignores it.
+        That matrix is quadratic and says nothing of the readout; for patch scores use `explain`. Takes
+        `attn_mask` and, like upstream, ignores it.
         """
         batch, n = h.shape[:2]
         if return_attention:
@@ -168,12 +173,12 @@ class WiKG(MILModel):
         vectors, matrices = [], []
         for one in h:
             matrix = one.new_zeros(n, n) if return_attention else None
-            readout = Readout(self)
+            readout = self._readout()
             for nodes in self._nodes(self.model.patch_embed(one)):
                 readout.add(nodes)
                 if matrix is not None:
                     matrix[nodes.rows] = matrix[nodes.rows].scatter(1, nodes.index, nodes.share)
-            vectors.append(readout.vector())
+            vectors.append(self.model.norm(readout.vector()))
             matrices += [] if matrix is None else [matrix]
         return torch.stack(vectors), {"attention": torch.stack(matrices) if matrices else None}
 
@@ -185,16 +190,21 @@ class WiKG(MILModel):
         """Embed by chunks, then find neighbours, aggregate and read out by chunks."""
         n = len(bag)
         require_memory(self.memory_estimate(n), bag.device, f"wikg on {n:,} patches")
-        readout = Readout(self)
+        readout = self._readout()
         received = torch.zeros(n, dtype=bag.dtype, device=bag.device)
         for nodes in self._nodes(map_rows(bag, self.model.patch_embed)):
             readout.add(nodes)
             received.index_add_(0, nodes.index.reshape(-1), nodes.share.reshape(-1))
         scores = readout.scores() | {"attention_received": received / n}
-        return BagResult(logits_or_none(self, readout.vector()[None]), scores)
+        return BagResult(logits_or_none(self, self.model.norm(readout.vector())[None]), scores)
 
-    def _nodes(self, embedded: Tensor) -> Iterator["Nodes"]:
-        """Yield the aggregated nodes of patches (N, E), chunk by chunk; overwrites `embedded` without gradients."""
+    def _readout(self) -> Readout:
+        return Readout(self.pool, self.model.readout.gate_nn if self.pool == "attn" else None)
+
+    def _nodes(self, embedded: Tensor) -> Iterator[Nodes]:
+        """Yield the aggregated nodes of patches (N, E), chunk by chunk; overwrites `embedded` without
+        gradients.
+        """
         n = len(embedded)
         mean = embedded.mean(dim=0)
         embedded = (embedded + mean) * 0.5 if torch.is_grad_enabled() else embedded.add_(mean).mul_(0.5)
@@ -220,66 +230,3 @@ class WiKG(MILModel):
         else:
             nodes = self.act(parts.linear(torch.cat([heads, message], dim=-1)))
         return cast(Tensor, parts.message_dropout(nodes))
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """Some patches after aggregation.
-
-    Attributes
-    ----------
-    rows : slice
-        Which patches, n of them.
-    index, share : (n, k)
-        Whom each listens to, and the softmax of their scores.
-    nodes : (n, E)
-    """
-
-    rows: slice
-    index: Tensor
-    share: Tensor
-    nodes: Tensor
-
-
-class Readout:
-    """Pools nodes that come in chunks, and keeps what the pooling says of each."""
-
-    def __init__(self, model: WiKG) -> None:
-        self.model = model
-        self._pool = OnlineAttention()
-        self._raw: list[Tensor] = []
-        self._best: Tensor | None = None
-        self._winner: Tensor | None = None
-        self._count = 0
-
-    def add(self, part: Nodes) -> None:
-        """Take in the nodes of some patches."""
-        nodes = part.nodes
-        if self.model.pool == "max":
-            best, winner = nodes.max(dim=0)
-            winner = winner + self._count
-            if self._best is not None and self._winner is not None:
-                winner = torch.where(best > self._best, winner, self._winner)
-                best = torch.maximum(best, self._best)
-            self._best, self._winner = best, winner
-        else:
-            raw = (
-                self.model.model.readout.gate_nn(nodes)
-                if self.model.pool == "attn"
-                else nodes.new_zeros(len(nodes), 1)
-            )
-            self._pool.update(raw.T, nodes)
-            self._raw.append(raw)
-        self._count += len(nodes)
-
-    def vector(self) -> Tensor:
-        """Return the slide's vector (E,), normalised."""
-        pooled = self._pool.pooled()[0] if self._best is None else self._best
-        return cast(Tensor, self.model.model.norm(pooled))
-
-    def scores(self) -> dict[str, Tensor]:
-        """Return what the readout weighs, by score name."""
-        if self._winner is not None:
-            return {"max_share": torch.bincount(self._winner, minlength=self._count) / len(self._winner)}
-        raw = torch.cat(self._raw)
-        return {"attention": torch.softmax(raw, dim=0), "attention_logit": raw}
