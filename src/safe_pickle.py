@@ -1,7 +1,8 @@
 """Read and write pickles of plain containers and NumPy arrays, and nothing else.
 
-A pickle may run any code while it is read. The reader here builds only what masks and lists of coordinates need:
-containers, numbers, text, bytes, NumPy arrays, scalars and dtypes. Anything else is refused by name before it runs.
+A pickle may run any code while it is read. The reader here builds only what masks and lists of coordinates
+need: containers, numbers, text, bytes, NumPy arrays, scalars and dtypes. Anything else is refused by name
+before it runs.
 """
 
 import io

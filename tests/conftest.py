@@ -44,7 +44,9 @@ def shared() -> Path:
     default = Path(__file__).resolve().parents[1].parent / "shared"
     folder = Path(os.environ.get("HEATMAP_TEST_DATA", default))
     if not (folder / "golden").is_dir():
-        pytest.skip(f"no golden data at {folder}; set HEATMAP_TEST_DATA to the folder that holds golden/ and data/")
+        pytest.skip(
+            f"no golden data at {folder}; set HEATMAP_TEST_DATA to the folder that holds golden/ and data/"
+        )
     return folder
 
 

@@ -30,7 +30,9 @@ def tissue_picture(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uin
     return np.where(tissue_map(width, height)[..., None], pink, glass).astype(np.uint8)
 
 
-def make_tiled_pyramid(path: Path, size: tuple[int, int] = (2048, 1536), seed: int = 0, **options: Any) -> Path:
+def make_tiled_pyramid(
+    path: Path, size: tuple[int, int] = (2048, 1536), seed: int = 0, **options: Any
+) -> Path:
     """Write a generic tiled TIFF with levels 1, 4, 16 and 0.5 um/px; `options` as of `write_pyramid`."""
     return write_pyramid(path, tissue_picture(*size, seed), **options)
 

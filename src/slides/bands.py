@@ -9,18 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 ON_PIXEL = 0.003
-"""How far, in level pixels, a level-0 corner may be from a pixel of the level and still be read as that pixel.
+"""How far, in level pixels, a level-0 corner may be from a pixel of the level and still be read as that
+pixel.
 
-OpenSlide interpolates when a corner falls between two pixels; it takes it to fall on one within 1/256 (measured).
+OpenSlide interpolates when a corner falls between two pixels; it takes it to fall on one within 1/256
+(measured).
 """
 
 CALL_PIXELS = 4 << 20
-"""Pixels of one OpenSlide call, about 60 MB while it is converted; four times as many where rows are rarely exact."""
+"""Pixels of one OpenSlide call, about 60 MB while it is converted; four times as many where need be."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """Rows `start_px` to `stop_px` (not included), whose first row lies at level-0 `start_l0` below the read's."""
+    """Rows `start_px` to `stop_px` (not included); the first lies `start_l0` level-0 pixels below the top."""
 
     start_px: int
     stop_px: int
@@ -30,8 +32,8 @@ class Band:
 def cut_bands(downsample: float, width_px: int, height_px: int, call_pixels: int = CALL_PIXELS) -> list[Band]:
     """Return bands that cover rows 0 to `height_px` of a read `width_px` wide, in order.
 
-    A level-0 corner is a whole number, so at a downsample of 4.0007 few rows can be addressed exactly. Bands begin at
-    those; where the next one is too far for a call of bounded size, at the row that is least wrong.
+    A level-0 corner is a whole number, so at a downsample of 4.0007 few rows can be addressed exactly. Bands
+    begin at those; where the next one is too far for a call of bounded size, at the row that is least wrong.
     """
     rows = np.arange(height_px, dtype=np.int64)
     rows_l0 = np.rint(rows * downsample).astype(np.int64)

@@ -1,7 +1,8 @@
 """Lay patches over tissue as CLAM does: a grid of its own in the box around every piece.
 
-Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the patch level; coordinates are (x, y) of a patch's top
-left. Patches come piece by piece, column by column; two pieces that overlap may both hold a patch.
+Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the patch level; coordinates are (x, y) of a
+patch's top left. Patches come piece by piece, column by column; two pieces that overlap may both hold a
+patch.
 """
 
 from collections.abc import Sequence
@@ -51,9 +52,9 @@ def grid_from_contours(
     patch_level, patch_size, step_size
         Side and distance of patches in pixels of that level; the distance is the side when it is not given.
     contour_fn
-        When a patch belongs to a piece: its corner lies in it (``basic``), its centre (``center``), any (``four_pt``)
-        or each (``four_pt_hard``) of four points around the centre. The border counts. The centre must not lie inside
-        a hole.
+        When a patch belongs to a piece: its corner lies in it (``basic``), its centre (``center``), any
+        (``four_pt``) or each (``four_pt_hard``) of four points around the centre. The border counts. The
+        centre must not lie inside a hole.
     use_padding
         Whether patches may reach over the slide's edge.
     top_left, bot_right
@@ -98,10 +99,11 @@ def region_grid(
     patch_level, patch_size
         Side of patches in pixels of that level, before `custom_downsample`.
     overlap
-        Share of a patch that the next one covers too, from 0 to below 1; `step_size` in pixels takes its place.
+        Share of a patch that the next one covers too, from 0 to below 1; `step_size` in pixels takes its
+        place.
     use_center_shift
-        Look at four points around the centre, all of which must lie in the tissue, instead of at the centre alone. The
-        points move outwards as the overlap grows.
+        Look at four points around the centre, all of which must lie in the tissue, instead of at the centre
+        alone. The points move outwards as the overlap grows.
     custom_downsample
         Patches are this much larger, to be shrunk to `patch_size` after reading.
     top_left, bot_right
@@ -115,7 +117,9 @@ def region_grid(
     if step_size is None:
         step = int(patch[0] * (1 - overlap)), int(patch[1] * (1 - overlap))
         if min(step) < 1:
-            raise TissueError(f"overlap {overlap} of {patch[0]} x {patch[1]} pixels leaves no step between patches")
+            raise TissueError(
+                f"overlap {overlap} of {patch[0]} x {patch[1]} pixels leaves no step between patches"
+            )
     else:
         step = step_size if isinstance(step_size, tuple) else (step_size, step_size)
     patch = int(patch[0] * custom_downsample), int(patch[1] * custom_downsample)
@@ -152,7 +156,9 @@ def _scaled(size_px: tuple[int, int], downsample: tuple[float, float]) -> tuple[
     def factor(exact: float) -> float:
         return round(exact) if abs(exact - round(exact)) <= 0.01 * exact else exact
 
-    width, height = (max(1, round(side * factor(exact))) for side, exact in zip(size_px, downsample, strict=True))
+    width, height = (
+        max(1, round(side * factor(exact))) for side, exact in zip(size_px, downsample, strict=True)
+    )
     return width, height
 
 
@@ -209,7 +215,9 @@ def _lay(
         points = contour.reshape(-1, 2)
         start, stop = points.min(axis=0).tolist(), (points.max(axis=0) + 1).tolist()
         if not use_padding:
-            stop = [min(end, side - ref + 1) for end, side, ref in zip(stop, slide_size_l0, ref_l0, strict=True)]
+            stop = [
+                min(end, side - ref + 1) for end, side, ref in zip(stop, slide_size_l0, ref_l0, strict=True)
+            ]
         if region_l0 is not None:
             start = [max(a, b) for a, b in zip(start, region_l0[0], strict=True)]
             stop = [min(a, b) for a, b in zip(stop, region_l0[1], strict=True)]
@@ -238,7 +246,8 @@ def _lay_in_box(
         xs = Axis(2 * x_l0, 2 * step_l0[0], min(columns, counts[0] - first))
         kept = _inside(edges, xs, ys, probe)
         for hole in hole_edges:
-            # The centre is the corner plus half the patch's width in both directions, on a half pixel when odd.
+            # The centre is the corner plus half the patch's width in both directions, on a half pixel when
+            # odd.
             kept &= ~classify_lattice(hole, xs.shifted(ref_l0), ys.shifted(ref_l0))[0]
         column, row = np.nonzero(kept.T)
         parts.append(np.stack([x_l0 + column * step_l0[0], start_l0[1] + row * step_l0[1]], axis=1))

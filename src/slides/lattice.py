@@ -1,7 +1,7 @@
 """Which points of a regular lattice lie inside a contour, exactly and all at once.
 
-The answer is that of OpenCV's `pointPolygonTest` for every point: even-odd rule, with the border told apart. Where
-that function walks the whole contour for every point, this one walks it once for all of them.
+The answer is that of OpenCV's `pointPolygonTest` for every point: even-odd rule, with the border told apart.
+Where that function walks the whole contour for every point, this one walks it once for all of them.
 
 Everything is in half pixels, so that patch centres on a half are whole numbers; no step rounds.
 """
@@ -48,7 +48,7 @@ class Edges:
 
     @classmethod
     def of(cls, contour: npt.NDArray[np.int32]) -> "Edges":
-        """Return the edges of an OpenCV contour (n, 1, 2), the one from the last point to the first among them."""
+        """Return the edges of an OpenCV contour (n, 1, 2), the one that closes it among them."""
         points = contour.reshape(-1, 2).astype(np.int64) * 2
         x1, y1 = points[:, 0], points[:, 1]
         return cls(np.roll(x1, 1), np.roll(y1, 1), x1, y1)
@@ -62,7 +62,7 @@ def classify_lattice(edges: Edges, xs: Axis, ys: Axis) -> tuple[Inside, Inside]:
 
 
 def _cross(edges: Edges, xs: Axis, ys: Axis) -> tuple[Inside, Inside]:
-    """Cut every edge with every lattice row it crosses: (an odd number lies to the right, one goes through it)."""
+    """Cut edges with the lattice rows they cross: (an odd number to the right, one through the point)."""
     low, high = np.minimum(edges.y0, edges.y1), np.maximum(edges.y0, edges.y1)
     # An edge owns its lower end and not its upper one, so that a corner is counted once.
     first, stop = ys.first_at_or_after(low), ys.first_at_or_after(high)
@@ -75,7 +75,8 @@ def _cross(edges: Edges, xs: Axis, ys: Axis) -> tuple[Inside, Inside]:
     x_below, rest = np.divmod(run, rise)  # rounds down whatever the signs
     x_below += x0
 
-    # A crossing flips all points to its left. Sums of flips wrap at 256, which leaves odd and even as they are.
+    # A crossing flips all points to its left. Sums of flips wrap at 256, which leaves odd and even as they
+    # are.
     first_unflipped = xs.first_at_or_after(x_below + (rest != 0))
     flips = np.bincount(row * (xs.count + 1) + first_unflipped, minlength=ys.count * (xs.count + 1))
     flips = flips.astype(np.uint8).reshape(ys.count, xs.count + 1)

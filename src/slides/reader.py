@@ -1,11 +1,12 @@
 """Read one slide, whatever its format.
 
-Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level at hand; sizes are (width, height), pixels are
-(H, W, 3) uint8 RGB. Whatever is transparent or outside the slide is white.
+Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level at hand; sizes are (width, height),
+pixels are (H, W, 3) uint8 RGB. Whatever is transparent or outside the slide is white.
 """
 
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,16 +15,19 @@ from types import TracebackType
 import numpy as np
 
 from src.errors import SlideError
+from src.slides import strips
 from src.slides.bands import ON_PIXEL, Band, cut_bands
 from src.slides.resolution import read_mpp, read_objective_power
 from src.slides.sources import RGB, WHITE, Source, open_source
-from src.slides.tiff_levels import TiffLevel, TiffLevels
+from src.slides.tiff_levels import TiffLevel
+from src.slides.tiff_proof import TiffLevels
 
 _CACHED_PIXELS = 2 << 20
 """Regions up to this size keep their tiles, since their neighbours are likely to be read next."""
 
+
 def _default_threads() -> int:
-    """Return how many threads decode one large read: the cores, at most 4, or OMP_NUM_THREADS when it is set."""
+    """Return how many threads decode a large read: OMP_NUM_THREADS when set, else the cores, at most 4."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > 0:
         return int(asked)
@@ -72,13 +76,16 @@ class Slide:
         self.mpp, self.mpp_note = read_mpp(source.properties)
         self.objective_power = read_objective_power(source.properties)
         self.threads = threads or _default_threads()
+        self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._tiff = TiffLevels(path, source.vendor, source.level_dimensions, self._reference)
 
     def __repr__(self) -> str:
         width, height = self.dimensions_l0
         levels = ", ".join(f"{d:.4g}" for d in map(self.mean_downsample, range(self.level_count)))
-        return f"Slide({self.path.name!r}, {width} x {height}, levels [{levels}], mpp={self.mpp}, {self.vendor})"
+        return (
+            f"Slide({self.path.name!r}, {width} x {height}, levels [{levels}], mpp={self.mpp}, {self.vendor})"
+        )
 
     def __enter__(self) -> "Slide":
         return self
@@ -96,7 +103,7 @@ class Slide:
         self._tiff.close()
         self._source.close()
 
-    # What the slide says ---------------------------------------------------------------------------------------
+    # What the slide says
 
     @property
     def level_count(self) -> int:
@@ -120,10 +127,12 @@ class Slide:
     def read_associated(self, name: str) -> RGB:
         """Return the label, macro or thumbnail picture of that name."""
         if name not in self.associated_names:
-            raise SlideError(f"{self.path} has no associated image {name!r}; it has {list(self.associated_names)}")
+            raise SlideError(
+                f"{self.path} has no associated image {name!r}; it has {list(self.associated_names)}"
+            )
         return self._guarded(lambda: self._source.read_associated(name), f"associated image {name!r}")
 
-    # Choosing a level -------------------------------------------------------------------------------------------
+    # Choosing a level
 
     def mean_downsample(self, level: int) -> float:
         """Return OpenSlide's single downsample of a level, the mean of x and y."""
@@ -147,13 +156,16 @@ class Slide:
         return next(i for i, distance in enumerate(distances) if distance <= min(distances) + 0.05)
 
     def clamp_level(self, level: int) -> tuple[int, str | None]:
-        """Return (level, note): the deepest level, and a note saying so, when the pyramid is not that deep."""
+        """Return (level, note): the deepest level and a note saying so when the pyramid is not that deep."""
         if level < self.level_count:
             return level, None
         deepest = self.level_count - 1
-        return deepest, f"level {level} is not in {self.path.name}, whose deepest is {deepest}; that one is used"
+        return (
+            deepest,
+            f"level {level} is not in {self.path.name}, whose deepest is {deepest}; that one is used",
+        )
 
-    # Pixels -----------------------------------------------------------------------------------------------------
+    # Pixels
 
     def read_region(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
         """Return `size_px` pixels of `level` whose top left is the level-0 point `corner_l0`.
@@ -171,7 +183,9 @@ class Slide:
         left, top = (min(int(max(-c, 0) / downsample), side) for c, side in ((x, width), (y, height)))
         if left or top:
             region = np.full((height, width, 3), WHITE, np.uint8)
-            region[top:, left:] = self.read_region((max(x, 0), max(y, 0)), level, (width - left, height - top))
+            region[top:, left:] = self.read_region(
+                (max(x, 0), max(y, 0)), level, (width - left, height - top)
+            )
             return region
         x, y = max(x, 0), max(y, 0)
         x_px, y_px = round(x / downsample), round(y / downsample)
@@ -188,7 +202,7 @@ class Slide:
         return out
 
     def read_rows(self, level: int, y0: int, y1: int) -> RGB:
-        """Return rows `y0` to `y1` (not included) of a level, (y1 - y0, width, 3): equal to `read_level[y0:y1]`."""
+        """Return rows `y0` to `y1` (not included) of a level, equal to `read_level(level)[y0:y1]`."""
         self._check_level(level)
         width, height = self.level_dimensions[level]
         if not 0 <= y0 <= y1 <= height:
@@ -198,12 +212,19 @@ class Slide:
             if rows is not None:
                 return rows
         out = np.empty((y1 - y0, width, 3), np.uint8)
-        for band in self._bands(level):
-            if band.start_px < y1 and band.stop_px > y0:
-                stop = min(band.stop_px, y1)
-                rows = self._call((0, band.start_l0), level, (width, stop - band.start_px))
-                first = max(band.start_px, y0)
-                out[first - y0 : stop - y0] = rows[first - band.start_px :]
+
+        def read_band(band: Band) -> None:
+            first, stop = max(band.start_px, y0), min(band.stop_px, y1)
+            rows = self._call((0, band.start_l0), level, (width, stop - band.start_px))
+            out[first - y0 : stop - y0] = rows[first - band.start_px :]
+
+        bands = [band for band in self._bands(level) if band.start_px < y1 and band.stop_px > y0]
+        pool = self._threads_pool()
+        if pool is None:
+            for band in bands:
+                read_band(band)
+        else:
+            list(pool.map(read_band, bands))
         return out
 
     def read_level(self, level: int) -> RGB:
@@ -217,67 +238,26 @@ class Slide:
         Memory is bounded by one strip and one row of tiles. No tile is decoded twice, whatever `rows` is.
         """
         self._check_level(level)
-        if rows < 1:
-            raise ValueError(f"rows must be at least 1, got {rows}")
-        height = self.level_dimensions[level][1]
-        stops = self._strip_stops(level, rows)
-        held = np.empty((0, self.level_dimensions[level][0], 3), np.uint8)
-        held_from = 0
-        for y0 in range(0, height, rows):
-            y1 = min(y0 + rows, height)
-            parts = [held[y0 - held_from :]]
-            while (read_to := held_from + len(held)) < y1:
-                held, held_from = self.read_rows(level, read_to, next(stops)), read_to
-                parts.append(held[: y1 - held_from])
-            strip = parts[-1] if not len(parts[0]) and len(parts) == 2 else np.concatenate(parts)
-            yield y0, strip[: y1 - y0]
+        return strips.iter_strips(self, level, rows, self._strip_stops(level, rows))
 
     def read_shrunk(self, level: int, factor: int) -> RGB:
         """Return a level averaged over squares of `factor` pixels, read in strips.
 
         Cells at the right and bottom edge repeat the edge pixels they lack.
         """
-        import cv2
-
         self._check_level(level)
-        if factor < 1:
-            raise ValueError(f"factor must be at least 1, got {factor}")
-        if factor == 1:
-            return self.read_level(level)
-        width, height = self.level_dimensions[level]
-        columns = -(-width // factor)
-        out = np.empty((-(-height // factor), columns, 3), np.uint8)
-        for y0, strip in self.iter_strips(level, rows=max(1, 512 // factor) * factor):
-            cells = -(-len(strip) // factor)
-            below, right = cells * factor - len(strip), columns * factor - width
-            if below or right:
-                strip = cv2.copyMakeBorder(strip, 0, below, 0, right, cv2.BORDER_REPLICATE)
-            top = y0 // factor
-            out[top : top + cells] = cv2.resize(strip, (columns, cells), interpolation=cv2.INTER_AREA)
-        return out
+        return strips.read_shrunk(self, level, factor)
 
     def thumbnail(self, max_px: int) -> RGB:
         """Return the whole slide with its longer side `max_px`, or smaller when the slide is."""
-        import cv2
-
-        if max_px < 1:
-            raise ValueError(f"max_px must be at least 1, got {max_px}")
-        longer = max(self.dimensions_l0)
-        if longer <= max_px:
-            return self.read_level(0)
-        level = self.level_for_downsample(longer / max_px)
-        picture = self.read_shrunk(level, max(1, max(self.level_dimensions[level]) // (2 * max_px)))
-        scale = max_px / longer
-        width, height = (max(1, round(side * scale)) for side in self.dimensions_l0)
-        small: RGB = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        return small
+        return strips.thumbnail(self, max_px)
 
     def tiff_level(self, level: int) -> TiffLevel | None:
         """Return the level as a table of compressed tiles, or None when it cannot be decoded directly."""
         self._check_level(level)
         return self._tiff.get(level)
 
-    # How pixels are read ----------------------------------------------------------------------------------------
+    # How pixels are read
 
     def _check_level(self, level: int) -> None:
         if not 0 <= level < self.level_count:
@@ -296,6 +276,15 @@ class Slide:
         what = f"level {level}, {size_px[0]} x {size_px[1]} pixels at level-0 {corner_l0},"
         return self._guarded(lambda: self._source.read(corner_l0, level, size_px), what)
 
+    def _threads_pool(self) -> ThreadPoolExecutor | None:
+        """Return the threads for one large read, None when there is to be but one."""
+        if self.threads < 2:
+            return None
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="tiles")
+            return self._pool
+
     def _bands(self, level: int) -> list[Band]:
         """Return how a level is cut for OpenSlide."""
         width, height = self.level_dimensions[level]
@@ -312,7 +301,7 @@ class Slide:
             yield from (min(stop, height) for stop in range(step, height + step, step))
 
     def _reference(self, level: int, corner_px: tuple[int, int], size_px: tuple[int, int]) -> RGB | None:
-        """Return the source's reading of a rectangle of a level, None when its corner falls on no level-0 pixel."""
+        """Return the source's reading of a part of a level, None when its corner is no level-0 pixel."""
         downsample = self.mean_downsample(level)
         x_l0, y_l0 = (round(c * downsample) for c in corner_px)
         if max(abs(x_l0 / downsample - corner_px[0]), abs(y_l0 / downsample - corner_px[1])) < ON_PIXEL:
@@ -322,12 +311,10 @@ class Slide:
     def _from_tiff(
         self, tiff: TiffLevel, corner_px: tuple[int, int], size_px: tuple[int, int], *, cached: bool
     ) -> RGB | None:
-        """Return the rectangle decoded directly, None when that failed: OpenSlide then reads it or says what is wrong."""
-        threads = 1 if cached else self.threads
-        if threads > 1 and self._pool is None:
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tiles")
+        """Return a rectangle decoded directly; None when that fails, and OpenSlide reads it or says why."""
+        pool = None if cached else self._threads_pool()
         try:
-            return tiff.read(corner_px, size_px, pool=self._pool, threads=threads, cached=cached)
+            return tiff.read(corner_px, size_px, pool=pool, threads=self.threads, cached=cached)
         except SlideError as error:
             self._tiff.give_up(tiff.level, error)
             return None

@@ -33,11 +33,14 @@ def _from_tags(properties: Mapping[str, str]) -> tuple[float | None, float | Non
 def read_mpp(properties: Mapping[str, str]) -> tuple[float | None, str | None]:
     """Return (mpp, note): the believed resolution, or None and why.
 
-    OpenSlide's `openslide.mpp-x/y` comes first, then the TIFF resolution tags. A value outside `MPP_BELIEVED` is
-    not used. A note also tells of x and y that differ by more than 5 %, whose mean is returned.
+    OpenSlide's `openslide.mpp-x/y` comes first, then the TIFF resolution tags. A value outside `MPP_BELIEVED`
+    is not used. A note also tells of x and y that differ by more than 5 %, whose mean is returned.
     """
     sources = (
-        ("openslide.mpp", (_number(properties.get("openslide.mpp-x")), _number(properties.get("openslide.mpp-y")))),
+        (
+            "openslide.mpp",
+            (_number(properties.get("openslide.mpp-x")), _number(properties.get("openslide.mpp-y"))),
+        ),
         ("TIFF resolution tags", _from_tags(properties)),
     )
     refused = None

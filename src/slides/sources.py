@@ -1,6 +1,7 @@
 """Where a slide's pixels come from: OpenSlide for slides, Pillow for plain pictures.
 
-A source reads RGB; whatever is transparent or outside the slide is white. `*_px` are pixels of the level at hand.
+A source reads RGB; whatever is transparent or outside the slide is white. `*_px` are pixels of the level at
+hand.
 """
 
 import threading
@@ -35,7 +36,7 @@ class Source(Protocol):
         ...
 
     def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        """Return `size_px` pixels of `level` from a level-0 corner, white outside; the caller bounds the size."""
+        """Return `size_px` pixels of `level` from a level-0 corner on; the caller bounds the size."""
         ...
 
     def read_associated(self, name: str) -> RGB:
@@ -106,7 +107,7 @@ _PILLOW_LIMIT = threading.Lock()
 
 @contextmanager
 def _large_pictures_allowed() -> Iterator[None]:
-    """Lift Pillow's limit on picture size while a file is opened: slides are larger, and checked elsewhere."""
+    """Lift Pillow's limit on picture size while a file is opened: slides are larger."""
     from PIL import Image
 
     with _PILLOW_LIMIT:

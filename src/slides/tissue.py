@@ -49,7 +49,12 @@ class TissueMask:
                 f"{len(self.contours_l0)} contours need as many tuples of holes, got {len(self.holes_l0)}"
             )
         for contour in (*self.contours_l0, *(hole for holes in self.holes_l0 for hole in holes)):
-            if contour.dtype != np.int32 or contour.ndim != 3 or contour.shape[1:] != (1, 2) or not len(contour):
+            if (
+                contour.dtype != np.int32
+                or contour.ndim != 3
+                or contour.shape[1:] != (1, 2)
+                or not len(contour)
+            ):
                 raise TissueError(
                     f"a contour must be int32 of shape (n, 1, 2), n >= 1, got {contour.dtype} {contour.shape}"
                 )
@@ -88,7 +93,7 @@ class TissueMask:
         return int(left), int(top), int(right) + 1, int(bottom) + 1
 
     def scaled(self, factors: tuple[float, float], offset: tuple[int, int] = (0, 0)) -> "TissueMask":
-        """Return the mask with x and y multiplied, cut to whole numbers toward zero, then moved by `offset`."""
+        """Return the mask with x and y multiplied, cut to whole numbers toward zero, then moved."""
 
         def scale(contour: Contour) -> Contour:
             return scale_contour(contour, factors) + np.asarray(offset, np.int32)
@@ -121,9 +126,9 @@ def segment_tissue(
     Parameters
     ----------
     seg_level
-        Level to look at. -1 takes the level nearest below a downsample of 32 (32.03 counts for 32). When that is
-        larger than `MOST_PIXELS`, as in a slide of one level, a picture averaged down to about 1/32 is segmented
-        instead. A level deeper than the pyramid is its deepest.
+        Level to look at. -1 takes the level nearest below a downsample of 32 (32.03 counts for 32). When that
+        is larger than `MOST_PIXELS`, as in a slide of one level, a picture averaged down to about 1/32 is
+        segmented instead. A level deeper than the pyramid is its deepest.
     sthresh
         Saturation (0 to 255) above which a pixel is tissue; ignored with `use_otsu`.
     mthresh
@@ -183,7 +188,9 @@ def _choose_level(slide: Slide, seg_level: int) -> tuple[int, int]:
         return nearest, 1
     at_least = math.ceil(math.sqrt(width * height / MOST_PIXELS))
     factor = max(at_least, round(AUTO_DOWNSAMPLE / slide.mean_downsample(level)))
-    logger.info("%s: level %d is large; it is shrunk %d times to be segmented", slide.path.name, level, factor)
+    logger.info(
+        "%s: level %d is large; it is shrunk %d times to be segmented", slide.path.name, level, factor
+    )
     return level, factor
 
 
@@ -218,7 +225,9 @@ def _filter_contours(
     return pieces
 
 
-def _chosen_ids(count: int, keep_ids: Collection[int], exclude_ids: Collection[int], slide: Slide) -> list[int]:
+def _chosen_ids(
+    count: int, keep_ids: Collection[int], exclude_ids: Collection[int], slide: Slide
+) -> list[int]:
     """Return the numbers of the pieces to keep, rising."""
     has = f"{slide.path.name} has {count} pieces of tissue" + (f", 0 to {count - 1}" if count else "")
     if wrong := sorted(i for i in keep_ids if not 0 <= i < count):

@@ -1,4 +1,4 @@
-"""Tell tissue from glass, pixel by pixel: CLAM's saturation threshold, in strips and without its slow median."""
+"""Tell tissue from glass, pixel by pixel: CLAM's saturation threshold, without its slow median."""
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,9 @@ def tissue_binary(
 ) -> npt.NDArray[np.uint8]:
     """Return (H, W) uint8, 255 where a level (shrunk `factor` times) shows tissue, 0 on glass.
 
-    The saturation of HSV, median-filtered over `mthresh` pixels, is compared with `sthresh` (or Otsu's threshold),
-    then gaps are closed by a block of `close` pixels. The level is read in strips; two bytes a pixel are held.
+    The saturation of HSV, median-filtered over `mthresh` pixels, is compared with `sthresh` (or Otsu's
+    threshold), then gaps are closed by a block of `close` pixels. The level is read in strips; two bytes a
+    pixel are held.
     """
     import cv2
 
@@ -69,8 +70,9 @@ def _saturation(rgb: npt.NDArray[np.uint8], threshold: float | None) -> npt.NDAr
 def _majority(ones: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     """Return 255 where most of the `side` x `side` neighbours are 1.
 
-    The median of a window exceeds a threshold exactly when most of its pixels do, so filtering after the comparison
-    gives the same mask as before it, ten times as fast. OpenCV's median repeats the edge pixels, so this does too.
+    The median of a window exceeds a threshold exactly when most of its pixels do, so filtering after the
+    comparison gives the same mask as before it, ten times as fast. OpenCV's median repeats the edge pixels,
+    so this does too.
     """
     import cv2
 

@@ -26,14 +26,15 @@ _FURTHEST_L0 = 2**31 - 1
 def read_mask(path: str | os.PathLike[str]) -> TissueMask:
     """Return the tissue in a ``.geojson``, ``.json`` (either also ``.gz``) or ``.pkl`` file.
 
-    Of GeoJSON, polygons and multi-polygons are read, wherever they are nested; inner rings are holes; points and
-    lines are passed over, and so is whatever is classified as ``Ignore…``, QuPath's class for what does not count.
-    A file without any polygon is an empty mask.
+    Of GeoJSON, polygons and multi-polygons are read, wherever they are nested; inner rings are holes; points
+    and lines are passed over, and so is whatever is classified as ``Ignore…``, QuPath's class for what does
+    not count. A file without any polygon is an empty mask.
 
     Raises
     ------
     TissueError
-        The file is missing, damaged, of another kind, or holds a polygon that is none; the message says where.
+        The file is missing, damaged, of another kind, or holds a polygon that is none; the message says
+        where.
     """
     place = Path(path)
     if not place.is_file():
@@ -45,16 +46,18 @@ def read_mask(path: str | os.PathLike[str]) -> TissueMask:
         return _read_geojson(place, packed)
     if kind in ([".pkl"], [".pickle"]) and not packed:
         return _read_pickle(place)
-    raise TissueError(f"{place} is no tissue file: expected .geojson, .geojson.gz, .json or .pkl (CLAM's mask)")
+    raise TissueError(
+        f"{place} is no tissue file: expected .geojson, .geojson.gz, .json or .pkl (CLAM's mask)"
+    )
 
 
 def write_mask_pkl(mask: TissueMask, path: str | os.PathLike[str]) -> None:
-    """Write the mask as CLAM's ``S_mask.pkl``: ``{'holes': list of lists, 'tissue': list}`` of int32 (n, 1, 2)."""
+    """Write the mask in CLAM's form, ``{'holes': list of lists, 'tissue': list}`` of int32 (n, 1, 2)."""
     dump_pickle({"holes": [list(holes) for holes in mask.holes_l0], "tissue": list(mask.contours_l0)}, path)
 
 
 def write_geojson(mask: TissueMask, path: str | os.PathLike[str]) -> None:
-    """Write the mask as a GeoJSON FeatureCollection that QuPath imports as annotations; packed when it ends in .gz."""
+    """Write the mask as GeoJSON that QuPath imports as annotations, packed when `path` ends in .gz."""
     features = []
     for number, (contour, holes) in enumerate(zip(mask.contours_l0, mask.holes_l0, strict=True)):
         rings = [_ring(contour), *(_ring(hole) for hole in holes)]
@@ -67,7 +70,9 @@ def write_geojson(mask: TissueMask, path: str | os.PathLike[str]) -> None:
         features.append({"type": "Feature", "properties": properties, "geometry": geometry})
     text = json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":")) + "\n"
     if Path(path).suffix.lower() == ".gz":
-        write_bytes(path, gzip.compress(text.encode(), mtime=0))  # without the time, equal masks are equal files
+        write_bytes(
+            path, gzip.compress(text.encode(), mtime=0)
+        )  # without the time, equal masks are equal files
     else:
         write_text(path, text)
 
@@ -159,7 +164,9 @@ def _polygons(item: Any, where: str) -> Iterator[tuple[list[Any], str]]:
     elif kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
         logger.debug("%s: a %s encloses no tissue and is passed over", where, kind)
     else:
-        raise TissueError(f"{where} is not GeoJSON: expected an object with a known 'type', got {_short(item)}")
+        raise TissueError(
+            f"{where} is not GeoJSON: expected an object with a known 'type', got {_short(item)}"
+        )
 
 
 def _field(item: dict[str, Any], name: str, where: str) -> list[Any]:

@@ -86,14 +86,25 @@ def write_pyramid(
             if svs:
                 description = _aperio_description((width, height), size, tile_px, number, mpp, magnification)
             tiff.write(
-                level, **options, **resolution, subfiletype=int(reduced), description=description, software=False
+                level,
+                **options,
+                **resolution,
+                subfiletype=int(reduced),
+                description=description,
+                software=False,
             )
             if svs and number == 0:
                 thumbnail = shrink(picture, (min(width, 256), max(1, height * min(width, 256) // width)))
+                about = f"Aperio Image Library v11.2.1 \n{width}x{height} -> thumbnail"
                 tiff.write(
-                    thumbnail, photometric="rgb", compression="jpeg", rowsperstrip=16, metadata=None,
-                    software=False, description=f"Aperio Image Library v11.2.1 \n{width}x{height} -> thumbnail",
-                )  # fmt: skip
+                    thumbnail,
+                    photometric="rgb",
+                    compression="jpeg",
+                    rowsperstrip=16,
+                    metadata=None,
+                    software=False,
+                    description=about,
+                )
     return Path(path)
 
 
