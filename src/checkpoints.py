@@ -14,7 +14,9 @@ from torch import Tensor
 from src.checkpoint_files import read_stored
 from src.checkpoint_identity import Identity, build, find_model
 from src.checkpoint_layouts import Found, best_candidates, stored_settings
+from src.checkpoint_report import report
 from src.errors import CheckpointError, ModelError
+from src.hub import download, is_hub_name
 from src.models.base import MILModel
 from src.models.registry import (
     constructor_arguments,
@@ -62,7 +64,7 @@ class Checkpoint:
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Return the weights in a checkpoint file or folder, whatever layout it has. Nothing in it is executed.
+    """Return the weights in a file, folder or hub repository of any layout. Nothing in it is executed.
 
     Reads plain and wrapped state dicts, Lightning, DataParallel, averaged weights (preferred), models saved
     in parts, safetensors, legacy files with CUDA storages, and folders of `save_model` or the Hugging Face
@@ -73,7 +75,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     CheckpointError
         Missing, damaged, foreign, unsafe, without tensors, or with several models in it.
     """
-    stored = read_stored(Path(path))
+    stored = read_stored(local_path(path))
     candidates, passed_over = best_candidates(stored.content)
     if not candidates:
         raise CheckpointError(
@@ -86,6 +88,28 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if passed_over:
         notes.append(f"not used: {', '.join(passed_over)}")
     return Checkpoint(tensors, stored.file, tuple(notes), settings)
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Return where a checkpoint is on this machine; ``hf://owner/name`` is downloaded from the hub."""
+    if is_hub_name(path):
+        return download(path)
+    return Path(path).expanduser()
+
+
+def describe_checkpoint(path: str | os.PathLike[str]) -> str:
+    """Return, in words, what a checkpoint holds: model, classes, widths, scores, and what it does not tell.
+
+    A checkpoint of an unknown model is described by its tensors. Raises `CheckpointError` for an unusable
+    file.
+    """
+    checkpoint = load_checkpoint(path)
+    identity, problem = None, ""
+    try:
+        identity = identify(checkpoint)
+    except CheckpointError as error:
+        problem = str(error)
+    return report(checkpoint, identity, problem)
 
 
 def _contents(content: Any) -> str:
@@ -153,7 +177,7 @@ def model_from_checkpoint(
 
     Parameters
     ----------
-    path : file or folder
+    path : file, folder or ``hf://owner/name``
     model_name : str, optional
         ``{type}.{config}.{encoder}.{task}``. Without it the tensors tell. Sizes always come from the tensors;
         type and encoder width must agree with them.
