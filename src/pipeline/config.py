@@ -153,19 +153,29 @@ def make_config(
 
 def config_schema() -> dict[str, Any]:
     """Return the JSON Schema of the config file."""
-    schema = Config.model_json_schema()
+    schema: dict[str, Any] = _standard_bounds(Config.model_json_schema())
+    for name, section in schema["properties"].items():
+        if "$ref" in section and name not in schema["required"]:  # a section whose keys are all commented out
+            schema["properties"][name] = {"anyOf": [{"$ref": section["$ref"]}, {"type": "null"}]}
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Config of create_heatmaps.py"
     return schema
 
 
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+
+
+def _standard_bounds(node: Any) -> Any:
+    """Return a schema with JSON Schema's names of bounds where pydantic left its own (beside validators)."""
+    if isinstance(node, dict):
+        return {_BOUNDS.get(key, key): _standard_bounds(value) for key, value in node.items()}
+    return [_standard_bounds(item) for item in node] if isinstance(node, list) else node
+
+
 def effective_yaml(cfg: Config) -> str:
     """Return the config as it was understood, defaults filled in, as YAML that loads to the same config."""
     plain = cfg.model_dump(mode="json")
-    for section in (
-        "segmentation_arguments",
-        "visualization_arguments",
-    ):  # null would read as "not set" as well
+    for section in ("segmentation_arguments", "visualization_arguments"):  # only what overrides the preset
         plain[section] = {key: value for key, value in plain[section].items() if value is not None}
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
 

@@ -118,17 +118,18 @@ def fields_of(root: type[BaseModel], path: KeyPath) -> dict[str, Any]:
         if isinstance(part, int):
             continue
         info = model.model_fields.get(part)
-        model = _model_in(info.annotation) if info else None
+        model = model_in(info.annotation) if info else None
         if model is None:
             return {}
     return dict(model.model_fields)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the first model that an annotation such as ``list[Sample]`` or ``PngExport | None`` names."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        if found := _model_in(inner):
+        if found := model_in(inner):
             return found
     return None
 
