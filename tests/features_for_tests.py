@@ -46,3 +46,10 @@ def write(
         if coords is not None:
             file.create_dataset("coords", data=coords).attrs.update(attributes)
     return path
+
+
+def tissue_coords(step: int = 256, seed: int = 0, keep: float = 0.7, side: int = 40) -> Array:
+    """A grid with holes, in random order."""
+    coords = grid_coords(side, side, step)
+    rng = np.random.default_rng(seed)
+    return rng.permutation(coords[rng.random(len(coords)) < keep])

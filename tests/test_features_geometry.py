@@ -4,18 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from features_for_tests import Array, grid_coords
+from features_for_tests import Array, grid_coords, tissue_coords
 
 from src.errors import FeatureError
 from src.features.geometry import build_grid, geometry_from_attributes
 from src.features.lattice import SeenStep, infer_step
-
-
-def tissue(step: int = 256, seed: int = 0, keep: float = 0.7, side: int = 40) -> Array:
-    """A grid with holes, in random order."""
-    coords = grid_coords(side, side, step)
-    rng = np.random.default_rng(seed)
-    return rng.permutation(coords[rng.random(len(coords)) < keep])
 
 
 def step_of(coords: Array) -> tuple[int, int] | None:
@@ -25,7 +18,7 @@ def step_of(coords: Array) -> tuple[int, int] | None:
 
 @pytest.mark.parametrize("keep", [1, 0.7, 0.3, 0.1, 0.04])
 def test_the_step_survives_holes(keep: float) -> None:
-    assert step_of(tissue(keep=keep)) == (256, 256)
+    assert step_of(tissue_coords(keep=keep)) == (256, 256)
 
 
 def test_the_longer_first_step_of_old_overlapping_grids_is_no_step() -> None:
@@ -105,23 +98,23 @@ def test_attributes_give_size_and_step(attributes: dict[str, Any], size: Any, st
 
 
 def test_a_floored_size_grows_to_the_step() -> None:
-    grid, notes = build_grid(tissue(683), {"patch_size_level0": 682.0})
+    grid, notes = build_grid(tissue_coords(683), {"patch_size_level0": 682.0})
     assert (grid.size_l0, grid.step_l0, notes) == ((683, 683), (683, 683), [])
 
 
 def test_overlapping_patches_keep_their_size() -> None:
-    grid, _ = build_grid(tissue(192), {"patch_size_level0": 256})
+    grid, _ = build_grid(tissue_coords(192), {"patch_size_level0": 256})
     assert (grid.size_l0, grid.step_l0) == ((256, 256), (192, 192))
 
 
 def test_coordinates_win_over_the_overlap_attribute() -> None:
     attributes = {"patch_size": 256, "patch_size_level0": 256, "overlap": 128}
-    assert build_grid(tissue(256), attributes)[0].step_l0 == (256, 256)
+    assert build_grid(tissue_coords(256), attributes)[0].step_l0 == (256, 256)
 
 
 def test_a_full_grid_is_sure_and_a_thin_sample_is_not() -> None:
-    assert infer_step(tissue()) == SeenStep((256, 256), True)
-    assert infer_step(tissue(keep=0.04)) == SeenStep((256, 256), False)
+    assert infer_step(tissue_coords()) == SeenStep((256, 256), True)
+    assert infer_step(tissue_coords(keep=0.04)) == SeenStep((256, 256), False)
     assert infer_step(grid_coords(3, 3)) == SeenStep((256, 256), False)
 
 
@@ -141,7 +134,7 @@ def test_one_patch_takes_its_size_as_step() -> None:
 
 
 def test_gaps_left_by_the_callers_size_are_noted() -> None:
-    grid, notes = build_grid(tissue(1000), {}, patch_size_l0=256)
+    grid, notes = build_grid(tissue_coords(1000), {}, patch_size_l0=256)
     assert (grid.size_l0, grid.step_l0) == ((256, 256), (1000, 1000))
     assert notes == ["patches of 256 x 256 px on a grid of 1000 x 1000 px leave gaps"]
 
