@@ -65,9 +65,11 @@ def write_pyramid(
         raise ValueError("OpenSlide reads JPEG 2000 only in an SVS file: give svs=True as well")
     options: dict[str, Any] = {"tile": (tile_px, tile_px), "photometric": "rgb", "metadata": None}
     if compression == "jpeg":
-        options |= {"compression": "jpeg", "compressionargs": {"level": quality}}
+        # The picture given is RGB either way; `outcolorspace` is what the tiles hold.
+        stored = "RGB" if rgb_jpeg else "YCBCR"
+        options |= {"compression": "jpeg", "compressionargs": {"level": quality, "outcolorspace": stored}}
         if not rgb_jpeg:
-            options |= {"photometric": "ycbcr", "subsampling": (2, 2)}
+            options |= {"subsampling": (2, 2)}
     elif compression == "jpeg2000":
         options |= {"compression": "aperio_jp2000_rgb", "compressionargs": {"level": quality}}
     elif compression != "none":
