@@ -48,7 +48,7 @@ SLIDES = (
 def make_cohort(folder: Path, say: Callable[[str], None]) -> None:
     """Fill `folder` unless it is complete already; `say` is told what goes on."""
     done = folder / "complete.json"
-    recipe = {"version": 1, "slides": [vars(slide) for slide in SLIDES], "features": FEATURE_WIDTH}
+    recipe = {"version": 2, "slides": [vars(slide) for slide in SLIDES], "features": FEATURE_WIDTH}
     if done.is_file() and json.loads(done.read_text()) == json.loads(json.dumps(recipe)):
         say(f"the demo cohort is in {folder}")
         return
@@ -70,7 +70,8 @@ def _write_slide(path: Path, slide: DemoSlide, painted: PaintedSlide) -> None:
     from src.slides.write_pyramid import write_pyramid
 
     levels = {"pyramid": (1, 2, 4, 8, 16), "svs": (1, 4, 16), "single": (1,)}[slide.form]
-    write_pyramid(path, painted.pixels, downsamples=levels, mpp=MPP, svs=slide.form == "svs")
+    svs = slide.form == "svs"
+    write_pyramid(path, painted.pixels, downsamples=levels, mpp=MPP, svs=svs, magnification=20 if svs else None)
 
 
 def _write_features(folder: Path, slide: DemoSlide) -> None:

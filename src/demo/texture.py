@@ -6,6 +6,7 @@ size with more haematoxylin: crowded, dark nuclei.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ class PaintedSlide:
     lesion: Mask
 
 
+@cache
 def stained_textures() -> tuple[Pixels, Pixels]:
     """Return the textures of ordinary tissue and of a lesion, (512, 512, 3) and (256, 256, 3) uint8."""
     try:
@@ -90,7 +92,8 @@ def _blob(
     for frequency in range(2, 7):
         radius += rng.uniform(0, 0.22 / frequency) * np.cos(frequency * angle + rng.uniform(0, 2 * np.pi))
     points = centre + radii * radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return points.astype(np.int32)
+    outline: npt.NDArray[np.int32] = points.astype(np.int32)
+    return outline
 
 
 def _fill(pixels: Pixels, mask: Mask, texture: Pixels, rng: np.random.Generator) -> None:
@@ -127,5 +130,4 @@ def _paste(
         shape = outline.astype(bool)
     top, left = max(-y, 0), max(-x, 0)
     inner = np.s_[top : top + window.shape[0], left : left + window.shape[1]]
-    paint = window & shape[inner]
-    pixels[target][paint] = piece[inner][paint]
+    np.copyto(pixels[target], piece[inner], where=(window & shape[inner])[..., None])

@@ -36,7 +36,7 @@ def training_bags(count: int, seed: int) -> list[tuple[npt.NDArray[np.float32], 
     return bags
 
 
-def train_abmil(path: Path, *, bags: int = 24, seed: int = 7) -> float:
+def train_abmil(path: Path, *, bags: int = 16, seed: int = 7) -> float:
     """Train a small gated ABMIL, write its state dict to `path`, return the last mean loss.
 
     Features are standardised in training, and the scaling is folded into the first layer, so that the checkpoint takes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +16,8 @@ from src.pipeline.records import SlideRecord, file_fingerprint
 if TYPE_CHECKING:
     from src.pipeline.config import Config
     from src.pipeline.model_source import ModelSource
-    from src.pipeline.process_list import SlideRow
+    from src.pipeline.process_list import ProcessRow
+    from src.scores.scale import CohortScale
     from src.scores.score_file import ScoreFile
     from src.slides.reader import Slide
     from src.slides.tissue import TissueMask
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
 class SlideJob:
     """One row of the process list with the files found for it."""
 
-    row: SlideRow
+    row: ProcessRow
     paths: SlideLayout
     slide_path: Path
     features_path: Path | None
     tissue_path: Path | None
     scores_path: Path | None
+    coords_dir: Path | None = None
 
     @property
     def slide_id(self) -> str:
@@ -44,7 +46,8 @@ class RunSettings:
 
     config: Config
     model: ModelSource
-    cohort_scale: Mapping[str, Any] | None = None
+    cohort_scale: CohortScale | None = None
+    cohort_scale_digest: str | None = None
 
 
 @dataclass

@@ -1,0 +1,163 @@
+"""`create_heatmaps.py`: heatmaps of a cohort from one YAML config and one process list.
+
+Heavy imports come after the arguments are parsed, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.errors import HeatmapError
+
+if TYPE_CHECKING:
+    from src.pipeline.runner import Runner
+
+EPILOG = """examples:
+  python create_heatmaps.py --config heatmaps/configs/config_demo.yaml
+  python create_heatmaps.py --config my.yaml --dry-run          what would be done, slide by slide, and why
+  python create_heatmaps.py --config my.yaml --rerun failed     only the slides that failed
+  python create_heatmaps.py --config my.yaml --from_stage heatmap --slides S1 S2
+
+Rerunning the same command continues where it stopped: only what changed is done again.
+exit codes: 0 all well, 1 some slides failed, 2 bad config or command (nothing was done)"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(
+        prog="create_heatmaps.py",
+        description="Draw attention heatmaps, top patches and numbers for a cohort of slides.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", "--config_file", dest="config", metavar="X.yaml", help="the config; also looked for in heatmaps/configs"
+    )
+    change = parser.add_argument_group("change the config for this run")
+    change.add_argument("--save_exp_code", metavar="NAME", help="name of the experiment, the folder of its results")
+    change.add_argument("--overlap", type=float, metavar="F", help="overlap of the fine map's patches, 0 up to 1")
+    change.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
+    what = parser.add_argument_group("what to do")
+    what.add_argument("--limit", type=_count, metavar="N", help="at most N slides")
+    what.add_argument("--slides", nargs="+", default=[], metavar="ID", help="only these slides")
+    what.add_argument(
+        "--rerun", metavar="STATUS", help="only slides with this status (failed, running, ...); all: do every stage again"
+    )
+    what.add_argument("--stages", metavar="A,B", help="only these stages: segment, coords, attention, heatmap, samples, exports")
+    what.add_argument("--from_stage", metavar="S", help="this stage and the later ones")
+    look = parser.add_argument_group("look, do nothing")
+    look.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be done, and why")
+    look.add_argument("--schema", action="store_true", help="print the JSON Schema of the config")
+    look.add_argument("--inspect_checkpoint", metavar="FILE", help="print what a checkpoint holds")
+    parser.add_argument("--verbose", action="store_true", help="log every decision")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    try:
+        if args.schema:
+            from src.pipeline.config import config_schema
+
+            print(json.dumps(config_schema(), indent=2))
+            return 0
+        if args.inspect_checkpoint:
+            from src.checkpoints import describe_checkpoint
+
+            print(describe_checkpoint(args.inspect_checkpoint))
+            return 0
+        if not args.config:
+            parser.print_usage(sys.stderr)
+            print("create_heatmaps.py: give --config X.yaml (heatmaps/configs holds templates)", file=sys.stderr)
+            return 2
+        return _run(args)
+    except HeatmapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues from here", file=sys.stderr)
+        return 130
+
+
+def _run(args: argparse.Namespace) -> int:
+    from src.pipeline.config import load_config
+    from src.pipeline.progress import choose_progress
+    from src.pipeline.runner import Runner, RunOptions
+
+    overrides: dict[str, Any] = {
+        key: value
+        for key, value in (
+            ("exp_arguments.save_exp_code", args.save_exp_code),
+            ("patching_arguments.overlap", args.overlap),
+            ("model_arguments.device", args.device),
+        )
+        if value is not None
+    }
+    config = load_config(args.config, overrides)
+    options = RunOptions(
+        limit=args.limit,
+        slides=tuple(args.slides),
+        rerun=args.rerun,
+        stages=tuple(name.strip() for name in args.stages.split(",") if name.strip()) if args.stages else (),
+        from_stage=args.from_stage,
+    )
+    runner = Runner(config, options, choose_progress())
+    if args.dry_run:
+        _print_plan(runner)
+        return 0
+    _set_up_log(runner, verbose=args.verbose)
+    summary = runner.run()
+    from src.cli.summary import summary_text
+
+    print(summary_text(summary))
+    return summary.exit_code
+
+
+def _print_plan(runner: Runner) -> None:
+    """Print what a run would do, slide by slide and stage by stage."""
+    counts: dict[str, int] = {}
+    for job, plans in runner.plan():
+        print(f"{job.slide_id}")
+        if isinstance(plans, str):
+            print(f"  would fail: {plans}")
+            counts["fail"] = counts.get("fail", 0) + 1
+            continue
+        for plan in plans:
+            print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
+            counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
+    for index, reason in runner.cohort.problems.items():
+        row = runner.cohort.rows[index]
+        print(f"{row.slide_id or row.slide_name or f'line {row.line}'}\n  would fail: {reason}")
+        counts["fail"] = counts.get("fail", 0) + 1
+    print("stages: " + (", ".join(f"{count} to {action}" for action, count in counts.items()) or "none"))
+
+
+def _set_up_log(runner: Runner, *, verbose: bool) -> None:
+    """Log the run into its folder; the terminal shows warnings only through the summary."""
+    from src.pipeline.runner import check_writable
+
+    path: Path = runner.cohort.layout.run_log
+    check_writable(path.parent)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger("src")
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    root.addHandler(handler)
+    root.propagate = False
+    root.info("start: %s", " ".join(sys.argv))

@@ -1,0 +1,61 @@
+"""The text a run ends with: what was done, what failed and why, where things are."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from src.pipeline.progress import duration
+from src.pipeline.runner import RunSummary
+
+SHOWN = 10
+
+
+def summary_text(summary: RunSummary) -> str:
+    """Return the summary of a run, for people."""
+    layout = summary.cohort.layout
+    lines = [
+        "",
+        f"{len(summary.processed)} processed, {len(summary.reused)} reused, {len(summary.failed)} failed"
+        f" in {duration(summary.seconds)}",
+    ]
+    if summary.stage_seconds:
+        spent = sorted(summary.stage_seconds.items(), key=lambda item: -item[1])
+        lines.append("time: " + ", ".join(f"{name} {duration(seconds)}" for name, seconds in spent))
+    lines += _failures(summary.failed)
+    lines += _notes(summary.notes)
+    lines += [f"note: {note}" for note in summary.cohort.notes]
+    if summary.cohort.rows.dropped:
+        lines.append(f"{summary.cohort.rows.dropped} rows of the process list are switched off (process is not 1)")
+    lines += [
+        f"pictures      {layout.production_root}",
+        f"scores, masks {layout.raw_root}",
+        f"process list  {layout.process_list}",
+        f"predictions   {layout.results_csv}",
+    ]
+    if summary.failed:
+        lines.append("rerun the failed ones with --rerun failed")
+    return "\n".join(lines)
+
+
+def _failures(failed: dict[str, str]) -> list[str]:
+    """Name the failed slides; many with one reason become one line."""
+    if len(failed) <= SHOWN:
+        return [f"  failed  {slide_id}: {reason}" for slide_id, reason in failed.items()]
+    lines = []
+    for reason, count in Counter(failed.values()).most_common(SHOWN):
+        first = next(slide_id for slide_id, other in failed.items() if other == reason)
+        more = f" and {count - 1} more" if count > 1 else ""
+        lines.append(f"  failed  {first}{more}: {reason}")
+    rest = len(set(failed.values())) - SHOWN
+    return [*lines, f"  … and {rest} other reasons, all in the process list"] if rest > 0 else lines
+
+
+def _notes(notes: dict[str, tuple[str, ...]]) -> list[str]:
+    """Say each note once, with how many slides it is about."""
+    counts: Counter[str] = Counter(note for slide_notes in notes.values() for note in slide_notes)
+    first = {note: slide_id for slide_id, slide_notes in reversed(notes.items()) for note in slide_notes}
+    shown = [
+        f"  note    {first[note]}{f' and {count - 1} more' if count > 1 else ''}: {note}"
+        for note, count in counts.most_common(SHOWN)
+    ]
+    return [*shown, f"  … and {len(counts) - SHOWN} other notes, see run.log"] if len(counts) > SHOWN else shown

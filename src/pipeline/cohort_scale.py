@@ -1,0 +1,31 @@
+"""One colour scale for all slides of a run, from the scores they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from src.pipeline.drawn_scores import drawn_columns
+from src.pipeline.records import SlideRecord, fingerprint
+from src.pipeline.stages.base import RunSettings, SlideJob, SlideWork
+from src.scores.scale import CohortScale, summarize_scores
+
+_SHARES = ("attention_softmax", "attention_mean")
+
+
+def is_share(work: SlideWork) -> bool:
+    """Whether the slide's scores are shares of 1 already."""
+    return work.score_file.scores.kind in _SHARES
+
+
+def cohort_scale(settings: RunSettings, jobs: Sequence[SlideJob]) -> tuple[CohortScale, str]:
+    """Return the pooled scale of the columns drawn of `jobs`, and a digest that tells one scale from another."""
+    summaries, known = [], {}
+    for job in jobs:
+        work = SlideWork(job, settings, SlideRecord.load(job.paths.record, job.slide_id))
+        try:
+            summaries += [summarize_scores(column.values, are_shares=is_share(work)) for column in drawn_columns(work)]
+            known[job.slide_id] = work.record.output_sha256(job.paths.blockmap_h5)
+        except ValueError:
+            # Its own heatmap stage says what is wrong with it; the others' scale does without.
+            continue
+    return CohortScale(tuple(summaries)), fingerprint(known)

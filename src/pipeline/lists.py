@@ -1,0 +1,82 @@
+"""Keep the run's process list and CLAM's results table current while slides finish."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from src.files import write_text
+from src.pipeline.cohort import Cohort
+from src.pipeline.outcomes import STATUSES, SlideOutcome, process_list_text, results_csv_text
+from src.pipeline.records import SlideRecord
+from src.pipeline.stages.base import SlideJob
+
+if TYPE_CHECKING:
+    from src.pipeline.config import Config
+
+logger = logging.getLogger(__name__)
+
+CHEAP_S = 0.05
+"""A list this quick to write is written after every slide; a longer one at most a twentieth of the time."""
+
+
+def outcome_of(record: SlideRecord) -> SlideOutcome:
+    """Return what a record says of a slide, as the lists show it."""
+    prediction = record.summary.get("prediction") or {}
+    return SlideOutcome(
+        status=record.status if record.status in STATUSES else "tbp",
+        failed_stage=record.failed_stage or "",
+        error=record.error or "",
+        seconds=record.seconds if record.stages else None,
+        bag_size=record.summary.get("bag_size"),
+        classes=tuple(prediction.get("classes", ())),
+        probabilities=tuple(prediction.get("values", ())),
+    )
+
+
+class ListKeeper:
+    """Writes both lists whole; the records stay the truth, so that a list may be behind by a few slides."""
+
+    def __init__(self, cohort: Cohort, config: Config) -> None:
+        self._cohort = cohort
+        self._config = config
+        self._outcomes: dict[str, SlideOutcome] = {}
+        self._written = 0.0
+        self._cost = 0.0
+        self._behind = False
+
+    def start(self) -> None:
+        """Read what is known of every slide, mark the rows that cannot be done, write the lists."""
+        for slide_id, job in self._cohort.jobs.items():
+            self._outcomes[slide_id] = outcome_of(SlideRecord.load(job.paths.record, slide_id))
+        for index, reason in self._cohort.problems.items():
+            row = self._cohort.rows[index]
+            if row.problem is None:
+                self._outcomes[row.slide_id] = SlideOutcome("failed", "files", reason)
+        self._write()
+
+    def update(self, job: SlideJob, record: SlideRecord) -> None:
+        """Take in one slide; write unless the list is long and was written just now."""
+        self._outcomes[job.slide_id] = outcome_of(record)
+        self._behind = True
+        if self._cost < CHEAP_S or time.monotonic() - self._written > 20 * self._cost:
+            self._write()
+
+    def finish(self) -> None:
+        """Write what is not written yet."""
+        if self._behind:
+            self._write()
+
+    def _write(self) -> None:
+        started = time.monotonic()
+        layout = self._cohort.layout
+        try:
+            write_text(layout.process_list, process_list_text(self._cohort.rows, self._outcomes))
+            write_text(layout.results_csv, results_csv_text(self._cohort.rows, self._outcomes))
+        except OSError as error:
+            # The records hold everything; a full disk must not end the run for the slides that still fit elsewhere.
+            logger.error("cannot write %s: %s", layout.process_list, error.strerror or error)
+        self._written = time.monotonic()
+        self._cost = self._written - started
+        self._behind = False

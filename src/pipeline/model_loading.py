@@ -1,0 +1,72 @@
+"""Build the model a config names, on the device it names."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from src.errors import ConfigError
+
+if TYPE_CHECKING:
+    from src.models.base import MILModel
+    from src.pipeline.config import Config
+
+logger = logging.getLogger(__name__)
+
+
+def load_model(config: Config, checkpoint: Path | None) -> MILModel:
+    """Return the model in eval mode on its device.
+
+    By `model_class`, `model_name` (MIL-Lab), `model_type` (CLAM), or what the checkpoint itself tells.
+
+    Raises
+    ------
+    ConfigError, CheckpointError, ModelError
+        When it cannot be built, does not fit its checkpoint, or the device is not there.
+    """
+    arguments = config.model_arguments
+    given = arguments.model_fields_set
+    n_classes = config.exp_arguments.n_classes
+    device = choose_device(arguments.device)
+    if arguments.model_class is not None:
+        from src.models.custom import load_custom_model
+
+        model = load_custom_model(arguments.model_class, arguments.init_args, checkpoint)
+    elif arguments.model_name is not None:
+        from src.builder import create_model
+
+        model = create_model(
+            arguments.model_name, num_classes=n_classes, checkpoint_path=checkpoint, **arguments.overrides
+        )
+    elif arguments.model_type is not None:
+        from src.builder import create_clam
+
+        model = create_clam(
+            arguments.model_type,
+            arguments.model_size if "model_size" in given else None,
+            n_classes,
+            arguments.embed_dim if "embed_dim" in given else None,
+            checkpoint,
+        )
+    else:
+        from src.checkpoints import model_from_checkpoint
+
+        assert checkpoint is not None  # the config's own check
+        model = model_from_checkpoint(checkpoint, None, n_classes, **arguments.overrides)
+    return model.to(device).eval()
+
+
+def choose_device(wanted: str) -> str:
+    """Return the torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ConfigError when it is not there."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda"):
+        count = torch.cuda.device_count()
+        number = int(wanted.partition(":")[2] or 0)
+        if number >= count:
+            there = f"there are {count} CUDA devices" if count else "no CUDA device is available"
+            raise ConfigError(f"model_arguments.device is {wanted!r} but {there}; use auto or cpu")
+    return wanted

@@ -1,0 +1,94 @@
+"""The run's one model: what it is (for the records), checked before any work, loaded only when a slide needs it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.errors import ConfigError
+from src.pipeline.records import sha256_file
+
+if TYPE_CHECKING:
+    from src.models.base import MILModel
+    from src.pipeline.config import Config
+
+PER_CLASS_SCORES = ("class_contribution", "instance_probability", "instance_logit")
+"""Kept beside the drawn score when the model has them, the first that it has: what speaks for which class."""
+
+
+class ModelSource:
+    """The model of a config, created on first use and kept for all slides of the process."""
+
+    def __init__(self, config: Config, checkpoint: Path | None) -> None:
+        self._config = config
+        self.checkpoint = checkpoint
+        self._model: MILModel | None = None
+
+    @property
+    def external(self) -> bool:
+        """Whether scores come from the user's own files, so that no model is run."""
+        return self._config.data_arguments.scores_dir is not None
+
+    @cached_property
+    def checkpoint_sha256(self) -> str | None:
+        """SHA-256 of the checkpoint file; None without one, or for a folder or a hub name."""
+        if self.checkpoint is None:
+            return None
+        if self.checkpoint.is_dir():
+            parts = [f"{path.name}:{sha256_file(path)}" for path in sorted(self.checkpoint.iterdir()) if path.is_file()]
+            from src.pipeline.records import fingerprint
+
+            return fingerprint({"files": parts})
+        return sha256_file(self.checkpoint)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything a score depends on besides the features; the device is left out."""
+        if self.external:
+            return {"external": True}
+        arguments = self._config.model_arguments.model_dump(
+            mode="json", exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes"}
+        )
+        return {
+            "arguments": arguments,
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "n_classes": self._config.n_classes,
+            "class_names": list(self._config.class_names or ()),
+            "score": self._config.heatmap_arguments.score,
+        }
+
+    def load(self) -> MILModel:
+        """Return the model on its device, in eval mode. Raises `CheckpointError` or `ModelError` when it does not fit."""
+        if self._model is None:
+            from src.pipeline.model_loading import load_model
+
+            self._model = load_model(self._config, self.checkpoint)
+            self._check_classes(self._model)
+        return self._model
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names by class number, or None when the config has none."""
+        return self._config.class_names
+
+    def scores_wanted(self) -> list[str]:
+        """Return the names of the scores to compute: the drawn one first, then a per-class one for the viewer."""
+        model = self.load()
+        first = self._config.heatmap_arguments.score or model.default_score
+        offered = model.score_names()
+        extra = [name for name in PER_CLASS_SCORES if name in offered and name != first][:1]
+        return [first, *extra]
+
+    def _check_classes(self, model: MILModel) -> None:
+        names = self._config.class_names
+        if names is not None and model.num_classes and len(names) != model.num_classes:
+            raise ConfigError(
+                f"data_arguments.label_dict names {len(names)} classes ({', '.join(names)}) but the checkpoint "
+                f"{self.checkpoint} has {model.num_classes} outputs"
+            )
+        wanted = self._config.heatmap_arguments.score
+        if wanted is not None and wanted not in model.score_names():
+            raise ConfigError(
+                f"heatmap_arguments.score: {model.name} has no score {wanted!r}; choose from {list(model.score_names())}"
+            )

@@ -1,0 +1,128 @@
+"""Scores of every patch and the prediction of the slide, from one pass over its features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from src.errors import FeatureError
+from src.pipeline.stages.base import SlideWork, StageResult
+
+if TYPE_CHECKING:
+    from src.features.patch_features import PatchFeatures
+    from src.scores.patch_scores import PatchScores, Prediction
+    from src.scores.score_file import ScoreFile
+
+
+class AttentionStage:
+    """Writes ``S_blockmap.h5``: CLAM's two datasets, and everything a picture or viewer needs besides."""
+
+    name = "attention"
+    version = 1
+
+    def applies(self, work: SlideWork) -> bool:
+        """Always."""
+        return True
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """Features and model; or the scores somebody brings."""
+        job = work.job
+        inputs = {"version": self.version, "model": work.settings.model.identity}
+        if job.scores_path is not None:
+            size = work.config.data_arguments.patch_size_level0
+            return {**inputs, "scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
+        if job.features_path is None:
+            raise FeatureError(f"there are no features for {job.slide_id}: give data_arguments.h5_dir")
+        return {
+            **inputs,
+            "features": work.fingerprint(job.features_path),
+            "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
+        }
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Infer, or take over, then write."""
+        from src.scores.score_file import write_scores
+
+        notes: list[str] = []
+        score_file = _external(work) if work.job.scores_path is not None else _infer(work, notes)
+        write_scores(work.job.paths.blockmap_h5, score_file)
+        work.record.summary = _summary(score_file)
+        return StageResult([work.job.paths.blockmap_h5], notes)
+
+
+def _summary(score_file: ScoreFile) -> dict[str, Any]:
+    """What the lists show of a slide: classes by falling probability, or in their order for another task."""
+    summary: dict[str, Any] = {"bag_size": len(score_file.grid)}
+    prediction = score_file.prediction
+    if prediction is not None:
+        order = prediction.ranking if prediction.task == "classification" else range(len(prediction.classes))
+        summary["prediction"] = {
+            "task": prediction.task,
+            "classes": [prediction.classes[i] for i in order],
+            "values": [float(prediction.probabilities[i]) for i in order],
+        }
+    return summary
+
+
+def _infer(work: SlideWork, notes: list[str]) -> ScoreFile:
+    from src.features.read import read_features
+    from src.scores.inference import infer
+
+    job, config, source = work.job, work.config, work.settings.model
+    assert job.features_path is not None
+    features = read_features(
+        job.features_path,
+        patch_size_l0=config.data_arguments.patch_size_level0,
+        slide_size_l0=work.slide.dimensions_l0,
+        coords_dir=job.coords_dir,
+    )
+    prediction, scores = infer(
+        source.load(),
+        features,
+        scores=source.scores_wanted(),
+        class_names=source.class_names,
+        task=config.model_arguments.task,
+    )
+    if prediction is None:
+        notes.append("the checkpoint has no classifier: scores, but no prediction")
+    first, *extra = scores.values()
+    return _score_file(work, features, first, extra, prediction)
+
+
+def _score_file(
+    work: SlideWork,
+    features: PatchFeatures,
+    scores: PatchScores,
+    extra: list[PatchScores],
+    prediction: Prediction | None,
+) -> ScoreFile:
+    import src
+    from src.scores.score_file import ScoreFile
+
+    source, slide = work.settings.model, work.slide
+    return ScoreFile(
+        grid=features.grid,
+        scores=scores,
+        extra=tuple(extra),
+        prediction=prediction,
+        slide_id=work.job.slide_id,
+        slide_size_l0=slide.dimensions_l0,
+        level0_mpp=slide.mpp,
+        model=source.load().name,
+        checkpoint_sha256=source.checkpoint_sha256,
+        features_file=features.source.name,
+        features_fingerprint=work.fingerprint(features.source),
+        encoder=features.encoder,
+        program_version=src.__version__,
+    )
+
+
+def _external(work: SlideWork) -> ScoreFile:
+    from src.scores.external import read_external_scores
+
+    assert work.job.scores_path is not None
+    return read_external_scores(
+        work.job.scores_path,
+        patch_size_l0=work.config.data_arguments.patch_size_level0,
+        slide_size_l0=work.slide.dimensions_l0,
+        slide_id=work.job.slide_id,
+    )

@@ -1,0 +1,83 @@
+"""Where the patches are: from the feature file, or laid in the tissue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from src.errors import FeatureError
+from src.pipeline.stages.base import SlideWork, StageResult
+
+if TYPE_CHECKING:
+    from src.slides.patch_grid import PatchGrid
+
+
+class CoordsStage:
+    """Writes ``S_coords.h5``: coordinates and patch size, in the form TRIDENT and CLAM read."""
+
+    name = "coords"
+    version = 1
+
+    def applies(self, work: SlideWork) -> bool:
+        """Always, unless somebody else's scores bring their own coordinates."""
+        return work.job.scores_path is None
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """The feature file, or the mask and how patches are cut."""
+        job, data = work.job, work.config.data_arguments
+        if job.features_path is not None:
+            return {
+                "version": self.version,
+                "features": work.fingerprint(job.features_path),
+                "patch_size_level0": data.patch_size_level0,
+            }
+        patching = work.config.patching_arguments
+        return {
+            "version": self.version,
+            "slide": work.fingerprint(job.slide_path),
+            "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
+            "patching": patching.model_dump(mode="json", exclude={"overlap"}),
+            "segmentation": {
+                "contour_fn": job.row.segmentation.contour_fn,
+                "use_padding": job.row.segmentation.use_padding,
+            },
+        }
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Read or lay the grid and write it."""
+        from src.features.write_coords import write_coords
+
+        job = work.job
+        grid = _grid_of_features(work) if job.features_path is not None else _lay_grid(work)
+        if not len(grid):
+            source = job.features_path.name if job.features_path else "the tissue found"
+            raise FeatureError(f"there are no patches in {source} for {job.slide_id}")
+        write_coords(job.paths.coords_h5, grid, work.slide)
+        return StageResult([job.paths.coords_h5])
+
+
+def _grid_of_features(work: SlideWork) -> PatchGrid:
+    """Read the coordinates the features belong to, without the features where the file has both."""
+    from src.features.read import feature_info, read_coords, read_features
+
+    path = work.job.features_path
+    assert path is not None
+    size, slide_size = work.config.data_arguments.patch_size_level0, work.slide.dimensions_l0
+    if path.suffix != ".pt" and feature_info(path).has_coords:
+        return read_coords(path, patch_size_l0=size, slide_size_l0=slide_size)
+    return read_features(path, patch_size_l0=size, slide_size_l0=slide_size, coords_dir=work.job.coords_dir).grid
+
+
+def _lay_grid(work: SlideWork) -> PatchGrid:
+    """Lay CLAM's own training grid (create_patches_fp) in the tissue."""
+    from src.slides.contour_grid import ContourTest, grid_from_contours
+
+    patching, segmentation = work.config.patching_arguments, work.job.row.segmentation
+    return grid_from_contours(
+        work.mask,
+        work.slide,
+        patch_level=patching.patch_level,
+        patch_size=patching.patch_size,
+        step_size=patching.patch_size,
+        contour_fn=cast(ContourTest, segmentation.contour_fn),
+        use_padding=segmentation.use_padding,
+    )

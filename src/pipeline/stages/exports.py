@@ -1,0 +1,34 @@
+"""Write what other programs open; each format on its own switch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from src.pipeline.stages.base import SlideWork, StageResult
+
+
+class ExportsStage:
+    """Writes ``P/E/G/exports/S...`` for every format that `export_arguments` switches on."""
+
+    name = "exports"
+    version = 1
+
+    def applies(self, work: SlideWork) -> bool:
+        """When any export is switched on."""
+        return bool(work.config.export_arguments.model_dump(exclude_none=True))
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """What the map depends on, and the switches."""
+        from src.pipeline.stages.heatmap import HeatmapStage
+
+        return {
+            **HeatmapStage().inputs(work),
+            "version": self.version,
+            "exports": work.config.export_arguments.model_dump(mode="json", exclude_none=True),
+        }
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Write each."""
+        from src.pipeline.exporting import export_all
+
+        return export_all(work)

@@ -1,0 +1,102 @@
+"""Draw: the coarse map, the finished map of every chosen column, the slide without colours, the figure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.pipeline.drawn_scores import drawn_columns, grid_overlap, plan_column
+from src.pipeline.layout import HeatmapName
+from src.pipeline.stages.base import SlideWork, StageResult
+
+if TYPE_CHECKING:
+    from src.visualization.drawing import Drawing
+
+
+class HeatmapStage:
+    """Writes ``S_blockmap.png``, ``S_<parameters>.<ext>``, ``S_orig_<level>.<ext>`` and ``S_figure.png``."""
+
+    name = "heatmap"
+    version = 1
+
+    def applies(self, work: SlideWork) -> bool:
+        """Always."""
+        return True
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """The score file's content, the tissue, the slide, and everything that changes a pixel."""
+        job, config = work.job, work.config
+        inputs: dict[str, Any] = {
+            "version": self.version,
+            "slide": work.fingerprint(job.slide_path),
+            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "drawing": config.heatmap_arguments.model_dump(mode="json", exclude={"calc_heatmap", "use_center_shift"}),
+            "row": {"label": job.row.label, "roi": job.row.roi, "orig_level": job.row.visualization.vis_level},
+        }
+        if config.heatmap_arguments.segment:
+            inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
+        if work.settings.cohort_scale is not None:
+            inputs["cohort_scale"] = work.settings.cohort_scale_digest
+        return inputs
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Draw everything; a picture is written whole or not at all."""
+        result = StageResult([])
+        columns = drawn_columns(work)
+        coarse = plan_column(work, columns[0], coarse=True)
+        self._save(work, work.job.paths.blockmap_png, coarse, result, shrink=False)
+        for column in columns:
+            drawing = plan_column(work, column)
+            result.notes += drawing.notes
+            self._save(work, self._path(work, column.suffix), drawing, result)
+        if work.config.heatmap_arguments.save_orig:
+            self._save_original(work, plan_column(work, columns[0]), result)
+        result.notes = list(dict.fromkeys(result.notes))
+        return result
+
+    @staticmethod
+    def _path(work: SlideWork, suffix: str) -> Path:
+        h = work.config.heatmap_arguments
+        name = HeatmapName(
+            overlap=grid_overlap(work),
+            use_roi=h.use_roi,
+            blur=h.blur,
+            use_ref_scores=h.use_ref_scores,
+            blank_canvas=h.blank_canvas,
+            alpha=h.alpha,
+            vis_level=h.vis_level,
+            binarize=h.binarize,
+            binary_thresh=h.binary_thresh,
+        )
+        return work.job.paths.heatmap(name, suffix, h.save_ext)
+
+    @staticmethod
+    def _save(work: SlideWork, path: Path, drawing: Drawing, result: StageResult, *, shrink: bool = True) -> None:
+        """Write a drawing, streamed; shrunk as a whole only where CLAM's own keys ask for that."""
+        from src.visualization.overlay import draw, draw_to_file
+        from src.visualization.picture_files import save_picture
+
+        h = work.config.heatmap_arguments
+        if shrink and (h.custom_downsample > 1 or h.max_size is not None):
+            from PIL import Image
+
+            from src.visualization.resize import shrink as shrunk
+
+            save_picture(path, shrunk(Image.fromarray(draw(drawing)), h.custom_downsample, h.max_size))
+        else:
+            draw_to_file(path, drawing)
+        result.paths.append(path)
+
+    def _save_original(self, work: SlideWork, drawing: Drawing, result: StageResult) -> None:
+        """Write the whole slide without colours; CLAM names it after the level and never after -1."""
+        from src.visualization.frame import choose_frame
+
+        h = work.config.heatmap_arguments
+        wanted = h.vis_level if h.vis_level >= 0 else work.job.row.visualization.vis_level
+        frame = choose_frame(work.slide, wanted)
+        slide_alone = replace(
+            drawing, frame=frame, alpha=0.0, blank_canvas=False, tissue=None, blur_px=None, smooth="none"
+        )
+        level = wanted if 0 <= wanted < work.slide.level_count else frame.level
+        self._save(work, work.job.paths.original(level, h.save_ext), slide_alone, result)

@@ -1,0 +1,76 @@
+"""Save the patches worth a look as pictures, with a table and a contact sheet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from src.pipeline.drawn_scores import primary_column
+from src.pipeline.stages.base import SlideWork, StageResult
+
+
+class SamplesStage:
+    """Writes ``P/E/sampled_patches/label_<label>_pred_<class>/<name>/...`` in CLAM's names."""
+
+    name = "samples"
+    version = 1
+
+    def applies(self, work: SlideWork) -> bool:
+        """When the config asks for any sample."""
+        return any(sample.sample for sample in work.config.sample_arguments.samples)
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """The score file's content, the slide, which samples, and which column they are taken from."""
+        job, config = work.job, work.config
+        heatmap = config.heatmap_arguments
+        return {
+            "version": self.version,
+            "slide": work.fingerprint(job.slide_path),
+            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "samples": config.sample_arguments.model_dump(mode="json"),
+            "column": heatmap.model_dump(mode="json", include={"classes", "head", "use_roi"}),
+            "row": {"label": job.row.label, "roi": job.row.roi},
+        }
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Choose, cut, write."""
+        from src.visualization.sample_files import write_samples
+        from src.visualization.sampling import sample_top_patches
+
+        job, settings, score_file = work.job, work.config.sample_arguments, work.score_file
+        roi = job.row.roi if work.config.heatmap_arguments.use_roi else None
+        column = primary_column(work)
+        prediction = score_file.prediction
+        predicted = prediction.predicted if prediction is not None and prediction.task == "classification" else None
+        result = StageResult([])
+        for sample in settings.samples:
+            if not sample.sample:
+                continue
+            low, high = sample.window_percent
+            patches = sample_top_patches(
+                column.values,
+                score_file.grid.coords_l0,
+                wsi_object=work.slide,
+                k=sample.k,
+                mode=sample.mode,
+                seed=sample.seed,
+                score_start=low,
+                score_end=high,
+                unit="percent",
+                patch_size=score_file.grid.size_l0,
+                top_left=roi[:2] if roi else None,
+                bot_right=roi[2:] if roi else None,
+            )
+            if not patches:
+                result.notes.append(f"sample {sample.name!r}: no patch lies in its window")
+                continue
+            folder = job.paths.sample_dir(job.row.label, predicted, sample.name)
+            result.paths += write_samples(
+                folder,
+                job.slide_id,
+                patches,
+                title=f"{job.slide_id} · {sample.name}",
+                score_name=column.name,
+                table=settings.csv,
+                sheet=settings.contact_sheet,
+            )
+        return result
