@@ -124,7 +124,8 @@ def make_config(
     check_files: bool = True,
 ) -> Config:
     """Return the config in a mapping shaped like the YAML file; see `load_config`."""
-    raw = {key: {} if value is None else copy.deepcopy(value) for key, value in values.items()}
+    raw = {str(key): _section(value) for key, value in values.items()}
+    raw.setdefault("data_arguments", {})
     overridden: dict[KeyPath, str] = {}
     for dotted, value in (overrides or {}).items():
         section, _, key = dotted.partition(".")
@@ -142,7 +143,7 @@ def make_config(
             cfg._inputs, missing = find_inputs(cfg, source.parent if source else None)
             problems += [*missing, *_preset(cfg)]
     # What follows from a key already complained of would only repeat it.
-    problems = [problem for problem in problems if problem.path not in failed]
+    problems = [p for p in problems if p.path not in failed and p.path[:1] not in failed]
     messages += [
         (places.line(p.path), f"{'.'.join(p.path[:2])} {p.message} ({places(p.path)})") for p in problems
     ]
@@ -178,6 +179,13 @@ def effective_yaml(cfg: Config) -> str:
     for section in ("segmentation_arguments", "visualization_arguments"):  # only what overrides the preset
         plain[section] = {key: value for key, value in plain[section].items() if value is not None}
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _section(value: Any) -> Any:
+    """Return a copy of a section's values with text for keys; a section left empty has none."""
+    if isinstance(value, Mapping):
+        return {str(key): copy.deepcopy(entry) for key, entry in value.items()}
+    return {} if value is None else copy.deepcopy(value)
 
 
 def _default_by_context(raw: dict[str, Any]) -> None:
@@ -217,6 +225,7 @@ def _validate(
     data = rest.setdefault("data_arguments", {})
     if isinstance(data, dict):
         data.setdefault("data_dir", os.curdir)
+    _default_by_context(rest)
     try:
         return Config.model_validate(rest), failed, messages
     except ValidationError:

@@ -77,11 +77,12 @@ def _inputs(cfg: "Config") -> list[Problem]:
                         f"{unknown[0]!r} is no source of data_dir; choose from {', '.join(data.data_dir)}",
                     )
                 )
+    makes_map = cfg.heatmap_arguments.calc_heatmap and data.scores_dir is None
     makes_features = data.h5_dir is None and data.scores_dir is None
     needs = (
         "the slides have no features (no h5_dir)" if makes_features else "calc_heatmap encodes patches again"
     )
-    if cfg.encoder_arguments.model_name is None and (makes_features or cfg.heatmap_arguments.calc_heatmap):
+    if cfg.encoder_arguments.model_name is None and (makes_features or makes_map):
         cure = "" if makes_features else ", or set calc_heatmap: false to draw the scores of the bag"
         problems.append(
             Problem(

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from src.pipeline.section_types import shown
 from src.pipeline.yaml_lines import KeyPath, LineMap, line_of
 
 
@@ -57,7 +58,7 @@ def near(name: str, choices: Sequence[str]) -> str | None:
     inside = [
         choice
         for choice in choices
-        if len(choice) > 2 and (choice in name.lower() or name.lower() in choice.lower())
+        if min(len(choice), len(name)) > 2 and (choice in name.lower() or name.lower() in choice.lower())
     ]
     return next(iter(inside or parts), None)
 
@@ -149,25 +150,22 @@ def _reason(kind: str, error: Mapping[str, Any], given: Any) -> str:
     context = error.get("ctx", {})
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return f"must be {words} {context[name]:g}, got {given!r}"
+        return f"must be {words} {context[name]:g}, got {shown(given)}"
     if kind == "literal_error":
         choices = [choice.strip("' ") for choice in context["expected"].replace(" or ", ", ").split(",")]
         hint = near(str(given), choices)
-        return f"must be one of {', '.join(choices)}; got {given!r}" + (
+        return f"must be one of {', '.join(choices)}; got {shown(given)}" + (
             f", did you mean {hint!r}?" if hint else ""
         )
     if kind == "value_error":
         return str(context["error"])
     if kind == "multiple_of":
-        return f"must be a multiple of {context['multiple_of']:g}, got {given!r}"
+        return f"must be a multiple of {context['multiple_of']:g}, got {shown(given)}"
     return f"must be {_WANTED.get(kind.split('_')[0], error['msg'])}, got {_shown(given)}"
 
 
 def _shown(given: Any) -> str:
-    if given is None:
-        return "nothing (null)"
-    text = repr(given)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return "nothing (null)" if given is None else shown(given)
 
 
 def _dotted(path: KeyPath) -> str:

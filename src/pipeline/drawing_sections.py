@@ -15,6 +15,7 @@ from src.pipeline.section_types import (
     _file_name,
     _no_bool,
     _none_word,
+    shown,
 )
 
 Normalize = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
@@ -24,10 +25,12 @@ def _classes(value: Any) -> Any:
     """Check ``predicted``, ``label``, ``all``, a class, or a list of classes (names or numbers)."""
     if isinstance(value, (list, tuple)):
         if not value or any(isinstance(v, bool) or not isinstance(v, (str, int)) for v in value):
-            raise ValueError(f"must be predicted, label, all, a class or a list of classes; got {value!r}")
+            raise ValueError(
+                f"must be predicted, label, all, a class or a list of classes; got {shown(value)}"
+            )
         return [str(v) for v in value]
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise ValueError(f"must be predicted, label, all, a class or a list of classes; got {value!r}")
+        raise ValueError(f"must be predicted, label, all, a class or a list of classes; got {shown(value)}")
     return str(value)
 
 
@@ -36,7 +39,7 @@ def _head(value: Any) -> Any:
         value = int(value)
     if value in ("mean", "all") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
-    raise ValueError(f"must be mean, all, or the number of a head from 0; got {value!r}")
+    raise ValueError(f"must be mean, all, or the number of a head from 0; got {shown(value)}")
 
 
 def _number(value: Any) -> Any:
@@ -46,7 +49,7 @@ def _number(value: Any) -> Any:
         try:
             return float(value)
         except ValueError:
-            raise ValueError(f"must be a number, got {value!r}") from None
+            raise ValueError(f"must be a number, got {shown(value)}") from None
     return value
 
 

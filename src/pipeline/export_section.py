@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from src.pipeline.section_types import Float, Int, Section
+from src.pipeline.section_types import Float, Int, Section, shown
 
 Content = Literal["overlay", "colours"]
 
@@ -17,7 +17,7 @@ def _switch(value: Any) -> Any:
         return None
     if value is None or isinstance(value, (dict, Section)):
         return value
-    raise ValueError(f"must be true, false, or a mapping of options; got {value!r}")
+    raise ValueError(f"must be true, false, or a mapping of options; got {shown(value)}")
 
 
 class PngExport(Section):

@@ -45,9 +45,8 @@ def resolve_input_path(
             return place
     noun = {"process_list": "process list"}.get(kind, kind)
     if found := next((place for place in places if _quietly(Path.exists, place)), None):
-        raise ConfigError(
-            f"{found} is {'a file, not a folder' if kind == 'folder' else 'a folder, not a file'}"
-        )
+        wrong = "a file where a folder is wanted" if kind == "folder" else "a folder where a file is wanted"
+        raise ConfigError(f"{wrong}: {found}")
     raise ConfigError(
         f"no such {noun}: {str(value)!r}; looked for {', '.join(str(place) for place in places)}"
     )

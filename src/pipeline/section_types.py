@@ -1,6 +1,8 @@
 """The base of every config section, and the kinds of value the keys share."""
 
+import datetime
 import re
+import reprlib
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -11,6 +13,13 @@ SLIDE_EXTENSIONS = (
 """What counts as a slide when `slide_ext` does not say; ``.ome.tif`` and the like end with one of them."""
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 80
+_repr.maxlevel = 3
+shown = _repr.repr
+"""Like `repr`, cut short: a value may be a page of text, or aliases that unfold without end."""
 
 
 class Section(BaseModel):
@@ -29,7 +38,9 @@ def _no_bool(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """Say what happened when YAML made true or false of a bare ``on``, ``off``, ``yes`` or ``no``."""
+    """Undo what YAML makes of text: a date of ``2024-01-05``. What a bare ``on`` meant, nobody can know."""
+    if type(value) is datetime.date:
+        return value.isoformat()
     if isinstance(value, bool):
         raise ValueError(
             "must be text, but YAML takes a bare on, off, yes, no, true or false for a switch; quote it"
@@ -58,7 +69,7 @@ def _folders(value: Any) -> Any:
 def _one_folder(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(
-            f"must be a folder, a list of folders, or a mapping from name to folder, got {value!r}"
+            f"must be a folder, a list of folders, or a mapping from name to folder, got {shown(value)}"
         )
     return value
 
@@ -71,7 +82,7 @@ def _extensions(value: Any) -> Any:
         or not values
         or not all(isinstance(v, str) and v.strip(" .") for v in values)
     ):
-        raise ValueError(f"must be an extension such as .svs, or a list of them, got {value!r}")
+        raise ValueError(f"must be an extension such as .svs, or a list of them, got {shown(value)}")
     return tuple(dict.fromkeys("." + v.strip().lstrip(".") for v in values))
 
 
@@ -87,7 +98,9 @@ def _ids(value: Any) -> Any:
     except (TypeError, ValueError, OverflowError):
         whole, numbers = (), [0.5]
     if len(numbers) != len(parts) or any(number != int(number) or number < 0 for number in numbers):
-        raise ValueError(f"must be none or contour numbers separated by commas, such as 0,2; got {value!r}")
+        raise ValueError(
+            f"must be none or contour numbers separated by commas, such as 0,2; got {shown(value)}"
+        )
     return whole
 
 

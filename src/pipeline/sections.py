@@ -19,6 +19,7 @@ from src.pipeline.section_types import (
     Text,
     _experiment_name,
     _no_bool,
+    shown,
 )
 
 _DEVICE = re.compile(r"^(auto|cpu|cuda(:\d+)?)$")
@@ -27,13 +28,13 @@ _BYTES = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE)
 
 def _label_dict(value: Any) -> Any:
     if not isinstance(value, dict) or not value:
-        raise ValueError(f"must map class names to numbers, such as LUAD: 0; got {value!r}")
+        raise ValueError(f"must map class names to numbers, such as LUAD: 0; got {shown(value)}")
     return {str(name): number for name, number in value.items()}
 
 
 def _device(value: Any) -> Any:
     if not isinstance(value, str) or not _DEVICE.match(value.strip().lower()):
-        raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {value!r}")
+        raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {shown(value)}")
     return value.strip().lower()
 
 
@@ -42,7 +43,7 @@ def _devices(value: Any) -> Any:
     if not isinstance(value, (list, tuple)):
         return _device(value)
     if not value or "auto" in value:
-        raise ValueError(f"must be auto, cpu, or a list such as [cuda:0, cuda:1]; got {value!r}")
+        raise ValueError(f"must be auto, cpu, or a list such as [cuda:0, cuda:1]; got {shown(value)}")
     return [_device(device) for device in value]
 
 
@@ -51,7 +52,7 @@ def _workers(value: Any) -> Any:
         return value
     if isinstance(value, str) and value.strip().isdigit() and int(value) >= 1:
         return int(value)
-    raise ValueError(f"must be auto or a whole number of at least 1, got {value!r}")
+    raise ValueError(f"must be auto or a whole number of at least 1, got {shown(value)}")
 
 
 def parse_bytes(value: Any) -> int:
@@ -63,7 +64,7 @@ def parse_bytes(value: Any) -> int:
         else 0
     )
     if size < 1:
-        raise ValueError(f"must be a size in memory such as 8GB, got {value!r}")
+        raise ValueError(f"must be a size in memory such as 8GB, got {shown(value)}")
     return size
 
 
@@ -74,7 +75,7 @@ def _ratio(value: Any) -> Any:
         try:
             return float(value)
         except ValueError:
-            raise ValueError(f"must be a number, got {value!r}") from None
+            raise ValueError(f"must be a number, got {shown(value)}") from None
     return value
 
 

@@ -52,6 +52,8 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], LineMap]:
         if repeated:
             raise ConfigError("\n".join(f"{message} of {name})" for message in repeated))
         value = loader.construct_document(node)
+    except ConfigError:  # is a ValueError, too
+        raise
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_bad_yaml(error, name)) from error
     except yaml.YAMLError as error:
@@ -114,6 +116,8 @@ def _bad_yaml(error: yaml.MarkedYAMLError, name: str) -> str:
         hint = "; indent with spaces, not tabs"
     elif "could not determine a constructor" in problem:
         hint = "; only plain values are read, no tags"
+    elif "another document" in problem:
+        hint = "; a config is one document, without a line of ---"
     elif "mapping values are not allowed" in problem:
         hint = "; text that holds ': ' needs quotes, and keys of one section the same indent"
     return f"bad YAML at {where}: {problem}{hint}"
