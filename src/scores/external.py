@@ -107,13 +107,13 @@ def _read_table(path: Path) -> "pd.DataFrame":
     except (OSError, EOFError, ValueError) as cause:  # pandas' own errors are ValueErrors
         reason = " ".join(str(cause).split())[:200]
         raise ScoreError(f"{path}: cannot be read as a table ({reason})") from cause
+    if _all_numbers(names):
+        raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
     # pandas renames the second of two equal columns, so they are looked for before it read them.
     if twice := sorted({name for name in map(_trim, names) if name and names.count(name) > 1}):
         raise ScoreError(f"{path}: two columns are called {twice[0]!r}")
     table = table.dropna(how="all")
     table.columns = [_trim(name) for name in table.columns]
-    if _all_numbers(list(table.columns)):
-        raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
     return table
 
 
