@@ -1,0 +1,101 @@
+"""JPEG written band by band: each band is compressed by itself, then all are joined with restart markers.
+
+A restart marker makes a decoder forget what came before, which is just how a band begins; the pixels decode
+as if the whole picture had been compressed at once.
+"""
+
+import struct
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array = npt.NDArray[np.uint8]
+
+MOST_SIDE = 65500
+"""libjpeg's limit; the format itself ends at 65535."""
+
+_SOF0, _SOS = 0xC0, 0xDA
+
+
+def encode_jpeg(pixels: UInt8Array, quality: int) -> bytes:
+    """Return a baseline JPEG file as PIL writes it: chroma halved both ways, the standard Huffman tables."""
+    import imagecodecs
+
+    data = imagecodecs.jpeg8_encode(
+        np.ascontiguousarray(pixels), quality, colorspace="RGB", outcolorspace="YCBCR", subsampling="420"
+    )
+    return bytes(data)
+
+
+class JpegWriter:
+    """Writes a JPEG from bands of `rows` rows each (a multiple of 16; the last may have fewer), top to
+    bottom.
+
+    Parameters
+    ----------
+    file : binary file open for writing
+    size_px : (width, height)
+        Each at most `MOST_SIDE`.
+    rows : int
+        A multiple of 16, with at most 65535 blocks of 16 x 16 a band.
+    quality : int
+        1 to 100.
+    """
+
+    def __init__(self, file: BinaryIO, size_px: tuple[int, int], rows: int, quality: int = 100) -> None:
+        self._file = file
+        self._size_px = size_px
+        self._quality = quality
+        self._blocks = -(-size_px[0] // 16) * (rows // 16)
+        self._bands = 0
+        if rows % 16 or not 0 < self._blocks <= 65535:
+            raise ValueError(f"bands of {rows} rows cannot be joined at width {size_px[0]}")
+
+    def encode(self, pixels: UInt8Array) -> bytes:
+        """Return a band as a JPEG file of its own. Bands may be encoded at once."""
+        return encode_jpeg(pixels, self._quality)
+
+    def write(self, band: bytes) -> None:
+        """Append an encoded band."""
+        head, data = _split(band)
+        if self._bands == 0:
+            self._file.write(self._whole_head(head))
+        else:
+            self._file.write(bytes((0xFF, 0xD0 + (self._bands - 1) % 8)))
+        self._file.write(data)
+        self._bands += 1
+
+    def finish(self) -> None:
+        """End the file."""
+        self._file.write(b"\xff\xd9")
+
+    def _whole_head(self, head: bytes) -> bytes:
+        """Return a band's headers with the height of the whole picture and the distance of restarts."""
+        out = bytearray(head[:2])
+        for marker, start, end in _segments(head):
+            segment = bytearray(head[start:end])
+            if marker == _SOF0:
+                segment[5:9] = struct.pack(">HH", self._size_px[1], self._size_px[0])
+            if marker == _SOS:
+                out += struct.pack(">HHH", 0xFFDD, 4, self._blocks)
+            out += segment
+        return bytes(out)
+
+
+def _segments(data: bytes) -> list[tuple[int, int, int]]:
+    """Return (marker, start, end) of the header segments, to the one that begins the scan."""
+    found = []
+    start = 2
+    while True:
+        marker, length = data[start + 1], struct.unpack(">H", data[start + 2 : start + 4])[0]
+        found.append((marker, start, start + 2 + length))
+        start += 2 + length
+        if marker == _SOS:
+            return found
+
+
+def _split(data: bytes) -> tuple[bytes, bytes]:
+    """Return the headers of a JPEG file and its compressed pixels, without the end marker."""
+    end_of_head = _segments(data)[-1][2]
+    return data[:end_of_head], data[end_of_head : data.rindex(b"\xff\xd9")]

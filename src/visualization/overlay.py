@@ -1,0 +1,115 @@
+"""From a drawing to a picture: bands of the slide are read, painted, encoded and written, a few at a time.
+
+Nothing here holds a whole picture unless its caller asks for one. The bytes written do not depend on the
+number of threads: every band is painted and encoded by itself, and bands are joined in order.
+"""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from src.visualization.drawing import Drawing, Painter
+from src.visualization.picture_files import check_size, open_picture_file
+from src.visualization.slide_rows import iter_slide_rows
+
+logger = logging.getLogger(__name__)
+
+UInt8Array = npt.NDArray[np.uint8]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def draw_to_file(path: str | os.PathLike[str], drawing: Drawing, *, threads: int | None = None) -> None:
+    """Draw into a file; its suffix chooses the format. The file appears whole or not at all.
+
+    PNG and JPEG are written as they are drawn, in bounded memory; other formats (WebP, TIFF, BMP) need the
+    whole picture first. JPEG has CLAM's settings: quality 100, chroma halved.
+
+    Raises
+    ------
+    ConfigError
+        Before any work, when the format is unknown or cannot hold a picture of this size.
+    """
+    target = Path(path)
+    check_size(target, drawing.size_px)
+    rows = band_rows(drawing)
+    painter = Painter(drawing)
+    encoded: Iterator[Any]
+    with open_picture_file(target, drawing.size_px, rows) as picture:
+        if drawing.blur_px is not None:
+            encoded = map(picture.encode, _cut(draw(drawing, threads=threads), rows))
+        else:
+            encoded = iter_in_order(
+                lambda item: picture.encode(painter.paint(item[1], item[0])),
+                iter_slide_rows(drawing.slide, drawing.frame, rows, blank=drawing.blank_canvas),
+                threads or drawing.slide.threads,
+            )
+        for part in encoded:
+            picture.write(part)
+
+
+def draw(drawing: Drawing, *, threads: int | None = None) -> UInt8Array:
+    """Return the whole picture, (height, width, 3)."""
+    if drawing.blur_px is not None:
+        from src.visualization.clam_blur import draw_blurred
+
+        return draw_blurred(drawing)
+    width, height = drawing.size_px
+    out = np.empty((height, width, 3), np.uint8)
+    painter = Painter(drawing)
+
+    def place(item: tuple[int, UInt8Array]) -> None:
+        y0, pixels = item
+        out[y0 : y0 + len(pixels)] = painter.paint(pixels, y0)
+
+    bands = iter_slide_rows(drawing.slide, drawing.frame, band_rows(drawing), blank=drawing.blank_canvas)
+    for _ in iter_in_order(place, bands, threads or drawing.slide.threads):
+        pass
+    return out
+
+
+def band_rows(drawing: Drawing) -> int:
+    """Return how many rows are drawn at once: about 12 MB of pixels, whole tile rows, a multiple of 16."""
+    width = drawing.size_px[0]
+    tiff = (
+        drawing.slide.tiff_level(drawing.frame.level)
+        if drawing.frame.whole and not drawing.frame.resized
+        else None
+    )
+    unit = 256 if tiff is None or tiff.tile_px[1] % 16 else tiff.tile_px[1]
+    fitting = max(1, (12 << 20) // (3 * width * unit))
+    # A JPEG counts the blocks of a band in 16 bits.
+    most = 65535 // -(-width // 16) * 16
+    return min(fitting * unit, max(16, most // unit * unit or most), 2048)
+
+
+def iter_in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Iterator[Result]:
+    """Yield `function(item)` in the order of `items`, worked out in `threads` threads a few items ahead."""
+    if threads < 2:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="paint")
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            while waiting and (waiting[0].done() or len(waiting) > threads):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cut(picture: UInt8Array, rows: int) -> Iterator[UInt8Array]:
+    for y0 in range(0, len(picture), rows):
+        yield picture[y0 : y0 + rows]

@@ -1,0 +1,119 @@
+"""Picture files of any format, written in bands; every file appears whole or not at all."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from src.errors import ConfigError
+from src.files import atomic_path
+from src.visualization.jpeg_stream import MOST_SIDE as JPEG_MOST_SIDE
+from src.visualization.jpeg_stream import JpegWriter
+from src.visualization.png_stream import PngWriter
+
+UInt8Array = npt.NDArray[np.uint8]
+
+JPEG_QUALITY = 100
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+_OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", *JPEG_SUFFIXES, *_OTHER_SUFFIXES)
+_MOST_SIDE = {".webp": 16383, **dict.fromkeys(JPEG_SUFFIXES, JPEG_MOST_SIDE)}
+_MOST_PIXELS_AT_ONCE = 1 << 30
+
+
+class PictureWriter(Protocol):
+    """Takes a picture band by band: `encode` may run in several threads, `write` takes them in order."""
+
+    def encode(self, pixels: UInt8Array) -> Any: ...
+
+    def write(self, band: Any) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def check_size(path: Path, size_px: tuple[int, int]) -> None:
+    """Raise ConfigError, naming what would do, when a file of this suffix cannot hold such a picture."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError(
+            f"{path.name}: unknown picture format {suffix!r}; choose from {', '.join(SUFFIXES)}"
+        )
+    width, height = size_px
+    most = _MOST_SIDE.get(suffix)
+    if most is not None and max(size_px) > most:
+        raise ConfigError(
+            f"{path.name}: {width} x {height} pixels do not fit {suffix[1:].upper()}, "
+            f"which ends at {most} a side; "
+            "choose png, a pyramidal TIFF export, or a coarser level"
+        )
+    if suffix in _OTHER_SUFFIXES and math.prod(size_px) > _MOST_PIXELS_AT_ONCE:
+        raise ConfigError(
+            f"{path.name}: {suffix[1:].upper()} needs all {width} x {height} pixels in memory at once; "
+            "choose png, a pyramidal TIFF export, or a coarser level"
+        )
+
+
+@contextmanager
+def open_picture_file(
+    path: str | os.PathLike[str], size_px: tuple[int, int], rows: int
+) -> Iterator[PictureWriter]:
+    """Yield a writer for the format of `path`, for bands of `rows` rows (a multiple of 16 for JPEG).
+
+    The file is finished and moved into place when the block ends, and nothing is left of it when the block
+    raises.
+    """
+    target = Path(path)
+    check_size(target, size_px)
+    suffix = target.suffix.lower()
+    with atomic_path(target) as partial:
+        if suffix in _OTHER_SUFFIXES:
+            whole = _WholeWriter(partial, size_px)
+            yield whole
+            whole.finish()
+            return
+        with partial.open("wb") as file:
+            writer: PictureWriter = (
+                PngWriter(file, size_px)
+                if suffix == ".png"
+                else JpegWriter(file, size_px, rows, JPEG_QUALITY)
+            )
+            yield writer
+            writer.finish()
+
+
+def save_picture(path: str | os.PathLike[str], picture: UInt8Array | Image.Image) -> None:
+    """Write a picture that is in memory already; same formats and settings as a drawing's."""
+    pixels = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
+    height, width = pixels.shape[:2]
+    rows = max(16, min(65535 // -(-width // 16), 64) * 16)
+    with open_picture_file(path, (width, height), rows) as file:
+        for y0 in range(0, height, rows):
+            file.write(file.encode(pixels[y0 : y0 + rows]))
+
+
+class _WholeWriter:
+    """Gathers the picture, then lets PIL write it."""
+
+    def __init__(self, path: Path, size_px: tuple[int, int]) -> None:
+        self._path = path
+        self._pixels = np.empty((size_px[1], size_px[0], 3), np.uint8)
+        self._filled = 0
+
+    def encode(self, pixels: UInt8Array) -> UInt8Array:
+        return pixels
+
+    def write(self, band: UInt8Array) -> None:
+        self._pixels[self._filled : self._filled + len(band)] = band
+        self._filled += len(band)
+
+    def finish(self) -> None:
+        options: dict[str, Any] = (
+            {"compression": "tiff_lzw"} if self._path.suffix.lower() in (".tif", ".tiff") else {}
+        )
+        Image.fromarray(self._pixels).save(self._path, **options)

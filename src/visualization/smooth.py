@@ -1,0 +1,97 @@
+"""Values interpolated between patches, off by default.
+
+The map of patch means is averaged over one patch step (``bilinear``: close to linear interpolation between
+the centres of a lattice) or with a Gaussian of half a step. Both divide by the coverage averaged
+likewise, so values do not fade towards glass, and both colour the patches' own area only. The work is done on
+a coarse raster, four samples a step each way, and enlarged band by band.
+"""
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from src.visualization.canvas import PatchCanvas
+from src.visualization.palette import colour_index
+
+if TYPE_CHECKING:
+    from src.visualization.drawing import Drawing
+
+UInt8Array = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+
+_SAMPLES_A_STEP = 4
+
+
+class SmoothTint:
+    """The colour layer of a drawing with `smooth` set."""
+
+    def __init__(self, drawing: "Drawing", canvas: PatchCanvas) -> None:
+        self._drawing = drawing
+        self._canvas = canvas
+        steps = [max(1.0, s * k) for s, k in zip(drawing.grid.step_l0, drawing.frame.scale, strict=True)]
+        self._cell = max(1, int(steps[0] / _SAMPLES_A_STEP)), max(1, int(steps[1] / _SAMPLES_A_STEP))
+        self._raster = self._smoothed(steps)
+
+    def rows(self, y0: int, y1: int) -> tuple[UInt8Array, UInt8Array] | None:
+        """Return (colours, painted) of the rows `y0` to `y1`, None when none is painted."""
+        cells = self._canvas.cells(y0, y1)
+        if not cells.covered.any():
+            return None
+        width = self._drawing.size_px[0]
+        painted = np.zeros((y1 - y0, width), np.uint8)
+        place = (
+            slice(int(cells.y_edges[0]) - y0, int(cells.y_edges[-1]) - y0),
+            slice(int(cells.x_edges[0]), int(cells.x_edges[-1])),
+        )
+        expanded = np.repeat(cells.covered, np.diff(cells.y_edges), axis=0)
+        painted[place] = np.repeat(expanded, np.diff(cells.x_edges), axis=1)
+        values = self._enlarged(y0, y1)
+        if self._drawing.threshold is not None:
+            painted &= values >= self._drawing.threshold
+        table = self._drawing.colours
+        return table[colour_index(values, len(table))], painted
+
+    def _smoothed(self, steps: list[float]) -> FloatArray:
+        """Return the smoothed values at the centres of the coarse cells."""
+        total, weight = self._sampled()
+        for picture in (total, weight):
+            if self._drawing.smooth == "bilinear":
+                # Odd, so that the average lies on the cell.
+                side = [2 * max(1, round(s / c / 2)) + 1 for s, c in zip(steps, self._cell, strict=True)]
+                cv2.blur(picture, side, dst=picture, borderType=cv2.BORDER_CONSTANT)
+            else:
+                sigma = [s / c / 2 for s, c in zip(steps, self._cell, strict=True)]
+                side = [2 * int(np.ceil(3 * s)) + 1 for s in sigma]
+                cv2.GaussianBlur(picture, side, sigma[0], picture, sigma[1], cv2.BORDER_CONSTANT)
+        return np.divide(total, weight, out=np.zeros_like(total), where=weight > 1e-6)
+
+    def _sampled(self) -> tuple[FloatArray, FloatArray]:
+        """Return the mean at the centre of each coarse cell, 0 where uncovered, and whether it is covered."""
+        width, height = self._drawing.size_px
+        columns, rows = -(-width // self._cell[0]), -(-height // self._cell[1])
+        x = np.minimum((np.arange(columns) * self._cell[0]) + self._cell[0] // 2, width - 1)
+        total, weight = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
+        for row in range(rows):
+            y = min(row * self._cell[1] + self._cell[1] // 2, height - 1)
+            cells = self._canvas.cells(y, y + 1)
+            if cells.mean.size:
+                column = np.searchsorted(cells.x_edges, x, side="right") - 1
+                inside = (column >= 0) & (column < cells.mean.shape[1])
+                covered = cells.covered[0, column[inside]]
+                weight[row, inside] = covered
+                total[row, inside] = np.where(covered, cells.mean[0, column[inside]], 0)
+        return total, weight
+
+    def _enlarged(self, y0: int, y1: int) -> FloatArray:
+        """Return the raster interpolated to some rows; each row is the same whatever the band."""
+        width = self._drawing.size_px[0]
+        place = np.clip((np.arange(y0, y1) + 0.5) / self._cell[1] - 0.5, 0, len(self._raster) - 1)
+        upper = np.minimum(place.astype(np.intp), len(self._raster) - 1)
+        lower = np.minimum(upper + 1, len(self._raster) - 1)
+        part = (place - upper).astype(np.float32)[:, None]
+        rows = self._raster[upper] * (1 - part) + self._raster[lower] * part
+        size = self._raster.shape[1] * self._cell[0], y1 - y0
+        wide = cv2.resize(rows, size, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(wide[:, :width], np.float32)
