@@ -79,8 +79,8 @@ def _cross(edges: Edges, xs: Axis, ys: Axis) -> tuple[Inside, Inside]:
     # are.
     first_unflipped = xs.first_at_or_after(x_below + (rest != 0))
     flips = np.bincount(row * (xs.count + 1) + first_unflipped, minlength=ys.count * (xs.count + 1))
-    flips = flips.astype(np.uint8).reshape(ys.count, xs.count + 1)
-    left_of = np.cumsum(flips[:, :0:-1], axis=1, dtype=np.uint8)[:, ::-1]
+    by_row = flips.astype(np.uint8).reshape(ys.count, xs.count + 1)
+    left_of = np.cumsum(by_row[:, :0:-1], axis=1, dtype=np.uint8)[:, ::-1]
     odd = (left_of & 1).astype(bool)
 
     touching = np.zeros((ys.count, xs.count), bool)

@@ -76,6 +76,7 @@ class Slide:
         self.mpp, self.mpp_note = read_mpp(source.properties)
         self.objective_power = read_objective_power(source.properties)
         self.threads = threads or _default_threads()
+        self._closed = False
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._tiff = TiffLevels(path, source.vendor, source.level_dimensions, self._reference)
@@ -97,6 +98,9 @@ class Slide:
 
     def close(self) -> None:
         """Release the file. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
@@ -260,6 +264,8 @@ class Slide:
     # How pixels are read
 
     def _check_level(self, level: int) -> None:
+        if self._closed:
+            raise SlideError(f"{self.path} was closed and cannot be read any more")
         if not 0 <= level < self.level_count:
             raise SlideError(f"{self.path} has levels 0 to {self.level_count - 1}, asked for {level}")
 

@@ -4,8 +4,9 @@ A source reads RGB; whatever is transparent or outside the slide is white. `*_px
 hand.
 """
 
+import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,16 +70,15 @@ class OpenSlideSource:
     def __init__(self, path: Path) -> None:
         import openslide
 
+        self._path = path
+        self._lock = threading.Lock()
+        self._error: type[Exception] = openslide.OpenSlideError
         try:
             self._slide: Any = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError:
-            raise SlideError(
-                f"{path} is not a slide that can be read: OpenSlide does not know its format "
-                "(expected e.g. .svs, .ndpi, .mrxs, .scn or a tiled .tif, or a .png or .jpg picture)"
-            ) from None
+            raise SlideError(f"{path} is not a slide that can be read: {_why_unknown(path)}") from None
         except openslide.OpenSlideError as error:
             raise SlideError(f"cannot open slide {path}: {error}") from error
-        self._error = openslide.OpenSlideError
         self.properties: Mapping[str, str] = dict(self._slide.properties)
         self.vendor = self.properties.get("openslide.vendor", "unknown")
         self.level_dimensions = tuple((int(w), int(h)) for w, h in self._slide.level_dimensions)
@@ -92,14 +92,47 @@ class OpenSlideSource:
             return None
         return None if profile is None else bytes(profile.tobytes())
 
+    def _reading(self, read: Callable[[Any], Any]) -> RGB:
+        """Return what `read(slide)` gives over white.
+
+        A slide that failed once refuses every later read with the first one's message, so it is opened anew.
+        """
+        slide = self._slide
+        try:
+            return rgb_over_white(np.asarray(read(slide)))
+        except self._error:
+            with self._lock:
+                if self._slide is slide:
+                    self._slide = type(slide)(self._path)
+            raise
+
     def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        return rgb_over_white(np.asarray(self._slide.read_region(corner_l0, level, size_px)))
+        return self._reading(lambda slide: slide.read_region(corner_l0, level, size_px))
 
     def read_associated(self, name: str) -> RGB:
-        return rgb_over_white(np.asarray(self._slide.associated_images[name].convert("RGBA")))
+        return self._reading(lambda slide: slide.associated_images[name].convert("RGBA"))
 
     def close(self) -> None:
         self._slide.close()
+
+
+def _why_unknown(path: Path) -> str:
+    """Say what is most likely wrong with a file OpenSlide does not know: cut short, or no slide at all."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is not None and len(head) == 16:
+        big = struct.unpack_from(order + "H", head, 2)[0] == 43
+        directory = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+        if directory >= size:
+            return f"the file is cut short, its directory begins at byte {directory} of {size}"
+    if size == 0:
+        return "the file is empty"
+    return (
+        "OpenSlide does not know its format, or it is damaged or cut short "
+        "(expected e.g. .svs, .ndpi, .mrxs, .scn or a tiled .tif, or a .png or .jpg picture)"
+    )
 
 
 _PILLOW_LIMIT = threading.Lock()

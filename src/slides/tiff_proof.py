@@ -23,6 +23,8 @@ VENDORS = frozenset({"generic-tiff", "aperio"})
 JPEG = 7
 YCBCR = 6
 _PHOTOMETRIC_NAMES = {2: "RGB", YCBCR: "YCBCR"}
+_END_OF_JPEG = b"\xff\xd9"
+_MOST_PADDING = 64  # bytes after the end of the data, as some writers leave
 _MOST_PAGES = 256  # a slide has a dozen; more means a damaged or foreign file
 
 
@@ -34,6 +36,9 @@ def _tile_decoder(page: Any) -> Callable[[bytes], RGB]:
         tables, colorspace = page.jpegtables, _PHOTOMETRIC_NAMES[int(page.photometric)]
 
         def decode_jpeg(data: bytes) -> RGB:
+            # The decoder fills what is missing with grey and says nothing; OpenSlide refuses it.
+            if data.rfind(_END_OF_JPEG, -_MOST_PADDING) < 0:
+                raise ValueError("the JPEG data end too early")
             # The colour space comes from the tag: RGB JPEG tiles carry no marker that says so.
             tile: RGB = imagecodecs.jpeg8_decode(
                 data, tables=tables, colorspace=colorspace, outcolorspace="RGB"

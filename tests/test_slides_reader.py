@@ -1,0 +1,361 @@
+"""Slides of every kind give OpenSlide's pixels, say what they know, and fail with a reason."""
+
+import os
+import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import openslide
+import pytest
+from PIL import Image
+
+from src.errors import SlideError
+from src.slides.reader import Slide, open_slide
+from src.slides.resolution import read_mpp
+from tests.slides_for_tests import make_svs_like, make_tiled_pyramid, tissue_picture
+
+
+def by_openslide(
+    path: Path, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    """OpenSlide's pixels over white."""
+    with openslide.OpenSlide(path) as slide:
+        region = slide.read_region(corner_l0, level, size_px)
+    white = Image.new("RGBA", size_px, "white")
+    white.alpha_composite(region)
+    return np.asarray(white.convert("RGB"))
+
+
+@pytest.fixture(params=["tiny_slide", "tiny_svs", "single_level_slide"])
+def any_slide(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
+def without_tiles(slide: Slide) -> Slide:
+    """Make the slide read everything through OpenSlide."""
+    for level in range(slide.level_count):
+        slide._tiff.give_up(level, RuntimeError("for the test"))
+    return slide
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_whole_levels_equal_openslide_whether_decoded_directly_or_not(any_slide: Path, direct: bool) -> None:
+    with open_slide(any_slide) as slide:
+        if not direct:
+            without_tiles(slide)
+        for level, size_px in enumerate(slide.level_dimensions):
+            expected = by_openslide(any_slide, (0, 0), level, size_px)
+            np.testing.assert_array_equal(slide.read_level(level), expected)
+            assert (slide.tiff_level(level) is not None) is direct
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize(
+    "corner_l0", [(0, 0), (300, 200), (-70, -33), (-64, 16), (1900, 1400), (5000, 9), (333, 77)]
+)
+def test_regions_equal_openslide_inside_across_and_outside_the_slide(
+    tiny_slide: Path, corner_l0: tuple[int, int], direct: bool
+) -> None:
+    with open_slide(tiny_slide) as slide:
+        if not direct:
+            without_tiles(slide)
+        for level in range(slide.level_count):
+            region = slide.read_region(corner_l0, level, (120, 90))
+            expected = by_openslide(tiny_slide, corner_l0, level, (120, 90))
+            # A border that falls between pixels is half transparent; blending rounds once here, twice there.
+            np.testing.assert_allclose(region.astype(int), expected, atol=2)
+            inside = corner_l0 in ((0, 0), (300, 200)) and level == 0
+            assert not inside or np.array_equal(region, expected)
+
+
+def test_what_lies_outside_the_slide_is_white(tiny_slide: Path) -> None:
+    with open_slide(tiny_slide) as slide:
+        assert (slide.read_region((-500, -500), 0, (400, 400)) == 255).all()
+        corner = slide.read_region((-10, -10), 0, (20, 20))
+    assert (corner[:10] == 255).all()
+    assert (corner[10:, 10:] < 255).all()
+
+
+def test_transparent_pixels_are_white(tmp_path: Path) -> None:
+    rgba = np.zeros((4, 6, 4), np.uint8)
+    rgba[:, :2] = 10, 20, 30, 255
+    rgba[:, 2:4] = 100, 100, 100, 128
+    Image.fromarray(rgba).save(tmp_path / "glass.png")
+    with open_slide(tmp_path / "glass.png") as slide:
+        row = slide.read_level(0)[0]
+    assert row.tolist() == [[10, 20, 30]] * 2 + [[177, 177, 177]] * 2 + [[255, 255, 255]] * 2
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("rows", [1, 7, 100, 256, 300, 5000])
+def test_strips_of_any_height_add_up_to_the_level(tiny_svs: Path, rows: int, direct: bool) -> None:
+    with open_slide(tiny_svs) as slide:
+        if not direct:
+            without_tiles(slide)
+        strips = list(slide.iter_strips(1, rows=rows))
+        level = slide.read_level(1)
+    assert [y0 for y0, _ in strips] == list(range(0, len(level), rows))
+    np.testing.assert_array_equal(np.concatenate([strip for _, strip in strips]), level)
+
+
+def test_rows_are_a_part_of_the_level_and_never_outside_it(tiny_slide: Path) -> None:
+    with open_slide(tiny_slide) as slide:
+        np.testing.assert_array_equal(slide.read_rows(1, 100, 301), slide.read_level(1)[100:301])
+        assert slide.read_rows(1, 50, 50).shape == (0, 512, 3)
+        with pytest.raises(SlideError, match="has rows 0 to 384, asked for 300 to 400"):
+            slide.read_rows(1, 300, 400)
+
+
+def test_odd_level_sizes_read_the_same_both_ways(tmp_path: Path) -> None:
+    path = make_tiled_pyramid(tmp_path / "odd.tif", (2051, 1533), downsamples=(1, 3.99, 15.2))
+    with open_slide(path) as direct, open_slide(path) as other:
+        without_tiles(other)
+        for level in range(direct.level_count):
+            assert direct.tiff_level(level) is not None
+            np.testing.assert_array_equal(direct.read_level(level), other.read_level(level))
+            for corner in ((0, 0), (100, 37), (555, 1001)):
+                a, b = (slide.read_region(corner, level, (64, 64)) for slide in (direct, other))
+                np.testing.assert_array_equal(a, b)
+
+
+def test_many_threads_read_the_same_pixels(tiny_slide: Path) -> None:
+    corners = [(x, y) for x in range(0, 2048, 200) for y in range(0, 1536, 200)]
+    with open_slide(tiny_slide, threads=2) as slide:
+        whole = slide.read_level(0)
+        ready = threading.Barrier(4)
+
+        def read(part: int) -> bool:
+            ready.wait()
+            return all(
+                np.array_equal(
+                    slide.read_region((x, y), 0, (100, 100))[: 1536 - y, : 2048 - x],
+                    whole[y : y + 100, x : x + 100],
+                )
+                for x, y in corners[part::4]
+            )
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(read, range(4)))
+
+
+def test_a_slide_says_what_it_knows(tiny_slide: Path, tiny_svs: Path) -> None:
+    with open_slide(tiny_slide) as slide:
+        assert (slide.slide_id, slide.vendor, slide.dimensions_l0) == ("tiny", "generic-tiff", (2048, 1536))
+        assert slide.level_dimensions == ((2048, 1536), (512, 384), (128, 96))
+        assert slide.level_downsamples == ((1, 1), (4, 4), (16, 16))
+        assert (slide.mpp, slide.mpp_note, slide.objective_power) == (0.5, None, None)
+        assert repr(slide) == "Slide('tiny.tif', 2048 x 1536, levels [1, 4, 16], mpp=0.5, generic-tiff)"
+    with open_slide(tiny_svs) as slide:
+        assert (slide.vendor, slide.mpp, slide.objective_power) == ("aperio", 0.499, 20.0)
+        assert slide.associated_names == ("thumbnail",)
+        assert slide.read_associated("thumbnail").shape == (192, 256, 3)
+        with pytest.raises(SlideError, match=r"no associated image 'label'; it has \['thumbnail'\]"):
+            slide.read_associated("label")
+
+
+@pytest.mark.parametrize(
+    ("properties", "mpp", "note"),
+    [
+        ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25"}, 0.25, None),
+        ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.27"}, 0.26, "not square"),
+        ({"openslide.mpp-x": "0,5"}, 0.5, None),
+        ({"openslide.mpp-x": "0", "openslide.mpp-y": "nan"}, None, "does not say"),
+        ({"openslide.mpp-x": "352.8", "openslide.mpp-y": "352.8"}, None, "352.8 um/px; only 0.05 to 10"),
+        (
+            {"tiff.ResolutionUnit": "inch", "tiff.XResolution": "72", "tiff.YResolution": "72"},
+            None,
+            "352.778",
+        ),
+        (
+            {"tiff.ResolutionUnit": "centimeter", "tiff.XResolution": "20000", "tiff.YResolution": "2e4"},
+            0.5,
+            None,
+        ),
+        (
+            {"tiff.ResolutionUnit": "none", "tiff.XResolution": "1", "tiff.YResolution": "1"},
+            None,
+            "does not say",
+        ),
+        ({}, None, "does not say"),
+    ],
+)
+def test_only_a_plausible_resolution_is_believed(
+    properties: dict[str, str], mpp: float | None, note: str | None
+) -> None:
+    found, why = read_mpp(properties)
+    assert found == (None if mpp is None else pytest.approx(mpp))
+    assert (why is None) is (note is None)
+    assert note is None or note in str(why)
+
+
+def test_levels_are_chosen_by_downsample(tmp_path: Path) -> None:
+    path = make_tiled_pyramid(tmp_path / "x.tif", (2051, 1533), downsamples=(1, 3.99, 15.2, 32.03))
+    with open_slide(path) as slide, openslide.OpenSlide(path) as reference:
+        for downsample in (0.5, 1, 2, 3.98, 4, 15, 16, 30, 32, 33, 100):
+            expected = reference.get_best_level_for_downsample(downsample)
+            assert slide.level_for_downsample(downsample) == expected
+        assert slide.mean_downsample(3) > 32
+        assert [slide.level_for_downsample(32, slack=slack) for slack in (0, 0.02)] == [2, 3]
+        assert [slide.nearest_level(d) for d in (0.1, 1.9, 2.5, 8, 20, 25, 500)] == [0, 0, 1, 1, 2, 3, 3]
+        assert slide.clamp_level(3) == (3, None)
+        assert slide.clamp_level(9) == (3, "level 9 is not in x.tif, whose deepest is 3; that one is used")
+
+
+def test_shrinking_averages_whole_squares(tiny_slide: Path) -> None:
+    with open_slide(tiny_slide) as slide:
+        small = slide.read_shrunk(1, 5)
+        level = slide.read_level(1)
+        assert slide.read_shrunk(1, 1).shape == level.shape
+    assert small.shape == (77, 103, 3)
+    means = level[:380, :510].reshape(76, 5, 102, 5, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(small[:76, :102], means, atol=0.51)
+    np.testing.assert_allclose(
+        small[76, 0], level[380:, :5].repeat([1, 1, 1, 2], axis=0).mean(axis=(0, 1)), atol=0.51
+    )
+
+
+@pytest.mark.parametrize("max_px", [1, 100, 300, 1024, 5000])
+def test_a_thumbnail_has_the_size_asked_for_and_the_slides_picture(tiny_slide: Path, max_px: int) -> None:
+    with open_slide(tiny_slide) as slide:
+        thumbnail = slide.thumbnail(max_px)
+        mean = slide.read_level(0).mean(axis=(0, 1))
+    longer = min(max_px, 2048)
+    assert thumbnail.shape == (max(1, round(longer * 0.75)), longer, 3)
+    # Two pixels cannot repeat edges without weighting them; everything larger is the slide's mean.
+    np.testing.assert_allclose(thumbnail.mean(axis=(0, 1)), mean, atol=10 if max_px == 1 else 2)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg"])
+def test_a_plain_picture_is_a_slide_of_one_level(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"picture{suffix}"
+    Image.fromarray(tissue_picture(300, 200)).save(path, dpi=(72, 72))
+    with open_slide(path) as slide:
+        assert (slide.level_dimensions, slide.vendor) == (((300, 200),), "picture")
+        assert slide.mpp is None
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        np.testing.assert_array_equal(slide.read_level(0), pixels)
+        np.testing.assert_array_equal(
+            slide.read_region((250, -10), 0, (100, 20))[10:, :50], pixels[:10, 250:]
+        )
+        assert slide.tiff_level(0) is None
+
+
+def test_a_grey_or_palette_picture_is_read_as_rgb(tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 77).save(tmp_path / "grey.png")
+    Image.new("P", (8, 8), 0).save(tmp_path / "palette.png")
+    for name in ("grey.png", "palette.png"):
+        with open_slide(tmp_path / name) as slide:
+            assert slide.read_level(0).shape == (8, 8, 3)
+
+
+def test_a_missing_file_a_folder_and_a_stranger_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SlideError, match=r"slide not found: .*nowhere\.svs"):
+        open_slide(tmp_path / "nowhere.svs")
+    with pytest.raises(SlideError, match="is a folder"):
+        open_slide(tmp_path)
+    for name, content, why in (
+        ("text.svs", b"no slide" * 100, "OpenSlide does not know its format"),
+        ("empty.tif", b"", "the file is empty"),
+        ("text.png", b"no picture" * 100, "is not a picture"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SlideError, match=f"{name}.*{why}"):
+            open_slide(tmp_path / name)
+
+
+def test_a_slide_cut_short_says_so(tiny_slide: Path, tmp_path: Path) -> None:
+    data = tiny_slide.read_bytes()
+    (directory,) = struct.unpack_from("<I", data, 4)
+    moved = bytearray(data)
+    struct.pack_into("<I", moved, 4, len(data) + 10)
+    for name, content in (("cut.tif", data[:directory]), ("moved.tif", bytes(moved))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SlideError, match=f"{name}.*cut short"):
+            open_slide(tmp_path / name)
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "half"])
+def test_damaged_tiles_fail_where_they_are_read_and_nowhere_else(tmp_path: Path, damage: str) -> None:
+    path = make_tiled_pyramid(tmp_path / "damaged.tif")
+    with open_slide(path) as slide:
+        tiff = slide.tiff_level(0)
+        assert tiff is not None
+        index = 9  # the second row's second tile, which is not among those compared on opening
+        start, count = int(tiff.offsets[index]), int(tiff.byte_counts[index])
+    data = bytearray(path.read_bytes())
+    if damage == "zeros":
+        data[start : start + count] = bytes(count)
+    elif damage == "half":
+        data[start + count // 2 : start + count] = bytes(count - count // 2)
+    else:
+        _point_past_the_end(data, start)
+    path.write_bytes(data)
+    with open_slide(path) as slide:
+        with pytest.raises(SlideError, match=r"cannot read level 0, .* of slide .*damaged\.tif"):
+            slide.read_level(0)
+        assert slide.read_level(1).shape == (384, 512, 3)
+        assert slide.read_region((0, 0), 0, (100, 100)).shape == (100, 100, 3)
+
+
+def _point_past_the_end(data: bytearray, offset: int) -> None:
+    """Change the table entry that holds `offset` to lie beyond the file."""
+    packed = struct.pack("<I", offset)
+    place = data.index(packed)
+    assert data.count(packed) == 1
+    data[place : place + 4] = struct.pack("<I", len(data) + 1000)
+
+
+def test_directories_in_a_circle_do_not_hang(tiny_slide: Path, tmp_path: Path) -> None:
+    data = bytearray(tiny_slide.read_bytes())
+    (first,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, first)
+    struct.pack_into("<I", data, first + 2 + 12 * entries, first)
+    (tmp_path / "circle.tif").write_bytes(data)
+    with pytest.raises(SlideError, match=r"circle\.tif"):
+        open_slide(tmp_path / "circle.tif")
+
+
+def test_a_level_or_size_that_does_not_exist_is_refused(tiny_slide: Path) -> None:
+    with open_slide(tiny_slide) as slide:
+        for level in (-1, 3):
+            with pytest.raises(SlideError, match=f"has levels 0 to 2, asked for {level}"):
+                slide.read_level(level)
+        with pytest.raises(SlideError, match="size -1 x 5"):
+            slide.read_region((0, 0), 0, (-1, 5))
+        assert slide.read_region((0, 0), 0, (0, 5)).shape == (5, 0, 3)
+
+
+def test_closing_twice_is_fine_and_leaves_no_file_open(tmp_path: Path) -> None:
+    path = make_svs_like(tmp_path / "x.svs")
+    slide = open_slide(path, threads=2)
+    slide.read_level(0)
+    slide.close()
+    slide.close()
+    with pytest.raises(SlideError, match="was closed"):
+        slide.read_level(0)
+    opened = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd)]
+    assert str(path) not in opened
+
+
+def _is_open(descriptor: str) -> bool:
+    return os.path.exists(f"/proc/self/fd/{descriptor}")
+
+
+def test_the_real_slides_are_read_as_openslide_reads_them(real_slides: Path) -> None:
+    for name, mpp, power in (
+        ("CMU-1-Small-Region.svs", 0.499, 20.0),
+        ("TCGA-CR-7395-01A-01-TS1.svs", None, None),
+    ):
+        path = real_slides / name
+        with open_slide(path) as slide:
+            assert (slide.mpp, slide.objective_power) == (mpp, power)
+            level = slide.level_count - 1
+            expected = by_openslide(path, (0, 0), level, slide.level_dimensions[level])
+            np.testing.assert_array_equal(slide.read_level(level), expected)
+            assert slide.tiff_level(level) is not None
+    with pytest.raises(SlideError, match="does not know its format"):
+        open_slide(real_slides / "not_a_slide.tif")
