@@ -1,0 +1,163 @@
+"""Where an encoder's weights are, and how they get into it: named files, the hub's cache, the hub.
+
+Only safetensors and torch's ``weights_only`` reader are used; nothing in a weights file is ever executed.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from src.encoders.catalogue import EncoderSpec
+from src.errors import CheckpointError, MissingDependencyError
+
+logger = logging.getLogger(__name__)
+
+INSTALL = "pip install 'mil-heatmaps[encoders]'"
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def find_weights(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> Path:
+    """Return the file of the weights: `weights`, else the environment variable's, else the hub's.
+
+    Raises
+    ------
+    CheckpointError
+        No such file, access not granted, or nothing in the cache while offline; says what to request and
+        where the file may go.
+    """
+    if weights is not None:
+        return _existing(Path(weights), f"the weights given for encoder {spec.name}")
+    if spec.env and (named := os.environ.get(spec.env)):
+        return _existing(Path(named), f"the weights of encoder {spec.name} (environment variable {spec.env})")
+    if spec.repo is None:
+        raise CheckpointError(f"encoder {spec.name} needs weights: give the path of their file")
+    return _from_hub(spec)
+
+
+def _existing(path: Path, what: str) -> Path:
+    if not path.exists():
+        raise CheckpointError(f"{what} are not at {path}")
+    return path
+
+
+def _where_to_put_it(spec: EncoderSpec) -> str:
+    places = ["give its path as encoder_arguments.weights"]
+    if spec.env:
+        places.append(f"in the environment variable {spec.env}")
+    return f"or download {' or '.join(_HUB_FILES)} elsewhere and " + " or ".join(places)
+
+
+def explain_hub_error(spec: EncoderSpec, error: Exception) -> CheckpointError:
+    """Return the error that says what to do about a failed download."""
+    page = f"https://huggingface.co/{spec.repo}"
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"GatedRepoError", "RepositoryNotFoundError", "LocalTokenNotFoundError"}:
+        return CheckpointError(
+            f"the weights of encoder {spec.name} are gated: request access at {page}, then log in with "
+            f"`hf auth login` or set HF_TOKEN; {_where_to_put_it(spec)}"
+        )
+    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled"}:
+        first = f"request access at {page}, then, " if spec.gated else ""
+        return CheckpointError(
+            f"the weights of encoder {spec.name} are not in the local cache, and the hub cannot be asked "
+            f"(offline, or HF_HUB_OFFLINE is set): {first}where there is a network, run `hf download "
+            f"{spec.repo}` and copy the cache (HF_HOME); {_where_to_put_it(spec)}"
+        )
+    summary = (str(error).splitlines() or [type(error).__name__])[0]
+    return CheckpointError(
+        f"cannot get the weights of encoder {spec.name} from {page} ({summary}); {_where_to_put_it(spec)}"
+    )
+
+
+def _from_hub(spec: EncoderSpec) -> Path:
+    try:
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except ImportError:
+        raise MissingDependencyError(
+            f"the weights of encoder {spec.name} come from the Hugging Face hub: {INSTALL}; "
+            f"{_where_to_put_it(spec)}"
+        ) from None
+    failures: list[Exception] = []
+    for name in _HUB_FILES:
+        try:
+            return Path(huggingface_hub.hf_hub_download(spec.repo, name))
+        except LocalEntryNotFoundError as error:  # not cached and no network: the other name may be cached
+            failures.append(error)
+        except EntryNotFoundError as error:
+            failures.append(error)
+        except Exception as error:  # of many kinds: HTTP, gates, disks
+            raise explain_hub_error(spec, error) from error
+    worst = next((e for e in failures if isinstance(e, LocalEntryNotFoundError)), failures[0])
+    raise explain_hub_error(spec, worst) from worst
+
+
+def weights_digest(path: Path) -> str:
+    """Return the SHA-256 of a weights file; the hub's cache names its files by it, so they are not read."""
+    file = path.resolve()
+    if file.parent.name == "blobs" and _SHA256.fullmatch(file.name):
+        return file.name
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the state dict in a weights file, without a wrapping ``state_dict`` and ``module.`` prefix."""
+    from src.checkpoint_files import read_stored
+
+    content: Any = read_stored(path).content
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = content if isinstance(content, Mapping) else {}
+    kept = {str(k).removeprefix("module."): v for k, v in tensors.items() if isinstance(v, torch.Tensor)}
+    if not kept:
+        raise CheckpointError(f"{path} holds no encoder weights: no tensors by name")
+    return kept
+
+
+def load_strictly(module: nn.Module, path: Path, name: str, *, ignored: tuple[str, ...] = ()) -> None:
+    """Put the weights at `path` into `module`: every tensor of it must be there, and of the right shape.
+
+    Parameters
+    ----------
+    name
+        Of the encoder, for messages.
+    ignored
+        Beginnings of keys in the file that may be left over.
+
+    Raises
+    ------
+    CheckpointError
+        Lists what is missing, unexpected, and of another shape.
+    """
+    tensors = read_tensors(path)
+    wanted = module.state_dict()
+    # Counters of training steps are in some files and not in others; they do nothing in use.
+    missing = sorted(k for k in wanted.keys() - tensors.keys() if not k.endswith("num_batches_tracked"))
+    unexpected = sorted(k for k in tensors.keys() - wanted.keys() if not k.startswith(ignored or ("\0",)))
+    shapes = [
+        f"{k} {tuple(tensors[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in sorted(wanted.keys() & tensors.keys())
+        if tensors[k].shape != wanted[k].shape
+    ]
+    faults = [
+        f"{what}: {', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if keys
+    ]
+    if faults:
+        raise CheckpointError(f"{path} does not hold the weights of encoder {name}; {'; '.join(faults)}")
+    module.load_state_dict({k: v for k, v in tensors.items() if k in wanted}, strict=False)
