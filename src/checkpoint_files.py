@@ -32,6 +32,11 @@ _FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
 _UNSAFE = re.compile(
     r"Unsupported (?:global|operand|class)|Trying to call reduce|Can only build|allowed types"
 )
+_NOT_ONLY_WEIGHTS = (
+    "not only weights; unpickling it could run any code, so it was not loaded. Where you trust its origin, "
+    "save its weights alone there: m = torch.load(FILE, map_location='cpu', weights_only=False); "
+    "torch.save(m.state_dict() if hasattr(m, 'state_dict') else m['state_dict'], 'weights.pt')"
+)
 _TORCHSCRIPT = re.compile(r"TorchScript")
 
 
@@ -163,26 +168,21 @@ def _harmless_globals() -> list[Any]:
 
 
 def _explain_failure(file: Path, message: str) -> str:
-    forbidden = _FORBIDDEN.search(message)
-    if _TORCHSCRIPT.search(message):
-        return (
-            f"{file} is a TorchScript program, which is code; it was not run. Where you trust its origin, "
-            "save its weights: "
-            "torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pt')"
-        )
-    if forbidden or _UNSAFE.search(message):
-        what = f"the Python object {forbidden.group(1)}" if forbidden else "Python objects"
-        return (
-            f"{file} holds {what}, not only weights; unpickling it could run any code, so it was not loaded. "
-            "Where you trust its origin, save its weights alone there: "
-            "m = torch.load(FILE, map_location='cpu', weights_only=False); torch.save("
-            "m.state_dict() if hasattr(m, 'state_dict') else m['state_dict'], 'weights.pt')"
-        )
+    """Return what is wrong with a file that torch would not load, and the mend."""
     with file.open("rb") as stream:
         start = stream.read(8)
     if start.startswith(b"\x89HDF"):
         return f"{file} is an HDF5 file, not a PyTorch checkpoint; features go into data_arguments.h5_dir"
-    if start.startswith((b"PK", b"\x80")):
-        reason = message.splitlines()[0][:200] if message else "unexpected end"
-        return f"{file} is a damaged, truncated or foreign checkpoint ({reason}): copy or download it again"
-    return f"{file} is not a PyTorch or safetensors checkpoint (it begins with {start!r})"
+    if not start.startswith((b"PK", b"\x80")):
+        return f"{file} is not a PyTorch or safetensors checkpoint (it begins with {start!r})"
+    if _TORCHSCRIPT.search(message):
+        return (
+            f"{file} is a TorchScript program, which is code; it was not run. Where you trust its origin: "
+            "torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pt')"
+        )
+    forbidden = _FORBIDDEN.search(message)
+    if forbidden or _UNSAFE.search(message):
+        what = f"the Python object {forbidden.group(1)}" if forbidden else "Python objects"
+        return f"{file} holds {what}, {_NOT_ONLY_WEIGHTS}"
+    reason = message.splitlines()[0][:200] if message else "unexpected end"
+    return f"{file} is a damaged, truncated or foreign checkpoint ({reason}): copy or download it again"

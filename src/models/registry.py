@@ -105,10 +105,10 @@ def model_class(name: str) -> type[MILModel]:
 
 
 def config_names(model_type: str) -> list[str]:
-    """Return the configurations of a type, ``base`` first where there is one."""
+    """Return the configurations of a type, the default (MIL-Lab's ``base``, CLAM's ``small``) first."""
     files = _CONFIG_DIR.glob(f"{model_type}.*.yaml")
     names = (path.name[len(model_type) + 1 : -len(".yaml")] for path in files)
-    return sorted(names, key=lambda name: (name != "base", name))
+    return sorted(names, key=lambda name: (name not in ("base", "small"), name))
 
 
 def model_config(model_type: str, config: str) -> dict[str, Any]:

@@ -60,13 +60,12 @@ def predict(
 ) -> Prediction:
     """Return the prediction that a model's outputs (C,) mean.
 
-    - classification: probabilities are softmax(logits). A single logit z means (0, z), for which the softmax
-      is
-      (1 - sigmoid(z), sigmoid(z)): a negative and a positive class.
+    - classification: probabilities are softmax(logits). A single logit z means (0, z), a negative and a
+      positive
+      class, for which that is (1 - sigmoid(z), sigmoid(z)).
     - regression: the outputs themselves.
-    - survival: hazards h_t = sigmoid(logit_t); survival S_t = prod_{k<=t} (1 - h_k); risk = -sum_t S_t
-      (discrete-time
-      model of Zadeh and Schmid, 2020, as in Patch-GCN, MCAT and MIL-Lab).
+    - survival: hazards h_t = sigmoid(logit_t), survival S_t = prod_{k<=t} (1 - h_k), risk = -sum_t S_t, the
+      discrete-time model of Zadeh and Schmid (2020) that Patch-GCN, MCAT and MIL-Lab use.
     """
     if task == "classification" and len(logits) == 1:
         logits = np.array([0, logits[0]], np.float32)
@@ -78,7 +77,7 @@ def predict(
     elif task == "regression":
         values = wide
     else:
-        values = np.cumprod(1 / (1 + np.exp(wide)))  # 1 - sigmoid(x) = sigmoid(-x)
+        values = np.cumprod(np.exp(-np.logaddexp(0, wide)))  # 1 - sigmoid(x), which does not overflow
     return Prediction(names, values.astype(np.float32), logits, task)
 
 

@@ -94,7 +94,7 @@ class Prediction:
     @property
     def hazards(self) -> npt.NDArray[np.float32]:
         """Of a survival model: chance of the event in each interval, sigmoid(logit), if it was reached."""
-        return (1 / (1 + np.exp(-self.logits.astype(np.float64)))).astype(np.float32)
+        return np.exp(-np.logaddexp(0, -self.logits.astype(np.float64))).astype(np.float32)
 
     @property
     def risk(self) -> float:
