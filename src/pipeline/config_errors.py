@@ -112,6 +112,13 @@ def describe(error: Mapping[str, Any], root: type[BaseModel], places: Places) ->
     return f"{_dotted(path)} {_reason(kind, error, given)} ({places(path)})"
 
 
+def describe_cell(error: Mapping[str, Any]) -> str:
+    """Return the sentence for one entry of ``ValidationError.errors()`` about the cells of a table."""
+    if not error["loc"]:  # a check over several cells; it begins with the one to blame
+        return str(error["ctx"]["error"])
+    return f"{error['loc'][0]} {_reason(error['type'], error, error['input'])}"
+
+
 def fields_of(root: type[BaseModel], path: KeyPath) -> dict[str, Any]:
     """Return the fields of the model at `path` below `root`; empty when there is none."""
     model: Any = root

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from src.errors import ConfigError, ProcessListError
-from src.pipeline.config_errors import Places, describe, near
+from src.pipeline.config_errors import describe_cell, near
 from src.pipeline.tables import read_table
 from src.pipeline.tissue_sections import SegmentationArguments, VisualizationArguments
 
@@ -96,10 +96,7 @@ def _with_values(base: SlideParams, given: tuple[tuple[str, Any], ...]) -> Slide
         segmentation = SegmentationArguments(**{k: v for k, v in values.items() if k in SEGMENTATION_KEYS})
         visualization = VisualizationArguments(**{k: v for k, v in values.items() if k in VISUALIZATION_KEYS})
     except ValidationError as error:
-        reasons = []
-        for entry in error.errors(include_url=False):
-            sentence = describe(entry, SegmentationArguments, Places("the table", {}, {}))
-            reasons.append(sentence.removesuffix(" (in the table)"))
+        reasons = [describe_cell(entry) for entry in error.errors(include_url=False)]
         raise ProcessListError("; ".join(reasons)) from error
     return _layered(base, segmentation, visualization)
 
