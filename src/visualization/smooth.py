@@ -51,7 +51,8 @@ class SmoothTint:
         if self._drawing.threshold is not None:
             painted &= values >= self._drawing.threshold
         table = self._drawing.colours
-        return table[colour_index(values, len(table))], painted
+        # A running mean may fall a hair below the value it averages, and so to the colour below.
+        return table[colour_index(values + 1e-6, len(table))], painted
 
     def _smoothed(self, steps: list[float]) -> FloatArray:
         """Return the smoothed values at the centres of the coarse cells."""
