@@ -154,7 +154,12 @@ class Runner:
         layout = self.cohort.layout
         for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
             check_writable(folder)
-        if any(stage.name == "attention" for stage in self.stages) and self._model_needed(jobs):
+        needed = self._needed_stages(jobs)
+        if "heatmap" in needed:
+            from src.visualization.palette import colour_table
+
+            colour_table(self.config.heatmap_arguments.cmap)
+        if "attention" in needed and not self.model.external:
             self.model.load()
         marker = layout.raw_root / ".running"
         if marker.exists():  # an earlier run was killed, or another one is at work
@@ -163,20 +168,18 @@ class Runner:
         write_text(marker, f"{os.getpid()}\n")
         write_text(layout.config_yaml, effective_yaml(self.config))
 
-    def _model_needed(self, jobs: Sequence[SlideJob]) -> bool:
-        """Whether some slide's attention stage is not simply reused."""
-        if self.model.external:
-            return False
-        if "attention" in self.force:
-            return True
+    def _needed_stages(self, jobs: Sequence[SlideJob]) -> set[str]:
+        """Return the stages that some slide does not simply reuse, as far as it takes to know those checked before."""
+        needed = set(self.force)
         for job in jobs:
+            if needed >= {"attention", "heatmap"}:
+                break
             try:
                 plans = plan_slide(job, self.settings, self.stages)
             except Exception:  # whatever it is, this slide fails by itself later
                 continue
-            if any(plan.stage == "attention" and plan.decision.action != "reuse" for plan in plans):
-                return True
-        return False
+            needed |= {plan.stage for plan in plans if plan.decision.action != "reuse"}
+        return needed
 
     def _run_jobs(self, jobs: Sequence[SlideJob], summary: RunSummary, lists: ListKeeper) -> None:
         if self.config.heatmap_arguments.scale == "cohort":
