@@ -30,7 +30,7 @@ from src.models.grouping import Grouping, draw_grouping, fixed_groupings, group_
 from src.models.layers import attention, mlp, mlp_layers
 from src.models.memory import require_memory
 from src.models.registry import register_model
-from src.models.streaming import stream_rows
+from src.models.streaming import OVERHEAD_BYTES, stream_rows
 
 GROUPINGS: Final = 16
 """How many groupings the `_mean` scores average over."""
@@ -169,7 +169,7 @@ class DFTD(MILModel):
         """Return the bytes that a bag of `n` patches takes beside its features."""
         width = int(self.model.patch_embed.fc1[0].out_features)
         kept = n * (4 + 3 * self.num_classes + (0 if self._exact else 4 * GROUPINGS))
-        return 4 * (kept + min(n, CHUNK_ROWS) * (self.in_dim + 4 * width))
+        return OVERHEAD_BYTES + 4 * (kept + min(n, CHUNK_ROWS) * (2 * self.in_dim + 8 * width))
 
     def forward(
         self,

@@ -11,6 +11,7 @@ from src.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from src.models.layers import map_rows, mask_scores, mlp, mlp_layers
 from src.models.memory import require_memory
 from src.models.registry import register_model
+from src.models.streaming import OVERHEAD_BYTES
 
 UNUSED_CONV_CHANNELS = 3
 """Upstream keeps a Conv1d(3, 3) that nothing calls; its weights are in every checkpoint."""
@@ -100,7 +101,9 @@ class DSMIL(MILModel):
     def memory_estimate(self, n: int) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""
         width = int(self.model.b_classifier.norm.weight.numel())
-        return 4 * (n * (width + 4 * self.num_classes) + 3 * min(n, CHUNK_ROWS) * max(width, self.in_dim))
+        return OVERHEAD_BYTES + 4 * (
+            n * (width + 4 * self.num_classes) + 3 * min(n, CHUNK_ROWS) * max(width, self.in_dim)
+        )
 
     def forward(
         self,

@@ -15,7 +15,14 @@ from src.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from src.models.heads import classify, logits_or_none
 from src.models.memory import require_memory
 from src.models.registry import register_model
-from src.models.streaming import OnlineAttention, merge_heads, row_chunks, split_heads, stream_rows
+from src.models.streaming import (
+    OVERHEAD_BYTES,
+    OnlineAttention,
+    merge_heads,
+    row_chunks,
+    split_heads,
+    stream_rows,
+)
 
 Rows = Callable[[int, int], Tensor]
 """(start, stop) -> (B, stop - start, D), the features or the tokens of some patches."""
@@ -177,7 +184,7 @@ class ILRA(MILModel):
         tokens = n * (2 * self.embed_dim + 3 * self.num_heads)
         latents = int(self.model.gab_blocks[0].latent.shape[1])
         chunk = min(n, CHUNK_ROWS) * (2 * self.in_dim + 8 * self.embed_dim + 3 * self.num_heads * latents)
-        return 4 * (tokens + chunk)
+        return OVERHEAD_BYTES + 4 * (tokens + chunk)
 
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False

@@ -33,12 +33,13 @@ def top_neighbours(heads: Tensor, tails: Tensor, k: int) -> Tensor:
     n = len(tails)
     sets = -(-n // STRIDE)
     step = neighbour_rows(n)
-    room = heads.new_full((min(step, len(heads)), sets * STRIDE), -torch.inf)  # columns past n stay so
+    room = heads.new_empty((min(step, len(heads)), sets * STRIDE))
+    room[:, n:] = -torch.inf  # columns that are no patch
     found = torch.empty((len(heads), k), dtype=torch.int64, device=heads.device)
     for start in range(0, len(heads), step):
         part = heads[start : start + step]
         scores = room[: len(part)]
-        scores[:, :n] = part @ tails.T if n < sets * STRIDE else torch.mm(part, tails.T, out=scores)
+        torch.mm(part, tails.T, out=scores[:, :n])
         found[start : start + step] = _top_columns(scores.view(len(part), STRIDE, sets), k)
     return found
 

@@ -125,9 +125,8 @@ class NystromAttention(nn.Module):
 
         def update(start: int, stop: int) -> Tensor:
             queries = self._project(norm(tokens[:, start:stop]), 0)
-            near = torch.softmax(queries * self.scale @ marks.keys.transpose(-1, -2), dim=-1)
-            attended = near @ mixed + self._convolve(values, start, stop)
-            out: Tensor = self.to_out(merge_heads(attended))
+            attended = F.scaled_dot_product_attention(queries, marks.keys, mixed, scale=self.scale)
+            out: Tensor = self.to_out(merge_heads(attended + self._convolve(values, start, stop)))
             return out
 
         return add_rows(tokens, update, self._rows()), weights
@@ -147,14 +146,15 @@ class NystromAttention(nn.Module):
         return tokens[:, :1] + self.to_out(merge_heads(attended)), weights
 
     def memory_estimate(self, n: int, dim: int, itemsize: int = 4) -> int:
-        """Return the bytes `forward` needs beside the tokens: the values and a few chunks."""
-        return itemsize * n * self.inner + 6 * min(self._rows(), n) * itemsize * max(self._row_width(), dim)
+        """Return the bytes `forward` needs beside the tokens: values, the small matrices, a few chunks."""
+        chunks = 8 * min(self._rows(), n) * max(self._row_width(), dim)
+        return itemsize * (n * self.inner + 8 * self.heads * self.landmarks**2 + chunks)
 
     def _row_width(self) -> int:
         return max(self.heads * self.landmarks, 3 * self.inner)
 
     def _rows(self) -> int:
-        return rows_for(self._row_width(), share=0.25)
+        return rows_for(self._row_width(), share=1 / 8)
 
     def _project(self, rows: Tensor, part: int) -> Tensor:
         """Return the queries (part 0), keys (1) or values (2) of `rows`, ``(B, H, c, d)``."""

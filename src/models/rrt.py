@@ -14,7 +14,7 @@ from src.models.layers import map_rows
 from src.models.memory import require_memory
 from src.models.nystrom import NystromAttention
 from src.models.registry import register_model
-from src.models.streaming import OnlineAttention, add_rows, row_chunks, stream_rows
+from src.models.streaming import OVERHEAD_BYTES, OnlineAttention, add_rows, row_chunks, stream_rows
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 LANDMARKS = 256
@@ -203,8 +203,8 @@ class RRT(MILModel):
     def memory_estimate(self, n: int) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""
         beside: int = self.model.encoder.layer1.attn.memory_estimate(n, self.embed_dim)
-        chunk = min(n, CHUNK_ROWS) * (self.in_dim + 2 * self.embed_dim)
-        return beside + 4 * (n * (self.embed_dim + 3 + self.num_classes) + chunk)
+        chunk = min(n, CHUNK_ROWS) * (2 * self.in_dim + 2 * self.embed_dim)
+        return OVERHEAD_BYTES + beside + 4 * (n * (self.embed_dim + 3 + self.num_classes) + chunk)
 
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False

@@ -15,6 +15,9 @@ from src.models import bag as bag_module
 CHUNK_BYTES = 64 * 2**20
 """What the widest temporary of a chunk may take."""
 
+OVERHEAD_BYTES = 128 * 2**20
+"""What the allocator and the matrix library hold on to beside the tensors, as measured."""
+
 RowFunction = Callable[[int, int], Tensor]
 """(start, stop) -> ``(B, stop - start, ...)``."""
 
@@ -60,6 +63,27 @@ def add_rows(tokens: Tensor, function: RowFunction, rows: int = 0) -> Tensor:
     return tokens
 
 
+def prepend_class_token(class_token: Tensor, embed: RowFunction, n: int, repeated: int = 0) -> Tensor:
+    """Return ``[class token; embedded rows; the first `repeated` of them again]``, (B, 1 + n + repeated, E).
+
+    Without gradients the rows are embedded into their place, so that no second copy of them exists.
+    """
+    if torch.is_grad_enabled():
+        rows = embed(0, n)
+        return torch.cat([class_token.expand(len(rows), -1, -1), rows, rows[:, :repeated]], dim=1)
+    tokens: Tensor | None = None
+    for start, stop in row_chunks(n):
+        rows = embed(start, stop)
+        if tokens is None:
+            tokens = rows.new_empty((len(rows), 1 + n + repeated, rows.shape[-1]))
+            tokens[:, :1] = class_token
+        tokens[:, 1 + start : 1 + stop] = rows
+    if tokens is None:
+        raise ValueError("no rows were given")
+    tokens[:, 1 + n :] = tokens[:, 1 : 1 + repeated]
+    return tokens
+
+
 class OnlineAttention:
     """``softmax(scores) @ values`` for few queries over many rows that come in chunks.
 
@@ -76,21 +100,25 @@ class OnlineAttention:
         self.peak: Tensor | None = None
         self.total: Tensor | None = None
         self._pooled: Tensor | None = None
+        self._dtype = torch.float32
 
     def add_zero_rows(self, count: int, like: Tensor) -> None:
         """Account for `count` rows of score 0 and value 0 before the first chunk; `like` is any ``(..., Q,
         *)``.
         """
         if count > 0:
-            self.peak = like.new_zeros((*like.shape[:-1], 1))
-            self.total = like.new_full((*like.shape[:-1], 1), float(count))
+            self.peak = torch.zeros_like(like[..., :1], dtype=torch.promote_types(like.dtype, torch.float32))
+            self.total = torch.full_like(self.peak, float(count))
 
     def update(self, scores: Tensor, values: Tensor) -> None:
         """Take in rows with `scores` ``(..., Q, c)`` and `values` ``(..., c, d)``."""
+        self._dtype = values.dtype
+        wide = torch.promote_types(self._dtype, torch.float32)  # a sum over a bag overflows float16
+        scores, values = scores.to(wide), values.to(wide)
         peak = scores.amax(dim=-1, keepdim=True).detach()
         if self.peak is not None:
             peak = torch.maximum(peak, self.peak)
-        weights = (scores - peak).exp()
+        weights = (scores - peak).exp_()
         total = weights.sum(dim=-1, keepdim=True)
         pooled = weights @ values
         if self.peak is not None and self.total is not None:
@@ -104,13 +132,13 @@ class OnlineAttention:
         """Return the pooled values ``(..., Q, d)``."""
         if self._pooled is None or self.total is None:
             raise ValueError("no rows were given")
-        return self._pooled / self.total
+        return (self._pooled / self.total).to(self._dtype)
 
     def weights(self, scores: Tensor) -> Tensor:
         """Return the softmax weights ``(..., Q, c)`` of rows with `scores`, once every row was taken in."""
         if self.peak is None or self.total is None:
             raise ValueError("no rows were given")
-        return (scores - self.peak).exp() / self.total
+        return ((scores - self.peak).exp_() / self.total).to(scores.dtype)
 
 
 def split_heads(rows: Tensor, heads: int) -> Tensor:

@@ -10,10 +10,10 @@ from src.errors import ModelError
 from src.models.bag import CHUNK_ROWS
 from src.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from src.models.heads import classify, logits_or_none
-from src.models.layers import map_rows, mlp, mlp_layers
+from src.models.layers import mlp, mlp_layers
 from src.models.memory import require_memory
 from src.models.registry import register_model
-from src.models.streaming import stream_rows
+from src.models.streaming import OVERHEAD_BYTES, RowFunction, prepend_class_token
 from src.models.transformer_block import TransformerBlock
 
 
@@ -113,8 +113,8 @@ class Transformer(MILModel):
         """
         kept = 3 + (len(self.model.blocks) - 1 if rollout else 0)
         tokens = (n + 1) * (kept * self.embed_dim + 2 * self.num_heads * len(self.model.blocks))
-        width = max(self.in_dim + 2 * self.embed_dim, 2 * max(self.encoder_mlp_dim, 0) + 6 * self.embed_dim)
-        return 4 * (tokens + min(n, CHUNK_ROWS) * width) + (2**27 if rollout else 0)
+        chunk = min(n, CHUNK_ROWS) * (2 * self.in_dim + 8 * self.embed_dim)
+        return OVERHEAD_BYTES + 4 * (tokens + chunk) + (2**27 if rollout else 2**25)
 
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
@@ -126,7 +126,7 @@ class Transformer(MILModel):
         it.
         """
         n = h.shape[1]
-        tokens = self._prepend(stream_rows(lambda start, stop: self.model.patch_embed(h[:, start:stop]), n))
+        tokens = self._tokens(lambda start, stop: h[:, start:stop], n)
         matrix = None
         if return_attention:
             require_memory(
@@ -150,7 +150,7 @@ class Transformer(MILModel):
         require_memory(
             self.memory_estimate(len(bag), rollout), bag.device, f"transformer on {len(bag):,} patches"
         )
-        tokens = self._prepend(map_rows(bag, self.model.patch_embed).unsqueeze(0))
+        tokens = self._tokens(lambda start, stop: bag.rows(start, stop).unsqueeze(0), len(bag))
         last = len(self.model.blocks) - 1
         rows = {i for i in range(last + 1) if {f"attention_block{i}", f"attention_block{i}_heads"} & wanted}
         if wanted & {"attention", "attention_heads", "rollout"}:
@@ -167,8 +167,9 @@ class Transformer(MILModel):
             scores["rollout"] = self._roll_out(heads[last], inputs)
         return BagResult(logits_or_none(self, slide_feats), scores)
 
-    def _prepend(self, tokens: Tensor) -> Tensor:
-        return torch.cat([self.model.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+    def _tokens(self, rows: RowFunction, n: int) -> Tensor:
+        embed = self.model.patch_embed
+        return prepend_class_token(self.model.cls_token, lambda start, stop: embed(rows(start, stop)), n)
 
     def _encode(
         self, tokens: Tensor, rows: frozenset[int], inputs: list[Tensor] | None = None

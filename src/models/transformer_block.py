@@ -15,7 +15,7 @@ class TransformerBlock(nn.Module):
         self.dim, self.heads = dim, heads
         self.norm = nn.LayerNorm(dim)
         self.attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
-        self.has_mlp = mlp_dim > 0
+        self.hidden, self.has_mlp = mlp_dim, mlp_dim > 0
         if self.has_mlp:
             self.mlp = nn.Sequential(
                 nn.Linear(dim, mlp_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(mlp_dim, dim), nn.ReLU()
@@ -49,7 +49,8 @@ class TransformerBlock(nn.Module):
         attended = add_rows(tokens, attend)
         if not self.has_mlp:
             return attended
-        return add_rows(attended, lambda start, stop: self.mlp(self.norm2(attended[:, start:stop])))
+        rows = rows_for(self.hidden, share=1 / 8)
+        return add_rows(attended, lambda start, stop: self.mlp(self.norm2(attended[:, start:stop])), rows)
 
     def first_row(self, tokens: Tensor, keys: Tensor) -> Tensor:
         """Return what the first token reads, (B, H, n): each head's softmax over all tokens."""

@@ -13,11 +13,11 @@ from src.errors import ModelError
 from src.models.bag import CHUNK_ROWS
 from src.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from src.models.heads import classify, logits_or_none
-from src.models.layers import map_rows, mlp, mlp_layers
+from src.models.layers import mlp, mlp_layers
 from src.models.memory import require_memory
 from src.models.nystrom import NystromAttention
 from src.models.registry import register_model
-from src.models.streaming import rows_for, stream_rows
+from src.models.streaming import OVERHEAD_BYTES, RowFunction, prepend_class_token, rows_for
 
 
 class PyramidPositions(nn.Module):
@@ -168,11 +168,9 @@ class TransMIL(MILModel):
     def memory_estimate(self, n: int) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""
         tokens = square_of(n) + 1
-        embedding = min(n, CHUNK_ROWS) * (self.in_dim + 2 * self.embed_dim)
+        chunk = min(n, CHUNK_ROWS) * (2 * self.in_dim + 2 * self.embed_dim)
         beside: int = self.model.blocks[0].attention.memory_estimate(tokens, self.embed_dim)
-        return 4 * (2 * tokens * self.embed_dim + embedding) + max(
-            beside - 4 * tokens * self.embed_dim, 2**27
-        )
+        return OVERHEAD_BYTES + 4 * (tokens * self.embed_dim + chunk) + max(beside, 2**27)
 
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
@@ -181,8 +179,8 @@ class TransMIL(MILModel):
 
         Columns N up to S belong to the repeated patches. Like upstream, takes `attn_mask` and ignores it.
         """
-        embedded = stream_rows(lambda start, stop: self.model.patch_embed(h[:, start:stop]), h.shape[1])
-        slide_feats, similarity, _ = self._encode(embedded, return_attention, frozenset())
+        tokens = self._tokens(lambda start, stop: h[:, start:stop], h.shape[1])
+        slide_feats, similarity, _ = self._encode(tokens, return_attention, frozenset())
         return slide_feats, {"attention": similarity}
 
     def forward_head(self, slide_feats: Tensor) -> Tensor:
@@ -197,8 +195,8 @@ class TransMIL(MILModel):
         rows = {i for i in range(last + 1) if {f"attention_block{i}", f"attention_block{i}_heads"} & wanted}
         if wanted & {"attention", "attention_heads"}:
             rows.add(last)
-        embedded = map_rows(bag, self.model.patch_embed).unsqueeze(0)
-        slide_feats, similarity, heads = self._encode(embedded, "similarity" in wanted, frozenset(rows))
+        tokens = self._tokens(lambda start, stop: bag.rows(start, stop).unsqueeze(0), n)
+        slide_feats, similarity, heads = self._encode(tokens, "similarity" in wanted, frozenset(rows))
         scores = {} if similarity is None else {"similarity": similarity[0, :n]}
         for i, row in heads.items():
             for name in [f"attention_block{i}"] + (["attention"] if i == last else []):
@@ -206,16 +204,18 @@ class TransMIL(MILModel):
                 scores[f"{name}_heads"] = row[0, :, 1 : n + 1].T
         return BagResult(logits_or_none(self, slide_feats), scores)
 
+    def _tokens(self, rows: RowFunction, n: int) -> Tensor:
+        embed = self.model.patch_embed
+        return prepend_class_token(
+            self.model.cls_token, lambda start, stop: embed(rows(start, stop)), n, repeated=square_of(n) - n
+        )
+
     def _encode(
-        self, embedded: Tensor, similarity: bool, rows: frozenset[int]
+        self, tokens: Tensor, similarity: bool, rows: frozenset[int]
     ) -> tuple[Tensor, Tensor | None, dict[int, Tensor]]:
         """Return slide vectors (B, E), the similarity (B, S) if asked for, and row 0's weights (B, H, 1+S) of
         blocks `rows`.
         """
-        batch, n, _ = embedded.shape
-        repeated = embedded[:, : square_of(n) - n]
-        tokens = torch.cat([self.model.cls_token.expand(batch, -1, -1), embedded, repeated], dim=1)
-        del embedded, repeated
         likeness: Tensor | None = None
         weights: dict[int, Tensor] = {}
         last = len(self.model.blocks) - 1

@@ -17,7 +17,7 @@ from src.models.layers import map_rows
 from src.models.memory import require_memory
 from src.models.neighbours import neighbour_rows, top_neighbours
 from src.models.registry import register_model
-from src.models.streaming import row_chunks, rows_for
+from src.models.streaming import OVERHEAD_BYTES, row_chunks, rows_for
 from src.models.wikg_readout import Nodes, Readout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -152,7 +152,7 @@ class WiKG(MILModel):
         chunk = rows * (2 * n + (3 * k + 8) * self.embed_dim) + min(n, CHUNK_ROWS) * (
             self.in_dim + self.embed_dim
         )
-        return 4 * (kept + chunk)
+        return OVERHEAD_BYTES + 4 * (kept + chunk)
 
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
