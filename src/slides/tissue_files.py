@@ -94,6 +94,11 @@ def _read_pickle(path: Path) -> TissueMask:
     if not isinstance(content, dict) or not {"tissue", "holes"} <= set(content):
         raise TissueError(f"{path} is not CLAM's mask: expected a dict with 'tissue' and 'holes'")
     tissue, holes = content["tissue"], content["holes"]
+    lists = (list, tuple)
+    if not (
+        isinstance(tissue, lists) and isinstance(holes, lists) and all(isinstance(h, lists) for h in holes)
+    ):
+        raise TissueError(f"{path} is not CLAM's mask: 'tissue' must be a list, 'holes' a list of lists")
     if len(tissue) != len(holes):
         raise TissueError(f"{path} holds {len(tissue)} pieces of tissue but holes for {len(holes)}")
     return TissueMask(
@@ -108,7 +113,10 @@ def _read_pickle(path: Path) -> TissueMask:
 def _contour(points: Any, where: str, *, least: int = 1) -> Contour:
     """Return points (n, 2) or (n, 1, 2) of any number type as an int32 contour, rounded to whole pixels."""
     try:
-        array = np.asarray(points, np.float64).reshape(-1, 2)
+        array = np.asarray(points, np.float64)
+        if array.size and array.shape not in ((len(array), 2), (len(array), 1, 2)):
+            raise ValueError(f"its shape is {array.shape}")
+        array = array.reshape(-1, 2)
     except (TypeError, ValueError) as error:
         raise TissueError(f"{where} is not a list of x, y positions: {error}") from None
     if len(array) < least:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from src.files import atomic_path
 
 Compression = Literal["jpeg", "jpeg2000", "deflate", "lzw", "none"]
+_TIFF_NAMES = {"deflate": "adobe_deflate", "lzw": "lzw"}
 
 
 def shrink(picture: npt.NDArray[np.uint8], size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -73,7 +74,7 @@ def write_pyramid(
     elif compression == "jpeg2000":
         options |= {"compression": "aperio_jp2000_rgb", "compressionargs": {"level": quality}}
     elif compression != "none":
-        options |= {"compression": compression, "predictor": True}
+        options |= {"compression": _TIFF_NAMES[compression], "predictor": True}
     resolution: dict[str, Any] = {}
     if mpp is not None and not svs:
         resolution = {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
