@@ -217,7 +217,10 @@ def _score_columns(table: "pd.DataFrame", columns: Sequence[str] | None, path: P
     names = [
         str(column)
         for column in table.columns
-        if column not in used and str(column).lower() not in _IGNORED and _is_numeric(table[column])
+        if column not in used
+        and str(column).lower() not in _IGNORED
+        and not str(column).endswith(" percentile")  # made from a score, by our own tables
+        and _is_numeric(table[column])
     ]
     if names:
         return names
