@@ -55,7 +55,8 @@ BREAKAGES: dict[str, tuple[Breakage, str]] = {
         "40 rows of features but 48 coordinates",
     ),
     "features of another width": (
-        lambda c: write_features(c.features / "s2.h5", 0, width=24), "features are 24 wide, the model (abmil) expects 16",
+        lambda c: write_features(c.features / "s2.h5", 0, width=24),
+        "features are 24 wide, the model (abmil) expects 16",
     ),
     "NaN in the features": (nan_features, "NaN"),
     "no patches": (

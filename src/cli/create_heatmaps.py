@@ -39,7 +39,11 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--config", "--config_file", dest="config", metavar="X.yaml", help="the config; also looked for in heatmaps/configs"
+        "--config",
+        "--config_file",
+        dest="config",
+        metavar="X.yaml",
+        help="the config; also looked for in heatmaps/configs",
     )
     change = parser.add_argument_group("change the config for this run")
     change.add_argument("--save_exp_code", metavar="NAME", help="name of the experiment, the folder of its results")
@@ -49,9 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--limit", type=_count, metavar="N", help="at most N slides")
     what.add_argument("--slides", nargs="+", default=[], metavar="ID", help="only these slides")
     what.add_argument(
-        "--rerun", metavar="STATUS", help="only slides with this status (failed, running, ...); all: do every stage again"
+        "--rerun",
+        metavar="STATUS",
+        help="only slides with this status (failed, running, ...); all: do every stage again",
     )
-    what.add_argument("--stages", metavar="A,B", help="only these stages: segment, coords, attention, heatmap, samples, exports")
+    what.add_argument(
+        "--stages", metavar="A,B", help="only these of segment, coords, attention, heatmap, samples, exports"
+    )
     what.add_argument("--from_stage", metavar="S", help="this stage and the later ones")
     look = parser.add_argument_group("look, do nothing")
     look.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be done, and why")

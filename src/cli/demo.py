@@ -40,7 +40,7 @@ def _found_lesions() -> str:
     from src.scores.score_file import read_scores
 
     jobs = Runner(load_config(CONFIG)).cohort.jobs
-    lines = ["", "patch-level ROC AUC of the attention against the planted lesions (a patch is positive from half lesion on)"]
+    lines = ["", "patch-level ROC AUC of the attention against the planted lesions (positive: at least half lesion)"]
     values = []
     for slide in SLIDES:
         job = jobs[slide.slide_id]

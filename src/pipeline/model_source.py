@@ -59,7 +59,7 @@ class ModelSource:
         }
 
     def load(self) -> MILModel:
-        """Return the model on its device, in eval mode. Raises `CheckpointError` or `ModelError` when it does not fit."""
+        """Return the model on its device, in eval mode; `CheckpointError` or `ModelError` when it does not fit."""
         if self._model is None:
             from src.pipeline.model_loading import load_model
 
@@ -90,5 +90,6 @@ class ModelSource:
         wanted = self._config.heatmap_arguments.score
         if wanted is not None and wanted not in model.score_names():
             raise ConfigError(
-                f"heatmap_arguments.score: {model.name} has no score {wanted!r}; choose from {list(model.score_names())}"
+                f"heatmap_arguments.score: {model.name} has no score {wanted!r}; "
+                f"choose from {list(model.score_names())}"
             )
