@@ -75,9 +75,7 @@ def find_model(
     settings = settings or {}
     stated = _TYPE_NAMES.get(str(settings.get("model_type")), settings.get("model_type"))
     matches = [
-        match
-        for prefix in _prefixes(tensors)
-        if (match := _match(tensors, prefix, types, str(stated))) is not None
+        match for prefix in _prefixes(tensors) if (match := _match(tensors, prefix, types, str(stated))) is not None
     ]
     averaged = [match for match in matches if "ema" in match[1].lower()]
     matches = [match for match in averaged or matches if not _inside_another(match[1], averaged or matches)]
@@ -90,6 +88,8 @@ def find_model(
         )
     cls, prefix, sizes, inside = matches[0]
     told, assumed = _beyond_tensors(cls, settings, config_name)
+    # where tensors narrow down what they cannot tell (wikg's pooling), what is assumed must agree with them
+    assumed = {key: sizes.get(key, value) for key, value in assumed.items() if sizes.get(key) != value}
     left_out = tuple(sorted(key for key in tensors if not key.startswith(prefix)))
     return Identity(cls.name, sizes | told | assumed, inside, prefix, assumed, left_out)
 
@@ -149,15 +149,10 @@ def build(identity: Identity) -> MILModel:
         with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint
             model = cls(**identity.config)
     except ModelError as error:
-        raise CheckpointError(
-            f"the checkpoint describes a {identity.model_type} that cannot be: {error}"
-        ) from error
+        raise CheckpointError(f"the checkpoint describes a {identity.model_type} that cannot be: {error}") from error
     expected = {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
     require_same_keys(expected, identity.tensors, identity.model_type)
-    weights = {
-        cls.key_prefix + key: value.detach().to(expected[key].dtype)
-        for key, value in identity.tensors.items()
-    }
+    weights = {cls.key_prefix + key: value.detach().to(expected[key].dtype) for key, value in identity.tensors.items()}
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
 

@@ -49,6 +49,7 @@ class WiKG(MILModel):
     not_in_tensors: ClassVar[Mapping[str, str]] = {
         "topk": "neighbours a patch listens to",
         "act": "activation of the aggregation",
+        "pool": "mean or max, where there is no gate",
     }
 
     def __init__(
