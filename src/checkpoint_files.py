@@ -9,6 +9,7 @@ import json
 import logging
 import pathlib
 import re
+import zipfile
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,9 +30,7 @@ WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pt", "model.pth
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl"})
 
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
-_UNSAFE = re.compile(
-    r"Unsupported (?:global|operand|class)|Trying to call reduce|Can only build|allowed types"
-)
+_UNSAFE = re.compile(r"Unsupported (?:global|operand|class)|Trying to call reduce|Can only build|allowed types")
 _NOT_ONLY_WEIGHTS = (
     "not only weights; unpickling it could run any code, so it was not loaded. Where you trust its origin, "
     "save its weights alone there: m = torch.load(FILE, map_location='cpu', weights_only=False); "
@@ -93,11 +92,7 @@ def _file_in(folder: Path) -> Path:
     below = [p for p in sorted(folder.iterdir()) if p.is_dir() and any(_weights_below(p))]
     if len(below) == 1:
         return _file_in(below[0])
-    found = (
-        f"several models ({', '.join(p.name for p in below[:8])}): name one of them"
-        if below
-        else "no checkpoint"
-    )
+    found = f"several models ({', '.join(p.name for p in below[:8])}): name one of them" if below else "no checkpoint"
     raise CheckpointError(f"{folder} holds {found} (looked for {', '.join(WEIGHT_NAMES)})")
 
 
@@ -130,19 +125,35 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
     try:
         return dict(load_file(file, device="cpu"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{file} is no whole safetensors file ({error}): copy or download it again"
-        ) from error
+        raise CheckpointError(f"{file} is no whole safetensors file ({error}): copy or download it again") from error
 
 
 def _read_torch(file: Path) -> Any:
+    _refuse_inflating(file)
     try:
         with torch.serialization.safe_globals(_harmless_globals()):
             return torch.load(file, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
+    except Exception as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
         raise CheckpointError(_explain_failure(file, str(error))) from error
+
+
+def _refuse_inflating(file: Path) -> None:
+    """Refuse an archive that grows when unpacked: torch.save never compresses, so it is no checkpoint of its
+    making.
+    """
+    if not zipfile.is_zipfile(file):
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return  # torch's own message says more
+    size = file.stat().st_size
+    if unpacked > 4 * size + 2**20:
+        raise CheckpointError(
+            f"{file} ({size:,} bytes) would unpack to {unpacked:,} bytes: it was not written by torch.save, and was not "
+            "unpacked"
+        )
 
 
 def _harmless_globals() -> list[Any]:

@@ -79,22 +79,23 @@ def stored_settings(content: Any) -> dict[str, Any]:
     ambiguous: set[str] = set()
     if isinstance(content, Mapping):
         for name in SETTINGS_NAMES:
-            for key, value in _plain_items(content.get(name), 0):
+            for key, value in _plain_items(content.get(name), 0, set()):
                 if key in values and values[key] != value:
                     ambiguous.add(key)
                 values[key] = value
     return {key: value for key, value in values.items() if key not in ambiguous}
 
 
-def _plain_items(node: Any, depth: int) -> Iterator[tuple[str, Any]]:
+def _plain_items(node: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
     node = node if isinstance(node, Mapping) else getattr(node, "__dict__", None)
-    if not isinstance(node, Mapping) or depth > _DEEPEST:
+    if not isinstance(node, Mapping) or id(node) in seen or depth > _DEEPEST or len(seen) > _MOST_NODES:
         return
+    seen.add(id(node))
     for key, value in node.items():
         if isinstance(value, bool | int | float | str):
             yield str(key), value
         else:
-            yield from _plain_items(value, depth + 1)
+            yield from _plain_items(value, depth + 1, seen)
 
 
 def _walk(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[Found]:
@@ -119,8 +120,7 @@ def _split(path: tuple[str, ...], tensors: dict[str, Tensor]) -> Found:
 def _plain_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors without the names that torch.compile, FSDP and weight averaging add."""
     plain = {
-        key.replace("_orig_mod.", "").replace("_fsdp_wrapped_module.", ""): value
-        for key, value in tensors.items()
+        key.replace("_orig_mod.", "").replace("_fsdp_wrapped_module.", ""): value for key, value in tensors.items()
     }
     for counter in ("n_averaged", "initted", "step"):
         if counter in plain and plain[counter].numel() == 1:

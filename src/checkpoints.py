@@ -127,20 +127,14 @@ def _one_model(
     models = [item for item in candidates if find_model(item.tensors, settings) is not None]
     if len(models) > 1:
         titles = ", ".join(item.title for item in models)
-        raise CheckpointError(
-            f"{file} holds {len(models)} models ({titles}): save the one you want on its own"
-        )
+        raise CheckpointError(f"{file} holds {len(models)} models ({titles}): save the one you want on its own")
     if models:
         return models[0].tensors, models[0].title
-    joined = {
-        ".".join((*item.inner, key)): value for item in candidates for key, value in item.tensors.items()
-    }
+    joined = {".".join((*item.inner, key)): value for item in candidates for key, value in item.tensors.items()}
     return joined, " + ".join(item.title for item in candidates)
 
 
-def identify(
-    checkpoint: Checkpoint, model_type: str | None = None, config_name: str | None = None
-) -> Identity:
+def identify(checkpoint: Checkpoint, model_type: str | None = None, config_name: str | None = None) -> Identity:
     """Return which model a checkpoint holds: type, sizes, classes, width, and what had to be assumed.
 
     Raises
@@ -207,9 +201,7 @@ def model_from_checkpoint(
     if not keep_classifier:
         identity = _without_classifier(identity)
     elif num_classes is not None and identity.num_classes not in (0, num_classes):
-        raise CheckpointError(
-            f"{where} has {identity.num_classes} classes, num_classes (n_classes) says {num_classes}"
-        )
+        raise CheckpointError(f"{where} has {identity.num_classes} classes, num_classes (n_classes) says {num_classes}")
     model = build(_with_overrides(identity, overrides, where))
     if identity.num_classes == 0 and type(model).head_keys:
         logger.warning("%s has no classifier: it gives patch scores, but no prediction", where)

@@ -16,9 +16,7 @@ import torch
 
 SHARED = Path(os.environ.get("HEATMAP_TEST_DATA", Path(__file__).parents[2] / "shared"))
 FOLDER = SHARED / "golden" / "mil_lab"
-needs_golden = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason=f"no golden data in {FOLDER} (set HEATMAP_TEST_DATA)"
-)
+needs_golden = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no golden data in {FOLDER} (set HEATMAP_TEST_DATA)")
 
 
 @cache

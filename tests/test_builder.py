@@ -160,9 +160,7 @@ def test_what_the_hub_refuses_is_one_line_with_the_mend(monkeypatch: pytest.Monk
         raise OSError("401 Client Error\nmore")
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
-    with pytest.raises(
-        CheckpointError, match=r"cannot get mahmoodlab/abmil.*401 Client Error.*hf auth login"
-    ):
+    with pytest.raises(CheckpointError, match=r"cannot get mahmoodlab/abmil.*401 Client Error.*hf auth login"):
         create_model("abmil.base.uni.pc108-24k")
     with pytest.raises(CheckpointError, match="must read hf://owner/name"):
         create_model("abmil.base.uni.none", checkpoint_path="hf://abmil")

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -79,9 +80,7 @@ WRAPPINGS: dict[str, Callable[[Tensors], Any]] = {
     "in parts": lambda t: {"model": parts(t), "epoch": 1},
     "in parts at top level": parts,
     "ema beside": lambda t: {"model_ema": t, "state_dict": zeros(t)},
-    "ema inside": lambda t: (
-        renamed(t, "ema_model.") | renamed(zeros(t), "online_model.") | {"step": torch.tensor(1)}
-    ),
+    "ema inside": lambda t: renamed(t, "ema_model.") | renamed(zeros(t), "online_model.") | {"step": torch.tensor(1)},
     "averaged": lambda t: renamed(t, "module.") | {"n_averaged": torch.tensor(5)},
     "numpy values": lambda t: {
         "state_dict": t,
@@ -145,15 +144,11 @@ def test_every_model_comes_back_from_its_own_state_dict(tmp_path: Path) -> None:
         expected = made.explain(features(30))
         for prefix in ("", "model.", "module."):
             file = tmp_path / "weights.safetensors"
-            keys = {
-                prefix + key.removeprefix(made.key_prefix): value for key, value in made.state_dict().items()
-            }
+            keys = {prefix + key.removeprefix(made.key_prefix): value for key, value in made.state_dict().items()}
             save_file(keys, file)
             identity = identify(load_checkpoint(file))
             assert (identity.model_type, identity.in_dim) == (name, 12)
-            again = model_from_checkpoint(
-                file, **{key: sizes[key] for key in identity.assumed if key in sizes}
-            )
+            again = model_from_checkpoint(file, **{key: sizes[key] for key in identity.assumed if key in sizes})
             found = again.explain(features(30))
             if expected.logits is not None:
                 np.testing.assert_allclose(found.logits, expected.logits, atol=1e-6)
@@ -232,9 +227,7 @@ def test_a_pickle_bomb_is_refused_and_does_not_go_off(
 
 def test_a_pickled_module_is_refused_with_the_way_out(model: ABMIL, tmp_path: Path) -> None:
     torch.save(model, tmp_path / "whole.pt")
-    with pytest.raises(
-        CheckpointError, match=r"src\.models\.abmil\.ABMIL.*could run any code.*state_dict\(\)"
-    ):
+    with pytest.raises(CheckpointError, match=r"src\.models\.abmil\.ABMIL.*could run any code.*state_dict\(\)"):
         load_checkpoint(tmp_path / "whole.pt")
 
 
@@ -282,9 +275,7 @@ def test_a_missing_file_and_unclear_folders_are_refused(model: ABMIL, tmp_path: 
         load_checkpoint(tmp_path)
     for fold in range(2):
         torch.save(model.state_dict(), tmp_path / f"s_{fold}_checkpoint.pt")
-    with pytest.raises(
-        CheckpointError, match=r"several checkpoints \(s_0_checkpoint.pt, s_1_checkpoint.pt\)"
-    ):
+    with pytest.raises(CheckpointError, match=r"several checkpoints \(s_0_checkpoint.pt, s_1_checkpoint.pt\)"):
         load_checkpoint(tmp_path)
 
 
@@ -349,17 +340,13 @@ def test_contradictions_name_both_sides(model: ABMIL, tmp_path: Path) -> None:
         create_model("abmil.base.12.none", 3, path, attention_dim=6)
 
 
-def test_a_headless_checkpoint_never_predicts(
-    model: ABMIL, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_headless_checkpoint_never_predicts(model: ABMIL, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     headless = {key: value for key, value in model.state_dict().items() if "classifier" not in key}
     torch.save(headless, tmp_path / "feather.pt")
     loaded = create_model("abmil.base.12.none", num_classes=3, checkpoint_path=tmp_path / "feather.pt")
     prediction, scores = infer(loaded, features())
     assert prediction is None
-    np.testing.assert_array_equal(
-        scores["attention"].values, model.explain(features()).scores["attention"].values
-    )
+    np.testing.assert_array_equal(scores["attention"].values, model.explain(features()).scores["attention"].values)
     assert "no classifier" in caplog.text
     assert "no classifier" in describe_checkpoint(tmp_path / "feather.pt")
     with pytest.raises(ModelError, match="no classifier"):
@@ -388,3 +375,19 @@ def test_damaged_bytes_end_in_a_clear_error_or_in_the_model(model: ABMIL, tmp_pa
             refused -= 1
         refused += 1
     assert refused > 10
+
+
+def test_an_archive_that_grows_when_unpacked_is_refused(model: ABMIL, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}q\x00.")
+        archive.writestr("archive/data/0", bytes(50_000_000))
+    with pytest.raises(CheckpointError, match=r"would unpack to 50,000,\d+ bytes"):
+        load_checkpoint(tmp_path / "bomb.pt")
+
+
+def test_settings_that_fan_out_end_soon(model: ABMIL, tmp_path: Path) -> None:
+    level: dict[str, Any] = {"lr": 0.1}
+    for _ in range(5):
+        level = {str(i): level for i in range(100)}  # 100^5 paths, six objects
+    torch.save({"state_dict": model.state_dict(), "hyper_parameters": level}, tmp_path / "fan.ckpt")
+    assert model_from_checkpoint(tmp_path / "fan.ckpt").num_classes == 3

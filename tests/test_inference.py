@@ -37,9 +37,7 @@ def test_prediction_and_scores_come_with_their_names_and_grid(model: ABMIL) -> N
     assert scores["class_contribution"].names == prediction.classes == ("benign", "low", "high")
     results, _ = model(torch.from_numpy(features.features.astype(np.float32)))
     np.testing.assert_allclose(prediction.logits, results["logits"][0].detach(), atol=1e-6)
-    np.testing.assert_allclose(
-        prediction.probabilities, torch.softmax(results["logits"], 1)[0].detach(), atol=1e-6
-    )
+    np.testing.assert_allclose(prediction.probabilities, torch.softmax(results["logits"], 1)[0].detach(), atol=1e-6)
     assert prediction.summary.startswith(prediction.classes[int(prediction.logits.argmax())])
 
 
@@ -96,9 +94,7 @@ def test_a_single_logit_is_the_positive_class(model: ABMIL) -> None:
 def test_extreme_logits_do_not_overflow() -> None:
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         np.testing.assert_allclose(predict(np.array([1e4, -1e4], np.float32)).probabilities, [1, 0])
-        np.testing.assert_allclose(
-            predict(np.array([300, -300], np.float32), task="survival").probabilities, [0, 0]
-        )
+        np.testing.assert_allclose(predict(np.array([300, -300], np.float32), task="survival").probabilities, [0, 0])
 
 
 def test_wrong_names_tasks_and_widths_are_refused(model: ABMIL) -> None:

@@ -93,9 +93,7 @@ def test_half_precision_features_are_widened() -> None:
     model = small_abmil()
     halved = features(50).astype(np.float16)
     wide = model.explain(halved.astype(np.float32))
-    np.testing.assert_array_equal(
-        model.explain(halved).scores["attention"].values, wide.scores["attention"].values
-    )
+    np.testing.assert_array_equal(model.explain(halved).scores["attention"].values, wide.scores["attention"].values)
 
 
 def test_extreme_attention_does_not_overflow() -> None:

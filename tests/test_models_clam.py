@@ -18,9 +18,7 @@ from tests.mil_lab_golden import SHARED, build, case_names, load_case, needs_gol
 
 CLAM_FOLDER = SHARED / "golden" / "clam" / "models"
 CLAM_CASES = (
-    [case["name"] for case in json.loads((CLAM_FOLDER / "cases.json").read_text())]
-    if CLAM_FOLDER.is_dir()
-    else []
+    [case["name"] for case in json.loads((CLAM_FOLDER / "cases.json").read_text())] if CLAM_FOLDER.is_dir() else []
 )
 TOLERANCE = 1e-5
 
@@ -86,15 +84,11 @@ def test_mil_labs_clam_needs_neither_label_nor_eight_patches() -> None:
 def test_class_contributions_add_up_to_the_logits_less_their_bias(kind: Any, gate: bool) -> None:
     torch.manual_seed(3)
     model = kind(in_dim=12, hidden_dim=10, attn_dim=6, gate=gate, num_classes=3).eval()
-    explanation = model.explain(
-        features(), ["class_contribution", "attention", "instance_logit"], ["x", "y", "z"]
-    )
+    explanation = model.explain(features(), ["class_contribution", "attention", "instance_logit"], ["x", "y", "z"])
     single = kind is ClamSB
     bias = model.classifiers.bias if single else torch.cat([part.bias for part in model.classifiers])
     contribution = explanation.scores["class_contribution"]
-    np.testing.assert_allclose(
-        contribution.values.sum(0), explanation.logits - bias.detach().numpy(), atol=1e-5
-    )
+    np.testing.assert_allclose(contribution.values.sum(0), explanation.logits - bias.detach().numpy(), atol=1e-5)
     assert explanation.scores["attention"].names == (("attention",) if single else ("x", "y", "z"))
     embedded = model.attention_net[:3](torch.from_numpy(features()))
     pairs = [classifier(embedded) for classifier in model.instance_classifiers]

@@ -83,9 +83,7 @@ def test_the_documented_example_runs_from_its_class_and_its_checkpoint(tmp_path:
     (tmp_path / "models.py").write_text(code[1])
     where = f"{tmp_path / 'models.py'}:MeanMIL"
     reference = import_class(where)(in_dim=4)
-    torch.save(
-        {"state_dict": {f"module.{k}": v for k, v in reference.state_dict().items()}}, tmp_path / "m.pt"
-    )
+    torch.save({"state_dict": {f"module.{k}": v for k, v in reference.state_dict().items()}}, tmp_path / "m.pt")
     model = load_custom_model(where, {"in_dim": 4}, tmp_path / "m.pt")
     assert not model.training
     prediction, scores = infer(model, features(), class_names=["no", "yes"])

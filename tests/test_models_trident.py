@@ -42,9 +42,7 @@ def test_the_block_gives_the_golden_numbers(name: str) -> None:
     raw = model.patch_scores(case.features, "attention").values
     np.testing.assert_allclose(raw.T, expected.reshape(-1, expected.shape[-1]), atol=TOLERANCE)
     share = model.patch_scores(case.features, "attention_softmax").values
-    np.testing.assert_allclose(
-        share.T, case.arrays["attention_softmax"].reshape(share.T.shape), atol=TOLERANCE
-    )
+    np.testing.assert_allclose(share.T, case.arrays["attention_softmax"].reshape(share.T.shape), atol=TOLERANCE)
     mask = torch.from_numpy(case.arrays["mask"])[None]
     aggregated, log = model.forward_features(torch.from_numpy(case.features)[None], mask, True)
     np.testing.assert_allclose(aggregated.detach(), case.arrays["aggregated_masked"], atol=TOLERANCE)
@@ -59,22 +57,14 @@ def test_the_tutorials_classifier_gives_the_golden_numbers(name: str) -> None:
     assert isinstance(model, TridentClassifier)
     for size in [*case.sizes("logits"), len(case.features)]:
         tail = "" if size == len(case.features) else f"_n{size}"
-        results, log = model(
-            torch.from_numpy(case.features[:size]), return_attention=True, return_slide_feats=True
-        )
+        results, log = model(torch.from_numpy(case.features[:size]), return_attention=True, return_slide_feats=True)
         explanation = model.explain(case.features[:size])
-        np.testing.assert_allclose(
-            results["logits"][0].detach(), case.arrays[f"logits{tail}"], atol=TOLERANCE
-        )
+        np.testing.assert_allclose(results["logits"][0].detach(), case.arrays[f"logits{tail}"], atol=TOLERANCE)
         np.testing.assert_allclose(explanation.logits, case.arrays[f"logits{tail}"], atol=TOLERANCE)
-        np.testing.assert_allclose(
-            log["slide_feats"].detach(), case.arrays[f"slide_feats{tail}"], atol=TOLERANCE
-        )
+        np.testing.assert_allclose(log["slide_feats"].detach(), case.arrays[f"slide_feats{tail}"], atol=TOLERANCE)
         attention = case.arrays[f"attention{tail}"]
         np.testing.assert_allclose(log["attention"].detach(), attention, atol=TOLERANCE)
-        np.testing.assert_allclose(
-            explanation.scores["attention"].values[:, 0], attention.ravel(), atol=TOLERANCE
-        )
+        np.testing.assert_allclose(explanation.scores["attention"].values[:, 0], attention.ravel(), atol=TOLERANCE)
 
 
 def test_heads_and_branches_have_columns_and_a_mean() -> None:
@@ -92,9 +82,7 @@ def test_heads_and_branches_have_columns_and_a_mean() -> None:
     mean = scores["attention_softmax"].values[:, 3:].mean(axis=1)
     np.testing.assert_allclose(scores["attention_mean"].values[:, 1], mean, atol=1e-7)
     _, log = model.forward_features(torch.from_numpy(features())[None], return_attention=True)
-    np.testing.assert_allclose(
-        log["attention"][0, 1, 0].detach(), scores["attention"].values[:, 3], atol=1e-6
-    )
+    np.testing.assert_allclose(log["attention"][0, 1, 0].detach(), scores["attention"].values[:, 3], atol=1e-6)
 
 
 def test_encoders_give_scores_and_no_prediction() -> None:

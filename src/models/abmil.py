@@ -96,10 +96,11 @@ class ABMIL(MILModel):
         return {} if self.num_classes else {"class_contribution": "the checkpoint has no classifier"}
 
     def forward_features(
-        self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
+        self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = True
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, E) and raw attention (B, 1, N); `attn_mask` (B, N) has 1 for valid
-        patches.
+        """Return slide vectors (B, E) and raw attention (B, 1, N); `attn_mask` (B, N) has 1 for valid patches.
+
+        Attention is returned unless refused, as in MIL-Lab, whose callers rely on it.
         """
         embedded = self.model.patch_embed(h)
         raw = mask_scores(self.model.global_attn(embedded).transpose(-2, -1), attn_mask)

@@ -80,9 +80,7 @@ class Bag:
     moved.
     """
 
-    def __init__(
-        self, features: npt.NDArray[Any] | Tensor, *, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, features: npt.NDArray[Any] | Tensor, *, device: torch.device, dtype: torch.dtype) -> None:
         self._features = features
         self.device = device
         self.dtype = dtype

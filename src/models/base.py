@@ -62,9 +62,7 @@ class MILModel(nn.Module):
     def __init__(self, *, in_dim: int, num_classes: int) -> None:
         super().__init__()
         if in_dim < 1 or num_classes < 0:
-            raise ModelError(
-                f"in_dim must be at least 1 and num_classes at least 0, got {in_dim} and {num_classes}"
-            )
+            raise ModelError(f"in_dim must be at least 1 and num_classes at least 0, got {in_dim} and {num_classes}")
         self.in_dim = in_dim
         self.num_classes = num_classes
 
@@ -230,9 +228,7 @@ class MILModel(nn.Module):
         """Of the weights; float32 for a model without any."""
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
 
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights whose keys may come with or without `key_prefix`."""
         if self.key_prefix and not any(key.startswith(self.key_prefix) for key in state_dict):
             state_dict = {self.key_prefix + key: value for key, value in state_dict.items()}

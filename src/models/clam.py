@@ -69,9 +69,7 @@ class CLAM(MILModel):
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
         """Read the sizes; the classifiers' keys tell CLAM_SB from CLAM_MB."""
         gate = "attention_net.3.attention_c.weight" in shapes
-        first = shapes.get(
-            "attention_net.3.attention_a.0.weight" if gate else "attention_net.3.module.0.weight"
-        )
+        first = shapes.get("attention_net.3.attention_a.0.weight" if gate else "attention_net.3.module.0.weight")
         classes = cls._classes_from_shapes(shapes)
         if first is None or classes is None or "attention_net.0.weight" not in shapes:
             return None
@@ -177,9 +175,7 @@ class ClamMB(CLAM):
     def score_specs(self) -> dict[str, ScoreSpec]:
         """As CLAM_SB's, with a column a class for attention too."""
         specs = super().score_specs()
-        specs["attention"] = ScoreSpec(
-            RAW.kind, "raw attention of each class's branch, before the softmax", "class"
-        )
+        specs["attention"] = ScoreSpec(RAW.kind, "raw attention of each class's branch, before the softmax", "class")
         specs["attention_softmax"] = ScoreSpec(
             SOFTMAX.kind, "share of the class's slide vector that comes from the patch; sums to 1", "class"
         )
@@ -193,7 +189,5 @@ class ClamMB(CLAM):
 
 def _heads(shapes: Shapes) -> int:
     """Return how many attention branches the last attention layer has."""
-    last = next(
-        (key for key in shapes if re.search(r"attention_net\.3\.(attention_c|module\.3)\.weight$", key)), ""
-    )
+    last = next((key for key in shapes if re.search(r"attention_net\.3\.(attention_c|module\.3)\.weight$", key)), "")
     return shapes[last][0] if last else 0

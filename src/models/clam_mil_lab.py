@@ -64,9 +64,7 @@ class CLAMInMILLab(ABMIL):
             num_classes=num_classes,
         )
         if instance_loss_fn not in INSTANCE_LOSSES:
-            raise ModelError(
-                f"unknown instance_loss_fn {instance_loss_fn!r}; choose from {list(INSTANCE_LOSSES)}"
-            )
+            raise ModelError(f"unknown instance_loss_fn {instance_loss_fn!r}; choose from {list(INSTANCE_LOSSES)}")
         self.instance_classes = num_classes if instance_classes is None else instance_classes
         self.model.instance_classifiers = instance_classifiers(embed_dim, self.instance_classes)
         self.k_sample, self.subtyping = k_sample, subtyping
@@ -91,9 +89,7 @@ class CLAMInMILLab(ABMIL):
     def score_specs(self) -> dict[str, ScoreSpec]:
         """ABMIL's, and the instance classifiers'."""
         specs = super().score_specs()
-        return (
-            specs | {"instance_logit": INSTANCE_LOGIT} if self.instance_classes == self.num_classes else specs
-        )
+        return specs | {"instance_logit": INSTANCE_LOGIT} if self.instance_classes == self.num_classes else specs
 
     def row_scores(self, wanted: frozenset[str]) -> dict[str, RowFunction]:
         """ABMIL's, and the instance classifiers'."""
@@ -104,7 +100,7 @@ class CLAMInMILLab(ABMIL):
         return functions
 
     def forward_features(
-        self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
+        self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = True
     ) -> tuple[Tensor, dict[str, Any]]:
         """Return slide vectors (B, E) and raw attention (B, N)."""
         slide_feats, log = super().forward_features(h, attn_mask, return_attention)

@@ -34,17 +34,11 @@ def import_class(model_class: str) -> type:
     """
     where, _, class_name = model_class.rpartition(":")
     if not where or not class_name.isidentifier():
-        raise ModelError(
-            f"model_class {model_class!r} must read package.module:Class or path/to/file.py:Class"
-        )
+        raise ModelError(f"model_class {model_class!r} must read package.module:Class or path/to/file.py:Class")
     module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
     found = getattr(module, class_name, None)
     if not inspect.isclass(found):
-        there = [
-            name
-            for name, value in vars(module).items()
-            if inspect.isclass(value) and not name.startswith("_")
-        ]
+        there = [name for name, value in vars(module).items() if inspect.isclass(value) and not name.startswith("_")]
         raise ModelError(f"{where} has no class {class_name!r}; it has {', '.join(there) or 'none'}")
     return found
 
@@ -192,8 +186,7 @@ class CustomModel(MILModel):
             raise
         except Exception as error:  # the user's own code
             raise ModelError(
-                f"{self.title} failed on features of shape ({count}, {width}), "
-                f"{type(error).__name__}: {error}"
+                f"{self.title} failed on features of shape ({count}, {width}), {type(error).__name__}: {error}"
             ) from error
         made = {name: self._checked(name, raw, count) for name in names}
         columns = {name: self._columns(value.shape[1], class_names) for name, value in made.items()}

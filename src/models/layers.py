@@ -63,9 +63,7 @@ class PlainAttention(nn.Module):
         return cast(Tensor, self.module(h))
 
 
-def attention(
-    in_dim: int, hidden_dim: int, *, heads: int = 1, gate: bool = True, dropout: float = 0.0
-) -> nn.Module:
+def attention(in_dim: int, hidden_dim: int, *, heads: int = 1, gate: bool = True, dropout: float = 0.0) -> nn.Module:
     """Return attention with or without a gate."""
     kind = GatedAttention if gate else PlainAttention
     return kind(in_dim, hidden_dim, heads, dropout)

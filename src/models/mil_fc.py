@@ -21,9 +21,7 @@ class MILFC(MILModel):
     key_prefix = ""
     classifier_name = "classifier"
 
-    def __init__(
-        self, in_dim: int = 1024, hidden_dim: int = 512, dropout: float = 0.25, num_classes: int = 2
-    ) -> None:
+    def __init__(self, in_dim: int = 1024, hidden_dim: int = 512, dropout: float = 0.25, num_classes: int = 2) -> None:
         super().__init__(in_dim=in_dim, num_classes=num_classes)
         self._check_classes()
         self.fc = nn.Sequential(nn.Linear(in_dim, hidden_dim), nn.ReLU(), nn.Dropout(dropout))
@@ -95,16 +93,12 @@ class MILFCMultiClass(MILFC):
 
     classifier_name = "classifiers"
 
-    def __init__(
-        self, in_dim: int = 1024, hidden_dim: int = 512, dropout: float = 0.25, num_classes: int = 3
-    ) -> None:
+    def __init__(self, in_dim: int = 1024, hidden_dim: int = 512, dropout: float = 0.25, num_classes: int = 3) -> None:
         super().__init__(in_dim, hidden_dim, dropout, num_classes)
 
     def _check_classes(self) -> None:
         if self.num_classes < 3:
-            raise ModelError(
-                f"mil_fc_mc has more than two classes, got {self.num_classes}; mil_fc is for two"
-            )
+            raise ModelError(f"mil_fc_mc has more than two classes, got {self.num_classes}; mil_fc is for two")
 
     def _deciding_patch(self, probabilities: Tensor) -> Tensor:
         return probabilities.flatten(-2).argmax(dim=-1) // probabilities.shape[-1]

@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import importlib.util
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -90,8 +89,7 @@ def register_model(name: str) -> Callable[[_Model], _Model]:
 
 def model_types() -> list[str]:
     """Return every type name, built in or registered since."""
-    built_in = [name for name, module in MODULES.items() if importlib.util.find_spec(module)]
-    return list(dict.fromkeys([*built_in, *_CLASSES]))
+    return list(dict.fromkeys([*MODULES, *_CLASSES]))
 
 
 def model_class(name: str) -> type[MILModel]:
@@ -115,8 +113,7 @@ def model_config(model_type: str, config: str) -> dict[str, Any]:
     """Return the constructor arguments that a type's YAML gives for a configuration."""
     if config not in (choices := config_names(model_type)):
         raise ModelError(
-            f"unknown configuration {config!r} of {model_type}{nearest(config, choices)}; "
-            f"choose from {choices}"
+            f"unknown configuration {config!r} of {model_type}{nearest(config, choices)}; choose from {choices}"
         )
     text = (_CONFIG_DIR / f"{model_type}.{config}.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text) or {})
@@ -173,8 +170,7 @@ def parse_model_name(name: str) -> ModelName:
     parts = name.split(".")
     if len(parts) > 4 or not all(parts):
         raise ModelError(
-            f"model name {name!r} must have one to four parts, type.config.encoder.task, "
-            "as in abmil.base.uni_v2.none"
+            f"model name {name!r} must have one to four parts, type.config.encoder.task, as in abmil.base.uni_v2.none"
         )
     model_class(parts[0])
     configs = config_names(parts[0])

@@ -30,9 +30,7 @@ class TridentBlock(nn.Module):
         self.in_dim, self.n_heads, self.n_branches, self.gated = in_dim, n_heads, n_branches, gated
 
         def layers(activation: type[nn.Module]) -> nn.ModuleList:
-            return nn.ModuleList(
-                nn.Sequential(nn.Linear(in_dim, head_dim), activation()) for _ in range(n_heads)
-            )
+            return nn.ModuleList(nn.Sequential(nn.Linear(in_dim, head_dim), activation()) for _ in range(n_heads))
 
         self.attention_heads = layers(nn.Tanh)
         if gated:
@@ -122,9 +120,7 @@ class TridentModel(MILModel):
             return {}
         branches = [f"branch {r}" for r in range(block.n_branches)]
         heads = tuple(
-            f"{branch} head {h}" if block.n_heads > 1 else branch
-            for branch in branches
-            for h in range(block.n_heads)
+            f"{branch} head {h}" if block.n_heads > 1 else branch for branch in branches for h in range(block.n_heads)
         )
         return {"attention": heads, "attention_softmax": heads, "attention_mean": tuple(branches)}
 
@@ -222,9 +218,7 @@ class TridentClassifier(TridentModel):
         encoder = _encoder(in_dim, embed_dim, out_dim, n_heads, head_dim, gated, dropout)
         width = encoder.post_attention_layers[0].out_features
         self.feature_encoder = Parts(model=encoder)
-        self.classifier = nn.Sequential(
-            nn.Linear(width, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, num_classes)
-        )
+        self.classifier = nn.Sequential(nn.Linear(width, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, num_classes))
 
     @property
     def block(self) -> TridentBlock:  # type: ignore[override]
@@ -302,7 +296,5 @@ def _encoder_config(shapes: Shapes, prefix: str) -> dict[str, Any] | None:
 def _no_classes(num_classes: int) -> int:
     """Return 0, the only number of classes of a network without a classifier."""
     if num_classes:
-        raise ModelError(
-            f"it has no classifier, so num_classes is 0, not {num_classes}; see trident_classifier"
-        )
+        raise ModelError(f"it has no classifier, so num_classes is 0, not {num_classes}; see trident_classifier")
     return 0

@@ -64,9 +64,7 @@ class PatchScores:
         return len(self.values)
 
     def __repr__(self) -> str:
-        return (
-            f"PatchScores(n={len(self)}, score={self.score!r}, kind={self.kind!r}, names={list(self.names)})"
-        )
+        return f"PatchScores(n={len(self)}, score={self.score!r}, kind={self.kind!r}, names={list(self.names)})"
 
 
 @dataclass(frozen=True)
@@ -107,9 +105,7 @@ class Prediction:
         if self.task == "survival":
             return f"risk {self.risk:.3f} (minus the sum of {len(self.classes)} survival probabilities)"
         if self.task == "regression":
-            return ", ".join(
-                f"{name} {value:.4g}" for name, value in zip(self.classes, self.logits, strict=True)
-            )
+            return ", ".join(f"{name} {value:.4g}" for name, value in zip(self.classes, self.logits, strict=True))
         return f"{self.classes[self.predicted]} (p {self.probabilities[self.predicted]:.3f})"
 
     @property
