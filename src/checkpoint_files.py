@@ -151,8 +151,8 @@ def _refuse_inflating(file: Path) -> None:
     size = file.stat().st_size
     if unpacked > 4 * size + 2**20:
         raise CheckpointError(
-            f"{file} ({size:,} bytes) would unpack to {unpacked:,} bytes: it was not written by torch.save, and was not "
-            "unpacked"
+            f"{file} ({size:,} bytes) would unpack to {unpacked:,} bytes: it was not written by torch.save "
+            "and was not unpacked"
         )
 
 
