@@ -53,9 +53,7 @@ class ViewerApp:
                 Route("/", self.page),
                 Route("/page/{name:path}", self.page_file),
                 Route("/api/slides.json", self.json(lambda _: self.content.index(self.nonce))),
-                Route(
-                    "/api/slides/{slide:int}.json", self.json(lambda at: self.content.describe(at["slide"]))
-                ),
+                Route("/api/slides/{slide:int}.json", self.json(lambda at: self.content.describe(at["slide"]))),
                 Route("/api/link.json", self.json(lambda _: {"token": self.token})),
                 Route(cached + "/slides/{slide:int}/{level:int}/{column:int}/{row:int}", self.slide_tile),
                 Route(
@@ -65,9 +63,7 @@ class ViewerApp:
                 Route(cached + "/slides/{slide:int}/thumbnail", self.data(self._thumbnail, "image/jpeg")),
                 Route(cached + "/slides/{slide:int}/tissue", self.data(self._tissue, "application/json")),
                 Route(cached + "/scores/{slide:int}/{layer:int}/coords", self.data(self._coords)),
-                Route(
-                    cached + "/scores/{slide:int}/{layer:int}/columns/{column:int}", self.data(self._column)
-                ),
+                Route(cached + "/scores/{slide:int}/{layer:int}/columns/{column:int}", self.data(self._column)),
                 Route(
                     cached + "/scores/{slide:int}/{layer:int}/patches/{patch:int}",
                     self.data(self._patch, "image/jpeg"),
@@ -167,9 +163,7 @@ def _file(name: str) -> Response:
     if path is None:
         return Response("not found", status_code=404, media_type="text/plain")
     # Small files, read anew each time so that an edit shows on reload.
-    return Response(
-        path.read_bytes(), media_type=MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"}
-    )
+    return Response(path.read_bytes(), media_type=MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"})
 
 
 async def _guarded(answer: Callable[[], Response]) -> Response:

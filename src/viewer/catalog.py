@@ -102,16 +102,10 @@ def titles_for(paths: Sequence[Path]) -> list[str]:
     while len(set(titles)) < len(titles) and depth < 6:
         titles = ["/".join((*path.absolute().parts[-1 - depth : -1], path.stem)) for path in paths]
         depth += 1
-    return (
-        titles
-        if len(set(titles)) == len(titles)
-        else [f"{title} ({i + 1})" for i, title in enumerate(titles)]
-    )
+    return titles if len(set(titles)) == len(titles) else [f"{title} ({i + 1})" for i, title in enumerate(titles)]
 
 
-def catalog_of_files(
-    slide: Path, pictures: Sequence[Path], scores: Sequence[Path], tissue: Path | None
-) -> Catalog:
+def catalog_of_files(slide: Path, pictures: Sequence[Path], scores: Sequence[Path], tissue: Path | None) -> Catalog:
     """Return a catalog of one slide and the files given for it."""
     for path in (slide, *pictures, *scores, *([tissue] if tissue else [])):
         if not path.exists():

@@ -109,9 +109,7 @@ def view_levels(slide: Slide) -> tuple[ViewLevel, ...]:
         )
         if nth + 1 < len(kept):
             ratio = slide.mean_downsample(kept[nth + 1]) / here
-            levels += [
-                _shrunk(slide, level, 2**k, "shrunk") for k in range(1, math.ceil(math.log2(ratio / 1.5)))
-            ]
+            levels += [_shrunk(slide, level, 2**k, "shrunk") for k in range(1, math.ceil(math.log2(ratio / 1.5)))]
     last = kept[-1]
     factor = 2
     overview = overview_factor(slide, last)

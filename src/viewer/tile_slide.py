@@ -116,11 +116,7 @@ class TileSlide:
         """Return the file's own tile as a JPEG; None when pixels must be touched or the tile reaches over the
         edge.
         """
-        if (
-            view.origin != "slide"
-            or self._to_srgb is not None
-            or view.box_px(column, row)[2:] != view.tile_px
-        ):
+        if view.origin != "slide" or self._to_srgb is not None or view.box_px(column, row)[2:] != view.tile_px:
             return None
         tiff = self.slide.tiff_level(view.source)
         if tiff is None or tiff.tile_px != view.tile_px:
@@ -144,9 +140,7 @@ class TileSlide:
         if factor == 1:
             return pixels
         if there != (width, height):
-            pixels = cv2.copyMakeBorder(
-                pixels, 0, height - there[1], 0, width - there[0], cv2.BORDER_REPLICATE
-            )
+            pixels = cv2.copyMakeBorder(pixels, 0, height - there[1], 0, width - there[0], cv2.BORDER_REPLICATE)
         small: RGB = cv2.resize(pixels, box_px[2:], interpolation=cv2.INTER_AREA)
         return small
 

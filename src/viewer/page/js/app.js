@@ -1,0 +1,355 @@
+// The page's one coordinator: which slide, which panes, what they show. Everything drawn follows from the view in the
+// store; controls only change the store.
+
+import { colourOf, decodePalette, lookupTable } from "./colours.js";
+import { exists, panesFor, parseContent, preferred } from "./content.js";
+import { Lockstep } from "./lockstep.js";
+import { outlinePath } from "./marks.js";
+import { Pane } from "./pane.js";
+import { ScoreTable } from "./scores.js";
+import { DEFAULTS, Store, parseView } from "./state.js";
+
+const MOST_PANES = 4;
+const PLACE = ["x", "y", "z", "r"];
+
+export class App {
+  constructor(data, container) {
+    this.data = data;
+    this.container = container;
+    this.panes = [];
+    this.lockstep = new Lockstep();
+    this.listeners = { slide: [], content: [], colours: [], move: [], panes: [] };
+    this.tables = [];
+    this.outline = null;
+    this.lookups = new Map();
+    this.generation = 0;
+  }
+
+  /** @param {"slide" | "content" | "colours" | "move" | "panes"} event */
+  on(event, listener) {
+    this.listeners[event].push(listener);
+  }
+
+  tell(event) {
+    for (const listener of this.listeners[event]) listener(this);
+  }
+
+  /** @param {function()} build called once the list of slides is known, before the first slide is opened */
+  async start(build) {
+    this.index = await this.data.index();
+    const { cmap, alpha, normalize } = this.index.defaults;
+    const defaults = { ...DEFAULTS, opacity: alpha ?? DEFAULTS.opacity };
+    if (cmap) defaults.cmap = cmap;
+    if (normalize) defaults.norm = normalize;
+    this.palettes = this.index.palettes.map(decodePalette);
+    this.store = new Store(parseView(location.hash, defaults), defaults);
+    this.store.onChange((view, changed) => this.changed(changed));
+    window.addEventListener("hashchange", () => this.follow(parseView(location.hash, defaults)));
+    this.lockstep.onMove(() => this.moved());
+    build();
+    const asked = this.index.slides.findIndex((slide) => slide.name === this.view.slide);
+    const first = this.index.slides.findIndex((slide) => slide.canOpen && slide.layers);
+    await this.openSlide(asked >= 0 ? asked : Math.max(0, first), { keepPlace: asked >= 0 || !this.view.slide });
+  }
+
+  get view() {
+    return this.store.view;
+  }
+
+  get layers() {
+    return this.slide.layers;
+  }
+
+  /** Show a slide by its place in the list. */
+  async openSlide(number, { keepPlace = false } = {}) {
+    const generation = ++this.generation;
+    this.number = number;
+    const slide = await this.data.describe(number);
+    if (generation !== this.generation) return; // another slide was asked for meanwhile
+    this.slide = slide;
+    this.tables = slide.layers.map((about, layer) =>
+      about.type === "scores" ? new ScoreTable(this.data, number, layer, about) : null);
+    this.outline = null;
+    this.pieces = null;
+    const forget = keepPlace ? {} : { x: null, y: null, z: null, r: 0, patch: null };
+    const panes = panesFor(this.view.panes, slide.layers).join(";");
+    this.quiet(() => this.store.set({ slide: slide.name, panes, ...forget }));
+    const { x, y, z, r } = this.view; // opening moves the view, which would write over them
+    document.title = `${slide.name} · heatmap viewer`;
+    for (const pane of this.panes) this.drop(pane);
+    this.panes = [];
+    this.tell("slide");
+    if (!slide.slide) return;
+    await this.arrange();
+    if (generation !== this.generation) return;
+    this.restorePlace({ x, y, z, r });
+    if (slide.tissue) this.loadTissue(number, generation);
+  }
+
+  async loadTissue(number, generation) {
+    try {
+      const pieces = await this.data.tissue(number);
+      if (generation !== this.generation) return;
+      this.pieces = pieces;
+      this.outline = outlinePath(pieces);
+    } catch (error) {
+      this.slide.problems.push(error.message);
+      this.tell("slide");
+    }
+    this.refresh();
+  }
+
+  restorePlace({ x, y, z, r }) {
+    if (x === null || y === null || z === null) {
+      this.lockstep.home(true);
+      if (r) this.lockstep.goTo({ angle: r }, true);
+      return;
+    }
+    this.lockstep.goTo({ x, y, scale: z, angle: r }, true);
+  }
+
+  /** The address was changed by hand or by a link. */
+  async follow(view) {
+    const number = this.index.slides.findIndex((slide) => slide.name === view.slide);
+    const other = number >= 0 && number !== this.number;
+    this.store.set({ ...view, slide: other ? this.view.slide : view.slide || this.view.slide });
+    if (other) await this.openSlide(number, { keepPlace: true });
+    else this.restorePlace(view);
+  }
+
+  quiet(change) {
+    this.isQuiet = true;
+    change();
+    this.isQuiet = false;
+  }
+
+  changed(changed) {
+    if (this.isQuiet || !this.slide?.slide) return;
+    if (["mode", "panes"].some((key) => changed.has(key))) this.arrange();
+    else if ([...changed].some((key) => !PLACE.includes(key) && key !== "patch" && key !== "swipe")) this.refresh();
+    if (changed.has("patch")) this.markChosen();
+    if (changed.has("swipe")) this.placeDivider();
+  }
+
+  moved() {
+    const place = this.lockstep.place();
+    if (place) this.quiet(() => this.store.set({ x: place.x, y: place.y, z: place.scale, r: place.angle }));
+    this.tell("move");
+  }
+
+  // Panes -----------------------------------------------------------------------------------------------------------
+
+  get contents() {
+    return panesFor(this.view.panes, this.layers);
+  }
+
+  /** What is on the screen in the present arrangement, with its place among all panes. */
+  get shown() {
+    const all = this.contents.map((content, place) => ({ content, place }));
+    const maps = all.filter(({ content }) => content !== "slide");
+    if (this.view.mode === "overlay") return [maps[0] ?? all[0]];
+    if (this.view.mode === "swipe") return all.length > 1 ? all.slice(0, 2) : [{ content: "slide", place: -1 }, all[0]];
+    return all;
+  }
+
+  /** Make the panes fit the arrangement. */
+  async arrange() {
+    const { shown } = this;
+    const generation = this.generation;
+    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const outdated = () => generation !== this.generation || turn !== this.turn;
+    const place = this.lockstep.place();
+    while (this.panes.length > shown.length) this.drop(this.panes.pop());
+    const opened = [];
+    while (this.panes.length < shown.length) opened.push(this.addPane());
+    this.container.className = `mode-${this.view.mode} panes-${shown.length}`;
+    shown.forEach((part, i) => {
+      this.panes[i].content = part.content;
+      this.panes[i].place = part.place;
+    });
+    this.placeDivider();
+    this.tell("panes");
+    const url = (...at) => this.data.slideTile(this.number, ...at);
+    await Promise.all(opened.map((pane) => pane.openSlide(this.slide.slide, url)));
+    if (outdated()) return;
+    // Panes changed size: let them measure themselves, then go back to where the view was.
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    if (outdated()) return;
+    if (place) this.lockstep.goTo(place, true);
+    else this.lockstep.copy();
+    await this.refresh();
+    this.markChosen();
+  }
+
+  addPane() {
+    const pane = new Pane(this.panes.length, { navigator: this.panes.length === 0 });
+    this.container.append(pane.element);
+    pane.mount();
+    this.panes.push(pane);
+    this.lockstep.add(pane);
+    pane.menu.addEventListener("change", () => this.setContent(pane.place, pane.menu.value));
+    pane.close.addEventListener("click", () => this.closePane(pane.place));
+    this.onPane?.(pane);
+    return pane;
+  }
+
+  drop(pane) {
+    this.lockstep.remove(pane);
+    pane.destroy();
+  }
+
+  setContent(place, content) {
+    const contents = this.contents;
+    if (place < 0) contents.unshift(content);
+    else contents[place] = content;
+    this.store.set({ panes: contents.slice(0, MOST_PANES).join(";") });
+  }
+
+  closePane(place) {
+    const contents = this.contents;
+    if (contents.length < 2) return;
+    contents.splice(place, 1);
+    this.store.set({ panes: contents.join(";") });
+  }
+
+  /** Add a view: the next score not on the screen, else the difference of the two that are, else the slide. */
+  compare() {
+    const contents = this.contents;
+    if (contents.length >= MOST_PANES) return;
+    const columns = this.layers.flatMap((about, layer) =>
+      about.type === "picture" ? [`p${layer}`] : about.names.map((_, column) => `${layer}.${column}`));
+    const maps = contents.filter((content) => parseContent(content).kind === "scores");
+    const difference = maps.length > 1 ? `${maps[0]}-${maps[1]}` : null;
+    const fresh = difference && !contents.includes(difference)
+      ? difference
+      : columns.find((column) => !contents.includes(column)) ?? "slide";
+    this.store.set({ mode: "side", panes: [...contents, fresh].join(";") });
+  }
+
+  placeDivider() {
+    this.container.style.setProperty("--swipe", `${this.view.swipe}%`);
+  }
+
+  // Colours ---------------------------------------------------------------------------------------------------------
+
+  /** Score views of a content: one, two for a difference, none for slides and pictures. */
+  async viewsOf(content) {
+    const parsed = parseContent(content);
+    if (parsed.kind === "scores") return [await this.tables[parsed.layer].load(parsed.column)];
+    if (parsed.kind !== "difference") return [];
+    return Promise.all([parsed.a, parsed.b].map((at) => this.tables[at.layer].load(at.column)));
+  }
+
+  get choice() {
+    const { norm, center, fixedLow, fixedHigh } = this.view;
+    return { method: norm, center, low: fixedLow, high: fixedHigh };
+  }
+
+  paletteFor(pane) {
+    const named = this.palettes.find((palette) => palette.name === this.view.cmap);
+    const diverging = this.palettes.find((palette) => palette.diverging);
+    if (pane.views.length === 2) return named?.diverging ? named : diverging;
+    if (named) return named;
+    const hasMiddle = pane.views[0]?.table.about.signed && this.view.center && ["minmax", "robust"].includes(this.view.norm);
+    return hasMiddle ? diverging : this.palettes[0];
+  }
+
+  lookupFor(pane) {
+    const palette = this.paletteFor(pane);
+    const { low, high, threshold, cold } = this.view;
+    const range = pane.views.length === 2 ? { low: 0, high: 1, threshold: 0, cold: false } : { low, high, threshold, cold };
+    const key = JSON.stringify([palette.name, range]);
+    if (!this.lookups.has(key)) {
+      if (this.lookups.size > 8) this.lookups.clear();
+      this.lookups.set(key, lookupTable(palette, range));
+    }
+    return this.lookups.get(key);
+  }
+
+  /** Bring every pane's colours up to date with the view. */
+  async refresh() {
+    const { generation } = this;
+    try {
+      await Promise.all(this.panes.map((pane) => this.loadPane(pane)));
+    } catch (error) {
+      this.slide.problems.push(error.message);
+      this.tell("slide");
+      return;
+    }
+    if (generation !== this.generation) return;
+    for (const pane of this.panes) this.colourPane(pane);
+    this.tell("content");
+    this.tell("colours");
+  }
+
+  async loadPane(pane) {
+    if (pane.loaded === pane.content && pane.views) return;
+    const { content } = pane;
+    const views = exists(content, this.layers) ? await this.viewsOf(content) : [];
+    if (pane.content !== content) return; // changed while loading; the later call sets it
+    pane.views = views;
+    pane.loaded = content;
+  }
+
+  colourPane(pane) {
+    if (!pane.heat || !pane.views) return;
+    const { view } = this;
+    const parsed = parseContent(pane.content);
+    const picture = parsed.kind === "picture" ? this.layers[parsed.layer] : null;
+    const url = picture && ((...at) => this.data.pictureTile(this.number, picture.picture, ...at));
+    pane.showPicture(picture, url, view.opacity);
+    const parts = pane.views.map((score) => ({ patches: score.patches, values: score.scaled(this.choice).values }));
+    pane.heat.show(parts.length ? parts : null, parts.length ? this.lookupFor(pane) : null, {
+      clip: view.inside ? this.outline : null,
+      smoothed: view.smooth,
+    });
+    pane.heat.canvas.style.opacity = view.opacity;
+    pane.marks.showOutline(view.tissue ? this.outline : null);
+  }
+
+  /** The pane that histogram, strip and patch keys speak of: the one last touched if it has scores. */
+  get active() {
+    const leader = this.lockstep.leader;
+    const has = (pane) => pane?.views?.length === 1;
+    return has(leader) ? leader : this.panes.find(has) ?? this.panes.find((pane) => pane.views?.length) ?? null;
+  }
+
+  get activeView() {
+    return this.active?.views[0] ?? null;
+  }
+
+  colourOfShare(pane, share) {
+    const { low, high } = this.view;
+    const at = pane.views.length === 2 ? share : (share - low) / Math.max(high - low, 1e-9);
+    return colourOf(this.paletteFor(pane), at);
+  }
+
+  // Patches ---------------------------------------------------------------------------------------------------------
+
+  /** Choose a patch and go there. */
+  flyTo(patch) {
+    const { activeView } = this;
+    if (!activeView || !(patch >= 0 && patch < activeView.patches.count)) return;
+    const { xs, ys, width, height } = activeView.patches;
+    this.store.set({ patch });
+    const stage = this.lockstep.leader.viewer.container;
+    const scale = Math.min(stage.clientWidth / width, stage.clientHeight / height) / 3;
+    this.lockstep.goTo({ x: xs[patch] + width / 2, y: ys[patch] + height / 2, scale: Math.min(scale, 2) });
+  }
+
+  markChosen() {
+    const { activeView } = this;
+    const patch = this.view.patch;
+    const known = activeView && patch !== null && patch >= 0 && patch < activeView.patches.count;
+    const box = known
+      ? [activeView.patches.xs[patch], activeView.patches.ys[patch], activeView.patches.width, activeView.patches.height]
+      : null;
+    for (const pane of this.panes) pane.marks?.showBox("chosen", box);
+    this.tell("colours");
+  }
+
+  /** Content to begin with when a person asks for the heatmap again. */
+  get preferredContent() {
+    return preferred(this.layers);
+  }
+}

@@ -1,0 +1,30 @@
+// Small helpers for building the page. Text always goes in as text: a slide name with markup stays a name.
+
+/** @param {string} tag @param {object} attributes `text`, `on*` handlers, or attributes @param {...Node|string} children */
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "text") element.textContent = value;
+    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "className") element.className = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+let toastTimer;
+
+/** Say something for a moment. */
+export function toast(text) {
+  const box = byId("toast");
+  box.textContent = text;
+  box.classList.add("shown");
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => box.classList.remove("shown"), 3500);
+}
+
+export const grouped = (number) => Math.round(number).toLocaleString("en").replaceAll(",", "\u202f");

@@ -1,0 +1,118 @@
+// Begin: read the list of slides, build the page around it, open the first slide.
+
+import { App } from "./app.js";
+import { Cohort } from "./cohort.js";
+import { openData } from "./data.js";
+import { byId, grouped, make } from "./dom.js";
+import { Hover } from "./hover.js";
+import { bindKeys } from "./keys.js";
+import { MODES } from "./state.js";
+import { Panel } from "./panel.js";
+import { Ruler } from "./ruler.js";
+import { copyLink, copyRegion, savePng } from "./share.js";
+import { Strip } from "./strip.js";
+import { bindSwipe } from "./swipe.js";
+
+const THEME_KEY = "heatmap-viewer-theme";
+
+function toggleTheme() {
+  const dark = getComputedStyle(document.documentElement).getPropertyValue("--is-dark").trim() === "1";
+  setTheme(dark ? "light" : "dark");
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  try {
+    localStorage.setItem(THEME_KEY, theme);
+  } catch {
+    // Private windows keep nothing; the theme then lasts as long as the page.
+  }
+}
+
+function restoreTheme() {
+  try {
+    const theme = localStorage.getItem(THEME_KEY);
+    if (theme) document.documentElement.dataset.theme = theme;
+  } catch {
+    // As above: then the system's own choice holds.
+  }
+}
+
+function showSlide(app) {
+  byId("slide-name").textContent = app.slide.name;
+  byId("slide-name").title = app.slide.name;
+  const { slide } = app.slide;
+  byId("slide-facts").textContent = slide ? `${grouped(slide.size[0])} × ${grouped(slide.size[1])} px` : "";
+  const box = byId("problems");
+  box.hidden = !app.slide.problems.length;
+  box.replaceChildren(...app.slide.problems.map((problem) => make("p", { text: problem })));
+}
+
+function showModes(app) {
+  for (const button of document.querySelectorAll("#modes button")) {
+    const chosen = button.dataset.mode === app.view.mode;
+    button.setAttribute("aria-checked", String(chosen));
+    button.tabIndex = chosen ? 0 : -1;
+  }
+  byId("compare").disabled = app.contents.length >= 4;
+}
+
+function bindTop(app) {
+  const modes = byId("modes");
+  modes.addEventListener("click", (event) => {
+    const { mode } = event.target.dataset;
+    if (mode) app.store.set({ mode });
+  });
+  modes.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const mode = MODES[(MODES.indexOf(app.view.mode) + by + MODES.length) % MODES.length];
+    app.store.set({ mode });
+    modes.querySelector(`[data-mode=${mode}]`).focus();
+  });
+  byId("compare").addEventListener("click", () => app.compare());
+  byId("save-png").addEventListener("click", () => savePng(app));
+  byId("copy-geojson").addEventListener("click", () => copyRegion(app));
+  byId("copy-link").addEventListener("click", () => copyLink(app));
+  byId("theme").addEventListener("click", toggleTheme);
+  byId("help-button").addEventListener("click", () => byId("help").showModal());
+  for (const name of ["cohort", "panel"]) {
+    const button = byId(`toggle-${name}`);
+    button.addEventListener("click", () => {
+      const open = byId("body").classList.toggle(`no-${name}`);
+      button.setAttribute("aria-expanded", String(!open));
+    });
+  }
+}
+
+async function begin() {
+  restoreTheme();
+  const app = new App(openData(), byId("panes"));
+  window.heatmapViewer = app; // for the console, and for the tests
+  app.fail = (error) => {
+    byId("problems").hidden = false;
+    byId("problems").replaceChildren(make("p", { text: error.message }));
+  };
+  new Hover(app);
+  new Ruler(app);
+  const strip = new Strip(app);
+  app.on("slide", showSlide);
+  app.on("panes", showModes);
+  app.ready = app.start(() => {
+    new Panel(app);
+    const cohort = new Cohort(app);
+    bindTop(app);
+    bindSwipe(app, byId("panes"));
+    bindKeys(app, { strip, cohort, theme: toggleTheme });
+  });
+  try {
+    await app.ready;
+    document.documentElement.dataset.ready = "true";
+  } catch (error) {
+    app.fail(error);
+    throw error;
+  }
+}
+
+begin();

@@ -1,0 +1,161 @@
+// Scores of one column put on the scale 0 to 1 that colours need. The same rules, and the same words, as the
+// program's src/scores/normalize.py; a test compares the two number by number.
+
+const SHARES = new Set(["attention_softmax", "attention_mean"]);
+export const METHODS = [
+  ["percentile", "Percentile within the slide"],
+  ["minmax", "Minimum to maximum"],
+  ["robust", "1st to 99th percentile"],
+  ["softmax", "Share of attention (softmax)"],
+  ["none", "As given, 0 to 1"],
+  ["fixed", "Fixed range"],
+];
+
+/** Index of the first element of a sorted array that is not below `x`. */
+export function lowerBound(sorted, x) {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < x) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Index of the first element of a sorted array that is above `x`. */
+export function upperBound(sorted, x) {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] <= x) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The finite values in rising order; NaN and infinities count nowhere. */
+export function sortedFinite(values) {
+  let count = 0;
+  const kept = new Float32Array(values.length);
+  for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i])) kept[count++] = values[i];
+  return kept.subarray(0, count).sort(); // numeric for typed arrays
+}
+
+/** Linear interpolation between order statistics, as NumPy's quantile. */
+export function quantile(sorted, share) {
+  const place = share * (sorted.length - 1);
+  const below = Math.floor(place);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+}
+
+/** Average rank / N * 100 among the sorted values, ties at their mean (CLAM's percentile). */
+export function percentileOf(sorted, value) {
+  return ((lowerBound(sorted, value) + 1 + upperBound(sorted, value)) / 2 / sorted.length) * 100;
+}
+
+/**
+ * The way from raw scores to [0, 1] and back.
+ * @param {Float32Array} sorted finite scores, rising
+ * @param {{method: string, kind: string, center: boolean, low: number, high: number}} choice
+ * @returns {{forward: function(number): number, inverse: function(number): number, unit: string,
+ *   low: number, high: number, label: string, toUnit: function(number): number}}
+ *   `low` and `high` are what 0 and 1 stand for, in `unit`; `toUnit` gives a raw score in that unit.
+ */
+export function makeScale(sorted, choice) {
+  const count = sorted.length;
+  if (!count) return linear(0, 1, "score", "no finite score");
+  const least = sorted[0];
+  const most = sorted[count - 1];
+  switch (choice.method) {
+    case "percentile":
+      return {
+        forward: (raw) => percentileOf(sorted, raw) / 100,
+        inverse: (share) => sorted[Math.max(0, Math.min(count - 1, Math.ceil(share * count) - 1))],
+        toUnit: (raw) => percentileOf(sorted, raw),
+        unit: "percentile",
+        low: 0,
+        high: 100,
+        label: "percentile within the slide",
+      };
+    case "softmax":
+      return softmaxScale(sorted, SHARES.has(choice.kind));
+    case "none":
+      return linear(0, 1, "score", "as given, clipped: 0 to 1");
+    case "fixed":
+      if (Number.isFinite(choice.low) && Number.isFinite(choice.high) && choice.low < choice.high) {
+        return linear(choice.low, choice.high, "score", `fixed range, clipped: ${brief(choice.low)} to ${brief(choice.high)}`);
+      }
+      break; // half-typed numbers: the slide's own range until they make sense
+    case "robust": {
+      const low = quantile(sorted, 0.01);
+      const high = quantile(sorted, 0.99);
+      if (low < high) return centred(low, high, "1st to 99th percentile of the slide, clipped", choice.center);
+      const words = "minimum to maximum of the slide (1st and 99th percentile coincide)";
+      return centred(least, most, words, choice.center);
+    }
+  }
+  return centred(least, most, "minimum to maximum of the slide", choice.center);
+}
+
+function centred(low, high, words, center) {
+  if (center) {
+    const half = Math.max(Math.abs(low), Math.abs(high));
+    [low, high] = [-half, half];
+    words += ", centred at 0";
+  }
+  return linear(low, high, "score", `${words}: ${brief(low)} to ${brief(high)}`);
+}
+
+function linear(low, high, unit, label) {
+  const width = high - low;
+  return {
+    forward: width > 0 ? (raw) => Math.min(1, Math.max(0, (raw - low) / width)) : () => 0.5,
+    inverse: (share) => low + share * width,
+    toUnit: (raw) => raw,
+    unit,
+    low,
+    high,
+    label,
+  };
+}
+
+function softmaxScale(sorted, areShares) {
+  const top = sorted[sorted.length - 1];
+  let sum = 0;
+  if (!areShares) for (const value of sorted) sum += Math.exp(value - top);
+  const toUnit = areShares ? (raw) => raw : (raw) => Math.exp(raw - top) / sum;
+  const most = toUnit(top);
+  // Equal shares are neither hot nor cold: they belong in the middle of the bar.
+  const flat = sorted.length > 1 && sorted[0] === top;
+  const high = (flat ? 2 * most : most) || 1;
+  return {
+    forward: (raw) => Math.min(1, Math.max(0, toUnit(raw) / high)),
+    inverse: areShares ? (share) => share * high : (share) => top + Math.log(Math.max(share * high * sum, 1e-300)),
+    toUnit,
+    unit: "share",
+    low: 0,
+    high,
+    label: `share of the slide's attention (softmax): 0 to ${brief(high)}`,
+  };
+}
+
+/** Four significant digits, without a tail of zeros. */
+export function brief(number, digits = 4) {
+  if (!Number.isFinite(number)) return "–";
+  if (number === 0) return "0";
+  const size = Math.abs(number);
+  const text = size >= 1e5 || size < 1e-4 ? number.toExponential(digits - 1) : number.toPrecision(digits);
+  return text.replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1").replace("-", "−");
+}
+
+/** Every value on the scale, as whole numbers 0..65535; -1 for those that are not finite. */
+export function quantise(values, scale) {
+  const out = new Int32Array(values.length);
+  for (let i = 0; i < values.length; i++) {
+    out[i] = Number.isFinite(values[i]) ? Math.min(65535, Math.floor(scale.forward(values[i]) * 65536)) : -1;
+  }
+  return out;
+}

@@ -1,0 +1,147 @@
+// One pane: the slide in OpenSeadragon, colours and lines over it, and a menu that says what it shows.
+
+/* global OpenSeadragon */
+
+import { HeatCanvas } from "./heat.js";
+import { MarksCanvas } from "./marks.js";
+import { tileSource } from "./tilesource.js";
+
+// OpenSeadragon adds an inline style sheet unless it finds its mark, and the page's policy refuses inline styles. An
+// element of no language carries the mark.
+const mark = document.createElementNS("", "style");
+mark.setAttribute("data-openseadragon-mobile-css", "true");
+document.head.append(mark);
+
+export class Pane {
+  constructor(number, { navigator }) {
+    this.number = number;
+    this.element = document.createElement("section");
+    this.element.className = "pane";
+    this.element.setAttribute("aria-label", `View ${number + 1}`);
+    this.menu = document.createElement("select");
+    this.menu.className = "pane-menu";
+    this.menu.setAttribute("aria-label", `What view ${number + 1} shows`);
+    this.close = document.createElement("button");
+    this.close.type = "button";
+    this.close.className = "pane-close";
+    this.close.textContent = "×";
+    this.close.setAttribute("aria-label", `Close view ${number + 1}`);
+    this.stage = document.createElement("div");
+    this.stage.className = "stage";
+    this.element.append(this.stage, this.menu, this.close);
+    this.navigator = navigator;
+    this.slideSize = [1, 1];
+    this.content = "slide";
+    this.picture = null;
+  }
+
+  /** OpenSeadragon measures its element, so the pane must be on the page first. */
+  mount() {
+    this.viewer = OpenSeadragon({
+      element: this.stage,
+      drawer: "canvas", // far faster than WebGL without a graphics card, and not slower with one
+      showNavigationControl: false,
+      showNavigator: this.navigator,
+      navigatorPosition: "BOTTOM_RIGHT",
+      navigatorSizeRatio: 0.17,
+      navigatorAutoFade: false,
+      navigatorRotate: true,
+      navigatorBorderColor: "#8a93a0",
+      navigatorDisplayRegionColor: "#0a66c2",
+      animationTime: 0.4,
+      springStiffness: 8,
+      blendTime: 0,
+      immediateRender: false,
+      minZoomImageRatio: 0.5,
+      maxZoomPixelRatio: 16,
+      visibilityRatio: 0.2,
+      zoomPerScroll: 1.25,
+      imageLoaderLimit: 6,
+      maxImageCacheCount: 400,
+      timeout: 120000,
+      gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
+      gestureSettingsPen: { clickToZoom: false, dblClickToZoom: true },
+      gestureSettingsTouch: { pinchRotate: false },
+    });
+    // Keys are handled for the whole page, in keys.js.
+    this.viewer.addHandler("canvas-key", (event) => {
+      event.preventDefaultAction = true;
+      event.preventVerticalPan = true;
+      event.preventHorizontalPan = true;
+    });
+    this.viewer.canvas.setAttribute("aria-label", `Slide, view ${this.number + 1}. Arrow keys move, plus and minus zoom.`);
+    this.viewer.canvas.setAttribute("role", "application");
+  }
+
+  get width() {
+    return this.viewer.container.clientWidth;
+  }
+
+  get isOpen() {
+    return Boolean(this.viewer?.viewport && this.viewer.world.getItemCount());
+  }
+
+  /** Show a slide; resolves when its first level is known. */
+  openSlide(slide, urlOf) {
+    this.slideSize = slide.size;
+    this.picture = null;
+    this.heat?.destroy();
+    this.marks?.destroy();
+    return new Promise((resolve, reject) => {
+      this.viewer.addOnceHandler("open", () => {
+        this.viewer.world.getItemAt(0).setClip(new OpenSeadragon.Rect(0, 0, ...slide.size));
+        resolve();
+      });
+      this.viewer.addOnceHandler("open-failed", (event) => reject(new Error(event.message)));
+      this.viewer.open(tileSource(slide, slide.size, urlOf));
+      this.heat = new HeatCanvas(this.viewer, slide.size);
+      this.marks = new MarksCanvas(this.viewer, this.heat);
+    });
+  }
+
+  /** Lay a picture over the slide, stretched to it; null takes it away. */
+  showPicture(layer, urlOf, opacity) {
+    if (this.picture && this.picture.layer === layer) {
+      this.picture.item?.setOpacity(opacity);
+      this.picture.opacity = opacity;
+      return;
+    }
+    if (this.picture) {
+      if (this.picture.item) this.viewer.world.removeItem(this.picture.item);
+      this.picture.dropped = true;
+      this.picture = null;
+    }
+    if (!layer) return;
+    const picture = { layer, opacity, item: null };
+    this.picture = picture;
+    this.viewer.addTiledImage({
+      tileSource: tileSource(layer, this.slideSize, urlOf),
+      width: 1,
+      opacity,
+      success: ({ item }) => {
+        if (picture.dropped) this.viewer.world.removeItem(item);
+        else {
+          picture.item = item;
+          item.setOpacity(picture.opacity);
+          item.setClip(new OpenSeadragon.Rect(0, 0, ...this.slideSize));
+        }
+      },
+    });
+  }
+
+  /** Level-0 point under a place on the screen. */
+  slidePoint(clientX, clientY) {
+    const box = this.viewer.container.getBoundingClientRect();
+    const point = this.viewer.viewport.pointFromPixel(
+      new OpenSeadragon.Point(clientX - box.left, clientY - box.top), true,
+    );
+    return [point.x * this.slideSize[0], point.y * this.slideSize[0]];
+  }
+
+  destroy() {
+    this.heat?.destroy();
+    this.marks?.destroy();
+    this.viewer.destroy();
+    this.element.remove();
+  }
+}

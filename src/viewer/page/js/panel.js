@@ -1,0 +1,242 @@
+// The column of controls: what colours mean, and how they are made.
+
+import { barElement } from "./colourbar.js";
+import { choices, columnTitle, contentTitle, parseContent } from "./content.js";
+import { byId, grouped, make } from "./dom.js";
+import { Histogram } from "./histogram.js";
+import { METHODS, brief, quantile } from "./normalize.js";
+
+export class Panel {
+  constructor(app) {
+    this.app = app;
+    this.histogram = new Histogram(app);
+    this.bars = make("div", { className: "bars" });
+    this.scoreMenu = make("select", { id: "score-menu" });
+    this.classMenu = make("select", { id: "class-menu" });
+    this.facts = make("dl", { className: "facts" });
+    this.build();
+    this.scoreMenu.addEventListener("change", () => this.chooseColumn(Number(this.scoreMenu.value), 0));
+    this.classMenu.addEventListener("change", () => {
+      this.chooseColumn(Number(this.scoreMenu.value), Number(this.classMenu.value));
+    });
+    app.on("slide", () => this.showFacts());
+    app.on("panes", () => this.fillPaneMenus());
+    app.on("colours", () => this.update());
+  }
+
+  build() {
+    const { app } = this;
+    const set = (change) => app.store.set(change);
+    this.cmap = make("select", { id: "cmap", onchange: () => set({ cmap: this.cmap.value }) });
+    this.cmap.append(make("option", { value: "", text: "automatic" }));
+    for (const palette of app.palettes) {
+      this.cmap.append(make("option", { value: palette.name, text: palette.name + (palette.diverging ? " (diverging)" : "") }));
+    }
+    this.norm = make("select", { id: "norm", onchange: () => this.chooseMethod(this.norm.value) });
+    for (const [value, text] of METHODS) this.norm.append(make("option", { value, text }));
+    this.fixed = make(
+      "div", { className: "pair" },
+      this.number("fixedLow", "From"), this.number("fixedHigh", "to"),
+      make("p", { className: "note", text: "Kept for all slides, so that colours compare." }),
+    );
+    this.controls = {
+      opacity: this.slider("opacity", "Opacity", (value) => `${Math.round(value * 100)} %`),
+      threshold: this.slider("threshold", "Hide below", (value) => this.valueText(value)),
+      low: this.slider("low", "Colours from", (value) => this.valueText(value)),
+      high: this.slider("high", "Colours to", (value) => this.valueText(value)),
+    };
+    this.checks = {
+      cold: this.check("cold", "Hide above the threshold instead"),
+      center: this.check("center", "Signed scores: zero in the middle"),
+      smooth: this.check("smooth", "Smooth between patches"),
+      inside: this.check("inside", "Colours inside tissue only"),
+      tissue: this.check("tissue", "Tissue outline"),
+    };
+    const field = (label, control) => make("label", { className: "field" }, make("span", { text: label }), control);
+    const reset = make("button", {
+      type: "button", className: "plain", text: "Reset colours",
+      onclick: () => {
+        const { defaults } = app.store;
+        set(Object.fromEntries(
+          ["cmap", "norm", "low", "high", "threshold", "cold", "opacity", "smooth", "inside", "center"].map((key) => [key, defaults[key]]),
+        ));
+      },
+    });
+    byId("panel").append(
+      make("section", {}, make("h2", { text: "Meaning of the colours" }), this.bars),
+      make(
+        "section", { id: "score-section" }, make("h2", { text: "Scores" }),
+        field("Score", this.scoreMenu), field("Class or head", this.classMenu),
+        this.histogram.element, this.controls.threshold, this.checks.cold, this.controls.low, this.controls.high,
+      ),
+      make(
+        "section", {}, make("h2", { text: "Colours" }), this.controls.opacity, field("Colormap", this.cmap),
+        field("Normalisation", this.norm), this.fixed, this.checks.center, this.checks.smooth, this.checks.inside,
+        this.checks.tissue, reset,
+      ),
+      make("section", {}, make("h2", { text: "About" }), this.facts),
+    );
+  }
+
+  slider(key, label, text) {
+    const { app } = this;
+    const output = make("output");
+    const input = make("input", { type: "range", min: "0", max: "1", step: "0.005", id: `range-${key}` });
+    input.addEventListener("input", () => {
+      let value = Number(input.value);
+      if (key === "low") value = Math.min(value, app.view.high - 0.01);
+      if (key === "high") value = Math.max(value, app.view.low + 0.01);
+      app.store.set({ [key]: Math.max(0, value) });
+    });
+    const element = make("label", { className: "slider" }, make("span", { text: label }), output, input);
+    element.show = () => {
+      input.value = app.view[key];
+      output.textContent = text(app.view[key]);
+    };
+    return element;
+  }
+
+  check(key, label) {
+    const { app } = this;
+    const input = make("input", { type: "checkbox", id: `check-${key}`, onchange: () => app.store.set({ [key]: input.checked }) });
+    const element = make("label", { className: "check" }, input, make("span", { text: label }));
+    element.show = () => {
+      input.checked = app.view[key];
+    };
+    return element;
+  }
+
+  number(key, label) {
+    const { app } = this;
+    const input = make("input", { type: "number", step: "any", id: `number-${key}` });
+    input.addEventListener("change", () => {
+      app.store.set({ [key]: input.value === "" ? null : Number(input.value) });
+    });
+    const element = make("label", { className: "field" }, make("span", { text: label }), input);
+    element.show = () => {
+      input.value = app.view[key] ?? "";
+    };
+    return element;
+  }
+
+  /** A fixed range begins as the slide's own robust one. */
+  chooseMethod(method) {
+    const { app } = this;
+    const sorted = app.activeView?.column.sorted;
+    const change = { norm: method };
+    if (method === "fixed" && app.view.fixedLow === null && sorted?.length) {
+      change.fixedLow = Number(quantile(sorted, 0.01).toPrecision(4));
+      change.fixedHigh = Number(quantile(sorted, 0.99).toPrecision(4));
+    }
+    app.store.set(change);
+  }
+
+  /** A share of the scale in the scale's unit. */
+  valueText(share) {
+    const score = this.app.activeView;
+    if (!score) return `${Math.round(share * 100)} %`;
+    const { scale } = score.scaled(this.app.choice);
+    const value = scale.low + share * (scale.high - scale.low);
+    return scale.unit === "percentile" ? `${brief(value, 3)}th pct` : brief(value, 3);
+  }
+
+  chooseColumn(layer, column) {
+    const { app } = this;
+    const pane = app.active ?? app.panes[app.panes.length - 1];
+    if (pane) app.setContent(pane.place, `${layer}.${column}`);
+  }
+
+  fillPaneMenus() {
+    const { app } = this;
+    const base = app.contents.find((content) => parseContent(content).kind === "scores") ?? null;
+    for (const pane of app.panes) {
+      const known = new Set();
+      pane.menu.replaceChildren(...choices(app.layers, base).map(([group, items]) => {
+        const options = items.map((value) => {
+          known.add(value);
+          return make("option", { value, text: contentTitle(value, app.layers) });
+        });
+        if (group) return make("optgroup", { label: group }, ...options);
+        return options[0];
+      }));
+      if (!known.has(pane.content)) pane.menu.append(make("option", { value: pane.content, text: contentTitle(pane.content, app.layers) }));
+      pane.menu.value = pane.content;
+      pane.close.hidden = app.panes.length < 2 || app.view.mode !== "side";
+    }
+  }
+
+  update() {
+    const { app } = this;
+    const withScores = app.panes.filter((pane) => pane.views?.length);
+    const seen = new Set();
+    this.bars.replaceChildren(...withScores
+      .filter((pane) => !seen.has(pane.content) && seen.add(pane.content))
+      .map((pane) => barElement(app, pane)));
+    if (!withScores.length) {
+      const picture = app.panes.some((pane) => parseContent(pane.content).kind === "picture");
+      this.bars.append(make("p", {
+        className: "note",
+        text: picture
+          ? "A picture is shown as it is: its colours are those it was drawn with. Give its score file for live colours."
+          : "No scores on the screen.",
+      }));
+    }
+    byId("score-section").hidden = !withScores.length;
+    this.fillScoreMenus();
+    this.histogram.update();
+    for (const control of [...Object.values(this.controls), ...Object.values(this.checks)]) control.show();
+    this.checks.center.hidden = !(app.activeView?.table.about.signed && ["minmax", "robust"].includes(app.view.norm));
+    this.checks.inside.hidden = this.checks.tissue.hidden = !app.slide.tissue;
+    this.cmap.value = app.view.cmap;
+    this.norm.value = app.view.norm;
+    this.fixed.hidden = app.view.norm !== "fixed";
+    for (const field of this.fixed.querySelectorAll("label")) field.show();
+  }
+
+  fillScoreMenus() {
+    const { app } = this;
+    const content = parseContent(app.active?.content ?? "slide");
+    const at = content.kind === "difference" ? content.a : content;
+    if (at.layer === undefined || app.layers[at.layer]?.type !== "scores") return;
+    const scores = app.layers.map((about, layer) => ({ about, layer })).filter(({ about }) => about.type === "scores");
+    const files = new Set(scores.map(({ about }) => about.file)).size;
+    this.scoreMenu.replaceChildren(...scores.map(({ about, layer }) =>
+      make("option", { value: layer, text: files > 1 ? `${about.title} · ${about.score}` : about.score })));
+    this.scoreMenu.value = at.layer;
+    const { names } = app.layers[at.layer];
+    this.classMenu.replaceChildren(...names.map((name, column) => make("option", { value: column, text: name })));
+    this.classMenu.value = at.column;
+    this.classMenu.parentElement.hidden = names.length < 2;
+    this.scoreMenu.title = columnTitle(app.layers, at);
+  }
+
+  showFacts() {
+    const { slide } = this.app;
+    const facts = [];
+    if (slide.slide) {
+      const { size, mpp, mppNote, objective, vendor, fileLevels, colourProfile } = slide.slide;
+      facts.push(["Size", `${grouped(size[0])} × ${grouped(size[1])} px, ${fileLevels} level${fileLevels > 1 ? "s" : ""}`]);
+      facts.push(["Pixel size", mpp ? `${brief(mpp)} µm${mppNote ? ` (${mppNote})` : ""}` : `unknown: ${mppNote}`]);
+      if (objective) facts.push(["Objective", `${brief(objective)}×`]);
+      facts.push(["Format", vendor]);
+      if (colourProfile) facts.push(["Colour profile", `${colourProfile}, shown as sRGB`]);
+    }
+    const seen = new Set();
+    for (const about of slide.layers) {
+      if (about.type !== "scores" || seen.has(about.file)) continue;
+      seen.add(about.file);
+      if (about.model) facts.push(["Model", about.model + (about.checkpoint ? `, checkpoint ${about.checkpoint}…` : "")]);
+      if (about.encoder) facts.push(["Features", about.encoder]);
+      facts.push(["Patches", `${grouped(about.count)} of ${about.patch.join(" × ")} px, step ${about.step.join(" × ")}`]);
+      if (about.prediction) facts.push([about.prediction.task === "classification" ? "Prediction" : about.prediction.task, predictionText(about.prediction)]);
+    }
+    const entry = this.app.index.slides[this.app.number];
+    if (entry.label) facts.push(["Label", entry.label]);
+    this.facts.replaceChildren(...facts.flatMap(([name, text]) => [make("dt", { text: name }), make("dd", { text })]));
+  }
+}
+
+function predictionText({ classes, values, task, predicted }) {
+  if (task !== "classification") return classes.map((name, i) => `${name} ${brief(values[i])}`).join(", ");
+  return `${classes[predicted]} (${brief(values[predicted], 3)})`;
+}

@@ -1,0 +1,109 @@
+// The scores of one file's layer, and what is derived from a column once: order, ranks, scale.
+
+import { lowerBound, makeScale, percentileOf, quantise, sortedFinite, upperBound } from "./normalize.js";
+import { orderByTop } from "./raster.js";
+
+/** Patches and columns of one layer, fetched when first needed. */
+export class ScoreTable {
+  constructor(data, slide, number, about) {
+    this.data = data;
+    this.slide = slide;
+    this.number = number;
+    this.about = about;
+    this.columns = new Map();
+    this.patches = null;
+  }
+
+  async load(column) {
+    if (!this.patches) {
+      this.coordsPromise ??= this.data.coords(this.slide, this.number);
+      this.patches = patchesOf(await this.coordsPromise, this.about.patch);
+    }
+    if (!this.columns.has(column)) {
+      this.columns.set(column, this.data.column(this.slide, this.number, column).then((values) => new Column(values)));
+    }
+    return new ScoreView(this, column, await this.columns.get(column));
+  }
+}
+
+function patchesOf(coords, [width, height]) {
+  const count = coords.length / 2;
+  const xs = new Int32Array(count);
+  const ys = new Int32Array(count);
+  const box = [Infinity, Infinity, -Infinity, -Infinity];
+  for (let i = 0; i < count; i++) {
+    const x = (xs[i] = coords[2 * i]);
+    const y = (ys[i] = coords[2 * i + 1]);
+    if (x < box[0]) box[0] = x;
+    if (y < box[1]) box[1] = y;
+    if (x + width > box[2]) box[2] = x + width;
+    if (y + height > box[3]) box[3] = y + height;
+  }
+  return { count, xs, ys, width, height, byTop: orderByTop(ys), box: count ? box : [0, 0, 0, 0] };
+}
+
+/** One score a patch. */
+class Column {
+  constructor(values) {
+    this.values = values;
+    this.sorted = sortedFinite(values);
+    this.quantised = new Map();
+  }
+
+  /** Patch indices from the highest score down; ties keep the order of the patches. */
+  get ranking() {
+    if (!this._ranking) {
+      const finite = [];
+      for (let i = 0; i < this.values.length; i++) if (Number.isFinite(this.values[i])) finite.push(i);
+      this._ranking = Uint32Array.from(finite).sort((a, b) => this.values[b] - this.values[a] || a - b);
+    }
+    return this._ranking;
+  }
+}
+
+/** A column with the layer it belongs to: what a pane shows. */
+export class ScoreView {
+  constructor(table, index, column) {
+    this.table = table;
+    this.index = index;
+    this.column = column;
+  }
+
+  get patches() {
+    return this.table.patches;
+  }
+
+  get name() {
+    return this.table.about.names[this.index];
+  }
+
+  /** Scale and quantised values for a choice of normalisation; the last few choices are kept. */
+  scaled(choice) {
+    const signed = this.table.about.signed && choice.center;
+    const key = JSON.stringify([choice.method, signed, choice.low, choice.high]);
+    const cache = this.column.quantised;
+    if (!cache.has(key)) {
+      if (cache.size > 6) cache.delete(cache.keys().next().value);
+      const scale = makeScale(this.column.sorted, { ...choice, center: signed, kind: this.table.about.kind });
+      cache.set(key, { scale, values: quantise(this.column.values, scale) });
+    }
+    return cache.get(key);
+  }
+
+  /** What the pointer's label says of a patch. */
+  describe(patch) {
+    const { values, sorted } = this.column;
+    const value = values[patch];
+    const finite = Number.isFinite(value);
+    return {
+      patch,
+      value,
+      x: this.patches.xs[patch],
+      y: this.patches.ys[patch],
+      rank: finite ? sorted.length - upperBound(sorted, value) + 1 : null,
+      ties: finite ? upperBound(sorted, value) - lowerBound(sorted, value) : 0,
+      count: sorted.length,
+      percentile: finite ? percentileOf(sorted, value) : null,
+    };
+  }
+}
