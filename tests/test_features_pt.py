@@ -83,7 +83,7 @@ def test_pickled_code_is_refused_and_not_run(
 
 def test_a_plain_pickle_called_pt_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "s.pt").write_bytes(pickle.dumps(Evil()))
+    (tmp_path / "s.pt").write_bytes(pickle.dumps(Evil(), protocol=2))
     with pytest.raises(FeatureError, match=r"s\.pt"):
         read_features(tmp_path / "s.pt")
     assert not (tmp_path / "pwned").exists()

@@ -45,8 +45,8 @@ def infer_step(coords_l0: Ints) -> SeenStep | None:
     Along each row (equal y) the gaps between neighbours are taken, and the most frequent one wins, the
     smaller of equals; the same along columns. That survives holes in the tissue, the longer first step of old
     TRIDENT grids, and CLAM's separate grid for every contour, because a row rarely runs from one phase into
-    another. An axis without neighbours, or with gaps at least twice the other's (two thin columns far apart), takes the other's step:
-    patches are squares.
+    another. An axis without neighbours, or with gaps at least twice the other's (two thin columns far
+    apart), takes the other's step: patches are squares.
 
     Two things make that step too wide: a chequerboard (many patches share a cell of it) and a thin sample of
     a grid (few patches have a neighbour). Then the smallest gap between distinct coordinates is the step,

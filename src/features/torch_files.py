@@ -23,9 +23,17 @@ def _numpy_arrays_allowed() -> Iterator[None]:
     """Let torch's safe loader also build NumPy arrays: TRIDENT's ``.pt`` files hold one instead of a
     tensor.
     """
+    import pickle
+
     import torch
 
-    rebuild = np.empty(0).__reduce__()[0]
+    reconstruct: Any = np.empty(0).__reduce__()[0]
+
+    def rebuild(kind: Any, shape: Any, code: Any) -> Any:
+        if kind is not np.ndarray or shape != (0,):  # what NumPy writes; anything else only eats memory
+            raise pickle.UnpicklingError(f"an array of type {kind!r} and shape {shape!r}")
+        return reconstruct(kind, shape, code)
+
     allowed: list[Any] = [np.ndarray, np.dtype, *(getattr(np.dtypes, name) for name in np.dtypes.__all__)]
     # The module of this function was renamed in NumPy 2; files carry either name.
     allowed += [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
