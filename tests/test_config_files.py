@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from src.errors import ConfigError
-from src.pipeline.config import Config, config_schema, load_config
+from src.pipeline.config import Config, config_schema, effective_yaml, load_config
 from src.pipeline.config_docs import KEYS_FILE, SCHEMA_FILE, keys_text, schema_text
 from src.pipeline.config_errors import model_in
 from src.pipeline.input_paths import resolve_input_path
@@ -138,6 +138,30 @@ def test_a_file_is_looked_for_where_people_keep_it(tmp_path: Path, monkeypatch: 
         resolve_input_path(str(work), None, "file")
     monkeypatch.setenv("MY_WORK", str(work))
     assert resolve_input_path("$MY_WORK", None, "folder") == work
+
+
+def test_the_saved_config_can_be_run_from_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "study" / "slides").mkdir(parents=True)
+    (tmp_path / "work" / "h5").mkdir(parents=True)
+    (tmp_path / "work" / "heatmaps" / "process_lists").mkdir(parents=True)
+    (tmp_path / "work" / "heatmaps" / "process_lists" / "p.csv").write_text("slide_id\na\n")
+    (tmp_path / "study" / "m.pt").touch()
+    config = tmp_path / "study" / "x.yaml"
+    config.write_text(
+        "data_arguments: {data_dir: {A: slides}, h5_dir: [h5], process_list: p.csv}\n"
+        "model_arguments: {ckpt_path: m.pt}\n"
+    )
+    monkeypatch.chdir(tmp_path / "work")
+    cfg = load_config(config)
+    saved = yaml.safe_load(effective_yaml(cfg))
+    assert saved["data_arguments"]["data_dir"] == {"A": str(tmp_path / "study" / "slides")}
+    assert saved["data_arguments"]["h5_dir"] == ["h5"]
+    assert saved["data_arguments"]["process_list"] == "p.csv"
+    assert saved["model_arguments"]["ckpt_path"] == str(tmp_path / "study" / "m.pt")
+    (tmp_path / "saved.yaml").write_text(effective_yaml(cfg))
+    assert load_config(tmp_path / "saved.yaml").inputs == cfg.inputs
 
 
 def test_every_missing_file_is_reported_with_its_line(tmp_path: Path) -> None:

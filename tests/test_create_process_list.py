@@ -234,7 +234,8 @@ def test_help_is_instant_and_loads_nothing_heavy() -> None:
         "sys.argv = ['create_process_list.py', '--help']\n"
         "try: runpy.run_path('create_process_list.py', run_name='__main__')\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'pandas', 'numpy', 'pydantic', 'matplotlib', 'openslide'} & set(sys.modules)))\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'pydantic', 'matplotlib', 'openslide'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

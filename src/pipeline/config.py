@@ -19,15 +19,15 @@ from src.pipeline.config_checks import cross_checks
 from src.pipeline.config_errors import Places, Problem, describe
 from src.pipeline.drawing_sections import HeatmapArguments, SampleArguments
 from src.pipeline.export_section import ExportArguments
-from src.pipeline.input_paths import InputPaths, find_inputs, resolve_input_path
+from src.pipeline.input_paths import InputPaths, find_inputs, portable_values, resolve_input_path
 from src.pipeline.parameters import cohort_params
+from src.pipeline.run_section import RunArguments
 from src.pipeline.sections import (
     DataArguments,
     EncoderArguments,
     ExpArguments,
     ModelArguments,
     PatchingArguments,
-    RunArguments,
 )
 from src.pipeline.tissue_sections import SegmentationArguments, VisualizationArguments
 from src.pipeline.yaml_lines import KeyPath, LineMap, read_yaml
@@ -174,8 +174,13 @@ def _standard_bounds(node: Any) -> Any:
 
 
 def effective_yaml(cfg: Config) -> str:
-    """Return the config as it was understood, defaults filled in, as YAML that loads to the same config."""
+    """Return the config as it was understood, defaults filled in, as YAML that loads to the same config.
+
+    Paths stand as they were given, but those that only make sense beside the config's own file are absolute.
+    """
     plain = cfg.model_dump(mode="json")
+    for section, key, value in portable_values(cfg):
+        plain[section][key] = value
     for section in ("segmentation_arguments", "visualization_arguments"):  # only what overrides the preset
         plain[section] = {key: value for key, value in plain[section].items() if value is not None}
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)

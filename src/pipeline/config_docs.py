@@ -97,8 +97,8 @@ def _kind(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         inner = _kind(schema["items"], definitions) if "items" in schema else "values"
         return f"list ({inner})"
     if kind == "object":
-        inner = schema.get("additionalProperties")
-        return f"mapping (to {_kind(inner, definitions)})" if isinstance(inner, dict) else "mapping"
+        values = schema.get("additionalProperties")
+        return f"mapping (to {_kind(values, definitions)})" if isinstance(values, dict) else "mapping"
     return " ".join([_NAMES.get(str(kind), str(kind)), *limits])
 
 

@@ -12,9 +12,9 @@ from src.pipeline.section_types import (
     Int,
     Section,
     Text,
-    _file_name,
-    _no_bool,
-    _none_word,
+    file_name,
+    no_bool,
+    none_word,
     shown,
 )
 
@@ -44,7 +44,7 @@ def _head(value: Any) -> Any:
 
 def _number(value: Any) -> Any:
     """Keep whole and broken numbers as written (CLAM's file names show the difference)."""
-    _no_bool(value)
+    no_bool(value)
     if isinstance(value, str):
         try:
             return float(value)
@@ -150,11 +150,11 @@ class HeatmapArguments(Section):
         description="New: colour only patches at or above this place on the colour scale; 0.9 with "
         "percentiles is the hottest tenth.",
     )
-    smooth: Annotated[Literal["none", "bilinear", "gaussian"], BeforeValidator(_none_word)] = Field(
+    smooth: Annotated[Literal["none", "bilinear", "gaussian"], BeforeValidator(none_word)] = Field(
         default="none",
         description="New: smooth between patches, without fading at the borders of the tissue.",
     )
-    compat: Annotated[Literal["none", "clam"], BeforeValidator(_none_word)] = Field(
+    compat: Annotated[Literal["none", "clam"], BeforeValidator(none_word)] = Field(
         default="none",
         description="New: clam repeats CLAM's pixels also where they are a fault.",
     )
@@ -199,7 +199,7 @@ class HeatmapArguments(Section):
 class Sample(Section):
     """One set of patches saved as pictures."""
 
-    name: Annotated[Text, AfterValidator(_file_name)] = Field(description="Folder of the set.")
+    name: Annotated[Text, AfterValidator(file_name)] = Field(description="Folder of the set.")
     sample: bool = Field(default=True, description="false leaves the set out.")
     seed: Int = Field(default=1, ge=0, lt=2**32, description="Seed of range_sample.")
     k: Int = Field(default=15, ge=1, description="How many patches.")

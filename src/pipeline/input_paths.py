@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from src.errors import ConfigError
 from src.pipeline.config_errors import Problem
@@ -146,3 +146,44 @@ def find_inputs(cfg: "Config", config_dir: Path | None) -> tuple[InputPaths, lis
         encoder_weights=one("encoder_arguments", "weights", "file"),
     )
     return inputs, problems
+
+
+def portable_values(cfg: "Config") -> Iterator[tuple[str, str, Any]]:
+    """Yield section, key and value of each input that is found only from the config's own folder, made absolute."""
+    inputs = cfg.inputs
+    files: list[tuple[str, str, Kind, Path | None]] = [
+        ("data_arguments", "process_list", "process_list", inputs.process_list),
+        ("data_arguments", "preset", "preset", inputs.preset),
+        ("model_arguments", "ckpt_path", "checkpoint", inputs.checkpoint),
+        ("encoder_arguments", "weights", "file", inputs.encoder_weights),
+    ]
+    for section, key, kind, path in files:
+        given = getattr(getattr(cfg, section), key)
+        if path is not None and _portable(given, path, kind) != given:
+            yield section, key, str(path)
+    folders = {"data_dir": inputs.slides, "h5_dir": inputs.features, "tissue_dir": inputs.tissue}
+    folders |= {"coords_dir": inputs.coords, "scores_dir": inputs.scores}
+    for key, found in folders.items():
+        given = getattr(cfg.data_arguments, key)
+        if isinstance(given, dict):
+            values: Any = {name: _folder_values(entry, found.get(name, ())) for name, entry in given.items()}
+        else:
+            values = _folder_values(given, found.get("", ()))
+        if values != given:
+            yield "data_arguments", key, values
+
+
+def _folder_values(given: Any, found: tuple[Path, ...]) -> Any:
+    if isinstance(given, str):
+        return _portable(given, found[0], "folder") if found else given
+    if isinstance(given, list) and found:
+        return [_portable(value, path, "folder") for value, path in zip(given, found, strict=True)]
+    return given
+
+
+def _portable(given: str, found: Path, kind: Kind) -> str:
+    """Return `given` if it leads to `found` without the config's folder, else the absolute path."""
+    try:
+        return given if resolve_input_path(given, None, kind) == found else str(found)
+    except ConfigError:
+        return str(found)

@@ -141,6 +141,8 @@ def read_process_list(path: Path | None, cfg: "Config") -> ProcessList:
     known = [name for name in columns if name in KNOWN_COLUMNS and name not in ("slide_id", "label")]
     result.column_texts = {name: tuple(cells.get(name, "") for _, cells, _ in records) for name in known}
     result.notes = list(reader.table_notes())
+    if not rows:
+        result.notes.append(f"no row of {path} has process 1, so there is nothing to do")
     return result
 
 

@@ -30,7 +30,7 @@ class Section(BaseModel):
     )
 
 
-def _no_bool(value: Any) -> Any:
+def no_bool(value: Any) -> Any:
     """Refuse true and false where a number is wanted; Python would read them as 1 and 0."""
     if isinstance(value, bool):
         raise ValueError(f"must be a number, got {str(value).lower()}")
@@ -48,7 +48,7 @@ def _text(value: Any) -> Any:
     return value
 
 
-def _none_word(value: Any) -> Any:
+def none_word(value: Any) -> Any:
     """Take YAML's null for the word ``none``, which says the same."""
     return "none" if value is None else value
 
@@ -128,13 +128,14 @@ def unsafe_name(name: str) -> str | None:
     return None
 
 
-def _file_name(value: str) -> str:
+def file_name(value: str) -> str:
+    """Check a name that becomes one file or folder."""
     if why := unsafe_name(value):
         raise ValueError(f"must be a plain name, but {value!r} {why}")
     return value
 
 
-def _experiment_name(value: str) -> str:
+def experiment_name(value: str) -> str:
     """Check a name that becomes folders; ``study/run1`` makes two."""
     for part in value.split("/"):
         if why := unsafe_name(part):
@@ -142,8 +143,8 @@ def _experiment_name(value: str) -> str:
     return value
 
 
-Int = Annotated[int, BeforeValidator(_no_bool)]
-Float = Annotated[float, BeforeValidator(_no_bool)]
+Int = Annotated[int, BeforeValidator(no_bool)]
+Float = Annotated[float, BeforeValidator(no_bool)]
 Text = Annotated[str, BeforeValidator(_text)]
 Folders = Annotated[str | list[str] | dict[str, str], BeforeValidator(_folders)]
 Extensions = Annotated[tuple[str, ...], BeforeValidator(_extensions, json_schema_input_type=str | list[str])]

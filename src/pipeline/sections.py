@@ -1,4 +1,4 @@
-"""Where things are and what is run: the config sections of experiment, data, patches, encoder, model and run.
+"""Where things are and what is run: the config sections of experiment, data, patches, encoder and model.
 
 The attribute names are the YAML names. CLAM's keys keep CLAM's meaning; a description that starts with "New:"
 marks a key CLAM does not have.
@@ -17,13 +17,12 @@ from src.pipeline.section_types import (
     Int,
     Section,
     Text,
-    _experiment_name,
-    _no_bool,
+    experiment_name,
+    no_bool,
     shown,
 )
 
 _DEVICE = re.compile(r"^(auto|cpu|cuda(:\d+)?)$")
-_BYTES = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE)
 
 
 def _label_dict(value: Any) -> Any:
@@ -32,45 +31,16 @@ def _label_dict(value: Any) -> Any:
     return {str(name): number for name, number in value.items()}
 
 
-def _device(value: Any) -> Any:
+def check_device(value: Any) -> Any:
+    """Return a device name in lower case."""
     if not isinstance(value, str) or not _DEVICE.match(value.strip().lower()):
         raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {shown(value)}")
     return value.strip().lower()
 
 
-def _devices(value: Any) -> Any:
-    """Check ``auto``, one device, or a list of devices."""
-    if not isinstance(value, (list, tuple)):
-        return _device(value)
-    if not value or "auto" in value:
-        raise ValueError(f"must be auto, cpu, or a list such as [cuda:0, cuda:1]; got {shown(value)}")
-    return [_device(device) for device in value]
-
-
-def _workers(value: Any) -> Any:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value
-    if isinstance(value, str) and value.strip().isdigit() and int(value) >= 1:
-        return int(value)
-    raise ValueError(f"must be auto or a whole number of at least 1, got {shown(value)}")
-
-
-def parse_bytes(value: Any) -> int:
-    """Return the number of bytes in ``8GB``, ``512 MiB`` or a plain number; GB is 1000³, GiB 1024³."""
-    match = _BYTES.match(str(value)) if not isinstance(value, bool) else None
-    size = (
-        int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " "))
-        if match
-        else 0
-    )
-    if size < 1:
-        raise ValueError(f"must be a size in memory such as 8GB, got {shown(value)}")
-    return size
-
-
 def _ratio(value: Any) -> Any:
     """Keep 0 and 0.0 apart, as CLAM writes them into file names; take text for the number it holds."""
-    _no_bool(value)
+    no_bool(value)
     if isinstance(value, str):
         try:
             return float(value)
@@ -87,7 +57,7 @@ class ExpArguments(Section):
         ge=1,
         description="Outputs of the model. Left out: counted from label_dict, or read from the checkpoint.",
     )
-    save_exp_code: Annotated[Text, AfterValidator(_experiment_name)] = Field(
+    save_exp_code: Annotated[Text, AfterValidator(experiment_name)] = Field(
         default="HEATMAP_OUTPUT",
         description="Name of this run; the folder below both result folders.",
     )
@@ -255,7 +225,7 @@ class ModelArguments(Section):
         default_factory=dict,
         description="New: changes to the model's own settings, such as embed_dim: 256.",
     )
-    device: Annotated[str, BeforeValidator(_device)] = Field(
+    device: Annotated[str, BeforeValidator(check_device)] = Field(
         default="auto",
         description="New: auto (a GPU if there is one), cpu, cuda or cuda:N.",
     )
@@ -263,43 +233,3 @@ class ModelArguments(Section):
         default="classification",
         description="New: what the outputs mean.",
     )
-
-
-class RunArguments(Section):
-    """How much of the machine to use, and when to give up on a slide."""
-
-    workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = Field(
-        default="auto",
-        description="New: slides worked on at once; auto: by cores and memory.",
-    )
-    devices: Annotated[str | list[str], BeforeValidator(_devices)] = Field(
-        default="auto",
-        description="New: auto, cpu, or a list such as [cuda:0, cuda:1].",
-    )
-    memory_limit: Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=str | int)] | None = (
-        Field(
-            default=None,
-            description="New: memory to stay under, such as 16GB. null: what the machine has.",
-        )
-    )
-    retries: Int = Field(
-        default=1,
-        ge=0,
-        description="New: times a slide is tried again after its worker died.",
-    )
-    slide_timeout: Float | None = Field(
-        default=None,
-        gt=0,
-        description="New: seconds after which a slide is given up.",
-    )
-
-
-__all__ = [
-    "DataArguments",
-    "EncoderArguments",
-    "ExpArguments",
-    "ModelArguments",
-    "PatchingArguments",
-    "RunArguments",
-    "parse_bytes",
-]
