@@ -72,8 +72,7 @@ def check_width(encoder: PatchEncoder, in_dim: int, model: str) -> None:
     """Raise FeatureError, naming both, when a model does not take this encoder's features."""
     if encoder.width != in_dim:
         raise FeatureError(
-            f"encoder {encoder.name} makes {encoder.width}-d features, "
-            f"but model {model} takes {in_dim}-d ones"
+            f"encoder {encoder.name} makes {encoder.width}-d features, but model {model} takes {in_dim}-d ones"
         )
 
 
@@ -139,9 +138,7 @@ def _pool(spec: EncoderSpec) -> Callable[[Any], torch.Tensor] | None:
     return pools.get(spec.pool)
 
 
-def _from_factory(
-    name: str, weights: PathLike | None, device: torch.device, target: int | None
-) -> PatchEncoder:
+def _from_factory(name: str, weights: PathLike | None, device: torch.device, target: int | None) -> PatchEncoder:
     module_name, _, attribute = name.partition(":")
     try:
         factory: Any = importlib.import_module(module_name)
@@ -149,8 +146,7 @@ def _from_factory(
             factory = getattr(factory, part)
     except (ImportError, AttributeError) as error:
         raise ModelError(
-            f"encoder {name!r}: {error}; "
-            "expected module:factory, a callable in a module that Python can import"
+            f"encoder {name!r}: {error}; expected module:factory, a callable in a module that Python can import"
         ) from error
     offered = {"weights": weights, "device": device, "target_img_size": target}
     parameters = inspect.signature(factory).parameters.values()

