@@ -48,7 +48,7 @@ SLIDES = (
 def make_cohort(folder: Path, say: Callable[[str], None]) -> None:
     """Fill `folder` unless it is complete already; `say` is told what goes on."""
     done = folder / "complete.json"
-    recipe = {"version": 2, "slides": [vars(slide) for slide in SLIDES], "features": FEATURE_WIDTH}
+    recipe = {"version": 3, "slides": [vars(slide) for slide in SLIDES], "features": FEATURE_WIDTH}
     if done.is_file() and json.loads(done.read_text()) == json.loads(json.dumps(recipe)):
         say(f"the demo cohort is in {folder}")
         return

@@ -61,7 +61,8 @@ def paint_slide(width: int, height: int, *, pieces: int, lesions: int, seed: int
     rng = np.random.default_rng(seed)
     ordinary, crowded = stained_textures()
     tissue, lesion = _masks(width, height, pieces, lesions, rng)
-    pixels = rng.integers(GLASS - 1, GLASS + 2, size=(height, width, 1), dtype=np.uint8).repeat(3, axis=2)
+    glass = rng.integers(GLASS - 1, GLASS + 2, size=(height, width), dtype=np.uint8)
+    pixels = cv2.merge([glass, glass, glass])
     _fill(pixels, tissue & ~lesion, ordinary, rng)
     _fill(pixels, lesion, crowded, rng)
     return PaintedSlide(pixels, tissue, lesion)
@@ -99,35 +100,34 @@ def _blob(
 def _fill(pixels: Pixels, mask: Mask, texture: Pixels, rng: np.random.Generator) -> None:
     """Lay `texture` under `mask`: pieces of it, turned and flipped, then wavy-edged ones over their seams."""
     side = len(texture) * 3 // 4
-    for wavy, step in ((False, side), (True, side // 2)):
+    paint = mask.astype(np.uint8)
+    square = np.ones((side, side), np.uint8)
+    for wavy, step in ((False, side), (True, side * 5 // 8)):
         for y in range(-side // 2, mask.shape[0], step):
             for x in range(-side // 2, mask.shape[1], step):
-                _paste(pixels, mask, texture, (x, y), side, wavy, rng)
+                if not paint[max(y, 0) : y + side, max(x, 0) : x + side].any():
+                    continue
+                shape = square
+                if wavy:
+                    shape = np.zeros((side, side), np.uint8)
+                    cv2.fillPoly(shape, [_blob(np.full(2, side / 2), np.full(2, side * 0.42), rng)], 1)
+                _paste(pixels, paint, _turned(texture, side, rng), shape, (x, y))
+
+
+def _turned(texture: Pixels, side: int, rng: np.random.Generator) -> Pixels:
+    """A square of `texture` from anywhere in it, turned and perhaps flipped."""
+    y, x = rng.integers(0, len(texture) - side + 1, 2)
+    piece = np.rot90(texture[y : y + side, x : x + side], int(rng.integers(4)))
+    return np.ascontiguousarray(piece[:: int(rng.choice((-1, 1)))])
 
 
 def _paste(
-    pixels: Pixels,
-    mask: Mask,
-    texture: Pixels,
-    corner: tuple[int, int],
-    side: int,
-    wavy: bool,
-    rng: np.random.Generator,
+    pixels: Pixels, paint: Pixels, piece: Pixels, shape: Pixels, corner: tuple[int, int]
 ) -> None:
-    """Paste one randomly turned piece of `texture` at `corner`, cut by the border and by `mask`."""
+    """Paste `piece` at `corner` where both `shape` and `paint` are 1."""
     x, y = corner
-    target = np.s_[max(y, 0) : y + side, max(x, 0) : x + side]
-    window = mask[target]
-    if not window.any():
-        return
-    cut_y, cut_x = rng.integers(0, len(texture) - side + 1, 2)
-    piece = np.rot90(texture[cut_y : cut_y + side, cut_x : cut_x + side], int(rng.integers(4)))
-    piece = piece[:: int(rng.choice((-1, 1)))]
-    shape = np.full((side, side), not wavy)
-    if wavy:
-        outline = np.zeros((side, side), np.uint8)
-        cv2.fillPoly(outline, [_blob(np.full(2, side / 2), np.full(2, side * 0.36), rng)], 1)
-        shape = outline.astype(bool)
+    target = np.s_[max(y, 0) : y + len(piece), max(x, 0) : x + len(piece)]
+    window = paint[target]
     top, left = max(-y, 0), max(-x, 0)
     inner = np.s_[top : top + window.shape[0], left : left + window.shape[1]]
-    np.copyto(pixels[target], piece[inner], where=(window & shape[inner])[..., None])
+    cv2.copyTo(np.ascontiguousarray(piece[inner]), window & shape[inner], pixels[target])

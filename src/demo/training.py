@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from src.models.base import MILModel
 
 PATCH = 256
-STEPS = 150
+STEPS = 100
 BAG_ROWS = 64
 
 
@@ -25,11 +25,11 @@ def training_bags(count: int, seed: int) -> list[tuple[npt.NDArray[np.float32], 
     bags = []
     for index in range(count):
         label = index % 2
-        slide = paint_slide(2560, 2048, pieces=1, lesions=label, seed=seed + index)
+        slide = paint_slide(2048, 1536, pieces=1, lesions=label, seed=seed + index)
         rows = [
             patch_statistics(slide.pixels[y : y + PATCH, x : x + PATCH])
-            for y in range(0, 2048, PATCH)
-            for x in range(0, 2560, PATCH)
+            for y in range(0, 1536, PATCH)
+            for x in range(0, 2048, PATCH)
             if slide.tissue[y : y + PATCH, x : x + PATCH].mean() > 0.5
         ]
         bags.append((np.stack(rows), label))
@@ -50,6 +50,8 @@ def train_abmil(path: Path, *, bags: int = 16, seed: int = 7) -> float:
     everything = np.concatenate([features for features, _ in data])
     mean, deviation = everything.mean(axis=0), everything.std(axis=0) + 1e-3
     rng = np.random.default_rng(seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # matrices this small only wait for each other
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = create_model(
@@ -72,6 +74,7 @@ def train_abmil(path: Path, *, bags: int = 16, seed: int = 7) -> float:
         _fold_scaling(model, mean, deviation)
         with atomic_path(path) as partial:
             torch.save(model.state_dict(), partial)
+    torch.set_num_threads(threads)
     return float(np.mean(losses[-20:]))
 
 
