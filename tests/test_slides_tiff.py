@@ -45,6 +45,19 @@ def test_a_lossless_slide_gives_back_the_picture(tmp_path: Path) -> None:
         np.testing.assert_array_equal(slide.read_level(0), picture)
 
 
+@pytest.mark.parametrize("rgb_jpeg", [False, True])
+def test_a_jpeg_slide_keeps_the_pictures_colours(tmp_path: Path, rgb_jpeg: bool) -> None:
+    picture = np.zeros((256, 512, 3), np.uint8)
+    colours = [(244, 244, 244), (214, 140, 180), (30, 60, 200), (10, 160, 20)]
+    for i, colour in enumerate(colours):
+        picture[:, 128 * i : 128 * (i + 1)] = colour
+    path = write_pyramid(tmp_path / "x.tif", picture, downsamples=(1,), rgb_jpeg=rgb_jpeg)
+    with open_slide(path) as slide:
+        level = slide.read_level(0)
+    for i, colour in enumerate(colours):
+        np.testing.assert_allclose(level[128, 64 + 128 * i], colour, atol=3)
+
+
 def test_the_tile_table_finds_every_tile(tiny_slide: Path) -> None:
     with open_slide(tiny_slide) as slide:
         tiff, level = slide.tiff_level(1), slide.read_level(1)
