@@ -260,6 +260,15 @@ def test_classes_are_counted_from_the_labels() -> None:
     assert cfg.class_names == ["A", "b"]
 
 
+def test_class_numbers_may_be_text_but_not_negative(load: Loader) -> None:
+    cfg = load("data_arguments: {data_dir: ., scores_dir: ., label_dict: {a: '0', b: '1'}}\n")
+    assert cfg.class_names == ["a", "b"]
+    wrong = message(
+        load, "data_arguments:\n  data_dir: .\n  scores_dir: .\n  label_dict:\n    a: -1\n    b: 0\n"
+    )
+    assert "data_arguments.label_dict.a must be at least 0, got -1 (line 5 of x.yaml)" in wrong
+
+
 def test_overrides_win_and_are_checked_like_the_file(load: Loader) -> None:
     assert load(LEAST, **{"exp_arguments.save_exp_code": "other"}).exp_arguments.save_exp_code == "other"
     with pytest.raises(ConfigError, match=r"alpha must be at most 1, got 2 \(given on the command line\)"):

@@ -207,8 +207,8 @@ def _default_by_context(raw: dict[str, Any]) -> None:
         heatmap.setdefault("calc_heatmap", False)
     labels = data.get("label_dict")
     if isinstance(experiment, dict) and isinstance(labels, dict) and experiment.get("n_classes") is None:
-        numbers = [number for number in labels.values() if isinstance(number, int)]
-        experiment["n_classes"] = max(numbers) + 1 if numbers and min(numbers) >= 0 else None
+        numbers = [int(number) for number in labels.values() if str(number).isdecimal()]
+        experiment["n_classes"] = max(numbers) + 1 if numbers else None
 
 
 def _validate(

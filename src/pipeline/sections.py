@@ -99,9 +99,11 @@ class DataArguments(Section):
         default=SLIDE_EXTENSIONS,
         description="Extension of the slides, or a list of them. Left out: every format that can be opened.",
     )
-    label_dict: Annotated[dict[str, Int], BeforeValidator(_label_dict)] | None = Field(
-        default=None,
-        description="Class names and their numbers, from 0. Needed for names in pictures and tables.",
+    label_dict: Annotated[dict[str, Annotated[Int, Field(ge=0)]], BeforeValidator(_label_dict)] | None = (
+        Field(
+            default=None,
+            description="Class names and their numbers, from 0. Needed for names in pictures and tables.",
+        )
     )
     recursive: bool = Field(
         default=True,
