@@ -2,6 +2,10 @@
 
 That they do is not taken on trust: a few tiles of every level are decoded both ways when the level is first
 asked for, and it is left to OpenSlide when one differs or anything about the file is out of the ordinary.
+
+One difference is known. Bytes overwritten in the middle of a JPEG tile are an error to OpenSlide, while the
+decoder used here may return wrong pixels for that tile. Tiles that are missing, blank or cut short, as broken
+copies leave them, are noticed, and OpenSlide then says what is wrong.
 """
 
 import logging
