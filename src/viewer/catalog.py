@@ -97,10 +97,12 @@ class Catalog:
 
 def titles_for(paths: Sequence[Path]) -> list[str]:
     """Return a short name for each path: its stem, with as many folders as tell equal ones apart."""
-    titles = [path.stem for path in paths]
+    stems = [path.stem.removesuffix("_blockmap") for path in paths]
+    titles = list(stems)
     depth = 1
     while len(set(titles)) < len(titles) and depth < 6:
-        titles = ["/".join((*path.absolute().parts[-1 - depth : -1], path.stem)) for path in paths]
+        above = [path.absolute().parts[-1 - depth : -1] for path in paths]
+        titles = ["/".join((*parts, stem)) for parts, stem in zip(above, stems, strict=True)]
         depth += 1
     return titles if len(set(titles)) == len(titles) else [f"{title} ({i + 1})" for i, title in enumerate(titles)]
 

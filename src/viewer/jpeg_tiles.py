@@ -15,11 +15,11 @@ differently).
 """
 
 
-def encode_jpeg(pixels: RGB) -> bytes:
+def encode_jpeg(pixels: RGB, quality: int = QUALITY) -> bytes:
     """Return (H, W, 3) pixels as JPEG, colours at full resolution (a fifth of a millisecond a tile)."""
     import imagecodecs
 
-    return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=QUALITY, subsampling="444"))
+    return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=quality, subsampling="444"))
 
 
 def encode_png(pixels: RGB) -> bytes:

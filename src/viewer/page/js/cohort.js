@@ -1,7 +1,7 @@
 // The list of slides: searched, sorted by any column of the process list, drawn only where it is seen.
 
 import { byId, make } from "./dom.js";
-import { brief } from "./normalize.js";
+import { probability } from "./normalize.js";
 
 const ROW_PX = 84;
 const ORDERS = [
@@ -97,7 +97,7 @@ export class Cohort {
     const slide = this.slides[number];
     const { app } = this;
     const state = slide.status === "failed" ? "failed" : slide.wrong ? "wrong" : slide.wrong === false ? "right" : "";
-    const prediction = slide.prediction && slide.prediction + (slide.probability === null ? "" : ` ${brief(slide.probability, 3)}`);
+    const prediction = slide.prediction && slide.prediction + (slide.probability === null ? "" : ` ${probability(slide.probability)}`);
     const image = slide.canOpen
       ? make("img", { src: app.data.thumbnail(number), alt: "", loading: "lazy", width: "64", height: "64" })
       : make("span", { className: "no-picture" });

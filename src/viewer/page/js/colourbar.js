@@ -54,7 +54,8 @@ export function legendOf(app, pane) {
       at,
       text: brief(scale.low + share * (scale.high - scale.low), 3),
       // For linear scales this is the tick itself; for percentiles and shares it is the score found there.
-      raw: scale.unit === "score" ? "" : brief(Math.min(most, Math.max(least, raw)), 3),
+      // (at the ends and in the middle: small numbers are long)
+      raw: scale.unit === "score" || at % 0.5 ? "" : brief(Math.min(most, Math.max(least, raw)), 3),
     };
   });
   const inBar = (share) => Math.min(1, Math.max(0, (share - view.low) / Math.max(view.high - view.low, 1e-9)));

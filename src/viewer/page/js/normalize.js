@@ -151,6 +151,13 @@ export function brief(number, digits = 4) {
   return text.replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1").replace("-", "−");
 }
 
+/** A probability; one that is nearly certain is not called certain. */
+export function probability(share) {
+  if (share > 0.999 && share < 1) return "> 0.999";
+  if (share < 0.001 && share > 0) return "< 0.001";
+  return brief(share, 3);
+}
+
 /** Every value on the scale, as whole numbers 0..65535; -1 for those that are not finite. */
 export function quantise(values, scale) {
   const out = new Int32Array(values.length);

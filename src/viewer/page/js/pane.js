@@ -43,7 +43,7 @@ export class Pane {
       showNavigationControl: false,
       showNavigator: this.navigator,
       navigatorPosition: "BOTTOM_RIGHT",
-      navigatorSizeRatio: 0.17,
+      navigatorSizeRatio: 0.16,
       navigatorAutoFade: false,
       navigatorRotate: true,
       navigatorBorderColor: "#8a93a0",
@@ -69,6 +69,7 @@ export class Pane {
       event.preventVerticalPan = true;
       event.preventHorizontalPan = true;
     });
+    this.viewer.addHandler("resize", () => this.viewer.navigator?.updateSize());
     this.viewer.canvas.setAttribute("aria-label", `Slide, view ${this.number + 1}. Arrow keys move, plus and minus zoom.`);
     this.viewer.canvas.setAttribute("role", "application");
   }

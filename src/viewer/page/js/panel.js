@@ -4,7 +4,7 @@ import { barElement } from "./colourbar.js";
 import { choices, columnTitle, contentTitle, parseContent } from "./content.js";
 import { byId, grouped, make } from "./dom.js";
 import { Histogram } from "./histogram.js";
-import { METHODS, brief, quantile } from "./normalize.js";
+import { METHODS, brief, probability, quantile } from "./normalize.js";
 
 export class Panel {
   constructor(app) {
@@ -137,7 +137,7 @@ export class Panel {
     if (!score) return `${Math.round(share * 100)} %`;
     const { scale } = score.scaled(this.app.choice);
     const value = scale.low + share * (scale.high - scale.low);
-    return scale.unit === "percentile" ? `${brief(value, 3)}th pct` : brief(value, 3);
+    return scale.unit === "percentile" ? `${brief(value, 3)} pct` : brief(value, 3);
   }
 
   chooseColumn(layer, column) {
@@ -238,5 +238,5 @@ export class Panel {
 
 function predictionText({ classes, values, task, predicted }) {
   if (task !== "classification") return classes.map((name, i) => `${name} ${brief(values[i])}`).join(", ");
-  return `${classes[predicted]} (${brief(values[predicted], 3)})`;
+  return `${classes[predicted]} (${probability(values[predicted])})`;
 }
