@@ -9,6 +9,7 @@ import json
 import logging
 import pathlib
 import re
+import warnings
 import zipfile
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
@@ -131,7 +132,8 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
 def _read_torch(file: Path) -> Any:
     _refuse_inflating(file)
     try:
-        with torch.serialization.safe_globals(_harmless_globals()):
+        with torch.serialization.safe_globals(_harmless_globals()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch warns of, the message of a refusal says too
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
         raise CheckpointError(_explain_failure(file, str(error))) from error
