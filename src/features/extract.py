@@ -1,0 +1,245 @@
+"""Extract the features of a slide's patches: threads read, the encoder encodes, batches are kept as they come.
+
+A run that is killed goes on at the batch it was killed in; a run of what is already there does nothing.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from src.errors import FeatureError
+from src.features.feature_log import FeatureLog
+from src.features.write_features import read_key, trident_attributes, write_features
+from src.slides.patch_grid import PatchGrid
+from src.slides.patch_reader import PatchReader
+from src.slides.patch_reading import PatchReading, reading_for_grid
+from src.slides.reader import Slide
+
+if TYPE_CHECKING:
+    from src.encoders.base import PatchEncoder
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+"""Of the way patches are read and ordered; raise it when features would differ."""
+_SAMPLE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class EncodingProgress:
+    """How far an extraction is.
+
+    Attributes
+    ----------
+    done, total : int
+        Patches; `done` counts those of an earlier, killed run too.
+    patches_per_s : float
+        Of this run, 0 at its beginning.
+    seconds_left : float or None
+        None while it cannot be told.
+    """
+
+    done: int
+    total: int
+    patches_per_s: float
+    seconds_left: float | None
+
+    def __str__(self) -> str:
+        if self.seconds_left is None:
+            return f"{self.done}/{self.total} patches"
+        minutes, seconds = divmod(round(self.seconds_left), 60)
+        left = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        return f"{self.done}/{self.total} patches, {self.patches_per_s:.0f}/s, {left} left"
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction did.
+
+    Attributes
+    ----------
+    path : Path
+        The feature file.
+    n, width : int
+        Patches, and features of each.
+    encoded, resumed : int
+        Patches encoded by this call, and taken over from a killed one; both 0 when the file was there already.
+    batch_size : int
+        At the end; 0 when nothing was encoded.
+    seconds : float
+    """
+
+    path: Path
+    n: int
+    width: int
+    encoded: int
+    resumed: int
+    batch_size: int
+    seconds: float
+
+
+def extract_features(
+    slide: Slide,
+    grid: PatchGrid,
+    encoder: "PatchEncoder",
+    out_path: str | os.PathLike[str],
+    *,
+    reading: PatchReading | None = None,
+    batch_size: int | Literal["auto"] = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    progress: Callable[[EncodingProgress], None] | None = None,
+) -> Extraction:
+    """Write the features of every patch of `grid` to `out_path`, in TRIDENT's layout and the grid's order.
+
+    Parameters
+    ----------
+    reading
+        Level and pixels of the patches; by default level-0 pixels, as many as the grid's patches have.
+    batch_size
+        ``auto`` finds one that fits. Either way it is halved when memory runs out.
+    device
+        Where tensors go for an encoder that does not say; `ModuleEncoder` does.
+    progress
+        Called after every batch.
+
+    Raises
+    ------
+    FeatureError
+        No patches; the file cannot be written; another process is writing it.
+    ModelError
+        Out of memory at batch size 1; an encoder that returns other shapes, NaN or infinities.
+    SlideError
+        The slide cannot be read; what was encoded until then is kept for the next run.
+    """
+    out = Path(out_path)
+    if not len(grid):
+        raise FeatureError(f"{slide.path.name}: there are no patches to encode")
+    if batch_size != "auto" and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    begun = time.monotonic()
+    reading = reading or reading_for_grid(slide, grid)
+    key = extraction_key(slide, grid, encoder, reading)
+    log_path = out.with_name(out.name + ".encoding")
+    found = read_key(out)
+    if found == key:
+        log_path.unlink(missing_ok=True)
+        return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun)
+    if found is None and out.exists():
+        raise FeatureError(f"{out} is there, and not of this program's making: move it away, or write elsewhere")
+    reader = PatchReader(slide, grid, reading, threads=threads)
+    with FeatureLog(log_path, key, len(grid), encoder.width) as log:
+        resumed = log.rows
+        if resumed:
+            logger.info("%s: %d of %d patches were encoded before", slide.slide_id, resumed, len(grid))
+        size = 0
+        if resumed < len(grid):
+            size = _encode_rest(reader, encoder, log, batch_size, device, progress, len(grid))
+        place = np.empty(len(grid), np.int64)
+        place[reader.order] = np.arange(len(grid))
+        attributes = trident_attributes(slide, grid, reading)
+        write_features(
+            out, grid.coords_l0, lambda rows: log.read(place[rows]), encoder.width,
+            encoder=encoder.name, attributes=attributes, key=key,
+        )  # fmt: skip
+        log.remove()
+    seconds = time.monotonic() - begun
+    return Extraction(out, len(grid), encoder.width, len(grid) - resumed, resumed, size, seconds)
+
+
+def extraction_key(slide: Slide, grid: PatchGrid, encoder: "PatchEncoder", reading: PatchReading) -> str:
+    """Return the SHA-256 of everything the features depend on: slide, patches, reading, encoder.
+
+    It is in the feature file, so a file can be reused exactly when its key is this one. Device, batch size and
+    number of threads are no part of it.
+    """
+    describe = getattr(encoder, "identity", None)
+    parts = {
+        "version": _VERSION,
+        "slide": _slide_fingerprint(slide),
+        "coords": hashlib.sha256(np.ascontiguousarray(grid.coords_l0, "<i8").tobytes()).hexdigest(),
+        "size_l0": grid.size_l0,
+        "step_l0": grid.step_l0,
+        "reading": reading.identity(),
+        "encoder": describe() if callable(describe) else {"name": encoder.name, "width": encoder.width},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _slide_fingerprint(slide: Slide) -> dict[str, Any]:
+    """Tell a slide by its size and both ends of its file: copying it does not change it, scanning again does."""
+    size = slide.path.stat().st_size
+    digest = hashlib.sha256()
+    with slide.path.open("rb") as file:
+        digest.update(file.read(_SAMPLE_BYTES))
+        file.seek(max(0, size - _SAMPLE_BYTES))
+        digest.update(file.read(_SAMPLE_BYTES))
+    levels = [list(level) for level in slide.level_dimensions]
+    return {"name": slide.slide_id, "bytes": size, "ends": digest.hexdigest(), "levels": levels}
+
+
+def _encode_rest(
+    reader: PatchReader,
+    encoder: "PatchEncoder",
+    log: FeatureLog,
+    batch_size: int | Literal["auto"],
+    device: str | None,
+    progress: Callable[[EncodingProgress], None] | None,
+    total: int,
+) -> int:
+    """Encode what the log lacks; return the batch size at the end."""
+    import torch
+
+    from src.features.batch_size import BatchEncoder, find_batch_size
+
+    place = torch.device(getattr(encoder, "device", None) or device or "cpu")
+    # Half of the work, in uint8, for encoders that do the other half on the device.
+    shrink = getattr(encoder, "shrink", None)
+    prepare = shrink if callable(shrink) else _numpy_from(encoder)
+    if batch_size != "auto":
+        size = batch_size
+    elif log.batch_size:
+        # The same batches as before the kill: in another batch a feature may differ in its last bit.
+        size = log.batch_size
+    else:
+        size = find_batch_size(encoder, _example(reader, prepare), place)
+    batches = BatchEncoder(encoder, place, size)
+    begun, before = time.monotonic(), log.rows
+    for _, batch in reader.batches(
+        size, start=before, prepare=prepare, allocate=_pinned if place.type == "cuda" else np.empty
+    ):
+        for features in batches.encode(batch):
+            log.append(features)
+            if progress is not None:
+                rate = (log.rows - before) / max(time.monotonic() - begun, 1e-9)
+                progress(EncodingProgress(log.rows, total, rate, (total - log.rows) / rate))
+    return batches.size
+
+
+def _numpy_from(encoder: "PatchEncoder") -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]:
+    def prepare(batch: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        return encoder.preprocess(batch).cpu().numpy()
+
+    return prepare
+
+
+def _example(reader: PatchReader, prepare: Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    width, height = reader.reading.patch_px
+    return prepare(np.full((1, height, width, 3), 255, np.uint8))
+
+
+def _pinned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Page-locked memory: the GPU fetches from it while the CPU goes on."""
+    import torch
+
+    kind = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}.get(dtype)
+    return np.empty(shape, dtype) if kind is None else torch.empty(shape, dtype=kind, pin_memory=True).numpy()
