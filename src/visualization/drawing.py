@@ -4,9 +4,7 @@ A `Drawing` says everything a picture needs and does nothing. `Painter` holds wh
 Memory is that of the patches and of one band, whatever the size of the picture.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, Protocol
 
@@ -18,10 +16,10 @@ from src.errors import ConfigError, ScoreError
 from src.slides.patch_grid import PatchGrid
 from src.slides.reader import Slide
 from src.slides.tissue import TissueMask
-from src.visualization.canvas import PatchCanvas, place_patches
+from src.visualization.canvas import Cells, PatchCanvas, place_patches
 from src.visualization.frame import Frame
 from src.visualization.palette import colour_index, colour_table
-from src.visualization.smooth import SmoothTint
+from src.visualization.smooth import SmoothLayer, SmoothValues
 from src.visualization.tissue_raster import TissueRaster
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -86,9 +84,7 @@ class Drawing:
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha must be between 0 (slide only) and 1 (colours only), got {self.alpha}")
         if self.smooth not in ("none", "bilinear", "gaussian"):
-            raise ConfigError(
-                f"unknown smoothing {self.smooth!r}; choose from 'none', 'bilinear', 'gaussian'"
-            )
+            raise ConfigError(f"unknown smoothing {self.smooth!r}; choose from 'none', 'bilinear', 'gaussian'")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold must be between 0 and 1, got {self.threshold}")
         object.__setattr__(self, "colours", colour_table(self.cmap))
@@ -104,11 +100,89 @@ class Drawing:
         return f"Drawing({self.slide.slide_id!r}, {width} x {height} px, {patches})"
 
 
-class Tint(Protocol):
-    """The colour layer of a picture."""
+def colours_alone(drawing: Drawing) -> Drawing:
+    """Return the drawing without its slide: opaque colours on white."""
+    return replace(drawing, blank_canvas=True, alpha=1.0)
 
-    def rows(self, y0: int, y1: int) -> tuple[UInt8Array, UInt8Array] | None:
-        """Return (colours (h, width, 3), painted (h, width) 0 or 1) of some rows, None if none is painted."""
+
+class Layer(Protocol):
+    """The colours of some rows, before they are clipped to tissue."""
+
+    def painted(self, x0: int, x1: int) -> UInt8Array:
+        """Return where colour lies in the columns `x0` to `x1`, (h, x1 - x0), 0 or 1."""
+
+    def colours(self, x0: int, x1: int) -> UInt8Array:
+        """Return the colours of the columns, (h, x1 - x0, 3); anything where nothing is painted."""
+
+
+class CellLayer:
+    """Colours straight from the cells: each row of cells is coloured once and repeated downwards."""
+
+    def __init__(self, cells: Cells, covered: npt.NDArray[np.bool_], table: UInt8Array, y0: int, y1: int) -> None:
+        self._cells = cells
+        self._covered = covered
+        self._table = table
+        self._index = colour_index(cells.mean, len(table))
+        self._height = y1 - y0
+        edges = (cells.y_edges - y0).tolist()
+        self._rows = [(row, top, bottom) for row, (top, bottom) in enumerate(pairwise(edges)) if covered[row].any()]
+
+    def _columns(self, x0: int, x1: int) -> tuple[slice, npt.NDArray[np.int64], int, int]:
+        """Return the cells that reach into the columns, their widths there, and where they begin and end."""
+        edges = self._cells.x_edges
+        first = max(int(np.searchsorted(edges, x0, side="right")) - 1, 0)
+        last = max(int(np.searchsorted(edges, x1, side="left")), first)
+        clipped = np.clip(edges[first : last + 1], x0, x1)
+        return slice(first, first + len(clipped) - 1), np.diff(clipped), int(clipped[0]) - x0, int(clipped[-1]) - x0
+
+    def painted(self, x0: int, x1: int) -> UInt8Array:
+        out = np.zeros((self._height, x1 - x0), np.uint8)
+        cells, widths, left, right = self._columns(x0, x1)
+        for row, top, bottom in self._rows:
+            out[top:bottom, left:right] = np.repeat(self._covered[row, cells], widths)
+        return out
+
+    def colours(self, x0: int, x1: int) -> UInt8Array:
+        out = np.empty((self._height, x1 - x0, 3), np.uint8)
+        cells, widths, left, right = self._columns(x0, x1)
+        for row, top, bottom in self._rows:
+            out[top:bottom, left:right] = np.repeat(self._table[self._index[row, cells]], widths, axis=0)
+        return out
+
+
+class Band:
+    """Some rows of a picture, ready to be painted over slide pixels, in whole or by columns."""
+
+    def __init__(self, layer: Layer, tissue: UInt8Array | None, alpha: float) -> None:
+        self._layer = layer
+        self._tissue = tissue
+        self._alpha = alpha
+
+    def painted(self, x0: int, x1: int) -> UInt8Array | None:
+        """Return where the columns `x0` to `x1` are tinted, (h, x1 - x0), 0 or 1; None when nowhere."""
+        tissue = None if self._tissue is None else self._tissue[:, x0:x1]
+        if tissue is not None and not tissue.any():
+            return None
+        painted = self._layer.painted(x0, x1)
+        if tissue is not None:
+            painted &= tissue
+        return painted if painted.any() else None
+
+    def paint(self, pixels: UInt8Array, x0: int = 0, painted: UInt8Array | None = None) -> bool:
+        """Lay the colours over `pixels`, the slide from column `x0` on, in place; say whether any was tinted.
+
+        `painted` may be given when it was asked for before.
+        """
+        x1 = x0 + pixels.shape[1]
+        if painted is None:
+            painted = self.painted(x0, x1)
+        if painted is None:
+            return False
+        colours = self._layer.colours(x0, x1)
+        if self._alpha < 1:
+            cv2.addWeighted(colours, self._alpha, pixels, 1 - self._alpha, 0, dst=colours)
+        cv2.copyTo(colours, painted, pixels)
+        return True
 
 
 class Painter:
@@ -126,55 +200,36 @@ class Painter:
             floor=drawing.thresh if drawing.binarize else 0.0,
             binary=drawing.binarize,
         )
+        self.tissue: TissueRaster | None = None
+        if drawing.tissue is not None:
+            self.tissue = TissueRaster(drawing.tissue, drawing.frame, use_holes=drawing.use_holes)
+        self._smooth = None if drawing.smooth == "none" else SmoothValues(drawing, self.canvas)
 
-    @cached_property
-    def tissue(self) -> TissueRaster | None:
-        drawing = self.drawing
-        if drawing.tissue is None:
+    def band(self, y0: int, y1: int) -> Band | None:
+        """Return the rows `y0` to `y1` (not included), None when nothing is tinted there."""
+        if self.drawing.alpha == 0:
             return None
-        return TissueRaster(drawing.tissue, drawing.frame, use_holes=drawing.use_holes)
-
-    @cached_property
-    def _tint(self) -> Callable[[int, int], tuple[UInt8Array, UInt8Array] | None]:
-        if self.drawing.smooth == "none":
-            return self._cell_tint
-        return SmoothTint(self.drawing, self.canvas).rows
-
-    def tint(self, y0: int, y1: int) -> tuple[UInt8Array, UInt8Array] | None:
-        """Return (colours, painted) of some rows, clipped to the tissue; None when nothing is painted."""
-        layer = self._tint(y0, y1)
-        if layer is not None and self.tissue is not None:
-            layer[1][:] &= self.tissue.rows(y0, y1)
-        return layer
+        layer = self._layer(y0, y1)
+        if layer is None:
+            return None
+        return Band(layer, None if self.tissue is None else self.tissue.rows(y0, y1), self.drawing.alpha)
 
     def paint(self, pixels: UInt8Array, y0: int) -> UInt8Array:
         """Return `pixels`, the slide's rows from `y0` on, with the colours over. Changes its argument."""
-        layer = self.tint(y0, y0 + len(pixels))
-        if layer is None:
-            return pixels
-        colours, painted = layer
-        if self.drawing.alpha < 1:
-            cv2.addWeighted(colours, self.drawing.alpha, pixels, 1 - self.drawing.alpha, 0, dst=colours)
-        cv2.copyTo(colours, painted, pixels)
+        band = self.band(y0, y0 + len(pixels))
+        if band is not None:
+            band.paint(pixels)
         return pixels
 
-    def _cell_tint(self, y0: int, y1: int) -> tuple[UInt8Array, UInt8Array] | None:
-        """Colour each row of cells once and repeat it downwards."""
+    def _layer(self, y0: int, y1: int) -> Layer | None:
         cells = self.canvas.cells(y0, y1)
         covered = cells.covered
-        if self.drawing.threshold is not None:
+        if self.drawing.threshold is not None and self._smooth is None:
             covered = covered & (cells.mean >= self.drawing.threshold)
         if not covered.any():
             return None
-        table = self.drawing.colours
-        index = colour_index(cells.mean, len(table))
-        width = self.drawing.size_px[0]
-        left, right = int(cells.x_edges[0]), int(cells.x_edges[-1])
-        widths, edges = np.diff(cells.x_edges), cells.y_edges.tolist()
-        colours = np.empty((y1 - y0, width, 3), np.uint8)
-        painted = np.zeros((y1 - y0, width), np.uint8)
-        for row, (top, bottom) in enumerate(pairwise(edges)):
-            if covered[row].any():
-                colours[top - y0 : bottom - y0, left:right] = np.repeat(table[index[row]], widths, axis=0)
-                painted[top - y0 : bottom - y0, left:right] = np.repeat(covered[row], widths)
-        return colours, painted
+        layer = CellLayer(cells, covered, self.drawing.colours, y0, y1)
+        if self._smooth is None:
+            return layer
+        values = self._smooth.rows(y0, y1)
+        return SmoothLayer(layer, values, self.drawing.colours, self.drawing.threshold)

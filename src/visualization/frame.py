@@ -96,9 +96,7 @@ def choose_frame(
         frame = _frame_of_level(slide, slide.level_for_downsample(DEFAULT_DOWNSAMPLE))
         if math.prod(frame.size_px) > MOST_PIXELS:
             frame = _frame_at(slide, DEFAULT_DOWNSAMPLE)
-            frame = replace(
-                frame, note=f"no level near 1/{DEFAULT_DOWNSAMPLE}: made from level {frame.level}"
-            )
+            frame = replace(frame, note=f"no level near 1/{DEFAULT_DOWNSAMPLE}: made from level {frame.level}")
     if (top_left is None) != (bot_right is None):
         raise ConfigError("a region needs both corners, top_left and bot_right")
     if top_left is None or bot_right is None:
@@ -113,9 +111,7 @@ def _frame_of_level(slide: Slide, level: int) -> Frame:
 
 def _frame_at(slide: Slide, downsample: float) -> Frame:
     if not downsample >= 0.99:
-        raise ConfigError(
-            f"a picture cannot be finer than the slide: downsample {downsample:.3g}, at least 1 will do"
-        )
+        raise ConfigError(f"a picture cannot be finer than the slide: downsample {downsample:.3g}, at least 1 will do")
     for level, factors in enumerate(slide.level_downsamples):
         if max(abs(factor / downsample - 1) for factor in factors) < 0.01:
             return _frame_of_level(slide, level)
@@ -127,9 +123,7 @@ def _frame_at(slide: Slide, downsample: float) -> Frame:
 
 def _cut(frame: Frame, top_left: Pair, bot_right: Pair) -> Frame:
     if frame.resized:
-        raise ConfigError(
-            "a region needs a level of the slide (vis_level), not a downsample or mpp between levels"
-        )
+        raise ConfigError("a region needs a level of the slide (vis_level), not a downsample or mpp between levels")
     scale = frame.scale
     size = [int(bot_right[i] * scale[i]) - int(top_left[i] * scale[i]) for i in (0, 1)]
     if min(size) < 1:

@@ -164,9 +164,7 @@ def plan_heatmap(
     slide = wsi_object if isinstance(wsi_object, Slide) else wsi_object.slide
     grid = as_grid(coords, patch_size, overlap)
     raw = as_scores(scores, len(grid))
-    frame = choose_frame(
-        slide, vis_level, downsample=downsample, mpp=mpp, top_left=top_left, bot_right=bot_right
-    )
+    frame = choose_frame(slide, vis_level, downsample=downsample, mpp=mpp, top_left=top_left, bot_right=bot_right)
     if binarize and thresh < 0:
         thresh = 1 / max(len(raw), 1)
     if top_left is not None and bot_right is not None:

@@ -40,19 +40,32 @@ def draw_to_file(path: str | os.PathLike[str], drawing: Drawing, *, threads: int
     target = Path(path)
     check_size(target, drawing.size_px)
     rows = band_rows(drawing)
-    painter = Painter(drawing)
-    encoded: Iterator[Any]
     with open_picture_file(target, drawing.size_px, rows) as picture:
-        if drawing.blur_px is not None:
-            encoded = map(picture.encode, _cut(draw(drawing, threads=threads), rows))
-        else:
-            encoded = iter_in_order(
-                lambda item: picture.encode(painter.paint(item[1], item[0])),
-                iter_slide_rows(drawing.slide, drawing.frame, rows, blank=drawing.blank_canvas),
-                threads or drawing.slide.threads,
-            )
-        for part in encoded:
+        for part in iter_painted(drawing, rows, picture.encode, threads=threads):
             picture.write(part)
+
+
+def iter_painted(
+    drawing: Drawing,
+    rows: int,
+    then: Callable[[UInt8Array], Any] = lambda band: band,
+    *,
+    threads: int | None = None,
+) -> Iterator[Any]:
+    """Yield `then(band)` of the finished picture from top to bottom, bands of `rows` rows (the last may be fewer).
+
+    `then` runs in the painting threads. A drawing with CLAM's blur is drawn whole first.
+    """
+    if drawing.blur_px is not None:
+        picture = draw(drawing)
+        yield from (then(picture[y0 : y0 + rows]) for y0 in range(0, len(picture), rows))
+        return
+    painter = Painter(drawing)
+    yield from iter_in_order(
+        lambda item: then(painter.paint(item[1], item[0])),
+        iter_slide_rows(drawing.slide, drawing.frame, rows, blank=drawing.blank_canvas),
+        threads or drawing.slide.threads,
+    )
 
 
 def draw(drawing: Drawing, *, threads: int | None = None) -> UInt8Array:
@@ -63,26 +76,17 @@ def draw(drawing: Drawing, *, threads: int | None = None) -> UInt8Array:
         return draw_blurred(drawing)
     width, height = drawing.size_px
     out = np.empty((height, width, 3), np.uint8)
-    painter = Painter(drawing)
-
-    def place(item: tuple[int, UInt8Array]) -> None:
-        y0, pixels = item
-        out[y0 : y0 + len(pixels)] = painter.paint(pixels, y0)
-
-    bands = iter_slide_rows(drawing.slide, drawing.frame, band_rows(drawing), blank=drawing.blank_canvas)
-    for _ in iter_in_order(place, bands, threads or drawing.slide.threads):
-        pass
+    y0 = 0
+    for band in iter_painted(drawing, band_rows(drawing), threads=threads):
+        out[y0 : y0 + len(band)] = band
+        y0 += len(band)
     return out
 
 
 def band_rows(drawing: Drawing) -> int:
     """Return how many rows are drawn at once: about 12 MB of pixels, whole tile rows, a multiple of 16."""
     width = drawing.size_px[0]
-    tiff = (
-        drawing.slide.tiff_level(drawing.frame.level)
-        if drawing.frame.whole and not drawing.frame.resized
-        else None
-    )
+    tiff = drawing.slide.tiff_level(drawing.frame.level) if drawing.frame.whole and not drawing.frame.resized else None
     unit = 256 if tiff is None or tiff.tile_px[1] % 16 else tiff.tile_px[1]
     fitting = max(1, (12 << 20) // (3 * width * unit))
     # A JPEG counts the blocks of a band in 16 bits.
@@ -90,9 +94,7 @@ def band_rows(drawing: Drawing) -> int:
     return min(fitting * unit, max(16, most // unit * unit or most), 2048)
 
 
-def iter_in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], threads: int
-) -> Iterator[Result]:
+def iter_in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
     """Yield `function(item)` in the order of `items`, worked out in `threads` threads a few items ahead."""
     if threads < 2:
         yield from map(function, items)
@@ -108,8 +110,3 @@ def iter_in_order(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _cut(picture: UInt8Array, rows: int) -> Iterator[UInt8Array]:
-    for y0 in range(0, len(picture), rows):
-        yield picture[y0 : y0 + rows]

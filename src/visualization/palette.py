@@ -37,14 +37,8 @@ def colour_table(cmap: str) -> UInt8Array:
 
     if cmap not in colormaps:
         near = get_close_matches(cmap, list(colormaps), n=4, cutoff=0.5)
-        hint = (
-            f"did you mean {', '.join(map(repr, near))}?"
-            if near
-            else "for example 'jet', 'viridis', 'coolwarm'"
-        )
-        raise ConfigError(
-            f"unknown colormap {cmap!r}; {hint} (any of matplotlib's {len(colormaps)} names will do)"
-        )
+        hint = f"did you mean {', '.join(map(repr, near))}?" if near else "for example 'jet', 'viridis', 'coolwarm'"
+        raise ConfigError(f"unknown colormap {cmap!r}; {hint} (any of matplotlib's {len(colormaps)} names will do)")
     colours = colormaps[cmap]
     table = (colours(np.arange(colours.N))[:, :3] * 255).astype(np.uint8)
     table.flags.writeable = False

@@ -27,9 +27,7 @@ def as_grid(coords: npt.ArrayLike | PatchGrid, patch_size: PatchSize, overlap: f
         return coords
     sizes = [patch_size, patch_size] if isinstance(patch_size, (int, float, np.number)) else list(patch_size)
     if len(sizes) != 2 or min(sizes) < 1:
-        raise ConfigError(
-            f"patch_size must be one or two level-0 pixel counts of at least 1, got {patch_size}"
-        )
+        raise ConfigError(f"patch_size must be one or two level-0 pixel counts of at least 1, got {patch_size}")
     if not 0 <= overlap < 1:
         raise ConfigError(f"overlap must be at least 0 and below 1, got {overlap}")
     corners = np.asarray(coords)
@@ -38,9 +36,7 @@ def as_grid(coords: npt.ArrayLike | PatchGrid, patch_size: PatchSize, overlap: f
     if corners.ndim != 2 or corners.shape[1] != 2:
         raise ScoreError(f"coords must have shape (N, 2), one (x, y) a patch; got {corners.shape}")
     if not np.isfinite(corners).all():
-        raise ScoreError(
-            f"{int((~np.isfinite(corners)).any(axis=1).sum())} of {len(corners)} coords are not numbers"
-        )
+        raise ScoreError(f"{int((~np.isfinite(corners)).any(axis=1).sum())} of {len(corners)} coords are not numbers")
     size = int(sizes[0]), int(sizes[1])
     step = max(1, int(size[0] * (1 - overlap))), max(1, int(size[1] * (1 - overlap)))
     return PatchGrid(np.floor(corners).astype(np.int64), size, step)
@@ -63,17 +59,14 @@ def as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
         values = values.reshape(-1)
     if values.ndim > 1:
         raise ScoreError(
-            f"scores have shape {values.shape}: one score a patch is needed; "
-            "choose a class or head, scores[:, k]"
+            f"scores have shape {values.shape}: one score a patch is needed; choose a class or head, scores[:, k]"
         )
     if values.shape != (count,):
         raise ScoreError(f"{values.size} scores but {count} coords; each patch needs one of both")
     return values.astype(np.float32 if values.dtype == np.float32 else np.float64)
 
 
-def inside_region(
-    grid: PatchGrid, top_left: Sequence[int], bot_right: Sequence[int]
-) -> npt.NDArray[np.bool_]:
+def inside_region(grid: PatchGrid, top_left: Sequence[int], bot_right: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Return which patches begin in the region, its borders included, as CLAM chooses them."""
     after = grid.coords_l0 >= np.asarray(top_left)
     before = grid.coords_l0 <= np.asarray(bot_right)

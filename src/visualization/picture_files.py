@@ -41,9 +41,7 @@ def check_size(path: Path, size_px: tuple[int, int]) -> None:
     """Raise ConfigError, naming what would do, when a file of this suffix cannot hold such a picture."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise ConfigError(
-            f"{path.name}: unknown picture format {suffix!r}; choose from {', '.join(SUFFIXES)}"
-        )
+        raise ConfigError(f"{path.name}: unknown picture format {suffix!r}; choose from {', '.join(SUFFIXES)}")
     width, height = size_px
     most = _MOST_SIDE.get(suffix)
     if most is not None and max(size_px) > most:
@@ -60,9 +58,7 @@ def check_size(path: Path, size_px: tuple[int, int]) -> None:
 
 
 @contextmanager
-def open_picture_file(
-    path: str | os.PathLike[str], size_px: tuple[int, int], rows: int
-) -> Iterator[PictureWriter]:
+def open_picture_file(path: str | os.PathLike[str], size_px: tuple[int, int], rows: int) -> Iterator[PictureWriter]:
     """Yield a writer for the format of `path`, for bands of `rows` rows (a multiple of 16 for JPEG).
 
     The file is finished and moved into place when the block ends, and nothing is left of it when the block
@@ -79,9 +75,7 @@ def open_picture_file(
             return
         with partial.open("wb") as file:
             writer: PictureWriter = (
-                PngWriter(file, size_px)
-                if suffix == ".png"
-                else JpegWriter(file, size_px, rows, JPEG_QUALITY)
+                PngWriter(file, size_px) if suffix == ".png" else JpegWriter(file, size_px, rows, JPEG_QUALITY)
             )
             yield writer
             writer.finish()
@@ -113,7 +107,5 @@ class _WholeWriter:
         self._filled += len(band)
 
     def finish(self) -> None:
-        options: dict[str, Any] = (
-            {"compression": "tiff_lzw"} if self._path.suffix.lower() in (".tif", ".tiff") else {}
-        )
+        options: dict[str, Any] = {"compression": "tiff_lzw"} if self._path.suffix.lower() in (".tif", ".tiff") else {}
         Image.fromarray(self._pixels).save(self._path, **options)

@@ -14,9 +14,7 @@ UInt8Array = npt.NDArray[np.uint8]
 WHITE = 255
 
 
-def iter_slide_rows(
-    slide: Slide, frame: Frame, rows: int, *, blank: bool = False
-) -> Iterator[tuple[int, UInt8Array]]:
+def iter_slide_rows(slide: Slide, frame: Frame, rows: int, *, blank: bool = False) -> Iterator[tuple[int, UInt8Array]]:
     """Yield (y0, pixels) from top to bottom, `rows` rows each (the last may be fewer); white when `blank`.
 
     The pixels may be written to.
@@ -55,9 +53,7 @@ def _resized_rows(slide: Slide, frame: Frame, rows: int) -> Iterator[tuple[int, 
     width, height = frame.size_px
     source_height = slide.level_dimensions[frame.level][1]
     ratio = source_height / height
-    strips = slide.iter_strips(
-        frame.level, max(16, (12 << 20) // (3 * slide.level_dimensions[frame.level][0]))
-    )
+    strips = slide.iter_strips(frame.level, max(16, (12 << 20) // (3 * slide.level_dimensions[frame.level][0])))
     held = np.empty((0, width, 3), np.uint8)
     held_from = 0
     for y0 in range(0, height, rows):

@@ -6,7 +6,7 @@ likewise, so values do not fade towards glass, and both colour the patches' own 
 a coarse raster, four samples a step each way, and enlarged band by band.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -24,8 +24,34 @@ FloatArray = npt.NDArray[np.float32]
 _SAMPLES_A_STEP = 4
 
 
-class SmoothTint:
-    """The colour layer of a drawing with `smooth` set."""
+class PaintedLayer(Protocol):
+    """Anything that says where patches lie."""
+
+    def painted(self, x0: int, x1: int) -> UInt8Array: ...
+
+
+class SmoothLayer:
+    """Some rows in smoothed colours, tinted where the patches lie."""
+
+    def __init__(self, patches: PaintedLayer, values: FloatArray, table: UInt8Array, threshold: float | None) -> None:
+        self._patches = patches
+        self._values = values
+        self._table = table
+        self._threshold = threshold
+
+    def painted(self, x0: int, x1: int) -> UInt8Array:
+        painted = self._patches.painted(x0, x1)
+        if self._threshold is not None:
+            painted &= self._values[:, x0:x1] >= self._threshold
+        return painted
+
+    def colours(self, x0: int, x1: int) -> UInt8Array:
+        # A running mean may fall a hair below the value it averages, and so to the colour below.
+        return self._table[colour_index(self._values[:, x0:x1] + 1e-6, len(self._table))]
+
+
+class SmoothValues:
+    """The smoothed values of a drawing with `smooth` set."""
 
     def __init__(self, drawing: "Drawing", canvas: PatchCanvas) -> None:
         self._drawing = drawing
@@ -33,26 +59,6 @@ class SmoothTint:
         steps = [max(1.0, s * k) for s, k in zip(drawing.grid.step_l0, drawing.frame.scale, strict=True)]
         self._cell = max(1, int(steps[0] / _SAMPLES_A_STEP)), max(1, int(steps[1] / _SAMPLES_A_STEP))
         self._raster = self._smoothed(steps)
-
-    def rows(self, y0: int, y1: int) -> tuple[UInt8Array, UInt8Array] | None:
-        """Return (colours, painted) of the rows `y0` to `y1`, None when none is painted."""
-        cells = self._canvas.cells(y0, y1)
-        if not cells.covered.any():
-            return None
-        width = self._drawing.size_px[0]
-        painted = np.zeros((y1 - y0, width), np.uint8)
-        place = (
-            slice(int(cells.y_edges[0]) - y0, int(cells.y_edges[-1]) - y0),
-            slice(int(cells.x_edges[0]), int(cells.x_edges[-1])),
-        )
-        expanded = np.repeat(cells.covered, np.diff(cells.y_edges), axis=0)
-        painted[place] = np.repeat(expanded, np.diff(cells.x_edges), axis=1)
-        values = self._enlarged(y0, y1)
-        if self._drawing.threshold is not None:
-            painted &= values >= self._drawing.threshold
-        table = self._drawing.colours
-        # A running mean may fall a hair below the value it averages, and so to the colour below.
-        return table[colour_index(values + 1e-6, len(table))], painted
 
     def _smoothed(self, steps: list[float]) -> FloatArray:
         """Return the smoothed values at the centres of the coarse cells."""
@@ -85,7 +91,7 @@ class SmoothTint:
                 total[row, inside] = np.where(covered, cells.mean[0, column[inside]], 0)
         return total, weight
 
-    def _enlarged(self, y0: int, y1: int) -> FloatArray:
+    def rows(self, y0: int, y1: int) -> FloatArray:
         """Return the raster interpolated to some rows; each row is the same whatever the band."""
         width = self._drawing.size_px[0]
         place = np.clip((np.arange(y0, y1) + 0.5) / self._cell[1] - 0.5, 0, len(self._raster) - 1)

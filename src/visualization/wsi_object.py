@@ -50,11 +50,7 @@ class WholeSlideImage:
         self.contours_tumor: list[Contour] | None = None
 
     def __repr__(self) -> str:
-        pieces = (
-            "not segmented"
-            if self.contours_tissue is None
-            else f"{len(self.contours_tissue)} pieces of tissue"
-        )
+        pieces = "not segmented" if self.contours_tissue is None else f"{len(self.contours_tissue)} pieces of tissue"
         return f"WholeSlideImage({self.name!r}, {pieces})"
 
     def __enter__(self) -> "WholeSlideImage":
@@ -168,9 +164,7 @@ class WholeSlideImage:
         for y0, band in iter_slide_rows(self.slide, frame, 1024):
             pixels[y0 : y0 + len(band)] = band
         if not view_slide_only:
-            style = OutlineStyle(
-                color, hole_color, annot_color, thickness_l0=line_thickness, numbered=number_contours
-            )
+            style = OutlineStyle(color, hole_color, annot_color, thickness_l0=line_thickness, numbered=number_contours)
             mask = self.tissue if seg_display else None
             annotations = self.contours_tumor if annot_display and self.contours_tumor else []
             outline(pixels, frame, mask or TissueMask((), ()), style, annotations)
