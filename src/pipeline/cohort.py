@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from src.errors import HeatmapError, ProcessListError
+from src.pipeline.flat_layout import FlatLayout
 from src.pipeline.layout import ExperimentLayout
 from src.pipeline.process_list import ProcessList, ProcessRow, read_process_list
 from src.pipeline.slide_index import FeatureIndex, SlideIndex, StemIndex
@@ -98,12 +99,8 @@ def find_cohort(config: Config) -> Cohort:
     ProcessListError
         When the list cannot be used at all.
     """
-    inputs, exp = config.inputs, config.exp_arguments
-    list_name = inputs.process_list.name if inputs.process_list else None
-    layout = ExperimentLayout.of(
-        exp.raw_save_dir, exp.production_save_dir, exp.results_dir, exp.save_exp_code, list_name
-    )
-    rows = read_process_list(inputs.process_list, config)
+    layout = layout_of(config)
+    rows = read_process_list(config.inputs.process_list, config)
     cohort = Cohort(rows, layout, notes=list(rows.notes))
     files = Files(config)
     for index, row in enumerate(rows):
@@ -116,6 +113,20 @@ def find_cohort(config: Config) -> Cohort:
     if not cohort.jobs:
         cohort.notes.append(f"none of the {len(rows)} slides in the list can be done")
     return cohort
+
+
+def layout_of(config: Config) -> ExperimentLayout:
+    """Return where a run with this config writes."""
+    exp, process_list = config.exp_arguments, config.inputs.process_list
+    if exp.layout == "flat":
+        return FlatLayout.at(exp.raw_save_dir, exp.production_save_dir, exp.results_dir)
+    return ExperimentLayout.of(
+        exp.raw_save_dir,
+        exp.production_save_dir,
+        exp.results_dir,
+        exp.save_exp_code,
+        process_list.name if process_list else None,
+    )
 
 
 def _job(row: ProcessRow, files: Files, layout: ExperimentLayout, config: Config) -> SlideJob:

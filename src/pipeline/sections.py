@@ -74,6 +74,11 @@ class ExpArguments(Section):
         description="New: folder for the CSV of predictions.",
     )
     batch_size: Int = Field(default=256, ge=1, description="Patches an encoder takes at once.")
+    layout: Literal["clam", "flat"] = Field(
+        default="clam",
+        description="New: clam keeps CLAM's tree of folders and names; flat puts S_heatmap.png of every slide "
+        "and heatmap_results.csv side by side into production_save_dir, as generate_heatmaps.py does.",
+    )
 
 
 class DataArguments(Section):
