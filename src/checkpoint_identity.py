@@ -13,6 +13,9 @@ from src.models.registry import config_names, constructor_arguments, model_class
 _TYPE_NAMES = {"rrtmil": "rrt"}
 """`model_type` in a config.json -> our type, where they differ."""
 
+_TRAINS_ONLY = ("loss", "criterion", "metric", "auroc", "auc", "confmat")
+"""What stands in the names of tensors that a training keeps beside its model."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -33,6 +36,8 @@ class Identity:
         The part of `config` that neither the tensors nor the file tell: defaults, to be checked by the user.
     left_out : tuple of str
         Keys in the file that are no part of the model.
+    unexplained : tuple of str
+        Those among `left_out` that look like layers, such as a head of its own beside the model: `build` refuses them.
     """
 
     model_type: str
@@ -41,6 +46,7 @@ class Identity:
     prefix: str
     assumed: dict[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    unexplained: tuple[str, ...] = ()
 
     @property
     def in_dim(self) -> int:
@@ -91,7 +97,14 @@ def find_model(
     # where tensors narrow down what they cannot tell (wikg's pooling), what is assumed must agree with them
     assumed = {key: sizes.get(key, value) for key, value in assumed.items() if sizes.get(key) != value}
     left_out = tuple(sorted(key for key in tensors if not key.startswith(prefix)))
-    return Identity(cls.name, sizes | told | assumed, inside, prefix, assumed, left_out)
+    unexplained = () if averaged else tuple(key for key in left_out if _is_layer(key, tensors[key]))
+    return Identity(cls.name, sizes | told | assumed, inside, prefix, assumed, left_out, unexplained)
+
+
+def _is_layer(key: str, value: Tensor) -> bool:
+    """Say whether a tensor beside the model may take part in its prediction, unlike state of losses and metrics."""
+    trains_only = any(word in key.lower() for word in _TRAINS_ONLY)
+    return value.is_floating_point() and value.ndim >= 2 and not trains_only
 
 
 def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -144,6 +157,12 @@ def build(identity: Identity) -> MILModel:
     """
     import torch
 
+    if identity.unexplained:
+        raise CheckpointError(
+            f"the checkpoint does not fit {identity.model_type}: beside the model, whose keys begin with "
+            f"{identity.prefix!r}, it holds {_some(list(identity.unexplained))}, which may change its predictions: "
+            "save the model's own state dict alone, or bring the whole as model_class"
+        )
     cls = model_class(identity.model_type)
     try:
         with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint

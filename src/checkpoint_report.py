@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from src.checkpoint_identity import Identity, build
+from src.errors import CheckpointError
 from src.models.registry import ENCODER_ALIASES, ENCODER_WIDTHS, model_class
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ def report(checkpoint: Checkpoint, identity: Identity | None, problem: str = "")
 
 def _known(identity: Identity) -> list[tuple[str, str]]:
     cls = model_class(identity.model_type)
-    model = build(identity)
     sizes = {
         key: value
         for key, value in identity.config.items()
@@ -51,7 +51,7 @@ def _known(identity: Identity) -> list[tuple[str, str]]:
         ("classes", classes),
         ("features", f"{identity.in_dim} wide" + (f", as of {', '.join(encoders)}" if encoders else "")),
         ("settings", ", ".join(f"{key} {value}" for key, value in sizes.items())),
-        ("parameters", f"{sum(p.numel() for p in model.parameters()):,}"),
+        ("parameters", f"{sum(value.numel() for value in identity.tensors.values()):,}"),
     ]
     for key, value in identity.assumed.items():
         rows.append(("assumed", f"{key} {value}: {cls.not_in_tensors[key]}, which no tensor tells"))
@@ -59,6 +59,10 @@ def _known(identity: Identity) -> list[tuple[str, str]]:
         rows.append(("keys", f"begin with {identity.prefix!r}"))
     if identity.left_out:
         rows.append(("left out", f"not part of the model: {', '.join(identity.left_out[:_MOST_TENSORS])}"))
+    try:
+        model = build(identity)
+    except CheckpointError as error:
+        return [*rows, ("problem", f"it does not load: {error}")]
     for name, about in model.score_names().items():
         default = " (default)" if name == model.default_score else ""
         rows.append(("scores", f"{name}{default}: {about}"))

@@ -207,7 +207,8 @@ def model_from_checkpoint(
         logger.warning("%s has no classifier: it gives patch scores, but no prediction", where)
     for name_, value in identity.assumed.items():
         if name_ not in overrides:
-            logger.info("%s: %s is not in the checkpoint, assumed %s", where, name_, value)
+            level = logging.INFO if name else logging.WARNING  # a name given states its configuration
+            logger.log(level, "%s: %s is not in the checkpoint, assumed %s", where, name_, value)
     if identity.left_out:
         logger.info("%s: not part of the model: %s", where, ", ".join(identity.left_out[:12]))
     return model

@@ -391,3 +391,22 @@ def test_settings_that_fan_out_end_soon(model: ABMIL, tmp_path: Path) -> None:
         level = {str(i): level for i in range(100)}  # 100^5 paths, six objects
     torch.save({"state_dict": model.state_dict(), "hyper_parameters": level}, tmp_path / "fan.ckpt")
     assert model_from_checkpoint(tmp_path / "fan.ckpt").num_classes == 3
+
+
+def test_a_head_beside_the_model_is_not_passed_over(model: ABMIL, tmp_path: Path) -> None:
+    tensors = renamed(bare(model), "backbone.") | {"head.weight": torch.ones(2, 8), "head.bias": torch.ones(2)}
+    torch.save(tensors, tmp_path / "tuned.pt")
+    with pytest.raises(CheckpointError, match=r"begin with 'backbone\.', it holds head\.weight, which may change"):
+        model_from_checkpoint(tmp_path / "tuned.pt")
+    assert "does not load" in describe_checkpoint(tmp_path / "tuned.pt")
+
+
+def test_what_had_to_be_assumed_is_a_warning_when_no_name_was_given(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = create_model("transformer.base.12.none", embed_dim=16, encoder_mlp_dim=8)
+    torch.save(made.state_dict(), tmp_path / "t.pt")
+    create_model("transformer.base.12.none", checkpoint_path=tmp_path / "t.pt")
+    assert not caplog.records
+    model_from_checkpoint(tmp_path / "t.pt")
+    assert "num_heads is not in the checkpoint, assumed 8" in caplog.text
