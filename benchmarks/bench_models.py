@@ -1,71 +1,131 @@
 """Time and memory of every model: one slide's prediction and default score, each run in a process of its own.
 
-    python benchmarks/bench_models.py [--models abmil wikg] [--patches 1000 10000 100000] [--device cuda] [--all_scores]
+    python benchmarks/bench_models.py [--models abmil wikg] [--patches 1000 10000] [--device cuda]
+    [--all_scores] python benchmarks/bench_models.py --full      # to 100,000 patches: wikg and transformer
+    take minutes
 
-Peak is the process's own (``ru_maxrss``), of which Python and torch take about 240 MB; the features are float16,
-made in place. For comparison, dense N x N attention over 100,000 patches is 40 GB a head in float32.
+Peak is the process's own (``ru_maxrss``), of which Python, torch and the float16 features, made in place,
+are in column `before`; `estimate` is what the model itself says it needs on top. For transformer and wikg a
+second line gives the plain N x N implementation (`naive_models`) with the same weights, the ratios, and how
+far its logits are.
 """
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODELS = ("abmil", "clam", "dsmil", "dftd", "ilra", "rrt", "transformer", "transmil", "wikg", "clam_sb", "clam_mb")
+NAIVE_MODELS = ("transformer", "wikg")
+SIZES, FULL_SIZES = (1000, 10_000), (1000, 10_000, 100_000)
+NAIVE_LIMIT = 10_000
+"""Above it the plain versions need tens of GB (wikg 120 GB, transformer 320 GB and more at 100,000)."""
+WIDTH = 1536
 
-RUN = """
-import json, resource, sys, time
-import numpy as np
-import torch
-from src.builder import create_model
-from src.models.registry import config_names
 
-name, patches, device, every = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4] == "True"
-torch.manual_seed(0)
-model = create_model(f"{name}.{config_names(name)[0]}.uni_v2.none").to(device)
-features, rng = np.empty((patches, 1536), np.float16), np.random.default_rng(0)
-for start in range(0, patches, 4096):
-    rows = features[start : start + 4096]
-    rows[:] = rng.standard_normal(rows.shape, np.float32)
-scores = list(model.score_names()) if every else None
-model.explain(features[:64], scores)
-wall, cpu = time.perf_counter(), time.process_time()
-model.explain(features, scores)
-if device != "cpu":
-    torch.cuda.synchronize()
-print(json.dumps({
-    "wall": time.perf_counter() - wall,
-    "cpu": time.process_time() - cpu,
-    "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    "gpu": torch.cuda.max_memory_allocated() / 2**20 if device != "cpu" else 0,
-}))
-"""
+def peak_mb() -> float:
+    """Return the largest memory this process had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> dict[str, Any]:
+    """Return seconds, memory and logits of one pass; runs in a child process."""
+    sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "benchmarks")]
+    import numpy as np
+    import torch
+
+    from src.builder import create_model
+    from src.models.registry import config_names
+
+    torch.manual_seed(0)
+    model = create_model(f"{name}.{config_names(name)[0]}.uni_v2.none").to(device)
+    features, rng = np.empty((patches, WIDTH), np.float16), np.random.default_rng(0)
+    for start in range(0, patches, 4096):
+        rows = features[start : start + 4096]
+        rows[:] = rng.standard_normal(rows.shape, np.float32)
+    scores = list(model.score_names()) if every else None
+    model.explain(features[:64], scores)
+    before, wall, cpu = peak_mb(), time.perf_counter(), time.process_time()
+    if naive:
+        from naive_models import NAIVE
+
+        with torch.inference_mode():
+            logits = NAIVE[name](model, torch.from_numpy(features).to(device).float())[0].tolist()
+    else:
+        logits = model.explain(features, scores).logits.tolist()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    estimate = getattr(model, "memory_estimate", None)
+    return {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "before": before,
+        "peak": peak_mb(),
+        "gpu": torch.cuda.max_memory_allocated() / 2**20 if device != "cpu" else 0,
+        "estimate": estimate(patches) / 2**20 if estimate and not naive else float("nan"),
+        "logits": logits,
+    }
+
+
+def run_child(name: str, patches: int, args: argparse.Namespace, naive: bool) -> dict[str, Any] | str:
+    """Return what `measure` gives in a fresh process, or the last line of its error."""
+    job = json.dumps([name, patches, args.device, args.all_scores, naive])
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", job], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def line(title: str, patches: int, found: dict[str, Any]) -> str:
+    """Return one row of the table."""
+    return (
+        f"{title:<19} {patches:>8,} {found['wall']:>8.2f} {found['cpu']:>8.2f} {found['peak']:>8.0f} "
+        f"{found['before']:>8.0f} {found['estimate']:>9.0f} {found['gpu']:>8.0f}"
+    )
 
 
 def main() -> int:
-    """Print a line a model and size; return how many failed."""
+    """Print the table; return how many runs failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="TYPE")
-    parser.add_argument("--patches", nargs="+", type=int, default=(1000, 10000), metavar="N")
+    parser.add_argument("--patches", nargs="+", type=int, metavar="N")
+    parser.add_argument("--full", action="store_true", help="up to 100,000 patches")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--all_scores", action="store_true", help="every score the model has, not only its default")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.child:
+        print(json.dumps(measure(*json.loads(args.child))))
+        return 0
     failed = 0
-    print(f"{'model':<12} {'patches':>8} {'wall s':>8} {'CPU s':>8} {'peak MB':>8} {'GPU MB':>8}")
+    head = ("patches", "wall s", "CPU s", "peak MB", "before", "estimate", "GPU MB")
+    print(f"{'model':<19} {head[0]:>8} {head[1]:>8} {head[2]:>8} {head[3]:>8} {head[4]:>8} {head[5]:>9} {head[6]:>8}")
     for name in args.models:
-        for patches in args.patches:
-            command = [sys.executable, "-c", RUN, name, str(patches), args.device, str(args.all_scores)]
-            done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
-            if done.returncode:
+        for patches in args.patches or (FULL_SIZES if args.full else SIZES):
+            ours = run_child(name, patches, args, naive=False)
+            if isinstance(ours, str):
                 failed += 1
-                print(f"{name:<12} {patches:>8} failed: {done.stderr.strip().splitlines()[-1]}", flush=True)
+                print(f"{name:<19} {patches:>8,} failed: {ours}", flush=True)
                 continue
-            found = json.loads(done.stdout.splitlines()[-1])
+            print(line(name, patches, ours), flush=True)
+            if name not in NAIVE_MODELS or patches > NAIVE_LIMIT or args.all_scores:
+                continue
+            plain = run_child(name, patches, args, naive=True)
+            if isinstance(plain, str):
+                print(f"{'  plain N x N':<19} {patches:>8,} failed: {plain}", flush=True)
+                continue
+            apart = max(abs(a - b) for a, b in zip(ours["logits"], plain["logits"], strict=True))
+            extra = [max(found["peak"] - found["before"], 1) for found in (plain, ours)]
             print(
-                f"{name:<12} {patches:>8} {found['wall']:>8.2f} {found['cpu']:>8.2f} {found['peak']:>8.0f} "
-                f"{found['gpu']:>8.0f}",
+                f"{line('  plain N x N', patches, plain)}   {plain['cpu'] / ours['cpu']:.1f} x the time, "
+                f"{extra[0] / extra[1]:.1f} x the memory, logits {apart:.0e} apart",
                 flush=True,
             )
     return failed

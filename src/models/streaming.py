@@ -15,7 +15,7 @@ from src.models import bag as bag_module
 CHUNK_BYTES = 64 * 2**20
 """What the widest temporary of a chunk may take."""
 
-OVERHEAD_BYTES = 128 * 2**20
+OVERHEAD_BYTES = 256 * 2**20
 """What the allocator and the matrix library hold on to beside the tensors, as measured."""
 
 RowFunction = Callable[[int, int], Tensor]
