@@ -154,11 +154,33 @@ class TridentABMIL(TridentModel):
         return _block_config(shapes)
 
 
-@register_model("trident_slide_encoder")
-class TridentSlideEncoder(TridentModel):
-    """ABMILSlideEncoder: Linear and GELU, the block with one branch, Linear and GELU; no prediction."""
+class TridentEncoderModel(TridentModel):
+    """Linear and GELU, the block with one branch, Linear and GELU."""
 
     head_keys = ()
+
+    @property
+    def encoder(self) -> Parts:
+        """The three."""
+        raise NotImplementedError
+
+    @property
+    def block(self) -> TridentBlock:  # type: ignore[override]
+        """The attention block."""
+        return cast(TridentBlock, self.encoder.image_pooler)
+
+    def before(self, x: Tensor) -> Tensor:
+        """Embed."""
+        return cast(Tensor, self.encoder.pre_attention_layers(x))
+
+    def after(self, pooled: Tensor) -> Tensor:
+        """Return slide vectors (..., E)."""
+        return cast(Tensor, self.encoder.post_attention_layers(pooled[..., 0, :]))
+
+
+@register_model("trident_slide_encoder")
+class TridentSlideEncoder(TridentEncoderModel):
+    """TRIDENT's ABMILSlideEncoder alone: scores and slide vectors, no prediction."""
 
     def __init__(
         self,
@@ -175,17 +197,9 @@ class TridentSlideEncoder(TridentModel):
         self.model = _encoder(in_dim, embed_dim, out_dim, n_heads, head_dim, gated, dropout)
 
     @property
-    def block(self) -> TridentBlock:  # type: ignore[override]
-        """The attention block."""
-        return cast(TridentBlock, self.model.image_pooler)
-
-    def before(self, x: Tensor) -> Tensor:
-        """Embed."""
-        return cast(Tensor, self.model.pre_attention_layers(x))
-
-    def after(self, pooled: Tensor) -> Tensor:
-        """Return slide vectors (..., E)."""
-        return cast(Tensor, self.model.post_attention_layers(pooled[..., 0, :]))
+    def encoder(self) -> Parts:
+        """What the weights are in."""
+        return self.model
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -194,13 +208,10 @@ class TridentSlideEncoder(TridentModel):
 
 
 @register_model("trident_classifier")
-class TridentClassifier(TridentModel):
-    """The slide encoder and the classifier of TRIDENT's third tutorial: Linear, ReLU, Linear to one logit or
-    more.
-    """
+class TridentClassifier(TridentEncoderModel):
+    """The slide encoder and the classifier of TRIDENT's third tutorial: Linear, ReLU, Linear."""
 
     key_prefix = ""
-    head_keys = ()
 
     def __init__(
         self,
@@ -221,17 +232,9 @@ class TridentClassifier(TridentModel):
         self.classifier = nn.Sequential(nn.Linear(width, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, num_classes))
 
     @property
-    def block(self) -> TridentBlock:  # type: ignore[override]
-        """The attention block."""
-        return cast(TridentBlock, self.feature_encoder.model.image_pooler)
-
-    def before(self, x: Tensor) -> Tensor:
-        """Embed."""
-        return cast(Tensor, self.feature_encoder.model.pre_attention_layers(x))
-
-    def after(self, pooled: Tensor) -> Tensor:
-        """Return slide vectors (..., E)."""
-        return cast(Tensor, self.feature_encoder.model.post_attention_layers(pooled[..., 0, :]))
+    def encoder(self) -> Parts:
+        """What the weights before the classifier are in."""
+        return cast(Parts, self.feature_encoder.model)
 
     def forward_head(self, slide_feats: Tensor) -> Tensor:
         """Return logits (B, C)."""
