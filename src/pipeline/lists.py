@@ -1,4 +1,4 @@
-"""Keep the run's process list and CLAM's results table current while slides finish."""
+"""Keep the run's process list and its results table (CLAM's, or the simple one) current while slides finish."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from src.files import write_text
 from src.pipeline.cohort import Cohort
+from src.pipeline.flat_layout import FlatLayout
 from src.pipeline.outcomes import STATUSES, SlideOutcome, process_list_text, results_csv_text
 from src.pipeline.records import SlideRecord
+from src.pipeline.simple_results import SimpleResults
 from src.pipeline.stages.base import SlideJob
 
 if TYPE_CHECKING:
@@ -45,11 +47,13 @@ class ListKeeper:
         self._written = 0.0
         self._cost = 0.0
         self._behind = False
+        layout = cohort.layout
+        self._simple = SimpleResults(layout, config.class_names) if isinstance(layout, FlatLayout) else None
 
     def start(self) -> None:
         """Read what is known of every slide, mark the rows that cannot be done, write the lists."""
         for slide_id, job in self._cohort.jobs.items():
-            self._outcomes[slide_id] = outcome_of(SlideRecord.load(job.paths.record, slide_id))
+            self._take(SlideRecord.load(job.paths.record, slide_id))
         for index, reason in self._cohort.problems.items():
             row = self._cohort.rows[index]
             if row.problem is None:
@@ -58,7 +62,7 @@ class ListKeeper:
 
     def update(self, job: SlideJob, record: SlideRecord) -> None:
         """Take in one slide; write unless the list is long and was written just now."""
-        self._outcomes[job.slide_id] = outcome_of(record)
+        self._take(record)
         self._behind = True
         if self._cost < CHEAP_S or time.monotonic() - self._written > 20 * self._cost:
             self._write()
@@ -68,12 +72,18 @@ class ListKeeper:
         if self._behind:
             self._write()
 
+    def _take(self, record: SlideRecord) -> None:
+        self._outcomes[record.slide_id] = outcome_of(record)
+        if self._simple is not None:
+            self._simple.take(record)
+
     def _write(self) -> None:
         started = time.monotonic()
-        layout = self._cohort.layout
+        layout, rows = self._cohort.layout, self._cohort.rows
         try:
-            write_text(layout.process_list, process_list_text(self._cohort.rows, self._outcomes))
-            write_text(layout.results_csv, results_csv_text(self._cohort.rows, self._outcomes))
+            write_text(layout.process_list, process_list_text(rows, self._outcomes))
+            table = self._simple.text if self._simple is not None else results_csv_text
+            write_text(layout.results_csv, table(rows, self._outcomes))
         except OSError as error:
             # The records hold everything; a full disk must not end the run for the slides that still fit elsewhere.
             logger.error("cannot write %s: %s", layout.process_list, error.strerror or error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from src.errors import FeatureError
 from src.pipeline.stages.base import SlideWork, StageResult
 
@@ -52,6 +54,9 @@ class AttentionStage:
 def _summary(score_file: ScoreFile) -> dict[str, Any]:
     """What the lists show of a slide: classes by falling probability, or in their order for another task."""
     summary: dict[str, Any] = {"bag_size": len(score_file.grid)}
+    attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
+    if len(attention):
+        summary |= {"attention_mean": float(attention.mean()), "attention_std": float(attention.std())}
     prediction = score_file.prediction
     if prediction is not None:
         order = prediction.ranking if prediction.task == "classification" else range(len(prediction.classes))
@@ -59,6 +64,7 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
             "task": prediction.task,
             "classes": [prediction.classes[i] for i in order],
             "values": [float(prediction.probabilities[i]) for i in order],
+            "class_numbers": [int(i) for i in order],
         }
     return summary
 
