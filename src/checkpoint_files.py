@@ -77,9 +77,7 @@ def read_stored(path: Path) -> Stored:
 
 
 def _file_in(folder: Path) -> Path:
-    """Return the weights in a folder, or in the one folder below it that has some (save_model doubles
-    names).
-    """
+    """Return the weights in a folder, or in the one folder below it that has some (save_model doubles names)."""
     for name in WEIGHT_NAMES:
         if (folder / name).is_file():
             return folder / name
@@ -140,9 +138,7 @@ def _read_torch(file: Path) -> Any:
 
 
 def _refuse_inflating(file: Path) -> None:
-    """Refuse an archive that grows when unpacked: torch.save never compresses, so it is no checkpoint of its
-    making.
-    """
+    """Refuse an archive that grows when unpacked: torch.save never compresses, so it is no checkpoint of its making."""
     if not zipfile.is_zipfile(file):
         return
     try:
@@ -159,9 +155,7 @@ def _refuse_inflating(file: Path) -> None:
 
 
 def _harmless_globals() -> list[Any]:
-    """Return what training scripts store beside weights and what cannot do anything: NumPy values, options,
-    paths.
-    """
+    """Return what training scripts store beside weights and what cannot do anything: NumPy values, options, paths."""
     scalar, rebuild = np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0]
     multiarray = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since NumPy 2
     return [

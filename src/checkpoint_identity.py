@@ -177,9 +177,7 @@ def build(identity: Identity) -> MILModel:
 
 
 def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], title: str) -> None:
-    """Raise a `CheckpointError` that lists missing, unexpected and differently shaped tensors, if there are
-    any.
-    """
+    """Raise a `CheckpointError` that lists missing, unexpected and differently shaped tensors, if there are any."""
     problems = {
         "missing": sorted(expected.keys() - given.keys()),
         "unexpected": sorted(given.keys() - expected.keys()),

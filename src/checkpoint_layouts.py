@@ -72,9 +72,7 @@ def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
 
 
 def stored_settings(content: Any) -> dict[str, Any]:
-    """Return the plain settings a training script stored, nested ones by their last name; ambiguous ones left
-    out.
-    """
+    """Return the plain settings a training script stored, nested ones by their last name; ambiguous ones left out."""
     values: dict[str, Any] = {}
     ambiguous: set[str] = set()
     if isinstance(content, Mapping):

@@ -25,9 +25,7 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
 class Parts(nn.Module):
-    """Named modules and parameters under one roof, so that state-dict keys read as MIL-Lab's:
-    ``model.<part>...``.
-    """
+    """Named modules and parameters under one roof, so that state-dict keys read as MIL-Lab's: ``model.<part>...``."""
 
     def __init__(self, **parts: nn.Module | nn.Parameter) -> None:
         super().__init__()
@@ -55,9 +53,7 @@ class MILModel(nn.Module):
     training_only: ClassVar[frozenset[str]] = frozenset()
     """Configuration keys that are understood and have no effect on what the trained network computes."""
     head_keys: ClassVar[tuple[str, ...]] = ("classifier.",)
-    """What keys of the classifier begin with, without `key_prefix`: a checkpoint with none of them is
-    headless.
-    """
+    """What keys of the classifier begin with, without `key_prefix`: a checkpoint with none of them is headless."""
 
     def __init__(self, *, in_dim: int, num_classes: int) -> None:
         super().__init__()

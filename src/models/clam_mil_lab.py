@@ -1,6 +1,4 @@
-"""MIL-Lab's CLAM: ABMIL with one instance classifier a class, which only training uses; CLAM's own is
-`clam`.
-"""
+"""MIL-Lab's CLAM: ABMIL with one instance classifier a class, which only training uses; CLAM's own is `clam`."""
 
 from typing import Any
 

@@ -123,9 +123,7 @@ def _load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) ->
 
 
 def _without_prefix(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `tensors` without what a wrapper put in front of all keys, if that makes them the expected
-    ones.
-    """
+    """Return `tensors` without what a wrapper put in front of all keys, if that makes them the expected ones."""
     if tensors.keys() == expected.keys() or not tensors or not expected:
         return dict(tensors)
     some = min(expected, key=len)

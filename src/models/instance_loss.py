@@ -1,6 +1,4 @@
-"""CLAM's instance loss (Lu et al. 2021): the patches with most and least attention train a classifier a
-class.
-"""
+"""CLAM's instance loss (Lu et al. 2021): the patches with most and least attention train a classifier a class."""
 
 from collections.abc import Callable
 
@@ -10,9 +8,7 @@ from torch.nn import functional
 
 
 def smooth_top1_svm(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the smooth top-1 SVM loss of Berrada et al. (2018) with temperature and margin 1, mean over
-    rows.
-    """
+    """Return the smooth top-1 SVM loss of Berrada et al. (2018) with temperature and margin 1, mean over rows."""
     margin = 1 - functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
     right = logits.gather(1, labels[:, None])[:, 0]
     return (torch.logsumexp(logits + margin, dim=1) - right).mean()

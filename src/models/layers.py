@@ -116,9 +116,7 @@ class SoftmaxPooling:
 
 
 def mask_scores(raw: Tensor, attn_mask: Tensor | None) -> Tensor:
-    """Return raw scores (B, K, N) with the lowest finite number where `attn_mask` (B, N), 1 = valid, has
-    0.
-    """
+    """Return raw scores (B, K, N) with the lowest finite number where `attn_mask` (B, N), 1 = valid, has 0."""
     if attn_mask is None:
         return raw
     hidden = 1 - attn_mask.to(raw.dtype).reshape(len(raw), 1, -1)

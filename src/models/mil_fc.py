@@ -14,9 +14,7 @@ from src.models.registry import register_model
 
 @register_model("mil_fc")
 class MILFC(MILModel):
-    """h = ReLU(W1 x + b1); z = classifier(h); logits = z of the patch with the highest probability of class
-    1.
-    """
+    """h = ReLU(W1 x + b1); z = classifier(h); logits = z of the patch with the highest probability of class 1."""
 
     key_prefix = ""
     classifier_name = "classifier"
@@ -62,9 +60,7 @@ class MILFC(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return the deciding patches' embeddings (B, hidden_dim); `attention` has the probabilities (B, N,
-        C).
-        """
+        """Return the deciding patches' embeddings (B, hidden_dim); `attention` has the probabilities (B, N, C)."""
         embedded = self.fc(h)
         probabilities = torch.softmax(getattr(self, self.classifier_name)(embedded), dim=-1)
         candidates = probabilities
