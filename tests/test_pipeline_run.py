@@ -29,9 +29,9 @@ def stages_done(cohort: SmallCohort, **options: object) -> dict[str, tuple[str, 
     """Which stages a run computes, by slide."""
     runner = Runner(load_config(cohort.write()), RunOptions(**options))  # type: ignore[arg-type]
     planned = {}
-    for job, plans in runner.plan():
-        assert not isinstance(plans, str), plans
-        planned[job.slide_id] = tuple(p.stage for p in plans if p.decision.action != "reuse")
+    for slide in runner.plan():
+        assert slide.problem is None, slide.problem
+        planned[slide.job.slide_id] = tuple(plan.stage for plan in slide.plans if plan.stage in slide.needed)
     return planned
 
 
@@ -90,7 +90,7 @@ def test_a_second_run_does_nothing_at_all(cohort: SmallCohort) -> None:
 
 def test_a_second_run_does_not_load_the_model(cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch) -> None:
     run(cohort)
-    monkeypatch.setattr("src.pipeline.model_source.ModelSource.load", lambda self: pytest.fail("loaded"))
+    monkeypatch.setattr("src.pipeline.model_source.ModelSource.load", lambda *_: pytest.fail("loaded"))
     assert run(cohort).reused == ["s1", "s2", "s3"]
 
 

@@ -144,13 +144,12 @@ def _run(args: argparse.Namespace) -> int:
 def _print_plan(runner: Runner) -> None:
     """Print what a run would do, slide by slide and stage by stage."""
     counts: dict[str, int] = {}
-    for job, plans in runner.plan():
-        print(f"{job.slide_id}")
-        if isinstance(plans, str):
-            print(f"  would fail: {plans}")
+    for slide in runner.plan():
+        print(f"{slide.job.slide_id}")
+        if slide.problem is not None:
+            print(f"  would fail: {slide.problem}")
             counts["fail"] = counts.get("fail", 0) + 1
-            continue
-        for plan in plans:
+        for plan in slide.plans:
             print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
             counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
     for index, reason in runner.cohort.problems.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from src.files import write_text
@@ -12,7 +13,6 @@ from src.pipeline.flat_layout import FlatLayout
 from src.pipeline.outcomes import STATUSES, SlideOutcome, process_list_text, results_csv_text
 from src.pipeline.records import SlideRecord
 from src.pipeline.simple_results import SimpleResults
-from src.pipeline.stages.base import SlideJob
 
 if TYPE_CHECKING:
     from src.pipeline.config import Config
@@ -50,17 +50,20 @@ class ListKeeper:
         layout = cohort.layout
         self._simple = SimpleResults(layout, config.class_names) if isinstance(layout, FlatLayout) else None
 
-    def start(self) -> None:
-        """Read what is known of every slide, mark the rows that cannot be done, write the lists."""
+    def start(self, known: Mapping[str, SlideRecord]) -> None:
+        """Take what the records say of every slide, mark the rows that cannot be done, write the lists.
+
+        `known` holds the records that were read already.
+        """
         for slide_id, job in self._cohort.jobs.items():
-            self._take(SlideRecord.load(job.paths.record, slide_id))
+            self._take(known.get(slide_id) or SlideRecord.load(job.paths.record, slide_id))
         for index, reason in self._cohort.problems.items():
             row = self._cohort.rows[index]
             if row.problem is None:
                 self._outcomes[row.slide_id] = SlideOutcome("failed", "files", reason)
         self._write()
 
-    def update(self, job: SlideJob, record: SlideRecord) -> None:
+    def update(self, record: SlideRecord) -> None:
         """Take in one slide; write unless the list is long and was written just now."""
         self._take(record)
         self._behind = True

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def load_model(config: Config, checkpoint: Path | None) -> MILModel:
-    """Return the model in eval mode on its device.
+def load_model(config: Config, checkpoint: Path | None, device: str) -> MILModel:
+    """Return the model in eval mode on `device` (``auto``, ``cpu``, ``cuda``, ``cuda:N``).
 
     By `model_class`, `model_name` (MIL-Lab), `model_type` (CLAM), or what the checkpoint itself tells.
 
@@ -28,7 +28,7 @@ def load_model(config: Config, checkpoint: Path | None) -> MILModel:
     arguments = config.model_arguments
     given = arguments.model_fields_set
     n_classes = config.exp_arguments.n_classes
-    device = choose_device(arguments.device)
+    where = choose_device(device)
     if arguments.model_class is not None:
         from src.models.custom import load_custom_model
 
@@ -54,7 +54,7 @@ def load_model(config: Config, checkpoint: Path | None) -> MILModel:
 
         assert checkpoint is not None  # the config's own check
         model = model_from_checkpoint(checkpoint, None, n_classes, **arguments.overrides)
-    return model.to(device).eval()
+    return model.to(where).eval()
 
 
 def choose_device(wanted: str) -> str:
@@ -70,3 +70,17 @@ def choose_device(wanted: str) -> str:
             there = f"there are {count} CUDA devices" if count else "no CUDA device is available"
             raise ConfigError(f"model_arguments.device is {wanted!r} but {there}; use auto or cpu")
     return wanted
+
+
+def cuda_devices(devices: str | list[str], model_device: str) -> list[str]:
+    """Return the GPUs that `run_arguments.devices` and `model_arguments.device` name, empty for the processor."""
+    wanted = devices if devices != "auto" else model_device
+    if wanted == "cpu":
+        return []
+    import torch
+
+    count = torch.cuda.device_count()
+    if wanted == "auto":
+        return [f"cuda:{number}" for number in range(count)]
+    names = [choose_device(name) for name in ([wanted] if isinstance(wanted, str) else wanted)]
+    return ["cuda:0" if name == "cuda" else name for name in names if name != "cpu"]

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 PER_CLASS_SCORES = ("class_contribution", "instance_probability", "instance_logit")
 """Kept beside the drawn score when the model has them, the first that it has: what speaks for which class."""
 
+_LOADED: dict[str, MILModel] = {}
+
 
 class ModelSource:
-    """The model of a config, created on first use and kept for all slides of the process."""
+    """The model of a config, created on first use and kept for all slides of the process.
+
+    May be sent to another process: what it is travels, the model itself is loaded there.
+    """
 
     def __init__(self, config: Config, checkpoint: Path | None) -> None:
         self._config = config
         self.checkpoint = checkpoint
-        self._model: MILModel | None = None
 
     @property
     def external(self) -> bool:
@@ -58,23 +62,32 @@ class ModelSource:
             "score": self._config.heatmap_arguments.score,
         }
 
-    def load(self) -> MILModel:
-        """Return the model on its device, in eval mode; `CheckpointError` or `ModelError` when it does not fit."""
-        if self._model is None:
+    def load(self, device: str | None = None) -> MILModel:
+        """Return the model on its device, in eval mode; `CheckpointError` or `ModelError` when it does not fit.
+
+        A process keeps the last model it loaded, whichever source asks for it.
+        """
+        from src.pipeline.records import fingerprint
+
+        device = device or self._config.model_arguments.device
+        key = fingerprint({"model": self.identity, "device": device})
+        if key not in _LOADED:
             from src.pipeline.model_loading import load_model
 
-            self._model = load_model(self._config, self.checkpoint)
-            self._check_classes(self._model)
-        return self._model
+            model = load_model(self._config, self.checkpoint, device)
+            self._check_classes(model)
+            _LOADED.clear()
+            _LOADED[key] = model
+        return _LOADED[key]
 
     @property
     def class_names(self) -> list[str] | None:
         """Names by class number, or None when the config has none."""
         return self._config.class_names
 
-    def scores_wanted(self) -> list[str]:
+    def scores_wanted(self, device: str | None = None) -> list[str]:
         """Return the names of the scores to compute: the drawn one first, then a per-class one for the viewer."""
-        model = self.load()
+        model = self.load(device)
         first = self._config.heatmap_arguments.score or model.default_score
         offered = model.score_names()
         extra = [name for name in PER_CLASS_SCORES if name in offered and name != first][:1]

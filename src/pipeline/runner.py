@@ -5,23 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from src.errors import ConfigError
 from src.files import remove_abandoned, write_text
 from src.pipeline.cohort import Cohort, find_cohort
 from src.pipeline.config import Config, effective_yaml
+from src.pipeline.execution import Execution
+from src.pipeline.interrupts import StopRequest
 from src.pipeline.lists import ListKeeper
 from src.pipeline.model_source import ModelSource
 from src.pipeline.progress import Progress, Quiet
 from src.pipeline.records import SlideRecord
-from src.pipeline.slide_run import SlideRun, StagePlan, one_line, plan_slide, run_slide
+from src.pipeline.slide_run import SlideRun
 from src.pipeline.stages import STAGE_NAMES, STAGES, Stage
 from src.pipeline.stages.base import RunSettings, SlideJob
+from src.pipeline.survey import Surveyed, survey
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class RunOptions:
     slides : only these slide_ids; empty for all
     rerun : None brings everything up to date; ``all`` does every stage again; a status takes only the slides with it
     stages, from_stage : only these stages; this stage and the later ones
+    time_limit : seconds after which no slide is begun that would take longer
     """
 
     limit: int | None = None
@@ -45,6 +48,7 @@ class RunOptions:
     rerun: str | None = None
     stages: tuple[str, ...] = ()
     from_stage: str | None = None
+    time_limit: float | None = None
 
     def chosen_stages(self) -> tuple[Stage, ...]:
         """Return the stages to run, in order. ConfigError when a name is not a stage."""
@@ -69,10 +73,14 @@ class RunSummary:
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     worked_on: set[str] = field(default_factory=set)  # slides of which some stage was computed
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    stopped: str | None = None  # why the run ended early
+    left: int = 0  # slides it did not get to
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 when a slide failed."""
+        """0; 1 when a slide failed; 3 when the run was asked to stop before it was done."""
+        if self.stopped is not None and self.left:
+            return 3
         return 1 if self.failed else 0
 
 
@@ -116,45 +124,42 @@ class Runner:
         status = self.options.rerun
         return status in (None, "all") or SlideRecord.load(job.paths.record, job.slide_id).status == status
 
-    def plan(self) -> Iterator[tuple[SlideJob, list[StagePlan] | str]]:
-        """Yield each job with what would be done, or why nothing can be; touches nothing."""
-        for job in self.chosen_jobs():
-            try:
-                yield job, plan_slide(job, self.settings, self.stages, self.force)
-            except Exception as error:
-                yield job, one_line(error)
+    def plan(self) -> Iterator[Surveyed]:
+        """Yield each slide with what would be done; touches nothing."""
+        return survey(self.chosen_jobs(), self.settings, self.stages, self.force)
 
     # -- acting --------------------------------------------------------------------------------------------------
 
     def run(self) -> RunSummary:
         """Do it. Raises `HeatmapError` only before any work; a slide's error ends that slide."""
         started = time.perf_counter()
-        jobs = self.chosen_jobs()
-        self._prepare(jobs)
+        found = list(self.plan())
+        self._prepare(found)
         summary = RunSummary(self.cohort)
         lists = ListKeeper(self.cohort, self.config)
-        lists.start()
-        self.progress.start(len(jobs))
+        lists.start({slide.job.slide_id: slide.record for slide in found})
+        self._count_problems(summary)
+        self.progress.start(len(found))
+        stop_file = self.cohort.layout.raw_root / f".stop-{os.getpid()}"
         try:
-            self._run_jobs(jobs, summary, lists)
+            with StopRequest(stop_file, time_limit=self.options.time_limit) as stop:
+                self._work(found, summary, lists, stop)
+                summary.stopped = stop.reason
         finally:
             self.progress.close()
             lists.finish()
             (self.cohort.layout.raw_root / ".running").unlink(missing_ok=True)
-        for index, reason in self.cohort.problems.items():
-            row = self.cohort.rows[index]
-            if not self.options.slides or row.slide_id in self.options.slides:
-                name = row.slide_id or row.slide_name
-                summary.failed[f"{name} (line {row.line})" if name in self.cohort.jobs else name] = reason
+        reached = len(summary.processed) + len(summary.reused)
+        summary.left = len(found) - reached - sum(slide.job.slide_id in summary.failed for slide in found)
         summary.seconds = time.perf_counter() - started
         return summary
 
-    def _prepare(self, jobs: Sequence[SlideJob]) -> None:
-        """Check the output folders and, when any slide needs it, the model: before any work."""
+    def _prepare(self, found: Sequence[Surveyed]) -> None:
+        """Check the output folders and what any slide needs: the colormap, the model. Before any work."""
         layout = self.cohort.layout
         for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
             check_writable(folder)
-        needed = self._needed_stages(jobs)
+        needed = frozenset().union(*(slide.needed for slide in found))
         if "heatmap" in needed:
             from src.visualization.palette import colour_table
 
@@ -168,95 +173,77 @@ class Runner:
         write_text(marker, f"{os.getpid()}\n")
         write_text(layout.config_yaml, effective_yaml(self.config))
 
-    def _needed_stages(self, jobs: Sequence[SlideJob]) -> set[str]:
-        """Return the stages that some slide does not simply reuse, as far as it takes to know those checked before."""
-        needed = set(self.force)
-        for job in jobs:
-            if needed >= {"attention", "heatmap"}:
-                break
-            try:
-                plans = plan_slide(job, self.settings, self.stages)
-            except Exception:  # whatever it is, this slide fails by itself later
-                continue
-            needed |= {plan.stage for plan in plans if plan.decision.action != "reuse"}
-        return needed
+    def _work(self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, stop: StopRequest) -> None:
+        with ExitStack() as stack:
+            executions: list[Execution] = []
 
-    def _run_jobs(self, jobs: Sequence[SlideJob], summary: RunSummary, lists: ListKeeper) -> None:
-        if self.config.heatmap_arguments.scale == "cohort":
-            jobs = self._first_pass(jobs, summary, lists)
-        postponed = []
-        for job in jobs:
-            if not self._run_job(job, summary, lists, self.stages, wait=False):
-                postponed.append(job)
-        for job in postponed:  # another run had them; what it has done by now is reused
-            self._run_job(job, summary, lists, self.stages, wait=True)
+            def execution() -> Execution:
+                if not executions:
+                    executions.append(stack.enter_context(Execution(self.config, stop, self.progress)))
+                return executions[0]
 
-    def _first_pass(
-        self, jobs: Sequence[SlideJob], summary: RunSummary, lists: ListKeeper
-    ) -> Sequence[SlideJob]:
-        """Score every slide before any is drawn, so that all are drawn on one scale; return those that have scores."""
-        from src.pipeline.cohort_scale import cohort_scale
+            if self.config.heatmap_arguments.scale == "cohort" and any(slide.needed for slide in found):
+                found = self._score_everyone(found, summary, lists, execution)
+            for slide in found:
+                if slide.up_to_date:
+                    self._take(SlideRun(slide.record, (), 0.0), summary, lists)
+            jobs = [slide.job for slide in found if not slide.up_to_date]
+            if jobs and not stop.asked:
+                for run in execution().run(jobs, self.settings, self.stages, self.force):
+                    self._take(run, summary, lists)
 
-        last = STAGE_NAMES.index("attention")
-        early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= last)
-        good = []
-        for job in jobs:
-            self._run_job(job, summary, lists, early, wait=True, keep_running=True)
-            if job.slide_id not in summary.failed:
-                good.append(job)
-        everyone = [job for job in self.cohort.jobs.values() if job.paths.blockmap_h5.is_file()]
-        self.settings = RunSettings(self.config, self.model, *cohort_scale(self.settings, everyone))
-        self.force -= {stage.name for stage in early}
-        return good
-
-    def _run_job(
+    def _score_everyone(
         self,
-        job: SlideJob,
+        found: Sequence[Surveyed],
         summary: RunSummary,
         lists: ListKeeper,
-        stages: Sequence[Stage],
-        *,
-        wait: bool,
-        keep_running: bool = False,
-    ) -> bool:
-        """Run one slide under its lock; False when another run holds it and `wait` is off."""
-        self.progress.slide(job.slide_id)
-        try:
-            job.paths.raw.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(job.paths.lock)
-            with lock.acquire(timeout=-1 if wait else 0):
-                run = run_slide(
-                    job,
-                    self.settings,
-                    stages,
-                    force=self.force,
-                    on_stage=self.progress.stage,
-                    keep_running=keep_running,
-                )
-        except Timeout:
-            return False
-        except OSError as error:
-            record = SlideRecord(job.paths.record, job.slide_id, "failed", "open", one_line(error))
-            run = SlideRun(record, (), 0.0)
-        self._count(job, run, summary, final=not keep_running)
-        lists.update(job, run.record)
-        if not keep_running or run.failed:
-            self.progress.finished(job.slide_id, run)
-        return True
+        execution: Callable[[], Execution],
+    ) -> list[Surveyed]:
+        """Score every slide before any is drawn, so that all are drawn on one scale; survey again what has scores."""
+        from src.pipeline.cohort_scale import cohort_scale
 
-    def _count(self, job: SlideJob, run: SlideRun, summary: RunSummary, *, final: bool) -> None:
+        early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index("attention"))
+        jobs = [slide.job for slide in found]
+        names = frozenset(stage.name for stage in early)
+        unscored = [s.job for s in found if s.problem is not None or s.needed & names]
+        if unscored:
+            for run in execution().run(unscored, self.settings, early, self.force & names, keep_running=True):
+                self._take(run, summary, lists, final=False)
+        everyone = [job for job in self.cohort.jobs.values() if job.paths.blockmap_h5.is_file()]
+        self.settings = RunSettings(self.config, self.model, *cohort_scale(self.settings, everyone))
+        self.force -= names
+        good = [job for job in jobs if job.slide_id not in summary.failed]
+        return list(survey(good, self.settings, self.stages, self.force))
+
+    def _take(self, run: SlideRun, summary: RunSummary, lists: ListKeeper, *, final: bool = True) -> None:
+        """Count one slide, note it in the lists, tell it."""
+        slide_id, record = run.record.slide_id, run.record
         if run.done:
-            summary.worked_on.add(job.slide_id)
+            summary.worked_on.add(slide_id)
         for name in run.done:
-            seconds = run.record.stages[name].seconds if name in run.record.stages else 0.0
+            seconds = record.stages[name].seconds if name in record.stages else 0.0
             summary.stage_seconds[name] = summary.stage_seconds.get(name, 0.0) + seconds
-        if run.notes:
-            summary.notes[job.slide_id] = tuple(dict.fromkeys((*job.row.notes, *run.notes)))
+        notes = (*self.cohort.jobs[slide_id].row.notes, *(n for stage in record.stages.values() for n in stage.notes))
+        if notes:
+            summary.notes[slide_id] = tuple(dict.fromkeys(notes))
         if run.failed:
-            summary.failed[job.slide_id] = f"{run.record.failed_stage}: {run.record.error}"
-        elif final:
-            (summary.processed if job.slide_id in summary.worked_on else summary.reused).append(job.slide_id)
-        logger.info("%s: %s (%s) %.2f s", job.slide_id, run.record.status, ", ".join(run.done) or "-", run.seconds)
+            summary.failed[slide_id] = f"{record.failed_stage}: {record.error}"
+        elif final and not run.stopped:
+            (summary.processed if slide_id in summary.worked_on else summary.reused).append(slide_id)
+        if run.done or run.failed:
+            logger.info("%s: %s (%s) %.2f s", slide_id, record.status, ", ".join(run.done) or "-", run.seconds)
+            lists.update(record)
+        if (final or run.failed) and not run.stopped:
+            self.progress.finished(slide_id, run)
+
+    def _count_problems(self, summary: RunSummary) -> None:
+        """Count the rows that cannot be done, as far as the options ask for them."""
+        for index, reason in self.cohort.problems.items():
+            row = self.cohort.rows[index]
+            if self.options.slides and row.slide_id not in self.options.slides:
+                continue
+            name = row.slide_id or row.slide_name
+            summary.failed[f"{name} (line {row.line})" if name in self.cohort.jobs else name] = reason
 
 
 def check_writable(folder: Path) -> None:

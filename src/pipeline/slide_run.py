@@ -20,12 +20,8 @@ logger = logging.getLogger(__name__)
 OnStage = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class StagePlan:
-    """One line of ``--dry-run``."""
-
-    stage: str
-    decision: Decision
+class Stopped(Exception):  # noqa: N818  # not an error: the run was asked to end between two stages
+    """The run was asked to stop before the next stage."""
 
 
 def one_line(error: BaseException) -> str:
@@ -39,40 +35,6 @@ def one_line(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}: {text}" if text else f"unexpected {type(error).__name__}"
 
 
-def plan_slide(
-    job: SlideJob, settings: RunSettings, stages: Sequence[Stage], force: Collection[str] = ()
-) -> list[StagePlan]:
-    """Say what a run would do for one slide, touching nothing."""
-    record = SlideRecord.load(job.paths.record, job.slide_id)
-    work = SlideWork(job, settings, record)
-    plans: list[StagePlan] = []
-    waiting_for: str | None = None
-    try:
-        for stage in stages:
-            if not stage.applies(work):
-                continue
-            if waiting_for is not None and stage.name not in record.stages:
-                plans.append(StagePlan(stage.name, Decision("compute", f"after {waiting_for}")))
-                continue
-            if stage.name in force:
-                decision = Decision("recompute", "asked for")
-            else:
-                try:
-                    decision = decide(record.stages.get(stage.name), stage.inputs(work), job.paths.raw)
-                except HeatmapError as error:
-                    if waiting_for is None:
-                        raise
-                    decision = Decision("compute", f"after {waiting_for} ({one_line(error)})")
-                if decision.action == "reuse" and waiting_for is not None:
-                    decision = Decision("reuse", f"unless {waiting_for} gives another result")
-            if decision.action != "reuse":
-                waiting_for = waiting_for or stage.name
-            plans.append(StagePlan(stage.name, decision))
-    finally:
-        work.close()
-    return plans
-
-
 @dataclass(frozen=True)
 class SlideRun:
     """What happened to one slide in this run."""
@@ -84,7 +46,13 @@ class SlideRun:
 
     @property
     def failed(self) -> bool:
+        """Whether something was wrong with the slide."""
         return self.record.status == "failed"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was asked to stop before the slide was done."""
+        return self.record.status == "tbp"
 
 
 def run_slide(
@@ -95,10 +63,12 @@ def run_slide(
     force: Collection[str] = (),
     on_stage: OnStage | None = None,
     keep_running: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> SlideRun:
     """Bring one slide up to date. Never raises for anything that is wrong with the slide or its files.
 
-    `keep_running` leaves the status at ``running``, for a run in two passes.
+    `keep_running` leaves the status at ``running``, for a run in two passes. `should_stop` is asked before every
+    stage that has to be done.
     """
     started = time.perf_counter()
     record = SlideRecord.load(job.paths.record, job.slide_id)
@@ -114,8 +84,13 @@ def run_slide(
                 continue
             if on_stage is not None:
                 on_stage(stage.name)
-            if _bring_up_to_date(stage, work, force=stage.name in force, notes=notes):
+            forced = stage.name in force
+            if _bring_up_to_date(stage, work, force=forced, notes=notes, should_stop=should_stop):
                 done.append(stage.name)
+    except Stopped:
+        record.status = "tbp"
+        with suppress(OSError):
+            record.save()
     except Exception as error:  # one bad slide never ends a run
         _note_failure(record, job, current, error)
     else:
@@ -125,7 +100,9 @@ def run_slide(
     return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes))
 
 
-def _bring_up_to_date(stage: Stage, work: SlideWork, *, force: bool, notes: list[str]) -> bool:
+def _bring_up_to_date(
+    stage: Stage, work: SlideWork, *, force: bool, notes: list[str], should_stop: Callable[[], bool]
+) -> bool:
     """Run `stage` unless its record still holds; say whether it ran."""
     record, paths = work.record, work.job.paths
     inputs = stage.inputs(work)
@@ -135,6 +112,8 @@ def _bring_up_to_date(stage: Stage, work: SlideWork, *, force: bool, notes: list
         assert previous is not None
         notes.extend(previous.notes)
         return False
+    if should_stop():
+        raise Stopped
     logger.debug("%s: %s %s (%s)", work.job.slide_id, decision.action, stage.name, decision.reason)
     started = time.perf_counter()
     if record.status != "running":

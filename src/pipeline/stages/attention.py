@@ -20,6 +20,7 @@ class AttentionStage:
 
     name = "attention"
     version = 1
+    uses_model = True
 
     def applies(self, work: SlideWork) -> bool:
         """Always."""
@@ -81,10 +82,11 @@ def _infer(work: SlideWork, notes: list[str]) -> ScoreFile:
         slide_size_l0=work.slide.dimensions_l0,
         coords_dir=job.coords_dir,
     )
+    notes += features.notes
     prediction, scores = infer(
-        source.load(),
+        source.load(work.settings.device),
         features,
-        scores=source.scores_wanted(),
+        scores=source.scores_wanted(work.settings.device),
         class_names=source.class_names,
         task=config.model_arguments.task,
     )
@@ -113,7 +115,7 @@ def _score_file(
         slide_id=work.job.slide_id,
         slide_size_l0=slide.dimensions_l0,
         level0_mpp=slide.mpp,
-        model=source.load().name,
+        model=source.load(work.settings.device).name,
         checkpoint_sha256=source.checkpoint_sha256,
         features_file=features.source.name,
         features_fingerprint=work.fingerprint(features.source),

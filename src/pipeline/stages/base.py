@@ -48,6 +48,7 @@ class RunSettings:
     model: ModelSource
     cohort_scale: CohortScale | None = None
     cohort_scale_digest: str | None = None
+    device: str | None = None  # where the model runs, when not as the config says
 
 
 @dataclass
@@ -135,6 +136,8 @@ class Stage(Protocol):
     name: str
     version: int
     """Raised when the stage's result changes for the same inputs, so that old results are redone."""
+    uses_model: bool
+    """Whether it is the GPU's part of the work, where there is one."""
 
     def applies(self, work: SlideWork) -> bool:
         """Whether the config asks for this stage at all."""

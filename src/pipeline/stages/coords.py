@@ -16,6 +16,7 @@ class CoordsStage:
 
     name = "coords"
     version = 1
+    uses_model = False
 
     def applies(self, work: SlideWork) -> bool:
         """Always, unless somebody else's scores bring their own coordinates."""

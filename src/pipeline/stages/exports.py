@@ -12,6 +12,7 @@ class ExportsStage:
 
     name = "exports"
     version = 1
+    uses_model = False
 
     def applies(self, work: SlideWork) -> bool:
         """When any export is switched on."""

@@ -19,6 +19,7 @@ class HeatmapStage:
 
     name = "heatmap"
     version = 1
+    uses_model = False
 
     def applies(self, work: SlideWork) -> bool:
         """Always."""

@@ -13,6 +13,7 @@ class SamplesStage:
 
     name = "samples"
     version = 1
+    uses_model = False
 
     def applies(self, work: SlideWork) -> bool:
         """When the config asks for any sample."""

@@ -18,6 +18,7 @@ class SegmentStage:
 
     name = "segment"
     version = 1
+    uses_model = False
 
     def applies(self, work: SlideWork) -> bool:
         """Always: the outlines are drawn even where the map ignores them."""

@@ -1,0 +1,151 @@
+"""Choose where slides are worked on, cut them into parts, and run them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from src.pipeline.executors import LocalPool, SerialExecutor, SlideExecutor, available_bytes, cores
+from src.pipeline.interrupts import StopRequest
+from src.pipeline.progress import Progress
+from src.pipeline.scheduler import CPU, Limits, Scheduler
+from src.pipeline.slide_run import SlideRun
+from src.pipeline.stages import STAGES, Stage
+from src.pipeline.stages.base import RunSettings, SlideJob
+from src.pipeline.tasks import SlideTask, use_one_thread
+
+if TYPE_CHECKING:
+    from src.pipeline.config import Config
+
+logger = logging.getLogger(__name__)
+
+WORTH_WORKERS_S = 10.0
+"""Work this long or longer is worth the seconds that processes take to start."""
+
+Parts = list[tuple[str, SlideTask]]
+
+
+class Execution:
+    """Runs stages of many slides; used once or twice (two passes) in a run."""
+
+    def __init__(self, config: Config, stop: StopRequest, progress: Progress) -> None:
+        run = config.run_arguments
+        self._config = config
+        self._stop = stop
+        self._progress = progress
+        self._limits = Limits(run.retries, run.slide_timeout, run.memory_limit)
+        self._executors: dict[str, SlideExecutor] = {}
+
+    def __enter__(self) -> Execution:
+        self._put_back = use_one_thread()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        for executor in self._executors.values():
+            if kind is not None:
+                executor.kill()
+            else:
+                executor.shutdown()
+        self._put_back()
+
+    def run(
+        self,
+        jobs: Sequence[SlideJob],
+        settings: RunSettings,
+        stages: Sequence[Stage],
+        force: frozenset[str],
+        *,
+        keep_running: bool = False,
+    ) -> Iterator[SlideRun]:
+        """Yield what became of each slide, as they finish."""
+        tasks = iter(
+            SlideTask(
+                job,
+                settings,
+                tuple(stage.name for stage in stages),
+                force,
+                keep_running=keep_running,
+                stop_file=self._stop.stop_file,
+            )
+            for job in jobs
+        )
+        left = len(jobs)
+        if not self._executors:
+            left = yield from self._alone(tasks, left)
+            if not left or self._stop.asked:
+                return
+            self._executors = self._start(left)
+        scheduler = Scheduler(self._executors, self._limits, self._stop, on_start=self._on_start)
+        yield from scheduler.run(self._parts(task, number) for number, task in enumerate(tasks))
+
+    def _alone(self, tasks: Iterator[SlideTask], left: int) -> Iterator[SlideRun]:
+        """Work in this process until the rest is worth starting others; return how many slides are left."""
+        workers = self._config.run_arguments.workers
+        needs_process = self._limits.slide_timeout is not None
+        if workers != "auto" and (workers > 1 or needs_process):
+            return left
+        serial = {CPU: SerialExecutor(self._progress.stage)}
+        scheduler = Scheduler(serial, self._limits, self._stop, on_start=self._on_start)
+        if workers == 1:
+            yield from scheduler.run([(CPU, task)] for task in tasks)
+            return 0
+        for task in tasks:
+            left -= 1
+            for run in scheduler.run([[(CPU, task)]]):
+                yield run
+                if run.done and run.seconds * left >= WORTH_WORKERS_S and self._most_workers() > 1:
+                    return left
+            if self._stop.asked:
+                break
+        return left
+
+    def _on_start(self, task: SlideTask) -> None:
+        self._progress.slide(task.job.slide_id)
+
+    def _most_workers(self) -> int:
+        """As many as there are cores, and as memory allows."""
+        memory = self._limits.memory_bytes or available_bytes()
+        return max(1, min(cores(), memory // (600 << 20)))
+
+    def _start(self, left: int) -> dict[str, SlideExecutor]:
+        """Start the workers: one a core for the processor's part, one a GPU for the model's."""
+        asked = self._config.run_arguments.workers
+        workers = min(self._most_workers() if asked == "auto" else asked, left)
+        if self._limits.memory_bytes is None:
+            self._limits.memory_bytes = available_bytes() * 8 // 10
+        timeout = self._limits.slide_timeout
+        executors: dict[str, SlideExecutor] = {CPU: LocalPool(workers, timeout=timeout)}
+        for device in self._devices():
+            executors[device] = LocalPool(1, timeout=timeout)
+        logger.info("%d workers%s", workers, "".join(f", one for {d}" for d in executors if d != CPU))
+        return executors
+
+    def _devices(self) -> list[str]:
+        """The GPUs that models run on, by number; none when they run on the processor."""
+        from src.pipeline.model_loading import cuda_devices
+
+        return cuda_devices(self._config.run_arguments.devices, self._config.model_arguments.device)
+
+    def _parts(self, task: SlideTask, number: int) -> Parts:
+        """Cut a slide where the work changes between processor and GPU; slides take turns on the GPUs."""
+        from dataclasses import replace
+
+        devices = [name for name in self._executors if name != CPU]
+        if not devices:
+            return [(CPU, task)]
+        device = devices[number % len(devices)]
+        parts: Parts = []
+        for stage in STAGES:
+            if stage.name not in task.stages:
+                continue
+            resource = device if stage.uses_model else CPU
+            if parts and parts[-1][0] == resource:
+                resource_task = replace(parts[-1][1], stages=(*parts[-1][1].stages, stage.name))
+                parts[-1] = (resource, resource_task)
+            else:
+                on = device if stage.uses_model else None
+                parts.append((resource, replace(task, stages=(stage.name,), keep_running=True, device=on)))
+        last, final = parts[-1]
+        parts[-1] = (last, replace(final, keep_running=task.keep_running))
+        return parts

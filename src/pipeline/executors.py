@@ -1,0 +1,164 @@
+"""Where slides are worked on: in this process, in processes of this machine, or on a Dask cluster.
+
+All are `concurrent.futures` executors. A worker that dies or hangs takes its own slide's future with it and nothing
+else; `failure_of` says which of the two it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, Literal, TypeVar
+
+from src.pipeline.slide_run import OnStage
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+Failure = Literal["died", "hung"]
+
+_PRELOADED = [
+    "src.pipeline.tasks",
+    "src.pipeline.config",
+    "src.visualization.heatmap_utils",
+    "src.visualization.overlay",
+    "src.features.read",
+    "src.scores.inference",
+    "src.builder",
+]
+"""Imported once by the server that workers are forked from, so that a worker starts in milliseconds."""
+
+
+class SlideExecutor(Executor):
+    """An executor that knows how many slides it can take and what became of a worker."""
+
+    slots: int = 1
+
+    def failure_of(self, error: BaseException) -> Failure | None:
+        """Say whether `error` means that the worker died or was stopped for taking too long; None for anything else."""
+        return None
+
+    def describe_death(self, error: BaseException) -> str:
+        """Say how a worker died."""
+        return str(error)
+
+    def kill(self) -> None:
+        """Stop at once; what was being worked on is lost."""
+
+
+class SerialExecutor(SlideExecutor):
+    """Works in this process, one slide after the other; tells the stages as they begin."""
+
+    def __init__(self, on_stage: OnStage | None = None) -> None:
+        self._on_stage = on_stage
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """Do it now and return a future that is done."""
+        future: Future[Result] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs, on_stage=self._on_stage))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class LocalPool(SlideExecutor):
+    """Processes of this machine, one thread each; each may be killed without harm to the others."""
+
+    def __init__(self, workers: int, *, timeout: float | None = None, tasks_per_worker: int = 0) -> None:
+        from pebble import ProcessPool
+
+        self.slots = workers
+        self._timeout = timeout
+        context = _fresh_processes()
+        self._pool = ProcessPool(
+            max_workers=workers, max_tasks=tasks_per_worker, initializer=_start_worker, context=context
+        )
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """Have a worker do it; killed when it takes longer than the timeout."""
+        future: Future[Result] = self._pool.schedule(fn, args=args, kwargs=kwargs, timeout=self._timeout)
+        return future
+
+    def failure_of(self, error: BaseException) -> Failure | None:
+        """A process that is gone died; one that pebble stopped hung."""
+        from pebble import ProcessExpired
+
+        if isinstance(error, ProcessExpired):
+            return "died"
+        return "hung" if isinstance(error, FutureTimeout | TimeoutError) else None
+
+    def describe_death(self, error: BaseException) -> str:
+        """Name the exit code; a SIGKILL is mostly the kernel's answer to a lack of memory."""
+        code = getattr(error, "exitcode", None)
+        if code == -9:
+            return "killed by signal 9, as when memory runs out"
+        return f"signal {-code}" if isinstance(code, int) and code < 0 else f"exit code {code}"
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the workers finish and go."""
+        self._pool.close()
+        if wait:
+            self._pool.join()
+
+    def kill(self) -> None:
+        """Kill the workers."""
+        self._pool.stop()
+        self._pool.join()
+
+
+def _fresh_processes() -> Any:
+    """A way to start workers that inherits no threads, locks or CUDA state: fork from a clean server, or spawn."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+def _start_worker() -> None:
+    import signal
+
+    from src.pipeline.tasks import use_one_thread
+
+    # Ctrl-C goes to the whole terminal; the coordinator alone answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    use_one_thread()
+
+
+def cores() -> int:
+    """How many cores this process may use; on a cluster that is less than the machine has."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(count, _cgroup_cores() or count))
+
+
+def _cgroup_cores() -> int | None:
+    try:
+        quota, period = open("/sys/fs/cgroup/cpu.max").read().split()  # noqa: SIM115
+        return None if quota == "max" else max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
+
+
+def available_bytes() -> int:
+    """Memory this process may use: what is free, or less when the container says so."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    free = int(line.split()[1]) * 1024
+    except (OSError, ValueError, AttributeError):
+        return 8 << 30
+    try:
+        with open("/sys/fs/cgroup/memory.max") as file:
+            limit = file.read().strip()
+        with open("/sys/fs/cgroup/memory.current") as file:
+            used = int(file.read())
+        return free if limit == "max" else max(0, min(free, int(limit) - used))
+    except (OSError, ValueError):
+        return free

@@ -1,0 +1,198 @@
+"""Hand slides to executors, take results as they come, and answer for workers that die or hang."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field, replace
+
+from src.pipeline.executors import SlideExecutor
+from src.pipeline.interrupts import StopRequest
+from src.pipeline.records import SlideRecord
+from src.pipeline.slide_run import SlideRun
+from src.pipeline.tasks import SlideTask, do_task
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.5
+"""How often signals are looked for while nothing finishes."""
+
+CPU = "cpu"
+
+
+@dataclass
+class Progressing:
+    """One slide on its way through its parts.
+
+    Attributes
+    ----------
+    parts : (resource, task) still to be done, in order
+    attempts : how many workers died of it
+    """
+
+    parts: deque[tuple[str, SlideTask]]
+    attempts: int = 0
+    busy: int = 0
+    done: tuple[str, ...] = ()
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> SlideTask:
+        return self.parts[0][1]
+
+    @property
+    def resource(self) -> str:
+        return self.parts[0][0]
+
+    def take(self, run: SlideRun) -> SlideRun:
+        """Add what a part did; return the slide's whole run so far."""
+        self.done += run.done
+        self.seconds += run.seconds
+        self.notes = tuple(dict.fromkeys(self.notes + run.notes))
+        return replace(run, done=self.done, seconds=self.seconds, notes=self.notes)
+
+
+@dataclass
+class Limits:
+    """When to give up on a slide, and how much may be under way at once."""
+
+    retries: int = 1
+    slide_timeout: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass
+class Scheduler:
+    """Keeps every executor busy, in the order of the list, within the limits.
+
+    Attributes
+    ----------
+    executors : by resource
+        ``cpu``, and one for each device that a process of its own serves.
+    """
+
+    executors: dict[str, SlideExecutor]
+    limits: Limits
+    stop: StopRequest
+    on_start: Callable[[SlideTask], None] = lambda task: None
+    _running: dict[Future[SlideRun | None], Progressing] = field(default_factory=dict)
+    _finished: int = 0
+    _worked_s: float = 0.0
+
+    def run(self, slides: Iterable[list[tuple[str, SlideTask]]]) -> Iterator[SlideRun]:
+        """Yield what became of each slide, as they finish. Slides not begun when a stop is asked for are left out."""
+        waiting: dict[str, deque[Progressing]] = {name: deque() for name in self.executors}
+        source = iter(slides)
+        exhausted = False
+        postponed: deque[Progressing] = deque()
+        while True:
+            # Parts later in a slide go first, so that slides are finished rather than begun.
+            for name, queue in waiting.items():
+                while queue and self._room(name, queue[0]):
+                    self._submit(name, queue.popleft())
+            while not exhausted and not self._stop_admitting() and not waiting[CPU] and self._slot(CPU):
+                parts = next(source, None)
+                if parts is None:
+                    exhausted = True
+                    break
+                self._enqueue(Progressing(deque(parts)), waiting)
+            if exhausted and postponed and not self._running and not any(waiting.values()):
+                # Another run had them; by now it has done them, or its lock is waited for.
+                slide = postponed.popleft()
+                slide.parts[0] = (slide.resource, replace(slide.task, wait=True))
+                self._enqueue(slide, waiting)
+                continue
+            if not self._running:
+                if any(waiting.values()) and not self.stop.asked:
+                    continue
+                if exhausted or self.stop.asked:
+                    return
+                continue
+            done, _ = wait(self._running, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield from self._settle(future, waiting, postponed)
+
+    def _enqueue(self, slide: Progressing, waiting: dict[str, deque[Progressing]]) -> None:
+        name = slide.resource
+        if self._room(name, slide):
+            self._submit(name, slide)
+        else:
+            waiting[name].append(slide)
+
+    def _submit(self, name: str, slide: Progressing) -> None:
+        self.on_start(slide.task)
+        self._running[self.executors[name].submit(do_task, slide.task)] = slide
+
+    def _slot(self, name: str) -> bool:
+        at_work = sum(1 for slide in self._running.values() if slide.resource == name)
+        return at_work < self.executors[name].slots
+
+    def _room(self, name: str, slide: Progressing) -> bool:
+        """Whether a slide may begin: a free worker, and memory for it unless it would be the only one."""
+        if not self._slot(name):
+            return False
+        if self.limits.memory_bytes is None or not self._running:
+            return True
+        used = sum(other.task.memory_bytes for other in self._running.values())
+        return used + slide.task.memory_bytes <= self.limits.memory_bytes
+
+    def _stop_admitting(self) -> bool:
+        usual = self._worked_s / self._finished if self._finished else 0.0
+        return self.stop.no_time_for(usual)
+
+    def _settle(
+        self,
+        future: Future[SlideRun | None],
+        waiting: dict[str, deque[Progressing]],
+        postponed: deque[Progressing],
+    ) -> Iterator[SlideRun]:
+        slide = self._running.pop(future)
+        executor = self.executors[slide.resource]
+        error = future.exception()
+        if error is not None:
+            failure = executor.failure_of(error)
+            if failure == "died" and slide.attempts < self.limits.retries and not self.stop.asked:
+                slide.attempts += 1
+                logger.warning(
+                    "%s: its worker died (%s); trying again", slide.task.job.slide_id, executor.describe_death(error)
+                )
+                waiting[slide.resource].append(slide)
+                return
+            yield slide.take(self._failed(slide, executor, error, failure))
+            return
+        run = future.result()
+        if run is None:
+            postponed.append(slide)
+            return
+        whole = slide.take(run)
+        slide.parts.popleft()
+        if slide.parts and not run.failed and not run.stopped:
+            waiting[slide.resource].append(slide)
+            return
+        self._finished += 1
+        self._worked_s += whole.seconds
+        yield whole
+
+    def _failed(
+        self, slide: Progressing, executor: SlideExecutor, error: BaseException, failure: str | None
+    ) -> SlideRun:
+        """Put on record, in the worker's stead, that it did not come back."""
+        job = slide.task.job
+        record = SlideRecord.load(job.paths.record, job.slide_id)
+        if failure == "died":
+            times = slide.attempts + 1
+            what = f"its worker died ({executor.describe_death(error)}), {times} time{'s' if times > 1 else ''}"
+        elif failure == "hung":
+            what = f"gave up after {self.limits.slide_timeout:g} s (run_arguments.slide_timeout)"
+        else:
+            what = f"unexpected {type(error).__name__}: {error}"
+            logger.error("%s", what, exc_info=error)
+        record.status, record.failed_stage, record.error = "failed", "worker", " ".join(what.split())
+        try:
+            record.save()
+        except OSError as problem:
+            logger.error("cannot write %s: %s", record.path, problem.strerror or problem)
+        return SlideRun(record, (), 0.0)

@@ -1,0 +1,89 @@
+"""Look at what is there before any work: which slides are up to date, and which stages the others need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from src.errors import HeatmapError
+from src.pipeline.records import Decision, SlideRecord, decide
+from src.pipeline.slide_run import one_line
+from src.pipeline.stages.base import RunSettings, SlideJob, SlideWork, Stage
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What would be done for one stage, and why."""
+
+    stage: str
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """One slide as a run finds it.
+
+    Attributes
+    ----------
+    plans : one a stage that applies
+    problem : why it cannot even be planned; the run finds out the same and records it
+    """
+
+    job: SlideJob
+    record: SlideRecord
+    plans: tuple[StagePlan, ...] = ()
+    problem: str | None = None
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Stages that are not simply reused."""
+        return frozenset(plan.stage for plan in self.plans if plan.decision.action != "reuse")
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether there is nothing to do, not even to the record."""
+        return self.problem is None and not self.needed and self.record.status == "processed"
+
+
+def survey(
+    jobs: Iterable[SlideJob], settings: RunSettings, stages: Sequence[Stage], force: Collection[str] = ()
+) -> Iterator[Surveyed]:
+    """Yield each slide with what would be done; touches nothing."""
+    for job in jobs:
+        record = SlideRecord.load(job.paths.record, job.slide_id)
+        work = SlideWork(job, settings, record)
+        try:
+            yield Surveyed(job, record, tuple(plan_stages(work, stages, force)))
+        except Exception as error:  # whatever is wrong with one slide is that slide's matter
+            yield Surveyed(job, record, problem=one_line(error))
+        finally:
+            work.close()
+
+
+def plan_stages(work: SlideWork, stages: Sequence[Stage], force: Collection[str]) -> Iterator[StagePlan]:
+    """Yield what would be done for each stage of one slide."""
+    waiting_for: str | None = None
+    for stage in stages:
+        if not stage.applies(work):
+            continue
+        decision = _decide(stage, work, force, waiting_for)
+        if decision.action != "reuse":
+            waiting_for = waiting_for or stage.name
+        yield StagePlan(stage.name, decision)
+
+
+def _decide(stage: Stage, work: SlideWork, force: Collection[str], waiting_for: str | None) -> Decision:
+    known = work.record.stages.get(stage.name)
+    if stage.name in force:
+        return Decision("recompute", "asked for")
+    if waiting_for is not None and known is None:
+        return Decision("compute", f"after {waiting_for}")
+    try:
+        decision = decide(known, stage.inputs(work), work.job.paths.raw)
+    except HeatmapError:
+        if waiting_for is None:
+            raise
+        return Decision("compute", f"after {waiting_for}")
+    if decision.action == "reuse" and waiting_for is not None:
+        return Decision("reuse", f"unless {waiting_for} gives another result")
+    return decision
