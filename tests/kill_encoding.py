@@ -1,0 +1,96 @@
+"""Kill an extraction again and again; run by tests/test_extract.py in a process of its own.
+
+The children are forked from here, where everything is imported already, so each lives for its work alone.
+Writes result.json: kills that came in time, patches encoded in all, whether it was done before the last.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from src.features.extract import extract_features
+from src.slides.patch_grid import PatchGrid
+from src.slides.reader import open_slide
+
+BATCH = 4
+
+
+class SlowEncoder:
+    """Means of the colours, slowly; writes down how many patches it encoded. No torch threads: it is forked."""
+
+    name, width = "slow", 3
+
+    def __init__(self, tally: Path, seconds: float) -> None:
+        self._tally = tally
+        self._seconds = seconds
+
+    def preprocess(self, batch: npt.NDArray[np.uint8]) -> torch.Tensor:
+        return torch.from_numpy(batch)
+
+    def encode(self, tensor: torch.Tensor) -> Any:
+        with self._tally.open("a") as file:
+            file.write(f"{len(tensor)}\n")
+        time.sleep(self._seconds)
+        return tensor.numpy().mean((1, 2), dtype=np.float32) / 255
+
+
+def extract(slide_path: str, out: Path, tally: Path, seconds: float) -> None:
+    """Encode a grid of 400 overlapping patches."""
+    x, y = np.meshgrid(np.arange(25) * 32, np.arange(16) * 32)
+    coords = np.stack([x.ravel(), y.ravel()], 1).astype(np.int64)
+    with open_slide(slide_path) as slide:
+        extract_features(
+            slide, PatchGrid(coords, (64, 64), (32, 32)), SlowEncoder(tally, seconds), out, batch_size=BATCH
+        )
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().split()) if path.exists() else 0
+
+
+def run_child(slide_path: str, out: Path, tally: Path, seconds: float, batches: int, then: float) -> bool:
+    """Run an extraction, kill it `then` seconds after `batches` batches; return whether the kill came in time."""
+    before = lines(tally)
+    child = os.fork()
+    if child == 0:
+        try:
+            extract(slide_path, out, tally, seconds)
+        finally:
+            os._exit(0)
+    while lines(tally) < before + batches:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.001)
+    time.sleep(then)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True
+
+
+def main() -> None:
+    slide_path, folder, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    chance = random.Random(7)
+    out, tally = folder / "slide.h5", folder / "tally"
+    # Undisturbed, in this process: the result to compare with, and every late import done before forking.
+    extract(slide_path, folder / "undisturbed.h5", folder / "undisturbed_tally", 0.0)
+    hits = sum(
+        run_child(slide_path, out, tally, 0.004, chance.randint(1, 5), chance.uniform(0, 0.008)) for _ in range(kills)
+    )
+    done_early = out.exists()
+    run_child(slide_path, out, tally, 0.0, 1 << 30, 0.0)
+    encoded = sum(map(int, tally.read_text().split()))
+    result = {"kills": hits, "encoded": encoded, "done_early": done_early, "batch": BATCH}
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
