@@ -26,6 +26,28 @@ UInt8Array = npt.NDArray[np.uint8]
 Smooth = Literal["none", "bilinear", "gaussian"]
 
 
+@dataclass(frozen=True)
+class ColourScale:
+    """What the two ends of the colour table stand for; drawn as the figure's colour bar.
+
+    Attributes
+    ----------
+    vmin, vmax : float
+        In `unit`.
+    unit : ``percentile``, ``share`` or ``score``
+    label : str
+        How scores became colours, in one phrase.
+    center : float or None
+        The score in the middle of a diverging map.
+    """
+
+    vmin: float = 0.0
+    vmax: float = 100.0
+    unit: str = "percentile"
+    label: str = "percentile"
+    center: float | None = None
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Drawing:
     """What to draw, where, and in which colours.
@@ -57,6 +79,8 @@ class Drawing:
         Interpolate the values between patches. Normalised by coverage, so borders do not fade.
     blur_px : (width, height) or None
         CLAM's blur: kernel, in pixels, applied to the values and then to the picture, slide and all.
+    scale : ColourScale
+        What 0 and 1 mean, for a colour bar.
     notes : tuple of str
         What a user should know of this picture.
     """
@@ -75,6 +99,7 @@ class Drawing:
     threshold: float | None = None
     smooth: Smooth = "none"
     blur_px: tuple[int, int] | None = None
+    scale: ColourScale = ColourScale()
     notes: tuple[str, ...] = ()
     colours: UInt8Array = field(init=False)
 

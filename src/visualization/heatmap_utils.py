@@ -14,12 +14,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from src.errors import ConfigError, SlideError, TissueError
-from src.scores.normalize import CohortScale, rank_percentiles
+from src.scores.normalize import CohortScale
 from src.scores.normalize import normalize as normalize_scores
 from src.slides.patch_grid import PatchGrid
 from src.slides.reader import Slide
 from src.slides.tissue import TissueMask
-from src.visualization.drawing import Drawing, Smooth
+from src.visualization.drawing import ColourScale, Drawing, Smooth
 from src.visualization.frame import Corner, Frame, choose_frame
 from src.visualization.overlay import draw
 from src.visualization.patch_input import PatchSize, as_grid, as_scores, inside_region
@@ -170,12 +170,10 @@ def plan_heatmap(
     if top_left is not None and bot_right is not None:
         kept = inside_region(grid, top_left, bot_right)
         grid, raw = PatchGrid(grid.coords_l0[kept], grid.size_l0, grid.step_l0), raw[kept]
-    if normalize is not None:
-        values = _normalised(
-            raw, normalize, vmin=vmin, vmax=vmax, center=center, reference=reference, scale=scale, kind=kind
-        )
-    else:
-        values = (rank_percentiles(raw) if convert_to_percentiles else raw) / 100
+    values, colour_scale = _normalised(
+        raw, normalize if normalize is not None else "percentile" if convert_to_percentiles else None,
+        whole=frame.whole, vmin=vmin, vmax=vmax, center=center, reference=reference, scale=scale, kind=kind,
+    )  # fmt: skip
     return Drawing(
         slide=slide,
         frame=frame,
@@ -192,12 +190,20 @@ def plan_heatmap(
         threshold=threshold,
         smooth="gaussian" if blur and compat is None else smooth,
         blur_px=_clam_kernel(grid, frame, overlap) if blur and compat == "clam" else None,
+        scale=colour_scale,
         notes=tuple(_notes(frame, grid, raw)),
     )
 
 
-def _normalised(raw: npt.NDArray[Any], method: str, **options: Any) -> npt.NDArray[np.float64]:
-    return normalize_scores(raw, method, **options).values
+def _normalised(
+    raw: npt.NDArray[Any], method: str | None, *, whole: bool, **options: Any
+) -> tuple[npt.NDArray[np.floating], ColourScale]:
+    """Return values from 0 to 1, and what they mean; without a method the scores are percentiles already."""
+    if method is None:
+        return raw / 100, ColourScale(label="percentiles as given")
+    result = normalize_scores(raw, method, **options)
+    label = result.label if whole else result.label.replace("the slide", "the region")
+    return result.values, ColourScale(result.vmin, result.vmax, result.unit, label, result.center)
 
 
 def _tissue(wsi_object: WholeSlideImage | Slide, patches: int) -> TissueMask | None:
