@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from src.cli.running import count, print_plan, set_up_log
 from src.errors import HeatmapError
-
-if TYPE_CHECKING:
-    from src.pipeline.runner import Runner
 
 EPILOG = """examples:
   python create_heatmaps.py --config heatmaps/configs/config_demo.yaml
@@ -50,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     change.add_argument("--overlap", type=float, metavar="F", help="overlap of the fine map's patches, 0 up to 1")
     change.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
     what = parser.add_argument_group("what to do")
-    what.add_argument("--limit", type=_count, metavar="N", help="at most N slides")
+    what.add_argument("--limit", type=count, metavar="N", help="at most N slides")
     what.add_argument("--slides", nargs="+", default=[], metavar="ID", help="only these slides")
     what.add_argument(
         "--rerun",
@@ -67,13 +63,6 @@ def build_parser() -> argparse.ArgumentParser:
     look.add_argument("--inspect_checkpoint", metavar="FILE", help="print what a checkpoint holds")
     parser.add_argument("--verbose", action="store_true", help="log every decision")
     return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,44 +120,11 @@ def _run(args: argparse.Namespace) -> int:
     )
     runner = Runner(config, options, choose_progress())
     if args.dry_run:
-        _print_plan(runner)
+        print_plan(runner)
         return 0
-    _set_up_log(runner, verbose=args.verbose)
+    set_up_log(runner, verbose=args.verbose)
     summary = runner.run()
     from src.cli.summary import summary_text
 
     print(summary_text(summary))
     return summary.exit_code
-
-
-def _print_plan(runner: Runner) -> None:
-    """Print what a run would do, slide by slide and stage by stage."""
-    counts: dict[str, int] = {}
-    for slide in runner.plan():
-        print(f"{slide.job.slide_id}")
-        if slide.problem is not None:
-            print(f"  would fail: {slide.problem}")
-            counts["fail"] = counts.get("fail", 0) + 1
-        for plan in slide.plans:
-            print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
-            counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
-    for index, reason in runner.cohort.problems.items():
-        row = runner.cohort.rows[index]
-        print(f"{row.slide_id or row.slide_name or f'line {row.line}'}\n  would fail: {reason}")
-        counts["fail"] = counts.get("fail", 0) + 1
-    print("stages: " + (", ".join(f"{count} to {action}" for action, count in counts.items()) or "none"))
-
-
-def _set_up_log(runner: Runner, *, verbose: bool) -> None:
-    """Log the run into its folder; the terminal shows warnings only through the summary."""
-    from src.pipeline.runner import check_writable
-
-    path: Path = runner.cohort.layout.run_log
-    check_writable(path.parent)
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root = logging.getLogger("src")
-    root.setLevel(logging.DEBUG if verbose else logging.INFO)
-    root.addHandler(handler)
-    root.propagate = False
-    root.info("start: %s", " ".join(sys.argv))

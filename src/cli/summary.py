@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from src.pipeline.flat_layout import FlatLayout
+from src.pipeline.layout import ExperimentLayout
 from src.pipeline.progress import duration
 from src.pipeline.runner import RunSummary
 
@@ -26,15 +28,28 @@ def summary_text(summary: RunSummary) -> str:
     lines += [f"note: {note}" for note in summary.cohort.notes]
     if summary.cohort.rows.dropped:
         lines.append(f"{summary.cohort.rows.dropped} rows of the process list are switched off (process is not 1)")
-    lines += [
+    lines += _places(layout)
+    if summary.failed:
+        again = "the same command tries" if isinstance(layout, FlatLayout) else "--rerun failed takes"
+        lines.append(f"{again} the failed ones again")
+    return "\n".join(lines)
+
+
+def _places(layout: ExperimentLayout) -> list[str]:
+    """Say where the outputs are."""
+    if isinstance(layout, FlatLayout):
+        return [
+            f"pictures      {layout.production_root}",
+            f"table         {layout.results_csv}",
+            f"every setting {layout.config_yaml} (create_heatmaps.py --config runs it)",
+            f"scores, masks {layout.raw_root}",
+        ]
+    return [
         f"pictures      {layout.production_root}",
         f"scores, masks {layout.raw_root}",
         f"process list  {layout.process_list}",
         f"predictions   {layout.results_csv}",
     ]
-    if summary.failed:
-        lines.append("rerun the failed ones with --rerun failed")
-    return "\n".join(lines)
 
 
 def _failures(failed: dict[str, str]) -> list[str]:

@@ -1,0 +1,56 @@
+"""What the commands that run the pipeline share: printing the plan, the run's log, numbers from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from src.pipeline.runner import Runner
+
+
+def count(text: str) -> int:
+    """Return a whole number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+count.__name__ = "whole number"  # argparse shows it: "invalid whole number value: 'x'"
+
+
+def print_plan(runner: Runner) -> None:
+    """Print what a run would do, slide by slide and stage by stage."""
+    counts: dict[str, int] = {}
+    for slide in runner.plan():
+        print(f"{slide.job.slide_id}")
+        if slide.problem is not None:
+            print(f"  would fail: {slide.problem}")
+            counts["fail"] = counts.get("fail", 0) + 1
+        for plan in slide.plans:
+            print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
+            counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
+    for index, reason in runner.cohort.problems.items():
+        row = runner.cohort.rows[index]
+        print(f"{row.slide_id or row.slide_name or f'line {row.line}'}\n  would fail: {reason}")
+        counts["fail"] = counts.get("fail", 0) + 1
+    print("stages: " + (", ".join(f"{number} to {action}" for action, number in counts.items()) or "none"))
+
+
+def set_up_log(runner: Runner, *, verbose: bool) -> None:
+    """Log the run into its folder; the terminal shows warnings only through the summary."""
+    from src.pipeline.runner import check_writable
+
+    path: Path = runner.cohort.layout.run_log
+    check_writable(path.parent)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger("src")
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    root.addHandler(handler)
+    root.propagate = False
+    root.info("start: %s", " ".join(sys.argv))
