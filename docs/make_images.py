@@ -1,0 +1,227 @@
+"""Make the pictures of the documents from the demo cohort: `.venv/bin/python docs/make_images.py`.
+
+Scores come from a run of the demo's own config in a temporary folder; nothing of an earlier run is touched. The demo
+slides are painted from a texture that scikit-image ships, so no patient's slide is in the documents.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from matplotlib.axes import Axes
+
+    from src.pipeline.cohort import Cohort
+    from src.pipeline.stages.base import SlideJob
+    from src.scores.score_file import ScoreFile
+
+logger = logging.getLogger("make_images")
+
+IMAGES = ROOT / "docs" / "images"
+CONFIG = ROOT / "heatmaps" / "configs" / "config_demo.yaml"
+MOST_BYTES = 300_000
+DPI = 110
+INK, GREY = "#191c21", "#6e747d"
+
+
+def main() -> None:
+    """Run the demo's config once, then draw every picture."""
+    import matplotlib as mpl
+
+    from src.demo.cohort import make_cohort
+
+    logging.basicConfig(level=logging.WARNING)
+    logger.setLevel(logging.INFO)
+    mpl.use("Agg")
+    mpl.rcParams.update({"font.size": 9, "axes.titlesize": 10, "text.color": INK, "axes.titlecolor": INK})
+    make_cohort(ROOT / "heatmaps" / "demo", logger.info)
+    with tempfile.TemporaryDirectory() as folder:
+        cohort = run_demo(Path(folder))
+        slide_and_heatmap(cohort)
+        tissue_and_patches(cohort)
+        colour_scales(cohort)
+        one_scale_for_all(cohort)
+        scores_by_class(cohort)
+
+
+def run_demo(folder: Path) -> Cohort:
+    """Run the demo's config into `folder`; return its slides."""
+    from src.pipeline.config import load_config
+    from src.pipeline.runner import Runner
+
+    keys = ("raw_save_dir", "production_save_dir", "results_dir")
+    places = {f"exp_arguments.{key}": str(folder / key) for key in keys}
+    runner = Runner(load_config(CONFIG, places))
+    summary = runner.run()
+    if summary.failed:
+        raise SystemExit(f"the demo failed: {summary.failed}")
+    return runner.cohort
+
+
+def heatmap(
+    job: SlideJob, values: npt.NDArray[np.float32] | None = None, *, downsample: float = 10, **options: Any
+) -> npt.NDArray[np.uint8]:
+    """Return the picture of one slide, (H, W, 3), with its tissue and patches as the run found them."""
+    import numpy as np
+
+    from src.scores.score_file import read_scores
+    from src.slides.tissue_files import read_mask
+    from src.visualization import WholeSlideImage, draw_heatmap
+
+    scores = read_scores(job.paths.blockmap_h5)
+    with WholeSlideImage(job.slide_path) as slide:
+        slide.tissue = read_mask(job.paths.mask_pkl)
+        drawn = scores.attention if values is None else values
+        picture = draw_heatmap(drawn, scores.grid, wsi_object=slide, downsample=downsample, **options)
+    return np.asarray(picture)
+
+
+def slide_and_heatmap(cohort: Cohort) -> None:
+    """Draw a slide, its heatmap and what the colours mean: the picture of the README."""
+    from matplotlib import pyplot as plt
+
+    job = cohort.jobs["demo_02_svs"]
+    figure, axes = plt.subplots(1, 2, figsize=(9.2, 2.75), layout="constrained")
+    show(axes[0], heatmap(job, alpha=0), "slide")
+    show(axes[1], heatmap(job), f"attention of the model ({prediction(job)})")
+    bar(axes[1], "jet", "percentile within the slide", (0, 100))
+    save(figure, "slide_and_heatmap.jpg")
+
+
+def tissue_and_patches(cohort: Cohort) -> None:
+    """Shrink the outlines and the contact sheet that the run wrote."""
+    from PIL import Image
+
+    job = cohort.jobs["demo_02_svs"]
+    outlines = Image.open(job.paths.mask_jpg).convert("RGB")
+    save_image(outlines, "tissue_outlines.jpg")
+    sheet = next(job.paths.sampled_patches.glob(f"*/topk*/{job.slide_id}_contact_sheet.png"))
+    picture = Image.open(sheet).convert("RGB")
+    picture.thumbnail((900, 900), Image.Resampling.LANCZOS)
+    save_image(picture, "top_patches.jpg")
+
+
+def colour_scales(cohort: Cohort) -> None:
+    """Draw one slide's scores in four ways."""
+    from matplotlib import pyplot as plt
+
+    job = cohort.jobs["demo_01_pyramid"]
+    ways: dict[str, dict[str, Any]] = {
+        "normalize: percentile": {},
+        "normalize: minmax": {"normalize": "minmax"},
+        "normalize: softmax": {"normalize": "softmax"},
+        "threshold: 0.9": {"threshold": 0.9},
+    }
+    figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.15), layout="constrained")
+    for axis, (title, options) in zip(axes, ways.items(), strict=True):
+        show(axis, heatmap(job, downsample=14, **options), title)
+    save(figure, "colour_scales.jpg")
+
+
+def one_scale_for_all(cohort: Cohort) -> None:
+    """Draw a slide with and one without a lesion, each on its own scale and both on one."""
+    from matplotlib import pyplot as plt
+
+    from src.scores.scale import CohortScale, summarize_scores
+
+    jobs = [cohort.jobs[name] for name in ("demo_01_pyramid", "demo_04_no_lesion")]
+    both = CohortScale([summarize_scores(scores_of(job).attention) for job in cohort.jobs.values()])
+    figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.25), layout="constrained")
+    for column, (job, name) in enumerate(zip(jobs, ("with a lesion", "without"), strict=True)):
+        for place, scale, word in ((column, None, "slide"), (column + 2, both, "cohort")):
+            picture = heatmap(job, downsample=14, normalize="minmax", scale=scale)
+            show(axes[place], picture, f"scale: {word} ({name})")
+    save(figure, "one_scale_for_all.jpg")
+
+
+def scores_by_class(cohort: Cohort) -> None:
+    """Draw what speaks for each class: a signed score, so zero lies in the middle of the colours."""
+    from matplotlib import pyplot as plt
+
+    job = cohort.jobs["demo_02_svs"]
+    scores = next(extra for extra in scores_of(job).extra if extra.score == "class_contribution")
+    figure, axes = plt.subplots(1, 2, figsize=(9.2, 2.75), layout="constrained")
+    for axis, name in zip(axes, scores.names, strict=True):
+        values = scores.values[:, scores.names.index(name)]
+        picture = heatmap(job, values, normalize="robust", center=0.0, cmap="coolwarm", alpha=0.6)
+        show(axis, picture, f"score: class_contribution, class {name}")
+    bar(axes[1], "coolwarm", "speaks against or for the class", (-1, 1), ticks=([-1, 0, 1], ["against", "0", "for"]))
+    save(figure, "scores_by_class.jpg")
+
+
+def scores_of(job: SlideJob) -> ScoreFile:
+    """Return the slide's score file."""
+    from src.scores.score_file import read_scores
+
+    return read_scores(job.paths.blockmap_h5)
+
+
+def prediction(job: SlideJob) -> str:
+    """Return the predicted class and its probability as the run wrote them."""
+    predicted = scores_of(job).prediction
+    assert predicted is not None
+    return f"predicts {predicted.classes[predicted.predicted]}, p = {predicted.probabilities[predicted.predicted]:.3f}"
+
+
+def show(axis: Axes, picture: npt.NDArray[np.uint8], title: str) -> None:
+    """Show a picture without axes."""
+    axis.imshow(picture, interpolation="lanczos")
+    axis.set_title(title)
+    axis.set_axis_off()
+
+
+def bar(
+    axis: Axes,
+    cmap: str,
+    label: str,
+    ends: tuple[float, float],
+    ticks: tuple[list[float], list[str]] | None = None,
+) -> None:
+    """Put a colour bar beside `axis`."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    figure = axis.get_figure()
+    assert figure is not None
+    drawn = figure.colorbar(ScalarMappable(Normalize(*ends), cmap), ax=axis, label=label, shrink=0.85)
+    if ticks is not None:
+        drawn.set_ticks(ticks[0], labels=ticks[1])
+    drawn.outline.set_edgecolor(GREY)
+
+
+def save(figure: Any, name: str) -> None:
+    """Write a figure as a JPEG."""
+    import io
+
+    from matplotlib import pyplot as plt
+    from PIL import Image
+
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.06)
+    plt.close(figure)
+    save_image(Image.open(stream).convert("RGB"), name)
+
+
+def save_image(picture: Any, name: str) -> None:
+    """Write a picture small enough for a repository."""
+    from src.files import atomic_path
+
+    with atomic_path(IMAGES / name) as partial:
+        picture.save(partial, format="JPEG", quality=88, optimize=True)
+    size = (IMAGES / name).stat().st_size
+    if size > MOST_BYTES:
+        raise SystemExit(f"{name} has {size} bytes; at most {MOST_BYTES} will do")
+    logger.info("%s %d x %d, %d kB", name, *picture.size, size // 1000)
+
+
+if __name__ == "__main__":
+    main()
