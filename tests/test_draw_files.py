@@ -28,9 +28,7 @@ def _picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 33), (200, 131), (333, 250)])
 @pytest.mark.parametrize("rows", [16, 48, 512])
-def test_png_reads_back_exactly_in_two_other_programs(
-    tmp_path: Path, size: tuple[int, int], rows: int
-) -> None:
+def test_png_reads_back_exactly_in_two_other_programs(tmp_path: Path, size: tuple[int, int], rows: int) -> None:
     picture = _picture(*size)
     with open_picture_file(tmp_path / "p.png", (size[1], size[0]), rows) as file:
         for y in range(0, size[0], rows):
@@ -41,9 +39,7 @@ def test_png_reads_back_exactly_in_two_other_programs(
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 33), (200, 131), (333, 250)])
 @pytest.mark.parametrize("rows", [16, 48, 512])
-def test_jpeg_decodes_as_if_pil_had_written_it_whole(
-    tmp_path: Path, size: tuple[int, int], rows: int
-) -> None:
+def test_jpeg_decodes_as_if_pil_had_written_it_whole(tmp_path: Path, size: tuple[int, int], rows: int) -> None:
     picture = _picture(*size)
     with open_picture_file(tmp_path / "p.jpg", (size[1], size[0]), rows) as file:
         for y in range(0, size[0], rows):
@@ -167,3 +163,17 @@ def test_jpeg_file_of_a_drawing_equals_saving_its_picture(tiny_slide: Path, tmp_
     Image.fromarray(draw(drawing)).save(saved, "JPEG", quality=100)
     expected = np.asarray(Image.open(saved))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "map.jpg")), expected)
+
+
+def test_quality_may_be_chosen(tiny_slide: Path, tmp_path: Path) -> None:
+    drawing = _drawing(tiny_slide, vis_level=1)
+    for suffix in (".jpg", ".webp"):
+        sizes = []
+        for quality in (20, 90):
+            draw_to_file(tmp_path / f"q{quality}{suffix}", drawing, quality=quality)
+            sizes.append((tmp_path / f"q{quality}{suffix}").stat().st_size)
+        assert sizes[0] < sizes[1] / 2
+    draw_to_file(tmp_path / "exact.webp", drawing, lossless=True)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "exact.webp").convert("RGB")), draw(drawing))
+    with pytest.raises(ConfigError, match="quality must be 1 to 100"):
+        draw_to_file(tmp_path / "bad.jpg", drawing, quality=101)

@@ -26,11 +26,19 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def draw_to_file(path: str | os.PathLike[str], drawing: Drawing, *, threads: int | None = None) -> None:
+def draw_to_file(
+    path: str | os.PathLike[str],
+    drawing: Drawing,
+    *,
+    quality: int | None = None,
+    lossless: bool = False,
+    threads: int | None = None,
+) -> None:
     """Draw into a file; its suffix chooses the format. The file appears whole or not at all.
 
     PNG and JPEG are written as they are drawn, in bounded memory; other formats (WebP, TIFF, BMP) need the
-    whole picture first. JPEG has CLAM's settings: quality 100, chroma halved.
+    whole picture first. JPEG has CLAM's settings: quality 100 unless `quality` is given, and chroma
+    halved; WebP has quality 80 unless given, or is `lossless`.
 
     Raises
     ------
@@ -40,7 +48,7 @@ def draw_to_file(path: str | os.PathLike[str], drawing: Drawing, *, threads: int
     target = Path(path)
     check_size(target, drawing.size_px)
     rows = band_rows(drawing)
-    with open_picture_file(target, drawing.size_px, rows) as picture:
+    with open_picture_file(target, drawing.size_px, rows, quality=quality, lossless=lossless) as picture:
         for part in iter_painted(drawing, rows, picture.encode, threads=threads):
             picture.write(part)
 

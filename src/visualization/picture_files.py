@@ -19,7 +19,7 @@ from src.visualization.png_stream import PngWriter
 
 UInt8Array = npt.NDArray[np.uint8]
 
-JPEG_QUALITY = 100
+JPEG_QUALITY, WEBP_QUALITY = 100, 80
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 _OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".bmp")
 SUFFIXES = (".png", *JPEG_SUFFIXES, *_OTHER_SUFFIXES)
@@ -58,24 +58,36 @@ def check_size(path: Path, size_px: tuple[int, int]) -> None:
 
 
 @contextmanager
-def open_picture_file(path: str | os.PathLike[str], size_px: tuple[int, int], rows: int) -> Iterator[PictureWriter]:
+def open_picture_file(
+    path: str | os.PathLike[str],
+    size_px: tuple[int, int],
+    rows: int,
+    *,
+    quality: int | None = None,
+    lossless: bool = False,
+) -> Iterator[PictureWriter]:
     """Yield a writer for the format of `path`, for bands of `rows` rows (a multiple of 16 for JPEG).
 
-    The file is finished and moved into place when the block ends, and nothing is left of it when the block
-    raises.
+    `quality`, 1 to 100, is for JPEG (100 unless given, as CLAM has it) and WebP (80 unless given, as PIL has
+    it); `lossless` is for WebP. The file is finished and moved into place when the block ends, and nothing is
+    left of it when the block raises.
     """
     target = Path(path)
     check_size(target, size_px)
+    if quality is not None and not 1 <= quality <= 100:
+        raise ConfigError(f"quality must be 1 to 100, got {quality}")
     suffix = target.suffix.lower()
     with atomic_path(target) as partial:
         if suffix in _OTHER_SUFFIXES:
-            whole = _WholeWriter(partial, size_px)
+            whole = _WholeWriter(partial, size_px, quality or WEBP_QUALITY, lossless)
             yield whole
             whole.finish()
             return
         with partial.open("wb") as file:
             writer: PictureWriter = (
-                PngWriter(file, size_px) if suffix == ".png" else JpegWriter(file, size_px, rows, JPEG_QUALITY)
+                PngWriter(file, size_px)
+                if suffix == ".png"
+                else JpegWriter(file, size_px, rows, quality or JPEG_QUALITY)
             )
             yield writer
             writer.finish()
@@ -94,8 +106,9 @@ def save_picture(path: str | os.PathLike[str], picture: UInt8Array | Image.Image
 class _WholeWriter:
     """Gathers the picture, then lets PIL write it."""
 
-    def __init__(self, path: Path, size_px: tuple[int, int]) -> None:
+    def __init__(self, path: Path, size_px: tuple[int, int], quality: int, lossless: bool) -> None:
         self._path = path
+        self._quality, self._lossless = quality, lossless
         self._pixels = np.empty((size_px[1], size_px[0], 3), np.uint8)
         self._filled = 0
 
@@ -107,5 +120,9 @@ class _WholeWriter:
         self._filled += len(band)
 
     def finish(self) -> None:
-        options: dict[str, Any] = {"compression": "tiff_lzw"} if self._path.suffix.lower() in (".tif", ".tiff") else {}
+        options: dict[str, Any] = {}
+        if self._path.suffix.lower() == ".webp":
+            options = {"quality": self._quality, "lossless": self._lossless}
+        elif self._path.suffix.lower() in (".tif", ".tiff"):
+            options = {"compression": "tiff_lzw"}
         Image.fromarray(self._pixels).save(self._path, **options)
