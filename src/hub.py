@@ -17,6 +17,18 @@ def is_hub_name(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).startswith(SCHEME)
 
 
+def name_of_weights(model_name: str | None) -> str | None:
+    """Return ``hf://owner/name`` of the public weights a MIL-Lab name stands for, None when its task is ``none``.
+
+    ``abmil.base.uni_v2.pc108-24k`` and ``mahmoodlab/abmil.base.uni_v2.pc108-24k`` name weights, ``abmil`` does not.
+    """
+    if model_name is None:
+        return None
+    owner, _, name = model_name.rpartition("/")
+    task = (name.split(".", 3) + ["none"] * 4)[3]
+    return f"hf://{owner or 'mahmoodlab'}/{name}" if owner or task != "none" else None
+
+
 def download(path: str | os.PathLike[str]) -> Path:
     """Return the local folder with the weights of ``hf://owner/name``, downloading what is not cached.
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from src.hub import name_of_weights
 from src.pipeline.config_errors import Problem, near
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ def cross_checks(cfg: "Config") -> list[Problem]:
 def _model(cfg: "Config") -> list[Problem]:
     model, problems = cfg.model_arguments, []
     brings_scores = cfg.data_arguments.scores_dir is not None
-    if model.ckpt_path is None and not brings_scores:
+    loads_itself = model.model_class is not None or name_of_weights(model.model_name) is not None
+    if model.ckpt_path is None and not brings_scores and not loads_itself:
         problems.append(
             Problem(
                 ("model_arguments", "ckpt_path"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from src.pipeline.executors import LocalPool, SerialExecutor, SlideExecutor, available_bytes, cores
@@ -79,13 +79,13 @@ class Execution:
         scheduler = Scheduler(self._executors, self._limits, self._stop, on_start=self._on_start)
         yield from scheduler.run(self._parts(task, number) for number, task in enumerate(tasks))
 
-    def _alone(self, tasks: Iterator[SlideTask], left: int) -> Iterator[SlideRun]:
+    def _alone(self, tasks: Iterator[SlideTask], left: int) -> Generator[SlideRun, None, int]:
         """Work in this process until the rest is worth starting others; return how many slides are left."""
         workers = self._config.run_arguments.workers
         needs_process = self._limits.slide_timeout is not None
         if workers != "auto" and (workers > 1 or needs_process):
             return left
-        serial = {CPU: SerialExecutor(self._progress.stage)}
+        serial: dict[str, SlideExecutor] = {CPU: SerialExecutor(self._progress.stage)}
         scheduler = Scheduler(serial, self._limits, self._stop, on_start=self._on_start)
         if workers == 1:
             yield from scheduler.run([(CPU, task)] for task in tasks)

@@ -101,13 +101,13 @@ class LocalPool(SlideExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the workers finish and go."""
-        self._pool.close()
+        self._pool.close()  # type: ignore[no-untyped-call]
         if wait:
             self._pool.join()
 
     def kill(self) -> None:
         """Kill the workers."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from src.errors import ConfigError
+from src.errors import ConfigError, HeatmapError
 from src.pipeline.config_errors import Problem
 
 if TYPE_CHECKING:
@@ -142,14 +142,32 @@ def find_inputs(cfg: "Config", config_dir: Path | None) -> tuple[InputPaths, lis
         scores=folders("scores_dir"),
         process_list=one("data_arguments", "process_list", "process_list"),
         preset=one("data_arguments", "preset", "preset"),
-        checkpoint=one("model_arguments", "ckpt_path", "checkpoint"),
+        checkpoint=_checkpoint_on_hub(cfg, problems) or one("model_arguments", "ckpt_path", "checkpoint"),
         encoder_weights=one("encoder_arguments", "weights", "file"),
     )
     return inputs, problems
 
 
+def _checkpoint_on_hub(cfg: "Config", problems: list[Problem]) -> Path | None:
+    """Return the folder of weights downloaded from the hub, None for a checkpoint of this machine."""
+    from src.hub import download, is_hub_name, name_of_weights
+
+    model = cfg.model_arguments
+    name = name_of_weights(model.model_name) if model.ckpt_path is None else model.ckpt_path
+    if name is None or not is_hub_name(name):
+        return None
+    try:
+        return download(name)
+    except HeatmapError as error:
+        key = "model_name" if model.ckpt_path is None else "ckpt_path"
+        problems.append(Problem(("model_arguments", key), str(error)))
+        return Path(name)  # not looked for as a file, which would only be complained of again
+
+
 def portable_values(cfg: "Config") -> Iterator[tuple[str, str, Any]]:
     """Yield section, key and value of each input that is found only from the config's own folder, made absolute."""
+    from src.hub import is_hub_name
+
     inputs = cfg.inputs
     files: list[tuple[str, str, Kind, Path | None]] = [
         ("data_arguments", "process_list", "process_list", inputs.process_list),
@@ -159,7 +177,7 @@ def portable_values(cfg: "Config") -> Iterator[tuple[str, str, Any]]:
     ]
     for section, key, kind, path in files:
         given = getattr(getattr(cfg, section), key)
-        if path is not None and _portable(given, path, kind) != given:
+        if given is not None and path is not None and not is_hub_name(given) and _portable(given, path, kind) != given:
             yield section, key, str(path)
     folders = {"data_dir": inputs.slides, "h5_dir": inputs.features, "tissue_dir": inputs.tissue}
     folders |= {"coords_dir": inputs.coords, "scores_dir": inputs.scores}

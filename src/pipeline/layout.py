@@ -158,6 +158,11 @@ class ExperimentLayout:
         return self.raw_root / "process_list.csv"
 
     @property
+    def list_lock(self) -> Path:
+        """Held while the lists are written: several runs may be at work on one experiment."""
+        return self.raw_root / ".process_list.lock"
+
+    @property
     def run_log(self) -> Path:
         return self.raw_root / "run.log"
 

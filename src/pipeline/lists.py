@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from src.files import write_text
 from src.pipeline.cohort import Cohort
@@ -47,14 +51,16 @@ class ListKeeper:
         self._written = 0.0
         self._cost = 0.0
         self._behind = False
+        self._mine: set[str] = set()
         layout = cohort.layout
         self._simple = SimpleResults(layout, config.class_names) if isinstance(layout, FlatLayout) else None
 
     def start(self, known: Mapping[str, SlideRecord]) -> None:
         """Take what the records say of every slide, mark the rows that cannot be done, write the lists.
 
-        `known` holds the records that were read already.
+        `known` holds the records that were read already: those of the slides this run looks after.
         """
+        self._mine = set(known)
         for slide_id, job in self._cohort.jobs.items():
             self._take(known.get(slide_id) or SlideRecord.load(job.paths.record, slide_id))
         for index, reason in self._cohort.problems.items():
@@ -64,7 +70,10 @@ class ListKeeper:
         self._write()
 
     def update(self, record: SlideRecord) -> None:
-        """Take in one slide; write unless the list is long and was written just now."""
+        """Take in one slide; write, unless nothing changed or the list is long and was written just now."""
+        self._mine.add(record.slide_id)
+        if self._outcomes.get(record.slide_id) == outcome_of(record):
+            return
         self._take(record)
         self._behind = True
         if self._cost < CHEAP_S or time.monotonic() - self._written > 20 * self._cost:
@@ -81,15 +90,47 @@ class ListKeeper:
             self._simple.take(record)
 
     def _write(self) -> None:
+        """Write both lists under a lock, with what runs beside this one have done meanwhile."""
         started = time.monotonic()
         layout, rows = self._cohort.layout, self._cohort.rows
         try:
-            write_text(layout.process_list, process_list_text(rows, self._outcomes))
-            table = self._simple.text if self._simple is not None else results_csv_text
-            write_text(layout.results_csv, table(rows, self._outcomes))
+            with FileLock(layout.list_lock):
+                self._take_from_others()
+                write_text(layout.process_list, process_list_text(rows, self._outcomes))
+                table = self._simple.text if self._simple is not None else results_csv_text
+                write_text(layout.results_csv, table(rows, self._outcomes))
         except OSError as error:
             # The records hold everything; a full disk must not end the run for the slides that still fit elsewhere.
             logger.error("cannot write %s: %s", layout.process_list, error.strerror or error)
         self._written = time.monotonic()
         self._cost = self._written - started
         self._behind = False
+
+    def _take_from_others(self) -> None:
+        """Take the slides that the list on disk says more of than is known here."""
+        for slide_id, outcome in read_outcomes(self._cohort.layout.process_list).items():
+            job = self._cohort.jobs.get(slide_id)
+            if job is not None and slide_id not in self._mine and outcome != self._outcomes.get(slide_id):
+                self._take(SlideRecord.load(job.paths.record, slide_id))
+
+
+def read_outcomes(path: Path) -> dict[str, SlideOutcome]:
+    """Return what a run's process list says of each slide; empty when there is none, or it is not such a list."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["slide_id"]: _outcome_of_row(row) for row in csv.DictReader(file)}
+    except (OSError, KeyError, ValueError, TypeError, csv.Error):
+        return {}
+
+
+def _outcome_of_row(row: Mapping[str, str]) -> SlideOutcome:
+    count = sum(1 for key, text in row.items() if key and key.startswith("Pred_") and text)
+    return SlideOutcome(
+        status=row["status"],
+        failed_stage=row["failed_stage"],
+        error=row["error"],
+        seconds=float(row["seconds"]) if row["seconds"] else None,
+        bag_size=int(row["bag_size"]) if row["bag_size"] else None,
+        classes=tuple(row[f"Pred_{number}"] for number in range(count)),
+        probabilities=tuple(float(row[f"p_{number}"]) for number in range(count)),
+    )

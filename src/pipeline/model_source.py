@@ -57,6 +57,7 @@ class ModelSource:
         return {
             "arguments": arguments,
             "checkpoint_sha256": self.checkpoint_sha256,
+            "code_sha256": self._code_sha256(),
             "n_classes": self._config.n_classes,
             "class_names": list(self._config.class_names or ()),
             "score": self._config.heatmap_arguments.score,
@@ -79,6 +80,12 @@ class ModelSource:
             _LOADED.clear()
             _LOADED[key] = model
         return _LOADED[key]
+
+    def _code_sha256(self) -> str | None:
+        """SHA-256 of the user's own model file, when the config names one: its results change with it."""
+        named = self._config.model_arguments.model_class
+        path = Path(named.rpartition(":")[0]) if named else None
+        return sha256_file(path) if path is not None and path.suffix == ".py" and path.is_file() else None
 
     @property
     def class_names(self) -> list[str] | None:

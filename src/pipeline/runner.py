@@ -232,7 +232,7 @@ class Runner:
             (summary.processed if slide_id in summary.worked_on else summary.reused).append(slide_id)
         if run.done or run.failed:
             logger.info("%s: %s (%s) %.2f s", slide_id, record.status, ", ".join(run.done) or "-", run.seconds)
-            lists.update(record)
+        lists.update(record)
         if (final or run.failed) and not run.stopped:
             self.progress.finished(slide_id, run)
 

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 OnStage = Callable[[str], None]
 
 
-class Stopped(Exception):  # noqa: N818  # not an error: the run was asked to end between two stages
+class Stopped(Exception):  # not an error: the run was asked to end between two stages
     """The run was asked to stop before the next stage."""
 
 

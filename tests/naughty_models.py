@@ -1,0 +1,42 @@
+"""Models that misbehave on one slide, for tests of the executors. A slide is known by its first feature."""
+
+import os
+import signal
+import time
+
+import torch
+from torch import Tensor, nn
+
+MARK = 666.0
+"""A slide whose features begin with this number is the one to misbehave on."""
+
+
+class _Marked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 16))
+
+    def forward(self, h: Tensor) -> Tensor:
+        if float(h.reshape(-1)[0]) == MARK:
+            self.misbehave()
+        return (h.reshape(-1, 16) @ self.weight.T).mean(dim=0, keepdim=True)
+
+    def patch_scores(self, features: Tensor) -> Tensor:
+        return features.reshape(-1, 16).sum(dim=1)
+
+    def misbehave(self) -> None:
+        """What the subclass does."""
+
+
+class Killer(_Marked):
+    """Dies as a process dies when memory runs out."""
+
+    def misbehave(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Sleeper(_Marked):
+    """Hangs."""
+
+    def misbehave(self) -> None:
+        time.sleep(600)

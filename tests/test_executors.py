@@ -1,0 +1,179 @@
+"""Slides in worker processes: the same bytes as alone, and workers that die, hang or are told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.pipeline.config import load_config
+from src.pipeline.execution import Execution
+from src.pipeline.executors import SerialExecutor
+from src.pipeline.interrupts import StopRequest
+from src.pipeline.runner import Runner, RunOptions, RunSummary
+from src.pipeline.scheduler import CPU, Limits, Scheduler
+from src.pipeline.tasks import SlideTask
+from tests.cohort_for_tests import SmallCohort, make_small_cohort, write_features
+from tests.naughty_models import MARK
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> SmallCohort:
+    return make_small_cohort(tmp_path, {"run_arguments": {"workers": 2}})
+
+
+def run(cohort: SmallCohort, **options: Any) -> RunSummary:
+    return Runner(load_config(cohort.write()), RunOptions(**options)).run()
+
+
+def make_naughty(cohort: SmallCohort, model: str, **run_arguments: Any) -> None:
+    """Give the second slide features on which `model` misbehaves."""
+    features = np.random.default_rng(0).normal(size=(48, 16)).astype(np.float32)
+    features[0, 0] = MARK
+    write_features(cohort.features / "s2.h5", 0, features=features)
+    cohort.config["model_arguments"] = {"model_class": f"tests.naughty_models:{model}", "device": "cpu"}
+    cohort.config["run_arguments"].update(run_arguments)
+
+
+def test_workers_write_the_same_bytes_as_a_run_alone(tmp_path: Path) -> None:
+    alone = make_small_cohort(tmp_path / "alone", {"run_arguments": {"workers": 1}})
+    together = make_small_cohort(tmp_path / "together", {"run_arguments": {"workers": 2}})
+    assert run(alone).processed == ["s1", "s2", "s3"]
+    assert sorted(run(together).processed) == ["s1", "s2", "s3"]
+    assert together.outputs() == alone.outputs()
+    assert list(together.process_list()) == ["s1", "s2", "s3"]
+
+
+def test_a_slide_that_kills_its_worker_fails_after_the_retries_and_the_others_are_done(cohort: SmallCohort) -> None:
+    make_naughty(cohort, "Killer", retries=1)
+    summary = run(cohort)
+    assert sorted(summary.processed) == ["s1", "s3"]
+    assert "signal 9" in summary.failed["s2"]
+    assert "2 times" in summary.failed["s2"]
+    row = cohort.process_list()["s2"]
+    assert (row["status"], row["failed_stage"]) == ("failed", "worker")
+
+
+def test_a_slide_that_hangs_is_given_up_after_its_time(cohort: SmallCohort) -> None:
+    make_naughty(cohort, "Sleeper", slide_timeout=8)
+    summary = run(cohort)
+    assert sorted(summary.processed) == ["s1", "s3"]
+    assert "gave up after 8 s" in summary.failed["s2"]
+
+
+def test_a_stop_between_stages_keeps_what_is_done_and_the_next_run_goes_on(cohort: SmallCohort) -> None:
+    cohort.config["run_arguments"]["workers"] = 1
+    runner = Runner(load_config(cohort.write()))
+    seen: list[str] = []
+
+    class StopAtAttention:
+        def __init__(self) -> None:
+            self.total = 0
+
+        def start(self, total: int) -> None:
+            self.total = total
+
+        def slide(self, slide_id: str) -> None:
+            seen.append(slide_id)
+
+        def stage(self, name: str) -> None:
+            if seen == ["s1", "s2"] and name == "attention":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def finished(self, slide_id: str, run: object) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    runner.progress = StopAtAttention()
+    summary = runner.run()
+    assert summary.processed == ["s1"]
+    assert summary.stopped == "SIGTERM received"
+    assert (summary.left, summary.exit_code) == (2, 3)
+    assert [row["status"] for row in cohort.process_list().values()] == ["processed", "tbp", "tbp"]
+    again = run(cohort)
+    assert (again.processed, again.reused) == (["s2", "s3"], ["s1"])
+    assert set(again.stage_seconds) == {"segment", "coords", "attention", "heatmap", "samples"}
+    assert not list(cohort.raw.glob(".stop*"))
+
+
+def test_a_time_limit_begins_no_slide_that_would_not_be_done_in_time(cohort: SmallCohort) -> None:
+    summary = run(cohort, time_limit=0.0)
+    assert summary.processed == []
+    assert (summary.stopped, summary.left) == ("the time limit is near", 3)
+
+
+def test_two_runs_at_once_share_the_slides_and_harm_nothing(tmp_path: Path) -> None:
+    calm = make_small_cohort(tmp_path / "calm")
+    shared = make_small_cohort(tmp_path / "shared")
+    run(calm)
+    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(shared.write())]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for process in runs:
+        assert process.wait(timeout=120) == 0, process.stderr and process.stderr.read()
+    assert shared.outputs() == calm.outputs()
+    assert {row["status"] for row in shared.process_list().values()} == {"processed"}
+
+
+def test_memory_admits_one_slide_at_a_time_when_two_do_not_fit(cohort: SmallCohort, tmp_path: Path) -> None:
+    runner = Runner(load_config(cohort.write()))
+    at_work: list[int] = []
+
+    class Counting(SerialExecutor):
+        slots = 2
+
+    with StopRequest(tmp_path / ".stop") as stop:
+        scheduler = Scheduler({CPU: Counting()}, Limits(memory_bytes=500 << 20), stop)
+        scheduler.on_start = lambda task: at_work.append(len(scheduler._running))
+        tasks = [[(CPU, SlideTask(job, runner.settings, ("segment",)))] for job in runner.chosen_jobs()]
+        assert len(list(scheduler.run(tasks))) == 3
+    assert at_work == [0, 0, 0]
+
+
+def test_more_slides_than_a_process_is_worth_go_to_workers(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import src.pipeline.execution as execution
+
+    started: list[int] = []
+
+    def start(self: Execution, left: int) -> dict[str, SerialExecutor]:
+        started.append(left)
+        return {CPU: SerialExecutor()}
+
+    cohort.config["run_arguments"]["workers"] = "auto"
+    monkeypatch.setattr(Execution, "_start", start)
+    monkeypatch.setattr(Execution, "_most_workers", lambda self: 2)
+    monkeypatch.setattr(execution, "WORTH_WORKERS_S", 0.0)
+    assert run(cohort).processed == ["s1", "s2", "s3"]
+    assert started == [2]
+
+
+def test_ctrl_c_twice_stops_at_once_and_the_run_can_go_on(cohort: SmallCohort) -> None:
+    make_naughty(cohort, "Sleeper")
+    path = cohort.write()
+    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while len(list(cohort.raw.rglob("*_figure.png")) + list(cohort.production.rglob("*_orig_*"))) < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None  # it waits for the slide that is begun
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert {row["status"] for row in cohort.process_list().values()} <= {"processed", "running", "tbp"}
