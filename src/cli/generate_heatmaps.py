@@ -1,0 +1,234 @@
+"""`generate_heatmaps.py`: the simple face. Flags become a config, and the one pipeline runs it.
+
+Heavy imports come after the arguments are parsed, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from src.cli.running import print_plan, set_up_log
+from src.cli.simple_parser import PROG, build_parser
+from src.errors import ConfigError, HeatmapError
+
+if TYPE_CHECKING:
+    from src.pipeline.matching import Matching
+    from src.pipeline.runner import Runner
+    from src.pipeline.simple_config import SimpleOptions
+
+SHOWN = 5
+TRIED = 3
+"""So many feature files are compared with the model before any work; if none fits, none will."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = build_parser()
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if not arguments:
+        parser.print_help()
+        return 2
+    args = parser.parse_args(arguments)
+    try:
+        if args.inspect_checkpoint:
+            from src.checkpoints import describe_checkpoint
+
+            print(describe_checkpoint(args.inspect_checkpoint))
+            return 0
+        return _run(args)
+    except HeatmapError as error:
+        from src.pipeline.simple_config import name_flags
+
+        print(f"error: {name_flags(str(error))}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues from here", file=sys.stderr)
+        return 130
+
+
+def _run(args: argparse.Namespace) -> int:
+    from src.cli.summary import summary_text
+    from src.files import write_text
+    from src.pipeline.matching import match
+    from src.pipeline.progress import choose_progress
+    from src.pipeline.runner import Runner, RunOptions, check_writable
+    from src.pipeline.simple_config import name_flags, simple_config
+
+    options, notes = _options(args)
+    simple_config(options, None)  # what is wrong with the flags shows before the folders are searched
+    found = match(options.slides, options.features, options.slide_extensions, args.csv, options.output)
+    for line in [*notes, *_found(found, args.csv)]:
+        print(line)
+    with ExitStack() as stack:
+        process_list = options.process_list
+        if args.dry_run:
+            process_list = Path(stack.enter_context(tempfile.TemporaryDirectory())) / process_list.name
+        else:
+            check_writable(process_list.parent)
+        write_text(process_list, found.text)
+        config = simple_config(options, process_list)
+        rerun = "all" if args.overwrite else None
+        runner = Runner(config, RunOptions(limit=args.limit, rerun=rerun), choose_progress())
+        if args.dry_run:
+            print_plan(runner)
+            return 0
+        _check_width(runner)
+        set_up_log(runner, verbose=args.verbose)
+        summary = runner.run()
+    print(name_flags(summary_text(summary)))
+    return summary.exit_code
+
+
+def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
+    """Return the options with every folder found, and what was found that had not been named."""
+    from src.pipeline.simple_config import SimpleOptions
+    from src.pipeline.trident_job import find_trident_job
+
+    outlines, notes = None, []
+    if args.job_dir is not None:
+        if args.h5_dir:
+            raise ConfigError("give --job_dir or --h5_dir, not both")
+        slide_dirs = args.slide_dir or [None]
+        job = find_trident_job(args.job_dir, args.coords_dir, args.patch_encoder, slide_dirs[0])
+        features, slides = [job.features], [*(slide_dirs if args.slide_dir else [job.slides])]
+        notes += job.notes
+        outlines = None if args.no_segment else job.outlines
+        if outlines is not None:
+            notes.append(f"tissue outlines from {outlines}")
+        stem = args.checkpoint.stem if args.checkpoint is not None else ""
+        output = args.output_dir or job.features.parent / f"heatmaps_{stem}"
+    else:
+        for name in ("coords_dir", "patch_encoder"):
+            if getattr(args, name):
+                raise ConfigError(f"--{name} belongs to --job_dir, which is not given")
+        features, slides, output = args.h5_dir, args.slide_dir, args.output_dir
+    missing = [
+        flag
+        for flag, value in (
+            ("--checkpoint", args.checkpoint),
+            ("--h5_dir (or --job_dir)", features),
+            ("--slide_dir", slides),
+            ("--output_dir", output),
+        )
+        if not value
+    ]
+    if missing:
+        raise ConfigError(f"give {', '.join(missing)}; {PROG} --help shows examples")
+    _check_inputs(args.checkpoint, features, slides, args.csv)
+    if "ome_tiff" in args.export and any(output.absolute().is_relative_to(folder.absolute()) for folder in slides):
+        raise ConfigError("--export ome_tiff would be taken for a slide there; put --output_dir outside --slide_dir")
+    options = SimpleOptions(
+        checkpoint=args.checkpoint,
+        output=output,
+        slides=tuple(slides),
+        features=tuple(features),
+        outlines=outlines,
+        extensions=tuple(args.slide_ext),
+        model_name=args.model_name,
+        num_classes=args.num_classes,
+        class_names=tuple(args.class_names),
+        device=args.device,
+        score=args.score,
+        classes=tuple(args.classes),
+        normalize=args.normalize,
+        vis_level=args.vis_level,
+        cmap=args.cmap,
+        alpha=args.alpha,
+        segment=not args.no_segment,
+        figure=args.figure,
+        top_patches=args.top_patches,
+        exports=tuple(args.export),
+    )
+    return options, notes
+
+
+def _check_inputs(checkpoint: Path, features: Sequence[Path], slides: Sequence[Path], table: Path | None) -> None:
+    """Raise for the first input that is not there, or is a file where a folder is wanted."""
+    if not checkpoint.exists():
+        beside = sorted(p.name for p in checkpoint.parent.glob("*.pt*"))[:SHOWN] if checkpoint.parent.is_dir() else []
+        hint = f"; {checkpoint.parent} holds {', '.join(beside)}" if beside else ""
+        raise ConfigError(f"no such checkpoint: {checkpoint}{hint}")
+    for flag, folders in (("--h5_dir", features), ("--slide_dir", slides)):
+        for folder in folders:
+            if folder.is_file():
+                raise ConfigError(f"{flag} wants a folder, {folder} is a file; give {folder.parent} and name the slide "
+                                  "in a --csv")  # fmt: skip
+            if not folder.is_dir():
+                raise ConfigError(f"no such folder: {folder} ({flag}){_nearest(folder)}")
+    if table is not None and not table.is_file():
+        raise ConfigError(f"no such table: {table} (--csv)")
+
+
+def _nearest(folder: Path) -> str:
+    """Say how far a path leads, and what is there."""
+    parent = next((parent for parent in folder.absolute().parents if parent.is_dir()), None)
+    if parent is None:
+        return ""
+    try:
+        inside = sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:
+        return ""
+    shown = ", ".join(inside[:SHOWN]) + (", …" if len(inside) > SHOWN else "")
+    return f"; {parent} holds {shown or 'no folders'}"
+
+
+def _found(found: Matching, table: Path | None) -> list[str]:
+    """Return what was found and what was left out, a line each."""
+    lines = list(found.notes)
+    todo = len(found.rows)
+    source = f"in {table.name}" if table is not None else "with features"
+    lines.append(f"{_count(todo, 'slide')} {source} (found {_count(found.slides, 'slide')}, "
+                 f"{_count(found.features, 'feature file')})")  # fmt: skip
+    where = "" if table is None else f" of {table.name}"
+    for names, one, many in (
+        (found.no_slide, "feature file has no slide", "feature files have no slide"),
+        (found.no_features, f"slide{where} has no features", f"slides{where} have no features"),
+    ):
+        if names:
+            shown = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+            lines.append(f"  {len(names)} {one if len(names) == 1 else many}: {shown}")
+    return lines
+
+
+def _check_width(runner: Runner) -> None:
+    """Load the model and compare it with the first feature files, if any slide is to be scored at all."""
+    from src.features.read import feature_info
+
+    jobs = [job for job in runner.chosen_jobs() if not job.paths.blockmap_h5.is_file() and job.features_path]
+    if not jobs:
+        return
+    model = runner.model.load()
+    print(f"model: {model.title}")
+    wrong = None
+    for job in jobs[:TRIED]:
+        try:
+            info = feature_info(job.features_path)
+        except HeatmapError:
+            continue  # this slide fails by itself, with its reason
+        if info.width == model.in_dim:
+            return
+        wrong = info
+    if wrong is not None:
+        encoder = f" (made with {wrong.encoder})" if wrong.encoder else ""
+        raise ConfigError(
+            f"the model takes features {model.in_dim} wide, but those in {wrong.path.parent} are {wrong.width} wide"
+            f"{encoder}; give the --h5_dir of the encoder the model was trained on"
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
