@@ -55,14 +55,17 @@ class Content:
             "problems": problems,
             "slide": None,
         }
-        try:
-            with self._slides.use(_needed(entry)) as opened:
-                out["slide"] = _describe_slide(opened)
-        except HeatmapError as error:
-            problems.append(" ".join(str(error).split()))
+        if entry.slide_path is not None:
+            try:
+                with self._slides.use(entry.slide_path) as opened:
+                    out["slide"] = _describe_slide(opened)
+            except HeatmapError as error:
+                problems.append(" ".join(str(error).split()))
+        elif not problems:
+            problems.append(f"the slide {entry.slide_id} was not found")
         for file, named in enumerate(entry.scores):
             try:
-                layers = layers_of(self._scores.read(named.path), named.title, file)
+                layers = layers_of(self._scores.read(named.path, entry.slide_id), named.title, file)
                 out["layers"] += [layer.describe() for layer in layers]
             except (HeatmapError, OSError) as error:
                 problems.append(" ".join(str(error).split()))
@@ -104,7 +107,7 @@ class Content:
         entry = self.entry(slide)
         layers: list[ScoreLayer] = []
         for file, named in enumerate(entry.scores):
-            layers += layers_of(self._scores.read(named.path), named.title, file)
+            layers += layers_of(self._scores.read(named.path, entry.slide_id), named.title, file)
             if number < len(layers):
                 break
         found: ScoreLayer = _at(layers, number)

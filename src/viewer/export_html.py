@@ -116,7 +116,7 @@ def _collect(content: Content, catalog: Catalog, number: int, longest_px: int) -
 def _keep_levels(pyramid: dict[str, Any], longest_px: int) -> int:
     """Cut the description to the levels that go in; return how many."""
     levels: list[dict[str, Any]] = pyramid["levels"]
-    kept = max(1, sum(max(level["size"]) <= longest_px for level in levels))
+    kept = max(1, sum(int(max(level["size"]) <= longest_px) for level in levels))
     pyramid["levels"] = levels[:kept]
     return kept
 

@@ -9,6 +9,7 @@ QUALITY = 92
 _JPEG = 7
 _YCBCR = 6
 _START = b"\xff\xd8"
+_ADOBE = b"\xff\xee"
 _ALIKE = 2.0
 """Mean difference in grey levels up to which two decoders are taken to agree (they upsample chroma
 differently).
@@ -36,8 +37,10 @@ def standalone_jpeg(tiff: TiffLevel, data: bytes) -> bytes:
     RGB or YCbCr, which a JPEG file says by Adobe's marker.
     """
     tables = (tiff.jpeg_tables or b"")[2:-2]
+    if _ADOBE in data[:64]:  # it says so itself
+        return _START + tables + data[2:]
     transform = 1 if tiff.photometric == _YCBCR else 0
-    adobe = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transform])
+    adobe = _ADOBE + b"\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transform])
     return _START + adobe + tables + data[2:]
 
 
@@ -49,7 +52,7 @@ def serves_own_tiles(tiff: TiffLevel | None) -> bool:
 
     index = int(np.argmax(tiff.byte_counts))
     data = tiff.read_raw(index)
-    if not data.startswith(_START) or b"\xff\xee" in data[:64]:
+    if not data.startswith(_START):
         return False
     try:
         shown = imagecodecs.jpeg8_decode(standalone_jpeg(tiff, data))

@@ -88,22 +88,24 @@ class ScoreFiles:
 
     def __init__(self, most: int = MOST_FILES) -> None:
         self._most = most
-        self._files: OrderedDict[Path, ScoreFile] = OrderedDict()
+        self._files: OrderedDict[tuple[Path, str], ScoreFile] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, path: Path) -> "ScoreFile":
-        """Return the scores in `path` (the program's own format, or any it reads); ScoreError when it has
-        none.
-        """
-        from src.scores.score_file import read_scores
+    def read(self, path: Path, slide_id: str) -> "ScoreFile":
+        """Return the scores in `path`: a score file, CLAM's own, or a table; ScoreError when it has none.
 
+        `slide_id` picks the rows of a table that holds several slides.
+        """
+        from src.scores.external import read_external_scores
+
+        key = path, slide_id
         with self._lock:
-            if path in self._files:
-                self._files.move_to_end(path)
-                return self._files[path]
-        source = read_scores(path)
+            if key in self._files:
+                self._files.move_to_end(key)
+                return self._files[key]
+        source = read_external_scores(path, slide_id=slide_id)
         with self._lock:
-            self._files[path] = source
+            self._files[key] = source
             while len(self._files) > self._most:
                 self._files.popitem(last=False)
         return source

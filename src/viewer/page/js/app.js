@@ -23,6 +23,7 @@ export class App {
     this.outline = null;
     this.lookups = new Map();
     this.generation = 0;
+    this.busy = 0;
   }
 
   /** @param {"slide" | "content" | "colours" | "move" | "panes"} event */
@@ -72,8 +73,7 @@ export class App {
     this.outline = null;
     this.pieces = null;
     const forget = keepPlace ? {} : { x: null, y: null, z: null, r: 0, patch: null };
-    const panes = panesFor(this.view.panes, slide.layers).join(";");
-    this.quiet(() => this.store.set({ slide: slide.name, panes, ...forget }));
+    this.quiet(() => this.store.set({ slide: slide.name, ...forget }));
     const { x, y, z, r } = this.view; // opening moves the view, which would write over them
     document.title = `${slide.name} · heatmap viewer`;
     for (const pane of this.panes) this.drop(pane);
@@ -152,8 +152,17 @@ export class App {
     return all;
   }
 
-  /** Make the panes fit the arrangement. */
+  /** Make the panes fit the arrangement. `busy` counts the calls under way: until then the place may still change. */
   async arrange() {
+    this.busy++;
+    try {
+      await this.arrangePanes();
+    } finally {
+      this.busy--;
+    }
+  }
+
+  async arrangePanes() {
     const { shown } = this;
     const generation = this.generation;
     const turn = (this.turn = (this.turn ?? 0) + 1);
@@ -250,7 +259,7 @@ export class App {
     const diverging = this.palettes.find((palette) => palette.diverging);
     if (pane.views.length === 2) return named?.diverging ? named : diverging;
     if (named) return named;
-    const hasMiddle = pane.views[0]?.table.about.signed && this.view.center && ["minmax", "robust"].includes(this.view.norm);
+    const hasMiddle = pane.views[0]?.table.about.signed && this.view.center && ["minmax", "robust", "none"].includes(this.view.norm);
     return hasMiddle ? diverging : this.palettes[0];
   }
 

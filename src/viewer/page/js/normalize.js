@@ -83,7 +83,7 @@ export function makeScale(sorted, choice) {
     case "softmax":
       return softmaxScale(sorted, SHARES.has(choice.kind));
     case "none":
-      return linear(0, 1, "score", "as given, clipped: 0 to 1");
+      return centred(0, 1, "as given, clipped", choice.center);
     case "fixed":
       if (Number.isFinite(choice.low) && Number.isFinite(choice.high) && choice.low < choice.high) {
         return linear(choice.low, choice.high, "score", `fixed range, clipped: ${brief(choice.low)} to ${brief(choice.high)}`);

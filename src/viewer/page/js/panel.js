@@ -185,7 +185,7 @@ export class Panel {
     this.fillScoreMenus();
     this.histogram.update();
     for (const control of [...Object.values(this.controls), ...Object.values(this.checks)]) control.show();
-    this.checks.center.hidden = !(app.activeView?.table.about.signed && ["minmax", "robust"].includes(app.view.norm));
+    this.checks.center.hidden = !(app.activeView?.table.about.signed && ["minmax", "robust", "none"].includes(app.view.norm));
     this.checks.inside.hidden = this.checks.tissue.hidden = !app.slide.tissue;
     this.cmap.value = app.view.cmap;
     this.norm.value = app.view.norm;
