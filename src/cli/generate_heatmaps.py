@@ -94,7 +94,8 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
     from src.pipeline.simple_config import SimpleOptions
     from src.pipeline.trident_job import find_trident_job
 
-    outlines, notes = None, []
+    outlines: Path | None = None
+    notes: list[str] = []
     if args.job_dir is not None:
         if args.h5_dir:
             raise ConfigError("give --job_dir or --h5_dir, not both")
@@ -204,15 +205,16 @@ def _check_width(runner: Runner) -> None:
     """Load the model and compare it with the first feature files, if any slide is to be scored at all."""
     from src.features.read import feature_info
 
-    jobs = [job for job in runner.chosen_jobs() if not job.paths.blockmap_h5.is_file() and job.features_path]
-    if not jobs:
+    jobs = runner.chosen_jobs()
+    files = [job.features_path for job in jobs if job.features_path and not job.paths.blockmap_h5.is_file()]
+    if not files:
         return
     model = runner.model.load()
     print(f"model: {model.title}")
     wrong = None
-    for job in jobs[:TRIED]:
+    for path in files[:TRIED]:
         try:
-            info = feature_info(job.features_path)
+            info = feature_info(path)
         except HeatmapError:
             continue  # this slide fails by itself, with its reason
         if info.width == model.in_dim:

@@ -19,9 +19,9 @@ WORK = "work"
 
 TOP_PATCHES = "top_patches"
 
-LEAST_TISSUE = 1.0
-"""Pieces of tissue smaller than this many squares of 512 x 512 level-0 pixels are dropped. CLAM's 50, made for whole
-resections, would leave nothing of a biopsy or of a cut-out; and what has features is worth its colours."""
+TISSUE = {"a_t": 1.0, "a_h": 0.25, "max_n_holes": 100}
+"""Which pieces of tissue and which holes count, in squares of 512 x 512 level-0 pixels. CLAM's 50 and 8, made for
+whole resections, would leave nothing of a biopsy and colour the glass inside of it."""
 
 EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
 
@@ -167,7 +167,7 @@ def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]
             ),
         },
         "sample_arguments": {"samples": samples},
-        "segmentation_arguments": {"a_t": LEAST_TISSUE},
+        "segmentation_arguments": dict(TISSUE),
         "export_arguments": dict.fromkeys(options.exports, True),
     }
 
