@@ -17,7 +17,7 @@ from src.models.layers import (
 )
 from src.models.registry import register_model
 
-RAW = ScoreSpec("attention_logit", "raw attention, before the softmax over the patches")
+RAW = ScoreSpec("attention_logit", "raw attention, before the softmax over the patches", alone=True)
 SOFTMAX = ScoreSpec("attention_softmax", "share of the slide's vector that comes from the patch; sums to 1")
 CONTRIBUTION = ScoreSpec(
     "class_contribution",

@@ -32,11 +32,14 @@ class ScoreSpec:
     columns : "one", "class" or "head"
         What the columns of the values are; they are named accordingly. A pass may name them itself instead
         (`BagResult.columns`).
+    alone : bool
+        Whether a patch's score depends on that patch alone, so that it means the same in any bag.
     """
 
     kind: ScoreKind
     about: str
     columns: Literal["one", "class", "head"] = "one"
+    alone: bool = False
 
 
 @dataclass(frozen=True)

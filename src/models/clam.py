@@ -175,7 +175,9 @@ class ClamMB(CLAM):
     def score_specs(self) -> dict[str, ScoreSpec]:
         """As CLAM_SB's, with a column a class for attention too."""
         specs = super().score_specs()
-        specs["attention"] = ScoreSpec(RAW.kind, "raw attention of each class's branch, before the softmax", "class")
+        specs["attention"] = ScoreSpec(
+            RAW.kind, "raw attention of each class's branch, before the softmax", "class", alone=True
+        )
         specs["attention_softmax"] = ScoreSpec(
             SOFTMAX.kind, "share of the class's slide vector that comes from the patch; sums to 1", "class"
         )

@@ -17,6 +17,7 @@ INSTANCE_LOGIT = ScoreSpec(
     "instance_logit",
     "log-odds of each class by the model's own instance classifier, trained beside it",
     "class",
+    alone=True,
 )
 
 

@@ -143,9 +143,9 @@ class DFTD(MILModel):
         first = "which the prediction does not use" if self._exact else "within the patch's random group"
         exact = f"{adds}; sums to the logit less its bias"
         specs = {
-            "attention_gate": ScoreSpec("attention_gate", about),
-            "class_contribution": ScoreSpec("class_contribution", exact, "class"),
-            "tier1_gate": ScoreSpec("attention_gate", f"the first tier's gate, {first}"),
+            "attention_gate": ScoreSpec("attention_gate", about, alone=True),
+            "class_contribution": ScoreSpec("class_contribution", exact, "class", alone=True),
+            "tier1_gate": ScoreSpec("attention_gate", f"the first tier's gate, {first}", alone=True),
         }
         if not self._exact:
             mean = f"mean over {GROUPINGS} fixed random groupings"

@@ -89,6 +89,7 @@ class DSMIL(MILModel):
                 "instance_logit",
                 "what the instance classifier says of the patch alone; half of the largest enters the logit",
                 "class",
+                alone=True,
             ),
         }
 

@@ -41,9 +41,9 @@ class MILFC(MILModel):
         """Probabilities are the default: CLAM returns them in the place of attention."""
         return {
             "instance_probability": ScoreSpec(
-                "instance_probability", "probability of each class for the patch alone", "class"
+                "instance_probability", "probability of each class for the patch alone", "class", alone=True
             ),
-            "instance_logit": ScoreSpec("instance_logit", "logit of each class for the patch alone", "class"),
+            "instance_logit": ScoreSpec("instance_logit", "logit of each class for the patch alone", "class", alone=True),
         }
 
     def refused_scores(self) -> dict[str, str]:

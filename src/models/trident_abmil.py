@@ -81,7 +81,7 @@ class TridentModel(MILModel):
 
     def score_specs(self) -> dict[str, ScoreSpec]:
         """Raw attention of the one head is the default, of several heads the mean of their softmaxes."""
-        raw = ScoreSpec("attention_logit", "raw attention, before the softmax, of each head", "head")
+        raw = ScoreSpec("attention_logit", "raw attention, before the softmax, of each head", "head", alone=True)
         share = ScoreSpec("attention_softmax", "share of the head's vector that comes from the patch", "head")
         mean = ScoreSpec("attention_mean", "mean over the heads of their softmaxed attention")
         several = self.block.n_heads > 1
