@@ -19,10 +19,6 @@ WORK = "work"
 
 TOP_PATCHES = "top_patches"
 
-TISSUE = {"a_t": 1.0, "a_h": 0.25, "max_n_holes": 100}
-"""Which pieces of tissue and which holes count, in squares of 512 x 512 level-0 pixels. CLAM's 50 and 8, made for
-whole resections, would leave nothing of a biopsy and colour the glass inside of it."""
-
 EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
 
 FLAGS = {
@@ -123,6 +119,8 @@ def name_flags(message: str) -> str:
 
 def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]:
     """Return the config's values; whatever was not asked for is left to its own default."""
+    from src.visualization.visualizer import TISSUE
+
     if len(set(options.class_names)) < len(options.class_names):
         raise ConfigError(f"--class_names names a class twice: {', '.join(options.class_names)}")
     output = options.output.absolute()
