@@ -213,7 +213,7 @@ def test_an_overflow_of_half_precision_is_computed_again_in_full() -> None:
 
 
 def test_the_cpu_gets_small_batches() -> None:
-    assert find_batch_size(Failing(), np.zeros((1, 8, 8, 3), np.uint8), torch.device("cpu")) == 32
+    assert find_batch_size(Failing(), np.zeros((1, 8, 8, 3), np.uint8), torch.device("cpu")) == 8
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")

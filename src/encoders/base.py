@@ -71,7 +71,8 @@ class ModuleEncoder:
         self.device = torch.device(device)
         self.weights = weights
         self.mixed_precision = mixed_precision
-        self._module = module.eval().requires_grad_(False).to(self.device)
+        module = module.eval().requires_grad_(False).to(self.device)
+        self._module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._pool = pool
 
     def __repr__(self) -> str:

@@ -74,7 +74,8 @@ class Preprocessing:
         """Return the float32 (B, 3, h, w) tensor of (B, h, w, 3) uint8 pixels, on the device they are on."""
         import torch
 
-        tensor = pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous().div_(255)
+        # The colours stay innermost in memory ("channels last"): convolutions are up to twice as fast that way.
+        tensor = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
         for side in self.float_sizes:
             if tensor.shape[-2:] != (side, side):
                 tensor = torch.nn.functional.interpolate(tensor, (side, side), mode="bilinear", align_corners=False)
