@@ -154,7 +154,7 @@ def _tinted(run: _TileRun, column: int, quality: int) -> tuple[int, bytes]:
         return index, source.read_raw(index)
     tile = source.decode(index)
     inside = np.ascontiguousarray(tile[: y1 - y0, : x1 - x0])
-    run.band.paint(inside, x0, painted)
+    run.band.paint_where(inside, painted, x0)
     return index, encode_tile(inside, run.layout, quality)
 
 

@@ -25,6 +25,9 @@ from src.visualization.tissue_raster import TissueRaster
 UInt8Array = npt.NDArray[np.uint8]
 Smooth = Literal["none", "bilinear", "gaussian"]
 
+_BLOCK = 2048
+"""Columns painted at a time."""
+
 
 @dataclass(frozen=True)
 class ColourScale:
@@ -193,21 +196,26 @@ class Band:
             painted &= tissue
         return painted if painted.any() else None
 
-    def paint(self, pixels: UInt8Array, x0: int = 0, painted: UInt8Array | None = None) -> bool:
+    def paint(self, pixels: UInt8Array, x0: int = 0) -> bool:
         """Lay the colours over `pixels`, the slide from column `x0` on, in place; say whether any was tinted.
 
-        `painted` may be given when it was asked for before.
+        Works in blocks that fit the processor's cache, and passes over those without colour.
         """
-        x1 = x0 + pixels.shape[1]
-        if painted is None:
-            painted = self.painted(x0, x1)
-        if painted is None:
-            return False
-        colours = self._layer.colours(x0, x1)
+        tinted = False
+        for left in range(0, pixels.shape[1], _BLOCK):
+            block = pixels[:, left : left + _BLOCK]
+            painted = self.painted(x0 + left, x0 + left + block.shape[1])
+            if painted is not None:
+                self.paint_where(block, painted, x0 + left)
+                tinted = True
+        return tinted
+
+    def paint_where(self, pixels: UInt8Array, painted: UInt8Array, x0: int) -> None:
+        """Lay the colours over `pixels` where `painted`, from `self.painted` for the same columns, says so."""
+        colours = self._layer.colours(x0, x0 + pixels.shape[1])
         if self._alpha < 1:
             cv2.addWeighted(colours, self._alpha, pixels, 1 - self._alpha, 0, dst=colours)
         cv2.copyTo(colours, painted, pixels)
-        return True
 
 
 class Painter:
