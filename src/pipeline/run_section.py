@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from src.pipeline.cluster_section import ClusterArguments, TrackArguments
 from src.pipeline.section_types import Float, Int, Section, shown
 from src.pipeline.sections import check_device
 
@@ -63,4 +64,12 @@ class RunArguments(Section):
         default=None,
         gt=0,
         description="New: seconds after which a slide is given up.",
+    )
+    cluster: ClusterArguments | None = Field(
+        default=None,
+        description="New: {kind: slurm, ...}: work on a Dask cluster instead of this machine alone; docs/cluster.md.",
+    )
+    track: TrackArguments | None = Field(
+        default=None,
+        description="New: {kind: mlflow, ...}: tell an experiment tracker about the run.",
     )
