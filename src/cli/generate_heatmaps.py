@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,8 @@ def _run(args: argparse.Namespace) -> int:
         print(line)
     with ExitStack() as stack:
         process_list = options.process_list
+        if not options.output.exists():
+            stack.callback(_remove_beginnings, options)
         if args.dry_run:
             process_list = Path(stack.enter_context(tempfile.TemporaryDirectory())) / process_list.name
         else:
@@ -85,6 +87,7 @@ def _run(args: argparse.Namespace) -> int:
         _check_width(runner)
         set_up_log(runner, verbose=args.verbose)
         summary = runner.run()
+        stack.pop_all()
     print(name_flags(summary_text(summary)))
     return summary.exit_code
 
@@ -201,6 +204,15 @@ def _found(found: Matching, table: Path | None) -> list[str]:
     return lines
 
 
+def _remove_beginnings(options: SimpleOptions) -> None:
+    """Leave no folder behind where nothing was done."""
+    for path in (options.process_list, options.output / "run.log"):
+        path.unlink(missing_ok=True)
+    for folder in (options.process_list.parent, options.output):
+        with suppress(OSError):  # it holds more: something was done after all
+            folder.rmdir()
+
+
 def _check_width(runner: Runner) -> None:
     """Load the model and compare it with the first feature files, if any slide is to be scored at all."""
     from src.features.read import feature_info
@@ -210,7 +222,10 @@ def _check_width(runner: Runner) -> None:
     if not files:
         return
     model = runner.model.load()
-    print(f"model: {model.title}")
+    outputs = _count(model.num_classes, "class" if model.num_classes == 1 else "classe") if model.num_classes else ""
+    score = runner.config.heatmap_arguments.score or model.default_score
+    print(f"model: {model.title}, features {model.in_dim} wide, {outputs or 'no classifier'}; draws {score}: "
+          f"{model.score_names()[score]}")  # fmt: skip
     wrong = None
     for path in files[:TRIED]:
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 from src.cli.running import count
 
@@ -27,9 +29,22 @@ NORMALIZE = ("percentile", "minmax", "robust", "softmax", "none")
 EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names the flag that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and leave with exit code 2."""
+        head, _, rest = message.partition("unrecognized arguments: ")
+        if rest:
+            known = [flag for action in self._actions for flag in action.option_strings]
+            near = get_close_matches(rest.split()[0].partition("=")[0], known, n=1, cutoff=0.6)
+            message = f"{head}no flag {rest.split()[0]}" + (f"; did you mean {near[0]}?" if near else "")
+        super().error(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROG,
         usage=f"{PROG} --checkpoint M.pt --h5_dir H --slide_dir S --output_dir O [options]",
         description="Draw an attention heatmap of every slide: features, slides and a checkpoint in, pictures out.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +40,8 @@ FLAGS = {
     "heatmap_arguments.segment: false": "--no_segment",
     "heatmap_arguments.segment": "--no_segment",
     "sample_arguments.samples": "--top_patches",
+    "num_classes (n_classes) says": "--class_names or --num_classes says",
+    " (in the config)": "",
 }
 """What a key of the config is called on the command line; messages name the flag."""
 
@@ -114,7 +115,7 @@ def name_flags(message: str) -> str:
     """Return a message of the pipeline with flags in place of the config's keys."""
     for key, flag in FLAGS.items():
         message = message.replace(key, flag)
-    return re.sub(r" \((?:the config(?:, line \d+)?|not given)\)", "", message)
+    return message
 
 
 def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]:
