@@ -35,7 +35,8 @@ def speckled_tissue(width: int, height: int) -> npt.NDArray[np.uint8]:
     rng = np.random.default_rng(0)
     grain = rng.integers(-30, 31, (height // 6 + 1, width // 6 + 1, 3)).repeat(6, 0).repeat(6, 1)[:height, :width]
     noise = rng.integers(-6, 7, (height, width, 1))
-    return np.clip(np.array([205, 140, 185]) + grain + noise, 0, 255).astype(np.uint8)
+    picture: npt.NDArray[np.uint8] = np.clip(np.array([205, 140, 185]) + grain + noise, 0, 255).astype(np.uint8)
+    return picture
 
 
 def patches_on(width: int, height: int, most: int) -> PatchGrid:
@@ -99,7 +100,8 @@ def main() -> None:
     options = parser.parse_args()
     figures: dict[str, dict[str, float]] = {}
     picture = speckled_tissue(*options.size)
-    grid = patches_on(*options.size, options.patches)
+    width, height = options.size
+    grid = patches_on(width, height, options.patches)
     with tempfile.TemporaryDirectory() as folder:
         slides = {
             "tiff": write_pyramid(Path(folder) / "bench.tif", picture),
