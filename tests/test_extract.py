@@ -56,7 +56,7 @@ class Failing:
 
     def encode(self, tensor: torch.Tensor) -> torch.Tensor:
         if self._most is not None and len(tensor) > self._most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         if len(self.batches) == self._fail_at:
             raise RuntimeError("the encoder broke")
         self.batches.append(len(tensor))

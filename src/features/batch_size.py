@@ -23,7 +23,7 @@ _SHARE = 0.6
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error means that memory ran out, on the GPU or in the computer."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and (
