@@ -23,9 +23,7 @@ def wsi(tiny_slide: Path) -> Any:
         yield opened
 
 
-def _draw(
-    wsi: WholeSlideImage, scores: npt.ArrayLike = SCORES, coords: npt.ArrayLike = COORDS, **options: Any
-) -> Any:
+def _draw(wsi: WholeSlideImage, scores: npt.ArrayLike = SCORES, coords: npt.ArrayLike = COORDS, **options: Any) -> Any:
     return draw_heatmap(scores, coords, wsi_object=wsi, **{"vis_level": 1, "segment": False, **options})
 
 
@@ -41,9 +39,7 @@ def test_one_score_a_patch_may_come_in_any_shape_and_type(wsi: WholeSlideImage) 
 
 @pytest.mark.parametrize("scores", [SCORES.copy(), SCORES.astype(np.float32), np.array([10, 90, 40, 70])])
 @pytest.mark.parametrize("ranked", [True, False])
-def test_the_callers_arrays_are_not_changed(
-    wsi: WholeSlideImage, scores: npt.NDArray[Any], ranked: bool
-) -> None:
+def test_the_callers_arrays_are_not_changed(wsi: WholeSlideImage, scores: npt.NDArray[Any], ranked: bool) -> None:
     kept, coords = scores.copy(), COORDS.copy()
     _draw(wsi, scores, coords, convert_to_percentiles=ranked, top_left=(0, 0), bot_right=(900, 900))
     np.testing.assert_array_equal(scores, kept)
@@ -89,17 +85,13 @@ def test_scores_and_coords_that_do_not_fit_are_refused(
         ({"normalize": "zscore"}, "unknown normalisation 'zscore'"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(
-    wsi: WholeSlideImage, options: dict[str, Any], message: str
-) -> None:
+def test_options_that_make_no_sense_are_refused(wsi: WholeSlideImage, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _draw(wsi, **options)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_scores_that_are_no_numbers_are_drawn_as_uncovered_and_counted(
-    wsi: WholeSlideImage, bad: float
-) -> None:
+def test_scores_that_are_no_numbers_are_drawn_as_uncovered_and_counted(wsi: WholeSlideImage, bad: float) -> None:
     scores = np.array([0.1, bad, 0.4, 0.7])
     picture = _draw(wsi, scores)
     kept = [0, 2, 3]
@@ -242,14 +234,10 @@ def test_large_region_read_in_bands_equals_one_reading(tiny_svs: Path) -> None:
 
 
 def test_smoothing_keeps_an_even_map_even_to_its_border(wsi: WholeSlideImage) -> None:
-    coords = np.stack(np.meshgrid(np.arange(256, 1280, 128), np.arange(256, 1024, 128)), axis=-1).reshape(
-        -1, 2
-    )
+    coords = np.stack(np.meshgrid(np.arange(256, 1280, 128), np.arange(256, 1024, 128)), axis=-1).reshape(-1, 2)
     plain = _draw(wsi, np.full(len(coords), 0.7), coords, patch_size=128, normalize="none")
     for smooth in ("bilinear", "gaussian"):
-        smoothed = _draw(
-            wsi, np.full(len(coords), 0.7), coords, patch_size=128, normalize="none", smooth=smooth
-        )
+        smoothed = _draw(wsi, np.full(len(coords), 0.7), coords, patch_size=128, normalize="none", smooth=smooth)
         np.testing.assert_array_equal(np.asarray(smoothed), np.asarray(plain))
 
 
@@ -275,3 +263,11 @@ def test_single_level_slides_that_are_too_large_are_drawn_smaller(
         drawing = plan_heatmap([], [], slide, segment=False)
         assert drawing.size_px == (32, 24)
         assert "made from level 0" in drawing.notes[0]
+
+
+def test_pictures_too_large_for_memory_are_refused_with_the_alternative(
+    wsi: WholeSlideImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.visualization.overlay.MOST_PIXELS_IN_MEMORY", 1000)
+    with pytest.raises(ValueError, match=r"does not fit in memory.*draw_to_file"):
+        _draw(wsi)

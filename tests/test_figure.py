@@ -28,7 +28,7 @@ def _words(drawing: Drawing, text: FigureText, scores: npt.NDArray[Any] = SCORES
     """Return every text of the figure."""
     from matplotlib.text import Text
 
-    figure = _compose(drawing, scores, text, legend, 2)
+    figure = _compose(drawing, scores, text, legend, 2).figure
     return "\n".join(item.get_text() for item in figure.findobj(Text) if item.get_visible() and item.get_text())
 
 

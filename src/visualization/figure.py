@@ -9,7 +9,7 @@ that equal input gives equal bytes.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,9 +24,6 @@ from src.visualization.overlay import draw
 from src.visualization.patch_input import as_scores
 from src.visualization.picture_files import save_picture
 from src.visualization.sampling import Mode, SampledPatch, sample_top_patches
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -94,15 +91,11 @@ def draw_figure(
     patches : int
         How many of the highest and of the lowest patches are shown, up to 4; 0 shows none.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = _compose(drawing, as_scores(scores, len(drawing.grid)), text or FigureText(), legend, min(patches, 4))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    raw = as_scores(scores, len(drawing.grid))
+    return _compose(drawing, raw, text or FigureText(), legend, min(patches, 4)).rendered()
 
 
-class _Page:
+class Page:
     """A figure whose axes are placed in inches from its top left corner."""
 
     def __init__(self, width: float, height: float) -> None:
@@ -118,11 +111,19 @@ class _Page:
     def write(self, left: float, top: float, words: str, **style: Any) -> Any:
         return self.figure.text(left / self.width, 1 - top / self.height, words, **style)
 
+    def rendered(self) -> UInt8Array:
+        """Return the pixels, (height, width, 3)."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: bool, count: int) -> "Figure":
-    small = replace(drawing, frame=_figure_frame(drawing), blur_px=None)
+        canvas = FigureCanvasAgg(self.figure)
+        canvas.draw()
+        return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: bool, count: int) -> Page:
+    small = replace(drawing, frame=panel_frame(drawing), blur_px=None)
     slide_alone = replace(small, alpha=0.0, blank_canvas=False, tissue=None, smooth="none")
-    pictures = [_fitted(draw(slide_alone)), _fitted(draw(small))]
+    pictures = [panel_picture(draw(slide_alone)), panel_picture(draw(small))]
     high = pictures[0].shape[0] / pictures[0].shape[1]
     width = _PANEL_MOST if high <= 1 else max(_PANEL_MOST / high, 1.6)
     head = 0.78 if text.label is None and text.prediction is None else 1.1
@@ -132,10 +133,10 @@ def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: 
     side, block = _side_sizes(count)
     if tall:
         body = max(panel[1], side[1])
-        page = _Page(2 * _MARGIN + 2 * panel[0] + _GAP + bar + 2 * _GAP + side[0], head + body + _FOOT)
+        page = Page(2 * _MARGIN + 2 * panel[0] + _GAP + bar + 2 * _GAP + side[0], head + body + _FOOT)
     else:
         content = max(2 * panel[0] + _GAP + bar, 3.0 + (2 * (block[0] + 2 * _GAP) if count else 0))
-        page = _Page(2 * _MARGIN + content, head + panel[1] + 0.55 + block[1] + _FOOT + 0.1)
+        page = Page(2 * _MARGIN + content, head + panel[1] + 0.55 + block[1] + _FOOT + 0.1)
     _write_head(page, drawing, text)
     for nth, (picture, title) in enumerate(zip(pictures, ("slide", _map_title(drawing)), strict=True)):
         axes = page.axes(_MARGIN + nth * (panel[0] + _GAP), head, *panel)
@@ -153,7 +154,7 @@ def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: 
     else:
         _draw_row(page, (_MARGIN, head + panel[1] + 0.55), drawing, raw, text, count)
     _write_foot(page, drawing, text)
-    return page.figure
+    return page
 
 
 def _side_sizes(count: int) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -163,7 +164,7 @@ def _side_sizes(count: int) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def _draw_column(
-    page: _Page, corner: tuple[float, float], size: tuple[float, float], drawing: Drawing,
+    page: Page, corner: tuple[float, float], size: tuple[float, float], drawing: Drawing,
     raw: npt.NDArray[Any], text: FigureText, count: int,
 ) -> None:  # fmt: skip
     """Histogram, highest and lowest patches from top to bottom."""
@@ -175,7 +176,7 @@ def _draw_column(
 
 
 def _draw_row(
-    page: _Page, corner: tuple[float, float], drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, count: int
+    page: Page, corner: tuple[float, float], drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, count: int
 ) -> None:
     """Histogram, highest and lowest patches from left to right."""
     left, top = corner
@@ -187,7 +188,7 @@ def _draw_row(
         _draw_patches(page, place, title, _sampled(drawing, raw, mode, count))
 
 
-def _draw_patches(page: _Page, corner: tuple[float, float], title: str, patches: Sequence[SampledPatch]) -> None:
+def _draw_patches(page: Page, corner: tuple[float, float], title: str, patches: Sequence[SampledPatch]) -> None:
     if patches:
         page.write(corner[0], corner[1] - 0.09, title, fontsize=TEXT, color=GREY, va="bottom")
     for nth, patch in enumerate(patches):
@@ -206,7 +207,7 @@ def _sampled(drawing: Drawing, raw: npt.NDArray[Any], mode: Any, count: int) -> 
     )
 
 
-def _figure_frame(drawing: Drawing) -> Frame:
+def panel_frame(drawing: Drawing) -> Frame:
     """Return the drawing's frame at the size of a panel, or the next finer level for a region."""
     frame, slide = drawing.frame, drawing.slide
     longer_l0 = max(side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True))
@@ -218,7 +219,8 @@ def _figure_frame(drawing: Drawing) -> Frame:
     return choose_frame(slide, level, top_left=frame.corner_l0, bot_right=corners)
 
 
-def _fitted(picture: UInt8Array) -> UInt8Array:
+def panel_picture(picture: UInt8Array) -> UInt8Array:
+    """Return a picture no larger than a panel needs."""
     scale = _PANEL_PX / max(picture.shape[:2])
     if scale >= 1:
         return picture
@@ -231,7 +233,7 @@ def _map_title(drawing: Drawing) -> str:
     return opacity if drawing.smooth == "none" else f"{opacity}, smoothed ({drawing.smooth})"
 
 
-def _write_head(page: _Page, drawing: Drawing, text: FigureText) -> None:
+def _write_head(page: Page, drawing: Drawing, text: FigureText) -> None:
     name = parts.short(text.slide_id or drawing.slide.slide_id, 90)
     page.write(_MARGIN, 0.36, name, fontsize=TITLE, weight="bold", color=INK, va="center")
     left = _MARGIN
@@ -258,7 +260,7 @@ def _write_head(page: _Page, drawing: Drawing, text: FigureText) -> None:
         left += 0.22
 
 
-def _after(page: _Page, written: Any) -> float:
+def _after(page: Page, written: Any) -> float:
     """Return where words end, in inches from the left."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -268,7 +270,7 @@ def _after(page: _Page, written: Any) -> float:
     return float(written.get_window_extent(renderer).x1) / DPI + 0.045 * spaces
 
 
-def _write_foot(page: _Page, drawing: Drawing, text: FigureText) -> None:
+def _write_foot(page: Page, drawing: Drawing, text: FigureText) -> None:
     slide, size = drawing.slide, drawing.grid.size_l0
     patch = f"patches {size[0]} × {size[1]} px at level 0"
     if slide.mpp is not None:

@@ -5,6 +5,7 @@ number of threads: every band is painted and encoded by itself, and bands are jo
 """
 
 import logging
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from src.errors import ConfigError
 from src.visualization.drawing import Drawing, Painter
 from src.visualization.picture_files import check_size, open_picture_file
 from src.visualization.slide_rows import iter_slide_rows
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 UInt8Array = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+MOST_PIXELS_IN_MEMORY = 1 << 30
 
 
 def draw_to_file(
@@ -77,7 +81,19 @@ def iter_painted(
 
 
 def draw(drawing: Drawing, *, threads: int | None = None) -> UInt8Array:
-    """Return the whole picture, (height, width, 3)."""
+    """Return the whole picture, (height, width, 3).
+
+    Raises
+    ------
+    ConfigError
+        When the picture is too large to be held; `draw_to_file` and the pyramid exports have no such limit.
+    """
+    if math.prod(drawing.size_px) > MOST_PIXELS_IN_MEMORY:
+        width, height = drawing.size_px
+        raise ConfigError(
+            f"a picture of {width} x {height} pixels does not fit in memory; choose a coarser vis_level, or write it "
+            "with draw_to_file(path, plan_heatmap(...)) or as a pyramidal TIFF"
+        )
     if drawing.blur_px is not None:
         from src.visualization.clam_blur import draw_blurred
 
