@@ -130,7 +130,8 @@ def plan_comparison(
     change = first.values.astype(np.float64) - second.values
     reach = float(np.max(np.abs(change), initial=0)) or 1.0
     width = first.scale.vmax - first.scale.vmin
-    scale = ColourScale(-reach * width, reach * width, first.scale.unit, "first minus second", 0.0)
+    words = "percentile points, first minus second" if first.scale.unit == "percentile" else "first minus second"
+    scale = ColourScale(-reach * width, reach * width, first.scale.unit, words, 0.0)
     difference = replace(
         first, values=change / (2 * reach) + 0.5, cmap="coolwarm", scale=scale, threshold=None, binarize=False, notes=()
     )
