@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 IndexT = TypeVar("IndexT", bound=StemIndex)
 
 TISSUE_EXTENSIONS = (".geojson", ".geojson.gz", ".json", ".pkl")
+ROI_EXTENSIONS = (".geojson", ".geojson.gz", ".json")
 SCORE_EXTENSIONS = (".h5", ".hdf5", ".csv", ".tsv")
 
 
@@ -32,6 +33,13 @@ class TissueIndex(StemIndex):
     def get(self, name: str) -> Path | None:
         """Return the outlines of `name`, GeoJSON before pickle."""
         return super().get(name) or super().get(f"{name}_mask")
+
+
+class RoiIndex(StemIndex):
+    """Regions of interest by slide_id."""
+
+    def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
+        super().__init__(folders, ROI_EXTENSIONS, recursive=recursive, noun="region of interest")
 
 
 class ScoreIndex(StemIndex):
@@ -59,6 +67,7 @@ class Files:
         }
         self.tissue = {key: TissueIndex(folders, recursive=True) for key, folders in inputs.tissue.items()}
         self.scores = {key: ScoreIndex(folders, recursive=True) for key, folders in inputs.scores.items()}
+        self.roi = {key: RoiIndex(folders, recursive=True) for key, folders in inputs.roi.items()}
 
     @staticmethod
     def of_source(indexes: dict[str, IndexT], source: str) -> IndexT | None:
@@ -140,6 +149,7 @@ def _job(row: ProcessRow, files: Files, layout: ExperimentLayout, config: Config
     if features is not None and scores_path is None:
         features_path = features.find(row.slide_id)
     tissue = Files.of_source(files.tissue, row.source)
+    roi = Files.of_source(files.roi, row.source) if config.heatmap_arguments.use_roi else None
     return SlideJob(
         row=row,
         paths=layout.slide(row.slide_id, row.group),
@@ -148,6 +158,7 @@ def _job(row: ProcessRow, files: Files, layout: ExperimentLayout, config: Config
         tissue_path=tissue.get(row.slide_id) if tissue is not None else None,
         scores_path=scores_path,
         coords_dir=_coords_dir(row, config),
+        roi_path=roi.find(row.slide_id) if roi is not None else None,
     )
 
 

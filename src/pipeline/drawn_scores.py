@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from src.scores.patch_scores import SIGNED_KINDS
 
 if TYPE_CHECKING:
     from src.pipeline.stages.base import SlideWork
+    from src.scores.score_file import ScoreFile
+    from src.slides.patch_grid import PatchGrid
     from src.visualization.drawing import Drawing
 
 
@@ -27,18 +29,32 @@ class DrawnColumn:
     suffix : str
         What tells its files from those of other columns; empty for the one CLAM's rules choose.
     values : (N,) float32
+        As the model gave them.
+    grid : PatchGrid
+        Where they are.
+    kind : ScoreKind
+    reference : (M,) float32 or None
+        The same column of the bag, for a fine map that is ranked among it.
     """
 
     name: str
     suffix: str
     values: npt.NDArray[np.float32]
+    grid: PatchGrid
+    kind: str
+    reference: npt.NDArray[np.float32] | None = None
+
+    @property
+    def overlap(self) -> float:
+        """Share by which neighbouring patches overlap, 0 up to 1."""
+        return max(0.0, round(1 - self.grid.step_l0[0] / self.grid.size_l0[0], 4))
 
 
-def drawn_columns(work: SlideWork) -> list[DrawnColumn]:
-    """Return the columns that `heatmap_arguments.classes` and `head` choose of the slide's scores."""
+def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
+    """Return the columns that `heatmap_arguments.classes` and `head` choose of some scores of the slide."""
     from src.scores.select import select_columns
 
-    heatmap, score_file, group = work.config.heatmap_arguments, work.score_file, work.job.row.group
+    heatmap, group = work.config.heatmap_arguments, work.job.row.group
     label = group if group in (work.config.class_names or ()) else None
     chosen = select_columns(
         score_file.scores, score_file.prediction, label=label, classes=heatmap.classes, head=heatmap.head
@@ -46,13 +62,31 @@ def drawn_columns(work: SlideWork) -> list[DrawnColumn]:
     usual = heatmap.classes == "predicted" and heatmap.head == "mean" and len(chosen) == 1
     prefix = f"_s_{safe_name(heatmap.score)}" if heatmap.score else ""
     return [
-        DrawnColumn(name, prefix + ("" if usual else f"_c_{safe_name(name)}"), values) for name, values in chosen
+        DrawnColumn(
+            name,
+            prefix + ("" if usual else f"_c_{safe_name(name)}"),
+            values,
+            score_file.grid,
+            score_file.scores.kind,
+        )
+        for name, values in chosen
     ]
 
 
-def primary_column(work: SlideWork) -> DrawnColumn:
-    """Return the column that samples and the coarse map are made of: the first that is drawn."""
-    return drawn_columns(work)[0]
+def coarse_columns(work: SlideWork) -> list[DrawnColumn]:
+    """Return the chosen columns of the bag, the first of which samples and the coarse map are made of."""
+    return columns_of(work, work.score_file)
+
+
+def drawn_columns(work: SlideWork) -> list[DrawnColumn]:
+    """Return the columns of the finished map: of the fine map where there is one, else of the bag."""
+    from src.pipeline.stages.fine import wants_fine_map
+
+    coarse = coarse_columns(work)
+    if not wants_fine_map(work):
+        return coarse
+    fine = columns_of(work, work.fine_file)
+    return [replace(column, reference=bag.values) for column, bag in zip(fine, coarse, strict=True)]
 
 
 def plan_column(work: SlideWork, column: DrawnColumn, *, coarse: bool = False) -> Drawing:
@@ -60,28 +94,29 @@ def plan_column(work: SlideWork, column: DrawnColumn, *, coarse: bool = False) -
     from src.visualization.heatmap_utils import plan_heatmap
     from src.visualization.wsi_object import WholeSlideImage
 
-    heatmap, score_file = work.config.heatmap_arguments, work.score_file
+    heatmap = work.config.heatmap_arguments
+    values, scaling = _scaled(work, column)
     options: dict[str, Any] = {
-        "patch_size": score_file.grid.size_l0,
-        "overlap": grid_overlap(work),
+        "patch_size": column.grid.size_l0,
+        "overlap": column.overlap,
         "segment": heatmap.segment,
         "use_holes": heatmap.use_holes,
         "cmap": heatmap.cmap,
         "alpha": heatmap.alpha,
         "compat": None if heatmap.compat == "none" else heatmap.compat,
-        **_scaling(work),
+        **scaling,
     }
     if not coarse:
         options.update(_finished(work))
     wsi = WholeSlideImage(work.slide)
     if heatmap.segment:
         wsi.tissue = work.mask
-    return plan_heatmap(column.values, score_file.grid.coords_l0, wsi, **options)
+    return plan_heatmap(values, column.grid.coords_l0, wsi, **options)
 
 
 def _finished(work: SlideWork) -> dict[str, Any]:
     """Options of the finished map that the coarse one does not take."""
-    heatmap, roi = work.config.heatmap_arguments, work.job.row.roi
+    heatmap, roi = work.config.heatmap_arguments, work.roi
     options: dict[str, Any] = {
         "vis_level": heatmap.vis_level,
         "downsample": heatmap.downsample,
@@ -93,8 +128,8 @@ def _finished(work: SlideWork) -> dict[str, Any]:
         "thresh": binary_threshold(heatmap.binary_thresh),
         "threshold": heatmap.threshold,
     }
-    if heatmap.use_roi and roi is not None:
-        options.update(top_left=roi[:2], bot_right=roi[2:])
+    if roi is not None:
+        options.update(top_left=roi.top_left_l0, bot_right=roi.bot_right_l0)
     return options
 
 
@@ -103,26 +138,27 @@ def binary_threshold(value: float) -> float:
     return 0.5 if value < 0 else float(value)
 
 
-def _scaling(work: SlideWork) -> dict[str, Any]:
-    """How scores become colours. Plain percentiles within the slide go CLAM's own way, bit for bit."""
-    heatmap, kind = work.config.heatmap_arguments, work.score_file.scores.kind
-    rule = heatmap.rule(fine=False)
-    scale = work.settings.cohort_scale
+def _scaled(work: SlideWork, column: DrawnColumn) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    """Return the values to draw and how they become colours. Plain percentiles go CLAM's own way, bit for bit."""
+    heatmap = work.config.heatmap_arguments
+    rule, scale = heatmap.rule(fine=column.reference is not None), work.settings.cohort_scale
     fixed = heatmap.vmin is not None or heatmap.vmax is not None
+    if rule == "percentile_ref" and column.reference is None:
+        rule = "percentile"  # the bag ranked among itself
     if rule in ("percentile", "percentile_ref") and scale is None and not fixed:
-        return {"convert_to_percentiles": True}
-    centred = kind in SIGNED_KINDS and rule in ("minmax", "robust", "none")
-    return {
-        "normalize": "percentile" if rule == "percentile_ref" else rule,
+        if rule == "percentile":
+            return column.values, {"convert_to_percentiles": True}
+        from src.scores.percentiles import reference_percentiles
+
+        assert column.reference is not None
+        return reference_percentiles(column.values, column.reference), {"convert_to_percentiles": False}
+    centred = column.kind in SIGNED_KINDS and rule in ("minmax", "robust", "none")
+    return column.values, {
+        "normalize": rule,
         "vmin": heatmap.vmin,
         "vmax": heatmap.vmax,
         "center": 0.0 if centred else None,
+        "reference": column.reference if rule == "percentile_ref" else None,
         "scale": scale,
-        "kind": kind,
+        "kind": column.kind,
     }
-
-
-def grid_overlap(work: SlideWork) -> float:
-    """Share by which neighbouring patches of the drawn grid overlap, 0 up to 1."""
-    grid = work.score_file.grid
-    return max(0.0, round(1 - grid.step_l0[0] / grid.size_l0[0], 4))

@@ -19,7 +19,7 @@ from src.pipeline.slide_run import OnStage
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-Failure = Literal["died", "hung"]
+Failure = Literal["died", "hung", "withdrawn"]
 
 _PRELOADED = [
     "src.pipeline.tasks",
@@ -37,10 +37,25 @@ class SlideExecutor(Executor):
     """An executor that knows how many slides it can take and what became of a worker."""
 
     slots: int = 1
+    lost: str | None = None
+    """Why no slide can be done any more, such as a cluster that is gone."""
 
     def failure_of(self, error: BaseException) -> Failure | None:
-        """Say whether `error` means that the worker died or was stopped for taking too long; None for anything else."""
+        """Say what `error` means: the worker died, was stopped for taking too long, or the slide was taken back.
+
+        None for anything else.
+        """
         return None
+
+    def deaths(self, error: BaseException) -> int:
+        """How many workers died, when `failure_of` says so."""
+        return 1
+
+    def look_after(self) -> None:
+        """Called a few times a second while slides are worked on."""
+
+    def withdraw(self) -> None:
+        """Take back slides that were handed in but not begun; called when a stop is asked for."""
 
     def describe_death(self, error: BaseException) -> str:
         """Say how a worker died."""
@@ -101,13 +116,13 @@ class LocalPool(SlideExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the workers finish and go."""
-        self._pool.close()  # type: ignore[no-untyped-call]
+        self._pool.close()
         if wait:
             self._pool.join()
 
     def kill(self) -> None:
         """Kill the workers."""
-        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.stop()
         self._pool.join()
 
 
@@ -127,6 +142,8 @@ def _start_worker() -> None:
 
     # Ctrl-C goes to the whole terminal; the coordinator alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What is wrong with a slide comes back in its record; printed from here it would cross the progress bar.
+    logging.getLogger("src").addHandler(logging.NullHandler())
     use_one_thread()
 
 

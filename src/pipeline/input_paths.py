@@ -97,6 +97,7 @@ class InputPaths:
     tissue: FolderMap = field(default_factory=dict)
     coords: FolderMap = field(default_factory=dict)
     scores: FolderMap = field(default_factory=dict)
+    roi: FolderMap = field(default_factory=dict)
     process_list: Path | None = None
     preset: Path | None = None
     checkpoint: Path | None = None
@@ -140,6 +141,7 @@ def find_inputs(cfg: "Config", config_dir: Path | None) -> tuple[InputPaths, lis
         tissue=folders("tissue_dir"),
         coords=folders("coords_dir"),
         scores=folders("scores_dir"),
+        roi=folders("roi_dir"),
         process_list=one("data_arguments", "process_list", "process_list"),
         preset=one("data_arguments", "preset", "preset"),
         checkpoint=_checkpoint_on_hub(cfg, problems) or one("model_arguments", "ckpt_path", "checkpoint"),
@@ -180,7 +182,7 @@ def portable_values(cfg: "Config") -> Iterator[tuple[str, str, Any]]:
         if given is not None and path is not None and not is_hub_name(given) and _portable(given, path, kind) != given:
             yield section, key, str(path)
     folders = {"data_dir": inputs.slides, "h5_dir": inputs.features, "tissue_dir": inputs.tissue}
-    folders |= {"coords_dir": inputs.coords, "scores_dir": inputs.scores}
+    folders |= {"coords_dir": inputs.coords, "scores_dir": inputs.scores, "roi_dir": inputs.roi}
     for key, found in folders.items():
         given = getattr(cfg.data_arguments, key)
         if isinstance(given, dict):

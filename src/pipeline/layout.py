@@ -81,6 +81,9 @@ class SlideLayout:
     def fine_scores_h5(self, overlap: float | int, use_roi: bool) -> Path:
         return self._raw(f"_{overlap}_roi_{use_roi}.h5")
 
+    def fine_features_h5(self, overlap: float | int, use_roi: bool) -> Path:
+        return self._raw(f"_{overlap}_roi_{use_roi}_features.h5")
+
     def heatmap(self, name_parts: "HeatmapName", suffix: str, ext: str) -> Path:
         return self.production / f"{self.slide_id}_{name_parts}{suffix}.{ext}"
 

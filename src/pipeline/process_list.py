@@ -220,7 +220,7 @@ class _RowReader:
     def _roi(self, cells: dict[str, str], problems: list[str]) -> tuple[int, int, int, int] | None:
         """Return the box, or None when there is none; a box that is needed and wrong is a problem."""
         texts = [cells.get(key, "") for key in ROI_KEYS]
-        wanted = self.cfg.heatmap_arguments.use_roi
+        wanted = self.cfg.heatmap_arguments.use_roi and self.cfg.data_arguments.roi_dir is None
         if missing := [key for key, text in zip(ROI_KEYS, texts, strict=True) if text in BLANKS]:
             if wanted:
                 problems.append(f"use_roi is on, but {', '.join(missing)} of the box is missing")

@@ -164,14 +164,27 @@ class Runner:
             from src.visualization.palette import colour_table
 
             colour_table(self.config.heatmap_arguments.cmap)
-        if "attention" in needed and not self.model.external:
+        if needed & {"attention", "fine"} and not self.model.external:
             self.model.load()
+        if needed & {"features", "fine_features"}:
+            self._check_encoder()
         marker = layout.raw_root / ".running"
         if marker.exists():  # an earlier run was killed, or another one is at work
             remove_abandoned(layout.raw_root)
             remove_abandoned(layout.production_root)
         write_text(marker, f"{os.getpid()}\n")
         write_text(layout.config_yaml, effective_yaml(self.config))
+
+    def _check_encoder(self) -> None:
+        """Load the patch encoder, and the model it is meant for, so that a mismatch shows before any work."""
+        from src.encoders.create import check_width
+        from src.pipeline.encoding import load_encoder
+
+        encoder = load_encoder(self.config)
+        if not self.model.external:
+            model = self.model.load()
+            if getattr(model, "in_dim", 0):
+                check_width(encoder, model.in_dim, model.name or type(model).__name__)
 
     def _work(self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, stop: StopRequest) -> None:
         with ExitStack() as stack:
@@ -202,7 +215,7 @@ class Runner:
         """Score every slide before any is drawn, so that all are drawn on one scale; survey again what has scores."""
         from src.pipeline.cohort_scale import cohort_scale
 
-        early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index("attention"))
+        early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index("fine"))
         jobs = [slide.job for slide in found]
         names = frozenset(stage.name for stage in early)
         unscored = [s.job for s in found if s.problem is not None or s.needed & names]

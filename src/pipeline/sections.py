@@ -128,6 +128,11 @@ class DataArguments(Section):
         default=None,
         description="New: folder of patch coordinates, when the feature files hold none.",
     )
+    roi_dir: Folders | None = Field(
+        default=None,
+        description="New: folder of regions of interest (GeoJSON of QuPath, any polygon), by slide; used with "
+        "heatmap_arguments.use_roi in place of the process list's box.",
+    )
     scores_dir: Folders | None = Field(
         default=None,
         description="New: folder of your own scores (blockmap .h5 or CSV) to draw; no model is run.",

@@ -72,7 +72,7 @@ def run_slide(
     """
     started = time.perf_counter()
     record = SlideRecord.load(job.paths.record, job.slide_id)
-    work = SlideWork(job, settings, record)
+    work = SlideWork(job, settings, record, on_stage)
     done: list[str] = []
     notes: list[str] = []
     current = "open"

@@ -4,6 +4,8 @@ from src.pipeline.stages.attention import AttentionStage
 from src.pipeline.stages.base import Stage
 from src.pipeline.stages.coords import CoordsStage
 from src.pipeline.stages.exports import ExportsStage
+from src.pipeline.stages.features import FeaturesStage
+from src.pipeline.stages.fine import FineFeaturesStage, FineScoresStage
 from src.pipeline.stages.heatmap import HeatmapStage
 from src.pipeline.stages.samples import SamplesStage
 from src.pipeline.stages.segment import SegmentStage
@@ -11,7 +13,10 @@ from src.pipeline.stages.segment import SegmentStage
 STAGES: tuple[Stage, ...] = (
     SegmentStage(),
     CoordsStage(),
+    FeaturesStage(),
     AttentionStage(),
+    FineFeaturesStage(),
+    FineScoresStage(),
     HeatmapStage(),
     SamplesStage(),
     ExportsStage(),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.errors import FeatureError
 from src.pipeline.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class AttentionStage:
             size = work.config.data_arguments.patch_size_level0
             return {**inputs, "scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
         if job.features_path is None:
-            raise FeatureError(f"there are no features for {job.slide_id}: give data_arguments.h5_dir")
+            return {**inputs, "features_sha256": work.artifact(job.paths.features_h5, "features")}
         return {
             **inputs,
             "features": work.fingerprint(job.features_path),
@@ -75,9 +74,8 @@ def _infer(work: SlideWork, notes: list[str]) -> ScoreFile:
     from src.scores.inference import infer
 
     job, config, source = work.job, work.config, work.settings.model
-    assert job.features_path is not None
     features = read_features(
-        job.features_path,
+        work.features_path,
         patch_size_l0=config.data_arguments.patch_size_level0,
         slide_size_l0=work.slide.dimensions_l0,
         coords_dir=job.coords_dir,

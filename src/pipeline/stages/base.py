@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from src.pipeline.process_list import ProcessRow
     from src.scores.scale import CohortScale
     from src.scores.score_file import ScoreFile
+    from src.features.extract import EncodingProgress
     from src.slides.reader import Slide
+    from src.slides.roi import Roi
     from src.slides.tissue import TissueMask
 
 
@@ -34,6 +36,7 @@ class SlideJob:
     tissue_path: Path | None
     scores_path: Path | None
     coords_dir: Path | None = None
+    roi_path: Path | None = None
 
     @property
     def slide_id(self) -> str:
@@ -66,10 +69,17 @@ class SlideWork:
     one sees.
     """
 
-    def __init__(self, job: SlideJob, settings: RunSettings, record: SlideRecord) -> None:
+    def __init__(
+        self,
+        job: SlideJob,
+        settings: RunSettings,
+        record: SlideRecord,
+        on_stage: Callable[[str], None] | None = None,
+    ) -> None:
         self.job = job
         self.settings = settings
         self.record = record
+        self.on_stage = on_stage
         self._slide: Slide | None = None
         self._fingerprints: dict[Path, dict[str, Any]] = {}
 
@@ -124,10 +134,43 @@ class SlideWork:
 
         return read_scores(self.job.paths.blockmap_h5)
 
+    @cached_property
+    def fine_file(self) -> ScoreFile:
+        """The scores of the fine map."""
+        from src.scores.score_file import read_scores
+
+        config = self.config
+        overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
+        return read_scores(self.job.paths.fine_scores_h5(overlap, use_roi))
+
+    @property
+    def features_path(self) -> Path:
+        """Where the bag's features are: brought, or encoded by the features stage."""
+        return self.job.features_path or self.job.paths.features_h5
+
+    @cached_property
+    def roi(self) -> Roi | None:
+        """The region of interest, None when the config does not ask for one."""
+        from src.slides.roi import read_roi, roi_from_box
+
+        if not self.config.heatmap_arguments.use_roi:
+            return None
+        if self.job.roi_path is not None:
+            return read_roi(self.job.roi_path, self.slide.dimensions_l0)
+        if self.job.row.roi is None:
+            raise SlideError(f"{self.job.slide_id} has no region of interest: give x1, y1, x2, y2 or a file in roi_dir")
+        return roi_from_box(self.job.row.roi, self.slide.dimensions_l0)
+
+    def on_encoding(self, progress: EncodingProgress) -> None:
+        """Tell how far the encoding of patches is."""
+        if self.on_stage is not None:
+            self.on_stage(f"encoding {progress}")
+
     def forget_artifacts(self) -> None:
         """Drop what was read from artifacts, after a stage wrote new ones."""
         self.__dict__.pop("mask", None)
         self.__dict__.pop("score_file", None)
+        self.__dict__.pop("fine_file", None)
 
 
 class Stage(Protocol):

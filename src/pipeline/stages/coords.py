@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from src.errors import FeatureError
+from src.pipeline.encoding import clam_options
 from src.pipeline.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
@@ -36,11 +37,8 @@ class CoordsStage:
             "version": self.version,
             "slide": work.fingerprint(job.slide_path),
             "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
-            "patching": patching.model_dump(mode="json", exclude={"overlap"}),
-            "segmentation": {
-                "contour_fn": job.row.segmentation.contour_fn,
-                "use_padding": job.row.segmentation.use_padding,
-            },
+            "patching": patching.model_dump(mode="json", exclude={"overlap", "grid"}),
+            "use_center_shift": work.config.heatmap_arguments.use_center_shift,
         }
 
     def run(self, work: SlideWork) -> StageResult:
@@ -69,16 +67,13 @@ def _grid_of_features(work: SlideWork) -> PatchGrid:
 
 
 def _lay_grid(work: SlideWork) -> PatchGrid:
-    """Lay CLAM's own training grid (create_patches_fp) in the tissue."""
-    from src.slides.contour_grid import ContourTest, grid_from_contours
+    """Lay the patches CLAM's heatmaps make their bag of: without overlap, of the whole slide."""
+    from src.slides.contour_grid import region_grid
 
-    patching, segmentation = work.config.patching_arguments, work.job.row.segmentation
-    return grid_from_contours(
+    return region_grid(
         work.mask,
         work.slide,
-        patch_level=patching.patch_level,
-        patch_size=patching.patch_size,
-        step_size=patching.patch_size,
-        contour_fn=cast(ContourTest, segmentation.contour_fn),
-        use_padding=segmentation.use_padding,
+        overlap=0.0,
+        use_center_shift=work.config.heatmap_arguments.use_center_shift,
+        **clam_options(work.config, work.slide),
     )

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.pipeline.drawn_scores import drawn_columns, grid_overlap, plan_column
+from src.pipeline.drawn_scores import DrawnColumn, coarse_columns, drawn_columns, plan_column
 from src.pipeline.layout import HeatmapName
 from src.pipeline.stages.base import SlideWork, StageResult
+from src.pipeline.stages.fine import roi_inputs, wants_fine_map
 
 if TYPE_CHECKING:
     from src.visualization.drawing import Drawing
@@ -33,8 +34,12 @@ class HeatmapStage:
             "slide": work.fingerprint(job.slide_path),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
             "drawing": config.heatmap_arguments.model_dump(mode="json", exclude={"calc_heatmap", "use_center_shift"}),
-            "row": {"label": job.row.label, "roi": job.row.roi, "orig_level": job.row.visualization.vis_level},
+            "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},
+            "roi": roi_inputs(work),
         }
+        if wants_fine_map(work):
+            overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
+            inputs["fine_sha256"] = work.artifact(job.paths.fine_scores_h5(overlap, use_roi), "fine")
         if config.heatmap_arguments.segment:
             inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
         if work.settings.cohort_scale is not None:
@@ -45,22 +50,22 @@ class HeatmapStage:
         """Draw everything; a picture is written whole or not at all."""
         result = StageResult([])
         columns = drawn_columns(work)
-        coarse = plan_column(work, columns[0], coarse=True)
+        coarse = plan_column(work, coarse_columns(work)[0], coarse=True)
         self._save(work, work.job.paths.blockmap_png, coarse, result, shrink=False)
         for column in columns:
             drawing = plan_column(work, column)
             result.notes += drawing.notes
-            self._save(work, self._path(work, column.suffix), drawing, result)
+            self._save(work, self._path(work, column), drawing, result)
         if work.config.heatmap_arguments.save_orig:
             self._save_original(work, plan_column(work, columns[0]), result)
         result.notes = list(dict.fromkeys(result.notes))
         return result
 
     @staticmethod
-    def _path(work: SlideWork, suffix: str) -> Path:
+    def _path(work: SlideWork, column: DrawnColumn) -> Path:
         h = work.config.heatmap_arguments
         name = HeatmapName(
-            overlap=grid_overlap(work),
+            overlap=float(work.config.patching_arguments.overlap) if wants_fine_map(work) else column.overlap,
             use_roi=h.use_roi,
             blur=h.blur,
             use_ref_scores=h.use_ref_scores,
@@ -70,7 +75,7 @@ class HeatmapStage:
             binarize=h.binarize,
             binary_thresh=h.binary_thresh,
         )
-        return work.job.paths.heatmap(name, suffix, h.save_ext)
+        return work.job.paths.heatmap(name, column.suffix, h.save_ext)
 
     @staticmethod
     def _save(work: SlideWork, path: Path, drawing: Drawing, result: StageResult, *, shrink: bool = True) -> None:

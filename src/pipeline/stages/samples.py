@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from src.pipeline.drawn_scores import primary_column
+from src.pipeline.drawn_scores import coarse_columns
 from src.pipeline.stages.base import SlideWork, StageResult
 
 
@@ -28,8 +28,8 @@ class SamplesStage:
             "slide": work.fingerprint(job.slide_path),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
             "samples": config.sample_arguments.model_dump(mode="json"),
-            "column": heatmap.model_dump(mode="json", include={"classes", "head", "use_roi"}),
-            "row": {"label": job.row.label, "roi": job.row.roi},
+            "column": heatmap.model_dump(mode="json", include={"classes", "head"}),
+            "label": job.row.label,
         }
 
     def run(self, work: SlideWork) -> StageResult:
@@ -38,8 +38,7 @@ class SamplesStage:
         from src.visualization.sampling import sample_top_patches
 
         job, settings, score_file = work.job, work.config.sample_arguments, work.score_file
-        roi = job.row.roi if work.config.heatmap_arguments.use_roi else None
-        column = primary_column(work)
+        column = coarse_columns(work)[0]
         prediction = score_file.prediction
         predicted = prediction.predicted if prediction is not None and prediction.task == "classification" else None
         result = StageResult([])
@@ -58,8 +57,6 @@ class SamplesStage:
                 score_end=high,
                 unit="percent",
                 patch_size=score_file.grid.size_l0,
-                top_left=roi[:2] if roi else None,
-                bot_right=roi[2:] if roi else None,
             )
             if not patches:
                 result.notes.append(f"sample {sample.name!r}: no patch lies in its window")

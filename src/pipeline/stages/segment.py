@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from src.errors import TissueError
@@ -34,7 +34,7 @@ class SegmentStage:
         }
         if job.tissue_path is not None:
             return {**inputs, "tissue_file": work.fingerprint(job.tissue_path)}
-        return {**inputs, "segmentation": asdict(job.row.segmentation)}
+        return {**inputs, "segmentation": _parameters(work)}
 
     def run(self, work: SlideWork) -> StageResult:
         """Segment or read, then write both files."""
@@ -57,10 +57,18 @@ class SegmentStage:
         return StageResult([job.paths.mask_pkl, job.paths.mask_jpg], notes)
 
 
+def _parameters(work: SlideWork) -> dict[str, Any]:
+    """Return how tissue is found. CLAM cuts the fractions off a_t and a_h, which is repeated only when asked for."""
+    parameters = asdict(work.job.row.segmentation)
+    if work.config.heatmap_arguments.compat == "clam":
+        parameters.update(a_t=int(parameters["a_t"]), a_h=int(parameters["a_h"]))
+    return parameters
+
+
 def _segment(work: SlideWork) -> TissueMask:
     from src.slides.tissue import segment_tissue
 
-    p = work.job.row.segmentation
+    p = replace(work.job.row.segmentation, **_parameters(work))
     return segment_tissue(
         work.slide,
         seg_level=p.seg_level,

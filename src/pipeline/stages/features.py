@@ -1,0 +1,45 @@
+"""Features of the bag, where nobody brings them: encode the patches of `S_coords.h5`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from src.files import atomic_path
+from src.pipeline.encoding import encode, encoder_identity
+from src.pipeline.stages.base import SlideWork, StageResult
+
+
+class FeaturesStage:
+    """Writes ``S.h5`` (TRIDENT's layout, which CLAM reads too) and ``S.pt`` (CLAM's)."""
+
+    name = "features"
+    version = 1
+    uses_model = True
+
+    def applies(self, work: SlideWork) -> bool:
+        """Only without feature files and without scores somebody brings."""
+        return work.job.features_path is None and work.job.scores_path is None
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """The slide, the patches, how they are read, the encoder."""
+        job, config = work.job, work.config
+        return {
+            "version": self.version,
+            "slide": work.fingerprint(job.slide_path),
+            "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
+            "patching": config.patching_arguments.model_dump(mode="json", exclude={"overlap", "grid"}),
+            "encoder": encoder_identity(config),
+        }
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Encode, going on where a killed run stopped."""
+        import torch
+
+        from src.features.read import read_coords, read_features
+
+        paths = work.job.paths
+        notes = encode(work, read_coords(paths.coords_h5), paths.features_h5)
+        features = read_features(paths.features_h5).features
+        with atomic_path(paths.features_pt) as partial:
+            torch.save(torch.from_numpy(features), partial)
+        return StageResult([paths.features_h5, paths.features_pt], notes)
