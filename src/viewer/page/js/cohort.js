@@ -3,7 +3,7 @@
 import { byId, make } from "./dom.js";
 import { probability } from "./normalize.js";
 
-const ROW_PX = 84;
+const ROW_PX = 92;
 const ORDERS = [
   ["", "in the list's order"],
   ["name", "by name"],

@@ -64,7 +64,9 @@ export function legendOf(app, pane) {
     kind: KINDS[about.kind] ?? about.kind,
     className: about.names.length > 1 || about.names[0] !== about.score ? score.name : null,
     normalisation: scale.label + smooth,
-    range: `scores ${brief(least)} to ${brief(most)}, ${sorted.length} patches${gone ? `, ${gone} without a score` : ""}`,
+    range: sorted.length
+      ? `scores ${brief(least)} to ${brief(most)}, ${sorted.length} patches${gone ? `, ${gone} without a score` : ""}`
+      : `none of ${about.count} patches has a score`,
     unit: UNITS[scale.unit],
     ticks,
     hidden: view.threshold > 0 ? (view.cold ? [inBar(view.threshold), 1] : [0, inBar(view.threshold)]) : [0, 0],

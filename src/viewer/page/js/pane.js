@@ -45,6 +45,7 @@ export class Pane {
       navigatorPosition: "BOTTOM_RIGHT",
       navigatorSizeRatio: 0.16,
       navigatorAutoFade: false,
+      navigatorOpacity: 1,
       navigatorRotate: true,
       navigatorBorderColor: "#8a93a0",
       navigatorDisplayRegionColor: "#0a66c2",
