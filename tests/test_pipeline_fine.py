@@ -1,0 +1,155 @@
+"""Features made by the run, and fine maps: what is encoded when, and what the numbers are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from src.errors import HeatmapError
+from src.pipeline.config import load_config
+from src.pipeline.runner import Runner, RunOptions, RunSummary
+from src.scores.percentiles import reference_percentiles
+from tests.cohort_for_tests import SmallCohort, grid_coords, make_small_cohort, write_abmil, write_features
+
+STUB = "tests.stub_encoder:create"
+WIDTH = 48
+
+
+def make(tmp_path: Path, **heatmap: Any) -> SmallCohort:
+    """A cohort without features, whose slides are encoded by the stub."""
+    cohort = make_small_cohort(tmp_path)
+    write_abmil(cohort.checkpoint, width=WIDTH)
+    del cohort.config["data_arguments"]["h5_dir"]
+    cohort.config["encoder_arguments"] = {"model_name": STUB}
+    cohort.config["patching_arguments"] = {"patch_size": 64, "overlap": 0.5}
+    cohort.config["heatmap_arguments"].update(save_ext="png", **heatmap)
+    cohort.rows = cohort.rows[:1]
+    return cohort
+
+
+def run(cohort: SmallCohort, **options: Any) -> RunSummary:
+    return Runner(load_config(cohort.write()), RunOptions(**options)).run()
+
+
+def raw(cohort: SmallCohort, name: str) -> Path:
+    return cohort.raw / "a" / "s1" / name
+
+
+def test_features_are_made_in_tridents_layout_and_scored(tmp_path: Path) -> None:
+    cohort = make(tmp_path, calc_heatmap=False)
+    summary = run(cohort)
+    assert summary.failed == {}
+    with h5py.File(raw(cohort, "s1.h5")) as file:
+        count = len(file["coords"])
+        assert file["features"].shape == (count, WIDTH)
+        assert int(file["coords"].attrs["patch_size_level0"]) == 64
+    assert raw(cohort, "s1.pt").is_file()
+    assert cohort.process_list()["s1"]["bag_size"] == str(count)
+    assert not raw(cohort, "s1_0.5_roi_False.h5").exists()
+
+
+def test_the_fine_map_is_ranked_among_the_bag(tmp_path: Path) -> None:
+    cohort = make(tmp_path)
+    assert run(cohort).failed == {}
+    with h5py.File(raw(cohort, "s1_0.5_roi_False.h5")) as fine, h5py.File(raw(cohort, "s1_blockmap.h5")) as bag:
+        assert len(fine["coords"]) > 3 * len(bag["coords"])
+        expected = reference_percentiles(fine["scores"][:, 0], bag["attention_scores"][:, 0])
+        np.testing.assert_array_equal(fine["attention_scores"][:, 0], expected)
+    assert list(cohort.production.glob("a/s1_0.5_roi_0_blur_0_rs_1_*.png"))
+
+
+def test_another_checkpoint_scores_again_without_encoding(tmp_path: Path) -> None:
+    cohort = make(tmp_path)
+    run(cohort)
+    write_abmil(cohort.checkpoint, seed=1, width=WIDTH)
+    assert set(run(cohort).stage_seconds) == {"attention", "fine", "heatmap", "samples"}
+    assert run(cohort).reused == ["s1"]
+
+
+def test_another_overlap_encodes_the_fine_map_only(tmp_path: Path) -> None:
+    cohort = make(tmp_path)
+    run(cohort)
+    cohort.config["patching_arguments"]["overlap"] = 0.25
+    assert set(run(cohort).stage_seconds) == {"fine_features", "fine", "heatmap"}
+
+
+def test_a_fine_map_on_the_grid_of_given_features_covers_the_same_tissue(tmp_path: Path) -> None:
+    cohort = make(tmp_path)
+    write_features(cohort.features / "s1.h5", 1, width=WIDTH)
+    cohort.config["data_arguments"]["h5_dir"] = str(cohort.features)
+    cohort.config["heatmap_arguments"]["calc_heatmap"] = True
+    assert run(cohort).failed == {}
+    with h5py.File(raw(cohort, "s1_0.5_roi_False.h5")) as fine:
+        coords = fine["coords"][:]
+    assert (coords % 64 == 0).all()
+    assert {tuple(corner) for corner in grid_coords().tolist()} <= {tuple(corner) for corner in coords.tolist()}
+
+
+def test_a_region_of_interest_is_drawn_alone_from_a_box_or_a_polygon(tmp_path: Path) -> None:
+    from PIL import Image
+
+    cohort = make(tmp_path, use_roi=True)
+    cohort.rows[0].update(x1="100", y1="100", x2="500", y2="400")
+    assert run(cohort).failed == {}
+    box = next(cohort.production.glob("a/s1_0.5_roi_1_*.png"))
+    assert Image.open(box).size == (400, 300)
+    with h5py.File(raw(cohort, "s1_0.5_roi_True.h5")) as fine:
+        in_box = len(fine["coords"])
+    polygon = {"type": "Polygon", "coordinates": [[[100, 100], [500, 100], [100, 400], [100, 100]]]}
+    roi = tmp_path / "roi"
+    roi.mkdir()
+    (roi / "s1.geojson").write_text(json.dumps({"type": "Feature", "geometry": polygon, "properties": {}}))
+    cohort.config["data_arguments"]["roi_dir"] = str(roi)
+    assert run(cohort).failed == {}
+    with h5py.File(raw(cohort, "s1_0.5_roi_True.h5")) as fine:
+        assert 0 < len(fine["coords"]) < in_box
+
+
+def test_a_region_outside_the_slide_or_without_patches_fails_its_row(tmp_path: Path) -> None:
+    cohort = make(tmp_path, use_roi=True)
+    cohort.rows[0].update(x1="5000", y1="5000", x2="6000", y2="6000")
+    assert "ROI" in run(cohort).failed["s1"]
+    cohort.rows[0].update(x1="0", y1="0", x2="30", y2="30")
+    assert "no patches" in run(cohort).failed["s1"]
+
+
+def test_a_score_that_depends_on_the_bag_is_computed_phase_by_phase_and_said(tmp_path: Path) -> None:
+    from src.models.abmil import ABMIL
+
+    cohort = make(tmp_path, score="attention_softmax")
+    summary = run(cohort)
+    assert summary.failed == {}
+    assert any("depends on the whole bag" in note for note in summary.notes["s1"])
+    with h5py.File(raw(cohort, "s1_0.5_roi_False.h5")) as fine:
+        # Each phase is a bag whose weights sum to 1.
+        assert fine["scores"][:].sum() == pytest.approx(4.0, abs=1e-4)
+    assert ABMIL.name == "abmil"
+
+
+def test_an_encoder_of_another_width_than_the_model_stops_before_any_work(tmp_path: Path) -> None:
+    cohort = make(tmp_path)
+    write_abmil(cohort.checkpoint, width=16)
+    with pytest.raises(HeatmapError, match=r"48-d features.*16-d"):
+        run(cohort)
+    assert not list(cohort.raw.rglob("*.pkl"))
+
+
+def test_patches_larger_than_the_slide_fail_with_the_reason(tmp_path: Path) -> None:
+    cohort = make(tmp_path)
+    cohort.config["patching_arguments"]["patch_size"] = 4096
+    assert "no patches" in run(cohort).failed["s1"]
+
+
+def test_patches_by_resolution_are_the_same_as_by_level(tmp_path: Path) -> None:
+    by_level, by_mpp = make(tmp_path / "a", calc_heatmap=False), make(tmp_path / "b", calc_heatmap=False)
+    by_mpp.config["patching_arguments"]["mpp"] = 0.5  # the slide's own
+    assert run(by_level).failed == {}
+    assert run(by_mpp).failed == {}
+    with h5py.File(raw(by_level, "s1.h5")) as one, h5py.File(raw(by_mpp, "s1.h5")) as two:
+        np.testing.assert_array_equal(one["coords"][:], two["coords"][:])
+        np.testing.assert_array_equal(one["features"][:], two["features"][:])
