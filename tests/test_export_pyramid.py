@@ -181,3 +181,32 @@ def test_deepzoom_folder_is_replaced_whole(single_level_slide: Path, tmp_path: P
     assert 'TileSize="254"' in text
     assert '<Size Width="1024" Height="768"/>' in text
     assert 'Overlap="1"' in text
+
+
+@pytest.mark.parametrize("name", ["map.ome.tif", "map.szi", "map.dzi"])
+def test_disk_full_halfway_leaves_the_old_export(
+    tiny_slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    target = tmp_path / name
+    target.write_bytes(b"old")
+    written = []
+
+    def full(*_: object, **__: object) -> None:
+        written.append(1)
+        if len(written) > 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("src.export.pyramid.PyramidWriter.write_tile", full)
+    monkeypatch.setattr("src.export.deepzoom._ZipSink.add", full)
+    original = Path.write_bytes
+
+    def full_folder(path: Path, data: bytes) -> int:
+        full()
+        return original(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full_folder)
+    write = write_ome_tiff if name.endswith("tif") else write_deepzoom
+    with pytest.raises(OSError, match="No space left"):
+        write(target, _drawing(tiny_slide))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert target.read_bytes() == b"old"

@@ -8,9 +8,16 @@ import pytest
 
 
 def test_public_names_are_importable() -> None:
-    from src.visualization import WholeSlideImage, draw_heatmap, sample_top_patches, to_percentiles
+    from src.visualization import (
+        MILLabVisualizer,
+        WholeSlideImage,
+        draw_heatmap,
+        sample_top_patches,
+        to_percentiles,
+    )
 
-    assert all(map(callable, (WholeSlideImage, draw_heatmap, sample_top_patches, to_percentiles)))
+    public = (MILLabVisualizer, WholeSlideImage, draw_heatmap, sample_top_patches, to_percentiles)
+    assert all(map(callable, public))
 
 
 def test_draw_heatmap_takes_the_documented_arguments() -> None:

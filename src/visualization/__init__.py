@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from src.visualization.heatmap_utils import plan_heatmap as plan_heatmap
     from src.visualization.overlay import draw_to_file as draw_to_file
     from src.visualization.sampling import sample_top_patches as sample_top_patches
+    from src.visualization.visualizer import MILLabVisualizer as MILLabVisualizer
     from src.visualization.wsi_object import WholeSlideImage as WholeSlideImage
 
 _PLACES = {

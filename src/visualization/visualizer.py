@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-TISSUE = {"a_t": 1.0, "a_h": 0.25, "max_n_holes": 100}
+TISSUE = {"a_t": 0.1, "a_h": 0.1, "max_n_holes": 100}
 """Which pieces of tissue and which holes count, in squares of 512 x 512 level-0 pixels. CLAM's 50 and 8, made for
-whole resections, would leave nothing of a biopsy and colour the glass inside of it."""
+whole resections to be cut into patches, would leave nothing of a biopsy and colour the glass inside of it; here the
+patches are given, so that a speck which is kept does no harm: it has no colour unless it has features."""
 
 
 class MILLabVisualizer:
