@@ -124,7 +124,8 @@ class _Run:
         for place in places:
             self._scan(place)
         self.columns, self.cells = _lists_in(places)
-        self.ids = list(dict.fromkeys((*self.cells, *self.scores, *self.pictures)))
+        # A dict keeps the order and is searched at once, for cohorts of many thousands.
+        self.ids = dict.fromkeys((*self.cells, *self.scores, *self.pictures))
         if not self.ids:
             raise ConfigError(
                 f"{folder} holds no run: no {' or '.join(LISTS)}, no *{SCORES}, no *{PICTURE}; give the folder "
