@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.pipeline.drawn_scores import DrawnColumn, coarse_columns, drawn_columns, plan_column
 from src.pipeline.layout import HeatmapName
+from src.pipeline.process_list import UNSPECIFIED
 from src.pipeline.stages.base import SlideWork, StageResult
 from src.pipeline.stages.fine import roi_inputs, wants_fine_map
 
@@ -19,7 +20,7 @@ class HeatmapStage:
     """Writes ``S_blockmap.png``, ``S_<parameters>.<ext>``, ``S_orig_<level>.<ext>`` and ``S_figure.png``."""
 
     name = "heatmap"
-    version = 1
+    version = 2
     uses_model = False
 
     def applies(self, work: SlideWork) -> bool:
@@ -56,6 +57,8 @@ class HeatmapStage:
             drawing = plan_column(work, column)
             result.notes += drawing.notes
             self._save(work, self._path(work, column), drawing, result)
+            if work.config.heatmap_arguments.figure:
+                self._write_figure(work, column, drawing, result)
         if work.config.heatmap_arguments.save_orig:
             self._save_original(work, plan_column(work, columns[0]), result)
         result.notes = list(dict.fromkeys(result.notes))
@@ -92,6 +95,28 @@ class HeatmapStage:
             save_picture(path, shrunk(Image.fromarray(draw(drawing)), h.custom_downsample, h.max_size))
         else:
             draw_to_file(path, drawing)
+        result.paths.append(path)
+
+    @staticmethod
+    def _write_figure(work: SlideWork, column: DrawnColumn, drawing: Drawing, result: StageResult) -> None:
+        """Write ``S_figure.png``: slide and map side by side, with what the colours mean."""
+        from src.visualization.figure import FigureText, write_figure
+        from src.visualization.patch_input import inside_region
+
+        h, score_file, group = work.config.heatmap_arguments, work.score_file, work.job.row.group
+        values = column.values
+        if work.roi is not None:  # the drawing holds the patches of the region only
+            values = values[inside_region(column.grid, work.roi.top_left_l0, work.roi.bot_right_l0)]
+        text = FigureText(
+            score_name=score_file.scores.score,
+            class_name=column.name if len(score_file.scores.names) > 1 else None,
+            slide_id=work.job.slide_id,
+            label=None if group == UNSPECIFIED else group,
+            model=score_file.model,
+            prediction=score_file.prediction,
+        )
+        path = work.job.paths.figure(column.suffix)
+        write_figure(path, drawing, values, text, legend=h.legend)
         result.paths.append(path)
 
     def _save_original(self, work: SlideWork, drawing: Drawing, result: StageResult) -> None:
