@@ -345,3 +345,22 @@ def test_the_example_script_only_uses_flags_there_are() -> None:
     text = (ROOT / "example_generate_heatmaps.sh").read_text(encoding="utf-8")
     assert set(re.findall(r"(?<=\s)--\w+", text)) <= known
     subprocess.run(["bash", "-n", str(ROOT / "example_generate_heatmaps.sh")], check=True)
+
+
+def test_a_figure_for_people_lies_beside_the_map_when_asked_for(cohort: SmallCohort) -> None:
+    from src.visualization import MILLabVisualizer
+
+    chosen = cohort.root / "one.csv"
+    chosen.write_text("slide_id,label\ns1,a\n")
+    assert main(flags(cohort, "--figure", "--csv", str(chosen), "--class_names", "a", "b")) == 0
+    visualizer = MILLabVisualizer(cohort.checkpoint, class_names=["a", "b"])
+    expected = visualizer.visualize(cohort.slides / "s1.tif", cohort.features, label="a").figure
+    drawn = np.asarray(Image.open(cohort.root / "O" / "s1_figure.png"))
+    np.testing.assert_array_equal(drawn, np.asarray(expected))
+
+
+def test_the_figure_of_a_region_shows_the_scores_of_that_region(cohort: SmallCohort) -> None:
+    cohort.config["heatmap_arguments"] |= {"figure": True, "use_roi": True}
+    cohort.rows = [{"slide_id": "s1", "label": "a", "x1": "128", "y1": "128", "x2": "640", "y2": "512"}]
+    assert create_heatmaps(["--config", str(cohort.write())]) == 0
+    assert (cohort.production / "a" / "s1_figure.png").is_file()
