@@ -90,24 +90,26 @@ def rank_patches(parts: Any, embedded: Tensor, gate1: Tensor) -> Tensor:
 
 def pass_first_tier(parts: Any, plan: Distillation, bag: Bag, groupings: list[Grouping]) -> FirstTier:
     """Pass over the bag once and keep what the second tier needs, a few numbers a patch."""
-    kept: dict[str, list[Tensor]] = {"gate1": [], "gate2": [], "rank": [], "votes": []}
+    n, like = len(bag), parts.attention.attention_c.weight
     width = plan.num_group * len(groupings) if plan.second_tier == "groups" else 0
     memberships = torch.stack([group_of_patch(g, bag.device) for g in groupings]) if width else None
     wide = torch.float32 if bag.device.type == "mps" else torch.float64
     sums = torch.zeros((width, parts.patch_embed.fc1[0].out_features), dtype=wide, device=bag.device)
+    gate1, gate2, rank = like.new_empty(n), like.new_empty(n), like.new_zeros(n)
+    votes = like.new_empty(n, parts.attCls.classifier.fc.out_features if _has_classifier(parts) else 0)
     for where, x in bag.chunks():
         embedded = embed(parts, x)
-        gate1 = parts.attention(embedded)
-        kept["gate1"].append(gate1[:, 0])
-        kept["gate2"].append(parts.attCls.global_attn(embedded)[:, 0])
-        kept["votes"].append(_votes(parts, embedded))
+        gate = parts.attention(embedded)
+        gate1[where] = gate[:, 0]
+        gate2[where] = parts.attCls.global_attn(embedded)[:, 0]
+        if _has_classifier(parts):
+            votes[where] = embedded @ parts.attCls.classifier.fc.weight.T
         if plan.second_tier == "selection":
-            kept["rank"].append(rank_patches(parts, embedded, gate1))
+            rank[where] = rank_patches(parts, embedded, gate)
         if memberships is not None:
             inside = F.one_hot(memberships[:, where], plan.num_group).transpose(1, 2).reshape(width, -1)
-            sums += inside.to(embedded.dtype) @ (gate1 * embedded)
-    rows = {name: torch.cat(chunks) if chunks else sums.new_zeros(0) for name, chunks in kept.items()}
-    return FirstTier(**rows, group_sums=sums.to(bag.dtype))
+            sums += inside.to(embedded.dtype) @ (gate * embedded)
+    return FirstTier(gate1, gate2, rank, votes, group_sums=sums.to(bag.dtype))
 
 
 def patch_weights(parts: Any, plan: Distillation, tier: FirstTier, groupings: list[Grouping]) -> Tensor:
@@ -117,16 +119,11 @@ def patch_weights(parts: Any, plan: Distillation, tier: FirstTier, groupings: li
     if plan.second_tier == "groups":
         gates = parts.attCls.global_attn(tier.group_sums).reshape(len(groupings), plan.num_group)
         return torch.stack(
-            [
-                tier.gate1 * mine[group_of_patch(g, mine.device)]
-                for g, mine in zip(groupings, gates, strict=True)
-            ]
+            [tier.gate1 * mine[group_of_patch(g, mine.device)] for g, mine in zip(groupings, gates, strict=True)]
         )
     times = [torch.bincount(plan.select(g, tier.rank), minlength=len(tier.rank)) for g in groupings]
     return tier.gate2 * torch.stack(times)
 
 
-def _votes(parts: Any, embedded: Tensor) -> Tensor:
-    if not hasattr(parts.attCls, "classifier"):
-        return embedded.new_zeros((len(embedded), 0))
-    return embedded @ cast(Tensor, parts.attCls.classifier.fc.weight).T
+def _has_classifier(parts: Any) -> bool:
+    return hasattr(parts.attCls, "classifier")

@@ -114,7 +114,7 @@ class Transformer(MILModel):
         kept = 3 + (len(self.model.blocks) - 1 if rollout else 0)
         tokens = (n + 1) * (kept * self.embed_dim + 2 * self.num_heads * len(self.model.blocks))
         chunk = min(n, CHUNK_ROWS) * (2 * self.in_dim + 8 * self.embed_dim)
-        return OVERHEAD_BYTES + 4 * (tokens + chunk) + (2**27 if rollout else 2**25)
+        return OVERHEAD_BYTES + 4 * (tokens + chunk) + (2**28 if rollout else 2**27)
 
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False

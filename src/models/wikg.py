@@ -150,7 +150,7 @@ class WiKG(MILModel):
         k = min(self.topk, n)
         rows = min(n, neighbour_rows(n), CHUNK_ROWS)
         kept = n * (2 * self.embed_dim + 4 * k + 4)
-        chunk = rows * (2 * n + (3 * k + 8) * self.embed_dim) + min(n, CHUNK_ROWS) * (
+        chunk = rows * (3 * n + (3 * k + 8) * self.embed_dim) + min(n, CHUNK_ROWS) * (
             self.in_dim + self.embed_dim
         )
         return OVERHEAD_BYTES + 4 * (kept + chunk)
