@@ -89,6 +89,13 @@ def drawn_columns(work: SlideWork) -> list[DrawnColumn]:
     return [replace(column, reference=bag.values) for column, bag in zip(fine, coarse, strict=True)]
 
 
+def drawn_file(work: SlideWork) -> ScoreFile:
+    """Return the scores the finished map shows: of the fine map where there is one, else of the bag."""
+    from src.pipeline.stages.fine import wants_fine_map
+
+    return work.fine_file if wants_fine_map(work) else work.score_file
+
+
 def plan_column(work: SlideWork, column: DrawnColumn, *, coarse: bool = False) -> Drawing:
     """Return the drawing of one column; `coarse` is CLAM's blockmap: the whole slide at about 1/32."""
     from src.visualization.heatmap_utils import plan_heatmap

@@ -82,7 +82,7 @@ class DeepZoomExport(Section):
     )
     format: Literal["jpeg", "png"] = Field(default="jpeg", description="Format of the tiles.")
     quality: Int = Field(default=85, ge=1, le=100, description="JPEG quality.")
-    tile_size: Int = Field(default=254, ge=32, description="Side of a tile without its overlap.")
+    tile_size: Int = Field(default=254, ge=32, multiple_of=2, description="Side of a tile without its overlap; even.")
 
 
 class GeojsonExport(Section):
