@@ -436,7 +436,9 @@ def test_slides_are_switched_searched_and_sorted(open_page: Open) -> None:
     assert page.eval_on_selector_all(".slide-name", names) == [MARKUP]
     assert "open: slide not found" in page.inner_text(".slide-problem")
     page.locator(".slides button").click()
-    page.wait_for_selector("#problems:not([hidden])")
+    page.wait_for_selector("#no-slide:not([hidden])")
+    assert "cannot be shown: open: slide not found" in page.inner_text("#no-slide")
+    assert page.locator("#score-section").is_hidden()
     assert page.inner_text("#slide-name") == MARKUP  # as text: an element would have raised an alert
     assert page.locator("#slide-name img").count() == 0
 

@@ -79,7 +79,11 @@ export class App {
     for (const pane of this.panes) this.drop(pane);
     this.panes = [];
     this.tell("slide");
-    if (!slide.slide) return;
+    if (!slide.slide) {
+      this.tell("panes");
+      this.tell("colours");
+      return;
+    }
     await this.arrange();
     if (generation !== this.generation) return;
     this.restorePlace({ x, y, z, r });

@@ -44,7 +44,9 @@ function showSlide(app) {
   const { slide } = app.slide;
   byId("slide-facts").textContent = slide ? `${grouped(slide.size[0])} × ${grouped(slide.size[1])} px` : "";
   const box = byId("problems");
-  box.hidden = !app.slide.problems.length;
+  byId("no-slide").hidden = slide !== null;
+  byId("no-slide").textContent = `${app.slide.name} cannot be shown: ${app.slide.problems.join("; ")}`;
+  box.hidden = !app.slide.problems.length || slide === null;
   box.replaceChildren(...app.slide.problems.map((problem) => make("p", { text: problem })));
 }
 

@@ -173,13 +173,7 @@ export class Panel {
       .filter((pane) => !seen.has(pane.content) && seen.add(pane.content))
       .map((pane) => barElement(app, pane)));
     if (!withScores.length) {
-      const picture = app.panes.some((pane) => parseContent(pane.content).kind === "picture");
-      this.bars.append(make("p", {
-        className: "note",
-        text: picture
-          ? "A picture is shown as it is: its colours are those it was drawn with. Give its score file for live colours."
-          : "No scores on the screen.",
-      }));
+      this.bars.append(make("p", { className: "note", text: this.withoutScores() }));
     }
     byId("score-section").hidden = !withScores.length;
     this.fillScoreMenus();
@@ -191,6 +185,14 @@ export class Panel {
     this.norm.value = app.view.norm;
     this.fixed.hidden = app.view.norm !== "fixed";
     for (const field of this.fixed.querySelectorAll("label")) field.show();
+  }
+
+  withoutScores() {
+    const { app } = this;
+    if (!app.slide.slide) return "The slide cannot be shown.";
+    const picture = app.panes.some((pane) => parseContent(pane.content).kind === "picture");
+    if (!picture) return "No scores on the screen.";
+    return "A picture is shown as it is: its colours are those it was drawn with. Give its score file for live colours.";
   }
 
   fillScoreMenus() {

@@ -31,7 +31,7 @@ export class Ruler {
 
   update() {
     const { app } = this;
-    const place = app.lockstep.place(true);
+    const place = app.slide.slide && app.lockstep.place(true);
     byId("ruler").hidden = !place;
     if (!place) return;
     const { mpp } = app.slide.slide;
