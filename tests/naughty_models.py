@@ -1,8 +1,10 @@
 """Models that misbehave on one slide, for tests of the executors. A slide is known by its first feature."""
 
+import errno
 import os
 import signal
 import time
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -40,3 +42,28 @@ class Sleeper(_Marked):
 
     def misbehave(self) -> None:
         time.sleep(600)
+
+
+class KillerOnce(_Marked):
+    """Kills the first worker that tries, as an out-of-memory kill of a crowded machine does."""
+
+    def misbehave(self) -> None:
+        marker = Path(os.environ["NAUGHTY_MARKER"])
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiskFiller(_Marked):
+    """From this slide on nothing can be written by its process: the disk of this machine is full."""
+
+    def misbehave(self) -> None:
+        marker = Path(os.environ["NAUGHTY_MARKER"])
+        if marker.exists():  # somebody has made room
+            return
+        import src.files
+
+        def full(path: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+        src.files._fsync = full  # type: ignore[assignment]

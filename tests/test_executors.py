@@ -82,6 +82,9 @@ def test_a_stop_between_stages_keeps_what_is_done_and_the_next_run_goes_on(cohor
         def start(self, total: int) -> None:
             self.total = total
 
+        def say(self, line: str) -> None:
+            pass
+
         def slide(self, slide_id: str) -> None:
             seen.append(slide_id)
 

@@ -97,7 +97,7 @@ class ClusterArguments(Section):
     account: Text | None = Field(default=None, description="Account or project that is charged.")
     directives: list[Text] = Field(
         default_factory=list,
-        description="Further lines of the job's header, such as --gres=gpu:1.",
+        description="Further lines of the job's header, such as --gres=gpu:1 (SGE: -pe smp 8 for more than one core).",
     )
     prologue: list[Text] = Field(
         default_factory=list,

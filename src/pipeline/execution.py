@@ -16,6 +16,7 @@ from src.pipeline.stages.base import RunSettings, SlideJob
 from src.pipeline.tasks import SlideTask, use_one_thread
 
 if TYPE_CHECKING:
+    from src.pipeline.cluster_section import ClusterArguments
     from src.pipeline.config import Config
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,8 @@ class Execution:
         """Work in this process until the rest is worth starting others; return how many slides are left."""
         workers = self._config.run_arguments.workers
         needs_process = self._limits.slide_timeout is not None
+        if self._config.run_arguments.cluster is not None:
+            return left
         if workers != "auto" and (workers > 1 or needs_process):
             return left
         serial: dict[str, SlideExecutor] = {CPU: SerialExecutor(self._progress.stage)}
@@ -109,7 +112,9 @@ class Execution:
         return max(1, min(cores(), memory // (600 << 20)))
 
     def _start(self, left: int) -> dict[str, SlideExecutor]:
-        """Start the workers: one a core for the processor's part, one a GPU for the model's."""
+        """Start the workers: one a core for the processor's part, one a GPU for the model's; or the cluster."""
+        if self._config.run_arguments.cluster is not None:
+            return {CPU: self._join_cluster(self._config.run_arguments.cluster)}
         asked = self._config.run_arguments.workers
         workers = min(self._most_workers() if asked == "auto" else asked, left)
         if self._limits.memory_bytes is None:
@@ -120,6 +125,22 @@ class Execution:
             executors[device] = LocalPool(1, timeout=timeout)
         logger.info("%d workers%s", workers, "".join(f", one for {d}" for d in executors if d != CPU))
         return executors
+
+    def _join_cluster(self, cluster: ClusterArguments) -> SlideExecutor:
+        """Start or join it; each of its processes minds its own memory, so there is no limit for all."""
+        from src.pipeline.dask_executor import DaskExecutor
+
+        asked = self._config.run_arguments.workers
+        executor = DaskExecutor(
+            cluster,
+            workers=self._most_workers() if asked == "auto" else asked,
+            log_dir=self._stop.stop_file.parent / "dask_logs",
+            timeout=self._limits.slide_timeout,
+        )
+        self._limits.memory_bytes = None
+        self._progress.say(f"cluster: scheduler {executor.address}, dashboard {executor.dashboard}")
+        logger.info("cluster: scheduler %s, dashboard %s", executor.address, executor.dashboard)
+        return executor
 
     def _devices(self) -> list[str]:
         """The GPUs that models run on, by number; none when they run on the processor."""

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Failure = Literal["died", "hung", "withdrawn"]
 
-_PRELOADED = [
+PRELOADED = [
     "src.pipeline.tasks",
     "src.pipeline.config",
     "src.visualization.heatmap_utils",
@@ -130,7 +130,7 @@ def _fresh_processes() -> Any:
     """A way to start workers that inherits no threads, locks or CUDA state: fork from a clean server, or spawn."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
+        context.set_forkserver_preload(PRELOADED)
         return context
     return multiprocessing.get_context("spawn")
 

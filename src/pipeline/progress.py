@@ -28,6 +28,7 @@ class Progress(Protocol):
     """What the runner tells while it works."""
 
     def start(self, total: int) -> None: ...
+    def say(self, line: str) -> None: ...
     def slide(self, slide_id: str) -> None: ...
     def stage(self, name: str) -> None: ...
     def finished(self, slide_id: str, run: SlideRun) -> None: ...
@@ -38,6 +39,9 @@ class Quiet:
     """No progress, for Python callers and tests."""
 
     def start(self, total: int) -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
         """Nothing."""
 
     def slide(self, slide_id: str) -> None:
@@ -76,6 +80,10 @@ class TerminalBar:
 
         self._bar = tqdm(total=total, unit="slide", dynamic_ncols=True, smoothing=0.1, file=sys.stderr)
 
+    def say(self, line: str) -> None:
+        """Put a line above the bar."""
+        self._bar.write(line, file=sys.stderr)
+
     def slide(self, slide_id: str) -> None:
         """Name the slide."""
         self._slide = slide_id if len(slide_id) <= 32 else slide_id[:15] + "…" + slide_id[-16:]
@@ -113,6 +121,10 @@ class LogLines:
         """Remember how many there are."""
         self._total = total
         self._write(f"{total} slides to go")
+
+    def say(self, line: str) -> None:
+        """Write a line."""
+        self._write(line)
 
     def slide(self, slide_id: str) -> None:
         """Nothing: the line comes when the slide is done."""

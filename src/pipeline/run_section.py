@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from src.pipeline.cluster_section import ClusterArguments, TrackArguments
 from src.pipeline.section_types import Float, Int, Section, shown
@@ -73,3 +73,9 @@ class RunArguments(Section):
         default=None,
         description="New: {kind: mlflow, ...}: tell an experiment tracker about the run.",
     )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "RunArguments":
+        if self.cluster is not None and self.devices not in ("auto", "cpu"):
+            raise ValueError("devices names GPUs of one machine; on a cluster each worker takes its own: leave it auto")
+        return self

@@ -16,7 +16,7 @@ from src.pipeline.cohort import Cohort, find_cohort
 from src.pipeline.config import Config, effective_yaml
 from src.pipeline.execution import Execution
 from src.pipeline.interrupts import StopRequest
-from src.pipeline.lists import ListKeeper
+from src.pipeline.lists import ListKeeper, read_outcomes
 from src.pipeline.model_source import ModelSource
 from src.pipeline.progress import Progress, Quiet
 from src.pipeline.records import SlideRecord
@@ -97,6 +97,7 @@ class Runner:
         self.cohort = find_cohort(config)
         self.model = ModelSource(config, config.inputs.checkpoint)
         self.settings = RunSettings(config, self.model)
+        self._listed = read_outcomes(self.cohort.layout.process_list) if self.options.rerun else {}
         self.force: frozenset[str] = frozenset()
         if self.options.rerun in ("all", "processed"):
             self.force = frozenset(stage.name for stage in self.stages)
@@ -122,7 +123,13 @@ class Runner:
     def _has_status(self, job: SlideJob) -> bool:
         """Whether ``--rerun STATUS`` takes this slide."""
         status = self.options.rerun
-        return status in (None, "all") or SlideRecord.load(job.paths.record, job.slide_id).status == status
+        if status in (None, "all"):
+            return True
+        if job.paths.record.is_file():
+            return SlideRecord.load(job.paths.record, job.slide_id).status == status
+        # Rows that failed before there was anything to record (no slide, an unknown label) are in the list only.
+        listed = self._listed.get(job.slide_id)
+        return (listed.status if listed is not None else "tbp") == status
 
     def plan(self) -> Iterator[Surveyed]:
         """Yield each slide with what would be done; touches nothing."""
@@ -154,11 +161,8 @@ class Runner:
         summary.seconds = time.perf_counter() - started
         return summary
 
-    def _prepare(self, found: Sequence[Surveyed]) -> None:
-        """Check the output folders and what any slide needs: the colormap, the model. Before any work."""
-        layout = self.cohort.layout
-        for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
-            check_writable(folder)
+    def check_needs(self, found: Sequence[Surveyed]) -> None:
+        """Check what some slide needs, as far as it needs it: the colormap, the model, the encoder."""
         needed = frozenset().union(*(slide.needed for slide in found))
         if "heatmap" in needed:
             from src.visualization.palette import colour_table
@@ -168,6 +172,14 @@ class Runner:
             self.model.load()
         if needed & {"features", "fine_features"}:
             self._check_encoder()
+
+    def _prepare(self, found: Sequence[Surveyed]) -> None:
+        """Check the output folders and what any slide needs: the colormap, the model. Before any work."""
+        check_extras(self.config)
+        layout = self.cohort.layout
+        for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
+            check_writable(folder)
+        self.check_needs(found)
         marker = layout.raw_root / ".running"
         if marker.exists():  # an earlier run was killed, or another one is at work
             remove_abandoned(layout.raw_root)
@@ -268,3 +280,12 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def check_extras(config: Config) -> None:
+    """Raise a MissingDependencyError when the config asks for what is not installed."""
+    cluster = config.run_arguments.cluster
+    if cluster is not None:
+        from src.pipeline.dask_cluster import check_installed
+
+        check_installed(cluster.kind)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from src.pipeline.executors import SlideExecutor
 from src.pipeline.interrupts import StopRequest
 from src.pipeline.records import SlideRecord
-from src.pipeline.slide_run import SlideRun
+from src.pipeline.slide_run import SlideRun, one_line
 from src.pipeline.tasks import SlideTask, do_task
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class Scheduler:
     _running: dict[Future[SlideRun | None], Progressing] = field(default_factory=dict)
     _finished: int = 0
     _worked_s: float = 0.0
+    _withdrawn: bool = False
 
     def run(self, slides: Iterable[list[tuple[str, SlideTask]]]) -> Iterator[SlideRun]:
         """Yield what became of each slide, as they finish. Slides not begun when a stop is asked for are left out."""
@@ -114,6 +115,17 @@ class Scheduler:
             done, _ = wait(self._running, timeout=POLL_S, return_when=FIRST_COMPLETED)
             for future in done:
                 yield from self._settle(future, waiting, postponed)
+            self._look_after()
+
+    def _look_after(self) -> None:
+        """Let the executors see to their workers; take back what waits there once a stop is asked for."""
+        for executor in self.executors.values():
+            executor.look_after()
+            if executor.lost is not None and not self.stop.asked:
+                self.stop.reason = executor.lost
+            if self.stop.asked and not self._withdrawn:
+                executor.withdraw()
+        self._withdrawn = self.stop.asked
 
     def _enqueue(self, slide: Progressing, waiting: dict[str, deque[Progressing]]) -> None:
         name = slide.resource
@@ -154,8 +166,11 @@ class Scheduler:
         error = future.exception()
         if error is not None:
             failure = executor.failure_of(error)
-            if failure == "died" and slide.attempts < self.limits.retries and not self.stop.asked:
-                slide.attempts += 1
+            if failure == "withdrawn":
+                return
+            if failure == "died":
+                slide.attempts += executor.deaths(error)
+            if failure == "died" and slide.attempts <= self.limits.retries and not self.stop.asked:
                 logger.warning(
                     "%s: its worker died (%s); trying again", slide.task.job.slide_id, executor.describe_death(error)
                 )
@@ -183,12 +198,12 @@ class Scheduler:
         job = slide.task.job
         record = SlideRecord.load(job.paths.record, job.slide_id)
         if failure == "died":
-            times = slide.attempts + 1
+            times = slide.attempts
             what = f"its worker died ({executor.describe_death(error)}), {times} time{'s' if times > 1 else ''}"
         elif failure == "hung":
             what = f"gave up after {self.limits.slide_timeout:g} s (run_arguments.slide_timeout)"
         else:
-            what = f"unexpected {type(error).__name__}: {error}"
+            what = one_line(error)
             logger.error("%s", what, exc_info=error)
         record.status, record.failed_stage, record.error = "failed", "worker", " ".join(what.split())
         try:
