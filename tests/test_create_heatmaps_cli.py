@@ -23,7 +23,9 @@ def cohort(tmp_path: Path) -> SmallCohort:
     return make_small_cohort(tmp_path)
 
 
-def test_a_run_prints_a_summary_and_leaves_with_0(cohort: SmallCohort, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_prints_a_summary_and_leaves_with_0(
+    cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--config", str(cohort.write())]) == 0
     out, err = capsys.readouterr()
     assert "3 processed, 0 reused, 0 failed" in out
@@ -34,7 +36,9 @@ def test_a_run_prints_a_summary_and_leaves_with_0(cohort: SmallCohort, capsys: p
     assert "0 processed, 3 reused, 0 failed" in capsys.readouterr().out
 
 
-def test_a_failed_slide_gives_1_and_its_reason(cohort: SmallCohort, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_slide_gives_1_and_its_reason(
+    cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_features(cohort.features / "s2.h5", 2, width=24)
     assert main(["--config", str(cohort.write())]) == 1
     out = capsys.readouterr().out
@@ -89,7 +93,10 @@ def test_the_schema_is_json_and_names_every_section(capsys: pytest.CaptureFixtur
 
 
 def test_the_command_line_changes_the_config(cohort: SmallCohort) -> None:
-    assert main(["--config", str(cohort.write()), "--save_exp_code", "F", "--limit", "1", "--device", "cpu"]) == 0
+    assert (
+        main(["--config", str(cohort.write()), "--save_exp_code", "F", "--limit", "1", "--device", "cpu"])
+        == 0
+    )
     assert (cohort.root / "prod" / "F").is_dir()
     assert not (cohort.root / "prod" / "E").exists()
 
@@ -98,7 +105,8 @@ def test_the_command_line_changes_the_config(cohort: SmallCohort) -> None:
 def test_help_imports_nothing_heavy(script: str) -> None:
     code = (
         "import sys, runpy\nsys.argv = [sys.argv[1], '--help']\n"
-        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\nexcept SystemExit as end:\n    assert not end.code\n"
+        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
         "heavy = {'torch', 'pandas', 'matplotlib', 'cv2', 'openslide', 'h5py'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
@@ -137,3 +145,26 @@ def _stages(record: Path) -> int:
         return len(json.loads(record.read_text())["stages"])
     except (OSError, ValueError):
         return 0
+
+
+def test_help_names_every_stage_in_order() -> None:
+    from src.cli.create_heatmaps import STAGES
+    from src.pipeline.stages import STAGE_NAMES
+
+    assert STAGES == STAGE_NAMES
+
+
+def test_rows_that_failed_before_they_had_a_record_are_taken_by_rerun_failed(
+    cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort.rows[1]["label"] = "leson"
+    assert main(["--config", str(cohort.write())]) == 1
+    cohort.rows[1]["label"] = "b"
+    assert main(["--config", str(cohort.write()), "--rerun", "failed"]) == 0
+    assert "1 processed, 0 reused, 0 failed" in capsys.readouterr().out
+
+
+def test_a_dry_run_finds_what_a_run_would_refuse(cohort: SmallCohort, capsys: pytest.CaptureFixture[str]) -> None:
+    cohort.config["heatmap_arguments"]["cmap"] = "jett"
+    assert main(["--config", str(cohort.write()), "--dry-run"]) == 2
+    assert "did you mean 'jet'" in capsys.readouterr().err

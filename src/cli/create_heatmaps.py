@@ -22,7 +22,13 @@ EPILOG = """examples:
   python create_heatmaps.py --config my.yaml --from_stage heatmap --slides S1 S2
 
 Rerunning the same command continues where it stopped: only what changed is done again.
-exit codes: 0 all well, 1 some slides failed, 2 bad config or command (nothing was done)"""
+exit codes: 0 all well, 1 some slides failed, 2 bad config or command (nothing was done),
+            3 asked to stop before all slides were done, 130 stopped at once (Ctrl-C twice)"""
+
+# Spelt out, as importing the stages would make --help slow; a test keeps it in step.
+STAGES = (
+    "segment", "coords", "features", "attention", "fine_features", "fine", "heatmap", "samples", "exports",
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -54,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="only slides with this status (failed, running, ...); all: do every stage again",
     )
     what.add_argument(
-        "--stages", metavar="A,B", help="only these of segment, coords, attention, heatmap, samples, exports"
+        "--stages", metavar="A,B", help="only these, such as segment,coords; in order: " + ", ".join(STAGES)
     )
     what.add_argument("--from_stage", metavar="S", help="this stage and the later ones")
     look = parser.add_argument_group("look, do nothing")
@@ -119,6 +125,8 @@ def _run(args: argparse.Namespace) -> int:
         from_stage=args.from_stage,
     )
     runner = Runner(config, options, choose_progress())
+    if args.overlap is not None and not config.heatmap_arguments.calc_heatmap:
+        runner.cohort.notes.append("--overlap has no effect: no fine map is made (heatmap_arguments.calc_heatmap)")
     if args.dry_run:
         print_plan(runner)
         return 0

@@ -26,7 +26,9 @@ count.__name__ = "whole number"  # argparse shows it: "invalid whole number valu
 def print_plan(runner: Runner) -> None:
     """Print what a run would do, slide by slide and stage by stage."""
     counts: dict[str, int] = {}
-    for slide in runner.plan():
+    found = list(runner.plan())
+    runner.check_needs(found)
+    for slide in found:
         print(f"{slide.job.slide_id}")
         if slide.problem is not None:
             print(f"  would fail: {slide.problem}")

@@ -20,6 +20,9 @@ def summary_text(summary: RunSummary) -> str:
         f"{len(summary.processed)} processed, {len(summary.reused)} reused, {len(summary.failed)} failed"
         f" in {duration(summary.seconds)}",
     ]
+    if summary.stopped is not None and summary.left:
+        left = counted(summary.left, "slide")
+        lines.append(f"stopped before the end ({summary.stopped}), {left} left: the same command goes on")
     if summary.stage_seconds:
         spent = sorted(summary.stage_seconds.items(), key=lambda item: -item[1])
         lines.append("time: " + ", ".join(f"{name} {duration(seconds)}" for name, seconds in spent))
@@ -27,12 +30,18 @@ def summary_text(summary: RunSummary) -> str:
     lines += _notes(summary.notes)
     lines += [f"note: {note}" for note in summary.cohort.notes]
     if summary.cohort.rows.dropped:
-        lines.append(f"{summary.cohort.rows.dropped} rows of the process list are switched off (process is not 1)")
+        off = counted(summary.cohort.rows.dropped, "row")
+        lines.append(f"{off} of the process list switched off (process is not 1)")
     lines += _places(layout)
     if summary.failed:
         again = "the same command tries" if isinstance(layout, FlatLayout) else "--rerun failed takes"
         lines.append(f"{again} the failed ones again")
     return "\n".join(lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 slide``, ``2 slides``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _places(layout: ExperimentLayout) -> list[str]:
