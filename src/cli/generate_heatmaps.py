@@ -129,8 +129,6 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
     if missing:
         raise ConfigError(f"give {', '.join(missing)}; {PROG} --help shows examples")
     _check_inputs(args.checkpoint, features, slides, args.csv)
-    if "ome_tiff" in args.export and any(output.absolute().is_relative_to(folder.absolute()) for folder in slides):
-        raise ConfigError("--export ome_tiff would be taken for a slide there; put --output_dir outside --slide_dir")
     options = SimpleOptions(
         checkpoint=args.checkpoint,
         output=output,
