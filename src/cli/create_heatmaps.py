@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from src.cli.running import count, print_plan, set_up_log
@@ -66,6 +67,13 @@ def build_parser() -> argparse.ArgumentParser:
     look = parser.add_argument_group("look, do nothing")
     look.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be done, and why")
     look.add_argument("--schema", action="store_true", help="print the JSON Schema of the config")
+    look.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("EXP_A", "EXP_B"),
+        help="draw two finished experiments on one scale beside their difference; rank correlation to a CSV",
+    )
+    look.add_argument("--output_dir", metavar="DIR", help="where --compare writes; left out: compare_A_B")
     look.add_argument("--inspect_checkpoint", metavar="FILE", help="print what a checkpoint holds")
     parser.add_argument("--verbose", action="store_true", help="log every decision")
     return parser
@@ -86,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(describe_checkpoint(args.inspect_checkpoint))
             return 0
+        if args.compare:
+            return _compare(args.compare, args.output_dir)
         if not args.config:
             parser.print_usage(sys.stderr)
             print("create_heatmaps.py: give --config X.yaml (heatmaps/configs holds templates)", file=sys.stderr)
@@ -100,6 +110,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command continues from here", file=sys.stderr)
         return 130
+
+
+def _compare(folders: Sequence[str], output_dir: str | None) -> int:
+    from src.pipeline.comparing import compare_runs
+
+    first, second = Path(folders[0]), Path(folders[1])
+    out = Path(output_dir or f"compare_{first.resolve().name}_{second.resolve().name}")
+    failed = 0
+    for slide in compare_runs(first, second, out):
+        failed += slide.error is not None
+        numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items())
+        print(f"{slide.slide_id}: {slide.error or numbers}")
+    print(f"pictures and comparison.csv are in {out}")
+    return 1 if failed else 0
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -14,12 +14,12 @@ from src.pipeline.layout import SlideLayout
 from src.pipeline.records import SlideRecord, file_fingerprint
 
 if TYPE_CHECKING:
+    from src.features.extract import EncodingProgress
     from src.pipeline.config import Config
     from src.pipeline.model_source import ModelSource
     from src.pipeline.process_list import ProcessRow
     from src.scores.scale import CohortScale
     from src.scores.score_file import ScoreFile
-    from src.features.extract import EncodingProgress
     from src.slides.reader import Slide
     from src.slides.roi import Roi
     from src.slides.tissue import TissueMask

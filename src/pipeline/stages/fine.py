@@ -106,7 +106,7 @@ def _fine_grid(work: SlideWork) -> PatchGrid:
 
 
 class FineScoresStage:
-    """Writes ``S_<overlap>_roi_<bool>.h5``: CLAM's two datasets, percentiles or raw scores, and the raw ones besides."""
+    """Writes ``S_<overlap>_roi_<bool>.h5``: CLAM's two datasets, percentiles or raw, and the raw scores besides."""
 
     name = "fine"
     version = 1

@@ -1,0 +1,125 @@
+"""Compare two finished runs slide by slide: two models, checkpoints or heads, on one scale, with their difference."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.errors import ConfigError, HeatmapError
+from src.files import write_text
+from src.pipeline.layout import safe_name
+from src.pipeline.records import SlideRecord
+from src.pipeline.slide_run import one_line
+
+if TYPE_CHECKING:
+    from src.pipeline.runner import Runner
+    from src.pipeline.stages.base import SlideJob
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ComparedSlide:
+    """What became of one slide.
+
+    Attributes
+    ----------
+    row : numbers of the table, by column; empty when it failed
+    error : why it could not be compared
+    """
+
+    slide_id: str
+    row: dict[str, Any]
+    picture: Path | None = None
+    error: str | None = None
+
+
+def open_run(folder: Path) -> Runner:
+    """Return the runner of an experiment, from the config that the run left in its folder; nothing is run.
+
+    Parameters
+    ----------
+    folder : ``<raw_save_dir>/<save_exp_code>``, ``<production_save_dir>/<save_exp_code>``, or a flat output folder.
+
+    Raises
+    ------
+    ConfigError
+        When there is no ``config.yaml`` or ``run.yaml`` in it.
+    """
+    from src.pipeline.config import load_config
+    from src.pipeline.runner import Runner
+
+    for name in ("config.yaml", "run.yaml"):
+        if (folder / name).is_file():
+            return Runner(load_config((folder / name).resolve()))
+    raise ConfigError(f"{folder} is no experiment: it holds neither config.yaml nor run.yaml")
+
+
+def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[ComparedSlide]:
+    """Yield each slide both runs have; write ``S_compare.png`` of it and, at the end, ``comparison.csv`` to `out`."""
+    first, second = open_run(folder_a), open_run(folder_b)
+    names = (folder_a.resolve().name, folder_b.resolve().name)
+    common = [job for slide_id, job in first.cohort.jobs.items() if slide_id in second.cohort.jobs]
+    if not common:
+        raise ConfigError(f"{folder_a} and {folder_b} have no slide in common")
+    done = []
+    for job in common:
+        try:
+            slide = _compare(first, second, job, names, out)
+        except (HeatmapError, OSError) as error:
+            slide = ComparedSlide(job.slide_id, {}, error=one_line(error))
+        done.append(slide)
+        yield slide
+    write_text(out / "comparison.csv", _table(done))
+
+
+def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str], out: Path) -> ComparedSlide:
+    from src.pipeline.drawn_scores import drawn_columns
+    from src.pipeline.stages.base import SlideWork
+    from src.visualization.compare import compare_scores, match_scores, plan_comparison, write_comparison
+    from src.visualization.wsi_object import WholeSlideImage
+
+    works = []
+    for runner in (first, second):
+        own = runner.cohort.jobs[job.slide_id]
+        if not own.paths.blockmap_h5.is_file():
+            raise ConfigError(f"{own.paths.blockmap_h5} is not there: the run did not get to this slide")
+        works.append(SlideWork(own, runner.settings, SlideRecord.load(own.paths.record, own.slide_id)))
+    try:
+        a, b = (drawn_columns(work)[0] for work in works)
+        matched = match_scores(a.grid, a.values, b.grid, b.values)
+        comparison = compare_scores(matched)
+        heatmap = first.config.heatmap_arguments
+        wsi = WholeSlideImage(works[0].slide)
+        if heatmap.segment and job.paths.mask_pkl.is_file():
+            wsi.tissue = works[0].mask
+        drawings = plan_comparison(
+            matched,
+            wsi,
+            normalize=heatmap.rule(fine=False),
+            cmap=heatmap.cmap,
+            alpha=heatmap.alpha,
+            overlap=a.overlap,
+            segment=heatmap.segment,
+        )
+        picture = out / f"{safe_name(job.slide_id)}_compare.png"
+        write_comparison(picture, drawings, comparison, names, score_name=works[0].score_file.scores.score)
+    finally:
+        for work in works:
+            work.close()
+    return ComparedSlide(job.slide_id, dict(comparison.as_row()), picture)
+
+
+def _table(slides: list[ComparedSlide]) -> str:
+    columns = list(dict.fromkeys(key for slide in slides for key in slide.row))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["slide_id", *columns, "error"])
+    for slide in slides:
+        rows.writerow([slide.slide_id, *(slide.row.get(key, "") for key in columns), slide.error or ""])
+    return text.getvalue()

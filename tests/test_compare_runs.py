@@ -1,0 +1,55 @@
+"""`create_heatmaps.py --compare`: two runs side by side."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from src.cli.create_heatmaps import main
+from tests.cohort_for_tests import SmallCohort, make_small_cohort, write_abmil
+
+
+@pytest.fixture
+def two_runs(tmp_path: Path) -> SmallCohort:
+    """Experiments E and F of one cohort, with different checkpoints."""
+    cohort = make_small_cohort(tmp_path)
+    assert main(["--config", str(cohort.write())]) == 0
+    write_abmil(cohort.checkpoint, seed=5)
+    assert main(["--config", str(cohort.write()), "--save_exp_code", "F"]) == 0
+    return cohort
+
+
+def test_two_runs_are_drawn_side_by_side_with_their_rank_correlation(
+    two_runs: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = two_runs.root / "raw", two_runs.root / "cmp"
+    assert main(["--compare", str(raw / "E"), str(raw / "F"), "--output_dir", str(out)]) == 0
+    assert "s1:" in capsys.readouterr().out
+    with (out / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["slide_id"] for row in rows] == ["s1", "s2", "s3"]
+    assert all(-1 <= float(row["spearman"]) < 1 for row in rows)
+    assert Image.open(out / "s1_compare.png").width > 800
+
+
+def test_a_run_compared_with_itself_agrees_entirely(two_runs: SmallCohort) -> None:
+    raw, out = two_runs.root / "raw", two_runs.root / "same"
+    assert main(["--compare", str(raw / "E"), str(raw / "E"), "--output_dir", str(out)]) == 0
+    with (out / "comparison.csv").open() as file:
+        assert {float(row["spearman"]) for row in csv.DictReader(file)} == {1.0}
+
+
+def test_a_slide_one_run_did_not_get_to_is_a_row_with_its_reason(two_runs: SmallCohort) -> None:
+    raw, out = two_runs.root / "raw", two_runs.root / "part"
+    (raw / "F" / "a" / "s2" / "s2_blockmap.h5").unlink()
+    assert main(["--compare", str(raw / "E"), str(raw / "F"), "--output_dir", str(out)]) == 1
+    with (out / "comparison.csv").open() as file:
+        assert [bool(row["error"]) for row in csv.DictReader(file)] == [False, True, False]
+
+
+def test_a_folder_that_is_no_experiment_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--compare", str(tmp_path), str(tmp_path)]) == 2
+    assert "is no experiment" in capsys.readouterr().err
