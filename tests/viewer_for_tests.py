@@ -4,18 +4,20 @@ import http.client
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from src.scores.patch_scores import PatchScores, Prediction
 from src.scores.score_file import ScoreFile, write_scores
 from src.slides.patch_grid import PatchGrid
-from src.viewer.app import ViewerApp
 from src.viewer.catalog import Catalog
 from src.viewer.serve import listen
+
+if TYPE_CHECKING:
+    from src.viewer.app import ViewerApp
 
 
 @dataclass
@@ -30,10 +32,9 @@ class RunningViewer:
         What a browser holds after it opened the link.
     """
 
-    app: ViewerApp
+    app: "ViewerApp"
     port: int
     cookie: str = ""
-    log: list[str] = field(default_factory=list)
 
     @property
     def link(self) -> str:
@@ -67,6 +68,8 @@ class RunningViewer:
 def running(catalog: Catalog) -> Iterator[RunningViewer]:
     """Yield a viewer of `catalog` on any free port."""
     import uvicorn
+
+    from src.viewer.app import ViewerApp
 
     listener = listen()
     port = listener.getsockname()[1]
