@@ -1,11 +1,12 @@
 // The page's one coordinator: which slide, which panes, what they show. Everything drawn follows from the view in the
 // store; controls only change the store.
 
-import { colourOf, decodePalette, lookupTable } from "./colours.js";
-import { exists, panesFor, parseContent, preferred } from "./content.js";
+import { decodePalette } from "./colours.js";
+import { panesFor, parseContent } from "./content.js";
 import { Lockstep } from "./lockstep.js";
 import { outlinePath } from "./marks.js";
 import { Pane } from "./pane.js";
+import { PaneColours } from "./panecolours.js";
 import { ScoreTable } from "./scores.js";
 import { DEFAULTS, Store, parseView } from "./state.js";
 
@@ -21,7 +22,7 @@ export class App {
     this.listeners = { slide: [], content: [], colours: [], move: [], panes: [] };
     this.tables = [];
     this.outline = null;
-    this.lookups = new Map();
+    this.colours = new PaneColours(this);
     this.generation = 0;
     this.busy = 0;
   }
@@ -245,79 +246,20 @@ export class App {
 
   // Colours ---------------------------------------------------------------------------------------------------------
 
-  /** Score views of a content: one, two for a difference, none for slides and pictures. */
-  async viewsOf(content) {
-    const parsed = parseContent(content);
-    if (parsed.kind === "scores") return [await this.tables[parsed.layer].load(parsed.column)];
-    if (parsed.kind !== "difference") return [];
-    return Promise.all([parsed.a, parsed.b].map((at) => this.tables[at.layer].load(at.column)));
-  }
-
-  get choice() {
-    const { norm, center, fixedLow, fixedHigh } = this.view;
-    return { method: norm, center, low: fixedLow, high: fixedHigh };
-  }
-
-  paletteFor(pane) {
-    const named = this.palettes.find((palette) => palette.name === this.view.cmap);
-    const diverging = this.palettes.find((palette) => palette.diverging);
-    if (pane.views.length === 2) return named?.diverging ? named : diverging;
-    if (named) return named;
-    const hasMiddle = pane.views[0]?.table.about.signed && this.view.center && ["minmax", "robust", "none"].includes(this.view.norm);
-    return hasMiddle ? diverging : this.palettes[0];
-  }
-
-  lookupFor(pane) {
-    const palette = this.paletteFor(pane);
-    const { low, high, threshold, cold } = this.view;
-    const range = pane.views.length === 2 ? { low: 0, high: 1, threshold: 0, cold: false } : { low, high, threshold, cold };
-    const key = JSON.stringify([palette.name, range]);
-    if (!this.lookups.has(key)) {
-      if (this.lookups.size > 8) this.lookups.clear();
-      this.lookups.set(key, lookupTable(palette, range));
-    }
-    return this.lookups.get(key);
-  }
-
   /** Bring every pane's colours up to date with the view. */
   async refresh() {
     const { generation } = this;
     try {
-      await Promise.all(this.panes.map((pane) => this.loadPane(pane)));
+      await Promise.all(this.panes.map((pane) => this.colours.load(pane)));
     } catch (error) {
       this.slide.problems.push(error.message);
       this.tell("slide");
       return;
     }
     if (generation !== this.generation) return;
-    for (const pane of this.panes) this.colourPane(pane);
+    for (const pane of this.panes) this.colours.paint(pane);
     this.tell("content");
     this.tell("colours");
-  }
-
-  async loadPane(pane) {
-    if (pane.loaded === pane.content && pane.views) return;
-    const { content } = pane;
-    const views = exists(content, this.layers) ? await this.viewsOf(content) : [];
-    if (pane.content !== content) return; // changed while loading; the later call sets it
-    pane.views = views;
-    pane.loaded = content;
-  }
-
-  colourPane(pane) {
-    if (!pane.heat || !pane.views) return;
-    const { view } = this;
-    const parsed = parseContent(pane.content);
-    const picture = parsed.kind === "picture" ? this.layers[parsed.layer] : null;
-    const url = picture && ((...at) => this.data.pictureTile(this.number, picture.picture, ...at));
-    pane.showPicture(picture, url, view.opacity);
-    const parts = pane.views.map((score) => ({ patches: score.patches, values: score.scaled(this.choice).values }));
-    pane.heat.show(parts.length ? parts : null, parts.length ? this.lookupFor(pane) : null, {
-      clip: view.inside ? this.outline : null,
-      smoothed: view.smooth,
-    });
-    pane.heat.canvas.style.opacity = view.opacity;
-    pane.marks.showOutline(view.tissue ? this.outline : null);
   }
 
   /** The pane that histogram, strip and patch keys speak of: the one last touched if it has scores. */
@@ -329,12 +271,6 @@ export class App {
 
   get activeView() {
     return this.active?.views[0] ?? null;
-  }
-
-  colourOfShare(pane, share) {
-    const { low, high } = this.view;
-    const at = pane.views.length === 2 ? share : (share - low) / Math.max(high - low, 1e-9);
-    return colourOf(this.paletteFor(pane), at);
   }
 
   // Patches ---------------------------------------------------------------------------------------------------------
@@ -359,10 +295,5 @@ export class App {
       : null;
     for (const pane of this.panes) pane.marks?.showBox("chosen", box);
     this.tell("colours");
-  }
-
-  /** Content to begin with when a person asks for the heatmap again. */
-  get preferredContent() {
-    return preferred(this.layers);
   }
 }

@@ -26,7 +26,7 @@ export function legendOf(app, pane) {
   const title = contentTitle(pane.content, app.layers);
   const smooth = view.smooth ? " · smoothed for display, values under the pointer are not" : "";
   if (pane.views.length === 2) {
-    const [a, b] = pane.views.map((score) => score.scaled(app.choice).scale);
+    const [a, b] = pane.views.map((score) => score.scaled(app.colours.choice).scale);
     const percent = a.unit === "percentile";
     const note = percent ? "difference of percentiles" : "difference of places on each map's own colour scale";
     return {
@@ -42,7 +42,7 @@ export function legendOf(app, pane) {
   }
   const score = pane.views[0];
   const { about } = score.table;
-  const { scale } = score.scaled(app.choice);
+  const { scale } = score.scaled(app.colours.choice);
   const { sorted } = score.column;
   const least = sorted.length ? sorted[0] : NaN;
   const most = sorted.length ? sorted[sorted.length - 1] : NaN;
@@ -77,7 +77,7 @@ export function legendOf(app, pane) {
 export function drawBar(context, app, pane, x, y, width, height, hidden) {
   for (let i = 0; i < width; i++) {
     const share = pane.views.length === 2 ? i / width : app.view.low + (i / width) * (app.view.high - app.view.low);
-    const [r, g, b] = app.colourOfShare(pane, share);
+    const [r, g, b] = app.colours.ofShare(pane, share);
     const at = i / width;
     const out = at >= hidden[0] && at < hidden[1];
     context.fillStyle = out ? `rgba(${r},${g},${b},0.12)` : `rgb(${r},${g},${b})`;

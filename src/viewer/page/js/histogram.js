@@ -76,7 +76,7 @@ export class Histogram {
     const sorted = score?.column.sorted;
     this.element.hidden = !sorted?.length;
     if (this.element.hidden) return;
-    this.scale = score.scaled(app.choice).scale;
+    this.scale = score.scaled(app.colours.choice).scale;
     this.least = sorted[0];
     this.most = sorted[sorted.length - 1];
     if (this.counted !== score.column) this.count(score.column);
@@ -112,7 +112,7 @@ export class Histogram {
     this.counts.forEach((count, bin) => {
       if (!count) return;
       const share = this.scale.forward(this.rawAt((bin + 0.5) / BINS));
-      const [r, g, b] = app.colourOfShare(app.active, share);
+      const [r, g, b] = app.colours.ofShare(app.active, share);
       const hidden = threshold > 0 && (cold ? share > threshold : share < threshold);
       // Square roots keep rare scores visible beside frequent ones.
       const high = Math.max(2, (Math.sqrt(count) / most) * (canvas.height - 6));

@@ -28,7 +28,7 @@ export class Panel {
     const { app } = this;
     const set = (change) => app.store.set(change);
     this.cmap = make("select", { id: "cmap", onchange: () => set({ cmap: this.cmap.value }) });
-    this.cmap.append(make("option", { value: "", text: "automatic" }));
+    this.cmap.append(make("option", { value: "auto", text: "automatic" }));
     for (const palette of app.palettes) {
       this.cmap.append(make("option", { value: palette.name, text: palette.name + (palette.diverging ? " (diverging)" : "") }));
     }
@@ -135,7 +135,7 @@ export class Panel {
   valueText(share) {
     const score = this.app.activeView;
     if (!score) return `${Math.round(share * 100)} %`;
-    const { scale } = score.scaled(this.app.choice);
+    const { scale } = score.scaled(this.app.colours.choice);
     const value = scale.low + share * (scale.high - scale.low);
     return scale.unit === "percentile" ? `${brief(value, 3)} pct` : brief(value, 3);
   }

@@ -11,7 +11,7 @@ export const DEFAULTS = Object.freeze({
   z: null, // screen pixels a level-0 pixel
   r: 0, // rotation, degrees
   swipe: 50, // place of the divider, percent
-  cmap: "",
+  cmap: "auto",
   norm: "percentile",
   fixedLow: null,
   fixedHigh: null,

@@ -28,8 +28,8 @@ export class Strip {
     for (const button of this.box.querySelectorAll("button")) {
       const patch = Number(button.dataset.patch);
       button.setAttribute("aria-pressed", String(patch === app.view.patch));
-      const value = score.scaled(app.choice).values[patch];
-      const [r, g, b] = app.colourOfShare(app.active, value / 65536);
+      const value = score.scaled(app.colours.choice).values[patch];
+      const [r, g, b] = app.colours.ofShare(app.active, value / 65536);
       button.style.setProperty("--heat", `rgb(${r},${g},${b})`);
     }
   }

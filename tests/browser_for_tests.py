@@ -1,0 +1,56 @@
+"""What the tests of the viewer's page share: where it is, and how to ask the page."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+MARKUP = "<img src=x onerror=alert(1)>"
+SIZE = 2048, 1536
+PATCH = 128
+
+Open = Callable[..., Any]
+
+
+def settle(page: Any, seconds: float = 10) -> None:
+    """Wait until all panes stand still with all their tiles."""
+    still = """!heatmapViewer.busy && heatmapViewer.panes.every(p => p.isOpen && !p.heat.moving()
+        && p.viewer.world.getItemAt(0).getFullyLoaded())"""
+    end = time.monotonic() + seconds
+    while not page.evaluate(still):
+        assert time.monotonic() < end, "the panes did not come to rest"
+        page.wait_for_timeout(40)
+    page.wait_for_timeout(80)
+
+
+def places(page: Any) -> list[list[float]]:
+    return page.evaluate("""heatmapViewer.panes.map(p => { const v = p.viewer.viewport, c = v.getCenter(true);
+        return [c.x, c.y, v.getZoom(true) * p.width, v.getRotation(true)]; })""")
+
+
+def assert_in_lockstep(page: Any, panes: int = 3) -> None:
+    first, *others = places(page)
+    assert len(others) == panes - 1
+    for other in others:
+        assert np.allclose(first, other, rtol=0, atol=1e-9), (first, other)
+
+
+def pixel_at(page: Any, pane: int, x_l0: float, y_l0: float) -> list[int]:
+    """The heat canvas's colour over a level-0 point."""
+    return page.evaluate(
+        """([pane, x, y]) => { const heat = heatmapViewer.panes[pane].heat, g = heat.geometry();
+        const left = Math.floor((x - g.x) * g.scale + g.middleX), top = Math.floor((y - g.y) * g.scale +
+        g.middleY); return [...heat.canvas.getContext('2d').getImageData(left, top, 1, 1).data]; }""",
+        [pane, x_l0, y_l0],
+    )
+
+
+def go_to(page: Any, x: float, y: float, scale: float) -> None:
+    page.evaluate("([x, y, scale]) => heatmapViewer.lockstep.goTo({x, y, scale}, true)", [x, y, scale])
+    settle(page)
+
+
+def set_view(page: Any, **change: Any) -> None:
+    page.evaluate("(change) => heatmapViewer.store.set(change)", change)
+    page.wait_for_timeout(60)

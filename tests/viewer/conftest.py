@@ -1,0 +1,107 @@
+"""A browser, a viewer with slides in it, and pages that must stay without faults."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.scores.score_file import ScoreFile
+from src.viewer.catalog import Catalog, NamedFile, SlideEntry
+from tests.browser_for_tests import MARKUP, SIZE, Open, settle
+from tests.viewer_for_tests import RunningViewer, running, write_score_file
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    if not (Path(__file__).parents[2] / "src/viewer/page/vendor/openseadragon.min.js").is_file():
+        pytest.skip("OpenSeadragon was not fetched (python hatch_build.py)")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=program, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, ScoreFile]]:
+    folder = tmp_path_factory.mktemp("scores")
+    a, b = folder / "a.h5", folder / "b.h5"
+    return {"a": (a, write_score_file(a, SIZE)), "b": (b, write_score_file(b, SIZE, step=64, seed=7))}
+
+
+@pytest.fixture(scope="module")
+def viewer(
+    browser: Any,
+    tiny_slide: Path,
+    single_level_slide: Path,
+    scores: dict[str, tuple[Path, ScoreFile]],
+    tmp_path_factory: Any,
+) -> Iterator[RunningViewer]:
+    from PIL import Image
+
+    picture = tmp_path_factory.mktemp("pictures") / "tiny_heatmap.png"
+    Image.new("RGB", (512, 384), (255, 0, 0)).save(picture)
+    outline = tmp_path_factory.mktemp("tissue") / "tiny.geojson"
+    ring = [[400, 300], [1600, 300], [1600, 1200], [400, 1200], [400, 300]]
+    outline.write_text(
+        json.dumps({"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}})
+    )
+    entries = (
+        SlideEntry(
+            "tiny",
+            tiny_slide,
+            scores=(NamedFile(scores["a"][0], "a"), NamedFile(scores["b"][0], "b")),
+            pictures=(NamedFile(picture, "picture"),),
+            tissue=outline,
+            cells={"site": "2"},
+            status="processed",
+            label="tumor",
+            prediction="tumor",
+            probability=0.75,
+        ),
+        SlideEntry("single", single_level_slide, cells={"site": "10"}, label="normal", prediction="tumor"),
+        SlideEntry(MARKUP, None, cells={"site": "9"}, status="failed", problem="open: slide not found"),
+    )
+    with running(Catalog("test", entries, ("site",))) as started:
+        yield started
+
+
+@pytest.fixture
+def open_page(browser: Any, viewer: RunningViewer) -> Iterator[Open]:
+    """Open the page at a view; afterwards no error may have been on its console and no request left the
+    machine.
+    """
+    contexts, faults = [], []
+
+    def open_it(view: str = "", *, size: tuple[int, int] = (1200, 800), link: str | None = None, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        # The tests read pixels back, which the page does not do and the browser advises against.
+        advice = "willReadFrequently"
+        page.on("console", lambda m: faults.append(m.text) if m.type == "error" or advice not in m.text else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        allowed = (f"http://127.0.0.1:{viewer.port}/", "data:", "blob:", "file:")
+        page.on("request", lambda request: None if request.url.startswith(allowed) else faults.append(request.url))
+        page.goto((link or viewer.link) + (f"#{view}" if view else ""))
+        page.wait_for_selector("html[data-ready=true]", timeout=20000)
+        settle(page)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert faults == []
