@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from src.pipeline.executors import LocalPool, SerialExecutor, SlideExecutor, available_bytes, cores
@@ -30,11 +30,18 @@ Parts = list[tuple[str, SlideTask]]
 class Execution:
     """Runs stages of many slides; used once or twice (two passes) in a run."""
 
-    def __init__(self, config: Config, stop: StopRequest, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: Config,
+        stop: StopRequest,
+        progress: Progress,
+        on_start: Callable[[str], None] = lambda slide_id: None,
+    ) -> None:
         run = config.run_arguments
         self._config = config
         self._stop = stop
         self._progress = progress
+        self._tell = on_start
         self._limits = Limits(run.retries, run.slide_timeout, run.memory_limit)
         self._executors: dict[str, SlideExecutor] = {}
 
@@ -105,6 +112,7 @@ class Execution:
 
     def _on_start(self, task: SlideTask) -> None:
         self._progress.slide(task.job.slide_id)
+        self._tell(task.job.slide_id)
 
     def _most_workers(self) -> int:
         """As many as there are cores, and as memory allows."""

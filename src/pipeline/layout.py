@@ -169,6 +169,10 @@ class ExperimentLayout:
     def run_log(self) -> Path:
         return self.raw_root / "run.log"
 
+    @property
+    def events_jsonl(self) -> Path:
+        return self.raw_root / "events.jsonl"
+
     def slide(self, slide_id: str, group: str) -> SlideLayout:
         """Paths of `slide_id`; both names are made safe and checked to stay inside the experiment."""
         folder = safe_name(group)

@@ -3,86 +3,32 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.errors import ConfigError
 from src.files import remove_abandoned, write_text
-from src.pipeline.cohort import Cohort, find_cohort
+from src.pipeline.cohort import find_cohort
 from src.pipeline.config import Config, effective_yaml
 from src.pipeline.execution import Execution
 from src.pipeline.interrupts import StopRequest
 from src.pipeline.lists import ListKeeper, read_outcomes
 from src.pipeline.model_source import ModelSource
+from src.pipeline.presence import Presence, run_name
 from src.pipeline.progress import Progress, Quiet
 from src.pipeline.records import SlideRecord
+from src.pipeline.reporting import RunReport, shared_with
+from src.pipeline.run_options import STATUSES, RunOptions, RunSummary
 from src.pipeline.slide_run import SlideRun
-from src.pipeline.stages import STAGE_NAMES, STAGES, Stage
+from src.pipeline.stages import STAGE_NAMES
 from src.pipeline.stages.base import RunSettings, SlideJob
 from src.pipeline.survey import Surveyed, survey
 
+__all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
+
 logger = logging.getLogger(__name__)
-
-STATUSES = ("tbp", "running", "processed", "failed", "skipped")
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What of the cohort to do.
-
-    Attributes
-    ----------
-    limit : at most this many slides
-    slides : only these slide_ids; empty for all
-    rerun : None brings everything up to date; ``all`` does every stage again; a status takes only the slides with it
-    stages, from_stage : only these stages; this stage and the later ones
-    time_limit : seconds after which no slide is begun that would take longer
-    """
-
-    limit: int | None = None
-    slides: tuple[str, ...] = ()
-    rerun: str | None = None
-    stages: tuple[str, ...] = ()
-    from_stage: str | None = None
-    time_limit: float | None = None
-
-    def chosen_stages(self) -> tuple[Stage, ...]:
-        """Return the stages to run, in order. ConfigError when a name is not a stage."""
-        for name in (*self.stages, *([self.from_stage] if self.from_stage else [])):
-            if name not in STAGE_NAMES:
-                raise ConfigError(f"unknown stage {name!r}; choose from {', '.join(STAGE_NAMES)}")
-        first = STAGE_NAMES.index(self.from_stage) if self.from_stage else 0
-        return tuple(
-            stage for stage in STAGES[first:] if not self.stages or stage.name in self.stages
-        )
-
-
-@dataclass
-class RunSummary:
-    """What a run did."""
-
-    cohort: Cohort
-    seconds: float = 0.0
-    processed: list[str] = field(default_factory=list)
-    reused: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)  # slide_id (with its line when it is there twice) -> reason
-    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    worked_on: set[str] = field(default_factory=set)  # slides of which some stage was computed
-    stage_seconds: dict[str, float] = field(default_factory=dict)
-    stopped: str | None = None  # why the run ended early
-    left: int = 0  # slides it did not get to
-
-    @property
-    def exit_code(self) -> int:
-        """0; 1 when a slide failed; 3 when the run was asked to stop before it was done."""
-        if self.stopped is not None and self.left:
-            return 3
-        return 1 if self.failed else 0
-
 
 class Runner:
     """One run over a cohort. Everything that can be wrong with the config shows before any work."""
@@ -97,10 +43,23 @@ class Runner:
         self.cohort = find_cohort(config)
         self.model = ModelSource(config, config.inputs.checkpoint)
         self.settings = RunSettings(config, self.model)
+        self.report = RunReport(self.cohort.layout.events_jsonl)
+        self._check_shard()
         self._listed = read_outcomes(self.cohort.layout.process_list) if self.options.rerun else {}
         self.force: frozenset[str] = frozenset()
         if self.options.rerun in ("all", "processed"):
             self.force = frozenset(stage.name for stage in self.stages)
+
+    def _check_shard(self) -> None:
+        """A scale over the whole cohort needs every slide's scores before any shard draws."""
+        names = {stage.name for stage in self.stages}
+        if self.options.shard is None or self.config.heatmap_arguments.scale != "cohort":
+            return
+        if names & {"attention", "fine"} and names & {"heatmap", "exports"}:
+            raise ConfigError(
+                "heatmap_arguments.scale is cohort, but a shard knows only its own slides: first run every shard with "
+                "--stages segment,coords,features,attention,fine_features,fine, then each with --from_stage heatmap"
+            )
 
     # -- planning ------------------------------------------------------------------------------------------------
 
@@ -114,11 +73,15 @@ class Runner:
         jobs = []
         for index, row in enumerate(self.cohort.rows):
             job = None if index in self.cohort.problems else self.cohort.jobs.get(row.slide_id)
-            if job is None or (wanted and row.slide_id not in wanted):
+            if job is None or (wanted and row.slide_id not in wanted) or not self._is_mine(row.slide_id):
                 continue
             if self._has_status(job):
                 jobs.append(job)
         return jobs[: self.options.limit]
+
+    def _is_mine(self, slide_id: str) -> bool:
+        """Whether the slide is in this run's shard."""
+        return self.options.shard is None or self.options.shard.has(slide_id)
 
     def _has_status(self, job: SlideJob) -> bool:
         """Whether ``--rerun STATUS`` takes this slide."""
@@ -143,22 +106,29 @@ class Runner:
         found = list(self.plan())
         self._prepare(found)
         summary = RunSummary(self.cohort)
+        layout, shard = self.cohort.layout, self.options.shard
         lists = ListKeeper(self.cohort, self.config)
-        lists.start({slide.job.slide_id: slide.record for slide in found})
-        self._count_problems(summary)
-        self.progress.start(len(found))
-        stop_file = self.cohort.layout.raw_root / f".stop-{os.getpid()}"
-        try:
-            with StopRequest(stop_file, time_limit=self.options.time_limit) as stop:
-                self._work(found, summary, lists, stop)
-                summary.stopped = stop.reason
-        finally:
-            self.progress.close()
-            lists.finish()
-            (self.cohort.layout.raw_root / ".running").unlink(missing_ok=True)
+        with Presence(layout.raw_root, str(shard) if shard else None) as presence:
+            self._clear_up(presence)
+            lists.start({slide.job.slide_id: slide.record for slide in found})
+            self._count_problems(summary)
+            self.progress.start(len(found))
+            for line in map(shared_with, presence.others):
+                logger.warning("%s", line)
+                self.progress.say(line)
+            ready = sum(slide.up_to_date for slide in found)
+            self.report.begin(len(found), ready, len(summary.failed), str(shard) if shard else None)
+            try:
+                with StopRequest(layout.raw_root / f".stop-{run_name()}", time_limit=self.options.time_limit) as stop:
+                    self._work(found, summary, lists, stop)
+                    summary.stopped = stop.reason
+            finally:
+                self.progress.close()
+                lists.finish()
         reached = len(summary.processed) + len(summary.reused)
         summary.left = len(found) - reached - sum(slide.job.slide_id in summary.failed for slide in found)
         summary.seconds = time.perf_counter() - started
+        self.report.end(summary)
         return summary
 
     def check_needs(self, found: Sequence[Surveyed]) -> None:
@@ -180,12 +150,13 @@ class Runner:
         for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
             check_writable(folder)
         self.check_needs(found)
-        marker = layout.raw_root / ".running"
-        if marker.exists():  # an earlier run was killed, or another one is at work
-            remove_abandoned(layout.raw_root)
-            remove_abandoned(layout.production_root)
-        write_text(marker, f"{os.getpid()}\n")
         write_text(layout.config_yaml, effective_yaml(self.config))
+
+    def _clear_up(self, presence: Presence) -> None:
+        """Remove halves of files after a kill; say whether somebody else is at work here."""
+        if presence.after_a_kill:
+            remove_abandoned(self.cohort.layout.raw_root)
+            remove_abandoned(self.cohort.layout.production_root)
 
     def _check_encoder(self) -> None:
         """Load the patch encoder, and the model it is meant for, so that a mismatch shows before any work."""
@@ -204,7 +175,8 @@ class Runner:
 
             def execution() -> Execution:
                 if not executions:
-                    executions.append(stack.enter_context(Execution(self.config, stop, self.progress)))
+                    started = Execution(self.config, stop, self.progress, self.report.begins)
+                    executions.append(stack.enter_context(started))
                 return executions[0]
 
             if self.config.heatmap_arguments.scale == "cohort" and any(slide.needed for slide in found):
@@ -256,7 +228,7 @@ class Runner:
         elif final and not run.stopped:
             (summary.processed if slide_id in summary.worked_on else summary.reused).append(slide_id)
         if run.done or run.failed:
-            logger.info("%s: %s (%s) %.2f s", slide_id, record.status, ", ".join(run.done) or "-", run.seconds)
+            self.report.slide(run)
         lists.update(record)
         if (final or run.failed) and not run.stopped:
             self.progress.finished(slide_id, run)
@@ -267,6 +239,8 @@ class Runner:
             row = self.cohort.rows[index]
             if self.options.slides and row.slide_id not in self.options.slides:
                 continue
+            if not self._is_mine(row.slide_id):
+                continue
             name = row.slide_id or row.slide_name
             summary.failed[f"{name} (line {row.line})" if name in self.cohort.jobs else name] = reason
 
@@ -275,9 +249,9 @@ def check_writable(folder: Path) -> None:
     """Raise a ConfigError when `folder` cannot be made or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-{os.getpid()}"
+        probe = folder / f".write-{run_name()}"
         probe.write_bytes(b"x")
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror or error}") from error
 
