@@ -43,7 +43,9 @@ class MILFC(MILModel):
             "instance_probability": ScoreSpec(
                 "instance_probability", "probability of each class for the patch alone", "class", alone=True
             ),
-            "instance_logit": ScoreSpec("instance_logit", "logit of each class for the patch alone", "class", alone=True),
+            "instance_logit": ScoreSpec(
+                "instance_logit", "logit of each class for the patch alone", "class", alone=True
+            ),
         }
 
     def refused_scores(self) -> dict[str, str]:
