@@ -15,12 +15,15 @@ from typing import Any
 
 from src.cli.running import count, print_plan, set_up_log
 from src.errors import HeatmapError
+from src.pipeline.shards import Shard
 
 EPILOG = """examples:
   python create_heatmaps.py --config heatmaps/configs/config_demo.yaml
   python create_heatmaps.py --config my.yaml --dry-run          what would be done, slide by slide, and why
   python create_heatmaps.py --config my.yaml --rerun failed     only the slides that failed
   python create_heatmaps.py --config my.yaml --from_stage heatmap --slides S1 S2
+  python create_heatmaps.py --config my.yaml --shard $SLURM_ARRAY_TASK_ID/16 --time_limit 3h30m
+  python create_heatmaps.py --watch heatmaps/heatmap_raw_results/EXP
 
 Rerunning the same command continues where it stopped: only what changed is done again.
 exit codes: 0 all well, 1 some slides failed, 2 bad config or command (nothing was done),
@@ -52,6 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     change.add_argument("--save_exp_code", metavar="NAME", help="name of the experiment, the folder of its results")
     change.add_argument("--overlap", type=float, metavar="F", help="overlap of the fine map's patches, 0 up to 1")
     change.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
+    change.add_argument("--workers", metavar="N", help="slides worked on at once; auto: by cores and memory")
+    change.add_argument("--devices", nargs="+", metavar="D", help="auto, cpu, or GPUs such as cuda:0 cuda:1")
+    change.add_argument("--memory_limit", metavar="SIZE", help="memory to stay under, such as 16GB")
     what = parser.add_argument_group("what to do")
     what.add_argument("--limit", type=count, metavar="N", help="at most N slides")
     what.add_argument("--slides", nargs="+", default=[], metavar="ID", help="only these slides")
@@ -64,6 +70,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--stages", metavar="A,B", help="only these, such as segment,coords; in order: " + ", ".join(STAGES)
     )
     what.add_argument("--from_stage", metavar="S", help="this stage and the later ones")
+    what.add_argument(
+        "--shard", metavar="I/N", type=_shard, help="only part I of N, such as 3/16: for job arrays, all at once"
+    )
+    what.add_argument(
+        "--time_limit",
+        metavar="TIME",
+        type=_seconds,
+        help="begin no slide that would not be done after this long, such as 3h30m or seconds",
+    )
     look = parser.add_argument_group("look, do nothing")
     look.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be done, and why")
     look.add_argument("--schema", action="store_true", help="print the JSON Schema of the config")
@@ -75,8 +90,31 @@ def build_parser() -> argparse.ArgumentParser:
     )
     look.add_argument("--output_dir", metavar="DIR", help="where --compare writes; left out: compare_A_B")
     look.add_argument("--inspect_checkpoint", metavar="FILE", help="print what a checkpoint holds")
+    look.add_argument(
+        "--watch", metavar="EXPERIMENT", help="show a run from its folder (or config), at work or finished"
+    )
+    look.add_argument("--once", action="store_true", help="with --watch: show it once")
+    look.add_argument("--every", type=float, default=5.0, metavar="S", help="with --watch: look every S seconds")
     parser.add_argument("--verbose", action="store_true", help="log every decision")
     return parser
+
+
+def _shard(text: str) -> Shard:
+    """Return the part of ``3/16``, for argparse."""
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds of ``3h30m``, for argparse."""
+    from src.pipeline.cluster_section import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,6 +134,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if args.compare:
             return _compare(args.compare, args.output_dir)
+        if args.watch:
+            from src.cli.watch import watch
+
+            return watch(args.watch, once=args.once, every=max(0.2, args.every))
         if not args.config:
             parser.print_usage(sys.stderr)
             print("create_heatmaps.py: give --config X.yaml (heatmaps/configs holds templates)", file=sys.stderr)
@@ -126,6 +168,12 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     return 1 if failed else 0
 
 
+def _devices(names: list[str] | None) -> str | list[str] | None:
+    """Return devices as the config has them: ``cuda:0,cuda:1`` and ``cuda:0 cuda:1`` are a list."""
+    parts = [part for name in names or () for part in name.split(",") if part]
+    return parts[0] if len(parts) == 1 else parts or None
+
+
 def _run(args: argparse.Namespace) -> int:
     from src.pipeline.config import load_config
     from src.pipeline.progress import choose_progress
@@ -137,6 +185,9 @@ def _run(args: argparse.Namespace) -> int:
             ("exp_arguments.save_exp_code", args.save_exp_code),
             ("patching_arguments.overlap", args.overlap),
             ("model_arguments.device", args.device),
+            ("run_arguments.workers", args.workers),
+            ("run_arguments.devices", _devices(args.devices)),
+            ("run_arguments.memory_limit", args.memory_limit),
         )
         if value is not None
     }
@@ -147,6 +198,8 @@ def _run(args: argparse.Namespace) -> int:
         rerun=args.rerun,
         stages=tuple(name.strip() for name in args.stages.split(",") if name.strip()) if args.stages else (),
         from_stage=args.from_stage,
+        time_limit=args.time_limit,
+        shard=args.shard,
     )
     runner = Runner(config, options, choose_progress())
     if args.overlap is not None and not config.heatmap_arguments.calc_heatmap:

@@ -99,6 +99,7 @@ class TerminalBar:
         if run.failed:
             self._failed += 1
             self._bar.write(f"{slide_id}: {describe(run)}", file=sys.stderr)
+            self._bar.set_postfix_str(f"{self._failed} failed", refresh=False)
         self._bar.update()
 
     def close(self) -> None:
@@ -113,13 +114,12 @@ class LogLines:
     """One line a slide: position, what was done, what is left; short of noise when nothing was to be done."""
 
     def __init__(self) -> None:
-        self._total = self._count = self._reused = 0
-        self._working_s = 0.0
-        self._last_line = 0.0
+        self._total = self._count = self._worked = self._failed = 0
+        self._began = self._last_line = 0.0
 
     def start(self, total: int) -> None:
         """Remember how many there are."""
-        self._total = total
+        self._total, self._began = total, time.monotonic()
         self._write(f"{total} slides to go")
 
     def say(self, line: str) -> None:
@@ -135,15 +135,21 @@ class LogLines:
     def finished(self, slide_id: str, run: SlideRun) -> None:
         """Write the slide's line."""
         self._count += 1
-        self._working_s += run.seconds
-        worked = bool(run.done) or run.failed
-        if not worked:
-            self._reused += 1
+        self._failed += run.failed
+        if not run.done and not run.failed:
             if self._count < self._total and time.monotonic() - self._last_line < LOG_LINE_EVERY_S:
                 return
-        left = self._working_s / self._count * (self._total - self._count)
-        tail = f" - about {duration(left)} left" if self._count < self._total else ""
-        self._write(f"[{self._count}/{self._total}] {slide_id}: {describe(run)}{tail}")
+        else:
+            self._worked += 1
+        self._write(f"[{self._count}/{self._total}] {slide_id}: {describe(run)}{self._outlook()}")
+
+    def _outlook(self) -> str:
+        """Say how fast it goes, when it will be done and how many failed; nothing after the last slide."""
+        if self._count == self._total or not self._worked:
+            return ""
+        each = (time.monotonic() - self._began) / self._worked  # by the clock: several are worked on at once
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f" - {60 / each:.1f} slides/min, about {duration(each * (self._total - self._count))} left{failed}"
 
     def close(self) -> None:
         """Nothing to close."""
