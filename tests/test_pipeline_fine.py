@@ -153,3 +153,30 @@ def test_patches_by_resolution_are_the_same_as_by_level(tmp_path: Path) -> None:
     with h5py.File(raw(by_level, "s1.h5")) as one, h5py.File(raw(by_mpp, "s1.h5")) as two:
         np.testing.assert_array_equal(one["coords"][:], two["coords"][:])
         np.testing.assert_array_equal(one["features"][:], two["features"][:])
+
+
+def test_a_stop_in_the_middle_of_encoding_keeps_the_batches_done(tmp_path: Path) -> None:
+    from src.pipeline.records import SlideRecord
+    from src.pipeline.slide_run import run_slide
+    from src.pipeline.stages import STAGES
+
+    cohort = make(tmp_path, calc_heatmap=False)
+    cohort.config["exp_arguments"]["batch_size"] = 8
+    calm = make(tmp_path / "calm", calc_heatmap=False)
+    calm.config["exp_arguments"]["batch_size"] = 8
+    assert run(calm).failed == {}
+    runner = Runner(load_config(cohort.write()))
+    job = runner.chosen_jobs()[0]
+    asked: list[int] = []
+
+    def after_three_batches() -> bool:
+        log = raw(cohort, "s1.h5.encoding")
+        asked.append(1)
+        return log.is_file() and len(asked) > 6
+
+    stopped = run_slide(job, runner.settings, STAGES, should_stop=after_three_batches)
+    assert stopped.stopped
+    assert raw(cohort, "s1.h5.encoding").is_file()
+    assert "features" not in SlideRecord.load(job.paths.record, job.slide_id).stages
+    assert run(cohort).failed == {}
+    assert raw(cohort, "s1.h5").read_bytes() == raw(calm, "s1.h5").read_bytes()

@@ -13,15 +13,11 @@ from src.errors import HeatmapError
 from src.files import write_text
 from src.pipeline.layout import SlideLayout
 from src.pipeline.records import Decision, SlideRecord, StageRecord, decide
-from src.pipeline.stages.base import RunSettings, SlideJob, SlideWork, Stage
+from src.pipeline.stages.base import RunSettings, SlideJob, SlideWork, Stage, Stopped
 
 logger = logging.getLogger(__name__)
 
 OnStage = Callable[[str], None]
-
-
-class Stopped(Exception):  # not an error: the run was asked to end between two stages
-    """The run was asked to stop before the next stage."""
 
 
 def one_line(error: BaseException) -> str:
@@ -72,7 +68,7 @@ def run_slide(
     """
     started = time.perf_counter()
     record = SlideRecord.load(job.paths.record, job.slide_id)
-    work = SlideWork(job, settings, record, on_stage)
+    work = SlideWork(job, settings, record, on_stage, should_stop)
     done: list[str] = []
     notes: list[str] = []
     current = "open"

@@ -62,6 +62,10 @@ class StageResult:
     notes: list[str] = field(default_factory=list)
 
 
+class Stopped(Exception):  # not an error: the run was asked to end
+    """The run was asked to stop before the stage was begun, or in the middle of one that can go on from there."""
+
+
 class SlideWork:
     """One slide being worked on: its job, record and the things several stages open.
 
@@ -75,11 +79,13 @@ class SlideWork:
         settings: RunSettings,
         record: SlideRecord,
         on_stage: Callable[[str], None] | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.job = job
         self.settings = settings
         self.record = record
         self.on_stage = on_stage
+        self.should_stop = should_stop
         self._slide: Slide | None = None
         self._fingerprints: dict[Path, dict[str, Any]] = {}
 
@@ -162,7 +168,9 @@ class SlideWork:
         return roi_from_box(self.job.row.roi, self.slide.dimensions_l0)
 
     def on_encoding(self, progress: EncodingProgress) -> None:
-        """Tell how far the encoding of patches is."""
+        """Tell how far the encoding of patches is; end it there when asked to, as it goes on where it was."""
+        if self.should_stop():
+            raise Stopped
         if self.on_stage is not None:
             self.on_stage(f"encoding {progress}")
 
