@@ -14,7 +14,7 @@ from filelock import FileLock
 from src.files import write_text
 from src.pipeline.cohort import Cohort
 from src.pipeline.flat_layout import FlatLayout
-from src.pipeline.outcomes import STATUSES, SlideOutcome, process_list_text, results_csv_text
+from src.pipeline.outcomes import STATUS_COLUMNS, STATUSES, SlideOutcome, process_list_text, results_csv_text
 from src.pipeline.records import SlideRecord
 from src.pipeline.simple_results import SimpleResults
 
@@ -52,17 +52,30 @@ class ListKeeper:
         self._cost = 0.0
         self._behind = False
         self._mine: set[str] = set()
+        self._read: dict[str, Cells] = {}
+        self._state: tuple[int, int, int] | None = None
+        # The list names slides as the user's own does, perhaps with their extensions.
+        self._names = {slide_id: job.row.slide_name for slide_id, job in cohort.jobs.items()}
         layout = cohort.layout
         self._simple = SimpleResults(layout, config.class_names) if isinstance(layout, FlatLayout) else None
 
     def start(self, known: Mapping[str, SlideRecord]) -> None:
         """Take what the records say of every slide, mark the rows that cannot be done, write the lists.
 
-        `known` holds the records that were read already: those of the slides this run looks after.
+        `known` holds the records that were read already: those of the slides this run looks after. Of the others, such
+        as those of other shards, the list says enough; their runs keep it right.
         """
-        self._mine = set(known)
+        self._state = _state_of(self._cohort.layout.process_list)
+        self._read = read_cells(self._cohort.layout.process_list)
         for slide_id, job in self._cohort.jobs.items():
-            self._take(known.get(slide_id) or SlideRecord.load(job.paths.record, slide_id))
+            record = known.get(slide_id)
+            if record is None:
+                listed = self._read.get(self._names[slide_id])
+                if listed is not None and self._simple is None and listed[0] in ("processed", "failed"):
+                    self._outcomes[slide_id] = _outcome_of_cells(listed)
+                    continue
+                record = SlideRecord.load(job.paths.record, slide_id)
+            self._take(record)
         for index, reason in self._cohort.problems.items():
             row = self._cohort.rows[index]
             if row.problem is None:
@@ -102,35 +115,83 @@ class ListKeeper:
         except OSError as error:
             # The records hold everything; a full disk must not end the run for the slides that still fit elsewhere.
             logger.error("cannot write %s: %s", layout.process_list, error.strerror or error)
+        self._state = _state_of(layout.process_list)
         self._written = time.monotonic()
         self._cost = self._written - started
         self._behind = False
 
     def _take_from_others(self) -> None:
-        """Take the slides that the list on disk says more of than is known here."""
-        for slide_id, outcome in read_outcomes(self._cohort.layout.process_list).items():
-            job = self._cohort.jobs.get(slide_id)
-            if job is not None and slide_id not in self._mine and outcome != self._outcomes.get(slide_id):
+        """Take what others wrote into the list since it was last read, but for the slides this run has done."""
+        path = self._cohort.layout.process_list
+        if _state_of(path) == self._state:
+            return
+        found = read_cells(path)
+        for slide_id, job in self._cohort.jobs.items():
+            name = self._names[slide_id]
+            cells = found.get(name)
+            if cells is None or slide_id in self._mine or cells == self._read.get(name):
+                continue
+            if self._simple is not None:
                 self._take(SlideRecord.load(job.paths.record, slide_id))
+            else:
+                self._outcomes[slide_id] = _outcome_of_cells(cells)
+        self._read = found
 
 
-def read_outcomes(path: Path) -> dict[str, SlideOutcome]:
-    """Return what a run's process list says of each slide; empty when there is none, or it is not such a list."""
+Cells = tuple[str, ...]
+"""What a list says of one slide: `STATUS_COLUMNS`, then pairs of class and probability, as written."""
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells whether a file was replaced; None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def read_cells(path: Path) -> dict[str, Cells]:
+    """Return what a run's process list says of each slide, by the name it has there.
+
+    Empty when there is no file, or it is no such list.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return {row["slide_id"]: _outcome_of_row(row) for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError, TypeError, csv.Error):
+            rows = csv.reader(file)
+            header = next(rows)
+            name, status = header.index("slide_id"), header.index(STATUS_COLUMNS[0])
+            if tuple(header[status : status + len(STATUS_COLUMNS)]) != STATUS_COLUMNS:
+                return {}
+            found: dict[str, Cells] = {}
+            for row in rows:
+                cells = tuple(row[status:])
+                # A slide's second row only says that it is the second; the first one counts.
+                if len(row) == len(header) and cells[0] in STATUSES and cells[1] != "process_list":
+                    found.setdefault(row[name], cells)
+            return found
+    except (OSError, ValueError, csv.Error, StopIteration, IndexError):
         return {}
 
 
-def _outcome_of_row(row: Mapping[str, str]) -> SlideOutcome:
-    count = sum(1 for key, text in row.items() if key and key.startswith("Pred_") and text)
-    return SlideOutcome(
-        status=row["status"],
-        failed_stage=row["failed_stage"],
-        error=row["error"],
-        seconds=float(row["seconds"]) if row["seconds"] else None,
-        bag_size=int(row["bag_size"]) if row["bag_size"] else None,
-        classes=tuple(row[f"Pred_{number}"] for number in range(count)),
-        probabilities=tuple(float(row[f"p_{number}"]) for number in range(count)),
-    )
+def read_outcomes(path: Path) -> dict[str, SlideOutcome]:
+    """Return `read_cells` as outcomes."""
+    return {slide_id: _outcome_of_cells(cells) for slide_id, cells in read_cells(path).items()}
+
+
+def _outcome_of_cells(cells: Cells) -> SlideOutcome:
+    """Return the outcome; numbers that cannot be read, as after somebody's edit, are left out."""
+    status, failed_stage, error, seconds, bag_size, *pairs = cells
+    try:
+        filled = [(pairs[i], float(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2) if pairs[i]]
+        return SlideOutcome(
+            status=status,
+            failed_stage=failed_stage,
+            error=error,
+            seconds=float(seconds) if seconds else None,
+            bag_size=int(bag_size) if bag_size else None,
+            classes=tuple(name for name, _ in filled),
+            probabilities=tuple(p for _, p in filled),
+        )
+    except ValueError:
+        return SlideOutcome(status, failed_stage, error)

@@ -91,7 +91,7 @@ class Runner:
         if job.paths.record.is_file():
             return SlideRecord.load(job.paths.record, job.slide_id).status == status
         # Rows that failed before there was anything to record (no slide, an unknown label) are in the list only.
-        listed = self._listed.get(job.slide_id)
+        listed = self._listed.get(job.row.slide_name)
         return (listed.status if listed is not None else "tbp") == status
 
     def plan(self) -> Iterator[Surveyed]:
