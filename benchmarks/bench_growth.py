@@ -1,0 +1,137 @@
+"""How a run grows with its process list: 1k, 10k, 100k rows with the slide work stubbed out, and resuming them.
+
+    python benchmarks/bench_growth.py                        1,000 and 4,000 rows, under a minute
+    python benchmarks/bench_growth.py --rows 1000 10000 100000
+
+Three slides are really done; their files are linked under as many names as there are rows, so that records, outputs,
+features and slides of every row are there, as after a run. Then three runs of the whole list are timed:
+
+first     slide work stubbed out: everything the coordinator does for a slide, but the stages
+again     everything done already: what a resumed run takes before it could begin
+list      one write of both lists, which at most a twentieth of a long run goes into
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from src.pipeline import scheduler
+from src.pipeline.config import load_config
+from src.pipeline.lists import ListKeeper
+from src.pipeline.records import SlideRecord
+from src.pipeline.runner import Runner
+from src.pipeline.slide_run import SlideRun
+from src.pipeline.tasks import SlideTask
+from tests.cohort_for_tests import SmallCohort, make_small_cohort
+
+LINKS = 30_000  # a file may have 65,000 names on ext4
+
+
+def name_of(number: int) -> str:
+    return f"slide_{number:06d}"
+
+
+def make(root: Path) -> SmallCohort:
+    """One slide, really done, to be multiplied."""
+    cohort = make_small_cohort(root, {"run_arguments": {"workers": 1}})
+    cohort.config["heatmap_arguments"]["figure"] = False
+    cohort.rows = [{"slide_id": name_of(0), "label": "a"}]
+    os.rename(cohort.slides / "s1.tif", cohort.slides / f"{name_of(0)}.tif")
+    os.rename(cohort.features / "s1.h5", cohort.features / f"{name_of(0)}.h5")
+    assert Runner(load_config(cohort.write())).run().exit_code == 0
+    return cohort
+
+
+class Multiplier:
+    """Gives every file of the one slide as many names as there are rows."""
+
+    def __init__(self, cohort: SmallCohort) -> None:
+        self.cohort = cohort
+        self.record = cohort.record(name_of(0)).read_text()
+        folder = cohort.record(name_of(0)).parent
+        outputs = {key for stage in json.loads(self.record)["stages"].values() for key in stage["outputs"]}
+        self.files = [Path(os.path.normpath(folder / key)) for key in outputs]
+        self.files += [cohort.slides / f"{name_of(0)}.tif", cohort.features / f"{name_of(0)}.h5"]
+        self.sources = {path: path for path in self.files}
+        self.made = 1
+
+    def grow(self, rows: int) -> None:
+        """Add rows until there are `rows`."""
+        old = name_of(0)
+        for number in range(self.made, rows):
+            new = name_of(number)
+            (self.cohort.raw / "a" / new).mkdir()
+            for path in self.files:
+                target = Path(str(path).replace(old, new))
+                os.link(self.sources[path], target)
+                if number % LINKS == 0:  # a new inode, with the old one's time
+                    target.unlink()
+                    shutil.copy2(self.sources[path], target)
+                    self.sources[path] = target
+            self.cohort.record(new).write_text(self.record.replace(old, new))
+            self.cohort.rows.append({"slide_id": new, "label": "a"})
+        self.made = rows
+
+
+def stubbed(task: SlideTask, on_stage: Any = None) -> SlideRun:
+    """Say that the slide was done, as a worker does after it was."""
+    record = SlideRecord(task.job.paths.record, task.job.slide_id, "processed", seconds=1.0)
+    record.summary = {"bag_size": 48, "prediction": {"classes": ["a", "b"], "values": [0.7, 0.3]}}
+    return SlideRun(record, ("segment",), 0.0)
+
+
+def measure(cohort: SmallCohort) -> dict[str, float]:
+    config = load_config(cohort.write())
+    rows = len(cohort.rows)
+    began = time.perf_counter()
+    summary = Runner(config).run()
+    again = time.perf_counter() - began
+    assert len(summary.reused) == rows, (len(summary.reused), summary.failed)
+    kept = cohort.raw / "a"
+    aside = cohort.root / "aside"
+    os.rename(kept, aside)
+    real, scheduler.do_task = scheduler.do_task, stubbed
+    began = time.perf_counter()
+    summary = Runner(config).run()
+    first = time.perf_counter() - began
+    scheduler.do_task = real
+    assert len(summary.processed) == rows, summary
+    shutil.rmtree(kept, ignore_errors=True)
+    os.rename(aside, kept)
+    runner = Runner(config)
+    keeper = ListKeeper(runner.cohort, config)
+    keeper.start({})
+    began = time.perf_counter()
+    keeper._write()
+    return {"first_ms": 1e3 * first / rows, "again_s": again, "again_ms": 1e3 * again / rows,
+            "list_s": time.perf_counter() - began}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="+", type=int, default=[1000, 4000])
+    parser.add_argument("--folder", type=Path, help="where to put the files; default: a temporary folder")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        multiplier = Multiplier(make(Path(folder)))
+        print(f"load {os.getloadavg()[0]:.1f}, {len(multiplier.files)} files a slide")
+        print(f"{'rows':>8} {'first, ms a slide':>18} {'again, ms a slide':>18} {'again, s':>9} {'list, s':>8}")
+        for rows in options.rows:
+            multiplier.grow(rows)
+            found = measure(multiplier.cohort)
+            print(f"{rows:8d} {found['first_ms']:18.2f} {found['again_ms']:18.2f} {found['again_s']:9.1f} "
+                  f"{found['list_s']:8.2f}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
