@@ -129,6 +129,10 @@ class Runner:
         summary.left = len(found) - reached - sum(slide.job.slide_id in summary.failed for slide in found)
         summary.seconds = time.perf_counter() - started
         self.report.end(summary)
+        if self.config.run_arguments.track is not None:
+            from src.pipeline.tracking import track
+
+            track(self.config.run_arguments.track, self.config, summary)
         return summary
 
     def check_needs(self, found: Sequence[Surveyed]) -> None:
@@ -258,8 +262,12 @@ def check_writable(folder: Path) -> None:
 
 def check_extras(config: Config) -> None:
     """Raise a MissingDependencyError when the config asks for what is not installed."""
-    cluster = config.run_arguments.cluster
+    cluster, track = config.run_arguments.cluster, config.run_arguments.track
     if cluster is not None:
-        from src.pipeline.dask_cluster import check_installed
+        from src.pipeline import dask_cluster
 
-        check_installed(cluster.kind)
+        dask_cluster.check_installed(cluster.kind)
+    if track is not None:
+        from src.pipeline import tracking
+
+        tracking.check_installed(track.kind)
