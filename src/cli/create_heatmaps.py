@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from src.cli.running import count, print_plan, set_up_log
-from src.errors import HeatmapError
+from src.cli.running import count, exit_code_of, print_plan, set_up_log
 from src.pipeline.shards import Shard
 
 EPILOG = """examples:
@@ -121,37 +119,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    try:
-        if args.schema:
-            from src.pipeline.config import config_schema
+    return exit_code_of(lambda: _chosen(parser, args))
 
-            print(json.dumps(config_schema(), indent=2))
-            return 0
-        if args.inspect_checkpoint:
-            from src.checkpoints import describe_checkpoint
 
-            print(describe_checkpoint(args.inspect_checkpoint))
-            return 0
-        if args.compare:
-            return _compare(args.compare, args.output_dir)
-        if args.watch:
-            from src.cli.watch import watch
+def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Do what the arguments ask for: look at something, or run."""
+    if args.schema:
+        from src.pipeline.config import config_schema
 
-            return watch(args.watch, once=args.once, every=max(0.2, args.every))
-        if not args.config:
-            parser.print_usage(sys.stderr)
-            print("create_heatmaps.py: give --config X.yaml (heatmaps/configs holds templates)", file=sys.stderr)
-            return 2
-        return _run(args)
-    except HeatmapError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(json.dumps(config_schema(), indent=2))
         return 0
-    except KeyboardInterrupt:
-        print("\nstopped; the same command continues from here", file=sys.stderr)
-        return 130
+    if args.inspect_checkpoint:
+        from src.checkpoints import describe_checkpoint
+
+        print(describe_checkpoint(args.inspect_checkpoint))
+        return 0
+    if args.compare:
+        return _compare(args.compare, args.output_dir)
+    if args.watch:
+        from src.cli.watch import watch
+
+        return watch(args.watch, once=args.once, every=max(0.2, args.every))
+    if not args.config:
+        parser.print_usage(sys.stderr)
+        print("create_heatmaps.py: give --config X.yaml (heatmaps/configs holds templates)", file=sys.stderr)
+        return 2
+    return _run(args)
 
 
 def _compare(folders: Sequence[str], output_dir: str | None) -> int:

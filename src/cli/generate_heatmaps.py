@@ -6,7 +6,6 @@ Heavy imports come after the arguments are parsed, so that ``--help`` is instant
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.cli.running import print_plan, set_up_log
+from src.cli.running import exit_code_of, print_plan, set_up_log
 from src.cli.simple_parser import PROG, build_parser
 from src.errors import ConfigError, HeatmapError
 
@@ -36,24 +35,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     args = parser.parse_args(arguments)
-    try:
-        if args.inspect_checkpoint:
-            from src.checkpoints import describe_checkpoint
+    return exit_code_of(lambda: _chosen(args), _flag_words)
 
-            print(describe_checkpoint(args.inspect_checkpoint))
-            return 0
-        return _run(args)
-    except HeatmapError as error:
-        from src.pipeline.simple_config import name_flags
 
-        print(f"error: {name_flags(str(error))}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _chosen(args: argparse.Namespace) -> int:
+    """Look at a checkpoint, or run."""
+    if args.inspect_checkpoint:
+        from src.checkpoints import describe_checkpoint
+
+        print(describe_checkpoint(args.inspect_checkpoint))
         return 0
-    except KeyboardInterrupt:
-        print("\nstopped; the same command continues from here", file=sys.stderr)
-        return 130
+    return _run(args)
+
+
+def _flag_words(message: str) -> str:
+    """Name flags where a message names config keys."""
+    from src.pipeline.simple_config import name_flags
+
+    return name_flags(message)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.errors import HeatmapError
+
 if TYPE_CHECKING:
     from src.pipeline.runner import Runner
+
+
+def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
+    """Run `command`; return its exit code, or that of the error a user can act on, which is printed as one line.
+
+    `words` puts a message in the terms of this command line.
+    """
+    try:
+        return command()
+    except HeatmapError as error:
+        print(f"error: {words(str(error))}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues from here", file=sys.stderr)
+        return 130
 
 
 def count(text: str) -> int:

@@ -167,7 +167,7 @@ def read_cells(path: Path) -> dict[str, Cells]:
             for row in rows:
                 cells = tuple(row[status:])
                 # A slide's second row only says that it is the second; the first one counts.
-                if len(row) == len(header) and cells[0] in STATUSES and cells[1] != "process_list":
+                if len(row) == len(header) and cells[0] in STATUSES:
                     found.setdefault(row[name], cells)
             return found
     except (OSError, ValueError, csv.Error, StopIteration, IndexError):
