@@ -70,6 +70,24 @@ def test_a_slide_that_hangs_is_given_up_after_its_time(cohort: SmallCohort) -> N
     assert "gave up after 8 s" in summary.failed["s2"]
 
 
+def test_a_worker_whose_disk_is_full_fails_its_slide_and_the_next_run_does_it(
+    cohort: SmallCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = tmp_path / "there_is_room_again"
+    monkeypatch.setenv("NAUGHTY_MARKER", str(room))
+    make_naughty(cohort, "DiskFiller")
+    cohort.rows = cohort.rows[1:2] + cohort.rows[:1]  # one worker meets it first, the other goes on
+    summary = run(cohort)
+    assert "No space left on device" in summary.failed["s2"]
+    assert cohort.process_list()["s2"]["failed_stage"] == "attention"
+    assert not list(cohort.root.rglob("*.partial*"))
+    room.touch()
+    again = run(cohort)
+    assert "s2" in again.processed
+    assert again.failed == {}
+    assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
+
+
 def test_a_stop_between_stages_keeps_what_is_done_and_the_next_run_goes_on(cohort: SmallCohort) -> None:
     cohort.config["run_arguments"]["workers"] = 1
     runner = Runner(load_config(cohort.write()))

@@ -1,0 +1,253 @@
+"""Slides a minute of a cohort: alone, two workers, Dask with two workers, the usual serial loop, and the floor.
+
+    python benchmarks/bench_cohort.py                        6 slides, about two minutes
+    python benchmarks/bench_cohort.py --slides 40 --rounds 2
+
+Slides of 60000 x 50000 pixels with features of 20,000 patches, 1536 wide (UNI v2), scored by ABMIL and drawn at 1/16 as
+JPEG. One slide file and four feature files are linked under as many names as there are slides. Every way runs in turn
+in each round, in processes of its own; ratios compare runs of one round. Two figures each: the whole command from start
+to end, and `steady`, from the first slides' end to the last one's as `events.jsonl` tells. CPU seconds (of the whole
+command) hold on a machine that others load as well; the rest needs a quiet one.
+
+floor   the work that cannot be left out, in one thread, per slide: reading the features, the matrix products, decoding
+        the tiles of the levels that are read, encoding the picture
+plain   one process after the usual recipe: h5py, torch with its own threads, the whole level by OpenSlide, tissue by a
+        median of the saturation, patches added one by one, Pillow
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+WIDTH = 1536
+LEVEL = 4  # 1/16
+FILES = 4
+RUNS: dict[str, dict[str, Any]] = {
+    "serial": {"workers": 1},
+    "2 workers": {"workers": 2},
+    "Dask, 2 workers": {"workers": 2, "cluster": {"kind": "local"}},
+}
+
+
+def make(root: Path, slides: int, patches: int) -> Path:
+    """Write slides, features, checkpoint, list; return the config without its run_arguments."""
+    import h5py
+    import numpy as np
+    import torch
+    import yaml
+
+    from benchmarks.bench_draw import _patches
+    from benchmarks.big_slide import make_big_slide
+    from src.builder import create_model
+
+    (root / "slides").mkdir()
+    (root / "h5").mkdir()
+    make_big_slide(root / "slides" / "s000.tif")
+    coords, _, size = _patches(patches, 0.0)
+    attributes = {"patch_size": size, "patch_size_level0": size, "level0_magnification": 40,
+                  "target_magnification": 40, "overlap": 0}  # fmt: skip
+    for number in range(slides):
+        name = f"s{number:03d}"
+        if number:
+            os.link(root / "slides" / "s000.tif", root / "slides" / f"{name}.tif")
+        if number >= FILES:
+            os.link(root / "h5" / f"s{number % FILES:03d}.h5", root / "h5" / f"{name}.h5")
+            continue
+        with h5py.File(root / "h5" / f"{name}.h5", "w") as file:
+            file.create_dataset("coords", data=coords).attrs.update(attributes)
+            generator = np.random.default_rng(number)
+            file.create_dataset("features", data=generator.normal(size=(len(coords), WIDTH)).astype(np.float32))
+    torch.manual_seed(0)
+    torch.save(create_model("abmil.base.uni_v2.none", num_classes=2).state_dict(), root / "abmil.pt")
+    (root / "list.csv").write_text("slide_id\n" + "".join(f"s{number:03d}\n" for number in range(slides)))
+    config = {
+        "exp_arguments": {"n_classes": 2},
+        "data_arguments": {"data_dir": str(root / "slides"), "process_list": str(root / "list.csv"),
+                           "h5_dir": str(root / "h5")},
+        "model_arguments": {"ckpt_path": str(root / "abmil.pt"), "model_name": "abmil.base.uni_v2.none",
+                            "device": "cpu"},
+        "heatmap_arguments": {"vis_level": LEVEL, "figure": False, "save_orig": False},
+        "sample_arguments": {"samples": []},
+    }  # fmt: skip
+    path = root / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def run_ours(config: Path, name: str) -> dict[str, float]:
+    """Run the command; return seconds from start to end, and from the first slide to the last."""
+    import yaml
+
+    root = config.parent
+    values = yaml.safe_load(config.read_text())
+    values["run_arguments"] = RUNS[name]
+    values["exp_arguments"] |= {"save_exp_code": "E", "raw_save_dir": str(root / "raw"),
+                                "production_save_dir": str(root / "prod"),
+                                "results_dir": str(root / "res")}  # fmt: skip
+    for folder in ("raw", "prod", "res"):
+        shutil.rmtree(root / folder, ignore_errors=True)
+    mine = root / "run.yaml"
+    mine.write_text(yaml.safe_dump(values))
+    began, cpu = time.perf_counter(), _cpu_of_children()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(mine)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    seconds, cpu = time.perf_counter() - began, _cpu_of_children() - cpu
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    events = [json.loads(line) for line in (root / "raw" / "E" / "events.jsonl").read_text().splitlines()]
+    moments = [event["time"] for event in events if event["event"] in ("slide_started", "slide_finished")]
+    # The first slide of each worker still imports; it is left out of the steady rate.
+    ends = sorted(event["time"] for event in events if event["event"] == "slide_finished")
+    skip = RUNS[name]["workers"]
+    steady = (ends[-1] - ends[skip - 1]) / (len(ends) - skip) if len(ends) > skip else moments[-1] - moments[0]
+    return {"all": seconds, "steady": steady, "cpu": cpu}
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def plain(root: Path, slides: int, patches: int) -> None:
+    """Do what a user's own script does, slide after slide."""
+    import cv2
+    import h5py
+    import numpy as np
+    import openslide
+    import torch
+
+    from benchmarks.bench_draw import run_plain
+    from src.builder import create_model
+
+    model = create_model("abmil.base.uni_v2.none", num_classes=2, checkpoint_path=str(root / "abmil.pt"))
+    out = root / "plain"
+    out.mkdir(exist_ok=True)
+    for number in range(slides):
+        slide = root / "slides" / f"s{number:03d}.tif"
+        with h5py.File(root / "h5" / f"s{number:03d}.h5") as file:
+            features = torch.from_numpy(file["features"][:])
+        with torch.inference_mode():
+            model(features[None], return_attention=True)
+        with openslide.OpenSlide(slide) as opened:
+            level = opened.get_best_level_for_downsample(32)
+            rgb = np.asarray(opened.read_region((0, 0), level, opened.level_dimensions[level]).convert("RGB"))
+        saturation = cv2.medianBlur(np.ascontiguousarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)[:, :, 1]), 7)
+        mask = cv2.morphologyEx((saturation > 8).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((4, 4), np.uint8))
+        cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        run_plain(slide, out / f"s{number:03d}.jpg", (patches, 0.0, LEVEL, ".jpg"))
+
+
+def floor(root: Path, patches: int) -> dict[str, float]:
+    """Return the seconds a slide takes at least, in one thread, part by part; the least of five each."""
+    import cv2
+    import h5py
+    import imagecodecs
+    import numpy as np
+    import tifffile
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    picture = np.asarray(imagecodecs.jpeg8_decode(next((root / "prod").rglob("*_0*.jpg")).read_bytes()))
+    slide = root / "slides" / "s000.tif"
+    with tifffile.TiffFile(slide) as tiff, slide.open("rb") as file:
+        tiles = []
+        for page in tiff.pages[LEVEL : LEVEL + 2]:  # the picture's level, and the one tissue is found on
+            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+                file.seek(offset)
+                tiles.append(file.read(count))
+    features = torch.rand(min(patches, 20_000), WIDTH)
+    first, second, third = torch.rand(WIDTH, 512), torch.rand(512, 384), torch.rand(512, 384)
+
+    def read() -> None:
+        with h5py.File(root / "h5" / "s000.h5") as file:
+            file["features"][:]
+
+    def multiply() -> None:
+        hidden = features @ first
+        hidden @ second
+        hidden @ third
+
+    def decode() -> None:
+        for tile in tiles:
+            imagecodecs.jpeg8_decode(tile, colorspace="YCBCR", outcolorspace="RGB")
+
+    def encode() -> None:
+        imagecodecs.jpeg8_encode(picture, 100, colorspace="RGB", outcolorspace="YCBCR", subsampling="420")
+
+    return {part.__name__: _least(part) for part in (read, multiply, decode, encode)}
+
+
+def _least(part: Callable[[], None]) -> float:
+    times = []
+    for _ in range(5):
+        began = time.process_time()
+        part()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--slides", type=int, default=6)
+    parser.add_argument("--patches", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="where to put the files (1.1 GB); default: a temporary folder")
+    parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.plain:
+        plain(options.plain, options.slides, options.patches)
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        config = make(Path(folder), options.slides, options.patches)
+        print(f"{options.slides} slides, {options.patches} patches, load {os.getloadavg()[0]:.1f} before")
+        seconds: dict[str, list[float]] = {}
+        cpus: dict[str, list[float]] = {}
+        for number in range(options.rounds):
+            for name in RUNS:
+                found = run_ours(config, name)
+                seconds.setdefault(name, []).append(found["all"] / options.slides)
+                seconds.setdefault(f"{name}, steady", []).append(found["steady"])
+                cpus.setdefault(name, []).append(found["cpu"] / options.slides)
+            began, cpu = time.perf_counter(), _cpu_of_children()
+            environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+            command = [sys.executable, __file__, "--plain", folder, "--slides", str(options.slides)]
+            subprocess.run([*command, "--patches", str(options.patches)], check=True, env=environment)
+            seconds.setdefault("plain", []).append((time.perf_counter() - began) / options.slides)
+            cpus.setdefault("plain", []).append((_cpu_of_children() - cpu) / options.slides)
+            print(f"round {number + 1}: load {os.getloadavg()[0]:.1f}", flush=True)
+        parts = floor(Path(folder), options.patches)
+    least = sum(parts.values())
+    print("floor: " + ", ".join(f"{name} {value:.3f} s" for name, value in parts.items()) + f"; {least:.3f} s in all")
+    heads = ("slides/min", "s a slide", "CPU s", "x plain", "x serial", "cores x s / floor")
+    print(" " * 24 + " ".join(f"{head:>{max(9, len(head))}}" for head in heads))
+    for name, times in seconds.items():
+        middle = statistics.median(times)
+        serial = seconds["serial, steady" if "steady" in name else "serial"]
+        faster = statistics.median(a / b for a, b in zip(seconds["plain"], times, strict=True))
+        beside = statistics.median(a / b for a, b in zip(serial, times, strict=True))
+        cores = 1 if name.startswith("serial") else 2
+        cpu = f"{statistics.median(cpus[name]):9.3f}" if name in cpus else " " * 9
+        print(f"{name:24}{60 / middle:10.1f} {middle:9.3f} {cpu} {faster:9.2f} {beside:9.2f} "
+              f"{cores * middle / least:17.2f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
