@@ -21,6 +21,8 @@ def safe_name(text: str) -> str:
 
 def check_inside(path: Path, root: Path) -> Path:
     """Return `path` if it lies below `root`; no id, label or option may lead out of the output folder."""
+    if path.parent == root and path.name not in ("", ".", ".."):  # one component more cannot lead out
+        return path
     if not path.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"{path} would lie outside the output folder {root}")
     return path
@@ -176,6 +178,7 @@ class ExperimentLayout:
     def slide(self, slide_id: str, group: str) -> SlideLayout:
         """Paths of `slide_id`; both names are made safe and checked to stay inside the experiment."""
         folder = safe_name(group)
-        raw = check_inside(self.raw_root / folder / slide_id, self.raw_root)
+        group_folder = check_inside(self.raw_root / folder, self.raw_root)
+        raw = check_inside(group_folder / slide_id, group_folder)
         production = check_inside(self.production_root / folder, self.production_root)
         return SlideLayout(slide_id, raw, production, self.production_root / "sampled_patches")

@@ -99,6 +99,16 @@ def relative(path: Path, base: Path) -> str:
     return Path(os.path.relpath(path, base)).as_posix()
 
 
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return what a record's file holds; None when it is missing or no JSON mapping."""
+    try:
+        with open(path, "rb") as file:
+            data = json.loads(file.read())
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
 @dataclass
 class SlideRecord:
     """Everything recorded about one slide; `save` writes it whole."""
@@ -111,17 +121,24 @@ class SlideRecord:
     seconds: float = 0.0
     stages: dict[str, StageRecord] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)  # bag_size, prediction: what the lists show
+    proof: dict[str, Any] | None = None  # see src.pipeline.proofs
 
     @classmethod
     def load(cls, path: Path, slide_id: str) -> "SlideRecord":
         """Read a record; a missing or unreadable one counts as nothing done."""
+        return cls.of(read_record(path), path, slide_id)
+
+    @classmethod
+    def of(cls, data: dict[str, Any] | None, path: Path, slide_id: str, *, brief: bool = False) -> "SlideRecord":
+        """Make a record of what its file holds; `brief` leaves inputs and outputs of the stages out."""
+        if data is None:
+            return cls(path, slide_id)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
             stages = {
                 name: StageRecord(
-                    stage["inputs"],
+                    {} if brief else stage["inputs"],
                     stage["fingerprint"],
-                    {key: OutputFile(**value) for key, value in stage["outputs"].items()},
+                    {} if brief else {key: OutputFile(**value) for key, value in stage["outputs"].items()},
                     stage["seconds"],
                     tuple(stage["notes"]),
                 )
@@ -136,8 +153,9 @@ class SlideRecord:
                 data["seconds"],
                 stages,
                 data["summary"],
+                data.get("proof"),
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError):
             return cls(path, slide_id)
 
     def save(self) -> None:
@@ -151,6 +169,7 @@ class SlideRecord:
                 "error": self.error,
                 "seconds": round(self.seconds, 3),
                 "summary": self.summary,
+                "proof": self.proof,
                 "stages": {
                     name: {
                         "inputs": dict(stage.inputs),

@@ -103,7 +103,7 @@ class Runner:
     def run(self) -> RunSummary:
         """Do it. Raises `HeatmapError` only before any work; a slide's error ends that slide."""
         started = time.perf_counter()
-        found = list(self.plan())
+        found = list(survey(self.chosen_jobs(), self.settings, self.stages, self.force, brief=True))
         self._prepare(found)
         summary = RunSummary(self.cohort)
         layout, shard = self.cohort.layout, self.options.shard

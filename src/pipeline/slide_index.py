@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 from src.errors import FeatureError, HeatmapError, SlideError
@@ -15,15 +16,21 @@ _NOT_FEATURES = ("patches", "patch_images", "slide_features_", "wsi_states", "ru
 """Folders of TRIDENT and CLAM whose files are named like the features but hold something else."""
 
 
+@lru_cache(maxsize=64)
+def _lower(extensions: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(ext.lower() for ext in extensions)
+
+
 def extension_of(name: str, extensions: Sequence[str]) -> str | None:
     """Return the longest of `extensions` that `name` ends with, as `name` spells it, or None.
 
     ``.ome`` before it belongs to it: the extension of ``A.ome.tif`` is ``.ome.tif``.
     """
     folded = name.lower()
-    found = max((ext for ext in extensions if folded.endswith(ext.lower())), key=len, default=None)
-    if found is None:
+    lower = _lower(tuple(extensions))
+    if not folded.endswith(lower):
         return None
+    found = max((ext for ext in lower if folded.endswith(ext)), key=len)
     stem = folded[: -len(found)]
     for part in _COMPOUND:
         if stem.endswith(part) and len(stem) > len(part):
@@ -170,6 +177,8 @@ class StemIndex:
 
     def _preferred(self, paths: Sequence[Path]) -> Sequence[Path]:
         """Return the files to choose from: those in the folders themselves, else those in folders inside."""
+        if len(paths) == 1:
+            return paths
         return [path for path in paths if path.parent in self.folders] or paths
 
 

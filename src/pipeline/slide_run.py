@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from src.errors import HeatmapError
 from src.files import write_text
 from src.pipeline.layout import SlideLayout
+from src.pipeline.proofs import Prover
 from src.pipeline.records import Decision, SlideRecord, StageRecord, decide
 from src.pipeline.stages.base import RunSettings, SlideJob, SlideWork, Stage, Stopped
 
@@ -90,7 +91,7 @@ def run_slide(
     except Exception as error:  # one bad slide never ends a run
         _note_failure(record, job, current, error)
     else:
-        _note_success(record, job, keep_running=keep_running, changed=bool(done))
+        _note_success(record, job, settings, keep_running=keep_running, changed=bool(done))
     finally:
         work.close()
     return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes))
@@ -113,7 +114,7 @@ def _bring_up_to_date(
     logger.debug("%s: %s %s (%s)", work.job.slide_id, decision.action, stage.name, decision.reason)
     started = time.perf_counter()
     if record.status != "running":
-        record.status, record.failed_stage, record.error = "running", None, None
+        record.status, record.failed_stage, record.error, record.proof = "running", None, None, None
         record.save()
     result = stage.run(work)
     work.forget_artifacts()
@@ -154,11 +155,14 @@ def _note_failure(record: SlideRecord, job: SlideJob, stage: str, error: Excepti
         record.save()
 
 
-def _note_success(record: SlideRecord, job: SlideJob, *, keep_running: bool, changed: bool) -> None:
+def _note_success(
+    record: SlideRecord, job: SlideJob, settings: RunSettings, *, keep_running: bool, changed: bool
+) -> None:
     status = "running" if keep_running else "processed"
     if record.status == status and not changed:
         return
     record.status, record.failed_stage, record.error = status, None, None
+    record.proof = None if keep_running else Prover(settings).prove(job, record)
     try:
         record.save()
         job.paths.error_log.unlink(missing_ok=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from src.errors import HeatmapError
-from src.pipeline.records import Decision, SlideRecord, decide
+from src.pipeline.proofs import Prover
+from src.pipeline.records import Decision, SlideRecord, decide, read_record
 from src.pipeline.slide_run import one_line
 from src.pipeline.stages.base import RunSettings, SlideJob, SlideWork, Stage
 
@@ -46,11 +48,25 @@ class Surveyed:
 
 
 def survey(
-    jobs: Iterable[SlideJob], settings: RunSettings, stages: Sequence[Stage], force: Collection[str] = ()
+    jobs: Iterable[SlideJob],
+    settings: RunSettings,
+    stages: Sequence[Stage],
+    force: Collection[str] = (),
+    *,
+    brief: bool = False,
 ) -> Iterator[Surveyed]:
-    """Yield each slide with what would be done; touches nothing."""
+    """Yield each slide with what would be done; touches nothing.
+
+    With `brief`, a slide whose record proves that it is up to date comes without plans and without what its record
+    says of inputs and outputs.
+    """
+    prover = Prover(settings) if brief and not force else None
     for job in jobs:
-        record = SlideRecord.load(job.paths.record, job.slide_id)
+        data = read_record(job.paths.record)
+        if prover is not None and data is not None and _proven(prover, job, data):
+            yield Surveyed(job, SlideRecord.of(data, job.paths.record, job.slide_id, brief=True))
+            continue
+        record = SlideRecord.of(data, job.paths.record, job.slide_id)
         work = SlideWork(job, settings, record)
         try:
             yield Surveyed(job, record, tuple(plan_stages(work, stages, force)))
@@ -58,6 +74,13 @@ def survey(
             yield Surveyed(job, record, problem=one_line(error))
         finally:
             work.close()
+
+
+def _proven(prover: Prover, job: SlideJob, data: dict[str, Any]) -> bool:
+    try:
+        return prover.holds(job, data)
+    except (KeyError, TypeError, AttributeError, ValueError):  # somebody edited the record
+        return False
 
 
 def plan_stages(work: SlideWork, stages: Sequence[Stage], force: Collection[str]) -> Iterator[StagePlan]:

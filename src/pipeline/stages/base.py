@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from src.errors import HeatmapError, SlideError, TissueError
 from src.pipeline.layout import SlideLayout
+from src.pipeline.proofs import signature
 from src.pipeline.records import SlideRecord, file_fingerprint
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class SlideWork:
         self.should_stop = should_stop
         self._slide: Slide | None = None
         self._fingerprints: dict[Path, dict[str, Any]] = {}
+        self.seen: dict[Path, list[int] | None] = {}
 
     @property
     def config(self) -> Config:
@@ -111,6 +113,7 @@ class SlideWork:
     def fingerprint(self, path: Path) -> dict[str, Any]:
         """Fingerprint of an input file, taken once a slide."""
         if path not in self._fingerprints:
+            self.seen[path] = signature(path)  # before it is read: whatever changes it later shows
             try:
                 self._fingerprints[path] = file_fingerprint(path)
             except OSError as error:
