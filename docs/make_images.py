@@ -45,22 +45,24 @@ def main() -> None:
     mpl.rcParams.update({"font.size": 9, "axes.titlesize": 10, "text.color": INK, "axes.titlecolor": INK})
     make_cohort(ROOT / "heatmaps" / "demo", logger.info)
     with tempfile.TemporaryDirectory() as folder:
-        cohort = run_demo(Path(folder))
-        slide_and_heatmap(cohort)
+        cohort = run_demo(Path(folder), "demo")
+        main_figure(cohort)
         tissue_and_patches(cohort)
         colour_scales(cohort)
         one_scale_for_all(cohort)
         scores_by_class(cohort)
+        two_models(Path(folder))
 
 
-def run_demo(folder: Path) -> Cohort:
-    """Run the demo's config into `folder`; return its slides."""
+def run_demo(folder: Path, name: str, **changes: Any) -> Cohort:
+    """Run the demo's config, with `changes` to its model, into `folder`; return its slides."""
     from src.pipeline.config import load_config
     from src.pipeline.runner import Runner
 
     keys = ("raw_save_dir", "production_save_dir", "results_dir")
     places = {f"exp_arguments.{key}": str(folder / key) for key in keys}
-    runner = Runner(load_config(CONFIG, places))
+    others = {f"model_arguments.{key}": value for key, value in changes.items()}
+    runner = Runner(load_config(CONFIG, {"exp_arguments.save_exp_code": name, **places, **others}))
     summary = runner.run()
     if summary.failed:
         raise SystemExit(f"the demo failed: {summary.failed}")
@@ -85,16 +87,26 @@ def heatmap(
     return np.asarray(picture)
 
 
-def slide_and_heatmap(cohort: Cohort) -> None:
-    """Draw a slide, its heatmap and what the colours mean: the picture of the README."""
-    from matplotlib import pyplot as plt
+def main_figure(cohort: Cohort) -> None:
+    """Shrink the figure that the run wrote of a slide: the picture of the README."""
+    save_smaller(cohort.jobs["demo_02_svs"].paths.figure(""), "figure.jpg", 1500)
 
-    job = cohort.jobs["demo_02_svs"]
-    figure, axes = plt.subplots(1, 2, figsize=(9.2, 2.75), layout="constrained")
-    show(axes[0], heatmap(job, alpha=0), "slide")
-    show(axes[1], heatmap(job), f"attention of the model ({prediction(job)})")
-    bar(axes[1], "jet", "percentile within the slide", (0, 100))
-    save(figure, "slide_and_heatmap.jpg")
+
+def two_models(folder: Path) -> None:
+    """Train a second model on other slides, run it, and shrink the comparison of both runs."""
+    from src.demo.training import train_abmil
+    from src.pipeline.comparing import compare_runs
+
+    train_abmil(folder / "second.pt", seed=8)
+    run_demo(folder, "second", ckpt_path=str(folder / "second.pt"))
+    runs = folder / "raw_save_dir"
+    (picture,) = (
+        slide.picture
+        for slide in compare_runs(runs / "demo", runs / "second", folder / "compared")
+        if slide.slide_id == "demo_02_svs"
+    )
+    assert picture is not None
+    save_smaller(picture, "two_models.jpg", 1700)
 
 
 def tissue_and_patches(cohort: Cohort) -> None:
@@ -105,9 +117,7 @@ def tissue_and_patches(cohort: Cohort) -> None:
     outlines = Image.open(job.paths.mask_jpg).convert("RGB")
     save_image(outlines, "tissue_outlines.jpg")
     sheet = next(job.paths.sampled_patches.glob(f"*/topk*/{job.slide_id}_contact_sheet.png"))
-    picture = Image.open(sheet).convert("RGB")
-    picture.thumbnail((900, 900), Image.Resampling.LANCZOS)
-    save_image(picture, "top_patches.jpg")
+    save_smaller(sheet, "top_patches.jpg", 900)
 
 
 def colour_scales(cohort: Cohort) -> None:
@@ -165,13 +175,6 @@ def scores_of(job: SlideJob) -> ScoreFile:
     return read_scores(job.paths.blockmap_h5)
 
 
-def prediction(job: SlideJob) -> str:
-    """Return the predicted class and its probability as the run wrote them."""
-    predicted = scores_of(job).prediction
-    assert predicted is not None
-    return f"predicts {predicted.classes[predicted.predicted]}, p = {predicted.probabilities[predicted.predicted]:.3f}"
-
-
 def show(axis: Axes, picture: npt.NDArray[np.uint8], title: str) -> None:
     """Show a picture without axes."""
     axis.imshow(picture, interpolation="lanczos")
@@ -209,6 +212,15 @@ def save(figure: Any, name: str) -> None:
     figure.savefig(stream, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.06)
     plt.close(figure)
     save_image(Image.open(stream).convert("RGB"), name)
+
+
+def save_smaller(path: Path, name: str, longest_px: int) -> None:
+    """Write a picture of a run with its longer side shrunk to `longest_px`."""
+    from PIL import Image
+
+    picture = Image.open(path).convert("RGB")
+    picture.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
+    save_image(picture, name)
 
 
 def save_image(picture: Any, name: str) -> None:

@@ -16,10 +16,13 @@ from PIL import Image
 
 from src.pipeline.config import Config, make_config
 from src.pipeline.drawing_sections import HeatmapArguments
+from src.pipeline.export_section import ExportArguments
 from src.pipeline.outcomes import STATUS_COLUMNS, STATUSES
 from src.pipeline.process_list import KNOWN_COLUMNS
+from src.pipeline.run_section import RunArguments
 from src.pipeline.stages import STAGE_NAMES
 from src.scores.normalize import METHODS
+from src.visualization.compare import Comparison
 from tests.cohort_for_tests import make_small_cohort
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +33,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 _OTHER_COMMANDS = ("source .venv/bin/activate", "pip install -e .")
+_INSTALL = re.compile(r"pip install '?(?:-e '?\.|mil-heatmaps)\[([\w,]+)\]'?")
 
 
 def text_of(name: str) -> str:
@@ -87,7 +91,7 @@ def test_commands_exist_and_take_their_options(name: str, capsys: pytest.Capture
     for words in commands(name):
         found += 1
         shown = shlex.join(words)
-        if shown in _OTHER_COMMANDS:
+        if shown in _OTHER_COMMANDS or _INSTALL.fullmatch(shown):
             continue
         if words[0] == "make":
             assert set(words[1:]) <= targets, shown
@@ -96,6 +100,10 @@ def test_commands_exist_and_take_their_options(name: str, capsys: pytest.Capture
         else:
             assert words[0] in ("python", ".venv/bin/python"), f"{name} shows an unknown command: {shown}"
             assert (ROOT / words[1]).is_file(), shown
+            if words[1].startswith("benchmarks/"):
+                options = {word for word in words if word.startswith("--")}
+                assert options <= set(re.findall(r'add_argument\(\s*"(--\w+)"', text_of(words[1]))), shown
+                continue
             try:
                 parser_of(words[1]).parse_args(words[2:])
             except SystemExit:
@@ -125,6 +133,49 @@ def test_the_reference_leaves_no_stage_column_status_or_rule_out() -> None:
     columns = [column for column in KNOWN_COLUMNS if column not in ("white_thresh", "black_thresh")]
     for group in (STAGE_NAMES, columns, STATUSES, STATUS_COLUMNS, METHODS):
         assert set(group) <= codes, set(group) - codes
+
+
+def rows_of(name: str, heading: str) -> set[str]:
+    """Return the words in backticks in the first column of the tables below a heading of a document."""
+    (section,) = re.findall(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text_of(name), re.MULTILINE | re.DOTALL)
+    cells = re.findall(r"^\| ([^|]+) \|", section, flags=re.MULTILINE)
+    return {word for cell in cells for word in _CODE.findall(cell)}
+
+
+def test_the_reference_leaves_no_export_or_run_key_out() -> None:
+    assert set(ExportArguments.model_fields) <= rows_of("HEATMAP_GENERATION.md", "What files come out?")
+    assert set(RunArguments.model_fields) <= rows_of("HEATMAP_GENERATION.md", "How much of the machine is used?")
+
+
+def test_the_reference_names_every_column_of_a_comparison() -> None:
+    columns = {"slide_id", "error", *Comparison(200, 0, 0, 0.5, {10: 1.0, 50: 1.0}).as_row()}
+    assert columns == rows_of("HEATMAP_GENERATION.md", "How do I compare two models?")
+
+
+def test_the_exit_codes_are_those_of_the_help() -> None:
+    help_text = " ".join(parser_of("create_heatmaps.py").format_help().split())
+    codes = re.findall(r"\b(\d+) [a-z]", help_text.partition("exit codes:")[2])
+    assert codes
+    assert codes == re.findall(r"^\| (\d+) \|", text_of("HEATMAP_GENERATION.md"), flags=re.MULTILINE)
+
+
+def test_every_benchmark_is_described() -> None:
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py") if path.name != "__init__.py"}
+    assert scripts <= set(_CODE.findall(prose("HEATMAP_GENERATION.md")))
+
+
+def test_the_extras_are_those_of_the_project() -> None:
+    project = text_of("pyproject.toml").partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    extras = set(re.findall(r"^(\w+) = \[", project, flags=re.MULTILINE))
+    assert extras == rows_of("README.md", "How do I install it?")
+    for name in ALL:
+        for names in _INSTALL.findall(text_of(name)):
+            assert set(names.split(",")) <= extras, name
+
+
+def test_every_document_is_reached_from_the_readme() -> None:
+    linked = {target.partition("#")[0] for target in _LINK.findall(prose("README.md"))}
+    assert set(ALL) - {"README.md"} <= linked
 
 
 @pytest.mark.parametrize("name", OURS)
