@@ -58,9 +58,6 @@ class DiskFiller(_Marked):
     """From this slide on nothing can be written by its process: the disk of this machine is full."""
 
     def misbehave(self) -> None:
-        marker = Path(os.environ["NAUGHTY_MARKER"])
-        if marker.exists():  # somebody has made room
-            return
         import src.files
 
         def full(path: object) -> None:

@@ -71,17 +71,15 @@ def test_a_slide_that_hangs_is_given_up_after_its_time(cohort: SmallCohort) -> N
 
 
 def test_a_worker_whose_disk_is_full_fails_its_slide_and_the_next_run_does_it(
-    cohort: SmallCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cohort: SmallCohort,
 ) -> None:
-    room = tmp_path / "there_is_room_again"
-    monkeypatch.setenv("NAUGHTY_MARKER", str(room))
     make_naughty(cohort, "DiskFiller")
     cohort.rows = cohort.rows[1:2] + cohort.rows[:1]  # one worker meets it first, the other goes on
     summary = run(cohort)
     assert "No space left on device" in summary.failed["s2"]
     assert cohort.process_list()["s2"]["failed_stage"] == "attention"
     assert not list(cohort.root.rglob("*.partial*"))
-    room.touch()
+    write_features(cohort.features / "s2.h5", 2)  # there is room again: the same model, no longer set off
     again = run(cohort)
     assert "s2" in again.processed
     assert again.failed == {}

@@ -24,7 +24,7 @@ from src.pipeline.run_options import STATUSES, RunOptions, RunSummary
 from src.pipeline.slide_run import SlideRun
 from src.pipeline.stages import STAGE_NAMES
 from src.pipeline.stages.base import RunSettings, SlideJob
-from src.pipeline.survey import Surveyed, survey
+from src.pipeline.survey import Surveyed, no_collection, survey
 
 __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
 
@@ -40,7 +40,8 @@ class Runner:
         self.stages = self.options.chosen_stages()
         if self.options.rerun not in (None, "all", *STATUSES):
             raise ConfigError(f"unknown status {self.options.rerun!r} to rerun; choose from all, {', '.join(STATUSES)}")
-        self.cohort = find_cohort(config)
+        with no_collection():
+            self.cohort = find_cohort(config)
         self.model = ModelSource(config, config.inputs.checkpoint)
         self.settings = RunSettings(config, self.model)
         self.report = RunReport(self.cohort.layout.events_jsonl)
@@ -103,14 +104,16 @@ class Runner:
     def run(self) -> RunSummary:
         """Do it. Raises `HeatmapError` only before any work; a slide's error ends that slide."""
         started = time.perf_counter()
-        found = list(survey(self.chosen_jobs(), self.settings, self.stages, self.force, brief=True))
+        with no_collection():
+            found = list(survey(self.chosen_jobs(), self.settings, self.stages, self.force, brief=True))
         self._prepare(found)
-        summary = RunSummary(self.cohort)
+        summary = RunSummary(self.cohort, asked_for=self.options.rerun)
         layout, shard = self.cohort.layout, self.options.shard
         lists = ListKeeper(self.cohort, self.config)
         with Presence(layout.raw_root, str(shard) if shard else None) as presence:
             self._clear_up(presence)
-            lists.start({slide.job.slide_id: slide.record for slide in found})
+            with no_collection():
+                lists.start({slide.job.slide_id: slide.record for slide in found})
             self._count_problems(summary)
             self.progress.start(len(found))
             for line in map(shared_with, presence.others):
@@ -257,7 +260,10 @@ def check_writable(folder: Path) -> None:
         probe.write_bytes(b"x")
         probe.unlink(missing_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot write to {folder}: {error.strerror or error}") from error
+        raise ConfigError(
+            f"cannot write to {folder}: {error.strerror or error}; the output folders are raw_save_dir, "
+            "production_save_dir and results_dir of exp_arguments"
+        ) from error
 
 
 def check_extras(config: Config) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,18 @@ from src.pipeline.proofs import Prover
 from src.pipeline.records import Decision, SlideRecord, decide, read_record
 from src.pipeline.slide_run import one_line
 from src.pipeline.stages.base import RunSettings, SlideJob, SlideWork, Stage
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python from searching for garbage while objects by the hundred thousand are made to be kept."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @dataclass(frozen=True)
