@@ -239,3 +239,17 @@ def test_outlines_from_a_mask_pickle_replace_segmentation(cohort: SmallCohort) -
     assert summary.processed == ["s1"]
     assert cohort.outputs()["raw/E/a/s1/s1_mask.pkl"] == before["raw/E/a/s1/s1_mask.pkl"]
     assert "no tissue" in summary.failed["s2"]
+
+
+def test_tissue_too_small_for_the_built_in_limits_is_found_and_said(cohort: SmallCohort) -> None:
+    del cohort.config["segmentation_arguments"]
+    summary = run(cohort)
+    assert summary.failed == {}
+    assert any("below the usual a_t of 50" in note for note in summary.notes["s1"])
+
+
+def test_a_limit_somebody_chose_is_kept_and_the_message_names_a_number_that_would_do(cohort: SmallCohort) -> None:
+    cohort.config["segmentation_arguments"] = {"a_t": 50}
+    reason = run(cohort).failed["s1"]
+    assert "the largest piece is" in reason
+    assert "would keep it" in reason

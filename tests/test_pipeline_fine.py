@@ -180,3 +180,20 @@ def test_a_stop_in_the_middle_of_encoding_keeps_the_batches_done(tmp_path: Path)
     assert "features" not in SlideRecord.load(job.paths.record, job.slide_id).stages
     assert run(cohort).failed == {}
     assert raw(cohort, "s1.h5").read_bytes() == raw(calm, "s1.h5").read_bytes()
+
+
+def test_a_polygon_leaves_patches_of_the_bag_uncoloured_too(tmp_path: Path) -> None:
+    from PIL import Image
+
+    cohort = make(tmp_path, use_roi=True, alpha=1.0, blank_canvas=True, calc_heatmap=False)
+    write_features(cohort.features / "s1.h5", 1, width=WIDTH)
+    cohort.config["data_arguments"].update(h5_dir=str(cohort.features), roi_dir=str(tmp_path / "roi"))
+    (tmp_path / "roi").mkdir()
+    triangle = [[128, 128], [640, 128], [128, 640], [128, 128]]
+    shape = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [triangle]}}
+    (tmp_path / "roi" / "s1.geojson").write_text(json.dumps(shape))
+    assert run(cohort).failed == {}
+    picture = np.asarray(Image.open(next(cohort.production.glob("a/s1_0.0_roi_1_*.png"))))
+    assert picture.shape[:2] == (512, 512)
+    assert (picture[-100:, -100:] == 255).all()  # the corner of the box that the triangle leaves out
+    assert not (picture[130:200, 130:200] == 255).all()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from src.cli.running import count, exit_code_of, print_plan, set_up_log
+from src.cli.running import count, exit_code_of, print_plan, run_log
 from src.pipeline.shards import Shard
 
 EPILOG = """examples:
@@ -200,8 +200,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print_plan(runner)
         return 0
-    set_up_log(runner, verbose=args.verbose)
-    summary = runner.run()
+    with run_log(runner, verbose=args.verbose):
+        summary = runner.run()
     from src.cli.summary import summary_text
 
     print(summary_text(summary))

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.cli.running import exit_code_of, print_plan, set_up_log
+from src.cli.running import exit_code_of, print_plan, run_log
 from src.cli.simple_parser import PROG, build_parser
 from src.errors import ConfigError, HeatmapError
 
@@ -84,8 +84,8 @@ def _run(args: argparse.Namespace) -> int:
             print_plan(runner)
             return 0
         _check_width(runner)
-        set_up_log(runner, verbose=args.verbose)
-        summary = runner.run()
+        with run_log(runner, verbose=args.verbose):
+            summary = runner.run()
         stack.pop_all()
     print(name_flags(summary_text(summary)))
     return summary.exit_code

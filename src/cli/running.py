@@ -6,7 +6,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from src.errors import HeatmapError
 
 if TYPE_CHECKING:
     from src.pipeline.runner import Runner
+    from src.pipeline.survey import Surveyed
 
 
 def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
@@ -52,8 +54,9 @@ def print_plan(runner: Runner) -> None:
     runner.check_needs(found)
     for slide in found:
         print(f"{slide.job.slide_id}")
-        if slide.problem is not None:
-            print(f"  would fail: {slide.problem}")
+        problem = slide.problem or _width_problem(runner, slide)
+        if problem is not None:
+            print(f"  would fail: {problem}")
             counts["fail"] = counts.get("fail", 0) + 1
         for plan in slide.plans:
             print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
@@ -65,7 +68,26 @@ def print_plan(runner: Runner) -> None:
     print("stages: " + (", ".join(f"{number} to {action}" for action, number in counts.items()) or "none"))
 
 
-def set_up_log(runner: Runner, *, verbose: bool) -> None:
+def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
+    """Say when features that are to be scored are of another width than the model's; reads no numbers."""
+    from src.features.read import feature_info
+
+    path = slide.job.features_path
+    if path is None or "attention" not in slide.needed:
+        return None
+    model = runner.model.load()
+    try:
+        width = feature_info(path).width
+    except HeatmapError as error:
+        return str(error)
+    expected = getattr(model, "in_dim", 0)
+    if not expected or width == expected:
+        return None
+    return f"features are {width} wide, the model ({model.name}) expects {expected}"
+
+
+@contextmanager
+def run_log(runner: Runner, *, verbose: bool) -> Iterator[None]:
     """Log the run into its folder; the terminal shows warnings only through the summary."""
     from src.pipeline.runner import check_writable
 
@@ -78,3 +100,8 @@ def set_up_log(runner: Runner, *, verbose: bool) -> None:
     root.addHandler(handler)
     root.propagate = False
     root.info("start: %s", " ".join(sys.argv))
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

@@ -20,6 +20,8 @@ def summary_text(summary: RunSummary) -> str:
         f"{len(summary.processed)} processed, {len(summary.reused)} reused, {len(summary.failed)} failed"
         f" in {duration(summary.seconds)}",
     ]
+    if summary.asked_for is not None and not summary.processed and not summary.reused and not summary.failed:
+        lines.append(f"no slide has the status {summary.asked_for!r}")
     if summary.stopped is not None and summary.left:
         left = counted(summary.left, "slide")
         lines.append(f"stopped before the end ({summary.stopped}), {left} left: the same command goes on")

@@ -44,7 +44,7 @@ def open_run(folder: Path) -> Runner:
 
     Parameters
     ----------
-    folder : ``<raw_save_dir>/<save_exp_code>``, ``<production_save_dir>/<save_exp_code>``, or a flat output folder.
+    folder : ``<raw_save_dir>/<save_exp_code>``, or the output folder of generate_heatmaps.py
 
     Raises
     ------
@@ -57,7 +57,9 @@ def open_run(folder: Path) -> Runner:
     for name in ("config.yaml", "run.yaml"):
         if (folder / name).is_file():
             return Runner(load_config((folder / name).resolve()))
-    raise ConfigError(f"{folder} is no experiment: it holds neither config.yaml nor run.yaml")
+    raise ConfigError(
+        f"{folder} is no experiment: it holds neither config.yaml (<raw_save_dir>/<save_exp_code>) nor run.yaml"
+    )
 
 
 def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[ComparedSlide]:
@@ -92,6 +94,10 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         works.append(SlideWork(own, runner.settings, SlideRecord.load(own.paths.record, own.slide_id)))
     try:
         a, b = (drawn_columns(work)[0] for work in works)
+        if a.kind != b.kind:
+            raise ConfigError(f"the runs draw different things: {a.kind} and {b.kind}; compare runs of one score")
+        if a.name != b.name:
+            names = (f"{names[0]}: {a.name}", f"{names[1]}: {b.name}")
         matched = match_scores(a.grid, a.values, b.grid, b.values)
         comparison = compare_scores(matched)
         heatmap = first.config.heatmap_arguments

@@ -115,6 +115,7 @@ def plan_column(work: SlideWork, column: DrawnColumn, *, coarse: bool = False) -
     }
     if not coarse:
         options.update(_finished(work))
+        values = _inside_polygons(work, column, values)
     wsi = WholeSlideImage(work.slide)
     if heatmap.segment:
         wsi.tissue = work.mask
@@ -138,6 +139,16 @@ def _finished(work: SlideWork) -> dict[str, Any]:
     if roi is not None:
         options.update(top_left=roi.top_left_l0, bot_right=roi.bot_right_l0)
     return options
+
+
+def _inside_polygons(work: SlideWork, column: DrawnColumn, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the values with NaN, which is not drawn, where a drawn region of interest leaves a patch out."""
+    roi = work.roi
+    if roi is None or roi.polygons is None:
+        return values
+    from src.slides.roi import patches_in_roi
+
+    return np.where(patches_in_roi(column.grid, roi), values, np.nan).astype(np.result_type(values, np.float32))
 
 
 def binary_threshold(value: float) -> float:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import ConfigError
+from src.errors import CheckpointError, ConfigError
 from src.pipeline.records import sha256_file
 
 if TYPE_CHECKING:
@@ -75,7 +75,10 @@ class ModelSource:
         if key not in _LOADED:
             from src.pipeline.model_loading import load_model
 
-            model = load_model(self._config, self.checkpoint, device)
+            try:
+                model = load_model(self._config, self.checkpoint, device)
+            except CheckpointError as error:
+                raise CheckpointError(f"{error}{self._about_labels(str(error))}") from error
             self._check_classes(model)
             _LOADED.clear()
             _LOADED[key] = model
@@ -99,6 +102,13 @@ class ModelSource:
         offered = model.score_names()
         extra = [name for name in PER_CLASS_SCORES if name in offered and name != first][:1]
         return [first, *extra]
+
+    def _about_labels(self, message: str) -> str:
+        """Name label_dict when the number of classes came from there."""
+        names = self._config.class_names
+        if names is None or "classes" not in message:
+            return ""
+        return f" (data_arguments.label_dict names {len(names)}: {', '.join(names)})"
 
     def _check_classes(self, model: MILModel) -> None:
         names = self._config.class_names

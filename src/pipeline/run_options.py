@@ -59,6 +59,7 @@ class RunSummary:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None  # why the run ended early
     left: int = 0  # slides it did not get to
+    asked_for: str | None = None  # the status that --rerun chose
 
     @property
     def exit_code(self) -> int:

@@ -148,7 +148,8 @@ def draw_histogram(axes: Any, raw: npt.NDArray[Any], drawing: Drawing, score_nam
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours, edgecolor="white", linewidth=0.4)
     axes.set_xlim(low, high)
     axes.locator_params(axis="y", nbins=4, integer=True)
-    axes.locator_params(axis="x", nbins=6)
+    axes.locator_params(axis="x", nbins=4)
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
     axes.grid(axis="y", color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
 

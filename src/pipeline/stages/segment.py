@@ -10,14 +10,20 @@ from src.files import atomic_path
 from src.pipeline.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
+    from src.pipeline.parameters import SegmentationParams
     from src.slides.tissue import TissueMask
+
+BUILT_IN_THICKNESS = 250
+"""CLAM's width of outlines, in level-0 pixels."""
+SMALLEST_SAMPLE = 0.5
+"""Less tissue than this, in squares of 512 level-0 pixels, is taken for dust unless a_t says otherwise."""
 
 
 class SegmentStage:
     """Writes ``S_mask.pkl`` (CLAM's form) and ``S_mask.jpg`` (numbered outlines on the slide)."""
 
     name = "segment"
-    version = 1
+    version = 2
     uses_model = False
 
     def applies(self, work: SlideWork) -> bool:
@@ -40,15 +46,16 @@ class SegmentStage:
         """Segment or read, then write both files."""
         from src.slides.tissue_files import read_mask, write_mask_pkl
 
-        job, notes = work.job, []
-        mask = _segment(work) if job.tissue_path is None else read_mask(job.tissue_path)
+        job = work.job
+        notes: list[str] = []
+        mask = _segment(work, notes) if job.tissue_path is None else read_mask(job.tissue_path)
         if mask.is_empty:
             source = job.slide_path if job.tissue_path is None else job.tissue_path
             if work.config.heatmap_arguments.segment:
-                raise TissueError(
-                    f"no tissue in {source.name}; lower sthresh or a_t for it in the process list, give outlines in "
-                    "data_arguments.tissue_dir, or set heatmap_arguments.segment: false"
-                )
+                cure = "give outlines in data_arguments.tissue_dir, or set heatmap_arguments.segment: false"
+                if job.tissue_path is None:
+                    cure = f"{_why_empty(work)}; or {cure}"
+                raise TissueError(f"no tissue in {source.name}: {cure}")
             notes.append(f"no tissue in {source.name}")
         if work.slide.mpp_note:
             notes.append(work.slide.mpp_note)
@@ -65,10 +72,58 @@ def _parameters(work: SlideWork) -> dict[str, Any]:
     return parameters
 
 
-def _segment(work: SlideWork) -> TissueMask:
+def _segment(work: SlideWork, notes: list[str]) -> TissueMask:
+    """Find the tissue. On a slide too small for the built-in area limits the limits follow its largest piece."""
+    p = replace(work.job.row.segmentation, **_parameters(work))
+    mask = _segment_with(work, p)
+    if not mask.is_empty or not _limits_are_built_in(work):
+        return mask
+    largest = _largest_piece(_segment_with(work, replace(p, a_t=0.0, a_h=0.0)))
+    if largest < SMALLEST_SAMPLE:
+        return mask
+    a_t = round(largest / 20, 3)
+    notes.append(
+        f"the largest piece of tissue is {largest:.3g} squares of 512 px, below the usual a_t of {p.a_t:g}: pieces "
+        f"from {a_t:g} on are taken; set segmentation_arguments.a_t to decide yourself"
+    )
+    return _segment_with(work, replace(p, a_t=a_t, a_h=round(p.a_h * a_t / p.a_t, 4)))
+
+
+def _limits_are_built_in(work: SlideWork) -> bool:
+    """Whether nobody chose a_t: neither config, preset nor process list. CLAM itself finds nothing then."""
+    config = work.config
+    chosen = config.segmentation_arguments.a_t is not None or config.inputs.preset is not None
+    return not chosen and not work.job.row.cells.get("a_t") and config.heatmap_arguments.compat != "clam"
+
+
+def _largest_piece(mask: TissueMask) -> float:
+    """Area of the largest piece without its holes, in squares of 512 level-0 pixels; 0 when there is none."""
+    import cv2
+
+    areas = [
+        cv2.contourArea(contour) - sum(cv2.contourArea(hole) for hole in holes)
+        for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True)
+    ]
+    return float(max(areas, default=0.0)) / 512**2
+
+
+def _why_empty(work: SlideWork) -> str:
+    """Say what there is and which number would let it through."""
+    p = replace(work.job.row.segmentation, **_parameters(work))
+    largest = _largest_piece(_segment_with(work, replace(p, a_t=0.0, a_h=0.0, keep_ids=(), exclude_ids=())))
+    if largest <= 0:
+        return f"nothing is more saturated than sthresh {p.sthresh}; lower it for this slide"
+    if p.keep_ids or p.exclude_ids:
+        return "keep_ids and exclude_ids leave no piece"
+    return (
+        f"the largest piece is {largest:.3g} squares of 512 px and a_t asks for more than {p.a_t:g}; "
+        f"a_t {largest / 2:.2g} would keep it"
+    )
+
+
+def _segment_with(work: SlideWork, p: SegmentationParams) -> TissueMask:
     from src.slides.tissue import segment_tissue
 
-    p = replace(work.job.row.segmentation, **_parameters(work))
     return segment_tissue(
         work.slide,
         seg_level=p.seg_level,
@@ -90,7 +145,11 @@ def _draw_outlines(work: SlideWork, mask: TissueMask) -> list[str]:
     level, note = work.slide.clamp_level(p.vis_level)
     wsi = WholeSlideImage(work.slide)
     wsi.tissue = mask
-    picture = wsi.draw_contours(vis_level=level, line_thickness=p.line_thickness, number_contours=True)
+    thickness = p.line_thickness
+    if thickness == BUILT_IN_THICKNESS and work.config.heatmap_arguments.compat != "clam":
+        # Right for a whole slide, but a small one would vanish under its own outline.
+        thickness = min(thickness, max(work.slide.dimensions_l0) // 120)
+    picture = wsi.draw_contours(vis_level=level, line_thickness=thickness, number_contours=True)
     with atomic_path(work.job.paths.mask_jpg) as partial:
         picture.save(partial, format="JPEG")
     return [note] if note else []
