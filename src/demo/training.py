@@ -72,8 +72,8 @@ def train_abmil(path: Path, *, bags: int = 16, seed: int = 7) -> float:
             optimiser.step()
             losses.append(total)
         _fold_scaling(model, mean, deviation)
-        with atomic_path(path) as partial:
-            torch.save(model.state_dict(), partial)
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            torch.save(model.state_dict(), file)
     torch.set_num_threads(threads)
     return float(np.mean(losses[-20:]))
 

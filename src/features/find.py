@@ -15,7 +15,7 @@ SUFFIXES = (".h5", ".hdf5", ".pt")
 _LAYOUT = ("", "h5_files", "pt_files")
 """Folders below the given one that are looked into first; the last two are CLAM's."""
 
-_SKIPPED_FOLDERS = ("patches", "slide_features_", "wsi_states", "runs", "patch_images")
+_SKIPPED_FOLDERS = ("patches", "slide_features_", "wsi_states", "runs", "patch_images", "heatmaps_")
 """Folders of TRIDENT and CLAM that hold other files of the same name."""
 
 _INDEX_SECONDS = 30

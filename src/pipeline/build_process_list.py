@@ -206,8 +206,9 @@ def read_run(experiment: Path) -> tuple[ProcessList, dict[str, SlideOutcome]]:
         # What was wrong with the row itself is in no record: a second row of a slide shares the first's.
         problem = cells.get("error") if cells.get("failed_stage") == "process_list" else None
         rows.append(ProcessRow(slide_id, name, cells=cells, line=line, problem=problem or None))
-        # A slide without a record may have failed before it could have one; the list's word is all there is.
-        outcomes[slide_id] = records[slide_id].outcome if slide_id in records else _listed_outcome(cells)
+        # A slide may have failed before it was opened, for want of a file; the list's word is all there is of that.
+        known = slide_id in records and cells.get("failed_stage") != "files"
+        outcomes[slide_id] = records[slide_id].outcome if known else _listed_outcome(cells)
     for slide_id, record in records.items():
         if slide_id not in outcomes:
             rows.append(ProcessRow(slide_id, slide_id, cells={"slide_id": slide_id, "label": record.group}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from src.pipeline.drawn_scores import drawn_columns
@@ -23,8 +24,9 @@ def cohort_scale(settings: RunSettings, jobs: Sequence[SlideJob]) -> tuple[Cohor
     for job in jobs:
         work = SlideWork(job, settings, SlideRecord.load(job.paths.record, job.slide_id))
         try:
-            summaries += [summarize_scores(column.values, are_shares=is_share(work)) for column in drawn_columns(work)]
-            known[job.slide_id] = work.record.output_sha256(job.paths.blockmap_h5)
+            columns = drawn_columns(work)
+            summaries += [summarize_scores(column.values, are_shares=is_share(work)) for column in columns]
+            known[job.slide_id] = [hashlib.sha256(column.values.tobytes()).hexdigest() for column in columns]
         except ValueError:
             # Its own heatmap stage says what is wrong with it; the others' scale does without.
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,8 +89,15 @@ class ModelSource:
     def _code_sha256(self) -> str | None:
         """SHA-256 of the user's own model file, when the config names one: its results change with it."""
         named = self._config.model_arguments.model_class
-        path = Path(named.rpartition(":")[0]) if named else None
-        return sha256_file(path) if path is not None and path.suffix == ".py" and path.is_file() else None
+        if not named:
+            return None
+        where = named.rpartition(":")[0]
+        path = Path(where)
+        if path.suffix != ".py":
+            with suppress(ImportError, ValueError, AttributeError):  # told when the model is loaded
+                spec = importlib.util.find_spec(where)
+                path = Path(spec.origin) if spec is not None and spec.origin else path
+        return sha256_file(path) if path.suffix == ".py" and path.is_file() else None
 
     @property
     def class_names(self) -> list[str] | None:

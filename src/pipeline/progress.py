@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from src.pipeline.slide_run import SlideRun
 
+STILL_AT_IT_S = 60.0
+"""A slide that takes longer than this tells its stage in the log file."""
 LOG_LINE_EVERY_S = 10.0
 """In a log file a slide that did nothing new is not worth a line of its own more often than this."""
 
@@ -116,21 +118,25 @@ class LogLines:
     def __init__(self) -> None:
         self._total = self._count = self._worked = self._failed = 0
         self._began = self._last_line = 0.0
+        self._slide = ""
 
     def start(self, total: int) -> None:
         """Remember how many there are."""
         self._total, self._began = total, time.monotonic()
-        self._write(f"{total} slides to go")
+        self._write(f"{total} slide{'s' * (total != 1)} to go")
 
     def say(self, line: str) -> None:
         """Write a line."""
         self._write(line)
 
     def slide(self, slide_id: str) -> None:
-        """Nothing: the line comes when the slide is done."""
+        """Remember it: the line comes when the slide is done."""
+        self._slide = slide_id
 
     def stage(self, name: str) -> None:
-        """Nothing: the line comes when the slide is done."""
+        """Write a sign of life of a slide that takes long; else the line comes when the slide is done."""
+        if time.monotonic() - self._last_line >= STILL_AT_IT_S:
+            self._write(f"[{self._count + 1}/{self._total}] {self._slide}: {name}")
 
     def finished(self, slide_id: str, run: SlideRun) -> None:
         """Write the slide's line."""

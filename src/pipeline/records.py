@@ -20,6 +20,10 @@ SMALL_FILE_BYTES = 1 << 20
 """Up to this size a file is known by its content; beyond it by size and mtime, as hashing slides takes too long."""
 
 
+_WITH_DATA_FOLDER = (".mrxs", ".vms", ".vmu")
+"""Slides whose file is an index of a folder of the same name."""
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of the file's bytes, as hex."""
     with path.open("rb") as stream:
@@ -41,8 +45,13 @@ def file_fingerprint(path: Path) -> dict[str, Any]:
     """
     status = path.stat()
     if status.st_size <= SMALL_FILE_BYTES:
-        return {"size": status.st_size, "sha256": sha256_file(path)}
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        known: dict[str, Any] = {"size": status.st_size, "sha256": sha256_file(path)}
+    else:
+        known = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    data = path.with_suffix("")
+    if path.suffix.lower() in _WITH_DATA_FOLDER and data.is_dir():
+        known["data"] = sorted([part.name, part.stat().st_size] for part in data.iterdir() if part.is_file())
+    return known
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ _COMPOUND = (".ome",)
 _MOST_HINTS = 50
 """Looking for names alike is slow in a long list, and whoever misses thousands of files has seen enough."""
 
-_NOT_FEATURES = ("patches", "patch_images", "slide_features_", "wsi_states", "runs")
+_NOT_FEATURES = ("patches", "patch_images", "slide_features_", "wsi_states", "runs", "heatmaps_")
 """Folders of TRIDENT and CLAM whose files are named like the features but hold something else."""
 
 

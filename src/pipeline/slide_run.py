@@ -40,16 +40,12 @@ class SlideRun:
     done: tuple[str, ...]  # stages that were computed in this run
     seconds: float
     notes: tuple[str, ...] = ()
+    stopped: bool = False  # the run was asked to stop before the slide was done
 
     @property
     def failed(self) -> bool:
         """Whether something was wrong with the slide."""
         return self.record.status == "failed"
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the run was asked to stop before the slide was done."""
-        return self.record.status == "tbp"
 
 
 def run_slide(
@@ -72,7 +68,7 @@ def run_slide(
     work = SlideWork(job, settings, record, on_stage, should_stop)
     done: list[str] = []
     notes: list[str] = []
-    current = "open"
+    current, stopped = "open", False
     try:
         for stage in stages:
             current = stage.name
@@ -85,16 +81,24 @@ def run_slide(
             if _bring_up_to_date(stage, work, force=forced, notes=notes, should_stop=should_stop):
                 done.append(stage.name)
     except Stopped:
-        record.status = "tbp"
+        record.status, stopped = "tbp", True
         with suppress(OSError):
             record.save()
     except Exception as error:  # one bad slide never ends a run
         _note_failure(record, job, current, error)
     else:
-        _note_success(record, job, settings, keep_running=keep_running, changed=bool(done))
+        status = "running" if keep_running else "processed" if _is_complete(work) else "tbp"
+        _note_success(record, job, settings, status, changed=bool(done))
     finally:
         work.close()
-    return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes))
+    return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes), stopped)
+
+
+def _is_complete(work: SlideWork) -> bool:
+    """Whether every stage the config asks for is on record; after ``--stages`` some may be left."""
+    from src.pipeline.stages import STAGES
+
+    return all(stage.name in work.record.stages for stage in STAGES if stage.applies(work))
 
 
 def _bring_up_to_date(
@@ -120,7 +124,8 @@ def _bring_up_to_date(
     work.forget_artifacts()
     entry = StageRecord.of(inputs, result.paths, paths.raw, time.perf_counter() - started, result.notes)
     record.stages[stage.name] = entry
-    _remove_stale(previous, record, paths)
+    if stage.name == "samples":
+        _remove_stale(previous, record, paths)
     record.seconds = sum(stage_record.seconds for stage_record in record.stages.values())
     record.save()
     notes.extend(result.notes)
@@ -128,14 +133,18 @@ def _bring_up_to_date(
 
 
 def _remove_stale(previous: StageRecord | None, record: SlideRecord, paths: SlideLayout) -> None:
-    """Remove what the stage wrote before and no stage holds any more, such as samples of an old prediction."""
+    """Remove samples of an old prediction or setting; pictures under other parameters' names stay, as in CLAM.
+
+    An older set below another output folder stays too.
+    """
     if previous is None:
         return
     held = {key for stage in record.stages.values() for key in stage.outputs}
     for key, output in previous.outputs.items():
         path = paths.raw / key
         # Only what is still as this program wrote it: a picture somebody edited is theirs.
-        if key not in held and output.matches(path):
+        inside = path.resolve().is_relative_to(paths.sampled_patches.resolve())
+        if key not in held and inside and output.matches(path):
             path.unlink(missing_ok=True)
 
 
@@ -156,13 +165,12 @@ def _note_failure(record: SlideRecord, job: SlideJob, stage: str, error: Excepti
 
 
 def _note_success(
-    record: SlideRecord, job: SlideJob, settings: RunSettings, *, keep_running: bool, changed: bool
+    record: SlideRecord, job: SlideJob, settings: RunSettings, status: str, *, changed: bool
 ) -> None:
-    status = "running" if keep_running else "processed"
     if record.status == status and not changed:
         return
     record.status, record.failed_stage, record.error = status, None, None
-    record.proof = None if keep_running else Prover(settings).prove(job, record)
+    record.proof = None if status != "processed" else Prover(settings).prove(job, record)
     try:
         record.save()
         job.paths.error_log.unlink(missing_ok=True)

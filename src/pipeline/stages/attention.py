@@ -28,7 +28,11 @@ class AttentionStage:
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """Features and model; or the scores somebody brings."""
         job = work.job
-        inputs = {"version": self.version, "model": work.settings.model.identity}
+        inputs = {
+            "version": self.version,
+            "model": work.settings.model.identity,
+            "slide": work.fingerprint(job.slide_path),
+        }
         if job.scores_path is not None:
             size = work.config.data_arguments.patch_size_level0
             return {**inputs, "scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
@@ -37,6 +41,7 @@ class AttentionStage:
         return {
             **inputs,
             "features": work.fingerprint(job.features_path),
+            "coords_file": work.coords_file,
             "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
         }
 

@@ -157,6 +157,16 @@ class SlideWork:
         """Where the bag's features are: brought, or encoded by the features stage."""
         return self.job.features_path or self.job.paths.features_h5
 
+    @property
+    def coords_file(self) -> dict[str, Any] | None:
+        """Fingerprint of the file with the coordinates or patch size that the feature file itself may lack."""
+        from src.features.find import find_coords_file
+
+        if self.job.features_path is None:
+            return None
+        path = find_coords_file(self.job.features_path, self.job.coords_dir)
+        return self.fingerprint(path) if path is not None else None
+
     @cached_property
     def roi(self) -> Roi | None:
         """The region of interest, None when the config does not ask for one."""

@@ -29,7 +29,9 @@ class CoordsStage:
         if job.features_path is not None:
             return {
                 "version": self.version,
+                "slide": work.fingerprint(job.slide_path),
                 "features": work.fingerprint(job.features_path),
+                "coords_file": work.coords_file,
                 "patch_size_level0": data.patch_size_level0,
             }
         patching = work.config.patching_arguments

@@ -22,8 +22,12 @@ class ExportsStage:
         """What the map depends on, and the switches."""
         from src.pipeline.stages.heatmap import HeatmapStage
 
+        inputs = HeatmapStage().inputs(work)
+        geojson, mask = work.config.export_arguments.geojson, work.job.paths.mask_pkl
+        if geojson is not None and geojson.tissue and mask.is_file():
+            inputs["mask_sha256"] = work.artifact(mask, "segment")
         return {
-            **HeatmapStage().inputs(work),
+            **inputs,
             "version": self.version,
             "exports": work.config.export_arguments.model_dump(mode="json", exclude_none=True),
         }

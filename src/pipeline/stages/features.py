@@ -40,6 +40,7 @@ class FeaturesStage:
         paths = work.job.paths
         notes = encode(work, read_coords(paths.coords_h5), paths.features_h5)
         features = read_features(paths.features_h5).features
-        with atomic_path(paths.features_pt) as partial:
-            torch.save(torch.from_numpy(features), partial)
+        # Into an open file: given a path, torch writes the path's own name, which is a temporary one, into the file.
+        with atomic_path(paths.features_pt) as partial, partial.open("wb") as file:
+            torch.save(torch.from_numpy(features), file)
         return StageResult([paths.features_h5, paths.features_pt], notes)

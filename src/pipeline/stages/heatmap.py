@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from src.pipeline.drawn_scores import DrawnColumn, coarse_columns, drawn_columns, plan_column
 from src.pipeline.layout import HeatmapName
 from src.pipeline.process_list import UNSPECIFIED
+from src.pipeline.records import relative
 from src.pipeline.stages.base import SlideWork, StageResult
 from src.pipeline.stages.fine import roi_inputs, wants_fine_map
 
@@ -37,6 +38,7 @@ class HeatmapStage:
             "drawing": config.heatmap_arguments.model_dump(mode="json", exclude={"calc_heatmap", "use_center_shift"}),
             "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},
             "roi": roi_inputs(work),
+            "to": relative(job.paths.production, job.paths.raw),
         }
         if wants_fine_map(work):
             overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from src.pipeline.drawn_scores import coarse_columns
+from src.pipeline.records import relative
 from src.pipeline.stages.base import SlideWork, StageResult
 
 
@@ -30,6 +31,7 @@ class SamplesStage:
             "samples": config.sample_arguments.model_dump(mode="json"),
             "column": heatmap.model_dump(mode="json", include={"classes", "head"}),
             "label": job.row.label,
+            "to": relative(job.paths.sampled_patches, job.paths.raw),
         }
 
     def run(self, work: SlideWork) -> StageResult:

@@ -49,6 +49,7 @@ class SegmentStage:
         job = work.job
         notes: list[str] = []
         mask = _segment(work, notes) if job.tissue_path is None else read_mask(job.tissue_path)
+        notes += _about_outlines(work)
         if mask.is_empty:
             source = job.slide_path if job.tissue_path is None else job.tissue_path
             if work.config.heatmap_arguments.segment:
@@ -70,6 +71,14 @@ def _parameters(work: SlideWork) -> dict[str, Any]:
     if work.config.heatmap_arguments.compat == "clam":
         parameters.update(a_t=int(parameters["a_t"]), a_h=int(parameters["a_h"]))
     return parameters
+
+
+def _about_outlines(work: SlideWork) -> list[str]:
+    """Say where given outlines do not do what somebody may expect of them."""
+    given, p = work.job.tissue_path, work.job.row.segmentation
+    if given is None:
+        return ["there are no outlines of it in tissue_dir: segmented instead"] if work.config.inputs.tissue else []
+    return ["keep_ids and exclude_ids do not apply to given outlines"] if p.keep_ids or p.exclude_ids else []
 
 
 def _segment(work: SlideWork, notes: list[str]) -> TissueMask:
