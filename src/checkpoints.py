@@ -153,10 +153,26 @@ def identify(checkpoint: Checkpoint, model_type: str | None = None, config_name:
             f"{checkpoint.source} is not a {model_type}, its tensors are those of a {other.model_type}: "
             f"name that model, or leave the name out"
         )
+    if model_type is not None:
+        raise CheckpointError(f"{checkpoint.source} does not fit {model_type}: {_what_differs(checkpoint, model_type)}")
     raise CheckpointError(
-        f"{checkpoint.source} is none of {', '.join([model_type] if model_type else model_types())}; "
+        f"{checkpoint.source} is none of {', '.join(model_types())}; "
         f"{sample}. A model of your own is named by model_class"
     )
+
+
+def _what_differs(checkpoint: Checkpoint, model_type: str) -> str:
+    """List the keys of a model of this type that the checkpoint lacks, and those it has instead."""
+    cls: Any = model_class(model_type)
+    expected = {key.removeprefix(cls.key_prefix) for key in cls().state_dict()}  # every type has a default size
+    given = {cls.canonical_key(key.removeprefix(cls.key_prefix)) for key in checkpoint.tensors} - {None}
+    missing, unexpected = sorted(expected - given), sorted(str(key) for key in given - expected)
+    parts = [
+        f"{word} {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}"
+        for word, keys in (("missing", missing), ("unexpected", unexpected))
+        if keys
+    ]
+    return "; ".join(parts) or "its tensors have other shapes"
 
 
 def model_from_checkpoint(

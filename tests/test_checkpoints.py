@@ -410,3 +410,14 @@ def test_what_had_to_be_assumed_is_a_warning_when_no_name_was_given(
     assert not caplog.records
     model_from_checkpoint(tmp_path / "t.pt")
     assert "num_heads is not in the checkpoint, assumed 8" in caplog.text
+
+
+@pytest.mark.parametrize("missing", ["classifiers.weight", "attention_net.0.weight"])
+def test_a_named_model_lists_the_keys_its_checkpoint_lacks(tmp_path: Path, missing: str) -> None:
+    from src.builder import create_clam
+
+    weights = create_clam("clam_sb", "small", 2, 16).state_dict()
+    del weights[missing]
+    torch.save(weights, tmp_path / "clam.pt")
+    with pytest.raises(CheckpointError, match=f"missing {missing}"):
+        create_clam("clam_sb", "small", 2, 16, tmp_path / "clam.pt")

@@ -228,3 +228,45 @@ def test_the_record_tells_what_each_stage_depended_on(cohort: SmallCohort) -> No
     assert list(record["stages"]) == ["attention", "coords", "heatmap", "samples", "segment"]
     assert record["stages"]["heatmap"]["inputs"]["drawing"]["cmap"] == "jet"
     assert record["summary"]["bag_size"] == 48
+
+
+def test_another_output_folder_is_filled_and_the_old_one_kept(cohort: SmallCohort) -> None:
+    run(cohort)
+    before = cohort.outputs()
+    cohort.config["exp_arguments"]["production_save_dir"] = str(cohort.root / "prod2")
+    assert set(run(cohort).stage_seconds) == {"heatmap", "samples"}
+    new = {path.name for path in (cohort.root / "prod2").rglob("*") if path.is_file()}
+    assert new == {Path(name).name for name in before if name.startswith("prod/")}
+    assert {name: value for name, value in cohort.outputs().items() if name.startswith("prod/")} == {
+        name: value for name, value in before.items() if name.startswith("prod/")
+    }
+
+
+def test_a_slide_that_was_scanned_again_is_scored_again(cohort: SmallCohort) -> None:
+    from tests.slides_for_tests import make_tiled_pyramid
+
+    run(cohort)
+    make_tiled_pyramid(cohort.slides / "s1.tif", (1100, 800), downsamples=(1, 4), mpp=0.25)
+    run(cohort)
+    with h5py.File(cohort.raw / "a" / "s1" / "s1_blockmap.h5") as file:
+        assert (file["scores"].attrs["level0_width"], file["scores"].attrs["level0_mpp"]) == (1100, 0.25)
+
+
+def test_some_stages_alone_leave_the_slide_to_be_done(cohort: SmallCohort) -> None:
+    run(cohort, stages=("segment", "coords", "attention"))
+    assert {row["status"] for row in cohort.process_list().values()} == {"tbp"}
+    run(cohort)
+    assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
+
+
+def test_pictures_under_other_parameters_names_stay(cohort: SmallCohort) -> None:
+    run(cohort)
+    cohort.config["heatmap_arguments"]["alpha"] = 0.6
+    run(cohort)
+    assert len(list((cohort.production / "a").glob("s1_0.0*.jpg"))) == 2
+
+
+def test_slides_are_named_with_or_without_extension(cohort: SmallCohort) -> None:
+    cohort.rows[0]["slide_id"] = "s1.tif"
+    assert run(cohort, slides=("s1.tif",)).processed == ["s1"]
+    assert run(cohort, slides=("s1",)).reused == ["s1"]

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.errors import ConfigError
+from src.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from src.models.base import MILModel
@@ -27,7 +27,7 @@ def load_model(config: Config, checkpoint: Path | None, device: str) -> MILModel
     """
     arguments = config.model_arguments
     given = arguments.model_fields_set
-    n_classes = config.exp_arguments.n_classes
+    n_classes = _outputs(config, checkpoint)
     where = choose_device(device)
     if arguments.model_class is not None:
         from src.models.custom import load_custom_model
@@ -55,6 +55,19 @@ def load_model(config: Config, checkpoint: Path | None, device: str) -> MILModel
         assert checkpoint is not None  # the config's own check
         model = model_from_checkpoint(checkpoint, None, n_classes, **arguments.overrides)
     return model.to(where).eval()
+
+
+def _outputs(config: Config, checkpoint: Path | None) -> int | None:
+    """Return how many outputs the model should have: two classes may be told apart by one logit."""
+    n_classes, arguments = config.exp_arguments.n_classes, config.model_arguments
+    if n_classes != 2 or checkpoint is None or arguments.model_class or arguments.task != "classification":
+        return n_classes
+    from src.checkpoints import identify, load_checkpoint
+
+    try:
+        return 1 if identify(load_checkpoint(checkpoint)).num_classes == 1 else n_classes
+    except CheckpointError:  # said, with more about it, when the model is built
+        return n_classes
 
 
 def choose_device(wanted: str) -> str:

@@ -121,7 +121,8 @@ class ModelSource:
 
     def _check_classes(self, model: MILModel) -> None:
         names = self._config.class_names
-        if names is not None and model.num_classes and len(names) != model.num_classes:
+        one_logit = model.num_classes == 1 and len(names or ()) == 2
+        if names is not None and model.num_classes and len(names) != model.num_classes and not one_logit:
             raise ConfigError(
                 f"data_arguments.label_dict names {len(names)} classes ({', '.join(names)}) but the checkpoint "
                 f"{self.checkpoint} has {model.num_classes} outputs"

@@ -66,11 +66,12 @@ class Runner:
 
     def chosen_jobs(self) -> list[SlideJob]:
         """Return the jobs the options leave, in the order of the list."""
-        unknown = sorted(set(self.options.slides) - {row.slide_id for row in self.cohort.rows})
+        names = {name: row.slide_id for row in self.cohort.rows for name in (row.slide_name, row.slide_id)}
+        unknown = sorted(set(self.options.slides) - set(names))
         if unknown:
             known = ", ".join(list(self.cohort.jobs)[:5])
             raise ConfigError(f"--slides: {', '.join(unknown)} not in the process list; it has {known}, …")
-        wanted = set(self.options.slides)
+        wanted = {names[name] for name in self.options.slides}
         jobs = []
         for index, row in enumerate(self.cohort.rows):
             job = None if index in self.cohort.problems else self.cohort.jobs.get(row.slide_id)

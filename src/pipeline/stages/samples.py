@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from src.pipeline.drawn_scores import coarse_columns
 from src.pipeline.records import relative
 from src.pipeline.stages.base import SlideWork, StageResult
 
 
+def model_side_px(work: SlideWork) -> int | None:
+    """Side of a patch in the pixels the model saw, which may be fewer than at level 0; None when nobody says."""
+    if work.job.scores_path is not None:
+        return None
+    if work.job.features_path is None:
+        return work.config.patching_arguments.patch_size
+    if work.job.features_path.suffix == ".pt":
+        return None
+    from src.features.read import feature_info
+
+    attributes = feature_info(work.job.features_path).attributes
+    # CLAM's patch_size is in pixels of its patch_level; TRIDENT's in those of the target magnification.
+    side = attributes.get("patch_size")
+    return int(side) if side and float(side) >= 1 else None
+
+
+def shown(image: npt.NDArray[np.uint8], side_px: int | None) -> npt.NDArray[np.uint8]:
+    """Return a level-0 patch at the model's magnification, shrunk as CLAM and TRIDENT shrink; never enlarged."""
+    if side_px is None or side_px >= image.shape[1]:
+        return image
+    from PIL import Image
+
+    height = max(1, round(image.shape[0] * side_px / image.shape[1]))
+    return np.asarray(Image.fromarray(image).resize((side_px, height), Image.Resampling.BICUBIC))
+
+
 class SamplesStage:
     """Writes ``P/E/sampled_patches/label_<label>_pred_<class>/<name>/...`` in CLAM's names."""
 
     name = "samples"
-    version = 1
+    version = 2
     uses_model = False
 
     def applies(self, work: SlideWork) -> bool:
@@ -43,7 +73,7 @@ class SamplesStage:
         column = coarse_columns(work)[0]
         prediction = score_file.prediction
         predicted = prediction.predicted if prediction is not None and prediction.task == "classification" else None
-        result = StageResult([])
+        result, side_px = StageResult([]), model_side_px(work)
         for sample in settings.samples:
             if not sample.sample:
                 continue
@@ -63,6 +93,7 @@ class SamplesStage:
             if not patches:
                 result.notes.append(f"sample {sample.name!r}: no patch lies in its window")
                 continue
+            patches = [replace(patch, image=shown(patch.image, side_px)) for patch in patches]
             folder = job.paths.sample_dir(job.row.label, predicted, sample.name)
             result.paths += write_samples(
                 folder,
