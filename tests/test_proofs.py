@@ -66,6 +66,7 @@ CHANGES: dict[str, Callable[[SmallCohort], object]] = {
     "features rewritten": lambda c: write_features(c.features / "s1.h5", 9),
     "features touched up in place, times set back": lambda c: same_size_and_time(c.features / "s1.h5"),
     "slide touched up in place, times set back": lambda c: same_size_and_time(c.slides / "s1.tif"),
+    "coordinates beside the features": lambda c: write_features(c.root / "patches" / "s1_patches.h5", 1),
     "checkpoint": lambda c: write_abmil(c.checkpoint, seed=5),
     "drawing": lambda c: set_key(c, "heatmap_arguments", "cmap", "viridis"),
     "stage wanted now": lambda c: set_key(c, "export_arguments", "csv", True),

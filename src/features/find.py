@@ -73,13 +73,15 @@ def find_coords_file(
     ``../../patches``, as ``<slide>.h5`` or ``<slide>_patches.h5``.
     """
     stem = stem or feature_file.stem
-    parent = feature_file.parent
-    given = [] if coords_dir is None else [Path(coords_dir), Path(coords_dir) / "patches"]
-    for folder in [*given, parent, *(parent / p for p in ("../h5_files", "../patches", "../../patches"))]:
+    # Plain strings: this is asked for every slide of a cohort, and paths as objects cost ten times as much.
+    own, parent = os.path.normpath(feature_file), os.path.dirname(feature_file)
+    given = [] if coords_dir is None else [os.fspath(coords_dir), os.path.join(coords_dir, "patches")]
+    beside = (os.path.join(parent, place) for place in ("../h5_files", "../patches", "../../patches"))
+    for folder in [*given, parent, *beside]:
         for name in (f"{stem}_patches.h5", f"{stem}.h5"):
-            candidate = Path(os.path.normpath(folder / name))
-            if candidate.is_file() and candidate != Path(os.path.normpath(feature_file)):
-                return candidate
+            candidate = os.path.normpath(os.path.join(folder, name))
+            if os.path.isfile(candidate) and candidate != own:
+                return Path(candidate)
     return None
 
 

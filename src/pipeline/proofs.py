@@ -94,7 +94,9 @@ class Prover:
 
     def _key(self, job: SlideJob, stages: Mapping[str, Any]) -> str:
         row = job.row
-        paths = (job.slide_path, job.features_path, job.tissue_path, job.scores_path, job.coords_dir, job.roi_path)
+        paths = (
+            job.slide_path, job.features_path, job.tissue_path, job.scores_path, job.roi_path, _coords_file(job)
+        )  # fmt: skip
         encoder = self._encoder_digest() if any(name in stages for name in _ENCODED) else None
         return _digest(
             self._shared, encoder, row.slide_id, row.label, row.group, row.source, row.roi, row.cells,
@@ -107,6 +109,13 @@ class Prover:
 
             self._encoder = _digest(encoder_identity(self._settings.config))
         return self._encoder
+
+
+def _coords_file(job: SlideJob) -> Path | None:
+    """Return the file whose coordinates complete the features; one may have come where there was none."""
+    from src.features.find import find_coords_file
+
+    return None if job.features_path is None else find_coords_file(job.features_path, job.coords_dir)
 
 
 def _digest(*values: Any) -> str:
