@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   python view_heatmap_sync.py --slide S.svs --scores S_blockmap.h5
   python view_heatmap_sync.py --slide S.svs --heatmap O/S_heatmap.png
-  python view_heatmap_sync.py --slide S.svs --scores model_a.h5 model_b.h5        two models and their
-  difference python view_heatmap_sync.py --run heatmaps/heatmap_raw_results/EXP              every slide of a
-  run python view_heatmap_sync.py --run EXP_A EXP_B --slide_dir /data/slides          two runs on the same
-  slides python view_heatmap_sync.py --slide S.svs --scores S_blockmap.h5 --export_html S.html
+  python view_heatmap_sync.py --slide S.svs --scores model_a.h5 model_b.h5    two models, their difference
+  python view_heatmap_sync.py --run heatmaps/heatmap_raw_results/EXP          every slide of a run
+  python view_heatmap_sync.py --run EXP_A EXP_B --slide_dir /data/slides      two runs on the same slides
+  python view_heatmap_sync.py --slide S.svs --scores S_blockmap.h5 --export_html S.html
 
 On another machine: start it there with --no_browser --port 8700, then here
   ssh -L 8700:127.0.0.1:8700 there      and open the link it printed.

@@ -161,8 +161,8 @@ def _scaled(work: SlideWork, column: DrawnColumn) -> tuple[npt.NDArray[Any], dic
     heatmap = work.config.heatmap_arguments
     rule, scale = heatmap.rule(fine=column.reference is not None), work.settings.cohort_scale
     fixed = heatmap.vmin is not None or heatmap.vmax is not None
-    if rule == "percentile_ref" and column.reference is None:
-        rule = "percentile"  # the bag ranked among itself
+    if rule == "percentile_ref" and (column.reference is None or scale is not None):
+        rule = "percentile"  # the bag ranked among itself, or all slides among all
     if rule in ("percentile", "percentile_ref") and scale is None and not fixed:
         if rule == "percentile":
             return column.values, {"convert_to_percentiles": True}
