@@ -12,7 +12,6 @@ from src.pipeline.records import fingerprint, sha256_file
 
 if TYPE_CHECKING:
     from src.encoders.base import PatchEncoder
-    from src.features.extract import EncodingProgress
     from src.pipeline.config import Config
     from src.pipeline.stages.base import SlideWork
     from src.slides.patch_grid import PatchGrid
@@ -73,11 +72,6 @@ def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:
     return _LOADED[key]
 
 
-def patch_pixels(config: Config) -> int:
-    """Side of a patch in the pixels the encoder is handed."""
-    return config.patching_arguments.patch_size
-
-
 def clam_options(config: Config, slide: Slide) -> dict[str, Any]:
     """Return level, side and shrinking of CLAM's grid as `region_grid` takes them, also by mpp or magnification."""
     from src.slides.patch_reading import size_l0_for_magnification, size_l0_for_mpp
@@ -110,8 +104,8 @@ def reading_of(config: Config, slide: Slide, grid: PatchGrid, *, like_features: 
     )
 
 
-def encode(work: SlideWork, grid: PatchGrid, out: Path, *, like_features: bool = False) -> list[str]:
-    """Write the features of `grid` to `out`, going on where a killed run stopped; return notes for the user."""
+def encode(work: SlideWork, grid: PatchGrid, out: Path, *, like_features: bool = False) -> None:
+    """Write the features of `grid` to `out`, going on where a killed run stopped."""
     from src.features.extract import extract_features
 
     config = work.config
@@ -132,14 +126,8 @@ def encode(work: SlideWork, grid: PatchGrid, out: Path, *, like_features: bool =
         "%s: encoded %d patches, %d from before, %.0f patches/s, batches of %d",
         work.job.slide_id, done.encoded, done.resumed, rate, done.batch_size,
     )  # fmt: skip
-    return []
 
 
 def _reading_threads() -> int | None:
     """One thread where every core has a process of its own, else the reader's choice."""
     return 1 if os.environ.get("OMP_NUM_THREADS") == "1" else None
-
-
-def tell(progress: EncodingProgress) -> str:
-    """The stage as a progress bar shows it while patches are encoded."""
-    return f"features {progress}"

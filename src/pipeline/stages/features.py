@@ -38,9 +38,9 @@ class FeaturesStage:
         from src.features.read import read_coords, read_features
 
         paths = work.job.paths
-        notes = encode(work, read_coords(paths.coords_h5), paths.features_h5)
+        encode(work, read_coords(paths.coords_h5), paths.features_h5)
         features = read_features(paths.features_h5).features
         # Into an open file: given a path, torch writes the path's own name, which is a temporary one, into the file.
         with atomic_path(paths.features_pt) as partial, partial.open("wb") as file:
             torch.save(torch.from_numpy(features), file)
-        return StageResult([paths.features_h5, paths.features_pt], notes)
+        return StageResult([paths.features_h5, paths.features_pt])

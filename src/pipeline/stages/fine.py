@@ -64,8 +64,8 @@ class FineFeaturesStage:
             raise FeatureError(f"the fine map of {work.job.slide_id} has no patches: no tissue takes a whole one")
         overlap, use_roi = work.config.patching_arguments.overlap, work.config.heatmap_arguments.use_roi
         path = work.job.paths.fine_features_h5(overlap, use_roi)
-        notes = encode(work, grid, path, like_features=like_features)
-        return StageResult([path], notes)
+        encode(work, grid, path, like_features=like_features)
+        return StageResult([path])
 
 
 def roi_inputs(work: SlideWork) -> Any:
