@@ -53,3 +53,24 @@ def test_a_slide_one_run_did_not_get_to_is_a_row_with_its_reason(two_runs: Small
 def test_a_folder_that_is_no_experiment_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--compare", str(tmp_path), str(tmp_path)]) == 2
     assert "is no experiment" in capsys.readouterr().err
+
+
+def test_range_and_threshold_of_the_runs_hold_for_their_comparison(
+    two_runs: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from src.visualization import compare
+
+    two_runs.config["heatmap_arguments"].update(
+        {"score": "class_contribution", "classes": "b", "vmin": -0.2, "vmax": 0.3, "threshold": 0.6}
+    )
+    for name in ("E", "F"):
+        main(["--config", str(two_runs.write()), "--save_exp_code", name])
+    drawn = []
+    monkeypatch.setattr(compare, "write_comparison", lambda path, drawings, *rest, **more: drawn.append(drawings))
+    raw = two_runs.root / "raw"
+    assert main(["--compare", str(raw / "E"), str(raw / "F"), "--output_dir", str(two_runs.root / "c")]) == 0
+    for first, second, difference in drawn:
+        for drawing in (first, second):
+            assert (drawing.scale.vmin, drawing.scale.vmax, drawing.threshold) == (-0.2, 0.3, 0.6)
+            assert drawing.cmap == "coolwarm"
+        assert difference.threshold is None

@@ -200,8 +200,8 @@ def test_the_fine_map_is_made_by_default_only_where_nothing_is_brought() -> None
     assert made.heatmap_arguments.calc_heatmap is True
     assert brought.heatmap_arguments.calc_heatmap is False
     assert (made.patch_grid, brought.patch_grid) == ("clam", "features")
-    assert made.heatmap_arguments.rule(fine=True) == "percentile_ref"
-    assert made.heatmap_arguments.rule(fine=False) == "percentile"
+    assert made.heatmap_arguments.rule("attention_logit", fine=True) == "percentile_ref"
+    assert made.heatmap_arguments.rule("attention_logit", fine=False) == "percentile"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_both_maps_share_one_scale(tiny_slide: Path) -> None:
     np.testing.assert_allclose(second.values, b / 4)
     shown = difference.scale.vmin + difference.values * (difference.scale.vmax - difference.scale.vmin)
     np.testing.assert_allclose(shown, a - b, atol=1e-12)
+    assert first.scale.label == "minimum to maximum of both maps: 0 to 4"
 
 
 def test_equal_maps_differ_nowhere(tiny_slide: Path) -> None:

@@ -13,6 +13,8 @@ from PIL import Image
 
 from src.pipeline.config import load_config
 from src.pipeline.runner import Runner, RunOptions, RunSummary
+from src.scores.score_file import read_scores
+from src.visualization.palette import colour_table
 from tests.cohort_for_tests import SmallCohort, grid_coords, make_small_cohort, write_abmil, write_features
 
 
@@ -226,7 +228,7 @@ def test_the_record_tells_what_each_stage_depended_on(cohort: SmallCohort) -> No
     run(cohort)
     record = json.loads(cohort.record("s1").read_text())
     assert list(record["stages"]) == ["attention", "coords", "heatmap", "samples", "segment"]
-    assert record["stages"]["heatmap"]["inputs"]["drawing"]["cmap"] == "jet"
+    assert record["stages"]["heatmap"]["inputs"]["drawing"]["alpha"] == 0.4
     assert record["summary"]["bag_size"] == 48
 
 
@@ -270,3 +272,24 @@ def test_slides_are_named_with_or_without_extension(cohort: SmallCohort) -> None
     cohort.rows[0]["slide_id"] = "s1.tif"
     assert run(cohort, slides=("s1.tif",)).processed == ["s1"]
     assert run(cohort, slides=("s1",)).reused == ["s1"]
+
+
+def test_scores_for_and_against_a_class_are_drawn_around_zero_unless_told_otherwise(tmp_path: Path) -> None:
+    cohort = make_small_cohort(tmp_path, {"heatmap_arguments": {"score": "class_contribution", "save_ext": "png",
+                               "alpha": 1.0, "blank_canvas": True, "segment": False}})  # fmt: skip
+    run(cohort)
+    scores = read_scores(cohort.raw / "a" / "s1" / "s1_blockmap.h5")
+    column = scores.scores.values[:, scores.prediction.predicted].astype(float)  # type: ignore[union-attr]
+    low, high = np.quantile(column, [0.01, 0.99])
+    reach = max(abs(low), abs(high))
+    places = np.clip((column + reach) / (2 * reach), 0, 1)
+    picture = np.asarray(Image.open(next((cohort.production / "a").glob("s1_*_s_class_contribution.png"))))
+    table = colour_table("coolwarm")
+    for (x, y), place in zip(scores.grid.coords_l0, places, strict=True):
+        assert picture[y + 64, x + 64].tolist() == table[min(int(place * 256), 255)].tolist()
+    ranked = {"normalize": "percentile", "cmap": "jet"}
+    cohort.config["heatmap_arguments"].update(ranked)
+    run(cohort)
+    picture = np.asarray(Image.open(next((cohort.production / "a").glob("s1_*_s_class_contribution.png"))))
+    x, y = scores.grid.coords_l0[int(np.argmax(column))]
+    assert picture[y + 64, x + 64].tolist() == colour_table("jet")[-1].tolist()

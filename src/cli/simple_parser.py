@@ -96,14 +96,15 @@ def _model(parser: argparse.ArgumentParser) -> None:
 
 def _picture(parser: argparse.ArgumentParser) -> None:
     picture = parser.add_argument_group("picture")
-    picture.add_argument("--cmap", metavar="NAME", help="Matplotlib colormap; default jet")
+    picture.add_argument("--cmap", metavar="NAME", help="Matplotlib colormap; default jet; signed scores: coolwarm")
     picture.add_argument("--alpha", type=float, metavar="A", help="weight of the colours, 0 to 1; default 0.4")
     picture.add_argument(
         "--vis_level", type=int, metavar="L", help="pyramid level of the picture; default -1: about 1/32 of the slide"
     )
     picture.add_argument(
-        "--normalize", choices=NORMALIZE, help="how scores become colours; default percentile: rank within the slide"
-    )
+        "--normalize", choices=NORMALIZE,
+        help="how scores become colours; default percentile: rank within the slide; scores with a sign: around zero",
+    )  # fmt: skip
     picture.add_argument("--score", metavar="NAME", help="which score of the model; default its attention")
     picture.add_argument(
         "--classes", nargs="+", default=[], metavar="C",

@@ -81,7 +81,7 @@ def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[Compared
 
 
 def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str], out: Path) -> ComparedSlide:
-    from src.pipeline.drawn_scores import drawn_columns
+    from src.pipeline.drawn_scores import drawn_columns, range_of
     from src.pipeline.stages.base import SlideWork
     from src.visualization.compare import compare_scores, match_scores, plan_comparison, write_comparison
     from src.visualization.wsi_object import WholeSlideImage
@@ -107,11 +107,13 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         drawings = plan_comparison(
             matched,
             wsi,
-            normalize=heatmap.rule(fine=False),
-            cmap=heatmap.cmap,
+            cmap=heatmap.colormap(a.kind),
             alpha=heatmap.alpha,
             overlap=a.overlap,
             segment=heatmap.segment,
+            use_holes=heatmap.use_holes,
+            threshold=heatmap.threshold,
+            **range_of(heatmap, heatmap.rule(a.kind, fine=False), a.kind),
         )
         picture = out / f"{safe_name(job.slide_id)}_compare.png"
         write_comparison(picture, drawings, comparison, names, score_name=works[0].score_file.scores.score)

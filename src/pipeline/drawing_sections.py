@@ -17,6 +17,8 @@ from src.pipeline.section_types import (
     none_word,
     shown,
 )
+from src.scores.normalize import default_method
+from src.visualization.palette import default_cmap
 
 Normalize = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
 
@@ -107,13 +109,18 @@ class HeatmapArguments(Section):
         ge=1,
         description="Shrink the finished picture this many times.",
     )
-    cmap: Text = Field(default="jet", description="Any Matplotlib colormap.")
+    cmap: Text | None = Field(
+        default=None,
+        description="Any Matplotlib colormap. Left out: jet; coolwarm for scores that speak for or "
+        "against a class.",
+    )
     normalize: Normalize | None = Field(
         default=None,
         description="New: how scores become colours. percentile ranks them within the slide, "
         "percentile_ref among the scores of the bag, minmax and robust stretch them, "
         "softmax shows pooling weights, none takes them as they are. Left out: CLAM's "
-        "rule (percentile_ref for a fine map with use_ref_scores, else percentile).",
+        "rule (percentile_ref for a fine map with use_ref_scores, else percentile); robust, "
+        "with zero in the middle, for scores that speak for or against a class.",
     )
     vmin: Float | None = Field(
         default=None,
@@ -189,11 +196,16 @@ class HeatmapArguments(Section):
             raise ValueError("downsample and mpp exclude each other; give one")
         return self
 
-    def rule(self, *, fine: bool) -> Normalize:
-        """Return the normalisation to use: the one asked for, or CLAM's rule when none is."""
+    def rule(self, kind: str, *, fine: bool) -> Normalize:
+        """Return the normalisation for scores of a kind: the one asked for, or the kind's own; CLAM's for ranks."""
         if self.normalize is not None:
             return self.normalize
-        return "percentile_ref" if fine and self.use_ref_scores else "percentile"
+        usual: Normalize = "percentile" if self.compat == "clam" else default_method(kind)
+        return "percentile_ref" if usual == "percentile" and fine and self.use_ref_scores else usual
+
+    def colormap(self, kind: str) -> str:
+        """Return the colormap for scores of a kind: the one asked for, or the kind's own."""
+        return self.cmap or ("jet" if self.compat == "clam" else default_cmap(kind))
 
 
 class Sample(Section):

@@ -12,6 +12,7 @@ from src.pipeline.layout import safe_name
 from src.scores.patch_scores import SIGNED_KINDS
 
 if TYPE_CHECKING:
+    from src.pipeline.drawing_sections import HeatmapArguments, Normalize
     from src.pipeline.stages.base import SlideWork
     from src.scores.score_file import ScoreFile
     from src.slides.patch_grid import PatchGrid
@@ -108,7 +109,7 @@ def plan_column(work: SlideWork, column: DrawnColumn, *, coarse: bool = False) -
         "overlap": column.overlap,
         "segment": heatmap.segment,
         "use_holes": heatmap.use_holes,
-        "cmap": heatmap.cmap,
+        "cmap": heatmap.colormap(column.kind),
         "alpha": heatmap.alpha,
         "compat": None if heatmap.compat == "none" else heatmap.compat,
         **scaling,
@@ -159,7 +160,7 @@ def binary_threshold(value: float) -> float:
 def _scaled(work: SlideWork, column: DrawnColumn) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """Return the values to draw and how they become colours. Plain percentiles go CLAM's own way, bit for bit."""
     heatmap = work.config.heatmap_arguments
-    rule, scale = heatmap.rule(fine=column.reference is not None), work.settings.cohort_scale
+    rule, scale = heatmap.rule(column.kind, fine=column.reference is not None), work.settings.cohort_scale
     fixed = heatmap.vmin is not None or heatmap.vmax is not None
     if rule == "percentile_ref" and (column.reference is None or scale is not None):
         rule = "percentile"  # the bag ranked among itself, or all slides among all
@@ -170,13 +171,20 @@ def _scaled(work: SlideWork, column: DrawnColumn) -> tuple[npt.NDArray[Any], dic
 
         assert column.reference is not None
         return reference_percentiles(column.values, column.reference), {"convert_to_percentiles": False}
-    centred = column.kind in SIGNED_KINDS and rule in ("minmax", "robust", "none")
     return column.values, {
+        **range_of(heatmap, rule, column.kind),
+        "reference": column.reference if rule == "percentile_ref" else None,
+        "scale": scale,
+    }
+
+
+def range_of(heatmap: HeatmapArguments, rule: Normalize, kind: str) -> dict[str, Any]:
+    """Return the options of `plan_heatmap` that set a normalisation's range; zero is the middle of signed scores."""
+    centred = kind in SIGNED_KINDS and rule in ("minmax", "robust", "none")
+    return {
         "normalize": rule,
         "vmin": heatmap.vmin,
         "vmax": heatmap.vmax,
         "center": 0.0 if centred else None,
-        "reference": column.reference if rule == "percentile_ref" else None,
-        "scale": scale,
-        "kind": column.kind,
+        "kind": kind,
     }

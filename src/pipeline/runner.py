@@ -142,7 +142,7 @@ class Runner:
     def check_needs(self, found: Sequence[Surveyed]) -> None:
         """Check what some slide needs, as far as it needs it: the colormap, the model, the encoder."""
         needed = frozenset().union(*(slide.needed for slide in found))
-        if "heatmap" in needed:
+        if "heatmap" in needed and self.config.heatmap_arguments.cmap is not None:
             from src.visualization.palette import colour_table
 
             colour_table(self.config.heatmap_arguments.cmap)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from src.errors import ScoreError
+from src.scores.patch_scores import FOR_AND_AGAINST
 from src.scores.percentiles import rank_percentiles, reference_percentiles, to_percentiles
 from src.scores.scale import ROBUST_QUANTILES, CohortScale, summarize_scores
 
@@ -19,6 +20,7 @@ __all__ = [
     "CohortScale",
     "Method",
     "NormalizedScores",
+    "default_method",
     "normalize",
     "rank_percentiles",
     "reference_percentiles",
@@ -138,6 +140,14 @@ def normalize(
     )
 
 
+def default_method(kind: str) -> Method:
+    """Return how scores of a kind become colours when nothing else is asked.
+
+    By rank; those whose sign tells for from against are stretched instead, so that zero can be the middle.
+    """
+    return "robust" if kind in FOR_AND_AGAINST else "percentile"
+
+
 def _flat(values: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return one score a patch; integers become float64, floats keep their type."""
     scores = np.asarray(values)
@@ -245,7 +255,7 @@ def _label(
     scale: CohortScale | None,
     fell_back: bool,
 ) -> str:
-    cohort = "" if scale is None else f"the cohort ({scale.slides} slide{'' if scale.slides == 1 else 's'})"
+    cohort = "" if scale is None else scale.words
     whose = cohort or "the slide"
     words = {
         "percentile": f"percentile within {whose}",

@@ -27,6 +27,9 @@ SIGNED_KINDS: frozenset[str] = frozenset(
 )
 """Kinds for which zero is a middle, so that a diverging colormap makes sense."""
 
+FOR_AND_AGAINST: frozenset[str] = frozenset({"attention_gate", "class_contribution", "instance_logit"})
+"""Signed kinds whose sign is the message: unless told otherwise they are drawn around zero, never by rank alone."""
+
 
 @dataclass(frozen=True, repr=False)
 class PatchScores:

@@ -79,6 +79,13 @@ class CohortScale:
     """
 
     summaries: Sequence[ScoreSummary]
+    name: str | None = None
+    """What the colour bar calls the pool, when it is not a cohort of slides."""
+
+    @property
+    def words(self) -> str:
+        """The pool as the colour bar names it."""
+        return self.name or f"the cohort ({self.slides} slide{'' if self.slides == 1 else 's'})"
 
     def __repr__(self) -> str:
         return f"CohortScale(slides={self.slides}, count={self.count})"

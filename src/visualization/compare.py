@@ -123,7 +123,7 @@ def plan_comparison(
     range from both maps together. `options` are those of `plan_heatmap`; the difference is drawn in ``coolwarm``.
     """
     if normalize not in ("percentile", "percentile_ref"):
-        options["scale"] = CohortScale([summarize_scores(matched.a), summarize_scores(matched.b)])
+        options["scale"] = CohortScale([summarize_scores(matched.a), summarize_scores(matched.b)], "both maps")
     first, second = (
         plan_heatmap(values, matched.grid, wsi, normalize=normalize, **options) for values in (matched.a, matched.b)
     )

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from src.errors import ConfigError
+from src.scores.patch_scores import FOR_AND_AGAINST
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -49,3 +50,8 @@ def colour_index(values: npt.NDArray[np.floating], colours: int) -> npt.NDArray[
     """Return each value's row in a colour table of `colours` rows; values outside [0, 1] take its ends."""
     index = (values * colours).astype(np.intp)
     return np.clip(index, 0, colours - 1, out=index)
+
+
+def default_cmap(kind: str) -> str:
+    """Return the colormap of a kind of score: CLAM's, or one with a middle where the sign tells for from against."""
+    return "coolwarm" if kind in FOR_AND_AGAINST else "jet"

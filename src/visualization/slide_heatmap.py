@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from src.scores.normalize import default_method
 from src.scores.patch_scores import SIGNED_KINDS, PatchScores, Prediction
 from src.slides.patch_grid import PatchGrid
 from src.slides.tissue import TissueMask
+from src.visualization.palette import default_cmap
 from src.visualization.sampling import Mode, SampledPatch, sample_top_patches
 
 if TYPE_CHECKING:
@@ -161,10 +163,12 @@ def _set_tissue(wsi: "WholeSlideImage", tissue: TissueMask | None) -> None:
 
 
 def _scaling(normalize: str | None, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how scores become colours: ranks within the slide unless told otherwise."""
+    """Return how scores become colours: as their kind asks for unless told otherwise."""
+    method = normalize or default_method(kind)
+    colours = {} if "cmap" in options else {"cmap": default_cmap(kind)}
     fixed = options.get("vmin") is not None or options.get("vmax") is not None
-    if normalize in (None, "percentile") and not fixed:
-        return {"convert_to_percentiles": True}
-    centred = kind in SIGNED_KINDS and normalize in ("minmax", "robust", "none")
-    scaling = {"normalize": normalize or "percentile", "kind": kind, "center": 0.0 if centred else None}
+    if method == "percentile" and not fixed:
+        return {"convert_to_percentiles": True, **colours}
+    centred = kind in SIGNED_KINDS and method in ("minmax", "robust", "none")
+    scaling = {"normalize": method, "kind": kind, "center": 0.0 if centred else None, **colours}
     return {key: value for key, value in scaling.items() if key not in options}
