@@ -10,10 +10,20 @@ from src.errors import ConfigError
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A score file or picture, and the name by which panes call it."""
+    """A score file or picture, and the name by which panes call it.
+
+    Attributes
+    ----------
+    source : int
+        Number of the run it comes from; files of one run are looked at one at a time, those of two are compared.
+    bag : bool
+        Whether the other maps of its source were ranked among its scores.
+    """
 
     path: Path
     title: str
+    source: int = 0
+    bag: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,11 +83,46 @@ class SlideEntry:
 
 @dataclass(frozen=True)
 class Defaults:
-    """How colours begin; the page may change all of it."""
+    """How colours begin, as the run drew them; the page may change all of it. None: as the page likes.
+
+    Attributes
+    ----------
+    low, high : float
+        Ends of the colours as shares of the scale.
+    fixed : (low, high) or None
+        A range in scores that is the same for all slides.
+    threshold : float
+        Hidden below this place on the scale.
+    inside, smooth : bool
+        Colours inside the tissue only; interpolated between patches.
+    """
 
     cmap: str | None = None
     alpha: float | None = None
     normalize: str | None = None
+    low: float = 0.0
+    high: float = 1.0
+    fixed: tuple[float, float] | None = None
+    threshold: float = 0.0
+    inside: bool = False
+    smooth: bool = False
+
+    def as_view(self) -> dict[str, Any]:
+        """Return them under the page's own names (state.js)."""
+        low, high = self.fixed or (None, None)
+        view = {
+            "cmap": self.cmap,
+            "norm": "fixed" if self.fixed else self.normalize,
+            "opacity": self.alpha,
+            "low": self.low,
+            "high": self.high,
+            "fixedLow": low,
+            "fixedHigh": high,
+            "threshold": self.threshold,
+            "inside": self.inside,
+            "smooth": self.smooth,
+        }
+        return {key: value for key, value in view.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -115,7 +160,7 @@ def catalog_of_files(slide: Path, pictures: Sequence[Path], scores: Sequence[Pat
     entry = SlideEntry(
         slide.stem,
         slide,
-        scores=tuple(map(NamedFile, scores, titles_for(scores))),
+        scores=tuple(map(NamedFile, scores, titles_for(scores), range(len(scores)))),
         pictures=tuple(map(NamedFile, pictures, titles_for(pictures))),
         tissue=tissue,
     )

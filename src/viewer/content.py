@@ -5,6 +5,7 @@ file.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from src.errors import HeatmapError
@@ -39,7 +40,7 @@ class Content:
             "data": f"/data/{nonce}",
             "columns": list(self.catalog.columns),
             "notes": list(self.catalog.notes),
-            "defaults": {"cmap": defaults.cmap, "alpha": defaults.alpha, "normalize": defaults.normalize},
+            "defaults": defaults.as_view(),
             "palettes": palettes([defaults.cmap] if defaults.cmap else []),
             "slides": [entry.summary() for entry in self.catalog.slides],
         }
@@ -63,12 +64,11 @@ class Content:
                 problems.append(" ".join(str(error).split()))
         elif not problems:
             problems.append(f"the slide {entry.slide_id} was not found")
-        for file, named in enumerate(entry.scores):
-            try:
-                layers = layers_of(self._scores.read(named.path, entry.slide_id), named.title, file)
-                out["layers"] += [layer.describe() for layer in layers]
-            except (HeatmapError, OSError) as error:
-                problems.append(" ".join(str(error).split()))
+        for found in self._score_layers(entry):
+            if isinstance(found, Exception):
+                problems.append(" ".join(str(found).split()))
+            else:
+                out["layers"] += [layer.describe() for layer in found]
         for number, named in enumerate(entry.pictures):
             try:
                 with self._slides.use(named.path, lossless=True) as picture:
@@ -82,6 +82,7 @@ class Content:
                     )
             except HeatmapError as error:
                 problems.append(" ".join(str(error).split()))
+        _refer_to_bags(out["layers"])
         out["tissue"] = entry.tissue is not None
         problems += _mismatches(out)
         return out
@@ -104,14 +105,21 @@ class Content:
 
     def layer(self, slide: int, number: int) -> ScoreLayer:
         """Return a score layer by its place among those of the slide's score files."""
-        entry = self.entry(slide)
         layers: list[ScoreLayer] = []
-        for file, named in enumerate(entry.scores):
-            layers += layers_of(self._scores.read(named.path, entry.slide_id), named.title, file)
+        for found in self._score_layers(self.entry(slide)):
+            layers += [] if isinstance(found, Exception) else found
             if number < len(layers):
                 break
-        found: ScoreLayer = _at(layers, number)
-        return found
+        layer: ScoreLayer = _at(layers, number)
+        return layer
+
+    def _score_layers(self, entry: SlideEntry) -> Iterator[list[ScoreLayer] | Exception]:
+        """Yield the layers of each score file, or why it cannot be read; such a file has none."""
+        for file, named in enumerate(entry.scores):
+            try:
+                yield layers_of(self._scores.read(named.path, entry.slide_id), named, file)
+            except (HeatmapError, OSError) as error:
+                yield error
 
     def patch(self, slide: int, number: int, patch: int) -> bytes:
         """Return one patch as a small JPEG."""
@@ -187,6 +195,16 @@ def _describe_slide(opened: TileSlide) -> dict[str, Any]:
         "fileLevels": slide.level_count,
         "colourProfile": opened.colour_profile,
     }
+
+
+def _refer_to_bags(layers: list[dict[str, Any]]) -> None:
+    """Tell each fine map which layer holds the same score of the bag, among which it is ranked."""
+    bags = {(layer["source"], layer["score"]): number for number, layer in enumerate(layers) if layer.get("bag")}
+    for layer in layers:
+        number = None if layer.get("bag", True) else bags.get((layer["source"], layer["score"]))
+        if number is not None and layers[number]["names"] == layer["names"]:
+            layer["reference"] = number
+            layer["usual"] = "percentile_ref" if layer["usual"] == "percentile" else layer["usual"]
 
 
 def _mismatches(out: dict[str, Any]) -> list[str]:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.errors import ScoreError
+from src.scores.normalize import default_method
 from src.scores.patch_scores import SIGNED_KINDS, PatchScores
+from src.viewer.catalog import NamedFile
 
 if TYPE_CHECKING:
     from src.scores.score_file import ScoreFile
@@ -27,7 +29,7 @@ MOST_FILES = 4
 class ScoreLayer:
     """One score of one file: a column a class or head."""
 
-    title: str
+    named: NamedFile
     file: int
     scores: PatchScores
     source: "ScoreFile"
@@ -38,8 +40,11 @@ class ScoreLayer:
         prediction = source.prediction
         return {
             "type": "scores",
-            "title": self.title,
+            "title": self.named.title,
             "file": self.file,
+            "source": self.named.source,
+            "bag": self.named.bag,
+            "usual": default_method(self.scores.kind),
             "score": self.scores.score,
             "kind": self.scores.kind,
             "signed": self.scores.kind in SIGNED_KINDS,
@@ -78,9 +83,9 @@ def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def layers_of(source: "ScoreFile", title: str, file: int) -> list[ScoreLayer]:
+def layers_of(source: "ScoreFile", named: NamedFile, file: int) -> list[ScoreLayer]:
     """Return the scores of a file as layers, its main one first."""
-    return [ScoreLayer(title, file, scores, source) for scores in (source.scores, *source.extra)]
+    return [ScoreLayer(named, file, scores, source) for scores in (source.scores, *source.extra)]
 
 
 class ScoreFiles:

@@ -17,7 +17,8 @@ from src.pipeline.input_paths import resolve_input_path
 from src.pipeline.section_types import SLIDE_EXTENSIONS
 from src.pipeline.slide_index import SlideIndex, stem_of
 from src.pipeline.tables import read_table
-from src.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry, titles_for
+from src.viewer.catalog import Catalog, NamedFile, SlideEntry, titles_for
+from src.viewer.run_defaults import defaults_of, has_fine_map, section
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) ->
     entries = tuple(_merged(slide_id, runs, titles) for slide_id in ids)
     columns = list(dict.fromkeys(column for run in runs for column in run.columns))
     title = " and ".join(folder.absolute().name for folder in folders)
-    return Catalog(title, entries, tuple(columns), runs[0].defaults, tuple(n for run in runs for n in run.notes))
+    notes = tuple(note for run in runs for note in run.notes)
+    return Catalog(title, entries, tuple(columns), defaults_of(runs[0].config), notes)
 
 
 def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> SlideEntry:
@@ -58,11 +60,11 @@ def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> Sli
     cells = own.cells.get(slide_id, {})
     slide_path, problem = _first_found(slide_id, cells, runs)
     scores, pictures = [], []
-    for run, title in zip(runs, titles, strict=True):
+    for source, (run, title) in enumerate(zip(runs, titles, strict=True)):
         if (path := run.scores.get(slide_id)) is not None:
-            scores.append(NamedFile(path, title))
+            scores += run.maps(slide_id, path, title if len(runs) > 1 else "", source)
         elif (path := run.pictures.get(slide_id)) is not None:
-            pictures.append(NamedFile(path, title))
+            pictures.append(NamedFile(path, title, source))
     status, failure = own.fate(slide_id)
     prediction, probability = _prediction(cells)
     return SlideEntry(
@@ -132,7 +134,7 @@ class _Run:
                 "of raw results (<raw_save_dir>/<save_exp_code>) or the output folder of generate_heatmaps.py"
             )
         self.slides = self._slide_index(slide_dirs)
-        labels = _section(self.config, "data_arguments").get("label_dict") or {}
+        labels = section(self.config, "data_arguments").get("label_dict") or {}
         pairs = labels.items() if isinstance(labels, dict) else ()
         self._class_names = {str(number): str(name) for name, number in pairs}
 
@@ -150,7 +152,7 @@ class _Run:
                     self.records.setdefault(path.parent.name, path)
 
     def _slide_index(self, slide_dirs: Sequence[Path]) -> SlideIndex:
-        data = _section(self.config, "data_arguments")
+        data = section(self.config, "data_arguments")
         named = data.get("data_dir")
         entries = list(named.values()) if isinstance(named, dict) else [named] if named else []
         folders = list(slide_dirs)
@@ -177,21 +179,20 @@ class _Run:
                 logger.debug("%s cannot be read", self.records[slide_id])
         return status, f"{stage}: {error}" if stage and error else error
 
+    def maps(self, slide_id: str, bag: Path, title: str, source: int) -> list[NamedFile]:
+        """Return the scores of a slide: those of its fine map first, if the run makes one."""
+        overlap = section(self.config, "patching_arguments").get("overlap")
+        region = bool(section(self.config, "heatmap_arguments").get("use_roi"))
+        fine = bag.parent / f"{slide_id}_{overlap}_roi_{region}.h5"
+        if not has_fine_map(self.config) or not fine.is_file():
+            return [NamedFile(bag, title or "scores", source)]
+        prefix = f"{title}: " if title else ""
+        words = f"{prefix}fine map, overlap {overlap}" + (", region of interest" if region else "")
+        return [NamedFile(fine, words, source), NamedFile(bag, f"{prefix}coarse map", source, bag=True)]
+
     def class_name(self, text: str) -> str:
         """Return the name of a class given as number or name."""
         return self._class_names.get(text.removesuffix(".0"), text)
-
-    @property
-    def defaults(self) -> Defaults:
-        """How the run's own pictures are coloured."""
-        drawn = _section(self.config, "heatmap_arguments")
-        alpha = drawn.get("alpha")
-        method = drawn.get("normalize")
-        return Defaults(
-            cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else None,
-            alpha=float(alpha) if isinstance(alpha, int | float) and 0 < alpha <= 1 else None,
-            normalize=method if method in ("percentile", "minmax", "robust", "softmax", "none") else None,
-        )
 
 
 def _config_in(folder: Path) -> dict[str, Any]:
@@ -211,16 +212,11 @@ def _config_in(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    section = config.get(name)
-    return section if isinstance(section, dict) else {}
-
-
 def _result_folders(folder: Path, config: Mapping[str, Any]) -> list[Path]:
     """Return the folder itself, and the experiment's raw results when its config names another place for
     them.
     """
-    exp = _section(config, "exp_arguments")
+    exp = section(config, "exp_arguments")
     raw, code = exp.get("raw_save_dir"), exp.get("save_exp_code")
     if not (isinstance(raw, str) and isinstance(code, str)):
         return [folder]

@@ -62,7 +62,7 @@ def viewer(
         SlideEntry(
             "tiny",
             tiny_slide,
-            scores=(NamedFile(scores["a"][0], "a"), NamedFile(scores["b"][0], "b")),
+            scores=(NamedFile(scores["a"][0], "a"), NamedFile(scores["b"][0], "b", 1)),
             pictures=(NamedFile(picture, "picture"),),
             tissue=outline,
             cells={"site": "2"},

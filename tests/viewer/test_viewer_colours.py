@@ -83,20 +83,23 @@ def test_normalisation_equals_the_programs_own(open_page: Open) -> None:
         "one": np.array([0.7]),
         "centred": np.random.default_rng(3).normal(size=80) + 1,
     }
+    coarse = np.random.default_rng(4).integers(-3, 3, 40).astype(np.float32)
     page = open_page()
     for name, numbers in cases.items():
-        for method in ("percentile", "minmax", "robust", "softmax", "none"):
+        for method in ("percentile", "percentile_ref", "minmax", "robust", "softmax", "none"):
             values = numbers.astype(np.float32)
             center = 0.0 if name == "centred" else None
-            expected = normalize(values, method, center=center, kind="attention_logit")
+            expected = normalize(values, method, center=center, kind="attention_logit", reference=coarse)
             out = page.evaluate(
-                """async ([values, method, center]) => {
+                """async ([values, method, center, coarse]) => {
                 const n = await import('/page/js/normalize.js'), raw = Float32Array.from(values.map(Number));
-                const scale = n.makeScale(n.sortedFinite(raw), {method, kind: 'attention_logit', center});
+                const reference = n.sortedFinite(Float32Array.from(coarse));
+                const scale = n.makeScale(n.sortedFinite(raw), {method, kind: 'attention_logit', center, reference});
                 return {shares: [...raw].map((v) => Number.isFinite(v) ? scale.forward(v) : null), ...scale};
                 }""",
-                [[str(float(v)).replace("inf", "Infinity") for v in values], method, center is not None],
-            )
+                [[str(float(v)).replace("inf", "Infinity") for v in values], method, center is not None,
+                 coarse.tolist()],
+            )  # fmt: skip
             shares = [np.nan if share is None else share for share in out["shares"]]
             np.testing.assert_allclose(shares, expected.values, rtol=0, atol=1e-9, err_msg=f"{name} {method}")
             ends = pytest.approx((expected.vmin, expected.vmax), rel=1e-6)

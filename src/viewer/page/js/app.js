@@ -2,7 +2,7 @@
 // store; controls only change the store.
 
 import { decodePalette } from "./colours.js";
-import { panesFor, parseContent } from "./content.js";
+import { counterparts, panesFor, parseContent } from "./content.js";
 import { Lockstep } from "./lockstep.js";
 import { outlinePath } from "./marks.js";
 import { Pane } from "./pane.js";
@@ -39,10 +39,7 @@ export class App {
   /** @param {function()} build called once the list of slides is known, before the first slide is opened */
   async start(build) {
     this.index = await this.data.index();
-    const { cmap, alpha, normalize } = this.index.defaults;
-    const defaults = { ...DEFAULTS, opacity: alpha ?? DEFAULTS.opacity };
-    if (cmap) defaults.cmap = cmap;
-    if (normalize) defaults.norm = normalize;
+    const defaults = { ...DEFAULTS, ...this.index.defaults };
     this.palettes = this.index.palettes.map(decodePalette);
     this.store = new Store(parseView(location.hash, defaults), defaults);
     this.store.onChange((view, changed) => this.changed(changed));
@@ -234,9 +231,10 @@ export class App {
       about.type === "picture" ? [`p${layer}`] : about.names.map((_, column) => `${layer}.${column}`));
     const maps = contents.filter((content) => parseContent(content).kind === "scores");
     const difference = maps.length > 1 ? `${maps[0]}-${maps[1]}` : null;
+    const others = maps.length ? counterparts(this.layers, parseContent(maps[0])) : [];
     const fresh = difference && !contents.includes(difference)
       ? difference
-      : columns.find((column) => !contents.includes(column)) ?? "slide";
+      : [...others, ...columns].find((column) => !contents.includes(column)) ?? "slide";
     this.store.set({ mode: "side", panes: [...contents, fresh].join(";") });
   }
 

@@ -72,12 +72,29 @@ export function choices(layers, base) {
 /** The first content worth showing: the predicted class of the first scores, else the first layer. */
 export function preferred(layers) {
   const first = layers.findIndex((about) => about.type === "scores");
-  if (first >= 0) {
-    const about = layers[first];
-    const column = about.prediction ? about.names.indexOf(about.prediction.classes[about.prediction.predicted]) : -1;
-    return `${first}.${Math.max(0, column)}`;
-  }
+  if (first >= 0) return `${first}.${preferredColumn(layers[first])}`;
   return layers.length ? "p0" : "slide";
+}
+
+function preferredColumn({ names, prediction }) {
+  return Math.max(0, prediction ? names.indexOf(prediction.classes[prediction.predicted]) : 0);
+}
+
+/** The same score and class as other models have it, one a source: what a comparison begins with. */
+export function counterparts(layers, { layer, column }) {
+  const mine = layers[layer];
+  const sources = [...new Set(layers.filter((other) => other.type === "scores").map((other) => other.source))];
+  return sources.filter((source) => source !== mine.source).map((source) => {
+    const theirs = (other) => other.type === "scores" && other.source === source;
+    const tests = [
+      (other) => other.score === mine.score && other.bag === mine.bag,
+      (other) => other.score === mine.score,
+      () => true,
+    ];
+    const at = tests.map((test) => layers.findIndex((other) => theirs(other) && test(other))).find((i) => i >= 0);
+    const named = layers[at].names.indexOf(mine.names[column]);
+    return `${at}.${named >= 0 ? named : preferredColumn(layers[at])}`;
+  });
 }
 
 /** Contents of the panes for a slide: those asked for where they exist, else slide and heatmaps. */
@@ -86,15 +103,8 @@ export function panesFor(asked, layers) {
   if (kept.length) return kept.slice(0, 4);
   const first = preferred(layers);
   if (first === "slide") return ["slide"];
-  // Score files given for comparison come one a pane, and so do pictures.
-  const others = layers
-    .map((about, layer) => (about.type === "picture" ? `p${layer}` : `${layer}.0`))
-    .filter((text, layer, all) => isFirstOfFile(layers, layer) && all.indexOf(text) === layer)
-    .filter((text) => parseContent(text).layer !== parseContent(first).layer);
-  return ["slide", first, ...others.slice(0, 1)];
-}
-
-function isFirstOfFile(layers, layer) {
-  const about = layers[layer];
-  return about.type === "picture" || layers.findIndex((other) => other.file === about.file) === layer;
+  // Scores of several models come one a pane, and so do pictures.
+  const pictures = layers.map((_, layer) => `p${layer}`).filter((text) => text !== first && exists(text, layers));
+  const scores = parseContent(first).kind === "scores" ? counterparts(layers, parseContent(first)) : [];
+  return ["slide", first, ...[...scores, ...pictures].slice(0, 1)];
 }

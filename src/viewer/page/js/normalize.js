@@ -3,7 +3,9 @@
 
 const SHARES = new Set(["attention_softmax", "attention_mean"]);
 export const METHODS = [
+  ["auto", "As the score asks for"],
   ["percentile", "Percentile within the slide"],
+  ["percentile_ref", "Percentile among the coarse map"],
   ["minmax", "Minimum to maximum"],
   ["robust", "1st to 99th percentile"],
   ["softmax", "Share of attention (softmax)"],
@@ -56,10 +58,18 @@ export function percentileOf(sorted, value) {
   return ((lowerBound(sorted, value) + 1 + upperBound(sorted, value)) / 2 / sorted.length) * 100;
 }
 
+/** Percentile of a value among other scores than its own: (below + not above + whether it occurs) / 2N * 100. */
+export function referencePercentile(sorted, value) {
+  const below = lowerBound(sorted, value);
+  const notAbove = upperBound(sorted, value);
+  return ((below + notAbove + (notAbove > below ? 1 : 0)) * 50) / sorted.length;
+}
+
 /**
  * The way from raw scores to [0, 1] and back.
  * @param {Float32Array} sorted finite scores, rising
- * @param {{method: string, kind: string, center: boolean, low: number, high: number}} choice
+ * @param {{method: string, kind: string, center: boolean, low: number, high: number, reference: Float32Array?}} choice
+ *   `reference`: finite scores of the coarse map, rising, for a fine map
  * @returns {{forward: function(number): number, inverse: function(number): number, unit: string,
  *   low: number, high: number, label: string, toUnit: function(number): number}}
  *   `low` and `high` are what 0 and 1 stand for, in `unit`; `toUnit` gives a raw score in that unit.
@@ -71,15 +81,16 @@ export function makeScale(sorted, choice) {
   const most = sorted[count - 1];
   switch (choice.method) {
     case "percentile":
+      return ranked(sorted, percentileOf, "percentile within the slide");
+    case "percentile_ref": {
+      const { reference } = choice;
+      if (!reference?.length) return ranked(sorted, percentileOf, "percentile within the slide");
+      // In float32 throughout, as the program stores such percentiles: a colour on the edge is then the same one.
       return {
-        forward: (raw) => percentileOf(sorted, raw) / 100,
-        inverse: (share) => sorted[Math.max(0, Math.min(count - 1, Math.ceil(share * count) - 1))],
-        toUnit: (raw) => percentileOf(sorted, raw),
-        unit: "percentile",
-        low: 0,
-        high: 100,
-        label: "percentile within the slide",
+        ...ranked(reference, referencePercentile, "percentile among the coarse map's scores"),
+        forward: (raw) => Math.fround(Math.fround(referencePercentile(reference, raw)) / 100),
       };
+    }
     case "softmax":
       return softmaxScale(sorted, SHARES.has(choice.kind));
     case "none":
@@ -98,6 +109,19 @@ export function makeScale(sorted, choice) {
     }
   }
   return centred(least, most, "minimum to maximum of the slide", choice.center);
+}
+
+function ranked(sorted, percentile, label) {
+  const { length } = sorted;
+  return {
+    forward: (raw) => percentile(sorted, raw) / 100,
+    inverse: (share) => sorted[Math.max(0, Math.min(length - 1, Math.ceil(share * length) - 1))],
+    toUnit: (raw) => percentile(sorted, raw),
+    unit: "percentile",
+    low: 0,
+    high: 100,
+    label,
+  };
 }
 
 function centred(low, high, words, center) {

@@ -12,9 +12,10 @@ export class PaneColours {
   /** Score views of a content: one, two for a difference, none for slides and pictures. */
   async viewsOf(content) {
     const parsed = parseContent(content);
-    if (parsed.kind === "scores") return [await this.app.tables[parsed.layer].load(parsed.column)];
+    const { tables } = this.app;
+    if (parsed.kind === "scores") return [await tables[parsed.layer].load(parsed.column, tables)];
     if (parsed.kind !== "difference") return [];
-    return Promise.all([parsed.a, parsed.b].map((at) => this.app.tables[at.layer].load(at.column)));
+    return Promise.all([parsed.a, parsed.b].map((at) => tables[at.layer].load(at.column, tables)));
   }
 
   get choice() {
@@ -28,9 +29,7 @@ export class PaneColours {
     const diverging = this.app.palettes.find((palette) => palette.diverging);
     if (pane.views.length === 2) return named?.diverging ? named : diverging;
     if (named) return named;
-    const { center, norm } = this.app.view;
-    const hasMiddle = pane.views[0]?.table.about.signed && center && ["minmax", "robust", "none"].includes(norm);
-    return hasMiddle ? diverging : this.app.palettes[0];
+    return pane.views[0]?.hasMiddle(this.app.view) ? diverging : this.app.palettes[0];
   }
 
   lookupFor(pane) {

@@ -6,6 +6,10 @@ import { byId, grouped, make } from "./dom.js";
 import { Histogram } from "./histogram.js";
 import { METHODS, brief, probability, quantile } from "./normalize.js";
 
+const COLOUR_KEYS = [
+  "cmap", "norm", "fixedLow", "fixedHigh", "low", "high", "threshold", "cold", "opacity", "smooth", "inside", "center",
+];
+
 export class Panel {
   constructor(app) {
     this.app = app;
@@ -57,9 +61,7 @@ export class Panel {
       type: "button", className: "plain", text: "Reset colours",
       onclick: () => {
         const { defaults } = app.store;
-        set(Object.fromEntries(
-          ["cmap", "norm", "low", "high", "threshold", "cold", "opacity", "smooth", "inside", "center"].map((key) => [key, defaults[key]]),
-        ));
+        set(Object.fromEntries(COLOUR_KEYS.map((key) => [key, defaults[key]])));
       },
     });
     byId("panel").append(
@@ -179,7 +181,10 @@ export class Panel {
     this.fillScoreMenus();
     this.histogram.update();
     for (const control of [...Object.values(this.controls), ...Object.values(this.checks)]) control.show();
-    this.checks.center.hidden = !(app.activeView?.table.about.signed && ["minmax", "robust", "none"].includes(app.view.norm));
+    this.checks.center.hidden = !app.activeView?.hasMiddle({ ...app.view, center: true });
+    for (const option of this.norm.options) {
+      if (option.value === "percentile_ref") option.hidden = !app.activeView?.reference;
+    }
     this.checks.inside.hidden = this.checks.tissue.hidden = !app.slide.tissue;
     this.cmap.value = app.view.cmap;
     this.norm.value = app.view.norm;

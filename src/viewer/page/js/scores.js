@@ -14,15 +14,21 @@ export class ScoreTable {
     this.patches = null;
   }
 
-  async load(column) {
+  /** @param {ScoreTable[]} tables all of the slide, to find what a fine map is ranked among */
+  async load(column, tables) {
     if (!this.patches) {
       this.coordsPromise ??= this.data.coords(this.slide, this.number);
       this.patches = patchesOf(await this.coordsPromise, this.about.patch);
     }
+    const reference = await tables[this.about.reference]?.column(column);
+    return new ScoreView(this, column, await this.column(column), reference?.sorted);
+  }
+
+  column(column) {
     if (!this.columns.has(column)) {
       this.columns.set(column, this.data.column(this.slide, this.number, column).then((values) => new Column(values)));
     }
-    return new ScoreView(this, column, await this.columns.get(column));
+    return this.columns.get(column);
   }
 }
 
@@ -63,10 +69,21 @@ class Column {
 
 /** A column with the layer it belongs to: what a pane shows. */
 export class ScoreView {
-  constructor(table, index, column) {
+  constructor(table, index, column, reference = null) {
     this.table = table;
     this.index = index;
     this.column = column;
+    this.reference = reference;
+  }
+
+  /** The normalisation that `norm` means for this score. */
+  method(norm) {
+    return norm === "auto" ? this.table.about.usual : norm;
+  }
+
+  /** Whether zero has a place in the middle of the colours. */
+  hasMiddle({ norm, center }) {
+    return this.table.about.signed && center && ["minmax", "robust", "none"].includes(this.method(norm));
   }
 
   get patches() {
@@ -80,11 +97,13 @@ export class ScoreView {
   /** Scale and quantised values for a choice of normalisation; the last few choices are kept. */
   scaled(choice) {
     const signed = this.table.about.signed && choice.center;
-    const key = JSON.stringify([choice.method, signed, choice.low, choice.high]);
+    const method = this.method(choice.method);
+    const key = JSON.stringify([method, signed, choice.low, choice.high]);
     const cache = this.column.quantised;
     if (!cache.has(key)) {
       if (cache.size > 6) cache.delete(cache.keys().next().value);
-      const scale = makeScale(this.column.sorted, { ...choice, center: signed, kind: this.table.about.kind });
+      const { reference, table } = this;
+      const scale = makeScale(this.column.sorted, { ...choice, method, reference, center: signed, kind: table.about.kind });
       cache.set(key, { scale, values: quantise(this.column.values, scale) });
     }
     return cache.get(key);

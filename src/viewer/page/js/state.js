@@ -12,7 +12,7 @@ export const DEFAULTS = Object.freeze({
   r: 0, // rotation, degrees
   swipe: 50, // place of the divider, percent
   cmap: "auto",
-  norm: "percentile",
+  norm: "auto", // as the kind of score asks for
   fixedLow: null,
   fixedHigh: null,
   center: true,

@@ -1,0 +1,84 @@
+"""A run with fine maps in the viewer: which scores it opens, and that they look as the run drew them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.scores.normalize import normalize
+from src.scores.score_file import ScoreFile
+from src.viewer.run_folder import catalog_of_runs
+from src.visualization.palette import colour_table
+from tests.browser_for_tests import SIZE, Open, go_to, pixel_at
+from tests.viewer_for_tests import RunningViewer, running, write_score_file
+
+CONFIG = """
+data_arguments: {{data_dir: {slides}, label_dict: {{normal: 0, tumor: 1}}}}
+encoder_arguments: {{model_name: efficientnet_lite0}}
+patching_arguments: {{overlap: 0.5}}
+heatmap_arguments: {{calc_heatmap: true, use_roi: false, use_ref_scores: true, normalize: null, cmap: viridis,
+                    segment: true, threshold: 0.1}}
+"""
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory: pytest.TempPathFactory, tiny_slide: Path) -> tuple[Path, dict[str, ScoreFile]]:
+    """Two runs on one slide: E with a fine map, F without."""
+    root = tmp_path_factory.mktemp("raw")
+    name = tiny_slide.stem
+    made = {}
+    for number, exp in enumerate(("E", "F")):
+        home = root / exp / "tumor" / name
+        home.mkdir(parents=True)
+        made[exp] = write_score_file(home / f"{name}_blockmap.h5", SIZE, seed=number)
+        config = CONFIG.format(slides=tiny_slide.parent)
+        (root / exp / "config.yaml").write_text(config if exp == "E" else config.replace("true", "false", 1))
+    fine = root / "E" / "tumor" / name / f"{name}_0.5_roi_False.h5"
+    made["fine"] = write_score_file(fine, SIZE, step=64, seed=5)
+    write_score_file(fine.with_name(f"{name}_0.75_roi_False.h5"), SIZE, step=32)  # of an earlier config
+    return root, made
+
+
+@pytest.fixture(scope="module")
+def viewer(browser: Any, maps: tuple[Path, dict[str, ScoreFile]]) -> Iterator[RunningViewer]:
+    with running(catalog_of_runs([maps[0] / "E", maps[0] / "F"])) as started:
+        yield started
+
+
+def test_a_run_opens_with_its_fine_map_ranked_among_the_coarse_one(
+    open_page: Open, maps: tuple[Path, dict[str, ScoreFile]]
+) -> None:
+    page = open_page("opacity=1&threshold=0")
+    titles = page.evaluate("heatmapViewer.layers.map((layer) => layer.title)")
+    assert list(dict.fromkeys(titles)) == ["E: fine map, overlap 0.5", "E: coarse map", "F"]
+    assert page.evaluate("heatmapViewer.contents") == ["slide", "0.0", "4.0"]  # the other run's own, not the bag's
+    assert "percentile among the coarse map's scores" in page.locator(".legend").first.inner_text()
+    fine, coarse = maps[1]["fine"], maps[1]["E"]
+    ranked = normalize(fine.scores.values[:, 0], "percentile_ref", reference=coarse.scores.values[:, 0]).values
+    point = (1000, 900)
+    go_to(page, *point, 1.0)
+    corners = fine.grid.coords_l0
+    inside = ((corners <= point) & (np.array(point) < corners + 128)).all(1)
+    mean = np.floor(np.minimum(np.floor(ranked[inside] * 65536), 65535).mean())
+    expected = colour_table("viridis")[int(mean) >> 8].astype(int)
+    assert np.abs(np.array(pixel_at(page, 1, *point)[:3]) - expected).max() <= 2
+
+
+def test_colours_begin_as_the_run_drew_them(open_page: Open) -> None:
+    view = open_page().evaluate("heatmapViewer.view")
+    assert (view["cmap"], view["norm"], view["inside"], view["threshold"]) == ("viridis", "auto", True, 0.1)
+
+
+def test_another_model_is_compared_on_the_same_score_and_class(open_page: Open) -> None:
+    page = open_page("panes=slide;3.0")  # the coarse map's contribution to 'normal'
+    page.keyboard.press("c")
+    page.wait_for_selector(".panes-3")
+    assert page.evaluate("heatmapViewer.contents") == ["slide", "3.0", "5.0"]
+
+
+def test_signed_scores_begin_around_zero(open_page: Open) -> None:
+    page = open_page("panes=slide;3.0&cmap=auto")
+    assert "centred at 0" in page.locator(".legend").first.inner_text()
+    assert page.evaluate("heatmapViewer.colours.paletteFor(heatmapViewer.panes[1]).name") == "coolwarm"
