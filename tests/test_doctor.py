@@ -45,6 +45,21 @@ def test_every_dependency_of_the_project_is_looked_at() -> None:
     assert packages - {"openslide-bin"} == set(NEEDED)
 
 
+def test_every_extra_is_looked_at_with_what_it_is_for_and_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = text[text.index("[project.optional-dependencies]") : text.index("[project.scripts]")]
+    extras = {
+        name: set(re.findall(r'"([\w-]+)>=', packages))
+        for name, packages in re.findall(r"(\w+) = \[(.*?)\]", block, re.DOTALL)
+    }
+    del extras["dev"]
+    assert extras == {name: set(packages) for name, (_, packages) in doctor_checks.EXTRAS.items()}
+    monkeypatch.setitem(doctor_checks.EXTRAS, "viewer", ("the viewer", {"starlette": "no_such_module"}))
+    check = doctor_checks.check_extra("viewer")
+    assert (check.verdict, check.fix) == ("warn", "pip install -e '.[viewer]'")
+    assert check.detail == "not installed: starlette; needed for the viewer"
+
+
 def test_a_missing_package_fails_with_the_line_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     check = check_package("h5py", "h5py")

