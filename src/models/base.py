@@ -245,6 +245,11 @@ class MILModel(nn.Module):
         if scores is None:
             return [self.default_score]
         names = [scores] if isinstance(scores, str) else list(dict.fromkeys(scores))
+        self.check_scores(names)
+        return names
+
+    def check_scores(self, names: Sequence[str]) -> None:
+        """Raise a `ModelError` for a score the model does not have, or cannot honestly give, with the reason."""
         specs, refused = self.score_specs(), self.refused_scores()
         for name in names:
             if name in refused:
@@ -253,7 +258,6 @@ class MILModel(nn.Module):
                 )
             if name not in specs:
                 raise ModelError(f"{self.title} has no score {name!r}; choose from {list(specs)}")
-        return names
 
     def _finite_logits(self, result: BagResult) -> npt.NDArray[np.float32] | None:
         if result.logits is None:

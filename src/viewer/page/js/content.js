@@ -74,7 +74,7 @@ export function preferred(layers) {
   const first = layers.findIndex((about) => about.type === "scores");
   if (first >= 0) {
     const about = layers[first];
-    const column = about.prediction ? about.names.indexOf(about.prediction.classes[about.prediction.predicted]) : -1;
+    const column = about.prediction?.task === "classification" ? about.names.indexOf(about.prediction.classes[about.prediction.predicted]) : -1;
     return `${first}.${Math.max(0, column)}`;
   }
   return layers.length ? "p0" : "slide";
