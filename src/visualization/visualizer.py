@@ -91,7 +91,8 @@ class MILLabVisualizer:
     def __repr__(self) -> str:
         noun = "classes" if self.task == "classification" else f"outputs ({self.task})"
         outputs = f"{self.model.num_classes} {noun}" if self.model.num_classes else "no classifier"
-        return f"MILLabVisualizer({self.model.title}, {self.model.in_dim} wide, {outputs}, score={self.score!r})"
+        width = f"{self.model.in_dim} wide" if self.model.in_dim else "any width"
+        return f"MILLabVisualizer({self.model.title}, {width}, {outputs}, score={self.score!r})"
 
     @property
     def score_names(self) -> dict[str, str]:
