@@ -1,6 +1,6 @@
 """Tell from tensors alone which model a checkpoint holds, how large it is, and what cannot be known."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from src.errors import CheckpointError, ModelError
 from src.models.base import MILModel
 from src.models.registry import config_names, constructor_arguments, model_class, model_config, model_types
+from src.models.settings import checked_setting
 
 _TYPE_NAMES = {"rrtmil": "rrt"}
 """`model_type` in a config.json -> our type, where they differ."""
@@ -65,6 +66,8 @@ def find_model(
     *,
     model_type: str | None = None,
     config_name: str | None = None,
+    overridden: Collection[str] = (),
+    where: str = "the checkpoint",
 ) -> Identity | None:
     """Return what model `tensors` are, None if none that is known.
 
@@ -76,6 +79,15 @@ def find_model(
         What the file says of itself; used only for what tensors cannot tell.
     model_type, config_name : str, optional
         Consider this type only, and assume this configuration's values.
+    overridden : names, optional
+        Settings that the user gives, so that the file's own do not matter.
+    where : str
+        The file that `settings` come from, for messages.
+
+    Raises
+    ------
+    CheckpointError
+        Several models, or a setting that is of the wrong type or absurd.
     """
     types = [model_type] if model_type else model_types()
     settings = settings or {}
@@ -93,7 +105,7 @@ def find_model(
             f"{', '.join(repr(match[1]) for match in matches)}: save the one you want on its own"
         )
     cls, prefix, sizes, inside = matches[0]
-    told, assumed = _beyond_tensors(cls, settings, config_name)
+    told, assumed = _beyond_tensors(cls, settings, config_name, overridden, where)
     # where tensors narrow down what they cannot tell (wikg's pooling), what is assumed must agree with them
     assumed = {key: sizes.get(key, value) for key, value in assumed.items() if sizes.get(key) != value}
     left_out = tuple(sorted(key for key in tensors if not key.startswith(prefix)))
@@ -135,16 +147,30 @@ def _match(
 
 
 def _beyond_tensors(
-    cls: type[MILModel], settings: Mapping[str, Any], config_name: str | None
+    cls: type[MILModel],
+    settings: Mapping[str, Any],
+    config_name: str | None,
+    overridden: Collection[str],
+    where: str,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the file's settings tell beyond its tensors, and what must be assumed."""
     names = [name for name in constructor_arguments(cls) if name in cls.not_in_tensors]
-    told = {name: settings[name] for name in names if name in settings}
+    given = {name: settings[name] for name in names if settings.get(name) is not None and name not in overridden}
+    told = {name: _setting(cls, name, value, where) for name, value in given.items()}
     configs = config_names(cls.name)
     chosen = config_name or ("base" if "base" in configs else None)
     defaults = model_config(cls.name, chosen) if chosen else {}
     assumed = {name: defaults[name] for name in names if name not in told and name in defaults}
     return told, assumed
+
+
+def _setting(cls: type[MILModel], name: str, value: Any, where: str) -> Any:
+    try:
+        return checked_setting(cls, name, value)
+    except ModelError as error:
+        raise CheckpointError(
+            f"{where}: its setting {error}; mend it there, or give {name} in model_arguments.overrides"
+        ) from error
 
 
 def build(identity: Identity) -> MILModel:

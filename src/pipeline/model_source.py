@@ -39,15 +39,16 @@ class ModelSource:
 
     @cached_property
     def checkpoint_sha256(self) -> str | None:
-        """SHA-256 of the checkpoint file; None without one, or for a folder or a hub name."""
+        """SHA-256 of the file of weights, or over those of all files it is cut into; None without a checkpoint."""
         if self.checkpoint is None:
             return None
-        if self.checkpoint.is_dir():
-            parts = [f"{path.name}:{sha256_file(path)}" for path in sorted(self.checkpoint.iterdir()) if path.is_file()]
-            from src.pipeline.records import fingerprint
+        from src.checkpoint_paths import checkpoint_parts
+        from src.pipeline.records import fingerprint
 
-            return fingerprint({"files": parts})
-        return sha256_file(self.checkpoint)
+        parts = checkpoint_parts(self.checkpoint)
+        if len(parts) == 1:
+            return sha256_file(parts[0])
+        return fingerprint({"files": [f"{path.name}:{sha256_file(path)}" for path in parts]})
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -57,9 +58,11 @@ class ModelSource:
         arguments = self._config.model_arguments.model_dump(
             mode="json", exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names"}
         )
+        config = self._checkpoint_config_sha256()
         return {
             "arguments": arguments,
             "checkpoint_sha256": self.checkpoint_sha256,
+            **({} if config is None else {"checkpoint_config_sha256": config}),
             "code_sha256": self._code_sha256(),
             "n_classes": self._config.n_classes,
             "class_names": list(self.output_names or ()),
@@ -86,6 +89,13 @@ class ModelSource:
             _LOADED.clear()
             _LOADED[key] = model
         return _LOADED[key]
+
+    def _checkpoint_config_sha256(self) -> str | None:
+        """SHA-256 of the config.json beside the weights, which tells settings that no tensor does."""
+        from src.checkpoint_paths import config_of
+
+        path = None if self.checkpoint is None else config_of(self.checkpoint)
+        return None if path is None else sha256_file(path)
 
     def _code_sha256(self) -> str | None:
         """SHA-256 of the user's own model file, when the config names one: its results change with it."""
