@@ -95,11 +95,11 @@ def _read_shards(index: Path, shards: Mapping[str, Path]) -> dict[str, torch.Ten
 
 
 def _is_safetensors(file: Path) -> bool:
-    """Say whether a file is safetensors, by its beginning as well as by its name."""
-    if file.suffix == ".safetensors":
-        return True
+    """Say whether a file is safetensors, by its beginning rather than by its name."""
     with file.open("rb") as stream:
         start = stream.read(9)
+    if file.suffix == ".safetensors" and not start.startswith((b"PK", b"\x80")):
+        return True
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < file.stat().st_size
 
 
@@ -113,9 +113,13 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
 def _read_torch(file: Path) -> Any:
     _refuse_inflating(file)
     try:
-        with torch.serialization.safe_globals(_harmless_globals()), warnings.catch_warnings():
+        with (
+            torch.serialization.safe_globals(_harmless_globals()),
+            warnings.catch_warnings(),
+            file.open("rb") as stream,  # from a path torch goes by the name
+        ):
             warnings.simplefilter("ignore")  # what torch warns of, the message of a refusal says too
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
         raise CheckpointError(_explain_failure(file, str(error))) from error
 

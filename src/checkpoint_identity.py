@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from src.errors import CheckpointError, ModelError
@@ -13,6 +14,9 @@ from src.models.settings import checked_setting
 
 _TYPE_NAMES = {"rrtmil": "rrt"}
 """`model_type` in a config.json -> our type, where they differ."""
+
+MOST_REPEATED = 2**26
+"""Bytes that a tensor may unpack to beyond those in the file, as one row repeated does."""
 
 _TRAINS_ONLY = ("loss", "criterion", "metric", "auroc", "auc", "confmat")
 """What stands in the names of tensors that a training keeps beside its model."""
@@ -140,7 +144,10 @@ def _match(
     for name in sorted(types, key=lambda name: name != stated):
         cls = model_class(name)
         inside = {new: value for key, value in below.items() if (new := cls.canonical_key(key)) is not None}
-        sizes = cls.config_from_shapes({key: tuple(value.shape) for key, value in inside.items()})
+        try:
+            sizes = cls.config_from_shapes({key: tuple(value.shape) for key, value in inside.items()})
+        except (IndexError, ZeroDivisionError):  # known names on tensors with too few dimensions
+            sizes = None
         if sizes is not None:
             return cls, prefix, sizes, inside
     return None
@@ -181,8 +188,6 @@ def build(identity: Identity) -> MILModel:
     CheckpointError
         Tensors missing, left over, or of another shape, each named.
     """
-    import torch
-
     if identity.unexplained:
         raise CheckpointError(
             f"the checkpoint does not fit {identity.model_type}: beside the model, whose keys begin with "
@@ -197,9 +202,25 @@ def build(identity: Identity) -> MILModel:
         raise CheckpointError(f"the checkpoint describes a {identity.model_type} that cannot be: {error}") from error
     expected = {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
     require_same_keys(expected, identity.tensors, identity.model_type)
+    require_plain_weights(identity.tensors)
     weights = {cls.key_prefix + key: value.detach().to(expected[key].dtype) for key, value in identity.tensors.items()}
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
+
+
+def require_plain_weights(tensors: Mapping[str, Tensor]) -> None:
+    """Raise a `CheckpointError` for a tensor that is no plain array of real numbers, or would unpack to far more."""
+    for key, value in tensors.items():
+        what = ""
+        if value.is_meta or value.layout != torch.strided or value.is_quantized or value.is_nested:
+            kind = "quantized" if value.is_quantized else "sparse or nested"
+            what = "a tensor without data" if value.is_meta else f"a {kind} tensor"
+        elif not value.is_floating_point():
+            what = f"{str(value.dtype).removeprefix('torch.')} numbers"
+        elif (size := value.numel() * value.element_size()) > max(value.untyped_storage().nbytes(), MOST_REPEATED):
+            what = f"a view that would unpack to {size:,} bytes"
+        if what:
+            raise CheckpointError(f"{key} is {what}, where plain weights are needed: save the model's state dict anew")
 
 
 def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], title: str) -> None:

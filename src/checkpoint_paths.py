@@ -108,7 +108,7 @@ def read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > MOST_JSON_BYTES:
             raise CheckpointError(f"{path} is {path.stat().st_size:,} bytes of JSON: it describes no checkpoint")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise

@@ -1,4 +1,4 @@
-"""Models cut into several files, as Hugging Face saves large ones, and the settings stored beside weights."""
+"""Models cut into several files, as Hugging Face saves large ones; settings stored beside weights; odd weights."""
 
 import json
 from pathlib import Path
@@ -182,3 +182,37 @@ def test_settings_of_every_model_are_checked(
 def test_overrides_of_the_wrong_type_are_refused(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         create_model("transformer.base.12.none", **overrides)
+
+
+def _expanded(weight: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(1, dtype=torch.float16).expand(16, 10**10)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_expanded, "patch_embed.0.weight is a view that would unpack to 320,000,000,000 bytes"),
+        (lambda weight: weight.to("meta"), "is a tensor without data"),
+        (lambda weight: weight.to_sparse(), "is a sparse or nested tensor"),
+        (lambda weight: weight.to(torch.complex64), "is complex64 numbers"),
+        (lambda weight: weight.int(), "is int32 numbers"),
+        (lambda weight: weight[0], "is none of abmil"),
+        (lambda weight: weight[0, 0], "is none of abmil"),
+    ],
+)
+def test_weights_that_are_no_plain_numbers_are_refused(change: Any, message: str, tmp_path: Path) -> None:
+    tensors = create_model("abmil.base.12.none", embed_dim=16, attn_dim=8).state_dict()
+    tensors["model.patch_embed.0.weight"] = change(tensors["model.patch_embed.0.weight"])
+    torch.save(tensors, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match=message) as caught:
+        model_from_checkpoint(tmp_path / "odd.pt")
+    assert "odd.pt" in str(caught.value)
+    assert message.split(" is ")[-1] in describe_checkpoint(tmp_path / "odd.pt")
+
+
+def test_a_file_is_read_as_what_it_is_whatever_it_is_called(model: MILModel, tmp_path: Path) -> None:
+    torch.save(model.state_dict(), tmp_path / "torch.safetensors")
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "safe.pt")
+    for name in ("torch.safetensors", "safe.pt"):
+        loaded = model_from_checkpoint(tmp_path / name, num_heads=4)
+        np.testing.assert_array_equal(loaded.explain(X).logits, model.explain(X).logits)

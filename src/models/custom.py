@@ -112,7 +112,7 @@ def load_custom_model(
 
 
 def _load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) -> None:
-    from src.checkpoint_identity import require_same_keys
+    from src.checkpoint_identity import require_plain_weights, require_same_keys
     from src.checkpoints import load_checkpoint
 
     if not isinstance(inner, nn.Module):
@@ -120,6 +120,7 @@ def _load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) ->
     checkpoint, expected = load_checkpoint(path), inner.state_dict()
     tensors = _without_prefix(checkpoint.tensors, expected)
     require_same_keys(expected, tensors, f"{model_class} ({checkpoint.source})")
+    require_plain_weights({key: value for key, value in tensors.items() if expected[key].is_floating_point()})
     inner.load_state_dict(tensors, strict=True)
 
 
