@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from src.checkpoints import check_overrides, model_from_checkpoint
+from src.checkpoints import checked_overrides, model_from_checkpoint
 from src.errors import ModelError
 from src.models.base import MILModel
 from src.models.registry import constructor_arguments, model_class, model_config, parse_model_name
@@ -57,7 +57,7 @@ def create_model(
         return model_from_checkpoint(
             checkpoint_path, bare_name, num_classes, keep_classifier=keep_classifier, **overrides
         )
-    check_overrides(name.type, overrides)
+    overrides = checked_overrides(name.type, overrides)
     cls = model_class(name.type)
     settings: dict[str, Any] = {"in_dim": name.in_dim, **model_config(name.type, name.config), **overrides}
     if num_classes is not None:

@@ -5,14 +5,13 @@ and plain values is refused with the line that converts it where its origin is t
 """
 
 import argparse
-import json
 import logging
 import pathlib
 import re
 import warnings
 import zipfile
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from src.checkpoint_paths import config_beside, is_index, read_json, shards_of, weights_file
 from src.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
-
-WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "model.pt", "model.pth", "model.bin")
-"""What a folder's weights are called, best first."""
-WEIGHT_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl"})
 
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
 _UNSAFE = re.compile(r"Unsupported (?:global|operand|class)|Trying to call reduce|Can only build|allowed types")
@@ -49,14 +45,18 @@ class Stored:
     content : Any
         Tensors, plain values and containers of them.
     file : Path
-        The file that was read: inside a folder, the weights chosen.
+        The file that was read: inside a folder, the weights chosen; of several files, their index.
     config : dict or None
-        A ``config.json`` beside the weights in the same folder.
+        A ``config.json`` beside the weights in the same folder, `config_file`.
+    parts : tuple of Path
+        Every file the weights came from.
     """
 
     content: Any
     file: Path
     config: dict[str, Any] | None
+    config_file: Path | None = None
+    parts: tuple[Path, ...] = ()
 
 
 def read_stored(path: Path) -> Stored:
@@ -67,56 +67,39 @@ def read_stored(path: Path) -> Stored:
     CheckpointError
         Missing, damaged, foreign, or holding objects that could run code.
     """
-    if not path.exists():
-        raise CheckpointError(f"no checkpoint at {path}")
-    file = _file_in(path) if path.is_dir() else path
+    file = weights_file(path)
     if file.stat().st_size == 0:
         raise CheckpointError(f"{file} is empty (0 bytes): copy it again")
-    content = _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
-    return Stored(content, file, _config_beside(file, asked_for_folder=path.is_dir()))
+    shards = shards_of(file) if is_index(file) else {}
+    content = _read_shards(file, shards) if shards else _read_one(file)
+    config_file = config_beside(file, asked_for_folder=path.is_dir())
+    config = None if config_file is None else read_json(config_file)
+    told = config if isinstance(config, dict) else None
+    return Stored(content, file, told, config_file, (file, *sorted(set(shards.values()))))
 
 
-def _file_in(folder: Path) -> Path:
-    """Return the weights in a folder, or in the one folder below it that has some (save_model doubles names)."""
-    for name in WEIGHT_NAMES:
-        if (folder / name).is_file():
-            return folder / name
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in WEIGHT_SUFFIXES)
-    if len(files) == 1:
-        return files[0]
-    if files:
-        raise CheckpointError(
-            f"{folder} holds several checkpoints ({', '.join(p.name for p in files[:8])}): name one of them"
-        )
-    below = [p for p in sorted(folder.iterdir()) if p.is_dir() and any(_weights_below(p))]
-    if len(below) == 1:
-        return _file_in(below[0])
-    found = f"several models ({', '.join(p.name for p in below[:8])}): name one of them" if below else "no checkpoint"
-    raise CheckpointError(f"{folder} holds {found} (looked for {', '.join(WEIGHT_NAMES)})")
+def _read_one(file: Path) -> Any:
+    return _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
 
 
-def _weights_below(folder: Path) -> Iterator[Path]:
-    return (p for pattern in ("*", "*/*") for p in folder.glob(pattern) if p.suffix in WEIGHT_SUFFIXES)
-
-
-def _config_beside(file: Path, *, asked_for_folder: bool) -> dict[str, Any] | None:
-    path = file.with_name("config.json")
-    belongs = asked_for_folder or file.name in WEIGHT_NAMES
-    if not (belongs and path.is_file()):
-        return None
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} beside the checkpoint is not readable JSON: {error}") from error
-    return config if isinstance(config, dict) else None
+def _read_shards(index: Path, shards: Mapping[str, Path]) -> dict[str, torch.Tensor]:
+    """Return the tensors an index lists, each from its own file."""
+    found: dict[str, torch.Tensor] = {}
+    for file in sorted(set(shards.values())):
+        content, listed = _read_one(file), [key for key, path in shards.items() if path == file]
+        there = content if isinstance(content, Mapping) else {}
+        if missing := [key for key in listed if not isinstance(there.get(key), torch.Tensor)]:
+            raise CheckpointError(f"{file} lacks {', '.join(missing[:8])}, which {index.name} says are in it")
+        found |= {key: there[key] for key in listed}
+    return found
 
 
 def _is_safetensors(file: Path) -> bool:
-    """Say whether a file is safetensors, by its beginning as well as by its name."""
-    if file.suffix == ".safetensors":
-        return True
+    """Say whether a file is safetensors, by its beginning rather than by its name."""
     with file.open("rb") as stream:
         start = stream.read(9)
+    if file.suffix == ".safetensors" and not start.startswith((b"PK", b"\x80")):
+        return True
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < file.stat().st_size
 
 
@@ -130,9 +113,13 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
 def _read_torch(file: Path) -> Any:
     _refuse_inflating(file)
     try:
-        with torch.serialization.safe_globals(_harmless_globals()), warnings.catch_warnings():
+        with (
+            torch.serialization.safe_globals(_harmless_globals()),
+            warnings.catch_warnings(),
+            file.open("rb") as stream,  # from a path torch goes by the name
+        ):
             warnings.simplefilter("ignore")  # what torch warns of, the message of a refusal says too
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
         raise CheckpointError(_explain_failure(file, str(error))) from error
 

@@ -1,17 +1,22 @@
 """Tell from tensors alone which model a checkpoint holds, how large it is, and what cannot be known."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from src.errors import CheckpointError, ModelError
 from src.models.base import MILModel
 from src.models.registry import config_names, constructor_arguments, model_class, model_config, model_types
+from src.models.settings import checked_setting
 
 _TYPE_NAMES = {"rrtmil": "rrt"}
 """`model_type` in a config.json -> our type, where they differ."""
+
+MOST_REPEATED = 2**26
+"""Bytes that a tensor may unpack to beyond those in the file, as one row repeated does."""
 
 _TRAINS_ONLY = ("loss", "criterion", "metric", "auroc", "auc", "confmat")
 """What stands in the names of tensors that a training keeps beside its model."""
@@ -65,6 +70,8 @@ def find_model(
     *,
     model_type: str | None = None,
     config_name: str | None = None,
+    overridden: Collection[str] = (),
+    where: str = "the checkpoint",
 ) -> Identity | None:
     """Return what model `tensors` are, None if none that is known.
 
@@ -76,6 +83,15 @@ def find_model(
         What the file says of itself; used only for what tensors cannot tell.
     model_type, config_name : str, optional
         Consider this type only, and assume this configuration's values.
+    overridden : names, optional
+        Settings that the user gives, so that the file's own do not matter.
+    where : str
+        The file that `settings` come from, for messages.
+
+    Raises
+    ------
+    CheckpointError
+        Several models, or a setting that is of the wrong type or absurd.
     """
     types = [model_type] if model_type else model_types()
     settings = settings or {}
@@ -93,7 +109,7 @@ def find_model(
             f"{', '.join(repr(match[1]) for match in matches)}: save the one you want on its own"
         )
     cls, prefix, sizes, inside = matches[0]
-    told, assumed = _beyond_tensors(cls, settings, config_name)
+    told, assumed = _beyond_tensors(cls, settings, config_name, overridden, where)
     # where tensors narrow down what they cannot tell (wikg's pooling), what is assumed must agree with them
     assumed = {key: sizes.get(key, value) for key, value in assumed.items() if sizes.get(key) != value}
     left_out = tuple(sorted(key for key in tensors if not key.startswith(prefix)))
@@ -128,23 +144,40 @@ def _match(
     for name in sorted(types, key=lambda name: name != stated):
         cls = model_class(name)
         inside = {new: value for key, value in below.items() if (new := cls.canonical_key(key)) is not None}
-        sizes = cls.config_from_shapes({key: tuple(value.shape) for key, value in inside.items()})
+        try:
+            sizes = cls.config_from_shapes({key: tuple(value.shape) for key, value in inside.items()})
+        except (IndexError, ZeroDivisionError):  # known names on tensors with too few dimensions
+            sizes = None
         if sizes is not None:
             return cls, prefix, sizes, inside
     return None
 
 
 def _beyond_tensors(
-    cls: type[MILModel], settings: Mapping[str, Any], config_name: str | None
+    cls: type[MILModel],
+    settings: Mapping[str, Any],
+    config_name: str | None,
+    overridden: Collection[str],
+    where: str,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the file's settings tell beyond its tensors, and what must be assumed."""
     names = [name for name in constructor_arguments(cls) if name in cls.not_in_tensors]
-    told = {name: settings[name] for name in names if name in settings}
+    given = {name: settings[name] for name in names if settings.get(name) is not None and name not in overridden}
+    told = {name: _setting(cls, name, value, where) for name, value in given.items()}
     configs = config_names(cls.name)
     chosen = config_name or ("base" if "base" in configs else None)
     defaults = model_config(cls.name, chosen) if chosen else {}
     assumed = {name: defaults[name] for name in names if name not in told and name in defaults}
     return told, assumed
+
+
+def _setting(cls: type[MILModel], name: str, value: Any, where: str) -> Any:
+    try:
+        return checked_setting(cls, name, value)
+    except ModelError as error:
+        raise CheckpointError(
+            f"{where}: its setting {error}; mend it there, or give {name} in model_arguments.overrides"
+        ) from error
 
 
 def build(identity: Identity) -> MILModel:
@@ -155,8 +188,6 @@ def build(identity: Identity) -> MILModel:
     CheckpointError
         Tensors missing, left over, or of another shape, each named.
     """
-    import torch
-
     if identity.unexplained:
         raise CheckpointError(
             f"the checkpoint does not fit {identity.model_type}: beside the model, whose keys begin with "
@@ -171,9 +202,25 @@ def build(identity: Identity) -> MILModel:
         raise CheckpointError(f"the checkpoint describes a {identity.model_type} that cannot be: {error}") from error
     expected = {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
     require_same_keys(expected, identity.tensors, identity.model_type)
+    require_plain_weights(identity.tensors)
     weights = {cls.key_prefix + key: value.detach().to(expected[key].dtype) for key, value in identity.tensors.items()}
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
+
+
+def require_plain_weights(tensors: Mapping[str, Tensor]) -> None:
+    """Raise a `CheckpointError` for a tensor that is no plain array of real numbers, or would unpack to far more."""
+    for key, value in tensors.items():
+        what = ""
+        if value.is_meta or value.layout != torch.strided or value.is_quantized or value.is_nested:
+            kind = "quantized" if value.is_quantized else "sparse or nested"
+            what = "a tensor without data" if value.is_meta else f"a {kind} tensor"
+        elif not value.is_floating_point():
+            what = f"{str(value.dtype).removeprefix('torch.')} numbers"
+        elif (size := value.numel() * value.element_size()) > max(value.untyped_storage().nbytes(), MOST_REPEATED):
+            what = f"a view that would unpack to {size:,} bytes"
+        if what:
+            raise CheckpointError(f"{key} is {what}, where plain weights are needed: save the model's state dict anew")
 
 
 def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], title: str) -> None:

@@ -19,9 +19,8 @@ def report(checkpoint: Checkpoint, identity: Identity | None, problem: str = "")
 
     Without an `identity` the tensors are listed, and `problem` says why there is none.
     """
-    size = checkpoint.source.stat().st_size
     rows = [
-        ("file", f"{checkpoint.source} ({size:,} bytes)"),
+        ("file", f"{checkpoint.source} ({checkpoint.bytes:,} bytes)"),
         ("SHA-256", checkpoint.sha256),
         *(("layout", note) for note in checkpoint.notes),
     ]

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from src.models.registry import (
     nearest,
     parse_model_name,
 )
+from src.models.settings import checked_setting
 
 logger = logging.getLogger(__name__)
 
@@ -38,26 +39,38 @@ class Checkpoint:
     tensors : dict
         The state dict, on the CPU, with the keys the file has (less what compilers and wrappers add to them).
     source : Path
-        The file they came from; inside a folder, the one chosen.
+        The file they came from; inside a folder, the one chosen; of several files, their index.
     notes : tuple of str
         How the weights were found, for people.
     config : dict or None
         What the file, or a ``config.json`` beside it, says of the model.
+    config_source : Path or None
+        Where `config` stands.
+    parts : tuple of Path
+        Every file the tensors came from, when there are several.
     """
 
     tensors: dict[str, Tensor]
     source: Path
     notes: tuple[str, ...] = ()
     config: dict[str, Any] | None = None
+    config_source: Path | None = None
+    parts: tuple[Path, ...] = ()
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file, read when first asked for."""
-        with self.source.open("rb") as stream:
-            digest = hashlib.sha256()
-            while block := stream.read(2**20):
-                digest.update(block)
+        """SHA-256 of the file, or of all files one after the other, read when first asked for."""
+        digest = hashlib.sha256()
+        for part in self.parts or (self.source,):
+            with part.open("rb") as stream:
+                while block := stream.read(2**20):
+                    digest.update(block)
         return digest.hexdigest()
+
+    @property
+    def bytes(self) -> int:
+        """Size on the disk, of all files."""
+        return sum(part.stat().st_size for part in self.parts or (self.source,))
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.source.name!r}, tensors={len(self.tensors)})"
@@ -83,11 +96,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             "torch.save(model.state_dict(), FILE)"
         )
     settings = stored.config or stored_settings(stored.content) or None
-    tensors, where = _one_model(candidates, settings, stored.file)
+    told_by = stored.config_file if stored.config else stored.file
+    tensors, where = _one_model(candidates, stored.file)
     notes = [f"weights at {where}"]
     if passed_over:
         notes.append(f"not used: {', '.join(passed_over)}")
-    return Checkpoint(tensors, stored.file, tuple(notes), settings)
+    if len(stored.parts) > 1:
+        notes.append(f"in {len(stored.parts) - 1} files: {', '.join(part.name for part in stored.parts[1:9])}")
+    return Checkpoint(tensors, stored.file, tuple(notes), settings, told_by, stored.parts)
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
@@ -118,13 +134,11 @@ def _contents(content: Any) -> str:
     return f"it is a {type(content).__name__}"
 
 
-def _one_model(
-    candidates: list[Found], settings: Mapping[str, Any] | None, file: Path
-) -> tuple[dict[str, Tensor], str]:
+def _one_model(candidates: list[Found], file: Path) -> tuple[dict[str, Tensor], str]:
     """Return one state dict out of several: the only one that is a model, or all as the parts of one."""
     if len(candidates) == 1:
         return candidates[0].tensors, candidates[0].title
-    models = [item for item in candidates if find_model(item.tensors, settings) is not None]
+    models = [item for item in candidates if find_model(item.tensors) is not None]
     if len(models) > 1:
         titles = ", ".join(item.title for item in models)
         raise CheckpointError(f"{file} holds {len(models)} models ({titles}): save the one you want on its own")
@@ -134,20 +148,34 @@ def _one_model(
     return joined, " + ".join(item.title for item in candidates)
 
 
-def identify(checkpoint: Checkpoint, model_type: str | None = None, config_name: str | None = None) -> Identity:
+def identify(
+    checkpoint: Checkpoint,
+    model_type: str | None = None,
+    config_name: str | None = None,
+    overridden: Collection[str] = (),
+) -> Identity:
     """Return which model a checkpoint holds: type, sizes, classes, width, and what had to be assumed.
+
+    Settings that are `overridden` are not asked of the file.
 
     Raises
     ------
     CheckpointError
-        No known model, or not one of `model_type`.
+        No known model, or not one of `model_type`; or settings in the file that cannot be.
     """
-    found = find_model(checkpoint.tensors, checkpoint.config, model_type=model_type, config_name=config_name)
+    found = find_model(
+        checkpoint.tensors,
+        checkpoint.config,
+        model_type=model_type,
+        config_name=config_name,
+        overridden=overridden,
+        where=str(checkpoint.config_source or checkpoint.source),
+    )
     if found is not None:
         return found
     keys = list(checkpoint.tensors)
     sample = f"it has {len(keys)} tensors such as {', '.join(keys[:4])}"
-    other = find_model(checkpoint.tensors, checkpoint.config) if model_type else None
+    other = find_model(checkpoint.tensors) if model_type else None
     if other is not None:
         raise CheckpointError(
             f"{checkpoint.source} is not a {model_type}, its tensors are those of a {other.model_type}: "
@@ -207,7 +235,7 @@ def model_from_checkpoint(
     """
     name = parse_model_name(model_name) if model_name else None
     checkpoint = load_checkpoint(path)
-    identity = identify(checkpoint, name.type if name else None, name.config if name else None)
+    identity = identify(checkpoint, name.type if name else None, name.config if name else None, overrides)
     where = str(checkpoint.source)
     if name and name.encoder_given and "in_dim" not in overrides and name.in_dim != identity.in_dim:
         raise CheckpointError(
@@ -218,7 +246,7 @@ def model_from_checkpoint(
         identity = _without_classifier(identity)
     elif num_classes is not None and identity.num_classes not in (0, num_classes):
         raise CheckpointError(f"{where} has {identity.num_classes} classes, num_classes (n_classes) says {num_classes}")
-    model = build(_with_overrides(identity, overrides, where))
+    model = _built(_with_overrides(identity, overrides, where), checkpoint)
     if identity.num_classes == 0 and type(model).head_keys:
         logger.warning("%s has no classifier: it gives patch scores, but no prediction", where)
     for name_, value in identity.assumed.items():
@@ -228,6 +256,15 @@ def model_from_checkpoint(
     if identity.left_out:
         logger.info("%s: not part of the model: %s", where, ", ".join(identity.left_out[:12]))
     return model
+
+
+def _built(identity: Identity, checkpoint: Checkpoint) -> MILModel:
+    try:
+        return build(identity)
+    except CheckpointError as error:
+        beside = checkpoint.config_source not in (None, checkpoint.source)
+        files = f"{checkpoint.source}{f' (with {checkpoint.config_source})' if beside else ''}"
+        raise CheckpointError(f"{files}: {error}") from error
 
 
 def _without_classifier(identity: Identity) -> Identity:
@@ -240,7 +277,7 @@ def _without_classifier(identity: Identity) -> Identity:
 
 def _with_overrides(identity: Identity, overrides: Mapping[str, Any], where: str) -> Identity:
     """Return the identity with the user's settings, which may not contradict the tensors."""
-    check_overrides(identity.model_type, overrides)
+    overrides = checked_overrides(identity.model_type, overrides)
     cls = model_class(identity.model_type)
     free = set(cls.not_in_tensors) | cls.training_only
     for key, value in overrides.items():
@@ -251,10 +288,18 @@ def _with_overrides(identity: Identity, overrides: Mapping[str, Any], where: str
     return replace(identity, config=identity.config | taken, assumed=assumed)
 
 
-def check_overrides(model_type: str, overrides: Mapping[str, Any]) -> None:
-    """Raise a `ModelError` for an override the model does not know, with the nearest name."""
+def checked_overrides(model_type: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides as the model takes them.
+
+    Raises
+    ------
+    ModelError
+        One the model does not know, with the nearest name, or of the wrong type.
+    """
     cls = model_class(model_type)
-    known = [*constructor_arguments(cls), *sorted(cls.training_only - set(constructor_arguments(cls)))]
+    arguments = constructor_arguments(cls)
+    known = [*arguments, *sorted(cls.training_only - set(arguments))]
     for key in overrides:
         if key not in known:
             raise ModelError(f"{model_type} has no setting {key!r}{nearest(key, known)}; choose from {known}")
+    return {key: checked_setting(cls, key, value) if key in arguments else value for key, value in overrides.items()}

@@ -9,7 +9,10 @@ from src.errors import CheckpointError, MissingDependencyError
 logger = logging.getLogger(__name__)
 
 SCHEME = "hf:/"  # hf://owner/name, whose second slash a Path drops
-_WANTED = ["model.safetensors", "pytorch_model.bin", "config.json"]
+_WANTED = [
+    "model.safetensors", "pytorch_model.bin", "config.json",
+    "model-*.safetensors", "pytorch_model-*.bin", "*.index.json",  # of models in several files
+]  # fmt: skip
 
 
 def is_hub_name(path: str | os.PathLike[str]) -> bool:

@@ -1,6 +1,5 @@
 """What must hold for every model in MIL-Lab's form, so that each model's tests say only what is its own."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from src.builder import create_model
 from src.models import bag as bag_module
 from src.models import streaming
 from src.models.base import Explanation
-from tests.mil_lab_golden import FOLDER, Case, build, load_case
+from tests.mil_lab_golden import Case, build, load_case
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -53,15 +51,6 @@ def assert_exact_in_double(name: str, logits_key: str = "logits_f64") -> None:
     with torch.no_grad():
         results, _ = model(torch.from_numpy(case.features)[None].double())
     np.testing.assert_allclose(results["logits"].numpy(), case.arrays[logits_key], rtol=1e-12, atol=1e-12)
-
-
-def assert_mil_lab_keys(model_type: str) -> None:
-    """Compare keys and shapes of the base configuration with MIL-Lab's, for two and five classes."""
-    tables = json.loads((FOLDER / "state_dicts.json").read_text())[model_type]
-    for classes in (2, 5):
-        model = create_model(f"{model_type}.base.uni_v2.none", num_classes=classes)
-        ours = {key: list(value.shape) for key, value in model.state_dict().items()}
-        assert ours == tables[f"num_classes={classes}"]
 
 
 def assert_same(one: Explanation, other: Explanation, tolerance: float = 2e-5) -> None:

@@ -16,7 +16,6 @@ from tests.mil_lab_checks import (
     assert_exact_in_double,
     assert_golden,
     assert_half_precision_features_are_widened,
-    assert_mil_lab_keys,
     assert_trains,
     random_features,
 )
@@ -62,11 +61,6 @@ def test_golden_numbers_at_every_bag_size(name: str) -> None:
         assert log["patch_index"].tolist() == list(range(len(by_patch)))
         assert_close(scores["attention_gate"].values[:, 0], case.arrays["attention_by_patch"], error)
     assert_exact_in_double(name)
-
-
-@needs_golden
-def test_keys_and_shapes_are_mil_labs() -> None:
-    assert_mil_lab_keys("dftd")
 
 
 @needs_golden

@@ -14,7 +14,6 @@ from tests.mil_lab_checks import (
     assert_exact_in_double,
     assert_golden,
     assert_half_precision_features_are_widened,
-    assert_mil_lab_keys,
     assert_trains,
     random_features,
 )
@@ -38,11 +37,6 @@ def test_golden_numbers_at_every_bag_size(name: str) -> None:
     assert_close(scores["attention_heads"].values.T, case.arrays["attention_heads"])
     assert scores["attention_heads"].names[:2] == ("head 0", "head 1")
     assert_exact_in_double(name)
-
-
-@needs_golden
-def test_keys_and_shapes_are_mil_labs() -> None:
-    assert_mil_lab_keys("ilra")
 
 
 def test_a_batch_gives_each_bag_its_own_attention() -> None:  # MIL-Lab adds them up

@@ -14,7 +14,6 @@ from tests.mil_lab_checks import (
     assert_exact_in_double,
     assert_golden,
     assert_half_precision_features_are_widened,
-    assert_mil_lab_keys,
     assert_trains,
     random_features,
 )
@@ -41,11 +40,6 @@ def test_golden_numbers_at_every_bag_size(name: str) -> None:
     total = scores["class_contribution"].values.sum(axis=0)
     assert_close(total, results["logits"][0].detach().numpy() - bias)
     assert_exact_in_double(name)
-
-
-@needs_golden
-def test_keys_and_shapes_are_mil_labs() -> None:
-    assert_mil_lab_keys("rrt")
 
 
 VARIANTS = [

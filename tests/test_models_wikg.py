@@ -18,7 +18,6 @@ from tests.mil_lab_checks import (
     assert_exact_in_double,
     assert_golden,
     assert_half_precision_features_are_widened,
-    assert_mil_lab_keys,
     assert_trains,
     random_features,
 )
@@ -51,11 +50,6 @@ def test_golden_numbers_at_every_bag_size(name: str) -> None:
     received = scores["attention_received"].values[:, 0] * len(x)
     assert_close(received, case.arrays["attention_column_sum"])
     assert_exact_in_double(name)
-
-
-@needs_golden
-def test_keys_and_shapes_are_mil_labs() -> None:
-    assert_mil_lab_keys("wikg")
 
 
 def dense_logits(model: WiKG, x: Tensor) -> tuple[Tensor, Tensor]:

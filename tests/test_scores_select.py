@@ -90,3 +90,25 @@ def test_what_there_is_not_lists_what_there_is(
 ) -> None:
     with pytest.raises(ScoreError, match=message):
         select_columns(scores, PREDICTION, **options)
+
+
+def of_task(task: Any) -> Prediction:
+    return Prediction(("A", "B", "C"), PREDICTION.probabilities, PREDICTION.logits, task)
+
+
+def test_no_output_of_a_model_without_classes_is_the_predicted_one() -> None:
+    assert chosen(CLASSES, prediction=of_task("survival")) == {"mean of 3 intervals": [1, 5, 9]}
+    assert list(chosen(CLASSES, prediction=of_task("regression"))) == ["A", "B", "C"]
+    assert list(chosen(CLASSES, prediction=of_task("survival"), classes=["B", "0"])) == ["B", "A"]
+    assert list(chosen(SINGLE, prediction=of_task("survival"), classes="label")) == ["attention"]
+    with pytest.raises(ScoreError, match="label chooses a class, but it is a survival model, which has none"):
+        select_columns(CLASSES, of_task("survival"), label="A", classes="label")
+
+
+def test_heads_of_intervals_are_averaged_head_by_head() -> None:
+    prediction = Prediction(("A", "B"), np.array([0.9, 0.5], np.float32), np.zeros(2, np.float32), "survival")
+    assert chosen(BOTH, prediction=prediction) == {"mean of 2 intervals mean of 2 heads": [1.5, 5.5, 9.5]}
+    assert chosen(BOTH, prediction=prediction, head="all") == {
+        "mean of 2 intervals head 0": [1, 5, 9],
+        "mean of 2 intervals head 1": [2, 6, 10],
+    }

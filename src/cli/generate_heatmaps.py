@@ -18,6 +18,8 @@ from src.cli.simple_parser import PROG, build_parser
 from src.errors import ConfigError, HeatmapError
 
 if TYPE_CHECKING:
+    from src.models.base import MILModel
+    from src.pipeline.config import Config
     from src.pipeline.matching import Matching
     from src.pipeline.runner import Runner
     from src.pipeline.simple_config import SimpleOptions
@@ -138,6 +140,8 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
         model_name=args.model_name,
         num_classes=args.num_classes,
         class_names=tuple(args.class_names),
+        output_names=tuple(args.output_names),
+        task=args.task,
         device=args.device,
         score=args.score,
         classes=tuple(args.classes),
@@ -219,9 +223,8 @@ def _check_width(runner: Runner) -> None:
     if not files:
         return
     model = runner.model.load()
-    outputs = _count(model.num_classes, "class" if model.num_classes == 1 else "classe") if model.num_classes else ""
     score = runner.config.heatmap_arguments.score or model.default_score
-    print(f"model: {model.title}, features {model.in_dim} wide, {outputs or 'no classifier'}; draws {score}: "
+    print(f"model: {model.title}, features {model.in_dim} wide, {_outputs(model, runner.config)}; draws {score}: "
           f"{model.score_names()[score]}")  # fmt: skip
     wrong = None
     for path in files[:TRIED]:
@@ -238,6 +241,16 @@ def _check_width(runner: Runner) -> None:
             f"the model takes features {model.in_dim} wide, but those in {wrong.path.parent} are {wrong.width} wide"
             f"{encoder}; give the --h5_dir of the encoder the model was trained on"
         )
+
+
+def _outputs(model: MILModel, config: Config) -> str:
+    """Say how many outputs the model has, and what they are."""
+    if not model.num_classes:
+        return "no classifier"
+    task = config.model_arguments.task
+    if task != "classification":
+        return f"{_count(model.num_classes, 'output')} ({task})"
+    return _count(model.num_classes, "class" if model.num_classes == 1 else "classe")
 
 
 def _count(number: int, noun: str) -> str:

@@ -87,7 +87,17 @@ def _model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model (the checkpoint tells most of it)")
     model.add_argument("--model_name", metavar="NAME", help="MIL-Lab's name, such as abmil.base.uni_v2.none")
     model.add_argument("--num_classes", type=count, metavar="N", help="outputs of the model")
-    model.add_argument("--class_names", nargs="+", default=[], metavar="NAME", help="names, in the model's order")
+    model.add_argument(
+        "--class_names", nargs="+", default=[], metavar="NAME", help="names of the classes, in the model's order"
+    )
+    model.add_argument(
+        "--task", choices=("classification", "regression", "survival"),
+        help="what the outputs are; default classification",
+    )  # fmt: skip
+    model.add_argument(
+        "--output_names", nargs="+", default=[], metavar="NAME",
+        help="of a regression's outputs or a survival model's intervals, in the model's order",
+    )  # fmt: skip
     model.add_argument("--device", metavar="D", help="auto (default), cpu, cuda or cuda:N")
     model.add_argument(
         "--inspect_checkpoint", type=Path, metavar="M.pt", help="print what a checkpoint holds, and its scores; no run"
@@ -108,7 +118,7 @@ def _picture(parser: argparse.ArgumentParser) -> None:
     picture.add_argument("--score", metavar="NAME", help="which score of the model; default its attention")
     picture.add_argument(
         "--classes", nargs="+", default=[], metavar="C",
-        help="for scores with a column a class: predicted (default), label, all, or class names",
+        help="for scores with a column a class or output: predicted (default), label, all, or names",
     )  # fmt: skip
     picture.add_argument("--no_segment", action="store_true", help="colour whole patches, on glass as well")
 

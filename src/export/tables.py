@@ -106,6 +106,10 @@ def write_npz(path: str | os.PathLike[str], scores: ScoreFile) -> None:
         arrays["prediction_classes"] = np.asarray(prediction.classes)
         arrays["prediction_probabilities"] = prediction.probabilities
         arrays["prediction_logits"] = prediction.logits
+        if prediction.task != "classification":
+            arrays["prediction_task"] = np.asarray(prediction.task)
+        if prediction.task == "survival":
+            arrays["prediction_risk"] = np.asarray(prediction.risk)
     if scores.slide_id is not None:
         arrays["slide_id"] = np.asarray(scores.slide_id)
     with binary_writer(path) as file:

@@ -24,6 +24,11 @@ __all__ = ["Bag", "BagResult", "Explanation", "Features", "MILModel", "Parts", "
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
+def loss_then_label(loss_fn: Any, label: Any) -> tuple[Any, Tensor | None]:
+    """Return the two in this order: MIL-Lab's clam, dftd, dsmil and ilra take the label first, its others second."""
+    return (label, loss_fn) if isinstance(loss_fn, Tensor) else (loss_fn, label)
+
+
 class Parts(nn.Module):
     """Named modules and parameters under one roof, so that state-dict keys read as MIL-Lab's: ``model.<part>...``."""
 
@@ -132,9 +137,10 @@ class MILModel(nn.Module):
         """Return (results, log) of bags (B, N, D) or one bag (N, D), in MIL-Lab's form, with gradients.
 
         `results` holds `logits` (B, C) and `loss` (None without `loss_fn` and `label`); `log` holds `loss`
-        (-1 if none), `attention` and, if asked for, `slide_feats`.
+        (-1 if none), `attention` and, if asked for, `slide_feats`. `loss_fn` and `label` may change places.
         """
         h = self.as_batch(h)
+        loss_fn, label = loss_then_label(loss_fn, label)
         slide_feats, log = self.forward_features(h, attn_mask=attn_mask, return_attention=return_attention)
         logits = self.forward_head(slide_feats)
         loss = None if loss_fn is None or label is None else loss_fn(logits, label)
@@ -245,6 +251,11 @@ class MILModel(nn.Module):
         if scores is None:
             return [self.default_score]
         names = [scores] if isinstance(scores, str) else list(dict.fromkeys(scores))
+        self.check_scores(names)
+        return names
+
+    def check_scores(self, names: Sequence[str]) -> None:
+        """Raise a `ModelError` for a score the model does not have, or cannot honestly give, with the reason."""
         specs, refused = self.score_specs(), self.refused_scores()
         for name in names:
             if name in refused:
@@ -253,7 +264,6 @@ class MILModel(nn.Module):
                 )
             if name not in specs:
                 raise ModelError(f"{self.title} has no score {name!r}; choose from {list(specs)}")
-        return names
 
     def _finite_logits(self, result: BagResult) -> npt.NDArray[np.float32] | None:
         if result.logits is None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from src.errors import ModelError
 from src.models.abmil import ABMIL
 from src.models.bag import ScoreSpec
-from src.models.base import Shapes
+from src.models.base import Shapes, loss_then_label
 from src.models.instance_loss import INSTANCE_LOSSES, instance_loss
 from src.models.layers import RowFunction
 from src.models.registry import register_model
@@ -118,6 +118,7 @@ class CLAMInMILLab(ABMIL):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As every model's; with a label the loss is the weighted sum of bag loss and instance loss."""
         h = self.as_batch(h)
+        loss_fn, label = loss_then_label(loss_fn, label)
         results, log = super().forward(h, loss_fn, label, attn_mask, True, return_slide_feats)
         if results["loss"] is not None and label is not None:
             extra = instance_loss(

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -111,7 +112,7 @@ def load_custom_model(
 
 
 def _load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) -> None:
-    from src.checkpoint_identity import require_same_keys
+    from src.checkpoint_identity import require_plain_weights, require_same_keys
     from src.checkpoints import load_checkpoint
 
     if not isinstance(inner, nn.Module):
@@ -119,6 +120,7 @@ def _load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) ->
     checkpoint, expected = load_checkpoint(path), inner.state_dict()
     tensors = _without_prefix(checkpoint.tensors, expected)
     require_same_keys(expected, tensors, f"{model_class} ({checkpoint.source})")
+    require_plain_weights({key: value for key, value in tensors.items() if expected[key].is_floating_point()})
     inner.load_state_dict(tensors, strict=True)
 
 
@@ -141,20 +143,20 @@ class CustomModel(MILModel):
     key_prefix = "inner."
 
     def __init__(self, inner: Any, title: str) -> None:
-        super().__init__(
-            in_dim=int(getattr(inner, "in_dim", 0) or 1),
-            num_classes=int(getattr(inner, "num_classes", 0) or 0),
-        )
+        super().__init__(in_dim=1, num_classes=_whole(inner, "num_classes", title))
+        self.in_dim = _whole(inner, "in_dim", title)  # 0: it does not say, and features of any width are tried
         self._forward, self._patch_scores_of = _forward_of(inner), getattr(inner, "patch_scores", None)
         if self._forward is None and not callable(self._patch_scores_of):
             raise ModelError(f"{title} has neither forward nor patch_scores; see docs/own_model.md")
         self.inner = inner
         self.name = title  # type: ignore[misc]
-        self._any_width = not getattr(inner, "in_dim", None)
         self._kind: ScoreKind = getattr(inner, "score_kind", "external")
         if self._kind not in get_args(ScoreKind):
             raise ModelError(f"{title}.score_kind is {self._kind!r}; choose from {list(get_args(ScoreKind))}")
         self._default = str(getattr(inner, "score_name", "attention"))
+        self._meaning = getattr(inner, "score_columns", None)
+        if self._meaning not in (None, "class", "head"):
+            raise ModelError(f"{title}.score_columns is {self._meaning!r}; choose from ['class', 'head']")
 
     @property
     def default_score(self) -> str:
@@ -163,7 +165,7 @@ class CustomModel(MILModel):
 
     def score_specs(self) -> dict[str, ScoreSpec]:
         """One score, of the class's `score_kind`."""
-        return {self._default: ScoreSpec(self._kind, f"as {self.title} gives it", "class")}
+        return {self._default: ScoreSpec(self._kind, f"as {self.title} gives it", self._meaning or "class")}
 
     def explain(
         self,
@@ -175,7 +177,7 @@ class CustomModel(MILModel):
         names = self._chosen(scores)
         grid, values = grid_and_values(features)
         count, width = len(values), int(values.shape[1])
-        self._check_bag(count, self.in_dim if self._any_width else width)
+        self._check_bag(count, width if self.in_dim else 0)
         bag = Bag(values, device=self.device, dtype=self.dtype)
         try:
             with torch.inference_mode():
@@ -187,9 +189,11 @@ class CustomModel(MILModel):
                 f"{self.title} failed on features of shape ({count}, {width}), {type(error).__name__}: {error}"
             ) from error
         made = {name: self._checked(name, raw, count) for name in names}
-        columns = {name: self._columns(value.shape[1], class_names) for name, value in made.items()}
+        outputs = self._finite_logits(BagResult(logits, {}))
+        classes = self._classes(outputs, class_names)
+        columns = {name: self._columns(value.shape[1], classes) for name, value in made.items()}
         return Explanation(
-            self._finite_logits(BagResult(logits, {})),
+            outputs,
             {
                 name: PatchScores(grid, self._finite(value, name), columns[name], self._kind, name)
                 for name, value in made.items()
@@ -226,12 +230,36 @@ class CustomModel(MILModel):
             )
         return values.reshape(count, -1)
 
-    def _columns(self, width: int, class_names: Sequence[str] | None) -> tuple[str, ...]:
+    def _classes(
+        self, outputs: npt.NDArray[np.float32] | None, class_names: Sequence[str] | None
+    ) -> tuple[str, ...]:
+        """Return what the model's outputs are called, however many there are."""
+        if class_names is not None:
+            return tuple(map(str, class_names))
+        return tuple(f"class {i}" for i in range(self.num_classes if outputs is None else len(outputs)))
+
+    def _columns(self, width: int, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names of the columns: as many as there are classes are theirs, any other number is of heads."""
         if width == 1:
             return (self._default,)
-        if class_names is not None and len(class_names) == width:
-            return tuple(map(str, class_names))
-        return tuple(f"column {i}" for i in range(width))
+        if self._meaning == "class" and width != len(classes):
+            raise ModelError(
+                f"{self.title}.score_columns is 'class', but it returned {width} columns of {self._default} for "
+                f"{len(classes)} classes"
+            )
+        if width == len(classes) and self._meaning != "head":
+            return classes
+        return tuple(f"head {i}" for i in range(width))
+
+
+def _whole(inner: Any, name: str, title: str) -> int:
+    """Return an optional whole number that the user's object has, 0 without."""
+    value = getattr(inner, name, None)
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ModelError(f"{title}.{name} is {value!r}; a whole number is needed, or leave it out")
+    return int(value)
 
 
 def _forward_of(inner: Any) -> Callable[[Tensor], Any] | None:

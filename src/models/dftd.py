@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from src.errors import ModelError
 from src.models.bag import CHUNK_ROWS
-from src.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
+from src.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes, loss_then_label
 from src.models.dftd_tiers import Distillation, embed, pass_first_tier, patch_weights, rank_patches
 from src.models.grouping import Grouping, draw_grouping, fixed_groupings, group_of_patch
 from src.models.layers import attention, mlp, mlp_layers
@@ -188,6 +188,7 @@ class DFTD(MILModel):
         `attn_mask` and, like upstream, ignores it.
         """
         h = self.as_batch(h)
+        loss_fn, label = loss_then_label(loss_fn, label)
         slide_feats, log = self.forward_features(h, return_attention=return_attention)
         group_sums = log.pop("group_sums")
         logits = self.forward_head(slide_feats)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from src.errors import ModelError
 from src.models.bag import CHUNK_ROWS
-from src.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
+from src.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes, loss_then_label
 from src.models.layers import map_rows, mask_scores, mlp, mlp_layers
 from src.models.memory import require_memory
 from src.models.registry import register_model
@@ -121,6 +121,7 @@ class DSMIL(MILModel):
         critical.
         """
         h = self.as_batch(h)
+        loss_fn, label = loss_then_label(loss_fn, label)
         slide_feats, log = self.forward_features(h, attn_mask=attn_mask, return_attention=return_attention)
         logits = self.forward_head(slide_feats, log.pop("instance_classes"))
         loss = None if loss_fn is None or label is None else loss_fn(logits, label)

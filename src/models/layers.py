@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.base import Bag, Shapes
+from src.models.streaming import OnlineAttention
 
 RowFunction: TypeAlias = Callable[[Tensor], Tensor]
 """Rows in, rows out; each row treated alone."""
@@ -79,42 +80,6 @@ def map_rows(bag: Bag, function: RowFunction, rows: int = 0) -> Tensor:
     return out
 
 
-class SoftmaxPooling:
-    """Softmax-weighted mean of rows that come in chunks, in the memory of one chunk (online softmax).
-
-    Chunk sums are taken in the rows' dtype and added up in float64 where the device has it, so the result
-    does not depend on the chunking beyond rounding.
-
-    Every column of scores has its own softmax over all rows.
-    """
-
-    def __init__(self) -> None:
-        self._peak: Tensor | None = None
-        self._total: Tensor | None = None
-        self._sum: Tensor | None = None
-
-    def add(self, scores: Tensor, values: Tensor) -> None:
-        """Take in raw scores (n, heads) and the rows (n, E) they weigh."""
-        wide = torch.float32 if scores.device.type == "mps" else torch.float64
-        peak = scores.amax(dim=0)
-        if self._peak is not None:
-            peak = torch.maximum(peak, self._peak)
-        weights = torch.exp(scores - peak)
-        total = weights.sum(dim=0, dtype=wide)
-        summed = (weights.T @ values).to(wide)
-        if self._peak is not None and self._total is not None and self._sum is not None:
-            shrink = torch.exp((self._peak - peak).to(wide))
-            total = total + self._total * shrink
-            summed = summed + self._sum * shrink[:, None]
-        self._peak, self._total, self._sum = peak, total, summed
-
-    def result(self, dtype: torch.dtype) -> Tensor:
-        """Return the weighted means, (heads, E)."""
-        if self._sum is None or self._total is None:
-            raise ValueError("nothing was added")
-        return (self._sum / self._total[:, None]).to(dtype)
-
-
 def mask_scores(raw: Tensor, attn_mask: Tensor | None) -> Tensor:
     """Return raw scores (B, K, N) with the lowest finite number where `attn_mask` (B, N), 1 = valid, has 0."""
     if attn_mask is None:
@@ -148,18 +113,18 @@ def pool_bag(
     rows : name -> (N, M)
     """
     raw: Tensor | None = None
-    pooling = SoftmaxPooling()
+    pooling = OnlineAttention()
     rows: dict[str, Tensor] = {}
     for where, x in bag.chunks():
         embedded = embed(x)
         scores = attend(embedded)
-        pooling.add(scores, embedded)
+        pooling.update(scores.T, embedded)
         raw = _put(raw, scores, where, len(bag))
         for name, function in (per_row or {}).items():
             rows[name] = _put(rows.get(name), function(embedded), where, len(bag))
     if raw is None:
         raise ValueError("the bag is empty")
-    return raw, pooling.result(raw.dtype), rows
+    return raw, pooling.pooled(), rows
 
 
 def _put(whole: Tensor | None, part: Tensor, where: slice, count: int) -> Tensor:

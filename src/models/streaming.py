@@ -90,6 +90,9 @@ class OnlineAttention:
     Keeps the running maximum and sum of the softmax (Milakov and Gimelshein, 2018), so that the ``(queries,
     N)`` matrix never exists. All tensors lead with the same batch dimensions.
 
+    Products are taken in float32 at least, as a sum over a bag overflows float16; what chunks gave is added up in
+    float64 where the device has it, so that the result does not depend on the chunking beyond rounding.
+
     Attributes
     ----------
     peak, total : (..., Q, 1)
@@ -108,21 +111,22 @@ class OnlineAttention:
         """
         if count > 0:
             self.peak = torch.zeros_like(like[..., :1], dtype=torch.promote_types(like.dtype, torch.float32))
-            self.total = torch.full_like(self.peak, float(count))
+            self.total = torch.full_like(self.peak, float(count), dtype=_sum_dtype(like))
 
     def update(self, scores: Tensor, values: Tensor) -> None:
         """Take in rows with `scores` ``(..., Q, c)`` and `values` ``(..., c, d)``."""
         self._dtype = values.dtype
-        wide = torch.promote_types(self._dtype, torch.float32)  # a sum over a bag overflows float16
+        wide = torch.promote_types(self._dtype, torch.float32)
         scores, values = scores.to(wide), values.to(wide)
+        sums = _sum_dtype(values)
         peak = scores.amax(dim=-1, keepdim=True).detach()
         if self.peak is not None:
             peak = torch.maximum(peak, self.peak)
         weights = (scores - peak).exp_()
-        total = weights.sum(dim=-1, keepdim=True)
-        pooled = weights @ values
+        total = weights.sum(dim=-1, keepdim=True, dtype=sums)
+        pooled = (weights @ values).to(sums)
         if self.peak is not None and self.total is not None:
-            shrink = (self.peak - peak).exp()
+            shrink = (self.peak - peak).to(sums).exp()
             total = total + shrink * self.total
             if self._pooled is not None:
                 pooled = pooled + shrink * self._pooled
@@ -138,7 +142,12 @@ class OnlineAttention:
         """Return the softmax weights ``(..., Q, c)`` of rows with `scores`, once every row was taken in."""
         if self.peak is None or self.total is None:
             raise ValueError("no rows were given")
-        return ((scores - self.peak).exp_() / self.total).to(scores.dtype)
+        return ((scores - self.peak).exp_() / self.total.to(self.peak.dtype)).to(scores.dtype)
+
+
+def _sum_dtype(like: Tensor) -> torch.dtype:
+    """Return what sums over chunks are kept in: float64, which Apple's GPUs lack."""
+    return torch.float32 if like.device.type == "mps" else torch.float64
 
 
 def split_heads(rows: Tensor, heads: int) -> Tensor:

@@ -44,7 +44,7 @@ class Transformer(MILModel):
         num_classes: int = 2,
     ) -> None:
         super().__init__(in_dim=in_dim, num_classes=num_classes)
-        if embed_dim % num_heads:
+        if num_heads < 1 or embed_dim % num_heads:
             raise ModelError(f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}")
         self.embed_dim, self.num_heads, self.encoder_mlp_dim = embed_dim, num_heads, encoder_mlp_dim
         parts: dict[str, nn.Module | nn.Parameter] = {

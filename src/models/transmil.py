@@ -95,7 +95,7 @@ class TransMIL(MILModel):
         num_classes: int = 2,
     ) -> None:
         super().__init__(in_dim=in_dim, num_classes=num_classes)
-        if embed_dim % num_heads or embed_dim % 2:
+        if num_heads < 1 or embed_dim % num_heads or embed_dim % 2:
             raise ModelError(f"embed_dim {embed_dim} must be even and a multiple of num_heads {num_heads}")
         self.embed_dim, self.num_heads = embed_dim, num_heads
         parts: dict[str, nn.Module | nn.Parameter] = {

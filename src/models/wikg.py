@@ -178,7 +178,7 @@ class WiKG(MILModel):
             for nodes in self._nodes(self.model.patch_embed(one)):
                 readout.add(nodes)
                 if matrix is not None:
-                    matrix[nodes.rows] = matrix[nodes.rows].scatter(1, nodes.index, nodes.share)
+                    matrix[nodes.rows] = matrix[nodes.rows].scatter(1, nodes.index, nodes.share.to(matrix.dtype))
             vectors.append(self.model.norm(readout.vector()))
             matrices += [] if matrix is None else [matrix]
         return torch.stack(vectors), {"attention": torch.stack(matrices) if matrices else None}
@@ -195,7 +195,7 @@ class WiKG(MILModel):
         received = torch.zeros(n, dtype=bag.dtype, device=bag.device)
         for nodes in self._nodes(map_rows(bag, self.model.patch_embed)):
             readout.add(nodes)
-            received.index_add_(0, nodes.index.reshape(-1), nodes.share.reshape(-1))
+            received.index_add_(0, nodes.index.reshape(-1), nodes.share.reshape(-1).to(received.dtype))
         scores = readout.scores() | {"attention_received": received / n}
         return BagResult(logits_or_none(self, self.model.norm(readout.vector())[None]), scores)
 

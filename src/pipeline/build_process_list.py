@@ -10,7 +10,14 @@ from typing import Any
 
 from src.errors import ProcessListError
 from src.pipeline.config_errors import near
-from src.pipeline.outcomes import STATUSES, SlideOutcome, is_status_column, outcome_of_row, process_list_text
+from src.pipeline.outcomes import (
+    STATUSES,
+    SlideOutcome,
+    input_columns,
+    outcome_of_row,
+    predicted,
+    process_list_text,
+)
 from src.pipeline.parameters import read_preset_cells
 from src.pipeline.process_list import ProcessList, ProcessRow
 from src.pipeline.section_types import SLIDE_EXTENSIONS
@@ -168,15 +175,13 @@ def read_records(experiment: Path) -> dict[str, RunRecord]:
 
 def _outcome(record: Mapping[str, Any]) -> SlideOutcome:
     summary = record.get("summary") or {}
-    prediction = summary.get("prediction") or {}
     return SlideOutcome(
         status=record["status"] if record["status"] in STATUSES else "tbp",
         failed_stage=record.get("failed_stage") or "",
         error=record.get("error") or "",
         seconds=record.get("seconds") if record.get("stages") else None,
         bag_size=summary.get("bag_size"),
-        classes=tuple(prediction.get("classes", ())),
-        probabilities=tuple(prediction.get("values", ())),
+        **predicted(summary),
     )
 
 
@@ -233,7 +238,7 @@ def list_from_run(experiment: Path, statuses: Iterable[str]) -> NewList:
     """
     rows, outcomes = read_run(experiment)
     wanted = set(statuses)
-    columns = [name for name in rows.columns if not is_status_column(name)]
+    columns = input_columns(rows.columns)
     chosen = [row for row in rows if outcome_of_row(row, outcomes).status in wanted]
     cells = [{name: row.cells.get(name, "") for name in columns} for row in chosen]
     if "process" in columns:

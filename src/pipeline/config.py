@@ -71,12 +71,23 @@ class Config(BaseModel):
         return self.exp_arguments.n_classes
 
     @property
+    def output_names(self) -> list[str] | None:
+        """Name of each output, in the model's order: its classes, or what a regression or survival model gives.
+
+        None when the config names none.
+        """
+        if self.model_arguments.task == "classification":
+            return self.class_names
+        names = self.model_arguments.output_names
+        return None if names is None else list(names)
+
+    @property
     def class_names(self) -> list[str] | None:
-        """Name of each class, in the model's order, or None without a label_dict.
+        """Name of each class, in the model's order; None without a label_dict, or for a model without classes.
 
         As in CLAM the last name wins when label_dict gives one class several.
         """
-        if self.data_arguments.label_dict is None:
+        if self.data_arguments.label_dict is None or self.model_arguments.task != "classification":
             return None
         names = {number: name for name, number in self.data_arguments.label_dict.items()}
         return [names.get(c, str(c)) for c in range(self.n_classes or 0)]
@@ -197,7 +208,8 @@ def _default_by_context(raw: dict[str, Any]) -> None:
     """Fill in the two defaults that depend on other sections, in place.
 
     CLAM makes a fine map unless told not to. Whoever brings features or scores and does not mention the fine
-    map wants those drawn, not every patch encoded again. The number of classes is that of the labels.
+    map wants those drawn, not every patch encoded again. The number of outputs is that of their names: the
+    labels name a classification's.
     """
     data = raw.get("data_arguments")
     if not isinstance(data, dict):
@@ -205,10 +217,18 @@ def _default_by_context(raw: dict[str, Any]) -> None:
     heatmap, experiment = raw.setdefault("heatmap_arguments", {}), raw.setdefault("exp_arguments", {})
     if isinstance(heatmap, dict) and (data.get("h5_dir") or data.get("scores_dir")):
         heatmap.setdefault("calc_heatmap", False)
-    labels = data.get("label_dict")
-    if isinstance(experiment, dict) and isinstance(labels, dict) and experiment.get("n_classes") is None:
-        numbers = [int(number) for number in labels.values() if str(number).isdecimal()]
-        experiment["n_classes"] = max(numbers) + 1 if numbers else None
+    if isinstance(experiment, dict) and experiment.get("n_classes") is None:
+        experiment["n_classes"] = _number_of_names(raw.get("model_arguments"), data.get("label_dict"))
+
+
+def _number_of_names(model: Any, labels: Any) -> int | None:
+    """Return how many outputs the config names, None when it names none."""
+    model = model if isinstance(model, dict) else {}
+    if model.get("task", "classification") != "classification":
+        names = model.get("output_names")
+        return len(names) if isinstance(names, list) and names else None
+    numbers = [int(number) for number in labels.values() if str(number).isdecimal()] if isinstance(labels, dict) else []
+    return max(numbers) + 1 if numbers else None
 
 
 def _validate(

@@ -45,13 +45,25 @@ def _model(cfg: "Config") -> list[Problem]:
                 f"is {model.n_classes}, but exp_arguments.n_classes is {asked}",
             )
         )
-    return problems
+    return [*problems, *_outputs(cfg)]
+
+
+def _outputs(cfg: "Config") -> list[Problem]:
+    names, n_classes, path = cfg.model_arguments.output_names, cfg.n_classes, ("model_arguments", "output_names")
+    if names is None:
+        return []
+    if cfg.model_arguments.task == "classification":
+        text = "are those of a regression or survival model, but task is classification; name classes in label_dict"
+        return [Problem(path, text)]
+    if n_classes is not None and n_classes != len(names):
+        return [Problem(path, f"names {len(names)} outputs, but n_classes is {n_classes}")]
+    return []
 
 
 def _labels(cfg: "Config") -> list[Problem]:
     labels, n_classes = cfg.data_arguments.label_dict, cfg.exp_arguments.n_classes
-    if labels is None or n_classes is None:
-        return []
+    if labels is None or n_classes is None or cfg.model_arguments.task != "classification":
+        return []  # of a regression or survival model label_dict names groups of slides, not outputs
     path, problems = ("data_arguments", "label_dict"), []
     for name, number in labels.items():
         if not 0 <= number < n_classes:
@@ -114,23 +126,30 @@ def _inputs(cfg: "Config") -> list[Problem]:
     return problems
 
 
+def _chosen_outputs(cfg: "Config") -> list[Problem]:
+    """Return what is wrong with `classes`, as far as the names of the outputs are known."""
+    given, names, task = cfg.heatmap_arguments.classes, cfg.output_names, cfg.model_arguments.task
+    path, noun = ("heatmap_arguments", "classes"), "class" if task == "classification" else "output"
+    words = [] if isinstance(given, list) else ["predicted", "label", "all"]
+    chosen = given if isinstance(given, list) else [given]
+    if task != "classification":
+        words = [word for word in words if word != "label"]
+        if "label" in chosen:
+            others = ", ".join([*words, *(names or ["an output"])])
+            return [Problem(path, f"label chooses a class, and a {task} model has none; choose from {others}")]
+    if names is None:
+        return []
+    choices, problems = [*words, *names], []
+    for name in chosen:
+        if name not in choices and not (name.isdigit() and int(name) < len(names)):
+            hint = near(name, choices)
+            guess = f"did you mean {hint!r}? " if hint else ""
+            problems.append(Problem(path, f"no {noun} {name!r}; {guess}choose from {', '.join(choices)}"))
+    return problems
+
+
 def _drawing(cfg: "Config") -> list[Problem]:
-    heatmap, problems = cfg.heatmap_arguments, []
-    names = cfg.class_names
-    chosen = heatmap.classes if isinstance(heatmap.classes, list) else [heatmap.classes]
-    words = [] if isinstance(heatmap.classes, list) else ["predicted", "label", "all"]
-    if names is not None:
-        choices = [*words, *names]
-        for name in chosen:
-            if name not in choices and not (name.isdigit() and int(name) < len(names)):
-                hint = near(name, choices)
-                guess = f"did you mean {hint!r}? " if hint else ""
-                problems.append(
-                    Problem(
-                        ("heatmap_arguments", "classes"),
-                        f"no class {name!r}; {guess}choose from {', '.join(choices)}",
-                    )
-                )
+    heatmap, problems = cfg.heatmap_arguments, _chosen_outputs(cfg)
     if heatmap.normalize == "percentile_ref" and not heatmap.calc_heatmap:
         problems.append(
             Problem(

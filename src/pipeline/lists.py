@@ -14,7 +14,15 @@ from filelock import FileLock
 from src.files import write_text
 from src.pipeline.cohort import Cohort
 from src.pipeline.flat_layout import FlatLayout
-from src.pipeline.outcomes import STATUS_COLUMNS, STATUSES, SlideOutcome, process_list_text, results_csv_text
+from src.pipeline.outcomes import (
+    NUMBER_PREFIX,
+    STATUS_COLUMNS,
+    STATUSES,
+    SlideOutcome,
+    predicted,
+    process_list_text,
+    results_csv_text,
+)
 from src.pipeline.records import SlideRecord
 from src.pipeline.simple_results import SimpleResults
 
@@ -29,15 +37,13 @@ CHEAP_S = 0.05
 
 def outcome_of(record: SlideRecord) -> SlideOutcome:
     """Return what a record says of a slide, as the lists show it."""
-    prediction = record.summary.get("prediction") or {}
     return SlideOutcome(
         status=record.status if record.status in STATUSES else "tbp",
         failed_stage=record.failed_stage or "",
         error=record.error or "",
         seconds=record.seconds if record.stages else None,
         bag_size=record.summary.get("bag_size"),
-        classes=tuple(prediction.get("classes", ())),
-        probabilities=tuple(prediction.get("values", ())),
+        **predicted(record.summary),
     )
 
 
@@ -57,7 +63,7 @@ class ListKeeper:
         # The list names slides as the user's own does, perhaps with their extensions.
         self._names = {slide_id: job.row.slide_name for slide_id, job in cohort.jobs.items()}
         layout = cohort.layout
-        self._simple = SimpleResults(layout, config.class_names) if isinstance(layout, FlatLayout) else None
+        self._simple = SimpleResults(layout, config.output_names) if isinstance(layout, FlatLayout) else None
 
     def start(self, known: Mapping[str, SlideRecord]) -> None:
         """Take what the records say of every slide, mark the rows that cannot be done, write the lists.
@@ -139,7 +145,11 @@ class ListKeeper:
 
 
 Cells = tuple[str, ...]
-"""What a list says of one slide: `STATUS_COLUMNS`, then pairs of class and probability, as written."""
+"""What a list says of one slide: `STATUS_COLUMNS`, then pairs of class and probability, or of column and number, as
+written."""
+
+_NUMBER = "\0"
+"""In front of a column's name among `Cells`, which no class can begin with."""
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:
@@ -164,10 +174,14 @@ def read_cells(path: Path) -> dict[str, Cells]:
             if tuple(header[status : status + len(STATUS_COLUMNS)]) != STATUS_COLUMNS:
                 return {}
             found: dict[str, Cells] = {}
+            first = status + len(STATUS_COLUMNS)
+            numbered = [i for i in range(first, len(header)) if header[i].startswith(NUMBER_PREFIX)]
+            end = min(numbered, default=len(header))
             for row in rows:
-                cells = tuple(row[status:])
+                cells = tuple(row[status:end])
                 # A slide's second row only says that it is the second; the first one counts.
                 if len(row) == len(header) and cells[0] in STATUSES:
+                    cells += tuple(text for i in numbered if row[i] for text in (_NUMBER + header[i], row[i]))
                     found.setdefault(row[name], cells)
             return found
     except (OSError, ValueError, csv.Error, StopIteration, IndexError):
@@ -184,14 +198,16 @@ def _outcome_of_cells(cells: Cells) -> SlideOutcome:
     status, failed_stage, error, seconds, bag_size, *pairs = cells
     try:
         filled = [(pairs[i], float(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2) if pairs[i]]
+        ranked = [pair for pair in filled if not pair[0].startswith(_NUMBER)]
         return SlideOutcome(
             status=status,
             failed_stage=failed_stage,
             error=error,
             seconds=float(seconds) if seconds else None,
             bag_size=int(bag_size) if bag_size else None,
-            classes=tuple(name for name, _ in filled),
-            probabilities=tuple(p for _, p in filled),
+            classes=tuple(name for name, _ in ranked),
+            probabilities=tuple(p for _, p in ranked),
+            numbers=tuple((name[1:], value) for name, value in filled if name.startswith(_NUMBER)),
         )
     except ValueError:
         return SlideOutcome(status, failed_stage, error)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import CheckpointError, ConfigError
+from src.errors import CheckpointError, ConfigError, ModelError
 from src.pipeline.records import sha256_file
 
 if TYPE_CHECKING:
@@ -38,15 +39,16 @@ class ModelSource:
 
     @cached_property
     def checkpoint_sha256(self) -> str | None:
-        """SHA-256 of the checkpoint file; None without one, or for a folder or a hub name."""
+        """SHA-256 of the file of weights, or over those of all files it is cut into; None without a checkpoint."""
         if self.checkpoint is None:
             return None
-        if self.checkpoint.is_dir():
-            parts = [f"{path.name}:{sha256_file(path)}" for path in sorted(self.checkpoint.iterdir()) if path.is_file()]
-            from src.pipeline.records import fingerprint
+        from src.checkpoint_paths import checkpoint_parts
+        from src.pipeline.records import fingerprint
 
-            return fingerprint({"files": parts})
-        return sha256_file(self.checkpoint)
+        parts = checkpoint_parts(self.checkpoint)
+        if len(parts) == 1:
+            return sha256_file(parts[0])
+        return fingerprint({"files": [f"{path.name}:{sha256_file(path)}" for path in parts]})
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -54,14 +56,16 @@ class ModelSource:
         if self.external:
             return {"external": True}
         arguments = self._config.model_arguments.model_dump(
-            mode="json", exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes"}
+            mode="json", exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names"}
         )
+        config = self._checkpoint_config_sha256()
         return {
             "arguments": arguments,
             "checkpoint_sha256": self.checkpoint_sha256,
+            **({} if config is None else {"checkpoint_config_sha256": config}),
             "code_sha256": self._code_sha256(),
             "n_classes": self._config.n_classes,
-            "class_names": list(self._config.class_names or ()),
+            "class_names": list(self.output_names or ()),
             "score": self._config.heatmap_arguments.score,
         }
 
@@ -81,10 +85,17 @@ class ModelSource:
                 model = load_model(self._config, self.checkpoint, device)
             except CheckpointError as error:
                 raise CheckpointError(f"{error}{self._about_labels(str(error))}") from error
-            self._check_classes(model)
+            self._check_outputs(model)
             _LOADED.clear()
             _LOADED[key] = model
         return _LOADED[key]
+
+    def _checkpoint_config_sha256(self) -> str | None:
+        """SHA-256 of the config.json beside the weights, which tells settings that no tensor does."""
+        from src.checkpoint_paths import config_of
+
+        path = None if self.checkpoint is None else config_of(self.checkpoint)
+        return None if path is None else sha256_file(path)
 
     def _code_sha256(self) -> str | None:
         """SHA-256 of the user's own model file, when the config names one: its results change with it."""
@@ -100,9 +111,15 @@ class ModelSource:
         return sha256_file(path) if path.suffix == ".py" and path.is_file() else None
 
     @property
-    def class_names(self) -> list[str] | None:
-        """Names by class number, or None when the config has none."""
-        return self._config.class_names
+    def output_names(self) -> list[str] | None:
+        """Names of the model's outputs, in its order, or None when the config has none."""
+        return self._config.output_names
+
+    def column_names(self, device: str | None = None) -> Sequence[str] | None:
+        """Return what the columns of a score with one an output are called, as `infer` calls them."""
+        from src.scores.inference import column_names
+
+        return column_names(self.load(device), self.output_names, self._config.model_arguments.task)
 
     def scores_wanted(self, device: str | None = None) -> list[str]:
         """Return the names of the scores to compute: the drawn one first, then a per-class one for the viewer."""
@@ -113,23 +130,28 @@ class ModelSource:
         return [first, *extra]
 
     def _about_labels(self, message: str) -> str:
-        """Name label_dict when the number of classes came from there."""
-        names = self._config.class_names
+        """Say where the number of outputs came from, when names in the config gave it."""
+        names = self.output_names
         if names is None or "classes" not in message:
             return ""
-        return f" (data_arguments.label_dict names {len(names)}: {', '.join(names)})"
+        return f" ({self._names_key} names {len(names)}: {', '.join(names)})"
 
-    def _check_classes(self, model: MILModel) -> None:
-        names = self._config.class_names
-        one_logit = model.num_classes == 1 and len(names or ()) == 2
+    @property
+    def _names_key(self) -> str:
+        classes = self._config.model_arguments.task == "classification"
+        return "data_arguments.label_dict" if classes else "model_arguments.output_names"
+
+    def _check_outputs(self, model: MILModel) -> None:
+        names, classes = self.output_names, self._config.model_arguments.task == "classification"
+        one_logit = classes and model.num_classes == 1 and len(names or ()) == 2
         if names is not None and model.num_classes and len(names) != model.num_classes and not one_logit:
             raise ConfigError(
-                f"data_arguments.label_dict names {len(names)} classes ({', '.join(names)}) but the checkpoint "
-                f"{self.checkpoint} has {model.num_classes} outputs"
+                f"{self._names_key} names {len(names)} {'classes' if classes else 'outputs'} ({', '.join(names)}) "
+                f"but the checkpoint {self.checkpoint} has {model.num_classes} outputs"
             )
         wanted = self._config.heatmap_arguments.score
-        if wanted is not None and wanted not in model.score_names():
-            raise ConfigError(
-                f"heatmap_arguments.score: {model.name} has no score {wanted!r}; "
-                f"choose from {list(model.score_names())}"
-            )
+        if wanted is not None:
+            try:
+                model.check_scores([wanted])
+            except ModelError as error:
+                raise ConfigError(f"heatmap_arguments.score: {error}") from error

@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ _ADDED = (
     "a_t", "a_h", "max_n_holes", "vis_level", "line_thickness", "use_padding", "contour_fn",
 )  # fmt: skip
 _INTEGER = re.compile(r"^[+-]?\d+$")
+NUMBER_PREFIX = "predicted_"
+"""In front of every number that a regression or survival model gives: ``predicted_risk``, ``predicted_Ki-67``."""
+
 _OURS = re.compile(r"^(status|failed_stage|error|seconds|bag_size|Pred_\d+|p_\d+)$")
 _BOOLS = {"true": "True", "false": "False"}
 
@@ -43,7 +46,9 @@ class SlideOutcome:
     bag_size : int or None
         Patches of the bag.
     classes, probabilities : tuples of equal length
-        Names and probabilities by falling probability.
+        Names and probabilities by falling probability, of a classification.
+    numbers : (column, value) pairs
+        What a regression or survival model gives, by column of the lists.
     """
 
     status: str = "tbp"
@@ -53,6 +58,7 @@ class SlideOutcome:
     bag_size: int | None = None
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
+    numbers: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -61,9 +67,22 @@ class SlideOutcome:
             raise ValueError(f"{len(self.classes)} classes but {len(self.probabilities)} probabilities")
 
 
-def is_status_column(name: str) -> bool:
-    """Whether a run writes the column `name` itself."""
-    return _OURS.match(name) is not None
+def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `SlideOutcome` that tell the prediction in a record's summary."""
+    prediction = summary.get("prediction") or {}
+    if prediction.get("task", "classification") != "classification":
+        numbers = prediction.get("numbers") or ()
+        return {"numbers": tuple((NUMBER_PREFIX + name, float(value)) for name, value in numbers)}
+    return {
+        "classes": tuple(prediction.get("classes", ())),
+        "probabilities": tuple(prediction.get("values", ())),
+    }
+
+
+def input_columns(columns: Sequence[str]) -> list[str]:
+    """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
+    from_run = "bag_size" in columns
+    return [name for name in columns if not (_OURS.match(name) or (from_run and name.startswith(NUMBER_PREFIX)))]
 
 
 def process_list_text(
@@ -79,10 +98,10 @@ def process_list_text(
     n_classes : int, optional
         How many pairs of Pred_c and p_c to write; by default as many as some slide has.
     """
-    pairs = _pairs(outcomes.values(), n_classes)
+    predictions = _Predictions(outcomes.values(), n_classes)
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
-    columns = [name for name in rows.columns if not is_status_column(name)]
-    lines = [[*columns, *STATUS_COLUMNS, *_pair_names(pairs)]]
+    columns = input_columns(rows.columns)
+    lines = [[*columns, *STATUS_COLUMNS, *predictions.columns]]
     for row in rows:
         outcome = outcome_of_row(row, outcomes)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.3f}"
@@ -90,7 +109,7 @@ def process_list_text(
         error = " ".join(outcome.error.split())
         cells = [_cell(row, name) for name in columns]
         lines.append(
-            [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *_prediction(outcome, pairs)]
+            [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *predictions.cells(outcome)]
         )
     return _csv(lines)
 
@@ -100,20 +119,22 @@ def results_csv_text(
 ) -> str:
     """Return CLAM's table of results: the input columns, every parameter, bag_size, the ranked predictions.
 
+    Of a regression or survival model, which CLAM does not know, the numbers stand in place of the predictions.
+
     Numbers are written as CLAM writes them: a column that has a blank somewhere becomes one of fractions
     (``1.0``), and blanks take the slide's own parameter.
     """
-    pairs = _pairs(outcomes.values(), n_classes)
-    kept = [name for name in rows.columns if name == "status" or not is_status_column(name)]
+    predictions = _Predictions(outcomes.values(), n_classes)
+    own = set(input_columns(rows.columns))
+    kept = [name for name in rows.columns if name == "status" or name in own]
     columns = [*kept, *(name for name in _ADDED if name not in kept)]
     kinds = {name: _kind(rows.column_texts.get(name, ())) for name in columns}
-    lines = [[*columns, "bag_size", *_pair_names(pairs)]]
+    lines = [[*columns, "bag_size", *predictions.columns]]
     for row in rows:
         outcome = outcome_of_row(row, outcomes)
         bag = "" if outcome.bag_size is None else str(float(outcome.bag_size))
-        lines.append(
-            [*(_value(row, name, kinds[name]) for name in columns), bag, *_prediction(outcome, pairs)]
-        )
+        values = (_value(row, name, kinds[name]) for name in columns)
+        lines.append([*values, bag, *predictions.cells(outcome)])
     return _csv(lines)
 
 
@@ -128,23 +149,33 @@ def _cell(row: "ProcessRow", name: str) -> str:
     return row.cells.get(name, "")
 
 
-def _pairs(outcomes: Iterable[SlideOutcome], n_classes: int | None) -> int:
-    return (
-        n_classes if n_classes is not None else max((len(outcome.classes) for outcome in outcomes), default=0)
-    )
+class _Predictions:
+    """The columns that tell predictions, and their cells of one slide."""
 
+    def __init__(self, outcomes: Iterable[SlideOutcome], n_classes: int | None) -> None:
+        pairs, numbers = n_classes or 0, dict[str, None]()
+        for outcome in outcomes:
+            numbers |= dict.fromkeys(name for name, _ in outcome.numbers)
+            pairs = max(pairs, len(outcome.classes)) if n_classes is None else pairs
+        self._pairs, self._numbers = pairs, list(numbers)
 
-def _pair_names(pairs: int) -> list[str]:
-    return [name for c in range(pairs) for name in (f"Pred_{c}", f"p_{c}")]
+    @property
+    def columns(self) -> list[str]:
+        """``Pred_0``, ``p_0``, ... of classes; ``predicted_...`` of numbers."""
+        return [*(name for c in range(self._pairs) for name in (f"Pred_{c}", f"p_{c}")), *self._numbers]
 
-
-def _prediction(outcome: SlideOutcome, pairs: int) -> list[str]:
-    cells = [
-        text
-        for name, p in zip(outcome.classes, outcome.probabilities, strict=True)
-        for text in (name, str(np.float32(p)))
-    ]
-    return [*cells, *[""] * (2 * pairs)][: 2 * pairs]
+    def cells(self, outcome: SlideOutcome) -> list[str]:
+        """Return one text a column, blank where the slide says nothing."""
+        pairs = [
+            text
+            for name, p in zip(outcome.classes, outcome.probabilities, strict=True)
+            for text in (name, str(np.float32(p)))
+        ]
+        cells = [*pairs, *[""] * (2 * self._pairs)][: 2 * self._pairs]
+        if self._numbers:
+            known = dict(outcome.numbers)
+            cells += [str(np.float32(known[name])) if name in known else "" for name in self._numbers]
+        return cells
 
 
 def _kind(texts: Sequence[str]) -> str:

@@ -31,6 +31,16 @@ def _label_dict(value: Any) -> Any:
     return {str(name): number for name, number in value.items()}
 
 
+def _output_names(names: list[str]) -> list[str]:
+    """Refuse names that could not be told apart, or chosen by `heatmap_arguments.classes`."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"names {name!r} twice")
+        if name in ("predicted", "label", "all") or name.isdigit():
+            raise ValueError(f"cannot call an output {shown(name)}, which heatmap_arguments.classes takes otherwise")
+    return names
+
+
 def check_device(value: Any) -> Any:
     """Return a device name in lower case."""
     if not isinstance(value, str) or not _DEVICE.match(value.strip().lower()):
@@ -244,4 +254,10 @@ class ModelArguments(Section):
     task: Literal["classification", "regression", "survival"] = Field(
         default="classification",
         description="New: what the outputs mean.",
+    )
+    output_names: Annotated[list[Text], AfterValidator(_output_names)] | None = Field(
+        default=None,
+        min_length=1,
+        description="New: names of a regression's outputs, or of a survival model's intervals, in the model's "
+        "order. Classes are named in label_dict.",
     )

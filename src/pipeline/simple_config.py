@@ -27,6 +27,8 @@ FLAGS = {
     "exp_arguments.n_classes": "--num_classes",
     "exp_arguments.production_save_dir": "--output_dir",
     "data_arguments.label_dict": "--class_names",
+    "model_arguments.output_names": "--output_names",
+    "model_arguments.task": "--task",
     "data_arguments.h5_dir": "--h5_dir",
     "data_arguments.data_dir": "--slide_dir",
     "data_arguments.slide_ext": "--slide_ext",
@@ -70,6 +72,8 @@ class SimpleOptions:
     model_name: str | None = None
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    task: str | None = None
     device: str | None = None
     score: str | None = None
     classes: tuple[str, ...] = ()
@@ -148,7 +152,12 @@ def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]
         },
         "model_arguments": {
             "ckpt_path": str(options.checkpoint.absolute()),
-            **_given(model_name=options.model_name, device=options.device),
+            **_given(
+                model_name=options.model_name,
+                device=options.device,
+                task=options.task,
+                output_names=list(options.output_names) or None,
+            ),
         },
         "heatmap_arguments": {
             "calc_heatmap": False,

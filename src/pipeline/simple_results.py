@@ -8,13 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.pipeline.outcomes import SlideOutcome, outcome_of_row
+import numpy as np
+
+from src.pipeline.outcomes import NUMBER_PREFIX, SlideOutcome, outcome_of_row, predicted
 
 if TYPE_CHECKING:
     from src.pipeline.flat_layout import FlatLayout
@@ -25,6 +26,8 @@ COLUMNS = (
     "slide_id", "num_patches", "prediction", "probabilities", "attention_mean", "attention_std", "heatmap_path",
     "status", "error",
 )  # fmt: skip
+_OF_CLASSES = ("prediction", "probabilities")
+"""Give way to ``predicted_...`` in a table of a regression or survival model."""
 _AFTER_SCORES = ("heatmap", "samples", "exports")
 _AFTER_PICTURE = ("samples", "exports")
 
@@ -37,13 +40,13 @@ class SimpleResults:
     Parameters
     ----------
     layout : FlatLayout
-    class_names : names in the model's order, or None
+    names : of the model's classes, in its order, or None
         Without names a prediction is the number of its class.
     """
 
-    def __init__(self, layout: FlatLayout, class_names: list[str] | None) -> None:
+    def __init__(self, layout: FlatLayout, names: list[str] | None) -> None:
         self._layout = layout
-        self._named = class_names is not None
+        self._named = names is not None
         self._numbers: dict[str, Row] = {}
         self._earlier = _earlier_rows(layout.results_csv)
 
@@ -58,7 +61,6 @@ class SimpleResults:
 
     def text(self, rows: ProcessList, outcomes: Mapping[str, SlideOutcome]) -> str:
         """Return the table: this run's slides that are finished, in the order of its list, then earlier ones."""
-        columns = [*COLUMNS, *(["label"] if "label" in rows.columns else [])]
         lines: list[Row] = []
         for row in rows:
             outcome = outcome_of_row(row, outcomes)
@@ -70,31 +72,24 @@ class SimpleResults:
                 lines.append({**numbers, **own, "label": row.cells.get("label", "")})
         here = {row.slide_id for row in rows}
         kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]
-        if any(row.get("label") for row in kept) and "label" not in columns:
+        lines += kept
+        columns = _columns(lines)
+        if "label" in rows.columns or any(row.get("label") for row in kept):
             columns.append("label")
-        return _csv(columns, [*lines, *kept])
+        return _csv(columns, lines)
 
     def _scores(self, summary: Mapping[str, Any]) -> Row:
         row = {"num_patches": str(summary.get("bag_size", ""))}
         for key in ("attention_mean", "attention_std"):
             value = summary.get(key)
             row[key] = "" if value is None else f"{value:.6g}"
-        prediction = summary.get("prediction")
-        if prediction:
-            by_number = dict(zip(prediction.get("class_numbers", ()), prediction["values"], strict=False))
+        outcome = predicted(summary)
+        row |= {name: str(np.float32(value)) for name, value in outcome.get("numbers", ())}
+        if outcome.get("classes"):
+            by_number = dict(zip(summary["prediction"]["class_numbers"], outcome["probabilities"], strict=True))
             row["probabilities"] = json.dumps([round(by_number[number], 6) for number in sorted(by_number)])
-            row["prediction"] = self._prediction(prediction)
+            row["prediction"] = outcome["classes"][0] if self._named else str(next(iter(by_number)))
         return row
-
-    def _prediction(self, prediction: Mapping[str, Any]) -> str:
-        """Return the class, by name if there are names; the value of a regression; the risk of a survival model."""
-        values = prediction["values"]
-        if prediction["task"] == "survival":
-            return f"{-math.fsum(values):.6g}"
-        if prediction["task"] == "regression":
-            return f"{values[0]:.6g}" if len(values) == 1 else ""
-        numbers = prediction.get("class_numbers", ())
-        return prediction["classes"][0] if self._named or not numbers else str(numbers[0])
 
     def _picture(self, record: SlideRecord) -> str:
         """Return the heatmap's path from the table's folder; of several the first."""
@@ -105,6 +100,14 @@ class SimpleResults:
             return ""
         plain = min(found, key=len)
         return Path(os.path.relpath(record.path.parent / plain, self._layout.results_csv.parent)).as_posix()
+
+
+def _columns(lines: list[Row]) -> list[str]:
+    """Return the columns for these rows: of classes, of numbers, or of both where the folder has both."""
+    numbers = list(dict.fromkeys(name for row in lines for name in row if name.startswith(NUMBER_PREFIX)))
+    classes = not numbers or any(row.get(name) for row in lines for name in _OF_CLASSES)
+    first, after = COLUMNS.index(_OF_CLASSES[0]), COLUMNS.index(_OF_CLASSES[-1]) + 1
+    return [*COLUMNS[:first], *(_OF_CLASSES if classes else ()), *numbers, *COLUMNS[after:]]
 
 
 def _earlier_rows(path: Path) -> dict[str, Row]:

@@ -1,16 +1,14 @@
 """Features and a model -> the slide's prediction and its patch scores, from one pass."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from src.errors import ModelError
 from src.models.base import Features, MILModel
-from src.scores.patch_scores import PatchScores, Prediction
-
-Task = Literal["classification", "regression", "survival"]
+from src.scores.patch_scores import PatchScores, Prediction, Task
 
 
 def infer(
@@ -30,7 +28,8 @@ def infer(
     scores : names, optional
         Of ``model.score_names()``; the model's default when left out.
     class_names : C names, optional
-        For a model with one output in a classification, two: of the negative and of the positive class.
+        Of the outputs: classes, quantities or intervals. For a model with one output in a classification, two: of
+        the negative and of the positive class.
     task : str
         What the outputs are: logits of classes, values as they are, or hazards of successive intervals.
     device : str, optional
@@ -47,12 +46,28 @@ def infer(
         raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
     if device is not None:
         model.to(device)
-    single = task == "classification" and model.num_classes == 1
-    columns = list(class_names[-1:]) if single and class_names is not None else class_names
-    explanation = model.explain(features, scores, columns)
+    explanation = model.explain(features, scores, column_names(model, class_names, task))
     if explanation.logits is None:
         return None, explanation.scores
     return predict(explanation.logits, class_names, task), explanation.scores
+
+
+def column_names(model: MILModel, names: Sequence[str] | None, task: Task) -> Sequence[str] | None:
+    """Return the names that `infer` gives the columns of scores with one an output; None for ``class 0``, ...."""
+    if names is None:
+        return output_names(model.num_classes, task) if task != "classification" and model.num_classes else None
+    # one logit stands for the second of two classes
+    return list(names[-1:]) if task == "classification" and model.num_classes == 1 else names
+
+
+def output_names(count: int, task: Task) -> tuple[str, ...]:
+    """Return what outputs without names are called: ``class 0`` ..., ``output 0`` ... or ``interval 0`` ...; the only
+    one of a regression ``output``, of a survival model ``risk``.
+    """
+    if count == 1 and task != "classification":
+        return ("risk" if task == "survival" else "output",)
+    noun = {"classification": "class", "regression": "output", "survival": "interval"}[task]
+    return tuple(f"{noun} {i}" for i in range(count))
 
 
 def predict(
@@ -61,11 +76,12 @@ def predict(
     """Return the prediction that a model's outputs (C,) mean.
 
     - classification: probabilities are softmax(logits). A single logit z means (0, z), a negative and a
-      positive
-      class, for which that is (1 - sigmoid(z), sigmoid(z)).
+      positive class, for which that is (1 - sigmoid(z), sigmoid(z)).
     - regression: the outputs themselves.
     - survival: hazards h_t = sigmoid(logit_t), survival S_t = prod_{k<=t} (1 - h_k), risk = -sum_t S_t, the
-      discrete-time model of Zadeh and Schmid (2020) that Patch-GCN, MCAT and MIL-Lab use.
+      discrete-time model of Zadeh and Schmid (2020) that Patch-GCN and MCAT use. A single output is the risk
+      itself, the log relative hazard of a model trained with Cox's partial likelihood: there is no baseline to make
+      a probability of it.
     """
     if task == "classification" and len(logits) == 1:
         logits = np.array([0, logits[0]], np.float32)
@@ -74,7 +90,7 @@ def predict(
     if task == "classification":
         shifted = np.exp(wide - wide.max())
         values = shifted / shifted.sum()
-    elif task == "regression":
+    elif task == "regression" or len(logits) == 1:
         values = wide
     else:
         values = np.cumprod(np.exp(-np.logaddexp(0, wide)))  # 1 - sigmoid(x), which does not overflow
@@ -83,8 +99,7 @@ def predict(
 
 def _names(count: int, class_names: Sequence[str] | None, task: Task) -> tuple[str, ...]:
     if class_names is None:
-        noun = {"classification": "class", "regression": "output", "survival": "interval"}[task]
-        return tuple(f"{noun} {i}" for i in range(count))
+        return output_names(count, task)
     if len(class_names) != count:
         raise ModelError(f"{len(class_names)} names ({', '.join(map(str, class_names))}) for {count} outputs")
     return tuple(map(str, class_names))

@@ -22,6 +22,9 @@ ScoreKind = Literal[
     "external",  # from the user's own file
 ]
 
+Task = Literal["classification", "regression", "survival"]
+"""What a model's outputs are: logits of classes, values as they are, or hazards of successive intervals."""
+
 SIGNED_KINDS: frozenset[str] = frozenset(
     {"attention_gate", "nystrom_attention", "class_contribution", "instance_logit", "similarity"}
 )
@@ -77,11 +80,12 @@ class Prediction:
     Attributes
     ----------
     classes : C str
-        Names, in the model's order.
+        Names of the outputs, in the model's order: classes, the quantities of a regression, the intervals of a
+        survival model.
     probabilities : (C,) float32
         What the outputs mean: for a classification the softmax of the logits; for a regression the outputs as
         they are; for survival the probability of surviving each interval, S_t = prod_{k<=t} (1 -
-        sigmoid(logit_k)).
+        sigmoid(logit_k)). A survival model with a single output gives a log relative hazard (Cox), as it is.
     logits : (C,) float32
     task : str
         ``classification``, ``regression`` or ``survival``.
@@ -90,26 +94,66 @@ class Prediction:
     classes: tuple[str, ...]
     probabilities: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
-    task: Literal["classification", "regression", "survival"] = "classification"
+    task: Task = "classification"
+
+    def __post_init__(self) -> None:
+        if self.task not in get_args(Task):
+            raise ValueError(f"unknown task {self.task!r}; choose from {list(get_args(Task))}")
 
     @property
     def hazards(self) -> npt.NDArray[np.float32]:
-        """Of a survival model: chance of the event in each interval, sigmoid(logit), if it was reached."""
+        """Of a survival model with intervals: chance of the event in each, sigmoid(logit), if it was reached."""
         return np.exp(-np.logaddexp(0, -self.logits.astype(np.float64))).astype(np.float32)
 
     @property
     def risk(self) -> float:
-        """Of a survival model: minus the sum of the survival probabilities; higher is worse."""
+        """Of a survival model: minus the sum of the survival probabilities, or its only output; higher is worse."""
+        if len(self.classes) == 1:
+            return float(self.logits[0])
         return -float(self.probabilities.sum(dtype=np.float64))
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What tables show of a regression or survival model, by name.
+
+        A regression: each output by its name. Survival: ``risk``, then ``S_0``, ``S_1``, … or ``S_<name>`` of
+        named intervals, the probability of surviving each; a model with a single output has its risk only.
+        """
+        if self.task != "survival":
+            return dict(zip(self.classes, map(float, self.probabilities), strict=True))
+        if len(self.classes) == 1:
+            return {"risk": self.risk}
+        names = (f"S_{name.removeprefix('interval ')}" for name in self.classes)
+        return {"risk": self.risk, **dict(zip(names, map(float, self.probabilities), strict=True))}
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """The prediction as (what it is, its value): a class with its probability, a risk, or values by name."""
+        if self.task == "survival":
+            return "survival", f"risk {self.risk:.4g}"
+        if self.task == "regression":
+            return "predicted", ", ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
+        return "predicted", f"{self.classes[self.predicted]} {self.probabilities[self.predicted]:.1%}"
+
+    @property
+    def details(self) -> list[str]:
+        """The rest of the prediction: the other classes by probability, or the chances behind a risk."""
+        if self.task == "classification":
+            return [f"{self.classes[i]} {self.probabilities[i]:.1%}" for i in self.ranking[1:]]
+        if self.task == "survival":
+            return [f"{name} {value:.1%}" for name, value in self.numbers.items() if name != "risk"]
+        return []
 
     @property
     def summary(self) -> str:
         """The prediction in one line, as what it is: a class, values, or a risk."""
-        if self.task == "survival":
-            return f"risk {self.risk:.3f} (minus the sum of {len(self.classes)} survival probabilities)"
+        _, value = self.headline
+        if self.task == "classification":
+            return f"{self.classes[self.predicted]} (p {self.probabilities[self.predicted]:.3f})"
         if self.task == "regression":
-            return ", ".join(f"{name} {value:.4g}" for name, value in zip(self.classes, self.logits, strict=True))
-        return f"{self.classes[self.predicted]} (p {self.probabilities[self.predicted]:.3f})"
+            return value
+        behind = f"minus the sum of {len(self.classes)} survival probabilities"
+        return f"{value} ({behind if len(self.classes) > 1 else 'log relative hazard'})"
 
     @property
     def ranking(self) -> list[int]:
@@ -120,5 +164,5 @@ class Prediction:
 
     @property
     def predicted(self) -> int:
-        """Index of the most probable class; for other tasks of the highest output."""
+        """Index of the most probable class. A regression or survival model has no such thing: see `numbers`."""
         return self.ranking[0]

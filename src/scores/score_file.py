@@ -97,16 +97,17 @@ class ScoreFile:
 
 
 def clam_column(scores: PatchScores, prediction: Prediction | None = None) -> Floats:
-    """Return the one column CLAM's tools expect, (N,): that of the predicted class, else the mean of all
-    columns.
+    """Return the one column CLAM's tools expect, (N,): that of the predicted class or of a regression's first
+    output, else the mean of all columns.
 
     A class score has the prediction's classes as its column names; CLAM_MB is drawn by that column too.
     """
     values = scores.values
     if values.shape[1] == 1:
         return np.ascontiguousarray(values[:, 0])
-    if prediction is not None and scores.names == prediction.classes:
-        return np.ascontiguousarray(values[:, prediction.predicted])
+    if prediction is not None and prediction.task != "survival" and scores.names == prediction.classes:
+        column = prediction.predicted if prediction.task == "classification" else 0
+        return np.ascontiguousarray(values[:, column])
     return np.asarray(values.mean(axis=1, dtype=np.float32))
 
 

@@ -12,7 +12,7 @@ from src.errors import ScoreError
 from src.features import checks, hdf5
 from src.features.geometry import build_grid, geometry_from_attributes
 from src.features.row_chunks import read_rows
-from src.scores.patch_scores import PatchScores, Prediction, ScoreKind
+from src.scores.patch_scores import PatchScores, Prediction, ScoreKind, Task
 from src.scores.score_file import Floats, ScoreFile
 from src.slides.patch_grid import PatchGrid
 
@@ -75,6 +75,8 @@ def _write_prediction(main: h5py.Dataset, prediction: Prediction) -> None:
     main.attrs["prediction_probabilities"] = prediction.probabilities.astype(np.float32)
     main.attrs["prediction_logits"] = prediction.logits.astype(np.float32)
     main.attrs["prediction_task"] = prediction.task
+    if prediction.task == "survival":
+        main.attrs["prediction_risk"] = prediction.risk
 
 
 def parse(
@@ -210,8 +212,11 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
         raise ScoreError(
             f"{path}: {len(classes)} classes, {len(probabilities)} probabilities and {len(logits)} logits"
         )
-    task = attributes.get("prediction_task", "classification")
-    return Prediction(classes, probabilities, logits, task)
+    task = hdf5.text_attribute(attributes, "prediction_task") or "classification"
+    try:
+        return Prediction(classes, probabilities, logits, cast("Task", task))
+    except ValueError as cause:
+        raise ScoreError(f"{path}: prediction_task: {cause}") from cause
 
 
 def texts(value: Any) -> tuple[str, ...] | None:

@@ -10,6 +10,9 @@ import numpy.typing as npt
 from src.errors import ScoreError
 from src.scores.patch_scores import PatchScores, Prediction
 
+_MEAN = "\0mean"
+"""Stands for the mean over all groups; no column can be called so."""
+
 _HEAD = re.compile(r"(?:(?P<group>.+) )?head (?P<head>\d+)")
 
 
@@ -39,6 +42,8 @@ def select_columns(
     label : str, optional
         The slide's own class, for ``label``.
     classes : ``predicted``, ``label``, ``all``, a class (name or number), or a list of classes
+        No output of a regression or survival model is the predicted one: ``predicted`` means every output of a
+        regression, and the mean over the intervals of a survival model.
     head : ``mean``, ``all``, or a number from 0
         For scores with a column a head, called ``head 0`` or ``<class> head 0``.
 
@@ -50,7 +55,8 @@ def select_columns(
     groups = _groups(scores.names)
     chosen: dict[str, Column] = {}
     for group in _chosen_groups(scores, list(groups), prediction, label, classes):
-        for column in _heads(scores, group, groups[group], head):
+        found = _mean(scores, groups, head) if group == _MEAN else _heads(scores, group, groups[group], head)
+        for column in found:
             chosen.setdefault(column.name, column)
     return list(chosen.values())
 
@@ -82,9 +88,16 @@ def _chosen_groups(
         serves_all = want in ("predicted", "label") and len(groups) == 1
         if want == "all" or serves_all or (want == "predicted" and prediction is None):
             found += groups
+        elif want == "predicted" and prediction is not None and prediction.task != "classification":
+            found += [_MEAN] if prediction.task == "survival" else groups
         elif want == "predicted" and prediction is not None:
             found.append(_group(scores, groups, prediction.classes[prediction.predicted], prediction))
         elif want == "label":
+            if prediction is not None and prediction.task != "classification":
+                raise ScoreError(
+                    f"classes: label chooses a class, but it is a {prediction.task} model, which has none; "
+                    f"{_choices(groups)}"
+                )
             if label is None:
                 raise ScoreError(f"classes: label, but this slide has no label; {_choices(groups)}")
             found.append(_group(scores, groups, label, prediction))
@@ -115,6 +128,17 @@ def _group(scores: PatchScores, groups: list[str], want: str | int, prediction: 
 def _choices(groups: list[str]) -> str:
     named = [group for group in groups if group]
     return f"choose from {[*named, 'predicted', 'label', 'all']}"
+
+
+def _mean(scores: PatchScores, groups: dict[str, list[tuple[int, int | None]]], head: str | int) -> list[Column]:
+    """Return the mean over the groups, of each head that is chosen."""
+    each = [_heads(scores, group, columns, head) for group, columns in groups.items()]
+    means = []
+    for parts in zip(*each, strict=True):
+        of_head = parts[0].name.removeprefix(next(iter(groups)))
+        values = np.stack([part.values for part in parts]).mean(axis=0, dtype=np.float32)
+        means.append(Column(f"mean of {len(each)} intervals{of_head}", values))
+    return means
 
 
 def _heads(

@@ -41,7 +41,10 @@ class SlideEntry:
         Shown, searched and sorted by.
     status, label, prediction : str
     probability : float or None
-        Of the prediction.
+        Of the predicted class.
+    number : float or None
+        Risk or first value of a survival or regression model, for which there is no predicted class: `prediction`
+        then says all of it, and nothing is right or wrong.
     problem : str
         Why it failed, or what is missing.
     """
@@ -57,11 +60,12 @@ class SlideEntry:
     prediction: str = ""
     probability: float | None = None
     problem: str = ""
+    number: float | None = None
 
     @property
     def is_wrong(self) -> bool | None:
         """Whether the prediction differs from the label; None when one of them is not known."""
-        if not self.label or not self.prediction or self.label == "Unspecified":
+        if not self.label or not self.prediction or self.label == "Unspecified" or self.number is not None:
             return None
         return self.label != self.prediction
 
@@ -73,6 +77,7 @@ class SlideEntry:
             "label": self.label,
             "prediction": self.prediction,
             "probability": self.probability,
+            "number": self.number,
             "wrong": self.is_wrong,
             "problem": self.problem,
             "cells": self.cells,

@@ -15,7 +15,7 @@ import numpy as np
 
 from src.errors import ScoreError
 from src.scores.normalize import default_method
-from src.scores.patch_scores import SIGNED_KINDS, PatchScores
+from src.scores.patch_scores import SIGNED_KINDS, PatchScores, Prediction
 from src.viewer.catalog import NamedFile
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ class ScoreLayer:
     def describe(self) -> dict[str, Any]:
         """Return all but the numbers, as JSON values."""
         grid, source = self.source.grid, self.source
-        prediction = source.prediction
         return {
             "type": "scores",
             "title": self.named.title,
@@ -56,14 +55,7 @@ class ScoreLayer:
             "checkpoint": (source.checkpoint_sha256 or "")[:12],
             "encoder": source.encoder or "",
             "slideSize": None if source.slide_size_l0 is None else list(source.slide_size_l0),
-            "prediction": None
-            if prediction is None
-            else {
-                "task": prediction.task,
-                "classes": list(prediction.classes),
-                "values": [_finite(p) for p in prediction.probabilities.tolist()],
-                "predicted": prediction.predicted,
-            },
+            "prediction": None if source.prediction is None else _prediction(source.prediction),
         }
 
     def coords(self) -> bytes:
@@ -77,6 +69,15 @@ class ScoreLayer:
     def column(self, index: int) -> bytes:
         """Return one score a patch as float32."""
         return np.ascontiguousarray(self.scores.values[:, index]).astype("<f4").tobytes()
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as JSON values; only a classification has a class that is predicted."""
+    told = {"task": prediction.task, "classes": list(prediction.classes)}
+    if prediction.task != "classification":
+        return {**told, "predicted": None, "summary": prediction.summary, "details": prediction.details}
+    values = [_finite(p) for p in prediction.probabilities.tolist()]
+    return {**told, "predicted": prediction.predicted, "values": values}
 
 
 def _finite(value: float) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from src.errors import ConfigError, HeatmapError
 from src.pipeline.input_paths import resolve_input_path
+from src.pipeline.outcomes import NUMBER_PREFIX
 from src.pipeline.section_types import SLIDE_EXTENSIONS
 from src.pipeline.slide_index import SlideIndex, stem_of
 from src.pipeline.tables import read_table
@@ -66,7 +67,7 @@ def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> Sli
         elif (path := run.pictures.get(slide_id)) is not None:
             pictures.append(NamedFile(path, title, source))
     status, failure = own.fate(slide_id)
-    prediction, probability = _prediction(cells)
+    prediction, probability, number = _prediction(cells)
     return SlideEntry(
         slide_id,
         slide_path,
@@ -76,9 +77,10 @@ def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> Sli
         cells,
         status,
         own.class_name(cells.get("label", "")),
-        own.class_name(prediction),
+        own.class_name(prediction) if number is None else prediction,
         probability,
         "; ".join(text for text in (failure, problem) if text),
+        number,
     )
 
 
@@ -92,15 +94,23 @@ def _first_found(slide_id: str, cells: Cells, runs: Sequence["_Run"]) -> tuple[P
     return None, problem
 
 
-def _prediction(cells: Mapping[str, str]) -> tuple[str, float | None]:
-    """Return what was predicted and how surely, from CLAM's columns or from generate_heatmaps.py's."""
+def _prediction(cells: Mapping[str, str]) -> tuple[str, float | None, float | None]:
+    """Return what was predicted, its probability if it is a class, and the number to sort by if it is not.
+
+    From CLAM's columns, from generate_heatmaps.py's, or from the numbers of a regression or survival model.
+    """
+    named = {name[len(NUMBER_PREFIX) :]: text for name, text in cells.items() if name.startswith(NUMBER_PREFIX)}
+    values = {name: value for name, text in named.items() if (value := _number(text)) is not None}
+    if values:
+        shown = {"risk": values["risk"]} if "risk" in values else values
+        return ", ".join(f"{name} {value:.4g}" for name, value in shown.items()), None, next(iter(shown.values()))
     name = cells.get("Pred_0") or cells.get("prediction") or ""
     text = cells.get("p_0") or ""
     if not text and (several := cells.get("probabilities")):
         numbers = [_number(part.rpartition(":")[2]) for part in several.strip("[]").replace(";", ",").split(",")]
         known = [number for number in numbers if number is not None]
-        return name, max(known) if known else None
-    return name, _number(text)
+        return name, max(known) if known else None, None
+    return name, _number(text), None
 
 
 def _number(text: str) -> float | None:

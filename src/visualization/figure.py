@@ -34,6 +34,10 @@ _TILE, _CAPTION = 1.12, 0.62
 _PANEL_MOST = 5.6
 
 
+_DETAILS = 4
+"""So many further classes, or survival probabilities, stand beside the prediction."""
+
+
 @dataclass(frozen=True)
 class FigureText:
     """The words of a figure; whatever is left out is not shown.
@@ -241,18 +245,15 @@ def _write_head(page: Page, drawing: Drawing, text: FigureText) -> None:
     pieces: list[tuple[str, str, str]] = []
     if text.label is not None:
         pieces.append(("label ", text.label, INK))
-    if prediction is not None and prediction.task == "classification":
-        best = prediction.predicted
-        name, share = prediction.classes[best], float(prediction.probabilities[best])
-        known = text.label in prediction.classes
-        colour = (GOOD if name == text.label else BAD) if known else INK
-        pieces.append(("predicted ", f"{name} {share:.1%}", colour))
-        others = [f"{prediction.classes[i]} {float(prediction.probabilities[i]):.1%}" for i in prediction.ranking[1:5]]
-        more = len(prediction.classes) - 5
-        pieces.append((parts.join([*others, f"{more} more" if more > 0 else ""]), "", GREY))
-    elif prediction is not None:
-        values = [f"{c} {float(v):.3g}" for c, v in zip(prediction.classes, prediction.logits, strict=True)][:5]
-        pieces.append((f"{prediction.task} ", parts.join(values), INK))
+    if prediction is not None:
+        what, value = prediction.headline
+        colour = INK
+        if prediction.task == "classification" and text.label in prediction.classes:
+            colour = GOOD if prediction.classes[prediction.predicted] == text.label else BAD
+        pieces.append((f"{what} ", parts.short(value, 80), colour))
+        details = prediction.details
+        more = f"{len(details) - _DETAILS} more" if len(details) > _DETAILS else ""
+        pieces.append((parts.join([*details[:_DETAILS], more]), "", GREY))
     for words, strong, colour in pieces:
         for content, style in ((words, {"color": GREY}), (strong, {"color": colour, "weight": "bold"})):
             if content:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.errors import ModelError
 from src.features.patch_features import PatchFeatures
+from src.scores.patch_scores import Task
 from src.slides.tissue import TissueMask
 from src.visualization.slide_heatmap import SlideHeatmap
 
@@ -42,7 +43,10 @@ class MILLabVisualizer:
     model_name : str, optional
         MIL-Lab's name, such as ``abmil.base.uni_v2.none``, where the checkpoint does not tell.
     num_classes : int, optional
-    class_names : names in the model's order, optional
+    class_names : names of the outputs in the model's order, optional
+        Of classes, of a regression's quantities, of a survival model's intervals.
+    task : ``classification``, ``regression`` or ``survival``
+        What the outputs are.
     score : str, optional
         Which of the model's scores to draw; `score_names` lists them.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
@@ -63,6 +67,7 @@ class MILLabVisualizer:
         model_name: str | None = None,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
+        task: Task = "classification",
         score: str | None = None,
         device: str = "auto",
         **overrides: Any,
@@ -72,7 +77,9 @@ class MILLabVisualizer:
         loaded = model if model is not None else _load(checkpoint, model_name, num_classes, overrides)
         self.model: MILModel = loaded.to(_device(device)).eval()
         self.class_names = None if class_names is None else list(class_names)
-        if self.class_names is not None and loaded.num_classes not in (0, 1, len(self.class_names)):
+        self.task = task
+        one_logit = task == "classification" and loaded.num_classes == 1
+        if self.class_names is not None and not one_logit and loaded.num_classes not in (0, len(self.class_names)):
             raise ModelError(
                 f"{len(self.class_names)} class names ({', '.join(self.class_names)}) for a model with "
                 f"{loaded.num_classes} outputs"
@@ -82,8 +89,10 @@ class MILLabVisualizer:
             raise ModelError(f"{loaded.title} has no score {score!r}; choose from {list(loaded.score_names())}")
 
     def __repr__(self) -> str:
-        outputs = f"{self.model.num_classes} classes" if self.model.num_classes else "no classifier"
-        return f"MILLabVisualizer({self.model.title}, {self.model.in_dim} wide, {outputs}, score={self.score!r})"
+        noun = "classes" if self.task == "classification" else f"outputs ({self.task})"
+        outputs = f"{self.model.num_classes} {noun}" if self.model.num_classes else "no classifier"
+        width = f"{self.model.in_dim} wide" if self.model.in_dim else "any width"
+        return f"MILLabVisualizer({self.model.title}, {width}, {outputs}, score={self.score!r})"
 
     @property
     def score_names(self) -> dict[str, str]:
@@ -140,7 +149,9 @@ class MILLabVisualizer:
             slide_size = opened.dimensions_l0
             mask = _tissue(opened, tissue) if segment else None
         features = _features(h5, path.stem, patch_size_level0, slide_size, coords_dir)
-        prediction, found = infer(self.model, features, scores=[self.score], class_names=self.class_names)
+        prediction, found = infer(
+            self.model, features, scores=[self.score], class_names=self.class_names, task=self.task
+        )
         scores = found[self.score]
         column = select_columns(scores, prediction, label=label, classes=classes, head=head)[0]
         return SlideHeatmap(

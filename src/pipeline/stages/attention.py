@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from src.scores.score_file import ScoreFile
 
 
+_OUTPUTS = 2
+"""Version of how the outputs of a regression or survival model are named and told; of classes it is the stage's."""
+
+
 class AttentionStage:
     """Writes ``S_blockmap.h5``: CLAM's two datasets, and everything a picture or viewer needs besides."""
 
@@ -33,6 +37,8 @@ class AttentionStage:
             "model": work.settings.model.identity,
             "slide": work.fingerprint(job.slide_path),
         }
+        if work.config.model_arguments.task != "classification":
+            inputs["outputs"] = _OUTPUTS
         if job.scores_path is not None:
             size = work.config.data_arguments.patch_size_level0
             return {**inputs, "scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
@@ -57,14 +63,16 @@ class AttentionStage:
 
 
 def _summary(score_file: ScoreFile) -> dict[str, Any]:
-    """What the lists show of a slide: classes by falling probability, or in their order for another task."""
+    """What the lists show of a slide: classes by falling probability, or the numbers of another task."""
     summary: dict[str, Any] = {"bag_size": len(score_file.grid)}
     attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
     if len(attention):
         summary |= {"attention_mean": float(attention.mean()), "attention_std": float(attention.std())}
     prediction = score_file.prediction
-    if prediction is not None:
-        order = prediction.ranking if prediction.task == "classification" else range(len(prediction.classes))
+    if prediction is not None and prediction.task != "classification":
+        summary["prediction"] = {"task": prediction.task, "numbers": list(prediction.numbers.items())}
+    elif prediction is not None:
+        order = prediction.ranking
         summary["prediction"] = {
             "task": prediction.task,
             "classes": [prediction.classes[i] for i in order],
@@ -90,7 +98,7 @@ def _infer(work: SlideWork, notes: list[str]) -> ScoreFile:
         source.load(work.settings.device),
         features,
         scores=source.scores_wanted(work.settings.device),
-        class_names=source.class_names,
+        class_names=source.output_names,
         task=config.model_arguments.task,
     )
     if prediction is None:

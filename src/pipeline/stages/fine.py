@@ -182,7 +182,7 @@ def score_fine_map(work: SlideWork, features: PatchFeatures) -> tuple[Any, list[
     source, device = work.settings.model, work.settings.device
     model, name = source.load(device), source.scores_wanted(device)[0]
     if model.score_specs()[name].alone:
-        return model.patch_scores(features, name, source.class_names), []
+        return model.patch_scores(features, name, source.column_names(device)), []
     grid = features.grid
     phases = phase_numbers(grid)
     values: npt.NDArray[np.float32] | None = None
@@ -194,7 +194,7 @@ def score_fine_map(work: SlideWork, features: PatchFeatures) -> tuple[Any, list[
             features.encoder,
             features.source,
         )
-        scored = model.patch_scores(part, name, source.class_names)
+        scored = model.patch_scores(part, name, source.column_names(device))
         if values is None:
             values = np.empty((len(grid), scored.values.shape[1]), np.float32)
         values[rows] = scored.values

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from src.visualization.drawing import Drawing
 
 
+def _shown_label(work: SlideWork) -> str | None:
+    """Return the slide's class or group; of a regression or survival model its own value, where it has no group."""
+    row = work.job.row
+    label = row.group
+    if label == UNSPECIFIED and work.config.model_arguments.task != "classification":
+        label = row.label
+    return None if label == UNSPECIFIED else label
+
+
 class HeatmapStage:
     """Writes ``S_blockmap.png``, ``S_<parameters>.<ext>``, ``S_orig_<level>.<ext>`` and ``S_figure.png``."""
 
@@ -40,6 +49,8 @@ class HeatmapStage:
             "roi": roi_inputs(work),
             "to": relative(job.paths.production, job.paths.raw),
         }
+        if config.model_arguments.task != "classification":
+            inputs["task"] = config.model_arguments.task
         if wants_fine_map(work):
             overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
             inputs["fine_sha256"] = work.artifact(job.paths.fine_scores_h5(overlap, use_roi), "fine")
@@ -105,7 +116,7 @@ class HeatmapStage:
         from src.visualization.figure import FigureText, write_figure
         from src.visualization.patch_input import inside_region
 
-        h, score_file, group = work.config.heatmap_arguments, work.score_file, work.job.row.group
+        h, score_file = work.config.heatmap_arguments, work.score_file
         values = column.values
         if work.roi is not None:  # the drawing holds the patches of the region only
             values = values[inside_region(column.grid, work.roi.top_left_l0, work.roi.bot_right_l0)]
@@ -113,7 +124,7 @@ class HeatmapStage:
             score_name=score_file.scores.score,
             class_name=column.name if len(score_file.scores.names) > 1 else None,
             slide_id=work.job.slide_id,
-            label=None if group == UNSPECIFIED else group,
+            label=_shown_label(work),
             model=score_file.model,
             prediction=score_file.prediction,
         )

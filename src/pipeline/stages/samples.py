@@ -39,6 +39,18 @@ def shown(image: npt.NDArray[np.uint8], side_px: int | None) -> npt.NDArray[np.u
     return np.asarray(Image.fromarray(image).resize((side_px, height), Image.Resampling.BICUBIC))
 
 
+def _label_and_class(work: SlideWork) -> tuple[str, int | None]:
+    """Return what names the folder: CLAM's label and predicted class; of other tasks the group, and no class.
+
+    The label of a regression or survival model is a value of the slide's own, which would be a folder a slide.
+    """
+    row, prediction = work.job.row, work.score_file.prediction
+    if work.config.model_arguments.task != "classification":
+        return row.group, None
+    classes = prediction is not None and prediction.task == "classification"
+    return row.label, prediction.predicted if prediction is not None and classes else None
+
+
 class SamplesStage:
     """Writes ``P/E/sampled_patches/label_<label>_pred_<class>/<name>/...`` in CLAM's names."""
 
@@ -61,6 +73,7 @@ class SamplesStage:
             "samples": config.sample_arguments.model_dump(mode="json"),
             "column": heatmap.model_dump(mode="json", include={"classes", "head"}),
             "label": job.row.label,
+            **({} if config.model_arguments.task == "classification" else {"folder": job.row.group}),
             "to": relative(job.paths.sampled_patches, job.paths.raw),
         }
 
@@ -71,8 +84,7 @@ class SamplesStage:
 
         job, settings, score_file = work.job, work.config.sample_arguments, work.score_file
         column = coarse_columns(work)[0]
-        prediction = score_file.prediction
-        predicted = prediction.predicted if prediction is not None and prediction.task == "classification" else None
+        label, predicted = _label_and_class(work)
         result, side_px = StageResult([]), model_side_px(work)
         for sample in settings.samples:
             if not sample.sample:
@@ -94,7 +106,7 @@ class SamplesStage:
                 result.notes.append(f"sample {sample.name!r}: no patch lies in its window")
                 continue
             patches = [replace(patch, image=shown(patch.image, side_px)) for patch in patches]
-            folder = job.paths.sample_dir(job.row.label, predicted, sample.name)
+            folder = job.paths.sample_dir(label, predicted, sample.name)
             result.paths += write_samples(
                 folder,
                 job.slide_id,

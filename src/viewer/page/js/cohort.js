@@ -80,6 +80,7 @@ export class Cohort {
   valueOf(slide, key) {
     if (key === "wrong") return slide.wrong === null ? 2 : slide.wrong ? 0 : 1;
     if (key.startsWith("cell:")) return slide.cells[key.slice(5)] ?? "";
+    if (key === "prediction" && slide.number !== null) return slide.number;
     return slide[key] ?? "";
   }
 

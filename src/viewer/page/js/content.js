@@ -77,7 +77,8 @@ export function preferred(layers) {
 }
 
 function preferredColumn({ names, prediction }) {
-  return Math.max(0, prediction ? names.indexOf(prediction.classes[prediction.predicted]) : 0);
+  if (prediction?.task !== "classification") return 0;
+  return Math.max(0, names.indexOf(prediction.classes[prediction.predicted]));
 }
 
 /** The same score and class as other models have it, one a source: what a comparison begins with. */

@@ -235,7 +235,8 @@ export class Panel {
       if (about.model) facts.push(["Model", about.model + (about.checkpoint ? `, checkpoint ${about.checkpoint}…` : "")]);
       if (about.encoder) facts.push(["Features", about.encoder]);
       facts.push(["Patches", `${grouped(about.count)} of ${about.patch.join(" × ")} px, step ${about.step.join(" × ")}`]);
-      if (about.prediction) facts.push([about.prediction.task === "classification" ? "Prediction" : about.prediction.task, predictionText(about.prediction)]);
+      if (about.prediction) facts.push(["Prediction", predictionText(about.prediction)]);
+      if (about.prediction?.details?.length) facts.push(["Survival", about.prediction.details.join(", ")]);
     }
     const entry = this.app.index.slides[this.app.number];
     if (entry.label) facts.push(["Label", entry.label]);
@@ -243,7 +244,7 @@ export class Panel {
   }
 }
 
-function predictionText({ classes, values, task, predicted }) {
-  if (task !== "classification") return classes.map((name, i) => `${name} ${brief(values[i])}`).join(", ");
+function predictionText({ classes, values, task, predicted, summary }) {
+  if (task !== "classification") return summary;
   return `${classes[predicted]} (${probability(values[predicted])})`;
 }
