@@ -189,7 +189,7 @@ class CustomModel(MILModel):
                 f"{self.title} failed on features of shape ({count}, {width}), {type(error).__name__}: {error}"
             ) from error
         made = {name: self._checked(name, raw, count) for name in names}
-        outputs = self._finite_logits(BagResult(logits, {}))
+        outputs = self._finite_logits(BagResult(self._one_row(logits), {}))
         classes = self._classes(outputs, class_names)
         columns = {name: self._columns(value.shape[1], classes) for name, value in made.items()}
         return Explanation(
@@ -210,6 +210,20 @@ class CustomModel(MILModel):
         if scores is not None and not isinstance(scores, Tensor):
             scores = torch.from_numpy(np.array(scores, np.float32))
         return logits, scores
+
+    def _one_row(self, logits: Tensor | None) -> Tensor | None:
+        """Return the logits after checking that they are one row, for the slide, of as many as the class says."""
+        if logits is None:
+            return None
+        row = logits.reshape(-1)
+        if logits.ndim and len(row) != logits.shape[-1]:
+            raise ModelError(
+                f"{self.title} returned logits of shape {tuple(logits.shape)}: one row for the slide is needed, "
+                "(1, C) or (C,); scores of the patches are returned second"
+            )
+        if self.num_classes and len(row) != self.num_classes:
+            raise ModelError(f"{self.title} returned {len(row)} logits, but its num_classes is {self.num_classes}")
+        return row
 
     def _checked(self, name: str, values: Tensor | None, count: int) -> Tensor:
         """Return scores (N, K) after checking that there is one row a patch."""
