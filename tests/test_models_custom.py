@@ -71,6 +71,14 @@ class Scalar(nn.Module):
     def forward(self, h):
         return h.mean(), h[..., 0]
 
+class Leaves(nn.Module):
+    def forward(self, h):
+        raise SystemExit(3)
+
+class Arrays:
+    def forward(self, h):
+        return h.mean(dim=1).numpy(), h[0].numpy()
+
 class Width(nn.Module):
     in_dim = "wide"
     def forward(self, h):
@@ -134,6 +142,13 @@ def test_a_single_number_is_one_logit(module: str) -> None:
     assert risk.risk == pytest.approx(features().mean(), abs=1e-6)
 
 
+def test_arrays_do_as_well_and_columns_are_called_after_the_outputs(module: str) -> None:
+    prediction, scores = infer(load_custom_model(f"{module}:Arrays"), features(), task="survival")
+    assert prediction is not None
+    np.testing.assert_allclose(prediction.logits, features().mean(axis=0), atol=1e-6)
+    assert scores["attention"].names == prediction.classes == tuple(f"interval {t}" for t in range(4))
+
+
 def test_patch_scores_alone_give_no_prediction(module: str) -> None:
     prediction, scores = infer(load_custom_model(f"{module}:Plain"), features())
     assert prediction is None
@@ -147,6 +162,7 @@ def test_patch_scores_alone_give_no_prediction(module: str) -> None:
         ("Short", r"lab_models:Short returned attention of shape \(5,\) for 6 patches"),
         ("Broken", "lab_models:Broken gave 6 NaN or infinite values"),
         ("Crashes", r"failed on features of shape \(6, 4\), RuntimeError: out of ideas"),
+        ("Leaves", r"failed on features of shape \(6, 4\), SystemExit: 3"),
         ("LogitsOnly", "returned no patch scores"),
         ("Text", "returned a str: it must return logits"),
         ("PerPatch", r"returned logits of shape \(1, 6, 2\): one row for the slide is needed"),

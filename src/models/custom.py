@@ -25,6 +25,10 @@ from src.models.base import MILModel
 from src.scores.patch_scores import PatchScores, ScoreKind
 
 
+_ANYTHING = (Exception, SystemExit)
+"""What code of the user's may raise without ending the run: a script's sys.exit is no wish of the user's here."""
+
+
 def import_class(model_class: str) -> type:
     """Return the class that ``package.module:Class`` or ``path/to/file.py:Class`` names.
 
@@ -49,7 +53,7 @@ def _import_module(name: str) -> ModuleType:
         raise ModelError(f"{name!r} is not the name of a Python module, as in package.module")
     try:
         return importlib.import_module(name)
-    except Exception as error:  # the user's own code runs here and may raise anything
+    except _ANYTHING as error:  # the user's own code runs here and may raise anything
         raise ModelError(
             f"cannot import {name} ({type(error).__name__}: {error}): install it, put its folder on "
             "PYTHONPATH, or name the file, path/to/file.py:Class"
@@ -65,7 +69,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up while it is being imported
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # as above
+    except _ANYTHING as error:  # as above
         raise ModelError(f"cannot import {path} ({type(error).__name__}: {error})") from error
     return module
 
@@ -99,7 +103,7 @@ def load_custom_model(
         inner = cls(**dict(init_args or {}))
     except HeatmapError:
         raise
-    except Exception as error:  # the user's constructor
+    except _ANYTHING as error:  # the user's constructor
         raise ModelError(
             f"{model_class}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
             f"{type(error).__name__}: {error}; its arguments are init_args: {inspect.signature(cls)}"
@@ -184,7 +188,7 @@ class CustomModel(MILModel):
                 logits, raw = self._run(bag.all())
         except HeatmapError:
             raise
-        except Exception as error:  # the user's own code
+        except _ANYTHING as error:  # the user's own code
             raise ModelError(
                 f"{self.title} failed on features of shape ({count}, {width}), {type(error).__name__}: {error}"
             ) from error
@@ -292,6 +296,8 @@ def _logits_and_attention(result: Any, title: str) -> tuple[Tensor | None, Any]:
         first, second = results.get("logits"), results.get("attention", second)
     if isinstance(second, Mapping):
         second = second.get("attention")
+    if isinstance(first, np.ndarray):
+        first = torch.from_numpy(first)
     if first is not None and not isinstance(first, Tensor):
         raise ModelError(
             f"forward of {title} returned a {type(result).__name__}: it must return logits, "
