@@ -24,7 +24,6 @@ from src.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, gri
 from src.models.base import MILModel
 from src.scores.patch_scores import PatchScores, ScoreKind
 
-
 _ANYTHING = (Exception, SystemExit)
 """What code of the user's may raise without ending the run: a script's sys.exit is no wish of the user's here."""
 
