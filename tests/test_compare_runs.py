@@ -53,3 +53,18 @@ def test_a_slide_one_run_did_not_get_to_is_a_row_with_its_reason(two_runs: Small
 def test_a_folder_that_is_no_experiment_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--compare", str(tmp_path), str(tmp_path)]) == 2
     assert "is no experiment" in capsys.readouterr().err
+
+
+def test_the_compared_column_is_named_where_there_are_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = {"task": "regression", "output_names": ["Ki-67", "grade"]}
+    cohort = make_small_cohort(
+        tmp_path, {"model_arguments": model, "heatmap_arguments": {"score": "class_contribution"}}
+    )
+    assert main(["--config", str(cohort.write())]) == 0
+    named: list[str] = []
+    monkeypatch.setattr("src.visualization.compare.write_comparison", lambda *_, score_name: named.append(score_name))
+    raw = str(cohort.raw)
+    assert main(["--compare", raw, raw, "--output_dir", str(tmp_path / "cmp")]) == 0
+    assert named == ["class_contribution · Ki-67"] * 3
