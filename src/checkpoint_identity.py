@@ -97,7 +97,9 @@ def find_model(
     settings = settings or {}
     stated = _TYPE_NAMES.get(str(settings.get("model_type")), settings.get("model_type"))
     matches = [
-        match for prefix in _prefixes(tensors) if (match := _match(tensors, prefix, types, str(stated))) is not None
+        match
+        for prefix, below in _below_prefixes(tensors).items()
+        if (match := _match(below, prefix, types, str(stated))) is not None
     ]
     averaged = [match for match in matches if "ema" in match[1].lower()]
     matches = [match for match in averaged or matches if not _inside_another(match[1], averaged or matches)]
@@ -123,13 +125,15 @@ def _is_layer(key: str, value: Tensor) -> bool:
     return value.is_floating_point() and value.ndim >= 2 and not trains_only
 
 
-def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Return every place a model may hang in the keys, the outermost first."""
-    found = {""}
-    for key in tensors:
+def _below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors below every place a model may hang in the keys, the outermost first, by prefix."""
+    found: dict[str, dict[str, Tensor]] = {"": {}}
+    for key, value in tensors.items():
         parts = key.split(".")
-        found.update(".".join(parts[:i]) + "." for i in range(1, len(parts)))
-    return sorted(found, key=lambda prefix: (prefix.count("."), prefix))
+        for depth in range(len(parts)):
+            prefix = "".join(f"{part}." for part in parts[:depth])
+            found.setdefault(prefix, {})[key[len(prefix) :]] = value
+    return {prefix: found[prefix] for prefix in sorted(found, key=lambda prefix: (prefix.count("."), prefix))}
 
 
 def _inside_another(prefix: str, matches: list[Any]) -> bool:
@@ -138,9 +142,8 @@ def _inside_another(prefix: str, matches: list[Any]) -> bool:
 
 
 def _match(
-    tensors: Mapping[str, Tensor], prefix: str, types: list[str], stated: str
+    below: Mapping[str, Tensor], prefix: str, types: list[str], stated: str
 ) -> tuple[type[MILModel], str, dict[str, Any], dict[str, Tensor]] | None:
-    below = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
     for name in sorted(types, key=lambda name: name != stated):
         cls = model_class(name)
         inside = {new: value for key, value in below.items() if (new := cls.canonical_key(key)) is not None}

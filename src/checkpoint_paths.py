@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import CheckpointError
+from src.hub import SUFFIXES, hub_hint
 
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """What Hugging Face calls the list of the files that a large model is cut into."""
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", *INDEX_NAMES, "model.pt", "model.pth", "model.bin")
 """What a folder's weights are called, best first."""
-WEIGHT_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl"})
 CONFIG_NAME = "config.json"
 MOST_JSON_BYTES = 32 * 2**20
 """A larger JSON file is not read: an index of shards has some hundred bytes a tensor."""
@@ -40,7 +40,7 @@ def config_of(path: Path) -> Path | None:
 def weights_file(path: Path) -> Path:
     """Return the file of weights (or the index of several) that a path to a file or folder names."""
     if not path.exists():
-        raise CheckpointError(f"no checkpoint at {path}")
+        raise CheckpointError(f"no checkpoint at {path}{hub_hint(path)}")
     return _file_in(path) if path.is_dir() else path
 
 
@@ -49,7 +49,7 @@ def _file_in(folder: Path) -> Path:
     for name in WEIGHT_NAMES:
         if (folder / name).is_file():
             return folder / name
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in WEIGHT_SUFFIXES)
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in SUFFIXES)
     if len(files) == 1:
         return files[0]
     if files:
@@ -64,7 +64,7 @@ def _file_in(folder: Path) -> Path:
 
 
 def _weights_below(folder: Path) -> Iterator[Path]:
-    return (p for pattern in ("*", "*/*") for p in folder.glob(pattern) if p.suffix in WEIGHT_SUFFIXES)
+    return (p for pattern in ("*", "*/*") for p in folder.glob(pattern) if p.suffix in SUFFIXES)
 
 
 def is_index(file: Path) -> bool:

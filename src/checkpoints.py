@@ -114,7 +114,8 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 
 
 def describe_checkpoint(path: str | os.PathLike[str]) -> str:
-    """Return, in words, what a checkpoint holds: model, classes, widths, scores, and what it does not tell.
+    """Return, in words, what a checkpoint holds: model, classes, widths, scores, what it does not tell, and what to
+    write into a config.
 
     A checkpoint of an unknown model is described by its tensors. Raises `CheckpointError` for an unusable
     file.
@@ -125,7 +126,7 @@ def describe_checkpoint(path: str | os.PathLike[str]) -> str:
         identity = identify(checkpoint)
     except CheckpointError as error:
         problem = str(error)
-    return report(checkpoint, identity, problem)
+    return report(checkpoint, identity, problem, given=os.fspath(path))
 
 
 def _contents(content: Any) -> str:

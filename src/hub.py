@@ -2,11 +2,15 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 
 from src.errors import CheckpointError, MissingDependencyError
 
 logger = logging.getLogger(__name__)
+
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
+"""What files of weights end in."""
 
 SCHEME = "hf:/"  # hf://owner/name, whose second slash a Path drops
 _WANTED = [
@@ -18,6 +22,14 @@ _WANTED = [
 def is_hub_name(path: str | os.PathLike[str]) -> bool:
     """Say whether a checkpoint is named on the hub: ``hf://owner/name`` or ``hf://owner/name@revision``."""
     return os.fspath(path).startswith(SCHEME)
+
+
+def hub_hint(path: str | os.PathLike[str]) -> str:
+    """Return what to add to the message that no such checkpoint exists, if it reads like a name on the hub."""
+    text = os.fspath(path)
+    if not re.fullmatch(r"[\w-]+/[\w.-]+", text) or Path(text).suffix in SUFFIXES:
+        return ""
+    return f"; weights on the Hugging Face hub are named hf://{text}"
 
 
 def name_of_weights(model_name: str | None) -> str | None:

@@ -13,6 +13,7 @@ import torch
 from src.builder import create_clam, create_model
 from src.errors import CheckpointError, ConfigError, MissingDependencyError, ModelError
 from src.models.registry import ENCODER_WIDTHS, encoder_width, model_types, parse_model_name
+from src.pipeline.config import make_config
 from tests.mil_lab_golden import FOLDER, manifest, needs_golden
 
 STATE_DICTS = json.loads((FOLDER / "state_dicts.json").read_text()) if FOLDER.is_dir() else {}
@@ -178,3 +179,16 @@ def test_widths_are_positive_and_errors_are_value_errors() -> None:
     assert issubclass(ConfigError, ValueError)
     with pytest.raises(ModelError, match="in_dim must be at least 1"):
         create_model("abmil", in_dim=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "hinted"), [("owner/name", True), ("owner/abmil.base.uni_v2.x", True), ("in/m.pt", False), ("m", False)]
+)
+def test_what_reads_like_a_name_on_the_hub_is_told_how_to_write_it(name: str, hinted: bool, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at") as caught:
+        create_model("abmil.base.uni.none", checkpoint_path=name)
+    assert (f"named hf://{name}" in str(caught.value)) is hinted
+    data = {"data_dir": str(tmp_path), "h5_dir": str(tmp_path)}
+    with pytest.raises(ConfigError, match="no such checkpoint") as refused:
+        make_config({"data_arguments": data, "model_arguments": {"ckpt_path": name}})
+    assert (f"named hf://{name}" in str(refused.value)) is hinted

@@ -74,3 +74,18 @@ def test_range_and_threshold_of_the_runs_hold_for_their_comparison(
             assert (drawing.scale.vmin, drawing.scale.vmax, drawing.threshold) == (-0.2, 0.3, 0.6)
             assert drawing.cmap == "coolwarm"
         assert difference.threshold is None
+
+
+def test_the_compared_column_is_named_where_there_are_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = {"task": "regression", "output_names": ["Ki-67", "grade"]}
+    cohort = make_small_cohort(
+        tmp_path, {"model_arguments": model, "heatmap_arguments": {"score": "class_contribution"}}
+    )
+    assert main(["--config", str(cohort.write())]) == 0
+    named: list[str] = []
+    monkeypatch.setattr("src.visualization.compare.write_comparison", lambda *_, score_name: named.append(score_name))
+    raw = str(cohort.raw)
+    assert main(["--compare", raw, raw, "--output_dir", str(tmp_path / "cmp")]) == 0
+    assert named == ["class_contribution · Ki-67"] * 3

@@ -1,6 +1,7 @@
 """CSV and NPZ, opened by pandas and NumPy."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from features_for_tests import grid_coords
 
 from src.export.tables import write_csv, write_npz
 from src.scores.external import read_external_scores
+from src.scores.inference import predict
 from src.scores.patch_scores import PatchScores, Prediction
 from src.scores.percentiles import rank_percentiles
 from src.scores.score_file import ScoreFile
@@ -108,3 +110,11 @@ def test_numpy_reads_every_array_without_pickles(tmp_path: Path) -> None:
             "ä,b",
         )
         assert got["prediction_probabilities"].tolist() == [0.25, 0.75]
+
+
+def test_a_survival_prediction_is_exported_as_one(tmp_path: Path) -> None:
+    scores = replace(scores_of(), prediction=predict(np.array([0, 0], np.float32), task="survival"))
+    write_npz(tmp_path / "s.npz", scores)
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as got:
+        assert (str(got["prediction_task"]), float(got["prediction_risk"])) == ("survival", -0.75)
+        assert got["prediction_classes"].tolist() == ["interval 0", "interval 1"]

@@ -116,3 +116,11 @@ def test_a_gpu_gives_the_same_numbers(model: ABMIL) -> None:
     assert found is not None
     np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
     np.testing.assert_allclose(on_gpu["attention"].values, on_cpu["attention"].values, atol=1e-4)
+
+
+def test_a_probability_that_is_nearly_one_is_not_told_as_certain() -> None:
+    sure = predict(np.array([9.0, 0.0, 1.0], np.float32), ["a", "b", "c"])
+    assert sure.headline == ("predicted", "a > 99.9%")
+    assert sure.details == ["c < 0.1%", "b < 0.1%"]
+    unsure = predict(np.array([1.0, 0.0], np.float32), ["a", "b"])
+    assert (unsure.headline[1], unsure.details) == ("a 73.1%", ["b 26.9%"])

@@ -58,6 +58,32 @@ class BadKind:
     def patch_scores(self, features):
         return features[:, 0]
 
+class PerPatch(nn.Module):
+    def forward(self, h):
+        return h[..., :2], h[..., 0]
+
+class Miscounts(nn.Module):
+    num_classes = 2
+    def forward(self, h):
+        return h.mean(dim=1)[:, :3], h[..., 0]
+
+class Scalar(nn.Module):
+    def forward(self, h):
+        return h.mean(), h[..., 0]
+
+class Leaves(nn.Module):
+    def forward(self, h):
+        raise SystemExit(3)
+
+class Arrays:
+    def forward(self, h):
+        return h.mean(dim=1).numpy(), h[0].numpy()
+
+class Width(nn.Module):
+    in_dim = "wide"
+    def forward(self, h):
+        return h.mean(), h[..., 0]
+
 class Text(nn.Module):
     def forward(self, h):
         return "malignant"
@@ -107,6 +133,22 @@ def test_mil_labs_form_is_understood(module: str) -> None:
     assert scores["attention"].values.shape == (1, 1)
 
 
+def test_a_single_number_is_one_logit(module: str) -> None:
+    prediction, _ = infer(load_custom_model(f"{module}:Scalar"), features())
+    assert prediction is not None
+    assert len(prediction.classes) == 2
+    risk, _ = infer(load_custom_model(f"{module}:Scalar"), features(), task="survival")
+    assert risk is not None
+    assert risk.risk == pytest.approx(features().mean(), abs=1e-6)
+
+
+def test_arrays_do_as_well_and_columns_are_called_after_the_outputs(module: str) -> None:
+    prediction, scores = infer(load_custom_model(f"{module}:Arrays"), features(), task="survival")
+    assert prediction is not None
+    np.testing.assert_allclose(prediction.logits, features().mean(axis=0), atol=1e-6)
+    assert scores["attention"].names == prediction.classes == tuple(f"interval {t}" for t in range(4))
+
+
 def test_patch_scores_alone_give_no_prediction(module: str) -> None:
     prediction, scores = infer(load_custom_model(f"{module}:Plain"), features())
     assert prediction is None
@@ -120,8 +162,11 @@ def test_patch_scores_alone_give_no_prediction(module: str) -> None:
         ("Short", r"lab_models:Short returned attention of shape \(5,\) for 6 patches"),
         ("Broken", "lab_models:Broken gave 6 NaN or infinite values"),
         ("Crashes", r"failed on features of shape \(6, 4\), RuntimeError: out of ideas"),
+        ("Leaves", r"failed on features of shape \(6, 4\), SystemExit: 3"),
         ("LogitsOnly", "returned no patch scores"),
         ("Text", "returned a str: it must return logits"),
+        ("PerPatch", r"returned logits of shape \(1, 6, 2\): one row for the slide is needed"),
+        ("Miscounts", "returned 3 logits, but its num_classes is 2"),
     ],
 )
 def test_a_model_that_misbehaves_is_named(module: str, name: str, message: str) -> None:
@@ -145,6 +190,7 @@ def test_a_model_that_misbehaves_is_named(module: str, name: str, message: str) 
         ("lab_models:Nothing", "neither forward nor patch_scores"),
         ("lab_models:Needs", r"failed with TypeError.*init_args: \(depth\)"),
         ("lab_models:BadKind", "score_kind is 'wishes'; choose from"),
+        ("lab_models:Width", "in_dim is 'wide'; a whole number is needed, or leave it out"),
     ],
 )
 def test_a_class_that_cannot_be_had_says_why(module: str, name: str, message: str) -> None:

@@ -194,14 +194,17 @@ def test_the_viewer_tells_the_risk_and_calls_nothing_wrong(survival: SmallCohort
     assert "values" not in about
 
 
-def test_the_simple_face_takes_the_task(survival: SmallCohort) -> None:
+def test_the_simple_face_takes_the_task(survival: SmallCohort, capsys: pytest.CaptureFixture[str]) -> None:
     out = survival.root / "O"
     names = ["6 months", "1 year", "2 years", "5 years"]
     arguments = [
         "--checkpoint", str(survival.checkpoint), "--h5_dir", str(survival.features), "--slide_dir",
         str(survival.slides), "--output_dir", str(out), "--device", "cpu", "--task", "survival",
     ]  # fmt: skip
+    assert generate([*arguments, "--class_names", *names]) == 2
+    assert "name its outputs with --output_names" in capsys.readouterr().err
     assert generate([*arguments, "--output_names", *names]) == 0
+    assert "4 outputs (survival)" in capsys.readouterr().out
     with (out / "heatmap_results.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
     assert not {"prediction", "probabilities"} & set(row)

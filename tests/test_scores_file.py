@@ -165,6 +165,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "s.h5").read_bytes() == before
 
 
+def test_the_column_for_clam_of_a_model_without_classes() -> None:
+    scores = PatchScores(None, np.array([[1, 2], [3, 6]], np.float32), ("A", "B"), "class_contribution")
+    values = np.array([0.5, 0.9], np.float32)
+    assert clam_column(scores, Prediction(("A", "B"), values, values, "survival")).tolist() == [1.5, 4.5]
+    assert clam_column(scores, Prediction(("A", "B"), values, values, "regression")).tolist() == [1, 3]
+
+
 def test_the_column_for_clam_follows_the_prediction() -> None:
     prediction = example().prediction
     values = np.array([[1, 2], [3, 4]], np.float32)
@@ -291,6 +298,14 @@ def test_a_grid_with_holes_gives_its_step(tmp_path: Path) -> None:
             {"coords": grid_coords(), "scores": np.zeros(20)},
             {"prediction_classes": ["a", "b"], "prediction_logits": [1.0]},
             "2 classes, 0 probabilities and 1 logits",
+        ),
+        (
+            {"coords": grid_coords(), "scores": np.zeros(20)},
+            {
+                "prediction_classes": ["a"], "prediction_logits": [1.0], "prediction_probabilities": [1.0],
+                "prediction_task": "divination",
+            },
+            "prediction_task: unknown task 'divination'; choose from",
         ),
     ],
 )

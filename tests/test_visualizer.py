@@ -13,7 +13,7 @@ from PIL import Image
 from src.cli.generate_heatmaps import main
 from src.errors import FeatureError, ModelError, TissueError
 from src.visualization import MILLabVisualizer
-from tests.cohort_for_tests import SmallCohort, make_small_cohort, write_features
+from tests.cohort_for_tests import SmallCohort, make_small_cohort, write_abmil, write_features
 from tests.slides_for_tests import make_blank, make_svs_like
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,3 +157,16 @@ def test_a_slide_of_another_size_than_its_features_is_refused(cohort: SmallCohor
     small = make_svs_like(tmp_path / "s1.svs", (256, 256), downsamples=(1,))
     with pytest.raises(FeatureError):
         MILLabVisualizer(cohort.checkpoint).visualize(small, cohort.features)
+
+
+def test_a_survival_model_tells_its_risk(cohort: SmallCohort) -> None:
+    write_abmil(cohort.checkpoint, classes=4)
+    visualizer = MILLabVisualizer(cohort.checkpoint, task="survival", score="class_contribution", device="cpu")
+    assert "4 outputs (survival)" in repr(visualizer)
+    heatmap = visualizer.visualize(cohort.slides / "s1.tif", cohort.features)
+    assert heatmap.prediction is not None
+    assert heatmap.column == "mean of 4 intervals"
+    assert "prediction='risk -" in repr(heatmap)
+    assert list(heatmap.prediction.numbers) == ["risk", "S_0", "S_1", "S_2", "S_3"]
+    with pytest.raises(ModelError, match=r"unknown task 'fate'; choose from \['classification'"):
+        MILLabVisualizer(cohort.checkpoint, task="fate")  # type: ignore[arg-type]

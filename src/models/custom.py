@@ -24,6 +24,9 @@ from src.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, gri
 from src.models.base import MILModel
 from src.scores.patch_scores import PatchScores, ScoreKind
 
+_ANYTHING = (Exception, SystemExit)
+"""What code of the user's may raise without ending the run: a script's sys.exit is no wish of the user's here."""
+
 
 def import_class(model_class: str) -> type:
     """Return the class that ``package.module:Class`` or ``path/to/file.py:Class`` names.
@@ -49,7 +52,7 @@ def _import_module(name: str) -> ModuleType:
         raise ModelError(f"{name!r} is not the name of a Python module, as in package.module")
     try:
         return importlib.import_module(name)
-    except Exception as error:  # the user's own code runs here and may raise anything
+    except _ANYTHING as error:  # the user's own code runs here and may raise anything
         raise ModelError(
             f"cannot import {name} ({type(error).__name__}: {error}): install it, put its folder on "
             "PYTHONPATH, or name the file, path/to/file.py:Class"
@@ -65,7 +68,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up while it is being imported
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # as above
+    except _ANYTHING as error:  # as above
         raise ModelError(f"cannot import {path} ({type(error).__name__}: {error})") from error
     return module
 
@@ -99,7 +102,7 @@ def load_custom_model(
         inner = cls(**dict(init_args or {}))
     except HeatmapError:
         raise
-    except Exception as error:  # the user's constructor
+    except _ANYTHING as error:  # the user's constructor
         raise ModelError(
             f"{model_class}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
             f"{type(error).__name__}: {error}; its arguments are init_args: {inspect.signature(cls)}"
@@ -184,12 +187,12 @@ class CustomModel(MILModel):
                 logits, raw = self._run(bag.all())
         except HeatmapError:
             raise
-        except Exception as error:  # the user's own code
+        except _ANYTHING as error:  # the user's own code
             raise ModelError(
                 f"{self.title} failed on features of shape ({count}, {width}), {type(error).__name__}: {error}"
             ) from error
         made = {name: self._checked(name, raw, count) for name in names}
-        outputs = self._finite_logits(BagResult(logits, {}))
+        outputs = self._finite_logits(BagResult(self._one_row(logits), {}))
         classes = self._classes(outputs, class_names)
         columns = {name: self._columns(value.shape[1], classes) for name, value in made.items()}
         return Explanation(
@@ -210,6 +213,20 @@ class CustomModel(MILModel):
         if scores is not None and not isinstance(scores, Tensor):
             scores = torch.from_numpy(np.array(scores, np.float32))
         return logits, scores
+
+    def _one_row(self, logits: Tensor | None) -> Tensor | None:
+        """Return the logits after checking that they are one row, for the slide, of as many as the class says."""
+        if logits is None:
+            return None
+        row = logits.reshape(-1)
+        if logits.ndim and len(row) != logits.shape[-1]:
+            raise ModelError(
+                f"{self.title} returned logits of shape {tuple(logits.shape)}: one row for the slide is needed, "
+                "(1, C) or (C,); scores of the patches are returned second"
+            )
+        if self.num_classes and len(row) != self.num_classes:
+            raise ModelError(f"{self.title} returned {len(row)} logits, but its num_classes is {self.num_classes}")
+        return row
 
     def _checked(self, name: str, values: Tensor | None, count: int) -> Tensor:
         """Return scores (N, K) after checking that there is one row a patch."""
@@ -278,6 +295,8 @@ def _logits_and_attention(result: Any, title: str) -> tuple[Tensor | None, Any]:
         first, second = results.get("logits"), results.get("attention", second)
     if isinstance(second, Mapping):
         second = second.get("attention")
+    if isinstance(first, np.ndarray):
+        first = torch.from_numpy(first)
     if first is not None and not isinstance(first, Tensor):
         raise ModelError(
             f"forward of {title} returned a {type(result).__name__}: it must return logits, "

@@ -116,7 +116,9 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
             **range_of(heatmap, heatmap.rule(a.kind, fine=False), a.kind),
         )
         picture = out / f"{safe_name(job.slide_id)}_compare.png"
-        write_comparison(picture, drawings, comparison, names, score_name=works[0].score_file.scores.score)
+        scores = works[0].score_file.scores
+        column = f" · {a.name}" if len(scores.names) > 1 and a.name == b.name else ""
+        write_comparison(picture, drawings, comparison, names, score_name=f"{scores.score}{column}")
     finally:
         for work in works:
             work.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from src.errors import ConfigError, HeatmapError
+from src.hub import hub_hint
 from src.pipeline.config_errors import Problem
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def resolve_input_path(
         raise ConfigError(f"{wrong}: {found}")
     raise ConfigError(
         f"no such {noun}: {str(value)!r}; looked for {', '.join(str(place) for place in places)}"
+        f"{hub_hint(value) if kind == 'checkpoint' else ''}"
     )
 
 

@@ -128,6 +128,10 @@ def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]
 
     if len(set(options.class_names)) < len(options.class_names):
         raise ConfigError(f"--class_names names a class twice: {', '.join(options.class_names)}")
+    if options.class_names and options.task not in (None, "classification"):
+        raise ConfigError(
+            f"--class_names names classes, and a {options.task} model has none; name its outputs with --output_names"
+        )
     output = options.output.absolute()
     names = {name: number for number, name in enumerate(options.class_names)} or None
     classes: Any = list(options.classes) if len(options.classes) > 1 else next(iter(options.classes), None)

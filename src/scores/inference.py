@@ -1,6 +1,7 @@
 """Features and a model -> the slide's prediction and its patch scores, from one pass."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -46,10 +47,18 @@ def infer(
         raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
     if device is not None:
         model.to(device)
-    explanation = model.explain(features, scores, column_names(model, class_names, task))
+    names = column_names(model, class_names, task)
+    explanation = model.explain(features, scores, names)
     if explanation.logits is None:
         return None, explanation.scores
-    return predict(explanation.logits, class_names, task), explanation.scores
+    prediction, found = predict(explanation.logits, class_names, task), explanation.scores
+    if names is None and task != "classification":  # a model of the user's that does not say how many outputs it has
+        unnamed = output_names(len(prediction.classes), "classification")
+        found = {
+            name: replace(score, names=prediction.classes) if score.names == unnamed else score
+            for name, score in found.items()
+        }
+    return prediction, found
 
 
 def column_names(model: MILModel, names: Sequence[str] | None, task: Task) -> Sequence[str] | None:

@@ -133,15 +133,15 @@ class Prediction:
             return "survival", f"risk {self.risk:.4g}"
         if self.task == "regression":
             return "predicted", ", ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
-        return "predicted", f"{self.classes[self.predicted]} {self.probabilities[self.predicted]:.1%}"
+        return "predicted", f"{self.classes[self.predicted]} {_percent(self.probabilities[self.predicted])}"
 
     @property
     def details(self) -> list[str]:
         """The rest of the prediction: the other classes by probability, or the chances behind a risk."""
         if self.task == "classification":
-            return [f"{self.classes[i]} {self.probabilities[i]:.1%}" for i in self.ranking[1:]]
+            return [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.ranking[1:]]
         if self.task == "survival":
-            return [f"{name} {value:.1%}" for name, value in self.numbers.items() if name != "risk"]
+            return [f"{name} {_percent(value)}" for name, value in self.numbers.items() if name != "risk"]
         return []
 
     @property
@@ -166,3 +166,10 @@ class Prediction:
     def predicted(self) -> int:
         """Index of the most probable class. A regression or survival model has no such thing: see `numbers`."""
         return self.ranking[0]
+
+
+def _percent(probability: float) -> str:
+    """Return a probability as a percentage; one that is nearly certain is not called certain."""
+    if probability >= 0.9995:
+        return "> 99.9%"
+    return "< 0.1%" if probability < 0.0005 else f"{probability:.1%}"

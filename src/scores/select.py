@@ -96,7 +96,7 @@ def _chosen_groups(
             if prediction is not None and prediction.task != "classification":
                 raise ScoreError(
                     f"classes: label chooses a class, but it is a {prediction.task} model, which has none; "
-                    f"{_choices(groups)}"
+                    f"choose from {[*groups, 'predicted', 'all']}"
                 )
             if label is None:
                 raise ScoreError(f"classes: label, but this slide has no label; {_choices(groups)}")

@@ -12,7 +12,7 @@ It draws what generate_heatmaps.py draws, from the same functions, and writes no
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from src.errors import ModelError
 from src.features.patch_features import PatchFeatures
@@ -77,6 +77,8 @@ class MILLabVisualizer:
         loaded = model if model is not None else _load(checkpoint, model_name, num_classes, overrides)
         self.model: MILModel = loaded.to(_device(device)).eval()
         self.class_names = None if class_names is None else list(class_names)
+        if task not in get_args(Task):
+            raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
         self.task = task
         one_logit = task == "classification" and loaded.num_classes == 1
         if self.class_names is not None and not one_logit and loaded.num_classes not in (0, len(self.class_names)):

@@ -94,7 +94,8 @@ def open_page(browser: Any, viewer: RunningViewer) -> Iterator[Open]:
         page.on("console", lambda m: faults.append(m.text) if m.type == "error" or advice not in m.text else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        allowed = (f"http://127.0.0.1:{viewer.port}/", "data:", "blob:", "file:")
+        own = (link or viewer.link).partition("?")[0]
+        allowed = (f"http://127.0.0.1:{viewer.port}/", own, "data:", "blob:", "file:")
         page.on("request", lambda request: None if request.url.startswith(allowed) else faults.append(request.url))
         page.goto((link or viewer.link) + (f"#{view}" if view else ""))
         page.wait_for_selector("html[data-ready=true]", timeout=20000)
