@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from src.encoders import ENCODERS, create_encoder
-from src.encoders.weights import explain_hub_error, weights_digest
+from src.encoders.weight_files import weights_digest
+from src.encoders.weights import explain_hub_error
 from src.errors import CheckpointError
 from tests.encoders_for_tests import Tiny, install_fake_timm, write_tiny_weights
 

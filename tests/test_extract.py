@@ -16,7 +16,8 @@ import torch
 from src.encoders import ModuleEncoder, Preprocessing, create_encoder
 from src.errors import FeatureError, ModelError, SlideError
 from src.features.batch_size import BatchEncoder, find_batch_size
-from src.features.extract import EncodingProgress, extract_features, extraction_key
+from src.features.encoding_progress import EncodingProgress
+from src.features.extract import extract_features, extraction_key
 from src.features.feature_log import FeatureLog, read_log_head
 from src.features.read import read_features
 from src.features.write_features import read_key, write_features

@@ -99,7 +99,8 @@ def _from_catalogue(
     network: nn.Module | None = None,
 ) -> ModuleEncoder:
     from src.encoders import other_models, timm_models
-    from src.encoders.weights import find_weights, load_strictly, weights_digest
+    from src.encoders.weight_files import weights_digest
+    from src.encoders.weights import find_weights, load_strictly
 
     if spec.builder == "timm":
         network = timm_models.build_timm(spec) if network is None else network

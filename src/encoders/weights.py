@@ -3,10 +3,8 @@
 Only safetensors and torch's ``weights_only`` reader are used; nothing in a weights file is ever executed.
 """
 
-import hashlib
 import logging
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +13,20 @@ import torch
 from torch import nn
 
 from src.encoders.catalogue import EncoderSpec
+from src.encoders.weight_files import HUB_FILES, cached_weights, named_weights
 from src.errors import CheckpointError, MissingDependencyError
 
 logger = logging.getLogger(__name__)
 
 INSTALL = "pip install 'mil-heatmaps[encoders]'"
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def find_weights(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> Path:
     """Return the file of the weights: `weights`, else the environment variable's, else the hub's.
+
+    What is in the hub's cache is taken as it is, so that all slides and all machines of a run have the same;
+    ``hf download`` brings the newest.
 
     Raises
     ------
@@ -36,11 +36,11 @@ def find_weights(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> P
     """
     if weights is not None:
         return _existing(Path(weights), f"the weights given for encoder {spec.name}")
-    if spec.env and (named := os.environ.get(spec.env)):
-        return _existing(Path(named), f"the weights of encoder {spec.name} (environment variable {spec.env})")
+    if (named := named_weights(spec)) is not None:
+        return _existing(named, f"the weights of encoder {spec.name} (environment variable {spec.env})")
     if spec.repo is None:
         raise CheckpointError(f"encoder {spec.name} needs weights: give the path of their file")
-    return _from_hub(spec)
+    return cached_weights(spec.repo) or _from_hub(spec)
 
 
 def _existing(path: Path, what: str) -> Path:
@@ -53,7 +53,7 @@ def _where_to_put_it(spec: EncoderSpec) -> str:
     places = ["give its path as encoder_arguments.weights"]
     if spec.env:
         places.append(f"in the environment variable {spec.env}")
-    return f"or download {' or '.join(_HUB_FILES)} elsewhere and " + " or ".join(places)
+    return f"or download {' or '.join(HUB_FILES)} elsewhere and " + " or ".join(places)
 
 
 def explain_hub_error(spec: EncoderSpec, error: Exception) -> CheckpointError:
@@ -87,7 +87,7 @@ def _from_hub(spec: EncoderSpec) -> Path:
             f"the weights of encoder {spec.name} come from the Hugging Face hub: {INSTALL}; {_where_to_put_it(spec)}"
         ) from None
     failures: list[Exception] = []
-    for name in _HUB_FILES:
+    for name in HUB_FILES:
         try:
             return Path(huggingface_hub.hf_hub_download(spec.repo, name))
         except LocalEntryNotFoundError as error:  # not cached and no network: the other name may be cached
@@ -98,18 +98,6 @@ def _from_hub(spec: EncoderSpec) -> Path:
             raise explain_hub_error(spec, error) from error
     worst = next((e for e in failures if isinstance(e, LocalEntryNotFoundError)), failures[0])
     raise explain_hub_error(spec, worst) from worst
-
-
-def weights_digest(path: Path) -> str:
-    """Return the SHA-256 of a weights file; the hub's cache names its files by it, so they are not read."""
-    file = path.resolve()
-    if file.parent.name == "blobs" and _SHA256.fullmatch(file.name):
-        return file.name
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
