@@ -5,7 +5,7 @@ Only safetensors and torch's ``weights_only`` reader are used; nothing in a weig
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +50,31 @@ def _existing(path: Path, what: str) -> Path:
 
 
 def _where_to_put_it(spec: EncoderSpec) -> str:
+    if spec.builder in ("transformers", "conch_v1_5"):
+        return (
+            f"or make its folder elsewhere with `hf download {spec.repo} --local-dir FOLDER` and give that folder as "
+            "encoder_arguments.weights"
+        )
     places = ["give its path as encoder_arguments.weights"]
     if spec.env:
         places.append(f"in the environment variable {spec.env}")
     return f"or download {' or '.join(HUB_FILES)} elsewhere and " + " or ".join(places)
 
 
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the error and what it came from: transformers wraps the hub's errors in an OSError."""
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return found
+
+
 def explain_hub_error(spec: EncoderSpec, error: Exception) -> CheckpointError:
     """Return the error that says what to do about a failed download."""
     page = f"https://huggingface.co/{spec.repo}"
-    kinds = {kind.__name__ for kind in type(error).__mro__}
+    kinds = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
     if kinds & {"GatedRepoError", "RepositoryNotFoundError", "LocalTokenNotFoundError"}:
         return CheckpointError(
             f"the weights of encoder {spec.name} are gated: request access at {page}, then log in with "
@@ -115,7 +130,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return kept
 
 
-def load_strictly(module: nn.Module, path: Path, name: str, *, ignored: tuple[str, ...] = ()) -> None:
+def load_strictly(
+    module: nn.Module,
+    path: Path,
+    name: str,
+    *,
+    ignored: tuple[str, ...] = (),
+    convert: Callable[[dict[str, torch.Tensor], nn.Module], Mapping[str, Any]] | None = None,
+) -> None:
     """Put the weights at `path` into `module`: every tensor of it must be there, and of the right shape.
 
     Parameters
@@ -124,6 +146,8 @@ def load_strictly(module: nn.Module, path: Path, name: str, *, ignored: tuple[st
         Of the encoder, for messages.
     ignored
         Beginnings of keys in the file that may be left over.
+    convert
+        Makes tensors of the network's present layout of those of an older one; only asked when they do not fit.
 
     Raises
     ------
@@ -131,6 +155,22 @@ def load_strictly(module: nn.Module, path: Path, name: str, *, ignored: tuple[st
         Lists what is missing, unexpected, and of another shape.
     """
     tensors = read_tensors(path)
+    faults = _misfits(module, tensors, ignored)
+    if faults and convert is not None:
+        try:
+            converted = dict(convert(dict(tensors), module))
+        except (KeyError, RuntimeError, ValueError, AssertionError, AttributeError):  # weights of something else
+            converted = {}
+        if not _misfits(module, converted, ignored):
+            tensors, faults = converted, []
+    if faults:
+        raise CheckpointError(f"{path} does not hold the weights of encoder {name}; {'; '.join(faults)}")
+    wanted = module.state_dict()
+    module.load_state_dict({k: v for k, v in tensors.items() if k in wanted}, strict=False)
+
+
+def _misfits(module: nn.Module, tensors: Mapping[str, torch.Tensor], ignored: tuple[str, ...]) -> list[str]:
+    """Say what is missing in `tensors`, what the module does not have, and what is of another shape."""
     wanted = module.state_dict()
     # Counters of training steps are in some files and not in others; they do nothing in use.
     missing = sorted(k for k in wanted.keys() - tensors.keys() if not k.endswith("num_batches_tracked"))
@@ -140,11 +180,8 @@ def load_strictly(module: nn.Module, path: Path, name: str, *, ignored: tuple[st
         for k in sorted(wanted.keys() & tensors.keys())
         if tensors[k].shape != wanted[k].shape
     ]
-    faults = [
+    return [
         f"{what}: {', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
         if keys
     ]
-    if faults:
-        raise CheckpointError(f"{path} does not hold the weights of encoder {name}; {'; '.join(faults)}")
-    module.load_state_dict({k: v for k, v in tensors.items() if k in wanted}, strict=False)
