@@ -101,7 +101,7 @@ class BatchEncoder:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(tried, error)
+                self._halve(tried, error.with_traceback(None))  # its frames hold what filled the memory
                 continue
             yield features
             done += len(part)

@@ -1,8 +1,8 @@
 """Encode several batches at once, and take their features in order.
 
-A core encodes a batch of its own: torch's own threads would split one batch over the cores, which is slower (they wait
-for each other at every layer) and rounds differently with every number of threads. So the features of a batch are the
-same bytes on any number of cores. On a GPU two lanes keep it busy: one batch runs while the features of the one before
+A core encodes a batch of its own: torch's own threads would split one batch over the cores, where they wait for each
+other at every layer and round differently with every number of them. So the features of a batch are the same bytes on
+any number of cores. On a GPU two lanes keep it busy: one batch runs while the features of the one before
 travel back.
 """
 
