@@ -294,3 +294,26 @@ def test_workers_of_a_cluster_use_the_cores_they_were_given(
 ) -> None:
     monkeypatch.setattr(executors, "cores", lambda: 9)
     assert dask_cluster.cores_of_worker(ClusterArguments(**arguments), 3) == expected
+
+
+def test_workers_that_would_each_load_a_large_encoder_are_as_few_as_memory_allows(
+    cohort: SmallCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights.pt"
+    with weights.open("wb") as file:
+        file.truncate(1400 << 20)  # a hole: takes no disk
+    monkeypatch.setattr(execution, "cores", lambda: 64)
+    monkeypatch.setattr(Execution, "_devices", lambda self: [])
+    cohort.config["run_arguments"] = {"memory_limit": "8000 MiB"}
+
+    def workers() -> int:
+        config = load_config(cohort.write())
+        return Execution(config, StopRequest(tmp_path / "stop"), Quiet())._most_workers()
+
+    assert workers() == 13
+    cohort.config["encoder_arguments"]["weights"] = str(weights)
+    assert workers() == 4
+    runner = Runner(load_config(cohort.write()))
+    job = runner.chosen_jobs()[0]
+    drawing, encoding = (SlideTask(job, runner.settings, (name,)).memory_bytes for name in ("heatmap", "features"))
+    assert encoding - drawing == 1400 << 20

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from src.encoders.catalogue import EncoderSpec
-from src.encoders.weight_files import LITE, cached_commit, lite0_weights, weights_digest
+from src.encoders.weight_files import LITE, cached_snapshot, lite0_weights, weights_digest
 from src.encoders.weights import explain_hub_error, find_weights, load_strictly, read_tensors
 from src.errors import CheckpointError, MissingDependencyError
 
@@ -83,7 +83,8 @@ def build_transformers(spec: EncoderSpec, weights: str | os.PathLike[str] | None
 
 def _revision(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> str:
     """Return the commit that is in the hub's cache, so that all machines of a run have the same; else the newest."""
-    return (None if weights is not None else cached_commit(str(spec.repo))) or "main"
+    snapshot = None if weights is not None else cached_snapshot(str(spec.repo))
+    return "main" if snapshot is None else snapshot.name
 
 
 def _digest(spec: EncoderSpec, weights: str | os.PathLike[str] | None, network: Any) -> str:

@@ -32,14 +32,20 @@ def cached_weights(repo: str) -> Path | None:
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
-def cached_commit(repo: str) -> str | None:
-    """Return the commit of a repository that is in the hub's cache; asks no network."""
+def cached_snapshot(repo: str) -> Path | None:
+    """Return the folder of a repository in the hub's cache, named after its commit; asks no network."""
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return None
     found = try_to_load_from_cache(repo, "config.json")
-    return Path(found).parent.name if isinstance(found, str) else None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def bytes_at(path: Path) -> int:
+    """Return the size of a weights file, or of all files in a folder."""
+    parts = path.rglob("*") if path.is_dir() else [path]
+    return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 def lite0_weights(name: str) -> Path:

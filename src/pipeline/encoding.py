@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,24 @@ def encoder_identity(config: Config) -> dict[str, Any]:
         "target_img_size": arguments.target_img_size,
         **describe_encoder(arguments.model_name or "", weights),
     }
+
+
+def encoder_bytes(config: Config) -> int:
+    """About how much memory an encoder takes in a process: its weights. 0 when nothing is encoded, or none are here."""
+    name, data = config.encoder_arguments.model_name, config.data_arguments
+    encodes = data.h5_dir is None or config.heatmap_arguments.calc_heatmap
+    if name is None or not encodes or data.scores_dir is not None:
+        return 0
+    return _weights_bytes(name, config.inputs.encoder_weights)
+
+
+@lru_cache(maxsize=8)
+def _weights_bytes(name: str, weights: Path | None) -> int:
+    from src.encoders.identity import weights_at
+    from src.encoders.weight_files import bytes_at
+
+    path = weights_at(name, weights)
+    return 0 if path is None else bytes_at(path)
 
 
 def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from src.pipeline.encoding import encoder_bytes
 from src.pipeline.encoding_signs import describe, find_encodings
 from src.pipeline.executors import LocalPool, SerialExecutor, SlideExecutor, available_bytes, cores, cores_each
 from src.pipeline.interrupts import StopRequest
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 WORTH_WORKERS_S = 10.0
 """Work this long or longer is worth the seconds that processes take to start."""
+
+WORKER_BYTES = 600 << 20
+"""Memory of a worker, besides the weights of an encoder."""
 
 TELL_EVERY_S = 2.0
 """How often the progress of encoding in other processes is looked for."""
@@ -136,7 +140,8 @@ class Execution:
     def _most_workers(self) -> int:
         """As many as there are cores, and as memory allows."""
         memory = self._limits.memory_bytes or available_bytes()
-        return max(1, min(cores(), memory // (600 << 20)))
+        encoder = 0 if self._devices() else encoder_bytes(self._config)
+        return max(1, min(cores(), memory // (WORKER_BYTES + encoder)))
 
     def _start(self, left: int) -> dict[str, SlideExecutor]:
         """Start the workers: one a core for the processor's part, one a GPU for the model's; or the cluster."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from src.pipeline.encoding import encoder_bytes
 from src.pipeline.records import SlideRecord
 from src.pipeline.slide_run import OnStage, SlideRun, one_line, run_slide
 from src.pipeline.stages import STAGES
@@ -52,9 +53,11 @@ class SlideTask:
         """About how much memory it takes."""
         path = self.job.features_path
         try:
-            return BASE_BYTES + (path.stat().st_size * 5 // 4 if path is not None else 0)
+            features = path.stat().st_size * 5 // 4 if path is not None else 0
         except OSError:
-            return BASE_BYTES
+            features = 0
+        encodes = not {"features", "fine_features"}.isdisjoint(self.stages)
+        return BASE_BYTES + features + (encoder_bytes(self.settings.config) if encodes else 0)
 
 
 def do_task(task: SlideTask, on_stage: OnStage | None = None) -> SlideRun | None:
