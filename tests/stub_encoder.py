@@ -45,10 +45,10 @@ def convolutions(*, device: str | torch.device = "cpu") -> ModuleEncoder:
 
 
 class SlowStub(ModuleEncoder):
-    """A stub that takes half a second a batch."""
+    """A stub that takes its time."""
 
     def encode(self, tensor: torch.Tensor, **options: Any) -> torch.Tensor:
-        time.sleep(0.5)
+        time.sleep(0.15)
         return super().encode(tensor, **options)
 
 

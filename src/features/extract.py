@@ -85,7 +85,8 @@ def extract_features(
     reading
         Level and pixels of the patches; by default level-0 pixels, as many as the grid's patches have.
     batch_size
-        ``auto`` finds one that fits. Either way it is halved when memory runs out.
+        ``auto`` finds one that fits. Either way it is halved when memory runs out; where the cores of the processor
+        encode a batch each, it is 8 at most.
     device
         Where tensors go for an encoder that does not say; `ModuleEncoder` does.
     threads
@@ -187,7 +188,7 @@ def _encode_rest(
     """Encode what the log lacks; return the batch size at the end."""
     import torch
 
-    from src.features.batch_size import BatchEncoder, find_batch_size
+    from src.features.batch_size import CPU_BATCH, BatchEncoder, find_batch_size
 
     place = torch.device(getattr(encoder, "device", None) or device or "cpu")
     # Half of the work, in uint8, for encoders that do the other half on the device.
@@ -200,6 +201,9 @@ def _encode_rest(
         size = log.batch_size
     else:
         size = find_batch_size(encoder, _example(reader, prepare), place)
+    lanes = lanes_for(encoder, place, threads)
+    if lanes and place.type == "cpu":
+        size = min(size, CPU_BATCH)  # every core has a batch in memory, and larger ones are slower
     batches = BatchEncoder(encoder, place, size)
     begun, before, total = time.monotonic(), log.rows, len(reader.order)
     read = reader.batches(
@@ -209,7 +213,6 @@ def _encode_rest(
         allocate=_pinned if place.type == "cuda" else np.empty,
         ahead=max(2, -(-_READ_AHEAD // size)),
     )
-    lanes = lanes_for(encoder, place, threads)
     with closing(read), closing(in_lanes(batches.encode, (batch for _, batch in read), lanes)) as encoded:
         for features in encoded:
             log.append(features)
