@@ -80,7 +80,9 @@ def forget_silent(experiment: Path) -> None:
 
 
 def describe(encodings: Sequence[Encoding]) -> str:
-    """Say in one line how far they are: the one slide, or all together."""
+    """Say in one line how far they are: the one slide, or all together; nothing when there is none."""
+    if not encodings:
+        return ""
     if len(encodings) == 1:
         return f"{encodings[0].slide_id}: encoding {encodings[0].progress}"
     parts = [encoding.progress for encoding in encodings]

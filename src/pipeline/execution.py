@@ -55,6 +55,7 @@ class Execution:
         self._limits = Limits(run.retries, run.slide_timeout, run.memory_limit)
         self._executors: dict[str, SlideExecutor] = {}
         self._told_encoding = time.monotonic()
+        self._encoding_shown = False
 
     def __enter__(self) -> Execution:
         self._put_back = use_one_thread()
@@ -134,8 +135,10 @@ class Execution:
         if now - self._told_encoding < TELL_EVERY_S:
             return
         self._told_encoding = now
-        if encodings := find_encodings(self._stop.stop_file.parent, slide_ids):
-            self._progress.encoding(describe(encodings))
+        told = describe(find_encodings(self._stop.stop_file.parent, slide_ids))
+        if told or self._encoding_shown:  # once more when none is encoding any longer
+            self._progress.encoding(told)
+        self._encoding_shown = bool(told)
 
     def _most_workers(self) -> int:
         """As many as there are cores, and as memory allows."""

@@ -97,11 +97,11 @@ class TerminalBar:
 
     def stage(self, name: str) -> None:
         """Name its stage."""
-        failed = f", {self._failed} failed" if self._failed else ""
-        self._bar.set_postfix_str(name + failed, refresh=True)
+        failed = f"{self._failed} failed" if self._failed else ""
+        self._bar.set_postfix_str(", ".join(filter(None, (name, failed))), refresh=True)
 
     def encoding(self, told: str) -> None:
-        """Tell how far other processes are with encoding."""
+        """Tell how far other processes are with encoding; an empty text when they are done."""
         self.stage(told)
 
     def finished(self, slide_id: str, run: SlideRun) -> None:
@@ -148,7 +148,7 @@ class LogLines:
 
     def encoding(self, told: str) -> None:
         """Write how far other processes are with encoding, as a sign of life."""
-        if time.monotonic() - self._last_line >= STILL_AT_IT_S:
+        if told and time.monotonic() - self._last_line >= STILL_AT_IT_S:
             self._write(f"[{self._count} of {self._total} done] {told}")
 
     def finished(self, slide_id: str, run: SlideRun) -> None:
