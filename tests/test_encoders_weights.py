@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from src.encoders import ENCODERS, create_encoder
 from src.encoders.weight_files import weights_digest
-from src.encoders.weights import explain_hub_error
+from src.encoders.weights import explain_hub_error, load_strictly
 from src.errors import CheckpointError
 from tests.encoders_for_tests import Tiny, install_fake_timm, write_tiny_weights
 
@@ -78,6 +79,18 @@ def test_weights_of_an_older_layout_are_brought_into_the_present_one_as_timm_doe
     torch.save({"other": torch.ones(1)}, tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match=r"missing: conv1\.bias, conv1\.weight; unexpected: other"):
         create_encoder("timm:tiny_model", weights=tmp_path / "w.pt")
+
+
+def test_weights_fill_a_network_without_values_in_its_own_precision(tmp_path: Path) -> None:
+    """Files may be in half precision, and without the counters of training steps."""
+    trained = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).half()
+    stored = {k: v for k, v in trained.state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save(stored, tmp_path / "w.pt")
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    load_strictly(network, tmp_path / "w.pt", "mine")
+    pixels = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(network.eval()(pixels), trained.float().eval()(pixels))
 
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])

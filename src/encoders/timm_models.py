@@ -44,9 +44,13 @@ def _options(timm: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_timm(spec: EncoderSpec) -> nn.Module:
-    """Return the untrained network of a catalogue entry."""
+    """Return the network of a catalogue entry without values, on the device meta.
+
+    Random ones would take a minute for the largest, and as much memory again as the weights that replace them.
+    """
     timm = import_timm(spec.name)
-    network: nn.Module = timm.create_model(spec.architecture, pretrained=False, **_options(timm, spec.options))
+    with torch.device("meta"):
+        network: nn.Module = timm.create_model(spec.architecture, pretrained=False, **_options(timm, spec.options))
     return network
 
 

@@ -166,7 +166,8 @@ def load_strictly(
     if faults:
         raise CheckpointError(f"{path} does not hold the weights of encoder {name}; {'; '.join(faults)}")
     wanted = module.state_dict()
-    module.load_state_dict({k: v for k, v in tensors.items() if k in wanted}, strict=False)
+    kept = {k: tensors[k].to(v.dtype) if k in tensors else torch.zeros_like(v, device="cpu") for k, v in wanted.items()}
+    module.load_state_dict(kept, assign=any(v.is_meta for v in wanted.values()))
 
 
 def _misfits(module: nn.Module, tensors: Mapping[str, torch.Tensor], ignored: tuple[str, ...]) -> list[str]:
