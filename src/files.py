@@ -26,11 +26,12 @@ def _fsync(path: Path) -> None:
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it in when the block ends, remove it when it raises.
 
     The temporary file keeps the suffix (writers choose the format by it) and starts with a dot. Parent folders are
-    made. The data are flushed to disk before the move, so a crash of the machine leaves old or new as well.
+    made. When `durable`, the data are flushed to disk before the move, so a crash of the machine leaves old or new as
+    well.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -38,19 +39,21 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     partial = target.with_name(f".{target.stem[:40]}.{owner}.partial{target.suffix}")
     try:
         yield partial
-        _fsync(partial)
+        if durable:
+            _fsync(partial)
         os.replace(partial, target)
     finally:
         with suppress(FileNotFoundError):
             partial.unlink()
     # Without this the new name itself may be lost in a crash; some network file systems refuse it.
-    with suppress(OSError):
-        _fsync(target.parent)
+    if durable:
+        with suppress(OSError):
+            _fsync(target.parent)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = True) -> None:
     """Write `text` as UTF-8, whole or not at all."""
-    with atomic_path(path) as partial:
+    with atomic_path(path, durable=durable) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
 
 
@@ -60,9 +63,9 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         partial.write_bytes(data)
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True) -> None:
     """Write `value` as indented JSON with sorted keys, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", durable=durable)
 
 
 def _process_lives(pid: int) -> bool:

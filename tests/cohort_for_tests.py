@@ -140,3 +140,14 @@ def make_small_cohort(root: Path, changes: Mapping[str, Mapping[str, Any]] | Non
         cohort.config.setdefault(section, {}).update(values)
     cohort.rows = [{"slide_id": f"s{n}", "label": "a"} for n in (1, 2, 3)]
     return cohort
+
+
+def make_encoded(root: Path, encoder: str, *, workers: int = 1, **heatmap: Any) -> SmallCohort:
+    """Make a cohort without features, whose three slides are encoded (48 wide) and have a fine map."""
+    cohort = make_small_cohort(root, {"run_arguments": {"workers": workers}})
+    write_abmil(cohort.checkpoint, width=48)
+    del cohort.config["data_arguments"]["h5_dir"]
+    cohort.config["encoder_arguments"] = {"model_name": encoder}
+    cohort.config["patching_arguments"] = {"patch_size": 64, "overlap": 0.5}
+    cohort.config["heatmap_arguments"].update(save_ext="png", **heatmap)
+    return cohort

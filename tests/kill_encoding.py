@@ -22,6 +22,7 @@ from src.slides.patch_grid import PatchGrid
 from src.slides.reader import open_slide
 
 BATCH = 4
+THREADS = 2
 
 
 class SlowEncoder:
@@ -29,9 +30,11 @@ class SlowEncoder:
 
     name, width = "slow", 3
 
-    def __init__(self, tally: Path, seconds: float) -> None:
+    def __init__(self, tally: Path, seconds: float, until_kill: int, parallel: bool) -> None:
+        self.parallel = parallel
         self._tally = tally
         self._seconds = seconds
+        self._until_kill = until_kill
 
     def preprocess(self, batch: npt.NDArray[np.uint8]) -> torch.Tensor:
         return torch.from_numpy(batch)
@@ -39,31 +42,37 @@ class SlowEncoder:
     def encode(self, tensor: torch.Tensor) -> Any:
         with self._tally.open("a") as file:
             file.write(f"{len(tensor)}\n")
-        time.sleep(self._seconds)
+        # Once the kill is due there is time for it, on a busy machine too.
+        self._until_kill -= 1
+        time.sleep(self._seconds * (10 if self._until_kill <= 0 else 1))
         return tensor.numpy().mean((1, 2), dtype=np.float32) / 255
 
 
-def extract(slide_path: str, out: Path, tally: Path, seconds: float) -> None:
+def extract(
+    slide_path: str, out: Path, tally: Path, seconds: float, until_kill: int = 0, *, parallel: bool
+) -> None:
     """Encode a grid of 400 overlapping patches."""
     x, y = np.meshgrid(np.arange(25) * 32, np.arange(16) * 32)
     coords = np.stack([x.ravel(), y.ravel()], 1).astype(np.int64)
     with open_slide(slide_path) as slide:
-        extract_features(
-            slide, PatchGrid(coords, (64, 64), (32, 32)), SlowEncoder(tally, seconds), out, batch_size=BATCH
-        )
+        grid = PatchGrid(coords, (64, 64), (32, 32))
+        encoder = SlowEncoder(tally, seconds, until_kill, parallel)
+        extract_features(slide, grid, encoder, out, batch_size=BATCH, threads=THREADS)
 
 
 def lines(path: Path) -> int:
     return len(path.read_text().split()) if path.exists() else 0
 
 
-def run_child(slide_path: str, out: Path, tally: Path, seconds: float, batches: int, then: float) -> bool:
+def run_child(
+    slide_path: str, out: Path, tally: Path, seconds: float, batches: int, then: float, *, parallel: bool
+) -> bool:
     """Run an extraction, kill it `then` seconds after `batches` batches; return whether the kill came in time."""
     before = lines(tally)
     child = os.fork()
     if child == 0:
         try:
-            extract(slide_path, out, tally, seconds)
+            extract(slide_path, out, tally, seconds, batches, parallel=parallel)
         finally:
             os._exit(0)
     while lines(tally) < before + batches:
@@ -77,16 +86,17 @@ def run_child(slide_path: str, out: Path, tally: Path, seconds: float, batches: 
 
 
 def main() -> None:
-    slide_path, folder, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    slide_path, folder, kills, parallel = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "parallel"
     chance = random.Random(7)
     out, tally = folder / "slide.h5", folder / "tally"
     # Undisturbed, in this process: the result to compare with, and every late import done before forking.
-    extract(slide_path, folder / "undisturbed.h5", folder / "undisturbed_tally", 0.0)
+    extract(slide_path, folder / "undisturbed.h5", folder / "undisturbed_tally", 0.0, parallel=parallel)
     hits = sum(
-        run_child(slide_path, out, tally, 0.004, chance.randint(1, 5), chance.uniform(0, 0.008)) for _ in range(kills)
+        run_child(slide_path, out, tally, 0.004, chance.randint(1, 5), chance.uniform(0, 0.04), parallel=parallel)
+        for _ in range(kills)
     )
     done_early = out.exists()
-    run_child(slide_path, out, tally, 0.0, 1 << 30, 0.0)
+    run_child(slide_path, out, tally, 0.0, 1 << 30, 0.0, parallel=parallel)
     encoded = sum(map(int, tally.read_text().split()))
     result = {"kills": hits, "encoded": encoded, "done_early": done_early, "batch": BATCH}
     (folder / "result.json").write_text(json.dumps(result))

@@ -1,7 +1,6 @@
 """The encoder of golden/clam/e2e: each patch averaged over a 4 x 4 grid of the normalised 224-px picture."""
 
-import os
-from pathlib import Path
+import time
 from typing import Any
 
 import torch
@@ -24,21 +23,35 @@ def create(*, device: str | torch.device = "cpu", target_img_size: int | None = 
     )
 
 
-class SlowStub(ModuleEncoder):
-    """A stub that takes its time and writes down every batch it encodes."""
+class Convolutions(nn.Module):
+    """(B, 3, H, W) -> (B, 48), the same weights always; the sums round differently when threads split them."""
 
-    def __init__(self, log: Path, seconds: float) -> None:
-        super().__init__("slow_stub", MeanGrid(), 48, Preprocessing(resize_px=32), weights="none")
-        self._log = log
-        self._seconds = seconds
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(
+                nn.Conv2d(3, 32, 3, 2), nn.ReLU(), nn.Conv2d(32, 64, 1), nn.ReLU(), nn.Conv2d(64, 48, 3, 2)
+            )
+
+    def forward(self, pixels: torch.Tensor) -> Any:
+        sums = torch.stack([patch.sum() for patch in pixels])  # of so many pixels that torch uses its threads
+        return self.layers(pixels).mean((2, 3)) + sums[:, None] / pixels[0].numel()
+
+
+def convolutions(*, device: str | torch.device = "cpu") -> ModuleEncoder:
+    """``tests.stub_encoder:convolutions``: a small real network."""
+    return ModuleEncoder("conv", Convolutions(), 48, Preprocessing(resize_px=128), device=device, weights="seed 0")
+
+
+class SlowStub(ModuleEncoder):
+    """A stub that takes its time."""
 
     def encode(self, tensor: torch.Tensor, **options: Any) -> torch.Tensor:
-        import time
+        time.sleep(0.15)
+        return super().encode(tensor, **options)
 
-        features = super().encode(tensor, **options)
-        time.sleep(self._seconds)
-        with self._log.open("a") as stream:
-            stream.write(f"{len(tensor)}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        return features
+
+def slow() -> ModuleEncoder:
+    """``tests.stub_encoder:slow``."""
+    return SlowStub("slow", MeanGrid(), 48, Preprocessing(resize_px=32), weights="none")

@@ -1,13 +1,17 @@
 """Where the weights of encoders come from, and what is said when they are missing, gated, unsafe or wrong."""
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from src.encoders import ENCODERS, create_encoder
-from src.encoders.weights import explain_hub_error, weights_digest
+from src.encoders.weight_files import weights_digest
+from src.encoders.weights import explain_hub_error, load_strictly
 from src.errors import CheckpointError
 from tests.encoders_for_tests import Tiny, install_fake_timm, write_tiny_weights
 
@@ -57,6 +61,69 @@ def test_weights_of_another_network_list_what_does_not_fit(fake_timm: list[Any],
         CheckpointError, match=r"missing: conv1.bias; unexpected: other; of another shape: conv1.weight \(2, 3"
     ):
         create_encoder("timm:tiny_model", weights=tmp_path / "w.pt")
+
+
+def test_weights_of_an_older_layout_are_brought_into_the_present_one_as_timm_does(
+    fake_timm: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tests.encoders_for_tests as timms
+
+    def convert(tensors: dict[str, torch.Tensor], network: Any) -> dict[str, torch.Tensor]:
+        return {key.replace("stem.", "conv1."): tensors["stem." + key.partition(".")[2]] for key in tensors}
+
+    torch.save({f"stem.{k.partition('.')[2]}": v for k, v in Tiny().state_dict().items()}, tmp_path / "old.pt")
+    with pytest.raises(CheckpointError, match=r"missing: conv1\.bias, conv1\.weight; unexpected: stem\.bias"):
+        create_encoder("timm:tiny_model", weights=tmp_path / "old.pt")
+    monkeypatch.setattr(timms, "checkpoint_filter_fn", convert, raising=False)
+    assert create_encoder("timm:tiny_model", weights=tmp_path / "old.pt").width == 4
+    torch.save({"other": torch.ones(1)}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=r"missing: conv1\.bias, conv1\.weight; unexpected: other"):
+        create_encoder("timm:tiny_model", weights=tmp_path / "w.pt")
+
+
+def test_weights_fill_a_network_without_values_in_its_own_precision(tmp_path: Path) -> None:
+    """Files may be in half precision, and without the counters of training steps."""
+    trained = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).half()
+    stored = {k: v for k, v in trained.state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save(stored, tmp_path / "w.pt")
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    load_strictly(network, tmp_path / "w.pt", "mine")
+    pixels = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(network.eval()(pixels), trained.float().eval()(pixels))
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_a_file_cut_short_says_so(fake_timm: list[Any], tmp_path: Path, suffix: str) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / f"weights.{suffix}"
+    (torch.save if suffix == "pt" else save_file)(Tiny().state_dict(), path)
+    whole = path.read_bytes()
+    for length in (len(whole) - 100, len(whole) // 2, 9, 0):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=rf"weights\.{suffix} .*(copy|download) it again"):
+            create_encoder("timm:tiny_model", weights=path)
+
+
+def test_a_folder_that_is_not_whole_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transformers: Any = ModuleType("transformers")
+
+    def from_pretrained(source: str, **options: Any) -> Any:
+        raise OSError("no file named model.safetensors found")
+
+    transformers.AutoModel = SimpleNamespace(from_pretrained=from_pretrained)
+    monkeypatch.setitem(sys.modules, "transformers", transformers)
+    with pytest.raises(CheckpointError, match=r"does not hold the whole weights of encoder phikon \(no file named"):
+        create_encoder("phikon", weights=tmp_path)
+
+
+def test_a_gate_that_transformers_wraps_is_still_told_as_one() -> None:
+    wrapped = OSError("You are trying to access a gated repo.")
+    wrapped.__cause__ = GatedRepoError("403")
+    text = str(explain_hub_error(ENCODERS["conch_v1_5"], wrapped))
+    assert "request access at https://huggingface.co/MahmoodLab/TITAN" in text
+    assert "hf download MahmoodLab/TITAN --local-dir FOLDER" in text
 
 
 class GatedRepoError(Exception):

@@ -20,7 +20,7 @@ from src.pipeline.interrupts import StopRequest
 from src.pipeline.runner import Runner, RunOptions, RunSummary
 from src.pipeline.scheduler import CPU, Limits, Scheduler
 from src.pipeline.tasks import SlideTask
-from tests.cohort_for_tests import SmallCohort, make_small_cohort, write_features
+from tests.cohort_for_tests import SmallCohort, make_encoded, make_small_cohort, write_features
 from tests.naughty_models import MARK
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +51,17 @@ def test_workers_write_the_same_bytes_as_a_run_alone(tmp_path: Path) -> None:
     assert sorted(run(together).processed) == ["s1", "s2", "s3"]
     assert together.outputs() == alone.outputs()
     assert list(together.process_list()) == ["s1", "s2", "s3"]
+
+
+def test_workers_encode_to_the_same_bytes_as_a_run_alone(tmp_path: Path) -> None:
+    """Alone every core encodes; in two workers each has its part of them."""
+    outputs = []
+    for workers in (1, 2):
+        cohort = make_encoded(tmp_path / str(workers), "tests.stub_encoder:convolutions", workers=workers)
+        assert run(cohort).failed == {}
+        outputs.append(cohort.outputs())
+    assert any(name.endswith("_features.h5") for name in outputs[0])
+    assert outputs[0] == outputs[1]
 
 
 def test_a_slide_that_kills_its_worker_fails_after_the_retries_and_the_others_are_done(cohort: SmallCohort) -> None:
@@ -107,6 +118,9 @@ def test_a_stop_between_stages_keeps_what_is_done_and_the_next_run_goes_on(cohor
         def stage(self, name: str) -> None:
             if seen == ["s1", "s2"] and name == "attention":
                 os.kill(os.getpid(), signal.SIGTERM)
+
+        def encoding(self, told: str) -> None:
+            pass
 
         def finished(self, slide_id: str, run: object) -> None:
             pass

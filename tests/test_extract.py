@@ -16,7 +16,8 @@ import torch
 from src.encoders import ModuleEncoder, Preprocessing, create_encoder
 from src.errors import FeatureError, ModelError, SlideError
 from src.features.batch_size import BatchEncoder, find_batch_size
-from src.features.extract import EncodingProgress, extract_features, extraction_key
+from src.features.encoding_progress import EncodingProgress
+from src.features.extract import extract_features, extraction_key
 from src.features.feature_log import FeatureLog, read_log_head
 from src.features.read import read_features
 from src.features.write_features import read_key, write_features
@@ -239,17 +240,21 @@ def test_an_error_keeps_what_was_encoded(slide: Slide, tmp_path: Path) -> None:
     assert (tmp_path / "t.h5").read_bytes() == (tmp_path / "w.h5").read_bytes()
 
 
-def test_twenty_kills_lose_one_batch_each_at_most(single_level_slide: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "lost"), [("alone", 1), ("parallel", 3)])
+def test_twenty_kills_lose_the_batches_at_work_at_most(
+    kind: str, lost: int, single_level_slide: Path, tmp_path: Path
+) -> None:
+    """One for an encoder in one thread; with two lanes those of both and the one that is taken ahead."""
     if not hasattr(__import__("os"), "fork"):
         pytest.skip("this system has no fork")
     subprocess.run(
-        [sys.executable, "-m", "tests.kill_encoding", str(single_level_slide), str(tmp_path), "20"],
+        [sys.executable, "-m", "tests.kill_encoding", str(single_level_slide), str(tmp_path), "20", kind],
         check=True, timeout=120, cwd=Path(__file__).resolve().parents[1],
     )  # fmt: skip
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["kills"] == 20
     assert not result["done_early"]
-    assert result["encoded"] <= 400 + 20 * result["batch"]
+    assert result["encoded"] <= 400 + 20 * lost * result["batch"]
     assert (tmp_path / "slide.h5").read_bytes() == (tmp_path / "undisturbed.h5").read_bytes()
     assert not (tmp_path / "slide.h5.encoding").exists()
 

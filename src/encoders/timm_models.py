@@ -2,6 +2,8 @@
 
 import importlib
 import math
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -42,10 +44,21 @@ def _options(timm: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_timm(spec: EncoderSpec) -> nn.Module:
-    """Return the untrained network of a catalogue entry."""
+    """Return the network of a catalogue entry without values, on the device meta.
+
+    Random ones would take a minute for the largest, and as much memory again as the weights that replace them.
+    """
     timm = import_timm(spec.name)
-    network: nn.Module = timm.create_model(spec.architecture, pretrained=False, **_options(timm, spec.options))
+    with torch.device("meta"):
+        network: nn.Module = timm.create_model(spec.architecture, pretrained=False, **_options(timm, spec.options))
     return network
+
+
+def converter_of(network: nn.Module) -> Callable[..., Mapping[str, Any]] | None:
+    """Return timm's own function that brings older weights of such a network into its present layout, if it has one."""
+    module = sys.modules.get(type(network).__module__)
+    convert: Callable[..., Mapping[str, Any]] | None = getattr(module, "checkpoint_filter_fn", None)
+    return convert
 
 
 def spec_for_timm(name: str) -> tuple[EncoderSpec, nn.Module]:

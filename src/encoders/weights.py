@@ -3,11 +3,9 @@
 Only safetensors and torch's ``weights_only`` reader are used; nothing in a weights file is ever executed.
 """
 
-import hashlib
 import logging
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +13,20 @@ import torch
 from torch import nn
 
 from src.encoders.catalogue import EncoderSpec
+from src.encoders.weight_files import HUB_FILES, cached_weights, named_weights
 from src.errors import CheckpointError, MissingDependencyError
 
 logger = logging.getLogger(__name__)
 
 INSTALL = "pip install 'mil-heatmaps[encoders]'"
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def find_weights(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> Path:
     """Return the file of the weights: `weights`, else the environment variable's, else the hub's.
+
+    What is in the hub's cache is taken as it is, so that all slides and all machines of a run have the same;
+    ``hf download`` brings the newest.
 
     Raises
     ------
@@ -36,11 +36,11 @@ def find_weights(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> P
     """
     if weights is not None:
         return _existing(Path(weights), f"the weights given for encoder {spec.name}")
-    if spec.env and (named := os.environ.get(spec.env)):
-        return _existing(Path(named), f"the weights of encoder {spec.name} (environment variable {spec.env})")
+    if (named := named_weights(spec)) is not None:
+        return _existing(named, f"the weights of encoder {spec.name} (environment variable {spec.env})")
     if spec.repo is None:
         raise CheckpointError(f"encoder {spec.name} needs weights: give the path of their file")
-    return _from_hub(spec)
+    return cached_weights(spec.repo) or _from_hub(spec)
 
 
 def _existing(path: Path, what: str) -> Path:
@@ -50,16 +50,31 @@ def _existing(path: Path, what: str) -> Path:
 
 
 def _where_to_put_it(spec: EncoderSpec) -> str:
+    if spec.builder in ("transformers", "conch_v1_5"):
+        return (
+            f"or make its folder elsewhere with `hf download {spec.repo} --local-dir FOLDER` and give that folder as "
+            "encoder_arguments.weights"
+        )
     places = ["give its path as encoder_arguments.weights"]
     if spec.env:
         places.append(f"in the environment variable {spec.env}")
-    return f"or download {' or '.join(_HUB_FILES)} elsewhere and " + " or ".join(places)
+    return f"or download {' or '.join(HUB_FILES)} elsewhere and " + " or ".join(places)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the error and what it came from: transformers wraps the hub's errors in an OSError."""
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return found
 
 
 def explain_hub_error(spec: EncoderSpec, error: Exception) -> CheckpointError:
     """Return the error that says what to do about a failed download."""
     page = f"https://huggingface.co/{spec.repo}"
-    kinds = {kind.__name__ for kind in type(error).__mro__}
+    kinds = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
     if kinds & {"GatedRepoError", "RepositoryNotFoundError", "LocalTokenNotFoundError"}:
         return CheckpointError(
             f"the weights of encoder {spec.name} are gated: request access at {page}, then log in with "
@@ -87,7 +102,7 @@ def _from_hub(spec: EncoderSpec) -> Path:
             f"the weights of encoder {spec.name} come from the Hugging Face hub: {INSTALL}; {_where_to_put_it(spec)}"
         ) from None
     failures: list[Exception] = []
-    for name in _HUB_FILES:
+    for name in HUB_FILES:
         try:
             return Path(huggingface_hub.hf_hub_download(spec.repo, name))
         except LocalEntryNotFoundError as error:  # not cached and no network: the other name may be cached
@@ -98,18 +113,6 @@ def _from_hub(spec: EncoderSpec) -> Path:
             raise explain_hub_error(spec, error) from error
     worst = next((e for e in failures if isinstance(e, LocalEntryNotFoundError)), failures[0])
     raise explain_hub_error(spec, worst) from worst
-
-
-def weights_digest(path: Path) -> str:
-    """Return the SHA-256 of a weights file; the hub's cache names its files by it, so they are not read."""
-    file = path.resolve()
-    if file.parent.name == "blobs" and _SHA256.fullmatch(file.name):
-        return file.name
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -127,7 +130,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return kept
 
 
-def load_strictly(module: nn.Module, path: Path, name: str, *, ignored: tuple[str, ...] = ()) -> None:
+def load_strictly(
+    module: nn.Module,
+    path: Path,
+    name: str,
+    *,
+    ignored: tuple[str, ...] = (),
+    convert: Callable[[dict[str, torch.Tensor], nn.Module], Mapping[str, Any]] | None = None,
+) -> None:
     """Put the weights at `path` into `module`: every tensor of it must be there, and of the right shape.
 
     Parameters
@@ -136,6 +146,8 @@ def load_strictly(module: nn.Module, path: Path, name: str, *, ignored: tuple[st
         Of the encoder, for messages.
     ignored
         Beginnings of keys in the file that may be left over.
+    convert
+        Makes tensors of the network's present layout of those of an older one; only asked when they do not fit.
 
     Raises
     ------
@@ -143,6 +155,23 @@ def load_strictly(module: nn.Module, path: Path, name: str, *, ignored: tuple[st
         Lists what is missing, unexpected, and of another shape.
     """
     tensors = read_tensors(path)
+    faults = _misfits(module, tensors, ignored)
+    if faults and convert is not None:
+        try:
+            converted = dict(convert(dict(tensors), module))
+        except (KeyError, RuntimeError, ValueError, AssertionError, AttributeError):  # weights of something else
+            converted = {}
+        if not _misfits(module, converted, ignored):
+            tensors, faults = converted, []
+    if faults:
+        raise CheckpointError(f"{path} does not hold the weights of encoder {name}; {'; '.join(faults)}")
+    wanted = module.state_dict()
+    kept = {k: tensors[k].to(v.dtype) if k in tensors else torch.zeros_like(v, device="cpu") for k, v in wanted.items()}
+    module.load_state_dict(kept, assign=any(v.is_meta for v in wanted.values()))
+
+
+def _misfits(module: nn.Module, tensors: Mapping[str, torch.Tensor], ignored: tuple[str, ...]) -> list[str]:
+    """Say what is missing in `tensors`, what the module does not have, and what is of another shape."""
     wanted = module.state_dict()
     # Counters of training steps are in some files and not in others; they do nothing in use.
     missing = sorted(k for k in wanted.keys() - tensors.keys() if not k.endswith("num_batches_tracked"))
@@ -152,11 +181,8 @@ def load_strictly(module: nn.Module, path: Path, name: str, *, ignored: tuple[st
         for k in sorted(wanted.keys() & tensors.keys())
         if tensors[k].shape != wanted[k].shape
     ]
-    faults = [
+    return [
         f"{what}: {', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
         if keys
     ]
-    if faults:
-        raise CheckpointError(f"{path} does not hold the weights of encoder {name}; {'; '.join(faults)}")
-    module.load_state_dict({k: v for k, v in tensors.items() if k in wanted}, strict=False)

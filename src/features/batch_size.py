@@ -1,7 +1,9 @@
 """How many patches an encoder takes at a time: found by trying, halved when memory runs out."""
 
 import logging
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ CPU_BATCH = 8
 """Larger batches fall out of the CPU's cache (32 took 1.5 times as long), and a kill loses more of them."""
 _MOST = 512
 _PROBE = 8
+_SAID = ("out of memory", "can't allocate memory", "not enough memory", "cudnn_status_alloc", "cublas_status_alloc")
 _SHARE = 0.6
 """Of the free GPU memory: the allocator needs room, and others may use the GPU too."""
 
@@ -26,9 +29,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
-    )
+    return isinstance(error, RuntimeError) and any(words in text for words in _SAID)
 
 
 def find_batch_size(encoder: PatchEncoder, example: npt.NDArray[Any], device: torch.device) -> int:
@@ -65,7 +66,7 @@ def find_batch_size(encoder: PatchEncoder, example: npt.NDArray[Any], device: to
 
 
 class BatchEncoder:
-    """Encodes batches of any length in parts that fit into memory.
+    """Encodes batches of any length in parts that fit into memory; several threads may each encode one.
 
     Attributes
     ----------
@@ -77,6 +78,11 @@ class BatchEncoder:
         self.size = size
         self._encoder = encoder
         self._device = device
+        self._halving = threading.Lock()
+        # On a GPU one thread at a time launches, so that the memory of one batch is in use; what it launched runs on
+        # while the next thread launches and the first waits for its features.
+        on_gpu = device.type == "cuda"
+        self._launching: AbstractContextManager[Any] = threading.Lock() if on_gpu else nullcontext()
 
     def encode(self, batch: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.float32]]:
         """Yield the features of a prepared batch in its order, part by part.
@@ -88,21 +94,24 @@ class BatchEncoder:
         """
         done = 0
         while done < len(batch):
-            part = torch.from_numpy(batch[done : done + self.size])
+            tried = self.size
+            part = torch.from_numpy(batch[done : done + tried])
             try:
                 features = self._encode_part(part)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(error)
+                self._halve(tried, error.with_traceback(None))  # its frames hold what filled the memory
                 continue
             yield features
             done += len(part)
 
     def _encode_part(self, part: torch.Tensor) -> npt.NDArray[np.float32]:
         name, width = self._encoder.name, self._encoder.width
-        moved = part.to(self._device, non_blocking=True)
-        features = self._to_numpy(self._encoder.encode(moved))
+        with self._launching:
+            moved = part.to(self._device, non_blocking=True)
+            encoded = self._encoder.encode(moved)
+        features = self._to_numpy(encoded)
         if features.shape != (len(part), width):
             raise ModelError(
                 f"encoder {name} returned {features.shape} for {len(part)} patches, expected ({len(part)}, {width})"
@@ -110,19 +119,24 @@ class BatchEncoder:
         if not np.isfinite(features).all() and getattr(self._encoder, "mixed_precision", False):
             # Half precision overflows for the odd patch (pure black, say); full precision does not.
             exact: Any = self._encoder
-            features = self._to_numpy(exact.encode(moved, exact=True))
+            with self._launching:
+                encoded = exact.encode(moved, exact=True)
+            features = self._to_numpy(encoded)
         if not np.isfinite(features).all():
             raise ModelError(f"encoder {name} returned NaN or infinite features")
         return features
 
-    def _halve(self, error: BaseException) -> None:
-        if self.size == 1:
+    def _halve(self, tried: int, error: BaseException) -> None:
+        """Halve the size that ran out of memory, unless another thread did so meanwhile."""
+        if tried == 1:
             raise ModelError(
                 f"out of memory on {self._device} with a single patch for encoder {self._encoder.name}: "
                 "use a device with more memory, a smaller target_img_size, or free memory others hold"
             ) from error
-        self.size //= 2
-        logger.warning("out of memory on %s: batch size halved to %d", self._device, self.size)
+        with self._halving:
+            if self.size >= tried:
+                self.size = tried // 2
+                logger.warning("out of memory on %s: batch size halved to %d", self._device, self.size)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -8,7 +8,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,10 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from src.errors import FeatureError
+from src.features.encoding_progress import EncodingProgress
 from src.features.feature_log import FeatureLog
+from src.features.lanes import in_lanes, lanes_for
 from src.features.write_features import read_key, trident_attributes, write_features
 from src.slides.patch_grid import PatchGrid
-from src.slides.patch_reader import PatchReader
+from src.slides.patch_reader import PatchReader, default_threads
 from src.slides.patch_reading import PatchReading, reading_for_grid
 from src.slides.reader import Slide
 
@@ -32,33 +35,8 @@ logger = logging.getLogger(__name__)
 _VERSION = 1
 """Of the way patches are read and ordered; raise it when features would differ."""
 _SAMPLE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class EncodingProgress:
-    """How far an extraction is.
-
-    Attributes
-    ----------
-    done, total : int
-        Patches; `done` counts those of an earlier, killed run too.
-    patches_per_s : float
-        Of this run, 0 at its beginning.
-    seconds_left : float or None
-        None while it cannot be told.
-    """
-
-    done: int
-    total: int
-    patches_per_s: float
-    seconds_left: float | None
-
-    def __str__(self) -> str:
-        if self.seconds_left is None:
-            return f"{self.done}/{self.total} patches"
-        minutes, seconds = divmod(round(self.seconds_left), 60)
-        left = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-        return f"{self.done}/{self.total} patches, {self.patches_per_s:.0f}/s, {left} left"
+_READ_AHEAD = 64
+"""Patches at least that are read before they are asked for: where a new row of tiles begins, reading is slow."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +75,7 @@ def extract_features(
     batch_size: int | Literal["auto"] = "auto",
     device: str | None = None,
     threads: int | None = None,
+    code: str | None = None,
     progress: Callable[[EncodingProgress], None] | None = None,
 ) -> Extraction:
     """Write the features of every patch of `grid` to `out_path`, in TRIDENT's layout and the grid's order.
@@ -106,9 +85,15 @@ def extract_features(
     reading
         Level and pixels of the patches; by default level-0 pixels, as many as the grid's patches have.
     batch_size
-        ``auto`` finds one that fits. Either way it is halved when memory runs out.
+        ``auto`` finds one that fits. Either way it is halved when memory runs out; where the cores of the processor
+        encode a batch each, it is 8 at most.
     device
         Where tensors go for an encoder that does not say; `ModuleEncoder` does.
+    threads
+        Threads that read, and batches encoded at once on the processor: the cores this process may use. The features
+        are the same with any number. None: all cores.
+    code
+        Of the encoder's own code, anything that changes with it; see `extraction_key`.
     progress
         Called after every batch.
 
@@ -128,7 +113,8 @@ def extract_features(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     begun = time.monotonic()
     reading = reading or reading_for_grid(slide, grid)
-    key = extraction_key(slide, grid, encoder, reading)
+    threads = threads or default_threads()
+    key = extraction_key(slide, grid, encoder, reading, code)
     log_path = out.with_name(out.name + ".encoding")
     found = read_key(out)
     if found == key:
@@ -143,7 +129,7 @@ def extract_features(
             logger.info("%s: %d of %d patches were encoded before", slide.slide_id, resumed, len(grid))
         size = 0
         if resumed < len(grid):
-            size = _encode_rest(reader, encoder, log, batch_size, device, progress, len(grid))
+            size = _encode_rest(reader, encoder, log, batch_size, device, threads, progress)
         place = np.empty(len(grid), np.int64)
         place[reader.order] = np.arange(len(grid))
         attributes = trident_attributes(slide, grid, reading)
@@ -156,14 +142,16 @@ def extract_features(
     return Extraction(out, len(grid), encoder.width, len(grid) - resumed, resumed, size, seconds)
 
 
-def extraction_key(slide: Slide, grid: PatchGrid, encoder: "PatchEncoder", reading: PatchReading) -> str:
-    """Return the SHA-256 of everything the features depend on: slide, patches, reading, encoder.
+def extraction_key(
+    slide: Slide, grid: PatchGrid, encoder: "PatchEncoder", reading: PatchReading, code: str | None = None
+) -> str:
+    """Return the SHA-256 of everything the features depend on: slide, patches, reading, encoder and its own `code`.
 
     It is in the feature file, so a file can be reused exactly when its key is this one. Device, batch size and
     number of threads are no part of it.
     """
     describe = getattr(encoder, "identity", None)
-    parts = {
+    parts: Mapping[str, Any] = {
         "version": _VERSION,
         "slide": _slide_fingerprint(slide),
         "coords": hashlib.sha256(np.ascontiguousarray(grid.coords_l0, "<i8").tobytes()).hexdigest(),
@@ -171,6 +159,7 @@ def extraction_key(slide: Slide, grid: PatchGrid, encoder: "PatchEncoder", readi
         "step_l0": grid.step_l0,
         "reading": reading.identity(),
         "encoder": describe() if callable(describe) else {"name": encoder.name, "width": encoder.width},
+        **({} if code is None else {"code": code}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -193,13 +182,13 @@ def _encode_rest(
     log: FeatureLog,
     batch_size: int | Literal["auto"],
     device: str | None,
+    threads: int,
     progress: Callable[[EncodingProgress], None] | None,
-    total: int,
 ) -> int:
     """Encode what the log lacks; return the batch size at the end."""
     import torch
 
-    from src.features.batch_size import BatchEncoder, find_batch_size
+    from src.features.batch_size import CPU_BATCH, BatchEncoder, find_batch_size
 
     place = torch.device(getattr(encoder, "device", None) or device or "cpu")
     # Half of the work, in uint8, for encoders that do the other half on the device.
@@ -212,12 +201,20 @@ def _encode_rest(
         size = log.batch_size
     else:
         size = find_batch_size(encoder, _example(reader, prepare), place)
+    lanes = lanes_for(encoder, place, threads)
+    if lanes and place.type == "cpu":
+        size = min(size, CPU_BATCH)  # every core has a batch in memory, and larger ones are slower
     batches = BatchEncoder(encoder, place, size)
-    begun, before = time.monotonic(), log.rows
-    for _, batch in reader.batches(
-        size, start=before, prepare=prepare, allocate=_pinned if place.type == "cuda" else np.empty
-    ):
-        for features in batches.encode(batch):
+    begun, before, total = time.monotonic(), log.rows, len(reader.order)
+    read = reader.batches(
+        size,
+        start=before,
+        prepare=prepare,
+        allocate=_pinned if place.type == "cuda" else np.empty,
+        ahead=max(2, -(-_READ_AHEAD // size)),
+    )
+    with closing(read), closing(in_lanes(batches.encode, (batch for _, batch in read), lanes)) as encoded:
+        for features in encoded:
             log.append(features)
             if progress is not None:
                 rate = (log.rows - before) / max(time.monotonic() - begun, 1e-9)

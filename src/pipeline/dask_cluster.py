@@ -256,6 +256,17 @@ def processes_at_most(arguments: ClusterArguments, workers: int) -> int | None:
     return arguments.most_jobs * arguments.processes_per_job
 
 
+def cores_of_worker(arguments: ClusterArguments, workers: int) -> int:
+    """Return how many cores a worker process may use; one where others started it and did not say."""
+    from src.pipeline.executors import cores_each
+
+    if arguments.kind == "address":
+        return 1
+    if arguments.kind == "local":
+        return cores_each(workers if arguments.maximum is None else arguments.maximum)
+    return max(1, arguments.cores // arguments.processes_per_job)
+
+
 def dashboard(client: Client) -> str:
     """Return the dashboard's address, or what it would need."""
     if importlib.util.find_spec("bokeh") is None:

@@ -104,9 +104,10 @@ class DaskExecutor(SlideExecutor):
     def __init__(
         self, arguments: ClusterArguments, *, workers: int, log_dir: Path, timeout: float | None = None
     ) -> None:
-        from src.pipeline.dask_cluster import dashboard, open_client, processes_at_most
+        from src.pipeline.dask_cluster import cores_of_worker, dashboard, open_client, processes_at_most
 
         self._most = processes_at_most(arguments, workers)
+        self.threads = cores_of_worker(arguments, workers)
         self._timeout = timeout
         self._stack = ExitStack()
         self._client: Client = self._stack.enter_context(open_client(arguments, workers=workers, log_dir=log_dir))

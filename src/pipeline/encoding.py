@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import ConfigError
-from src.pipeline.records import fingerprint, sha256_file
+from src.pipeline.records import fingerprint
 
 if TYPE_CHECKING:
     from src.encoders.base import PatchEncoder
@@ -20,27 +20,40 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+GPU_READERS = 4
+"""Reading threads at least that feed a GPU."""
+
 _LOADED: dict[str, PatchEncoder] = {}
-_DIGESTS: dict[tuple[str, int, int], str] = {}
 
 
 def encoder_identity(config: Config) -> dict[str, Any]:
-    """Return what features depend on of the encoder: its name, its weights, the size it sees. Loads nothing."""
+    """Return what features depend on of the encoder: name, size it sees, weights, own code. Loads nothing."""
+    from src.encoders.identity import describe_encoder
+
     arguments, weights = config.encoder_arguments, config.inputs.encoder_weights
     return {
         "name": arguments.model_name,
         "target_img_size": arguments.target_img_size,
-        "weights_sha256": None if weights is None else _digest(weights),
+        **describe_encoder(arguments.model_name or "", weights),
     }
 
 
-def _digest(path: Path) -> str:
-    """SHA-256 of a weights file, once a process."""
-    status = path.stat()
-    key = (str(path), status.st_size, status.st_mtime_ns)
-    if key not in _DIGESTS:
-        _DIGESTS[key] = sha256_file(path) if path.is_file() else fingerprint({"folder": str(path)})
-    return _DIGESTS[key]
+def encoder_bytes(config: Config) -> int:
+    """About how much memory an encoder takes in a process: its weights. 0 when nothing is encoded, or none are here."""
+    name, data = config.encoder_arguments.model_name, config.data_arguments
+    encodes = data.h5_dir is None or config.heatmap_arguments.calc_heatmap
+    if name is None or not encodes or data.scores_dir is not None:
+        return 0
+    return _weights_bytes(name, config.inputs.encoder_weights)
+
+
+@lru_cache(maxsize=8)
+def _weights_bytes(name: str, weights: Path | None) -> int:
+    from src.encoders.identity import weights_at
+    from src.encoders.weight_files import bytes_at
+
+    path = weights_at(name, weights)
+    return 0 if path is None else bytes_at(path)
 
 
 def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:
@@ -60,16 +73,18 @@ def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:
     if arguments.model_name is None:
         raise ConfigError("encoder_arguments.model_name names no encoder; give the one the model was trained on")
     where = choose_device(device or config.model_arguments.device)
-    key = fingerprint({**encoder_identity(config), "device": where})
-    if key not in _LOADED:
+    loaded = _LOADED.get(fingerprint({**encoder_identity(config), "device": where}))
+    if loaded is None:
         _LOADED.clear()
-        _LOADED[key] = create_encoder(
+        loaded = create_encoder(
             arguments.model_name,
             weights=config.inputs.encoder_weights,
             device=where,
             target_img_size=arguments.target_img_size,
         )
-    return _LOADED[key]
+        # Only now: its weights may have come into the hub's cache just then.
+        _LOADED[fingerprint({**encoder_identity(config), "device": where})] = loaded
+    return loaded
 
 
 def clam_options(config: Config, slide: Slide) -> dict[str, Any]:
@@ -118,7 +133,8 @@ def encode(work: SlideWork, grid: PatchGrid, out: Path, *, like_features: bool =
         out,
         reading=reading_of(config, work.slide, grid, like_features=like_features),
         batch_size=config.exp_arguments.batch_size if "batch_size" in given else "auto",
-        threads=_reading_threads(),
+        threads=_threads(encoder, work.settings.threads),
+        code=encoder_identity(config).get("code_sha256"),
         progress=work.on_encoding,
     )
     rate = done.encoded / done.seconds if done.seconds > 0 else 0.0
@@ -128,6 +144,7 @@ def encode(work: SlideWork, grid: PatchGrid, out: Path, *, like_features: bool =
     )  # fmt: skip
 
 
-def _reading_threads() -> int | None:
-    """One thread where every core has a process of its own, else the reader's choice."""
-    return 1 if os.environ.get("OMP_NUM_THREADS") == "1" else None
+def _threads(encoder: PatchEncoder, cores: int) -> int:
+    """One a core; for a GPU some in any case, as it would wait for a single one."""
+    on_gpu = getattr(getattr(encoder, "device", None), "type", "cpu") == "cuda"
+    return max(cores, GPU_READERS) if on_gpu else cores

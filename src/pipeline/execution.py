@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from src.pipeline.executors import LocalPool, SerialExecutor, SlideExecutor, available_bytes, cores
+from src.pipeline.encoding import encoder_bytes
+from src.pipeline.encoding_signs import describe, find_encodings
+from src.pipeline.executors import LocalPool, SerialExecutor, SlideExecutor, available_bytes, cores, cores_each
 from src.pipeline.interrupts import StopRequest
 from src.pipeline.progress import Progress
 from src.pipeline.scheduler import CPU, Limits, Scheduler
@@ -23,6 +27,12 @@ logger = logging.getLogger(__name__)
 
 WORTH_WORKERS_S = 10.0
 """Work this long or longer is worth the seconds that processes take to start."""
+
+WORKER_BYTES = 600 << 20
+"""Memory of a worker, besides the weights of an encoder."""
+
+TELL_EVERY_S = 2.0
+"""How often the progress of encoding in other processes is looked for."""
 
 Parts = list[tuple[str, SlideTask]]
 
@@ -44,6 +54,8 @@ class Execution:
         self._tell = on_start
         self._limits = Limits(run.retries, run.slide_timeout, run.memory_limit)
         self._executors: dict[str, SlideExecutor] = {}
+        self._told_encoding = time.monotonic()
+        self._encoding_shown = False
 
     def __enter__(self) -> Execution:
         self._put_back = use_one_thread()
@@ -84,7 +96,9 @@ class Execution:
             if not left or self._stop.asked:
                 return
             self._executors = self._start(left)
-        scheduler = Scheduler(self._executors, self._limits, self._stop, on_start=self._on_start)
+        scheduler = Scheduler(
+            self._executors, self._limits, self._stop, on_start=self._on_start, on_wait=self._tell_encoding
+        )
         yield from scheduler.run(self._parts(task, number) for number, task in enumerate(tasks))
 
     def _alone(self, tasks: Iterator[SlideTask], left: int) -> Generator[SlideRun, None, int]:
@@ -97,10 +111,11 @@ class Execution:
             return left
         serial: dict[str, SlideExecutor] = {CPU: SerialExecutor(self._progress.stage)}
         scheduler = Scheduler(serial, self._limits, self._stop, on_start=self._on_start)
+        alone = (replace(task, threads=serial[CPU].threads) for task in tasks)
         if workers == 1:
-            yield from scheduler.run([(CPU, task)] for task in tasks)
+            yield from scheduler.run([(CPU, task)] for task in alone)
             return 0
-        for task in tasks:
+        for task in alone:
             left -= 1
             for run in scheduler.run([[(CPU, task)]]):
                 yield run
@@ -114,10 +129,22 @@ class Execution:
         self._progress.slide(task.job.slide_id)
         self._tell(task.job.slide_id)
 
+    def _tell_encoding(self, slide_ids: Collection[str]) -> None:
+        """Tell how far the workers are with encoding, now and then."""
+        now = time.monotonic()
+        if now - self._told_encoding < TELL_EVERY_S:
+            return
+        self._told_encoding = now
+        told = describe(find_encodings(self._stop.stop_file.parent, slide_ids))
+        if told or self._encoding_shown:  # once more when none is encoding any longer
+            self._progress.encoding(told)
+        self._encoding_shown = bool(told)
+
     def _most_workers(self) -> int:
         """As many as there are cores, and as memory allows."""
         memory = self._limits.memory_bytes or available_bytes()
-        return max(1, min(cores(), memory // (600 << 20)))
+        encoder = 0 if self._devices() else encoder_bytes(self._config)
+        return max(1, min(cores(), memory // (WORKER_BYTES + encoder)))
 
     def _start(self, left: int) -> dict[str, SlideExecutor]:
         """Start the workers: one a core for the processor's part, one a GPU for the model's; or the cluster."""
@@ -128,9 +155,11 @@ class Execution:
         if self._limits.memory_bytes is None:
             self._limits.memory_bytes = available_bytes() * 8 // 10
         timeout = self._limits.slide_timeout
-        executors: dict[str, SlideExecutor] = {CPU: LocalPool(workers, timeout=timeout)}
-        for device in self._devices():
-            executors[device] = LocalPool(1, timeout=timeout)
+        executors: dict[str, SlideExecutor] = {CPU: LocalPool(workers, threads=cores_each(workers), timeout=timeout)}
+        devices = self._devices()
+        for device in devices:
+            # All cores for the GPUs: they wait for patches more than the drawing of other slides waits for cores.
+            executors[device] = LocalPool(1, threads=cores_each(len(devices)), timeout=timeout)
         logger.info("%d workers%s", workers, "".join(f", one for {d}" for d in executors if d != CPU))
         return executors
 
@@ -158,11 +187,9 @@ class Execution:
 
     def _parts(self, task: SlideTask, number: int) -> Parts:
         """Cut a slide where the work changes between processor and GPU; slides take turns on the GPUs."""
-        from dataclasses import replace
-
         devices = [name for name in self._executors if name != CPU]
         if not devices:
-            return [(CPU, task)]
+            return [(CPU, replace(task, threads=self._executors[CPU].threads))]
         device = devices[number % len(devices)]
         parts: Parts = []
         for stage in STAGES:
@@ -173,8 +200,9 @@ class Execution:
                 resource_task = replace(parts[-1][1], stages=(*parts[-1][1].stages, stage.name))
                 parts[-1] = (resource, resource_task)
             else:
-                on = device if stage.uses_model else None
-                parts.append((resource, replace(task, stages=(stage.name,), keep_running=True, device=on)))
+                on, threads = device if stage.uses_model else None, self._executors[resource].threads
+                part = replace(task, stages=(stage.name,), keep_running=True, device=on, threads=threads)
+                parts.append((resource, part))
         last, final = parts[-1]
         parts[-1] = (last, replace(final, keep_running=task.keep_running))
         return parts

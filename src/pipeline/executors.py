@@ -37,6 +37,8 @@ class SlideExecutor(Executor):
     """An executor that knows how many slides it can take and what became of a worker."""
 
     slots: int = 1
+    threads: int = 1
+    """Cores that reading and encoding patches may use for a slide."""
     lost: str | None = None
     """Why no slide can be done any more, such as a cluster that is gone."""
 
@@ -69,6 +71,7 @@ class SerialExecutor(SlideExecutor):
     """Works in this process, one slide after the other; tells the stages as they begin."""
 
     def __init__(self, on_stage: OnStage | None = None) -> None:
+        self.threads = cores()
         self._on_stage = on_stage
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
@@ -82,12 +85,15 @@ class SerialExecutor(SlideExecutor):
 
 
 class LocalPool(SlideExecutor):
-    """Processes of this machine, one thread each; each may be killed without harm to the others."""
+    """Processes of this machine; each may be killed without harm to the others."""
 
-    def __init__(self, workers: int, *, timeout: float | None = None, tasks_per_worker: int = 0) -> None:
+    def __init__(
+        self, workers: int, *, threads: int = 1, timeout: float | None = None, tasks_per_worker: int = 0
+    ) -> None:
         from pebble import ProcessPool
 
         self.slots = workers
+        self.threads = threads
         self._timeout = timeout
         context = _fresh_processes()
         self._pool = ProcessPool(
@@ -151,6 +157,11 @@ def cores() -> int:
     """How many cores this process may use; on a cluster that is less than the machine has."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(count, _cgroup_cores() or count))
+
+
+def cores_each(processes: int) -> int:
+    """How many cores each of so many processes may count on."""
+    return max(1, cores() // max(1, processes))
 
 
 def _cgroup_cores() -> int | None:

@@ -147,7 +147,7 @@ def find_inputs(cfg: "Config", config_dir: Path | None) -> tuple[InputPaths, lis
         process_list=one("data_arguments", "process_list", "process_list"),
         preset=one("data_arguments", "preset", "preset"),
         checkpoint=_checkpoint_on_hub(cfg, problems) or one("model_arguments", "ckpt_path", "checkpoint"),
-        encoder_weights=one("encoder_arguments", "weights", "file"),
+        encoder_weights=one("encoder_arguments", "weights", "checkpoint") or _weights_of_environment(cfg),
     )
     return inputs, problems
 
@@ -168,6 +168,19 @@ def _checkpoint_on_hub(cfg: "Config", problems: list[Problem]) -> Path | None:
         return Path(name)  # not looked for as a file, which would only be complained of again
 
 
+def _weights_of_environment(cfg: "Config") -> Path | None:
+    """Return the weights in the encoder's environment variable: looked up once, so that all workers have the same.
+
+    One that leads nowhere is told when the encoder is loaded; perhaps it is not needed.
+    """
+    from src.encoders.catalogue import ENCODERS
+    from src.encoders.weight_files import named_weights
+
+    spec = ENCODERS.get(cfg.encoder_arguments.model_name or "")
+    path = named_weights(spec) if spec is not None and cfg.encoder_arguments.weights is None else None
+    return path if path is not None and path.exists() else None
+
+
 def portable_values(cfg: "Config") -> Iterator[tuple[str, str, Any]]:
     """Yield section, key and value of each input that is found only from the config's own folder, made absolute."""
     from src.hub import is_hub_name
@@ -177,7 +190,7 @@ def portable_values(cfg: "Config") -> Iterator[tuple[str, str, Any]]:
         ("data_arguments", "process_list", "process_list", inputs.process_list),
         ("data_arguments", "preset", "preset", inputs.preset),
         ("model_arguments", "ckpt_path", "checkpoint", inputs.checkpoint),
-        ("encoder_arguments", "weights", "file", inputs.encoder_weights),
+        ("encoder_arguments", "weights", "checkpoint", inputs.encoder_weights),
     ]
     for section, key, kind, path in files:
         given = getattr(getattr(cfg, section), key)

@@ -33,6 +33,7 @@ class Progress(Protocol):
     def say(self, line: str) -> None: ...
     def slide(self, slide_id: str) -> None: ...
     def stage(self, name: str) -> None: ...
+    def encoding(self, told: str) -> None: ...
     def finished(self, slide_id: str, run: SlideRun) -> None: ...
     def close(self) -> None: ...
 
@@ -50,6 +51,9 @@ class Quiet:
         """Nothing."""
 
     def stage(self, name: str) -> None:
+        """Nothing."""
+
+    def encoding(self, told: str) -> None:
         """Nothing."""
 
     def finished(self, slide_id: str, run: SlideRun) -> None:
@@ -93,8 +97,12 @@ class TerminalBar:
 
     def stage(self, name: str) -> None:
         """Name its stage."""
-        failed = f", {self._failed} failed" if self._failed else ""
-        self._bar.set_postfix_str(name + failed, refresh=True)
+        failed = f"{self._failed} failed" if self._failed else ""
+        self._bar.set_postfix_str(", ".join(filter(None, (name, failed))), refresh=True)
+
+    def encoding(self, told: str) -> None:
+        """Tell how far other processes are with encoding; an empty text when they are done."""
+        self.stage(told)
 
     def finished(self, slide_id: str, run: SlideRun) -> None:
         """Count the slide; failures stay on the screen above the bar."""
@@ -137,6 +145,11 @@ class LogLines:
         """Write a sign of life of a slide that takes long; else the line comes when the slide is done."""
         if time.monotonic() - self._last_line >= STILL_AT_IT_S:
             self._write(f"[{self._count + 1}/{self._total}] {self._slide}: {name}")
+
+    def encoding(self, told: str) -> None:
+        """Write how far other processes are with encoding, as a sign of life."""
+        if told and time.monotonic() - self._last_line >= STILL_AT_IT_S:
+            self._write(f"[{self._count} of {self._total} done] {told}")
 
     def finished(self, slide_id: str, run: SlideRun) -> None:
         """Write the slide's line."""

@@ -12,6 +12,7 @@ from src.errors import ConfigError
 from src.files import remove_abandoned, write_text
 from src.pipeline.cohort import find_cohort
 from src.pipeline.config import Config, effective_yaml
+from src.pipeline.encoding_signs import forget_silent
 from src.pipeline.execution import Execution
 from src.pipeline.interrupts import StopRequest
 from src.pipeline.lists import ListKeeper, read_outcomes
@@ -165,6 +166,7 @@ class Runner:
         if presence.after_a_kill:
             remove_abandoned(self.cohort.layout.raw_root)
             remove_abandoned(self.cohort.layout.production_root)
+        forget_silent(self.cohort.layout.raw_root)
 
     def _check_encoder(self) -> None:
         """Load the patch encoder, and the model it is meant for, so that a mismatch shows before any work."""

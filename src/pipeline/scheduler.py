@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
@@ -72,12 +72,14 @@ class Scheduler:
     ----------
     executors : by resource
         ``cpu``, and one for each device that a process of its own serves.
+    on_start, on_wait : told of each slide that begins; and a few times a second which slides are at work
     """
 
     executors: dict[str, SlideExecutor]
     limits: Limits
     stop: StopRequest
     on_start: Callable[[SlideTask], None] = lambda task: None
+    on_wait: Callable[[Collection[str]], None] = lambda slide_ids: None
     _running: dict[Future[SlideRun | None], Progressing] = field(default_factory=dict)
     _finished: int = 0
     _worked_s: float = 0.0
@@ -126,6 +128,7 @@ class Scheduler:
             if self.stop.asked and not self._withdrawn:
                 executor.withdraw()
         self._withdrawn = self.stop.asked
+        self.on_wait({slide.task.job.slide_id for slide in self._running.values()})
 
     def _enqueue(self, slide: Progressing, waiting: dict[str, deque[Progressing]]) -> None:
         name = slide.resource

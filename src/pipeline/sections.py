@@ -83,7 +83,11 @@ class ExpArguments(Section):
         default="heatmaps/results",
         description="New: folder for the CSV of predictions.",
     )
-    batch_size: Int = Field(default=256, ge=1, description="Patches an encoder takes at once.")
+    batch_size: Int = Field(
+        default=256,
+        ge=1,
+        description="Patches an encoder takes at once on a GPU; left out: as many as fit. On the processor 8 at most.",
+    )
     layout: Literal["clam", "flat"] = Field(
         default="clam",
         description="New: clam keeps CLAM's tree of folders and names; flat puts S_heatmap.png of every slide "

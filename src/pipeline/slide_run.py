@@ -8,9 +8,11 @@ import traceback
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from src.errors import HeatmapError
 from src.files import write_text
+from src.pipeline.encoding_signs import EncodingSign
 from src.pipeline.layout import SlideLayout
 from src.pipeline.proofs import Prover
 from src.pipeline.records import Decision, SlideRecord, StageRecord, decide
@@ -57,15 +59,17 @@ def run_slide(
     on_stage: OnStage | None = None,
     keep_running: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
+    experiment: Path | None = None,
 ) -> SlideRun:
     """Bring one slide up to date. Never raises for anything that is wrong with the slide or its files.
 
     `keep_running` leaves the status at ``running``, for a run in two passes. `should_stop` is asked before every
-    stage that has to be done.
+    stage that has to be done. In the folder `experiment` others can read how far the encoding of patches is.
     """
     started = time.perf_counter()
     record = SlideRecord.load(job.paths.record, job.slide_id)
-    work = SlideWork(job, settings, record, on_stage, should_stop)
+    sign = EncodingSign(experiment, job.slide_id) if experiment is not None else None
+    work = SlideWork(job, settings, record, on_stage, should_stop, sign)
     done: list[str] = []
     notes: list[str] = []
     current, stopped = "open", False
@@ -91,6 +95,8 @@ def run_slide(
         _note_success(record, job, settings, status, changed=bool(done))
     finally:
         work.close()
+        if sign is not None:
+            sign.remove()
     return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes), stopped)
 
 

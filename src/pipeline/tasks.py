@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from src.pipeline.encoding import encoder_bytes
 from src.pipeline.records import SlideRecord
 from src.pipeline.slide_run import OnStage, SlideRun, one_line, run_slide
 from src.pipeline.stages import STAGES
@@ -31,6 +32,8 @@ class SlideTask:
         Wait for a slide another run is at; else come back empty-handed.
     device : str or None
         Where the model runs, when not as the config says.
+    threads : int
+        Cores that reading patches and encoding them may use; everything else takes one.
     stop_file : Path
         While it exists no new stage is begun.
     """
@@ -42,6 +45,7 @@ class SlideTask:
     keep_running: bool = False
     wait: bool = False
     device: str | None = None
+    threads: int = 1
     stop_file: Path | None = None
 
     @property
@@ -49,15 +53,17 @@ class SlideTask:
         """About how much memory it takes."""
         path = self.job.features_path
         try:
-            return BASE_BYTES + (path.stat().st_size * 5 // 4 if path is not None else 0)
+            features = path.stat().st_size * 5 // 4 if path is not None else 0
         except OSError:
-            return BASE_BYTES
+            features = 0
+        encodes = not {"features", "fine_features"}.isdisjoint(self.stages)
+        return BASE_BYTES + features + (encoder_bytes(self.settings.config) if encodes else 0)
 
 
 def do_task(task: SlideTask, on_stage: OnStage | None = None) -> SlideRun | None:
     """Do it under the slide's lock; None when another run holds that and the task is not to wait. Never raises."""
     job = task.job
-    settings = task.settings if task.device is None else replace(task.settings, device=task.device)
+    settings = replace(task.settings, device=task.device or task.settings.device, threads=task.threads)
     stages = [stage for stage in STAGES if stage.name in task.stages]
     try:
         job.paths.raw.mkdir(parents=True, exist_ok=True)
@@ -70,6 +76,7 @@ def do_task(task: SlideTask, on_stage: OnStage | None = None) -> SlideRun | None
                 on_stage=on_stage,
                 keep_running=task.keep_running,
                 should_stop=_stop_test(task.stop_file),
+                experiment=None if task.stop_file is None else task.stop_file.parent,
             )
     except Timeout:
         return None
@@ -86,7 +93,8 @@ def use_one_thread() -> Callable[[], None]:
     """Keep this process to one thread a library; return a function that puts the numbers back.
 
     A process a core is faster than threads that wait for each other, and a matrix product split over threads may round
-    differently: with one thread every executor gives the same bytes.
+    differently: with one thread every executor gives the same bytes. Reading and encoding patches use several cores
+    all the same (`SlideTask.threads`), each for a batch of its own.
     """
     import cv2
     import torch

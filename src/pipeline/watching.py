@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import ConfigError
+from src.pipeline.encoding_signs import Encoding, describe, find_encodings
 from src.pipeline.events import EventReader
 from src.pipeline.presence import RunSign, find_runs
 
@@ -68,6 +69,7 @@ class ExperimentView:
     statuses : by slide_id, from the list, brought up to date by the events after it
     runs : by name, in the order they began
     stage_seconds, stage_counts : by stage, over all events
+    encodings : slides whose patches are being encoded, and how far they are
     """
 
     def __init__(self, folder: Path) -> None:
@@ -78,6 +80,7 @@ class ExperimentView:
         self.stage_seconds: Counter[str] = Counter()
         self.stage_counts: Counter[str] = Counter()
         self.signs: list[RunSign] = []
+        self.encodings: list[Encoding] = []
         self._reader = EventReader(folder / "events.jsonl")
         self._list_state: tuple[int, int] | None = None
         self._told: dict[str, tuple[float, str, Failure | None]] = {}
@@ -91,6 +94,7 @@ class ExperimentView:
                 continue
         self._read_list()
         self.signs = find_runs(self.folder)
+        self.encodings = find_encodings(self.folder)
 
     def alive(self, run: RunView) -> bool:
         """Whether a run that did not say it ended is still at work."""
@@ -205,6 +209,9 @@ def view_text(view: ExperimentView, *, width: int = 80, now: float | None = None
         shown = ", ".join(f"{slide} ({_duration(now - since)})" for since, slide in busy[: 2 * SHOWN])
         more = f" and {len(busy) - 2 * SHOWN} more" if len(busy) > 2 * SHOWN else ""
         lines.append(f"at work: {shown}{more}")
+    if len(view.encodings) > 1:
+        lines.append(describe(view.encodings))
+    lines += [_cut(f"  {one.slide_id}: encoding {one.progress}", width) for one in view.encodings[:SHOWN]]
     if view.failures:
         failures = list(view.failures.values())
         lines.append(f"failed: {len(failures)}" + (f", the last {SHOWN}:" if len(failures) > SHOWN else ""))

@@ -13,7 +13,7 @@ Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level read.
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -31,6 +31,9 @@ from src.slides.sources import RGB, WHITE
 Prepare = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 
+MOST_THREADS = 16
+"""That read; more would wait for each other."""
+
 TILE_BYTES = 512 << 20
 """Most bytes of decoded tiles held at once."""
 
@@ -41,9 +44,9 @@ _MOST_PER_TASK = 16
 
 
 def default_threads() -> int:
-    """Return how many threads read patches: OMP_NUM_THREADS does not count here, decoding is the bottleneck."""
+    """Return how many threads read patches, when nobody says: one a core; OMP_NUM_THREADS does not count here."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, cores))
+    return max(1, min(MOST_THREADS, cores))
 
 
 class PatchReader:
@@ -69,7 +72,7 @@ class PatchReader:
         self._slide = slide
         self._grid = grid
         self._reading = reading or reading_for_grid(slide, grid)
-        self._threads = threads or default_threads()
+        self._threads = min(MOST_THREADS, threads or default_threads())
         self._most_bytes = most_bytes
         self._downsample = slide.mean_downsample(self._reading.level)
         self._decode, self._tile_px, self._across = self._tiling()
@@ -97,7 +100,7 @@ class PatchReader:
         prepare: Prepare | None = None,
         allocate: Allocate = np.empty,
         ahead: int = 2,
-    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
+    ) -> Generator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]], None, None]:
         """Yield (indices (B,), patches (B, h, w, 3) uint8) in the order of `order`, the last batch smaller.
 
         Parameters

@@ -15,8 +15,9 @@ from src.pipeline.proofs import signature
 from src.pipeline.records import SlideRecord, file_fingerprint
 
 if TYPE_CHECKING:
-    from src.features.extract import EncodingProgress
+    from src.features.encoding_progress import EncodingProgress
     from src.pipeline.config import Config
+    from src.pipeline.encoding_signs import EncodingSign
     from src.pipeline.model_source import ModelSource
     from src.pipeline.process_list import ProcessRow
     from src.scores.scale import CohortScale
@@ -53,6 +54,7 @@ class RunSettings:
     cohort_scale: CohortScale | None = None
     cohort_scale_digest: str | None = None
     device: str | None = None  # where the model runs, when not as the config says
+    threads: int = 1  # cores that reading and encoding may use
 
 
 @dataclass
@@ -81,12 +83,14 @@ class SlideWork:
         record: SlideRecord,
         on_stage: Callable[[str], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
+        sign: EncodingSign | None = None,
     ) -> None:
         self.job = job
         self.settings = settings
         self.record = record
         self.on_stage = on_stage
         self.should_stop = should_stop
+        self._sign = sign
         self._slide: Slide | None = None
         self._fingerprints: dict[Path, dict[str, Any]] = {}
         self.seen: dict[Path, list[int] | None] = {}
@@ -184,6 +188,8 @@ class SlideWork:
         """Tell how far the encoding of patches is; end it there when asked to, as it goes on where it was."""
         if self.should_stop():
             raise Stopped
+        if self._sign is not None:
+            self._sign.tell(progress)
         if self.on_stage is not None:
             self.on_stage(f"encoding {progress}")
 

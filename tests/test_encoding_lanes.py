@@ -1,0 +1,345 @@
+"""Several cores encode: the same bytes as one, in order, with bounded memory, and reading goes on meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from src.encoders import ModuleEncoder, Preprocessing
+from src.errors import ModelError
+from src.features.batch_size import BatchEncoder, find_batch_size, is_out_of_memory
+from src.features.extract import extract_features
+from src.features.lanes import in_lanes, lanes_for
+from src.pipeline import dask_cluster, execution, executors
+from src.pipeline.cluster_section import ClusterArguments
+from src.pipeline.config import load_config
+from src.pipeline.execution import Execution
+from src.pipeline.interrupts import StopRequest
+from src.pipeline.progress import Quiet
+from src.pipeline.runner import Runner
+from src.pipeline.scheduler import CPU
+from src.pipeline.tasks import SlideTask
+from src.slides.patch_reader import PatchReader
+from src.slides.reader import open_slide
+from tests.cohort_for_tests import SmallCohort, make_encoded
+from tests.stub_encoder import MeanGrid, convolutions
+from tests.test_extract import GRID
+
+WAIT_S = 20.0
+"""Only a fault takes that long."""
+
+
+# In lanes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lanes", [0, 1, 3])
+def test_results_come_in_the_order_of_the_items(lanes: int) -> None:
+    assert list(in_lanes(lambda n: [n, -n], range(1, 8), lanes)) == [x for n in range(1, 8) for x in (n, -n)]
+
+
+def test_as_many_items_are_at_work_as_there_are_lanes() -> None:
+    together = threading.Barrier(2)
+
+    def step(item: int) -> list[int]:
+        together.wait(WAIT_S)
+        return [item]
+
+    assert list(in_lanes(step, range(6), 2)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_no_more_items_are_taken_than_lanes_and_one() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(50):
+            taken.append(item)
+            yield item
+
+    results = in_lanes(lambda item: [item], items(), 3)
+    assert next(results) == 0
+    assert len(taken) == 4
+    results.close()
+
+
+def test_an_error_ends_the_lanes_after_the_results_before_it() -> None:
+    def step(item: int) -> list[int]:
+        if item == 3:
+            raise ModelError("the third")
+        return [item]
+
+    got: list[int] = []
+    with pytest.raises(ModelError, match="the third"):
+        got.extend(in_lanes(step, range(9), 2))
+    assert got == [0, 1, 2]
+
+
+def test_torchs_own_threads_are_put_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen = list(in_lanes(lambda _: [torch.get_num_threads()], range(4), 2))
+        assert (seen, torch.get_num_threads()) == ([1, 1, 1, 1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_encoder_that_does_not_say_it_may_run_in_threads_is_left_in_one() -> None:
+    class Own:
+        name, width = "own", 2
+
+    own: Any = Own()
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [lanes_for(own, cpu, 4), lanes_for(own, gpu, 4)] == [0, 0]
+    assert [lanes_for(convolutions(), cpu, 4), lanes_for(convolutions(), gpu, 4)] == [4, 2]
+
+
+# Features ---------------------------------------------------------------------------------------------------
+
+
+def test_features_are_the_same_bytes_with_any_number_of_threads(tiny_slide: Path, tmp_path: Path) -> None:
+    files, before = [], torch.get_num_threads()
+    try:
+        for threads, torch_threads in ((1, 1), (1, 2), (2, 2), (3, 1)):
+            torch.set_num_threads(torch_threads)
+            out = tmp_path / f"{threads}_{torch_threads}" / "tiny.h5"
+            with open_slide(tiny_slide) as slide:
+                extract_features(slide, GRID, convolutions(), out, threads=threads)
+            files.append(out.read_bytes())
+    finally:
+        torch.set_num_threads(before)
+    assert len(set(files)) == 1
+
+
+def test_patches_are_read_while_a_batch_is_encoded(
+    tiny_slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, later = PatchReader._read_into, threading.Event()
+    count = 0
+
+    def counting(self: PatchReader, out: Any, indices: npt.NDArray[np.int64], tiles: Any) -> None:
+        nonlocal count
+        read(self, out, indices, tiles)
+        count += len(indices)
+        if count > 20:
+            later.set()
+
+    class Waiting(ModuleEncoder):
+        def encode(self, tensor: torch.Tensor, **options: Any) -> torch.Tensor:
+            assert later.wait(WAIT_S), "nothing is read while the first batch is encoded"
+            return super().encode(tensor, **options)
+
+    monkeypatch.setattr(PatchReader, "_read_into", counting)
+    encoder = Waiting("waiting", MeanGrid(), 48, Preprocessing(resize_px=32), weights="none")
+    with open_slide(tiny_slide) as slide:
+        assert extract_features(slide, GRID, encoder, tmp_path / "t.h5", batch_size=8, threads=1).encoded == 60
+
+
+def test_a_batch_size_meant_for_a_gpu_does_not_fill_the_memory_of_every_core(tiny_slide: Path, tmp_path: Path) -> None:
+    with open_slide(tiny_slide) as slide:
+        done = extract_features(slide, GRID, convolutions(), tmp_path / "t.h5", batch_size=384, threads=2)
+    assert (done.batch_size, done.encoded) == (8, 60)
+
+
+def test_the_batch_size_of_a_gpu_follows_from_the_memory_a_few_patches_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU in name only: what torch tells of its memory is made up."""
+    used, free = 100 << 20, 16 << 30
+    to = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, *wanted, **how: self if wanted == (gpu,) else to(self, *wanted, **how)
+    )
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: used)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: used + 8 * each)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    example, gpu = np.zeros((1, 8, 8, 3), np.uint8), torch.device("cuda")
+    sizes = []
+    for each in (100 << 20, 1 << 30, 20 << 30, 1 << 10):  # noqa: B007 (read by the function above)
+        sizes.append(find_batch_size(Small(64), example, gpu))
+    assert sizes == [64, 8, 1, 512]
+    assert find_batch_size(Small(4), example, gpu) == 1
+
+
+# Out of memory ----------------------------------------------------------------------------------------------
+
+
+class Small(ModuleEncoder):
+    """Has room for so many patches at a time."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__("small", MeanGrid(), 48, Preprocessing(resize_px=32), weights="none")
+        self._most = most
+
+    def encode(self, tensor: torch.Tensor, **options: Any) -> torch.Tensor:
+        if len(tensor) > self._most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().encode(tensor, **options)
+
+
+def test_lanes_that_run_out_of_memory_together_halve_the_batch_once_each_size(
+    tiny_slide: Path, tmp_path: Path
+) -> None:
+    with open_slide(tiny_slide) as slide:
+        done = extract_features(slide, GRID, Small(5), tmp_path / "t.h5", batch_size=16, threads=3)
+        assert (done.batch_size, done.encoded) == (4, 60)
+        with pytest.raises(ModelError, match="out of memory on cpu with a single patch for encoder small"):
+            extract_features(slide, GRID, Small(0), tmp_path / "none.h5", batch_size=16, threads=3)
+
+
+def test_a_size_another_lane_halved_already_is_not_halved_again() -> None:
+    batches = BatchEncoder(Small(5), torch.device("cpu"), 16)
+    batches._halve(16, MemoryError())
+    batches._halve(16, MemoryError())
+    assert batches.size == 8
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (OSError("out of memory"), False),
+    ],
+)
+def test_what_means_that_memory_ran_out(error: BaseException, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_on_a_gpu_one_lane_launches_at_a_time() -> None:
+    """What a batch needs while it is computed is in memory once; `Lane` stands for a tensor on the GPU."""
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    class Counting(Small):
+        def encode(self, tensor: torch.Tensor, **options: Any) -> torch.Tensor:
+            nonlocal at_once, most
+            with lock:
+                at_once += 1
+                most = max(most, at_once)
+            threading.Event().wait(0.02)
+            with lock:
+                at_once -= 1
+            return super().encode(tensor)
+
+    batches = BatchEncoder(Counting(8), torch.device("cpu"), 8)
+    batches._launching = threading.Lock()  # as for a device of type cuda
+    assert len(list(in_lanes(batches.encode, [np.zeros((4, 8, 8, 3), np.uint8)] * 6, 2))) == 6
+    assert most == 1
+
+
+# How many cores ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> SmallCohort:
+    return make_encoded(tmp_path, "tests.stub_encoder:create", calc_heatmap=False)
+
+
+@pytest.mark.parametrize("workers", [1, "auto"])
+def test_a_slide_done_alone_is_read_and_encoded_with_every_core(
+    cohort: SmallCohort, workers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        seen.append(options["threads"])
+        return extract_features(*arguments, **options)
+
+    monkeypatch.setattr("src.features.extract.extract_features", noting)
+    monkeypatch.setattr(executors, "cores", lambda: 5)
+    cohort.config["run_arguments"] = {"workers": workers}
+    cohort.rows = cohort.rows[:1]
+    assert Runner(load_config(cohort.write())).run().failed == {}
+    assert seen == [5]
+
+
+class NoPool(executors.SlideExecutor):
+    def __init__(self, workers: int, *, threads: int, **options: Any) -> None:
+        self.threads = threads
+
+
+def started(cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch, devices: list[str]) -> dict[str, list[int]]:
+    """Return the cores of each slide's parts by where they are done, with four workers on nine cores."""
+    monkeypatch.setattr(executors, "cores", lambda: 9)
+    monkeypatch.setattr(execution, "LocalPool", NoPool)
+    monkeypatch.setattr(Execution, "_devices", lambda self: devices)
+    cohort.config["run_arguments"] = {"workers": 4}
+    runner = Runner(load_config(cohort.write()))
+    run = Execution(runner.config, StopRequest(cohort.root / "stop"), Quiet())
+    run._executors = run._start(left=40)
+    stages = ("segment", "coords", "features", "attention", "heatmap")
+    task = SlideTask(runner.chosen_jobs()[0], runner.settings, stages)
+    found: dict[str, list[int]] = {}
+    for number in range(len(devices) or 1):
+        for name, part in run._parts(task, number):
+            found.setdefault(name, []).append(part.threads)
+    return found
+
+
+def test_workers_share_the_cores(cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert started(cohort, monkeypatch, []) == {CPU: [2]}
+
+
+def test_the_workers_of_gpus_share_the_cores_among_themselves(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = started(cohort, monkeypatch, ["cuda:0", "cuda:1"])
+    assert parts == {CPU: [2, 2, 2, 2], "cuda:0": [4], "cuda:1": [4]}
+
+
+def test_a_gpu_is_fed_by_several_threads_in_any_case() -> None:
+    from src.pipeline.encoding import GPU_READERS, _threads
+
+    encoder = convolutions()
+    assert _threads(encoder, 1) == 1
+    encoder.device = torch.device("cuda")
+    assert [_threads(encoder, 1), _threads(encoder, 12)] == [GPU_READERS, 12]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"kind": "local"}, 3),
+        ({"kind": "local", "maximum": 9}, 1),
+        ({"kind": "slurm", "cores": 8, "processes": 2}, 4),
+        ({"kind": "slurm", "cores": 8}, 1),
+        ({"kind": "address", "address": "tcp://x:1"}, 1),
+    ],
+)
+def test_workers_of_a_cluster_use_the_cores_they_were_given(
+    arguments: dict[str, Any], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "cores", lambda: 9)
+    assert dask_cluster.cores_of_worker(ClusterArguments(**arguments), 3) == expected
+
+
+def test_workers_that_would_each_load_a_large_encoder_are_as_few_as_memory_allows(
+    cohort: SmallCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights.pt"
+    with weights.open("wb") as file:
+        file.truncate(1400 << 20)  # a hole: takes no disk
+    monkeypatch.setattr(execution, "cores", lambda: 64)
+    monkeypatch.setattr(Execution, "_devices", lambda self: [])
+    cohort.config["run_arguments"] = {"memory_limit": "8000 MiB"}
+
+    def workers() -> int:
+        config = load_config(cohort.write())
+        return Execution(config, StopRequest(tmp_path / "stop"), Quiet())._most_workers()
+
+    assert workers() == 13
+    cohort.config["encoder_arguments"]["weights"] = str(weights)
+    assert workers() == 4
+    runner = Runner(load_config(cohort.write()))
+    job = runner.chosen_jobs()[0]
+    drawing, encoding = (SlideTask(job, runner.settings, (name,)).memory_bytes for name in ("heatmap", "features"))
+    assert encoding - drawing == 1400 << 20
