@@ -165,7 +165,7 @@ def test_coordinates_missing_for_a_slide_fail_its_row(tmp_path: Path) -> None:
 
 
 def test_other_coordinates_are_encoded_again(tmp_path: Path) -> None:
-    cohort = make(tmp_path, )
+    cohort = make(tmp_path)
     cohort.config["heatmap_arguments"]["calc_heatmap"] = False
     del cohort.config["data_arguments"]["h5_dir"]
     cohort.config["data_arguments"]["coords_dir"] = str(tmp_path / "coords")
@@ -187,3 +187,53 @@ def test_training_patches_that_overlap_are_refined_by_their_step(tmp_path: Path)
     with h5py.File(raw(cohort, "s1_0.75_roi_False.h5")) as fine:
         assert fine["scores"].attrs["step_level0"].tolist() == [32, 32]
         assert "4 bags" in fine["scores"].attrs["scored_as"]
+
+
+def figure_words(cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every text of the figure that a run draws."""
+    from matplotlib.text import Text
+
+    from src.visualization import figure
+
+    found: list[str] = []
+    compose = figure._compose
+
+    def listening(*args: Any) -> Any:
+        page = compose(*args)
+        found.extend(item.get_text() for item in page.figure.findobj(Text))
+        return page
+
+    monkeypatch.setattr(figure, "_compose", listening)
+    cohort.config["heatmap_arguments"]["figure"] = True
+    cohort.config["run_arguments"] = {"workers": 1}
+    assert run(cohort).failed == {}
+    return "\n".join(found)
+
+
+def test_the_figure_says_what_ranked_the_map_and_how_it_was_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = make(tmp_path)
+    cohort.config["patching_arguments"]["overlap"] = 0.25
+    write_patches(cohort.features / "s1.h5", TRIDENT_20X, 128)
+    words = figure_words(cohort, monkeypatch)
+    assert "percentile among the slide's 48 coarse patches" in words
+    assert "percentiles as given" not in words
+    assert "patches overlap by 50% (25% was asked), each patch scored by itself" in words
+
+
+def test_the_figure_says_when_patches_were_scored_in_the_bags_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = make(tmp_path, score="attention_softmax", use_roi=True)
+    cohort.rows[0].update(x1="100", y1="100", x2="500", y2="400")
+    write_patches(cohort.features / "s1.h5", TRIDENT_20X, 128)
+    words = figure_words(cohort, monkeypatch)
+    assert "percentile among the slide's 48 coarse patches" in words
+    assert "scored in 4 bags, each set without overlap in the place of the bag's own patches" in words
+
+
+def test_features_of_another_encoder_are_pointed_out(tmp_path: Path) -> None:
+    cohort = make(tmp_path)
+    write_patches(cohort.features / "s1.h5", {**TRIDENT_20X, "encoder": "uni_v2"}, 128)
+    assert any("made with uni_v2, the fine map with stub" in note for note in run(cohort).notes["s1"])

@@ -166,10 +166,12 @@ def _scaled(work: SlideWork, column: DrawnColumn) -> tuple[npt.NDArray[Any], dic
     if rule in ("percentile", "percentile_ref") and scale is None and not fixed:
         if rule == "percentile":
             return column.values, {"convert_to_percentiles": True}
-        from src.scores.percentiles import reference_percentiles
+        from src.scores.normalize import reference_percentiles, reference_words
 
         assert column.reference is not None
-        return reference_percentiles(column.values, column.reference), {"convert_to_percentiles": False}
+        words = reference_words(column.reference)
+        ranked = reference_percentiles(column.values, column.reference)
+        return ranked, {"convert_to_percentiles": False, "label": words}
     centred = column.kind in SIGNED_KINDS and rule in ("minmax", "robust", "none")
     return column.values, {
         "normalize": rule,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from src.errors import FeatureError
 from src.pipeline.cutting import bag_reading, clam_options, clam_reading
-from src.pipeline.encoding import encode, encoder_identity
+from src.pipeline.encoding import encode, encoder_identity, load_encoder
 from src.pipeline.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
@@ -73,7 +73,24 @@ class FineFeaturesStage:
         overlap, use_roi = work.config.patching_arguments.overlap, work.config.heatmap_arguments.use_roi
         path = work.job.paths.fine_features_h5(overlap, use_roi)
         encode(work, fine.grid, path, reading)
-        return StageResult([path], [*fine.notes, *notes])
+        return StageResult([path], [*fine.notes, *notes, *_other_encoder(work)])
+
+
+def _other_encoder(work: SlideWork) -> list[str]:
+    """Return a note when features of the bag and of the fine map are by encoders of different names."""
+    from src.features.read import feature_info
+
+    path = work.job.features_path
+    said = feature_info(path).encoder if path is not None and path.suffix != ".pt" else None
+    own = load_encoder(work.config, work.settings.device).name
+    if said is None or _plain(said) == _plain(own):
+        return []
+    return [f"{path} was made with {said}, the fine map with {own}: unless they are one encoder, it means nothing"]
+
+
+def _plain(name: str) -> str:
+    """Return an encoder's name as it compares: conch_v15 and conch_v1_5 are one."""
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def roi_inputs(work: SlideWork) -> Any:

@@ -116,6 +116,7 @@ class HeatmapStage:
             label=None if group == UNSPECIFIED else group,
             model=score_file.model,
             prediction=score_file.prediction,
+            method=_method(work, column),
         )
         path = work.job.paths.figure(column.suffix)
         write_figure(path, drawing, values, text, legend=h.legend)
@@ -133,3 +134,12 @@ class HeatmapStage:
         )
         level = wanted if 0 <= wanted < work.slide.level_count else frame.level
         self._save(work, work.job.paths.original(level, h.save_ext), slide_alone, result)
+
+
+def _method(work: SlideWork, column: DrawnColumn) -> str | None:
+    """Return how a fine map was made, None for a map of the bag."""
+    if not wants_fine_map(work):
+        return None
+    asked, how = float(work.config.patching_arguments.overlap), work.fine_file.scored_as
+    other = f" ({asked:.0%} was asked)" if abs(column.overlap - asked) > 0.01 else ""
+    return f"fine map: patches overlap by {column.overlap:.0%}{other}" + (f", {how}" if how else "")
