@@ -14,7 +14,7 @@ class FeaturesStage:
     """Writes ``S.h5`` (TRIDENT's layout, which CLAM reads too) and ``S.pt`` (CLAM's)."""
 
     name = "features"
-    version = 1
+    version = 2
     uses_model = True
 
     def applies(self, work: SlideWork) -> bool:
