@@ -110,12 +110,42 @@ def test_a_region_of_interest_is_drawn_alone_from_a_box_or_a_polygon(tmp_path: P
         assert 0 < len(fine["coords"]) < in_box
 
 
-def test_a_region_outside_the_slide_or_without_patches_fails_its_row(tmp_path: Path) -> None:
+BOXES = {
+    "outside the slide": (("5000", "5000", "6000", "6000"), "ROI (5000, 5000) to (6000, 6000) lies"),
+    "no patch lies in": (("0", "0", "30", "30"), "ROI (0, 0) to (30, 30)"),
+}
+
+
+@pytest.mark.parametrize("words", BOXES)
+@pytest.mark.parametrize("map_of", ["clam", "features", "bag"])
+def test_a_region_outside_the_slide_or_without_patches_fails_its_row(
+    map_of: str, words: str, tmp_path: Path
+) -> None:
+    """In every kind of map, and no other slide's."""
     cohort = make(tmp_path, use_roi=True)
-    cohort.rows[0].update(x1="5000", y1="5000", x2="6000", y2="6000")
-    assert "ROI" in run(cohort).failed["s1"]
-    cohort.rows[0].update(x1="0", y1="0", x2="30", y2="30")
-    assert "no patches" in run(cohort).failed["s1"]
+    if map_of != "clam":
+        tissue = np.array([[256, 256], [320, 256], [256, 320]])
+        for slide_id in ("s1", "s2"):
+            write_features(cohort.features / f"{slide_id}.h5", 1, width=WIDTH, coords=tissue)
+        cohort.config["data_arguments"]["h5_dir"] = str(cohort.features)
+        cohort.config["heatmap_arguments"]["calc_heatmap"] = map_of == "features"
+    box, reason = BOXES[words]
+    cohort.rows = [
+        {"slide_id": "s1", "label": "a", **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))},
+        {"slide_id": "s2", "label": "a", "x1": "100", "y1": "100", "x2": "600", "y2": "500"},
+    ]
+    failed = run(cohort).failed
+    assert set(failed) == {"s1"}
+    assert words in failed["s1"]
+    assert reason in failed["s1"]
+
+
+@pytest.mark.parametrize("overlap", [1.0, 1.5, -0.1])
+def test_an_overlap_that_leaves_no_step_stops_before_any_work(overlap: float, tmp_path: Path) -> None:
+    cohort = make(tmp_path)
+    cohort.config["patching_arguments"]["overlap"] = overlap
+    with pytest.raises(HeatmapError, match=r"patching_arguments\.overlap"):
+        run(cohort)
 
 
 def test_a_score_that_depends_on_the_bag_is_computed_in_the_bags_place_and_said(tmp_path: Path) -> None:
@@ -142,7 +172,8 @@ def test_an_encoder_of_another_width_than_the_model_stops_before_any_work(tmp_pa
 def test_patches_larger_than_the_slide_fail_with_the_reason(tmp_path: Path) -> None:
     cohort = make(tmp_path)
     cohort.config["patching_arguments"]["patch_size"] = 4096
-    assert "no patches" in run(cohort).failed["s1"]
+    reason = run(cohort).failed["s1"]
+    assert "patches of 4096 x 4096 level-0 pixels are larger than s1.tif, which has 1024 x 768" in reason
 
 
 def test_patches_by_resolution_are_the_same_as_by_level(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from src.errors import TissueError
+
 if TYPE_CHECKING:
     from src.pipeline.config import Config
     from src.pipeline.sections import PatchingArguments
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from src.slides.patch_grid import PatchGrid
     from src.slides.patch_reading import PatchReading
     from src.slides.reader import Slide
+    from src.slides.roi import Roi
 
 _CUTS = ("patch_size", "patch_level", "custom_downsample", "mpp", "magnification")
 """Keys of patching_arguments that say which pixels a patch has."""
@@ -31,6 +34,36 @@ def clam_options(config: Config, slide: Slide) -> dict[str, Any]:
         "patch_size": patching.patch_size,
         "custom_downsample": patching.custom_downsample,
     }
+
+
+def lay_clam_grid(work: SlideWork, overlap: float, roi: Roi | None = None) -> PatchGrid:
+    """Return CLAM's grid in the slide's tissue, or in the box around a region, which it then begins at.
+
+    Raises
+    ------
+    TissueError
+        Patches larger than the slide, or a level it does not have.
+    """
+    from src.slides.contour_grid import region_grid
+
+    config, slide = work.config, work.slide
+    options = clam_options(config, slide)
+    grid = region_grid(
+        work.mask,
+        slide,
+        overlap=overlap,
+        use_center_shift=config.heatmap_arguments.use_center_shift,
+        top_left=roi.top_left_l0 if roi is not None else None,
+        bot_right=roi.bot_right_l0 if roi is not None else None,
+        **options,
+    )
+    (width, height), (width_l0, height_l0) = slide.dimensions_l0, grid.size_l0
+    if width_l0 > width and height_l0 > height:
+        raise TissueError(
+            f"patches of {width_l0} x {height_l0} level-0 pixels are larger than {slide.path.name}, which has {width} x"
+            f" {height}; choose a smaller patch_size, or a finer level or resolution"
+        )
+    return grid
 
 
 def clam_reading(config: Config, slide: Slide, grid: PatchGrid) -> PatchReading:

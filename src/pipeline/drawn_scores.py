@@ -115,7 +115,7 @@ def plan_column(work: SlideWork, column: DrawnColumn, *, coarse: bool = False) -
     }
     if not coarse:
         options.update(_finished(work))
-        values = _inside_polygons(work, column, values)
+        values = _inside_region(work, column, values)
     wsi = WholeSlideImage(work.slide)
     if heatmap.segment:
         wsi.tissue = work.mask
@@ -141,14 +141,20 @@ def _finished(work: SlideWork) -> dict[str, Any]:
     return options
 
 
-def _inside_polygons(work: SlideWork, column: DrawnColumn, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the values with NaN, which is not drawn, where a drawn region of interest leaves a patch out."""
+def _inside_region(work: SlideWork, column: DrawnColumn, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the values with NaN, which is not drawn, where the outlines of a region of interest leave a patch out.
+
+    A region without any patch is an error, not a picture without colours.
+    """
     roi = work.roi
-    if roi is None or roi.polygons is None:
+    if roi is None:
         return values
     from src.slides.roi import patches_in_roi
 
-    return np.where(patches_in_roi(column.grid, roi), values, np.nan).astype(np.result_type(values, np.float32))
+    inside = patches_in_roi(column.grid, roi)
+    if roi.polygons is None:  # the drawing takes the patches of a box itself
+        return values
+    return np.where(inside, values, np.nan).astype(np.result_type(values, np.float32))
 
 
 def binary_threshold(value: float) -> float:

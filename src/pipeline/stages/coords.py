@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import FeatureError
-from src.pipeline.cutting import clam_options
+from src.pipeline.cutting import lay_clam_grid
 from src.pipeline.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class CoordsStage:
 
         job = work.job
         path = work.patches_path
-        grid = _grid_of_file(work, path) if path is not None else _lay_grid(work)
+        grid = _grid_of_file(work, path) if path is not None else lay_clam_grid(work, overlap=0.0)
         if not len(grid):
             source = path.name if path is not None else "the tissue found"
             raise FeatureError(f"there are no patches in {source} for {job.slide_id}")
@@ -66,16 +66,3 @@ def _grid_of_file(work: SlideWork, path: Path) -> PatchGrid:
     if path == work.job.coords_path or (path.suffix != ".pt" and feature_info(path).has_coords):
         return read_coords(path, patch_size_l0=size, slide_size_l0=slide_size)
     return read_features(path, patch_size_l0=size, slide_size_l0=slide_size, coords_dir=work.job.coords_dir).grid
-
-
-def _lay_grid(work: SlideWork) -> PatchGrid:
-    """Lay the patches CLAM's heatmaps make their bag of: without overlap, of the whole slide."""
-    from src.slides.contour_grid import region_grid
-
-    return region_grid(
-        work.mask,
-        work.slide,
-        overlap=0.0,
-        use_center_shift=work.config.heatmap_arguments.use_center_shift,
-        **clam_options(work.config, work.slide),
-    )

@@ -6,13 +6,14 @@ These are two stages, so that a new checkpoint scores the features that are ther
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from src.errors import FeatureError
-from src.pipeline.cutting import bag_reading, clam_options, clam_reading
+from src.pipeline.cutting import bag_reading, clam_reading, lay_clam_grid
 from src.pipeline.encoding import encode, encoder_identity, load_encoder
 from src.pipeline.stages.base import SlideWork, StageResult
 
@@ -65,7 +66,7 @@ class FineFeaturesStage:
         """Lay the grid and encode it, going on where a killed run stopped."""
         fine = lay_fine_grid(work)
         if not len(fine.grid):
-            raise FeatureError(f"the fine map of {work.job.slide_id} has no patches: no tissue takes a whole one")
+            raise FeatureError(_no_patches(work))
         if work.config.patch_grid == "features":
             reading, notes = bag_reading(work, fine.grid)
         else:
@@ -74,6 +75,13 @@ class FineFeaturesStage:
         path = work.job.paths.fine_features_h5(overlap, use_roi)
         encode(work, fine.grid, path, reading)
         return StageResult([path], [*fine.notes, *notes, *_other_encoder(work)])
+
+
+def _no_patches(work: SlideWork) -> str:
+    """Return why the fine map is empty."""
+    if (roi := work.roi) is None:
+        return f"the fine map of {work.job.slide_id} has no patches: no tissue takes a whole one"
+    return f"no patch lies in the ROI {roi.top_left_l0} to {roi.bot_right_l0} ({roi.source}): no tissue takes one there"
 
 
 def _other_encoder(work: SlideWork) -> list[str]:
@@ -114,7 +122,6 @@ class FineGrid:
 def lay_fine_grid(work: SlideWork) -> FineGrid:
     """CLAM's grid in the tissue, or the grid of the bag made finer; in the region of interest if there is one."""
     from src.features.read import read_coords
-    from src.slides.contour_grid import region_grid
     from src.slides.patch_grid import PatchGrid
     from src.slides.refined_grid import refine_grid
     from src.slides.roi import patches_in_roi
@@ -131,15 +138,7 @@ def lay_fine_grid(work: SlideWork) -> FineGrid:
                 " patches in a regular map",
             )
     else:
-        grid = region_grid(
-            work.mask,
-            work.slide,
-            overlap=overlap,
-            use_center_shift=config.heatmap_arguments.use_center_shift,
-            top_left=roi.top_left_l0 if roi is not None else None,
-            bot_right=roi.bot_right_l0 if roi is not None else None,
-            **clam_options(config, work.slide),
-        )
+        grid = lay_clam_grid(work, overlap, roi)
         phases = phase_numbers(grid)
     if roi is None or (config.patch_grid == "clam" and roi.polygons is None):
         return FineGrid(grid, phases, notes)
@@ -239,9 +238,12 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
 
 
 def phase_numbers(grid: PatchGrid) -> npt.NDArray[np.int64]:
-    """Return for each patch, (N,), which of the grid's subsets without overlap it belongs to."""
-    (width, height), (step_x, step_y) = grid.size_l0, grid.step_l0
-    across, down = max(1, -(-width // step_x)), max(1, -(-height // step_y))
+    """Return for each patch, (N,), which of the grid's subsets without overlap it belongs to.
+
+    A twentieth of a step does not count as overlap: half of an odd size was rounded.
+    """
+    step_x, step_y = grid.step_l0
+    across, down = (max(1, ceil(size / step - 0.05)) for size, step in zip(grid.size_l0, grid.step_l0, strict=True))
     column, row = grid.coords_l0[:, 0] // step_x % across, grid.coords_l0[:, 1] // step_y % down
     numbers: npt.NDArray[np.int64] = row * across + column
     return numbers
