@@ -176,14 +176,29 @@ def test_patches_larger_than_the_slide_fail_with_the_reason(tmp_path: Path) -> N
     assert "patches of 4096 x 4096 level-0 pixels are larger than s1.tif, which has 1024 x 768" in reason
 
 
-def test_patches_by_resolution_are_the_same_as_by_level(tmp_path: Path) -> None:
-    by_level, by_mpp = make(tmp_path / "a", calc_heatmap=False), make(tmp_path / "b", calc_heatmap=False)
-    by_mpp.config["patching_arguments"]["mpp"] = 0.5  # the slide's own
-    assert run(by_level).failed == {}
-    assert run(by_mpp).failed == {}
-    with h5py.File(raw(by_level, "s1.h5")) as one, h5py.File(raw(by_mpp, "s1.h5")) as two:
-        np.testing.assert_array_equal(one["coords"][:], two["coords"][:])
-        np.testing.assert_array_equal(one["features"][:], two["features"][:])
+@pytest.mark.parametrize(
+    ("by_level", "by_resolution"),
+    [
+        ({}, {"mpp": 0.5}),  # the slide's own, at which it counts as 20x
+        ({}, {"magnification": 20}),
+        ({"patch_level": 1}, {"mpp": 2.0}),
+        ({"patch_level": 1}, {"magnification": 5}),
+        ({"custom_downsample": 2}, {"magnification": 10}),
+    ],
+)
+def test_patches_by_resolution_are_the_same_as_by_level(
+    by_level: dict[str, float], by_resolution: dict[str, float], tmp_path: Path
+) -> None:
+    """Of the bag and of the fine map."""
+    files = ("s1.h5", "s1_0.5_roi_False_features.h5")
+    cohorts = [make(tmp_path / "a"), make(tmp_path / "b")]
+    for cohort, keys in zip(cohorts, (by_level, by_resolution), strict=True):
+        cohort.config["patching_arguments"].update(patch_size=32, **keys)
+        assert run(cohort).failed == {}
+    for name in files:
+        with h5py.File(raw(cohorts[0], name)) as one, h5py.File(raw(cohorts[1], name)) as two:
+            np.testing.assert_array_equal(one["coords"][:], two["coords"][:])
+            np.testing.assert_array_equal(one["features"][:], two["features"][:])
 
 
 def test_a_stop_in_the_middle_of_encoding_keeps_the_batches_done(tmp_path: Path) -> None:
