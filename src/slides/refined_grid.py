@@ -123,7 +123,9 @@ class _Coverage:
         (x0, y0), (x1, y1) = self._cells(grid.coords_l0), self._cells(ends)
         for y, x, sign in ((y0, x0, 1), (y1, x1, 1), (y0, x1, -1), (y1, x0, -1)):
             np.add.at(change, (y, x), sign)
-        self._covered = change.cumsum(axis=0).cumsum(axis=1) > 0
+        for axis in (0, 1):
+            np.cumsum(change, axis=axis, out=change)
+        self._covered = change > 0
 
     def _cells(self, points_l0: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         x = np.searchsorted(self._x, points_l0[:, 0], side="right") - 1
