@@ -237,3 +237,18 @@ def test_features_of_another_encoder_are_pointed_out(tmp_path: Path) -> None:
     cohort = make(tmp_path)
     write_patches(cohort.features / "s1.h5", {**TRIDENT_20X, "encoder": "uni_v2"}, 128)
     assert any("made with uni_v2, the fine map with stub" in note for note in run(cohort).notes["s1"])
+
+
+def test_a_region_is_coloured_to_its_edges_and_as_in_the_map_of_the_whole_slide(tmp_path: Path) -> None:
+    from PIL import Image
+
+    cohort = make(tmp_path, segment=False)
+    write_patches(cohort.features / "s1.h5", TRIDENT_20X, 128)
+    assert run(cohort).failed == {}
+    cohort.config["heatmap_arguments"]["use_roi"] = True
+    cohort.rows[0].update(x1="100", y1="70", x2="500", y2="401")
+    assert run(cohort).failed == {}
+    whole, region = (
+        np.asarray(Image.open(next(cohort.production.glob(f"a/s1_0.5_roi_{roi}_*.png")))) for roi in (0, 1)
+    )
+    np.testing.assert_array_equal(region, whole[70:401, 100:500])

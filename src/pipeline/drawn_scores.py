@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from src.pipeline.stages.base import SlideWork
     from src.scores.score_file import ScoreFile
     from src.slides.patch_grid import PatchGrid
+    from src.slides.roi import Roi
     from src.visualization.drawing import Drawing
 
 
@@ -35,6 +36,9 @@ class DrawnColumn:
     kind : ScoreKind
     reference : (M,) float32 or None
         The same column of the bag, for a fine map that is ranked among it.
+    reaching : bool
+        Whether patches that reach into a region from the left or above are drawn. On CLAM's grid, which begins at the
+        region's corner, there are none.
     """
 
     name: str
@@ -43,6 +47,15 @@ class DrawnColumn:
     grid: PatchGrid
     kind: str
     reference: npt.NDArray[np.float32] | None = None
+    reaching: bool = False
+
+    def drawn(self, roi: Roi | None) -> npt.NDArray[np.bool_]:
+        """Return (N,) which patches the drawing of a region holds."""
+        from src.visualization.patch_input import inside_region
+
+        if roi is None:
+            return np.ones(len(self.grid), bool)
+        return inside_region(self.grid, roi.top_left_l0, roi.bot_right_l0, reaching=self.reaching)
 
     @property
     def overlap(self) -> float:
@@ -85,8 +98,10 @@ def drawn_columns(work: SlideWork) -> list[DrawnColumn]:
     coarse = coarse_columns(work)
     if not wants_fine_map(work):
         return coarse
-    fine = columns_of(work, work.fine_file)
-    return [replace(column, reference=bag.values) for column, bag in zip(fine, coarse, strict=True)]
+    fine, reaching = columns_of(work, work.fine_file), work.config.patch_grid == "features"
+    return [
+        replace(column, reference=bag.values, reaching=reaching) for column, bag in zip(fine, coarse, strict=True)
+    ]
 
 
 def drawn_file(work: SlideWork) -> ScoreFile:
@@ -114,7 +129,7 @@ def plan_column(work: SlideWork, column: DrawnColumn, *, coarse: bool = False) -
         **scaling,
     }
     if not coarse:
-        options.update(_finished(work))
+        options.update(_finished(work), reaching=column.reaching)
         values = _inside_region(work, column, values)
     wsi = WholeSlideImage(work.slide)
     if heatmap.segment:
@@ -151,9 +166,10 @@ def _inside_region(work: SlideWork, column: DrawnColumn, values: npt.NDArray[Any
         return values
     from src.slides.roi import patches_in_roi
 
-    inside = patches_in_roi(column.grid, roi)
     if roi.polygons is None:  # the drawing takes the patches of a box itself
+        patches_in_roi(column.grid, roi, rule="reach" if column.reaching else None)
         return values
+    inside = patches_in_roi(column.grid, roi)
     return np.where(inside, values, np.nan).astype(np.result_type(values, np.float32))
 
 

@@ -96,6 +96,7 @@ def plan_heatmap(
     overlap: float = 0.0,
     top_left: Corner | None = None,
     bot_right: Corner | None = None,
+    reaching: bool = False,
     convert_to_percentiles: bool = True,
     normalize: str | None = None,
     vmin: float | None = None,
@@ -137,6 +138,8 @@ def plan_heatmap(
         Share by which neighbouring patches overlap; sets how far `blur` and `smooth` reach.
     top_left, bot_right : (x, y)
         Draw this region only, level-0 pixels. Percentiles are then those within the region.
+    reaching : bool
+        Draw every patch that reaches into the region, not only those that begin in it as in CLAM.
     convert_to_percentiles : bool
         Rank the scores. Without it they are taken as percentiles, 0 to 100, as CLAM does.
     normalize, vmin, vmax, center, reference, scale, kind
@@ -171,7 +174,7 @@ def plan_heatmap(
     if binarize and thresh < 0:
         thresh = 1 / max(len(raw), 1)
     if top_left is not None and bot_right is not None:
-        kept = inside_region(grid, top_left, bot_right)
+        kept = inside_region(grid, top_left, bot_right, reaching=reaching)
         grid, raw = PatchGrid(grid.coords_l0[kept], grid.size_l0, grid.step_l0), raw[kept]
     values, colour_scale = _normalised(
         raw, normalize if normalize is not None else "percentile" if convert_to_percentiles else None,

@@ -142,7 +142,7 @@ def lay_fine_grid(work: SlideWork) -> FineGrid:
         phases = phase_numbers(grid)
     if roi is None or (config.patch_grid == "clam" and roi.polygons is None):
         return FineGrid(grid, phases, notes)
-    kept = patches_in_roi(grid, roi)
+    kept = patches_in_roi(grid, roi, rule="reach" if roi.polygons is None else None)
     return FineGrid(PatchGrid(grid.coords_l0[kept], grid.size_l0, grid.step_l0), phases[kept], notes)
 
 

@@ -103,12 +103,9 @@ class HeatmapStage:
     def _write_figure(work: SlideWork, column: DrawnColumn, drawing: Drawing, result: StageResult) -> None:
         """Write ``S_figure.png``: slide and map side by side, with what the colours mean."""
         from src.visualization.figure import FigureText, write_figure
-        from src.visualization.patch_input import inside_region
 
         h, score_file, group = work.config.heatmap_arguments, work.score_file, work.job.row.group
-        values = column.values
-        if work.roi is not None:  # the drawing holds the patches of the region only
-            values = values[inside_region(column.grid, work.roi.top_left_l0, work.roi.bot_right_l0)]
+        values = column.values[column.drawn(work.roi)]  # the drawing holds the patches of the region only
         text = FigureText(
             score_name=score_file.scores.score,
             class_name=column.name if len(score_file.scores.names) > 1 else None,
