@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from src.features import batch_size
 from src.features.extract import extract_features
 from src.slides.patch_grid import PatchGrid
 from src.slides.reader import open_slide
 
-BATCH = 4
+PART = 4
 THREADS = 2
 
 
@@ -48,6 +49,11 @@ class SlowEncoder:
         return tensor.numpy().mean((1, 2), dtype=np.float32) / 255
 
 
+def batch_of(parallel: bool) -> int:
+    """Patches at work at a time: of two lanes together, or of one thread."""
+    return PART * THREADS if parallel else PART
+
+
 def extract(
     slide_path: str, out: Path, tally: Path, seconds: float, until_kill: int = 0, *, parallel: bool
 ) -> None:
@@ -57,7 +63,7 @@ def extract(
     with open_slide(slide_path) as slide:
         grid = PatchGrid(coords, (64, 64), (32, 32))
         encoder = SlowEncoder(tally, seconds, until_kill, parallel)
-        extract_features(slide, grid, encoder, out, batch_size=BATCH, threads=THREADS)
+        extract_features(slide, grid, encoder, out, batch_size=batch_of(parallel), threads=THREADS)
 
 
 def lines(path: Path) -> int:
@@ -88,6 +94,7 @@ def run_child(
 def main() -> None:
     slide_path, folder, kills, parallel = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "parallel"
     chance = random.Random(7)
+    batch_size.CPU_BATCH = PART
     out, tally = folder / "slide.h5", folder / "tally"
     # Undisturbed, in this process: the result to compare with, and every late import done before forking.
     extract(slide_path, folder / "undisturbed.h5", folder / "undisturbed_tally", 0.0, parallel=parallel)
@@ -98,7 +105,7 @@ def main() -> None:
     done_early = out.exists()
     run_child(slide_path, out, tally, 0.0, 1 << 30, 0.0, parallel=parallel)
     encoded = sum(map(int, tally.read_text().split()))
-    result = {"kills": hits, "encoded": encoded, "done_early": done_early, "batch": BATCH}
+    result = {"kills": hits, "encoded": encoded, "done_early": done_early, "batch": batch_of(parallel)}
     (folder / "result.json").write_text(json.dumps(result))
 
 

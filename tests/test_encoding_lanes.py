@@ -16,7 +16,7 @@ from src.encoders import ModuleEncoder, Preprocessing
 from src.errors import ModelError
 from src.features.batch_size import BatchEncoder, find_batch_size, is_out_of_memory
 from src.features.extract import extract_features
-from src.features.lanes import in_lanes, lanes_for
+from src.features.lanes import in_lanes, lanes_for, share_out
 from src.pipeline import dask_cluster, execution, executors
 from src.pipeline.cluster_section import ClusterArguments
 from src.pipeline.config import load_config
@@ -54,7 +54,7 @@ def test_as_many_items_are_at_work_as_there_are_lanes() -> None:
     assert list(in_lanes(step, range(6), 2)) == [0, 1, 2, 3, 4, 5]
 
 
-def test_no_more_items_are_taken_than_lanes_and_one() -> None:
+def test_no_more_items_are_taken_than_there_are_lanes() -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -64,7 +64,9 @@ def test_no_more_items_are_taken_than_lanes_and_one() -> None:
 
     results = in_lanes(lambda item: [item], items(), 3)
     assert next(results) == 0
-    assert len(taken) == 4
+    assert len(taken) == 4  # three at work, and the one that waited for the first
+    assert next(results) == 1
+    assert len(taken) == 5
     results.close()
 
 
@@ -98,6 +100,23 @@ def test_an_encoder_that_does_not_say_it_may_run_in_threads_is_left_in_one() -> 
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     assert [lanes_for(own, cpu, 4), lanes_for(own, gpu, 4)] == [0, 0]
     assert [lanes_for(convolutions(), cpu, 4), lanes_for(convolutions(), gpu, 4)] == [4, 2]
+
+
+@pytest.mark.parametrize(
+    ("size", "lanes", "device", "part", "used"),
+    [
+        (256, 2, "cpu", 8, 2),
+        (256, 64, "cpu", 8, 32),
+        (4, 2, "cpu", 4, 1),
+        (12, 2, "cpu", 8, 1),
+        (256, 2, "cuda", 128, 2),
+        (1, 2, "cuda", 1, 1),
+        (32, 0, "cpu", 32, 0),
+    ],
+)
+def test_all_lanes_together_have_one_batch_at_work(size: int, lanes: int, device: str, part: int, used: int) -> None:
+    assert share_out(size, lanes, torch.device(device)) == (part, used)
+    assert part * max(1, used) <= size
 
 
 # Features ---------------------------------------------------------------------------------------------------
@@ -162,9 +181,9 @@ def test_the_batch_size_of_a_gpu_follows_from_the_memory_a_few_patches_take(monk
     example, gpu = np.zeros((1, 8, 8, 3), np.uint8), torch.device("cuda")
     sizes = []
     for each in (100 << 20, 1 << 30, 20 << 30, 1 << 10):  # noqa: B007 (read by the function above)
-        sizes.append(find_batch_size(Small(64), example, gpu))
+        sizes.append(find_batch_size(Small(64), example, gpu, 2))
     assert sizes == [64, 8, 1, 512]
-    assert find_batch_size(Small(4), example, gpu) == 1
+    assert find_batch_size(Small(4), example, gpu, 2) == 1
 
 
 # Out of memory ----------------------------------------------------------------------------------------------

@@ -105,25 +105,55 @@ def test_a_region_of_interest_is_drawn_alone_from_a_box_or_a_polygon(tmp_path: P
         assert 0 < len(fine["coords"]) < in_box
 
 
-def test_a_region_outside_the_slide_or_without_patches_fails_its_row(tmp_path: Path) -> None:
+BOXES = {
+    "outside the slide": (("5000", "5000", "6000", "6000"), "ROI (5000, 5000) to (6000, 6000) lies"),
+    "no patch lies in": (("0", "0", "30", "30"), "ROI (0, 0) to (30, 30)"),
+}
+
+
+@pytest.mark.parametrize("words", BOXES)
+@pytest.mark.parametrize("map_of", ["clam", "features", "bag"])
+def test_a_region_outside_the_slide_or_without_patches_fails_its_row(
+    map_of: str, words: str, tmp_path: Path
+) -> None:
+    """In every kind of map, and no other slide's."""
     cohort = make(tmp_path, use_roi=True)
-    cohort.rows[0].update(x1="5000", y1="5000", x2="6000", y2="6000")
-    assert "ROI" in run(cohort).failed["s1"]
-    cohort.rows[0].update(x1="0", y1="0", x2="30", y2="30")
-    assert "no patches" in run(cohort).failed["s1"]
+    if map_of != "clam":
+        tissue = np.array([[256, 256], [320, 256], [256, 320]])
+        for slide_id in ("s1", "s2"):
+            write_features(cohort.features / f"{slide_id}.h5", 1, width=WIDTH, coords=tissue)
+        cohort.config["data_arguments"]["h5_dir"] = str(cohort.features)
+        cohort.config["heatmap_arguments"]["calc_heatmap"] = map_of == "features"
+    box, reason = BOXES[words]
+    cohort.rows = [
+        {"slide_id": "s1", "label": "a", **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))},
+        {"slide_id": "s2", "label": "a", "x1": "100", "y1": "100", "x2": "600", "y2": "500"},
+    ]
+    failed = run(cohort).failed
+    assert set(failed) == {"s1"}
+    assert words in failed["s1"]
+    assert reason in failed["s1"]
 
 
-def test_a_score_that_depends_on_the_bag_is_computed_phase_by_phase_and_said(tmp_path: Path) -> None:
-    from src.models.abmil import ABMIL
+@pytest.mark.parametrize("overlap", [1.0, 1.5, -0.1])
+def test_an_overlap_that_leaves_no_step_stops_before_any_work(overlap: float, tmp_path: Path) -> None:
+    cohort = make(tmp_path)
+    cohort.config["patching_arguments"]["overlap"] = overlap
+    with pytest.raises(HeatmapError, match=r"patching_arguments\.overlap"):
+        run(cohort)
 
+
+def test_a_score_that_depends_on_the_bag_is_computed_in_the_bags_place_and_said(tmp_path: Path) -> None:
     cohort = make(tmp_path, score="attention_softmax")
     summary = run(cohort)
     assert summary.failed == {}
-    assert any("depends on the whole bag" in note for note in summary.notes["s1"])
-    with h5py.File(raw(cohort, "s1_0.5_roi_False.h5")) as fine:
-        # Each phase is a bag whose weights sum to 1.
-        assert fine["scores"][:].sum() == pytest.approx(4.0, abs=1e-4)
-    assert ABMIL.name == "abmil"
+    how = "scored in 4 bags, each set without overlap in the place of the bag's own patches"
+    assert any(how in note for note in summary.notes["s1"])
+    with h5py.File(raw(cohort, "s1_0.5_roi_False.h5")) as fine, h5py.File(raw(cohort, "s1_blockmap.h5")) as bag:
+        assert fine["scores"].attrs["scored_as"] == how
+        # On the bag's scale: shares of about 1 / N, N the bag's patches and not a phase's.
+        share = bag["scores"][:, 0].mean()
+        assert fine["scores"][:, 0].mean() == pytest.approx(share, rel=0.05)
 
 
 def test_an_encoder_of_another_width_than_the_model_stops_before_any_work(tmp_path: Path) -> None:
@@ -137,17 +167,33 @@ def test_an_encoder_of_another_width_than_the_model_stops_before_any_work(tmp_pa
 def test_patches_larger_than_the_slide_fail_with_the_reason(tmp_path: Path) -> None:
     cohort = make(tmp_path)
     cohort.config["patching_arguments"]["patch_size"] = 4096
-    assert "no patches" in run(cohort).failed["s1"]
+    reason = run(cohort).failed["s1"]
+    assert "patches of 4096 x 4096 level-0 pixels are larger than s1.tif, which has 1024 x 768" in reason
 
 
-def test_patches_by_resolution_are_the_same_as_by_level(tmp_path: Path) -> None:
-    by_level, by_mpp = make(tmp_path / "a", calc_heatmap=False), make(tmp_path / "b", calc_heatmap=False)
-    by_mpp.config["patching_arguments"]["mpp"] = 0.5  # the slide's own
-    assert run(by_level).failed == {}
-    assert run(by_mpp).failed == {}
-    with h5py.File(raw(by_level, "s1.h5")) as one, h5py.File(raw(by_mpp, "s1.h5")) as two:
-        np.testing.assert_array_equal(one["coords"][:], two["coords"][:])
-        np.testing.assert_array_equal(one["features"][:], two["features"][:])
+@pytest.mark.parametrize(
+    ("by_level", "by_resolution"),
+    [
+        ({}, {"mpp": 0.5}),  # the slide's own, at which it counts as 20x
+        ({}, {"magnification": 20}),
+        ({"patch_level": 1}, {"mpp": 2.0}),
+        ({"patch_level": 1}, {"magnification": 5}),
+        ({"custom_downsample": 2}, {"magnification": 10}),
+    ],
+)
+def test_patches_by_resolution_are_the_same_as_by_level(
+    by_level: dict[str, float], by_resolution: dict[str, float], tmp_path: Path
+) -> None:
+    """Of the bag and of the fine map."""
+    files = ("s1.h5", "s1_0.5_roi_False_features.h5")
+    cohorts = [make(tmp_path / "a"), make(tmp_path / "b")]
+    for cohort, keys in zip(cohorts, (by_level, by_resolution), strict=True):
+        cohort.config["patching_arguments"].update(patch_size=32, **keys)
+        assert run(cohort).failed == {}
+    for name in files:
+        with h5py.File(raw(cohorts[0], name)) as one, h5py.File(raw(cohorts[1], name)) as two:
+            np.testing.assert_array_equal(one["coords"][:], two["coords"][:])
+            np.testing.assert_array_equal(one["features"][:], two["features"][:])
 
 
 def test_a_stop_in_the_middle_of_encoding_keeps_the_batches_done(tmp_path: Path) -> None:

@@ -32,18 +32,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in text for words in _SAID)
 
 
-def find_batch_size(encoder: PatchEncoder, example: npt.NDArray[Any], device: torch.device) -> int:
-    """Return a batch size that fits, a power of two.
+def find_batch_size(encoder: PatchEncoder, example: npt.NDArray[Any], device: torch.device, lanes: int) -> int:
+    """Return a batch size that fits.
 
-    On CUDA a few patches are encoded and the memory they took is measured; on the CPU it is `CPU_BATCH`.
+    On CUDA a few patches are encoded and the memory they took is measured: a power of two. On the CPU it is
+    `CPU_BATCH` a lane.
 
     Parameters
     ----------
     example : (1, ...)
         One prepared patch.
+    lanes
+        How many threads encode at once.
     """
     if device.type != "cuda":
-        return CPU_BATCH
+        return CPU_BATCH * max(1, lanes)
     tensor = torch.from_numpy(np.repeat(example, _PROBE, 0)).to(device)
     try:
         encoder.encode(tensor[:1])  # kernels and workspaces that do not grow with the batch

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from src.errors import FeatureError
 from src.features.encoding_progress import EncodingProgress
 from src.features.feature_log import FeatureLog
-from src.features.lanes import in_lanes, lanes_for
+from src.features.lanes import in_lanes, lanes_for, share_out
 from src.features.write_features import read_key, trident_attributes, write_features
 from src.slides.patch_grid import PatchGrid
 from src.slides.patch_reader import PatchReader, default_threads
@@ -188,22 +188,20 @@ def _encode_rest(
     """Encode what the log lacks; return the batch size at the end."""
     import torch
 
-    from src.features.batch_size import CPU_BATCH, BatchEncoder, find_batch_size
+    from src.features.batch_size import BatchEncoder, find_batch_size
 
     place = torch.device(getattr(encoder, "device", None) or device or "cpu")
     # Half of the work, in uint8, for encoders that do the other half on the device.
     shrink = getattr(encoder, "shrink", None)
     prepare = shrink if callable(shrink) else _numpy_from(encoder)
-    if batch_size != "auto":
-        size = batch_size
-    elif log.batch_size:
-        # The same batches as before the kill: in another batch a feature may differ in its last bit.
+    lanes = lanes_for(encoder, place, threads)
+    if batch_size == "auto" and log.batch_size:
+        # The same parts as before the kill: in another one a feature may differ in its last bit.
         size = log.batch_size
     else:
-        size = find_batch_size(encoder, _example(reader, prepare), place)
-    lanes = lanes_for(encoder, place, threads)
-    if lanes and place.type == "cpu":
-        size = min(size, CPU_BATCH)  # every core has a batch in memory, and larger ones are slower
+        if batch_size == "auto":
+            batch_size = find_batch_size(encoder, _example(reader, prepare), place, lanes)
+        size, lanes = share_out(batch_size, lanes, place)
     batches = BatchEncoder(encoder, place, size)
     begun, before, total = time.monotonic(), log.rows, len(reader.order)
     read = reader.batches(

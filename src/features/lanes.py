@@ -35,13 +35,27 @@ def lanes_for(encoder: "PatchEncoder", device: "torch.device", threads: int) -> 
     return GPU_LANES if device.type == "cuda" else max(1, threads)
 
 
+def share_out(size: int, lanes: int, device: "torch.device") -> tuple[int, int]:
+    """Return how many patches a lane encodes at a time, and how many lanes then have one batch of `size` at work.
+
+    What a kill loses is what is at work, so that is one batch. On the processor a lane's part is small, whatever the
+    number of lanes: features may differ in their last bit with it, and must not with the number of cores.
+    """
+    from src.features.batch_size import CPU_BATCH
+
+    if lanes == 0:
+        return size, 0
+    part = max(1, size // lanes) if device.type == "cuda" else min(size, CPU_BATCH)
+    return part, max(1, min(lanes, size // part))
+
+
 def in_lanes(
     step: Callable[[Item], Iterable[Result]], items: Iterable[Item], lanes: int
 ) -> Generator[Result, None, None]:
     """Yield what `step` gives for each item, in the order of the items, `lanes` of them at work at a time.
 
-    No more than lanes + 1 items are taken ahead. With 0 lanes everything is done in the calling thread, by torch's own
-    threads; else each lane has one.
+    No more than `lanes` items are taken ahead of what was yielded. With 0 lanes everything is done in the calling
+    thread, by torch's own threads; else each lane has one.
     """
     if lanes == 0:
         for item in items:
@@ -54,9 +68,9 @@ def in_lanes(
     waiting: deque[Future[list[Result]]] = deque()
     try:
         for item in items:
-            waiting.append(pool.submit(lambda item=item: list(step(item))))  # type: ignore[misc]
-            if len(waiting) > lanes:
+            if len(waiting) == lanes:
                 yield from waiting.popleft().result()
+            waiting.append(pool.submit(lambda item=item: list(step(item))))  # type: ignore[misc]
         while waiting:
             yield from waiting.popleft().result()
     finally:

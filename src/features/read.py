@@ -29,6 +29,7 @@ __all__ = [
     "find_coords_file",
     "find_feature_file",
     "list_feature_files",
+    "patch_attributes",
     "read_coords",
     "read_features",
 ]
@@ -154,6 +155,17 @@ def read_coords(
     return grid
 
 
+def patch_attributes(path: PathLike, coords_dir: PathLike | None = None) -> dict[str, Any]:
+    """Return the attributes that describe the patches of a feature or coordinates file, as plain values.
+
+    Where the file itself says nothing, they are those of the coordinates file that goes with it, if it has the same
+    coordinates. `coords_dir` and errors are those of `read_features`.
+    """
+    path = Path(path)
+    coords = _own_coords(path) or _coords_from_elsewhere(path, coords_dir)
+    return _with_sibling_attributes(coords, checks.clean_coords(coords.raw, str(coords.path)), path, coords_dir)
+
+
 def feature_info(path: PathLike) -> FeatureInfo:
     """Return what a feature file says of itself; milliseconds for HDF5, a ``.pt`` file has to be loaded.
 
@@ -192,16 +204,22 @@ def _coords_attributes(file: h5py.File) -> dict[str, Any]:
 
 
 def _read_coords_file(path: Path) -> _Coords:
+    if (own := _own_coords(path)) is not None:
+        return own
+    if path.suffix == ".pt":
+        raise FeatureError(f"{path}: holds no coordinates; give the .h5 file that does")
+    with hdf5.open_h5(path) as file:
+        raise FeatureError(f"{path}: no dataset 'coords'; it holds {hdf5.contents(file)}")
+
+
+def _own_coords(path: Path) -> _Coords | None:
+    """Return the coordinates a file holds itself, None when it has none."""
     if path.suffix == ".pt":
         held = features_from_pt(path)[1]
-        if held is None:
-            raise FeatureError(f"{path}: holds no coordinates; give the .h5 file that does")
-        return _Coords(held, {}, path)
+        return None if held is None else _Coords(held, {}, path)
     with hdf5.open_h5(path) as file:
         found = hdf5.dataset(file, "coords")
-        if found is None:
-            raise FeatureError(f"{path}: no dataset 'coords'; it holds {hdf5.contents(file)}")
-        return _Coords(read_rows(found), _coords_attributes(file), path)
+        return None if found is None else _Coords(read_rows(found), _coords_attributes(file), path)
 
 
 def _coords_from_elsewhere(path: Path, coords_dir: PathLike | None) -> _Coords:

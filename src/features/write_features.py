@@ -29,7 +29,8 @@ def trident_attributes(slide: Slide, grid: PatchGrid, reading: PatchReading) -> 
 
     Magnifications are left out where the slide does not say its own: an invented one would be believed.
     `patch_size_level0` is one number, a pair only when width and height differ. `step_level0` is ours: the
-    distance of patches, which TRIDENT's attributes only give rounded.
+    distance of patches, which TRIDENT's attributes only give rounded. So are `read_level` and `read_size`, the level
+    the pixels come from and how many of its pixels make a patch: more patches can then be read in the same way.
     """
     patch_px, size_l0, step_l0 = reading.patch_px[0], grid.size_l0, grid.step_l0
     attributes: dict[str, Any] = {
@@ -37,6 +38,8 @@ def trident_attributes(slide: Slide, grid: PatchGrid, reading: PatchReading) -> 
         "patch_size_level0": size_l0[0] if size_l0[0] == size_l0[1] else np.array(size_l0),
         "overlap": max(0, round(patch_px - step_l0[0] * patch_px / size_l0[0])),
         "step_level0": np.array(step_l0),
+        "read_level": reading.level,
+        "read_size": np.array(reading.read_px),
         "level0_width": slide.dimensions_l0[0],
         "level0_height": slide.dimensions_l0[1],
         "name": slide.slide_id,

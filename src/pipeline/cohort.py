@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from src.errors import HeatmapError, ProcessListError
+from src.errors import FeatureError, HeatmapError, ProcessListError
 from src.pipeline.flat_layout import FlatLayout
 from src.pipeline.layout import ExperimentLayout
 from src.pipeline.process_list import ProcessList, ProcessRow, read_process_list
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 IndexT = TypeVar("IndexT", bound=StemIndex)
 
 TISSUE_EXTENSIONS = (".geojson", ".geojson.gz", ".json", ".pkl")
+COORDS_EXTENSIONS = (".h5", ".hdf5")
 ROI_EXTENSIONS = (".geojson", ".geojson.gz", ".json")
 SCORE_EXTENSIONS = (".h5", ".hdf5", ".csv", ".tsv")
 
@@ -33,6 +34,17 @@ class TissueIndex(StemIndex):
     def get(self, name: str) -> Path | None:
         """Return the outlines of `name`, GeoJSON before pickle."""
         return super().get(name) or super().get(f"{name}_mask")
+
+
+class CoordsIndex(StemIndex):
+    """Files of patch coordinates by slide_id; TRIDENT's ``S_patches.h5`` counts as S, and comes first."""
+
+    def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
+        super().__init__(folders, COORDS_EXTENSIONS, recursive=recursive, noun="coordinates file", error=FeatureError)
+
+    def get(self, name: str) -> Path | None:
+        """Return the coordinates of `name`."""
+        return super().get(f"{name}_patches") or super().get(name)
 
 
 class RoiIndex(StemIndex):
@@ -65,6 +77,7 @@ class Files:
         self.features = {
             key: FeatureIndex(folders, recursive=data.recursive) for key, folders in inputs.features.items()
         }
+        self.coords = {key: CoordsIndex(folders, recursive=data.recursive) for key, folders in inputs.coords.items()}
         self.tissue = {key: TissueIndex(folders, recursive=True) for key, folders in inputs.tissue.items()}
         self.scores = {key: ScoreIndex(folders, recursive=True) for key, folders in inputs.scores.items()}
         self.roi = {key: RoiIndex(folders, recursive=True) for key, folders in inputs.roi.items()}
@@ -148,6 +161,7 @@ def _job(row: ProcessRow, files: Files, layout: ExperimentLayout, config: Config
     features = Files.of_source(files.features, row.source)
     if features is not None and scores_path is None:
         features_path = features.find(row.slide_id)
+    coords = Files.of_source(files.coords, row.source) if features_path is None and scores_path is None else None
     tissue = Files.of_source(files.tissue, row.source)
     roi = Files.of_source(files.roi, row.source) if config.heatmap_arguments.use_roi else None
     return SlideJob(
@@ -158,6 +172,7 @@ def _job(row: ProcessRow, files: Files, layout: ExperimentLayout, config: Config
         tissue_path=tissue.get(row.slide_id) if tissue is not None else None,
         scores_path=scores_path,
         coords_dir=_coords_dir(row, config),
+        coords_path=coords.find(row.slide_id) if coords is not None else None,
         roi_path=roi.find(row.slide_id) if roi is not None else None,
     )
 

@@ -95,7 +95,8 @@ class Config(BaseModel):
     @property
     def patch_grid(self) -> str:
         """``features`` or ``clam``: the grid of the fine map."""
-        return self.patching_arguments.grid or ("features" if self.data_arguments.h5_dir else "clam")
+        data = self.data_arguments
+        return self.patching_arguments.grid or ("features" if data.h5_dir or data.coords_dir else "clam")
 
 
 def load_config(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from src.pipeline.stages.base import SlideWork
     from src.scores.score_file import ScoreFile
     from src.slides.patch_grid import PatchGrid
+    from src.slides.roi import Roi
     from src.visualization.drawing import Drawing
 
 
@@ -36,6 +37,9 @@ class DrawnColumn:
     kind : ScoreKind
     reference : (M,) float32 or None
         The same column of the bag, for a fine map that is ranked among it.
+    reaching : bool
+        Whether patches that reach into a region from the left or above are drawn. On CLAM's grid, which begins at the
+        region's corner, there are none.
     """
 
     name: str
@@ -44,6 +48,15 @@ class DrawnColumn:
     grid: PatchGrid
     kind: str
     reference: npt.NDArray[np.float32] | None = None
+    reaching: bool = False
+
+    def drawn(self, roi: Roi | None) -> npt.NDArray[np.bool_]:
+        """Return (N,) which patches the drawing of a region holds."""
+        from src.visualization.patch_input import inside_region
+
+        if roi is None:
+            return np.ones(len(self.grid), bool)
+        return inside_region(self.grid, roi.top_left_l0, roi.bot_right_l0, reaching=self.reaching)
 
     @property
     def overlap(self) -> float:
@@ -86,8 +99,10 @@ def drawn_columns(work: SlideWork) -> list[DrawnColumn]:
     coarse = coarse_columns(work)
     if not wants_fine_map(work):
         return coarse
-    fine = columns_of(work, work.fine_file)
-    return [replace(column, reference=bag.values) for column, bag in zip(fine, coarse, strict=True)]
+    fine, reaching = columns_of(work, work.fine_file), work.config.patch_grid == "features"
+    return [
+        replace(column, reference=bag.values, reaching=reaching) for column, bag in zip(fine, coarse, strict=True)
+    ]
 
 
 def drawn_file(work: SlideWork) -> ScoreFile:
@@ -115,8 +130,8 @@ def plan_column(work: SlideWork, column: DrawnColumn, *, coarse: bool = False) -
         **scaling,
     }
     if not coarse:
-        options.update(_finished(work))
-        values = _inside_polygons(work, column, values)
+        options.update(_finished(work), reaching=column.reaching)
+        values = _inside_region(work, column, values)
     wsi = WholeSlideImage(work.slide)
     if heatmap.segment:
         wsi.tissue = work.mask
@@ -142,14 +157,21 @@ def _finished(work: SlideWork) -> dict[str, Any]:
     return options
 
 
-def _inside_polygons(work: SlideWork, column: DrawnColumn, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the values with NaN, which is not drawn, where a drawn region of interest leaves a patch out."""
+def _inside_region(work: SlideWork, column: DrawnColumn, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the values with NaN, which is not drawn, where the outlines of a region of interest leave a patch out.
+
+    A region without any patch is an error, not a picture without colours.
+    """
     roi = work.roi
-    if roi is None or roi.polygons is None:
+    if roi is None:
         return values
     from src.slides.roi import patches_in_roi
 
-    return np.where(patches_in_roi(column.grid, roi), values, np.nan).astype(np.result_type(values, np.float32))
+    if roi.polygons is None:  # the drawing takes the patches of a box itself
+        patches_in_roi(column.grid, roi, rule="reach" if column.reaching else None)
+        return values
+    inside = patches_in_roi(column.grid, roi)
+    return np.where(inside, values, np.nan).astype(np.result_type(values, np.float32))
 
 
 def binary_threshold(value: float) -> float:
@@ -167,10 +189,12 @@ def _scaled(work: SlideWork, column: DrawnColumn) -> tuple[npt.NDArray[Any], dic
     if rule in ("percentile", "percentile_ref") and scale is None and not fixed:
         if rule == "percentile":
             return column.values, {"convert_to_percentiles": True}
-        from src.scores.percentiles import reference_percentiles
+        from src.scores.normalize import reference_percentiles, reference_words
 
         assert column.reference is not None
-        return reference_percentiles(column.values, column.reference), {"convert_to_percentiles": False}
+        words = reference_words(column.reference)
+        ranked = reference_percentiles(column.values, column.reference)
+        return ranked, {"convert_to_percentiles": False, "label": words}
     return column.values, {
         **range_of(heatmap, rule, column.kind),
         "reference": column.reference if rule == "percentile_ref" else None,

@@ -1,4 +1,4 @@
-"""The run's one patch encoder, and how patches are cut for it: shared by the coarse and the fine features."""
+"""The run's one patch encoder: shared by the coarse and the fine features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from src.pipeline.stages.base import SlideWork
     from src.slides.patch_grid import PatchGrid
     from src.slides.patch_reading import PatchReading
-    from src.slides.reader import Slide
 
 logger = logging.getLogger(__name__)
 
@@ -87,40 +86,8 @@ def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:
     return loaded
 
 
-def clam_options(config: Config, slide: Slide) -> dict[str, Any]:
-    """Return level, side and shrinking of CLAM's grid as `region_grid` takes them, also by mpp or magnification."""
-    from src.slides.patch_reading import size_l0_for_magnification, size_l0_for_mpp
-
-    patching = config.patching_arguments
-    if patching.mpp is not None:
-        return {"patch_level": 0, "patch_size": size_l0_for_mpp(slide, patching.patch_size, patching.mpp)}
-    if patching.magnification is not None:
-        side = size_l0_for_magnification(slide, patching.patch_size, patching.magnification)
-        return {"patch_level": 0, "patch_size": side}
-    return {
-        "patch_level": patching.patch_level,
-        "patch_size": patching.patch_size,
-        "custom_downsample": patching.custom_downsample,
-    }
-
-
-def reading_of(config: Config, slide: Slide, grid: PatchGrid, *, like_features: bool = False) -> PatchReading:
-    """Return how the patches of `grid` are read: CLAM's level, or the level that suits a resolution."""
-    from src.slides.patch_reading import reading_at_level, reading_for_grid
-
-    patching = config.patching_arguments
-    if like_features or patching.mpp is not None or patching.magnification is not None:
-        return reading_for_grid(slide, grid, patch_px=patching.patch_size)
-    return reading_at_level(
-        slide,
-        patch_size=patching.patch_size,
-        level=patching.patch_level,
-        custom_downsample=patching.custom_downsample,
-    )
-
-
-def encode(work: SlideWork, grid: PatchGrid, out: Path, *, like_features: bool = False) -> None:
-    """Write the features of `grid` to `out`, going on where a killed run stopped."""
+def encode(work: SlideWork, grid: PatchGrid, out: Path, reading: PatchReading) -> None:
+    """Write the features of `grid`, read as `reading` says, to `out`, going on where a killed run stopped."""
     from src.features.extract import extract_features
 
     config = work.config
@@ -131,7 +98,7 @@ def encode(work: SlideWork, grid: PatchGrid, out: Path, *, like_features: bool =
         grid,
         encoder,
         out,
-        reading=reading_of(config, work.slide, grid, like_features=like_features),
+        reading=reading,
         batch_size=config.exp_arguments.batch_size if "batch_size" in given else "auto",
         threads=_threads(encoder, work.settings.threads),
         code=encoder_identity(config).get("code_sha256"),

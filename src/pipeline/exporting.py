@@ -94,15 +94,11 @@ def _deepzoom(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> list[Pa
 
 def _geojson(work: SlideWork, column: DrawnColumn, drawing: Drawing, options: GeojsonExport) -> Path:
     from src.export.geojson import DrawnMap, write_geojson
-    from src.visualization.patch_input import inside_region
 
     path = work.job.paths.export(f"{column.suffix}.geojson" + (".gz" if options.gzip else ""))
     scores = drawn_file(work)
     shades = np.full(len(scores), np.nan)
-    drawn = np.ones(len(scores), bool)
-    if work.roi is not None:  # patches outside the region stay in the file, without a colour
-        drawn = inside_region(column.grid, work.roi.top_left_l0, work.roi.bot_right_l0)
-    shades[drawn] = drawing.values
+    shades[column.drawn(work.roi)] = drawing.values  # patches outside a region stay in the file, without a colour
     write_geojson(
         path,
         scores,

@@ -112,10 +112,10 @@ class Prover:
 
 
 def _coords_file(job: SlideJob) -> Path | None:
-    """Return the file whose coordinates complete the features; one may have come where there was none."""
+    """Return the file whose coordinates complete or replace the features; one may have come where there was none."""
     from src.features.find import find_coords_file
 
-    return None if job.features_path is None else find_coords_file(job.features_path, job.coords_dir)
+    return job.coords_path if job.features_path is None else find_coords_file(job.features_path, job.coords_dir)
 
 
 def _digest(*values: Any) -> str:

@@ -140,7 +140,8 @@ class DataArguments(Section):
     )
     coords_dir: Folders | None = Field(
         default=None,
-        description="New: folder of patch coordinates, when the feature files hold none.",
+        description="New: folder of patch coordinates (TRIDENT or CLAM). Without h5_dir patches are encoded there, "
+        "read as the files say; with h5_dir it serves feature files that hold no coordinates.",
     )
     roi_dir: Folders | None = Field(
         default=None,
@@ -186,9 +187,9 @@ class PatchingArguments(Section):
     )
     grid: Literal["clam", "features"] | None = Field(
         default=None,
-        description="New: clam lays CLAM's own grid in the tissue; features keeps the grid of the "
-        "feature files, refined by overlap. Left out: features when h5_dir is given, else "
-        "clam.",
+        description="New: grid of the fine map. clam lays CLAM's own grid in the tissue; features keeps the patches of "
+        "the feature or coordinates files and puts more between them. Left out: features when h5_dir or coords_dir is "
+        "given, else clam.",
     )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "normalize",
     "rank_percentiles",
     "reference_percentiles",
+    "reference_words",
     "summarize_scores",
     "to_percentiles",
 ]
@@ -136,7 +137,7 @@ def normalize(
         center=center,
         excluded=int(len(scores) - len(kept)),
         constant=len(kept) > 1 and bool((kept == kept[0]).all()),
-        label=_label(method, low, high, scope, center, scale, fell_back),
+        label=_label(method, low, high, scope, center, scale, fell_back, reference),
     )
 
 
@@ -146,6 +147,12 @@ def default_method(kind: str) -> Method:
     By rank; those whose sign tells for from against are stretched instead, so that zero can be the middle.
     """
     return "robust" if kind in FOR_AND_AGAINST else "percentile"
+
+
+def reference_words(reference: npt.ArrayLike) -> str:
+    """Return what a percentile among the scores of the coarse map is, for a colour bar."""
+    count = int(np.isfinite(np.asarray(reference)).sum())
+    return f"percentile among the slide's {count:,} coarse patches".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def _flat(values: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -254,12 +261,13 @@ def _label(
     center: float | None,
     scale: CohortScale | None,
     fell_back: bool,
+    reference: npt.ArrayLike | None,
 ) -> str:
     cohort = "" if scale is None else scale.words
     whose = cohort or "the slide"
     words = {
         "percentile": f"percentile within {whose}",
-        "percentile_ref": "percentile among the coarse map's scores",
+        "percentile_ref": "" if reference is None else reference_words(reference),
         "minmax": f"minimum to maximum of {whose}",
         "robust": f"1st to 99th percentile of {whose}, clipped",
         "softmax": "share of the slide's attention (softmax)" + (f", scaled to {cohort}" if cohort else ""),

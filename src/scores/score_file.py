@@ -45,6 +45,8 @@ class ScoreFile:
         What they were made from; the fingerprint is plain JSON data.
     program_version : str or None
         Of the program that wrote the file.
+    scored_as : str or None
+        How the patches were scored, where that takes words: a fine map by a model that depends on the whole bag.
     notes : tuple of str
         What the reader had to guess; not stored.
     """
@@ -63,6 +65,7 @@ class ScoreFile:
     features_fingerprint: Mapping[str, Any] | None = None
     encoder: str | None = None
     program_version: str | None = None
+    scored_as: str | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

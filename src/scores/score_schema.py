@@ -22,7 +22,7 @@ FORMAT_VERSION = 1
 _CLAM_ROWS = 32
 """Rows a chunk, as CLAM writes both its datasets."""
 
-_TEXTS = ("slide_id", "model", "checkpoint_sha256", "features_file", "encoder", "program_version")
+_TEXTS = ("slide_id", "model", "checkpoint_sha256", "features_file", "encoder", "program_version", "scored_as")
 """Fields of `ScoreFile` stored under their own names, where they are not None."""
 
 

@@ -4,8 +4,9 @@ Overlapping patches share tiles: with half overlap every pixel belongs to four p
 decoded four times or more. Here patches are taken in an order that keeps the shared tiles few, several threads
 decode, and a tile is forgotten after the last patch that needs it.
 
-Pixels are those of `Slide.read_region`: white outside the slide, and interpolated where a corner falls between
-the pixels of the level (always whole at level 0; elsewhere equal to OpenSlide's to three grey levels).
+Pixels are OpenSlide's: white outside the slide, and interpolated where a corner falls between the pixels of the level
+(never at level 0). They are the same to the last bit where the slide's tiles are known; in other formats such a patch
+may differ by a few grey levels in the one row or column that lies on a seam.
 
 Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level read.
 """
@@ -27,6 +28,7 @@ from src.slides.reader import Slide
 from src.slides.resize_patches import resize_patches
 from src.slides.shared_tiles import SharedTiles
 from src.slides.sources import RGB, WHITE
+from src.slides.subpixel import STEPS, shifted
 
 Prepare = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
@@ -178,14 +180,15 @@ class PatchReader:
         left, top = math.floor(x), math.floor(y)
         shift_x, shift_y = x - left, y - top
         first_x, first_y, last_x, last_y = self._spans[i].tolist()
-        extra = int(shift_x > 0), int(shift_y > 0)
-        height, width = out.shape[0] + extra[1], out.shape[1] + extra[0]
+        between = shift_x > 0 or shift_y > 0
+        height, width = out.shape[0] + between, out.shape[1] + between
         level_w, level_h = self._slide.level_dimensions[self._reading.level]
         inside = left >= 0 and top >= 0 and left + width <= level_w and top + height <= level_h
-        region = out if extra == (0, 0) else np.empty((height, width, 3), np.uint8)
+        region = np.empty((height, width, 3), np.uint8) if between else out
         if not inside:
             region[:] = WHITE
-        damaged = False
+        # At the border of the slide OpenSlide interpolates with what is transparent.
+        damaged = between and not inside
         tile_w, tile_h = self._tile_px
         for row in range(first_y, last_y + 1):
             for column in range(first_x, last_x + 1):
@@ -204,8 +207,8 @@ class PatchReader:
         if damaged:
             # OpenSlide may still read it; if not, its error names the place.
             out[:] = self._read_alone(i)
-        elif extra != (0, 0):
-            out[:] = _shifted(region, shift_x, shift_y)[: out.shape[0], : out.shape[1]]
+        elif between:
+            out[:] = shifted(region, (shift_x, shift_y), (left, top), self._tile_px)
 
     # The plan ---------------------------------------------------------------------------------------------
 
@@ -233,10 +236,8 @@ class PatchReader:
         return read_block, (side, side), across
 
     def _corners_px(self) -> npt.NDArray[np.float64]:
-        """Return (N, 2) corners on the level; those within a hair of a pixel are on it."""
-        corners = self._grid.coords_l0 / self._downsample
-        whole = np.rint(corners)
-        corners = np.where(np.abs(corners - whole) < _ON_PIXEL, whole, corners)
+        """Return (N, 2) corners on the level, in whole 65536ths of a pixel as OpenSlide takes them."""
+        corners = np.rint(self._grid.coords_l0 / self._downsample * STEPS) / STEPS
         # Left of and above the slide OpenSlide leaves out whole pixels and begins at 0.
         return np.where(corners < 0, np.ceil(corners), corners)
 
@@ -278,13 +279,3 @@ class PatchReader:
         across = 1 - along
         keys = (corners[:, along], corners[:, across], tile[:, along], tile[:, across])
         return np.lexsort(keys).astype(np.int64)
-
-
-def _shifted(region: RGB, shift_x: float, shift_y: float) -> RGB:
-    """Return `region` sampled (shift_x, shift_y) pixels further right and down, bilinear, in one rounding."""
-    import cv2
-
-    kernel = np.outer([1 - shift_y, shift_y], [1 - shift_x, shift_x])[:, : 2 if shift_x else 1]
-    kernel = kernel[: 2 if shift_y else 1]
-    moved: RGB = cv2.filter2D(region, -1, kernel, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
-    return moved

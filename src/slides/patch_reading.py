@@ -45,8 +45,9 @@ class PatchReading:
             raise ValueError(f"level must be at least 0, sizes at least 1: {self}")
 
     def identity(self) -> dict[str, Any]:
-        """Return it as plain values, for records and cache keys."""
-        return asdict(self)
+        """Return it as plain values, for records and cache keys: all that the pixels of a patch depend on."""
+        # Patches between the pixels of a level have been OpenSlide's bit for bit since the second way of reading them.
+        return asdict(self) | ({"interpolation": 2} if self.level else {})
 
 
 def reading_at_level(slide: Slide, *, patch_size: int, level: int = 0, custom_downsample: float = 1) -> PatchReading:

@@ -17,7 +17,7 @@ from src.slides.patch_grid import PatchGrid
 from src.slides.tissue import TissueMask
 from src.slides.tissue_files import read_mask
 
-Rule = Literal["corner", "center"]
+Rule = Literal["corner", "center", "reach"]
 _POINTS_AT_ONCE = 1 << 16
 
 
@@ -108,6 +108,7 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
     rule
         ``corner``: the patch's top-left corner lies in the box, both ends included; CLAM's rule, and the default
         for boxes. ``center``: the centre lies in the region, its border included; the default for polygons.
+        ``reach``: the patch covers a pixel of the box.
 
     Raises
     ------
@@ -120,8 +121,10 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
         points = points + np.array(grid.size_l0) / 2
     # Corners are compared as they stand; the box of a polygon only spares work.
     within = (points >= roi.top_left_l0) & (points <= roi.bot_right_l0)
+    if rule == "reach":
+        within = (points + grid.size_l0 > roi.top_left_l0) & (points < roi.bot_right_l0)
     inside: npt.NDArray[np.bool_] = within[:, 0] & within[:, 1]
-    if roi.polygons is not None:
+    if roi.polygons is not None and rule != "reach":
         candidates = np.flatnonzero(inside)
         inside[candidates] = _in_polygons(points[candidates], roi.polygons)
     if not inside.any():

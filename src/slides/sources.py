@@ -20,6 +20,7 @@ RGB = npt.NDArray[np.uint8]
 """(H, W, 3) pixels."""
 
 WHITE = 255
+_OPAQUE = 254
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 
@@ -50,14 +51,17 @@ class Source(Protocol):
 
 
 def rgb_over_white(rgba: npt.NDArray[np.uint8]) -> RGB:
-    """Return (H, W, 4) straight-alpha pixels laid over white."""
+    """Return (H, W, 4) straight-alpha pixels laid over white.
+
+    254 counts as opaque: OpenSlide's rounding leaves it on seams between tiles.
+    """
     import cv2
 
     rgb: RGB = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
     alpha = rgba[..., 3]
-    if alpha.min(initial=WHITE) == WHITE:
+    if alpha.min(initial=WHITE) >= _OPAQUE:
         return rgb
-    seen = alpha != WHITE
+    seen = alpha < _OPAQUE
     weight = alpha[seen].astype(np.uint16)[:, None]
     mixed = (rgb[seen].astype(np.uint16) * weight + WHITE * (WHITE - weight) + WHITE // 2) // WHITE
     rgb[seen] = mixed.astype(np.uint8)

@@ -29,7 +29,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 DPI = 150
 _PANEL_PX = 1000  # longer side of slide and map, before matplotlib fits them
-_MARGIN, _GAP, _FOOT, _BAR = 0.4, 0.3, 0.42, 1.6  # inches
+_MARGIN, _GAP, _FOOT, _BAR, _LINE = 0.4, 0.3, 0.42, 1.6, 0.17  # inches
 _TILE, _CAPTION = 1.12, 0.62
 _PANEL_MOST = 5.6
 
@@ -50,6 +50,8 @@ class FigureText:
         Whose score it is, when there is one a class or head.
     slide_id, label, model : str or None
     prediction : Prediction or None
+    method : str or None
+        How the map was made, in a line of its own.
     """
 
     score_name: str = "score"
@@ -58,6 +60,7 @@ class FigureText:
     label: str | None = None
     model: str | None = None
     prediction: Prediction | None = None
+    method: str | None = None
 
 
 def write_figure(
@@ -134,13 +137,14 @@ def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: 
     panel = width, width * high
     bar = _BAR if legend else 0.0
     tall = high > 1.15
+    foot = _FOOT + (_LINE if text.method else 0)
     side, block = _side_sizes(count)
     if tall:
         body = max(panel[1], side[1])
-        page = Page(2 * _MARGIN + 2 * panel[0] + _GAP + bar + 2 * _GAP + side[0], head + body + _FOOT)
+        page = Page(2 * _MARGIN + 2 * panel[0] + _GAP + bar + 2 * _GAP + side[0], head + body + foot)
     else:
         content = max(2 * panel[0] + _GAP + bar, 3.0 + (2 * (block[0] + 2 * _GAP) if count else 0))
-        page = Page(2 * _MARGIN + content, head + panel[1] + 0.55 + block[1] + _FOOT + 0.1)
+        page = Page(2 * _MARGIN + content, head + panel[1] + 0.55 + block[1] + foot + 0.1)
     _write_head(page, drawing, text)
     for nth, (picture, title) in enumerate(zip(pictures, ("slide", _map_title(drawing)), strict=True)):
         axes = page.axes(_MARGIN + nth * (panel[0] + _GAP), head, *panel)
@@ -278,6 +282,7 @@ def _write_foot(page: Page, drawing: Drawing, text: FigureText) -> None:
         patch += f" ({size[0] * slide.mpp:.0f} µm)"
     resolution = f"{slide.mpp:.4g} µm/px" if slide.mpp is not None else "pixel size unknown, so no scale bar"
     known = parts.join([text.model or "", patch, resolution, f"colormap {drawing.cmap}"])
-    page.write(_MARGIN, page.height - 0.2, known, fontsize=SMALL, color=GREY, va="center")
     notes = parts.short(parts.join(drawing.notes), 200)
-    page.write(_MARGIN, page.height - 0.37, notes, fontsize=SMALL, color=BAD, va="center")
+    lines = [(known, GREY), *([(text.method, GREY)] if text.method else []), (notes, BAD)]
+    for nth, (words, colour) in enumerate(lines):
+        page.write(_MARGIN, page.height - 0.2 - nth * _LINE, words, fontsize=SMALL, color=colour, va="center")

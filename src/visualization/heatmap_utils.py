@@ -96,6 +96,7 @@ def plan_heatmap(
     overlap: float = 0.0,
     top_left: Corner | None = None,
     bot_right: Corner | None = None,
+    reaching: bool = False,
     convert_to_percentiles: bool = True,
     normalize: str | None = None,
     vmin: float | None = None,
@@ -104,6 +105,7 @@ def plan_heatmap(
     reference: npt.ArrayLike | None = None,
     scale: CohortScale | None = None,
     kind: str | None = None,
+    label: str | None = None,
     segment: bool = True,
     use_holes: bool = True,
     cmap: str = "jet",
@@ -136,11 +138,15 @@ def plan_heatmap(
         Share by which neighbouring patches overlap; sets how far `blur` and `smooth` reach.
     top_left, bot_right : (x, y)
         Draw this region only, level-0 pixels. Percentiles are then those within the region.
+    reaching : bool
+        Draw every patch that reaches into the region, not only those that begin in it as in CLAM.
     convert_to_percentiles : bool
         Rank the scores. Without it they are taken as percentiles, 0 to 100, as CLAM does.
     normalize, vmin, vmax, center, reference, scale, kind
         Another way from scores to colours; overrides `convert_to_percentiles`. See
         `src.scores.normalize.normalize`.
+    label : str, optional
+        What the colours are, for the figure's colour bar, where the scores come as percentiles already.
     segment, use_holes : bool
         Tint tissue only, and not its holes.
     blank_canvas : bool
@@ -168,11 +174,12 @@ def plan_heatmap(
     if binarize and thresh < 0:
         thresh = 1 / max(len(raw), 1)
     if top_left is not None and bot_right is not None:
-        kept = inside_region(grid, top_left, bot_right)
+        kept = inside_region(grid, top_left, bot_right, reaching=reaching)
         grid, raw = PatchGrid(grid.coords_l0[kept], grid.size_l0, grid.step_l0), raw[kept]
     values, colour_scale = _normalised(
         raw, normalize if normalize is not None else "percentile" if convert_to_percentiles else None,
-        whole=frame.whole, vmin=vmin, vmax=vmax, center=center, reference=reference, scale=scale, kind=kind,
+        whole=frame.whole, given=label, vmin=vmin, vmax=vmax, center=center, reference=reference, scale=scale,
+        kind=kind,
     )  # fmt: skip
     return Drawing(
         slide=slide,
@@ -196,13 +203,14 @@ def plan_heatmap(
 
 
 def _normalised(
-    raw: npt.NDArray[Any], method: str | None, *, whole: bool, **options: Any
+    raw: npt.NDArray[Any], method: str | None, *, whole: bool, given: str | None, **options: Any
 ) -> tuple[npt.NDArray[np.floating], ColourScale]:
     """Return values from 0 to 1, and what they mean; without a method the scores are percentiles already."""
     if method is None:
-        return raw / 100, ColourScale(label="percentiles as given")
+        return raw / 100, ColourScale(label=given or "percentiles as given")
     result = normalize_scores(raw, method, **options)
-    label = result.label if whole else result.label.replace("the slide", "the region")
+    of_region = not whole and result.method != "percentile_ref"  # its reference is the whole slide's
+    label = result.label.replace("the slide", "the region") if of_region else result.label
     return result.values, ColourScale(result.vmin, result.vmax, result.unit, label, result.center)
 
 

@@ -66,8 +66,13 @@ def as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
     return values.astype(np.float32 if values.dtype == np.float32 else np.float64)
 
 
-def inside_region(grid: PatchGrid, top_left: Sequence[int], bot_right: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Return which patches begin in the region, its borders included, as CLAM chooses them."""
-    after = grid.coords_l0 >= np.asarray(top_left)
-    before = grid.coords_l0 <= np.asarray(bot_right)
+def inside_region(
+    grid: PatchGrid, top_left: Sequence[int], bot_right: Sequence[int], *, reaching: bool = False
+) -> npt.NDArray[np.bool_]:
+    """Return which patches begin in the region, its borders included, as CLAM chooses them.
+
+    With `reaching` those count that cover any pixel of it.
+    """
+    first = grid.coords_l0 + (np.asarray(grid.size_l0) - 1 if reaching else 0)
+    after, before = first >= np.asarray(top_left), grid.coords_l0 <= np.asarray(bot_right) - reaching
     return np.asarray((after & before).all(axis=1))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.scores.normalize import normalize
+from src.scores.normalize import normalize, reference_words
 from src.scores.score_file import ScoreFile
 from src.viewer.run_folder import catalog_of_runs
 from src.visualization.palette import colour_table
@@ -54,8 +54,8 @@ def test_a_run_opens_with_its_fine_map_ranked_among_the_coarse_one(
     titles = page.evaluate("heatmapViewer.layers.map((layer) => layer.title)")
     assert list(dict.fromkeys(titles)) == ["E: fine map, overlap 0.5", "E: coarse map", "F"]
     assert page.evaluate("heatmapViewer.contents") == ["slide", "0.0", "4.0"]  # the other run's own, not the bag's
-    assert "percentile among the coarse map's scores" in page.locator(".legend").first.inner_text()
     fine, coarse = maps[1]["fine"], maps[1]["E"]
+    assert reference_words(coarse.scores.values[:, 0]) in page.locator(".legend").first.inner_text()
     ranked = normalize(fine.scores.values[:, 0], "percentile_ref", reference=coarse.scores.values[:, 0]).values
     point = (1000, 900)
     go_to(page, *point, 1.0)

@@ -38,6 +38,7 @@ class SlideJob:
     tissue_path: Path | None
     scores_path: Path | None
     coords_dir: Path | None = None
+    coords_path: Path | None = None  # where patches are to be encoded, when no features are brought
     roi_path: Path | None = None
 
     @property
@@ -162,12 +163,17 @@ class SlideWork:
         return self.job.features_path or self.job.paths.features_h5
 
     @property
+    def patches_path(self) -> Path | None:
+        """The file, brought by the user, that says where the bag's patches are; None when they are laid here."""
+        return self.job.features_path or self.job.coords_path
+
+    @property
     def coords_file(self) -> dict[str, Any] | None:
-        """Fingerprint of the file with the coordinates or patch size that the feature file itself may lack."""
+        """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
         from src.features.find import find_coords_file
 
         if self.job.features_path is None:
-            return None
+            return None if self.job.coords_path is None else self.fingerprint(self.job.coords_path)
         path = find_coords_file(self.job.features_path, self.job.coords_dir)
         return self.fingerprint(path) if path is not None else None
 

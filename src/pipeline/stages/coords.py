@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import FeatureError
-from src.pipeline.encoding import clam_options
+from src.pipeline.cutting import lay_clam_grid
 from src.pipeline.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ class CoordsStage:
         return work.job.scores_path is None
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
-        """The feature file, or the mask and how patches are cut."""
+        """The feature or coordinates file, or the mask and how patches are cut."""
         job, data = work.job, work.config.data_arguments
-        if job.features_path is not None:
+        if work.patches_path is not None:
             return {
                 "version": self.version,
                 "slide": work.fingerprint(job.slide_path),
-                "features": work.fingerprint(job.features_path),
+                "features": work.fingerprint(work.patches_path),
                 "coords_file": work.coords_file,
                 "patch_size_level0": data.patch_size_level0,
             }
@@ -48,34 +49,20 @@ class CoordsStage:
         from src.features.write_coords import write_coords
 
         job = work.job
-        grid = _grid_of_features(work) if job.features_path is not None else _lay_grid(work)
+        path = work.patches_path
+        grid = _grid_of_file(work, path) if path is not None else lay_clam_grid(work, overlap=0.0)
         if not len(grid):
-            source = job.features_path.name if job.features_path else "the tissue found"
+            source = path.name if path is not None else "the tissue found"
             raise FeatureError(f"there are no patches in {source} for {job.slide_id}")
         write_coords(job.paths.coords_h5, grid, work.slide)
         return StageResult([job.paths.coords_h5])
 
 
-def _grid_of_features(work: SlideWork) -> PatchGrid:
-    """Read the coordinates the features belong to, without the features where the file has both."""
+def _grid_of_file(work: SlideWork, path: Path) -> PatchGrid:
+    """Read the coordinates a file brings or its features belong to, without the features where it has both."""
     from src.features.read import feature_info, read_coords, read_features
 
-    path = work.job.features_path
-    assert path is not None
     size, slide_size = work.config.data_arguments.patch_size_level0, work.slide.dimensions_l0
-    if path.suffix != ".pt" and feature_info(path).has_coords:
+    if path == work.job.coords_path or (path.suffix != ".pt" and feature_info(path).has_coords):
         return read_coords(path, patch_size_l0=size, slide_size_l0=slide_size)
     return read_features(path, patch_size_l0=size, slide_size_l0=slide_size, coords_dir=work.job.coords_dir).grid
-
-
-def _lay_grid(work: SlideWork) -> PatchGrid:
-    """Lay the patches CLAM's heatmaps make their bag of: without overlap, of the whole slide."""
-    from src.slides.contour_grid import region_grid
-
-    return region_grid(
-        work.mask,
-        work.slide,
-        overlap=0.0,
-        use_center_shift=work.config.heatmap_arguments.use_center_shift,
-        **clam_options(work.config, work.slide),
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from src.files import atomic_path
+from src.pipeline.cutting import bag_reading
 from src.pipeline.encoding import encode, encoder_identity
 from src.pipeline.stages.base import SlideWork, StageResult
 
@@ -13,7 +14,7 @@ class FeaturesStage:
     """Writes ``S.h5`` (TRIDENT's layout, which CLAM reads too) and ``S.pt`` (CLAM's)."""
 
     name = "features"
-    version = 1
+    version = 2
     uses_model = True
 
     def applies(self, work: SlideWork) -> bool:
@@ -23,7 +24,8 @@ class FeaturesStage:
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The slide, the patches, how they are read, the encoder."""
         job, config = work.job, work.config
-        return {
+        read_as = {} if job.coords_path is None else {"coords_file": work.coords_file}
+        return read_as | {
             "version": self.version,
             "slide": work.fingerprint(job.slide_path),
             "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
@@ -38,9 +40,11 @@ class FeaturesStage:
         from src.features.read import read_coords, read_features
 
         paths = work.job.paths
-        encode(work, read_coords(paths.coords_h5), paths.features_h5)
+        grid = read_coords(paths.coords_h5)
+        reading, notes = bag_reading(work, grid)
+        encode(work, grid, paths.features_h5, reading)
         features = read_features(paths.features_h5).features
         # Into an open file: given a path, torch writes the path's own name, which is a temporary one, into the file.
         with atomic_path(paths.features_pt) as partial, partial.open("wb") as file:
             torch.save(torch.from_numpy(features), file)
-        return StageResult([paths.features_h5, paths.features_pt])
+        return StageResult([paths.features_h5, paths.features_pt], notes)

@@ -5,17 +5,21 @@ These are two stages, so that a new checkpoint scores the features that are ther
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from src.errors import FeatureError
-from src.pipeline.encoding import clam_options, encode, encoder_identity
+from src.pipeline.cutting import bag_reading, clam_reading, lay_clam_grid
+from src.pipeline.encoding import encode, encoder_identity, load_encoder
 from src.pipeline.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
     from src.features.patch_features import PatchFeatures
+    from src.scores.patch_scores import PatchScores
     from src.slides.patch_grid import PatchGrid
 
 
@@ -33,7 +37,7 @@ class FineFeaturesStage:
     """Writes ``S_<overlap>_roi_<bool>_features.h5``."""
 
     name = "fine_features"
-    version = 1
+    version = 2
     uses_model = True
 
     def applies(self, work: SlideWork) -> bool:
@@ -54,18 +58,47 @@ class FineFeaturesStage:
         }
         if config.patch_grid == "features":
             inputs["coords_sha256"] = work.artifact(job.paths.coords_h5, "coords")
+            if work.patches_path is not None:
+                inputs["read_as"] = [work.fingerprint(work.patches_path), work.coords_file]
         return inputs
 
     def run(self, work: SlideWork) -> StageResult:
         """Lay the grid and encode it, going on where a killed run stopped."""
-        like_features = work.config.patch_grid == "features"
-        grid = _fine_grid(work)
-        if not len(grid):
-            raise FeatureError(f"the fine map of {work.job.slide_id} has no patches: no tissue takes a whole one")
+        fine = lay_fine_grid(work)
+        if not len(fine.grid):
+            raise FeatureError(_no_patches(work))
+        if work.config.patch_grid == "features":
+            reading, notes = bag_reading(work, fine.grid)
+        else:
+            reading, notes = clam_reading(work.config, work.slide, fine.grid), []
         overlap, use_roi = work.config.patching_arguments.overlap, work.config.heatmap_arguments.use_roi
         path = work.job.paths.fine_features_h5(overlap, use_roi)
-        encode(work, grid, path, like_features=like_features)
-        return StageResult([path])
+        encode(work, fine.grid, path, reading)
+        return StageResult([path], [*fine.notes, *notes, *_other_encoder(work)])
+
+
+def _no_patches(work: SlideWork) -> str:
+    """Return why the fine map is empty."""
+    if (roi := work.roi) is None:
+        return f"the fine map of {work.job.slide_id} has no patches: no tissue takes a whole one"
+    return f"no patch lies in the ROI {roi.top_left_l0} to {roi.bot_right_l0} ({roi.source}): no tissue takes one there"
+
+
+def _other_encoder(work: SlideWork) -> list[str]:
+    """Return a note when features of the bag and of the fine map are by encoders of different names."""
+    from src.features.read import feature_info
+
+    path = work.job.features_path
+    said = feature_info(path).encoder if path is not None and path.suffix != ".pt" else None
+    own = load_encoder(work.config, work.settings.device).name
+    if said is None or _plain(said) == _plain(own):
+        return []
+    return [f"{path} was made with {said}, the fine map with {own}: unless they are one encoder, it means nothing"]
+
+
+def _plain(name: str) -> str:
+    """Return an encoder's name as it compares: conch_v15 and conch_v1_5 are one."""
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def roi_inputs(work: SlideWork) -> Any:
@@ -77,39 +110,47 @@ def roi_inputs(work: SlideWork) -> Any:
     return work.job.row.roi
 
 
-def _fine_grid(work: SlideWork) -> PatchGrid:
-    """CLAM's grid in the tissue, or the grid of the features made finer; in the region of interest if there is one."""
+@dataclass(frozen=True)
+class FineGrid:
+    """The patches of the fine map, in which of the sets without overlap each is, and what to know of them."""
+
+    grid: PatchGrid
+    phases: npt.NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+
+
+def lay_fine_grid(work: SlideWork) -> FineGrid:
+    """CLAM's grid in the tissue, or the grid of the bag made finer; in the region of interest if there is one."""
     from src.features.read import read_coords
-    from src.slides.contour_grid import region_grid
     from src.slides.patch_grid import PatchGrid
     from src.slides.refined_grid import refine_grid
     from src.slides.roi import patches_in_roi
 
     config, roi = work.config, work.roi
     overlap = float(config.patching_arguments.overlap)
+    notes: tuple[str, ...] = ()
     if config.patch_grid == "features":
-        grid = refine_grid(read_coords(work.job.paths.coords_h5), overlap)
+        fine = refine_grid(read_coords(work.job.paths.coords_h5), overlap)
+        grid, phases = fine.grid, fine.phases
+        if abs(fine.overlap - overlap) > 0.01:
+            notes = (
+                f"the fine map overlaps by {fine.overlap:.3g}, not {overlap:g}: only steps of 1/n of the bag's keep its"
+                " patches in a regular map",
+            )
     else:
-        grid = region_grid(
-            work.mask,
-            work.slide,
-            overlap=overlap,
-            use_center_shift=config.heatmap_arguments.use_center_shift,
-            top_left=roi.top_left_l0 if roi is not None else None,
-            bot_right=roi.bot_right_l0 if roi is not None else None,
-            **clam_options(config, work.slide),
-        )
+        grid = lay_clam_grid(work, overlap, roi)
+        phases = phase_numbers(grid)
     if roi is None or (config.patch_grid == "clam" and roi.polygons is None):
-        return grid
-    kept = patches_in_roi(grid, roi)
-    return PatchGrid(grid.coords_l0[kept], grid.size_l0, grid.step_l0)
+        return FineGrid(grid, phases, notes)
+    kept = patches_in_roi(grid, roi, rule="reach" if roi.polygons is None else None)
+    return FineGrid(PatchGrid(grid.coords_l0[kept], grid.size_l0, grid.step_l0), phases[kept], notes)
 
 
 class FineScoresStage:
     """Writes ``S_<overlap>_roi_<bool>.h5``: CLAM's two datasets, percentiles or raw, and the raw scores besides."""
 
     name = "fine"
-    version = 1
+    version = 2
     uses_model = True
 
     def applies(self, work: SlideWork) -> bool:
@@ -141,7 +182,7 @@ class FineScoresStage:
         job, config, bag = work.job, work.config, work.score_file
         overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
         features = read_features(job.paths.fine_features_h5(overlap, use_roi))
-        scores, notes = score_fine_map(work, features)
+        scores, how = score_fine_map(work, features)
         raw = ScoreFile(grid=features.grid, scores=scores, prediction=bag.prediction)
         column = columns_of(work, raw)[0].values
         if config.heatmap_arguments.use_ref_scores:
@@ -162,52 +203,47 @@ class FineScoresStage:
                 features_file=features.source.name,
                 encoder=features.encoder,
                 program_version=src.__version__,
+                scored_as=how,
             ),
         )
-        return StageResult([path], notes)
+        return StageResult([path], [f"fine map: {how}"])
 
 
-def score_fine_map(work: SlideWork, features: PatchFeatures) -> tuple[Any, list[str]]:
-    """Return the drawn score of every fine patch, and a note when it had to be computed phase by phase.
+def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, str]:
+    """Return the drawn score of every fine patch, and in words how it was computed.
 
-    A score that depends on the patch alone is taken from one pass. Any other would change with the bag: overlapping
-    patches count the same tissue several times, which no training bag does. Such a map is cut into its phases, the
-    subsets without overlap that are each laid like the model's own bag, and every phase is scored as a bag of its own.
+    A score that depends on the patch alone is taken from one pass. Any other would change with the bag, so its patches
+    are scored in the places of the bag's own: see `src.scores.in_place`.
     """
-    from dataclasses import replace
+    from src.features.read import read_features
+    from src.scores.in_place import score_in_place
 
-    from src.features.patch_features import PatchFeatures
-    from src.slides.patch_grid import PatchGrid
-
-    source, device = work.settings.model, work.settings.device
+    config, source, device = work.config, work.settings.model, work.settings.device
     model, name = source.load(device), source.scores_wanted(device)[0]
     if model.score_specs()[name].alone:
-        return model.patch_scores(features, name, source.column_names(device)), []
-    grid = features.grid
-    phases = phase_numbers(grid)
-    values: npt.NDArray[np.float32] | None = None
-    for phase in np.unique(phases):
-        rows = np.flatnonzero(phases == phase)
-        part = PatchFeatures(
-            PatchGrid(grid.coords_l0[rows], grid.size_l0, grid.step_l0),
-            features.features[rows],
-            features.encoder,
-            features.source,
-        )
-        scored = model.patch_scores(part, name, source.column_names(device))
-        if values is None:
-            values = np.empty((len(grid), scored.values.shape[1]), np.float32)
-        values[rows] = scored.values
-    assert values is not None  # there is at least one patch
-    count = len(np.unique(phases))
-    note = f"the score {name!r} depends on the whole bag: the fine map is scored as {count} bags without overlap"
-    return replace(scored, grid=grid, values=values), [note] if count > 1 else []
+        return model.patch_scores(fine, name, source.column_names(device)), "each patch scored by itself"
+    laid = lay_fine_grid(work)
+    if not np.array_equal(laid.grid.coords_l0, fine.grid.coords_l0):
+        raise FeatureError(f"{fine.source.name} holds other patches than the fine map has: run fine_features again")
+    bag = read_features(
+        work.features_path,
+        patch_size_l0=config.data_arguments.patch_size_level0,
+        slide_size_l0=work.slide.dimensions_l0,
+        coords_dir=work.job.coords_dir,
+    )
+    scores = score_in_place(model, bag, fine, laid.phases, name, source.column_names(device))
+    count = len(np.unique(laid.phases))
+    bags = f"{count} bags, each set without overlap" if count > 1 else "one bag"
+    return scores, f"scored in {bags} in the place of the bag's own patches"
 
 
 def phase_numbers(grid: PatchGrid) -> npt.NDArray[np.int64]:
-    """Return for each patch, (N,), which of the grid's subsets without overlap it belongs to."""
-    (width, height), (step_x, step_y) = grid.size_l0, grid.step_l0
-    across, down = max(1, -(-width // step_x)), max(1, -(-height // step_y))
+    """Return for each patch, (N,), which of the grid's subsets without overlap it belongs to.
+
+    A twentieth of a step does not count as overlap: half of an odd size was rounded.
+    """
+    step_x, step_y = grid.step_l0
+    across, down = (max(1, ceil(size / step - 0.05)) for size, step in zip(grid.size_l0, grid.step_l0, strict=True))
     column, row = grid.coords_l0[:, 0] // step_x % across, grid.coords_l0[:, 1] // step_y % down
     numbers: npt.NDArray[np.int64] = row * across + column
     return numbers

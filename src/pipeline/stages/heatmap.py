@@ -114,12 +114,9 @@ class HeatmapStage:
     def _write_figure(work: SlideWork, column: DrawnColumn, drawing: Drawing, result: StageResult) -> None:
         """Write ``S_figure.png``: slide and map side by side, with what the colours mean."""
         from src.visualization.figure import FigureText, write_figure
-        from src.visualization.patch_input import inside_region
 
         h, score_file = work.config.heatmap_arguments, work.score_file
-        values = column.values
-        if work.roi is not None:  # the drawing holds the patches of the region only
-            values = values[inside_region(column.grid, work.roi.top_left_l0, work.roi.bot_right_l0)]
+        values = column.values[column.drawn(work.roi)]  # the drawing holds the patches of the region only
         text = FigureText(
             score_name=score_file.scores.score,
             class_name=column.name if len(score_file.scores.names) > 1 else None,
@@ -127,6 +124,7 @@ class HeatmapStage:
             label=_shown_label(work),
             model=score_file.model,
             prediction=score_file.prediction,
+            method=_method(work, column),
         )
         path = work.job.paths.figure(column.suffix)
         write_figure(path, drawing, values, text, legend=h.legend)
@@ -144,3 +142,12 @@ class HeatmapStage:
         )
         level = wanted if 0 <= wanted < work.slide.level_count else frame.level
         self._save(work, work.job.paths.original(level, h.save_ext), slide_alone, result)
+
+
+def _method(work: SlideWork, column: DrawnColumn) -> str | None:
+    """Return how a fine map was made, None for a map of the bag."""
+    if not wants_fine_map(work):
+        return None
+    asked, how = float(work.config.patching_arguments.overlap), work.fine_file.scored_as
+    other = f" ({asked:.0%} was asked)" if abs(column.overlap - asked) > 0.01 else ""
+    return f"fine map: patches overlap by {column.overlap:.0%}{other}" + (f", {how}" if how else "")

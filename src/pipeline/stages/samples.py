@@ -17,13 +17,11 @@ def model_side_px(work: SlideWork) -> int | None:
     """Side of a patch in the pixels the model saw, which may be fewer than at level 0; None when nobody says."""
     if work.job.scores_path is not None:
         return None
-    if work.job.features_path is None:
-        return work.config.patching_arguments.patch_size
-    if work.job.features_path.suffix == ".pt":
+    if work.features_path.suffix == ".pt":
         return None
     from src.features.read import feature_info
 
-    attributes = feature_info(work.job.features_path).attributes
+    attributes = feature_info(work.features_path).attributes
     # CLAM's patch_size is in pixels of its patch_level; TRIDENT's in those of the target magnification.
     side = attributes.get("patch_size")
     return int(side) if side and float(side) >= 1 else None

@@ -1,6 +1,8 @@
 // Scores of one column put on the scale 0 to 1 that colours need. The same rules, and the same words, as the
 // program's src/scores/normalize.py; a test compares the two number by number.
 
+import { grouped } from "./dom.js";
+
 const SHARES = new Set(["attention_softmax", "attention_mean"]);
 export const METHODS = [
   ["auto", "As the score asks for"],
@@ -87,7 +89,7 @@ export function makeScale(sorted, choice) {
       if (!reference?.length) return ranked(sorted, percentileOf, "percentile within the slide");
       // In float32 throughout, as the program stores such percentiles: a colour on the edge is then the same one.
       return {
-        ...ranked(reference, referencePercentile, "percentile among the coarse map's scores"),
+        ...ranked(reference, referencePercentile, `percentile among the slide's ${grouped(reference.length)} coarse patches`),
         forward: (raw) => Math.fround(Math.fround(referencePercentile(reference, raw)) / 100),
       };
     }
