@@ -36,3 +36,12 @@ def test_models_run_under_autocast(name: str) -> None:
         explained = model.explain(x, list(model.score_names()))
     np.testing.assert_allclose(results["logits"][0].detach().float(), exact, atol=0.1)
     np.testing.assert_allclose(explained.logits, exact, atol=0.1)
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_features_of_another_dtype_are_taken_as_the_weights_need_them(name: str, dtype: torch.dtype) -> None:
+    model, x = small(name), torch.randn(1, 12, 32).to(dtype)
+    results, _ = model(x)
+    expected, _ = model(x.float())
+    assert torch.equal(results["logits"], expected["logits"])

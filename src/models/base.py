@@ -155,13 +155,13 @@ class MILModel(nn.Module):
             raise ModelError(f"this {self.title} has no classifier (num_classes 0), so it gives no logits")
 
     def as_batch(self, h: Tensor) -> Tensor:
-        """Return `h` as (B, N, D) after checking its width and that no bag is empty."""
+        """Return `h` as (B, N, D) in the weights' dtype, after checking its width and that no bag is empty."""
         if h.ndim == 2:
             h = h.unsqueeze(0)
         if h.ndim != 3:
             raise FeatureError(f"features must have shape (N, D) or (B, N, D), got {tuple(h.shape)}")
         self._check_bag(h.shape[1], h.shape[2])
-        return h
+        return h.to(self.dtype)  # features are often stored as float16
 
     def _check_bag(self, count: int, width: int) -> None:
         if width != self.in_dim:
