@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -270,3 +271,22 @@ def test_slides_are_named_with_or_without_extension(cohort: SmallCohort) -> None
     cohort.rows[0]["slide_id"] = "s1.tif"
     assert run(cohort, slides=("s1.tif",)).processed == ["s1"]
     assert run(cohort, slides=("s1",)).reused == ["s1"]
+
+
+def test_outlines_and_both_maps_decode_their_level_once(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from src.slides.reader import Slide
+
+    cohort.config["heatmap_arguments"].update(vis_level=-1)
+    decoded: list[tuple[str, int]] = []
+    decode = Slide._decode_rows
+
+    def counted(slide: Slide, level: int, y0: int, y1: int) -> Any:
+        decoded.append((slide.slide_id, level))
+        return decode(slide, level, y0, y1)
+
+    monkeypatch.setattr(Slide, "_decode_rows", counted)
+    assert run(cohort).exit_code == 0
+    assert decoded
+    assert len(decoded) == len(set(decoded))
