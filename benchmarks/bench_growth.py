@@ -91,8 +91,7 @@ def prove(runner: Runner) -> None:
         record = SlideRecord.load(job.paths.record, job.slide_id)
         record.proof = prover.prove(job, record)
         assert record.proof is not None
-        data = json.loads(job.paths.record.read_text())
-        job.paths.record.write_text(json.dumps({**data, "proof": record.proof}, indent=1))  # no fsync: not timed
+        job.paths.record.write_text(record.text())  # no fsync: not timed
 
 
 def stubbed(task: SlideTask, on_stage: Any = None) -> SlideRun:
