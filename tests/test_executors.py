@@ -53,6 +53,18 @@ def test_workers_write_the_same_bytes_as_a_run_alone(tmp_path: Path) -> None:
     assert list(together.process_list()) == ["s1", "s2", "s3"]
 
 
+def test_workers_run_this_program_though_the_user_stands_in_a_project_with_a_package_src(
+    cohort: SmallCohort, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "src").mkdir(parents=True)
+    (theirs / "src" / "__init__.py").write_text("")
+    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(cohort.write())]
+    done = subprocess.run(command, cwd=theirs, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
+
+
 def test_a_slide_that_kills_its_worker_fails_after_the_retries_and_the_others_are_done(cohort: SmallCohort) -> None:
     make_naughty(cohort, "Killer", retries=1)
     summary = run(cohort)

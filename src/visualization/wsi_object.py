@@ -162,10 +162,12 @@ class WholeSlideImage:
         Corners and `line_thickness` are level-0 pixels, a negative level means about 1/32.
         """
         frame = choose_frame(self.slide, vis_level, top_left=top_left, bot_right=bot_right)
-        width, height = frame.size_px
-        pixels = np.empty((height, width, 3), np.uint8)
-        for y0, band in iter_slide_rows(self.slide, frame, 1024):
-            pixels[y0 : y0 + len(band)] = band
+        if frame.whole and not frame.resized:
+            pixels = self.slide.read_level(frame.level)
+        else:
+            pixels = np.empty((frame.size_px[1], frame.size_px[0], 3), np.uint8)
+            for y0, band in iter_slide_rows(self.slide, frame, 1024):
+                pixels[y0 : y0 + len(band)] = band
         if not view_slide_only:
             style = OutlineStyle(color, hole_color, annot_color, thickness_l0=line_thickness, numbered=number_contours)
             mask = self.tissue if seg_display else None
