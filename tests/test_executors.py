@@ -173,6 +173,26 @@ def test_memory_admits_one_slide_at_a_time_when_two_do_not_fit(cohort: SmallCoho
     assert at_work == [0, 0, 0]
 
 
+def test_a_worker_has_its_next_slide_before_anyone_writes_down_the_last_one(
+    cohort: SmallCohort, tmp_path: Path
+) -> None:
+    runner = Runner(load_config(cohort.write()))
+    tasks = [SlideTask(job, runner.settings, ("segment",)) for job in runner.chosen_jobs()]
+    begun: list[str] = []
+
+    class Elsewhere(SerialExecutor):
+        at_once = False
+
+    with StopRequest(tmp_path / "stop") as stop:
+        scheduler = Scheduler({CPU: Elsewhere()}, Limits(), stop, on_start=lambda task: begun.append(task.job.slide_id))
+        seen = [(outcome.record.slide_id, list(begun)) for outcome in scheduler.run([(CPU, task)] for task in tasks)]
+        assert seen == [("s1", ["s1", "s2"]), ("s2", ["s1", "s2", "s3"]), ("s3", ["s1", "s2", "s3"])]
+        begun.clear()
+        scheduler = Scheduler({CPU: SerialExecutor()}, Limits(), stop, on_start=scheduler.on_start)
+        seen = [(outcome.record.slide_id, list(begun)) for outcome in scheduler.run([(CPU, task)] for task in tasks)]
+        assert seen == [("s1", ["s1"]), ("s2", ["s1", "s2"]), ("s3", ["s1", "s2", "s3"])]
+
+
 def test_more_slides_than_a_process_is_worth_go_to_workers(
     cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,8 @@ class SlideExecutor(Executor):
     """An executor that knows how many slides it can take and what became of a worker."""
 
     slots: int = 1
+    at_once: bool = False
+    """Whether `submit` returns only when the work is done."""
     lost: str | None = None
     """Why no slide can be done any more, such as a cluster that is gone."""
 
@@ -55,6 +57,8 @@ class SlideExecutor(Executor):
 
 class SerialExecutor(SlideExecutor):
     """Works in this process, one slide after the other; tells the stages as they begin."""
+
+    at_once = True
 
     def __init__(self, on_stage: OnStage | None = None) -> None:
         self._on_stage = on_stage
