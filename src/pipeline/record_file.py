@@ -16,15 +16,15 @@ _AT_ONCE = 1 << 16
 
 
 def record_text(head: Mapping[str, Any], stages: Mapping[str, Any]) -> str:
-    """Return the file's text: `head`, then `stages` by name."""
-    lines = ",\n".join(f"{_json(name)}: {_json(stage)}" for name, stage in stages.items())
+    """Return the file's text: `head`, then `stages`, both with their keys in order."""
+    lines = ",\n".join(f"{_json(name)}: {_json(stage)}" for name, stage in sorted(stages.items()))
     rest = f'"stages": {{\n{lines}\n}}}}\n' if lines else '"stages": {}}\n'
     first = _json({**head, "rest_bytes": len(rest.encode())})
     return f"{first[:-1]},\n{rest}"
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
