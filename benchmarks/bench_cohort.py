@@ -7,17 +7,21 @@ Slides of 60000 x 50000 pixels with features of 20,000 patches, 1536 wide (UNI v
 JPEG. One slide file and four feature files are linked under as many names as there are slides. Every way runs in turn
 in each round, in processes of its own; ratios compare runs of one round. Two figures each: the whole command from start
 to end, and `steady`, from the first slides' end to the last one's as `events.jsonl` tells. CPU seconds (of the whole
-command) hold on a machine that others load as well; the rest needs a quiet one.
+command, all its processes) hold on a machine that others load as well; the rest needs a quiet one.
 
-floor   the work that cannot be left out, in one thread, per slide: reading the features, the matrix products, decoding
-        the tiles of the levels that are read, encoding the picture
-plain   one process after the usual recipe: h5py, torch with its own threads, the whole level by OpenSlide, tissue by a
-        median of the saturation, patches added one by one, Pillow
+plain    one process after the usual recipe, which leaves the same files as ours: h5py, torch with its own threads,
+         tissue by a median of the saturation (pickle, and outlines on the whole level read by OpenSlide, as JPEG),
+         scores and coordinates as HDF5, the coarse map as PNG and the finished one as JPEG, each on a whole level read
+         by OpenSlide, patches added one by one, written by Pillow
+picture  the same loop without its by-products: scores and the finished JPEG alone (ours writes all files)
+floor    the work that cannot be left out, in one thread, per slide: reading the features, the matrix products, decoding
+         the tiles of the levels that are read, encoding the three pictures
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -120,17 +124,29 @@ def run_ours(config: Path, name: str) -> dict[str, float]:
     return {"all": seconds, "steady": steady, "cpu": cpu}
 
 
+def adopt_orphans() -> None:
+    """Have this process inherit what its children leave behind (Linux), so that their CPU seconds are counted.
+
+    Workers are children of a server that outlives the command by a moment.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
 def _cpu_of_children() -> float:
+    """Return user and system seconds of all children so far, once they have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def plain(root: Path, slides: int, patches: int) -> None:
+def plain(root: Path, slides: int, patches: int, *, picture_only: bool) -> None:
     """Do what a user's own script does, slide after slide."""
-    import cv2
     import h5py
-    import numpy as np
-    import openslide
     import torch
 
     from benchmarks.bench_draw import run_plain
@@ -140,18 +156,45 @@ def plain(root: Path, slides: int, patches: int) -> None:
     out = root / "plain"
     out.mkdir(exist_ok=True)
     for number in range(slides):
-        slide = root / "slides" / f"s{number:03d}.tif"
-        with h5py.File(root / "h5" / f"s{number:03d}.h5") as file:
-            features = torch.from_numpy(file["features"][:])
+        name = f"s{number:03d}"
+        slide = root / "slides" / f"{name}.tif"
+        with h5py.File(root / "h5" / f"{name}.h5") as file:
+            features, coords = torch.from_numpy(file["features"][:]), file["coords"][:]
         with torch.inference_mode():
-            model(features[None], return_attention=True)
-        with openslide.OpenSlide(slide) as opened:
-            level = opened.get_best_level_for_downsample(32)
-            rgb = np.asarray(opened.read_region((0, 0), level, opened.level_dimensions[level]).convert("RGB"))
+            _, log = model(features[None], return_attention=True)
+        _plain_tissue(slide, None if picture_only else out / name)
+        if not picture_only:
+            with h5py.File(out / f"{name}.h5", "w") as file:
+                file.create_dataset("attention_scores", data=log["attention"].numpy().reshape(-1, 1))
+                file.create_dataset("coords", data=coords)
+            run_plain(slide, out / f"{name}.png", (patches, 0.0, LEVEL, ".png"))
+        run_plain(slide, out / f"{name}.jpg", (patches, 0.0, LEVEL, ".jpg"))
+
+
+def _plain_tissue(slide: Path, out: Path | None) -> None:
+    """Find the tissue; write it, and draw its outlines, unless `out` is None."""
+    import pickle
+
+    import cv2
+    import numpy as np
+    import openslide
+    from PIL import Image
+
+    with openslide.OpenSlide(slide) as opened:
+        level = opened.get_best_level_for_downsample(33)
+        rgb = np.asarray(opened.read_region((0, 0), level, opened.level_dimensions[level]).convert("RGB"))
         saturation = cv2.medianBlur(np.ascontiguousarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)[:, :, 1]), 7)
         mask = cv2.morphologyEx((saturation > 8).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((4, 4), np.uint8))
-        cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        run_plain(slide, out / f"s{number:03d}.jpg", (patches, 0.0, LEVEL, ".jpg"))
+        contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        if out is None:
+            return
+        width, height = opened.level_dimensions[LEVEL]
+        canvas = np.array(opened.read_region((0, 0), LEVEL, (width, height)).convert("RGB"))
+    with out.with_suffix(".pkl").open("wb") as file:
+        pickle.dump(contours, file)
+    scaled = [(contour * (width / rgb.shape[1])).astype(np.int32) for contour in contours]
+    cv2.drawContours(canvas, scaled, -1, (0, 255, 0), 16, cv2.LINE_8)
+    Image.fromarray(canvas).save(f"{out}_mask.jpg")
 
 
 def floor(root: Path, patches: int) -> dict[str, float]:
@@ -162,10 +205,15 @@ def floor(root: Path, patches: int) -> dict[str, float]:
     import numpy as np
     import tifffile
     import torch
+    from isal import isal_zlib
+
+    from src.visualization.png_stream import filter_rows
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     picture = np.asarray(imagecodecs.jpeg8_decode(next((root / "prod").rglob("*_0*.jpg")).read_bytes()))
+    outlines = np.asarray(imagecodecs.jpeg8_decode(next((root / "raw").rglob("*_mask.jpg")).read_bytes()))
+    rows = filter_rows(picture)
     slide = root / "slides" / "s000.tif"
     with tifffile.TiffFile(slide) as tiff, slide.open("rb") as file:
         tiles = []
@@ -190,7 +238,9 @@ def floor(root: Path, patches: int) -> dict[str, float]:
             imagecodecs.jpeg8_decode(tile, colorspace="YCBCR", outcolorspace="RGB")
 
     def encode() -> None:
-        imagecodecs.jpeg8_encode(picture, 100, colorspace="RGB", outcolorspace="YCBCR", subsampling="420")
+        for pixels, quality in ((picture, 100), (outlines, 75)):
+            imagecodecs.jpeg8_encode(pixels, quality, colorspace="RGB", outcolorspace="YCBCR", subsampling="420")
+        isal_zlib.compress(rows.data, 1)
 
     return {part.__name__: _least(part) for part in (read, multiply, decode, encode)}
 
@@ -204,6 +254,16 @@ def _least(part: Callable[[], None]) -> float:
     return min(times)
 
 
+def run_plain_loop(folder: Path, options: argparse.Namespace, *, picture_only: bool) -> dict[str, float]:
+    """Run the usual loop in a process of its own, with torch's usual threads."""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    command = [sys.executable, __file__, "--plain", str(folder), "--slides", str(options.slides)]
+    command += ["--patches", str(options.patches), *(["--picture_only"] if picture_only else [])]
+    began, cpu = time.perf_counter(), _cpu_of_children()
+    subprocess.run(command, check=True, env=environment)
+    return {"all": time.perf_counter() - began, "cpu": _cpu_of_children() - cpu}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--slides", type=int, default=6)
@@ -211,42 +271,56 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where to put the files (1.1 GB); default: a temporary folder")
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--picture_only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.plain:
-        plain(options.plain, options.slides, options.patches)
+        plain(options.plain, options.slides, options.patches, picture_only=options.picture_only)
         return
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        config = make(Path(folder), options.slides, options.patches)
+    adopt_orphans()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        config = make(folder, options.slides, options.patches)
         print(f"{options.slides} slides, {options.patches} patches, load {os.getloadavg()[0]:.1f} before")
-        seconds: dict[str, list[float]] = {}
-        cpus: dict[str, list[float]] = {}
+        found: dict[str, list[dict[str, float]]] = {}
         for number in range(options.rounds):
-            for name in RUNS:
-                found = run_ours(config, name)
-                seconds.setdefault(name, []).append(found["all"] / options.slides)
-                seconds.setdefault(f"{name}, steady", []).append(found["steady"])
-                cpus.setdefault(name, []).append(found["cpu"] / options.slides)
-            began, cpu = time.perf_counter(), _cpu_of_children()
-            environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-            command = [sys.executable, __file__, "--plain", folder, "--slides", str(options.slides)]
-            subprocess.run([*command, "--patches", str(options.patches)], check=True, env=environment)
-            seconds.setdefault("plain", []).append((time.perf_counter() - began) / options.slides)
-            cpus.setdefault("plain", []).append((_cpu_of_children() - cpu) / options.slides)
+            for way in RUNS:
+                found.setdefault(way, []).append(run_ours(config, way))
+            found.setdefault("plain", []).append(run_plain_loop(folder, options, picture_only=False))
+            found.setdefault("picture", []).append(run_plain_loop(folder, options, picture_only=True))
             print(f"round {number + 1}: load {os.getloadavg()[0]:.1f}", flush=True)
-        parts = floor(Path(folder), options.patches)
+        parts = floor(folder, options.patches)
+    show(found, parts, options.slides)
+
+
+def show(found: dict[str, list[dict[str, float]]], parts: dict[str, float], slides: int) -> None:
+    """Print a line a way: medians over the rounds, of figures and of ratios within each round."""
     least = sum(parts.values())
     print("floor: " + ", ".join(f"{name} {value:.3f} s" for name, value in parts.items()) + f"; {least:.3f} s in all")
-    heads = ("slides/min", "s a slide", "CPU s", "x plain", "x serial", "cores x s / floor")
+    times: dict[str, list[float]] = {}
+    for way, runs in found.items():
+        times[way] = [run["all"] / slides for run in runs]
+        if "steady" in runs[0]:
+            times[f"{way}, steady"] = [run["steady"] for run in runs]
+    heads = ("slides/min", "s a slide", "CPU s", "CPU s/floor", "cores x s/floor", "x plain", "x picture", "x serial")
     print(" " * 24 + " ".join(f"{head:>{max(9, len(head))}}" for head in heads))
-    for name, times in seconds.items():
-        middle = statistics.median(times)
-        serial = seconds["serial, steady" if "steady" in name else "serial"]
-        faster = statistics.median(a / b for a, b in zip(seconds["plain"], times, strict=True))
-        beside = statistics.median(a / b for a, b in zip(serial, times, strict=True))
+    for name, seconds in times.items():
+        beside = times["serial, steady" if "steady" in name else "serial"]
+        cpu = statistics.median(run["cpu"] / slides for run in found[name]) if name in found else None
         cores = 1 if name.startswith("serial") else 2
-        cpu = f"{statistics.median(cpus[name]):9.3f}" if name in cpus else " " * 9
-        print(f"{name:24}{60 / middle:10.1f} {middle:9.3f} {cpu} {faster:9.2f} {beside:9.2f} "
-              f"{cores * middle / least:17.2f}")  # fmt: skip
+        middle = statistics.median(seconds)
+        figures = [
+            f"{60 / middle:.1f}",
+            f"{middle:.3f}",
+            "" if cpu is None else f"{cpu:.3f}",
+            "" if cpu is None else f"{cpu / least:.2f}",
+            f"{cores * middle / least:.2f}",
+            *(
+                f"{statistics.median(a / b for a, b in zip(other, seconds, strict=True)):.2f}"
+                for other in (times["plain"], times["picture"], beside)
+            ),
+        ]
+        cells = (f"{text:>{max(9, len(head))}}" for head, text in zip(heads, figures, strict=True))
+        print(f"{name:24}" + " ".join(cells))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     dask_cluster.fork_from_warm_server()
     os.environ["NAUGHTY_MARKER"] = str(tmp_path_factory.mktemp("marker") / "was_there")
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+    # Workers begin with the environment of the server they are forked from, which may have been started long ago.
+    environ = {"distributed.nanny.environ.NAUGHTY_MARKER": os.environ["NAUGHTY_MARKER"]}
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0, **environ}):
         started = distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0, silence_logs=50
         )

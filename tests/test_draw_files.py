@@ -11,8 +11,8 @@ from PIL import Image
 
 from src.errors import ConfigError
 from src.visualization import WholeSlideImage, draw_to_file, plan_heatmap
-from src.visualization.drawing import Drawing
-from src.visualization.overlay import band_rows, draw
+from src.visualization.drawing import Drawing, Painter
+from src.visualization.overlay import band_rows, draw, draw_to_files
 from src.visualization.picture_files import check_size, open_picture_file, save_picture
 from src.visualization.png_stream import combine_adler32
 
@@ -177,3 +177,38 @@ def test_quality_may_be_chosen(tiny_slide: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "exact.webp").convert("RGB")), draw(drawing))
     with pytest.raises(ConfigError, match="quality must be 1 to 100"):
         draw_to_file(tmp_path / "bad.jpg", drawing, quality=101)
+
+
+def test_one_drawing_in_two_formats_is_painted_once(
+    tiny_slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing = _drawing(tiny_slide, segment=True)
+    for suffix in (".png", ".jpg"):
+        draw_to_file(tmp_path / f"alone{suffix}", drawing)
+    painted: list[int] = []
+    paint = Painter.paint
+    monkeypatch.setattr(Painter, "paint", lambda self, pixels, y0: painted.append(y0) or paint(self, pixels, y0))
+    draw_to_files([tmp_path / "both.png", tmp_path / "both.jpg"], drawing)
+    assert len(painted) == len(set(painted)) > 0
+    for suffix in (".png", ".jpg"):
+        assert (tmp_path / f"both{suffix}").read_bytes() == (tmp_path / f"alone{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        ({}, True), ({"thresh": 0.9}, True), ({"alpha": 0.5}, False), ({"vis_level": 1}, False),
+        ({"binarize": True}, False), ({"blank_canvas": True}, False), ({"segment": False}, False),
+        ({"threshold": 0.5}, False), ({"use_holes": False}, False),
+    ],
+)  # fmt: skip
+def test_drawings_are_alike_when_their_pixels_are(tiny_slide: Path, options: dict[str, object], same: bool) -> None:
+    with WholeSlideImage(tiny_slide) as wsi:
+        wsi.segment_tissue(filter_params={"a_t": 0.1, "a_h": 0.01})
+        coords = np.array([[0, 0], [512, 512], [640, 512]])
+        usual: dict[str, object] = {"vis_level": 0, "patch_size": 128, "segment": True}
+        one = plan_heatmap([1.0, 2.0, 3.0], coords, wsi, **usual)  # type: ignore[arg-type]
+        other = plan_heatmap([1.0, 2.0, 3.0], coords.copy(), wsi, **{**usual, **options})  # type: ignore[arg-type]
+        assert one.same_pixels(other) is same
+        moved = plan_heatmap([1.0, 2.0, 3.0], coords + 1, wsi, **usual)  # type: ignore[arg-type]
+        assert not one.same_pixels(moved)

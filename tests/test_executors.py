@@ -64,6 +64,18 @@ def test_workers_encode_to_the_same_bytes_as_a_run_alone(tmp_path: Path) -> None
     assert outputs[0] == outputs[1]
 
 
+def test_workers_run_this_program_though_the_user_stands_in_a_project_with_a_package_src(
+    cohort: SmallCohort, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "src").mkdir(parents=True)
+    (theirs / "src" / "__init__.py").write_text("")
+    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(cohort.write())]
+    done = subprocess.run(command, cwd=theirs, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
+
+
 def test_a_slide_that_kills_its_worker_fails_after_the_retries_and_the_others_are_done(cohort: SmallCohort) -> None:
     make_naughty(cohort, "Killer", retries=1)
     summary = run(cohort)
@@ -151,9 +163,7 @@ def test_two_runs_at_once_share_the_slides_and_harm_nothing(tmp_path: Path) -> N
     shared = make_small_cohort(tmp_path / "shared")
     run(calm)
     command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(shared.write())]
-    runs = [
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in runs:
         assert process.wait(timeout=120) == 0, process.stderr and process.stderr.read()
     assert shared.outputs() == calm.outputs()
@@ -173,6 +183,26 @@ def test_memory_admits_one_slide_at_a_time_when_two_do_not_fit(cohort: SmallCoho
         tasks = [[(CPU, SlideTask(job, runner.settings, ("segment",)))] for job in runner.chosen_jobs()]
         assert len(list(scheduler.run(tasks))) == 3
     assert at_work == [0, 0, 0]
+
+
+def test_a_worker_has_its_next_slide_before_anyone_writes_down_the_last_one(
+    cohort: SmallCohort, tmp_path: Path
+) -> None:
+    runner = Runner(load_config(cohort.write()))
+    tasks = [SlideTask(job, runner.settings, ("segment",)) for job in runner.chosen_jobs()]
+    begun: list[str] = []
+
+    class Elsewhere(SerialExecutor):
+        at_once = False
+
+    with StopRequest(tmp_path / "stop") as stop:
+        scheduler = Scheduler({CPU: Elsewhere()}, Limits(), stop, on_start=lambda task: begun.append(task.job.slide_id))
+        seen = [(outcome.record.slide_id, list(begun)) for outcome in scheduler.run([(CPU, task)] for task in tasks)]
+        assert seen == [("s1", ["s1", "s2"]), ("s2", ["s1", "s2", "s3"]), ("s3", ["s1", "s2", "s3"])]
+        begun.clear()
+        scheduler = Scheduler({CPU: SerialExecutor()}, Limits(), stop, on_start=scheduler.on_start)
+        seen = [(outcome.record.slide_id, list(begun)) for outcome in scheduler.run([(CPU, task)] for task in tasks)]
+        assert seen == [("s1", ["s1"]), ("s2", ["s1", "s2"]), ("s3", ["s1", "s2", "s3"])]
 
 
 def test_more_slides_than_a_process_is_worth_go_to_workers(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -293,3 +294,22 @@ def test_scores_for_and_against_a_class_are_drawn_around_zero_unless_told_otherw
     picture = np.asarray(Image.open(next((cohort.production / "a").glob("s1_*_s_class_contribution.png"))))
     x, y = scores.grid.coords_l0[int(np.argmax(column))]
     assert picture[y + 64, x + 64].tolist() == colour_table("jet")[-1].tolist()
+
+
+def test_outlines_and_both_maps_decode_their_level_once(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from src.slides.reader import Slide
+
+    cohort.config["heatmap_arguments"].update(vis_level=-1)
+    decoded: list[tuple[str, int]] = []
+    decode = Slide._decode_rows
+
+    def counted(slide: Slide, level: int, y0: int, y1: int) -> Any:
+        decoded.append((slide.slide_id, level))
+        return decode(slide, level, y0, y1)
+
+    monkeypatch.setattr(Slide, "_decode_rows", counted)
+    assert run(cohort).exit_code == 0
+    assert decoded
+    assert len(decoded) == len(set(decoded))

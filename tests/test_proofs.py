@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from src.pipeline.config import load_config
+from src.pipeline.proofs import _coords_file, _CoordsFolders
+from src.pipeline.record_file import read_head, record_text
 from src.pipeline.runner import Runner, RunOptions
 from src.pipeline.survey import Surveyed, survey
 from tests.cohort_for_tests import SmallCohort, make_small_cohort, write_abmil, write_features
@@ -96,7 +99,9 @@ def test_a_slide_that_only_looks_changed_goes_the_long_way_and_is_reused(cohort:
 @pytest.mark.parametrize("proof", ["nonsense", 7, {}, {"key": 1}, {"key": None, "files": []}, None])
 def test_a_damaged_proof_proves_nothing(cohort: SmallCohort, proof: object) -> None:
     path = cohort.record("s1")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "proof": proof}))
+    data = json.loads(path.read_text())
+    path.write_text(record_text({**data, "proof": proof}, data.pop("stages")))
+    assert read_head(str(path)) is not None
     assert len(look(cohort, brief=True).plans) == 5
 
 
@@ -112,3 +117,47 @@ def test_no_proof_before_every_stage_is_done(tmp_path: Path) -> None:
 def test_what_is_decided_with_another_machine_in_mind_is_no_part_of_a_proof(cohort: SmallCohort) -> None:
     cohort.config["run_arguments"] = {"workers": 2, "retries": 4}
     assert look(cohort, brief=True).plans == ()
+
+
+@pytest.mark.parametrize("change", ["cut short", "laid out otherwise"])
+def test_a_record_in_another_layout_proves_nothing_and_still_holds(cohort: SmallCohort, change: str) -> None:
+    path = cohort.record("s1")
+    text = path.read_text()
+    path.write_text(text[:-3] if change == "cut short" else json.dumps(json.loads(text), indent=2))
+    assert read_head(str(path)) is None
+    found = look(cohort, brief=True)
+    assert len(found.plans) == 5
+    assert found.up_to_date is (change != "cut short")
+
+
+def test_a_long_record_has_a_head_too(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(record_text({"slide_id": "ü", "error": "a,\nb"}, {"segment": {"notes": ["x" * 100_000]}}))
+    assert json.loads(path.read_text())["stages"]["segment"]["notes"] == ["x" * 100_000]
+    head = read_head(str(path))
+    assert head is not None
+    assert (head["slide_id"], head["error"]) == ("ü", "a,\nb")
+    path.write_text(path.read_text()[:-1])
+    assert read_head(str(path)) is None
+
+
+@pytest.mark.parametrize("home", ["h5", "h5_files"])
+@pytest.mark.parametrize(
+    "place",
+    [None, "h5_files/s1.h5", "{home}/s1_patches.h5", "patches/s1.h5", "../patches/s1_patches.h5", "given/s1.h5"],
+)
+def test_coordinates_beside_features_are_found_by_listing_as_by_looking(
+    cohort: SmallCohort, home: str, place: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = Runner(load_config(cohort.write())).chosen_jobs()
+    features = cohort.root / "deep" / home / "s1.h5"
+    write_features(features, 1)
+    if place is not None:
+        write_features(cohort.root / "deep" / place.format(home=home), 2)
+    job = replace(job, features_path=features, coords_dir=cohort.root / "deep" / "given")
+    expected = _coords_file(job)
+    assert (expected is None) == (place in (None, f"{home}/s1.h5"))
+    assert _CoordsFolders().find(job) == expected
+    if expected is None:
+        monkeypatch.setattr("src.pipeline.proofs._coords_file", lambda _: pytest.fail("looked file by file"))
+        assert _CoordsFolders().find(job) is None

@@ -359,3 +359,38 @@ def test_the_real_slides_are_read_as_openslide_reads_them(real_slides: Path) -> 
             assert slide.tiff_level(level) is not None
     with pytest.raises(SlideError, match="does not know its format"):
         open_slide(real_slides / "not_a_slide.tif")
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_kept_level_is_decoded_once_and_gives_the_same_pixels(
+    any_slide: Path, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_slide(any_slide, keep_bytes=64 << 20) as slide:
+        if not direct:
+            without_tiles(slide)
+        level = slide.level_count - 1
+        decoded: list[int] = []
+        decode = slide._decode_rows
+        monkeypatch.setattr(slide, "_decode_rows", lambda lv, a, b: decoded.append(lv) or decode(lv, a, b))
+        for rows in (64, 100, 4096):
+            strips = [strip for _, strip in slide.iter_strips(level, rows)]
+            expected = by_openslide(any_slide, (0, 0), level, slide.level_dimensions[level])
+            np.testing.assert_array_equal(np.concatenate(strips), expected)
+            strips[0][:] = 0  # readers paint into what they are given
+        assert decoded == [level]
+
+
+def test_a_level_too_large_to_be_kept_is_read_in_strips(tiny_slide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_slide(tiny_slide) as probe:
+        width, height = probe.level_dimensions[1]
+    with open_slide(tiny_slide, keep_bytes=3 * width * height) as slide:
+        decoded: list[tuple[int, int, int]] = []
+        decode = slide._decode_rows
+        monkeypatch.setattr(slide, "_decode_rows", lambda *where: decoded.append(where) or decode(*where))
+        for level in (0, 1, 1, 2, 1):
+            list(slide.iter_strips(level, 256))
+        assert [where for where in decoded if where[0] == 0] == [
+            (0, y, min(y + 256, slide.dimensions_l0[1])) for y in range(0, slide.dimensions_l0[1], 256)
+        ]
+        # Level 1 fills the room, so that level 2 drives it out.
+        assert [where[0] for where in decoded if where[0]] == [1, 2, 1]

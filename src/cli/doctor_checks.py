@@ -27,8 +27,8 @@ INSTALL = "pip install -e ."
 NEEDED = {
     "torch": "torch", "numpy": "numpy", "h5py": "h5py", "pandas": "pandas", "scipy": "scipy",
     "matplotlib": "matplotlib", "pillow": "PIL", "opencv-python-headless": "cv2", "openslide-python": "openslide",
-    "tifffile": "tifffile", "imagecodecs": "imagecodecs", "pydantic": "pydantic", "pyyaml": "yaml", "tqdm": "tqdm",
-    "safetensors": "safetensors", "filelock": "filelock", "pebble": "pebble",
+    "tifffile": "tifffile", "imagecodecs": "imagecodecs", "isal": "isal", "pydantic": "pydantic", "pyyaml": "yaml",
+    "tqdm": "tqdm", "safetensors": "safetensors", "filelock": "filelock", "pebble": "pebble",
 }  # fmt: skip
 """What pip calls a package, and what Python does."""
 

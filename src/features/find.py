@@ -74,15 +74,20 @@ def find_coords_file(
     """
     stem = stem or feature_file.stem
     # Plain strings: this is asked for every slide of a cohort, and paths as objects cost ten times as much.
-    own, parent = os.path.normpath(feature_file), os.path.dirname(feature_file)
-    given = [] if coords_dir is None else [os.fspath(coords_dir), os.path.join(coords_dir, "patches")]
-    beside = (os.path.join(parent, place) for place in ("../h5_files", "../patches", "../../patches"))
-    for folder in [*given, parent, *beside]:
+    own = os.path.normpath(feature_file)
+    for folder in coords_folders(os.path.dirname(feature_file), coords_dir):
         for name in (f"{stem}_patches.h5", f"{stem}.h5"):
             candidate = os.path.normpath(os.path.join(folder, name))
             if os.path.isfile(candidate) and candidate != own:
                 return Path(candidate)
     return None
+
+
+def coords_folders(parent: str, coords_dir: str | os.PathLike[str] | None) -> list[str]:
+    """Return the folders that `find_coords_file` looks in, for features in `parent`, which is one of them."""
+    given = [] if coords_dir is None else [os.fspath(coords_dir), os.path.join(coords_dir, "patches")]
+    beside = (os.path.join(parent, place) for place in ("../h5_files", "../patches", "../../patches"))
+    return [*given, parent, *beside]
 
 
 @lru_cache(maxsize=8)

@@ -97,11 +97,17 @@ class Bag:
         return int(self._features.shape[1])
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """Return patches `start` up to `stop` as a (stop - start, D) tensor."""
+        """Return patches `start` up to `stop` as a (stop - start, D) tensor, not to be written to.
+
+        It may be the caller's own features: at 1536 numbers a patch copying costs a tenth of what ABMIL does with them.
+        """
+        return self._part(start, stop, copy=False)
+
+    def _part(self, start: int, stop: int, *, copy: bool) -> Tensor:
         part = self._features[start:stop]
         if not isinstance(part, Tensor):
-            part = torch.from_numpy(np.array(part))  # a copy: the source may be read-only or memory-mapped
-        return part.to(device=self.device, dtype=self.dtype)
+            part = torch.from_numpy(part if part.flags.writeable else np.array(part))  # torch asks for writable ones
+        return part.to(device=self.device, dtype=self.dtype, copy=copy)
 
     def chunks(self, rows: int = 0) -> Iterator[tuple[slice, Tensor]]:
         """Yield (rows covered, their features), `CHUNK_ROWS` at a time unless `rows` says otherwise."""
@@ -111,8 +117,8 @@ class Bag:
             yield slice(start, stop), self.rows(start, stop)
 
     def all(self) -> Tensor:
-        """Return the whole bag as one (N, D) tensor, for models that need every patch at once."""
-        return self.rows(0, len(self))
+        """Return the whole bag as one (N, D) tensor of its own, for models that need every patch at once."""
+        return self._part(0, len(self), copy=True)
 
 
 def grid_and_values(features: Features) -> tuple[PatchGrid | None, npt.NDArray[Any] | Tensor]:

@@ -132,14 +132,13 @@ def _local(arguments: ClusterArguments, workers: int) -> Any:
 def fork_from_warm_server() -> None:
     """Have Dask's local workers begin with everything imported, as those of the local pool do."""
     import dask
-    from distributed.utils import get_mp_context
 
-    from src.pipeline.executors import PRELOADED
+    from src.pipeline.worker_server import start_server
 
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-    get_mp_context().set_forkserver_preload(["distributed", *PRELOADED])
+    start_server(also=["distributed"])
 
 
 def _jobs(arguments: ClusterArguments, log_dir: Path) -> Any:

@@ -117,6 +117,7 @@ class DaskExecutor(SlideExecutor):
         self._counted = 0.0
         self._threads = 0
         self._closing = False
+        self._restarts: list[threading.Thread] = []
         self._proven = False  # whether some worker could do a slide
         self.address = str(self._client.scheduler.address) if self._client.scheduler else "?"
         self.dashboard = dashboard(self._client)
@@ -230,7 +231,9 @@ class DaskExecutor(SlideExecutor):
                 worker = submitted.worker
                 submitted.settle(error=TookTooLong())
                 submitted.cancel()
-                threading.Thread(target=self._restart, args=(str(worker),), daemon=True).start()
+                restart = threading.Thread(target=self._restart, args=(str(worker),), daemon=True)
+                restart.start()
+                self._restarts.append(restart)
 
     def _restart(self, worker: str) -> None:
         """Have the worker's nanny end it and start another; one without a nanny keeps hanging."""
@@ -272,8 +275,10 @@ class DaskExecutor(SlideExecutor):
         return f"worker {getattr(worker, 'address', '?')}; out of memory, killed or gone"
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leave the cluster; one that was started for this run ends."""
+        """Leave the cluster; one that was started for this run ends, workers of another are left fit for work."""
         self._closing = True
+        for restart in self._restarts:
+            restart.join(2 * RESTART_S)
         self._stack.close()
 
     def kill(self) -> None:

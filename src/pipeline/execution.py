@@ -18,6 +18,7 @@ from src.pipeline.slide_run import SlideRun
 from src.pipeline.stages import STAGES, Stage
 from src.pipeline.stages.base import RunSettings, SlideJob
 from src.pipeline.tasks import SlideTask, use_one_thread
+from src.pipeline.worker_server import start_server
 
 if TYPE_CHECKING:
     from src.pipeline.cluster_section import ClusterArguments
@@ -34,7 +35,20 @@ WORKER_BYTES = 600 << 20
 TELL_EVERY_S = 2.0
 """How often the progress of encoding in other processes is looked for."""
 
+
+MANY = 10
+"""So many slides are taken to be worth it before the first one has shown how long it takes."""
+
 Parts = list[tuple[str, SlideTask]]
+
+
+def get_ready(config: Config, slides: int) -> None:
+    """Begin what takes seconds before workers can start, if there are going to be any; returns at once."""
+    run = config.run_arguments
+    if run.cluster is not None or not slides:
+        return
+    if run.slide_timeout is not None or (slides >= MANY and cores() > 1 if run.workers == "auto" else run.workers > 1):
+        start_server()
 
 
 class Execution:

@@ -7,7 +7,6 @@ else; `failure_of` says which of the two it was.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -15,22 +14,12 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Literal, TypeVar
 
 from src.pipeline.slide_run import OnStage
+from src.pipeline.worker_server import fresh_processes
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Failure = Literal["died", "hung", "withdrawn"]
-
-PRELOADED = [
-    "src.pipeline.tasks",
-    "src.pipeline.config",
-    "src.visualization.heatmap_utils",
-    "src.visualization.overlay",
-    "src.features.read",
-    "src.scores.inference",
-    "src.builder",
-]
-"""Imported once by the server that workers are forked from, so that a worker starts in milliseconds."""
 
 
 class SlideExecutor(Executor):
@@ -39,6 +28,9 @@ class SlideExecutor(Executor):
     slots: int = 1
     threads: int = 1
     """Cores that reading and encoding patches may use for a slide."""
+
+    at_once: bool = False
+    """Whether `submit` returns only when the work is done."""
     lost: str | None = None
     """Why no slide can be done any more, such as a cluster that is gone."""
 
@@ -70,6 +62,8 @@ class SlideExecutor(Executor):
 class SerialExecutor(SlideExecutor):
     """Works in this process, one slide after the other; tells the stages as they begin."""
 
+    at_once = True
+
     def __init__(self, on_stage: OnStage | None = None) -> None:
         self.threads = cores()
         self._on_stage = on_stage
@@ -95,9 +89,8 @@ class LocalPool(SlideExecutor):
         self.slots = workers
         self.threads = threads
         self._timeout = timeout
-        context = _fresh_processes()
         self._pool = ProcessPool(
-            max_workers=workers, max_tasks=tasks_per_worker, initializer=_start_worker, context=context
+            max_workers=workers, max_tasks=tasks_per_worker, initializer=_start_worker, context=fresh_processes()
         )
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
@@ -130,15 +123,6 @@ class LocalPool(SlideExecutor):
         """Kill the workers."""
         self._pool.stop()
         self._pool.join()
-
-
-def _fresh_processes() -> Any:
-    """A way to start workers that inherits no threads, locks or CUDA state: fork from a clean server, or spawn."""
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
-        return context
-    return multiprocessing.get_context("spawn")
 
 
 def _start_worker() -> None:

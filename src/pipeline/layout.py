@@ -4,8 +4,10 @@
 production_save_dir. Nothing else in the program composes an output path.
 """
 
+import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from src.errors import ConfigError
@@ -21,7 +23,8 @@ def safe_name(text: str) -> str:
 
 def check_inside(path: Path, root: Path) -> Path:
     """Return `path` if it lies below `root`; no id, label or option may lead out of the output folder."""
-    if path.parent == root and path.name not in ("", ".", ".."):  # one component more cannot lead out
+    above, _, name = str(path).rpartition(os.sep)
+    if above == str(root) and name not in ("", ".", ".."):  # one component more cannot lead out
         return path
     if not path.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"{path} would lie outside the output folder {root}")
@@ -177,8 +180,17 @@ class ExperimentLayout:
 
     def slide(self, slide_id: str, group: str) -> SlideLayout:
         """Paths of `slide_id`; both names are made safe and checked to stay inside the experiment."""
-        folder = safe_name(group)
-        group_folder = check_inside(self.raw_root / folder, self.raw_root)
+        group_folder, production, samples = _group_folders(self.raw_root, self.production_root, group)
         raw = check_inside(group_folder / slide_id, group_folder)
-        production = check_inside(self.production_root / folder, self.production_root)
-        return SlideLayout(slide_id, raw, production, self.production_root / "sampled_patches")
+        return SlideLayout(slide_id, raw, production, samples)
+
+
+@lru_cache(maxsize=256)  # a cohort has few groups, and many slides
+def _group_folders(raw_root: Path, production_root: Path, group: str) -> tuple[Path, Path, Path]:
+    """Return the folders of a group below both roots, and that of the samples."""
+    folder = safe_name(group)
+    return (
+        check_inside(raw_root / folder, raw_root),
+        check_inside(production_root / folder, production_root),
+        production_root / "sampled_patches",
+    )

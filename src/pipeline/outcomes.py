@@ -107,7 +107,7 @@ def process_list_text(
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.3f}"
         bag = "" if outcome.bag_size is None else str(outcome.bag_size)
         error = " ".join(outcome.error.split())
-        cells = [_cell(row, name) for name in columns]
+        cells = [row.cells.get(name, "") for name in columns]
         lines.append(
             [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *predictions.cells(outcome)]
         )
@@ -130,11 +130,20 @@ def results_csv_text(
     columns = [*kept, *(name for name in _ADDED if name not in kept)]
     kinds = {name: _kind(rows.column_texts.get(name, ())) for name in columns}
     lines = [[*columns, "bag_size", *predictions.columns]]
+    as_written = [kinds[name] not in ("bool", "float") for name in kept]
+    blanks: dict[int, list[str]] = {}  # most rows share their parameters, which are worked out but once
     for row in rows:
+        blank = blanks.get(id(row.params))
+        if blank is None:
+            blank = blanks[id(row.params)] = [_blank(row, name, kinds[name]) for name in columns]
+        cells = [
+            default if text in BLANKS else text if plain else _spelt(text, kinds[name])
+            for name, plain, default in zip(kept, as_written, blank, strict=False)
+            for text in (row.cells.get(name, ""),)
+        ]
         outcome = outcome_of_row(row, outcomes)
         bag = "" if outcome.bag_size is None else str(float(outcome.bag_size))
-        values = (_value(row, name, kinds[name]) for name in columns)
-        lines.append([*values, bag, *predictions.cells(outcome)])
+        lines.append([*cells, *blank[len(kept) :], bag, *predictions.cells(outcome)])
     return _csv(lines)
 
 
@@ -143,10 +152,6 @@ def outcome_of_row(row: "ProcessRow", outcomes: Mapping[str, SlideOutcome]) -> S
     if row.problem is not None:
         return SlideOutcome("failed", "process_list", row.problem)
     return outcomes.get(row.slide_id) or SlideOutcome()
-
-
-def _cell(row: "ProcessRow", name: str) -> str:
-    return row.cells.get(name, "")
 
 
 class _Predictions:
@@ -195,19 +200,17 @@ def _kind(texts: Sequence[str]) -> str:
     return "float"
 
 
-def _value(row: "ProcessRow", name: str, kind: str) -> str:
-    """Return one cell of the results: what the list says, or else the parameter the slide was given."""
-    text = _cell(row, name)
-    value: object = text
-    if text in BLANKS:
-        if name == "process":
-            value = 1
-        elif name == "status":
-            value = "tbp"
-        elif name in _ADDED:
-            value = row.params.value(name)
-        else:
-            return ""
+def _blank(row: "ProcessRow", name: str, kind: str) -> str:
+    """Return what stands in the results where the list has a blank: the parameter the slide was given."""
+    if name == "process":
+        return _spelt(1, kind)
+    if name == "status":
+        return _spelt("tbp", kind)
+    return _spelt(row.params.value(name), kind) if name in _ADDED else ""
+
+
+def _spelt(value: object, kind: str) -> str:
+    """Return a value as pandas writes it in a column of that kind."""
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "none"
     if isinstance(value, str) and kind == "bool":

@@ -1,10 +1,10 @@
 """See at a glance that nothing changed for a finished slide: what a cohort of a hundred thousand is resumed by.
 
 Deciding stage by stage takes about a millisecond a slide. A slide that is finished therefore keeps a proof in its
-record: a key over everything that goes into those decisions but files (config, model, row, paths, versions), and size,
-mtime and ctime of every input file as it was fingerprinted. When the key, the inputs and the outputs are as then, the
-decisions are, too. Whatever differs, be it only a file's ctime, sends the slide the long way; a proof never says more
-than the long way would.
+record's head: a key over everything that goes into those decisions but files (config, model, row, paths, versions),
+size, mtime and ctime of every input file as it was fingerprinted, and size and mtime of every output. When all are as
+then, the decisions are, too. Whatever differs, be it only a file's ctime, sends the slide the long way; a proof never
+says more than the long way would.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Prover:
         config = settings.config
         self._settings = settings
         self._encoder: str | None = None
+        self._listed = _CoordsFolders()
         self._shared = _digest(
             src.__version__,
             config.model_dump(mode="json", exclude={"run_arguments"}),
@@ -71,32 +73,42 @@ class Prover:
             return None
         finally:
             work.close()
-        files = {str(path): seen for path, seen in work.seen.items()}
-        return {"key": self._key(job, record.stages), "files": files}
+        return {
+            "key": self._key(job, record.stages, _coords_file(job)),
+            "files": {str(path): seen for path, seen in work.seen.items()},
+            "stages": {
+                name: {
+                    "notes": list(stage.notes),
+                    "outputs": {key: [output.size, output.mtime_ns] for key, output in stage.outputs.items()},
+                }
+                for name, stage in record.stages.items()
+            },
+        }
 
-    def holds(self, job: SlideJob, data: Mapping[str, Any]) -> bool:
-        """Whether a record, as read from its file, says that the slide is up to date and nothing changed since."""
-        proof = data.get("proof")
-        if not proof or data["status"] != "processed" or proof["key"] != self._key(job, data["stages"]):
+    def holds(self, job: SlideJob, head: Mapping[str, Any]) -> bool:
+        """Whether a record, by the head of its file, says that the slide is up to date and nothing changed since."""
+        proof = head.get("proof")
+        if not proof or head["status"] != "processed":
+            return False
+        stages = proof["stages"]
+        if proof["key"] != self._key(job, stages, self._listed.find(job)):
             return False
         if any(seen is None or signature(path) != seen for path, seen in proof["files"].items()):
             return False
         base = f"{job.paths.raw}/"
         try:
-            for stage in data["stages"].values():
-                for key, output in stage["outputs"].items():
+            for stage in stages.values():
+                for key, (size, mtime_ns) in stage["outputs"].items():
                     status = os.stat(base + key)
-                    if status.st_size != output["size"] or status.st_mtime_ns != output["mtime_ns"]:
+                    if status.st_size != size or status.st_mtime_ns != mtime_ns:
                         return False
         except OSError:
             return False
         return True
 
-    def _key(self, job: SlideJob, stages: Mapping[str, Any]) -> str:
+    def _key(self, job: SlideJob, stages: Iterable[str], coords_file: Path | None) -> str:
         row = job.row
-        paths = (
-            job.slide_path, job.features_path, job.tissue_path, job.scores_path, job.roi_path, _coords_file(job)
-        )  # fmt: skip
+        paths = job.slide_path, job.features_path, job.tissue_path, job.scores_path, job.roi_path, coords_file
         encoder = self._encoder_digest() if any(name in stages for name in _ENCODED) else None
         return _digest(
             self._shared, encoder, row.slide_id, row.label, row.group, row.source, row.roi, row.cells,
@@ -116,6 +128,40 @@ def _coords_file(job: SlideJob) -> Path | None:
     from src.features.find import find_coords_file
 
     return job.coords_path if job.features_path is None else find_coords_file(job.features_path, job.coords_dir)
+
+
+class _CoordsFolders:
+    """Finds the same as `_coords_file` for many slides: each folder that is looked in is listed once."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, Path | None], tuple[frozenset[str], frozenset[str]]] = {}
+
+    def find(self, job: SlideJob) -> Path | None:
+        path = job.features_path
+        if path is None:
+            return None
+        parent, name = os.path.split(path)
+        key = parent, job.coords_dir
+        if key not in self._names:
+            self._names[key] = self._list(parent, job.coords_dir)
+        stem = path.stem
+        beside, elsewhere = self._names[key]
+        coords, patches = f"{stem}.h5", f"{stem}_patches.h5"
+        may_be = patches in beside or patches in elsewhere or coords in elsewhere
+        return _coords_file(job) if may_be or (coords != name and coords in beside) else None
+
+    @staticmethod
+    def _list(parent: str, coords_dir: Path | None) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the names beside the features, and those in the other folders together."""
+        from src.features.find import coords_folders
+
+        beside: set[str] = set()
+        elsewhere: set[str] = set()
+        for folder in coords_folders(parent, coords_dir):
+            same = os.path.normpath(folder) == os.path.normpath(parent)
+            with suppress(OSError):
+                (beside if same else elsewhere).update(os.listdir(folder))
+        return frozenset(beside), frozenset(elsewhere)
 
 
 def _digest(*values: Any) -> str:

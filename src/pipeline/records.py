@@ -8,12 +8,14 @@ only if inputs and outputs match.
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from src.files import write_json
+from src.files import write_text
+from src.pipeline.record_file import read_record, record_text
 
 Action = Literal["compute", "recompute", "reuse"]
 SMALL_FILE_BYTES = 1 << 20
@@ -108,16 +110,6 @@ def relative(path: Path, base: Path) -> str:
     return Path(os.path.relpath(path, base)).as_posix()
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """Return what a record's file holds; None when it is missing or no JSON mapping."""
-    try:
-        with open(path, "rb") as file:
-            data = json.loads(file.read())
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
-
-
 @dataclass
 class SlideRecord:
     """Everything recorded about one slide; `save` writes it whole."""
@@ -131,6 +123,8 @@ class SlideRecord:
     stages: dict[str, StageRecord] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)  # bag_size, prediction: what the lists show
     proof: dict[str, Any] | None = None  # see src.pipeline.proofs
+    saved_at: float = field(default=0.0, compare=False)  # by the monotonic clock
+    behind: bool = field(default=False, compare=False)  # a stage was done that the file does not tell of
 
     @classmethod
     def load(cls, path: Path, slide_id: str) -> "SlideRecord":
@@ -138,59 +132,76 @@ class SlideRecord:
         return cls.of(read_record(path), path, slide_id)
 
     @classmethod
-    def of(cls, data: dict[str, Any] | None, path: Path, slide_id: str, *, brief: bool = False) -> "SlideRecord":
-        """Make a record of what its file holds; `brief` leaves inputs and outputs of the stages out."""
+    def of(cls, data: dict[str, Any] | None, path: Path, slide_id: str) -> "SlideRecord":
+        """Make a record of what its file holds."""
         if data is None:
             return cls(path, slide_id)
         try:
             stages = {
                 name: StageRecord(
-                    {} if brief else stage["inputs"],
+                    stage["inputs"],
                     stage["fingerprint"],
-                    {} if brief else {key: OutputFile(**value) for key, value in stage["outputs"].items()},
+                    {key: OutputFile(**value) for key, value in stage["outputs"].items()},
                     stage["seconds"],
                     tuple(stage["notes"]),
                 )
                 for name, stage in data["stages"].items()
             }
-            return cls(
-                path,
-                slide_id,
-                data["status"],
-                data["failed_stage"],
-                data["error"],
-                data["seconds"],
-                stages,
-                data["summary"],
-                data.get("proof"),
-            )
+            return cls._with_head(data, path, slide_id, stages)
         except (KeyError, TypeError, AttributeError):
             return cls(path, slide_id)
 
+    @classmethod
+    def of_head(cls, head: dict[str, Any], path: Path, slide_id: str) -> "SlideRecord":
+        """Make the record of a finished slide of the file's head alone: of the stages it has but names and notes."""
+        stages = {
+            name: StageRecord({}, "", {}, 0.0, tuple(stage["notes"])) for name, stage in head["proof"]["stages"].items()
+        }
+        return cls._with_head({**head, "proof": None}, path, slide_id, stages)
+
+    @classmethod
+    def _with_head(
+        cls, head: dict[str, Any], path: Path, slide_id: str, stages: dict[str, StageRecord]
+    ) -> "SlideRecord":
+        return cls(
+            path,
+            slide_id,
+            head["status"],
+            head["failed_stage"],
+            head["error"],
+            head["seconds"],
+            stages,
+            head["summary"],
+            head.get("proof"),
+        )
+
     def save(self) -> None:
         """Write the record whole."""
-        write_json(
-            self.path,
-            {
-                "slide_id": self.slide_id,
-                "status": self.status,
-                "failed_stage": self.failed_stage,
-                "error": self.error,
-                "seconds": round(self.seconds, 3),
-                "summary": self.summary,
-                "proof": self.proof,
-                "stages": {
-                    name: {
-                        "inputs": dict(stage.inputs),
-                        "fingerprint": stage.fingerprint,
-                        "outputs": {key: vars(value) for key, value in stage.outputs.items()},
-                        "seconds": stage.seconds,
-                        "notes": list(stage.notes),
-                    }
-                    for name, stage in self.stages.items()
-                },
-            },
-        )
+        write_text(self.path, self.text())
+        self.saved_at, self.behind = time.monotonic(), False
+
+    def text(self) -> str:
+        """Return what the record's file holds."""
+        head = {
+            "slide_id": self.slide_id,
+            "status": self.status,
+            "failed_stage": self.failed_stage,
+            "error": self.error,
+            "seconds": round(self.seconds, 3),
+            "summary": self.summary,
+            "proof": self.proof,
+        }
+        stages = {
+            name: {
+                "inputs": dict(stage.inputs),
+                "fingerprint": stage.fingerprint,
+                "outputs": {key: vars(value) for key, value in stage.outputs.items()},
+                "seconds": stage.seconds,
+                "notes": list(stage.notes),
+            }
+            for name, stage in self.stages.items()
+        }
+        return record_text(head, stages)
 
     def output_sha256(self, path: Path) -> str:
         """SHA-256 of a file some stage wrote, from the record when it still holds, else from the file."""

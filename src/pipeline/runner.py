@@ -13,7 +13,7 @@ from src.files import remove_abandoned, write_text
 from src.pipeline.cohort import find_cohort
 from src.pipeline.config import Config, effective_yaml
 from src.pipeline.encoding_signs import forget_silent
-from src.pipeline.execution import Execution
+from src.pipeline.execution import Execution, get_ready
 from src.pipeline.interrupts import StopRequest
 from src.pipeline.lists import ListKeeper, read_outcomes
 from src.pipeline.model_source import ModelSource
@@ -25,7 +25,7 @@ from src.pipeline.run_options import STATUSES, RunOptions, RunSummary
 from src.pipeline.slide_run import SlideRun
 from src.pipeline.stages import STAGE_NAMES
 from src.pipeline.stages.base import RunSettings, SlideJob
-from src.pipeline.survey import Surveyed, no_collection, survey
+from src.pipeline.survey import Surveyed, kept_from_collection, no_collection, survey
 
 __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
 
@@ -108,6 +108,10 @@ class Runner:
         started = time.perf_counter()
         with no_collection():
             found = list(survey(self.chosen_jobs(), self.settings, self.stages, self.force, brief=True))
+        with kept_from_collection():
+            return self._run(found, started)
+
+    def _run(self, found: list[Surveyed], started: float) -> RunSummary:
         self._prepare(found)
         summary = RunSummary(self.cohort, asked_for=self.options.rerun)
         layout, shard = self.cohort.layout, self.options.shard
@@ -158,6 +162,7 @@ class Runner:
         layout = self.cohort.layout
         for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
             check_writable(folder)
+        get_ready(self.config, sum(not slide.up_to_date for slide in found))
         self.check_needs(found)
         write_text(layout.config_yaml, effective_yaml(self.config))
 

@@ -91,6 +91,7 @@ class Scheduler:
         source = iter(slides)
         exhausted = False
         postponed: deque[Progressing] = deque()
+        outcomes: deque[SlideRun] = deque()
         while True:
             # Parts later in a slide go first, so that slides are finished rather than begun.
             for name, queue in waiting.items():
@@ -102,6 +103,9 @@ class Scheduler:
                     exhausted = True
                     break
                 self._enqueue(Progressing(deque(parts)), waiting)
+            # Only now, with every worker busy again: whoever takes them writes lists, which takes its time.
+            while outcomes:
+                yield outcomes.popleft()
             if exhausted and postponed and not self._running and not any(waiting.values()):
                 # Another run had them; by now it has done them, or its lock is waited for.
                 slide = postponed.popleft()
@@ -116,8 +120,15 @@ class Scheduler:
                 continue
             done, _ = wait(self._running, timeout=POLL_S, return_when=FIRST_COMPLETED)
             for future in done:
-                yield from self._settle(future, waiting, postponed)
+                outcomes.extend(self._settle(future, waiting, postponed))
+            while outcomes and self._alone:
+                yield outcomes.popleft()
             self._look_after()
+
+    @property
+    def _alone(self) -> bool:
+        """Whether handing in a slide is doing it, so that results would wait for the next slide."""
+        return any(executor.at_once for executor in self.executors.values())
 
     def _look_after(self) -> None:
         """Let the executors see to their workers; take back what waits there once a stop is asked for."""

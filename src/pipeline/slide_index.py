@@ -17,8 +17,11 @@ _NOT_FEATURES = ("patches", "patch_images", "slide_features_", "wsi_states", "ru
 
 
 @lru_cache(maxsize=64)
-def _lower(extensions: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(ext.lower() for ext in extensions)
+def _by_dots(extensions: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the extensions of one dot, and the others, in small letters."""
+    lower = [ext.lower() for ext in extensions]
+    single = frozenset(ext for ext in lower if ext.rfind(".") == 0)
+    return single, tuple(sorted((ext for ext in lower if ext not in single), key=len, reverse=True))
 
 
 def extension_of(name: str, extensions: Sequence[str]) -> str | None:
@@ -27,15 +30,17 @@ def extension_of(name: str, extensions: Sequence[str]) -> str | None:
     ``.ome`` before it belongs to it: the extension of ``A.ome.tif`` is ``.ome.tif``.
     """
     folded = name.lower()
-    lower = _lower(tuple(extensions))
-    if not folded.endswith(lower):
-        return None
-    found = max((ext for ext in lower if folded.endswith(ext)), key=len)
-    stem = folded[: -len(found)]
+    single, others = _by_dots(tuple(extensions))
+    if folded.endswith(others):
+        end = len(folded) - len(next(ext for ext in others if folded.endswith(ext)))
+    else:
+        end = folded.rfind(".")
+        if end < 0 or folded[end:] not in single:
+            return None
     for part in _COMPOUND:
-        if stem.endswith(part) and len(stem) > len(part):
-            stem = stem[: -len(part)]
-    return name[len(stem) :]
+        if folded.endswith(part, 0, end) and end > len(part):
+            end -= len(part)
+    return name[end:]
 
 
 def stem_of(name: str, extensions: Sequence[str]) -> str:

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 OnStage = Callable[[str], None]
 
+SAVE_EVERY_S = 1.0
+"""Stages that took less than this together are put on record with the next one: a kill costs no more than that."""
+
 
 def one_line(error: BaseException) -> str:
     """The error as one line for a list: the message of a `HeatmapError`, else type and message."""
@@ -97,6 +100,10 @@ def run_slide(
         work.close()
         if sign is not None:
             sign.remove()
+
+        if record.behind:  # Ctrl-C twice, or a disk that was full a moment ago
+            with suppress(OSError):
+                record.save()
     return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes), stopped)
 
 
@@ -126,6 +133,8 @@ def _bring_up_to_date(
     if record.status != "running":
         record.status, record.failed_stage, record.error, record.proof = "running", None, None, None
         record.save()
+    elif record.behind and time.monotonic() - record.saved_at >= SAVE_EVERY_S:
+        record.save()
     result = stage.run(work)
     work.forget_artifacts()
     entry = StageRecord.of(inputs, result.paths, paths.raw, time.perf_counter() - started, result.notes)
@@ -133,7 +142,7 @@ def _bring_up_to_date(
     if stage.name == "samples":
         _remove_stale(previous, record, paths)
     record.seconds = sum(stage_record.seconds for stage_record in record.stages.values())
-    record.save()
+    record.behind = True
     notes.extend(result.notes)
     return True
 
@@ -170,9 +179,7 @@ def _note_failure(record: SlideRecord, job: SlideJob, stage: str, error: Excepti
         record.save()
 
 
-def _note_success(
-    record: SlideRecord, job: SlideJob, settings: RunSettings, status: str, *, changed: bool
-) -> None:
+def _note_success(record: SlideRecord, job: SlideJob, settings: RunSettings, status: str, *, changed: bool) -> None:
     if record.status == status and not changed:
         return
     record.status, record.failed_stage, record.error = status, None, None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from src.errors import HeatmapError
 from src.pipeline.proofs import Prover
-from src.pipeline.records import Decision, SlideRecord, decide, read_record
+from src.pipeline.record_file import read_head
+from src.pipeline.records import Decision, SlideRecord, decide
 from src.pipeline.slide_run import one_line
 from src.pipeline.stages.base import RunSettings, SlideJob, SlideWork, Stage
 
@@ -25,6 +28,16 @@ def no_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@contextmanager
+def kept_from_collection() -> Iterator[None]:
+    """Keep the search for garbage off everything that is there now, such as the slides of a long list, for a while."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ class Surveyed:
     plans: tuple[StagePlan, ...] = ()
     problem: str | None = None
 
-    @property
+    @cached_property
     def needed(self) -> frozenset[str]:
         """Stages that are not simply reused."""
         return frozenset(plan.stage for plan in self.plans if plan.decision.action != "reuse")
@@ -76,11 +89,11 @@ def survey(
     """
     prover = Prover(settings) if brief and not force else None
     for job in jobs:
-        data = read_record(job.paths.record)
-        if prover is not None and data is not None and _proven(prover, job, data):
-            yield Surveyed(job, SlideRecord.of(data, job.paths.record, job.slide_id, brief=True))
+        path = job.paths.record
+        if prover is not None and (head := read_head(os.fspath(path))) is not None and _proven(prover, job, head):
+            yield Surveyed(job, SlideRecord.of_head(head, path, job.slide_id))
             continue
-        record = SlideRecord.of(data, job.paths.record, job.slide_id)
+        record = SlideRecord.load(path, job.slide_id)
         work = SlideWork(job, settings, record)
         try:
             yield Surveyed(job, record, tuple(plan_stages(work, stages, force)))
@@ -90,9 +103,9 @@ def survey(
             work.close()
 
 
-def _proven(prover: Prover, job: SlideJob, data: dict[str, Any]) -> bool:
+def _proven(prover: Prover, job: SlideJob, head: dict[str, Any]) -> bool:
     try:
-        return prover.holds(job, data)
+        return prover.holds(job, head)
     except (KeyError, TypeError, AttributeError, ValueError):  # somebody edited the record
         return False
 

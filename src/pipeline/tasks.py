@@ -15,8 +15,8 @@ from src.pipeline.slide_run import OnStage, SlideRun, one_line, run_slide
 from src.pipeline.stages import STAGES
 from src.pipeline.stages.base import RunSettings, SlideJob
 
-BASE_BYTES = 400 << 20
-"""Memory of a process at work on a slide, besides its features: libraries, one band of the picture, decoded tiles."""
+BASE_BYTES = 500 << 20
+"""Memory of a process at work on a slide, besides its features: libraries, one band of the picture, decoded levels."""
 
 
 @dataclass(frozen=True)

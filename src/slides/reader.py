@@ -17,6 +17,7 @@ import numpy as np
 from src.errors import SlideError
 from src.slides import strips
 from src.slides.bands import ON_PIXEL, Band, cut_bands
+from src.slides.kept_levels import KeptLevels
 from src.slides.resolution import read_mpp, read_objective_power
 from src.slides.sources import RGB, WHITE, Source, open_source
 from src.slides.tiff_levels import TiffLevel
@@ -34,14 +35,17 @@ def _default_threads() -> int:
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def open_slide(path: str | os.PathLike[str], *, threads: int | None = None) -> "Slide":
-    """Return the slide at `path`; SlideError when it is missing or no slide. Use it in a `with` statement."""
+def open_slide(path: str | os.PathLike[str], *, threads: int | None = None, keep_bytes: int = 0) -> "Slide":
+    """Return the slide at `path`; SlideError when it is missing or no slide. Use it in a `with` statement.
+
+    Levels that are read row by row are kept as far as they fit in `keep_bytes` together, for whoever reads them again.
+    """
     place = Path(path)
     if not place.exists():
         raise SlideError(f"slide not found: {place}")
     if place.is_dir():
         raise SlideError(f"{place} is a folder, not a slide")
-    return Slide(place, open_source(place), threads=threads)
+    return Slide(place, open_source(place), threads=threads, keep_bytes=keep_bytes)
 
 
 class Slide:
@@ -64,7 +68,9 @@ class Slide:
     objective_power : float or None
     """
 
-    def __init__(self, path: Path, source: Source, *, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, source: Source, *, threads: int | None = None, keep_bytes: int = 0
+    ) -> None:
         self.path = path
         self.slide_id = path.stem
         self._source = source
@@ -77,6 +83,7 @@ class Slide:
         self.objective_power = read_objective_power(source.properties)
         self.threads = threads or _default_threads()
         self._closed = False
+        self._kept = KeptLevels(keep_bytes)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._tiff = TiffLevels(path, source.vendor, source.level_dimensions, self._reference)
@@ -104,6 +111,7 @@ class Slide:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
+        self._kept.clear()
         self._tiff.close()
         self._source.close()
 
@@ -211,6 +219,11 @@ class Slide:
         width, height = self.level_dimensions[level]
         if not 0 <= y0 <= y1 <= height:
             raise SlideError(f"{self.path}: level {level} has rows 0 to {height}, asked for {y0} to {y1}")
+        kept = self._kept.rows(level, (width, height), y0, y1, lambda: self._decode_rows(level, 0, height))
+        return self._decode_rows(level, y0, y1) if kept is None else kept
+
+    def _decode_rows(self, level: int, y0: int, y1: int) -> RGB:
+        width = self.level_dimensions[level][0]
         if (tiff := self._tiff.get(level)) is not None:
             rows = self._from_tiff(tiff, (0, y0), (width, y1 - y0), cached=False)
             if rows is not None:

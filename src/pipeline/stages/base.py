@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from src.slides.tissue import TissueMask
 
 
+KEPT_LEVELS_BYTES = 96 << 20
+"""Decoded levels that are held while a slide is worked on: outlines and maps are mostly drawn on one and the same."""
+
+
 @dataclass(frozen=True)
 class SlideJob:
     """One row of the process list with the files found for it."""
@@ -106,7 +110,7 @@ class SlideWork:
         if self._slide is None:
             from src.slides.reader import open_slide
 
-            self._slide = open_slide(self.job.slide_path)
+            self._slide = open_slide(self.job.slide_path, keep_bytes=KEPT_LEVELS_BYTES)
         return self._slide
 
     def close(self) -> None:

@@ -65,11 +65,15 @@ class HeatmapStage:
         result = StageResult([])
         columns = drawn_columns(work)
         coarse = plan_column(work, coarse_columns(work)[0], coarse=True)
-        self._save(work, work.job.paths.blockmap_png, coarse, result, shrink=False)
-        for column in columns:
+        blockmap = [work.job.paths.blockmap_png]
+        for number, column in enumerate(columns):
             drawing = plan_column(work, column)
             result.notes += drawing.notes
-            self._save(work, self._path(work, column), drawing, result)
+            if number == 0 and (_is_shrunk(work) or not drawing.same_pixels(coarse)):
+                self._save(work, blockmap, coarse, result, shrink=False)
+                blockmap = []
+            # At the usual levels both maps are one picture, which is painted once.
+            self._save(work, [*(blockmap if number == 0 else ()), self._path(work, column)], drawing, result)
             if work.config.heatmap_arguments.figure:
                 self._write_figure(work, column, drawing, result)
         if work.config.heatmap_arguments.save_orig:
@@ -94,21 +98,25 @@ class HeatmapStage:
         return work.job.paths.heatmap(name, column.suffix, h.save_ext)
 
     @staticmethod
-    def _save(work: SlideWork, path: Path, drawing: Drawing, result: StageResult, *, shrink: bool = True) -> None:
-        """Write a drawing, streamed; shrunk as a whole only where CLAM's own keys ask for that."""
-        from src.visualization.overlay import draw, draw_to_file
+    def _save(
+        work: SlideWork, paths: list[Path], drawing: Drawing, result: StageResult, *, shrink: bool = True
+    ) -> None:
+        """Write a drawing to each path, streamed; shrunk as a whole only where CLAM's own keys ask for that."""
+        from src.visualization.overlay import draw, draw_to_files
         from src.visualization.picture_files import save_picture
 
         h = work.config.heatmap_arguments
-        if shrink and (h.custom_downsample > 1 or h.max_size is not None):
+        if shrink and _is_shrunk(work):
             from PIL import Image
 
             from src.visualization.resize import shrink as shrunk
 
-            save_picture(path, shrunk(Image.fromarray(draw(drawing)), h.custom_downsample, h.max_size))
+            picture = shrunk(Image.fromarray(draw(drawing)), h.custom_downsample, h.max_size)
+            for path in paths:
+                save_picture(path, picture)
         else:
-            draw_to_file(path, drawing)
-        result.paths.append(path)
+            draw_to_files(paths, drawing)
+        result.paths += paths
 
     @staticmethod
     def _write_figure(work: SlideWork, column: DrawnColumn, drawing: Drawing, result: StageResult) -> None:
@@ -141,7 +149,7 @@ class HeatmapStage:
             drawing, frame=frame, alpha=0.0, blank_canvas=False, tissue=None, blur_px=None, smooth="none"
         )
         level = wanted if 0 <= wanted < work.slide.level_count else frame.level
-        self._save(work, work.job.paths.original(level, h.save_ext), slide_alone, result)
+        self._save(work, [work.job.paths.original(level, h.save_ext)], slide_alone, result)
 
 
 def _method(work: SlideWork, column: DrawnColumn) -> str | None:
@@ -151,3 +159,9 @@ def _method(work: SlideWork, column: DrawnColumn) -> str | None:
     asked, how = float(work.config.patching_arguments.overlap), work.fine_file.scored_as
     other = f" ({asked:.0%} was asked)" if abs(column.overlap - asked) > 0.01 else ""
     return f"fine map: patches overlap by {column.overlap:.0%}{other}" + (f", {how}" if how else "")
+
+
+def _is_shrunk(work: SlideWork) -> bool:
+    """Whether the finished map is made smaller after it was drawn, by CLAM's own keys."""
+    h = work.config.heatmap_arguments
+    return h.custom_downsample > 1 or h.max_size is not None

@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from src.errors import TissueError
-from src.files import atomic_path
 from src.pipeline.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
@@ -148,6 +147,7 @@ def _segment_with(work: SlideWork, p: SegmentationParams) -> TissueMask:
 
 def _draw_outlines(work: SlideWork, mask: TissueMask) -> list[str]:
     """Write ``S_mask.jpg`` as CLAM does: the slide at about 1/32 with numbered outlines, JPEG quality 75."""
+    from src.visualization.picture_files import save_picture
     from src.visualization.wsi_object import WholeSlideImage
 
     p = work.job.row.visualization
@@ -158,7 +158,6 @@ def _draw_outlines(work: SlideWork, mask: TissueMask) -> list[str]:
     if thickness == BUILT_IN_THICKNESS and work.config.heatmap_arguments.compat != "clam":
         # Right for a whole slide, but a small one would vanish under its own outline.
         thickness = min(thickness, max(work.slide.dimensions_l0) // 120)
-    picture = wsi.draw_contours(vis_level=level, line_thickness=thickness, number_contours=True)
-    with atomic_path(work.job.paths.mask_jpg) as partial:
-        picture.save(partial, format="JPEG")
+    outlined = wsi.outlined(vis_level=level, line_thickness=thickness, number_contours=True)
+    save_picture(work.job.paths.mask_jpg, outlined, quality=75)
     return [note] if note else []
