@@ -252,3 +252,15 @@ def test_a_region_is_coloured_to_its_edges_and_as_in_the_map_of_the_whole_slide(
         np.asarray(Image.open(next(cohort.production.glob(f"a/s1_0.5_roi_{roi}_*.png")))) for roi in (0, 1)
     )
     np.testing.assert_array_equal(region, whole[70:401, 100:500])
+
+
+@pytest.mark.parametrize(("patch_size", "said"), [(64, False), (32, True)])
+def test_clams_grid_of_other_patches_than_the_features_is_pointed_out(
+    patch_size: int, said: bool, tmp_path: Path
+) -> None:
+    cohort = make(tmp_path)
+    cohort.config["patching_arguments"].update(grid="clam", patch_size=patch_size, magnification=10)
+    write_patches(cohort.features / "s1.h5", TRIDENT_10X, 128)
+    summary = run(cohort)
+    assert summary.failed == {}
+    assert any("unlike those of s1.h5 (64 x 64 pixels" in note for note in summary.notes["s1"]) == said

@@ -111,6 +111,25 @@ def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[st
     ]
 
 
+def unlike_the_bag(work: SlideWork, bag: PatchGrid) -> list[str]:
+    """Return a note when CLAM's grid has patches of another kind than the file that the bag comes from."""
+    from src.features.read import patch_attributes
+    from src.features.stored_patches import stored_patches
+
+    path = work.patches_path
+    if path is None:
+        return []
+    side = work.config.patching_arguments.patch_size
+    patch_px = stored_patches(patch_attributes(path, work.job.coords_dir)).patch_px
+    if _agrees(work, bag, patch_px or (side, side)):
+        return []
+    pixels = f"{patch_px[0]} x {patch_px[1]} pixels that cover " if patch_px is not None else ""
+    return [
+        f"the fine map's patches are cut by patching_arguments, unlike those of {path.name} ({pixels}{bag.size_l0[0]} x"
+        f" {bag.size_l0[1]} of level 0), which the model knows; use grid: features, or cut them alike"
+    ]
+
+
 def _given(patching: PatchingArguments, key: str) -> float | None:
     return getattr(patching, key) if key in patching.model_fields_set else None
 

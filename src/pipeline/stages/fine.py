@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from src.errors import FeatureError
-from src.pipeline.cutting import bag_reading, clam_reading, lay_clam_grid
+from src.pipeline.cutting import bag_reading, clam_reading, lay_clam_grid, unlike_the_bag
 from src.pipeline.encoding import encode, encoder_identity, load_encoder
 from src.pipeline.stages.base import SlideWork, StageResult
 
@@ -64,13 +64,16 @@ class FineFeaturesStage:
 
     def run(self, work: SlideWork) -> StageResult:
         """Lay the grid and encode it, going on where a killed run stopped."""
+        from src.features.read import read_coords
+
         fine = lay_fine_grid(work)
         if not len(fine.grid):
             raise FeatureError(_no_patches(work))
         if work.config.patch_grid == "features":
             reading, notes = bag_reading(work, fine.grid)
         else:
-            reading, notes = clam_reading(work.config, work.slide, fine.grid), []
+            reading = clam_reading(work.config, work.slide, fine.grid)
+            notes = unlike_the_bag(work, read_coords(work.job.paths.coords_h5))
         overlap, use_roi = work.config.patching_arguments.overlap, work.config.heatmap_arguments.use_roi
         path = work.job.paths.fine_features_h5(overlap, use_roi)
         encode(work, fine.grid, path, reading)
