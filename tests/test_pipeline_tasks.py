@@ -17,6 +17,7 @@ from src.pipeline.build_process_list import rebuilt_list
 from src.pipeline.config import load_config
 from src.pipeline.runner import Runner, RunOptions, RunSummary
 from src.scores.score_file import ScoreFile, read_scores
+from src.viewer.catalog import NamedFile
 from src.viewer.layers import layers_of
 from src.viewer.run_folder import catalog_of_runs
 from tests.cohort_for_tests import SmallCohort, make_small_cohort, write_abmil
@@ -180,7 +181,7 @@ def test_the_figure_tells_the_risk_and_the_slides_own_label(
     assert seen[0].prediction.details[0].startswith("S_0 ")
 
 
-def test_the_viewer_tells_the_risk_and_calls_nothing_wrong(survival: SmallCohort) -> None:
+def test_the_viewer_tells_the_risk_and_calls_nothing_wrong(survival: SmallCohort, tmp_path: Path) -> None:
     run(survival)
     slide = next(slide for slide in catalog_of_runs([survival.raw]).slides if slide.slide_id == "s1")
     scores = scores_of(survival)
@@ -188,7 +189,7 @@ def test_the_viewer_tells_the_risk_and_calls_nothing_wrong(survival: SmallCohort
     assert slide.prediction == f"risk {scores.prediction.risk:.4g}"
     assert slide.number == pytest.approx(scores.prediction.risk, abs=1e-5)
     assert (slide.probability, slide.is_wrong) == (None, None)
-    about = layers_of(scores, "scores", 0)[0].describe()["prediction"]
+    about = layers_of(scores, NamedFile(tmp_path, "scores"), 0)[0].describe()["prediction"]
     assert (about["task"], about["predicted"]) == ("survival", None)
     assert about["summary"].startswith("risk -")
     assert "values" not in about

@@ -1,5 +1,6 @@
 """A run with fine maps in the viewer: which scores it opens, and that they look as the run drew them."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,15 @@ heatmap_arguments: {{calc_heatmap: true, use_roi: false, use_ref_scores: true, n
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory: pytest.TempPathFactory, tiny_slide: Path) -> tuple[Path, dict[str, ScoreFile]]:
     """Two runs on one slide: E with a fine map, F without."""
-    root = tmp_path_factory.mktemp("raw")
-    name = tiny_slide.stem
+    root, name = tmp_path_factory.mktemp("raw"), tiny_slide.stem
+    slides = tmp_path_factory.mktemp("slides")  # other tests write beside the shared slide
+    shutil.copy(tiny_slide, slides)
     made = {}
     for number, exp in enumerate(("E", "F")):
         home = root / exp / "tumor" / name
         home.mkdir(parents=True)
         made[exp] = write_score_file(home / f"{name}_blockmap.h5", SIZE, seed=number)
-        config = CONFIG.format(slides=tiny_slide.parent)
+        config = CONFIG.format(slides=slides)
         (root / exp / "config.yaml").write_text(config if exp == "E" else config.replace("true", "false", 1))
     fine = root / "E" / "tumor" / name / f"{name}_0.5_roi_False.h5"
     made["fine"] = write_score_file(fine, SIZE, step=64, seed=5)
