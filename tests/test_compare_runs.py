@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from src.cli.create_heatmaps import main
-from tests.cohort_for_tests import SmallCohort, make_small_cohort, write_abmil
+from tests.cohort_for_tests import SmallCohort, make_encoded, make_small_cohort, write_abmil
 
 
 @pytest.fixture
@@ -74,6 +74,14 @@ def test_range_and_threshold_of_the_runs_hold_for_their_comparison(
             assert (drawing.scale.vmin, drawing.scale.vmax, drawing.threshold) == (-0.2, 0.3, 0.6)
             assert drawing.cmap == "coolwarm"
         assert difference.threshold is None
+
+
+def test_runs_ranked_among_their_coarse_maps_are_compared_by_rank(tmp_path: Path) -> None:
+    encoded = make_encoded(tmp_path, "tests.stub_encoder:create", normalize="percentile_ref")
+    encoded.rows = encoded.rows[:1]
+    assert main(["--config", str(encoded.write())]) == 0
+    assert main(["--compare", str(encoded.raw), str(encoded.raw), "--output_dir", str(tmp_path / "cmp")]) == 0
+    assert (tmp_path / "cmp" / "s1_compare.png").is_file()
 
 
 def test_the_compared_column_is_named_where_there_are_several(

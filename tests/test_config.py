@@ -228,7 +228,7 @@ def test_the_fine_map_is_made_by_default_only_where_nothing_is_brought() -> None
         ),
         (
             {"patching_arguments": {"grid": "features"}},
-            "patching_arguments.grid is features, but there are no feature",
+            "patching_arguments.grid is features, but there are no files that bring patches (h5_dir or coords_dir)",
         ),
         ({"patching_arguments": {"mpp": 1, "magnification": 10}}, "give mpp or magnification, not both"),
         (

@@ -14,7 +14,7 @@ import torch
 
 from src.encoders import ENCODERS, create_encoder
 from src.encoders.identity import _TIMM, describe_encoder
-from src.encoders.own_code import code_digest
+from src.own_code import code_digest
 from src.pipeline.config import load_config
 from src.pipeline.encoding import encoder_identity
 from src.pipeline.runner import Runner

@@ -93,6 +93,15 @@ def test_a_slide_that_hangs_is_given_up_after_its_time(cohort: SmallCohort) -> N
     assert "gave up after 8 s" in summary.failed["s2"]
 
 
+@pytest.mark.parametrize("workers", ["auto", 1])
+def test_a_slide_that_hangs_is_given_up_though_nobody_asked_for_workers(
+    cohort: SmallCohort, workers: str | int
+) -> None:
+    make_naughty(cohort, "Sleeper", slide_timeout=8, workers=workers)
+    cohort.rows = cohort.rows[1:2]
+    assert "gave up after 8 s" in run(cohort).failed["s2"]
+
+
 def test_a_worker_whose_disk_is_full_fails_its_slide_and_the_next_run_does_it(
     cohort: SmallCohort,
 ) -> None:

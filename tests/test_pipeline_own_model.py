@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,22 @@ def test_a_score_the_model_cannot_give_says_why(tmp_path: Path) -> None:
     why = "heatmap_arguments.score: abmil cannot give the score 'class_contribution': the checkpoint has no classifier"
     with pytest.raises(ConfigError, match=why):
         run(cohort)
+
+
+def test_a_change_in_a_file_the_model_imports_is_scored_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = cohort_of(tmp_path, "Uses")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    helper = tmp_path / "lab_helper_of_a_model.py"
+    helper.write_text("from torch import nn\nclass Base(nn.Module):\n    column = 0\n")
+    (tmp_path / "lab.py").write_text(
+        "from lab_helper_of_a_model import Base\n"
+        "class Uses(Base):\n"
+        "    def forward(self, h):\n"
+        "        return h.mean(dim=1)[:, :2], h[..., self.column]\n"
+    )
+    assert run(cohort) == {}
+    before = scores_of(cohort).scores.values
+    helper.write_text(helper.read_text().replace("column = 0", "column = 1 "))
+    sys.modules.pop("lab_helper_of_a_model")  # as in the next run, another process
+    assert run(cohort) == {}
+    assert not np.array_equal(scores_of(cohort).scores.values, before)

@@ -15,7 +15,7 @@ from src.pipeline.proofs import _coords_file, _CoordsFolders
 from src.pipeline.record_file import read_head, record_text
 from src.pipeline.runner import Runner, RunOptions
 from src.pipeline.survey import Surveyed, survey
-from tests.cohort_for_tests import SmallCohort, make_small_cohort, write_abmil, write_features
+from tests.cohort_for_tests import SmallCohort, make_encoded, make_small_cohort, write_abmil, write_features
 
 
 @pytest.fixture
@@ -139,6 +139,17 @@ def test_a_long_record_has_a_head_too(tmp_path: Path) -> None:
     assert (head["slide_id"], head["error"]) == ("ü", "a,\nb")
     path.write_text(path.read_text()[:-1])
     assert read_head(str(path)) is None
+
+
+def test_slides_whose_patches_were_given_alone_are_seen_at_a_glance_too(tmp_path: Path) -> None:
+    cohort = make_encoded(tmp_path, "tests.stub_encoder:create")
+    cohort.rows = cohort.rows[:1]
+    cohort.config["data_arguments"]["coords_dir"] = str(cohort.features)
+    assert Runner(load_config(cohort.write())).run().processed == ["s1"]
+    found = look(cohort, brief=True)
+    assert (found.plans, found.up_to_date) == ((), True)
+    write_features(cohort.features / "s1.h5", 9)
+    assert not look(cohort, brief=True).up_to_date
 
 
 @pytest.mark.parametrize("home", ["h5", "h5_files"])

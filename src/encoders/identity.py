@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from src.encoders.catalogue import ENCODERS
-from src.encoders.own_code import code_digest
 from src.encoders.weight_files import cached_snapshot, cached_weights, lite0_weights, named_weights, weights_digest
 from src.errors import HeatmapError
+from src.own_code import code_digest
 
 _WHOLE_REPOSITORY = ("transformers", "conch_v1_5")
 """Builders that load a repository by its commit, not one file."""

@@ -101,6 +101,9 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         matched = match_scores(a.grid, a.values, b.grid, b.values)
         comparison = compare_scores(matched)
         heatmap = first.config.heatmap_arguments
+        rule = heatmap.rule(a.kind, fine=False)
+        if rule == "percentile_ref":
+            rule = "percentile"  # the two maps, which are all that is compared, are ranked each among itself
         wsi = WholeSlideImage(works[0].slide)
         if heatmap.segment and job.paths.mask_pkl.is_file():
             wsi.tissue = works[0].mask
@@ -113,7 +116,7 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
             segment=heatmap.segment,
             use_holes=heatmap.use_holes,
             threshold=heatmap.threshold,
-            **range_of(heatmap, heatmap.rule(a.kind, fine=False), a.kind),
+            **range_of(heatmap, rule, a.kind),
         )
         picture = out / f"{safe_name(job.slide_id)}_compare.png"
         scores = works[0].score_file.scores

@@ -120,7 +120,7 @@ def _inputs(cfg: "Config") -> list[Problem]:
         problems.append(
             Problem(
                 ("patching_arguments", "grid"),
-                "is features, but there are no feature files (h5_dir); use clam",
+                "is features, but there are no files that bring patches (h5_dir or coords_dir); use clam",
             )
         )
     return problems

@@ -121,7 +121,7 @@ class Execution:
         needs_process = self._limits.slide_timeout is not None
         if self._config.run_arguments.cluster is not None:
             return left
-        if workers != "auto" and (workers > 1 or needs_process):
+        if needs_process or (workers != "auto" and workers > 1):
             return left
         serial: dict[str, SlideExecutor] = {CPU: SerialExecutor(self._progress.stage)}
         scheduler = Scheduler(serial, self._limits, self._stop, on_start=self._on_start)

@@ -98,14 +98,6 @@ class SlideLayout:
     def figure(self, suffix: str) -> Path:
         return self.production / f"{self.slide_id}{suffix}_figure.png"
 
-    @property
-    def top_patches_csv(self) -> Path:
-        return self.production / f"{self.slide_id}_top_patches.csv"
-
-    @property
-    def top_patches_png(self) -> Path:
-        return self.production / f"{self.slide_id}_top_patches.png"
-
     def export(self, suffix: str) -> Path:
         return self.production / "exports" / f"{self.slide_id}{suffix}"
 

@@ -98,17 +98,20 @@ class ModelSource:
         return None if path is None else sha256_file(path)
 
     def _code_sha256(self) -> str | None:
-        """SHA-256 of the user's own model file, when the config names one: its results change with it."""
+        """SHA-256 over the user's own model file and what it imports of theirs: results change with them."""
+        from src.own_code import file_digest
+
         named = self._config.model_arguments.model_class
         if not named:
             return None
         where = named.rpartition(":")[0]
-        path = Path(where)
+        path, module = Path(where), ""
         if path.suffix != ".py":
+            module = where
             with suppress(ImportError, ValueError, AttributeError):  # told when the model is loaded
                 spec = importlib.util.find_spec(where)
                 path = Path(spec.origin) if spec is not None and spec.origin else path
-        return sha256_file(path) if path.suffix == ".py" and path.is_file() else None
+        return file_digest(path, module) if path.suffix == ".py" and path.is_file() else None
 
     @property
     def output_names(self) -> list[str] | None:

@@ -139,7 +139,7 @@ class _CoordsFolders:
     def find(self, job: SlideJob) -> Path | None:
         path = job.features_path
         if path is None:
-            return None
+            return _coords_file(job)
         parent, name = os.path.split(path)
         key = parent, job.coords_dir
         if key not in self._names:

@@ -100,6 +100,10 @@ class Defaults:
         Hidden below this place on the scale.
     inside, smooth : bool
         Colours inside the tissue only; interpolated between patches.
+    by_rank : bool
+        Scores of every kind are ranked unless `normalize` says otherwise, as in CLAM.
+    among_bag : bool
+        Those of a fine map are ranked among the bag's, not among themselves.
     """
 
     cmap: str | None = None
@@ -111,6 +115,8 @@ class Defaults:
     threshold: float = 0.0
     inside: bool = False
     smooth: bool = False
+    by_rank: bool = False
+    among_bag: bool = True
 
     def as_view(self) -> dict[str, Any]:
         """Return them under the page's own names (state.js)."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from src.errors import HeatmapError
-from src.viewer.catalog import Catalog, NamedFile, SlideEntry
+from src.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
 from src.viewer.jpeg_tiles import encode_jpeg
 from src.viewer.layers import ScoreFiles, ScoreLayer, layers_of
 from src.viewer.open_slides import OpenSlides
@@ -82,7 +82,7 @@ class Content:
                     )
             except HeatmapError as error:
                 problems.append(" ".join(str(error).split()))
-        _refer_to_bags(out["layers"])
+        _say_what_is_usual(out["layers"], self.catalog.defaults)
         out["tissue"] = entry.tissue is not None
         problems += _mismatches(out)
         return out
@@ -197,14 +197,17 @@ def _describe_slide(opened: TileSlide) -> dict[str, Any]:
     }
 
 
-def _refer_to_bags(layers: list[dict[str, Any]]) -> None:
-    """Tell each fine map which layer holds the same score of the bag, among which it is ranked."""
+def _say_what_is_usual(layers: list[dict[str, Any]], defaults: Defaults) -> None:
+    """Tell each layer how the run draws it, and a fine map which layer holds the same score of the bag."""
     bags = {(layer["source"], layer["score"]): number for number, layer in enumerate(layers) if layer.get("bag")}
     for layer in layers:
+        if layer["type"] == "scores" and defaults.by_rank:
+            layer["usual"] = "percentile"
         number = None if layer.get("bag", True) else bags.get((layer["source"], layer["score"]))
         if number is not None and layers[number]["names"] == layer["names"]:
             layer["reference"] = number
-            layer["usual"] = "percentile_ref" if layer["usual"] == "percentile" else layer["usual"]
+            if layer["usual"] == "percentile" and defaults.among_bag:
+                layer["usual"] = "percentile_ref"
 
 
 def _mismatches(out: dict[str, Any]) -> list[str]:

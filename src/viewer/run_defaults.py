@@ -24,9 +24,7 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
     """Return colours, range and threshold of the run's pictures; what is missing or odd is left to the page."""
     drawn = section(config, "heatmap_arguments")
     alpha, threshold = drawn.get("alpha"), _number(drawn.get("threshold"))
-    method = drawn.get("normalize")
-    if method is None and drawn.get("use_ref_scores") is False and has_fine_map(config):
-        method = "percentile"
+    method, as_clam = drawn.get("normalize"), drawn.get("compat") == "clam"
     low, high = _number(drawn.get("vmin")), _number(drawn.get("vmax"))
     percent = method in (None, "percentile", "percentile_ref")  # the unit of vmin and vmax
     fixed = None if percent or low is None or high is None or low >= high else (low, high)
@@ -34,7 +32,7 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
     if percent:
         ends = (0.0 if low is None else low / 100, 1.0 if high is None else high / 100)
     return Defaults(
-        cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else None,
+        cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else "jet" if as_clam else None,
         alpha=float(alpha) if isinstance(alpha, int | float) and 0 < alpha <= 1 else None,
         normalize=method if method in METHODS else None,
         low=ends[0] if 0 <= ends[0] < ends[1] <= 1 else 0.0,
@@ -43,6 +41,8 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
         threshold=threshold if threshold is not None and 0 <= threshold <= 1 else 0.0,
         inside=drawn.get("segment") is True,
         smooth=drawn.get("smooth") in ("bilinear", "gaussian") or drawn.get("blur") is True,
+        by_rank=as_clam,
+        among_bag=drawn.get("use_ref_scores") is not False,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from src.scores.normalize import normalize, reference_words
 from src.scores.score_file import ScoreFile
+from src.viewer.content import Content
 from src.viewer.run_folder import catalog_of_runs
 from src.visualization.palette import colour_table
 from tests.browser_for_tests import SIZE, Open, go_to, pixel_at
@@ -84,3 +85,29 @@ def test_signed_scores_begin_around_zero(open_page: Open) -> None:
     page = open_page("panes=slide;3.0&cmap=auto")
     assert "centred at 0" in page.locator(".legend").first.inner_text()
     assert page.evaluate("heatmapViewer.colours.paletteFor(heatmapViewer.panes[1]).name") == "coolwarm"
+
+
+@pytest.mark.parametrize(
+    ("setting", "attention", "contribution"),
+    [
+        ("use_ref_scores: true", "percentile_ref", "robust"),
+        ("use_ref_scores: false", "percentile", "robust"),
+        ("use_ref_scores: true, compat: clam", "percentile_ref", "percentile_ref"),
+    ],
+)
+def test_each_score_of_a_fine_map_begins_as_the_run_draws_it(
+    maps: tuple[Path, dict[str, ScoreFile]], tmp_path: Path, setting: str, attention: str, contribution: str
+) -> None:
+    run = shutil.copytree(maps[0] / "E", tmp_path / "E")
+    config = run / "config.yaml"
+    text = config.read_text().replace("use_ref_scores: true", setting)
+    config.write_text(text.replace("cmap: viridis", "cmap: null"))
+    content = Content(catalog_of_runs([run]))
+    try:
+        usual = {(about["score"], about["bag"]): about["usual"] for about in content.describe(0)["layers"]}
+        defaults = content.catalog.defaults.as_view()
+    finally:
+        content.close()
+    assert (usual["attention", False], usual["contribution", False]) == (attention, contribution)
+    assert "norm" not in defaults
+    assert defaults.get("cmap") == ("jet" if "clam" in setting else None)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -230,14 +229,3 @@ class Stage(Protocol):
     def run(self, work: SlideWork) -> StageResult:
         """Write the artifacts."""
         ...
-
-
-@contextmanager
-def slide_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors about a slide into a `SlideError` that names it."""
-    try:
-        yield
-    except HeatmapError:
-        raise
-    except OSError as error:
-        raise SlideError(f"cannot read {path}: {error.strerror or error}") from error

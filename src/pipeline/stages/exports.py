@@ -11,7 +11,7 @@ class ExportsStage:
     """Writes ``P/E/G/exports/S...`` for every format that `export_arguments` switches on."""
 
     name = "exports"
-    version = 1
+    version = 2
     uses_model = False
 
     def applies(self, work: SlideWork) -> bool:

@@ -1,4 +1,4 @@
-"""The source an encoder of the user's own is made of: its module and what that imports of the user's."""
+"""The source an encoder or model of the user's own is made of: its module and what that imports of the user's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-_PARSED: dict[tuple[str, int, int], tuple[str, tuple[str, ...]]] = {}
-_THIS_PROGRAM = Path(__file__).resolve().parents[1]
+_PARSED: dict[tuple[str, str, int, int], tuple[str, tuple[str, ...]]] = {}
+_THIS_PROGRAM = Path(__file__).resolve().parent
 
 
 def code_digest(module: str) -> str | None:
@@ -19,8 +19,23 @@ def code_digest(module: str) -> str | None:
     Nothing is imported. Installed packages, Python's own modules and this program are left out: only code that
     somebody works on changes from one run to the next.
     """
+    found = _sources([module])
+    return _digest(found) if found else None
+
+
+def file_digest(path: Path, module: str = "") -> str:
+    """Return the SHA-256 over a source file, wherever it lies, and what it imports as `code_digest` does.
+
+    `module` is what the file is imported as, which tells what its relative imports mean.
+    """
+    own, imported = _parsed(path, module)
+    return _digest({"": own, **_sources([_known(name) for name in imported])})
+
+
+def _sources(modules: list[str]) -> dict[str, str]:
+    """Return the digest of each of these modules that is somebody's own, and of all such that they import."""
     found: dict[str, str] = {}
-    waiting = [module]
+    waiting = list(modules)
     while waiting:
         name = waiting.pop()
         path = _source_of(name)
@@ -28,8 +43,10 @@ def code_digest(module: str) -> str | None:
             continue
         found[name], imported = _parsed(path, name)
         waiting += [_known(other) for other in imported]
-    if not found:
-        return None
+    return found
+
+
+def _digest(found: dict[str, str]) -> str:
     return hashlib.sha256("\n".join(f"{name}:{digest}" for name, digest in sorted(found.items())).encode()).hexdigest()
 
 
@@ -70,7 +87,7 @@ def _is_own(path: Path) -> bool:
 def _parsed(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
     """Return (digest, modules imported) of a source file, read once while it does not change."""
     status = path.stat()
-    key = (str(path), status.st_size, status.st_mtime_ns)
+    key = (str(path), module, status.st_size, status.st_mtime_ns)
     if key not in _PARSED:
         source = path.read_bytes()
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
