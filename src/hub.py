@@ -61,7 +61,7 @@ def download(path: str | os.PathLike[str]) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise MissingDependencyError(
-            "downloading weights needs huggingface_hub: pip install 'mil-heatmaps[hub]', or give a local checkpoint"
+            "downloading weights needs huggingface_hub: pip install -e '.[hub]', or give a local checkpoint"
         ) from error
     repository, _, revision = os.fspath(path)[len(SCHEME) :].lstrip("/").partition("@")
     if repository.count("/") != 1 or not all(repository.split("/")):

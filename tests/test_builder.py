@@ -169,7 +169,7 @@ def test_what_the_hub_refuses_is_one_line_with_the_mend(monkeypatch: pytest.Monk
 
 def test_without_huggingface_hub_the_line_that_installs_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'mil-heatmaps\[hub\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[hub\]'"):
         create_model("abmil.base.uni.pc108-24k")
 
 

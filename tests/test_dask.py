@@ -160,7 +160,7 @@ def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
     cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dask_cluster.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'mil-heatmaps\[distributed\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[distributed\]'"):
         run(cohort)
     assert not cohort.raw.exists()
 

@@ -118,7 +118,7 @@ def test_the_coordinator_and_watch_tell_how_far_workers_are(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind == "dask":
-        pytest.importorskip("distributed", reason="needs pip install 'mil-heatmaps[distributed]'")
+        pytest.importorskip("distributed", reason="needs pip install -e '.[distributed]'")
     run_arguments = {"workers": 2, **({"cluster": {"kind": "local"}} if kind == "dask" else {})}
     seen = seen_while_encoding(tmp_path, monkeypatch, run_arguments)
     told = re.compile(r"(s[12]: encoding|encoding 2 slides:) \d+/\d+ patches, \d+/s, .* left")

@@ -82,6 +82,6 @@ def test_a_tracker_that_is_not_installed_is_named_before_any_work(
 ) -> None:
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
     cohort = make(tmp_path, kind="wandb")
-    with pytest.raises(MissingDependencyError, match=r"pip install 'mil-heatmaps\[tracking\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[tracking\]'"):
         run(cohort)
     assert not (cohort.raw / "a").exists()

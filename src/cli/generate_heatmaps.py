@@ -250,7 +250,9 @@ def _outputs(model: MILModel, config: Config) -> str:
     task = config.model_arguments.task
     if task != "classification":
         return f"{_count(model.num_classes, 'output')} ({task})"
-    return _count(model.num_classes, "class" if model.num_classes == 1 else "classe")
+    if model.num_classes == 1:
+        return "1 output, taken as the logit of the second of two classes (--task says what else it may be)"
+    return _count(model.num_classes, "classe")
 
 
 def _count(number: int, noun: str) -> str:

@@ -43,7 +43,7 @@ def stained_textures() -> tuple[Pixels, Pixels]:
     except ImportError as error:
         from src.errors import MissingDependencyError
 
-        raise MissingDependencyError("the demo needs scikit-image: pip install 'mil-heatmaps[demo]'") from error
+        raise MissingDependencyError("the demo needs scikit-image: pip install -e '.[demo]'") from error
     stains = rgb2hed(immunohistochemistry())
     nuclei, brown = np.clip(stains[..., 0], 0, None), np.clip(stains[..., 2], 0, None)
     eosin = 0.02 + 0.16 * brown + 0.10 * nuclei

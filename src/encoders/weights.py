@@ -18,7 +18,7 @@ from src.errors import CheckpointError, MissingDependencyError
 
 logger = logging.getLogger(__name__)
 
-INSTALL = "pip install 'mil-heatmaps[encoders]'"
+INSTALL = "pip install -e '.[encoders]'"
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-INSTALL = "pip install 'mil-heatmaps[distributed]'"
+INSTALL = "pip install -e '.[distributed]'"
 
 # With Dask's own three a slide that kills would take four workers before anyone hears of it; counting is done here.
 _SETTINGS: dict[str, Any] = {

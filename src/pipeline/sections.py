@@ -86,7 +86,8 @@ class ExpArguments(Section):
     batch_size: Int = Field(
         default=256,
         ge=1,
-        description="Patches an encoder takes at once on a GPU; left out: as many as fit. On the processor 8 at most.",
+        description="Patches at work in an encoder at once; left out: as many as fit on a GPU, 8 a core on the "
+        "processor.",
     )
     layout: Literal["clam", "flat"] = Field(
         default="clam",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-INSTALL = "pip install 'mil-heatmaps[tracking]'"
+INSTALL = "pip install -e '.[tracking]'"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 MOST_BYTES = 20 << 20
 """A larger picture is left out: trackers are looked at in a browser."""

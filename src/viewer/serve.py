@@ -41,7 +41,7 @@ def serve(catalog: Catalog, *, port: int = 0, on_ready: Callable[[str], None]) -
         from src.viewer.app import ViewerApp
     except ImportError as error:
         raise MissingDependencyError(
-            f"the viewer needs {error.name}, which is not installed: pip install 'mil-heatmaps[viewer]'"
+            f"the viewer needs {error.name}, which is not installed: pip install -e '.[viewer]'"
         ) from error
 
     listener = listen(port)

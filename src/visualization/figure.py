@@ -146,7 +146,7 @@ def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: 
         content = max(2 * panel[0] + _GAP + bar, 3.0 + (2 * (block[0] + 2 * _GAP) if count else 0))
         page = Page(2 * _MARGIN + content, head + panel[1] + 0.55 + block[1] + foot + 0.1)
     _write_head(page, drawing, text)
-    for nth, (picture, title) in enumerate(zip(pictures, ("slide", _map_title(drawing)), strict=True)):
+    for nth, (picture, title) in enumerate(zip(pictures, (_slide_title(drawing), _map_title(drawing)), strict=True)):
         axes = page.axes(_MARGIN + nth * (panel[0] + _GAP), head, *panel)
         parts.show_picture(axes, picture, title)
         if legend and drawing.slide.mpp is not None:
@@ -165,6 +165,16 @@ def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: 
     return page
 
 
+def _slide_title(drawing: Drawing) -> str:
+    """Name the left picture; of a region say that the prediction is not about it alone."""
+    return "slide" if drawing.frame.whole else "region of interest (the prediction is of the whole slide)"
+
+
+def _among(drawing: Drawing, text: FigureText) -> str:
+    """Say that patches are ranked among those drawn, where the colours or the slide have others besides."""
+    return "" if drawing.frame.whole and not text.method else " of those drawn"
+
+
 def _side_sizes(count: int) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return the (width, height) of the part with histogram and patches, and of one row of patches."""
     block = max(count, 1) * _TILE + (max(count, 1) - 1) * 0.1, _TILE + _CAPTION
@@ -180,7 +190,7 @@ def _draw_column(
     parts.draw_histogram(page.axes(left + 0.35, top, size[0] - 0.35, 1.65), raw, drawing, text.score_name)
     for mode, title in (("topk", "highest"), ("reverse_topk", "lowest")):
         top += 2.6 if mode == "topk" else _TILE + _CAPTION + 0.3
-        _draw_patches(page, (left, top), title, _sampled(drawing, raw, mode, count))
+        _draw_patches(page, (left, top), title + _among(drawing, text), _sampled(drawing, raw, mode, count))
 
 
 def _draw_row(
@@ -193,7 +203,7 @@ def _draw_row(
     parts.draw_histogram(page.axes(left + 0.35, top, room - 0.35, 1.25), raw, drawing, text.score_name)
     for nth, (mode, title) in enumerate((("topk", "highest"), ("reverse_topk", "lowest"))):
         place = left + room + 2 * _GAP + nth * (block[0] + 2 * _GAP), top
-        _draw_patches(page, place, title, _sampled(drawing, raw, mode, count))
+        _draw_patches(page, place, title + _among(drawing, text), _sampled(drawing, raw, mode, count))
 
 
 def _draw_patches(page: Page, corner: tuple[float, float], title: str, patches: Sequence[SampledPatch]) -> None:
