@@ -72,6 +72,10 @@ def test_slides_that_moved_are_found_with_slide_dir(run: Path, tmp_path: Path) -
     assert catalog_of_runs([run], [moved]).slides[0].slide_path == moved / "done.tif"
 
 
+def test_the_runs_own_folder_of_slides_may_be_named_again(run: Path, tmp_path: Path) -> None:
+    assert catalog_of_runs([run], [tmp_path / "slides" / "."]).slides[0].problem == ""
+
+
 def test_two_runs_give_two_score_files_a_slide(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "raw" / "exp2"
     write_score_file(other / "tumor" / "done" / "done_blockmap.h5", (1024, 768), seed=3)

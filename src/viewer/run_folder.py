@@ -172,6 +172,7 @@ class _Run:
             except ConfigError as error:
                 if not slide_dirs:
                     self.notes.append(f"the run's slides: {error}; give --slide_dir")
+        folders = list({folder.resolve(): folder for folder in folders}.values())
         extensions = data.get("slide_ext") or SLIDE_EXTENSIONS
         return SlideIndex(folders, (extensions,) if isinstance(extensions, str) else tuple(extensions))
 
