@@ -48,6 +48,16 @@ def test_a_finished_slide_is_seen_at_a_glance_and_told_as_before(cohort: SmallCo
     assert (cohort.root / "results" / "list.csv").read_bytes() == results
 
 
+def test_a_slide_that_took_the_long_way_once_is_seen_at_a_glance_again(cohort: SmallCohort) -> None:
+    (cohort.features / "s1.h5").chmod(0o600)  # as after a copy: another ctime, the same content
+    assert look(cohort, brief=True).plans
+    assert Runner(load_config(cohort.write())).run().reused == ["s1"]
+    assert look(cohort, brief=True).plans == ()
+    record = cohort.record("s1").stat().st_mtime_ns
+    assert Runner(load_config(cohort.write())).run().reused == ["s1"]
+    assert cohort.record("s1").stat().st_mtime_ns == record
+
+
 def same_size_and_time(path: Path) -> None:
     """Change a byte, and set the times back."""
     before = path.stat()

@@ -16,10 +16,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
+from src.pipeline.record_file import read_head
+from src.pipeline.records import SlideRecord, decide
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from src.pipeline.records import SlideRecord
     from src.pipeline.stages.base import RunSettings, SlideJob
 
 _ENCODED = ("features", "fine_features")
@@ -57,7 +61,6 @@ class Prover:
 
     def prove(self, job: SlideJob, record: SlideRecord) -> dict[str, Any] | None:
         """Decide on every stage once more; return the proof when each would be reused, None otherwise."""
-        from src.pipeline.records import decide
         from src.pipeline.stages import STAGES
         from src.pipeline.stages.base import SlideWork
 
@@ -84,6 +87,20 @@ class Prover:
                 for name, stage in record.stages.items()
             },
         }
+
+    def renew(self, job: SlideJob) -> None:
+        """Give a finished slide that had to be decided on the long way a proof of how it is now.
+
+        Otherwise it would take the long way for good, after a copy or an update of this program.
+        """
+        head = read_head(os.fspath(job.paths.record))
+        if head is not None and self.holds(job, head):
+            return
+        with suppress(Timeout, OSError), FileLock(job.paths.lock).acquire(timeout=0):
+            record = SlideRecord.load(job.paths.record, job.slide_id)
+            record.proof = self.prove(job, record)
+            if record.proof is not None and self.holds(job, {"status": record.status, "proof": record.proof}):
+                record.save()
 
     def holds(self, job: SlideJob, head: Mapping[str, Any]) -> bool:
         """Whether a record, by the head of its file, says that the slide is up to date and nothing changed since."""

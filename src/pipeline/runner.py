@@ -19,6 +19,7 @@ from src.pipeline.lists import ListKeeper, read_outcomes
 from src.pipeline.model_source import ModelSource
 from src.pipeline.presence import Presence, run_name
 from src.pipeline.progress import Progress, Quiet
+from src.pipeline.proofs import Prover
 from src.pipeline.records import SlideRecord
 from src.pipeline.reporting import RunReport, shared_with
 from src.pipeline.run_options import STATUSES, RunOptions, RunSummary
@@ -196,8 +197,12 @@ class Runner:
 
             if self.config.heatmap_arguments.scale == "cohort" and any(slide.needed for slide in found):
                 found = self._score_everyone(found, summary, lists, execution)
+            prover: Prover | None = None
             for slide in found:
                 if slide.up_to_date:
+                    if slide.plans:  # decided on the long way
+                        prover = prover or Prover(self.settings)
+                        prover.renew(slide.job)
                     self._take(SlideRun(slide.record, (), 0.0), summary, lists)
             jobs = [slide.job for slide in found if not slide.up_to_date]
             if jobs and not stop.asked:
