@@ -35,7 +35,6 @@ WORKER_BYTES = 600 << 20
 TELL_EVERY_S = 2.0
 """How often the progress of encoding in other processes is looked for."""
 
-
 MANY = 10
 """So many slides are taken to be worth it before the first one has shown how long it takes."""
 

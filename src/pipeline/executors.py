@@ -28,7 +28,6 @@ class SlideExecutor(Executor):
     slots: int = 1
     threads: int = 1
     """Cores that reading and encoding patches may use for a slide."""
-
     at_once: bool = False
     """Whether `submit` returns only when the work is done."""
     lost: str | None = None

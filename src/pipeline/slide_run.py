@@ -100,7 +100,6 @@ def run_slide(
         work.close()
         if sign is not None:
             sign.remove()
-
         if record.behind:  # Ctrl-C twice, or a disk that was full a moment ago
             with suppress(OSError):
                 record.save()
