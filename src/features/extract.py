@@ -52,7 +52,7 @@ class Extraction:
     encoded, resumed : int
         Patches encoded by this call, and taken over from a killed one; both 0 when the file was there already.
     batch_size : int
-        At the end; 0 when nothing was encoded.
+        Patches the encoder was handed at a time, at the end; 0 when nothing was encoded.
     seconds : float
     """
 
@@ -85,13 +85,13 @@ def extract_features(
     reading
         Level and pixels of the patches; by default level-0 pixels, as many as the grid's patches have.
     batch_size
-        ``auto`` finds one that fits. Either way it is halved when memory runs out; where the cores of the processor
-        encode a batch each, it is 8 at most.
+        Patches at work at once; ``auto`` finds one that fits. Cores of the processor, or two lanes of a GPU, share it:
+        see `lanes.share_out`. Parts are halved when memory runs out.
     device
         Where tensors go for an encoder that does not say; `ModuleEncoder` does.
     threads
-        Threads that read, and batches encoded at once on the processor: the cores this process may use. The features
-        are the same with any number. None: all cores.
+        Threads that read, and parts of a batch encoded at once on the processor: the cores this process may use. The
+        features are the same with any number. None: all cores.
     code
         Of the encoder's own code, anything that changes with it; see `extraction_key`.
     progress

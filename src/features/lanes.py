@@ -1,9 +1,8 @@
-"""Encode several batches at once, and take their features in order.
+"""Encode a batch in parts, several at once, and take their features in order.
 
-A core encodes a batch of its own: torch's own threads would split one batch over the cores, where they wait for each
-other at every layer and round differently with every number of them. So the features of a batch are the same bytes on
-any number of cores. On a GPU two lanes keep it busy: one batch runs while the features of the one before
-travel back.
+A core encodes a part of its own: torch's own threads would split one over the cores, where they wait for each other at
+every layer and round differently with every number of them. So the features are the same bytes on any number of cores.
+On a GPU two lanes keep it busy: one part runs while the features of the one before travel back.
 """
 
 from collections import deque
@@ -23,7 +22,7 @@ GPU_LANES = 2
 
 
 def lanes_for(encoder: "PatchEncoder", device: "torch.device", threads: int) -> int:
-    """Return how many batches are encoded at once, 0 for an encoder that does not say it may run in several threads.
+    """Return how many parts are encoded at once, 0 for an encoder that does not say it may run in several threads.
 
     Parameters
     ----------
@@ -54,8 +53,8 @@ def in_lanes(
 ) -> Generator[Result, None, None]:
     """Yield what `step` gives for each item, in the order of the items, `lanes` of them at work at a time.
 
-    No more than `lanes` items are taken ahead of what was yielded. With 0 lanes everything is done in the calling
-    thread, by torch's own threads; else each lane has one.
+    No more than `lanes` are begun ahead of what was yielded. With 0 lanes everything is done in the calling thread, by
+    torch's own threads; else each lane has one.
     """
     if lanes == 0:
         for item in items:

@@ -5,7 +5,7 @@ sizes are (width, height).
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,6 @@ class StoredPatches:
     patch_px: Size | None
     level: int | None = None
     read_px: Size | None = None
-
-    def identity(self) -> dict[str, Any]:
-        """Return it as plain values, for records."""
-        return asdict(self)
 
 
 def stored_patches(attributes: Mapping[str, Any]) -> StoredPatches:
