@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from src.features.room import room_for
+
 _LEAST_CHUNKS = 256
 """Below this HDF5's own reading costs nothing worth saving."""
 
@@ -26,7 +28,12 @@ def read_rows(source: h5py.Dataset) -> npt.NDArray[Any]:
         The file ends before the dataset does.
     """
     places = _row_chunk_places(source)
-    return np.asarray(source[()]) if places is None else _read_runs(source, *places)
+    out = room_for(source.shape, source.dtype)
+    if places is not None:
+        _read_runs(source, *places, out)
+    elif source.size:
+        source.read_direct(out)
+    return out
 
 
 def _row_chunk_places(
@@ -63,9 +70,8 @@ def _row_chunk_places(
 
 
 def _read_runs(
-    source: h5py.Dataset, rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
-) -> npt.NDArray[Any]:
-    out = np.empty(source.shape, source.dtype)
+    source: h5py.Dataset, rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], out: npt.NDArray[Any]
+) -> None:
     view = memoryview(out.data).cast("B")
     row_bytes = math.prod(source.shape[1:]) * source.dtype.itemsize
     chunk_bytes = source.chunks[0] * row_bytes
@@ -81,4 +87,3 @@ def _read_runs(
                 if not got:
                     raise OSError(f"the file ends inside dataset {source.name!r}")
                 part = part[got:]
-    return out
