@@ -43,3 +43,7 @@ class ScoreError(HeatmapError, ValueError):
 
 class MissingDependencyError(HeatmapError, ImportError):
     """An optional package is not installed; the message holds the line that installs it."""
+
+
+class WorkerError(HeatmapError, RuntimeError):
+    """A process that was to check something before any work died."""

@@ -13,7 +13,6 @@ from src.pipeline import dask_cluster, execution, executors
 from src.pipeline.cluster_section import ClusterArguments
 from src.pipeline.config import load_config
 from src.pipeline.execution import Execution
-from src.pipeline.interrupts import StopRequest
 from src.pipeline.progress import Quiet
 from src.pipeline.runner import Runner
 from src.pipeline.scheduler import CPU
@@ -57,7 +56,7 @@ def started(cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch, devices: list[
     monkeypatch.setattr(Execution, "_devices", lambda self: devices)
     cohort.config["run_arguments"] = {"workers": 4}
     runner = Runner(load_config(cohort.write()))
-    run = Execution(runner.config, StopRequest(cohort.root / "stop"), Quiet())
+    run = Execution(runner.config, cohort.root, Quiet())
     run._executors = run._start(left=40)
     stages = ("segment", "coords", "features", "attention", "heatmap")
     task = SlideTask(runner.chosen_jobs()[0], runner.settings, stages)
@@ -117,7 +116,7 @@ def test_workers_that_would_each_load_a_large_encoder_are_as_few_as_memory_allow
 
     def workers() -> int:
         config = load_config(cohort.write())
-        return Execution(config, StopRequest(tmp_path / "stop"), Quiet())._most_workers()
+        return Execution(config, tmp_path, Quiet())._most_workers()
 
     assert workers() == 13
     cohort.config["encoder_arguments"]["weights"] = str(weights)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -23,6 +25,8 @@ def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) 
 
     `words` puts a message in the terms of this command line.
     """
+    # Taking torch apart at the end would take half a second; the system gets its memory back anyhow.
+    atexit.register(gc.freeze)
     try:
         return command()
     except HeatmapError as error:
@@ -49,9 +53,11 @@ count.__name__ = "whole number"  # argparse shows it: "invalid whole number valu
 
 def print_plan(runner: Runner) -> None:
     """Print what a run would do, slide by slide and stage by stage."""
+    from src.pipeline.needs import check_needs
+
     counts: dict[str, int] = {}
     found = list(runner.plan())
-    runner.check_needs(found)
+    check_needs(runner.settings, runner.needed(found))
     for slide in found:
         print(f"{slide.job.slide_id}")
         problem = slide.problem or _width_problem(runner, slide)

@@ -6,12 +6,14 @@ import logging
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.pipeline.encoding import encoder_bytes
 from src.pipeline.encoding_signs import describe, find_encodings
 from src.pipeline.executors import LocalPool, SerialExecutor, SlideExecutor, available_bytes, cores, cores_each
 from src.pipeline.interrupts import StopRequest
+from src.pipeline.needs import check_and_tell, check_needs
 from src.pipeline.progress import Progress
 from src.pipeline.scheduler import CPU, Limits, Scheduler
 from src.pipeline.slide_run import SlideRun
@@ -41,37 +43,42 @@ MANY = 10
 Parts = list[tuple[str, SlideTask]]
 
 
+def wants_workers(config: Config) -> bool:
+    """Whether slides are worked on in other processes of this machine from the first one on."""
+    run = config.run_arguments
+    return run.cluster is None and (run.slide_timeout is not None or (run.workers != "auto" and run.workers > 1))
+
+
 def get_ready(config: Config, slides: int) -> None:
     """Begin what takes seconds before workers can start, if there are going to be any; returns at once."""
     run = config.run_arguments
-    if run.cluster is not None or not slides:
-        return
-    if run.slide_timeout is not None or (slides >= MANY and cores() > 1 if run.workers == "auto" else run.workers > 1):
+    may_want = run.cluster is None and run.workers == "auto" and slides >= MANY and cores() > 1
+    if slides and (may_want or wants_workers(config)):
         start_server()
 
 
 class Execution:
-    """Runs stages of many slides; used once or twice (two passes) in a run."""
+    """Runs stages of many slides; used once or twice (two passes) in a run of the experiment in a folder."""
 
     def __init__(
         self,
         config: Config,
-        stop: StopRequest,
+        experiment: Path,
         progress: Progress,
         on_start: Callable[[str], None] = lambda slide_id: None,
     ) -> None:
         run = config.run_arguments
         self._config = config
-        self._stop = stop
+        self._experiment = experiment
         self._progress = progress
         self._tell = on_start
         self._limits = Limits(run.retries, run.slide_timeout, run.memory_limit)
         self._executors: dict[str, SlideExecutor] = {}
         self._told_encoding = time.monotonic()
         self._encoding_shown = False
+        self._put_back: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Execution:
-        self._put_back = use_one_thread()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
@@ -82,12 +89,27 @@ class Execution:
                 executor.shutdown()
         self._put_back()
 
+    def check(self, settings: RunSettings, needed: Collection[str], slides: int) -> None:
+        """Do `check_needs` before so many slides; in a worker, where there are to be some on the processor.
+
+        This process then does without torch, and the worker has the model when its first slide comes.
+        """
+        if not needed or not wants_workers(self._config) or self._devices():
+            check_needs(settings, needed)
+            return
+        self._executors = self._start(slides)
+        pool = self._executors[CPU]
+        assert isinstance(pool, LocalPool)  # so says `wants_workers`
+        for record in pool.ask(check_and_tell, settings, needed):
+            logging.getLogger(record.name).handle(record)
+
     def run(
         self,
         jobs: Sequence[SlideJob],
         settings: RunSettings,
         stages: Sequence[Stage],
         force: frozenset[str],
+        stop: StopRequest,
         *,
         keep_running: bool = False,
     ) -> Iterator[SlideRun]:
@@ -99,31 +121,29 @@ class Execution:
                 tuple(stage.name for stage in stages),
                 force,
                 keep_running=keep_running,
-                stop_file=self._stop.stop_file,
+                stop_file=stop.stop_file,
             )
             for job in jobs
         )
         left = len(jobs)
         if not self._executors:
-            left = yield from self._alone(tasks, left)
-            if not left or self._stop.asked:
+            left = yield from self._alone(tasks, left, stop)
+            if not left or stop.asked:
                 return
             self._executors = self._start(left)
         scheduler = Scheduler(
-            self._executors, self._limits, self._stop, on_start=self._on_start, on_wait=self._tell_encoding
+            self._executors, self._limits, stop, on_start=self._on_start, on_wait=self._tell_encoding
         )
         yield from scheduler.run(self._parts(task, number) for number, task in enumerate(tasks))
 
-    def _alone(self, tasks: Iterator[SlideTask], left: int) -> Generator[SlideRun, None, int]:
+    def _alone(self, tasks: Iterator[SlideTask], left: int, stop: StopRequest) -> Generator[SlideRun, None, int]:
         """Work in this process until the rest is worth starting others; return how many slides are left."""
         workers = self._config.run_arguments.workers
-        needs_process = self._limits.slide_timeout is not None
-        if self._config.run_arguments.cluster is not None:
+        if self._config.run_arguments.cluster is not None or wants_workers(self._config):
             return left
-        if needs_process or (workers != "auto" and workers > 1):
-            return left
+        self._put_back = use_one_thread()
         serial: dict[str, SlideExecutor] = {CPU: SerialExecutor(self._progress.stage)}
-        scheduler = Scheduler(serial, self._limits, self._stop, on_start=self._on_start)
+        scheduler = Scheduler(serial, self._limits, stop, on_start=self._on_start)
         alone = (replace(task, threads=serial[CPU].threads) for task in tasks)
         if workers == 1:
             yield from scheduler.run([(CPU, task)] for task in alone)
@@ -134,7 +154,7 @@ class Execution:
                 yield run
                 if run.done and run.seconds * left >= WORTH_WORKERS_S and self._most_workers() > 1:
                     return left
-            if self._stop.asked:
+            if stop.asked:
                 break
         return left
 
@@ -148,7 +168,7 @@ class Execution:
         if now - self._told_encoding < TELL_EVERY_S:
             return
         self._told_encoding = now
-        told = describe(find_encodings(self._stop.stop_file.parent, slide_ids))
+        told = describe(find_encodings(self._experiment, slide_ids))
         if told or self._encoding_shown:  # once more when none is encoding any longer
             self._progress.encoding(told)
         self._encoding_shown = bool(told)
@@ -184,7 +204,7 @@ class Execution:
         executor = DaskExecutor(
             cluster,
             workers=self._most_workers() if asked == "auto" else asked,
-            log_dir=self._stop.stop_file.parent / "dask_logs",
+            log_dir=self._experiment / "dask_logs",
             timeout=self._limits.slide_timeout,
         )
         self._limits.memory_bytes = None

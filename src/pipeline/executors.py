@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Literal, TypeVar
 
+from src.errors import WorkerError
 from src.pipeline.slide_run import OnStage
 from src.pipeline.worker_server import fresh_processes
 
@@ -96,6 +97,20 @@ class LocalPool(SlideExecutor):
         """Have a worker do it; killed when it takes longer than the timeout."""
         future: Future[Result] = self._pool.schedule(fn, args=args, kwargs=kwargs, timeout=self._timeout)
         return future
+
+    def ask(self, fn: Callable[..., Result], /, *args: Any) -> Result:
+        """Have a worker do something that is no slide, for as long as it takes; return what comes of it.
+
+        Raises what `fn` raises, and WorkerError when the worker died of it.
+        """
+        future: Future[Result] = self._pool.schedule(fn, args=args)
+        try:
+            return future.result()
+        except Exception as error:
+            if self.failure_of(error) != "died":
+                raise
+            how = self.describe_death(error)
+            raise WorkerError(f"the process that checks model and encoder before any work died ({how})") from error
 
     def failure_of(self, error: BaseException) -> Failure | None:
         """A process that is gone died; one that pebble stopped hung."""

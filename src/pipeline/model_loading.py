@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +90,7 @@ def choose_device(wanted: str) -> str:
 def cuda_devices(devices: str | list[str], model_device: str) -> list[str]:
     """Return the GPUs that `run_arguments.devices` and `model_arguments.device` name, empty for the processor."""
     wanted = devices if devices != "auto" else model_device
-    if wanted == "cpu":
+    if wanted == "cpu" or (wanted == "auto" and surely_without_gpu()):
         return []
     import torch
 
@@ -97,3 +99,17 @@ def cuda_devices(devices: str | list[str], model_device: str) -> list[str]:
         return [f"cuda:{number}" for number in range(count)]
     names = [choose_device(name) for name in ([wanted] if isinstance(wanted, str) else wanted)]
     return ["cuda:0" if name == "cuda" else name for name in names if name != "cpu"]
+
+
+def surely_without_gpu() -> bool:
+    """Say whether the drivers of GPUs are missing, which shows without importing torch: that takes a second or two.
+
+    False where torch is there to be asked.
+    """
+    if sys.platform != "linux" or "torch" in sys.modules or Path("/dev/kfd").exists():  # kfd: AMD's
+        return False
+    try:
+        ctypes.CDLL("libcuda.so.1")  # what torch itself reaches a GPU of NVIDIA's through
+    except OSError:
+        return True
+    return False

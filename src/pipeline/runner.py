@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -113,7 +113,23 @@ class Runner:
             return self._run(found, started)
 
     def _run(self, found: list[Surveyed], started: float) -> RunSummary:
-        self._prepare(found)
+        with ExitStack() as stack:
+            execution = Execution(self.config, self.cohort.layout.raw_root, self.progress, self.report.begins)
+            stack.enter_context(execution)
+            self._prepare(found, execution)
+            summary = self._act(found, execution, stack)
+        reached = len(summary.processed) + len(summary.reused)
+        summary.left = len(found) - reached - sum(slide.job.slide_id in summary.failed for slide in found)
+        summary.seconds = time.perf_counter() - started
+        self.report.end(summary)
+        if self.config.run_arguments.track is not None:
+            from src.pipeline.tracking import track
+
+            track(self.config.run_arguments.track, self.config, summary)
+        return summary
+
+    def _act(self, found: list[Surveyed], execution: Execution, stack: ExitStack) -> RunSummary:
+        """Work off what is to be done and keep the lists; `stack` ends the workers."""
         summary = RunSummary(self.cohort, asked_for=self.options.rerun)
         layout, shard = self.cohort.layout, self.options.shard
         lists = ListKeeper(self.cohort, self.config)
@@ -130,41 +146,27 @@ class Runner:
             self.report.begin(len(found), ready, len(summary.failed), str(shard) if shard else None)
             try:
                 with StopRequest(layout.raw_root / f".stop-{run_name()}", time_limit=self.options.time_limit) as stop:
-                    self._work(found, summary, lists, stop)
+                    with stack.pop_all():  # from here on the workers end before anything else does
+                        self._work(found, summary, lists, execution, stop)
                     summary.stopped = stop.reason
             finally:
                 self.progress.close()
                 lists.finish()
-        reached = len(summary.processed) + len(summary.reused)
-        summary.left = len(found) - reached - sum(slide.job.slide_id in summary.failed for slide in found)
-        summary.seconds = time.perf_counter() - started
-        self.report.end(summary)
-        if self.config.run_arguments.track is not None:
-            from src.pipeline.tracking import track
-
-            track(self.config.run_arguments.track, self.config, summary)
         return summary
 
-    def check_needs(self, found: Sequence[Surveyed]) -> None:
-        """Check what some slide needs, as far as it needs it: the colormap, the model, the encoder."""
-        needed = frozenset().union(*(slide.needed for slide in found))
-        if "heatmap" in needed and self.config.heatmap_arguments.cmap is not None:
-            from src.visualization.palette import colour_table
+    def needed(self, found: Sequence[Surveyed]) -> frozenset[str]:
+        """Return the stages that some slide needs."""
+        return frozenset().union(*(slide.needed for slide in found))
 
-            colour_table(self.config.heatmap_arguments.cmap)
-        if needed & {"attention", "fine"} and not self.model.external:
-            self.model.load()
-        if needed & {"features", "fine_features"}:
-            self._check_encoder()
-
-    def _prepare(self, found: Sequence[Surveyed]) -> None:
+    def _prepare(self, found: Sequence[Surveyed], execution: Execution) -> None:
         """Check the output folders and what any slide needs: the colormap, the model. Before any work."""
         check_extras(self.config)
         layout = self.cohort.layout
         for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
             check_writable(folder)
-        get_ready(self.config, sum(not slide.up_to_date for slide in found))
-        self.check_needs(found)
+        slides = sum(not slide.up_to_date for slide in found)
+        get_ready(self.config, slides)
+        execution.check(self.settings, self.needed(found), slides)
         write_text(layout.config_yaml, effective_yaml(self.config))
 
     def _clear_up(self, presence: Presence) -> None:
@@ -174,47 +176,30 @@ class Runner:
             remove_abandoned(self.cohort.layout.production_root)
         forget_silent(self.cohort.layout.raw_root)
 
-    def _check_encoder(self) -> None:
-        """Load the patch encoder, and the model it is meant for, so that a mismatch shows before any work."""
-        from src.encoders.create import check_width
-        from src.pipeline.encoding import load_encoder
-
-        encoder = load_encoder(self.config)
-        if not self.model.external:
-            model = self.model.load()
-            if getattr(model, "in_dim", 0):
-                check_width(encoder, model.in_dim, model.name or type(model).__name__)
-
-    def _work(self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, stop: StopRequest) -> None:
-        with ExitStack() as stack:
-            executions: list[Execution] = []
-
-            def execution() -> Execution:
-                if not executions:
-                    started = Execution(self.config, stop, self.progress, self.report.begins)
-                    executions.append(stack.enter_context(started))
-                return executions[0]
-
-            if self.config.heatmap_arguments.scale == "cohort" and any(slide.needed for slide in found):
-                found = self._score_everyone(found, summary, lists, execution)
-            prover: Prover | None = None
-            for slide in found:
-                if slide.up_to_date:
-                    if slide.plans:  # decided on the long way
-                        prover = prover or Prover(self.settings)
-                        prover.renew(slide.job)
-                    self._take(SlideRun(slide.record, (), 0.0), summary, lists)
-            jobs = [slide.job for slide in found if not slide.up_to_date]
-            if jobs and not stop.asked:
-                for run in execution().run(jobs, self.settings, self.stages, self.force):
-                    self._take(run, summary, lists)
+    def _work(
+        self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, execution: Execution, stop: StopRequest
+    ) -> None:
+        if self.config.heatmap_arguments.scale == "cohort" and any(slide.needed for slide in found):
+            found = self._score_everyone(found, summary, lists, execution, stop)
+        prover: Prover | None = None
+        for slide in found:
+            if slide.up_to_date:
+                if slide.plans:  # decided on the long way
+                    prover = prover or Prover(self.settings)
+                    prover.renew(slide.job)
+                self._take(SlideRun(slide.record, (), 0.0), summary, lists)
+        jobs = [slide.job for slide in found if not slide.up_to_date]
+        if jobs and not stop.asked:
+            for run in execution.run(jobs, self.settings, self.stages, self.force, stop):
+                self._take(run, summary, lists)
 
     def _score_everyone(
         self,
         found: Sequence[Surveyed],
         summary: RunSummary,
         lists: ListKeeper,
-        execution: Callable[[], Execution],
+        execution: Execution,
+        stop: StopRequest,
     ) -> list[Surveyed]:
         """Score every slide before any is drawn, so that all are drawn on one scale; survey again what has scores."""
         from src.pipeline.cohort_scale import cohort_scale
@@ -224,7 +209,7 @@ class Runner:
         names = frozenset(stage.name for stage in early)
         unscored = [s.job for s in found if s.problem is not None or s.needed & names]
         if unscored:
-            for run in execution().run(unscored, self.settings, early, self.force & names, keep_running=True):
+            for run in execution.run(unscored, self.settings, early, self.force & names, stop, keep_running=True):
                 self._take(run, summary, lists, final=False)
         everyone = [job for job in self.cohort.jobs.values() if job.paths.blockmap_h5.is_file()]
         self.settings = RunSettings(self.config, self.model, *cohort_scale(self.settings, everyone))

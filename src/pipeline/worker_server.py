@@ -28,6 +28,7 @@ PRELOADED = (
     "matplotlib.cm",
     "openslide",
     "tifffile",
+    "src.pipeline.server_ready",
 )
 """Modules that a slide's stages import when they first need them, and the libraries these import in their turn."""
 

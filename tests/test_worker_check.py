@@ -1,0 +1,117 @@
+"""With workers, model and encoder are checked in one of them, before any work and with the same words."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.errors import CheckpointError, HeatmapError, WorkerError
+from src.pipeline.config import load_config
+from src.pipeline.executors import LocalPool
+from src.pipeline.model_loading import cuda_devices, surely_without_gpu
+from src.pipeline.runner import Runner
+from tests.cohort_for_tests import SmallCohort, make_small_cohort
+
+ROOT = Path(__file__).resolve().parents[1]
+
+OWN_MODEL = """
+import logging, os, signal
+from torch import nn
+
+class Mine(nn.Module):
+    def __init__(self):
+        super().__init__()
+        {what}
+
+    def forward(self, h):
+        return h.reshape(-1, h.shape[-1])[:, :2].mean(0, keepdim=True)
+
+    def patch_scores(self, features):
+        return features.reshape(-1, features.shape[-1]).sum(1)
+"""
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> SmallCohort:
+    return make_small_cohort(tmp_path, {"run_arguments": {"workers": 2}})
+
+
+def give_own_model(cohort: SmallCohort, what: str) -> None:
+    path = cohort.root / "mine.py"
+    path.write_text(OWN_MODEL.format(what=what))
+    cohort.config["model_arguments"] = {"model_class": f"{path}:Mine", "device": "cpu"}
+
+
+def message_of(cohort: SmallCohort, workers: int) -> str:
+    cohort.config["run_arguments"]["workers"] = workers
+    with pytest.raises(HeatmapError) as caught:
+        Runner(load_config(cohort.write())).run()
+    assert type(caught.value) is CheckpointError
+    assert not list(cohort.raw.rglob("record.json"))
+    return str(caught.value)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_by_a_worker_in_the_same_words(cohort: SmallCohort) -> None:
+    cohort.checkpoint.write_bytes(b"no checkpoint")
+    assert message_of(cohort, 2) == message_of(cohort, 1)
+
+
+def test_what_loading_a_model_logs_in_a_worker_is_logged_by_the_run(
+    cohort: SmallCohort, caplog: pytest.LogCaptureFixture
+) -> None:
+    give_own_model(cohort, "logging.getLogger('src.mine').warning('key %s is odd', {'a': nn.Linear(1, 1)}.keys())")
+    with caplog.at_level(logging.WARNING, logger="src"):
+        Runner(load_config(cohort.write())).run()
+    assert [r.getMessage() for r in caplog.records if r.name == "src.mine"] == ["key dict_keys(['a']) is odd"]
+
+
+def test_a_model_that_kills_the_worker_that_checks_it_ends_the_run_before_any_work(cohort: SmallCohort) -> None:
+    give_own_model(cohort, "os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(WorkerError, match=r"before any work died \(killed by signal 9"):
+        Runner(load_config(cohort.write())).run()
+    assert not list(cohort.raw.rglob("record.json"))
+
+
+def test_the_process_that_keeps_the_lists_does_without_torch_where_workers_do_the_slides(cohort: SmallCohort) -> None:
+    code = (
+        "import sys; from src.cli.create_heatmaps import main\n"
+        f"code = main(['--config', {str(cohort.write())!r}])\n"
+        "print('loaded:', *sorted({'torch', 'cv2', 'matplotlib', 'numpy'} & set(sys.modules))); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded: numpy"
+    assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
+
+
+def test_workers_keep_libraries_from_the_search_for_garbage() -> None:
+    with LocalPool(1) as pool:
+        assert pool.ask(gc.get_freeze_count) > 10_000
+
+
+def test_torch_is_asked_for_gpus_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert not surely_without_gpu()
+    assert cuda_devices("auto", "auto") == ["cuda:0", "cuda:1"]
+
+
+@pytest.mark.parametrize(("driver", "expected"), [(None, True), ("libcuda.so.1", False)])
+def test_without_torch_the_driver_tells_whether_there_may_be_a_gpu(
+    driver: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> object:
+        if name == driver:
+            return object()
+        raise OSError(name)
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr("ctypes.CDLL", load)
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    assert surely_without_gpu() is expected
