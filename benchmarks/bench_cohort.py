@@ -15,7 +15,8 @@ plain    one process after the usual recipe, which leaves the same files as ours
          by OpenSlide, patches added one by one, written by Pillow
 picture  the same loop without its by-products: scores and the finished JPEG alone (ours writes all files)
 floor    the work that cannot be left out, in one thread, per slide: reading the features, the matrix products, decoding
-         the tiles of the levels that are read, encoding the three pictures
+         the tiles of the levels that are read, encoding the three pictures (`cohort_floor.py`); measured after every
+         run, as the machine's own speed changes. `both` is the same in two processes at once, for two workers.
 """
 
 from __future__ import annotations
@@ -31,15 +32,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-WIDTH = 1536
-LEVEL = 4  # 1/16
+from benchmarks.cohort_floor import LEVEL, WIDTH, floor_of  # noqa: E402
+
 FILES = 4
 RUNS: dict[str, dict[str, Any]] = {
     "serial": {"workers": 1},
@@ -197,63 +197,6 @@ def _plain_tissue(slide: Path, out: Path | None) -> None:
     Image.fromarray(canvas).save(f"{out}_mask.jpg")
 
 
-def floor(root: Path, patches: int) -> dict[str, float]:
-    """Return the seconds a slide takes at least, in one thread, part by part; the least of five each."""
-    import cv2
-    import h5py
-    import imagecodecs
-    import numpy as np
-    import tifffile
-    import torch
-    from isal import isal_zlib
-
-    from src.visualization.png_stream import filter_rows
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    picture = np.asarray(imagecodecs.jpeg8_decode(next((root / "prod").rglob("*_0*.jpg")).read_bytes()))
-    outlines = np.asarray(imagecodecs.jpeg8_decode(next((root / "raw").rglob("*_mask.jpg")).read_bytes()))
-    rows = filter_rows(picture)
-    slide = root / "slides" / "s000.tif"
-    with tifffile.TiffFile(slide) as tiff, slide.open("rb") as file:
-        tiles = []
-        for page in tiff.pages[LEVEL : LEVEL + 2]:  # the picture's level, and the one tissue is found on
-            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-                file.seek(offset)
-                tiles.append(file.read(count))
-    features = torch.rand(min(patches, 20_000), WIDTH)
-    first, second, third = torch.rand(WIDTH, 512), torch.rand(512, 384), torch.rand(512, 384)
-
-    def read() -> None:
-        with h5py.File(root / "h5" / "s000.h5") as file:
-            file["features"][:]
-
-    def multiply() -> None:
-        hidden = features @ first
-        hidden @ second
-        hidden @ third
-
-    def decode() -> None:
-        for tile in tiles:
-            imagecodecs.jpeg8_decode(tile, colorspace="YCBCR", outcolorspace="RGB")
-
-    def encode() -> None:
-        for pixels, quality in ((picture, 100), (outlines, 75)):
-            imagecodecs.jpeg8_encode(pixels, quality, colorspace="RGB", outcolorspace="YCBCR", subsampling="420")
-        isal_zlib.compress(rows.data, 1)
-
-    return {part.__name__: _least(part) for part in (read, multiply, decode, encode)}
-
-
-def _least(part: Callable[[], None]) -> float:
-    times = []
-    for _ in range(5):
-        began = time.process_time()
-        part()
-        times.append(time.process_time() - began)
-    return min(times)
-
-
 def run_plain_loop(folder: Path, options: argparse.Namespace, *, picture_only: bool) -> dict[str, float]:
     """Run the usual loop in a process of its own, with torch's usual threads."""
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
@@ -284,41 +227,46 @@ def main() -> None:
         found: dict[str, list[dict[str, float]]] = {}
         for number in range(options.rounds):
             for way in RUNS:
-                found.setdefault(way, []).append(run_ours(config, way))
+                run = run_ours(config, way)
+                parts = floor_of(folder, options.patches)
+                both = floor_of(folder, options.patches, RUNS[way]["workers"])
+                run |= {"floor": sum(parts.values()), "both": sum(both.values())}
+                found.setdefault(way, []).append(run)
+                print(f"{way}: floor " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in parts.items()))
             found.setdefault("plain", []).append(run_plain_loop(folder, options, picture_only=False))
             found.setdefault("picture", []).append(run_plain_loop(folder, options, picture_only=True))
             print(f"round {number + 1}: load {os.getloadavg()[0]:.1f}", flush=True)
-        parts = floor(folder, options.patches)
-    show(found, parts, options.slides)
+    show(found, options.slides)
 
 
-def show(found: dict[str, list[dict[str, float]]], parts: dict[str, float], slides: int) -> None:
+def show(found: dict[str, list[dict[str, float]]], slides: int) -> None:
     """Print a line a way: medians over the rounds, of figures and of ratios within each round."""
-    least = sum(parts.values())
-    print("floor: " + ", ".join(f"{name} {value:.3f} s" for name, value in parts.items()) + f"; {least:.3f} s in all")
     times: dict[str, list[float]] = {}
     for way, runs in found.items():
         times[way] = [run["all"] / slides for run in runs]
         if "steady" in runs[0]:
             times[f"{way}, steady"] = [run["steady"] for run in runs]
-    heads = ("slides/min", "s a slide", "CPU s", "CPU s/floor", "cores x s/floor", "x plain", "x picture", "x serial")
-    print(" " * 24 + " ".join(f"{head:>{max(9, len(head))}}" for head in heads))
+    rows = []
     for name, seconds in times.items():
-        beside = times["serial, steady" if "steady" in name else "serial"]
-        cpu = statistics.median(run["cpu"] / slides for run in found[name]) if name in found else None
-        cores = 1 if name.startswith("serial") else 2
-        middle = statistics.median(seconds)
-        figures = [
-            f"{60 / middle:.1f}",
-            f"{middle:.3f}",
-            "" if cpu is None else f"{cpu:.3f}",
-            "" if cpu is None else f"{cpu / least:.2f}",
-            f"{cores * middle / least:.2f}",
-            *(
-                f"{statistics.median(a / b for a, b in zip(other, seconds, strict=True)):.2f}"
-                for other in (times["plain"], times["picture"], beside)
-            ),
-        ]
+        way = name.removesuffix(", steady")
+        runs, workers = found[way], RUNS.get(way, {}).get("workers", 2)
+        beside = times["serial, steady" if name != way else "serial"]
+        row = {"slides/min": 60 / statistics.median(seconds), "s a slide": statistics.median(seconds)}
+        if name == way:
+            row["CPU s"] = statistics.median(run["cpu"] / slides for run in runs)
+        if "floor" in runs[0]:
+            row["floor"] = statistics.median(run["floor"] for run in runs)
+            pairs = list(zip(runs, seconds, strict=True))
+            row["s/floor"] = statistics.median(each / run["floor"] for run, each in pairs)
+            row["workers x s/floor"] = statistics.median(workers * each / run["floor"] for run, each in pairs)
+            row["workers x s/both"] = statistics.median(workers * each / run["both"] for run, each in pairs)
+        for head, other in (("x plain", times["plain"]), ("x picture", times["picture"]), ("x serial", beside)):
+            row[head] = statistics.median(a / b for a, b in zip(other, seconds, strict=True))
+        rows.append((name, row))
+    heads = list(rows[0][1])
+    print(" " * 24 + " ".join(f"{head:>{max(9, len(head))}}" for head in heads))
+    for name, row in rows:
+        figures = ("" if head not in row else f"{row[head]:.3g}" for head in heads)
         cells = (f"{text:>{max(9, len(head))}}" for head, text in zip(heads, figures, strict=True))
         print(f"{name:24}" + " ".join(cells))
 
