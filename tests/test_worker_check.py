@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,15 @@ def test_without_torch_the_driver_tells_whether_there_may_be_a_gpu(
     monkeypatch.setattr("ctypes.CDLL", load)
     monkeypatch.setattr(Path, "exists", lambda self: False)
     assert surely_without_gpu() is expected
+
+
+def test_the_server_of_workers_ends_without_a_word_at_ctrl_c_while_it_imports() -> None:
+    from src.pipeline.worker_server import PRELOADED
+
+    code = f"import time, {PRELOADED[0]}; print('importing', flush=True); time.sleep(60)"
+    server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"importing\n"
+    server.send_signal(signal.SIGINT)
+    _, said = server.communicate(timeout=30)
+    assert (server.returncode, said) == (-signal.SIGINT, b"")

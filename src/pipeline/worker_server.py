@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 PRELOADED = (
+    "src.pipeline.forkserver_first",
     "src.pipeline.tasks",
     "src.pipeline.config",
     "src.pipeline.model_loading",
@@ -28,7 +29,7 @@ PRELOADED = (
     "matplotlib.cm",
     "openslide",
     "tifffile",
-    "src.pipeline.server_ready",
+    "src.pipeline.forkserver_last",
 )
 """Modules that a slide's stages import when they first need them, and the libraries these import in their turn."""
 
@@ -50,7 +51,7 @@ def start_server(also: Sequence[str] = ()) -> None:
         return
     from multiprocessing import forkserver
 
-    multiprocessing.get_context("forkserver").set_forkserver_preload([*also, *PRELOADED])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOADED[0], *also, *PRELOADED[1:]])
     # The server looks for modules in the folder it is started in first, and somebody's own project there may have a
     # package `src` as well. Its workers go to the folder this process was started in.
     before = os.getcwd()
