@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import CheckpointError, HeatmapError, WorkerError
+from src.pipeline import execution
 from src.pipeline.config import load_config
 from src.pipeline.executors import LocalPool
 from src.pipeline.model_loading import cuda_devices, surely_without_gpu
@@ -88,6 +89,17 @@ def test_the_process_that_keeps_the_lists_does_without_torch_where_workers_do_th
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "loaded: numpy"
+    assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
+
+
+def test_many_slides_go_to_workers_from_the_first_one_on_though_nobody_said_how_many(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "MANY", 3)
+    monkeypatch.setattr(execution, "cores", lambda: 2)
+    monkeypatch.setattr(execution, "SerialExecutor", None)  # nothing may be done in this process
+    cohort.config["run_arguments"]["workers"] = "auto"
+    assert len(Runner(load_config(cohort.write())).run().processed) == 3
     assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
 
 

@@ -38,23 +38,9 @@ TELL_EVERY_S = 2.0
 """How often the progress of encoding in other processes is looked for."""
 
 MANY = 10
-"""So many slides are taken to be worth it before the first one has shown how long it takes."""
+"""So many slides are taken to be worth it, before the first one has shown how long it takes."""
 
 Parts = list[tuple[str, SlideTask]]
-
-
-def wants_workers(config: Config) -> bool:
-    """Whether slides are worked on in other processes of this machine from the first one on."""
-    run = config.run_arguments
-    return run.cluster is None and (run.slide_timeout is not None or (run.workers != "auto" and run.workers > 1))
-
-
-def get_ready(config: Config, slides: int) -> None:
-    """Begin what takes seconds before workers can start, if there are going to be any; returns at once."""
-    run = config.run_arguments
-    may_want = run.cluster is None and run.workers == "auto" and slides >= MANY and cores() > 1
-    if slides and (may_want or wants_workers(config)):
-        start_server()
 
 
 class Execution:
@@ -94,12 +80,16 @@ class Execution:
 
         This process then does without torch, and the worker has the model when its first slide comes.
         """
-        if not needed or not wants_workers(self._config) or self._devices():
+        if not needed or not self._begins_with_workers(slides):
+            check_needs(settings, needed)
+            return
+        if self._devices():
+            start_server()  # imports while this process loads the model
             check_needs(settings, needed)
             return
         self._executors = self._start(slides)
         pool = self._executors[CPU]
-        assert isinstance(pool, LocalPool)  # so says `wants_workers`
+        assert isinstance(pool, LocalPool)  # not a cluster: those begin with workers of their own
         for record in pool.ask(check_and_tell, settings, needed):
             logging.getLogger(record.name).handle(record)
 
@@ -136,10 +126,17 @@ class Execution:
         )
         yield from scheduler.run(self._parts(task, number) for number, task in enumerate(tasks))
 
+    def _begins_with_workers(self, slides: int) -> bool:
+        """Whether so many slides are worked on in other processes of this machine from the first one on."""
+        run = self._config.run_arguments
+        if run.cluster is not None or run.slide_timeout is not None:
+            return run.cluster is None
+        return slides >= MANY and self._most_workers() > 1 if run.workers == "auto" else run.workers > 1
+
     def _alone(self, tasks: Iterator[SlideTask], left: int, stop: StopRequest) -> Generator[SlideRun, None, int]:
         """Work in this process until the rest is worth starting others; return how many slides are left."""
         workers = self._config.run_arguments.workers
-        if self._config.run_arguments.cluster is not None or wants_workers(self._config):
+        if self._config.run_arguments.cluster is not None or self._begins_with_workers(left):
             return left
         self._put_back = use_one_thread()
         serial: dict[str, SlideExecutor] = {CPU: SerialExecutor(self._progress.stage)}

@@ -13,7 +13,7 @@ from src.files import remove_abandoned, write_text
 from src.pipeline.cohort import find_cohort
 from src.pipeline.config import Config, effective_yaml
 from src.pipeline.encoding_signs import forget_silent
-from src.pipeline.execution import Execution, get_ready
+from src.pipeline.execution import Execution
 from src.pipeline.interrupts import StopRequest
 from src.pipeline.lists import ListKeeper, read_outcomes
 from src.pipeline.model_source import ModelSource
@@ -164,9 +164,7 @@ class Runner:
         layout = self.cohort.layout
         for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
             check_writable(folder)
-        slides = sum(not slide.up_to_date for slide in found)
-        get_ready(self.config, slides)
-        execution.check(self.settings, self.needed(found), slides)
+        execution.check(self.settings, self.needed(found), sum(not slide.up_to_date for slide in found))
         write_text(layout.config_yaml, effective_yaml(self.config))
 
     def _clear_up(self, presence: Presence) -> None:
