@@ -99,10 +99,18 @@ class DaskExecutor(SlideExecutor):
         Where jobs write their logs.
     timeout : float or None
         Seconds a slide may take once begun.
+    tell : callable
+        Told in a line why no worker comes.
     """
 
     def __init__(
-        self, arguments: ClusterArguments, *, workers: int, log_dir: Path, timeout: float | None = None
+        self,
+        arguments: ClusterArguments,
+        *,
+        workers: int,
+        log_dir: Path,
+        timeout: float | None = None,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         from src.pipeline.dask_cluster import cores_of_worker, dashboard, open_client, processes_at_most
 
@@ -110,7 +118,10 @@ class DaskExecutor(SlideExecutor):
         self.threads = cores_of_worker(arguments, workers)
         self._timeout = timeout
         self._stack = ExitStack()
-        self._client: Client = self._stack.enter_context(open_client(arguments, workers=workers, log_dir=log_dir))
+        opened = self._stack.enter_context(open_client(arguments, workers=workers, log_dir=log_dir))
+        self._client: Client = opened[0]
+        self._watch = opened[1]
+        self._say = tell
         self._token = secrets.token_hex(3)
         self._numbers = itertools.count()
         self._at_work: dict[str, _Submitted] = {}
@@ -222,7 +233,9 @@ class DaskExecutor(SlideExecutor):
     # -- what the scheduler of slides asks -----------------------------------------------------------------------
 
     def look_after(self) -> None:
-        """Give up slides that are over their time, and have their workers restarted."""
+        """Look after the jobs; give up slides that are over their time, and have their workers restarted."""
+        if self._watch is not None and self.lost is None:
+            self.lost = self._watch.look(self._client.cluster, self._say)
         if self._timeout is None:
             return
         now = time.monotonic()

@@ -186,6 +186,7 @@ class Execution:
             workers=self._most_workers() if asked == "auto" else asked,
             log_dir=self._stop.stop_file.parent / "dask_logs",
             timeout=self._limits.slide_timeout,
+            tell=self._progress.say,
         )
         self._limits.memory_bytes = None
         self._progress.say(f"cluster: scheduler {executor.address}, dashboard {executor.dashboard}")
