@@ -69,6 +69,8 @@ class Execution:
         self._executors: dict[str, SlideExecutor] = {}
         self._told_encoding = time.monotonic()
         self._encoding_shown = False
+        self.lost_workers = False
+        self.dead_writers: frozenset[str] = frozenset()
 
     def __enter__(self) -> Execution:
         self._put_back = use_one_thread()
@@ -80,6 +82,7 @@ class Execution:
                 executor.kill()
             else:
                 executor.shutdown()
+            self.dead_writers |= executor.dead_writers()
         self._put_back()
 
     def run(
@@ -113,6 +116,7 @@ class Execution:
             self._executors, self._limits, self._stop, on_start=self._on_start, on_wait=self._tell_encoding
         )
         yield from scheduler.run(self._parts(task, number) for number, task in enumerate(tasks))
+        self.lost_workers |= scheduler.lost_workers
 
     def _alone(self, tasks: Iterator[SlideTask], left: int) -> Generator[SlideRun, None, int]:
         """Work in this process until the rest is worth starting others; return how many slides are left."""

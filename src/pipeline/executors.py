@@ -35,6 +35,10 @@ class SlideExecutor(Executor):
     lost: str | None = None
     """Why no slide can be done any more, such as a cluster that is gone."""
 
+    def dead_writers(self) -> frozenset[str]:
+        """Return the `files.writer` of each process elsewhere that died or hung; those here are seen to be gone."""
+        return frozenset()
+
     def failure_of(self, error: BaseException) -> Failure | None:
         """Say what `error` means: the worker died, was stopped for taking too long, or the slide was taken back.
 

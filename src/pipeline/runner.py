@@ -170,9 +170,13 @@ class Runner:
     def _clear_up(self, presence: Presence) -> None:
         """Remove halves of files after a kill; say whether somebody else is at work here."""
         if presence.after_a_kill:
-            remove_abandoned(self.cohort.layout.raw_root)
-            remove_abandoned(self.cohort.layout.production_root)
+            self._remove_halves()
         forget_silent(self.cohort.layout.raw_root)
+
+    def _remove_halves(self, dead: frozenset[str] = frozenset()) -> None:
+        """Remove halves of files that killed processes left."""
+        for folder in (self.cohort.layout.raw_root, self.cohort.layout.production_root):
+            remove_abandoned(folder, dead)
 
     def _check_encoder(self) -> None:
         """Load the patch encoder, and the model it is meant for, so that a mismatch shows before any work."""
@@ -186,8 +190,8 @@ class Runner:
                 check_width(encoder, model.in_dim, model.name or type(model).__name__)
 
     def _work(self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, stop: StopRequest) -> None:
+        executions: list[Execution] = []
         with ExitStack() as stack:
-            executions: list[Execution] = []
 
             def execution() -> Execution:
                 if not executions:
@@ -208,6 +212,9 @@ class Runner:
             if jobs and not stop.asked:
                 for run in execution().run(jobs, self.settings, self.stages, self.force):
                     self._take(run, summary, lists)
+        for ended in executions:
+            if ended.lost_workers:
+                self._remove_halves(ended.dead_writers)
 
     def _score_everyone(
         self,
