@@ -7,7 +7,7 @@ import secrets
 import socket
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,11 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def writer() -> str:
+    """Return how the temporary files of this process tell whose they are."""
+    return f"{_HOST}-{os.getpid()}"
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it in when the block ends, remove it when it raises.
@@ -35,8 +40,7 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    owner = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-    partial = target.with_name(f".{target.stem[:40]}.{owner}.partial{target.suffix}")
+    partial = target.with_name(f".{target.stem[:40]}.{writer()}-{secrets.token_hex(4)}.partial{target.suffix}")
     try:
         yield partial
         if durable:
@@ -78,10 +82,11 @@ def _process_lives(pid: int) -> bool:
     return True
 
 
-def remove_abandoned(root: Path) -> int:
+def remove_abandoned(root: Path, dead: Collection[str] = ()) -> int:
     """Remove temporary files below `root` whose writer was killed; return how many.
 
-    A file is abandoned when its process on this machine is gone, or, written elsewhere, when it is a day old.
+    A file is abandoned when its process on this machine is gone, or, written elsewhere, when its `writer` is known to
+    be `dead` or it is a day old.
     """
     removed = 0
     for folder, _, names in os.walk(root):
@@ -91,7 +96,9 @@ def remove_abandoned(root: Path) -> int:
                 continue
             path = Path(folder, name)
             with suppress(OSError):
-                if match["host"] == _HOST:
+                if f"{match['host']}-{match['pid']}" in dead:
+                    abandoned = True
+                elif match["host"] == _HOST:
                     abandoned = not _process_lives(int(match["pid"]))
                 else:
                     abandoned = time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from src import files
 from src.errors import ConfigError, MissingDependencyError
 from src.pipeline import dask_cluster
 from src.pipeline.cluster_section import ClusterArguments, clock, parse_duration
@@ -90,6 +91,20 @@ def test_a_slide_whose_worker_was_killed_is_done_elsewhere(cohort: SmallCohort) 
     assert sorted(summary.processed) == ["s1", "s2", "s3"]
     assert summary.failed == {}
     assert Path(os.environ["NAUGHTY_MARKER"]).exists()
+
+
+def test_half_a_file_of_a_worker_that_died_on_another_machine_is_removed_and_others_are_kept(
+    cohort: SmallCohort, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_naughty(cohort, "Killer", retries=0)
+    pids = {worker.process.pid for worker in cluster.workers.values()}
+    halves = {pid: cohort.production / f".x.{files._HOST}-{pid}-0123abcd.partial.jpg" for pid in pids}
+    cohort.production.mkdir(parents=True)
+    for half in halves.values():
+        half.touch()
+    monkeypatch.setattr(files, "_HOST", "00000000")  # so that the workers seem to be elsewhere
+    assert list(run(cohort).failed) == ["s2"]
+    assert len([pid for pid, half in halves.items() if half.exists()]) == 1
 
 
 def test_a_worker_that_hangs_is_restarted_and_its_slide_given_up(cohort: SmallCohort, cluster: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from src.files import writer
 from src.pipeline.config import load_config
 from src.pipeline.execution import Execution
 from src.pipeline.executors import SerialExecutor
@@ -84,6 +85,15 @@ def test_a_slide_that_kills_its_worker_fails_after_the_retries_and_the_others_ar
     assert "2 times" in summary.failed["s2"]
     row = cohort.process_list()["s2"]
     assert (row["status"], row["failed_stage"]) == ("failed", "worker")
+
+
+def test_halves_of_files_are_cleared_away_when_a_worker_died(cohort: SmallCohort) -> None:
+    make_naughty(cohort, "Killer", retries=0)
+    half = cohort.production / f".x.{writer().replace(str(os.getpid()), '999999999')}-0123abcd.partial.jpg"
+    half.parent.mkdir(parents=True)
+    half.touch()
+    assert list(run(cohort).failed) == ["s2"]
+    assert not half.exists()
 
 
 def test_a_slide_that_hangs_is_given_up_after_its_time(cohort: SmallCohort) -> None:

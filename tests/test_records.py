@@ -100,6 +100,14 @@ def test_temporary_files_of_killed_writers_are_removed_and_those_of_living_ones_
     assert sorted(entry.name for entry in (tmp_path / "deep").iterdir()) == ["a.txt"]
 
 
+def test_temporary_files_written_elsewhere_are_removed_when_their_writer_is_known_to_be_dead(tmp_path: Path) -> None:
+    halves = [tmp_path / f".a.00000000-{pid}-0123abcd.partial.txt" for pid in (7, 77)]
+    for half in halves:
+        half.touch()
+    assert remove_abandoned(tmp_path, {"00000000-7"}) == 1
+    assert [half.exists() for half in halves] == [False, True]
+
+
 def test_heatmap_names_are_spelt_as_clam_spells_them() -> None:
     name = HeatmapName(0.5, False, False, True, False, 0.4, 1, False, -1)
     assert str(name) == "0.5_roi_0_blur_0_rs_1_bc_0_a_0.4_l_1_bi_0_-1.0"

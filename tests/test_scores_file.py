@@ -115,6 +115,21 @@ def test_two_writes_give_the_same_bytes_also_in_another_process(tmp_path: Path) 
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "c.h5").read_bytes()
 
 
+def test_the_bytes_do_not_depend_on_who_still_holds_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profiler that samples the writing thread, as in every Dask worker, keeps datasets open past their turn."""
+    write_scores(tmp_path / "a.h5", example())
+    create, held = h5py.Group.create_dataset, []
+
+    def create_and_hold(self: h5py.Group, *args: Any, **keys: Any) -> h5py.Dataset:
+        held.append(create(self, *args, **keys))
+        return held[-1]
+
+    monkeypatch.setattr(h5py.Group, "create_dataset", create_and_hold)
+    write_scores(tmp_path / "b.h5", example())
+    assert len(held) > 2
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
 def test_clams_tools_find_what_they_expect(tmp_path: Path) -> None:
     write_scores(tmp_path / "s.h5", example())
     with h5py.File(tmp_path / "s.h5") as file:

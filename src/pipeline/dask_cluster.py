@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.errors import ConfigError, MissingDependencyError
 from src.pipeline.cluster_section import JOB_KINDS, ClusterArguments, clock
+from src.pipeline.job_watch import JobWatch
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,6 +31,9 @@ _SETTINGS: dict[str, Any] = {
     "distributed.scheduler.work-stealing": True,
 }
 _CONNECT = "20s"
+ADAPT_EVERY = "5s"
+"""How often the number of jobs is adjusted to the work left."""
+
 _LEAST_WALLTIME_S = 600.0
 _CLASSES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster"}
 
@@ -44,8 +49,10 @@ def check_installed(kind: str) -> None:
 
 
 @contextmanager
-def open_client(arguments: ClusterArguments, *, workers: int, log_dir: Path) -> Iterator[Client]:
-    """Yield a client of the cluster; what was started for it is closed with it.
+def open_client(
+    arguments: ClusterArguments, *, workers: int, log_dir: Path
+) -> Iterator[tuple[Client, JobWatch | None]]:
+    """Yield a client of the cluster, and who watches its jobs if it has any; what was started is closed with it.
 
     Parameters
     ----------
@@ -65,12 +72,18 @@ def open_client(arguments: ClusterArguments, *, workers: int, log_dir: Path) -> 
 
     _log_with_the_run()
     cluster: Any = None
+    watch: JobWatch | None = None
     with dask.config.set(_SETTINGS):
         try:
             if arguments.kind == "address":
                 client = _join(str(arguments.address))
             else:
-                cluster = _local(arguments, workers) if arguments.kind == "local" else _jobs(arguments, log_dir)
+                if arguments.kind == "local":
+                    cluster = _local(arguments, workers)
+                else:
+                    watch = JobWatch(arguments.kind, Path(arguments.log_dir or log_dir), arguments.most_jobs)
+                    cluster = job_cluster(arguments, log_dir, watch)
+                    _submit(cluster, arguments, watch)
                 client = Client(cluster, set_as_default=False)
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             if cluster is not None:
@@ -79,7 +92,7 @@ def open_client(arguments: ClusterArguments, *, workers: int, log_dir: Path) -> 
     try:
         if cluster is None:
             _check_versions(client)
-        yield client
+        yield client, watch
     finally:
         client.close()
         if cluster is not None:
@@ -141,26 +154,35 @@ def fork_from_warm_server() -> None:
     start_server(also=["distributed"])
 
 
-def _jobs(arguments: ClusterArguments, log_dir: Path) -> Any:
-    """A cluster whose workers are jobs; their number follows the work."""
-    cluster = job_cluster(arguments, log_dir)
-    if arguments.minimum < arguments.most_jobs:
-        # A job waits in its queue for minutes: idle ones are kept for one before they go.
-        cluster.adapt(
-            minimum_jobs=arguments.minimum, maximum_jobs=arguments.most_jobs, interval="5s", wait_count=12
-        )
-    else:
-        cluster.scale(jobs=arguments.most_jobs)
-    return cluster
+def _submit(cluster: Any, arguments: ClusterArguments, watch: JobWatch) -> None:
+    """Submit the first jobs and have their number follow the work. RuntimeError when the first one is refused."""
+    cluster.scale(jobs=max(1, arguments.minimum))
+    watch.check_first()
+    # Also where it is always the same number, as nothing else replaces jobs that end. A job waits in its queue for
+    # minutes: idle ones are kept for one before they go.
+    cluster.adapt(minimum_jobs=arguments.minimum, maximum_jobs=arguments.most_jobs, interval=ADAPT_EVERY, wait_count=12)
 
 
-def job_cluster(arguments: ClusterArguments, log_dir: Path) -> Any:
+def job_cluster(arguments: ClusterArguments, log_dir: Path, watch: JobWatch | None = None) -> Any:
     """Return the dask_jobqueue cluster, no job submitted yet; ``.job_script()`` shows what would be."""
-    import dask_jobqueue
+    with _own_ctrl_c():
+        import dask_jobqueue
 
     settings = job_settings(arguments, log_dir)
     Path(settings["log_directory"]).mkdir(parents=True, exist_ok=True)
-    return getattr(dask_jobqueue, _CLASSES[arguments.kind])(**settings)
+    cluster_class = getattr(dask_jobqueue, _CLASSES[arguments.kind])
+    if watch is not None:
+        settings["job_cls"] = watch.class_of(cluster_class.job_cls)
+    return cluster_class(**settings)
+
+
+@contextmanager
+def _own_ctrl_c() -> Iterator[None]:
+    """Keep Ctrl-C to the run: dask_jobqueue takes it when imported, and would end the program with exit code 0."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, before)
 
 
 def job_settings(arguments: ClusterArguments, log_dir: Path) -> dict[str, Any]:

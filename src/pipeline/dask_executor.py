@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import HeatmapError
 from src.pipeline.cluster_section import ClusterArguments
+from src.pipeline.dask_worker import UnfitWorker, do_on_worker
 from src.pipeline.executors import Failure, SlideExecutor
 from src.pipeline.slide_run import SlideRun
-from src.pipeline.tasks import SlideTask, do_task, use_one_thread
+from src.pipeline.tasks import SlideTask
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -53,10 +53,6 @@ class TookTooLong(Exception):  # becomes the slide's failure
     """The slide was over its time."""
 
 
-class UnfitWorker(HeatmapError, RuntimeError):
-    """A worker does not see the folders of the run."""
-
-
 @dataclass
 class _Submitted:
     """One slide handed to the cluster."""
@@ -66,6 +62,7 @@ class _Submitted:
     future: DaskFuture | None = None
     worker: str | None = None
     began: float | None = None
+    writer: str | None = None
     handed_in: int = 1
     over: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -99,10 +96,18 @@ class DaskExecutor(SlideExecutor):
         Where jobs write their logs.
     timeout : float or None
         Seconds a slide may take once begun.
+    tell : callable
+        Told in a line why no worker comes.
     """
 
     def __init__(
-        self, arguments: ClusterArguments, *, workers: int, log_dir: Path, timeout: float | None = None
+        self,
+        arguments: ClusterArguments,
+        *,
+        workers: int,
+        log_dir: Path,
+        timeout: float | None = None,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         from src.pipeline.dask_cluster import cores_of_worker, dashboard, open_client, processes_at_most
 
@@ -110,13 +115,17 @@ class DaskExecutor(SlideExecutor):
         self.threads = cores_of_worker(arguments, workers)
         self._timeout = timeout
         self._stack = ExitStack()
-        self._client: Client = self._stack.enter_context(open_client(arguments, workers=workers, log_dir=log_dir))
+        opened = self._stack.enter_context(open_client(arguments, workers=workers, log_dir=log_dir))
+        self._client: Client = opened[0]
+        self._watch = opened[1]
+        self._say = tell
         self._token = secrets.token_hex(3)
         self._numbers = itertools.count()
         self._at_work: dict[str, _Submitted] = {}
         self._counted = 0.0
         self._threads = 0
         self._closing = False
+        self._dead_writers: set[str] = set()
         self._restarts: list[threading.Thread] = []
         self._proven = False  # whether some worker could do a slide
         self.address = str(self._client.scheduler.address) if self._client.scheduler else "?"
@@ -175,7 +184,7 @@ class DaskExecutor(SlideExecutor):
             self._proven = True
             submitted.settle(value=pickle.loads(told["run"]))
         else:
-            submitted.worker, submitted.began = told["worker"], time.monotonic()
+            submitted.worker, submitted.began, submitted.writer = told["worker"], time.monotonic(), told.get("writer")
 
     def _on_done(self, key: str, future: DaskFuture) -> None:
         submitted = self._at_work.get(key)
@@ -206,7 +215,13 @@ class DaskExecutor(SlideExecutor):
             else:
                 self._again(key, submitted, "was waiting on a worker that died")
             return
+        if self._is_death(error):
+            self._note_dead(submitted)
         submitted.settle(error=error or RuntimeError(f"Dask future {future.status}"))
+
+    def _note_dead(self, submitted: _Submitted) -> None:
+        if submitted.writer is not None:
+            self._dead_writers.add(submitted.writer)
 
     def _again(self, key: str, submitted: _Submitted, why: str) -> None:
         """Hand a slide in again that is not to blame."""
@@ -222,13 +237,16 @@ class DaskExecutor(SlideExecutor):
     # -- what the scheduler of slides asks -----------------------------------------------------------------------
 
     def look_after(self) -> None:
-        """Give up slides that are over their time, and have their workers restarted."""
+        """Look after the jobs; give up slides that are over their time, and have their workers restarted."""
+        if self._watch is not None and self.lost is None:
+            self.lost = self._watch.look(self._client.cluster, self._say)
         if self._timeout is None:
             return
         now = time.monotonic()
         for submitted in list(self._at_work.values()):
             if submitted.began is not None and now - submitted.began > self._timeout and not submitted.over:
                 worker = submitted.worker
+                self._note_dead(submitted)
                 submitted.settle(error=TookTooLong())
                 submitted.cancel()
                 restart = threading.Thread(target=self._restart, args=(str(worker),), daemon=True)
@@ -274,6 +292,10 @@ class DaskExecutor(SlideExecutor):
         worker = getattr(error, "last_worker", None)
         return f"worker {getattr(worker, 'address', '?')}; out of memory, killed or gone"
 
+    def dead_writers(self) -> frozenset[str]:
+        """As the workers introduced themselves when they began the slide that they did not finish."""
+        return frozenset(self._dead_writers)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Leave the cluster; one that was started for this run ends, workers of another are left fit for work."""
         self._closing = True
@@ -288,33 +310,3 @@ class DaskExecutor(SlideExecutor):
             submitted.settle(error=Withdrawn())
             submitted.cancel()
         self._stack.close()
-
-
-def do_on_worker(task: SlideTask, topic: str, key: str, folder: str) -> None:
-    """Do a slide on a worker: tell that it begins, stand where the coordinator stands, use one thread.
-
-    What became of it is told as well, not returned: results stay in the memory of workers and are gone when the
-    next slide kills the worker.
-    """
-    from distributed import get_worker
-
-    worker = get_worker()
-    worker.log_event(topic, {"key": key, "worker": worker.address})
-    if os.getcwd() != folder:
-        try:
-            os.chdir(folder)  # the config's relative paths start from here
-        except OSError as error:
-            raise UnfitWorker(f"{_host()} does not see the folder {folder}: {error.strerror}") from error
-    if task.stop_file is not None and not task.stop_file.parent.is_dir():
-        raise UnfitWorker(
-            f"{_host()} does not see {task.stop_file.parent}: slides, features and results must be in folders that "
-            "all machines share"
-        )
-    use_one_thread()
-    worker.log_event(topic, {"key": key, "run": pickle.dumps(do_task(task))})
-
-
-def _host() -> str:
-    import socket
-
-    return f"the worker on {socket.gethostname()}"

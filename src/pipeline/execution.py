@@ -63,6 +63,8 @@ class Execution:
         self._told_encoding = time.monotonic()
         self._encoding_shown = False
         self._put_back: Callable[[], None] = lambda: None
+        self.lost_workers = False
+        self.dead_writers: frozenset[str] = frozenset()
 
     def __enter__(self) -> Execution:
         return self
@@ -73,6 +75,7 @@ class Execution:
                 executor.kill()
             else:
                 executor.shutdown()
+            self.dead_writers |= executor.dead_writers()
         self._put_back()
 
     def check(self, settings: RunSettings, needed: Collection[str], slides: int) -> None:
@@ -125,6 +128,7 @@ class Execution:
             self._executors, self._limits, stop, on_start=self._on_start, on_wait=self._tell_encoding
         )
         yield from scheduler.run(self._parts(task, number) for number, task in enumerate(tasks))
+        self.lost_workers |= scheduler.lost_workers
 
     def _begins_with_workers(self, slides: int) -> bool:
         """Whether so many slides are worked on in other processes of this machine from the first one on."""
@@ -203,6 +207,7 @@ class Execution:
             workers=self._most_workers() if asked == "auto" else asked,
             log_dir=self._experiment / "dask_logs",
             timeout=self._limits.slide_timeout,
+            tell=self._progress.say,
         )
         self._limits.memory_bytes = None
         self._progress.say(f"cluster: scheduler {executor.address}, dashboard {executor.dashboard}")

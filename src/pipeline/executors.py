@@ -11,9 +11,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from src.errors import WorkerError
+from src.pipeline.batch_job import cgroup_folders, job_bytes, job_cores
 from src.pipeline.slide_run import OnStage
 from src.pipeline.worker_server import fresh_processes
 
@@ -33,6 +35,10 @@ class SlideExecutor(Executor):
     """Whether `submit` returns only when the work is done."""
     lost: str | None = None
     """Why no slide can be done any more, such as a cluster that is gone."""
+
+    def dead_writers(self) -> frozenset[str]:
+        """Return the `files.writer` of each process elsewhere that died or hung; those here are seen to be gone."""
+        return frozenset()
 
     def failure_of(self, error: BaseException) -> Failure | None:
         """Say what `error` means: the worker died, was stopped for taking too long, or the slide was taken back.
@@ -154,7 +160,8 @@ def _start_worker() -> None:
 def cores() -> int:
     """How many cores this process may use; on a cluster that is less than the machine has."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(count, _cgroup_cores() or count))
+    limits = [job_cores(), *map(_cgroup_cores, cgroup_folders())]
+    return max(1, min([count, *(limit for limit in limits if limit is not None)]))
 
 
 def cores_each(processes: int) -> int:
@@ -162,16 +169,16 @@ def cores_each(processes: int) -> int:
     return max(1, cores() // max(1, processes))
 
 
-def _cgroup_cores() -> int | None:
+def _cgroup_cores(folder: Path) -> int | None:
     try:
-        quota, period = open("/sys/fs/cgroup/cpu.max").read().split()  # noqa: SIM115
+        quota, period = (folder / "cpu.max").read_text().split()
         return None if quota == "max" else max(1, int(quota) // int(period))
     except (OSError, ValueError):
         return None
 
 
 def available_bytes() -> int:
-    """Memory this process may use: what is free, or less when the container says so."""
+    """Memory this process may use: what is free, or less when its container or batch job has less."""
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         with open("/proc/meminfo") as file:
@@ -180,11 +187,13 @@ def available_bytes() -> int:
                     free = int(line.split()[1]) * 1024
     except (OSError, ValueError, AttributeError):
         return 8 << 30
+    limits = [job_bytes(), *map(_cgroup_bytes, cgroup_folders())]
+    return max(0, min([free, *(limit for limit in limits if limit is not None)]))
+
+
+def _cgroup_bytes(folder: Path) -> int | None:
     try:
-        with open("/sys/fs/cgroup/memory.max") as file:
-            limit = file.read().strip()
-        with open("/sys/fs/cgroup/memory.current") as file:
-            used = int(file.read())
-        return free if limit == "max" else max(0, min(free, int(limit) - used))
+        limit = (folder / "memory.max").read_text().strip()
+        return None if limit == "max" else int(limit) - int((folder / "memory.current").read_text())
     except (OSError, ValueError):
-        return free
+        return None

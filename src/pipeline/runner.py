@@ -148,6 +148,8 @@ class Runner:
                 with StopRequest(layout.raw_root / f".stop-{run_name()}", time_limit=self.options.time_limit) as stop:
                     with stack.pop_all():  # from here on the workers end before anything else does
                         self._work(found, summary, lists, execution, stop)
+                    if execution.lost_workers:
+                        self._remove_halves(execution.dead_writers)
                     summary.stopped = stop.reason
             finally:
                 self.progress.close()
@@ -170,9 +172,13 @@ class Runner:
     def _clear_up(self, presence: Presence) -> None:
         """Remove halves of files after a kill; say whether somebody else is at work here."""
         if presence.after_a_kill:
-            remove_abandoned(self.cohort.layout.raw_root)
-            remove_abandoned(self.cohort.layout.production_root)
+            self._remove_halves()
         forget_silent(self.cohort.layout.raw_root)
+
+    def _remove_halves(self, dead: frozenset[str] = frozenset()) -> None:
+        """Remove halves of files that killed processes left."""
+        for folder in (self.cohort.layout.raw_root, self.cohort.layout.production_root):
+            remove_abandoned(folder, dead)
 
     def _work(
         self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, execution: Execution, stop: StopRequest

@@ -84,6 +84,8 @@ class Scheduler:
     _finished: int = 0
     _worked_s: float = 0.0
     _withdrawn: bool = False
+    lost_workers: bool = False
+    """Whether a worker died or hung, and may have left halves of files."""
 
     def run(self, slides: Iterable[list[tuple[str, SlideTask]]]) -> Iterator[SlideRun]:
         """Yield what became of each slide, as they finish. Slides not begun when a stop is asked for are left out."""
@@ -182,6 +184,7 @@ class Scheduler:
             failure = executor.failure_of(error)
             if failure == "withdrawn":
                 return
+            self.lost_workers |= failure is not None
             if failure == "died":
                 slide.attempts += executor.deaths(error)
             if failure == "died" and slide.attempts <= self.limits.retries and not self.stop.asked:

@@ -55,7 +55,10 @@ def fill(path: Path, scores: ScoreFile) -> None:
 
 def _clam_dataset(file: h5py.File, name: str, values: npt.NDArray[Any]) -> None:
     width = values.shape[1]
-    file.create_dataset(name, data=values, chunks=(_CLAM_ROWS, width), maxshape=(None, width))
+    made = file.create_dataset(name, data=values, chunks=(_CLAM_ROWS, width), maxshape=(None, width))
+    # HDF5 places chunks when the dataset is closed, which waits for whoever still holds it, such as a profiler that
+    # looks at this thread (Dask has one in every worker). Placed now, the file has the same bytes every time.
+    made.flush()
 
 
 def _scores_dataset(home: h5py.Group, name: str, scores: PatchScores) -> h5py.Dataset:

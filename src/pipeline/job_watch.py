@@ -1,0 +1,231 @@
+"""What becomes of the jobs that carry the workers, from `sbatch` until the first word of a worker.
+
+Dask takes no notice of a job that is refused, that waits, or that ends before its worker came: it would wait for ever.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 10.0
+TELL_AFTER_S = 30.0
+"""How long no worker at all may come before the user is told why, and how soon a new reason is told."""
+
+TELL_AGAIN_S = 600.0
+SUBMIT_AGAIN_S = 60.0
+"""When a job that was refused is tried again, as other jobs may have ended by then."""
+
+ENDED_AT_LEAST = 3
+"""So many jobs, and not fewer than run at once, that end before a worker came mean that none ever will."""
+
+FIRST_S = 60.0
+QUERY_S = 10.0
+LISTED_BY = {"slurm": "squeue", "pbs": "qstat", "lsf": "bjobs", "sge": "qstat"}
+
+
+@dataclass
+class Job:
+    """One job that was submitted and whose worker has not come yet.
+
+    Attributes
+    ----------
+    number : the batch system's number of it; None when it refused the job
+    """
+
+    number: str | None
+    since: float = field(default_factory=time.monotonic)
+
+
+class JobWatch:
+    """Follows the jobs of one cluster.
+
+    Attributes
+    ----------
+    refusal : str or None
+        What the batch system said when it last refused a job.
+    """
+
+    def __init__(self, kind: str, log_dir: Path, most_jobs: int) -> None:
+        self._kind = kind
+        self._log_dir = log_dir
+        self._most_ended = max(ENDED_AT_LEAST, most_jobs)
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._heard = threading.Event()
+        self._ended = 0
+        self._last_end = ""
+        self._looked = self._told_at = self._no_worker_since = time.monotonic()
+        self._told = ""
+        self.refusal: str | None = None
+
+    # -- what the jobs tell; called in Dask's thread -------------------------------------------------------------
+
+    def class_of(self, job_class: type[Any]) -> type[Any]:
+        """Return dask_jobqueue's class of a job, made to tell this watch what came of submitting it."""
+        watch = self
+
+        class WatchedJob(job_class):  # type: ignore[misc]
+            """A job that is refused is one that waits, for Dask; its error would be a traceback and nothing else."""
+
+            async def start(self) -> None:
+                from distributed.core import Status
+
+                try:
+                    await super().start()
+                except (OSError, RuntimeError, ValueError) as error:
+                    self.status = Status.running
+                    watch.refused(str(self.name), error)
+                else:
+                    watch.accepted(str(self.name), str(self.job_id))
+
+        return WatchedJob
+
+    def accepted(self, name: str, number: str) -> None:
+        """Note that the batch system took a job."""
+        with self._lock:
+            self._jobs[name] = Job(number)
+            self.refusal = None
+        self._heard.set()
+
+    def refused(self, name: str, error: BaseException) -> None:
+        """Note that it did not."""
+        with self._lock:
+            self._jobs[name] = Job(None)
+            self.refusal = what_it_said(error)
+        logger.warning("a job was refused: %s", self.refusal)
+        self._heard.set()
+
+    # -- what the run asks ---------------------------------------------------------------------------------------
+
+    def check_first(self) -> None:
+        """Wait until the first job is submitted. RuntimeError with the batch system's own words when it is refused."""
+        self._heard.wait(FIRST_S)
+        if self.refusal is not None:
+            raise RuntimeError(self.refusal)
+
+    def look(self, cluster: Any, tell: Callable[[str], None]) -> str | None:
+        """Replace jobs that ended early, and tell why no worker comes; now and then, else nothing is done.
+
+        Returns
+        -------
+        str or None
+            Why no worker will ever come.
+        """
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY_S:
+            return None
+        self._looked = now
+        here = set(map(str, cluster.observed))
+        self._forget_arrived(here)
+        states = self._states()
+        gone = self._take_ended(states, now)
+        if gone:
+            cluster.sync(cluster.scale_down, gone)  # from the plan: as many new ones are submitted as are missed
+        if here:
+            self._no_worker_since = now
+            return None
+        if self._ended >= self._most_ended:
+            return f"{self._ended} jobs ended before a worker came, the last {self._last_end}"
+        self._tell_why(states, now, tell)
+        return None
+
+    def _forget_arrived(self, here: Iterable[str]) -> None:
+        """Workers are named after their job, with ``-0`` and so on when it has several; Dask minds these."""
+        with self._lock:
+            for worker in here:
+                for name in (worker, worker.rpartition("-")[0]):
+                    if self._jobs.pop(name, None) is not None:
+                        self._ended = 0
+
+    def _take_ended(self, states: dict[str, str] | None, now: float) -> list[str]:
+        """Take out and return the jobs that ended, and those refused long enough ago to be tried again."""
+        gone = []
+        with self._lock:
+            for name, job in list(self._jobs.items()):
+                if job.number is None:
+                    over = now - job.since > SUBMIT_AGAIN_S
+                else:
+                    over = states is not None and job.number not in states and now - job.since > LOOK_EVERY_S
+                if over:
+                    gone.append(name)
+                    del self._jobs[name]
+                if over and job.number is not None:
+                    self._ended += 1
+                    self._last_end = f"{job.number}{self._last_words(job.number)}"
+                    logger.warning("a job ended before its worker came: %s", self._last_end)
+        return gone
+
+    def _tell_why(self, states: dict[str, str] | None, now: float, tell: Callable[[str], None]) -> None:
+        if now - self._no_worker_since < TELL_AFTER_S:
+            return
+        why = self._why(states)
+        if why and (why != self._told or now - self._told_at > TELL_AGAIN_S):
+            self._told, self._told_at = why, now
+            logger.warning("no worker yet: %s", why)
+            tell(f"no worker yet: {why}")
+
+    def _why(self, states: dict[str, str] | None) -> str:
+        with self._lock:
+            numbers = [job.number for job in self._jobs.values() if job.number is not None]
+            refused = len(self._jobs) - len(numbers)
+        parts = []
+        if numbers and states is None:
+            parts.append(f"waiting for job {', '.join(numbers)}; see {LISTED_BY[self._kind]}, logs in {self._log_dir}")
+        elif states is not None:
+            parts += [f"job {number} is {states[number]}" for number in numbers if number in states]
+        if refused and self.refusal:
+            parts.append(f"{self.refusal}; it is tried again every {SUBMIT_AGAIN_S:g} s")
+        if self._last_end:
+            parts.append(f"a job ended before its worker came: {self._last_end}")
+        return "; ".join(parts)
+
+    def _last_words(self, number: str) -> str:
+        """Return the last line of what the job wrote, and where."""
+        for path in sorted(self._log_dir.glob(f"*{number}*")):
+            try:
+                lines = path.read_text(errors="replace").split("\n")
+            except OSError:
+                continue
+            if said := [line.strip() for line in lines if line.strip()]:
+                return f" ({path}: {said[-1][:200]})"
+        return f" (it wrote nothing; logs are in {self._log_dir})"
+
+    def _states(self) -> dict[str, str] | None:
+        """Return the state of every job of this user that waits or runs, by its number; None when nobody says."""
+        with self._lock:
+            waited_for = any(job.number is not None for job in self._jobs.values())
+        if self._kind != "slurm" or not waited_for:
+            return None
+        try:
+            listed = subprocess.run(
+                ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%i|%T|%r"],
+                capture_output=True, text=True, timeout=QUERY_S, check=True,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError, KeyError):
+            return None
+        states = {}
+        for line in listed.stdout.split("\n"):
+            number, _, state = line.strip().partition("|")
+            what, _, why = state.partition("|")
+            states[number] = what.lower() + (f" ({why})" if why not in ("", "None") else "")
+        return states
+
+
+def what_it_said(error: BaseException) -> str:
+    """Return the batch system's own words out of dask_jobqueue's report of a command that failed."""
+    text = str(error)
+    command = text.partition("Command:\n")[2].partition("\n")[0].split()
+    said = " ".join(text.partition("stderr:\n")[2].split()) or " ".join(text.partition("stdout:\n")[2].split())
+    if command and said:
+        return f"{command[0]} refused the job: {said}"
+    return " ".join(text.split()) or type(error).__name__
