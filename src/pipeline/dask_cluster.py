@@ -29,6 +29,7 @@ _SETTINGS: dict[str, Any] = {
     "distributed.scheduler.work-stealing": True,
 }
 _CONNECT = "20s"
+_COUNT_JOBS_EVERY = "5s"
 _LEAST_WALLTIME_S = 600.0
 _CLASSES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster"}
 
@@ -147,7 +148,7 @@ def _jobs(arguments: ClusterArguments, log_dir: Path) -> Any:
     if arguments.minimum < arguments.most_jobs:
         # A job waits in its queue for minutes: idle ones are kept for one before they go.
         cluster.adapt(
-            minimum_jobs=arguments.minimum, maximum_jobs=arguments.most_jobs, interval="5s", wait_count=12
+            minimum_jobs=arguments.minimum, maximum_jobs=arguments.most_jobs, interval=_COUNT_JOBS_EVERY, wait_count=12
         )
     else:
         cluster.scale(jobs=arguments.most_jobs)
