@@ -8,6 +8,17 @@ import pytest
 from tests.slides_for_tests import make_blank, make_single_level, make_svs_like, make_tiled_pyramid
 
 
+def pytest_configure() -> None:
+    """Give each of several test processes its share of the cores: threads that wait for a core spin meanwhile."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:
+        import torch
+
+        from src.pipeline.executors import cores_each
+
+        torch.set_num_threads(cores_each(processes))
+
+
 @pytest.fixture(scope="session")
 def slides_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for the session's slides; tests that change a slide make their own."""

@@ -238,6 +238,7 @@ def test_a_run_on_slurm_submits_jobs_and_takes_them_back(tmp_path: Path, monkeyp
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(dask_cluster, "ADAPT_EVERY", "1s")
     job = {"kind": "slurm", "maximum": 1, "cores": 1, "memory": "2GB", "walltime": "1h", "dashboard": ":0"}
     cohort = make_small_cohort(tmp_path / "run", {"run_arguments": {"cluster": job}})
     summary = run(cohort)

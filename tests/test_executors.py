@@ -97,19 +97,19 @@ def test_halves_of_files_are_cleared_away_when_a_worker_died(cohort: SmallCohort
 
 
 def test_a_slide_that_hangs_is_given_up_after_its_time(cohort: SmallCohort) -> None:
-    make_naughty(cohort, "Sleeper", slide_timeout=8)
+    make_naughty(cohort, "Sleeper", slide_timeout=5)
     summary = run(cohort)
     assert sorted(summary.processed) == ["s1", "s3"]
-    assert "gave up after 8 s" in summary.failed["s2"]
+    assert "gave up after 5 s" in summary.failed["s2"]
 
 
 @pytest.mark.parametrize("workers", ["auto", 1])
 def test_a_slide_that_hangs_is_given_up_though_nobody_asked_for_workers(
     cohort: SmallCohort, workers: str | int
 ) -> None:
-    make_naughty(cohort, "Sleeper", slide_timeout=8, workers=workers)
+    make_naughty(cohort, "Sleeper", slide_timeout=2, workers=workers)
     cohort.rows = cohort.rows[1:2]
-    assert "gave up after 8 s" in run(cohort).failed["s2"]
+    assert "gave up after 2 s" in run(cohort).failed["s2"]
 
 
 def test_a_worker_whose_disk_is_full_fails_its_slide_and_the_next_run_does_it(

@@ -18,7 +18,7 @@ from src.errors import FeatureError, ModelError, SlideError
 from src.features.batch_size import BatchEncoder, find_batch_size
 from src.features.encoding_progress import EncodingProgress
 from src.features.extract import extract_features, extraction_key
-from src.features.feature_log import FeatureLog, read_log_head
+from src.features.feature_log import FeatureLog
 from src.features.read import read_features
 from src.features.write_features import read_key, write_features
 from src.slides.patch_grid import PatchGrid
@@ -299,11 +299,14 @@ def test_a_batch_that_was_changed_on_disk_is_encoded_again(tmp_path: Path) -> No
 @pytest.mark.parametrize("content", [b"", b"MILFEAT1", b"something else that is longer than a head" * 9])
 def test_a_file_that_is_no_log_begins_anew(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "log").write_bytes(content)
-    assert read_log_head(tmp_path / "log") is None
     with log_of(tmp_path / "log") as log:
         assert log.rows == 0
         log.append(rows(3))
-    assert read_log_head(tmp_path / "log") == {"key": "k", "n": 100, "width": 5}
+    written = (tmp_path / "log").read_bytes()
+    length = int.from_bytes(written[8:12], "little")
+    assert written[:8] == b"MILFEAT1"
+    assert json.loads(written[12 : 12 + length]) == {"key": "k", "n": 100, "width": 5}
+    assert (12 + length) % 64 == 0
     with log_of(tmp_path / "log") as log:
         assert log.rows == 3
 

@@ -23,6 +23,7 @@ WIDTH = 48
 def make(tmp_path: Path, **heatmap: Any) -> SmallCohort:
     """A cohort without features, whose slides are encoded by the stub."""
     cohort = make_encoded(tmp_path, STUB, **heatmap)
+    cohort.config["encoder_arguments"]["target_img_size"] = 64  # as large as the patches; more would only take longer
     cohort.rows = cohort.rows[:1]
     return cohort
 

@@ -19,13 +19,15 @@ from tests.stub_encoder import create
 
 STUB = "tests.stub_encoder:create"
 WIDTH = 48
+PICTURE = 64
+"""Pixels of the encoder's picture: those of the small patches here, which larger ones would only repeat."""
 
 
 def make(tmp_path: Path, **heatmap: Any) -> SmallCohort:
     """One slide with a fine map over the patches of a file that `write_patches` makes."""
     cohort = make_small_cohort(tmp_path)
     write_abmil(cohort.checkpoint, width=WIDTH)
-    cohort.config["encoder_arguments"] = {"model_name": STUB}
+    cohort.config["encoder_arguments"] = {"model_name": STUB, "target_img_size": PICTURE}
     cohort.config["patching_arguments"] = {"overlap": 0.5}
     cohort.config["heatmap_arguments"].update(save_ext="png", calc_heatmap=True, **heatmap)
     cohort.rows = cohort.rows[:1]
@@ -58,7 +60,7 @@ def encoded(slide_path: Path, coords: npt.NDArray[np.int64], reading: PatchReadi
     """Features of patches read one by one, resized as Pillow does."""
     from src.slides.resize_patches import resize_patches
 
-    encoder = create()
+    encoder = create(target_img_size=PICTURE)
     with open_slide(slide_path) as slide:
         pixels = np.stack([slide.read_region((x, y), reading.level, reading.read_px) for x, y in coords.tolist()])
     if reading.read_px != reading.patch_px:

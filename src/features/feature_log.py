@@ -16,7 +16,7 @@ import time
 import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -152,17 +152,6 @@ class FeatureLog:
             self._note(rows, self._end() + _FRAME.size)
         file.truncate(self._end())
         file.seek(self._end())
-
-
-def read_log_head(path: Path) -> dict[str, Any] | None:
-    """Return what a log says it holds (key, n, width), None when it is no log."""
-    try:
-        with path.open("rb") as file:
-            magic, length = _HEAD.unpack(file.read(_HEAD.size))
-            head = json.loads(file.read(length)) if magic == _MAGIC else None
-    except (OSError, struct.error, ValueError):
-        return None
-    return head if isinstance(head, dict) else None
 
 
 def _open_alone(path: Path) -> BinaryIO:

@@ -1,14 +1,12 @@
 """One colour scale for the slides of a run, from a small summary of each.
 
-A slide's summary is a few kilobytes whatever its size, so a cohort of ten thousand slides fits in memory and
-the summaries can live in the slides' records. Merging is a concatenation: the order of slides does not
-matter.
+A slide's summary is a few kilobytes whatever its size, so a cohort of ten thousand slides fits in memory.
+Merging is a concatenation: the order of slides does not matter.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,16 +38,6 @@ class ScoreSummary:
 
     def __repr__(self) -> str:
         return f"ScoreSummary(count={self.count}, points={len(self.points)})"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers for a JSON record."""
-        return {"count": self.count, "max_share": self.max_share, "points": self.points.tolist()}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> "ScoreSummary":
-        """Return the summary that `as_dict` wrote."""
-        points = np.asarray(record["points"], dtype=np.float64)
-        return cls(int(record["count"]), points, float(record["max_share"]))
 
 
 def summarize_scores(values: npt.ArrayLike, *, are_shares: bool = False) -> ScoreSummary:
