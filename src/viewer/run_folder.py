@@ -249,7 +249,9 @@ def _lists_in(places: Sequence[Path]) -> tuple[list[str], dict[str, Cells]]:
             columns, records = read_table(path)
             if "slide_id" not in columns:
                 continue
-            rows = {stem_of(cells["slide_id"], SLIDE_EXTENSIONS): cells for _, cells, _ in records}
+            rows: dict[str, Cells] = {}
+            for _, cells, _ in records:  # a slide's second row only says that it is the second; the first one counts
+                rows.setdefault(stem_of(cells["slide_id"], SLIDE_EXTENSIONS), cells)
             shown = [column for column in columns if any(cells[column] for cells in rows.values())]
             return [column for column in shown if column != "slide_id"], rows
     return [], {}
