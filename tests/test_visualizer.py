@@ -166,7 +166,7 @@ def test_a_survival_model_tells_its_risk(cohort: SmallCohort) -> None:
     heatmap = visualizer.visualize(cohort.slides / "s1.tif", cohort.features)
     assert heatmap.prediction is not None
     assert heatmap.column == "mean of 4 intervals"
-    assert "prediction='risk -" in repr(heatmap)
+    assert "prediction='risk \N{MINUS SIGN}" in repr(heatmap)
     assert list(heatmap.prediction.numbers) == ["risk", "S_0", "S_1", "S_2", "S_3"]
     with pytest.raises(ModelError, match=r"unknown task 'fate'; choose from \['classification'"):
         MILLabVisualizer(cohort.checkpoint, task="fate")  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from src.pipeline.stages.base import SlideWork
     from src.slides.patch_grid import PatchGrid
     from src.slides.patch_reading import PatchReading
-
-logger = logging.getLogger(__name__)
 
 GPU_READERS = 4
 """Reading threads at least that feed a GPU."""
@@ -105,10 +102,10 @@ def encode(work: SlideWork, grid: PatchGrid, out: Path, reading: PatchReading) -
         progress=work.on_encoding,
     )
     rate = done.encoded / done.seconds if done.seconds > 0 else 0.0
-    logger.info(
-        "%s: encoded %d patches, %d from before, %.0f patches/s, batches of %d",
-        work.job.slide_id, done.encoded, done.resumed, rate, done.batch_size,
-    )  # fmt: skip
+    work.lines.append(
+        f"encoded {done.encoded} patches, {done.resumed} from before, {rate:.0f} patches/s, "
+        f"batches of {done.batch_size}"
+    )
 
 
 def _threads(encoder: PatchEncoder, cores: int) -> int:

@@ -18,6 +18,7 @@ from src.pipeline.outcomes import NUMBER_PREFIX
 from src.pipeline.section_types import SLIDE_EXTENSIONS
 from src.pipeline.slide_index import SlideIndex, stem_of
 from src.pipeline.tables import read_table
+from src.scores.number_words import number_words
 from src.viewer.catalog import Catalog, NamedFile, SlideEntry, titles_for
 from src.viewer.run_defaults import defaults_of, has_fine_map, section
 
@@ -103,7 +104,8 @@ def _prediction(cells: Mapping[str, str]) -> tuple[str, float | None, float | No
     values = {name: value for name, text in named.items() if (value := _number(text)) is not None}
     if values:
         shown = {"risk": values["risk"]} if "risk" in values else values
-        return ", ".join(f"{name} {value:.4g}" for name, value in shown.items()), None, next(iter(shown.values()))
+        words = ", ".join(f"{name} {number_words(value)}" for name, value in shown.items())
+        return words, None, next(iter(shown.values()))
     name = cells.get("Pred_0") or cells.get("prediction") or ""
     text = cells.get("p_0") or ""
     if not text and (several := cells.get("probabilities")):

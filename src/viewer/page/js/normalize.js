@@ -211,7 +211,7 @@ export function brief(number, digits = 4) {
   if (number === 0) return "0";
   const size = Math.abs(number);
   const text = size >= 1e5 || size < 1e-4 ? number.toExponential(digits - 1) : number.toPrecision(digits);
-  return text.replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1").replace("-", "−");
+  return text.replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1").replaceAll("-", "−");
 }
 
 /** A probability; one that is nearly certain is not called certain. */
