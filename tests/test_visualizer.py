@@ -142,6 +142,10 @@ def test_the_document_of_the_python_face_runs(tmp_path: Path, monkeypatch: pytes
     assert Path("S1_heatmap.png").is_file()
     assert Path("S3_map.png").is_file()
     assert names["picture"].size == names["heatmap"].picture.size  # type: ignore[attr-defined]
+    seen, logits = names["heatmap"], names["results"]["logits"]  # type: ignore[index]
+    np.testing.assert_allclose(logits.softmax(-1)[0], seen.prediction.probabilities, atol=1e-6)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(names["attention"].values[:, 0], seen.values)  # type: ignore[attr-defined]
+    assert (names["untrained"].in_dim, names["untrained"].num_classes) == (1536, 3)  # type: ignore[attr-defined]
 
 
 def test_importing_the_package_stays_light() -> None:
