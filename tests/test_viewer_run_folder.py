@@ -70,6 +70,12 @@ def test_a_second_row_of_a_slide_does_not_make_it_failed(run: Path) -> None:
     assert (done.status, done.problem, done.prediction, len(others)) == ("processed", "", "normal", 2)
 
 
+def test_a_scale_over_the_cohort_which_the_viewer_has_not_is_said(run: Path) -> None:
+    assert catalog_of_runs([run]).notes == ()
+    (run / "config.yaml").write_text((run / "config.yaml").read_text() + "  scale: cohort\n")
+    assert "until a fixed range is chosen" in catalog_of_runs([run]).notes[0]
+
+
 def test_a_run_is_given_by_its_name(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,6 +145,11 @@ class _Run:
                 f"{folder} holds no run: no {' or '.join(LISTS)}, no *{SCORES}, no *{PICTURE}; give the folder "
                 "of raw results (<raw_save_dir>/<save_exp_code>) or the output folder of generate_heatmaps.py"
             )
+        if section(self.config, "heatmap_arguments").get("scale") == "cohort":
+            self.notes.append(
+                "the run's pictures have one colour scale for all slides (scale: cohort); here each slide has its own "
+                "until a fixed range is chosen"
+            )
         self.slides = self._slide_index(slide_dirs)
         labels = section(self.config, "data_arguments").get("label_dict") or {}
         pairs = labels.items() if isinstance(labels, dict) else ()
