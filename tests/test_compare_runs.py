@@ -27,7 +27,9 @@ def test_two_runs_are_drawn_side_by_side_with_their_rank_correlation(
 ) -> None:
     raw, out = two_runs.root / "raw", two_runs.root / "cmp"
     assert main(["--compare", str(raw / "E"), str(raw / "F"), "--output_dir", str(out)]) == 0
-    assert "s1:" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "s1:" in printed
+    assert printed.endswith(f"3 pictures and comparison.csv in {out}\n")
     with (out / "comparison.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["slide_id"] for row in rows] == ["s1", "s2", "s3"]
@@ -48,6 +50,19 @@ def test_a_slide_one_run_did_not_get_to_is_a_row_with_its_reason(two_runs: Small
     assert main(["--compare", str(raw / "E"), str(raw / "F"), "--output_dir", str(out)]) == 1
     with (out / "comparison.csv").open() as file:
         assert [bool(row["error"]) for row in csv.DictReader(file)] == [False, True, False]
+
+
+def test_the_end_of_a_comparison_without_pictures_claims_none(
+    two_runs: SmallCohort, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for scores in (two_runs.root / "raw" / "F").rglob("*_blockmap.h5"):
+        scores.unlink()
+    monkeypatch.setattr("src.pipeline.experiments.usual_place", lambda: two_runs.root / "raw")
+    monkeypatch.chdir(two_runs.root)
+    assert main(["--compare", "E", "F"]) == 1
+    end = capsys.readouterr().out.splitlines()[-1]
+    assert end == "no picture was drawn; comparison.csv in compare_E_F; 3 could not be compared"
+    assert [path.name for path in Path("compare_E_F").iterdir()] == ["comparison.csv"]
 
 
 def test_a_folder_that_is_no_experiment_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,8 +73,9 @@ def test_a_dry_run_says_what_would_be_done_and_why_and_writes_nothing(
     write_features(cohort.features / "s2.h5", 2, width=24)
     (cohort.slides / "s3.tif").unlink()
     path = str(cohort.write())
-    assert main(["--config", path, "--dry-run"]) == 0
+    assert main(["--config", path, "--dry-run"]) == 1  # as the run itself would
     out = capsys.readouterr().out
+    assert out.endswith("2 of the slides would fail\n")
     assert "segment    compute    not done yet" in out
     assert "would fail: no slide for 's3'" in out
     assert not (cohort.root / "raw").exists()
@@ -85,6 +86,31 @@ def test_a_dry_run_says_what_would_be_done_and_why_and_writes_nothing(
     out = capsys.readouterr().out
     assert "heatmap    recompute  changed: drawing.cmap" in out
     assert "attention  reuse      nothing changed" in out
+
+
+@pytest.mark.parametrize(("slide", "code"), [("s1", 0), ("s3", 1), ("s3.tif", 1)])
+def test_a_dry_run_of_some_slides_tells_of_those_alone_as_the_run_does(
+    cohort: SmallCohort, capsys: pytest.CaptureFixture[str], slide: str, code: int
+) -> None:
+    (cohort.slides / "s3.tif").unlink()
+    cohort.rows[2]["slide_id"] = "s3.tif"
+    path = str(cohort.write())
+    for more in (["--dry-run"], []):
+        assert main(["--config", path, "--slides", slide, *more]) == code
+        assert ("no slide for 's3'" in capsys.readouterr().out) is bool(code)
+
+
+def test_the_end_of_a_run_says_how_failed_slides_are_done_again(
+    cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_features(cohort.features / "s2.h5", 2, width=24)
+    path = str(cohort.write())
+    assert main(["--config", path]) == 1
+    hint = "the same command tries the failed slides again; with --rerun failed only those"
+    assert capsys.readouterr().out.splitlines()[-1] == hint
+    write_features(cohort.features / "s2.h5", 2)
+    assert main(["--config", path]) == 0
+    assert "1 processed, 2 reused" in capsys.readouterr().out
 
 
 def test_the_schema_is_json_and_names_every_section(capsys: pytest.CaptureFixture[str]) -> None:

@@ -242,3 +242,21 @@ def test_help_is_instant_and_loads_nothing_heavy() -> None:
     )
     assert done.stdout.endswith("[]\n")
     assert "--from_run" in done.stdout
+
+
+def test_the_folders_of_two_encoders_are_told_with_what_to_name(
+    cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = cohort / "job"
+    for encoder, stems in (("uni_v2", ("A", "B")), ("conch_v15", ("A", "B", "TCGA-1.x"))):
+        (job / f"features_{encoder}").mkdir(parents=True)
+        for stem in stems:
+            (job / f"features_{encoder}" / f"{stem}.h5").touch()
+    (job / "patches").mkdir()
+    (job / "patches" / "A_patches.h5").touch()
+    assert main(["--slide_dir", "slides", "--h5_dir", "job", "--output", "a.csv"]) == 0
+    out = capsys.readouterr().out
+    assert f"{job}/features_conch_v15 (2 slides), {job}/features_uni_v2 (2 slides); a run cannot choose" in out
+    assert "(--h5_dir) and in the config (data_arguments.h5_dir)" in out
+    assert main(["--slide_dir", "slides", "--h5_dir", "job/features_uni_v2", "--output", "b.csv"]) == 0
+    assert "warning" not in capsys.readouterr().out

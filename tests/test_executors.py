@@ -54,13 +54,19 @@ def test_workers_write_the_same_bytes_as_a_run_alone(tmp_path: Path) -> None:
     assert list(together.process_list()) == ["s1", "s2", "s3"]
 
 
-def test_workers_encode_to_the_same_bytes_as_a_run_alone(tmp_path: Path) -> None:
-    """Alone every core encodes; in two workers each has its part of them."""
-    outputs = []
+def test_workers_encode_to_the_same_bytes_as_a_run_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Alone every core encodes; in two workers each has its part of them. The log tells the same of both."""
+    outputs, logs = [], []
     for workers in (1, 2):
+        caplog.clear()
+        caplog.set_level("INFO", logger="src")
         cohort = make_encoded(tmp_path / str(workers), "tests.stub_encoder:convolutions", workers=workers)
         assert run(cohort).failed == {}
         outputs.append(cohort.outputs())
+        told = [message.split(" from before")[0] for message in caplog.messages if ": encoded " in message]
+        logs.append(sorted(told))
+    assert [line.split(":")[0] for line in logs[0]] == ["s1", "s1", "s2", "s2", "s3", "s3"]  # the bag, the fine map
+    assert logs[0] == logs[1]
     assert any(name.endswith("_features.h5") for name in outputs[0])
     assert outputs[0] == outputs[1]
 

@@ -1,11 +1,14 @@
 """The figure for people."""
 
+import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from src.errors import ScoreError
@@ -26,8 +29,6 @@ def _drawing(path: Path, scores: npt.NDArray[Any] = SCORES, **options: Any) -> D
 
 def _words(drawing: Drawing, text: FigureText, scores: npt.NDArray[Any] = SCORES, legend: bool = True) -> str:
     """Return every text of the figure."""
-    from matplotlib.text import Text
-
     figure = _compose(drawing, scores, text, legend, 2).figure
     return "\n".join(item.get_text() for item in figure.findobj(Text) if item.get_visible() and item.get_text())
 
@@ -36,7 +37,8 @@ def test_figure_says_what_it_shows(tiny_slide: Path) -> None:
     drawing = _drawing(tiny_slide, normalize="minmax", smooth="gaussian", cmap="magma")
     words = _words(drawing, FigureText("attention", "LUAD", "case 7", "LSCC", "clam_sb", PREDICTION))
     for expected in (
-        "case 7", "LSCC", "LUAD 90.0%", "LSCC 10.0%", "attention · LUAD", "minimum to maximum of the slide: -1 to 2",
+        "case 7", "LSCC", "LUAD 90.0%", "LSCC 10.0%", "attention · LUAD",
+        "minimum to maximum of the slide: \N{MINUS SIGN}1 to 2",
         "smoothed (gaussian)", "colours at 40%", "clam_sb", "0.5 µm/px", "128 × 128 px", "(64 µm)", "200 µm",
         "highest", "lowest", f"#{len(COORDS)}", "colormap magma", f"{len(COORDS)} patches",
     ):  # fmt: skip
@@ -73,6 +75,19 @@ def test_survival_and_regression_are_not_called_probabilities(tiny_slide: Path) 
     words = _words(_drawing(tiny_slide), FigureText(prediction=prediction))
     assert "risk 0.37" in words
     assert "%" not in words.replace("%ile", "").replace("colours at 40%", "")
+
+
+@pytest.mark.parametrize("options", [{"normalize": "robust", "center": 0.0}, {"normalize": "none", "vmin": -2}])
+def test_negative_numbers_have_one_minus_sign_everywhere(tiny_slide: Path, options: dict[str, Any]) -> None:
+    prediction = Prediction(("risk",), np.array([1.0], np.float32), np.array([-0.37], np.float32), "survival")
+    scores = SCORES * 1e-6 if options["normalize"] == "robust" else np.full(len(COORDS), -0.25)
+    drawing = _drawing(tiny_slide, scores, **options)
+    figure = _compose(drawing, scores, FigureText("attention", prediction=prediction), True, 2).figure
+    figure.savefig(io.BytesIO())  # matplotlib writes the numbers of its axes when it draws
+    words = "\n".join(item.get_text() for item in figure.findobj(Text))
+    assert "risk \N{MINUS SIGN}0.37" in words
+    assert words.count("\N{MINUS SIGN}") > 3
+    assert not re.search(r"-\d", words)
 
 
 def test_equal_input_gives_equal_bytes_without_date_or_program(tiny_slide: Path, tmp_path: Path) -> None:

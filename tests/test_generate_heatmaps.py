@@ -110,7 +110,7 @@ def test_a_failed_slide_is_a_row_with_its_reason_and_the_others_are_done(
     assert [rows[s]["status"] for s in ("s1", "s2", "s3")] == ["processed", "failed", "processed"]
     assert "s2.svs" in rows["s2"]["error"]
     assert (rows["s2"]["heatmap_path"], rows["s2"]["prediction"]) == ("", "")
-    assert "the same command tries the failed ones again" in capsys.readouterr().out
+    assert "the same command tries the failed slides again\n" in capsys.readouterr().out
 
 
 def test_rows_of_pictures_that_are_there_outlive_a_narrower_run(cohort: SmallCohort) -> None:

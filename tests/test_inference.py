@@ -71,7 +71,7 @@ def test_survival_is_hazards_survival_and_risk() -> None:
     np.testing.assert_allclose(prediction.probabilities, [0.5, 0.25, 0.0625], atol=1e-6)
     assert prediction.risk == pytest.approx(-0.8125)
     assert prediction.classes == ("interval 0", "interval 1", "interval 2")
-    assert prediction.summary.startswith("risk -0.812")
+    assert prediction.summary.startswith("risk \N{MINUS SIGN}0.812")
 
 
 def test_regression_gives_the_outputs_as_they_are() -> None:

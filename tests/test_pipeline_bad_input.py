@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.cli.summary import summary_text
 from src.errors import ConfigError, HeatmapError
 from src.pipeline.config import load_config
 from src.pipeline.runner import Runner, RunSummary
@@ -246,6 +247,9 @@ def test_tissue_too_small_for_the_built_in_limits_is_found_and_said(cohort: Smal
     summary = run(cohort)
     assert summary.failed == {}
     assert any("below the usual a_t of 50" in note for note in summary.notes["s1"])
+    told = [line for line in summary_text(summary).splitlines() if "a_t" in line]
+    assert len(told) == 1  # of all slides together
+    assert told[0].startswith("  note    s1 and 2 more: the largest piece of tissue is below the usual a_t")
 
 
 def test_a_limit_somebody_chose_is_kept_and_the_message_names_a_number_that_would_do(cohort: SmallCohort) -> None:

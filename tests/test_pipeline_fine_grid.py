@@ -158,6 +158,24 @@ def test_the_map_is_regular_at_any_overlap_and_tells_which_was_drawn(overlap: fl
     assert any("overlaps by 0.5, not 0.25" in note for note in summary.notes["s1"]) == (overlap == 0.25)
 
 
+def test_two_overlaps_that_make_one_grid_are_encoded_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="src")
+    cohort = make(tmp_path)
+    write_patches(cohort.features / "s1.h5", TRIDENT_20X, 128)
+    for overlap in (0.25, 0.5, 0.7):
+        cohort.config["patching_arguments"]["overlap"] = overlap
+        assert run(cohort).failed == {}
+    first, same, other = (raw(cohort, f"s1_{overlap}_roi_False_features.h5") for overlap in (0.25, 0.5, 0.7))
+    assert first.read_bytes() == same.read_bytes() != other.read_bytes()
+    told = [message for message in caplog.messages if "encoded" in message or "took the features" in message]
+    assert [message.split()[1] for message in told] == ["encoded", "took", "encoded"]
+    assert told[1].endswith("from s1_0.25_roi_False_features.h5")
+    alone = make(tmp_path / "alone")
+    write_patches(alone.features / "s1.h5", TRIDENT_20X, 128)
+    run(alone)
+    assert same.read_bytes() == raw(alone, same.name).read_bytes()
+
+
 def test_coordinates_missing_for_a_slide_fail_its_row(tmp_path: Path) -> None:
     cohort = make(tmp_path)
     del cohort.config["data_arguments"]["h5_dir"]

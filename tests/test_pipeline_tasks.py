@@ -16,6 +16,7 @@ from src.errors import ConfigError, HeatmapError
 from src.pipeline.build_process_list import rebuilt_list
 from src.pipeline.config import load_config
 from src.pipeline.runner import Runner, RunOptions, RunSummary
+from src.scores.number_words import number_words
 from src.scores.score_file import ScoreFile, read_scores
 from src.viewer.catalog import NamedFile
 from src.viewer.layers import layers_of
@@ -177,7 +178,7 @@ def test_the_figure_tells_the_risk_and_the_slides_own_label(
     run(survival)
     assert seen[0].label == "1.5"
     assert seen[0].prediction is not None
-    assert seen[0].prediction.headline[1].startswith("risk -")
+    assert seen[0].prediction.headline[1].startswith("risk \N{MINUS SIGN}")
     assert seen[0].prediction.details[0].startswith("S_0 ")
 
 
@@ -186,12 +187,12 @@ def test_the_viewer_tells_the_risk_and_calls_nothing_wrong(survival: SmallCohort
     slide = next(slide for slide in catalog_of_runs([survival.raw]).slides if slide.slide_id == "s1")
     scores = scores_of(survival)
     assert scores.prediction is not None
-    assert slide.prediction == f"risk {scores.prediction.risk:.4g}"
+    assert slide.prediction == f"risk {number_words(scores.prediction.risk)}"
     assert slide.number == pytest.approx(scores.prediction.risk, abs=1e-5)
     assert (slide.probability, slide.is_wrong) == (None, None)
     about = layers_of(scores, NamedFile(tmp_path, "scores"), 0)[0].describe()["prediction"]
     assert (about["task"], about["predicted"]) == ("survival", None)
-    assert about["summary"].startswith("risk -")
+    assert about["summary"].startswith("risk \N{MINUS SIGN}")
     assert "values" not in about
 
 
@@ -213,7 +214,7 @@ def test_the_simple_face_takes_the_task(survival: SmallCohort, capsys: pytest.Ca
         "predicted_risk", *(f"predicted_S_{name}" for name in names),
     ]  # fmt: skip
     slide = catalog_of_runs([out]).slides[0]
-    assert slide.prediction.startswith("risk -")
+    assert slide.prediction.startswith("risk \N{MINUS SIGN}")
 
 
 def test_records_tell_numbers_in_order(survival: SmallCohort) -> None:

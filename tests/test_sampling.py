@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from src.errors import ConfigError, ScoreError, SlideError
 from src.scores.percentiles import rank_percentiles
@@ -130,6 +130,17 @@ def test_files_carry_the_names_of_clam_and_say_what_they_show(tiny_slide: Path, 
         ("2", "1280", 5),
     ]
     assert Image.open(tmp_path / "tiny_contact_sheet.png").size[0] > 5 * 224
+
+
+def test_negative_scores_have_a_minus_on_the_sheet_and_a_hyphen_in_the_table(
+    tiny_slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, xy, text, *rest, **more: drawn.append(text))
+    patches = sample_top_patches([-0.5], [[256, 128]], slide_path=tiny_slide, k=1, patch_size=64)
+    write_samples(tmp_path, "tiny", patches, score_name="logit")
+    assert "logit \N{MINUS SIGN}0.5" in drawn
+    assert ",-0.5," in (tmp_path / "tiny_patches.csv").read_text()
 
 
 def test_nothing_sampled_makes_no_files(tmp_path: Path) -> None:

@@ -63,6 +63,28 @@ def test_a_run_gives_its_slides_scores_and_what_the_list_says(run: Path) -> None
     assert (catalog.defaults.cmap, catalog.defaults.alpha, catalog.defaults.normalize) == ("viridis", 0.3, "minmax")
 
 
+def test_a_second_row_of_a_slide_does_not_make_it_failed(run: Path) -> None:
+    with (run / "process_list.csv").open("a", newline="") as file:
+        csv.writer(file).writerow(["done", "1", "A", "failed", "process_list", "is in the list already", "", ""])
+    done, *others = catalog_of_runs([run]).slides
+    assert (done.status, done.problem, done.prediction, len(others)) == ("processed", "", "normal", 2)
+
+
+def test_a_scale_over_the_cohort_which_the_viewer_has_not_is_said(run: Path) -> None:
+    assert catalog_of_runs([run]).notes == ()
+    (run / "config.yaml").write_text((run / "config.yaml").read_text() + "  scale: cohort\n")
+    assert "until a fixed range is chosen" in catalog_of_runs([run]).notes[0]
+
+
+def test_a_run_is_given_by_its_name(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("src.pipeline.experiments.usual_place", lambda: tmp_path / "raw")
+    assert main(["--run", "exp", "--export_html", str(tmp_path / "page.html"), "--export_px", "256"]) == 0
+    assert main(["--run", "exq"]) == 2
+    assert f"in {tmp_path / 'raw'} there is exp" in capsys.readouterr().err
+
+
 def test_slides_that_moved_are_found_with_slide_dir(run: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     os.rename(tmp_path / "slides", moved)
@@ -117,7 +139,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         ([], "nothing to show: give --slide"),
-        (["--run", "missing"], "no such folder: missing"),
+        (["--run", "missing"], "no experiment in missing or "),
         (["--run", "x", "--slide", "y"], "not both"),
         (["--slide", "missing.svs"], "no such file: missing.svs"),
     ],

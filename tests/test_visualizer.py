@@ -142,6 +142,10 @@ def test_the_document_of_the_python_face_runs(tmp_path: Path, monkeypatch: pytes
     assert Path("S1_heatmap.png").is_file()
     assert Path("S3_map.png").is_file()
     assert names["picture"].size == names["heatmap"].picture.size  # type: ignore[attr-defined]
+    seen, logits = names["heatmap"], names["results"]["logits"]  # type: ignore[index]
+    np.testing.assert_allclose(logits.softmax(-1)[0], seen.prediction.probabilities, atol=1e-6)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(names["attention"].values[:, 0], seen.values)  # type: ignore[attr-defined]
+    assert (names["untrained"].in_dim, names["untrained"].num_classes) == (1536, 3)  # type: ignore[attr-defined]
 
 
 def test_importing_the_package_stays_light() -> None:
@@ -166,7 +170,7 @@ def test_a_survival_model_tells_its_risk(cohort: SmallCohort) -> None:
     heatmap = visualizer.visualize(cohort.slides / "s1.tif", cohort.features)
     assert heatmap.prediction is not None
     assert heatmap.column == "mean of 4 intervals"
-    assert "prediction='risk -" in repr(heatmap)
+    assert "prediction='risk \N{MINUS SIGN}" in repr(heatmap)
     assert list(heatmap.prediction.numbers) == ["risk", "S_0", "S_1", "S_2", "S_3"]
     with pytest.raises(ModelError, match=r"unknown task 'fate'; choose from \['classification'"):
         MILLabVisualizer(cohort.checkpoint, task="fate")  # type: ignore[arg-type]

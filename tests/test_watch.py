@@ -14,8 +14,9 @@ import pytest
 from src.cli.create_heatmaps import main
 from src.errors import ConfigError
 from src.pipeline.events import EventLog, EventReader
+from src.pipeline.experiments import find_experiment
 from src.pipeline.presence import Presence, find_runs
-from src.pipeline.watching import ExperimentView, find_experiment, view_text
+from src.pipeline.watching import ExperimentView, view_text
 from tests.cohort_for_tests import SmallCohort, make_small_cohort, write_features
 
 
@@ -156,3 +157,33 @@ def test_a_second_run_says_that_another_is_at_work(
 def test_what_is_no_experiment_is_an_error_that_says_where_was_looked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="save_exp_code"):
         find_experiment(str(tmp_path))
+
+
+def test_an_experiment_is_found_by_its_name_where_a_config_that_says_nothing_puts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw = Path("heatmaps/heatmap_raw_results")
+    with pytest.raises(ConfigError, match=f"there is none in {raw}"):
+        find_experiment("lung")
+    for name, file in (("lung", "process_list.csv"), ("flat", "heatmap_results.csv"), ("no_run", "x")):
+        (raw / name).mkdir(parents=True)
+        (raw / name / file).touch()
+    os.utime(raw / "flat", (1, 1))
+    Path("lung").mkdir()  # a folder of that name that is no experiment does not hide it
+    assert find_experiment("lung") == find_experiment("lung", any_folder=True) == raw / "lung"
+    with pytest.raises(ConfigError, match=f"no experiment in lnug or {raw}/lnug: .*in {raw} there is lung, flat$"):
+        find_experiment("lnug")
+
+
+def test_a_slides_second_row_is_a_failure_of_its_own(
+    cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort.rows = [{"slide_id": name, "label": "a"} for name in ("s1.tif", "s2", "s1")]
+    assert main(["--config", str(cohort.write())]) == 1
+    capsys.readouterr()
+    main(["--watch", str(cohort.raw)])
+    out = capsys.readouterr().out
+    assert "E: 3 of 3 slides done" in out
+    assert "2 processed  1 failed" in out
+    assert "s1 (line 4): process_list: slide_id 's1' is in the list already (line 2)" in out

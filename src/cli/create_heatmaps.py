@@ -21,11 +21,11 @@ EPILOG = """examples:
   python create_heatmaps.py --config my.yaml --rerun failed     only the slides that failed
   python create_heatmaps.py --config my.yaml --from_stage heatmap --slides S1 S2
   python create_heatmaps.py --config my.yaml --shard $SLURM_ARRAY_TASK_ID/16 --time_limit 3h30m
-  python create_heatmaps.py --watch heatmaps/heatmap_raw_results/EXP
+  python create_heatmaps.py --watch EXP                         how far a run is, from another terminal
 
 Rerunning the same command continues where it stopped: only what changed is done again.
-exit codes: 0 all well, 1 some slides failed, 2 bad config or command (nothing was done),
-            3 asked to stop before all slides were done, 130 stopped at once (Ctrl-C twice)"""
+exit codes: 0 all well, 1 some slides failed (with --dry-run: would fail), 2 bad config or command
+            (nothing was done), 3 asked to stop before all slides were done, 130 stopped at once (Ctrl-C twice)"""
 
 # Spelt out, as importing the stages would make --help slow; a test keeps it in step.
 STAGES = (
@@ -89,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     look.add_argument("--output_dir", metavar="DIR", help="where --compare writes; left out: compare_A_B")
     look.add_argument("--inspect_checkpoint", metavar="FILE", help="print what a checkpoint holds")
     look.add_argument(
-        "--watch", metavar="EXPERIMENT", help="show a run from its folder (or config), at work or finished"
+        "--watch", metavar="EXPERIMENT", help="show a run, at work or finished, from its name, folder or config"
     )
     look.add_argument("--once", action="store_true", help="with --watch: show it once")
     look.add_argument("--every", type=float, default=5.0, metavar="S", help="with --watch: look every S seconds")
@@ -149,15 +149,18 @@ def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     from src.pipeline.comparing import compare_runs
+    from src.pipeline.experiments import find_experiment
 
-    first, second = Path(folders[0]), Path(folders[1])
+    first, second = (find_experiment(folder, any_folder=True) for folder in folders)
     out = Path(output_dir or f"compare_{first.resolve().name}_{second.resolve().name}")
-    failed = 0
+    drawn = failed = 0
     for slide in compare_runs(first, second, out):
         failed += slide.error is not None
+        drawn += slide.error is None
         numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items())
         print(f"{slide.slide_id}: {slide.error or numbers}")
-    print(f"pictures and comparison.csv are in {out}")
+    pictures = f"{drawn} picture{'' if drawn == 1 else 's'} and" if drawn else "no picture was drawn;"
+    print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
     return 1 if failed else 0
 
 
@@ -198,11 +201,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.overlap is not None and not config.heatmap_arguments.calc_heatmap:
         runner.cohort.notes.append("--overlap has no effect: no fine map is made (heatmap_arguments.calc_heatmap)")
     if args.dry_run:
-        print_plan(runner)
-        return 0
+        return print_plan(runner)
     with run_log(runner, verbose=args.verbose):
         summary = runner.run()
     from src.cli.summary import summary_text
 
-    print(summary_text(summary))
+    print(summary_text(summary, only_failed="--rerun failed"))
     return summary.exit_code

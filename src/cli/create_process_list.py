@@ -107,6 +107,12 @@ def _from_slides(options: argparse.Namespace) -> None:
     print(f"found {_count(len(new.rows), 'slide')} in {', '.join(options.slide_dir)}")
     if options.h5_dir:
         print(f"  {len(new.rows) - len(new.no_features)} of them with features")
+    if new.rival_features:
+        found = ", ".join(f"{folder} ({_count(n, 'slide')})" for folder, n in new.rival_features.items())
+        print(
+            f"  warning: the same slides have features in several folders: {found}; a run cannot choose between them: "
+            "name the one of the model's encoder here (--h5_dir) and in the config (data_arguments.h5_dir)"
+        )
     _say("have no features (process 0)", "has no features (process 0)", new.no_features)
     _say("have features but no slide", "has features but no slide", new.no_slide)
     _say(

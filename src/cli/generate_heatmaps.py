@@ -83,8 +83,7 @@ def _run(args: argparse.Namespace) -> int:
         rerun = "all" if args.overwrite else None
         runner = Runner(config, RunOptions(limit=args.limit, rerun=rerun), choose_progress())
         if args.dry_run:
-            print_plan(runner)
-            return 0
+            return print_plan(runner)
         _check_width(runner)
         with run_log(runner, verbose=args.verbose):
             summary = runner.run()

@@ -51,11 +51,15 @@ def count(text: str) -> int:
 count.__name__ = "whole number"  # argparse shows it: "invalid whole number value: 'x'"
 
 
-def print_plan(runner: Runner) -> None:
-    """Print what a run would do, slide by slide and stage by stage."""
+def print_plan(runner: Runner) -> int:
+    """Print what a run would do, slide by slide and stage by stage; return the exit code.
+
+    It is 1 when a slide would fail, as the run's own would be.
+    """
     from src.pipeline.needs import check_needs
 
     counts: dict[str, int] = {}
+    failing = 0
     found = list(runner.plan())
     check_needs(runner.settings, runner.needed(found))
     for slide in found:
@@ -63,15 +67,17 @@ def print_plan(runner: Runner) -> None:
         problem = slide.problem or _width_problem(runner, slide)
         if problem is not None:
             print(f"  would fail: {problem}")
-            counts["fail"] = counts.get("fail", 0) + 1
+            failing += 1
         for plan in slide.plans:
             print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
             counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
-    for index, reason in runner.cohort.problems.items():
-        row = runner.cohort.rows[index]
-        print(f"{row.slide_id or row.slide_name or f'line {row.line}'}\n  would fail: {reason}")
-        counts["fail"] = counts.get("fail", 0) + 1
+    for name, reason in runner.problems().items():
+        print(f"{name}\n  would fail: {reason}")
+        failing += 1
     print("stages: " + (", ".join(f"{number} to {action}" for action, number in counts.items()) or "none"))
+    if failing:
+        print(f"{failing} of the slides would fail")
+    return 1 if failing else 0
 
 
 def _width_problem(runner: Runner, slide: Surveyed) -> str | None:

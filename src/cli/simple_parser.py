@@ -23,7 +23,8 @@ EPILOG = """examples:
 Slides and features belong together when their names are equal up to the extension. The same command continues
 where it stopped and redoes only what changed. O/run.yaml holds every setting: create_heatmaps.py --config
 O/run.yaml does the same work. HEATMAPS_README.md explains options, colours and outputs.
-exit codes: 0 all well, 1 some slides failed, 2 nothing done (wrong flags or inputs), 3 stopped before the end"""
+exit codes: 0 all well, 1 some slides failed (with --dry_run: would fail), 2 nothing done (wrong flags or inputs),
+            3 stopped before the end"""
 
 NORMALIZE = ("percentile", "minmax", "robust", "softmax", "none")
 EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")

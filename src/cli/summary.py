@@ -12,8 +12,8 @@ from src.pipeline.runner import RunSummary
 SHOWN = 10
 
 
-def summary_text(summary: RunSummary) -> str:
-    """Return the summary of a run, for people."""
+def summary_text(summary: RunSummary, *, only_failed: str | None = None) -> str:
+    """Return the summary of a run, for people. `only_failed` is the command line's flag for the failed slides alone."""
     layout = summary.cohort.layout
     lines = [
         "",
@@ -36,8 +36,8 @@ def summary_text(summary: RunSummary) -> str:
         lines.append(f"{off} of the process list switched off (process is not 1)")
     lines += _places(layout)
     if summary.failed:
-        again = "the same command tries" if isinstance(layout, FlatLayout) else "--rerun failed takes"
-        lines.append(f"{again} the failed ones again")
+        alone = f"; with {only_failed} only those" if only_failed else ""
+        lines.append(f"the same command tries the failed slides again{alone}")
     return "\n".join(lines)
 
 

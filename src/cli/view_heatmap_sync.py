@@ -21,7 +21,7 @@ EPILOG = """examples:
   python view_heatmap_sync.py --slide S.svs --scores S_blockmap.h5
   python view_heatmap_sync.py --slide S.svs --heatmap O/S_heatmap.png
   python view_heatmap_sync.py --slide S.svs --scores model_a.h5 model_b.h5    two models, their difference
-  python view_heatmap_sync.py --run heatmaps/heatmap_raw_results/EXP          every slide of a run
+  python view_heatmap_sync.py --run EXP                                       every slide of a run, by its name
   python view_heatmap_sync.py --run EXP_A EXP_B --slide_dir /data/slides      two runs on the same slides
   python view_heatmap_sync.py --slide S.svs --scores S_blockmap.h5 --export_html S.html
 
@@ -62,9 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--run",
         nargs="+",
-        metavar="DIR",
+        metavar="EXPERIMENT",
         type=Path,
-        help="a whole run: its raw results, or a flat output folder",
+        help="a whole run: its name, its folder of raw results, its config, or a flat output folder",
     )
     what.add_argument(
         "--slide_dir",
@@ -131,9 +131,11 @@ def _catalog(arguments: argparse.Namespace) -> Catalog:
     if arguments.run:
         if arguments.slide or arguments.scores or arguments.heatmap or arguments.tissue:
             raise ConfigError("give --run, or --slide with --scores and --heatmap, not both")
+        from src.pipeline.experiments import find_experiment
         from src.viewer.run_folder import catalog_of_runs
 
-        return catalog_of_runs(arguments.run, arguments.slide_dir)
+        folders = [find_experiment(run, any_folder=True) for run in arguments.run]
+        return catalog_of_runs(folders, arguments.slide_dir)
     if arguments.slide is None:
         raise ConfigError("nothing to show: give --slide FILE with --scores or --heatmap, or --run DIR (--help)")
     return catalog_of_files(arguments.slide, arguments.heatmap, arguments.scores, arguments.tissue)

@@ -11,7 +11,8 @@ CLEAR = "\x1b[H\x1b[J"
 
 def watch(experiment: str, *, once: bool, every: float) -> int:
     """Show the run until it ends; once when asked to, or when the output is no terminal. Returns the exit code."""
-    from src.pipeline.watching import ExperimentView, find_experiment, view_text
+    from src.pipeline.experiments import find_experiment
+    from src.pipeline.watching import ExperimentView, view_text
 
     view = ExperimentView(find_experiment(experiment))
     live = sys.stdout.isatty() and not once

@@ -7,8 +7,9 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from src.features.encoding_progress import EncodingProgress
 from src.features.feature_log import FeatureLog
 from src.features.lanes import in_lanes, lanes_for, share_out
 from src.features.write_features import read_key, trident_attributes, write_features
+from src.files import atomic_path
 from src.slides.patch_grid import PatchGrid
 from src.slides.patch_reader import PatchReader, default_threads
 from src.slides.patch_reading import PatchReading, reading_for_grid
@@ -54,6 +56,8 @@ class Extraction:
     batch_size : int
         Patches the encoder was handed at a time, at the end; 0 when nothing was encoded.
     seconds : float
+    copied_from : Path or None
+        The file that held these features already.
     """
 
     path: Path
@@ -63,6 +67,7 @@ class Extraction:
     resumed: int
     batch_size: int
     seconds: float
+    copied_from: Path | None = None
 
 
 def extract_features(
@@ -76,6 +81,7 @@ def extract_features(
     device: str | None = None,
     threads: int | None = None,
     code: str | None = None,
+    others: Iterable[Path] = (),
     progress: Callable[[EncodingProgress], None] | None = None,
 ) -> Extraction:
     """Write the features of every patch of `grid` to `out_path`, in TRIDENT's layout and the grid's order.
@@ -94,6 +100,8 @@ def extract_features(
         features are the same with any number. None: all cores.
     code
         Of the encoder's own code, anything that changes with it; see `extraction_key`.
+    others
+        Feature files that may hold these very features under another name: one with the same key is copied.
     progress
         Called after every batch.
 
@@ -122,6 +130,12 @@ def extract_features(
         return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun)
     if found is None and out.exists():
         raise FeatureError(f"{out} is there, and not of this program's making: move it away, or write elsewhere")
+    for other in others:
+        if read_key(other) == key:
+            with atomic_path(out) as partial:
+                shutil.copyfile(other, partial)
+            log_path.unlink(missing_ok=True)
+            return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun, copied_from=other)
     reader = PatchReader(slide, grid, reading, threads=threads)
     with FeatureLog(log_path, key, len(grid), encoder.width) as log:
         resumed = log.rows

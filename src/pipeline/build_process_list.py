@@ -3,12 +3,13 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.errors import ProcessListError
+from src.errors import FeatureError, ProcessListError
 from src.pipeline.config_errors import near
 from src.pipeline.outcomes import (
     STATUSES,
@@ -36,6 +37,7 @@ class NewList:
     no_features, no_slide, no_label, unknown_labels, shared : lists of names
         Slides without features; features without a slide; slides without a label; labels for slides that are
         not there; slides whose name several files share.
+    rival_features : folders that hold features of the same slides, each with how many; a run would take neither
     """
 
     columns: list[str]
@@ -45,6 +47,7 @@ class NewList:
     no_label: list[str] = field(default_factory=list)
     unknown_labels: list[str] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
+    rival_features: dict[Path, int] = field(default_factory=dict)
 
     @property
     def to_process(self) -> int:
@@ -96,8 +99,10 @@ def list_from_slides(
     if names is not None:
         columns.append("label")
     new = NewList([*columns, "process", *extra], [], shared=sorted(slides.repeated))
-    features = set(FeatureIndex(h5_dirs).by_stem) if h5_dirs else None
-    if features is not None:
+    if h5_dirs:
+        index = FeatureIndex(h5_dirs)
+        features = set(index.by_stem)
+        new.rival_features = _rivals(index, stems)
         new.no_features = [stem for stem in stems if stem not in features]
         new.no_slide = sorted(features - set(stems))
         if len(new.no_features) == len(stems):
@@ -118,6 +123,17 @@ def list_from_slides(
         label = {"label": names.get(stem, "")} if names is not None else {}
         new.rows.append({"slide_id": stem, **label, "process": "0" if stem in left_out else "1", **extra})
     return new
+
+
+def _rivals(features: FeatureIndex, stems: Iterable[str]) -> dict[Path, int]:
+    """Return the folders that hold features of the same slides, each with how many, as of several encoders."""
+    folders: Counter[Path] = Counter()
+    for stem in stems:
+        try:
+            features.get(stem)
+        except FeatureError:
+            folders.update({path.parent for path in features.by_stem[stem]})
+    return dict(sorted(folders.items()))
 
 
 def read_labels(path: Path, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> dict[str, str]:

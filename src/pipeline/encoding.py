@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from src.pipeline.stages.base import SlideWork
     from src.slides.patch_grid import PatchGrid
     from src.slides.patch_reading import PatchReading
-
-logger = logging.getLogger(__name__)
 
 GPU_READERS = 4
 """Reading threads at least that feed a GPU."""
@@ -86,8 +84,13 @@ def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:
     return loaded
 
 
-def encode(work: SlideWork, grid: PatchGrid, out: Path, reading: PatchReading) -> None:
-    """Write the features of `grid`, read as `reading` says, to `out`, going on where a killed run stopped."""
+def encode(
+    work: SlideWork, grid: PatchGrid, out: Path, reading: PatchReading, others: Iterable[Path] = ()
+) -> None:
+    """Write the features of `grid`, read as `reading` says, to `out`, going on where a killed run stopped.
+
+    Those of the same patches by the same encoder are copied if they are in one of the `others`.
+    """
     from src.features.extract import extract_features
 
     config = work.config
@@ -102,13 +105,17 @@ def encode(work: SlideWork, grid: PatchGrid, out: Path, reading: PatchReading) -
         batch_size=config.exp_arguments.batch_size if "batch_size" in given else "auto",
         threads=_threads(encoder, work.settings.threads),
         code=encoder_identity(config).get("code_sha256"),
+        others=others,
         progress=work.on_encoding,
     )
+    if done.copied_from is not None:
+        work.lines.append(f"took the features of the same {done.n} patches from {done.copied_from.name}")
+        return
     rate = done.encoded / done.seconds if done.seconds > 0 else 0.0
-    logger.info(
-        "%s: encoded %d patches, %d from before, %.0f patches/s, batches of %d",
-        work.job.slide_id, done.encoded, done.resumed, rate, done.batch_size,
-    )  # fmt: skip
+    work.lines.append(
+        f"encoded {done.encoded} patches, {done.resumed} from before, {rate:.0f} patches/s, "
+        f"batches of {done.batch_size}"
+    )
 
 
 def _threads(encoder: PatchEncoder, cores: int) -> int:

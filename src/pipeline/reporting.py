@@ -36,8 +36,10 @@ class RunReport:
         self._events.add("slide_started", slide_id=slide_id)
 
     def slide(self, run: SlideRun) -> None:
-        """Tell what became of a slide, with its times by stage."""
+        """Tell what became of a slide, with its times by stage, after what its stages have to say."""
         record = run.record
+        for line in run.lines:
+            logger.info("%s: %s", record.slide_id, line)
         times = {name: record.stages[name].seconds for name in run.done if name in record.stages}
         text = ", ".join(f"{name} {seconds:.2f}" for name, seconds in times.items())
         reason = f": {record.failed_stage}: {record.error}" if run.failed else ""

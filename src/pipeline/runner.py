@@ -18,6 +18,7 @@ from src.pipeline.interrupts import StopRequest
 from src.pipeline.lists import ListKeeper, read_outcomes
 from src.pipeline.model_source import ModelSource
 from src.pipeline.presence import Presence, run_name
+from src.pipeline.process_list import ProcessRow
 from src.pipeline.progress import Progress, Quiet
 from src.pipeline.proofs import Prover
 from src.pipeline.records import SlideRecord
@@ -48,6 +49,7 @@ class Runner:
         self.settings = RunSettings(config, self.model)
         self.report = RunReport(self.cohort.layout.events_jsonl)
         self._check_shard()
+        self._named = frozenset(self.options.slides)
         self._listed = read_outcomes(self.cohort.layout.process_list) if self.options.rerun else {}
         self.force: frozenset[str] = frozenset()
         if self.options.rerun in ("all", "processed"):
@@ -73,19 +75,31 @@ class Runner:
         if unknown:
             known = ", ".join(list(self.cohort.jobs)[:5])
             raise ConfigError(f"--slides: {', '.join(unknown)} not in the process list; it has {known}, …")
-        wanted = {names[name] for name in self.options.slides}
         jobs = []
         for index, row in enumerate(self.cohort.rows):
             job = None if index in self.cohort.problems else self.cohort.jobs.get(row.slide_id)
-            if job is None or (wanted and row.slide_id not in wanted) or not self._is_mine(row.slide_id):
-                continue
-            if self._has_status(job):
+            if job is not None and self._is_asked_for(row) and self._has_status(job):
                 jobs.append(job)
         return jobs[: self.options.limit]
 
-    def _is_mine(self, slide_id: str) -> bool:
-        """Whether the slide is in this run's shard."""
-        return self.options.shard is None or self.options.shard.has(slide_id)
+    def problems(self) -> dict[str, str]:
+        """Return why rows cannot be done, as far as the options ask for them, by slide_id.
+
+        A slide's second row goes by slide_id and line.
+        """
+        found = {}
+        for index, reason in self.cohort.problems.items():
+            row = self.cohort.rows[index]
+            if self._is_asked_for(row):
+                name = row.slide_id or row.slide_name or f"line {row.line}"
+                found[f"{name} (line {row.line})" if name in self.cohort.jobs else name] = reason
+        return found
+
+    def _is_asked_for(self, row: ProcessRow) -> bool:
+        """Whether the row is among ``--slides`` and in this run's shard."""
+        named, shard = self._named, self.options.shard
+        is_named = not named or row.slide_id in named or row.slide_name in named
+        return is_named and (shard is None or shard.has(row.slide_id))
 
     def _has_status(self, job: SlideJob) -> bool:
         """Whether ``--rerun STATUS`` takes this slide."""
@@ -137,7 +151,7 @@ class Runner:
             self._clear_up(presence)
             with no_collection():
                 lists.start({slide.job.slide_id: slide.record for slide in found})
-            self._count_problems(summary)
+            summary.failed.update(self.problems())
             self.progress.start(len(found))
             for line in map(shared_with, presence.others):
                 logger.warning("%s", line)
@@ -241,17 +255,6 @@ class Runner:
         lists.update(record)
         if (final or run.failed) and not run.stopped:
             self.progress.finished(slide_id, run)
-
-    def _count_problems(self, summary: RunSummary) -> None:
-        """Count the rows that cannot be done, as far as the options ask for them."""
-        for index, reason in self.cohort.problems.items():
-            row = self.cohort.rows[index]
-            if self.options.slides and row.slide_id not in self.options.slides:
-                continue
-            if not self._is_mine(row.slide_id):
-                continue
-            name = row.slide_id or row.slide_name
-            summary.failed[f"{name} (line {row.line})" if name in self.cohort.jobs else name] = reason
 
 
 def check_writable(folder: Path) -> None:

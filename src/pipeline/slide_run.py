@@ -46,6 +46,7 @@ class SlideRun:
     seconds: float
     notes: tuple[str, ...] = ()
     stopped: bool = False  # the run was asked to stop before the slide was done
+    lines: tuple[str, ...] = ()  # for run.log
 
     @property
     def failed(self) -> bool:
@@ -103,7 +104,7 @@ def run_slide(
         if record.behind:  # Ctrl-C twice, or a disk that was full a moment ago
             with suppress(OSError):
                 record.save()
-    return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes), stopped)
+    return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes), stopped, tuple(work.lines))
 
 
 def _is_complete(work: SlideWork) -> bool:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.errors import ConfigError
 from src.pipeline.encoding_signs import Encoding, describe, find_encodings
 from src.pipeline.events import EventReader
 from src.pipeline.presence import RunSign, find_runs
+from src.pipeline.section_types import SLIDE_EXTENSIONS
+from src.pipeline.slide_index import stem_of
 
 RECENT_S = 600.0
 """Throughput is that of the last so many seconds."""
@@ -120,12 +120,14 @@ class ExperimentView:
         except (OSError, ValueError, csv.Error):
             return
         self._list_state = (state.st_mtime_ns, state.st_size)
-        self.statuses = {row["slide_id"]: row.get("status") or "tbp" for row in rows}
-        self.failures = {
-            row["slide_id"]: Failure(row["slide_id"], f"{row.get('failed_stage')}: {row.get('error')}")
-            for row in rows
-            if row.get("status") == "failed"
-        }
+        self.statuses, self.failures = {}, {}
+        for number, row in enumerate(rows, start=2):
+            slide_id, status = stem_of(row["slide_id"], SLIDE_EXTENSIONS), row.get("status") or "tbp"
+            if slide_id in self.statuses:  # a slide's second row is a failure of its own, not the slide's
+                slide_id = f"{slide_id} (line {number})"
+            failed = status == "failed"
+            failure = Failure(slide_id, f"{row.get('failed_stage')}: {row.get('error')}") if failed else None
+            self._set(slide_id, status, failure)
         # The list trails the events of slides that finish while it is being written.
         for slide_id, (moment, status, failure) in self._told.items():
             if slide_id in self.statuses and moment > state.st_mtime - LIST_TRAILS_S:
@@ -165,28 +167,6 @@ class ExperimentView:
         elif kind == "run_finished":
             run.finished = event
             run.at_work.clear()
-
-
-def find_experiment(name: str, places: Iterable[Path] = (Path("heatmaps/heatmap_raw_results"),)) -> Path:
-    """Return the folder of an experiment given by folder, by config, or by name below the usual place.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such folder, or it is no experiment's.
-    """
-    path = Path(name).expanduser()
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        from src.pipeline.cohort import layout_of
-        from src.pipeline.config import load_config
-
-        path = layout_of(load_config(path, check_files=False)).raw_root
-    candidates = [path, *(place / name for place in places)]
-    for candidate in candidates:
-        if any((candidate / file).is_file() for file in ("process_list.csv", "events.jsonl")):
-            return candidate
-    looked = " or ".join(str(candidate) for candidate in candidates)
-    raise ConfigError(f"no experiment in {looked}: give <raw_save_dir>/<save_exp_code>, or the config of the run")
 
 
 def view_text(view: ExperimentView, *, width: int = 80, now: float | None = None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from src.errors import ScoreError
+from src.scores.number_words import number_words
 from src.scores.patch_scores import FOR_AND_AGAINST
 from src.scores.percentiles import rank_percentiles, reference_percentiles, to_percentiles
 from src.scores.scale import ROBUST_QUANTILES, CohortScale, summarize_scores
@@ -278,7 +279,7 @@ def _label(
     if scope == "fixed" and method in {"minmax", "robust"}:
         words = "fixed range, clipped"
     if center is not None:
-        words += f", centred at {center:g}"
+        words += f", centred at {number_words(center)}"
     if method in _PERCENT_METHODS and (low, high) == (0.0, 100.0):
         return words
-    return f"{words}: {low:.4g} to {high:.4g}"
+    return f"{words}: {number_words(low)} to {number_words(high)}"

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from src.scores.number_words import number_words
 from src.slides.patch_grid import PatchGrid
 
 ScoreKind = Literal[
@@ -130,9 +131,9 @@ class Prediction:
     def headline(self) -> tuple[str, str]:
         """The prediction as (what it is, its value): a class with its probability, a risk, or values by name."""
         if self.task == "survival":
-            return "survival", f"risk {self.risk:.4g}"
+            return "survival", f"risk {number_words(self.risk)}"
         if self.task == "regression":
-            return "predicted", ", ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
+            return "predicted", ", ".join(f"{name} {number_words(value)}" for name, value in self.numbers.items())
         return "predicted", f"{self.classes[self.predicted]} {_percent(self.probabilities[self.predicted])}"
 
     @property

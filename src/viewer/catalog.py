@@ -92,10 +92,9 @@ class Defaults:
 
     Attributes
     ----------
-    low, high : float
-        Ends of the colours as shares of the scale.
-    fixed : (low, high) or None
-        A range in scores that is the same for all slides.
+    ends : (float or None, float or None)
+        The run's own ends of the range, the same for all slides, in the unit of a layer's normalisation; None: the
+        normalisation's.
     threshold : float
         Hidden below this place on the scale.
     inside, smooth : bool
@@ -109,26 +108,29 @@ class Defaults:
     cmap: str | None = None
     alpha: float | None = None
     normalize: str | None = None
-    low: float = 0.0
-    high: float = 1.0
-    fixed: tuple[float, float] | None = None
+    ends: tuple[float | None, float | None] = (None, None)
     threshold: float = 0.0
     inside: bool = False
     smooth: bool = False
     by_rank: bool = False
     among_bag: bool = True
 
+    @property
+    def has_ends(self) -> bool:
+        """Whether the run sets an end of the range itself."""
+        return self.ends != (None, None)
+
     def as_view(self) -> dict[str, Any]:
         """Return them under the page's own names (state.js)."""
-        low, high = self.fixed or (None, None)
+        low, high = self.ends
+        in_scores = self.normalize in ("minmax", "robust", "none") and low is not None and high is not None
+        norm = "fixed" if in_scores else "auto" if self.has_ends else self.normalize  # auto: with the layer's own ends
         view = {
             "cmap": self.cmap,
-            "norm": "fixed" if self.fixed else self.normalize,
+            "norm": norm,
             "opacity": self.alpha,
-            "low": self.low,
-            "high": self.high,
-            "fixedLow": low,
-            "fixedHigh": high,
+            "fixedLow": low if in_scores else None,
+            "fixedHigh": high if in_scores else None,
             "threshold": self.threshold,
             "inside": self.inside,
             "smooth": self.smooth,

@@ -208,6 +208,9 @@ def _say_what_is_usual(layers: list[dict[str, Any]], defaults: Defaults) -> None
             layer["reference"] = number
             if layer["usual"] == "percentile" and defaults.among_bag:
                 layer["usual"] = "percentile_ref"
+        if layer["type"] == "scores" and defaults.has_ends:
+            layer["usual"] = defaults.normalize or layer["usual"]
+            layer["ends"] = list(defaults.ends)
 
 
 def _mismatches(out: dict[str, Any]) -> list[str]:

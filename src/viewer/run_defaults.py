@@ -25,19 +25,14 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
     drawn = section(config, "heatmap_arguments")
     alpha, threshold = drawn.get("alpha"), _number(drawn.get("threshold"))
     method, as_clam = drawn.get("normalize"), drawn.get("compat") == "clam"
-    low, high = _number(drawn.get("vmin")), _number(drawn.get("vmax"))
-    percent = method in (None, "percentile", "percentile_ref")  # the unit of vmin and vmax
-    fixed = None if percent or low is None or high is None or low >= high else (low, high)
-    ends = (0.0, 1.0)
-    if percent:
-        ends = (0.0 if low is None else low / 100, 1.0 if high is None else high / 100)
+    ends = _number(drawn.get("vmin")), _number(drawn.get("vmax"))
+    if None not in ends and ends[0] >= ends[1]:  # type: ignore[operator]
+        ends = None, None
     return Defaults(
         cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else "jet" if as_clam else None,
         alpha=float(alpha) if isinstance(alpha, int | float) and 0 < alpha <= 1 else None,
         normalize=method if method in METHODS else None,
-        low=ends[0] if 0 <= ends[0] < ends[1] <= 1 else 0.0,
-        high=ends[1] if 0 <= ends[0] < ends[1] <= 1 else 1.0,
-        fixed=fixed,
+        ends=ends,
         threshold=threshold if threshold is not None and 0 <= threshold <= 1 else 0.0,
         inside=drawn.get("segment") is True,
         smooth=drawn.get("smooth") in ("bilinear", "gaussian") or drawn.get("blur") is True,

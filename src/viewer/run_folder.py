@@ -18,6 +18,7 @@ from src.pipeline.outcomes import NUMBER_PREFIX
 from src.pipeline.section_types import SLIDE_EXTENSIONS
 from src.pipeline.slide_index import SlideIndex, stem_of
 from src.pipeline.tables import read_table
+from src.scores.number_words import number_words
 from src.viewer.catalog import Catalog, NamedFile, SlideEntry, titles_for
 from src.viewer.run_defaults import defaults_of, has_fine_map, section
 
@@ -103,7 +104,8 @@ def _prediction(cells: Mapping[str, str]) -> tuple[str, float | None, float | No
     values = {name: value for name, text in named.items() if (value := _number(text)) is not None}
     if values:
         shown = {"risk": values["risk"]} if "risk" in values else values
-        return ", ".join(f"{name} {value:.4g}" for name, value in shown.items()), None, next(iter(shown.values()))
+        words = ", ".join(f"{name} {number_words(value)}" for name, value in shown.items())
+        return words, None, next(iter(shown.values()))
     name = cells.get("Pred_0") or cells.get("prediction") or ""
     text = cells.get("p_0") or ""
     if not text and (several := cells.get("probabilities")):
@@ -142,6 +144,11 @@ class _Run:
             raise ConfigError(
                 f"{folder} holds no run: no {' or '.join(LISTS)}, no *{SCORES}, no *{PICTURE}; give the folder "
                 "of raw results (<raw_save_dir>/<save_exp_code>) or the output folder of generate_heatmaps.py"
+            )
+        if section(self.config, "heatmap_arguments").get("scale") == "cohort":
+            self.notes.append(
+                "the run's pictures have one colour scale for all slides (scale: cohort); here each slide has its own "
+                "until a fixed range is chosen"
             )
         self.slides = self._slide_index(slide_dirs)
         labels = section(self.config, "data_arguments").get("label_dict") or {}
@@ -249,7 +256,9 @@ def _lists_in(places: Sequence[Path]) -> tuple[list[str], dict[str, Cells]]:
             columns, records = read_table(path)
             if "slide_id" not in columns:
                 continue
-            rows = {stem_of(cells["slide_id"], SLIDE_EXTENSIONS): cells for _, cells, _ in records}
+            rows: dict[str, Cells] = {}
+            for _, cells, _ in records:  # a slide's second row only says that it is the second; the first one counts
+                rows.setdefault(stem_of(cells["slide_id"], SLIDE_EXTENSIONS), cells)
             shown = [column for column in columns if any(cells[column] for cells in rows.values())]
             return [column for column in shown if column != "slide_id"], rows
     return [], {}

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from src.errors import ScoreError
 from src.scores.normalize import CohortScale, rank_percentiles, summarize_scores
+from src.scores.number_words import with_minus
 from src.slides.patch_grid import PatchGrid
 from src.visualization import figure_parts as parts
 from src.visualization.drawing import ColourScale, Drawing
@@ -154,7 +155,8 @@ def draw_comparison(
     title = parts.short(drawings[0].slide.slide_id, 80)
     page.write(_MARGIN, 0.36, title, fontsize=TITLE, weight="bold", color=INK, va="center")
     tops = [f"top {k} in common {share:.0%}" for k, share in comparison.overlap.items()]
-    words = parts.join([f"{comparison.common} common patches", f"rank correlation {comparison.spearman:.3f}", *tops])
+    correlation = with_minus(f"{comparison.spearman:.3f}")
+    words = parts.join([f"{comparison.common} common patches", f"rank correlation {correlation}", *tops])
     page.write(_MARGIN, 0.68, words, fontsize=TEXT, color=GREY, va="center")
     left = _MARGIN
     titles = (names[0], names[1], f"{names[0]} minus {names[1]}")

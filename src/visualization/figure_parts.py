@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from src.scores.number_words import number_words
 from src.visualization.drawing import Drawing
 from src.visualization.palette import colour_index
 from src.visualization.sampling import SampledPatch
@@ -94,7 +95,7 @@ def draw_colour_bar(axes: Any, drawing: Drawing, title: str) -> None:
     bare(axes)
     axes.yaxis.tick_right()
     ticks = _ticks(scale.vmin, scale.vmax, scale.center)
-    names = [_number(tick) for tick in ticks]
+    names = [number_words(tick, 3) for tick in ticks]
     axes.set_yticks(ticks, names, fontsize=SMALL, color=INK)
     axes.tick_params(axis="y", length=3, width=0.8, color=GREY)
     cut = drawing.thresh if drawing.binarize else drawing.threshold
@@ -116,10 +117,6 @@ def _ticks(low: float, high: float, center: float | None) -> list[float]:
     if center is not None:
         ticks[2] = center
     return ticks
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def draw_histogram(axes: Any, raw: npt.NDArray[Any], drawing: Drawing, score_name: str) -> None:
@@ -161,7 +158,7 @@ def draw_patch(axes: Any, patch: SampledPatch) -> None:
     axes.text(0, -0.05, f"#{patch.rank}", transform=axes.transAxes, fontsize=TEXT, weight="bold", color=INK, va="top")
     axes.text(1, -0.055, f"{patch.percentile:.1f} %ile", transform=axes.transAxes, fontsize=SMALL, color=INK,
               ha="right", va="top")  # fmt: skip
-    axes.text(0, -0.22, f"{patch.score:.4g}".replace("-", "\N{MINUS SIGN}"), transform=axes.transAxes,
+    axes.text(0, -0.22, number_words(patch.score), transform=axes.transAxes,
               fontsize=SMALL, color=GREY, va="top")  # fmt: skip
 
 

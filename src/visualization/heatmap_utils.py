@@ -16,6 +16,7 @@ from PIL import Image
 from src.errors import ConfigError, SlideError, TissueError
 from src.scores.normalize import CohortScale
 from src.scores.normalize import normalize as normalize_scores
+from src.scores.number_words import number_words
 from src.slides.patch_grid import PatchGrid
 from src.slides.reader import Slide
 from src.slides.tissue import TissueMask
@@ -246,7 +247,7 @@ def _notes(frame: Frame, grid: PatchGrid, raw: npt.NDArray[Any]) -> list[str]:
         notes.append(f"{missing} of {len(raw)} scores are NaN or infinite and drawn as uncovered")
     kept = raw[finite]
     if len(kept) > 1 and (kept == kept[0]).all():
-        notes.append(f"all {len(kept)} scores are equal ({kept[0]:g}), so the map has one colour")
+        notes.append(f"all {len(kept)} scores are equal ({number_words(kept[0])}), so the map has one colour")
     corner, (width, height) = np.asarray(frame.corner_l0), frame.size_px
     end = corner + np.asarray([width * frame.downsample[0], height * frame.downsample[1]])
     outside = ((grid.coords_l0 + np.asarray(grid.size_l0) <= corner) | (grid.coords_l0 >= end)).any(axis=1)

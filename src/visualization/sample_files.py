@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from src.files import write_text
+from src.scores.number_words import number_words
 from src.visualization.picture_files import save_picture
 from src.visualization.sampling import SampledPatch, UInt8Array
 
@@ -89,7 +90,7 @@ def contact_sheet(
         below = top + tile_px + caption // 3
         pen.text((left, below), f"#{patch.rank}", _INK, bold, anchor="lm")
         pen.text((left + tile_px, below), f"{patch.percentile:.1f} %ile", _INK, bold, anchor="rm")
-        pen.text((left, below + caption // 3), f"{score_name} {patch.score:.4g}", _GREY, plain, anchor="lm")
+        pen.text((left, below + caption // 3), f"{score_name} {number_words(patch.score)}", _GREY, plain, anchor="lm")
     return np.asarray(sheet)
 
 

@@ -1,5 +1,6 @@
 """Colours in a real browser: the controls, what the bar and the pointer say, and the arithmetic behind."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,32 @@ def test_normalisation_equals_the_programs_own(open_page: Open) -> None:
             assert (out["low"], out["high"]) == ends, (name, method)
             assert out["label"].split(":")[0] == expected.label.split(":")[0]
             assert out["unit"] == expected.unit
+
+
+def test_a_runs_own_ends_give_the_programs_own_range(open_page: Open) -> None:
+    values = np.random.default_rng(8).normal(size=200).astype(np.float32)
+    coarse = np.random.default_rng(4).integers(-3, 3, 40).astype(np.float32)
+    page = open_page()
+    units = {"percentile": 30, "percentile_ref": 30, "minmax": 1, "robust": 1, "softmax": 0.01, "none": 1}
+    pairs = [(-1.5, 2.5), (-2.0, None), (None, 1.25), (-1.0, 1.0)]
+    for (method, unit), pair, center in itertools.product(units.items(), pairs, (None, 0.0)):
+        low, high = (None if end is None else end * unit for end in pair)
+        expected = normalize(
+            values, method, vmin=low, vmax=high, center=center, kind="attention_logit", reference=coarse
+        )
+        out = page.evaluate(
+            """async ([values, method, center, coarse, ends]) => {
+            const n = await import('/page/js/normalize.js'), raw = Float32Array.from(values);
+            const reference = n.sortedFinite(Float32Array.from(coarse));
+            const scale = n.makeScale(n.sortedFinite(raw), {method, kind: 'attention_logit', center, reference, ends});
+            return {shares: [...raw].map((v) => scale.forward(v)), ...scale};
+            }""",
+            [values.tolist(), method, center is not None, coarse.tolist(), [low, high]],
+        )
+        case = f"{method} {low} {high} {center}"
+        np.testing.assert_allclose(out["shares"], expected.values, rtol=0, atol=2e-7, err_msg=case)
+        assert (out["low"], out["high"]) == pytest.approx((expected.vmin, expected.vmax), rel=1e-6), case
+        assert out["label"].split(":")[0] == expected.label.split(":")[0], case
 
 
 def test_the_pointer_reads_the_score_files_own_numbers(

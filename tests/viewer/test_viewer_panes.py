@@ -183,3 +183,24 @@ def test_outline_and_scale_bar(open_page: Open) -> None:
     page.keyboard.press("o")
     page.wait_for_timeout(80)
     assert not page.evaluate(lines)
+
+
+@pytest.mark.parametrize("size", [(1400, 850), (1000, 700), (700, 600), (360, 800)])
+@pytest.mark.parametrize("view", ["panes=slide;0.0", "panes=slide;0.0;1.0", "panes=slide;0.0;1.0;1.1"])
+def test_the_overview_leaves_the_scale_bar_free(open_page: Open, view: str, size: tuple[int, int]) -> None:
+    page = open_page(view, size=size)
+    overview, bar = page.locator(".navigator").first.bounding_box(), page.locator("#ruler").bounding_box()
+    beside = bar["x"] + bar["width"] <= overview["x"]
+    above = overview["y"] + overview["height"] <= bar["y"] or bar["y"] + bar["height"] <= overview["y"]
+    assert beside or above, (overview, bar)
+
+
+def test_neighbours_in_the_strip_are_told_apart(
+    open_page: Open, scores: dict[str, tuple[Path, ScoreFile]]
+) -> None:
+    page = open_page("panes=slide;0.0")
+    best = np.sort(scores["a"][1].scores.values[:, 0])[::-1]
+    shown = page.locator("#strip .strip-patches").first.locator(".value").all_inner_texts()
+    assert shown[:3] == [f"{value:.4g}" for value in best[:3]]
+    fits = "(all) => all.every((box) => box.scrollWidth <= box.clientWidth)"
+    assert page.locator("#strip .value").evaluate_all(fits)

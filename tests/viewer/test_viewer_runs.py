@@ -88,6 +88,37 @@ def test_signed_scores_begin_around_zero(open_page: Open) -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "norm", "attention", "contribution"),
+    [
+        ("vmin: -2, vmax: 3", "auto", ("percentile", -2, 3), ("score", -2, 3)),
+        ("vmax: 3", "auto", ("percentile", 0, 3), ("score", -3, 3)),
+        ("vmin: 50", "auto", ("percentile", 50, 100), ("score", -50, 50)),
+        ("normalize: robust, vmin: -2", "auto", None, ("score", -2, 2)),
+        ("normalize: robust, vmin: -2, vmax: 3", "fixed", ("score", -2, 3), ("score", -2, 3)),
+        ("normalize: softmax, vmax: 0.01", "auto", ("share", 0, 0.01), None),
+    ],
+)
+def test_the_range_begins_as_the_runs_pictures_have_it(
+    browser: Any, maps: tuple[Path, dict[str, ScoreFile]], tmp_path: Path, open_page: Open, settings: str, norm: str,
+    attention: tuple[str, float, float] | None, contribution: tuple[str, float, float] | None,
+) -> None:  # fmt: skip
+    run = shutil.copytree(maps[0] / "F", tmp_path / "F")
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("normalize: null", settings))
+    with running(catalog_of_runs([run])) as viewer:
+        page = open_page("panes=0.0;1.0", link=viewer.link)
+        view = page.evaluate("heatmapViewer.view")
+        assert (view["norm"], view["low"], view["high"]) == (norm, 0, 1)
+        for pane, expected in enumerate((attention, contribution)):
+            scale = page.evaluate(
+                "(at) => { const s = heatmapViewer.panes[at].views[0].scaled(heatmapViewer.colours.choice).scale;"
+                "return [s.unit, s.low, s.high]; }",
+                pane,
+            )
+            assert expected is None or tuple(scale) == expected
+
+
+@pytest.mark.parametrize(
     ("setting", "attention", "contribution"),
     [
         ("use_ref_scores: true", "percentile_ref", "robust"),

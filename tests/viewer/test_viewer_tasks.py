@@ -26,7 +26,7 @@ def test_a_risk_is_shown_as_a_risk_and_sorted_as_a_number(open_page: Open, tiny_
     with running(Catalog("test", tuple(entries))) as viewer:
         page = open_page("", link=viewer.link)
         told = page.text_content(".facts")
-        assert "risk -0.8125 (minus the sum of 3 survival probabilities)" in told
+        assert "risk \N{MINUS SIGN}0.8125 (minus the sum of 3 survival probabilities)" in told
         assert "S_0 50.0%, S_1 25.0%, S_2 6.2%" in told
         assert page.query_selector(".badge.wrong") is None
         page.select_option("#cohort select", "prediction")

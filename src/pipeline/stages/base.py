@@ -98,6 +98,8 @@ class SlideWork:
         self._slide: Slide | None = None
         self._fingerprints: dict[Path, dict[str, Any]] = {}
         self.seen: dict[Path, list[int] | None] = {}
+        self.lines: list[str] = []
+        """What run.log is to say of this slide; the coordinator writes it, wherever the slide is worked on."""
 
     @property
     def config(self) -> Config:

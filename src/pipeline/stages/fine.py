@@ -5,6 +5,7 @@ These are two stages, so that a new checkpoint scores the features that are ther
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,9 @@ class FineFeaturesStage:
             notes = unlike_the_bag(work, read_coords(work.job.paths.coords_h5))
         overlap, use_roi = work.config.patching_arguments.overlap, work.config.heatmap_arguments.use_roi
         path = work.job.paths.fine_features_h5(overlap, use_roi)
-        encode(work, fine.grid, path, reading)
+        # Several overlaps may make one grid (0.25 and 0.5 do), and no overlap makes the bag's.
+        alike = path.parent.glob(f"{glob.escape(work.job.slide_id)}_*_features.h5")
+        encode(work, fine.grid, path, reading, [work.job.paths.features_h5, *sorted(alike)])
         return StageResult([path], [*fine.notes, *notes, *_other_encoder(work)])
 
 
@@ -172,6 +175,7 @@ class FineScoresStage:
             "use_ref_scores": config.heatmap_arguments.use_ref_scores,
             "column": config.heatmap_arguments.model_dump(mode="json", include={"classes", "head"}),
             "label": job.row.label,
+            "to": job.paths.fine_scores_h5(overlap, use_roi).name,  # features of two overlaps may be the same bytes
         }
 
     def run(self, work: SlideWork) -> StageResult:

@@ -30,7 +30,7 @@ class HeatmapStage:
     """Writes ``S_blockmap.png``, ``S_<parameters>.<ext>``, ``S_orig_<level>.<ext>`` and ``S_figure.png``."""
 
     name = "heatmap"
-    version = 3
+    version = 4
     uses_model = False
 
     def applies(self, work: SlideWork) -> bool:

@@ -53,7 +53,7 @@ class SamplesStage:
     """Writes ``P/E/sampled_patches/label_<label>_pred_<class>/<name>/...`` in CLAM's names."""
 
     name = "samples"
-    version = 2
+    version = 3
     uses_model = False
 
     def applies(self, work: SlideWork) -> bool:

@@ -90,10 +90,12 @@ def _segment(work: SlideWork, notes: list[str]) -> TissueMask:
     if largest < SMALLEST_SAMPLE:
         return mask
     a_t = round(largest / 20, 3)
+    # The same words for every such slide, so that a run tells it once, with a count; the numbers go into its log.
     notes.append(
-        f"the largest piece of tissue is {largest:.3g} squares of 512 px, below the usual a_t of {p.a_t:g}: pieces "
-        f"from {a_t:g} on are taken; set segmentation_arguments.a_t to decide yourself"
+        f"the largest piece of tissue is below the usual a_t of {p.a_t:g} squares of 512 px: pieces from a twentieth "
+        "of it on are taken (run.log has the numbers); set segmentation_arguments.a_t to decide yourself"
     )
+    work.lines.append(f"the largest piece of tissue is {largest:.3g} squares of 512 px: those from {a_t:g} on count")
     return _segment_with(work, replace(p, a_t=a_t, a_h=round(p.a_h * a_t / p.a_t, 4)))
 
 

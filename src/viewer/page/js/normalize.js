@@ -70,13 +70,50 @@ export function referencePercentile(sorted, value) {
 /**
  * The way from raw scores to [0, 1] and back.
  * @param {Float32Array} sorted finite scores, rising
- * @param {{method: string, kind: string, center: boolean, low: number, high: number, reference: Float32Array?}} choice
- *   `reference`: finite scores of the coarse map, rising, for a fine map
+ * @param {{method: string, kind: string, center: boolean, low: number, high: number, reference: Float32Array?,
+ *   ends: [number?, number?]}} choice
+ *   `reference`: finite scores of the coarse map, rising, for a fine map; `ends`: the run's own ends of the range, in the
+ *   method's unit, null for the method's
  * @returns {{forward: function(number): number, inverse: function(number): number, unit: string,
  *   low: number, high: number, label: string, toUnit: function(number): number}}
  *   `low` and `high` are what 0 and 1 stand for, in `unit`; `toUnit` gives a raw score in that unit.
  */
 export function makeScale(sorted, choice) {
+  const scale = usualScale(sorted, choice);
+  const [low, high] = choice.ends ?? [null, null];
+  if (low === null && high === null) return scale;
+  const ends = choice.center && scale.unit === "score" ? aroundZero(low, high) : [low ?? scale.low, high ?? scale.high];
+  return ends[0] < ends[1] ? between(scale, ...ends, choice) : scale;
+}
+
+/** The range of signed scores: one end alone gives the other. */
+function aroundZero(low, high) {
+  if (low !== null && high !== null) return [low, high];
+  const half = Math.abs(low ?? high);
+  return [-half, half];
+}
+
+/** A scale with other ends, in its own unit. */
+function between(scale, low, high, { method, center }) {
+  if (scale.unit === "score") {
+    const words = method === "none" ? "as given, clipped" : "fixed range, clipped";
+    const middle = center && Math.abs(low + high) <= 2e-9 * (high - low) ? ", centred at 0" : "";
+    return linear(low, high, "score", `${words}${middle}: ${brief(low)} to ${brief(high)}`);
+  }
+  const width = high - low;
+  const whole = scale.high - scale.low;
+  const inWhole = (share) => (low + share * width - scale.low) / whole;
+  return {
+    ...scale,
+    low,
+    high,
+    forward: (raw) => Math.min(1, Math.max(0, (scale.toUnit(raw) - low) / width)),
+    inverse: (share) => scale.inverse(Math.min(1, Math.max(0, inWhole(share)))),
+    label: `${scale.label.split(":")[0]}: ${brief(low)} to ${brief(high)}`,
+  };
+}
+
+function usualScale(sorted, choice) {
   const count = sorted.length;
   if (!count) return linear(0, 1, "score", "no finite score");
   const least = sorted[0];
@@ -174,7 +211,7 @@ export function brief(number, digits = 4) {
   if (number === 0) return "0";
   const size = Math.abs(number);
   const text = size >= 1e5 || size < 1e-4 ? number.toExponential(digits - 1) : number.toPrecision(digits);
-  return text.replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1").replace("-", "−");
+  return text.replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1").replaceAll("-", "−");
 }
 
 /** A probability; one that is nearly certain is not called certain. */

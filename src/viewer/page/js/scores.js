@@ -98,12 +98,13 @@ export class ScoreView {
   scaled(choice) {
     const signed = this.table.about.signed && choice.center;
     const method = this.method(choice.method);
-    const key = JSON.stringify([method, signed, choice.low, choice.high]);
+    const ends = (choice.method === "auto" && this.table.about.ends) || [null, null];
+    const key = JSON.stringify([method, signed, choice.low, choice.high, ends]);
     const cache = this.column.quantised;
     if (!cache.has(key)) {
       if (cache.size > 6) cache.delete(cache.keys().next().value);
       const { reference, table } = this;
-      const scale = makeScale(this.column.sorted, { ...choice, method, reference, center: signed, kind: table.about.kind });
+      const scale = makeScale(this.column.sorted, { ...choice, method, ends, reference, center: signed, kind: table.about.kind });
       cache.set(key, { scale, values: quantise(this.column.values, scale) });
     }
     return cache.get(key);

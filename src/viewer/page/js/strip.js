@@ -60,7 +60,7 @@ export class Strip {
     const image = url ? make("img", { src: url, alt: "", loading: "lazy", width: "64", height: "64" }) : make("span", { className: "no-picture" });
     return make(
       "button", { type: "button", "data-patch": patch, "aria-label": text, title: text, onclick: () => app.flyTo(patch) },
-      image, make("span", { className: "value", text: brief(value, 3) }),
+      image, make("span", { className: "value", text: brief(value) }),
     );
   }
 
