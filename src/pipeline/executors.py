@@ -29,6 +29,8 @@ class SlideExecutor(Executor):
     """An executor that knows how many slides it can take and what became of a worker."""
 
     slots: int = 1
+    ahead: int = 0
+    """Slides it takes beyond those it works on, so that no worker waits while the coordinator writes its lists."""
     threads: int = 1
     """Cores that reading and encoding patches may use for a slide."""
     at_once: bool = False
@@ -86,6 +88,8 @@ class SerialExecutor(SlideExecutor):
 
 class LocalPool(SlideExecutor):
     """Processes of this machine; each may be killed without harm to the others."""
+
+    ahead = 1
 
     def __init__(
         self, workers: int, *, threads: int = 1, timeout: float | None = None, tasks_per_worker: int = 0

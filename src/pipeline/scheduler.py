@@ -155,8 +155,8 @@ class Scheduler:
         self._running[self.executors[name].submit(do_task, slide.task)] = slide
 
     def _slot(self, name: str) -> bool:
-        at_work = sum(1 for slide in self._running.values() if slide.resource == name)
-        return at_work < self.executors[name].slots
+        handed_in = sum(1 for slide in self._running.values() if slide.resource == name)
+        return handed_in < self.executors[name].slots + self.executors[name].ahead
 
     def _room(self, name: str, slide: Progressing) -> bool:
         """Whether a slide may begin: a free worker, and memory for it unless it would be the only one."""
@@ -169,7 +169,8 @@ class Scheduler:
 
     def _stop_admitting(self) -> bool:
         usual = self._worked_s / self._finished if self._finished else 0.0
-        return self.stop.no_time_for(usual)
+        # A slide that is handed in ahead waits about as long as one takes before it begins.
+        return self.stop.no_time_for(usual * (1 + self.executors[CPU].ahead))
 
     def _settle(
         self,
