@@ -66,6 +66,13 @@ def test_a_larger_array_takes_the_place_of_the_kept_one() -> None:
     assert room._kept.nbytes == larger.nbytes
 
 
+def test_kept_memory_goes_before_an_array_too_large_to_be_kept_is_made() -> None:
+    del_me = room_for((ROWS, 64), np.float32)
+    del del_me
+    assert room_for((MOST_BYTES + 1,), np.uint8).nbytes == MOST_BYTES + 1
+    assert room._kept is None
+
+
 @pytest.mark.parametrize("bytes_", [LEAST_BYTES - 1, MOST_BYTES + 1])
 def test_small_and_huge_arrays_are_not_kept(bytes_: int) -> None:
     assert room_for((bytes_,), np.uint8).shape == (bytes_,)

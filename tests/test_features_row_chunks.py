@@ -55,3 +55,9 @@ def test_rows_never_written_hold_the_fill_value(tmp_path: Path) -> None:
         file.create_dataset("a", (600, 4), np.float32, chunks=(1, 4), fillvalue=7)[:300] = 1
     with h5py.File(tmp_path / "s.h5", "r") as file:
         np.testing.assert_array_equal(read_rows(file["a"])[:, 0], np.repeat([1, 7], 300))
+
+
+def test_a_dataset_without_a_place_for_numbers_is_read_as_hdf5_reads_it(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["a"] = h5py.Empty("f4")
+        assert read_rows(file["a"]) == np.asarray(file["a"][()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import CheckpointError, HeatmapError, WorkerError
-from src.pipeline import execution
+from src.errors import CheckpointError, HeatmapError, ModelError, WorkerError
+from src.pipeline import execution, needs
 from src.pipeline.config import load_config
 from src.pipeline.executors import LocalPool
 from src.pipeline.model_loading import cuda_devices, surely_without_gpu
@@ -70,6 +71,46 @@ def test_what_loading_a_model_logs_in_a_worker_is_logged_by_the_run(
     with caplog.at_level(logging.WARNING, logger="src"):
         Runner(load_config(cohort.write())).run()
     assert [r.getMessage() for r in caplog.records if r.name == "src.mine"] == ["key dict_keys(['a']) is odd"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_lines_of_the_check_are_logged_at_the_level_the_run_logs_also_when_it_fails(
+    cohort: SmallCohort, caplog: pytest.LogCaptureFixture, workers: int
+) -> None:
+    give_own_model(cohort, "logging.getLogger('src.mine').info('seen'); raise ValueError('no such layer')")
+    cohort.config["run_arguments"]["workers"] = workers
+    with caplog.at_level(logging.INFO, logger="src"), pytest.raises(HeatmapError, match="no such layer"):
+        Runner(load_config(cohort.write())).run()
+    assert "seen" in [r.getMessage() for r in caplog.records if r.name == "src.mine"]
+
+
+class OfTheUsersOwn(CheckpointError):
+    """An error as a user's own model may raise it; it does not travel between processes."""
+
+    def __init__(self, path: str, line: int) -> None:
+        super().__init__(f"{path}: line {line} is wrong")
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "said"),
+    [
+        (OfTheUsersOwn("x.pt", 3), CheckpointError, "x.pt: line 3 is wrong"),
+        (ModelError("no such model"), ModelError, "no such model"),
+        (KeyError("a"), WorkerError, "unexpected KeyError: 'a'"),
+    ],
+)
+def test_whatever_a_check_raises_comes_back_as_an_error_that_every_process_knows(
+    problem: Exception, kind: type[HeatmapError], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(settings: object, needed: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(needs, "check_needs", fail)
+    told = pickle.loads(pickle.dumps(needs.check_and_tell(None, (), logging.INFO)))  # type: ignore[arg-type]
+    assert type(told.error) is kind
+    assert said in str(told.error)
+    traceback = "\n".join(record.getMessage() for record in told.records)
+    assert ("Traceback" in traceback) is (kind is WorkerError)
 
 
 def test_a_model_that_kills_the_worker_that_checks_it_ends_the_run_before_any_work(cohort: SmallCohort) -> None:

@@ -27,11 +27,13 @@ def room_for(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     global _kept
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if not LEAST_BYTES <= size <= MOST_BYTES:
+    if size < LEAST_BYTES:
         return np.empty(shape, dtype)
     with _lock:
         if _kept is not None and sys.getrefcount(_kept) == _UNUSED and _kept.nbytes < size:
             _kept = None
+        if size > MOST_BYTES:
+            return np.empty(shape, dtype)
         if _kept is None:
             _kept = np.empty(size, np.uint8)
         elif sys.getrefcount(_kept) != _UNUSED:

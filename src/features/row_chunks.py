@@ -27,6 +27,8 @@ def read_rows(source: h5py.Dataset) -> npt.NDArray[Any]:
     OSError
         The file ends before the dataset does.
     """
+    if source.shape is None:  # a dataset without a place for numbers
+        return np.asarray(source[()])
     places = _row_chunk_places(source)
     out = room_for(source.shape, source.dtype)
     if places is not None:

@@ -62,7 +62,7 @@ class Execution:
         self._executors: dict[str, SlideExecutor] = {}
         self._told_encoding = time.monotonic()
         self._encoding_shown = False
-        self._put_back: Callable[[], None] = lambda: None
+        self._put_back: Callable[[], None] | None = None
         self.lost_workers = False
         self.dead_writers: frozenset[str] = frozenset()
 
@@ -76,7 +76,8 @@ class Execution:
             else:
                 executor.shutdown()
             self.dead_writers |= executor.dead_writers()
-        self._put_back()
+        if self._put_back is not None:
+            self._put_back()
 
     def check(self, settings: RunSettings, needed: Collection[str], slides: int) -> None:
         """Do `check_needs` before so many slides; in a worker, where there are to be some on the processor.
@@ -93,8 +94,11 @@ class Execution:
         self._executors = self._start(slides)
         pool = self._executors[CPU]
         assert isinstance(pool, LocalPool)  # not a cluster: those begin with workers of their own
-        for record in pool.ask(check_and_tell, settings, needed):
+        told = pool.ask(check_and_tell, settings, needed, logging.getLogger("src").getEffectiveLevel())
+        for record in told.records:
             logging.getLogger(record.name).handle(record)
+        if told.error is not None:
+            raise told.error
 
     def run(
         self,
@@ -142,7 +146,8 @@ class Execution:
         workers = self._config.run_arguments.workers
         if self._config.run_arguments.cluster is not None or self._begins_with_workers(left):
             return left
-        self._put_back = use_one_thread()
+        if self._put_back is None:
+            self._put_back = use_one_thread()
         serial: dict[str, SlideExecutor] = {CPU: SerialExecutor(self._progress.stage)}
         scheduler = Scheduler(serial, self._limits, stop, on_start=self._on_start)
         alone = (replace(task, threads=serial[CPU].threads) for task in tasks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -117,7 +117,7 @@ class LocalPool(SlideExecutor):
         try:
             return future.result()
         except Exception as error:
-            if self.failure_of(error) != "died":
+            if self.failure_of(error) != "died" and not isinstance(error, BrokenExecutor):
                 raise
             how = self.describe_death(error)
             raise WorkerError(f"the process that checks model and encoder before any work died ({how})") from error

@@ -5,9 +5,14 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Collection
+from dataclasses import dataclass
 from logging.handlers import QueueHandler
 
+from src.errors import HeatmapError, WorkerError
+from src.pipeline.slide_run import one_line
 from src.pipeline.stages.base import RunSettings
+
+logger = logging.getLogger(__name__)
 
 
 def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
@@ -29,16 +34,45 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
         _check_encoder(settings)
 
 
-def check_and_tell(settings: RunSettings, needed: Collection[str]) -> list[logging.LogRecord]:
-    """Do `check_needs` in a worker; return what was logged, for the process that keeps the log."""
+@dataclass(frozen=True)
+class Told:
+    """What came of a check in another process.
+
+    Attributes
+    ----------
+    records : what was logged meanwhile
+    error : why it failed, of a class that every process knows
+    """
+
+    records: tuple[logging.LogRecord, ...]
+    error: HeatmapError | None
+
+
+def check_and_tell(settings: RunSettings, needed: Collection[str], level: int) -> Told:
+    """Do `check_needs` in a worker, for the process that keeps the log, which takes lines of `level` and above."""
     told: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     handler, root = QueueHandler(told), logging.getLogger("src")
+    before = root.level
+    root.setLevel(level)
     root.addHandler(handler)
+    error = None
     try:
         check_needs(settings, needed)
+    except Exception as problem:  # it may be of a class that cannot travel, such as one of the user's own
+        error = _known(problem)
     finally:
         root.removeHandler(handler)
-    return [told.get() for _ in range(told.qsize())]
+        root.setLevel(before)
+    return Told(tuple(told.get() for _ in range(told.qsize())), error)
+
+
+def _known(problem: Exception) -> HeatmapError:
+    """Return an error of this program's own that says the same."""
+    for kind in type(problem).__mro__:
+        if issubclass(kind, HeatmapError) and kind.__module__ == HeatmapError.__module__:
+            return kind(str(problem))
+    logger.error("the check of model and encoder failed", exc_info=problem)
+    return WorkerError(f"the check of model and encoder failed: {one_line(problem)}; run.log has the traceback")
 
 
 def _check_encoder(settings: RunSettings) -> None:

@@ -38,6 +38,7 @@ class Progressing:
     done: tuple[str, ...] = ()
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
 
     @property
     def task(self) -> SlideTask:
@@ -52,7 +53,8 @@ class Progressing:
         self.done += run.done
         self.seconds += run.seconds
         self.notes = tuple(dict.fromkeys(self.notes + run.notes))
-        return replace(run, done=self.done, seconds=self.seconds, notes=self.notes)
+        self.lines += run.lines
+        return replace(run, done=self.done, seconds=self.seconds, notes=self.notes, lines=self.lines)
 
 
 @dataclass
