@@ -63,6 +63,8 @@ def test_the_narrowest_control_group_around_a_job_sets_the_limit(
     assert folders == [job, job.parent, tmp_path / "cgroup"]
     monkeypatch.setattr(executors, "cgroup_folders", lambda: folders)
     assert (executors.available_bytes(), executors.cores()) == (4000, 1)
+    (job.parent / "memory.stat").write_text("anon 300\ninactive_file 700\n")  # what was read counts as used
+    assert executors.available_bytes() == 4700
 
 
 @pytest.mark.parametrize("text", ["0::/\n", "0::/../../outside\n", ""])

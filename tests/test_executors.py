@@ -7,22 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from src import files
 from src.files import writer
 from src.pipeline.config import load_config
 from src.pipeline.execution import Execution
-from src.pipeline.executors import LocalPool, SerialExecutor, SlideExecutor
-from src.pipeline.interrupts import StopRequest
+from src.pipeline.executors import SerialExecutor
 from src.pipeline.runner import Runner, RunOptions, RunSummary
-from src.pipeline.scheduler import CPU, Limits, Scheduler
-from src.pipeline.tasks import SlideTask, do_task
+from src.pipeline.scheduler import CPU
 from tests.cohort_for_tests import SmallCohort, make_encoded, make_small_cohort, write_features
 from tests.naughty_models import MARK
 
@@ -197,76 +194,21 @@ def test_two_runs_at_once_share_the_slides_and_harm_nothing(tmp_path: Path) -> N
     assert {row["status"] for row in shared.process_list().values()} == {"processed"}
 
 
-def test_memory_admits_one_slide_at_a_time_when_two_do_not_fit(cohort: SmallCohort, tmp_path: Path) -> None:
-    runner = Runner(load_config(cohort.write()))
-    at_work: list[int] = []
-
-    class Counting(SerialExecutor):
-        slots = 2
-
-    with StopRequest(tmp_path / ".stop") as stop:
-        scheduler = Scheduler({CPU: Counting()}, Limits(memory_bytes=500 << 20), stop)
-        scheduler.on_start = lambda task: at_work.append(len(scheduler._running))
-        tasks = [[(CPU, SlideTask(job, runner.settings, ("segment",)))] for job in runner.chosen_jobs()]
-        assert len(list(scheduler.run(tasks))) == 3
-    assert at_work == [0, 0, 0]
-
-
-def test_a_worker_has_its_next_slide_before_anyone_writes_down_the_last_one(
-    cohort: SmallCohort, tmp_path: Path
+def test_halves_of_files_of_killed_workers_are_removed_also_at_ctrl_c_twice(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = Runner(load_config(cohort.write()))
-    tasks = [SlideTask(job, runner.settings, ("segment",)) for job in runner.chosen_jobs()]
-    begun: list[str] = []
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    half = cohort.production / f".x.{files._HOST}-{gone.pid}-0123abcd.partial.jpg"
 
-    class Elsewhere(SerialExecutor):
-        at_once = False
+    def interrupted(self: Runner, *args: object) -> None:
+        half.touch()
+        raise KeyboardInterrupt
 
-    with StopRequest(tmp_path / "stop") as stop:
-        scheduler = Scheduler({CPU: Elsewhere()}, Limits(), stop, on_start=lambda task: begun.append(task.job.slide_id))
-        seen = [(outcome.record.slide_id, list(begun)) for outcome in scheduler.run([(CPU, task)] for task in tasks)]
-        assert seen == [("s1", ["s1", "s2"]), ("s2", ["s1", "s2", "s3"]), ("s3", ["s1", "s2", "s3"])]
-        begun.clear()
-        scheduler = Scheduler({CPU: SerialExecutor()}, Limits(), stop, on_start=scheduler.on_start)
-        seen = [(outcome.record.slide_id, list(begun)) for outcome in scheduler.run([(CPU, task)] for task in tasks)]
-        assert seen == [("s1", ["s1"]), ("s2", ["s1", "s2"]), ("s3", ["s1", "s2", "s3"])]
-
-
-def test_one_slide_more_than_there_are_workers_is_handed_in_ahead(cohort: SmallCohort, tmp_path: Path) -> None:
-    runner = Runner(load_config(cohort.write()))
-    tasks = [SlideTask(job, runner.settings, ("segment",)) for job in runner.chosen_jobs()]
-    begun: list[str] = []
-    waiting: list[Future[Any]] = []
-
-    class Elsewhere(SlideExecutor):
-        ahead = LocalPool.ahead
-
-        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-            waiting.append(Future())
-            return waiting[-1]
-
-    def finish_first(slide_ids: object) -> None:
-        assert finished or begun == ["s1", "s2"]  # one worker: one at work and one ahead
-        if len(finished) < len(begun):
-            finished.append(begun[len(finished)])
-            waiting[len(finished) - 1].set_result(do_task(tasks[len(finished) - 1]))
-
-    finished: list[str] = []
-    with StopRequest(tmp_path / "stop") as stop:
-        scheduler = Scheduler({CPU: Elsewhere()}, Limits(), stop, lambda task: begun.append(task.job.slide_id))
-        scheduler.on_wait = finish_first
-        seen = [run.record.slide_id for run in scheduler.run([(CPU, task)] for task in tasks)]
-    assert seen == begun == ["s1", "s2", "s3"]
-
-
-def test_a_time_limit_counts_the_wait_of_a_slide_handed_in_ahead(tmp_path: Path) -> None:
-    class Ahead(SerialExecutor):
-        ahead = 1
-
-    with StopRequest(tmp_path / "stop", time_limit=15.0) as stop:
-        for executor, too_long in ((SerialExecutor(), False), (Ahead(), True)):
-            scheduler = Scheduler({CPU: executor}, Limits(), stop, _finished=1, _worked_s=10.0)
-            assert scheduler._stop_admitting() is too_long
+    monkeypatch.setattr(Runner, "_work", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(cohort)
+    assert not half.exists()
 
 
 def test_more_slides_than_a_process_is_worth_go_to_workers(

@@ -198,6 +198,16 @@ def available_bytes() -> int:
 def _cgroup_bytes(folder: Path) -> int | None:
     try:
         limit = (folder / "memory.max").read_text().strip()
-        return None if limit == "max" else int(limit) - int((folder / "memory.current").read_text())
+        used = int((folder / "memory.current").read_text())
+        return None if limit == "max" else int(limit) - used + _cgroup_cache_bytes(folder)
     except (OSError, ValueError):
         return None
+
+
+def _cgroup_cache_bytes(folder: Path) -> int:
+    """Pages of files read a while ago: they count as used, and go when somebody needs the room."""
+    try:
+        parts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return int(parts["inactive_file"])
+    except (OSError, ValueError, KeyError):
+        return 0

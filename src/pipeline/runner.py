@@ -160,8 +160,12 @@ class Runner:
             self.report.begin(len(found), ready, len(summary.failed), str(shard) if shard else None)
             try:
                 with StopRequest(layout.raw_root / f".stop-{run_name()}", time_limit=self.options.time_limit) as stop:
-                    with stack.pop_all():  # from here on the workers end before anything else does
-                        self._work(found, summary, lists, execution, stop)
+                    try:
+                        with stack.pop_all():  # from here on the workers end before anything else does
+                            self._work(found, summary, lists, execution, stop)
+                    except BaseException:  # Ctrl-C twice: the workers were killed
+                        self._remove_halves(execution.dead_writers)
+                        raise
                     if execution.lost_workers:
                         self._remove_halves(execution.dead_writers)
                     summary.stopped = stop.reason
