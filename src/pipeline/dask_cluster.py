@@ -155,12 +155,21 @@ def fork_from_warm_server() -> None:
 
 
 def _submit(cluster: Any, arguments: ClusterArguments, watch: JobWatch) -> None:
-    """Submit the first jobs and have their number follow the work. RuntimeError when the first one is refused."""
-    cluster.scale(jobs=max(1, arguments.minimum))
+    """Submit a first job and have their number follow the work. RuntimeError when it is refused."""
+    cluster.scale(jobs=1)
     watch.check_first()
+    # A job goes as a whole: only when all its workers are idle may Dask take it back.
+    whole = {"worker_key": job_of_worker} if arguments.processes_per_job > 1 else {}
     # Also where it is always the same number, as nothing else replaces jobs that end. A job waits in its queue for
     # minutes: idle ones are kept for one before they go.
-    cluster.adapt(minimum_jobs=arguments.minimum, maximum_jobs=arguments.most_jobs, interval=ADAPT_EVERY, wait_count=12)
+    cluster.adapt(
+        minimum_jobs=arguments.minimum, maximum_jobs=arguments.most_jobs, interval=ADAPT_EVERY, wait_count=12, **whole
+    )
+
+
+def job_of_worker(worker: Any) -> str:
+    """Return the name of the job that one of its several workers came with: ``-0`` and so on follows it."""
+    return str(worker.name).rpartition("-")[0]
 
 
 def job_cluster(arguments: ClusterArguments, log_dir: Path, watch: JobWatch | None = None) -> Any:
