@@ -214,6 +214,32 @@ def test_a_second_job_that_is_refused_does_not_end_a_run_that_has_one(
         assert watch._jobs["SLURMCluster-0"].number == "7"
 
 
+def test_a_job_of_four_workers_that_waits_keeps_its_place_for_two_slides_and_goes_without_any(
+    tmp_path: Path, slurm: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_cluster, "ADAPT_EVERY", "1h")  # only when told
+    slurm(sbatch=TAKEN)
+    arguments = ClusterArguments(kind="slurm", maximum=2, cores=4, memory="2GB")  # type: ignore[arg-type]
+    with dask_cluster.open_client(arguments, workers=1, log_dir=tmp_path / "logs") as (client, _):
+
+        def adapt() -> None:
+            for _ in range(14):  # what is not needed goes when it was so 12 times
+                client.cluster.sync(client.cluster._adaptive.adapt)
+
+        slides = [client.submit(time.sleep, 0, key=f"sleep-{number}", pure=False) for number in range(2)]
+        end = time.monotonic() + 20
+        while client.cluster.sync(client.cluster._adaptive.target) == 0 and time.monotonic() < end:
+            time.sleep(0.05)
+        adapt()
+        assert not (tmp_path / "cancelled").exists()
+        client.cancel(slides)
+        while client.cluster.sync(client.cluster._adaptive.target) > 0 and time.monotonic() < end:
+            time.sleep(0.05)
+        adapt()
+        assert (tmp_path / "cancelled").read_text().split() == ["7"]
+        assert list(client.cluster.worker_spec) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "mine", "other"),
     [
