@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 
 from src import files
 from src.errors import ConfigError, MissingDependencyError
-from src.pipeline import dask_cluster
+from src.pipeline import dask_cluster, job_watch
 from src.pipeline.cluster_section import ClusterArguments, clock, parse_duration
 from src.pipeline.config import load_config
 from src.pipeline.progress import Quiet
@@ -218,6 +218,7 @@ FAKE_SBATCH = """#!/bin/bash
 script="${@: -1}"
 cp "$script" "$FAKE_SLURM/job.sh"
 setsid bash "$FAKE_SLURM/job.sh" >"$FAKE_SLURM/job.log" 2>&1 &
+echo $! >>"$FAKE_SLURM/numbers"
 echo "Submitted batch job $!"
 """
 FAKE_SCANCEL = """#!/bin/bash
@@ -227,10 +228,17 @@ true
 """
 
 
-def test_a_run_on_slurm_submits_jobs_and_takes_them_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With stand-ins for sbatch and scancel that start and end the job's script on this machine."""
+FAKE_SQUEUE = """#!/bin/bash
+for job in $(cat "$FAKE_SLURM/numbers"); do kill -0 $job 2>/dev/null && echo "$job|RUNNING|None"; done
+true
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand-ins for Slurm's commands that start and end the jobs' scripts on this machine; returns their notes."""
     pytest.importorskip("dask_jobqueue", reason=f"needs {dask_cluster.INSTALL}")
-    for name, text in (("sbatch", FAKE_SBATCH), ("scancel", FAKE_SCANCEL)):
+    for name, text in (("sbatch", FAKE_SBATCH), ("scancel", FAKE_SCANCEL), ("squeue", FAKE_SQUEUE)):
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
@@ -238,6 +246,12 @@ def test_a_run_on_slurm_submits_jobs_and_takes_them_back(tmp_path: Path, monkeyp
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+def test_a_run_on_slurm_submits_jobs_and_takes_them_back(
+    tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dask_cluster, "ADAPT_EVERY", "1s")
     job = {"kind": "slurm", "maximum": 1, "cores": 1, "memory": "2GB", "walltime": "1h", "dashboard": ":0"}
     cohort = make_small_cohort(tmp_path / "run", {"run_arguments": {"cluster": job}})
@@ -245,6 +259,47 @@ def test_a_run_on_slurm_submits_jobs_and_takes_them_back(tmp_path: Path, monkeyp
     assert sorted(summary.processed) == ["s1", "s2", "s3"], (tmp_path / "job.log").read_text()
     assert (tmp_path / "cancelled").read_text().split()
     assert "--nanny" in (tmp_path / "job.sh").read_text() or "distributed.cli" in (tmp_path / "job.sh").read_text()
+
+
+def wait_until(what: Callable[[], bool], seconds: float = 40) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_a_job_with_an_idle_and_a_busy_worker_is_kept_and_is_replaced_when_it_ends(
+    slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_cluster, "ADAPT_EVERY", "1h")  # only when told
+    monkeypatch.setattr(job_watch, "LOOK_EVERY_S", 0.5)
+    arguments = ClusterArguments(kind="slurm", maximum=1, cores=2, memory="2GB")  # type: ignore[arg-type]
+    numbers = slurm / "numbers"
+    with dask_cluster.open_client(arguments, workers=2, log_dir=slurm / "logs") as (client, watch):
+        assert watch is not None
+        adapt = client.cluster._adaptive.adapt
+
+        def look() -> bool:
+            return watch.look(client.cluster, print) is None
+
+        wait_until(lambda: look() and len(client.nthreads()) == 2)
+        last = client.submit(time.sleep, 4, key="sleep-last", pure=False)
+        wait_until(lambda: any(client.processing().values()))
+        for _ in range(20):  # idle ones go when they were so 12 times
+            client.cluster.sync(adapt)
+        assert last.result() is None
+        assert not (slurm / "cancelled").exists()
+
+        wait_until(lambda: look() and watch._jobs["SLURMCluster-0"].arrived)
+        os.killpg(int(numbers.read_text()), signal.SIGKILL)
+        wait_until(lambda: not client.nthreads())
+        waiting = [client.submit(time.sleep, 0.1, key=f"sleep-{i}", pure=False) for i in range(20)]
+        client.cluster.sync(adapt)
+        assert len(numbers.read_text().split()) == 1  # Dask believes it is there
+        wait_until(lambda: look() and not watch._jobs)
+        client.cluster.sync(adapt)
+        assert client.gather(waiting) == [None] * 20
+        assert len(numbers.read_text().split()) == 2
 
 
 @pytest.mark.parametrize(

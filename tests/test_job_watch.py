@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from src.errors import ConfigError
 from src.pipeline import dask_cluster, job_watch
+from src.pipeline.cluster_section import ClusterArguments
 from src.pipeline.config import load_config
 from src.pipeline.job_watch import JobWatch, what_it_said
 from src.pipeline.progress import Quiet
@@ -133,13 +135,136 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobWatch:
     return JobWatch("slurm", tmp_path, most_jobs=1)
 
 
-def test_a_job_whose_worker_came_is_dasks_to_mind(watch: JobWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_whose_workers_are_here_is_kept_also_when_the_queue_does_not_list_it(
+    watch: JobWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(watch, "_states", dict)
     watch.accepted("SLURMCluster-1", "7")
     watch.accepted("SLURMCluster-10", "8")
-    cluster = Here("SLURMCluster-1-0", "SLURMCluster-1-1")
+    cluster = Here("SLURMCluster-1-1")
     assert watch.look(cluster, pytest.fail) is None
     assert cluster.dropped == ["SLURMCluster-10"]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_job_of_several_workers_that_ends_after_they_came_is_replaced_and_counts_as_no_early_end(
+    watch: JobWatch, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    states: dict[str, str] | None = {"7": "running"} if asked else None
+    monkeypatch.setattr(watch, "_states", lambda: states)
+    watch.accepted("J-1", "7")
+    assert watch.look(Here("J-1-0", "J-1-1"), pytest.fail) is None
+    cluster = Here()
+    assert watch.look(cluster, lambda line: None) is None
+    assert cluster.dropped == []  # its workers may be between two lives
+    if asked:
+        states = {}
+    else:
+        monkeypatch.setattr(job_watch, "GONE_AFTER_S", -1.0)
+    assert watch.look(cluster, lambda line: None) is None
+    assert cluster.dropped == ["J-1"]
+    assert watch._ended == 0
+
+
+def test_a_job_with_one_worker_that_came_is_dasks_to_replace(watch: JobWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_states", dict)
+    watch.accepted("J-1", "7")
+    assert watch.look(Here("J-1"), pytest.fail) is None
+    cluster = Here()
+    assert watch.look(cluster, lambda line: None) is None
+    assert cluster.dropped == []
+
+
+def test_a_job_that_dask_takes_back_is_no_early_end(
+    tmp_path: Path, slurm: Callable[..., None], watch: JobWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm(sbatch=TAKEN)
+    arguments = ClusterArguments(kind="slurm", maximum=1, memory="2GB")  # type: ignore[arg-type]
+    with dask_cluster.job_cluster(arguments, tmp_path / "logs", watch) as jobs:
+        jobs.scale(jobs=1)
+        watch.check_first()
+        jobs.sync(jobs.scale_down, list(jobs.worker_spec))
+        assert (tmp_path / "cancelled").read_text().split() == ["7"]
+        monkeypatch.setattr(watch, "_states", dict)
+        assert watch.look(jobs, pytest.fail) is None
+        assert watch._ended == 0
+
+
+def test_a_job_that_is_taken_back_leaves_another_of_its_name(watch: JobWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch.accepted("J-1", "8")
+    watch.taken_back("J-1", "7")
+    monkeypatch.setattr(watch, "_states", dict)
+    cluster = Here()
+    watch.look(cluster, lambda line: None)
+    assert cluster.dropped == ["J-1"]
+
+
+def test_a_second_job_that_is_refused_does_not_end_a_run_that_has_one(
+    tmp_path: Path, slurm: Callable[..., None]
+) -> None:
+    slurm(sbatch=f'if mkdir "$FAKE/first" 2>/dev/null; then sleep 0.3; {TAKEN}; else {REFUSED}; fi')
+    arguments = ClusterArguments(kind="slurm", minimum=2, maximum=3, memory="2GB")  # type: ignore[arg-type]
+    with dask_cluster.open_client(arguments, workers=1, log_dir=tmp_path / "logs") as (client, watch):
+        assert watch is not None
+        client.cluster.sync(client.cluster._adaptive.adapt)
+        end = time.monotonic() + 20
+        while watch.refusal is None and time.monotonic() < end:
+            time.sleep(0.1)
+        assert "invalid partition" in (watch.refusal or "")
+        assert watch._jobs["SLURMCluster-0"].number == "7"
+
+
+def test_a_job_of_four_workers_that_waits_keeps_its_place_for_two_slides_and_goes_without_any(
+    tmp_path: Path, slurm: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_cluster, "ADAPT_EVERY", "1h")  # only when told
+    slurm(sbatch=TAKEN)
+    arguments = ClusterArguments(kind="slurm", maximum=2, cores=4, memory="2GB")  # type: ignore[arg-type]
+    with dask_cluster.open_client(arguments, workers=1, log_dir=tmp_path / "logs") as (client, _):
+
+        def adapt() -> None:
+            for _ in range(14):  # what is not needed goes when it was so 12 times
+                client.cluster.sync(client.cluster._adaptive.adapt)
+
+        slides = [client.submit(time.sleep, 0, key=f"sleep-{number}", pure=False) for number in range(2)]
+        end = time.monotonic() + 20
+        while client.cluster.sync(client.cluster._adaptive.target) == 0 and time.monotonic() < end:
+            time.sleep(0.05)
+        adapt()
+        assert not (tmp_path / "cancelled").exists()
+        client.cancel(slides)
+        while client.cluster.sync(client.cluster._adaptive.target) > 0 and time.monotonic() < end:
+            time.sleep(0.05)
+        adapt()
+        assert (tmp_path / "cancelled").read_text().split() == ["7"]
+        assert list(client.cluster.worker_spec) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "mine", "other"),
+    [
+        ("slurm", "mil-heatmaps-7.err", "mil-heatmaps-17.err"),
+        ("lsf", "LSFCluster-1-7.err", "LSFCluster-7-12.err"),
+        ("pbs", "mil-heatmaps.e7", "mil-heatmaps.e17"),
+        ("pbs", "7.server.ER", "17.server.ER"),
+        ("sge", "mil-heatmaps.o7", "mil-heatmaps.o70"),
+    ],
+)
+def test_the_last_words_are_the_jobs_own(tmp_path: Path, kind: str, mine: str, other: str) -> None:
+    (tmp_path / other).write_text("of another\n")
+    assert "it wrote nothing" in JobWatch(kind, tmp_path, 1)._last_words("7")
+    (tmp_path / mine).write_text("mine\n")
+    assert JobWatch(kind, tmp_path, 1)._last_words("7") == f" ({tmp_path / mine}: mine)"
+
+
+def test_the_queue_is_asked_for_who_runs_this_whatever_logname_says(
+    tmp_path: Path, slurm: Callable[..., None], watch: JobWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody")
+    slurm(squeue='echo "$@" >>"$FAKE/asked"')
+    watch.accepted("J-1", "7")
+    watch.look(Here(), lambda line: None)
+    assert f"--user {os.getuid()} " in (tmp_path / "asked").read_text()
 
 
 def test_early_ends_count_from_the_last_worker_that_came(watch: JobWatch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,17 @@
-"""What becomes of the jobs that carry the workers, from `sbatch` until the first word of a worker.
+"""What becomes of the jobs that carry the workers.
 
-Dask takes no notice of a job that is refused, that waits, or that ends before its worker came: it would wait for ever.
+Dask takes no notice of a job that is refused, that waits, that ends before its worker came, or that ends and had
+several workers: it would wait for ever.
 """
 
 from __future__ import annotations
 
-import getpass
 import logging
+import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,22 +29,48 @@ SUBMIT_AGAIN_S = 60.0
 ENDED_AT_LEAST = 3
 """So many jobs, and not fewer than run at once, that end before a worker came mean that none ever will."""
 
+GONE_AFTER_S = 20.0
+"""How long none of a job's workers is there before it counts as ended, where the batch system is not asked."""
+
 FIRST_S = 60.0
 QUERY_S = 10.0
 LISTED_BY = {"slurm": "squeue", "pbs": "qstat", "lsf": "bjobs", "sge": "qstat"}
+_LOGS = {
+    "slurm": ("*-{}.err", "*-{}.out"),
+    "lsf": ("*-{}.err", "*-{}.out"),
+    "pbs": ("*.e{}", "{}.*ER", "*.o{}", "{}.*OU"),
+    "sge": ("*.e{}", "*.o{}"),
+}
+"""How a job's logs are named by its number: by dask_jobqueue, else by the batch system; errors first."""
 
 
 @dataclass
 class Job:
-    """One job that was submitted and whose worker has not come yet.
+    """One job that was submitted.
 
     Attributes
     ----------
     number : the batch system's number of it; None when it refused the job
+    since : when it was submitted, or when one of its workers was last seen
+    arrived : whether a worker of it ever came
+    here : whether one was there at the last look
     """
 
     number: str | None
     since: float = field(default_factory=time.monotonic)
+    arrived: bool = False
+    here: bool = False
+
+    def is_over(self, states: dict[str, str] | None, now: float) -> bool:
+        """Tell whether it ended, as far as `states` (None: nobody says) goes, or is to be tried again if refused."""
+        without = now - self.since
+        if self.number is None:
+            return without > SUBMIT_AGAIN_S
+        if self.here:
+            return False
+        if states is None:
+            return self.arrived and without > GONE_AFTER_S
+        return self.number not in states and without > LOOK_EVERY_S
 
 
 class JobWatch:
@@ -88,6 +115,10 @@ class JobWatch:
                 else:
                     watch.accepted(str(self.name), str(self.job_id))
 
+            async def close(self) -> None:
+                watch.taken_back(str(self.name), self.job_id)
+                await super().close()
+
         return WatchedJob
 
     def accepted(self, name: str, number: str) -> None:
@@ -105,6 +136,12 @@ class JobWatch:
         logger.warning("a job was refused: %s", self.refusal)
         self._heard.set()
 
+    def taken_back(self, name: str, number: str | None) -> None:
+        """Note that Dask itself ends a job; another may have its name by now."""
+        with self._lock:
+            if name in self._jobs and self._jobs[name].number == number:
+                del self._jobs[name]
+
     # -- what the run asks ---------------------------------------------------------------------------------------
 
     def check_first(self) -> None:
@@ -114,7 +151,7 @@ class JobWatch:
             raise RuntimeError(self.refusal)
 
     def look(self, cluster: Any, tell: Callable[[str], None]) -> str | None:
-        """Replace jobs that ended early, and tell why no worker comes; now and then, else nothing is done.
+        """Replace jobs that ended, and tell why no worker comes; now and then, else nothing is done.
 
         Returns
         -------
@@ -126,7 +163,7 @@ class JobWatch:
             return None
         self._looked = now
         here = set(map(str, cluster.observed))
-        self._forget_arrived(here)
+        self._note_arrived(here, now)
         states = self._states()
         gone = self._take_ended(states, now)
         if gone:
@@ -139,31 +176,33 @@ class JobWatch:
         self._tell_why(states, now, tell)
         return None
 
-    def _forget_arrived(self, here: Iterable[str]) -> None:
-        """Workers are named after their job, with ``-0`` and so on when it has several; Dask minds these."""
+    def _note_arrived(self, here: set[str], now: float) -> None:
+        """Workers are named after their job; with ``-0`` and so on when it has several, and Dask minds no such job."""
+        jobs_here = {worker.rpartition("-")[0] for worker in here}
         with self._lock:
-            for worker in here:
-                for name in (worker, worker.rpartition("-")[0]):
-                    if self._jobs.pop(name, None) is not None:
-                        self._ended = 0
+            for name, job in list(self._jobs.items()):
+                job.here = name in here or name in jobs_here
+                if not job.here:
+                    continue
+                if not job.arrived:
+                    self._ended = 0
+                job.arrived, job.since = True, now
+                if name in here:
+                    del self._jobs[name]  # Dask replaces it when its only worker goes
 
     def _take_ended(self, states: dict[str, str] | None, now: float) -> list[str]:
         """Take out and return the jobs that ended, and those refused long enough ago to be tried again."""
-        gone = []
         with self._lock:
-            for name, job in list(self._jobs.items()):
-                if job.number is None:
-                    over = now - job.since > SUBMIT_AGAIN_S
-                else:
-                    over = states is not None and job.number not in states and now - job.since > LOOK_EVERY_S
-                if over:
-                    gone.append(name)
-                    del self._jobs[name]
-                if over and job.number is not None:
+            gone = {name: job for name, job in self._jobs.items() if job.is_over(states, now)}
+            for name, job in gone.items():
+                del self._jobs[name]
+                if job.arrived:
+                    logger.warning("job %s ended; another takes its place while there is work", job.number)
+                elif job.number is not None:
                     self._ended += 1
                     self._last_end = f"{job.number}{self._last_words(job.number)}"
                     logger.warning("a job ended before its worker came: %s", self._last_end)
-        return gone
+        return list(gone)
 
     def _tell_why(self, states: dict[str, str] | None, now: float, tell: Callable[[str], None]) -> None:
         if now - self._no_worker_since < TELL_AFTER_S:
@@ -191,7 +230,8 @@ class JobWatch:
 
     def _last_words(self, number: str) -> str:
         """Return the last line of what the job wrote, and where."""
-        for path in sorted(self._log_dir.glob(f"*{number}*")):
+        named = (pattern.format(number) for pattern in _LOGS[self._kind])
+        for path in (path for name in named for path in sorted(self._log_dir.glob(name))):
             try:
                 lines = path.read_text(errors="replace").split("\n")
             except OSError:
@@ -203,15 +243,15 @@ class JobWatch:
     def _states(self) -> dict[str, str] | None:
         """Return the state of every job of this user that waits or runs, by its number; None when nobody says."""
         with self._lock:
-            waited_for = any(job.number is not None for job in self._jobs.values())
+            waited_for = any(job.number is not None and not job.here for job in self._jobs.values())
         if self._kind != "slurm" or not waited_for:
             return None
         try:
             listed = subprocess.run(
-                ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%i|%T|%r"],
+                ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%i|%T|%r"],
                 capture_output=True, text=True, timeout=QUERY_S, check=True,
             )  # fmt: skip
-        except (OSError, subprocess.SubprocessError, KeyError):
+        except (OSError, subprocess.SubprocessError):
             return None
         states = {}
         for line in listed.stdout.split("\n"):
