@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import math
 import multiprocessing
 import signal
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import ConfigError, MissingDependencyError
+from src.pipeline.adaptive_jobs import adaptive_of, job_of_worker
 from src.pipeline.cluster_section import JOB_KINDS, ClusterArguments, clock
 from src.pipeline.job_watch import JobWatch
 
@@ -161,52 +161,10 @@ def _submit(cluster: Any, arguments: ClusterArguments, watch: JobWatch) -> None:
     watch.check_first()
     settings: dict[str, Any] = {"minimum": arguments.minimum, "maximum": arguments.most_jobs}
     if arguments.processes_per_job > 1:
-        settings |= {"Adaptive": _adaptive_of(arguments.processes_per_job), "worker_key": job_of_worker}
+        settings |= {"Adaptive": adaptive_of(arguments.processes_per_job), "worker_key": job_of_worker}
     # Also where it is always the same number, as nothing else replaces jobs that end. A job waits in its queue for
     # minutes: idle ones are kept for one before they go.
     cluster.adapt(**settings, interval=ADAPT_EVERY, wait_count=12)
-
-
-def _adaptive_of(processes: int) -> type[Any]:
-    """Return Dask's Adaptive, counting jobs of several workers where Dask counts workers.
-
-    A job goes as a whole. Dask would end one that waits or works for a single worker that is not needed or is gone.
-    """
-    from distributed.deploy.adaptive import Adaptive
-
-    class AdaptiveJobs(Adaptive):  # type: ignore[misc]
-        @property
-        def plan(self) -> set[str]:
-            return set(self.cluster.worker_spec)
-
-        @property
-        def requested(self) -> set[str]:
-            return set(self.cluster.workers) & self.plan
-
-        @property
-        def observed(self) -> set[str]:
-            return {str(name).rpartition("-")[0] for name in self.cluster.observed}
-
-        async def target(self) -> int:
-            workers: int = await super().target()
-            return math.ceil(workers / processes)
-
-        async def workers_to_close(self, target: int) -> list[str]:
-            workers = await super().workers_to_close(target * processes)
-            return list({str(name).rpartition("-")[0] for name in workers})
-
-        async def scale_up(self, n: int) -> None:
-            self.cluster.scale(jobs=n)
-
-        async def scale_down(self, workers: list[str]) -> None:
-            await super().scale_down([f"{job}-{number}" for job in workers for number in range(processes)])
-
-    return AdaptiveJobs
-
-
-def job_of_worker(worker: Any) -> str:
-    """Return the name of the job that one of its several workers came with: ``-0`` and so on follows it."""
-    return str(worker.name).rpartition("-")[0]
 
 
 def job_cluster(arguments: ClusterArguments, log_dir: Path, watch: JobWatch | None = None) -> Any:
