@@ -137,9 +137,13 @@ class Execution:
     def _begins_with_workers(self, slides: int) -> bool:
         """Whether so many slides are worked on in other processes of this machine from the first one on."""
         run = self._config.run_arguments
-        if run.cluster is not None or run.slide_timeout is not None:
-            return run.cluster is None
-        return slides >= MANY and self._most_workers() > 1 if run.workers == "auto" else run.workers > 1
+        if run.cluster is not None:
+            return False
+        if run.slide_timeout is not None:
+            return True
+        if run.workers == "auto":
+            return slides >= MANY and self._most_workers() > 1
+        return run.workers > 1
 
     def _alone(self, tasks: Iterator[SlideTask], left: int, stop: StopRequest) -> Generator[SlideRun, None, int]:
         """Work in this process until the rest is worth starting others; return how many slides are left."""
