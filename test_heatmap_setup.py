@@ -2,7 +2,8 @@
 
 import sys
 
-from src.cli.doctor import main
+import src  # noqa: F401  so that mil_heatmaps is the one of this checkout
+from mil_heatmaps.cli.doctor import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -57,7 +57,7 @@ def make(root: Path, slides: int, patches: int) -> Path:
 
     from benchmarks.bench_draw import _patches
     from benchmarks.big_slide import make_big_slide
-    from src.builder import create_model
+    from mil_heatmaps.checkpoints.builder import create_model
 
     (root / "slides").mkdir()
     (root / "h5").mkdir()
@@ -150,7 +150,7 @@ def plain(root: Path, slides: int, patches: int, *, picture_only: bool) -> None:
     import torch
 
     from benchmarks.bench_draw import run_plain
-    from src.builder import create_model
+    from mil_heatmaps.checkpoints.builder import create_model
 
     model = create_model("abmil.base.uni_v2.none", num_classes=2, checkpoint_path=str(root / "abmil.pt"))
     out = root / "plain"

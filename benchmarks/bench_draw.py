@@ -71,9 +71,11 @@ def run_ours(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict[
     import imagecodecs  # noqa: F401
     from matplotlib import colormaps  # noqa: F401
 
-    import src.slides.tissue  # noqa: F401
-    from src.export.pyramid import write_ome_tiff
-    from src.visualization import WholeSlideImage, draw_to_file, plan_heatmap
+    import mil_heatmaps.slides.tissue  # noqa: F401
+    from mil_heatmaps.export.pyramid import write_ome_tiff
+    from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
+    from mil_heatmaps.visualization.overlay import draw_to_file
+    from mil_heatmaps.visualization.wsi_object import WholeSlideImage
 
     count, overlap, level, suffix = case
     coords, scores, size = _patches(count, overlap)
@@ -99,7 +101,7 @@ def run_floor(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict
     import tifffile
     from PIL import Image
 
-    from src.visualization.png_stream import PngWriter
+    from mil_heatmaps.visualization.png_stream import PngWriter
 
     _, _, level, suffix = case
     if suffix == ".ome.tif":

@@ -25,15 +25,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.pipeline import scheduler
-from src.pipeline.config import load_config
-from src.pipeline.lists import ListKeeper
-from src.pipeline.proofs import Prover
-from src.pipeline.records import SlideRecord
-from src.pipeline.runner import Runner
-from src.pipeline.slide_run import SlideRun
-from src.pipeline.tasks import SlideTask
-from tests.cohort_for_tests import SmallCohort, make_small_cohort
+from mil_heatmaps.config.config import load_config
+from mil_heatmaps.execution import scheduler
+from mil_heatmaps.execution.slide_tasks import SlideTask
+from mil_heatmaps.pipeline.runner import Runner
+from mil_heatmaps.records.proofs import Prover
+from mil_heatmaps.records.run_tables import ListKeeper
+from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.stages.run_slide import SlideRun
+from tests.helpers.cohort import SmallCohort, make_small_cohort
 
 LINKS = 30_000  # a file may have 65,000 names on ext4
 

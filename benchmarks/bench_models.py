@@ -39,8 +39,8 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
     import numpy as np
     import torch
 
-    from src.builder import create_model
-    from src.models.registry import config_names
+    from mil_heatmaps.checkpoints.builder import create_model
+    from mil_heatmaps.models.registry import config_names
 
     torch.manual_seed(0)
     model = create_model(f"{name}.{config_names(name)[0]}.uni_v2.none").to(device)

@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import openslide
 
-from src.slides.patch_grid import PatchGrid
-from src.slides.patch_reader import PatchReader, default_threads
-from src.slides.reader import open_slide
-from src.slides.write_pyramid import write_pyramid
+from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.patch_reader import PatchReader, default_threads
+from mil_heatmaps.slides.reader import open_slide
+from mil_heatmaps.slides.write_pyramid import write_pyramid
 
 SIZE, STEP = 256, 128
 REPEATS = 3

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import openslide
 
-from src.slides.contour_grid import region_grid
-from src.slides.reader import Slide, open_slide
-from src.slides.tissue import TissueMask, segment_tissue
-from src.slides.tissue_binary import tissue_binary
-from src.slides.write_pyramid import write_pyramid
+from mil_heatmaps.slides.contour_grid import region_grid
+from mil_heatmaps.slides.reader import Slide, open_slide
+from mil_heatmaps.slides.tissue import TissueMask, segment_tissue
+from mil_heatmaps.slides.tissue_binary import tissue_binary
+from mil_heatmaps.slides.write_pyramid import write_pyramid
 
 PATCH = 256
 

@@ -41,9 +41,9 @@ def serve(way: str, slide: Path, scores: Sequence[Path]) -> None:
     """Serve one slide and print its address as JSON; `way` is ``viewer`` or ``plain``."""
     import uvicorn
 
-    from src.viewer.app import ViewerApp
-    from src.viewer.catalog import catalog_of_files
-    from src.viewer.serve import listen
+    from mil_heatmaps.viewer.app import ViewerApp
+    from mil_heatmaps.viewer.catalog import catalog_of_files
+    from mil_heatmaps.viewer.serve import listen
 
     listener = listen()
     port = listener.getsockname()[1]
@@ -59,8 +59,8 @@ def plain_tiles(path: Path) -> Any:
     """Tiles the plain way: OpenSlide reads and composes, Pillow encodes."""
     import openslide
 
-    from src.slides.reader import open_slide
-    from src.viewer.pyramid import view_levels
+    from mil_heatmaps.slides.reader import open_slide
+    from mil_heatmaps.viewer.pyramid import view_levels
 
     with open_slide(path) as opened:
         levels = view_levels(opened)
@@ -316,7 +316,7 @@ def make_slide(path: Path) -> None:
     """Write a tiled JPEG pyramid of speckled tissue."""
     import numpy as np
 
-    from src.slides.write_pyramid import write_pyramid
+    from mil_heatmaps.slides.write_pyramid import write_pyramid
 
     rng = np.random.default_rng(0)
     patch = rng.normal(0, 22, (1024, 1024, 3)).cumsum(0).cumsum(1)
@@ -330,9 +330,9 @@ def make_scores(path: Path, count: int) -> None:
     """Write scores for about `count` patches that cover the slide."""
     import numpy as np
 
-    from src.scores.patch_scores import PatchScores
-    from src.scores.score_file import ScoreFile, write_scores
-    from src.slides.patch_grid import PatchGrid
+    from mil_heatmaps.scores.patch_scores import PatchScores
+    from mil_heatmaps.scores.score_file import ScoreFile, write_scores
+    from mil_heatmaps.slides.patch_grid import PatchGrid
 
     step = max(4, int((SIZE[0] * SIZE[1] / count) ** 0.5))
     xs, ys = np.meshgrid(np.arange(0, SIZE[0] - step, step), np.arange(0, SIZE[1] - step, step))

@@ -12,7 +12,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from src.export.tiff_writer import LevelLayout, PyramidWriter
+from mil_heatmaps.export.tiff_writer import LevelLayout, PyramidWriter
 
 SIZE = (60000, 50000)
 TILE = 256

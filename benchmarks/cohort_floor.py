@@ -53,7 +53,7 @@ def make_parts(folder: Path, patches: int) -> Parts:
     import torch
     from isal import isal_zlib
 
-    from src.visualization.png_stream import filter_rows
+    from mil_heatmaps.visualization.png_stream import filter_rows
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

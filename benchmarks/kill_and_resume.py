@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.pipeline.config import load_config
+from mil_heatmaps.config.config import load_config
 
 LEFT_OUT = {"record.json", "run.log", "process_list.csv", "config.yaml", ".lock", "events.jsonl"}
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from matplotlib.axes import Axes
 
-    from src.pipeline.cohort import Cohort
-    from src.pipeline.stages.base import SlideJob
-    from src.scores.score_file import ScoreFile
+    from mil_heatmaps.cohort.jobs import Cohort
+    from mil_heatmaps.scores.score_file import ScoreFile
+    from mil_heatmaps.stages.base import SlideJob
 
 logger = logging.getLogger("make_images")
 
@@ -37,7 +37,7 @@ def main() -> None:
     """Run the demo's config once, then draw every picture."""
     import matplotlib as mpl
 
-    from src.demo.cohort import make_cohort
+    from mil_heatmaps.demo.cohort import make_cohort
 
     logging.basicConfig(level=logging.WARNING)
     logger.setLevel(logging.INFO)
@@ -56,8 +56,8 @@ def main() -> None:
 
 def run_demo(folder: Path, name: str, **changes: Any) -> Cohort:
     """Run the demo's config, with `changes` to its model, into `folder`; return its slides."""
-    from src.pipeline.config import load_config
-    from src.pipeline.runner import Runner
+    from mil_heatmaps.config.config import load_config
+    from mil_heatmaps.pipeline.runner import Runner
 
     keys = ("raw_save_dir", "production_save_dir", "results_dir")
     places = {f"exp_arguments.{key}": str(folder / key) for key in keys}
@@ -75,9 +75,10 @@ def heatmap(
     """Return the picture of one slide, (H, W, 3), with its tissue and patches as the run found them."""
     import numpy as np
 
-    from src.scores.score_file import read_scores
-    from src.slides.tissue_files import read_mask
-    from src.visualization import WholeSlideImage, draw_heatmap
+    from mil_heatmaps.scores.score_file import read_scores
+    from mil_heatmaps.slides.tissue_files import read_mask
+    from mil_heatmaps.visualization.heatmap_utils import draw_heatmap
+    from mil_heatmaps.visualization.wsi_object import WholeSlideImage
 
     scores = read_scores(job.paths.blockmap_h5)
     with WholeSlideImage(job.slide_path) as slide:
@@ -94,8 +95,8 @@ def main_figure(cohort: Cohort) -> None:
 
 def two_models(folder: Path) -> None:
     """Train a second model on other slides, run it, and shrink the comparison of both runs."""
-    from src.demo.training import train_abmil
-    from src.pipeline.comparing import compare_runs
+    from mil_heatmaps.demo.training import train_abmil
+    from mil_heatmaps.pipeline.compare_runs import compare_runs
 
     train_abmil(folder / "second.pt", seed=8)
     run_demo(folder, "second", ckpt_path=str(folder / "second.pt"))
@@ -141,7 +142,7 @@ def one_scale_for_all(cohort: Cohort) -> None:
     """Draw a slide with and one without a lesion, each on its own scale and both on one."""
     from matplotlib import pyplot as plt
 
-    from src.scores.scale import CohortScale, summarize_scores
+    from mil_heatmaps.scores.scale import CohortScale, summarize_scores
 
     jobs = [cohort.jobs[name] for name in ("demo_01_pyramid", "demo_04_no_lesion")]
     both = CohortScale([summarize_scores(scores_of(job).attention) for job in cohort.jobs.values()])
@@ -170,7 +171,7 @@ def scores_by_class(cohort: Cohort) -> None:
 
 def scores_of(job: SlideJob) -> ScoreFile:
     """Return the slide's score file."""
-    from src.scores.score_file import read_scores
+    from mil_heatmaps.scores.score_file import read_scores
 
     return read_scores(job.paths.blockmap_h5)
 
@@ -225,7 +226,7 @@ def save_smaller(path: Path, name: str, longest_px: int) -> None:
 
 def save_image(picture: Any, name: str) -> None:
     """Write a picture small enough for a repository."""
-    from src.files import atomic_path
+    from mil_heatmaps.files.atomic import atomic_path
 
     with atomic_path(IMAGES / name) as partial:
         picture.save(partial, format="JPEG", quality=88, optimize=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slides_for_tests import make_blank, make_single_level, make_svs_like, make_tiled_pyramid
+from tests.helpers.slides import make_blank, make_single_level, make_svs_like, make_tiled_pyramid
 
 
 def pytest_configure() -> None:
@@ -14,7 +14,7 @@ def pytest_configure() -> None:
     if processes > 1:
         import torch
 
-        from src.pipeline.executors import cores_each
+        from mil_heatmaps.execution.executors import cores_each
 
         torch.set_num_threads(cores_each(processes))
 

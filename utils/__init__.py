@@ -1,1 +1,3 @@
-"""The CLAM-style file helpers (`utils.file_utils`)."""
+"""Faces of a checkout: CLAM's `utils.file_utils`."""
+
+import src  # noqa: F401  so that mil_heatmaps is the one of this checkout

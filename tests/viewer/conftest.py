@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from src.scores.score_file import ScoreFile
-from src.viewer.catalog import Catalog, NamedFile, SlideEntry
-from tests.browser_for_tests import MARKUP, SIZE, Open, settle
-from tests.viewer_for_tests import RunningViewer, running, write_score_file
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
+from tests.helpers.browser import MARKUP, SIZE, Open, settle
+from tests.helpers.viewer import RunningViewer, running, write_score_file
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -26,7 +26,7 @@ def browser() -> Iterator[Any]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    if not (Path(__file__).parents[2] / "src/viewer/page/vendor/openseadragon.min.js").is_file():
+    if not (Path(__file__).parents[2] / "src/mil_heatmaps/viewer/page/vendor/openseadragon.min.js").is_file():
         pytest.skip("OpenSeadragon was not fetched (python hatch_build.py)")
     with playwright.sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=program, args=FLAGS)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.scores.normalize import normalize, rank_percentiles
-from src.scores.score_file import ScoreFile
-from tests.browser_for_tests import PATCH, Open, go_to
+from mil_heatmaps.scores.normalize import normalize, rank_percentiles
+from mil_heatmaps.scores.score_file import ScoreFile
+from tests.helpers.browser import PATCH, Open, go_to
 
 
 def test_controls_change_the_picture_within_fifty_milliseconds(open_page: Open) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.scores.normalize import normalize
-from src.scores.score_file import ScoreFile
-from src.visualization.palette import colour_table
-from tests.browser_for_tests import (
+from mil_heatmaps.scores.normalize import normalize
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.visualization.palette import colour_table
+from tests.helpers.browser import (
     MARKUP,
     PATCH,
     SIZE,
@@ -22,7 +22,7 @@ from tests.browser_for_tests import (
     set_view,
     settle,
 )
-from tests.viewer_for_tests import RunningViewer
+from tests.helpers.viewer import RunningViewer
 
 
 def test_strip_and_keys_fly_to_patches_by_rank(open_page: Open, scores: dict[str, tuple[Path, ScoreFile]]) -> None:
@@ -136,7 +136,7 @@ def test_narrow_screens_stack_the_panes(open_page: Open) -> None:
 def test_an_exported_page_works_offline_with_the_same_numbers(
     open_page: Open, viewer: RunningViewer, scores: dict[str, tuple[Path, ScoreFile]], tmp_path: Path
 ) -> None:
-    from src.viewer.export_html import export_html
+    from mil_heatmaps.viewer.export_html import export_html
 
     said = export_html(viewer.app.content.catalog, tmp_path / "tiny.html", longest_px=1024)
     assert said.startswith("tiny at 1024 x 768 pixels with 5 maps")

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.scores.normalize import normalize
-from src.scores.score_file import ScoreFile
-from src.visualization.palette import colour_table
-from tests.browser_for_tests import PATCH, SIZE, Open, assert_in_lockstep, go_to, pixel_at, places, settle
+from mil_heatmaps.scores.normalize import normalize
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.visualization.palette import colour_table
+from tests.helpers.browser import PATCH, SIZE, Open, assert_in_lockstep, go_to, pixel_at, places, settle
 
 
 def test_panes_move_as_one_from_either_side(open_page: Open) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.scores.normalize import normalize, reference_words
-from src.scores.score_file import ScoreFile
-from src.viewer.content import Content
-from src.viewer.run_folder import catalog_of_runs
-from src.visualization.palette import colour_table
-from tests.browser_for_tests import SIZE, Open, go_to, pixel_at
-from tests.viewer_for_tests import RunningViewer, running, write_score_file
+from mil_heatmaps.scores.normalize import normalize, reference_words
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.viewer.content import Content
+from mil_heatmaps.viewer.run_folder import catalog_of_runs
+from mil_heatmaps.visualization.palette import colour_table
+from tests.helpers.browser import SIZE, Open, go_to, pixel_at
+from tests.helpers.viewer import RunningViewer, running, write_score_file
 
 CONFIG = """
 data_arguments: {{data_dir: {slides}, label_dict: {{normal: 0, tumor: 1}}}}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from src.scores.inference import predict
-from src.scores.score_file import write_scores
-from src.viewer.catalog import Catalog, NamedFile, SlideEntry
-from tests.browser_for_tests import SIZE, Open
-from tests.viewer_for_tests import running, write_score_file
+from mil_heatmaps.models.inference import predict
+from mil_heatmaps.scores.score_file import write_scores
+from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
+from tests.helpers.browser import SIZE, Open
+from tests.helpers.viewer import running, write_score_file
 
 
 def test_a_risk_is_shown_as_a_risk_and_sorted_as_a_number(open_page: Open, tiny_slide: Path, tmp_path: Path) -> None:

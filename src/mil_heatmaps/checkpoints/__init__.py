@@ -1,0 +1,1 @@
+"""Checkpoint files to models: layouts, identity, report, `create_model`."""

@@ -1,0 +1,247 @@
+"""Tell from tensors alone which model a checkpoint holds, how large it is, and what cannot be known."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mil_heatmaps.errors import CheckpointError, ModelError
+from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.models.registry import config_names, constructor_arguments, model_class, model_config, model_types
+from mil_heatmaps.models.settings import checked_setting
+
+_TYPE_NAMES = {"rrtmil": "rrt"}
+"""`model_type` in a config.json -> our type, where they differ."""
+
+MOST_REPEATED = 2**26
+"""Bytes that a tensor may unpack to beyond those in the file, as one row repeated does."""
+
+_TRAINS_ONLY = ("loss", "criterion", "metric", "auroc", "auc", "confmat")
+"""What stands in the names of tensors that a training keeps beside its model."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint holds.
+
+    Attributes
+    ----------
+    model_type : str
+        As in the first part of a model name.
+    config : dict
+        Arguments of the model's constructor: from the tensors, then from the file's own settings, then
+        assumed.
+    tensors : dict
+        The model's tensors with its own keys.
+    prefix : str
+        What the keys in the file began with.
+    assumed : dict
+        The part of `config` that neither the tensors nor the file tell: defaults, to be checked by the user.
+    left_out : tuple of str
+        Keys in the file that are no part of the model.
+    unexplained : tuple of str
+        Those among `left_out` that look like layers, such as a head of its own beside the model: `build` refuses them.
+    """
+
+    model_type: str
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    prefix: str
+    assumed: dict[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    unexplained: tuple[str, ...] = ()
+
+    @property
+    def in_dim(self) -> int:
+        """Width of the features it takes."""
+        return int(self.config["in_dim"])
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of its classifier, 0 without one."""
+        return int(self.config["num_classes"])
+
+
+def find_model(
+    tensors: Mapping[str, Tensor],
+    settings: Mapping[str, Any] | None = None,
+    *,
+    model_type: str | None = None,
+    config_name: str | None = None,
+    overridden: Collection[str] = (),
+    where: str = "the checkpoint",
+) -> Identity | None:
+    """Return what model `tensors` are, None if none that is known.
+
+    Parameters
+    ----------
+    tensors : state dict
+        Keys may have any prefix; averaged weights (a prefix with ``ema``) are preferred.
+    settings : dict, optional
+        What the file says of itself; used only for what tensors cannot tell.
+    model_type, config_name : str, optional
+        Consider this type only, and assume this configuration's values.
+    overridden : names, optional
+        Settings that the user gives, so that the file's own do not matter.
+    where : str
+        The file that `settings` come from, for messages.
+
+    Raises
+    ------
+    CheckpointError
+        Several models, or a setting that is of the wrong type or absurd.
+    """
+    types = [model_type] if model_type else model_types()
+    settings = settings or {}
+    stated = _TYPE_NAMES.get(str(settings.get("model_type")), settings.get("model_type"))
+    matches = [
+        match
+        for prefix, below in _below_prefixes(tensors).items()
+        if (match := _match(below, prefix, types, str(stated))) is not None
+    ]
+    averaged = [match for match in matches if "ema" in match[1].lower()]
+    matches = [match for match in averaged or matches if not _inside_another(match[1], averaged or matches)]
+    if not matches:
+        return None
+    if len(matches) > 1:
+        raise CheckpointError(
+            f"the checkpoint holds {len(matches)} models, their keys below "
+            f"{', '.join(repr(match[1]) for match in matches)}: save the one you want on its own"
+        )
+    cls, prefix, sizes, inside = matches[0]
+    told, assumed = _beyond_tensors(cls, settings, config_name, overridden, where)
+    # where tensors narrow down what they cannot tell (wikg's pooling), what is assumed must agree with them
+    assumed = {key: sizes.get(key, value) for key, value in assumed.items() if sizes.get(key) != value}
+    left_out = tuple(sorted(key for key in tensors if not key.startswith(prefix)))
+    unexplained = () if averaged else tuple(key for key in left_out if _is_layer(key, tensors[key]))
+    return Identity(cls.name, sizes | told | assumed, inside, prefix, assumed, left_out, unexplained)
+
+
+def _is_layer(key: str, value: Tensor) -> bool:
+    """Say whether a tensor beside the model may take part in its prediction, unlike state of losses and metrics."""
+    trains_only = any(word in key.lower() for word in _TRAINS_ONLY)
+    return value.is_floating_point() and value.ndim >= 2 and not trains_only
+
+
+def _below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors below every place a model may hang in the keys, the outermost first, by prefix."""
+    found: dict[str, dict[str, Tensor]] = {"": {}}
+    for key, value in tensors.items():
+        parts = key.split(".")
+        for depth in range(len(parts)):
+            prefix = "".join(f"{part}." for part in parts[:depth])
+            found.setdefault(prefix, {})[key[len(prefix) :]] = value
+    return {prefix: found[prefix] for prefix in sorted(found, key=lambda prefix: (prefix.count("."), prefix))}
+
+
+def _inside_another(prefix: str, matches: list[Any]) -> bool:
+    """Say whether the model at `prefix` is a part of one that was found further out."""
+    return any(prefix.startswith(match[1]) and prefix != match[1] for match in matches)
+
+
+def _match(
+    below: Mapping[str, Tensor], prefix: str, types: list[str], stated: str
+) -> tuple[type[MILModel], str, dict[str, Any], dict[str, Tensor]] | None:
+    for name in sorted(types, key=lambda name: name != stated):
+        cls = model_class(name)
+        inside = {new: value for key, value in below.items() if (new := cls.canonical_key(key)) is not None}
+        try:
+            sizes = cls.config_from_shapes({key: tuple(value.shape) for key, value in inside.items()})
+        except (IndexError, ZeroDivisionError):  # known names on tensors with too few dimensions
+            sizes = None
+        if sizes is not None:
+            return cls, prefix, sizes, inside
+    return None
+
+
+def _beyond_tensors(
+    cls: type[MILModel],
+    settings: Mapping[str, Any],
+    config_name: str | None,
+    overridden: Collection[str],
+    where: str,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the file's settings tell beyond its tensors, and what must be assumed."""
+    names = [name for name in constructor_arguments(cls) if name in cls.not_in_tensors]
+    given = {name: settings[name] for name in names if settings.get(name) is not None and name not in overridden}
+    told = {name: _setting(cls, name, value, where) for name, value in given.items()}
+    configs = config_names(cls.name)
+    chosen = config_name or ("base" if "base" in configs else None)
+    defaults = model_config(cls.name, chosen) if chosen else {}
+    assumed = {name: defaults[name] for name in names if name not in told and name in defaults}
+    return told, assumed
+
+
+def _setting(cls: type[MILModel], name: str, value: Any, where: str) -> Any:
+    try:
+        return checked_setting(cls, name, value)
+    except ModelError as error:
+        raise CheckpointError(
+            f"{where}: its setting {error}; mend it there, or give {name} in model_arguments.overrides"
+        ) from error
+
+
+def build(identity: Identity) -> MILModel:
+    """Return the model with its weights, in eval mode, every tensor taken and every parameter filled.
+
+    Raises
+    ------
+    CheckpointError
+        Tensors missing, left over, or of another shape, each named.
+    """
+    if identity.unexplained:
+        raise CheckpointError(
+            f"the checkpoint does not fit {identity.model_type}: beside the model, whose keys begin with "
+            f"{identity.prefix!r}, it holds {_some(list(identity.unexplained))}, which may change its predictions: "
+            "save the model's own state dict alone, or bring the whole as model_class"
+        )
+    cls = model_class(identity.model_type)
+    try:
+        with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint
+            model = cls(**identity.config)
+    except ModelError as error:
+        raise CheckpointError(f"the checkpoint describes a {identity.model_type} that cannot be: {error}") from error
+    expected = {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
+    require_same_keys(expected, identity.tensors, identity.model_type)
+    require_plain_weights(identity.tensors)
+    weights = {cls.key_prefix + key: value.detach().to(expected[key].dtype) for key, value in identity.tensors.items()}
+    model.load_state_dict(weights, strict=True, assign=True)
+    return model.eval()
+
+
+def require_plain_weights(tensors: Mapping[str, Tensor]) -> None:
+    """Raise a `CheckpointError` for a tensor that is no plain array of real numbers, or would unpack to far more."""
+    for key, value in tensors.items():
+        what = ""
+        if value.is_meta or value.layout != torch.strided or value.is_quantized or value.is_nested:
+            kind = "quantized" if value.is_quantized else "sparse or nested"
+            what = "a tensor without data" if value.is_meta else f"a {kind} tensor"
+        elif not value.is_floating_point():
+            what = f"{str(value.dtype).removeprefix('torch.')} numbers"
+        elif (size := value.numel() * value.element_size()) > max(value.untyped_storage().nbytes(), MOST_REPEATED):
+            what = f"a view that would unpack to {size:,} bytes"
+        if what:
+            raise CheckpointError(f"{key} is {what}, where plain weights are needed: save the model's state dict anew")
+
+
+def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], title: str) -> None:
+    """Raise a `CheckpointError` that lists missing, unexpected and differently shaped tensors, if there are any."""
+    problems = {
+        "missing": sorted(expected.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - expected.keys()),
+        "of another shape": [
+            f"{key} {tuple(given[key].shape)} instead of {tuple(expected[key].shape)}"
+            for key in sorted(expected.keys() & given.keys())
+            if given[key].shape != expected[key].shape
+        ],
+    }
+    if any(problems.values()):
+        text = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems.items() if keys)
+        raise CheckpointError(f"the checkpoint does not fit {title}: {text}")
+
+
+def _some(keys: list[str], most: int = 12) -> str:
+    rest = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + rest

@@ -1,0 +1,306 @@
+"""Any checkpoint file -> tensors, what model they are, and the model itself. Loading is safe and strict."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mil_heatmaps.checkpoints.identity import Identity, build, find_model
+from mil_heatmaps.checkpoints.layouts import Found, best_candidates, stored_settings
+from mil_heatmaps.checkpoints.report import report
+from mil_heatmaps.errors import CheckpointError, ModelError
+from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.models.registry import (
+    constructor_arguments,
+    model_class,
+    model_types,
+    nearest,
+    parse_model_name,
+)
+from mil_heatmaps.models.settings import checked_setting
+from mil_heatmaps.weights.checkpoint_files import read_stored
+from mil_heatmaps.weights.hub import download, is_hub_name
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, repr=False)
+class Checkpoint:
+    """The weights in a file.
+
+    Attributes
+    ----------
+    tensors : dict
+        The state dict, on the CPU, with the keys the file has (less what compilers and wrappers add to them).
+    source : Path
+        The file they came from; inside a folder, the one chosen; of several files, their index.
+    notes : tuple of str
+        How the weights were found, for people.
+    config : dict or None
+        What the file, or a ``config.json`` beside it, says of the model.
+    config_source : Path or None
+        Where `config` stands.
+    parts : tuple of Path
+        Every file the tensors came from, when there are several.
+    """
+
+    tensors: dict[str, Tensor]
+    source: Path
+    notes: tuple[str, ...] = ()
+    config: dict[str, Any] | None = None
+    config_source: Path | None = None
+    parts: tuple[Path, ...] = ()
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file, or of all files one after the other, read when first asked for."""
+        digest = hashlib.sha256()
+        for part in self.parts or (self.source,):
+            with part.open("rb") as stream:
+                while block := stream.read(2**20):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    @property
+    def bytes(self) -> int:
+        """Size on the disk, of all files."""
+        return sum(part.stat().st_size for part in self.parts or (self.source,))
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({self.source.name!r}, tensors={len(self.tensors)})"
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Return the weights in a file, folder or hub repository of any layout. Nothing in it is executed.
+
+    Reads plain and wrapped state dicts, Lightning, DataParallel, averaged weights (preferred), models saved
+    in parts, safetensors, legacy files with CUDA storages, and folders of `save_model` or the Hugging Face
+    hub.
+
+    Raises
+    ------
+    CheckpointError
+        Missing, damaged, foreign, unsafe, without tensors, or with several models in it.
+    """
+    stored = read_stored(local_path(path))
+    candidates, passed_over = best_candidates(stored.content)
+    if not candidates:
+        raise CheckpointError(
+            f"{stored.file} holds no tensors ({_contents(stored.content)}): save the model's state dict, "
+            "torch.save(model.state_dict(), FILE)"
+        )
+    settings = stored.config or stored_settings(stored.content) or None
+    told_by = stored.config_file if stored.config else stored.file
+    tensors, where = _one_model(candidates, stored.file)
+    notes = [f"weights at {where}"]
+    if passed_over:
+        notes.append(f"not used: {', '.join(passed_over)}")
+    if len(stored.parts) > 1:
+        notes.append(f"in {len(stored.parts) - 1} files: {', '.join(part.name for part in stored.parts[1:9])}")
+    return Checkpoint(tensors, stored.file, tuple(notes), settings, told_by, stored.parts)
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Return where a checkpoint is on this machine; ``hf://owner/name`` is downloaded from the hub."""
+    if is_hub_name(path):
+        return download(path)
+    return Path(path).expanduser()
+
+
+def describe_checkpoint(path: str | os.PathLike[str]) -> str:
+    """Return, in words, what a checkpoint holds: model, classes, widths, scores, what it does not tell, and what to
+    write into a config.
+
+    A checkpoint of an unknown model is described by its tensors. Raises `CheckpointError` for an unusable
+    file.
+    """
+    checkpoint = load_checkpoint(path)
+    identity, problem = None, ""
+    try:
+        identity = identify(checkpoint)
+    except CheckpointError as error:
+        problem = str(error)
+    return report(checkpoint, identity, problem, given=os.fspath(path))
+
+
+def _contents(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return f"its keys: {', '.join(str(key) for key in list(content)[:8]) or 'none'}"
+    return f"it is a {type(content).__name__}"
+
+
+def _one_model(candidates: list[Found], file: Path) -> tuple[dict[str, Tensor], str]:
+    """Return one state dict out of several: the only one that is a model, or all as the parts of one."""
+    if len(candidates) == 1:
+        return candidates[0].tensors, candidates[0].title
+    models = [item for item in candidates if find_model(item.tensors) is not None]
+    if len(models) > 1:
+        titles = ", ".join(item.title for item in models)
+        raise CheckpointError(f"{file} holds {len(models)} models ({titles}): save the one you want on its own")
+    if models:
+        return models[0].tensors, models[0].title
+    joined = {".".join((*item.inner, key)): value for item in candidates for key, value in item.tensors.items()}
+    return joined, " + ".join(item.title for item in candidates)
+
+
+def identify(
+    checkpoint: Checkpoint,
+    model_type: str | None = None,
+    config_name: str | None = None,
+    overridden: Collection[str] = (),
+) -> Identity:
+    """Return which model a checkpoint holds: type, sizes, classes, width, and what had to be assumed.
+
+    Settings that are `overridden` are not asked of the file.
+
+    Raises
+    ------
+    CheckpointError
+        No known model, or not one of `model_type`; or settings in the file that cannot be.
+    """
+    found = find_model(
+        checkpoint.tensors,
+        checkpoint.config,
+        model_type=model_type,
+        config_name=config_name,
+        overridden=overridden,
+        where=str(checkpoint.config_source or checkpoint.source),
+    )
+    if found is not None:
+        return found
+    keys = list(checkpoint.tensors)
+    sample = f"it has {len(keys)} tensors such as {', '.join(keys[:4])}"
+    other = find_model(checkpoint.tensors) if model_type else None
+    if other is not None:
+        raise CheckpointError(
+            f"{checkpoint.source} is not a {model_type}, its tensors are those of a {other.model_type}: "
+            f"name that model, or leave the name out"
+        )
+    if model_type is not None:
+        raise CheckpointError(f"{checkpoint.source} does not fit {model_type}: {_what_differs(checkpoint, model_type)}")
+    raise CheckpointError(
+        f"{checkpoint.source} is none of {', '.join(model_types())}; "
+        f"{sample}. A model of your own is named by model_class"
+    )
+
+
+def _what_differs(checkpoint: Checkpoint, model_type: str) -> str:
+    """List the keys of a model of this type that the checkpoint lacks, and those it has instead."""
+    cls: Any = model_class(model_type)
+    expected = {key.removeprefix(cls.key_prefix) for key in cls().state_dict()}  # every type has a default size
+    given = {cls.canonical_key(key.removeprefix(cls.key_prefix)) for key in checkpoint.tensors} - {None}
+    missing, unexpected = sorted(expected - given), sorted(str(key) for key in given - expected)
+    parts = [
+        f"{word} {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}"
+        for word, keys in (("missing", missing), ("unexpected", unexpected))
+        if keys
+    ]
+    return "; ".join(parts) or "its tensors have other shapes"
+
+
+def model_from_checkpoint(
+    path: str | os.PathLike[str],
+    model_name: str | None = None,
+    num_classes: int | None = None,
+    *,
+    keep_classifier: bool = True,
+    **overrides: Any,
+) -> MILModel:
+    """Return the model in a checkpoint, in eval mode on the CPU, with every weight from the file.
+
+    Parameters
+    ----------
+    path : file, folder or ``hf://owner/name``
+    model_name : str, optional
+        ``{type}.{config}.{encoder}.{task}``. Without it the tensors tell. Sizes always come from the tensors;
+        type and encoder width must agree with them.
+    num_classes : int, optional
+        Must agree with the checkpoint; a checkpoint without a classifier gives scores and no predictions.
+    keep_classifier : bool
+        False leaves the classifier out.
+    **overrides
+        Arguments of the model's constructor that the tensors cannot tell; others must agree with the tensors.
+
+    Raises
+    ------
+    CheckpointError
+        The file is unusable, or does not fit what was asked for.
+    ModelError
+        An unknown name or override.
+    """
+    name = parse_model_name(model_name) if model_name else None
+    checkpoint = load_checkpoint(path)
+    identity = identify(checkpoint, name.type if name else None, name.config if name else None, overrides)
+    where = str(checkpoint.source)
+    if name and name.encoder_given and "in_dim" not in overrides and name.in_dim != identity.in_dim:
+        raise CheckpointError(
+            f"{where} was trained on features {identity.in_dim} wide, {name.encoder} (in {model_name}) gives "
+            f"{name.in_dim}: name the encoder it was trained on"
+        )
+    if not keep_classifier:
+        identity = _without_classifier(identity)
+    elif num_classes is not None and identity.num_classes not in (0, num_classes):
+        raise CheckpointError(f"{where} has {identity.num_classes} classes, num_classes (n_classes) says {num_classes}")
+    model = _built(_with_overrides(identity, overrides, where), checkpoint)
+    if identity.num_classes == 0 and type(model).head_keys:
+        logger.warning("%s has no classifier: it gives patch scores, but no prediction", where)
+    for name_, value in identity.assumed.items():
+        if name_ not in overrides:
+            level = logging.INFO if name else logging.WARNING  # a name given states its configuration
+            logger.log(level, "%s: %s is not in the checkpoint, assumed %s", where, name_, value)
+    if identity.left_out:
+        logger.info("%s: not part of the model: %s", where, ", ".join(identity.left_out[:12]))
+    return model
+
+
+def _built(identity: Identity, checkpoint: Checkpoint) -> MILModel:
+    try:
+        return build(identity)
+    except CheckpointError as error:
+        beside = checkpoint.config_source not in (None, checkpoint.source)
+        files = f"{checkpoint.source}{f' (with {checkpoint.config_source})' if beside else ''}"
+        raise CheckpointError(f"{files}: {error}") from error
+
+
+def _without_classifier(identity: Identity) -> Identity:
+    heads = model_class(identity.model_type).head_keys
+    if not heads:
+        raise ModelError(f"a {identity.model_type} cannot be without its classifier (keep_classifier=False)")
+    tensors = {key: value for key, value in identity.tensors.items() if not key.startswith(heads)}
+    return replace(identity, tensors=tensors, config=identity.config | {"num_classes": 0})
+
+
+def _with_overrides(identity: Identity, overrides: Mapping[str, Any], where: str) -> Identity:
+    """Return the identity with the user's settings, which may not contradict the tensors."""
+    overrides = checked_overrides(identity.model_type, overrides)
+    cls = model_class(identity.model_type)
+    free = set(cls.not_in_tensors) | cls.training_only
+    for key, value in overrides.items():
+        if key not in free and key in identity.config and identity.config[key] != value:
+            raise CheckpointError(f"{where} has {key} {identity.config[key]}, not {value}")
+    taken = {key: value for key, value in overrides.items() if key in constructor_arguments(cls)}
+    assumed = {key: value for key, value in identity.assumed.items() if key not in overrides}
+    return replace(identity, config=identity.config | taken, assumed=assumed)
+
+
+def checked_overrides(model_type: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides as the model takes them.
+
+    Raises
+    ------
+    ModelError
+        One the model does not know, with the nearest name, or of the wrong type.
+    """
+    cls = model_class(model_type)
+    arguments = constructor_arguments(cls)
+    known = [*arguments, *sorted(cls.training_only - set(arguments))]
+    for key in overrides:
+        if key not in known:
+            raise ModelError(f"{model_type} has no setting {key!r}{nearest(key, known)}; choose from {known}")
+    return {key: checked_setting(cls, key, value) if key in arguments else value for key, value in overrides.items()}

@@ -1,0 +1,104 @@
+"""What a checkpoint holds, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mil_heatmaps.checkpoints.identity import Identity, build
+from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.models.registry import ENCODER_ALIASES, ENCODER_WIDTHS, model_class
+
+if TYPE_CHECKING:
+    from mil_heatmaps.checkpoints.load import Checkpoint
+
+_MOST_TENSORS = 30
+_MOST_CLASSES = 10
+
+
+def report(checkpoint: Checkpoint, identity: Identity | None, problem: str = "", *, given: str = "") -> str:
+    """Return lines of name and value: file, model, classes, widths, settings, what had to be assumed, scores, config.
+
+    `given` is the checkpoint as the user named it. Without an `identity` the tensors are listed, and `problem` says
+    why there is none.
+    """
+    rows = [
+        ("file", f"{checkpoint.source} ({checkpoint.bytes:,} bytes)"),
+        ("SHA-256", checkpoint.sha256),
+        *(("layout", note) for note in checkpoint.notes),
+    ]
+    path = given or str(checkpoint.source)
+    rows += _unknown(checkpoint, problem, path) if identity is None else _known(checkpoint, identity, path)
+    width = max(len(name) for name, _ in rows)
+    lines, previous = [], ""
+    for name, value in rows:
+        lines.append(f"{name if name != previous else '':<{width}}  {value}".rstrip())
+        previous = name
+    return "\n".join(lines)
+
+
+def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[str, str]]:
+    cls = model_class(identity.model_type)
+    sizes = {
+        key: value
+        for key, value in identity.config.items()
+        if key not in ("in_dim", "num_classes") and key not in identity.assumed
+    }
+    encoders = [name for name, width in ENCODER_WIDTHS.items() if width == identity.in_dim]
+    encoders += [alias for alias, name in ENCODER_ALIASES.items() if name in encoders]
+    classes = str(identity.num_classes)
+    if not identity.num_classes:
+        classes = "none: no classifier in it, so it gives patch scores and no prediction"
+    rows = [
+        ("model", identity.model_type),
+        ("classes", classes),
+        ("features", f"{identity.in_dim} wide" + (f", as of {', '.join(encoders)}" if encoders else "")),
+        ("settings", ", ".join(f"{key} {value}" for key, value in sizes.items())),
+        ("parameters", f"{sum(value.numel() for value in identity.tensors.values()):,}"),
+    ]
+    if told := [key for key in cls.not_in_tensors if key in identity.config and key not in identity.assumed]:
+        where = checkpoint.config_source or checkpoint.source
+        rows.append(("from file", f"{', '.join(told)}: told by {where.name}, not by the tensors"))
+    for key, value in identity.assumed.items():
+        rows.append(("assumed", f"{key} {value}: {cls.not_in_tensors[key]}, which no tensor tells"))
+    if identity.prefix:
+        rows.append(("keys", f"begin with {identity.prefix!r}"))
+    if identity.left_out:
+        rows.append(("left out", f"not part of the model: {', '.join(identity.left_out[:_MOST_TENSORS])}"))
+    try:
+        model = build(identity)
+    except CheckpointError as error:
+        return [*rows, ("problem", f"it does not load: {error}")]
+    for name, about in model.score_names().items():
+        default = " (default)" if name == model.default_score else ""
+        rows.append(("scores", f"{name}{default}: {about}"))
+    for name, reason in model.refused_scores().items():
+        rows.append(("no score", f"{name}: {reason}"))
+    return [*rows, *(("config", line) for line in _config(identity, path))]
+
+
+def _config(identity: Identity, path: str) -> list[str]:
+    """Return the part of a config that this checkpoint needs."""
+    lines = ["model_arguments:", f"  ckpt_path: {path}"]
+    if identity.assumed:
+        pairs = ", ".join(f"{key}: {value}" for key, value in identity.assumed.items())
+        lines.append(f"  overrides: {{{pairs}}}  # assumed; write what the training used")
+    count = identity.num_classes
+    if count == 1:
+        lines.append("  task: classification  # the one logit of two classes; or regression, or survival")
+    elif count:
+        lines.append("  task: classification  # or regression, or survival: then with output_names, no label_dict")
+    if count:
+        names = ", ".join(f"class_{i}: {i}" for i in range(min(max(count, 2), _MOST_CLASSES)))
+        more = ", ..." if count > _MOST_CLASSES else ""
+        lines += ["data_arguments:", f"  label_dict: {{{names}{more}}}  # your names, in the model's order"]
+    return lines
+
+
+def _unknown(checkpoint: Checkpoint, problem: str, path: str) -> list[tuple[str, str]]:
+    rows = [("model", f"unknown: {problem}")]
+    for key, value in list(checkpoint.tensors.items())[:_MOST_TENSORS]:
+        rows.append(("tensors", f"{key} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"))
+    if (more := len(checkpoint.tensors) - _MOST_TENSORS) > 0:
+        rows.append(("tensors", f"and {more} more"))
+    lines = ("model_arguments:", "  model_class: file.py:Class  # see docs/own_model.md", f"  ckpt_path: {path}")
+    return [*rows, *(("config", line) for line in lines)]

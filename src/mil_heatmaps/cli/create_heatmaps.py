@@ -1,0 +1,210 @@
+"""`create_heatmaps.py`: heatmaps of a cohort from one YAML config and one process list.
+
+Heavy imports come after the arguments are parsed, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mil_heatmaps.cli.running import count, exit_code_of, print_plan, run_log
+from mil_heatmaps.cohort.shards import Shard
+
+EPILOG = """examples:
+  python create_heatmaps.py --config heatmaps/configs/config_demo.yaml
+  python create_heatmaps.py --config my.yaml --dry-run          what would be done, slide by slide, and why
+  python create_heatmaps.py --config my.yaml --rerun failed     only the slides that failed
+  python create_heatmaps.py --config my.yaml --from_stage heatmap --slides S1 S2
+  python create_heatmaps.py --config my.yaml --shard $SLURM_ARRAY_TASK_ID/16 --time_limit 3h30m
+  python create_heatmaps.py --watch EXP                         how far a run is, from another terminal
+
+Rerunning the same command continues where it stopped: only what changed is done again.
+exit codes: 0 all well, 1 some slides failed (with --dry-run: would fail), 2 bad config or command
+            (nothing was done), 3 asked to stop before all slides were done, 130 stopped at once (Ctrl-C twice)"""
+
+# Spelt out, as importing the stages would make --help slow; a test keeps it in step.
+STAGES = (
+    "segment", "coords", "features", "attention", "fine_features", "fine", "heatmap", "samples", "exports",
+)  # fmt: skip
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(
+        prog="create_heatmaps.py",
+        description="Draw attention heatmaps, top patches and numbers for a cohort of slides.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config",
+        "--config_file",
+        dest="config",
+        metavar="X.yaml",
+        help="the config; also looked for in heatmaps/configs",
+    )
+    change = parser.add_argument_group("change the config for this run")
+    change.add_argument("--save_exp_code", metavar="NAME", help="name of the experiment, the folder of its results")
+    change.add_argument("--overlap", type=float, metavar="F", help="overlap of the fine map's patches, 0 up to 1")
+    change.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
+    change.add_argument("--workers", metavar="N", help="slides worked on at once; auto: by cores and memory")
+    change.add_argument("--devices", nargs="+", metavar="D", help="auto, cpu, or GPUs such as cuda:0 cuda:1")
+    change.add_argument("--memory_limit", metavar="SIZE", help="memory to stay under, such as 16GB")
+    what = parser.add_argument_group("what to do")
+    what.add_argument("--limit", type=count, metavar="N", help="at most N slides")
+    what.add_argument("--slides", nargs="+", default=[], metavar="ID", help="only these slides")
+    what.add_argument(
+        "--rerun",
+        metavar="STATUS",
+        help="only slides with this status (failed, running, ...); all: do every stage again",
+    )
+    what.add_argument(
+        "--stages", metavar="A,B", help="only these, such as segment,coords; in order: " + ", ".join(STAGES)
+    )
+    what.add_argument("--from_stage", metavar="S", help="this stage and the later ones")
+    what.add_argument(
+        "--shard", metavar="I/N", type=_shard, help="only part I of N, such as 3/16: for job arrays, all at once"
+    )
+    what.add_argument(
+        "--time_limit",
+        metavar="TIME",
+        type=_seconds,
+        help="begin no slide that would not be done after this long, such as 3h30m or seconds",
+    )
+    look = parser.add_argument_group("look, do nothing")
+    look.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be done, and why")
+    look.add_argument("--schema", action="store_true", help="print the JSON Schema of the config")
+    look.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("EXP_A", "EXP_B"),
+        help="draw two finished experiments on one scale beside their difference; rank correlation to a CSV",
+    )
+    look.add_argument("--output_dir", metavar="DIR", help="where --compare writes; left out: compare_A_B")
+    look.add_argument("--inspect_checkpoint", metavar="FILE", help="print what a checkpoint holds")
+    look.add_argument(
+        "--watch", metavar="EXPERIMENT", help="show a run, at work or finished, from its name, folder or config"
+    )
+    look.add_argument("--once", action="store_true", help="with --watch: show it once")
+    look.add_argument("--every", type=float, default=5.0, metavar="S", help="with --watch: look every S seconds")
+    parser.add_argument("--verbose", action="store_true", help="log every decision")
+    return parser
+
+
+def _shard(text: str) -> Shard:
+    """Return the part of ``3/16``, for argparse."""
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds of ``3h30m``, for argparse."""
+    from mil_heatmaps.config.cluster_section import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    return exit_code_of(lambda: _chosen(parser, args))
+
+
+def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Do what the arguments ask for: look at something, or run."""
+    if args.schema:
+        from mil_heatmaps.config.config import config_schema
+
+        print(json.dumps(config_schema(), indent=2))
+        return 0
+    if args.inspect_checkpoint:
+        from mil_heatmaps.checkpoints.load import describe_checkpoint
+
+        print(describe_checkpoint(args.inspect_checkpoint))
+        return 0
+    if args.compare:
+        return _compare(args.compare, args.output_dir)
+    if args.watch:
+        from mil_heatmaps.cli.watch import watch
+
+        return watch(args.watch, once=args.once, every=max(0.2, args.every))
+    if not args.config:
+        parser.print_usage(sys.stderr)
+        print("create_heatmaps.py: give --config X.yaml (heatmaps/configs holds templates)", file=sys.stderr)
+        return 2
+    return _run(args)
+
+
+def _compare(folders: Sequence[str], output_dir: str | None) -> int:
+    from mil_heatmaps.cohort.experiments import find_experiment
+    from mil_heatmaps.pipeline.compare_runs import compare_runs
+
+    first, second = (find_experiment(folder, any_folder=True) for folder in folders)
+    out = Path(output_dir or f"compare_{first.resolve().name}_{second.resolve().name}")
+    drawn = failed = 0
+    for slide in compare_runs(first, second, out):
+        failed += slide.error is not None
+        drawn += slide.error is None
+        numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items())
+        print(f"{slide.slide_id}: {slide.error or numbers}")
+    pictures = f"{drawn} picture{'' if drawn == 1 else 's'} and" if drawn else "no picture was drawn;"
+    print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
+    return 1 if failed else 0
+
+
+def _devices(names: list[str] | None) -> str | list[str] | None:
+    """Return devices as the config has them: ``cuda:0,cuda:1`` and ``cuda:0 cuda:1`` are a list."""
+    parts = [part for name in names or () for part in name.split(",") if part]
+    return parts[0] if len(parts) == 1 else parts or None
+
+
+def _run(args: argparse.Namespace) -> int:
+    from mil_heatmaps.config.config import load_config
+    from mil_heatmaps.pipeline.runner import Runner, RunOptions
+    from mil_heatmaps.progress.bars import choose_progress
+
+    overrides: dict[str, Any] = {
+        key: value
+        for key, value in (
+            ("exp_arguments.save_exp_code", args.save_exp_code),
+            ("patching_arguments.overlap", args.overlap),
+            ("model_arguments.device", args.device),
+            ("run_arguments.workers", args.workers),
+            ("run_arguments.devices", _devices(args.devices)),
+            ("run_arguments.memory_limit", args.memory_limit),
+        )
+        if value is not None
+    }
+    config = load_config(args.config, overrides)
+    options = RunOptions(
+        limit=args.limit,
+        slides=tuple(args.slides),
+        rerun=args.rerun,
+        stages=tuple(name.strip() for name in args.stages.split(",") if name.strip()) if args.stages else (),
+        from_stage=args.from_stage,
+        time_limit=args.time_limit,
+        shard=args.shard,
+    )
+    runner = Runner(config, options, choose_progress())
+    if args.overlap is not None and not config.heatmap_arguments.calc_heatmap:
+        runner.cohort.notes.append("--overlap has no effect: no fine map is made (heatmap_arguments.calc_heatmap)")
+    if args.dry_run:
+        return print_plan(runner)
+    with run_log(runner, verbose=args.verbose):
+        summary = runner.run()
+    from mil_heatmaps.cli.summary import summary_text
+
+    print(summary_text(summary, only_failed="--rerun failed"))
+    return summary.exit_code

@@ -1,0 +1,262 @@
+"""`generate_heatmaps.py`: the simple face. Flags become a config, and the one pipeline runs it.
+
+Heavy imports come after the arguments are parsed, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log
+from mil_heatmaps.cli.simple_parser import PROG, build_parser
+from mil_heatmaps.errors import ConfigError, HeatmapError
+
+if TYPE_CHECKING:
+    from mil_heatmaps.cohort.matching import Matching
+    from mil_heatmaps.config.config import Config
+    from mil_heatmaps.config.from_flags import SimpleOptions
+    from mil_heatmaps.models.base import MILModel
+    from mil_heatmaps.pipeline.runner import Runner
+
+SHOWN = 5
+TRIED = 3
+"""So many feature files are compared with the model before any work; if none fits, none will."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = build_parser()
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if not arguments:
+        parser.print_help()
+        return 2
+    args = parser.parse_args(arguments)
+    return exit_code_of(lambda: _chosen(args), _flag_words)
+
+
+def _chosen(args: argparse.Namespace) -> int:
+    """Look at a checkpoint, or run."""
+    if args.inspect_checkpoint:
+        from mil_heatmaps.checkpoints.load import describe_checkpoint
+
+        print(describe_checkpoint(args.inspect_checkpoint))
+        return 0
+    return _run(args)
+
+
+def _flag_words(message: str) -> str:
+    """Name flags where a message names config keys."""
+    from mil_heatmaps.config.from_flags import name_flags
+
+    return name_flags(message)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from mil_heatmaps.cli.summary import summary_text
+    from mil_heatmaps.cohort.matching import match
+    from mil_heatmaps.config.from_flags import name_flags, simple_config
+    from mil_heatmaps.files.atomic import write_text
+    from mil_heatmaps.pipeline.runner import Runner, RunOptions, check_writable
+    from mil_heatmaps.progress.bars import choose_progress
+
+    options, notes = _options(args)
+    simple_config(options, None)  # what is wrong with the flags shows before the folders are searched
+    found = match(options.slides, options.features, options.slide_extensions, args.csv, options.output)
+    for line in [*notes, *_found(found, args.csv)]:
+        print(line)
+    with ExitStack() as stack:
+        process_list = options.process_list
+        if not options.output.exists():
+            stack.callback(_remove_beginnings, options)
+        if args.dry_run:
+            process_list = Path(stack.enter_context(tempfile.TemporaryDirectory())) / process_list.name
+        else:
+            check_writable(process_list.parent)
+        write_text(process_list, found.text)
+        config = simple_config(options, process_list)
+        rerun = "all" if args.overwrite else None
+        runner = Runner(config, RunOptions(limit=args.limit, rerun=rerun), choose_progress())
+        if args.dry_run:
+            return print_plan(runner)
+        _check_width(runner)
+        with run_log(runner, verbose=args.verbose):
+            summary = runner.run()
+        stack.pop_all()
+    print(name_flags(summary_text(summary)))
+    return summary.exit_code
+
+
+def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
+    """Return the options with every folder found, and what was found that had not been named."""
+    from mil_heatmaps.cohort.trident_job import find_trident_job
+    from mil_heatmaps.config.from_flags import SimpleOptions
+
+    outlines: Path | None = None
+    notes: list[str] = []
+    if args.job_dir is not None:
+        if args.h5_dir:
+            raise ConfigError("give --job_dir or --h5_dir, not both")
+        slide_dirs = args.slide_dir or [None]
+        job = find_trident_job(args.job_dir, args.coords_dir, args.patch_encoder, slide_dirs[0])
+        features, slides = [job.features], [*(slide_dirs if args.slide_dir else [job.slides])]
+        notes += job.notes
+        outlines = None if args.no_segment else job.outlines
+        if outlines is not None:
+            notes.append(f"tissue outlines from {outlines}")
+        stem = args.checkpoint.stem if args.checkpoint is not None else ""
+        output = args.output_dir or job.features.parent / f"heatmaps_{stem}"
+    else:
+        for name in ("coords_dir", "patch_encoder"):
+            if getattr(args, name):
+                raise ConfigError(f"--{name} belongs to --job_dir, which is not given")
+        features, slides, output = args.h5_dir, args.slide_dir, args.output_dir
+    missing = [
+        flag
+        for flag, value in (
+            ("--checkpoint", args.checkpoint),
+            ("--h5_dir (or --job_dir)", features),
+            ("--slide_dir", slides),
+            ("--output_dir", output),
+        )
+        if not value
+    ]
+    if missing:
+        raise ConfigError(f"give {', '.join(missing)}; {PROG} --help shows examples")
+    _check_inputs(args.checkpoint, features, slides, args.csv)
+    options = SimpleOptions(
+        checkpoint=args.checkpoint,
+        output=output,
+        slides=tuple(slides),
+        features=tuple(features),
+        outlines=outlines,
+        extensions=tuple(args.slide_ext),
+        model_name=args.model_name,
+        num_classes=args.num_classes,
+        class_names=tuple(args.class_names),
+        output_names=tuple(args.output_names),
+        task=args.task,
+        device=args.device,
+        score=args.score,
+        classes=tuple(args.classes),
+        normalize=args.normalize,
+        vis_level=args.vis_level,
+        cmap=args.cmap,
+        alpha=args.alpha,
+        segment=not args.no_segment,
+        figure=args.figure,
+        top_patches=args.top_patches,
+        exports=tuple(args.export),
+    )
+    return options, notes
+
+
+def _check_inputs(checkpoint: Path, features: Sequence[Path], slides: Sequence[Path], table: Path | None) -> None:
+    """Raise for the first input that is not there, or is a file where a folder is wanted."""
+    if not checkpoint.exists():
+        beside = sorted(p.name for p in checkpoint.parent.glob("*.pt*"))[:SHOWN] if checkpoint.parent.is_dir() else []
+        hint = f"; {checkpoint.parent} holds {', '.join(beside)}" if beside else ""
+        raise ConfigError(f"no such checkpoint: {checkpoint}{hint}")
+    for flag, folders in (("--h5_dir", features), ("--slide_dir", slides)):
+        for folder in folders:
+            if folder.is_file():
+                raise ConfigError(f"{flag} wants a folder, {folder} is a file; give {folder.parent} and name the slide "
+                                  "in a --csv")  # fmt: skip
+            if not folder.is_dir():
+                raise ConfigError(f"no such folder: {folder} ({flag}){_nearest(folder)}")
+    if table is not None and not table.is_file():
+        raise ConfigError(f"no such table: {table} (--csv)")
+
+
+def _nearest(folder: Path) -> str:
+    """Say how far a path leads, and what is there."""
+    parent = next((parent for parent in folder.absolute().parents if parent.is_dir()), None)
+    if parent is None:
+        return ""
+    try:
+        inside = sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:
+        return ""
+    shown = ", ".join(inside[:SHOWN]) + (", …" if len(inside) > SHOWN else "")
+    return f"; {parent} holds {shown or 'no folders'}"
+
+
+def _found(found: Matching, table: Path | None) -> list[str]:
+    """Return what was found and what was left out, a line each."""
+    lines = list(found.notes)
+    todo = len(found.rows)
+    source = f"in {table.name}" if table is not None else "with features"
+    lines.append(f"{_count(todo, 'slide')} {source} (found {_count(found.slides, 'slide')}, "
+                 f"{_count(found.features, 'feature file')})")  # fmt: skip
+    where = "" if table is None else f" of {table.name}"
+    for names, one, many in (
+        (found.no_slide, "feature file has no slide", "feature files have no slide"),
+        (found.no_features, f"slide{where} has no features", f"slides{where} have no features"),
+    ):
+        if names:
+            shown = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+            lines.append(f"  {len(names)} {one if len(names) == 1 else many}: {shown}")
+    return lines
+
+
+def _remove_beginnings(options: SimpleOptions) -> None:
+    """Leave no folder behind where nothing was done."""
+    for path in (options.process_list, options.output / "run.log"):
+        path.unlink(missing_ok=True)
+    for folder in (options.process_list.parent, options.output):
+        with suppress(OSError):  # it holds more: something was done after all
+            folder.rmdir()
+
+
+def _check_width(runner: Runner) -> None:
+    """Load the model and compare it with the first feature files, if any slide is to be scored at all."""
+    from mil_heatmaps.features.read import feature_info
+
+    jobs = runner.chosen_jobs()
+    files = [job.features_path for job in jobs if job.features_path and not job.paths.blockmap_h5.is_file()]
+    if not files:
+        return
+    model = runner.model.load()
+    score = runner.config.heatmap_arguments.score or model.default_score
+    print(f"model: {model.title}, features {model.in_dim} wide, {_outputs(model, runner.config)}; draws {score}: "
+          f"{model.score_names()[score]}")  # fmt: skip
+    wrong = None
+    for path in files[:TRIED]:
+        try:
+            info = feature_info(path)
+        except HeatmapError:
+            continue  # this slide fails by itself, with its reason
+        if info.width == model.in_dim:
+            return
+        wrong = info
+    if wrong is not None:
+        encoder = f" (made with {wrong.encoder})" if wrong.encoder else ""
+        raise ConfigError(
+            f"the model takes features {model.in_dim} wide, but those in {wrong.path.parent} are {wrong.width} wide"
+            f"{encoder}; give the --h5_dir of the encoder the model was trained on"
+        )
+
+
+def _outputs(model: MILModel, config: Config) -> str:
+    """Say how many outputs the model has, and what they are."""
+    if not model.num_classes:
+        return "no classifier"
+    task = config.model_arguments.task
+    if task != "classification":
+        return f"{_count(model.num_classes, 'output')} ({task})"
+    if model.num_classes == 1:
+        return "1 output, taken as the logit of the second of two classes (--task says what else it may be)"
+    return _count(model.num_classes, "classe")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""What the commands that run the pipeline share: printing the plan, the run's log, numbers from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mil_heatmaps.errors import HeatmapError
+
+if TYPE_CHECKING:
+    from mil_heatmaps.pipeline.decide import Surveyed
+    from mil_heatmaps.pipeline.runner import Runner
+
+
+def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
+    """Run `command`; return its exit code, or that of the error a user can act on, which is printed as one line.
+
+    `words` puts a message in the terms of this command line.
+    """
+    # Taking torch apart at the end would take half a second; the system gets its memory back anyhow.
+    atexit.register(gc.freeze)
+    try:
+        return command()
+    except HeatmapError as error:
+        print(f"error: {words(str(error))}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues from here", file=sys.stderr)
+        return 130
+
+
+def count(text: str) -> int:
+    """Return a whole number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+count.__name__ = "whole number"  # argparse shows it: "invalid whole number value: 'x'"
+
+
+def print_plan(runner: Runner) -> int:
+    """Print what a run would do, slide by slide and stage by stage; return the exit code.
+
+    It is 1 when a slide would fail, as the run's own would be.
+    """
+    from mil_heatmaps.stages.preflight import check_needs
+
+    counts: dict[str, int] = {}
+    failing = 0
+    found = list(runner.plan())
+    check_needs(runner.settings, runner.needed(found))
+    for slide in found:
+        print(f"{slide.job.slide_id}")
+        problem = slide.problem or _width_problem(runner, slide)
+        if problem is not None:
+            print(f"  would fail: {problem}")
+            failing += 1
+        for plan in slide.plans:
+            print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
+            counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
+    for name, reason in runner.problems().items():
+        print(f"{name}\n  would fail: {reason}")
+        failing += 1
+    print("stages: " + (", ".join(f"{number} to {action}" for action, number in counts.items()) or "none"))
+    if failing:
+        print(f"{failing} of the slides would fail")
+    return 1 if failing else 0
+
+
+def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
+    """Say when features that are to be scored are of another width than the model's; reads no numbers."""
+    from mil_heatmaps.features.read import feature_info
+
+    path = slide.job.features_path
+    if path is None or "attention" not in slide.needed:
+        return None
+    model = runner.model.load()
+    try:
+        width = feature_info(path).width
+    except HeatmapError as error:
+        return str(error)
+    expected = getattr(model, "in_dim", 0)
+    if not expected or width == expected:
+        return None
+    return f"features are {width} wide, the model ({model.name}) expects {expected}"
+
+
+@contextmanager
+def run_log(runner: Runner, *, verbose: bool) -> Iterator[None]:
+    """Log the run into its folder; the terminal shows warnings only through the summary."""
+    from mil_heatmaps.pipeline.runner import check_writable
+
+    path: Path = runner.cohort.layout.run_log
+    check_writable(path.parent)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger("mil_heatmaps")
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    root.addHandler(handler)
+    root.propagate = False
+    root.info("start: %s", " ".join(sys.argv))
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,154 @@
+"""The flags of `generate_heatmaps.py`. Only argparse is loaded, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import argparse
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+
+from mil_heatmaps.cli.running import count
+
+PROG = "generate_heatmaps.py"
+
+EPILOG = """examples:
+  python generate_heatmaps.py --checkpoint M.pt --h5_dir features_uni_v2 --slide_dir slides --output_dir O
+  python generate_heatmaps.py --checkpoint M.pt --h5_dir H --slide_dir S --output_dir O --limit 3 --dry_run
+  python generate_heatmaps.py --checkpoint M.pt --h5_dir H --slide_dir S --output_dir O --csv slides.csv \\
+      --class_names LUAD LUSC --figure --top_patches 10 --export geojson csv
+  python generate_heatmaps.py --checkpoint M.pt --job_dir J --coords_dir 20x_256px_0px_overlap \\
+      --patch_encoder uni_v2 --wsi_dir slides
+  python generate_heatmaps.py --inspect_checkpoint M.pt
+
+Slides and features belong together when their names are equal up to the extension. The same command continues
+where it stopped and redoes only what changed. O/run.yaml holds every setting: create_heatmaps.py --config
+O/run.yaml does the same work. HEATMAPS_README.md explains options, colours and outputs.
+exit codes: 0 all well, 1 some slides failed (with --dry_run: would fail), 2 nothing done (wrong flags or inputs),
+            3 stopped before the end"""
+
+NORMALIZE = ("percentile", "minmax", "robust", "softmax", "none")
+EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names the flag that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and leave with exit code 2."""
+        head, _, rest = message.partition("unrecognized arguments: ")
+        if rest:
+            known = [flag for action in self._actions for flag in action.option_strings]
+            near = get_close_matches(rest.split()[0].partition("=")[0], known, n=1, cutoff=0.6)
+            message = f"{head}no flag {rest.split()[0]}" + (f"; did you mean {near[0]}?" if near else "")
+        super().error(message)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = _Parser(
+        prog=PROG,
+        usage=f"{PROG} --checkpoint M.pt --h5_dir H --slide_dir S --output_dir O [options]",
+        description="Draw an attention heatmap of every slide: features, slides and a checkpoint in, pictures out.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _inputs(parser)
+    _model(parser)
+    _picture(parser)
+    _more(parser)
+    _what(parser)
+    return parser
+
+
+def _inputs(parser: argparse.ArgumentParser) -> None:
+    needed = parser.add_argument_group("inputs and output")
+    needed.add_argument("--checkpoint", type=Path, metavar="M.pt", help="the trained model")
+    needed.add_argument("--h5_dir", nargs="+", type=Path, metavar="H", help="folder of features: TRIDENT, CLAM, .pt")
+    needed.add_argument(
+        "--slide_dir", "--wsi_dir", dest="slide_dir", nargs="+", type=Path, metavar="S",
+        help="folder of slides; folders inside are searched, too",
+    )  # fmt: skip
+    needed.add_argument("--output_dir", type=Path, metavar="O", help="folder for everything that is written")
+    needed.add_argument(
+        "--slide_ext", "--wsi_ext", dest="slide_ext", nargs="+", default=[], metavar="EXT",
+        help="only slides with these extensions, such as .svs .tiff; default: all that can be opened",
+    )  # fmt: skip
+    needed.add_argument(
+        "--csv", type=Path, metavar="FILE",
+        help="only the slides in its column slide_id; its column label is used, if there is one",
+    )  # fmt: skip
+    job = parser.add_argument_group("a TRIDENT job in place of --h5_dir")
+    job.add_argument("--job_dir", type=Path, metavar="J", help="the job's folder; its tissue outlines are used, too")
+    job.add_argument("--coords_dir", metavar="NAME", help="such as 20x_256px_0px_overlap; found if there is one")
+    job.add_argument("--patch_encoder", metavar="NAME", help="such as uni_v2; found if there is one")
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group("model (the checkpoint tells most of it)")
+    model.add_argument("--model_name", metavar="NAME", help="MIL-Lab's name, such as abmil.base.uni_v2.none")
+    model.add_argument("--num_classes", type=count, metavar="N", help="outputs of the model")
+    model.add_argument(
+        "--class_names", nargs="+", default=[], metavar="NAME", help="names of the classes, in the model's order"
+    )
+    model.add_argument(
+        "--task", choices=("classification", "regression", "survival"),
+        help="what the outputs are; default classification",
+    )  # fmt: skip
+    model.add_argument(
+        "--output_names", nargs="+", default=[], metavar="NAME",
+        help="of a regression's outputs or a survival model's intervals, in the model's order",
+    )  # fmt: skip
+    model.add_argument("--device", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    model.add_argument(
+        "--inspect_checkpoint", type=Path, metavar="M.pt", help="print what a checkpoint holds, and its scores; no run"
+    )
+
+
+def _picture(parser: argparse.ArgumentParser) -> None:
+    picture = parser.add_argument_group("picture")
+    picture.add_argument("--cmap", metavar="NAME", help="Matplotlib colormap; default jet; signed scores: coolwarm")
+    picture.add_argument("--alpha", type=float, metavar="A", help="weight of the colours, 0 to 1; default 0.4")
+    picture.add_argument(
+        "--vis_level", type=int, metavar="L", help="pyramid level of the picture; default -1: about 1/32 of the slide"
+    )
+    picture.add_argument(
+        "--normalize", choices=NORMALIZE,
+        help="how scores become colours; default percentile: rank within the slide; scores with a sign: around zero",
+    )  # fmt: skip
+    picture.add_argument("--score", metavar="NAME", help="which score of the model; default its attention")
+    picture.add_argument(
+        "--classes", nargs="+", default=[], metavar="C",
+        help="for scores with a column a class or output: predicted (default), label, all, or names",
+    )  # fmt: skip
+    picture.add_argument("--no_segment", action="store_true", help="colour whole patches, on glass as well")
+
+
+def _more(parser: argparse.ArgumentParser) -> None:
+    more = parser.add_argument_group("more outputs")
+    more.add_argument("--figure", action="store_true", help="also a figure: slide and map with colour and scale bar")
+    more.add_argument("--top_patches", type=_number, default=0, metavar="K", help="save the K highest patches a slide")
+    more.add_argument(
+        "--export", nargs="+", default=[], choices=EXPORTS, metavar="FORMAT", help=f"any of {', '.join(EXPORTS)}"
+    )
+
+
+def _what(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_argument_group("what to do")
+    what.add_argument("--limit", type=count, metavar="N", help="at most N slides")
+    what.add_argument("--overwrite", action="store_true", help="do everything again")
+    what.add_argument(
+        "--dry_run", "--dry-run", dest="dry_run", action="store_true",
+        help="print what would be done and why; writes nothing",
+    )  # fmt: skip
+    what.add_argument("--verbose", action="store_true", help="log every decision into O/run.log")
+
+
+def _number(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {value}")
+    return value
+
+
+_number.__name__ = "whole number"

@@ -1,0 +1,87 @@
+"""The text a run ends with: what was done, what failed and why, where things are."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mil_heatmaps.pipeline.runner import RunSummary
+from mil_heatmaps.progress.bars import duration
+from mil_heatmaps.records.flat_layout import FlatLayout
+from mil_heatmaps.records.layout import ExperimentLayout
+
+SHOWN = 10
+
+
+def summary_text(summary: RunSummary, *, only_failed: str | None = None) -> str:
+    """Return the summary of a run, for people. `only_failed` is the command line's flag for the failed slides alone."""
+    layout = summary.cohort.layout
+    lines = [
+        "",
+        f"{len(summary.processed)} processed, {len(summary.reused)} reused, {len(summary.failed)} failed"
+        f" in {duration(summary.seconds)}",
+    ]
+    if summary.asked_for is not None and not summary.processed and not summary.reused and not summary.failed:
+        lines.append(f"no slide has the status {summary.asked_for!r}")
+    if summary.stopped is not None and summary.left:
+        left = counted(summary.left, "slide")
+        lines.append(f"stopped before the end ({summary.stopped}), {left} left: the same command goes on")
+    if summary.stage_seconds:
+        spent = sorted(summary.stage_seconds.items(), key=lambda item: -item[1])
+        lines.append("time: " + ", ".join(f"{name} {duration(seconds)}" for name, seconds in spent))
+    lines += _failures(summary.failed)
+    lines += _notes(summary.notes)
+    lines += [f"note: {note}" for note in summary.cohort.notes]
+    if summary.cohort.rows.dropped:
+        off = counted(summary.cohort.rows.dropped, "row")
+        lines.append(f"{off} of the process list switched off (process is not 1)")
+    lines += _places(layout)
+    if summary.failed:
+        alone = f"; with {only_failed} only those" if only_failed else ""
+        lines.append(f"the same command tries the failed slides again{alone}")
+    return "\n".join(lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 slide``, ``2 slides``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _places(layout: ExperimentLayout) -> list[str]:
+    """Say where the outputs are."""
+    if isinstance(layout, FlatLayout):
+        return [
+            f"pictures      {layout.production_root}",
+            f"table         {layout.results_csv}",
+            f"every setting {layout.config_yaml} (create_heatmaps.py --config runs it)",
+            f"scores, masks {layout.raw_root}",
+        ]
+    return [
+        f"pictures      {layout.production_root}",
+        f"scores, masks {layout.raw_root}",
+        f"process list  {layout.process_list}",
+        f"predictions   {layout.results_csv}",
+    ]
+
+
+def _failures(failed: dict[str, str]) -> list[str]:
+    """Name the failed slides; many with one reason become one line."""
+    if len(failed) <= SHOWN:
+        return [f"  failed  {slide_id}: {reason}" for slide_id, reason in failed.items()]
+    lines = []
+    for reason, count in Counter(failed.values()).most_common(SHOWN):
+        first = next(slide_id for slide_id, other in failed.items() if other == reason)
+        more = f" and {count - 1} more" if count > 1 else ""
+        lines.append(f"  failed  {first}{more}: {reason}")
+    rest = len(set(failed.values())) - SHOWN
+    return [*lines, f"  … and {rest} other reasons, all in the process list"] if rest > 0 else lines
+
+
+def _notes(notes: dict[str, tuple[str, ...]]) -> list[str]:
+    """Say each note once, with how many slides it is about."""
+    counts: Counter[str] = Counter(note for slide_notes in notes.values() for note in slide_notes)
+    first = {note: slide_id for slide_id, slide_notes in reversed(notes.items()) for note in slide_notes}
+    shown = [
+        f"  note    {first[note]}{f' and {count - 1} more' if count > 1 else ''}: {note}"
+        for note, count in counts.most_common(SHOWN)
+    ]
+    return [*shown, f"  … and {len(counts) - SHOWN} other notes, see run.log"] if len(counts) > SHOWN else shown

@@ -1,0 +1,1 @@
+"""The slides of a run: process lists, finding a slide's files, shards, `SlideJob`."""

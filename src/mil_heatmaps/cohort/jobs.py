@@ -1,0 +1,183 @@
+"""From config and process list to jobs: find the files of every slide, keep what is wrong with its row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow, read_process_list
+from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, StemIndex
+from mil_heatmaps.errors import FeatureError, HeatmapError, ProcessListError
+from mil_heatmaps.records.flat_layout import FlatLayout
+from mil_heatmaps.records.layout import ExperimentLayout
+from mil_heatmaps.stages.base import SlideJob
+
+if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
+
+IndexT = TypeVar("IndexT", bound=StemIndex)
+
+TISSUE_EXTENSIONS = (".geojson", ".geojson.gz", ".json", ".pkl")
+COORDS_EXTENSIONS = (".h5", ".hdf5")
+ROI_EXTENSIONS = (".geojson", ".geojson.gz", ".json")
+SCORE_EXTENSIONS = (".h5", ".hdf5", ".csv", ".tsv")
+
+
+class TissueIndex(StemIndex):
+    """Outline files by slide_id; CLAM's ``S_mask.pkl`` counts as S."""
+
+    def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
+        super().__init__(folders, TISSUE_EXTENSIONS, recursive=recursive, noun="outline file")
+
+    def get(self, name: str) -> Path | None:
+        """Return the outlines of `name`, GeoJSON before pickle."""
+        return super().get(name) or super().get(f"{name}_mask")
+
+
+class CoordsIndex(StemIndex):
+    """Files of patch coordinates by slide_id; TRIDENT's ``S_patches.h5`` counts as S, and comes first."""
+
+    def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
+        super().__init__(folders, COORDS_EXTENSIONS, recursive=recursive, noun="coordinates file", error=FeatureError)
+
+    def get(self, name: str) -> Path | None:
+        """Return the coordinates of `name`."""
+        return super().get(f"{name}_patches") or super().get(name)
+
+
+class RoiIndex(StemIndex):
+    """Regions of interest by slide_id."""
+
+    def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
+        super().__init__(folders, ROI_EXTENSIONS, recursive=recursive, noun="region of interest")
+
+
+class ScoreIndex(StemIndex):
+    """Score files by slide_id; ``S_blockmap.h5`` counts as S."""
+
+    def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
+        super().__init__(folders, SCORE_EXTENSIONS, recursive=recursive, noun="score file")
+
+    def get(self, name: str) -> Path | None:
+        """Return the scores of `name`."""
+        return super().get(name) or super().get(f"{name}_blockmap")
+
+
+class Files:
+    """The cohort's files, listed once a folder."""
+
+    def __init__(self, config: Config) -> None:
+        data, inputs = config.data_arguments, config.inputs
+        self.slides = {
+            key: SlideIndex(folders, data.slide_ext, recursive=data.recursive)
+            for key, folders in inputs.slides.items()
+        }
+        self.features = {
+            key: FeatureIndex(folders, recursive=data.recursive) for key, folders in inputs.features.items()
+        }
+        self.coords = {key: CoordsIndex(folders, recursive=data.recursive) for key, folders in inputs.coords.items()}
+        self.tissue = {key: TissueIndex(folders, recursive=True) for key, folders in inputs.tissue.items()}
+        self.scores = {key: ScoreIndex(folders, recursive=True) for key, folders in inputs.scores.items()}
+        self.roi = {key: RoiIndex(folders, recursive=True) for key, folders in inputs.roi.items()}
+
+    @staticmethod
+    def of_source(indexes: dict[str, IndexT], source: str) -> IndexT | None:
+        """Return the index of a row's source; a folder without a mapping serves every source."""
+        return indexes.get(source) or indexes.get("")
+
+
+@dataclass
+class Cohort:
+    """The slides of a run.
+
+    Attributes
+    ----------
+    rows : ProcessList
+        Every row of the list that is to be processed.
+    jobs : by slide_id, for the rows whose files were found
+    problems : by line of the list (or position), why a row cannot be done
+    layout : ExperimentLayout
+    """
+
+    rows: ProcessList
+    layout: ExperimentLayout
+    jobs: dict[str, SlideJob] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Where each slide's job stands in the list."""
+        return {row.slide_id: index for index, row in enumerate(self.rows) if index not in self.problems}
+
+
+def find_cohort(config: Config) -> Cohort:
+    """Read the process list and find every slide's files.
+
+    Raises
+    ------
+    ProcessListError
+        When the list cannot be used at all.
+    """
+    layout = layout_of(config)
+    rows = read_process_list(config.inputs.process_list, config)
+    cohort = Cohort(rows, layout, notes=list(rows.notes))
+    files = Files(config)
+    for index, row in enumerate(rows):
+        try:
+            if row.problem is not None:
+                raise ProcessListError(row.problem)
+            cohort.jobs[row.slide_id] = _job(row, files, layout, config)
+        except HeatmapError as error:
+            cohort.problems[index] = " ".join(str(error).split())
+    if not cohort.jobs:
+        cohort.notes.append(f"none of the {len(rows)} slides in the list can be done")
+    return cohort
+
+
+def layout_of(config: Config) -> ExperimentLayout:
+    """Return where a run with this config writes."""
+    exp, process_list = config.exp_arguments, config.inputs.process_list
+    if exp.layout == "flat":
+        return FlatLayout.at(exp.raw_save_dir, exp.production_save_dir, exp.results_dir)
+    return ExperimentLayout.of(
+        exp.raw_save_dir,
+        exp.production_save_dir,
+        exp.results_dir,
+        exp.save_exp_code,
+        process_list.name if process_list else None,
+    )
+
+
+def _job(row: ProcessRow, files: Files, layout: ExperimentLayout, config: Config) -> SlideJob:
+    slides = Files.of_source(files.slides, row.source)
+    assert slides is not None  # data_dir is required, and a row's source was checked against it
+    slide_path = slides.get(row.slide_name) or slides.find(row.slide_id)
+    scores = Files.of_source(files.scores, row.source)
+    scores_path = scores.find(row.slide_id) if scores is not None else None
+    features_path = None
+    features = Files.of_source(files.features, row.source)
+    if features is not None and scores_path is None:
+        features_path = features.find(row.slide_id)
+    coords = Files.of_source(files.coords, row.source) if features_path is None and scores_path is None else None
+    tissue = Files.of_source(files.tissue, row.source)
+    roi = Files.of_source(files.roi, row.source) if config.heatmap_arguments.use_roi else None
+    return SlideJob(
+        row=row,
+        paths=layout.slide(row.slide_id, row.group),
+        slide_path=slide_path,
+        features_path=features_path,
+        tissue_path=tissue.get(row.slide_id) if tissue is not None else None,
+        scores_path=scores_path,
+        coords_dir=_coords_dir(row, config),
+        coords_path=coords.find(row.slide_id) if coords is not None else None,
+        roi_path=roi.find(row.slide_id) if roi is not None else None,
+    )
+
+
+def _coords_dir(row: ProcessRow, config: Config) -> Path | None:
+    """Return the folder of coordinates that goes with a row's features."""
+    folders = config.inputs.coords.get(row.source) or config.inputs.coords.get("") or ()
+    return folders[0] if folders else None

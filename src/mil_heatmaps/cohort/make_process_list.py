@@ -1,0 +1,277 @@
+"""Make process lists: from a folder of slides, or from what a run has left."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow
+from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, stem_of
+from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
+from mil_heatmaps.config.tissue_parameters import read_preset_cells
+from mil_heatmaps.config.validation_errors import near
+from mil_heatmaps.errors import FeatureError, ProcessListError
+from mil_heatmaps.files.csv_tables import read_table
+from mil_heatmaps.records.outcome_tables import (
+    STATUSES,
+    SlideOutcome,
+    input_columns,
+    outcome_of_row,
+    predicted,
+    process_list_text,
+)
+
+
+@dataclass
+class NewList:
+    """A process list to be written, and what was noticed while it was made.
+
+    Attributes
+    ----------
+    columns : names, in order
+    rows : one mapping from column to text a slide
+    no_features, no_slide, no_label, unknown_labels, shared : lists of names
+        Slides without features; features without a slide; slides without a label; labels for slides that are
+        not there; slides whose name several files share.
+    rival_features : folders that hold features of the same slides, each with how many; a run would take neither
+    """
+
+    columns: list[str]
+    rows: list[dict[str, str]]
+    no_features: list[str] = field(default_factory=list)
+    no_slide: list[str] = field(default_factory=list)
+    no_label: list[str] = field(default_factory=list)
+    unknown_labels: list[str] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
+    rival_features: dict[Path, int] = field(default_factory=dict)
+
+    @property
+    def to_process(self) -> int:
+        """How many rows will be done."""
+        return sum(row.get("process", "1") == "1" for row in self.rows)
+
+    @property
+    def text(self) -> str:
+        """The list as CSV."""
+        out = io.StringIO()
+        writer = csv.DictWriter(out, self.columns, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return out.getvalue()
+
+
+def list_from_slides(
+    slide_dirs: Sequence[Path],
+    *,
+    extensions: Sequence[str] = SLIDE_EXTENSIONS,
+    recursive: bool = False,
+    h5_dirs: Sequence[Path] = (),
+    labels: Path | None = None,
+    preset: Path | None = None,
+) -> NewList:
+    """Return a list of the slides below some folders.
+
+    A slide without features (when `h5_dirs` are given), or whose name several files share, gets ``process``
+    0, as a run could not do it.
+
+    Raises
+    ------
+    ProcessListError
+        When no slide is found, none has features, or the labels cannot be read.
+    """
+    slides = SlideIndex(slide_dirs, extensions, recursive=recursive)
+    stems = sorted(slides.by_stem)
+    if not stems:
+        inside = "" if recursive else "; slides in folders inside are found with --recursive"
+        raise ProcessListError(
+            f"no slide in {_named(slide_dirs)}: nothing ends with {', '.join(extensions)}{inside}"
+        )
+    columns, extra = ["slide_id"], {}
+    if preset is not None:
+        # CLAM's lists have no column for these two, which its heatmaps do not use.
+        unused = ("white_thresh", "black_thresh")
+        extra = {name: text for name, text in read_preset_cells(preset).items() if name not in unused}
+    names = read_labels(labels, extensions) if labels is not None else None
+    if names is not None:
+        columns.append("label")
+    new = NewList([*columns, "process", *extra], [], shared=sorted(slides.repeated))
+    if h5_dirs:
+        index = FeatureIndex(h5_dirs)
+        features = set(index.by_stem)
+        new.rival_features = _rivals(index, stems)
+        new.no_features = [stem for stem in stems if stem not in features]
+        new.no_slide = sorted(features - set(stems))
+        if len(new.no_features) == len(stems):
+            look = (
+                f"features there look like {new.no_slide[0]}"
+                if new.no_slide
+                else "there are no features there"
+            )
+            raise ProcessListError(
+                f"none of the {len(stems)} slides has features in {_named(h5_dirs)}: "
+                f"slides look like {stems[0]}, {look}"
+            )
+    if names is not None:
+        new.no_label = [stem for stem in stems if not names.get(stem)]
+        new.unknown_labels = sorted(set(names) - set(stems))
+    left_out = {*new.no_features, *new.shared}
+    for stem in stems:
+        label = {"label": names.get(stem, "")} if names is not None else {}
+        new.rows.append({"slide_id": stem, **label, "process": "0" if stem in left_out else "1", **extra})
+    return new
+
+
+def _rivals(features: FeatureIndex, stems: Iterable[str]) -> dict[Path, int]:
+    """Return the folders that hold features of the same slides, each with how many, as of several encoders."""
+    folders: Counter[Path] = Counter()
+    for stem in stems:
+        try:
+            features.get(stem)
+        except FeatureError:
+            folders.update({path.parent for path in features.by_stem[stem]})
+    return dict(sorted(folders.items()))
+
+
+def read_labels(path: Path, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> dict[str, str]:
+    """Return the label of each slide_id in a table with the columns slide_id and label.
+
+    Raises
+    ------
+    ProcessListError
+        When a column is missing, or a slide has two labels.
+    """
+    columns, records = read_table(path)
+    for wanted in ("slide_id", "label"):
+        if wanted not in columns:
+            hint = near(wanted, columns)
+            guess = f" (rename {hint!r}?)" if hint else ""
+            raise ProcessListError(f"{path} has no column {wanted}{guess}; it has: {', '.join(columns)}")
+    labels: dict[str, str] = {}
+    for line, cells, _ in records:
+        stem = stem_of(cells["slide_id"], extensions)
+        if labels.setdefault(stem, cells["label"]) != cells["label"]:
+            raise ProcessListError(
+                f"{path} labels {stem!r} both {labels[stem]!r} and {cells['label']!r} (line {line})"
+            )
+    return labels
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What one record.json says: the slide, its group folder and its outcome."""
+
+    slide_id: str
+    group: str
+    outcome: SlideOutcome
+
+
+def read_records(experiment: Path) -> dict[str, RunRecord]:
+    """Return the record of every slide of an experiment folder, by slide_id.
+
+    A record that cannot be read counts as a slide still to do. Of two records of one slide (its label was
+    changed between runs) the newer is taken.
+    """
+    found: dict[str, tuple[int, RunRecord]] = {}
+    for path in experiment.glob("*/*/record.json"):
+        try:
+            written = path.stat().st_mtime_ns
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            slide_id = str(record["slide_id"])
+            outcome = _outcome(record)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            written, slide_id, outcome = 0, path.parent.name, SlideOutcome()
+        if slide_id not in found or found[slide_id][0] < written:
+            found[slide_id] = (written, RunRecord(slide_id, path.parent.parent.name, outcome))
+    return {slide_id: found[slide_id][1] for slide_id in sorted(found)}
+
+
+def _outcome(record: Mapping[str, Any]) -> SlideOutcome:
+    summary = record.get("summary") or {}
+    return SlideOutcome(
+        status=record["status"] if record["status"] in STATUSES else "tbp",
+        failed_stage=record.get("failed_stage") or "",
+        error=record.get("error") or "",
+        seconds=record.get("seconds") if record.get("stages") else None,
+        bag_size=summary.get("bag_size"),
+        **predicted(summary),
+    )
+
+
+def read_run(experiment: Path) -> tuple[ProcessList, dict[str, SlideOutcome]]:
+    """Return the rows of a run and what became of each, as its records say.
+
+    The rows are those of the run's process list; without one, or for slides missing in it, they come from the
+    records.
+
+    Raises
+    ------
+    ProcessListError
+        When the folder holds neither a list nor a record.
+    """
+    records = read_records(experiment)
+    listed = experiment / "process_list.csv"
+    if not listed.is_file() and not records:
+        raise ProcessListError(
+            f"{experiment} holds no process_list.csv and no record.json; give the experiment's folder, "
+            "<raw_save_dir>/<save_exp_code>"
+        )
+    columns, table = read_table(listed) if listed.is_file() else (["slide_id", "label"], [])
+    rows, outcomes = [], {}
+    for line, cells, _ in table:
+        name = cells.get("slide_id", "")
+        slide_id = name if name in records else stem_of(name, SLIDE_EXTENSIONS)
+        # What was wrong with the row itself is in no record: a second row of a slide shares the first's.
+        problem = cells.get("error") if cells.get("failed_stage") == "process_list" else None
+        rows.append(ProcessRow(slide_id, name, cells=cells, line=line, problem=problem or None))
+        # A slide may have failed before it was opened, for want of a file; the list's word is all there is of that.
+        known = slide_id in records and cells.get("failed_stage") != "files"
+        outcomes[slide_id] = records[slide_id].outcome if known else _listed_outcome(cells)
+    for slide_id, record in records.items():
+        if slide_id not in outcomes:
+            rows.append(ProcessRow(slide_id, slide_id, cells={"slide_id": slide_id, "label": record.group}))
+            outcomes[slide_id] = record.outcome
+    return ProcessList(rows, columns), outcomes
+
+
+def _listed_outcome(cells: Mapping[str, str]) -> SlideOutcome:
+    status = cells.get("status", "")
+    if status != "failed":
+        return SlideOutcome()
+    return SlideOutcome("failed", cells.get("failed_stage", ""), cells.get("error", ""))
+
+
+def list_from_run(experiment: Path, statuses: Iterable[str]) -> NewList:
+    """Return a list of the slides of a run that have one of `statuses`, to be run again.
+
+    Raises
+    ------
+    ProcessListError
+        When the folder is no experiment.
+    """
+    rows, outcomes = read_run(experiment)
+    wanted = set(statuses)
+    columns = input_columns(rows.columns)
+    chosen = [row for row in rows if outcome_of_row(row, outcomes).status in wanted]
+    cells = [{name: row.cells.get(name, "") for name in columns} for row in chosen]
+    if "process" in columns:
+        for row in cells:
+            row["process"] = "1"
+    return NewList(columns, cells)
+
+
+def rebuilt_list(experiment: Path) -> tuple[str, dict[str, int]]:
+    """Return the run's process list, made anew from its records, and how many slides have each status."""
+    rows, outcomes = read_run(experiment)
+    counts: dict[str, int] = {}
+    for row in rows:
+        status = outcome_of_row(row, outcomes).status
+        counts[status] = counts.get(status, 0) + 1
+    return process_list_text(rows, outcomes), counts
+
+
+def _named(folders: Sequence[Path]) -> str:
+    return ", ".join(str(folder) for folder in folders)

@@ -1,0 +1,191 @@
+"""Which slides have features and which features have a slide, by name; and what to say when none has."""
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, stem_of
+from mil_heatmaps.errors import ConfigError, HeatmapError, ProcessListError
+from mil_heatmaps.files.csv_tables import read_table
+
+ID_COLUMNS = ("slide_id", "image_id", "wsi", "slide", "slide_name", "filename", "file_name")
+"""Columns that are taken for the slide's name, the first that is there: CLAM's, PANDA's, TRIDENT's, common ones."""
+
+EXAMPLES = 3
+
+
+@dataclass
+class Matching:
+    """The slides to do, as a process list, and what was left out.
+
+    Attributes
+    ----------
+    columns, rows : the process list
+    slides, features : how many of each were found
+    no_slide, no_features : names of features without a slide, and of slides without features
+    notes : sentences worth telling
+    """
+
+    columns: list[str]
+    rows: list[dict[str, str]]
+    slides: int
+    features: int
+    no_slide: list[str] = field(default_factory=list)
+    no_features: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The process list as CSV."""
+        out = io.StringIO()
+        writer = csv.DictWriter(out, self.columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return out.getvalue()
+
+
+def match(
+    slide_dirs: Sequence[Path],
+    feature_dirs: Sequence[Path],
+    extensions: Sequence[str],
+    table: Path | None = None,
+    output: Path | None = None,
+) -> Matching:
+    """Return the slides that can be done: those with features, or those a table lists.
+
+    Parameters
+    ----------
+    table : path, optional
+        CSV of the slides wanted. Its rows are kept as they are: a slide that is missing fails by itself, with its
+        reason.
+    output : path, optional
+        Folder that is written to; what lies in it is no input.
+
+    Raises
+    ------
+    ConfigError
+        No slide or no features at all, or no name in common; shows names of both kinds.
+    """
+    slides = SlideIndex(slide_dirs, extensions)
+    features = FeatureIndex(feature_dirs)
+    slide_ids, feature_ids = _names(slides, output), _names(features, output)
+    if not slide_ids:
+        raise ConfigError(f"no slide in {_joined(slide_dirs)}: {_instead(slide_dirs, extensions)}")
+    if not feature_ids:
+        hint = "features lie in a folder such as 20x_256px_0px_overlap/features_uni_v2"
+        raise ConfigError(
+            f"no features in {_joined(feature_dirs)}: {_instead(feature_dirs, features.extensions)} ({hint})"
+        )
+    both = [slide_id for slide_id in slide_ids if slide_id in feature_ids]
+    if not both:
+        raise ConfigError(_no_match(list(slide_ids), list(feature_ids), slide_dirs, feature_dirs))
+    _refuse_repeats(features, both)
+    counts = (len(slide_ids), len(feature_ids))
+    no_slide = [slide_id for slide_id in feature_ids if slide_id not in slide_ids]
+    no_features = [slide_id for slide_id in slide_ids if slide_id not in feature_ids]
+    if table is None:
+        return Matching(["slide_id"], [{"slide_id": slide_id} for slide_id in both], *counts, no_slide, no_features)
+    columns, rows, notes = _table_rows(table)
+    wanted = {stem_of(row["slide_id"], extensions) for row in rows}
+    if not wanted & set(both):
+        raise ConfigError(
+            f"no slide of {table} has a slide and features: the table has {_some(sorted(wanted))}; "
+            f"slides are {_some(list(slide_ids))}, features {_some(list(feature_ids))}"
+        )
+    return Matching(
+        columns,
+        rows,
+        *counts,
+        [slide_id for slide_id in no_slide if slide_id in wanted],
+        [slide_id for slide_id in no_features if slide_id in wanted],
+        notes,
+    )
+
+
+def _names(index: SlideIndex | FeatureIndex, output: Path | None) -> dict[str, None]:
+    """Return the stems of an index in order, without the files a run wrote itself."""
+    own = None if output is None else os.path.abspath(output) + os.sep
+    return {
+        stem: None
+        for stem in sorted(index.by_stem)
+        if own is None or not all(os.path.abspath(path).startswith(own) for path in index.by_stem[stem])
+    }
+
+
+def _table_rows(table: Path) -> tuple[list[str], list[dict[str, str]], list[str]]:
+    """Return a table as a process list: its column of names is called slide_id and holds no folders."""
+    columns, records = read_table(table)
+    name = next((known for known in ID_COLUMNS if known in columns), None)
+    if name is None:
+        raise ProcessListError(f"{table} has no column slide_id; it has: {', '.join(columns)}")
+    notes = [] if name == "slide_id" else [f"slides are those in column {name} of {table.name}"]
+    renamed = ["slide_id" if column == name else column for column in columns]
+    rows = []
+    for _, cells, _ in records:
+        row = {new: cells[old] for new, old in zip(renamed, columns, strict=True)}
+        row["slide_id"] = row["slide_id"].replace("\\", "/").rpartition("/")[2]
+        rows.append(row)
+    if not rows:
+        raise ProcessListError(f"{table} has no rows below its header")
+    return renamed, rows, notes
+
+
+def _refuse_repeats(features: FeatureIndex, names: Sequence[str]) -> None:
+    """Raise when every slide has several feature files: the folder of more than one encoder was given."""
+    first: HeatmapError | None = None
+    for name in names:
+        try:
+            features.get(name)
+            return
+        except HeatmapError as error:
+            first = first or error
+    paths = features.by_stem[names[0]]
+    raise ConfigError(
+        f"every slide has {len(paths)} feature files; give the folder of one encoder: "
+        + ", ".join(str(path.parent) for path in paths[:5])
+    ) from first
+
+
+def _no_match(
+    slide_ids: list[str], feature_ids: list[str], slide_dirs: Sequence[Path], feature_dirs: Sequence[Path]
+) -> str:
+    text = (
+        f"no slide has features: {_count(len(slide_ids), 'slide')} in {_joined(slide_dirs)} named like "
+        f"{_some(slide_ids)}; {_count(len(feature_ids), 'feature file')} in {_joined(feature_dirs)} named like "
+        f"{_some(feature_ids)}. The names must be equal up to the extension"
+    )
+    if all(name.endswith("_patches") for name in feature_ids):
+        text += "; files that end with _patches hold coordinates, the features are in a folder features_<encoder>"
+    return text
+
+
+def _instead(folders: Sequence[Path], wanted: Sequence[str]) -> str:
+    """Say what kinds of file are there, of a folder that holds none of the wanted ones."""
+    kinds: Counter[str] = Counter()
+    for folder in folders:
+        for here, below, names in os.walk(folder, followlinks=False):
+            below[:] = [name for name in below if not name.startswith(".")]
+            kinds.update(os.path.splitext(name)[1].lower() or "no extension" for name in names)
+            if sum(kinds.values()) > 20_000 or len(Path(here).parts) > 40:
+                break
+    looked = f"nothing there ends with {', '.join(wanted)}"
+    if not kinds:
+        return f"{looked}; it is empty"
+    return f"{looked}; it holds " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:EXAMPLES])
+    return shown + (", …" if len(names) > EXAMPLES else "")
+
+
+def _joined(folders: Sequence[Path]) -> str:
+    return ", ".join(str(folder) for folder in folders)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,287 @@
+"""Read the list of slides to do: CLAM's CSV, one row a slide, checked row by row.
+
+A row that cannot be done carries its reason in `ProcessRow.problem`, so that only this row fails. What makes
+the whole list unusable is a `ProcessListError` before any work.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mil_heatmaps.cohort.slide_index import list_slides, stem_of
+from mil_heatmaps.config.section_types import unsafe_name
+from mil_heatmaps.config.tissue_parameters import (
+    BLANKS,
+    PARAMETER_KEYS,
+    SegmentationParams,
+    SlideParams,
+    VisualizationParams,
+    cohort_params,
+)
+from mil_heatmaps.config.validation_errors import near
+from mil_heatmaps.errors import ProcessListError
+from mil_heatmaps.files.csv_tables import read_table
+from mil_heatmaps.records.outcome_tables import SlideOutcome, process_list_text, results_csv_text
+
+if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
+
+__all__ = [
+    "ProcessList",
+    "ProcessRow",
+    "SlideOutcome",
+    "process_list_text",
+    "read_process_list",
+    "read_table",
+    "results_csv_text",
+]
+
+UNSPECIFIED = "Unspecified"
+"""CLAM's label for a slide without one."""
+
+ROI_KEYS = ("x1", "y1", "x2", "y2")
+KNOWN_COLUMNS = ("slide_id", "process", "status", "label", *ROI_KEYS, *PARAMETER_KEYS)
+_WHOLE = re.compile(r"^[+-]?\d+(\.0*)?$")
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """One slide to do.
+
+    Attributes
+    ----------
+    slide_id : str
+        Without extension; names all outputs.
+    slide_name : str
+        As the list has it, perhaps with extension.
+    label : str
+        The cell, ``Unspecified`` when there is none; names the folder of sampled patches.
+    group : str
+        Name of the label's class; the folder of the slide's results.
+    source : str
+        Key of the folder the slide is in, when the config maps several; else ''.
+    roi : (x1, y1, x2, y2) or None
+        Level-0 pixels.
+    params : SlideParams
+        Resolved segmentation and outline parameters.
+    cells : mapping from column to cell text, in the order of the list
+    line : int
+        Line of the list, 1 being the header; 0 without a list.
+    problem : str or None
+        Why the slide cannot be done.
+    notes : sentences worth a warning
+    """
+
+    slide_id: str
+    slide_name: str
+    label: str = UNSPECIFIED
+    group: str = UNSPECIFIED
+    source: str = ""
+    roi: tuple[int, int, int, int] | None = None
+    params: SlideParams = field(default_factory=SlideParams)
+    cells: dict[str, str] = field(default_factory=dict)
+    line: int = 0
+    problem: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def segmentation(self) -> SegmentationParams:
+        """How this slide's tissue is found."""
+        return self.params.segmentation
+
+    @property
+    def visualization(self) -> VisualizationParams:
+        """How this slide's outlines are pictured."""
+        return self.params.visualization
+
+
+class ProcessList(list[ProcessRow]):
+    """The rows to do, in the order of the list, with what the table as a whole says.
+
+    Attributes
+    ----------
+    columns : names of the columns, in order
+    dropped : int
+        Rows left out as their ``process`` is not 1.
+    column_texts : mapping from each column of parameters to its cells, those of the rows left out among them
+    notes : sentences worth a warning
+    """
+
+    def __init__(self, rows: Iterable[ProcessRow] = (), columns: Sequence[str] = ("slide_id",)) -> None:
+        super().__init__(rows)
+        self.columns = tuple(columns)
+        self.dropped = 0
+        self.column_texts: dict[str, tuple[str, ...]] = {}
+        self.notes: list[str] = []
+
+
+def read_process_list(path: Path | None, cfg: "Config") -> ProcessList:
+    """Return the slides to do: the rows of the table at `path`, or every slide of data_dir when it is None.
+
+    Raises
+    ------
+    ProcessListError
+        When the table is missing, unreadable, without a slide_id column or rows, or no slide is found.
+    """
+    if path is None:
+        return _from_folder(cfg)
+    columns, records = read_table(path)
+    if "slide_id" not in columns:
+        hint = near("slide_id", columns)
+        guess = f"; rename column {hint!r}?" if hint else ""
+        raise ProcessListError(f"{path} has no column slide_id{guess} It has: {', '.join(columns)}")
+    if not records:
+        raise ProcessListError(f"{path} has no rows below its header")
+    reader = _RowReader(cfg, columns, path)
+    rows = [row for line, cells, extra in records if (row := reader.row(line, cells, extra)) is not None]
+    result = ProcessList(_without_repeats(rows), columns)
+    result.dropped = len(records) - len(rows)
+    known = [name for name in columns if name in KNOWN_COLUMNS and name not in ("slide_id", "label")]
+    result.column_texts = {name: tuple(cells.get(name, "") for _, cells, _ in records) for name in known}
+    result.notes = list(reader.table_notes())
+    if not rows:
+        result.notes.append(f"no row of {path} has process 1, so there is nothing to do")
+    return result
+
+
+class _RowReader:
+    """Turns cells into rows, with everything the rows share worked out once."""
+
+    def __init__(self, cfg: "Config", columns: Sequence[str], path: Path | None) -> None:
+        self.cfg = cfg
+        self.columns = columns
+        self.path = path
+        self.params = cohort_params(cfg)
+        self.labels = cfg.data_arguments.label_dict
+        self.by_number = {number: name for name, number in (self.labels or {}).items()}
+        self.extensions = cfg.data_arguments.slide_ext
+        data_dir = cfg.data_arguments.data_dir
+        self.sources = list(data_dir) if isinstance(data_dir, dict) else None
+
+    def row(self, line: int, cells: dict[str, str], extra: int = 0) -> ProcessRow | None:
+        """Return the row, or None when its process cell says to leave it out."""
+        problems: list[str] = []
+        notes: list[str] = []
+        process = cells.get("process", "")
+        if process not in BLANKS:
+            if not _WHOLE.match(process) and process.lower() not in ("true", "false"):
+                problems.append(f"process must be 1 (do it) or 0, got {process!r}")
+            elif process.lower() == "false" or (_WHOLE.match(process) and int(float(process)) != 1):
+                return None
+        if extra:
+            problems.append(f"has {extra} cells more than the header has columns")
+        name = cells["slide_id"]
+        slide_id = stem_of(name, self.extensions) if name else ""
+        if why := unsafe_name(name) or unsafe_name(slide_id):
+            problems.append(f"slide_id {name!r} {why}")
+        label, group = self._label(cells, problems, notes)
+        params = self.params
+        try:
+            params = params.with_cells(cells)
+        except ProcessListError as error:
+            problems.append(str(error))
+        roi = self._roi(cells, problems)
+        source = self._source(cells, problems)
+        return ProcessRow(
+            slide_id, name, label, group, source, roi, params, cells, line,
+            "; ".join(problems) or None, tuple(notes),
+        )  # fmt: skip
+
+    def _label(self, cells: dict[str, str], problems: list[str], notes: list[str]) -> tuple[str, str]:
+        """Return the label as written and the name of its class."""
+        if "label" not in self.columns:
+            return UNSPECIFIED, UNSPECIFIED
+        text = cells["label"]
+        if self.labels and text in self.labels:
+            return text, text
+        if text in BLANKS:
+            notes.append("has no label; its group is Unspecified")
+            return UNSPECIFIED, UNSPECIFIED
+        if text == UNSPECIFIED:
+            return UNSPECIFIED, UNSPECIFIED
+        if self.labels:
+            number = int(float(text)) if _WHOLE.match(text) else None
+            if number in self.by_number:
+                return str(number), self.by_number[number]
+            hint = near(text, list(self.labels))
+            guess = f"did you mean {hint!r}? " if hint else ""
+            known = ", ".join(f"{name} ({number})" for name, number in self.labels.items())
+            problems.append(f"unknown label {text!r}; {guess}label_dict has {known}")
+            return text, UNSPECIFIED
+        if self.cfg.model_arguments.task != "classification":  # a number of its own for each slide: no group
+            return text, UNSPECIFIED
+        if why := unsafe_name(text):
+            problems.append(f"label {text!r} names a folder, but {why}")
+            return text, UNSPECIFIED
+        return text, text
+
+    def _roi(self, cells: dict[str, str], problems: list[str]) -> tuple[int, int, int, int] | None:
+        """Return the box, or None when there is none; a box that is needed and wrong is a problem."""
+        texts = [cells.get(key, "") for key in ROI_KEYS]
+        wanted = self.cfg.heatmap_arguments.use_roi and self.cfg.data_arguments.roi_dir is None
+        if missing := [key for key, text in zip(ROI_KEYS, texts, strict=True) if text in BLANKS]:
+            if wanted:
+                problems.append(f"use_roi is on, but {', '.join(missing)} of the box is missing")
+            return None
+        try:
+            x1, y1, x2, y2 = (int(float(text)) for text in texts)
+        except (ValueError, OverflowError):
+            if wanted:
+                problems.append(f"the box x1, y1, x2, y2 must be numbers, got {', '.join(texts)}")
+            return None
+        if wanted and (x2 <= x1 or y2 <= y1):
+            problems.append(f"the box is empty: x {x1} to {x2}, y {y1} to {y2}")
+        return x1, y1, x2, y2
+
+    def _source(self, cells: dict[str, str], problems: list[str]) -> str:
+        if self.sources is None:
+            return ""
+        key = self.cfg.data_arguments.data_dir_key
+        source = cells.get(key, "")
+        if source not in self.sources:
+            given = f"{source!r} in column {key}" if key in self.columns else f"no column {key!r}"
+            problems.append(f"data_dir names folders for {', '.join(self.sources)}, but the row has {given}")
+            return ""
+        return source
+
+    def table_notes(self) -> Iterator[str]:
+        """Yield a warning for each column that looks like a misspelt one."""
+        known = [*KNOWN_COLUMNS, self.cfg.data_arguments.data_dir_key]
+        for name in self.columns:
+            plain = name.lower().replace(" ", "_")
+            if name not in known and plain in known:
+                yield f"column {name!r} of {self.path} is not read; did you mean {plain!r}?"
+
+
+def _without_repeats(rows: Sequence[ProcessRow]) -> Iterator[ProcessRow]:
+    """Yield the rows; a slide's second row fails, as its outputs would replace the first's."""
+    seen: dict[str, ProcessRow] = {}
+    for row in rows:
+        first = seen.setdefault(row.slide_id, row)
+        if first is not row and row.slide_id:
+            reason = f"slide_id {row.slide_id!r} is in the list already (line {first.line})"
+            problem = f"{row.problem}; {reason}" if row.problem else reason
+            row = ProcessRow(**{**vars(row), "problem": problem})
+        yield row
+
+
+def _from_folder(cfg: "Config") -> ProcessList:
+    """Return a row for every slide below data_dir, by name."""
+    data = cfg.data_arguments
+    named = isinstance(data.data_dir, dict)
+    columns = ["slide_id", data.data_dir_key] if named else ["slide_id"]
+    reader = _RowReader(cfg, columns, None)
+    rows = []
+    for source, folders in cfg.inputs.slides.items():
+        for path in list_slides(folders, data.slide_ext, recursive=data.recursive):
+            row = reader.row(0, {"slide_id": path.name, **({data.data_dir_key: source} if named else {})})
+            if row is not None:
+                rows.append(row)
+    if not rows:
+        places = ", ".join(str(folder) for folders in cfg.inputs.slides.values() for folder in folders)
+        raise ProcessListError(
+            f"no slide found in {places}; looked for names that end with {', '.join(data.slide_ext)}"
+        )
+    return ProcessList(_without_repeats(rows), columns)

@@ -1,0 +1,69 @@
+"""What a run is asked to do, and what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mil_heatmaps.cohort.jobs import Cohort
+from mil_heatmaps.cohort.shards import Shard
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.stages.all_stages import STAGE_NAMES, STAGES, Stage
+
+STATUSES = ("tbp", "running", "processed", "failed", "skipped")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What of the cohort to do.
+
+    Attributes
+    ----------
+    limit : at most this many slides
+    slides : only these slide_ids; empty for all
+    rerun : None brings everything up to date; ``all`` does every stage again; a status takes only the slides with it
+    stages, from_stage : only these stages; this stage and the later ones
+    shard : only the slides of this part of the list, see `Shard`
+    time_limit : seconds after which no slide is begun that would take longer
+    """
+
+    limit: int | None = None
+    slides: tuple[str, ...] = ()
+    rerun: str | None = None
+    stages: tuple[str, ...] = ()
+    from_stage: str | None = None
+    time_limit: float | None = None
+    shard: Shard | None = None
+
+    def chosen_stages(self) -> tuple[Stage, ...]:
+        """Return the stages to run, in order. ConfigError when a name is not a stage."""
+        for name in (*self.stages, *([self.from_stage] if self.from_stage else [])):
+            if name not in STAGE_NAMES:
+                raise ConfigError(f"unknown stage {name!r}; choose from {', '.join(STAGE_NAMES)}")
+        first = STAGE_NAMES.index(self.from_stage) if self.from_stage else 0
+        return tuple(
+            stage for stage in STAGES[first:] if not self.stages or stage.name in self.stages
+        )
+
+
+@dataclass
+class RunSummary:
+    """What a run did."""
+
+    cohort: Cohort
+    seconds: float = 0.0
+    processed: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)  # slide_id (with its line when it is there twice) -> reason
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    worked_on: set[str] = field(default_factory=set)  # slides of which some stage was computed
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    stopped: str | None = None  # why the run ended early
+    left: int = 0  # slides it did not get to
+    asked_for: str | None = None  # the status that --rerun chose
+
+    @property
+    def exit_code(self) -> int:
+        """0; 1 when a slide failed; 3 when the run was asked to stop before it was done."""
+        if self.stopped is not None and self.left:
+            return 3
+        return 1 if self.failed else 0

@@ -1,0 +1,166 @@
+"""The keys of ``run_arguments.cluster`` and ``run_arguments.track``: other machines, and other people's notebooks."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mil_heatmaps.config.section_types import Int, Section, Text, shown
+
+JOB_KINDS = ("slurm", "pbs", "lsf", "sge")
+
+_CLOCK = re.compile(r"^(?:(\d+)-)?(\d{1,3}):(\d{2})(?::(\d{2}))?$")
+_UNITS = re.compile(r"^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?$")
+
+
+def parse_duration(value: Any) -> float:
+    """Return the seconds in ``3h30m``, ``45m``, ``1d``, ``04:00:00``, ``1-12:00:00`` or a plain number.
+
+    Raises
+    ------
+    ValueError
+        When it is none of these, or nothing at all.
+    """
+    text = "" if isinstance(value, bool) else str(value).strip().lower().replace(" ", "")
+    try:
+        seconds = float(text)
+    except ValueError:
+        if clock := _CLOCK.match(text):
+            days, hours, minutes, secs = (int(part or 0) for part in clock.groups())
+            seconds = ((days * 24 + hours) * 60 + minutes) * 60 + secs
+        elif text and (units := _UNITS.match(text)):
+            days_, hours_, minutes_, secs_ = (float(part or 0) for part in units.groups())
+            seconds = ((days_ * 24 + hours_) * 60 + minutes_) * 60 + secs_
+        else:
+            seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"must be a time such as 3h30m, 45m, 04:00:00 or seconds, got {shown(value)}")
+    return seconds
+
+
+def clock(seconds: float) -> str:
+    """``16200`` as ``04:30:00``, the way job schedulers write it."""
+    minutes, secs = divmod(round(seconds), 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{secs:02d}"
+
+
+def _memory(value: Any) -> int:
+    from mil_heatmaps.config.run_section import parse_bytes
+
+    return parse_bytes(value)
+
+
+def _duration(value: Any) -> float:
+    """YAML reads ``04:00:00`` without quotes as a number in base 60, which is the seconds it says."""
+    return parse_duration(value)
+
+
+Memory = Annotated[int, BeforeValidator(_memory, json_schema_input_type=str | int)]
+Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float)]
+
+
+class ClusterArguments(Section):
+    """New: work on a Dask cluster: jobs of a batch system, one that runs already, or worker processes here."""
+
+    kind: Literal["slurm", "pbs", "lsf", "sge", "address", "local"] = Field(
+        description="slurm, pbs, lsf, sge: workers are jobs of that system; address: join a Dask scheduler that runs "
+        "already; local: worker processes on this machine.",
+    )
+    address: Text | None = Field(
+        default=None,
+        description="For address: tcp://HOST:8786, or the path of Dask's scheduler file.",
+    )
+    maximum: Int | None = Field(
+        default=None,
+        ge=1,
+        description="Most jobs at once (local: most processes). null: 8 jobs; local: run_arguments.workers.",
+    )
+    minimum: Int = Field(
+        default=0,
+        ge=0,
+        description="Jobs kept while the run is on; between this and maximum their number follows the work left.",
+    )
+    cores: Int = Field(default=1, ge=1, description="Cores a job asks for.")
+    processes: Int | None = Field(
+        default=None,
+        ge=1,
+        description="Worker processes in a job, each with one slide at a time. null: one a core; with a GPU take 1.",
+    )
+    memory: Memory = Field(
+        default=4_000_000_000,
+        description="Memory a job asks for, such as 32GB; its processes share it evenly.",
+    )
+    walltime: Duration | None = Field(default=None, description="Time a job asks for, such as 04:00:00 or 4h.")
+    queue: Text | None = Field(default=None, description="Queue or partition.")
+    account: Text | None = Field(default=None, description="Account or project that is charged.")
+    directives: list[Text] = Field(
+        default_factory=list,
+        description="Further lines of the job's header, such as --gres=gpu:1 (SGE: -pe smp 8 for more than one core).",
+    )
+    prologue: list[Text] = Field(
+        default_factory=list,
+        description="Shell lines before the worker starts, such as module load cuda.",
+    )
+    python: Text | None = Field(
+        default=None, description="Python of the workers. null: the one that runs this program."
+    )
+    interface: Text | None = Field(default=None, description="Network interface the workers reach, such as ib0.")
+    scratch: Text | None = Field(default=None, description="Folder on a worker's own disk for Dask's files.")
+    log_dir: Text | None = Field(default=None, description="Folder of the jobs' logs. null: <experiment>/dask_logs.")
+    dashboard: Text | None = Field(
+        default=":0", description="Address of Dask's dashboard, such as :8787; :0: any free port; null: none."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Anything else for dask_jobqueue's cluster class (local: LocalCluster), as it stands there.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> ClusterArguments:
+        if self.kind == "address" and not self.address:
+            raise ValueError("address is needed with kind: address, such as tcp://login1:8786")
+        if self.kind != "address" and self.address:
+            raise ValueError(f"address is for kind: address, but kind is {self.kind}")
+        if self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum is {self.minimum}, more than maximum {self.maximum}")
+        return self
+
+    @property
+    def processes_per_job(self) -> int:
+        """Worker processes a job starts."""
+        return self.processes or self.cores
+
+    @property
+    def most_jobs(self) -> int:
+        """Jobs at most."""
+        return max(self.minimum, 8) if self.maximum is None else self.maximum
+
+
+class TrackArguments(Section):
+    """New: tell an experiment tracker the config, the summary and some pictures at the end of the run."""
+
+    kind: Literal["mlflow", "wandb"] = Field(description="mlflow or wandb.")
+    experiment: Text | None = Field(
+        default=None, description="Name of the experiment (wandb: project). null: mil-heatmaps."
+    )
+    run_name: Text | None = Field(default=None, description="Name of the run. null: save_exp_code.")
+    uri: Text | None = Field(
+        default=None,
+        description="mlflow: tracking server or folder, file:///...; wandb: folder of its files. null: as its own "
+        "environment variables say.",
+    )
+    offline: bool = Field(default=False, description="wandb: keep everything on this machine, for wandb sync later.")
+    slides: list[Text] = Field(
+        default_factory=list, description="Slides whose pictures are sent. Empty: the first pictures of the list."
+    )
+    pictures: Int = Field(default=8, ge=0, description="Slides whose pictures are sent when slides is empty.")
+    tags: dict[str, Text] = Field(default_factory=dict, description="Tags of the run, name to text.")
+
+    def describe(self) -> str:
+        """Where it goes, for the log."""
+        return f"{self.kind} ({self.uri or 'its default place'})"
+
+
+__all__ = ["JOB_KINDS", "ClusterArguments", "TrackArguments", "clock", "parse_duration"]

@@ -1,0 +1,283 @@
+"""Load a config: one YAML file with CLAM's seven sections and a few of our own, checked before any work.
+
+cfg = load_config("heatmaps/configs/config_abmil_panda.yaml")
+cfg.heatmap_arguments.cmap          # keys are attributes, under their YAML names
+cfg.inputs.checkpoint               # the files and folders it names, found
+"""
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+
+from mil_heatmaps.config.cross_checks import cross_checks
+from mil_heatmaps.config.drawing_sections import HeatmapArguments, SampleArguments
+from mil_heatmaps.config.export_section import ExportArguments
+from mil_heatmaps.config.input_paths import InputPaths, find_inputs, portable_values, resolve_input_path
+from mil_heatmaps.config.run_section import RunArguments
+from mil_heatmaps.config.sections import (
+    DataArguments,
+    EncoderArguments,
+    ExpArguments,
+    ModelArguments,
+    PatchingArguments,
+)
+from mil_heatmaps.config.tissue_parameters import cohort_params
+from mil_heatmaps.config.tissue_sections import SegmentationArguments, VisualizationArguments
+from mil_heatmaps.config.validation_errors import Places, Problem, describe
+from mil_heatmaps.config.yaml_lines import KeyPath, LineMap, read_yaml
+from mil_heatmaps.errors import ConfigError
+
+__all__ = ["Config", "config_schema", "effective_yaml", "load_config", "make_config", "resolve_input_path"]
+
+
+class Config(BaseModel):
+    """The whole config; build it with `load_config` or `make_config`, which check what one section cannot."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exp_arguments: ExpArguments = ExpArguments()
+    data_arguments: DataArguments
+    patching_arguments: PatchingArguments = PatchingArguments()
+    encoder_arguments: EncoderArguments = EncoderArguments()
+    model_arguments: ModelArguments = ModelArguments()
+    heatmap_arguments: HeatmapArguments = HeatmapArguments()
+    sample_arguments: SampleArguments = SampleArguments()
+    segmentation_arguments: SegmentationArguments = SegmentationArguments()
+    visualization_arguments: VisualizationArguments = VisualizationArguments()
+    export_arguments: ExportArguments = ExportArguments()
+    run_arguments: RunArguments = RunArguments()
+
+    _source: Path | None = PrivateAttr(None)
+    _inputs: InputPaths = PrivateAttr(default_factory=InputPaths)
+
+    @property
+    def source(self) -> Path | None:
+        """The file it was read from, or None."""
+        return self._source
+
+    @property
+    def inputs(self) -> InputPaths:
+        """The files and folders it names, found; empty when loaded without looking."""
+        return self._inputs
+
+    @property
+    def n_classes(self) -> int | None:
+        """Outputs of the model, or None when only the checkpoint can tell."""
+        return self.exp_arguments.n_classes
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """Name of each output, in the model's order: its classes, or what a regression or survival model gives.
+
+        None when the config names none.
+        """
+        if self.model_arguments.task == "classification":
+            return self.class_names
+        names = self.model_arguments.output_names
+        return None if names is None else list(names)
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Name of each class, in the model's order; None without a label_dict, or for a model without classes.
+
+        As in CLAM the last name wins when label_dict gives one class several.
+        """
+        if self.data_arguments.label_dict is None or self.model_arguments.task != "classification":
+            return None
+        names = {number: name for name, number in self.data_arguments.label_dict.items()}
+        return [names.get(c, str(c)) for c in range(self.n_classes or 0)]
+
+    @property
+    def patch_grid(self) -> str:
+        """``features`` or ``clam``: the grid of the fine map."""
+        data = self.data_arguments
+        return self.patching_arguments.grid or ("features" if data.h5_dir or data.coords_dir else "clam")
+
+
+def load_config(
+    path: str | os.PathLike[str],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    check_files: bool = True,
+) -> Config:
+    """Return the config in the YAML file at `path`.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; a bare name is also looked for in ``heatmaps/configs``.
+    overrides : mapping, optional
+        Values that replace the file's, by dotted key: ``{"exp_arguments.save_exp_code": "X"}``.
+    check_files : bool
+        Look for every file and folder named and keep them in `Config.inputs`; False for reading a config that
+        belongs to another machine.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the file at once, each with the key and its line.
+    """
+    found = resolve_input_path(path, None, "config")
+    values, lines = read_yaml(found)
+    return make_config(values, overrides, source=found, lines=lines, check_files=check_files)
+
+
+def make_config(
+    values: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    source: Path | None = None,
+    lines: LineMap | None = None,
+    check_files: bool = True,
+) -> Config:
+    """Return the config in a mapping shaped like the YAML file; see `load_config`."""
+    raw = {str(key): _section(value) for key, value in values.items()}
+    raw.setdefault("data_arguments", {})
+    overridden: dict[KeyPath, str] = {}
+    for dotted, value in (overrides or {}).items():
+        section, _, key = dotted.partition(".")
+        if isinstance(raw.setdefault(section, {}), dict):
+            raw[section][key] = value
+        overridden[(section, key)] = "given on the command line"
+    places = Places(source.name if source else "the config", lines or {}, overridden)
+    _default_by_context(raw)
+    cfg, failed, messages = _validate(raw, places)
+    problems: list[Problem] = []
+    if cfg is not None:
+        problems = cross_checks(cfg)
+        cfg._source = source
+        if check_files:
+            cfg._inputs, missing = find_inputs(cfg, source.parent if source else None)
+            problems += [*missing, *_preset(cfg)]
+    # What follows from a key already complained of would only repeat it.
+    problems = [p for p in problems if p.path not in failed and p.path[:1] not in failed]
+    messages += [
+        (places.line(p.path), f"{'.'.join(p.path[:2])} {p.message} ({places(p.path)})") for p in problems
+    ]
+    if messages or cfg is None:
+        raise ConfigError(_joined(messages, str(source or places.name)))
+    return cfg
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the config file."""
+    schema: dict[str, Any] = _standard_bounds(Config.model_json_schema())
+    for name, section in schema["properties"].items():
+        if "$ref" in section and name not in schema["required"]:  # a section whose keys are all commented out
+            schema["properties"][name] = {"anyOf": [{"$ref": section["$ref"]}, {"type": "null"}]}
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Config of create_heatmaps.py"
+    return schema
+
+
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+
+
+def _standard_bounds(node: Any) -> Any:
+    """Return a schema with JSON Schema's names of bounds where pydantic left its own (beside validators)."""
+    if isinstance(node, dict):
+        return {_BOUNDS.get(key, key): _standard_bounds(value) for key, value in node.items()}
+    return [_standard_bounds(item) for item in node] if isinstance(node, list) else node
+
+
+def effective_yaml(cfg: Config) -> str:
+    """Return the config as it was understood, defaults filled in, as YAML that loads to the same config.
+
+    Paths stand as they were given, but those that only make sense beside the config's own file are absolute.
+    """
+    plain = cfg.model_dump(mode="json")
+    for section, key, value in portable_values(cfg):
+        plain[section][key] = value
+    for section in ("segmentation_arguments", "visualization_arguments"):  # only what overrides the preset
+        plain[section] = {key: value for key, value in plain[section].items() if value is not None}
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _section(value: Any) -> Any:
+    """Return a copy of a section's values with text for keys; a section left empty has none."""
+    if isinstance(value, Mapping):
+        return {str(key): copy.deepcopy(entry) for key, entry in value.items()}
+    return {} if value is None else copy.deepcopy(value)
+
+
+def _default_by_context(raw: dict[str, Any]) -> None:
+    """Fill in the two defaults that depend on other sections, in place.
+
+    CLAM makes a fine map unless told not to. Whoever brings features or scores and does not mention the fine
+    map wants those drawn, not every patch encoded again. The number of outputs is that of their names: the
+    labels name a classification's.
+    """
+    data = raw.get("data_arguments")
+    if not isinstance(data, dict):
+        return
+    heatmap, experiment = raw.setdefault("heatmap_arguments", {}), raw.setdefault("exp_arguments", {})
+    if isinstance(heatmap, dict) and (data.get("h5_dir") or data.get("scores_dir")):
+        heatmap.setdefault("calc_heatmap", False)
+    if isinstance(experiment, dict) and experiment.get("n_classes") is None:
+        experiment["n_classes"] = _number_of_names(raw.get("model_arguments"), data.get("label_dict"))
+
+
+def _number_of_names(model: Any, labels: Any) -> int | None:
+    """Return how many outputs the config names, None when it names none."""
+    model = model if isinstance(model, dict) else {}
+    if model.get("task", "classification") != "classification":
+        names = model.get("output_names")
+        return len(names) if isinstance(names, list) and names else None
+    numbers = [int(number) for number in labels.values() if str(number).isdecimal()] if isinstance(labels, dict) else []
+    return max(numbers) + 1 if numbers else None
+
+
+def _validate(
+    raw: dict[str, Any], places: Places
+) -> tuple[Config | None, set[KeyPath], list[tuple[int, str]]]:
+    """Return the config, the keys that are wrong, and what is wrong with them, each with its line.
+
+    Wrong keys are left out and the rest tried again, so that checks over several keys can still be made.
+    """
+    try:
+        return Config.model_validate(raw), set(), []
+    except ValidationError as error:
+        entries = error.errors(include_url=False)
+    messages = [(places.line(tuple(entry["loc"])), describe(entry, Config, places)) for entry in entries]
+    failed = {tuple(entry["loc"]) for entry in entries}
+    rest = copy.deepcopy(raw)
+    for path in failed:
+        _drop(rest, path)
+    data = rest.setdefault("data_arguments", {})
+    if isinstance(data, dict):
+        data.setdefault("data_dir", os.curdir)
+    _default_by_context(rest)
+    try:
+        return Config.model_validate(rest), failed, messages
+    except ValidationError:
+        return None, failed, messages
+
+
+def _preset(cfg: Config) -> list[Problem]:
+    """Return what is wrong with the preset's table."""
+    try:
+        cohort_params(cfg)
+    except ConfigError as error:
+        return [Problem(("data_arguments", "preset"), f"cannot be used: {error}")]
+    return []
+
+
+def _drop(raw: dict[str, Any], path: KeyPath) -> None:
+    """Remove the key at `path`; of anything deeper than a section's key, the whole key."""
+    section = raw.get(str(path[0]))
+    if len(path) == 1:
+        raw.pop(str(path[0]), None)
+    elif isinstance(section, dict):
+        section.pop(path[1], None)
+
+
+def _joined(messages: list[tuple[int, str]], name: str) -> str:
+    """Return one message, or all of them in the order of the file."""
+    if len(messages) == 1:
+        return messages[0][1]
+    return f"{len(messages)} problems in {name}:\n" + "\n".join(f"- {text}" for _, text in sorted(messages))

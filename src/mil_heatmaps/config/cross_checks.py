@@ -1,0 +1,167 @@
+"""Check what no single config section can: keys that need, exclude or contradict each other."""
+
+from typing import TYPE_CHECKING
+
+from mil_heatmaps.config.validation_errors import Problem, near
+from mil_heatmaps.weights.hub import name_of_weights
+
+if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
+
+
+def cross_checks(cfg: "Config") -> list[Problem]:
+    """Return every contradiction between keys of a config whose sections are sound by themselves."""
+    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg)]
+
+
+def _model(cfg: "Config") -> list[Problem]:
+    model, problems = cfg.model_arguments, []
+    brings_scores = cfg.data_arguments.scores_dir is not None
+    loads_itself = model.model_class is not None or name_of_weights(model.model_name) is not None
+    if model.ckpt_path is None and not brings_scores and not loads_itself:
+        problems.append(
+            Problem(
+                ("model_arguments", "ckpt_path"),
+                "is needed, or data_arguments.scores_dir to draw scores of your own without a model",
+            )
+        )
+    if model.model_name is not None and model.model_class is not None:
+        problems.append(
+            Problem(("model_arguments", "model_class"), "give model_name or model_class, not both")
+        )
+    if model.init_args and model.model_class is None:
+        problems.append(
+            Problem(("model_arguments", "init_args"), "belongs to model_class, which is not given")
+        )
+    if model.overrides and model.model_class is not None:
+        problems.append(
+            Problem(("model_arguments", "overrides"), "has no effect on model_class; use init_args")
+        )
+    asked = cfg.exp_arguments.n_classes
+    if model.n_classes is not None and asked is not None and model.n_classes != asked:
+        problems.append(
+            Problem(
+                ("model_arguments", "n_classes"),
+                f"is {model.n_classes}, but exp_arguments.n_classes is {asked}",
+            )
+        )
+    return [*problems, *_outputs(cfg)]
+
+
+def _outputs(cfg: "Config") -> list[Problem]:
+    names, n_classes, path = cfg.model_arguments.output_names, cfg.n_classes, ("model_arguments", "output_names")
+    if names is None:
+        return []
+    if cfg.model_arguments.task == "classification":
+        text = "are those of a regression or survival model, but task is classification; name classes in label_dict"
+        return [Problem(path, text)]
+    if n_classes is not None and n_classes != len(names):
+        return [Problem(path, f"names {len(names)} outputs, but n_classes is {n_classes}")]
+    return []
+
+
+def _labels(cfg: "Config") -> list[Problem]:
+    labels, n_classes = cfg.data_arguments.label_dict, cfg.exp_arguments.n_classes
+    if labels is None or n_classes is None or cfg.model_arguments.task != "classification":
+        return []  # of a regression or survival model label_dict names groups of slides, not outputs
+    path, problems = ("data_arguments", "label_dict"), []
+    for name, number in labels.items():
+        if not 0 <= number < n_classes:
+            problems.append(
+                Problem(
+                    (*path, name),
+                    f"gives {name!r} the number {number}, but n_classes is {n_classes}: 0 to {n_classes - 1}",
+                )
+            )
+    if unnamed := sorted(set(range(n_classes)) - set(labels.values())):
+        numbers = ", ".join(map(str, unnamed))
+        problems.append(Problem(path, f"gives no name to class {numbers}, but n_classes is {n_classes}"))
+    return problems
+
+
+def _inputs(cfg: "Config") -> list[Problem]:
+    data, problems = cfg.data_arguments, []
+    if isinstance(data.data_dir, dict):
+        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "scores_dir"):
+            folders = getattr(data, key)
+            if isinstance(folders, dict) and (unknown := sorted(set(folders) - set(data.data_dir))):
+                problems.append(
+                    Problem(
+                        ("data_arguments", key, unknown[0]),
+                        f"{unknown[0]!r} is no source of data_dir; choose from {', '.join(data.data_dir)}",
+                    )
+                )
+    makes_map = cfg.heatmap_arguments.calc_heatmap and data.scores_dir is None
+    makes_features = data.h5_dir is None and data.scores_dir is None
+    needs = (
+        "the slides have no features (no h5_dir)" if makes_features else "calc_heatmap encodes patches again"
+    )
+    if cfg.encoder_arguments.model_name is None and (makes_features or makes_map):
+        cure = "" if makes_features else ", or set calc_heatmap: false to draw the scores of the bag"
+        problems.append(
+            Problem(
+                ("encoder_arguments", "model_name"),
+                f"is needed, as {needs}; name the one the model was trained on, such as resnet50_trunc{cure}",
+            )
+        )
+    if data.scores_dir is not None and cfg.heatmap_arguments.calc_heatmap:
+        problems.append(
+            Problem(
+                ("heatmap_arguments", "calc_heatmap"),
+                "makes scores, but scores_dir brings them; set it to false",
+            )
+        )
+    patching = cfg.patching_arguments
+    if patching.mpp is not None and patching.magnification is not None:
+        problems.append(
+            Problem(("patching_arguments", "magnification"), "give mpp or magnification, not both")
+        )
+    if patching.grid == "features" and makes_features and data.coords_dir is None:
+        problems.append(
+            Problem(
+                ("patching_arguments", "grid"),
+                "is features, but there are no files that bring patches (h5_dir or coords_dir); use clam",
+            )
+        )
+    return problems
+
+
+def _chosen_outputs(cfg: "Config") -> list[Problem]:
+    """Return what is wrong with `classes`, as far as the names of the outputs are known."""
+    given, names, task = cfg.heatmap_arguments.classes, cfg.output_names, cfg.model_arguments.task
+    path, noun = ("heatmap_arguments", "classes"), "class" if task == "classification" else "output"
+    words = [] if isinstance(given, list) else ["predicted", "label", "all"]
+    chosen = given if isinstance(given, list) else [given]
+    if task != "classification":
+        words = [word for word in words if word != "label"]
+        if "label" in chosen:
+            others = ", ".join([*words, *(names or ["an output"])])
+            return [Problem(path, f"label chooses a class, and a {task} model has none; choose from {others}")]
+    if names is None:
+        return []
+    choices, problems = [*words, *names], []
+    for name in chosen:
+        if name not in choices and not (name.isdigit() and int(name) < len(names)):
+            hint = near(name, choices)
+            guess = f"did you mean {hint!r}? " if hint else ""
+            problems.append(Problem(path, f"no {noun} {name!r}; {guess}choose from {', '.join(choices)}"))
+    return problems
+
+
+def _drawing(cfg: "Config") -> list[Problem]:
+    heatmap, problems = cfg.heatmap_arguments, _chosen_outputs(cfg)
+    if heatmap.normalize == "percentile_ref" and not heatmap.calc_heatmap:
+        problems.append(
+            Problem(
+                ("heatmap_arguments", "normalize"),
+                "percentile_ref ranks a fine map among the bag, but calc_heatmap is false; use percentile",
+            )
+        )
+    if heatmap.save_ext in ("jpg", "jpeg") and heatmap.max_size is not None and heatmap.max_size > 65500:
+        problems.append(
+            Problem(
+                ("heatmap_arguments", "max_size"),
+                "a JPEG has at most 65500 pixels a side; use export_arguments.ome_tiff",
+            )
+        )
+    return problems

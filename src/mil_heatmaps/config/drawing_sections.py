@@ -1,0 +1,268 @@
+"""What is drawn and which patches are saved: the config sections of heatmap and samples.
+
+The attribute names are the YAML names. A description that starts with "New:" marks a key CLAM does not have.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from mil_heatmaps.config.section_types import (
+    Float,
+    Int,
+    Section,
+    Text,
+    file_name,
+    no_bool,
+    none_word,
+    shown,
+)
+from mil_heatmaps.scores.normalize import default_method
+from mil_heatmaps.visualization.palette import default_cmap
+
+Normalize = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
+
+
+def _classes(value: Any) -> Any:
+    """Check ``predicted``, ``label``, ``all``, a class, or a list of classes (names or numbers)."""
+    if isinstance(value, (list, tuple)):
+        if not value or any(isinstance(v, bool) or not isinstance(v, (str, int)) for v in value):
+            raise ValueError(
+                f"must be predicted, label, all, a class or a list of classes; got {shown(value)}"
+            )
+        return [str(v) for v in value]
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+        raise ValueError(f"must be predicted, label, all, a class or a list of classes; got {shown(value)}")
+    return str(value)
+
+
+def _head(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value)
+    if value in ("mean", "all") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise ValueError(f"must be mean, all, or the number of a head from 0; got {shown(value)}")
+
+
+def _number(value: Any) -> Any:
+    """Keep whole and broken numbers as written (CLAM's file names show the difference)."""
+    no_bool(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(f"must be a number, got {shown(value)}") from None
+    return value
+
+
+def _picture_ext(value: Any) -> Any:
+    return value.strip().lstrip(".").lower() if isinstance(value, str) else value
+
+
+class HeatmapArguments(Section):
+    """What the heatmap shows and how it looks."""
+
+    vis_level: Int = Field(
+        default=-1,
+        description="Pyramid level of the picture; negative: the one shrunk about 32 times.",
+    )
+    alpha: Float = Field(
+        default=0.4,
+        ge=0,
+        le=1,
+        description="Weight of the colours over the slide: 0 shows the slide only, 1 the colours only.",
+    )
+    blank_canvas: bool = Field(default=False, description="Draw on white instead of the slide.")
+    save_orig: bool = Field(default=True, description="Also save the slide without colours.")
+    save_ext: Annotated[
+        Literal["jpg", "jpeg", "png", "webp", "tif", "tiff"], BeforeValidator(_picture_ext)
+    ] = Field(default="jpg", description="Format of the pictures.")
+    use_ref_scores: bool = Field(
+        default=True,
+        description="Rank the scores of the fine map among those of the bag.",
+    )
+    blur: bool = Field(
+        default=False,
+        description="CLAM's Gaussian smoothing; with compat: clam the slide is smoothed too, as CLAM does.",
+    )
+    use_center_shift: bool = Field(
+        default=True,
+        description="Test patches of the fine map near their corners, not only at the centre.",
+    )
+    use_roi: bool = Field(
+        default=False,
+        description="Draw only the box x1, y1, x2, y2 of the process list (level-0 pixels).",
+    )
+    calc_heatmap: bool = Field(
+        default=True,
+        description="Make the fine map: patches with overlap, encoded and scored again. false draws "
+        "the scores of the bag. Left out: false when h5_dir or scores_dir is given.",
+    )
+    binarize: bool = Field(default=False, description="Show only above and below binary_thresh.")
+    binary_thresh: Annotated[int | float, BeforeValidator(_number)] = Field(
+        default=-1,
+        le=1,
+        description="Where binarize cuts, 0 to 1 on the colour scale; negative: 0.5.",
+    )
+    custom_downsample: Int = Field(
+        default=1,
+        ge=1,
+        description="Shrink the finished picture this many times.",
+    )
+    cmap: Text | None = Field(
+        default=None,
+        description="Any Matplotlib colormap. Left out: jet; coolwarm for scores that speak for or "
+        "against a class.",
+    )
+    normalize: Normalize | None = Field(
+        default=None,
+        description="New: how scores become colours. percentile ranks them within the slide, "
+        "percentile_ref among the scores of the bag, minmax and robust stretch them, "
+        "softmax shows pooling weights, none takes them as they are. Left out: CLAM's "
+        "rule (percentile_ref for a fine map with use_ref_scores, else percentile); robust, "
+        "with zero in the middle, for scores that speak for or against a class.",
+    )
+    vmin: Float | None = Field(
+        default=None,
+        description="New: score, after normalize, at the lower end of the colours.",
+    )
+    vmax: Float | None = Field(
+        default=None,
+        description="New: score, after normalize, at the upper end of the colours.",
+    )
+    scale: Literal["slide", "cohort"] = Field(
+        default="slide",
+        description="New: one colour scale a slide, or one for all slides of the run so that colours "
+        "compare.",
+    )
+    score: Text | None = Field(
+        default=None,
+        description="New: which of the model's scores to draw, by name. null: its usual one.",
+    )
+    classes: Annotated[
+        str | list[str], BeforeValidator(_classes, json_schema_input_type=str | int | list[str | int])
+    ] = Field(
+        default="predicted",
+        description="New: predicted, label, all, a class name, or a list of names; for scores with a "
+        "column a class.",
+    )
+    head: Annotated[int | Literal["mean", "all"], BeforeValidator(_head)] = Field(
+        default="mean",
+        description="New: mean, all, or the number of one attention head; for models with several.",
+    )
+    threshold: Float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="New: colour only patches at or above this place on the colour scale; 0.9 with "
+        "percentiles is the hottest tenth.",
+    )
+    smooth: Annotated[Literal["none", "bilinear", "gaussian"], BeforeValidator(none_word)] = Field(
+        default="none",
+        description="New: smooth between patches, without fading at the borders of the tissue.",
+    )
+    compat: Annotated[Literal["none", "clam"], BeforeValidator(none_word)] = Field(
+        default="none",
+        description="New: clam repeats CLAM's pixels also where they are a fault.",
+    )
+    downsample: Float | None = Field(
+        default=None,
+        ge=1,
+        description="New: draw at this factor below level 0 instead of a level.",
+    )
+    mpp: Float | None = Field(
+        default=None,
+        gt=0,
+        description="New: draw at this many µm per pixel instead of a level.",
+    )
+    segment: bool = Field(default=True, description="New: colour only inside the tissue.")
+    use_holes: bool = Field(default=True, description="New: leave holes in the tissue uncoloured.")
+    max_size: Int | None = Field(
+        default=None,
+        ge=1,
+        description="New: longest side of the picture in pixels.",
+    )
+    figure: bool = Field(
+        default=True,
+        description="New: also draw the figure for people: slide and map side by side, with their meaning.",
+    )
+    legend: bool = Field(default=True, description="New: colour bar and scale bar in the figure.")
+
+    @model_validator(mode="after")
+    def _check_range(self) -> "HeatmapArguments":
+        if self.vmin is not None and self.vmax is not None and self.vmin >= self.vmax:
+            raise ValueError(f"vmin must be less than vmax, got {self.vmin:g} and {self.vmax:g}")
+        if self.downsample is not None and self.mpp is not None:
+            raise ValueError("downsample and mpp exclude each other; give one")
+        return self
+
+    def rule(self, kind: str, *, fine: bool) -> Normalize:
+        """Return the normalisation for scores of a kind: the one asked for, or the kind's own; CLAM's for ranks."""
+        if self.normalize is not None:
+            return self.normalize
+        usual: Normalize = "percentile" if self.compat == "clam" else default_method(kind)
+        return "percentile_ref" if usual == "percentile" and fine and self.use_ref_scores else usual
+
+    def colormap(self, kind: str) -> str:
+        """Return the colormap for scores of a kind: the one asked for, or the kind's own."""
+        return self.cmap or ("jet" if self.compat == "clam" else default_cmap(kind))
+
+
+class Sample(Section):
+    """One set of patches saved as pictures."""
+
+    name: Annotated[Text, AfterValidator(file_name)] = Field(description="Folder of the set.")
+    sample: bool = Field(default=True, description="false leaves the set out.")
+    seed: Int = Field(default=1, ge=0, lt=2**32, description="Seed of range_sample.")
+    k: Int = Field(default=15, ge=1, description="How many patches.")
+    mode: Literal["topk", "reverse_topk", "range_sample"] = Field(
+        default="topk",
+        description="The highest, the lowest, or any between score_start and score_end.",
+    )
+    score_start: Float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="Lowest percentile of range_sample, 0 to 1 or 0 to 100.",
+    )
+    score_end: Float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="Highest percentile of range_sample, 0 to 1 or 0 to 100.",
+    )
+
+    @model_validator(mode="after")
+    def _check_window(self) -> "Sample":
+        if self.score_start > self.score_end:
+            raise ValueError(
+                f"score_start must not exceed score_end, got {self.score_start:g} and {self.score_end:g}"
+            )
+        return self
+
+    @property
+    def window_percent(self) -> tuple[float, float]:
+        """Both ends of the window as percentiles 0..100; one that ends at 1 or less was given as shares."""
+        factor = 100.0 if self.score_end <= 1 else 1.0
+        return self.score_start * factor, self.score_end * factor
+
+
+class SampleArguments(Section):
+    """Which patches are saved as pictures."""
+
+    samples: list[Sample] = Field(
+        default_factory=lambda: [Sample(name="topk_high_attention")],
+        description="The sets; an empty list saves none.",
+    )
+    contact_sheet: bool = Field(default=True, description="New: one picture with all patches of a set.")
+    csv: bool = Field(
+        default=True,
+        description="New: a table of the patches: rank, position, score, percentile.",
+    )
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "SampleArguments":
+        names = [sample.name for sample in self.samples]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"samples holds two sets named {repeated[0]!r}, whose files would mix")
+        return self

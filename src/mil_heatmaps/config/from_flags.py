@@ -1,0 +1,193 @@
+"""From the flags of generate_heatmaps.py to the config of the one pipeline there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
+from mil_heatmaps.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
+
+WORK = "work"
+"""Folder below the output for scores, outlines and records."""
+
+TOP_PATCHES = "top_patches"
+
+EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
+
+FLAGS = {
+    "model_arguments.ckpt_path": "--checkpoint",
+    "model_arguments.model_name": "--model_name",
+    "model_arguments.device": "--device",
+    "exp_arguments.n_classes": "--num_classes",
+    "exp_arguments.production_save_dir": "--output_dir",
+    "data_arguments.label_dict": "--class_names",
+    "model_arguments.output_names": "--output_names",
+    "model_arguments.task": "--task",
+    "data_arguments.h5_dir": "--h5_dir",
+    "data_arguments.data_dir": "--slide_dir",
+    "data_arguments.slide_ext": "--slide_ext",
+    "data_arguments.process_list": "--csv",
+    "heatmap_arguments.vis_level": "--vis_level",
+    "heatmap_arguments.cmap": "--cmap",
+    "heatmap_arguments.alpha": "--alpha",
+    "heatmap_arguments.score": "--score",
+    "heatmap_arguments.classes": "--classes",
+    "heatmap_arguments.normalize": "--normalize",
+    "heatmap_arguments.segment: false": "--no_segment",
+    "heatmap_arguments.segment": "--no_segment",
+    "sample_arguments.samples": "--top_patches",
+    "num_classes (n_classes) says": "--class_names or --num_classes says",
+    " (in the config)": "",
+}
+"""What a key of the config is called on the command line; messages name the flag."""
+
+
+@dataclass(frozen=True)
+class SimpleOptions:
+    """What generate_heatmaps.py was asked for; folders and files are known to exist.
+
+    Attributes
+    ----------
+    checkpoint, output : Path
+    slides, features : folders
+    outlines : folder of tissue outlines, or None to find the tissue
+    extensions : of slides; empty for all that can be opened
+    top_patches : how many to save of each slide
+    exports : names of `EXPORTS`
+    others : as the flags of the same names, None where the default is the config's own
+    """
+
+    checkpoint: Path
+    output: Path
+    slides: tuple[Path, ...]
+    features: tuple[Path, ...]
+    outlines: Path | None = None
+    extensions: tuple[str, ...] = ()
+    model_name: str | None = None
+    num_classes: int | None = None
+    class_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    task: str | None = None
+    device: str | None = None
+    score: str | None = None
+    classes: tuple[str, ...] = ()
+    normalize: str | None = None
+    vis_level: int | None = None
+    cmap: str | None = None
+    alpha: float | None = None
+    segment: bool = True
+    figure: bool = False
+    top_patches: int = 0
+    exports: tuple[str, ...] = ()
+
+    @property
+    def slide_extensions(self) -> tuple[str, ...]:
+        """The extensions slides may have, each with its dot."""
+        return tuple("." + ext.strip().lstrip(".") for ext in self.extensions) or SLIDE_EXTENSIONS
+
+    @property
+    def process_list(self) -> Path:
+        """Where the list of slides to do is kept."""
+        return self.output / WORK / "slides.csv"
+
+
+def simple_config(options: SimpleOptions, process_list: Path | None) -> Config:
+    """Return the config that does what the flags ask for, checked; messages name flags.
+
+    Paths in it are absolute, so that the file it is saved to can be run from anywhere.
+
+    Raises
+    ------
+    ConfigError
+        With every problem at once.
+    """
+    from mil_heatmaps.config.config import make_config
+
+    try:
+        return make_config(_values(options, process_list))
+    except ConfigError as error:
+        raise ConfigError(name_flags(str(error))) from error
+
+
+def name_flags(message: str) -> str:
+    """Return a message of the pipeline with flags in place of the config's keys."""
+    for key, flag in FLAGS.items():
+        message = message.replace(key, flag)
+    return message
+
+
+def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]:
+    """Return the config's values; whatever was not asked for is left to its own default."""
+    from mil_heatmaps.visualization.visualizer import TISSUE
+
+    if len(set(options.class_names)) < len(options.class_names):
+        raise ConfigError(f"--class_names names a class twice: {', '.join(options.class_names)}")
+    if options.class_names and options.task not in (None, "classification"):
+        raise ConfigError(
+            f"--class_names names classes, and a {options.task} model has none; name its outputs with --output_names"
+        )
+    output = options.output.absolute()
+    names = {name: number for number, name in enumerate(options.class_names)} or None
+    classes: Any = list(options.classes) if len(options.classes) > 1 else next(iter(options.classes), None)
+    samples = [{"name": TOP_PATCHES, "k": options.top_patches}] if options.top_patches else []
+    return {
+        "exp_arguments": {
+            "layout": "flat",
+            "raw_save_dir": str(output / WORK),
+            "production_save_dir": str(output),
+            "results_dir": str(output),
+            **_given(n_classes=options.num_classes),
+        },
+        "data_arguments": {
+            "data_dir": _folders(options.slides),
+            "h5_dir": _folders(options.features),
+            "slide_ext": list(options.slide_extensions),
+            **_given(
+                process_list=None if process_list is None else str(process_list.absolute()),
+                tissue_dir=None if options.outlines is None else str(options.outlines.absolute()),
+                label_dict=names,
+            ),
+        },
+        "model_arguments": {
+            "ckpt_path": str(options.checkpoint.absolute()),
+            **_given(
+                model_name=options.model_name,
+                device=options.device,
+                task=options.task,
+                output_names=list(options.output_names) or None,
+            ),
+        },
+        "heatmap_arguments": {
+            "calc_heatmap": False,
+            "save_ext": "png",
+            "save_orig": False,
+            "figure": options.figure,
+            "segment": options.segment,
+            **_given(
+                vis_level=options.vis_level,
+                cmap=options.cmap,
+                alpha=options.alpha,
+                score=options.score,
+                normalize=options.normalize,
+                classes=classes,
+            ),
+        },
+        "sample_arguments": {"samples": samples},
+        "segmentation_arguments": dict(TISSUE),
+        "export_arguments": dict.fromkeys(options.exports, True),
+    }
+
+
+def _given(**values: Any) -> Mapping[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _folders(folders: tuple[Path, ...]) -> str | list[str]:
+    paths = [str(folder.absolute()) for folder in folders]
+    return paths[0] if len(paths) == 1 else paths

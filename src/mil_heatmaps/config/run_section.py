@@ -1,0 +1,81 @@
+"""The config section that says how much of the machine to use."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mil_heatmaps.config.cluster_section import ClusterArguments, TrackArguments
+from mil_heatmaps.config.section_types import Float, Int, Section, shown
+from mil_heatmaps.config.sections import check_device
+
+_BYTES = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE)
+
+
+def _devices(value: Any) -> Any:
+    """Check ``auto``, one device, or a list of devices."""
+    if not isinstance(value, (list, tuple)):
+        return check_device(value)
+    if not value or "auto" in value:
+        raise ValueError(f"must be auto, cpu, or a list such as [cuda:0, cuda:1]; got {shown(value)}")
+    return [check_device(device) for device in value]
+
+
+def _workers(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    if isinstance(value, str) and value.strip().isdigit() and int(value) >= 1:
+        return int(value)
+    raise ValueError(f"must be auto or a whole number of at least 1, got {shown(value)}")
+
+
+def parse_bytes(value: Any) -> int:
+    """Return the number of bytes in ``8GB``, ``512 MiB`` or a plain number; GB is 1000³, GiB 1024³."""
+    match = None if isinstance(value, bool) else _BYTES.match(str(value))
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"must be a size in memory such as 8GB, got {shown(value)}")
+    base = 1024 if match[3] else 1000
+    return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
+
+
+class RunArguments(Section):
+    """How much of the machine to use, and when to give up on a slide."""
+
+    workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = Field(
+        default="auto",
+        description="New: slides worked on at once; auto: by cores and memory.",
+    )
+    devices: Annotated[str | list[str], BeforeValidator(_devices)] = Field(
+        default="auto",
+        description="New: auto, cpu, or a list such as [cuda:0, cuda:1].",
+    )
+    memory_limit: Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=str | int)] | None = (
+        Field(
+            default=None,
+            description="New: memory to stay under, such as 16GB. null: what the machine has.",
+        )
+    )
+    retries: Int = Field(
+        default=1,
+        ge=0,
+        description="New: times a slide is tried again after its worker died.",
+    )
+    slide_timeout: Float | None = Field(
+        default=None,
+        gt=0,
+        description="New: seconds after which a slide is given up.",
+    )
+    cluster: ClusterArguments | None = Field(
+        default=None,
+        description="New: {kind: slurm, ...}: work on a Dask cluster instead of this machine alone; docs/cluster.md.",
+    )
+    track: TrackArguments | None = Field(
+        default=None,
+        description="New: {kind: mlflow, ...}: tell an experiment tracker about the run.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "RunArguments":
+        if self.cluster is not None and self.devices not in ("auto", "cpu"):
+            raise ValueError("devices names GPUs of one machine; on a cluster each worker takes its own: leave it auto")
+        return self

@@ -1,0 +1,269 @@
+"""Where things are and what is run: the config sections of experiment, data, patches, encoder and model.
+
+The attribute names are the YAML names. CLAM's keys keep CLAM's meaning; a description that starts with "New:"
+marks a key CLAM does not have.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from mil_heatmaps.config.section_types import (
+    SLIDE_EXTENSIONS,
+    Extensions,
+    Float,
+    Folders,
+    Int,
+    Section,
+    Text,
+    experiment_name,
+    no_bool,
+    shown,
+)
+
+_DEVICE = re.compile(r"^(auto|cpu|cuda(:\d+)?)$")
+
+
+def _label_dict(value: Any) -> Any:
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"must map class names to numbers, such as LUAD: 0; got {shown(value)}")
+    return {str(name): number for name, number in value.items()}
+
+
+def _output_names(names: list[str]) -> list[str]:
+    """Refuse names that could not be told apart, or chosen by `heatmap_arguments.classes`."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"names {name!r} twice")
+        if name in ("predicted", "label", "all") or name.isdigit():
+            raise ValueError(f"cannot call an output {shown(name)}, which heatmap_arguments.classes takes otherwise")
+    return names
+
+
+def check_device(value: Any) -> Any:
+    """Return a device name in lower case."""
+    if not isinstance(value, str) or not _DEVICE.match(value.strip().lower()):
+        raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {shown(value)}")
+    return value.strip().lower()
+
+
+def _ratio(value: Any) -> Any:
+    """Keep 0 and 0.0 apart, as CLAM writes them into file names; take text for the number it holds."""
+    no_bool(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(f"must be a number, got {shown(value)}") from None
+    return value
+
+
+class ExpArguments(Section):
+    """The experiment: its name, its folders, and how many classes the model tells apart."""
+
+    n_classes: Int | None = Field(
+        default=None,
+        ge=1,
+        description="Outputs of the model. Left out: counted from label_dict, or read from the checkpoint.",
+    )
+    save_exp_code: Annotated[Text, AfterValidator(experiment_name)] = Field(
+        default="HEATMAP_OUTPUT",
+        description="Name of this run; the folder below both result folders.",
+    )
+    raw_save_dir: Text = Field(
+        default="heatmaps/heatmap_raw_results",
+        description="Folder for scores, features, masks, records and the run's own process list.",
+    )
+    production_save_dir: Text = Field(
+        default="heatmaps/heatmap_production_results",
+        description="Folder for the finished pictures and sampled patches.",
+    )
+    results_dir: Text = Field(
+        default="heatmaps/results",
+        description="New: folder for the CSV of predictions.",
+    )
+    batch_size: Int = Field(
+        default=256,
+        ge=1,
+        description="Patches at work in an encoder at once; left out: as many as fit on a GPU, 8 a core on the "
+        "processor.",
+    )
+    layout: Literal["clam", "flat"] = Field(
+        default="clam",
+        description="New: clam keeps CLAM's tree of folders and names; flat puts S_heatmap.png of every slide "
+        "and heatmap_results.csv side by side into production_save_dir, as generate_heatmaps.py does.",
+    )
+
+
+class DataArguments(Section):
+    """The slides, what was computed of them before, and which of them to do."""
+
+    data_dir: Folders = Field(
+        description="Folder of the slides; or a list of folders; or a mapping from a value of the "
+        "process list's data_dir_key column to a folder.",
+    )
+    data_dir_key: Text = Field(
+        default="source",
+        description="Process-list column that chooses the folder when data_dir is a mapping.",
+    )
+    process_list: Text | None = Field(
+        default=None,
+        description="CSV of the slides to do. null: every slide below data_dir.",
+    )
+    preset: Text | None = Field(
+        default=None,
+        description="CSV whose first row replaces the built-in segmentation parameters.",
+    )
+    slide_ext: Extensions = Field(
+        default=SLIDE_EXTENSIONS,
+        description="Extension of the slides, or a list of them. Left out: every format that can be opened.",
+    )
+    label_dict: Annotated[dict[str, Annotated[Int, Field(ge=0)]], BeforeValidator(_label_dict)] | None = (
+        Field(
+            default=None,
+            description="Class names and their numbers, from 0. Needed for names in pictures and tables.",
+        )
+    )
+    recursive: bool = Field(
+        default=True,
+        description="New: also look in folders inside data_dir, h5_dir and the like.",
+    )
+    h5_dir: Folders | None = Field(
+        default=None,
+        description="New: folder of patch features (TRIDENT, CLAM .h5 or .pt); same forms as "
+        "data_dir. null: features are computed with the encoder.",
+    )
+    tissue_dir: Folders | None = Field(
+        default=None,
+        description="New: folder of tissue outlines (GeoJSON of TRIDENT or QuPath, or CLAM's "
+        "mask.pkl) used instead of segmenting.",
+    )
+    coords_dir: Folders | None = Field(
+        default=None,
+        description="New: folder of patch coordinates (TRIDENT or CLAM). Without h5_dir patches are encoded there, "
+        "read as the files say; with h5_dir it serves feature files that hold no coordinates.",
+    )
+    roi_dir: Folders | None = Field(
+        default=None,
+        description="New: folder of regions of interest (GeoJSON of QuPath, any polygon), by slide; used with "
+        "heatmap_arguments.use_roi in place of the process list's box.",
+    )
+    scores_dir: Folders | None = Field(
+        default=None,
+        description="New: folder of your own scores (blockmap .h5 or CSV) to draw; no model is run.",
+    )
+    patch_size_level0: Int | None = Field(
+        default=None, ge=1,
+        description="New: side of a patch in level-0 pixels, when the feature files do not say or say "
+        "it wrong.",
+    )  # fmt: skip
+
+
+class PatchingArguments(Section):
+    """How slides are cut into patches."""
+
+    patch_size: Int = Field(default=256, ge=1, description="Side of a patch, in pixels of patch_level.")
+    overlap: Annotated[int | float, BeforeValidator(_ratio)] = Field(
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="Share by which neighbouring patches of the fine map overlap; the bag has no overlap.",
+    )
+    patch_level: Int = Field(default=0, ge=0, description="Pyramid level patches are read from.")
+    custom_downsample: Int = Field(
+        default=1,
+        ge=1,
+        description="Read a patch this many times larger and shrink it to patch_size.",
+    )
+    mpp: Float | None = Field(
+        default=None,
+        gt=0,
+        description="New: cut patches at this many µm per pixel, whatever levels a slide has.",
+    )
+    magnification: Float | None = Field(
+        default=None,
+        gt=0,
+        description="New: cut patches at this magnification (20 is 0.5 µm per pixel).",
+    )
+    grid: Literal["clam", "features"] | None = Field(
+        default=None,
+        description="New: grid of the fine map. clam lays CLAM's own grid in the tissue; features keeps the patches of "
+        "the feature or coordinates files and puts more between them. Left out: features when h5_dir or coords_dir is "
+        "given, else clam.",
+    )
+
+
+class EncoderArguments(Section):
+    """The network that turns patches into features, when there is no h5_dir or a fine map is wanted."""
+
+    model_name: Text | None = Field(
+        default=None,
+        description="Encoder the MIL model was trained on: resnet50_trunc, uni_v1, uni_v2, "
+        "conch_v1_5, ... null: none.",
+    )
+    target_img_size: Int | None = Field(
+        default=None,
+        description="Side patches are resized to before encoding; 0 or less: not at all. Left out: "
+        "the encoder's own.",
+    )
+    weights: Text | None = Field(
+        default=None,
+        description="New: file of the encoder's weights, when they are not downloaded.",
+    )
+
+
+class ModelArguments(Section):
+    """The MIL model and its checkpoint."""
+
+    ckpt_path: Text | None = Field(default=None, description="Checkpoint of the trained model.")
+    model_type: Literal["clam_sb", "clam_mb", "mil"] | None = Field(
+        default=None,
+        description="CLAM's name of the model. Left out: model_name, or what the checkpoint says.",
+    )
+    initiate_fn: Literal["initiate_model"] = Field(
+        default="initiate_model",
+        description="Kept for CLAM's files; has one value.",
+    )
+    model_size: Literal["small", "big"] = Field(default="small", description="Size of a CLAM model.")
+    drop_out: Annotated[bool | float, BeforeValidator(lambda v: v if isinstance(v, bool) else _ratio(v))] = (
+        Field(
+            default=0.0,
+            ge=0,
+            le=1,
+            description="Kept for CLAM's files; drop-out is off when a model is applied.",
+        )
+    )
+    embed_dim: Int = Field(default=1024, ge=1, description="Width of the features a CLAM model takes.")
+    n_classes: Int | None = Field(
+        default=None,
+        ge=1,
+        description="As CLAM copies it here; must equal exp_arguments.n_classes.",
+    )
+    model_name: Text | None = Field(
+        default=None,
+        description="New: MIL-Lab's name of the model, such as abmil.base.uni_v2.none.",
+    )
+    model_class: Text | None = Field(
+        default=None,
+        description="New: your own model, as module:Class or file.py:Class.",
+    )
+    init_args: dict[str, Any] = Field(default_factory=dict, description="New: arguments for model_class.")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict,
+        description="New: changes to the model's own settings, such as embed_dim: 256.",
+    )
+    device: Annotated[str, BeforeValidator(check_device)] = Field(
+        default="auto",
+        description="New: auto (a GPU if there is one), cpu, cuda or cuda:N.",
+    )
+    task: Literal["classification", "regression", "survival"] = Field(
+        default="classification",
+        description="New: what the outputs mean.",
+    )
+    output_names: Annotated[list[Text], AfterValidator(_output_names)] | None = Field(
+        default=None,
+        min_length=1,
+        description="New: names of a regression's outputs, or of a survival model's intervals, in the model's "
+        "order. Classes are named in label_dict.",
+    )

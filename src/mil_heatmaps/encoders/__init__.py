@@ -1,0 +1,1 @@
+"""Patch encoders: pixels of a patch in, a feature vector out; extraction of features."""

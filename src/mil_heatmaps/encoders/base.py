@@ -1,0 +1,128 @@
+"""What a patch encoder offers, and the encoder made of a torch module and its preprocessing."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from mil_heatmaps.encoders.preprocessing import Preprocessing
+from mil_heatmaps.errors import ModelError
+
+
+@runtime_checkable
+class PatchEncoder(Protocol):
+    """Anything that turns patches into features; what a ``module:factory`` must return.
+
+    It may say more: `device`; ``parallel = True``, that `encode` may run in several threads at once; ``identity()``,
+    plain values that its features depend on.
+
+    Attributes
+    ----------
+    name : str
+        Written into feature files.
+    width : int
+        Length of a feature vector.
+    """
+
+    name: str
+    width: int
+
+    def preprocess(self, batch: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Return the tensor `encode` takes, for (B, H, W, 3) uint8 RGB patches."""
+        ...
+
+    def encode(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return (B, width) float32 features of a preprocessed batch."""
+        ...
+
+
+class ModuleEncoder:
+    """A torch module with its preprocessing.
+
+    Attributes
+    ----------
+    name, width
+        As of `PatchEncoder`.
+    preprocessing : Preprocessing
+    device : torch.device
+    weights : str
+        What the weights are, for cache keys: a SHA-256, or another unmistakable name.
+    mixed_precision : bool
+        Whether `encode` runs in half precision where that pays, on CUDA.
+    parallel : bool
+        Whether `encode` may run in several threads at once; a module that keeps something between calls may not.
+    """
+
+    parallel = True
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        width: int,
+        preprocessing: Preprocessing,
+        *,
+        device: str | torch.device = "cpu",
+        weights: str = "",
+        pool: Callable[[Any], torch.Tensor] | None = None,
+        mixed_precision: bool = True,
+    ) -> None:
+        """`pool` makes the (B, width) features of what the module returns; by default they are it."""
+        self.name = name
+        self.width = width
+        self.preprocessing = preprocessing
+        self.device = torch.device(device)
+        self.weights = weights
+        self.mixed_precision = mixed_precision
+        module = module.eval().requires_grad_(False).to(self.device)
+        self._module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._pool = pool
+
+    def __repr__(self) -> str:
+        return f"ModuleEncoder({self.name!r}, width={self.width}, device={str(self.device)!r})"
+
+    def preprocess(self, batch: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Return (B, 3, h, w) float32, equal to torchvision's transforms."""
+        return self.preprocessing(batch)
+
+    def shrink(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return the uint8 half of `preprocess`; `encode` takes its result too and does the rest itself."""
+        return self.preprocessing.shrink(batch)
+
+    def encode(self, tensor: torch.Tensor, *, exact: bool = False) -> torch.Tensor:
+        """Return (B, width) float32 features, on the encoder's device.
+
+        Parameters
+        ----------
+        tensor
+            What `preprocess` returned, or, as uint8 (B, h, w, 3), what `shrink` did.
+        exact
+            Compute in float32 even where `mixed_precision` would use half precision.
+        """
+        tensor = tensor.to(self.device, non_blocking=True)
+        half = self.mixed_precision and not exact and self.device.type == "cuda"
+        with torch.inference_mode():
+            pixels = self.preprocessing.normalise(tensor) if tensor.dtype == torch.uint8 else tensor
+            with torch.autocast("cuda", torch.float16) if half else nullcontext():
+                returned = self._module(pixels)
+                features = returned if self._pool is None else self._pool(returned)
+        if not isinstance(features, torch.Tensor) or features.shape != (len(tensor), self.width):
+            shape = tuple(getattr(features, "shape", ())) or type(features).__name__
+            raise ModelError(
+                f"encoder {self.name} returned {shape} for {len(tensor)} patches, "
+                f"expected ({len(tensor)}, {self.width})"
+            )
+        return features.float()
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything its features depend on, as plain values."""
+        return {
+            "name": self.name,
+            "width": self.width,
+            "weights": self.weights,
+            "preprocessing": self.preprocessing.identity(),
+        }

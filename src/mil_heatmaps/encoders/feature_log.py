@@ -1,0 +1,175 @@
+"""Features on their way to a file: batches appended as they come, whole or not at all.
+
+HDF5 does not survive a kill in the middle of an append: its index may point at what was never written. So
+batches go to a plain log, each with its length and checksum, and become an HDF5 file when all are there. After a
+kill at any moment the log holds every batch that was complete; a torn one at its end is cut off.
+
+Layout, little endian: ``MILFEAT1``, uint32 length and JSON of what the features depend on, padded with blanks to
+64 bytes; then for each batch ``ROWS``, uint32 rows, uint32 CRC-32 of the values, 4 bytes of zero, and rows *
+width float32 values.
+"""
+
+import json
+import os
+import struct
+import time
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import FeatureError
+
+_MAGIC = b"MILFEAT1"
+_HEAD = struct.Struct("<8sI")
+_FRAME = struct.Struct("<4sII4x")
+_ALIGN = 64
+_SYNC_SECONDS = 5.0
+
+
+class FeatureLog:
+    """The log of one slide. Opening it takes up what an earlier, killed run left, if it is of the same key.
+
+    Attributes
+    ----------
+    path : Path
+    rows : int
+        Complete rows in the log.
+    batch_size : int
+        Rows of the largest of the last batches, 0 when it is empty.
+    """
+
+    def __init__(self, path: Path, key: str, n: int, width: int) -> None:
+        """`key` stands for everything the features depend on; a log of another key, n or width begins anew.
+
+        Raises
+        ------
+        FeatureError
+            Another process is writing it, or it cannot be written.
+        """
+        self.path = path
+        self.rows = 0
+        self._width = width
+        self._starts: list[tuple[int, int, int]] = []  # first row, rows, byte offset of the values
+        head = json.dumps({"key": key, "n": n, "width": width}, sort_keys=True).encode()
+        length = _HEAD.size + len(head)
+        padding = b" " * (-length % _ALIGN)
+        self._head = _HEAD.pack(_MAGIC, len(head) + len(padding)) + head + padding
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _open_alone(path)
+            self._take_up(n)
+        except OSError as error:
+            raise FeatureError(f"cannot write features to {path}: {error}") from error
+        self._synced = time.monotonic()
+
+    def __enter__(self) -> "FeatureLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def batch_size(self) -> int:
+        # Not the last alone: it may be what was left over when memory ran out.
+        return max((rows for _, rows, _ in self._starts[-3:]), default=0)
+
+    def append(self, features: npt.NDArray[np.float32]) -> None:
+        """Add a batch (B, width); when this returns, a kill does not lose it."""
+        values = np.ascontiguousarray(features, "<f4")
+        if values.ndim != 2 or values.shape[1] != self._width:
+            raise ValueError(f"features must have shape (B, {self._width}), got {values.shape}")
+        data = values.tobytes()
+        frame = _FRAME.pack(b"ROWS", len(values), zlib.crc32(data))
+        end = self._end()
+        try:
+            self._write(frame + data)
+            if time.monotonic() - self._synced > _SYNC_SECONDS:
+                # A kill leaves what was written; only a crash of the machine needs this.
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise FeatureError(f"cannot write features to {self.path}: {error}") from error
+        self._note(len(values), end + _FRAME.size)
+
+    def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return (len(rows), width) float32, rows by their place in the log."""
+        flat = np.memmap(self._file, np.uint8, "r")
+        firsts = np.array([first for first, _, _ in self._starts], np.int64)
+        out = np.empty((len(rows), self._width), np.float32)
+        row_bytes = 4 * self._width
+        for place, (row, frame) in enumerate(
+            zip(rows.tolist(), (np.searchsorted(firsts, rows, "right") - 1).tolist(), strict=True)
+        ):
+            first, _, offset = self._starts[frame]
+            begin = offset + (row - first) * row_bytes
+            out[place] = flat[begin : begin + row_bytes].view("<f4")
+        return out
+
+    def remove(self) -> None:
+        """Delete the log, when its features are in their file."""
+        self.path.unlink(missing_ok=True)
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:  # one call may write a part only
+            left = left[self._file.write(left) :]
+
+    def _end(self) -> int:
+        if not self._starts:
+            return len(self._head)
+        _, rows, offset = self._starts[-1]
+        return offset + rows * 4 * self._width
+
+    def _note(self, rows: int, offset: int) -> None:
+        self._starts.append((self.rows, rows, offset))
+        self.rows += rows
+
+    def _take_up(self, n: int) -> None:
+        """Find the complete batches, cut off what follows them; begin anew when the log is of something else."""
+        file = self._file
+        file.seek(0)
+        if file.read(len(self._head)) != self._head:
+            file.truncate(0)
+            file.seek(0)
+            self._write(self._head)
+            return
+        while True:
+            frame = file.read(_FRAME.size)
+            if len(frame) < _FRAME.size:
+                break
+            magic, rows, checksum = _FRAME.unpack(frame)
+            if magic != b"ROWS" or not 0 < rows <= n - self.rows:
+                break
+            data = file.read(rows * 4 * self._width)
+            if len(data) < rows * 4 * self._width or zlib.crc32(data) != checksum:
+                break
+            self._note(rows, self._end() + _FRAME.size)
+        file.truncate(self._end())
+        file.seek(self._end())
+
+
+def _open_alone(path: Path) -> BinaryIO:
+    """Open for reading and writing, unbuffered, as the only process that does."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs on one slide are then the user's to avoid
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644), "r+b", 0)
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b", 0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise FeatureError(f"another process is encoding into {path}: wait for it, or end it") from None
+        except OSError:  # a file system without locks
+            return file
+        # The one before may have finished and deleted the file between our opening and locking it.
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()

@@ -1,0 +1,168 @@
+"""Scores for QuPath: patches as detections, hot regions and tissue as annotations, in one GeoJSON file.
+
+Coordinates are level-0 pixels, as QuPath counts them on the same slide. Features are written one after the
+other, so memory does not follow their number.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.export.regions import Region, merge_patches
+from mil_heatmaps.export.tables import binary_writer, percentile_columns, score_columns
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.visualization.palette import colour_index
+
+_BLOCK_ROWS = 10_000
+_TISSUE_COLOUR = [0, 160, 0]
+_REGION_COLOUR = [200, 0, 0]
+
+
+@dataclass(frozen=True)
+class DrawnMap:
+    """One column of the scores as it is drawn.
+
+    Attributes
+    ----------
+    name : str
+        What is drawn, such as ``attention LSCC``.
+    values : (N,) float
+        Raw scores.
+    shades : (N,) float64
+        The same on the colour scale, 0 to 1; NaN where nothing is drawn.
+    table : (n, 3) uint8
+        The colours of the scale.
+    """
+
+    name: str
+    values: npt.NDArray[Any]
+    shades: npt.NDArray[np.float64]
+    table: npt.NDArray[np.uint8]
+
+
+def write_geojson(
+    path: str | os.PathLike[str],
+    scores: ScoreFile,
+    drawn: DrawnMap,
+    *,
+    detections: bool = True,
+    regions: bool = True,
+    tissue: TissueMask | None = None,
+    threshold: float = 0.9,
+) -> int:
+    """Write the file, packed when `path` ends in .gz, and return how many features it holds.
+
+    Parameters
+    ----------
+    detections : bool
+        Every patch as a rectangle in its colour, with all scores and the percentiles as measurements. Patches
+        that are not drawn (no finite score) are left out.
+    regions : bool
+        Patches at or above `threshold` on the colour scale, merged where they touch along an edge; with their
+        number, mean and maximum score, and area in px² and, where the slide's resolution is known, µm².
+    tissue : TissueMask, optional
+        Written as annotations with their holes.
+    """
+    count = 0
+    with binary_writer(path) as file:
+        file.write(b'{"type":"FeatureCollection","features":[')
+        for text in _features(scores, drawn, detections, regions, tissue, threshold):
+            file.write(f"{',' if count else ''}\n{text}".encode())
+            count += 1
+        file.write(b"\n]}\n")
+    return count
+
+
+def _features(
+    scores: ScoreFile,
+    drawn: DrawnMap,
+    detections: bool,
+    regions: bool,
+    tissue: TissueMask | None,
+    threshold: float,
+) -> Iterator[str]:
+    if tissue is not None:
+        yield from _tissue(tissue)
+    if regions:
+        with np.errstate(invalid="ignore"):
+            hot = drawn.shades >= threshold
+        for number, region in enumerate(merge_patches(scores.grid, hot), start=1):
+            yield _region(region, number, scores, drawn)
+    if detections:
+        yield from _detections(scores, drawn)
+
+
+def _detections(scores: ScoreFile, drawn: DrawnMap) -> Iterator[str]:
+    """Yield each patch. Put together as text: a JSON encoder would take most of the time of a large slide."""
+    measures: dict[str, npt.NDArray[Any]] = {**score_columns(scores), **percentile_columns(scores)}
+    keys = [json.dumps(name, ensure_ascii=False) for name in measures]
+    width, height = scores.grid.size_l0
+    rows_drawn = np.flatnonzero(np.isfinite(drawn.shades))
+    for start in range(0, len(rows_drawn), _BLOCK_ROWS):
+        rows = rows_drawn[start : start + _BLOCK_ROWS]
+        columns: list[list[str]] = [_number_texts(values[rows]) for values in measures.values()]
+        colours: list[list[int]] = drawn.table[colour_index(drawn.shades[rows], len(drawn.table))].tolist()
+        corners: list[list[int]] = scores.grid.coords_l0[rows].tolist()
+        numbers_of = zip(*columns, strict=True)
+        for (x, y), (red, green, blue), numbers in zip(corners, colours, numbers_of, strict=True):
+            right, bottom = x + width, y + height
+            listed = ",".join(f"{key}:{text}" for key, text in zip(keys, numbers, strict=True) if text)
+            yield (
+                '{"type":"Feature","geometry":{"type":"Polygon","coordinates":'
+                f"[[[{x},{y}],[{right},{y}],[{right},{bottom}],[{x},{bottom}],[{x},{y}]]]}},"
+                f'"properties":{{"objectType":"detection","color":[{red},{green},{blue}],'
+                f'"measurements":{{{listed}}}}}}}'
+            )
+
+
+def _number_texts(values: npt.NDArray[Any]) -> list[str]:
+    """Return numbers as JSON, empty where there is none; float32 reads back the same."""
+    texts = values.astype(str) if values.dtype == np.float32 else np.char.mod("%.4f", values)
+    listed: list[str] = np.where(np.isfinite(values), texts, "").tolist()
+    return listed
+
+
+def _region(region: Region, number: int, scores: ScoreFile, drawn: DrawnMap) -> str:
+    values = drawn.values[region.patches].astype(np.float64)
+    measurements: dict[str, float] = {
+        "Patches": len(region.patches),
+        "Area px^2": region.area_px,
+        f"{drawn.name} mean": float(values.mean()),
+        f"{drawn.name} max": float(values.max()),
+    }
+    if scores.level0_mpp is not None:
+        measurements["Area µm^2"] = region.area_px * scores.level0_mpp**2
+    return _annotation(
+        [ring.tolist() for ring in region.rings_l0],
+        {
+            "name": f"{drawn.name} {number}",
+            "classification": {"name": "Hot region", "color": _REGION_COLOUR},
+            "measurements": measurements,
+        },
+    )
+
+
+def _tissue(mask: TissueMask) -> Iterator[str]:
+    for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True):
+        rings = [_closed(part.reshape(-1, 2).tolist()) for part in (contour, *holes)]
+        yield _annotation(rings, {"classification": {"name": "Tissue", "color": _TISSUE_COLOUR}})
+
+
+def _closed(points: list[list[int]]) -> list[list[int]]:
+    """Return a ring of at least four positions, the first again at the end, as GeoJSON asks."""
+    return points + [points[0]] * max(1, 4 - len(points))
+
+
+def _annotation(rings: list[list[list[int]]], properties: dict[str, Any]) -> str:
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": rings},
+        "properties": {"objectType": "annotation", **properties},
+    }
+    return json.dumps(feature, separators=(",", ":"), ensure_ascii=False)

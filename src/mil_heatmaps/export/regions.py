@@ -1,0 +1,157 @@
+"""Merge patches that touch into regions with exact outlines.
+
+Everything is in level-0 pixels, y downwards. The outline is that of the union of the patches' rectangles,
+whatever their overlap: the plane is cut at all their edges, the cells they cover are marked, and the borders
+between marked and unmarked cells are walked.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+Ints = npt.NDArray[np.int64]
+
+_MOST_CELLS = 1 << 24
+"""Cells the plane may be cut into; scattered patches that need more have their edges rounded."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Patches that touch along an edge.
+
+    Attributes
+    ----------
+    rings_l0 : tuple of (n, 2) int64
+        Closed rings (the first point comes again at the end): the outline, then its holes.
+    patches : (m,) int64
+        Rows of the patches in it.
+    area_px : int
+        Of the union, holes taken off, in level-0 pixels.
+    """
+
+    rings_l0: tuple[Ints, ...]
+    patches: Ints
+    area_px: int
+
+
+def merge_patches(grid: PatchGrid, chosen: npt.NDArray[np.bool_]) -> list[Region]:
+    """Return the regions that the chosen patches form, the largest first.
+
+    Patches that only touch at a corner are apart. Outlines are exact, unless the patches are so scattered
+    that their edges would cut the plane into more than 16 million cells: then edges are rounded to a 16th of
+    a patch or more.
+    """
+    rows = np.flatnonzero(chosen)
+    if not len(rows):
+        return []
+    corners = grid.coords_l0[rows]
+    edges_x, edges_y, low, high = _cut(corners, np.asarray(grid.size_l0))
+    covered = _covered(low, high, (len(edges_y) - 1, len(edges_x) - 1))
+    from scipy.ndimage import label
+
+    marked, count = label(covered)
+    labels = np.asarray(marked, dtype=np.int32)
+    rings = _rings(labels, edges_x, edges_y)
+    owner = labels[low[:, 1], low[:, 0]]
+    order = np.argsort(owner, kind="stable")
+    members = np.split(rows[order], np.searchsorted(owner[order], np.arange(2, count + 1)))
+    found = []
+    for number in range(1, count + 1):
+        parts = sorted(rings.get(number, []), key=lambda part: -part[0])
+        area = sum(part[0] for part in parts)
+        found.append(Region(tuple(part[1] for part in parts), members[number - 1], area))
+    return sorted(found, key=lambda region: (-region.area_px, tuple(region.rings_l0[0][0])))
+
+
+def _cut(corners: Ints, size: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return the cut positions along x and y, and the first and last-plus-one cell of every patch."""
+    unit = 1
+    while True:
+        first = (corners + unit // 2) // unit * unit
+        last = np.maximum((corners + size + unit // 2) // unit * unit, first + unit)
+        edges_x, edges_y = (np.unique(np.concatenate((first[:, a], last[:, a]))) for a in (0, 1))
+        if len(edges_x) * len(edges_y) <= _MOST_CELLS:
+            break
+        unit = max(2 * unit, int(size.min()) // 16)
+    low, high = (
+        np.stack((np.searchsorted(edges_x, ends[:, 0]), np.searchsorted(edges_y, ends[:, 1])), axis=1)
+        for ends in (first, last)
+    )
+    return edges_x, edges_y, low, high
+
+
+def _covered(low: Ints, high: Ints, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Return which cells any patch covers, (rows, columns)."""
+    change = np.zeros((shape[0] + 1, shape[1] + 1), dtype=np.int32)
+    for xs, ys, sign in ((low, low, 1), (high, high, 1), (low, high, -1), (high, low, -1)):
+        np.add.at(change, (ys[:, 1], xs[:, 0]), sign)
+    total = change.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+    return np.asarray(total[:-1, :-1] > 0)
+
+
+def _rings(labels: npt.NDArray[np.int32], edges_x: Ints, edges_y: Ints) -> dict[int, list[tuple[int, Ints]]]:
+    """Return every border ring, as (area, closed points), by the label inside; holes have negative area."""
+    starts, ends, turns, owners = _border(labels)
+    following = _next_edge(starts, ends, turns)
+    width = labels.shape[1] + 1
+    rings: dict[int, list[tuple[int, Ints]]] = {}
+    waiting = np.ones(len(starts), dtype=bool)
+    steps, headings = following.tolist(), turns.tolist()
+    for first in range(len(starts)):
+        if not waiting[first]:
+            continue
+        ring, edge = [], first
+        while waiting[edge]:
+            waiting[edge] = False
+            after = steps[edge]
+            if headings[after] != headings[edge]:
+                ring.append(after)
+            edge = after
+        corners = starts[np.asarray(ring)]
+        points = np.stack((edges_x[corners % width], edges_y[corners // width]), axis=1)
+        closed = np.concatenate((points, points[:1]))
+        x, y = closed[:, 0], closed[:, 1]
+        area = int((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) // 2
+        rings.setdefault(int(owners[first]), []).append((area, closed))
+    return rings
+
+
+def _border(labels: npt.NDArray[np.int32]) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return the sides of marked cells that face unmarked ones, walked with the marked cell on the right.
+
+    As (start, end, heading, label); points are row * (columns + 1) + column, headings 0 to 3 are +x, +y, -x,
+    -y.
+    """
+    rows, columns = labels.shape
+    framed = np.zeros((rows + 2, columns + 2), dtype=bool)
+    framed[1:-1, 1:-1] = labels > 0
+    inside = framed[1:-1, 1:-1]
+    facing = (
+        inside & ~framed[:-2, 1:-1],  # top, walked to the right
+        inside & ~framed[1:-1, 2:],  # right, down
+        inside & ~framed[2:, 1:-1],  # bottom, to the left
+        inside & ~framed[1:-1, :-2],  # left, up
+    )
+    from_to = (((0, 0), (0, 1)), ((0, 1), (1, 1)), ((1, 1), (1, 0)), ((1, 0), (0, 0)))
+    parts = []
+    for heading, (sides, (start, end)) in enumerate(zip(facing, from_to, strict=True)):
+        row, column = np.nonzero(sides)
+        points = [(row + dy) * (columns + 1) + column + dx for dy, dx in (start, end)]
+        parts.append((*points, np.full(len(row), heading), labels[row, column]))
+    starts, ends, turns, owners = (np.concatenate(part).astype(np.int64) for part in zip(*parts, strict=True))
+    return starts, ends, turns, owners
+
+
+def _next_edge(starts: Ints, ends: Ints, turns: Ints) -> Ints:
+    """Return which edge follows each. Where two marked cells meet at a corner: right, to the own cell."""
+    order = np.argsort(starts, kind="stable")
+    ordered = starts[order]
+    first = np.searchsorted(ordered, ends, side="left")
+    forked = np.searchsorted(ordered, ends, side="right") - first > 1
+    follower = order[first]
+    other = order[np.minimum(first + 1, len(order) - 1)]
+    wrong = forked & (turns[follower] != (turns + 1) % 4)
+    return np.where(wrong, other, follower)

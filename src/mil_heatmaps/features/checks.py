@@ -1,0 +1,152 @@
+"""Turn what a file holds into patch features and coordinates that can be trusted, or say why they cannot."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.files.hdf5 import first_not_finite
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+_FARTHEST_L0 = 1 << 31
+"""No slide is wider; larger numbers are damage or another unit."""
+
+
+def clean_features(raw: npt.NDArray[Any], where: str, patches: int | None = None) -> npt.NDArray[Any]:
+    """Return features (N, D), float16 or float32, all finite; no copy is made of an array that is so already.
+
+    A leading axis of 1 goes: (1, N, D) is how some public data sets are written. `patches`, the number of
+    coordinates, only sharpens the messages.
+
+    Raises
+    ------
+    FeatureError
+        One vector for the whole slide, another shape or type, no patch, NaN or infinite numbers.
+    """
+    check_feature_shape(raw.shape, raw.dtype, where, patches)
+    features = raw[0] if raw.ndim == 3 else raw
+    if features.dtype not in (np.float16, np.float32):
+        with np.errstate(over="ignore"):
+            features = features.astype(np.float32)
+    if (wrong := first_not_finite(features)) is not None:
+        count, row = wrong
+        raise FeatureError(
+            f"{where}: {count} of {features.size} feature values are NaN or infinite, the first in row {row}"
+            f" of {len(features)}; extract the features of this slide again"
+        )
+    return features
+
+
+def check_feature_shape(
+    shape: tuple[int, ...], dtype: Any, where: str, patches: int | None = None
+) -> tuple[int, int]:
+    """Return (N, D) of a features array of this shape, without touching its numbers.
+
+    Raises
+    ------
+    FeatureError
+        As `clean_features`.
+    """
+    if np.dtype(dtype).kind != "f":
+        raise FeatureError(f"{where}: features are {dtype}; floating-point numbers are needed")
+    core = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
+    if not shape or 0 in core[:1]:
+        raise FeatureError(f"{where}: no patches (features {shape}): a blank slide, or no tissue was found")
+    if len(core) == 1:
+        of = f" for {patches} patches" if patches is not None else ""
+        raise FeatureError(
+            f"{where}: features of shape {shape}{of} are one vector for the whole slide; a heatmap needs the"
+            " patch features (N, D), in TRIDENT the folder features_..., not slide_features_..."
+        )
+    if len(core) != 2:
+        raise FeatureError(f"{where}: features have shape {shape}; (N, D) or (1, N, D) is needed")
+    if core[1] == 0:
+        raise FeatureError(f"{where}: features have shape {shape}: no numbers in a row")
+    return core[0], core[1]
+
+
+def clean_coords(raw: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
+    """Return coordinates (N, 2) as int64; a leading axis of 1 goes, whole numbers stored as floats are taken.
+
+    Raises
+    ------
+    FeatureError
+        No patch, another shape, fractions, NaN, or numbers no slide has.
+    """
+    coords = raw[0] if raw.ndim == 3 and raw.shape[0] == 1 else raw
+    if coords.size == 0:
+        raise FeatureError(f"{where}: no patches (coords {raw.shape}): a blank slide, or no tissue was found")
+    if coords.ndim != 2 or coords.shape[1] != 2:
+        raise FeatureError(
+            f"{where}: coords have shape {raw.shape}; (N, 2) is needed, x and y of each corner"
+        )
+    if coords.dtype.kind not in "iuf":
+        raise FeatureError(f"{where}: coords are {coords.dtype}; whole numbers (level-0 pixels) are needed")
+    if coords.dtype.kind == "f":
+        wrong = ~np.isfinite(coords) | (coords != np.floor(coords))
+        if wrong.any():
+            row, count = int(np.argmax(wrong.any(axis=1))), int(wrong.any(axis=1).sum())
+            raise FeatureError(
+                f"{where}: {count} of {len(coords)} coords are no whole numbers, the first in row {row}:"
+                f" {coords[row].tolist()}; level-0 pixels are needed, not µm and not fractions"
+            )
+    if (far := np.abs(coords.astype(np.float64)).max()) >= _FARTHEST_L0:
+        raise FeatureError(
+            f"{where}: coords reach {far:.0f}, beyond any slide: damaged, or not level-0 pixels"
+        )
+    return np.ascontiguousarray(coords, dtype=np.int64)
+
+
+def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where: str) -> list[str]:
+    """Return a note on patches that stick out; refuse a grid that cannot belong to the slide.
+
+    Patches may stick out on every side. None may lie wholly left of or above the slide, and at most half of
+    them may have their centre outside it.
+
+    Raises
+    ------
+    FeatureError
+        Negative coordinates of a whole patch, or most patches outside `slide_size_l0`.
+    """
+    size = np.asarray(grid.size_l0)
+    beyond = (grid.coords_l0 + size <= 0).any(axis=1)
+    if beyond.any():
+        row = int(np.argmax(beyond))
+        raise FeatureError(
+            f"{where}: {int(beyond.sum())} of {len(grid)} patches have negative coords and lie left of or"
+            f" above the slide, the first in row {row}: {grid.coords_l0[row].tolist()}; coords are the"
+            " top-left corner, x and y, in level-0 pixels"
+        )
+    if slide_size_l0 is None:
+        return []
+    centre = grid.coords_l0 + size // 2
+    outside = int(((centre < 0) | (centre >= np.asarray(slide_size_l0))).any(axis=1).sum())
+    width, height = slide_size_l0
+    if 2 * outside > len(grid):
+        x, y = (grid.coords_l0 + size).max(axis=0)
+        raise FeatureError(
+            f"{where}: {outside} of {len(grid)} patches lie outside the slide ({width} x {height} px; the"
+            f" patches reach {x} x {y}): it belongs to another slide, or its coordinates are not level-0"
+            " pixels"
+        )
+    return [f"{outside} of {len(grid)} patches lie mostly outside the slide"] if outside else []
+
+
+def check_slide_size(
+    said: tuple[int, int] | None, slide_size_l0: tuple[int, int] | None, where: str
+) -> list[str]:
+    """Return a note when the file was made on a slide of slightly other size; refuse one of quite another
+    size.
+
+    Padding of a few per cent leaves coordinates right; another size means another slide or another level 0.
+    """
+    if said is None or slide_size_l0 is None or said == slide_size_l0:
+        return []
+    (width, height), (has_width, has_height) = said, slide_size_l0
+    text = f"made on a slide of {width} x {height} px, but this one has {has_width} x {has_height}"
+    if any(abs(a - b) > 0.02 * b + 512 for a, b in zip(said, slide_size_l0, strict=True)):
+        raise FeatureError(
+            f"{where}: {text}: another slide, or another level 0; its coordinates would be off"
+        )
+    return [text]

@@ -1,0 +1,177 @@
+"""How large a patch is and how far its neighbours stand, from coordinates and attributes.
+
+Names ending ``_l0`` are level-0 pixels; pairs are (x, y) or (width, height).
+
+Files disagree about this: TRIDENT floors the size (682 where the grid steps by 683), its older versions made
+the first step of an overlapping grid a whole patch, CLAM starts a new grid at every piece of tissue, and many
+files carry no attribute at all. So the step is read off the coordinates, attributes are the check and the
+fallback, and every guess leaves a note.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.features.grid_step import SeenStep, Size, infer_step
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+logger = logging.getLogger(__name__)
+
+SizeLike = float | tuple[float, float]
+
+
+@dataclass(frozen=True)
+class AttributeGeometry:
+    """What the attributes of a file say.
+
+    Attributes
+    ----------
+    size_l0 : (width, height) or None
+    step_l0 : (x, y) or None
+    """
+
+    size_l0: Size | None
+    step_l0: Size | None
+
+
+def build_grid(
+    coords_l0: npt.NDArray[np.int64],
+    attributes: Mapping[str, Any],
+    *,
+    patch_size_l0: SizeLike | None = None,
+    where: str = "coordinates",
+) -> tuple[PatchGrid, list[str]]:
+    """Return the grid and notes on what had to be guessed.
+
+    The size of a patch comes from the attributes, else from `patch_size_l0`, else it is the step of the
+    coordinates (no overlap assumed). It grows to the step when that is one pixel more: the size was floored
+    when it was written, and squares drawn from it would leave hairline gaps.
+
+    Raises
+    ------
+    FeatureError
+        No attribute, no argument, and the coordinates show no grid.
+    """
+    notes: list[str] = []
+    said = geometry_from_attributes(attributes)
+    asked = None if patch_size_l0 is None else _as_size(patch_size_l0, where)
+    size = said.size_l0 or asked
+    seen = infer_step(coords_l0)
+    if said.size_l0 and asked and max(abs(a - b) for a, b in zip(said.size_l0, asked, strict=True)) > 1:
+        notes.append(
+            f"patches are {_text(said.size_l0)} by the file's attributes, not {_text(asked)} as asked"
+        )
+    if size is None:
+        if seen is None:
+            raise FeatureError(
+                f"{where}: the size of a patch is unknown: no attribute patch_size_level0, and the"
+                f" {len(coords_l0)} coordinates show no grid; pass patch_size_l0, the level-0 pixels a patch"
+                " covers"
+            )
+        size = seen.step_l0
+        notes.append(f"patch size {_text(size)} taken from the coordinates, assuming no overlap")
+    step = tuple(_settle_step(axis, size, said.step_l0, seen) for axis in (0, 1))
+    if said.size_l0 is None and asked and any(t > s + 1 for t, s in zip(step, asked, strict=True)):
+        notes.append(f"patches of {_text(asked)} on a grid of {_text((step[0], step[1]))} leave gaps")
+    width, height = (t if t == s + 1 else s for t, s in zip(step, size, strict=True))
+    return PatchGrid(coords_l0, (width, height), (step[0], step[1])), notes
+
+
+def geometry_from_attributes(attributes: Mapping[str, Any]) -> AttributeGeometry:
+    """Return what TRIDENT's or CLAM's attributes say of size and step, None for what they do not.
+
+    In this order: ``patch_size_level0``; ``patch_size`` * ``level0_magnification`` /
+    ``target_magnification``; CLAM's ``patch_size`` * ``downsample`` of ``patch_level``. All floored, as both
+    programs do. Folder names are never asked: they have been wrong.
+    """
+    explicit = _numbers(attributes, "patch_size_level0")
+    patch = _numbers(attributes, "patch_size")
+    source, target = (_numbers(attributes, f"{name}_magnification") for name in ("level0", "target"))
+    if source and target:
+        ratio: Size | tuple[float, float] | None = (source[0] / target[0],) * 2
+    elif (downsample := _numbers(attributes, "downsample")) is not None:
+        ratio = downsample
+    elif (level := attributes.get("patch_level")) is not None and np.all(np.asarray(level) == 0):
+        ratio = (1.0, 1.0)
+    else:
+        ratio = None
+    if explicit is not None:
+        size: Size | None = _floor(explicit)
+    elif patch is not None and ratio is not None:
+        size = _floor((patch[0] * ratio[0], patch[1] * ratio[1]))
+    else:
+        size = None
+    step = _numbers(attributes, "step_level0")
+    return AttributeGeometry(
+        size, _floor(step) if step else _trident_step(attributes, patch, explicit, ratio)
+    )
+
+
+def _trident_step(
+    attributes: Mapping[str, Any],
+    patch: tuple[float, float] | None,
+    explicit: tuple[float, float] | None,
+    ratio: tuple[float, float] | None,
+) -> Size | None:
+    """Return round(patch * r) - round(overlap * r), r level-0 pixels a target pixel; None without
+    `overlap`.
+    """
+    if patch is None or "overlap" not in attributes:
+        return None
+    if ratio is None and explicit is not None:
+        ratio = (explicit[0] / patch[0], explicit[1] / patch[1])
+    overlap = _numbers(attributes, "overlap") or (0.0, 0.0)
+    if ratio is None:
+        return None
+    x, y = (round(p * r) - round(o * r) for p, o, r in zip(patch, overlap, ratio, strict=True))
+    return (x, y) if min(x, y) >= 1 else None
+
+
+def _settle_step(axis: int, size: Size, said: Size | None, seen: SeenStep | None) -> int:
+    """Return the step of one axis: the coordinates' own, unless they are too sparse to show it."""
+    expected = (said or size)[axis]
+    if seen is None or seen.step_l0[axis] * 32 < size[axis]:
+        return expected
+    step = seen.step_l0[axis]
+    # A multiple of the expected step: no two neighbours happen to be there. Rounding may add a pixel a step.
+    multiple = round(step / expected)
+    if not seen.is_sure and multiple >= 2 and abs(step - multiple * expected) <= multiple:
+        return step // multiple if step % multiple == 0 else expected
+    return step
+
+
+def _numbers(attributes: Mapping[str, Any], key: str) -> tuple[float, float] | None:
+    """Return a positive attribute as a pair, None when it is absent or no such number."""
+    try:
+        values = np.asarray(attributes.get(key, np.nan), dtype=np.float64).ravel()
+    except (TypeError, ValueError):
+        return None
+    if len(values) not in (1, 2) or not (np.isfinite(values) & (values > 0)).all():
+        return None
+    return float(values[0]), float(values[-1])
+
+
+def _floor(pair: tuple[float, float]) -> Size | None:
+    # 511.99999999 from a division means 512.
+    width, height = (math.floor(value + 1e-6) for value in pair)
+    return (width, height) if min(width, height) >= 1 else None
+
+
+def _as_size(value: SizeLike, where: str) -> Size:
+    pair = _numbers({"size": value}, "size")
+    size = _floor(pair) if pair else None
+    if size is None:
+        raise FeatureError(
+            f"{where}: patch_size_l0 must be a positive number or (width, height), got {value!r}"
+        )
+    return size
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]} x {size[1]} px"

@@ -1,0 +1,91 @@
+"""Read a whole HDF5 dataset; the one stored row by row, as TRIDENT writes it, several times faster than HDF5
+does.
+
+TRIDENT appends with one row a chunk and no compression: 100,000 patches are 100,000 chunks, and HDF5's cost
+is by chunk. Such chunks lie one behind the other in the file, with few gaps, so their places are asked for
+once and long runs are read straight into the result.
+"""
+
+import math
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.features.room import room_for
+
+_LEAST_CHUNKS = 256
+"""Below this HDF5's own reading costs nothing worth saving."""
+
+
+def read_rows(source: h5py.Dataset) -> npt.NDArray[Any]:
+    """Return all of `source`, in its stored type: the same numbers as ``source[()]``.
+
+    Raises
+    ------
+    OSError
+        The file ends before the dataset does.
+    """
+    if source.shape is None:  # a dataset without a place for numbers
+        return np.asarray(source[()])
+    places = _row_chunk_places(source)
+    out = room_for(source.shape, source.dtype)
+    if places is not None:
+        _read_runs(source, *places, out)
+    elif source.size:
+        source.read_direct(out)
+    return out
+
+
+def _row_chunk_places(
+    source: h5py.Dataset,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """Return first row and file offset of each chunk by rising row, None where plain reading is the way."""
+    if source.chunks is None or source.ndim < 1 or source.chunks[1:] != source.shape[1:]:
+        return None
+    count = math.ceil(source.shape[0] / source.chunks[0])
+    plain = (
+        count >= _LEAST_CHUNKS
+        and hasattr(source.id, "chunk_iter")
+        and source.id.get_create_plist().get_nfilters() == 0
+        and source.id.get_type() == h5py.h5t.py_create(source.dtype)
+        and source.file.driver == "sec2"
+        and source.file.userblock_size == 0
+    )
+    if not plain:
+        return None
+    rows, offsets = np.empty(count, np.int64), np.empty(count, np.int64)
+    seen = 0
+
+    def note(chunk: Any) -> None:
+        nonlocal seen
+        if seen < count:
+            rows[seen], offsets[seen] = chunk.chunk_offset[0], chunk.byte_offset
+        seen += 1
+
+    source.id.chunk_iter(note)
+    if seen != count:  # chunks never written hold the fill value
+        return None
+    order = np.argsort(rows, kind="stable")
+    return rows[order], offsets[order]
+
+
+def _read_runs(
+    source: h5py.Dataset, rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], out: npt.NDArray[Any]
+) -> None:
+    view = memoryview(out.data).cast("B")
+    row_bytes = math.prod(source.shape[1:]) * source.dtype.itemsize
+    chunk_bytes = source.chunks[0] * row_bytes
+    cuts = np.flatnonzero(np.diff(offsets) != chunk_bytes) + 1
+    starts = np.concatenate(([0], cuts))
+    ends = np.append(rows[cuts], source.shape[0])
+    with open(source.file.filename, "rb", buffering=0) as file:
+        for chunk, end_row in zip(starts.tolist(), ends.tolist(), strict=True):
+            file.seek(int(offsets[chunk]))
+            part = view[int(rows[chunk]) * row_bytes : end_row * row_bytes]
+            while part:
+                got = file.readinto(part)
+                if not got:
+                    raise OSError(f"the file ends inside dataset {source.name!r}")
+                part = part[got:]

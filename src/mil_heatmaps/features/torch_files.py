@@ -1,0 +1,101 @@
+"""Read features from ``.pt`` files, without ever running what is in them.
+
+torch is imported by the functions that need it, so that this module costs nothing to import.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import FeatureError
+
+_FEATURE_KEYS = ("features", "feats", "embeddings")
+_COORDS_KEYS = ("coords", "coordinates")
+
+
+@contextmanager
+def _numpy_arrays_allowed() -> Iterator[None]:
+    """Let torch's safe loader also build NumPy arrays: TRIDENT's ``.pt`` files hold one instead of a
+    tensor.
+    """
+    import pickle
+
+    import torch
+
+    reconstruct: Any = np.empty(0).__reduce__()[0]
+
+    def rebuild(kind: Any, shape: Any, code: Any) -> Any:
+        if kind is not np.ndarray or shape != (0,):  # what NumPy writes; anything else only eats memory
+            raise pickle.UnpicklingError(f"an array of type {kind!r} and shape {shape!r}")
+        return reconstruct(kind, shape, code)
+
+    allowed: list[Any] = [np.ndarray, np.dtype, *(getattr(np.dtypes, name) for name in np.dtypes.__all__)]
+    # The module of this function was renamed in NumPy 2; files carry either name.
+    allowed += [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+    with torch.serialization.safe_globals(allowed):
+        yield
+
+
+def load_pt(path: Path) -> Any:
+    """Return what a ``.pt`` file holds: tensors (on the CPU), NumPy arrays and plain containers of them.
+
+    Raises
+    ------
+    FeatureError
+        The file is missing, damaged, or holds anything that would run code when loaded.
+    """
+    import pickle
+
+    import torch
+
+    if not path.is_file():
+        raise FeatureError(f"{path}: does not exist")
+    try:
+        with _numpy_arrays_allowed():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as cause:
+        named = re.search(r"Unsupported (?:global|class):? (?:GLOBAL )?([\w.]+)|GLOBAL ([\w.]+)", str(cause))
+        what = f"a pickled {named.group(1) or named.group(2)}" if named else "more than tensors and arrays"
+        raise FeatureError(
+            f"{path}: holds {what}; loading that could run code, so it is refused. Save the features alone:"
+            " torch.save(features_tensor, path), or write features and coords to an HDF5 file"
+        ) from cause
+    except Exception as cause:  # torch raises a different type for every way a file can be damaged
+        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        raise FeatureError(f"{path}: damaged or not a torch file ({reason})") from cause
+
+
+def features_from_pt(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """Return the features, and the coordinates if the file holds them too.
+
+    A tensor or an array is the features; in a dict they go by ``features`` (and ``coords``). bfloat16, which
+    NumPy lacks, is widened to float32; no value changes.
+    """
+    held = load_pt(path)
+    if isinstance(held, Mapping):
+        features = next((held[key] for key in _FEATURE_KEYS if key in held), None)
+        coords = next((held[key] for key in _COORDS_KEYS if key in held), None)
+        if features is None:
+            raise FeatureError(f"{path}: a dict without 'features'; it holds {sorted(map(str, held))[:12]}")
+        return _as_array(features, path), None if coords is None else _as_array(coords, path)
+    return _as_array(held, path), None
+
+
+def _as_array(held: Any, path: Path) -> npt.NDArray[Any]:
+    import torch
+
+    if isinstance(held, np.ndarray):
+        return held
+    if not isinstance(held, torch.Tensor):
+        raise FeatureError(f"{path}: holds a {type(held).__name__}, not a tensor of features (N, D)")
+    tensor = held.detach()
+    if tensor.is_sparse or tensor.is_quantized:
+        raise FeatureError(
+            f"{path}: holds a sparse or quantized tensor; save it dense: torch.save(t.to_dense(), path)"
+        )
+    return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

@@ -1,0 +1,50 @@
+"""Read the tables people keep by hand or in a spreadsheet: CSV with named columns."""
+
+import csv
+from pathlib import Path
+
+from mil_heatmaps.errors import ProcessListError
+
+
+def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str], int]]]:
+    """Return the columns of a CSV and, for each row, its line, its cells and how many cells it has too many.
+
+    Cells are stripped text. Semicolons and tabs are taken for commas when the header has no comma.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            file.seek(0)
+            sign = next((sign for sign in ",;\t" if sign in header), ",")
+            reader = csv.reader(file, delimiter=sign, skipinitialspace=True, strict=True)
+            columns = [name.strip() for name in next(reader, [])]
+            while columns and not columns[-1]:  # a spreadsheet's empty columns at the right
+                columns.pop()
+            _check_header(columns, path)
+            records = []
+            for cells in reader:
+                texts = [cell.strip() for cell in cells]
+                if any(texts):
+                    extra = sum(1 for text in texts[len(columns) :] if text)
+                    row = dict.fromkeys(columns, "")
+                    row.update(zip(columns, texts, strict=False))
+                    records.append((reader.line_num, row, extra))
+    except FileNotFoundError:
+        raise ProcessListError(f"no such table: {path}") from None
+    except OSError as error:
+        raise ProcessListError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ProcessListError(
+            f"{path} is not a text file in UTF-8 (byte {error.start}); save it as CSV UTF-8"
+        ) from error
+    except csv.Error as error:
+        raise ProcessListError(f"{path} is no CSV: {error} (line {reader.line_num})") from error
+    return columns, records
+
+
+def _check_header(columns: list[str], path: Path) -> None:
+    if not columns:
+        raise ProcessListError(f"{path} is empty; its first line must name the columns, slide_id among them")
+    for name in columns:
+        if columns.count(name) > 1:
+            raise ProcessListError(f"{path} has two columns named {name!r}")

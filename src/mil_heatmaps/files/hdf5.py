@@ -1,0 +1,116 @@
+"""Open HDF5 files and read whole datasets, with errors that say what is there instead."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import FeatureError, HeatmapError
+
+logger = logging.getLogger(__name__)
+
+
+def lock_note(path: Path) -> str | None:
+    """Return what a TRIDENT lock beside the file means, None without one."""
+    lock = path.with_name(path.name + ".lock")
+    if not lock.exists():
+        return None
+    return f"{lock.name} lies beside it: the file is being written, or a failed run left the lock behind"
+
+
+@contextmanager
+def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5py.File]:
+    """Yield the file opened for reading; `error` names it and says why it cannot be opened or read."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise error(f"{path}: {what}; an HDF5 file is needed")
+    hint = lock_note(path)
+    tail = f" ({hint})" if hint else ""
+    if path.stat().st_size == 0:
+        raise error(f"{path}: the file is empty (0 bytes): writing it was interrupted; write it again{tail}")
+    try:
+        readable = h5py.is_hdf5(path)
+    except OSError:
+        readable = True  # let the attempt to open it tell the reason
+    if not readable:
+        raise error(f"{path}: not an HDF5 file, it begins with {_first_bytes(path)!r}{tail}")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except OSError as cause:
+        raise error(f"{path}: damaged or incomplete, cannot be read ({_short(cause)}){tail}") from cause
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
+
+
+def _short(cause: BaseException) -> str:
+    return " ".join(str(cause).split())[:200]
+
+
+def contents(file: h5py.File) -> str:
+    """Return a line that lists every dataset with type and shape."""
+    found: list[str] = []
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found.append(f"{name} {item.dtype} {item.shape}")
+
+    file.visititems(note)
+    return ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "") or "nothing"
+
+
+def dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """Return the dataset, None when there is no such one (or it is a group)."""
+    found = file.get(name)
+    return found if isinstance(found, h5py.Dataset) else None
+
+
+def attributes(file: h5py.File, *names: str) -> dict[str, Any]:
+    """Return the attributes of the file and of the named datasets, later names winning; text as str."""
+    merged: dict[str, Any] = {}
+    for holder in [file, *(item for name in names if (item := dataset(file, name)) is not None)]:
+        merged.update({key: plain(value) for key, value in dict(holder.attrs).items()})
+    return merged
+
+
+def plain(value: Any) -> Any:
+    """Return an attribute as a Python or NumPy value: bytes as text, arrays of one as their item."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.ravel()[0]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def text_attribute(values: Mapping[str, Any], key: str) -> str | None:
+    """Return an attribute as text; None when absent, empty or the word TRIDENT writes for unknown."""
+    value = values.get(key)
+    return value if isinstance(value, str) and value not in ("", "None") else None
+
+
+def first_not_finite(values: npt.NDArray[Any]) -> tuple[int, int] | None:
+    """Return how many numbers are NaN or infinite and the first row that holds one; None when all are finite.
+
+    Sums tell almost always: they are finite only if everything is. So the exact test, with its array of
+    booleans, runs only on blocks whose sum is not (or overflowed).
+    """
+    bad, first, rows = 0, -1, max(1, (1 << 20) // max(1, values.shape[1] if values.ndim > 1 else 1))
+    for start in range(0, len(values), rows):
+        block = values[start : start + rows]
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = block.sum(dtype=np.float32)
+        if np.isfinite(total):
+            continue
+        wrong = ~np.isfinite(block)
+        bad += int(wrong.sum())
+        if first < 0 and wrong.any():
+            first = start + int(np.argmax(wrong.reshape(len(block), -1).any(axis=1)))
+    return (bad, first) if bad else None

@@ -1,0 +1,298 @@
+"""What every MIL model offers: MIL-Lab's `forward` for training, and `explain` for logits and patch scores in
+one pass.
+
+A model file holds one class with `@register_model`. It supplies the network (`forward_features`,
+`forward_head`), the scores it can honestly give (`score_specs`) and one inference pass over a bag of any size
+(`explain_bag`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, grid_and_values
+from mil_heatmaps.scores.patch_scores import PatchScores
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+__all__ = ["Bag", "BagResult", "Explanation", "Features", "MILModel", "Parts", "ScoreSpec", "Shapes"]
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+def loss_then_label(loss_fn: Any, label: Any) -> tuple[Any, Tensor | None]:
+    """Return the two in this order: MIL-Lab's clam, dftd, dsmil and ilra take the label first, its others second."""
+    return (label, loss_fn) if isinstance(loss_fn, Tensor) else (loss_fn, label)
+
+
+class Parts(nn.Module):
+    """Named modules and parameters under one roof, so that state-dict keys read as MIL-Lab's: ``model.<part>...``."""
+
+    def __init__(self, **parts: nn.Module | nn.Parameter) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def __getattr__(self, name: str) -> Any:  # typed as Any: a part is a module of its own kind
+        return super().__getattr__(name)
+
+
+class MILModel(nn.Module):
+    """A multiple-instance-learning model.
+
+    A subclass sets `in_dim` and `num_classes` (0 without a classifier), keeps its layers in ``self.model =
+    Parts(...)`` when its checkpoints' keys begin with ``model.``, and overrides the methods in the first
+    group below.
+    """
+
+    name: ClassVar[str] = ""
+    """Type name, set by `@register_model`."""
+    key_prefix: ClassVar[str] = "model."
+    """What this class's own state-dict keys begin with; `config_from_shapes` sees keys without it."""
+    not_in_tensors: ClassVar[Mapping[str, str]] = {}
+    """Arguments of the constructor that change results and that no tensor tells: name -> what it is."""
+    training_only: ClassVar[frozenset[str]] = frozenset()
+    """Configuration keys that are understood and have no effect on what the trained network computes."""
+    head_keys: ClassVar[tuple[str, ...]] = ("classifier.",)
+    """What keys of the classifier begin with, without `key_prefix`: a checkpoint with none of them is headless."""
+
+    def __init__(self, *, in_dim: int, num_classes: int) -> None:
+        super().__init__()
+        if in_dim < 1 or num_classes < 0:
+            raise ModelError(f"in_dim must be at least 1 and num_classes at least 0, got {in_dim} and {num_classes}")
+        self.in_dim = in_dim
+        self.num_classes = num_classes
+
+    # -- what a subclass supplies
+    # ------------------------------------------------------------------------------
+
+    @classmethod
+    def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the constructor arguments that these tensor shapes tell, or None if they are another
+        architecture's.
+
+        `shapes` has keys in this class's present form (`canonical_key`), without `key_prefix`. The result
+        holds `in_dim`, `num_classes` (0 without classifier keys) and every size; it leaves out what is in
+        `not_in_tensors`.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def canonical_key(cls, key: str) -> str | None:
+        """Return the present form of an older state-dict key (without `key_prefix`), None to drop it."""
+        return key
+
+    def score_specs(self) -> dict[str, ScoreSpec]:
+        """Return the scores this instance can give, the default one first."""
+        raise NotImplementedError
+
+    def refused_scores(self) -> dict[str, str]:
+        """Return scores a user may expect here and why this instance cannot honestly give them."""
+        return {}
+
+    def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
+        """Pass over `bag` once and return logits and at least the `wanted` scores. Runs without gradients."""
+        raise NotImplementedError
+
+    def forward_features(
+        self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Return the slide vectors of bags (B, N, D), and a log with `attention` (None unless asked for)."""
+        raise NotImplementedError
+
+    def forward_head(self, slide_feats: Tensor) -> Tensor:
+        """Return the logits (B, C) of slide vectors."""
+        raise NotImplementedError
+
+    # -- what every model then has
+    # -----------------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        """The type's name, for messages."""
+        return self.name or type(self).__name__
+
+    @property
+    def default_score(self) -> str:
+        """Name of the score drawn when none is chosen."""
+        return next(iter(self.score_specs()))
+
+    def score_names(self) -> dict[str, str]:
+        """Return name -> what it is, of every score this model can give."""
+        return {name: spec.about for name, spec in self.score_specs().items()}
+
+    def forward(
+        self,
+        h: Tensor,
+        loss_fn: Any = None,
+        label: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        return_attention: bool = False,
+        return_slide_feats: bool = False,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return (results, log) of bags (B, N, D) or one bag (N, D), in MIL-Lab's form, with gradients.
+
+        `results` holds `logits` (B, C) and `loss` (None without `loss_fn` and `label`); `log` holds `loss`
+        (-1 if none), `attention` and, if asked for, `slide_feats`. `loss_fn` and `label` may change places.
+        """
+        h = self.as_batch(h)
+        loss_fn, label = loss_then_label(loss_fn, label)
+        slide_feats, log = self.forward_features(h, attn_mask=attn_mask, return_attention=return_attention)
+        logits = self.forward_head(slide_feats)
+        loss = None if loss_fn is None or label is None else loss_fn(logits, label)
+        log["loss"] = -1 if loss is None else loss.item()
+        if return_slide_feats:
+            log["slide_feats"] = slide_feats
+        return {"logits": logits, "loss": loss}, log
+
+    def require_classifier(self) -> None:
+        """Raise if there is nothing to make logits with."""
+        if not self.num_classes:
+            raise ModelError(f"this {self.title} has no classifier (num_classes 0), so it gives no logits")
+
+    def as_batch(self, h: Tensor) -> Tensor:
+        """Return `h` as (B, N, D) in the weights' dtype, after checking its width and that no bag is empty."""
+        if h.ndim == 2:
+            h = h.unsqueeze(0)
+        if h.ndim != 3:
+            raise FeatureError(f"features must have shape (N, D) or (B, N, D), got {tuple(h.shape)}")
+        self._check_bag(h.shape[1], h.shape[2])
+        return h.to(self.dtype)  # features are often stored as float16
+
+    def _check_bag(self, count: int, width: int) -> None:
+        if width != self.in_dim:
+            raise FeatureError(
+                f"features are {width} wide, the model ({self.title}) expects {self.in_dim}; extract them "
+                "with the encoder the model was trained on"
+            )
+        if count < 1:
+            raise FeatureError("the bag is empty: a model needs at least one patch")
+
+    def explain(
+        self,
+        features: Features,
+        scores: str | Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> Explanation:
+        """Return logits and patch scores of one bag, all from one pass.
+
+        Parameters
+        ----------
+        features : PatchFeatures, array or tensor of shape (N, D)
+            float16 is widened slice by slice. Runs on the model's own device and in its own dtype.
+        scores : names, optional
+            Of `score_names()`; the default score when left out. An empty list gives the logits only.
+        class_names : C names, optional
+            Of the columns of per-class scores.
+
+        Raises
+        ------
+        FeatureError
+            Wrong width, or an empty bag.
+        ModelError
+            A score the model does not have, wrong number of class names, or a result that is not finite.
+        """
+        names = self._chosen(scores)
+        classes = self.class_columns(class_names)
+        grid, values = grid_and_values(features)
+        self._check_bag(len(values), int(values.shape[1]))
+        bag = Bag(values, device=self.device, dtype=self.dtype)
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                result = self.explain_bag(bag, frozenset(names))
+        finally:
+            self.train(was_training)
+        return Explanation(
+            self._finite_logits(result),
+            {name: self._patch_scores(name, result, grid, classes, len(bag)) for name in names},
+        )
+
+    def patch_scores(
+        self, features: Features, score: str | None = None, class_names: Sequence[str] | None = None
+    ) -> PatchScores:
+        """Return one score of every patch; see `explain`."""
+        name = score or self.default_score
+        return self.explain(features, [name], class_names).scores[name]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights; float32 for a model without any."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights whose keys may come with or without `key_prefix`."""
+        if self.key_prefix and not any(key.startswith(self.key_prefix) for key in state_dict):
+            state_dict = {self.key_prefix + key: value for key, value in state_dict.items()}
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+    def class_columns(self, class_names: Sequence[str] | None) -> tuple[str, ...]:
+        """Return the names of the classes, ``class 0`` ... when none are given."""
+        if class_names is None:
+            return tuple(f"class {i}" for i in range(self.num_classes))
+        if self.num_classes and len(class_names) != self.num_classes:
+            raise ModelError(
+                f"{len(class_names)} class names ({', '.join(map(str, class_names))}) for a model of "
+                f"{self.num_classes} classes"
+            )
+        return tuple(map(str, class_names))
+
+    def _chosen(self, scores: str | Sequence[str] | None) -> list[str]:
+        if scores is None:
+            return [self.default_score]
+        names = [scores] if isinstance(scores, str) else list(dict.fromkeys(scores))
+        self.check_scores(names)
+        return names
+
+    def check_scores(self, names: Sequence[str]) -> None:
+        """Raise a `ModelError` for a score the model does not have, or cannot honestly give, with the reason."""
+        specs, refused = self.score_specs(), self.refused_scores()
+        for name in names:
+            if name in refused:
+                raise ModelError(
+                    f"{self.title} cannot give the score {name!r}: {refused[name]}; choose from {list(specs)}"
+                )
+            if name not in specs:
+                raise ModelError(f"{self.title} has no score {name!r}; choose from {list(specs)}")
+
+    def _finite_logits(self, result: BagResult) -> npt.NDArray[np.float32] | None:
+        if result.logits is None:
+            return None
+        return self._finite(result.logits.reshape(-1), "logits")
+
+    def _patch_scores(
+        self, name: str, result: BagResult, grid: PatchGrid | None, classes: tuple[str, ...], count: int
+    ) -> PatchScores:
+        values = result.scores[name]
+        values = values.reshape(len(values), -1)
+        if len(values) != count:
+            raise ModelError(f"{self.title} returned {len(values)} values of {name!r} for {count} patches")
+        spec, width = self.score_specs()[name], values.shape[1]
+        if name in result.columns:
+            columns = result.columns[name]
+        elif spec.columns == "class":
+            columns = classes
+        elif spec.columns == "head" and width > 1:
+            columns = tuple(f"head {i}" for i in range(width))
+        else:
+            columns = (name,)
+        return PatchScores(grid, self._finite(values, name), columns, spec.kind, name)
+
+    def _finite(self, values: Tensor, what: str) -> npt.NDArray[np.float32]:
+        array = values.detach().to("cpu", torch.float32).numpy()
+        if bad := int(array.size - np.isfinite(array).sum()):
+            raise ModelError(
+                f"the model {self.title} gave {bad} NaN or infinite values of {array.size} in its {what}; "
+                "check the checkpoint's weights and the features"
+            )
+        return np.ascontiguousarray(array)

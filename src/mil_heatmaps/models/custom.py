@@ -1,0 +1,305 @@
+"""A model of your own: any class with `forward` or `patch_scores`, wrapped so that it behaves like the
+others.
+
+The contract, with an example, is in docs/own_model.md.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mil_heatmaps.errors import HeatmapError, ModelError
+from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, grid_and_values
+from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
+
+_ANYTHING = (Exception, SystemExit)
+"""What code of the user's may raise without ending the run: a script's sys.exit is no wish of the user's here."""
+
+
+def import_class(model_class: str) -> type:
+    """Return the class that ``package.module:Class`` or ``path/to/file.py:Class`` names.
+
+    Raises
+    ------
+    ModelError
+        Badly written, not importable, or no such class, with what there is.
+    """
+    where, _, class_name = model_class.rpartition(":")
+    if not where or not class_name.isidentifier():
+        raise ModelError(f"model_class {model_class!r} must read package.module:Class or path/to/file.py:Class")
+    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    found = getattr(module, class_name, None)
+    if not inspect.isclass(found):
+        there = [name for name, value in vars(module).items() if inspect.isclass(value) and not name.startswith("_")]
+        raise ModelError(f"{where} has no class {class_name!r}; it has {', '.join(there) or 'none'}")
+    return found
+
+
+def _import_module(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ModelError(f"{name!r} is not the name of a Python module, as in package.module")
+    try:
+        return importlib.import_module(name)
+    except _ANYTHING as error:  # the user's own code runs here and may raise anything
+        raise ModelError(
+            f"cannot import {name} ({type(error).__name__}: {error}): install it, put its folder on "
+            "PYTHONPATH, or name the file, path/to/file.py:Class"
+        ) from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = f"own_model_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ModelError(f"there is no Python file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while it is being imported
+    try:
+        spec.loader.exec_module(module)
+    except _ANYTHING as error:  # as above
+        raise ModelError(f"cannot import {path} ({type(error).__name__}: {error})") from error
+    return module
+
+
+def load_custom_model(
+    model_class: str,
+    init_args: Mapping[str, Any] | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
+) -> MILModel:
+    """Return the user's model, in eval mode, behind the interface of `MILModel`.
+
+    Parameters
+    ----------
+    model_class : str
+        See `import_class`.
+    init_args : dict, optional
+        Keyword arguments of the class.
+    checkpoint_path : file or folder, optional
+        Its tensors are loaded strictly, with ``module.``, ``model.`` and the like in front of all keys or
+        not. Without one the class has loaded what it needs itself.
+
+    Raises
+    ------
+    ModelError
+        The class cannot be imported or made, or keeps to no contract.
+    CheckpointError
+        The checkpoint does not fit.
+    """
+    cls = import_class(model_class)
+    try:
+        inner = cls(**dict(init_args or {}))
+    except HeatmapError:
+        raise
+    except _ANYTHING as error:  # the user's constructor
+        raise ModelError(
+            f"{model_class}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
+            f"{type(error).__name__}: {error}; its arguments are init_args: {inspect.signature(cls)}"
+        ) from error
+    if checkpoint_path is not None:
+        _load_weights(inner, model_class, checkpoint_path)
+    if isinstance(inner, MILModel):
+        return inner.eval()
+    return CustomModel(inner, model_class).eval()
+
+
+def _load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) -> None:
+    from mil_heatmaps.checkpoints.identity import require_plain_weights, require_same_keys
+    from mil_heatmaps.checkpoints.load import load_checkpoint
+
+    if not isinstance(inner, nn.Module):
+        raise ModelError(f"{model_class} is no torch.nn.Module: give it the checkpoint's path in init_args")
+    checkpoint, expected = load_checkpoint(path), inner.state_dict()
+    tensors = _without_prefix(checkpoint.tensors, expected)
+    require_same_keys(expected, tensors, f"{model_class} ({checkpoint.source})")
+    require_plain_weights({key: value for key, value in tensors.items() if expected[key].is_floating_point()})
+    inner.load_state_dict(tensors, strict=True)
+
+
+def _without_prefix(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return `tensors` without what a wrapper put in front of all keys, if that makes them the expected ones."""
+    if tensors.keys() == expected.keys() or not tensors or not expected:
+        return dict(tensors)
+    some = min(expected, key=len)
+    for prefix in sorted({key[: -len(some)] for key in tensors if key.endswith(some)}, key=len):
+        if all(key.startswith(prefix) for key in tensors):
+            shorter = {key[len(prefix) :]: value for key, value in tensors.items()}
+            if shorter.keys() == expected.keys():
+                return shorter
+    return dict(tensors)
+
+
+class CustomModel(MILModel):
+    """The user's object as a `MILModel`. Scores come from its `patch_scores`, else from its `forward`."""
+
+    key_prefix = "inner."
+
+    def __init__(self, inner: Any, title: str) -> None:
+        super().__init__(in_dim=1, num_classes=_whole(inner, "num_classes", title))
+        self.in_dim = _whole(inner, "in_dim", title)  # 0: it does not say, and features of any width are tried
+        self._forward, self._patch_scores_of = _forward_of(inner), getattr(inner, "patch_scores", None)
+        if self._forward is None and not callable(self._patch_scores_of):
+            raise ModelError(f"{title} has neither forward nor patch_scores; see docs/own_model.md")
+        self.inner = inner
+        self.name = title  # type: ignore[misc]
+        self._kind: ScoreKind = getattr(inner, "score_kind", "external")
+        if self._kind not in get_args(ScoreKind):
+            raise ModelError(f"{title}.score_kind is {self._kind!r}; choose from {list(get_args(ScoreKind))}")
+        self._default = str(getattr(inner, "score_name", "attention"))
+        self._meaning = getattr(inner, "score_columns", None)
+        if self._meaning not in (None, "class", "head"):
+            raise ModelError(f"{title}.score_columns is {self._meaning!r}; choose from ['class', 'head']")
+
+    @property
+    def default_score(self) -> str:
+        """`score_name` of the class, ``attention`` without one."""
+        return self._default
+
+    def score_specs(self) -> dict[str, ScoreSpec]:
+        """One score, of the class's `score_kind`."""
+        return {self._default: ScoreSpec(self._kind, f"as {self.title} gives it", self._meaning or "class")}
+
+    def explain(
+        self,
+        features: Features,
+        scores: str | Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> Explanation:
+        """Run the user's code on the whole bag and check what it returns. See `MILModel.explain`."""
+        names = self._chosen(scores)
+        grid, values = grid_and_values(features)
+        count, width = len(values), int(values.shape[1])
+        self._check_bag(count, width if self.in_dim else 0)
+        bag = Bag(values, device=self.device, dtype=self.dtype)
+        try:
+            with torch.inference_mode():
+                logits, raw = self._run(bag.all())
+        except HeatmapError:
+            raise
+        except _ANYTHING as error:  # the user's own code
+            raise ModelError(
+                f"{self.title} failed on features of shape ({count}, {width}), {type(error).__name__}: {error}"
+            ) from error
+        made = {name: self._checked(name, raw, count) for name in names}
+        outputs = self._finite_logits(BagResult(self._one_row(logits), {}))
+        classes = self._classes(outputs, class_names)
+        columns = {name: self._columns(value.shape[1], classes) for name, value in made.items()}
+        return Explanation(
+            outputs,
+            {
+                name: PatchScores(grid, self._finite(value, name), columns[name], self._kind, name)
+                for name, value in made.items()
+            },
+        )
+
+    def _run(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return (logits or None, scores or None) of features (N, D)."""
+        logits, scores = None, None
+        if self._forward is not None:
+            logits, scores = _logits_and_attention(self._forward(x.unsqueeze(0)), self.title)
+        if callable(self._patch_scores_of):
+            scores = self._patch_scores_of(x)
+        if scores is not None and not isinstance(scores, Tensor):
+            scores = torch.from_numpy(np.array(scores, np.float32))
+        return logits, scores
+
+    def _one_row(self, logits: Tensor | None) -> Tensor | None:
+        """Return the logits after checking that they are one row, for the slide, of as many as the class says."""
+        if logits is None:
+            return None
+        row = logits.reshape(-1)
+        if logits.ndim and len(row) != logits.shape[-1]:
+            raise ModelError(
+                f"{self.title} returned logits of shape {tuple(logits.shape)}: one row for the slide is needed, "
+                "(1, C) or (C,); scores of the patches are returned second"
+            )
+        if self.num_classes and len(row) != self.num_classes:
+            raise ModelError(f"{self.title} returned {len(row)} logits, but its num_classes is {self.num_classes}")
+        return row
+
+    def _checked(self, name: str, values: Tensor | None, count: int) -> Tensor:
+        """Return scores (N, K) after checking that there is one row a patch."""
+        if values is None:
+            raise ModelError(
+                f"{self.title} returned no patch scores: forward must return (logits, attention), or "
+                "the class must have patch_scores(features); see docs/own_model.md"
+            )
+        shape = tuple(values.shape)
+        while values.ndim > 2 and values.shape[0] == 1:
+            values = values[0]
+        if values.ndim == 2 and values.shape[0] != count == values.shape[1]:
+            values = values.T  # (heads, N), as attention is often returned
+        if values.ndim not in (1, 2) or values.shape[0] != count:
+            raise ModelError(
+                f"{self.title} returned {name} of shape {shape} for {count} patches: give one number, "
+                "or one row, a patch"
+            )
+        return values.reshape(count, -1)
+
+    def _classes(
+        self, outputs: npt.NDArray[np.float32] | None, class_names: Sequence[str] | None
+    ) -> tuple[str, ...]:
+        """Return what the model's outputs are called, however many there are."""
+        if class_names is not None:
+            return tuple(map(str, class_names))
+        return tuple(f"class {i}" for i in range(self.num_classes if outputs is None else len(outputs)))
+
+    def _columns(self, width: int, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names of the columns: as many as there are classes are theirs, any other number is of heads."""
+        if width == 1:
+            return (self._default,)
+        if self._meaning == "class" and width != len(classes):
+            raise ModelError(
+                f"{self.title}.score_columns is 'class', but it returned {width} columns of {self._default} for "
+                f"{len(classes)} classes"
+            )
+        if width == len(classes) and self._meaning != "head":
+            return classes
+        return tuple(f"head {i}" for i in range(width))
+
+
+def _whole(inner: Any, name: str, title: str) -> int:
+    """Return an optional whole number that the user's object has, 0 without."""
+    value = getattr(inner, name, None)
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ModelError(f"{title}.{name} is {value!r}; a whole number is needed, or leave it out")
+    return int(value)
+
+
+def _forward_of(inner: Any) -> Callable[[Tensor], Any] | None:
+    """Return how to call the user's object, None if it has no forward of its own."""
+    if isinstance(inner, nn.Module):
+        return inner if type(inner).forward is not nn.Module.forward else None
+    forward = getattr(inner, "forward", None) or (inner if callable(inner) else None)
+    return forward if callable(forward) else None
+
+
+def _logits_and_attention(result: Any, title: str) -> tuple[Tensor | None, Any]:
+    """Take apart what `forward` may return: logits, (logits, attention), or MIL-Lab's (results, log)."""
+    first, second = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    if isinstance(first, Mapping):
+        results: Mapping[str, Any] = first
+        first, second = results.get("logits"), results.get("attention", second)
+    if isinstance(second, Mapping):
+        second = second.get("attention")
+    if isinstance(first, np.ndarray):
+        first = torch.from_numpy(first)
+    if first is not None and not isinstance(first, Tensor):
+        raise ModelError(
+            f"forward of {title} returned a {type(result).__name__}: it must return logits, "
+            "(logits, attention) or ({'logits': ...}, {'attention': ...})"
+        )
+    return first, second

@@ -1,0 +1,114 @@
+"""Features and a model -> the slide's prediction and its patch scores, from one pass."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ModelError
+from mil_heatmaps.models.base import Features, MILModel
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, Task
+
+
+def infer(
+    model: MILModel,
+    features: Features,
+    *,
+    scores: str | Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    task: Task = "classification",
+    device: str | None = None,
+) -> tuple[Prediction | None, dict[str, PatchScores]]:
+    """Return what the model says of the slide, None without a classifier, and of each patch.
+
+    Parameters
+    ----------
+    features : PatchFeatures, array or tensor of shape (N, D)
+    scores : names, optional
+        Of ``model.score_names()``; the model's default when left out.
+    class_names : C names, optional
+        Of the outputs: classes, quantities or intervals. For a model with one output in a classification, two: of
+        the negative and of the positive class.
+    task : str
+        What the outputs are: logits of classes, values as they are, or hazards of successive intervals.
+    device : str, optional
+        Move the model there first (``cuda``, ``cpu``).
+
+    Raises
+    ------
+    FeatureError
+        Features of another width than the model's, or none.
+    ModelError
+        An unknown score or task, or outputs that are not finite.
+    """
+    if task not in get_args(Task):
+        raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
+    if device is not None:
+        model.to(device)
+    names = column_names(model, class_names, task)
+    explanation = model.explain(features, scores, names)
+    if explanation.logits is None:
+        return None, explanation.scores
+    prediction, found = predict(explanation.logits, class_names, task), explanation.scores
+    if names is None and task != "classification":  # a model of the user's that does not say how many outputs it has
+        unnamed = output_names(len(prediction.classes), "classification")
+        found = {
+            name: replace(score, names=prediction.classes) if score.names == unnamed else score
+            for name, score in found.items()
+        }
+    return prediction, found
+
+
+def column_names(model: MILModel, names: Sequence[str] | None, task: Task) -> Sequence[str] | None:
+    """Return the names that `infer` gives the columns of scores with one an output; None for ``class 0``, ...."""
+    if names is None:
+        return output_names(model.num_classes, task) if task != "classification" and model.num_classes else None
+    # one logit stands for the second of two classes
+    return list(names[-1:]) if task == "classification" and model.num_classes == 1 else names
+
+
+def output_names(count: int, task: Task) -> tuple[str, ...]:
+    """Return what outputs without names are called: ``class 0`` ..., ``output 0`` ... or ``interval 0`` ...; the only
+    one of a regression ``output``, of a survival model ``risk``.
+    """
+    if count == 1 and task != "classification":
+        return ("risk" if task == "survival" else "output",)
+    noun = {"classification": "class", "regression": "output", "survival": "interval"}[task]
+    return tuple(f"{noun} {i}" for i in range(count))
+
+
+def predict(
+    logits: npt.NDArray[np.float32], class_names: Sequence[str] | None = None, task: Task = "classification"
+) -> Prediction:
+    """Return the prediction that a model's outputs (C,) mean.
+
+    - classification: probabilities are softmax(logits). A single logit z means (0, z), a negative and a
+      positive class, for which that is (1 - sigmoid(z), sigmoid(z)).
+    - regression: the outputs themselves.
+    - survival: hazards h_t = sigmoid(logit_t), survival S_t = prod_{k<=t} (1 - h_k), risk = -sum_t S_t, the
+      discrete-time model of Zadeh and Schmid (2020) that Patch-GCN and MCAT use. A single output is the risk
+      itself, the log relative hazard of a model trained with Cox's partial likelihood: there is no baseline to make
+      a probability of it.
+    """
+    if task == "classification" and len(logits) == 1:
+        logits = np.array([0, logits[0]], np.float32)
+    names = _names(len(logits), class_names, task)
+    wide = logits.astype(np.float64)
+    if task == "classification":
+        shifted = np.exp(wide - wide.max())
+        values = shifted / shifted.sum()
+    elif task == "regression" or len(logits) == 1:
+        values = wide
+    else:
+        values = np.cumprod(np.exp(-np.logaddexp(0, wide)))  # 1 - sigmoid(x), which does not overflow
+    return Prediction(names, values.astype(np.float32), logits, task)
+
+
+def _names(count: int, class_names: Sequence[str] | None, task: Task) -> tuple[str, ...]:
+    if class_names is None:
+        return output_names(count, task)
+    if len(class_names) != count:
+        raise ModelError(f"{len(class_names)} names ({', '.join(map(str, class_names))}) for {count} outputs")
+    return tuple(map(str, class_names))

@@ -1,0 +1,303 @@
+"""TRIDENT's attention block, its slide encoder, and the classifier of its third tutorial.
+
+The block has one or more heads and branches and pools its own input. Its returned scores are raw (before the
+softmax).
+"""
+
+import re
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from mil_heatmaps.errors import ModelError
+from mil_heatmaps.models.bag import Bag, BagResult, ScoreSpec
+from mil_heatmaps.models.base import MILModel, Parts, Shapes
+from mil_heatmaps.models.layers import pool_bag, softmax_over_patches
+from mil_heatmaps.models.registry import register_model
+
+_MASKED = -1e9  # what TRIDENT puts in the place of masked scores
+
+
+class TridentBlock(nn.Module):
+    """Per head s = W tanh(V x), gated: W (tanh(V x) * sigmoid(U x)), W with a row a branch; softmax pools x.
+
+    The heads' vectors are joined and, if there are several, condensed to the input's width.
+    """
+
+    def __init__(self, in_dim: int, head_dim: int, n_heads: int, n_branches: int, gated: bool) -> None:
+        super().__init__()
+        self.in_dim, self.n_heads, self.n_branches, self.gated = in_dim, n_heads, n_branches, gated
+
+        def layers(activation: type[nn.Module]) -> nn.ModuleList:
+            return nn.ModuleList(nn.Sequential(nn.Linear(in_dim, head_dim), activation()) for _ in range(n_heads))
+
+        self.attention_heads = layers(nn.Tanh)
+        if gated:
+            self.gating_layers = layers(nn.Sigmoid)
+        self.branching_layers = nn.ModuleList(nn.Linear(head_dim, n_branches) for _ in range(n_heads))
+        if n_heads > 1:
+            self.condensing_layer = nn.Linear(n_heads * in_dim, in_dim)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Return raw scores (..., R * H) of rows (..., in_dim): branch by branch, its heads together."""
+        heads = []
+        for i in range(self.n_heads):
+            hidden = self.attention_heads[i](x)
+            if self.gated:
+                hidden = hidden * self.gating_layers[i](x)
+            heads.append(self.branching_layers[i](hidden))
+        return torch.stack(heads, dim=-1).flatten(-2)
+
+    def condense(self, pooled: Tensor) -> Tensor:
+        """Return (..., R, in_dim) of the heads' pooled rows (..., R * H, in_dim)."""
+        joined = pooled.reshape(*pooled.shape[:-2], self.n_branches, self.n_heads * self.in_dim)
+        return cast(Tensor, self.condensing_layer(joined)) if self.n_heads > 1 else joined
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return pooled features (B, R, in_dim) and raw scores (B, R, H, N) of bags (B, N, in_dim).
+
+        `mask` (B, N) is True for valid patches.
+        """
+        raw = self.scores(x).transpose(-2, -1)
+        if mask is not None:
+            raw = raw.masked_fill(~mask.bool().reshape(len(x), 1, -1), _MASKED)
+        pooled = torch.softmax(raw, dim=-1) @ x
+        return self.condense(pooled), raw.reshape(len(x), self.n_branches, self.n_heads, -1)
+
+
+class TridentModel(MILModel):
+    """What the three models share: scores from one block, with what comes before and after it."""
+
+    block: TridentBlock
+
+    def before(self, x: Tensor) -> Tensor:
+        """Return what the block sees of features (..., in_dim)."""
+        return x
+
+    def after(self, pooled: Tensor) -> Tensor:
+        """Return the slide's vectors (..., R, E) of the block's."""
+        return pooled
+
+    def score_specs(self) -> dict[str, ScoreSpec]:
+        """Raw attention of the one head is the default, of several heads the mean of their softmaxes."""
+        raw = ScoreSpec("attention_logit", "raw attention, before the softmax, of each head", "head", alone=True)
+        share = ScoreSpec("attention_softmax", "share of the head's vector that comes from the patch", "head")
+        mean = ScoreSpec("attention_mean", "mean over the heads of their softmaxed attention")
+        several = self.block.n_heads > 1
+        order = {"attention_mean": mean} if several else {}
+        return order | {"attention": raw, "attention_softmax": share}
+
+    def refused_scores(self) -> dict[str, str]:
+        """The layers after pooling are not linear."""
+        return {"class_contribution": "its classifier is not linear, so patches do not add up to the logit"}
+
+    def forward_features(
+        self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Return slide vectors and raw attention (B, R, H, N)."""
+        pooled, raw = self.block(self.before(h), attn_mask)
+        return self.after(pooled), {"attention": raw if return_attention else None}
+
+    def forward_head(self, slide_feats: Tensor) -> Tensor:
+        """Without a classifier there are no logits."""
+        self.require_classifier()
+        return slide_feats
+
+    def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
+        """Weigh and pool chunk by chunk."""
+        block = self.block
+        raw, pooled, _ = pool_bag(bag, self.before, block.scores)
+        share = softmax_over_patches(raw)
+        mean = share.reshape(-1, block.n_branches, block.n_heads).mean(dim=2)
+        logits = self.forward_head(self.after(block.condense(pooled[None])))[0] if self.num_classes else None
+        scores = {"attention": raw, "attention_softmax": share, "attention_mean": mean}
+        return BagResult(logits, scores, self._columns())
+
+    def _columns(self) -> dict[str, tuple[str, ...]]:
+        block = self.block
+        if block.n_branches == 1:
+            return {}
+        branches = [f"branch {r}" for r in range(block.n_branches)]
+        heads = tuple(
+            f"{branch} head {h}" if block.n_heads > 1 else branch for branch in branches for h in range(block.n_heads)
+        )
+        return {"attention": heads, "attention_softmax": heads, "attention_mean": tuple(branches)}
+
+
+@register_model("trident_abmil")
+class TridentABMIL(TridentModel):
+    """The block alone: scores and pooled features, no prediction."""
+
+    head_keys = ()
+
+    def __init__(
+        self,
+        in_dim: int = 1024,
+        n_heads: int = 8,
+        head_dim: int = 256,
+        gated: bool = False,
+        n_branches: int = 1,
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__(in_dim=in_dim, num_classes=_no_classes(num_classes))
+        self.model = TridentBlock(in_dim, head_dim, n_heads, n_branches, gated)
+
+    @property
+    def block(self) -> TridentBlock:  # type: ignore[override]
+        """The attention block."""
+        return self.model
+
+    @classmethod
+    def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Read the sizes."""
+        return _block_config(shapes)
+
+
+class TridentEncoderModel(TridentModel):
+    """Linear and GELU, the block with one branch, Linear and GELU."""
+
+    head_keys = ()
+
+    @property
+    def encoder(self) -> Parts:
+        """The three."""
+        raise NotImplementedError
+
+    @property
+    def block(self) -> TridentBlock:  # type: ignore[override]
+        """The attention block."""
+        return cast(TridentBlock, self.encoder.image_pooler)
+
+    def before(self, x: Tensor) -> Tensor:
+        """Embed."""
+        return cast(Tensor, self.encoder.pre_attention_layers(x))
+
+    def after(self, pooled: Tensor) -> Tensor:
+        """Return slide vectors (..., E)."""
+        return cast(Tensor, self.encoder.post_attention_layers(pooled[..., 0, :]))
+
+
+@register_model("trident_slide_encoder")
+class TridentSlideEncoder(TridentEncoderModel):
+    """TRIDENT's ABMILSlideEncoder alone: scores and slide vectors, no prediction."""
+
+    def __init__(
+        self,
+        in_dim: int = 1024,
+        embed_dim: int | None = None,
+        out_dim: int | None = None,
+        n_heads: int = 1,
+        head_dim: int = 512,
+        gated: bool = True,
+        dropout: float = 0.0,
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__(in_dim=in_dim, num_classes=_no_classes(num_classes))
+        self.model = _encoder(in_dim, embed_dim, out_dim, n_heads, head_dim, gated, dropout)
+
+    @property
+    def encoder(self) -> Parts:
+        """What the weights are in."""
+        return self.model
+
+    @classmethod
+    def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Read the sizes."""
+        return _encoder_config(shapes, "")
+
+
+@register_model("trident_classifier")
+class TridentClassifier(TridentEncoderModel):
+    """The slide encoder and the classifier of TRIDENT's third tutorial: Linear, ReLU, Linear."""
+
+    key_prefix = ""
+
+    def __init__(
+        self,
+        in_dim: int = 768,
+        embed_dim: int | None = None,
+        out_dim: int | None = None,
+        n_heads: int = 1,
+        head_dim: int = 512,
+        gated: bool = True,
+        dropout: float = 0.0,
+        hidden_dim: int = 256,
+        num_classes: int = 1,
+    ) -> None:
+        super().__init__(in_dim=in_dim, num_classes=num_classes)
+        encoder = _encoder(in_dim, embed_dim, out_dim, n_heads, head_dim, gated, dropout)
+        width = encoder.post_attention_layers[0].out_features
+        self.feature_encoder = Parts(model=encoder)
+        self.classifier = nn.Sequential(nn.Linear(width, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, num_classes))
+
+    @property
+    def encoder(self) -> Parts:
+        """What the weights before the classifier are in."""
+        return cast(Parts, self.feature_encoder.model)
+
+    def forward_head(self, slide_feats: Tensor) -> Tensor:
+        """Return logits (B, C)."""
+        return cast(Tensor, self.classifier(slide_feats))
+
+    @classmethod
+    def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Read the sizes."""
+        config = _encoder_config(shapes, "feature_encoder.model.")
+        first, last = shapes.get("classifier.0.weight"), shapes.get("classifier.2.weight")
+        if config is None or first is None or last is None:
+            return None
+        return config | {"hidden_dim": first[0], "num_classes": last[0]}
+
+
+def _encoder(
+    in_dim: int,
+    embed_dim: int | None,
+    out_dim: int | None,
+    n_heads: int,
+    head_dim: int,
+    gated: bool,
+    dropout: float,
+) -> Parts:
+    embed_dim = embed_dim or in_dim
+    out_dim = out_dim or embed_dim
+    return Parts(
+        pre_attention_layers=nn.Sequential(nn.Linear(in_dim, embed_dim), nn.GELU(), nn.Dropout(dropout)),
+        image_pooler=TridentBlock(embed_dim, head_dim, n_heads, 1, gated),
+        post_attention_layers=nn.Sequential(nn.Linear(embed_dim, out_dim), nn.GELU(), nn.Dropout(dropout)),
+    )
+
+
+def _block_config(shapes: Shapes, prefix: str = "") -> dict[str, Any] | None:
+    first, branch = (
+        shapes.get(f"{prefix}attention_heads.0.0.weight"),
+        shapes.get(f"{prefix}branching_layers.0.weight"),
+    )
+    if first is None or branch is None:
+        return None
+    pattern = re.compile(re.escape(prefix) + r"attention_heads\.\d+\.0\.weight")
+    return {
+        "in_dim": first[1],
+        "n_heads": sum(bool(pattern.fullmatch(key)) for key in shapes),
+        "head_dim": first[0],
+        "gated": f"{prefix}gating_layers.0.0.weight" in shapes,
+        "n_branches": branch[0],
+        "num_classes": 0,
+    }
+
+
+def _encoder_config(shapes: Shapes, prefix: str) -> dict[str, Any] | None:
+    before = shapes.get(f"{prefix}pre_attention_layers.0.weight")
+    after = shapes.get(f"{prefix}post_attention_layers.0.weight")
+    config = _block_config(shapes, f"{prefix}image_pooler.")
+    if before is None or after is None or config is None:
+        return None
+    del config["n_branches"]
+    return config | {"in_dim": before[1], "embed_dim": before[0], "out_dim": after[0]}
+
+
+def _no_classes(num_classes: int) -> int:
+    """Return 0, the only number of classes of a network without a classifier."""
+    if num_classes:
+        raise ModelError(f"it has no classifier, so num_classes is 0, not {num_classes}; see trident_classifier")
+    return 0

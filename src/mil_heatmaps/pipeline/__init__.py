@@ -1,0 +1,1 @@
+"""One cohort's run: plan, act, sum up; comparing runs."""

@@ -1,0 +1,138 @@
+"""Compare two finished runs slide by slide: two models, checkpoints or heads, on one scale, with their difference."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.records.layout import safe_name
+from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.stages.run_slide import one_line
+
+if TYPE_CHECKING:
+    from mil_heatmaps.pipeline.runner import Runner
+    from mil_heatmaps.stages.base import SlideJob
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ComparedSlide:
+    """What became of one slide.
+
+    Attributes
+    ----------
+    row : numbers of the table, by column; empty when it failed
+    error : why it could not be compared
+    """
+
+    slide_id: str
+    row: dict[str, Any]
+    picture: Path | None = None
+    error: str | None = None
+
+
+def open_run(folder: Path) -> Runner:
+    """Return the runner of an experiment, from the config that the run left in its folder; nothing is run.
+
+    Parameters
+    ----------
+    folder : ``<raw_save_dir>/<save_exp_code>``, or the output folder of generate_heatmaps.py
+
+    Raises
+    ------
+    ConfigError
+        When there is no ``config.yaml`` or ``run.yaml`` in it.
+    """
+    from mil_heatmaps.config.config import load_config
+    from mil_heatmaps.pipeline.runner import Runner
+
+    for name in ("config.yaml", "run.yaml"):
+        if (folder / name).is_file():
+            return Runner(load_config((folder / name).resolve()))
+    raise ConfigError(
+        f"{folder} is no experiment: it holds neither config.yaml (<raw_save_dir>/<save_exp_code>) nor run.yaml"
+    )
+
+
+def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[ComparedSlide]:
+    """Yield each slide both runs have; write ``S_compare.png`` of it and, at the end, ``comparison.csv`` to `out`."""
+    first, second = open_run(folder_a), open_run(folder_b)
+    names = (folder_a.resolve().name, folder_b.resolve().name)
+    common = [job for slide_id, job in first.cohort.jobs.items() if slide_id in second.cohort.jobs]
+    if not common:
+        raise ConfigError(f"{folder_a} and {folder_b} have no slide in common")
+    done = []
+    for job in common:
+        try:
+            slide = _compare(first, second, job, names, out)
+        except (HeatmapError, OSError) as error:
+            slide = ComparedSlide(job.slide_id, {}, error=one_line(error))
+        done.append(slide)
+        yield slide
+    write_text(out / "comparison.csv", _table(done))
+
+
+def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str], out: Path) -> ComparedSlide:
+    from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.stages.score_columns import drawn_columns, range_of
+    from mil_heatmaps.visualization.compare import compare_scores, match_scores, plan_comparison, write_comparison
+    from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+
+    works = []
+    for runner in (first, second):
+        own = runner.cohort.jobs[job.slide_id]
+        if not own.paths.blockmap_h5.is_file():
+            raise ConfigError(f"{own.paths.blockmap_h5} is not there: the run did not get to this slide")
+        works.append(SlideWork(own, runner.settings, SlideRecord.load(own.paths.record, own.slide_id)))
+    try:
+        a, b = (drawn_columns(work)[0] for work in works)
+        if a.kind != b.kind:
+            raise ConfigError(f"the runs draw different things: {a.kind} and {b.kind}; compare runs of one score")
+        if a.name != b.name:
+            names = (f"{names[0]}: {a.name}", f"{names[1]}: {b.name}")
+        matched = match_scores(a.grid, a.values, b.grid, b.values)
+        comparison = compare_scores(matched)
+        heatmap = first.config.heatmap_arguments
+        rule = heatmap.rule(a.kind, fine=False)
+        if rule == "percentile_ref":
+            rule = "percentile"  # the two maps, which are all that is compared, are ranked each among itself
+        wsi = WholeSlideImage(works[0].slide)
+        if heatmap.segment and job.paths.mask_pkl.is_file():
+            wsi.tissue = works[0].mask
+        drawings = plan_comparison(
+            matched,
+            wsi,
+            cmap=heatmap.colormap(a.kind),
+            alpha=heatmap.alpha,
+            overlap=a.overlap,
+            segment=heatmap.segment,
+            use_holes=heatmap.use_holes,
+            threshold=heatmap.threshold,
+            **range_of(heatmap, rule, a.kind),
+        )
+        picture = out / f"{safe_name(job.slide_id)}_compare.png"
+        scores = works[0].score_file.scores
+        column = f" · {a.name}" if len(scores.names) > 1 and a.name == b.name else ""
+        write_comparison(picture, drawings, comparison, names, score_name=f"{scores.score}{column}")
+    finally:
+        for work in works:
+            work.close()
+    return ComparedSlide(job.slide_id, dict(comparison.as_row()), picture)
+
+
+def _table(slides: list[ComparedSlide]) -> str:
+    columns = list(dict.fromkeys(key for slide in slides for key in slide.row))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["slide_id", *columns, "error"])
+    for slide in slides:
+        rows.writerow([slide.slide_id, *(slide.row.get(key, "") for key in columns), slide.error or ""])
+    return text.getvalue()

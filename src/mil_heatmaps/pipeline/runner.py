@@ -1,0 +1,288 @@
+"""Run a cohort: plan, act slide by slide, keep the lists current, sum up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from mil_heatmaps.cohort.jobs import find_cohort
+from mil_heatmaps.cohort.process_list import ProcessRow
+from mil_heatmaps.cohort.run_options import STATUSES, RunOptions, RunSummary
+from mil_heatmaps.config.config import Config, effective_yaml
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.execution.interrupts import StopRequest
+from mil_heatmaps.execution.run_slides import Execution
+from mil_heatmaps.files.atomic import remove_abandoned, write_text
+from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
+from mil_heatmaps.progress.bars import Progress, Quiet
+from mil_heatmaps.progress.encoding_signs import forget_silent
+from mil_heatmaps.progress.run_report import RunReport, shared_with
+from mil_heatmaps.records.proofs import Prover
+from mil_heatmaps.records.run_signs import Presence, run_name
+from mil_heatmaps.records.run_tables import ListKeeper, read_outcomes
+from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.stages.all_stages import STAGE_NAMES
+from mil_heatmaps.stages.base import RunSettings, SlideJob
+from mil_heatmaps.stages.model_source import ModelSource
+from mil_heatmaps.stages.run_slide import SlideRun
+
+__all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
+
+logger = logging.getLogger(__name__)
+
+class Runner:
+    """One run over a cohort. Everything that can be wrong with the config shows before any work."""
+
+    def __init__(self, config: Config, options: RunOptions | None = None, progress: Progress | None = None) -> None:
+        self.config = config
+        self.options = options or RunOptions()
+        self.progress = progress or Quiet()
+        self.stages = self.options.chosen_stages()
+        if self.options.rerun not in (None, "all", *STATUSES):
+            raise ConfigError(f"unknown status {self.options.rerun!r} to rerun; choose from all, {', '.join(STATUSES)}")
+        with no_collection():
+            self.cohort = find_cohort(config)
+        self.model = ModelSource(config, config.inputs.checkpoint)
+        self.settings = RunSettings(config, self.model)
+        self.report = RunReport(self.cohort.layout.events_jsonl)
+        self._check_shard()
+        self._named = frozenset(self.options.slides)
+        self._listed = read_outcomes(self.cohort.layout.process_list) if self.options.rerun else {}
+        self.force: frozenset[str] = frozenset()
+        if self.options.rerun in ("all", "processed"):
+            self.force = frozenset(stage.name for stage in self.stages)
+
+    def _check_shard(self) -> None:
+        """A scale over the whole cohort needs every slide's scores before any shard draws."""
+        names = {stage.name for stage in self.stages}
+        if self.options.shard is None or self.config.heatmap_arguments.scale != "cohort":
+            return
+        if names & {"attention", "fine"} and names & {"heatmap", "exports"}:
+            raise ConfigError(
+                "heatmap_arguments.scale is cohort, but a shard knows only its own slides: first run every shard with "
+                "--stages segment,coords,features,attention,fine_features,fine, then each with --from_stage heatmap"
+            )
+
+    # -- planning ------------------------------------------------------------------------------------------------
+
+    def chosen_jobs(self) -> list[SlideJob]:
+        """Return the jobs the options leave, in the order of the list."""
+        names = {name: row.slide_id for row in self.cohort.rows for name in (row.slide_name, row.slide_id)}
+        unknown = sorted(set(self.options.slides) - set(names))
+        if unknown:
+            known = ", ".join(list(self.cohort.jobs)[:5])
+            raise ConfigError(f"--slides: {', '.join(unknown)} not in the process list; it has {known}, …")
+        jobs = []
+        for index, row in enumerate(self.cohort.rows):
+            job = None if index in self.cohort.problems else self.cohort.jobs.get(row.slide_id)
+            if job is not None and self._is_asked_for(row) and self._has_status(job):
+                jobs.append(job)
+        return jobs[: self.options.limit]
+
+    def problems(self) -> dict[str, str]:
+        """Return why rows cannot be done, as far as the options ask for them, by slide_id.
+
+        A slide's second row goes by slide_id and line.
+        """
+        found = {}
+        for index, reason in self.cohort.problems.items():
+            row = self.cohort.rows[index]
+            if self._is_asked_for(row):
+                name = row.slide_id or row.slide_name or f"line {row.line}"
+                found[f"{name} (line {row.line})" if name in self.cohort.jobs else name] = reason
+        return found
+
+    def _is_asked_for(self, row: ProcessRow) -> bool:
+        """Whether the row is among ``--slides`` and in this run's shard."""
+        named, shard = self._named, self.options.shard
+        is_named = not named or row.slide_id in named or row.slide_name in named
+        return is_named and (shard is None or shard.has(row.slide_id))
+
+    def _has_status(self, job: SlideJob) -> bool:
+        """Whether ``--rerun STATUS`` takes this slide."""
+        status = self.options.rerun
+        if status in (None, "all"):
+            return True
+        if job.paths.record.is_file():
+            return SlideRecord.load(job.paths.record, job.slide_id).status == status
+        # Rows that failed before there was anything to record (no slide, an unknown label) are in the list only.
+        listed = self._listed.get(job.row.slide_name)
+        return (listed.status if listed is not None else "tbp") == status
+
+    def plan(self) -> Iterator[Surveyed]:
+        """Yield each slide with what would be done; touches nothing."""
+        return survey(self.chosen_jobs(), self.settings, self.stages, self.force)
+
+    # -- acting --------------------------------------------------------------------------------------------------
+
+    def run(self) -> RunSummary:
+        """Do it. Raises `HeatmapError` only before any work; a slide's error ends that slide."""
+        started = time.perf_counter()
+        with no_collection():
+            found = list(survey(self.chosen_jobs(), self.settings, self.stages, self.force, brief=True))
+        with kept_from_collection():
+            return self._run(found, started)
+
+    def _run(self, found: list[Surveyed], started: float) -> RunSummary:
+        with ExitStack() as stack:
+            execution = Execution(self.config, self.cohort.layout.raw_root, self.progress, self.report.begins)
+            stack.enter_context(execution)
+            self._prepare(found, execution)
+            summary = self._act(found, execution, stack)
+        reached = len(summary.processed) + len(summary.reused)
+        summary.left = len(found) - reached - sum(slide.job.slide_id in summary.failed for slide in found)
+        summary.seconds = time.perf_counter() - started
+        self.report.end(summary)
+        if self.config.run_arguments.track is not None:
+            from mil_heatmaps.progress.tracking import track
+
+            track(self.config.run_arguments.track, self.config, summary)
+        return summary
+
+    def _act(self, found: list[Surveyed], execution: Execution, stack: ExitStack) -> RunSummary:
+        """Work off what is to be done and keep the lists; `stack` ends the workers."""
+        summary = RunSummary(self.cohort, asked_for=self.options.rerun)
+        layout, shard = self.cohort.layout, self.options.shard
+        lists = ListKeeper(self.cohort, self.config)
+        with Presence(layout.raw_root, str(shard) if shard else None) as presence:
+            self._clear_up(presence)
+            with no_collection():
+                lists.start({slide.job.slide_id: slide.record for slide in found})
+            summary.failed.update(self.problems())
+            self.progress.start(len(found))
+            for line in map(shared_with, presence.others):
+                logger.warning("%s", line)
+                self.progress.say(line)
+            ready = sum(slide.up_to_date for slide in found)
+            self.report.begin(len(found), ready, len(summary.failed), str(shard) if shard else None)
+            try:
+                with StopRequest(layout.raw_root / f".stop-{run_name()}", time_limit=self.options.time_limit) as stop:
+                    try:
+                        with stack.pop_all():  # from here on the workers end before anything else does
+                            self._work(found, summary, lists, execution, stop)
+                    except BaseException:  # Ctrl-C twice: the workers were killed
+                        self._remove_halves(execution.dead_writers)
+                        raise
+                    if execution.lost_workers:
+                        self._remove_halves(execution.dead_writers)
+                    summary.stopped = stop.reason
+            finally:
+                self.progress.close()
+                lists.finish()
+        return summary
+
+    def needed(self, found: Sequence[Surveyed]) -> frozenset[str]:
+        """Return the stages that some slide needs."""
+        return frozenset().union(*(slide.needed for slide in found))
+
+    def _prepare(self, found: Sequence[Surveyed], execution: Execution) -> None:
+        """Check the output folders and what any slide needs: the colormap, the model. Before any work."""
+        check_extras(self.config)
+        layout = self.cohort.layout
+        for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
+            check_writable(folder)
+        execution.check(self.settings, self.needed(found), sum(not slide.up_to_date for slide in found))
+        write_text(layout.config_yaml, effective_yaml(self.config))
+
+    def _clear_up(self, presence: Presence) -> None:
+        """Remove halves of files after a kill; say whether somebody else is at work here."""
+        if presence.after_a_kill:
+            self._remove_halves()
+        forget_silent(self.cohort.layout.raw_root)
+
+    def _remove_halves(self, dead: frozenset[str] = frozenset()) -> None:
+        """Remove halves of files that killed processes left."""
+        for folder in (self.cohort.layout.raw_root, self.cohort.layout.production_root):
+            remove_abandoned(folder, dead)
+
+    def _work(
+        self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, execution: Execution, stop: StopRequest
+    ) -> None:
+        if self.config.heatmap_arguments.scale == "cohort" and any(slide.needed for slide in found):
+            found = self._score_everyone(found, summary, lists, execution, stop)
+        prover: Prover | None = None
+        for slide in found:
+            if slide.up_to_date:
+                if slide.plans:  # decided on the long way
+                    prover = prover or Prover(self.settings)
+                    prover.renew(slide.job)
+                self._take(SlideRun(slide.record, (), 0.0), summary, lists)
+        jobs = [slide.job for slide in found if not slide.up_to_date]
+        if jobs and not stop.asked:
+            for run in execution.run(jobs, self.settings, self.stages, self.force, stop):
+                self._take(run, summary, lists)
+
+    def _score_everyone(
+        self,
+        found: Sequence[Surveyed],
+        summary: RunSummary,
+        lists: ListKeeper,
+        execution: Execution,
+        stop: StopRequest,
+    ) -> list[Surveyed]:
+        """Score every slide before any is drawn, so that all are drawn on one scale; survey again what has scores."""
+        from mil_heatmaps.stages.cohort_scale import cohort_scale
+
+        early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index("fine"))
+        jobs = [slide.job for slide in found]
+        names = frozenset(stage.name for stage in early)
+        unscored = [s.job for s in found if s.problem is not None or s.needed & names]
+        if unscored:
+            for run in execution.run(unscored, self.settings, early, self.force & names, stop, keep_running=True):
+                self._take(run, summary, lists, final=False)
+        everyone = [job for job in self.cohort.jobs.values() if job.paths.blockmap_h5.is_file()]
+        self.settings = RunSettings(self.config, self.model, *cohort_scale(self.settings, everyone))
+        self.force -= names
+        good = [job for job in jobs if job.slide_id not in summary.failed]
+        return list(survey(good, self.settings, self.stages, self.force))
+
+    def _take(self, run: SlideRun, summary: RunSummary, lists: ListKeeper, *, final: bool = True) -> None:
+        """Count one slide, note it in the lists, tell it."""
+        slide_id, record = run.record.slide_id, run.record
+        if run.done:
+            summary.worked_on.add(slide_id)
+        for name in run.done:
+            seconds = record.stages[name].seconds if name in record.stages else 0.0
+            summary.stage_seconds[name] = summary.stage_seconds.get(name, 0.0) + seconds
+        notes = (*self.cohort.jobs[slide_id].row.notes, *(n for stage in record.stages.values() for n in stage.notes))
+        if notes:
+            summary.notes[slide_id] = tuple(dict.fromkeys(notes))
+        if run.failed:
+            summary.failed[slide_id] = f"{record.failed_stage}: {record.error}"
+        elif final and not run.stopped:
+            (summary.processed if slide_id in summary.worked_on else summary.reused).append(slide_id)
+        if run.done or run.failed:
+            self.report.slide(run)
+        lists.update(record)
+        if (final or run.failed) and not run.stopped:
+            self.progress.finished(slide_id, run)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise a ConfigError when `folder` cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-{run_name()}"
+        probe.write_bytes(b"x")
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {folder}: {error.strerror or error}; the output folders are raw_save_dir, "
+            "production_save_dir and results_dir of exp_arguments"
+        ) from error
+
+
+def check_extras(config: Config) -> None:
+    """Raise a MissingDependencyError when the config asks for what is not installed."""
+    cluster, track = config.run_arguments.cluster, config.run_arguments.track
+    if cluster is not None:
+        from mil_heatmaps.execution import dask_cluster
+
+        dask_cluster.check_installed(cluster.kind)
+    if track is not None:
+        from mil_heatmaps.progress import tracking
+
+        tracking.check_installed(track.kind)

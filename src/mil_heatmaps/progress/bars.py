@@ -1,0 +1,184 @@
+"""Show a cohort's progress: a bar on a terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol
+
+from mil_heatmaps.stages.run_slide import SlideRun
+
+STILL_AT_IT_S = 60.0
+"""A slide that takes longer than this tells its stage in the log file."""
+LOG_LINE_EVERY_S = 10.0
+"""In a log file a slide that did nothing new is not worth a line of its own more often than this."""
+
+
+def duration(seconds: float) -> str:
+    """``75`` as ``1 min 15 s``: two units, for people."""
+    total = round(seconds)
+    if total < 1:
+        return f"{seconds:.1f} s"
+    hours, rest = divmod(total, 3600)
+    minutes, secs = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {secs} s" if minutes else f"{secs} s"
+
+
+class Progress(Protocol):
+    """What the runner tells while it works."""
+
+    def start(self, total: int) -> None: ...
+    def say(self, line: str) -> None: ...
+    def slide(self, slide_id: str) -> None: ...
+    def stage(self, name: str) -> None: ...
+    def encoding(self, told: str) -> None: ...
+    def finished(self, slide_id: str, run: SlideRun) -> None: ...
+    def close(self) -> None: ...
+
+
+class Quiet:
+    """No progress, for Python callers and tests."""
+
+    def start(self, total: int) -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+    def slide(self, slide_id: str) -> None:
+        """Nothing."""
+
+    def stage(self, name: str) -> None:
+        """Nothing."""
+
+    def encoding(self, told: str) -> None:
+        """Nothing."""
+
+    def finished(self, slide_id: str, run: SlideRun) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def describe(run: SlideRun) -> str:
+    """What happened to a slide, in a few words."""
+    if run.failed:
+        return f"FAILED in {run.record.failed_stage}: {run.record.error}"
+    if not run.done:
+        return "nothing to do"
+    return f"{', '.join(run.done)} in {duration(run.seconds)}"
+
+
+class TerminalBar:
+    """A tqdm bar over slides that names the slide and its stage and estimates what is left."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._slide = ""
+        self._failed = 0
+
+    def start(self, total: int) -> None:
+        """Open the bar."""
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=total, unit="slide", dynamic_ncols=True, smoothing=0.1, file=sys.stderr)
+
+    def say(self, line: str) -> None:
+        """Put a line above the bar."""
+        self._bar.write(line, file=sys.stderr)
+
+    def slide(self, slide_id: str) -> None:
+        """Name the slide."""
+        self._slide = slide_id if len(slide_id) <= 32 else slide_id[:15] + "…" + slide_id[-16:]
+        self._bar.set_description_str(self._slide, refresh=True)
+
+    def stage(self, name: str) -> None:
+        """Name its stage."""
+        failed = f"{self._failed} failed" if self._failed else ""
+        self._bar.set_postfix_str(", ".join(filter(None, (name, failed))), refresh=True)
+
+    def encoding(self, told: str) -> None:
+        """Tell how far other processes are with encoding; an empty text when they are done."""
+        self.stage(told)
+
+    def finished(self, slide_id: str, run: SlideRun) -> None:
+        """Count the slide; failures stay on the screen above the bar."""
+        if run.failed:
+            self._failed += 1
+            self._bar.write(f"{slide_id}: {describe(run)}", file=sys.stderr)
+            self._bar.set_postfix_str(f"{self._failed} failed", refresh=False)
+        self._bar.update()
+
+    def close(self) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.set_description_str("")
+            self._bar.set_postfix_str("")
+            self._bar.close()
+
+
+class LogLines:
+    """One line a slide: position, what was done, what is left; short of noise when nothing was to be done."""
+
+    def __init__(self) -> None:
+        self._total = self._count = self._worked = self._failed = 0
+        self._began = self._last_line = 0.0
+        self._slide = ""
+
+    def start(self, total: int) -> None:
+        """Remember how many there are."""
+        self._total, self._began = total, time.monotonic()
+        self._write(f"{total} slide{'s' * (total != 1)} to go")
+
+    def say(self, line: str) -> None:
+        """Write a line."""
+        self._write(line)
+
+    def slide(self, slide_id: str) -> None:
+        """Remember it: the line comes when the slide is done."""
+        self._slide = slide_id
+
+    def stage(self, name: str) -> None:
+        """Write a sign of life of a slide that takes long; else the line comes when the slide is done."""
+        if time.monotonic() - self._last_line >= STILL_AT_IT_S:
+            self._write(f"[{self._count + 1}/{self._total}] {self._slide}: {name}")
+
+    def encoding(self, told: str) -> None:
+        """Write how far other processes are with encoding, as a sign of life."""
+        if told and time.monotonic() - self._last_line >= STILL_AT_IT_S:
+            self._write(f"[{self._count} of {self._total} done] {told}")
+
+    def finished(self, slide_id: str, run: SlideRun) -> None:
+        """Write the slide's line."""
+        self._count += 1
+        self._failed += run.failed
+        if not run.done and not run.failed:
+            if self._count < self._total and time.monotonic() - self._last_line < LOG_LINE_EVERY_S:
+                return
+        else:
+            self._worked += 1
+        self._write(f"[{self._count}/{self._total}] {slide_id}: {describe(run)}{self._outlook()}")
+
+    def _outlook(self) -> str:
+        """Say how fast it goes, when it will be done and how many failed; nothing after the last slide."""
+        if self._count == self._total or not self._worked:
+            return ""
+        each = (time.monotonic() - self._began) / self._worked  # by the clock: several are worked on at once
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f" - {60 / each:.1f} slides/min, about {duration(each * (self._total - self._count))} left{failed}"
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _write(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+        self._last_line = time.monotonic()
+
+
+def choose_progress() -> Progress:
+    """A bar on a terminal, lines elsewhere."""
+    return TerminalBar() if sys.stderr.isatty() else LogLines()

@@ -1,0 +1,1 @@
+"""Every path that is written, what was done for a slide, and the run's tables."""

@@ -1,0 +1,188 @@
+"""Every path the pipeline writes, in CLAM's tree with CLAM's names.
+
+``R/E/G/S`` = raw_save_dir / save_exp_code / group (label name) / slide id; ``P/E/G`` the same below
+production_save_dir. Nothing else in the program composes an output path.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from mil_heatmaps.errors import ConfigError
+
+_UNSAFE = re.compile(r"[^\w.+@ -]", flags=re.UNICODE)
+
+
+def safe_name(text: str) -> str:
+    """Return `text` fit for one path component: odd characters become ``_``, never empty, never dots alone."""
+    name = _UNSAFE.sub("_", text).strip(" ")[:120]
+    return name if name.strip(".") else "_"
+
+
+def check_inside(path: Path, root: Path) -> Path:
+    """Return `path` if it lies below `root`; no id, label or option may lead out of the output folder."""
+    above, _, name = str(path).rpartition(os.sep)
+    if above == str(root) and name not in ("", ".", ".."):  # one component more cannot lead out
+        return path
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(f"{path} would lie outside the output folder {root}")
+    return path
+
+
+@dataclass(frozen=True)
+class SlideLayout:
+    """Paths of one slide."""
+
+    slide_id: str
+    raw: Path  # R/E/G/S
+    production: Path  # P/E/G
+    sampled_patches: Path  # P/E/sampled_patches
+
+    def _raw(self, suffix: str) -> Path:
+        return self.raw / f"{self.slide_id}{suffix}"
+
+    @property
+    def record(self) -> Path:
+        return self.raw / "record.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.raw / ".lock"
+
+    @property
+    def error_log(self) -> Path:
+        return self.raw / "error.log"
+
+    @property
+    def mask_pkl(self) -> Path:
+        return self._raw("_mask.pkl")
+
+    @property
+    def mask_jpg(self) -> Path:
+        return self._raw("_mask.jpg")
+
+    @property
+    def coords_h5(self) -> Path:
+        return self._raw("_coords.h5")
+
+    @property
+    def features_h5(self) -> Path:
+        return self._raw(".h5")
+
+    @property
+    def features_pt(self) -> Path:
+        return self._raw(".pt")
+
+    @property
+    def blockmap_h5(self) -> Path:
+        return self._raw("_blockmap.h5")
+
+    @property
+    def blockmap_png(self) -> Path:
+        return self._raw("_blockmap.png")
+
+    def fine_scores_h5(self, overlap: float | int, use_roi: bool) -> Path:
+        return self._raw(f"_{overlap}_roi_{use_roi}.h5")
+
+    def fine_features_h5(self, overlap: float | int, use_roi: bool) -> Path:
+        return self._raw(f"_{overlap}_roi_{use_roi}_features.h5")
+
+    def heatmap(self, name_parts: "HeatmapName", suffix: str, ext: str) -> Path:
+        return self.production / f"{self.slide_id}_{name_parts}{suffix}.{ext}"
+
+    def original(self, level: int, ext: str) -> Path:
+        return self.production / f"{self.slide_id}_orig_{level}.{ext}"
+
+    def figure(self, suffix: str) -> Path:
+        return self.production / f"{self.slide_id}{suffix}_figure.png"
+
+    def export(self, suffix: str) -> Path:
+        return self.production / "exports" / f"{self.slide_id}{suffix}"
+
+    def sample_dir(self, label: str, predicted: int | None, name: str) -> Path:
+        pred = "none" if predicted is None else str(predicted)
+        folder = self.sampled_patches / f"label_{safe_name(label)}_pred_{pred}" / safe_name(name)
+        return check_inside(folder, self.sampled_patches)
+
+
+@dataclass(frozen=True)
+class HeatmapName:
+    """The parameters that CLAM writes into the name of a heatmap, in its order and spelling."""
+
+    overlap: float
+    use_roi: bool
+    blur: bool
+    use_ref_scores: bool
+    blank_canvas: bool
+    alpha: float
+    vis_level: int
+    binarize: bool
+    binary_thresh: float
+
+    def __str__(self) -> str:
+        return (
+            f"{float(self.overlap)}_roi_{int(self.use_roi)}_blur_{int(self.blur)}_rs_{int(self.use_ref_scores)}"
+            f"_bc_{int(self.blank_canvas)}_a_{float(self.alpha)}_l_{self.vis_level}"
+            f"_bi_{int(self.binarize)}_{float(self.binary_thresh)}"
+        )
+
+
+@dataclass(frozen=True)
+class ExperimentLayout:
+    """Paths of one experiment."""
+
+    raw_root: Path  # R/E
+    production_root: Path  # P/E
+    results_csv: Path
+
+    @classmethod
+    def of(
+        cls, raw_save_dir: str, production_save_dir: str, results_dir: str, exp_code: str, list_name: str | None
+    ) -> "ExperimentLayout":
+        """`list_name` is the process list's file name; without a list the CSV is named after the experiment."""
+        stem = exp_code if list_name is None else list_name.removesuffix(".csv")
+        return cls(
+            raw_root=check_inside(Path(raw_save_dir) / exp_code, Path(raw_save_dir)),
+            production_root=check_inside(Path(production_save_dir) / exp_code, Path(production_save_dir)),
+            results_csv=Path(results_dir) / f"{safe_name(stem)}.csv",
+        )
+
+    @property
+    def config_yaml(self) -> Path:
+        return self.raw_root / "config.yaml"
+
+    @property
+    def process_list(self) -> Path:
+        return self.raw_root / "process_list.csv"
+
+    @property
+    def list_lock(self) -> Path:
+        """Held while the lists are written: several runs may be at work on one experiment."""
+        return self.raw_root / ".process_list.lock"
+
+    @property
+    def run_log(self) -> Path:
+        return self.raw_root / "run.log"
+
+    @property
+    def events_jsonl(self) -> Path:
+        return self.raw_root / "events.jsonl"
+
+    def slide(self, slide_id: str, group: str) -> SlideLayout:
+        """Paths of `slide_id`; both names are made safe and checked to stay inside the experiment."""
+        group_folder, production, samples = _group_folders(self.raw_root, self.production_root, group)
+        raw = check_inside(group_folder / slide_id, group_folder)
+        return SlideLayout(slide_id, raw, production, samples)
+
+
+@lru_cache(maxsize=256)  # a cohort has few groups, and many slides
+def _group_folders(raw_root: Path, production_root: Path, group: str) -> tuple[Path, Path, Path]:
+    """Return the folders of a group below both roots, and that of the samples."""
+    folder = safe_name(group)
+    return (
+        check_inside(raw_root / folder, raw_root),
+        check_inside(production_root / folder, production_root),
+        production_root / "sampled_patches",
+    )

@@ -1,0 +1,229 @@
+"""What became of each slide, in the two tables of a run: CLAM's results and the run's own process list."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mil_heatmaps.config.tissue_parameters import BLANKS
+
+if TYPE_CHECKING:
+    from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow
+
+STATUSES = ("tbp", "running", "processed", "failed", "skipped")
+"""tbp is CLAM's "to be processed"."""
+
+STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
+
+# The order in which CLAM adds the columns its table lacks.
+_ADDED = (
+    "process", "status", "seg_level", "sthresh", "mthresh", "close", "use_otsu", "keep_ids", "exclude_ids",
+    "a_t", "a_h", "max_n_holes", "vis_level", "line_thickness", "use_padding", "contour_fn",
+)  # fmt: skip
+_INTEGER = re.compile(r"^[+-]?\d+$")
+NUMBER_PREFIX = "predicted_"
+"""In front of every number that a regression or survival model gives: ``predicted_risk``, ``predicted_Ki-67``."""
+
+_OURS = re.compile(r"^(status|failed_stage|error|seconds|bag_size|Pred_\d+|p_\d+)$")
+_BOOLS = {"true": "True", "false": "False"}
+
+
+@dataclass(frozen=True)
+class SlideOutcome:
+    """How one slide fared.
+
+    Attributes
+    ----------
+    status : str
+        ``tbp``, ``running``, ``processed``, ``failed`` or ``skipped``.
+    failed_stage, error : str
+        Where and why, when it failed; one line.
+    seconds : float or None
+    bag_size : int or None
+        Patches of the bag.
+    classes, probabilities : tuples of equal length
+        Names and probabilities by falling probability, of a classification.
+    numbers : (column, value) pairs
+        What a regression or survival model gives, by column of the lists.
+    """
+
+    status: str = "tbp"
+    failed_stage: str = ""
+    error: str = ""
+    seconds: float | None = None
+    bag_size: int | None = None
+    classes: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    numbers: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"unknown status {self.status!r}; choose from {', '.join(STATUSES)}")
+        if len(self.classes) != len(self.probabilities):
+            raise ValueError(f"{len(self.classes)} classes but {len(self.probabilities)} probabilities")
+
+
+def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `SlideOutcome` that tell the prediction in a record's summary."""
+    prediction = summary.get("prediction") or {}
+    if prediction.get("task", "classification") != "classification":
+        numbers = prediction.get("numbers") or ()
+        return {"numbers": tuple((NUMBER_PREFIX + name, float(value)) for name, value in numbers)}
+    return {
+        "classes": tuple(prediction.get("classes", ())),
+        "probabilities": tuple(prediction.get("values", ())),
+    }
+
+
+def input_columns(columns: Sequence[str]) -> list[str]:
+    """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
+    from_run = "bag_size" in columns
+    return [name for name in columns if not (_OURS.match(name) or (from_run and name.startswith(NUMBER_PREFIX)))]
+
+
+def process_list_text(
+    rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None
+) -> str:
+    """Return the run's own process list: the input columns as they were, then what became of each slide.
+
+    Parameters
+    ----------
+    rows : ProcessList
+    outcomes : mapping from slide_id to outcome
+        A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
+    n_classes : int, optional
+        How many pairs of Pred_c and p_c to write; by default as many as some slide has.
+    """
+    predictions = _Predictions(outcomes.values(), n_classes)
+    # A list that a run wrote can be run again: the columns of that run give way to this run's.
+    columns = input_columns(rows.columns)
+    lines = [[*columns, *STATUS_COLUMNS, *predictions.columns]]
+    for row in rows:
+        outcome = outcome_of_row(row, outcomes)
+        seconds = "" if outcome.seconds is None else f"{outcome.seconds:.3f}"
+        bag = "" if outcome.bag_size is None else str(outcome.bag_size)
+        error = " ".join(outcome.error.split())
+        cells = [row.cells.get(name, "") for name in columns]
+        lines.append(
+            [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *predictions.cells(outcome)]
+        )
+    return _csv(lines)
+
+
+def results_csv_text(
+    rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None
+) -> str:
+    """Return CLAM's table of results: the input columns, every parameter, bag_size, the ranked predictions.
+
+    Of a regression or survival model, which CLAM does not know, the numbers stand in place of the predictions.
+
+    Numbers are written as CLAM writes them: a column that has a blank somewhere becomes one of fractions
+    (``1.0``), and blanks take the slide's own parameter.
+    """
+    predictions = _Predictions(outcomes.values(), n_classes)
+    own = set(input_columns(rows.columns))
+    kept = [name for name in rows.columns if name == "status" or name in own]
+    columns = [*kept, *(name for name in _ADDED if name not in kept)]
+    kinds = {name: _kind(rows.column_texts.get(name, ())) for name in columns}
+    lines = [[*columns, "bag_size", *predictions.columns]]
+    as_written = [kinds[name] not in ("bool", "float") for name in kept]
+    blanks: dict[int, list[str]] = {}  # most rows share their parameters, which are worked out but once
+    for row in rows:
+        blank = blanks.get(id(row.params))
+        if blank is None:
+            blank = blanks[id(row.params)] = [_blank(row, name, kinds[name]) for name in columns]
+        cells = [
+            default if text in BLANKS else text if plain else _spelt(text, kinds[name])
+            for name, plain, default in zip(kept, as_written, blank, strict=False)
+            for text in (row.cells.get(name, ""),)
+        ]
+        outcome = outcome_of_row(row, outcomes)
+        bag = "" if outcome.bag_size is None else str(float(outcome.bag_size))
+        lines.append([*cells, *blank[len(kept) :], bag, *predictions.cells(outcome)])
+    return _csv(lines)
+
+
+def outcome_of_row(row: "ProcessRow", outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:
+    """Return what became of a row: a row with a problem has failed, whatever its slide's other row did."""
+    if row.problem is not None:
+        return SlideOutcome("failed", "process_list", row.problem)
+    return outcomes.get(row.slide_id) or SlideOutcome()
+
+
+class _Predictions:
+    """The columns that tell predictions, and their cells of one slide."""
+
+    def __init__(self, outcomes: Iterable[SlideOutcome], n_classes: int | None) -> None:
+        pairs, numbers = n_classes or 0, dict[str, None]()
+        for outcome in outcomes:
+            numbers |= dict.fromkeys(name for name, _ in outcome.numbers)
+            pairs = max(pairs, len(outcome.classes)) if n_classes is None else pairs
+        self._pairs, self._numbers = pairs, list(numbers)
+
+    @property
+    def columns(self) -> list[str]:
+        """``Pred_0``, ``p_0``, ... of classes; ``predicted_...`` of numbers."""
+        return [*(name for c in range(self._pairs) for name in (f"Pred_{c}", f"p_{c}")), *self._numbers]
+
+    def cells(self, outcome: SlideOutcome) -> list[str]:
+        """Return one text a column, blank where the slide says nothing."""
+        pairs = [
+            text
+            for name, p in zip(outcome.classes, outcome.probabilities, strict=True)
+            for text in (name, str(np.float32(p)))
+        ]
+        cells = [*pairs, *[""] * (2 * self._pairs)][: 2 * self._pairs]
+        if self._numbers:
+            known = dict(outcome.numbers)
+            cells += [str(np.float32(known[name])) if name in known else "" for name in self._numbers]
+        return cells
+
+
+def _kind(texts: Sequence[str]) -> str:
+    """Say how pandas would hold a column of these cells: ``int``, ``float``, ``bool`` or ``text``."""
+    filled = [text for text in texts if text not in BLANKS]
+    if not filled:
+        return "float" if texts else "added"
+    if all(_INTEGER.match(text) for text in filled):
+        return "int" if len(filled) == len(texts) else "float"
+    if all(text.lower() in _BOOLS for text in filled):
+        return "bool"
+    try:
+        for text in filled:
+            float(text)
+    except ValueError:
+        return "text"
+    return "float"
+
+
+def _blank(row: "ProcessRow", name: str, kind: str) -> str:
+    """Return what stands in the results where the list has a blank: the parameter the slide was given."""
+    if name == "process":
+        return _spelt(1, kind)
+    if name == "status":
+        return _spelt("tbp", kind)
+    return _spelt(row.params.value(name), kind) if name in _ADDED else ""
+
+
+def _spelt(value: object, kind: str) -> str:
+    """Return a value as pandas writes it in a column of that kind."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    if isinstance(value, str) and kind == "bool":
+        return _BOOLS[value.lower()]
+    if kind == "float" and not isinstance(value, bool):
+        try:
+            return str(float(value))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return str(value)
+    return str(value)
+
+
+def _csv(lines: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

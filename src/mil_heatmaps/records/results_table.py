@@ -1,0 +1,132 @@
+"""``heatmap_results.csv``: one row a finished slide, for people and for pandas.
+
+The table describes the pictures beside it: slides that an earlier run drew into the same folder keep their rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mil_heatmaps.records.outcome_tables import NUMBER_PREFIX, SlideOutcome, outcome_of_row, predicted
+
+if TYPE_CHECKING:
+    from mil_heatmaps.cohort.process_list import ProcessList
+    from mil_heatmaps.records.flat_layout import FlatLayout
+    from mil_heatmaps.records.slide_record import SlideRecord
+
+COLUMNS = (
+    "slide_id", "num_patches", "prediction", "probabilities", "attention_mean", "attention_std", "heatmap_path",
+    "status", "error",
+)  # fmt: skip
+_OF_CLASSES = ("prediction", "probabilities")
+"""Give way to ``predicted_...`` in a table of a regression or survival model."""
+_AFTER_SCORES = ("heatmap", "samples", "exports")
+_AFTER_PICTURE = ("samples", "exports")
+
+Row = dict[str, str]
+
+
+class SimpleResults:
+    """The rows of one run's table.
+
+    Parameters
+    ----------
+    layout : FlatLayout
+    names : of the model's classes, in its order, or None
+        Without names a prediction is the number of its class.
+    """
+
+    def __init__(self, layout: FlatLayout, names: list[str] | None) -> None:
+        self._layout = layout
+        self._named = names is not None
+        self._numbers: dict[str, Row] = {}
+        self._earlier = _earlier_rows(layout.results_csv)
+
+    def take(self, record: SlideRecord) -> None:
+        """Take in what is known of a slide."""
+        row: Row = {}
+        if record.status == "processed" or record.failed_stage in _AFTER_SCORES:
+            row = self._scores(record.summary)
+        if record.status == "processed" or record.failed_stage in _AFTER_PICTURE:
+            row["heatmap_path"] = self._picture(record)
+        self._numbers[record.slide_id] = row
+
+    def text(self, rows: ProcessList, outcomes: Mapping[str, SlideOutcome]) -> str:
+        """Return the table: this run's slides that are finished, in the order of its list, then earlier ones."""
+        lines: list[Row] = []
+        for row in rows:
+            outcome = outcome_of_row(row, outcomes)
+            if outcome.status in ("processed", "failed", "skipped"):
+                numbers = {} if row.problem else self._numbers.get(row.slide_id, {})
+                stage = f"{outcome.failed_stage}: " if outcome.failed_stage not in ("", "files", "process_list") else ""
+                error = stage + " ".join(outcome.error.split()) if outcome.error else ""
+                own = {"slide_id": row.slide_id or row.slide_name, "status": outcome.status, "error": error}
+                lines.append({**numbers, **own, "label": row.cells.get("label", "")})
+        here = {row.slide_id for row in rows}
+        kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]
+        lines += kept
+        columns = _columns(lines)
+        if "label" in rows.columns or any(row.get("label") for row in kept):
+            columns.append("label")
+        return _csv(columns, lines)
+
+    def _scores(self, summary: Mapping[str, Any]) -> Row:
+        row = {"num_patches": str(summary.get("bag_size", ""))}
+        for key in ("attention_mean", "attention_std"):
+            value = summary.get(key)
+            row[key] = "" if value is None else f"{value:.6g}"
+        outcome = predicted(summary)
+        row |= {name: str(np.float32(value)) for name, value in outcome.get("numbers", ())}
+        if outcome.get("classes"):
+            by_number = dict(zip(summary["prediction"]["class_numbers"], outcome["probabilities"], strict=True))
+            row["probabilities"] = json.dumps([round(by_number[number], 6) for number in sorted(by_number)])
+            row["prediction"] = outcome["classes"][0] if self._named else str(next(iter(by_number)))
+        return row
+
+    def _picture(self, record: SlideRecord) -> str:
+        """Return the heatmap's path from the table's folder; of several the first."""
+        stage = record.stages.get("heatmap")
+        prefix = f"{record.slide_id}_heatmap"
+        found = [key for key in (stage.outputs if stage else ()) if Path(key).name.startswith(prefix)]
+        if not found:
+            return ""
+        plain = min(found, key=len)
+        return Path(os.path.relpath(record.path.parent / plain, self._layout.results_csv.parent)).as_posix()
+
+
+def _columns(lines: list[Row]) -> list[str]:
+    """Return the columns for these rows: of classes, of numbers, or of both where the folder has both."""
+    numbers = list(dict.fromkeys(name for row in lines for name in row if name.startswith(NUMBER_PREFIX)))
+    classes = not numbers or any(row.get(name) for row in lines for name in _OF_CLASSES)
+    first, after = COLUMNS.index(_OF_CLASSES[0]), COLUMNS.index(_OF_CLASSES[-1]) + 1
+    return [*COLUMNS[:first], *(_OF_CLASSES if classes else ()), *numbers, *COLUMNS[after:]]
+
+
+def _earlier_rows(path: Path) -> dict[str, Row]:
+    """Return the rows of the table as it is whose pictures are still there, by slide."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error):
+        return {}
+    return {
+        row["slide_id"]: row
+        for row in rows
+        if row.get("slide_id") and row.get("heatmap_path") and (path.parent / row["heatmap_path"]).is_file()
+    }
+
+
+def _csv(columns: list[str], rows: Iterable[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

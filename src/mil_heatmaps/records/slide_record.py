@@ -1,0 +1,248 @@
+"""What was done for a slide, what it depended on, and whether it still holds.
+
+`record.json` is the truth about a slide. For each stage it keeps the inputs the result depends on (parameters,
+versions, fingerprints of files), a SHA-256 over them, and the outputs with size, mtime and SHA-256. A stage is reused
+only if inputs and outputs match.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.records.record_file import read_record, record_text
+
+Action = Literal["compute", "recompute", "reuse"]
+SMALL_FILE_BYTES = 1 << 20
+"""Up to this size a file is known by its content; beyond it by size and mtime, as hashing slides takes too long."""
+
+
+_WITH_DATA_FOLDER = (".mrxs", ".vms", ".vmu")
+"""Slides whose file is an index of a folder of the same name."""
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of the file's bytes, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
+
+
+def _digest(stream: Any) -> str:
+    """`hashlib.file_digest` for Python 3.10."""
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def file_fingerprint(path: Path) -> dict[str, Any]:
+    """Say what a file is: its size and, when small, its SHA-256, else its mtime.
+
+    The name is left out on purpose: moving a cohort with its times kept does not redo it.
+    """
+    status = path.stat()
+    if status.st_size <= SMALL_FILE_BYTES:
+        known: dict[str, Any] = {"size": status.st_size, "sha256": sha256_file(path)}
+    else:
+        known = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    data = path.with_suffix("")
+    if path.suffix.lower() in _WITH_DATA_FOLDER and data.is_dir():
+        known["data"] = sorted([part.name, part.stat().st_size] for part in data.iterdir() if part.is_file())
+    return known
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """SHA-256 over the inputs as canonical JSON."""
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file a stage wrote, as it was when written."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "OutputFile":
+        status = path.stat()
+        return cls(status.st_size, status.st_mtime_ns, sha256_file(path))
+
+    def matches(self, path: Path) -> bool:
+        """Whether `path` still holds what was written; the content is read only when the times differ."""
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        if status.st_size != self.size:
+            return False
+        return status.st_mtime_ns == self.mtime_ns or sha256_file(path) == self.sha256
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One finished stage."""
+
+    inputs: Mapping[str, Any]
+    fingerprint: str
+    outputs: Mapping[str, OutputFile]  # by path relative to the record's folder, with /
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, inputs: Mapping[str, Any], paths: Iterable[Path], base: Path, seconds: float, notes: Iterable[str]
+    ) -> "StageRecord":
+        """Record that `paths` were written from `inputs`."""
+        outputs = {relative(path, base): OutputFile.of(path) for path in paths}
+        return cls(dict(inputs), fingerprint(inputs), outputs, round(seconds, 3), tuple(notes))
+
+
+def relative(path: Path, base: Path) -> str:
+    """`path` as seen from `base`, with forward slashes, so that an experiment can be moved as a whole."""
+    return Path(os.path.relpath(path, base)).as_posix()
+
+
+@dataclass
+class SlideRecord:
+    """Everything recorded about one slide; `save` writes it whole."""
+
+    path: Path
+    slide_id: str
+    status: str = "tbp"
+    failed_stage: str | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)  # bag_size, prediction: what the lists show
+    proof: dict[str, Any] | None = None  # see mil_heatmaps.records.proofs
+    saved_at: float = field(default=0.0, compare=False)  # by the monotonic clock
+    behind: bool = field(default=False, compare=False)  # a stage was done that the file does not tell of
+
+    @classmethod
+    def load(cls, path: Path, slide_id: str) -> "SlideRecord":
+        """Read a record; a missing or unreadable one counts as nothing done."""
+        return cls.of(read_record(path), path, slide_id)
+
+    @classmethod
+    def of(cls, data: dict[str, Any] | None, path: Path, slide_id: str) -> "SlideRecord":
+        """Make a record of what its file holds."""
+        if data is None:
+            return cls(path, slide_id)
+        try:
+            stages = {
+                name: StageRecord(
+                    stage["inputs"],
+                    stage["fingerprint"],
+                    {key: OutputFile(**value) for key, value in stage["outputs"].items()},
+                    stage["seconds"],
+                    tuple(stage["notes"]),
+                )
+                for name, stage in data["stages"].items()
+            }
+            return cls._with_head(data, path, slide_id, stages)
+        except (KeyError, TypeError, AttributeError):
+            return cls(path, slide_id)
+
+    @classmethod
+    def of_head(cls, head: dict[str, Any], path: Path, slide_id: str) -> "SlideRecord":
+        """Make the record of a finished slide of the file's head alone: of the stages it has but names and notes."""
+        stages = {
+            name: StageRecord({}, "", {}, 0.0, tuple(stage["notes"])) for name, stage in head["proof"]["stages"].items()
+        }
+        return cls._with_head({**head, "proof": None}, path, slide_id, stages)
+
+    @classmethod
+    def _with_head(
+        cls, head: dict[str, Any], path: Path, slide_id: str, stages: dict[str, StageRecord]
+    ) -> "SlideRecord":
+        return cls(
+            path,
+            slide_id,
+            head["status"],
+            head["failed_stage"],
+            head["error"],
+            head["seconds"],
+            stages,
+            head["summary"],
+            head.get("proof"),
+        )
+
+    def save(self) -> None:
+        """Write the record whole."""
+        write_text(self.path, self.text())
+        self.saved_at, self.behind = time.monotonic(), False
+
+    def text(self) -> str:
+        """Return what the record's file holds."""
+        head = {
+            "slide_id": self.slide_id,
+            "status": self.status,
+            "failed_stage": self.failed_stage,
+            "error": self.error,
+            "seconds": round(self.seconds, 3),
+            "summary": self.summary,
+            "proof": self.proof,
+        }
+        stages = {
+            name: {
+                "inputs": dict(stage.inputs),
+                "fingerprint": stage.fingerprint,
+                "outputs": {key: vars(value) for key, value in stage.outputs.items()},
+                "seconds": stage.seconds,
+                "notes": list(stage.notes),
+            }
+            for name, stage in self.stages.items()
+        }
+        return record_text(head, stages)
+
+    def output_sha256(self, path: Path) -> str:
+        """SHA-256 of a file some stage wrote, from the record when it still holds, else from the file."""
+        key = relative(path, self.path.parent)
+        for stage in self.stages.values():
+            known = stage.outputs.get(key)
+            if known is not None and known.matches(path):
+                return known.sha256
+        return sha256_file(path)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do for one stage, and why."""
+
+    action: Action
+    reason: str
+
+
+def decide(record: StageRecord | None, inputs: Mapping[str, Any], base: Path) -> Decision:
+    """Say what to do for one stage. Touches nothing; serves the run, ``--dry-run`` and the tests alike."""
+    if record is None:
+        return Decision("compute", "not done yet")
+    if record.fingerprint != fingerprint(inputs):
+        old = _flat(record.inputs)
+        new = _flat(json.loads(json.dumps(inputs)))
+        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        return Decision("recompute", "changed: " + ", ".join(changed[:4]) + (", …" if len(changed) > 4 else ""))
+    for key, output in record.outputs.items():
+        if not output.matches(base / key):
+            state = "changed since" if (base / key).exists() else "missing"
+            return Decision("recompute", f"output {state}: {Path(key).name}")
+    return Decision("reuse", "nothing changed")
+
+
+def _flat(inputs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in inputs.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

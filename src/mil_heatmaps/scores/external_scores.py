@@ -1,0 +1,258 @@
+"""Bring your own scores: a score file, or a table with x, y and one or more score columns.
+
+x and y are a patch's top-left corner in level-0 pixels.
+"""
+
+import gzip
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.features import checks
+from mil_heatmaps.features.geometry import build_grid
+from mil_heatmaps.scores.patch_scores import PatchScores
+from mil_heatmaps.scores.score_file import ScoreFile, read_scores
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_X = ("x", "x_l0", "x_level0", "coord_x", "coords_x", "x_coord", "left", "patch_x", "tile_x")
+_Y = ("y", "y_l0", "y_level0", "coord_y", "coords_y", "y_coord", "top", "patch_y", "tile_y")
+_WIDTH = ("width", "w", "patch_width", "patch_size_level0", "patch_size_l0", "patch_size", "size")
+_HEIGHT = ("height", "h", "patch_height")
+_SLIDE = ("slide_id", "slide", "slide_name", "case_id", "filename")
+_IGNORED = ("", "index", "patch", "patch_id", "id", "i", "rank", "label", "row", "col", "column")
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+HDF5_SUFFIXES = (".h5", ".hdf5")
+
+
+def read_external_scores(
+    path: str | os.PathLike[str],
+    *,
+    patch_size_l0: float | tuple[float, float] | None = None,
+    slide_size_l0: tuple[int, int] | None = None,
+    slide_id: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> ScoreFile:
+    """Return scores made elsewhere: a score file (``.h5``) or a table (``.csv``, ``.tsv``, ``.txt``, also
+    ``.gz``).
+
+    A table needs a header line with x, y and at least one numeric score column; empty cells and NaN are
+    patches without a score. The size of a patch comes from a column (``patch_size``, or ``width`` and
+    ``height``), else from `patch_size_l0`, else from the step of the coordinates.
+
+    Parameters
+    ----------
+    slide_size_l0 : (width, height), optional
+        Lets scores of another slide be refused.
+    slide_id : str, optional
+        Picks the rows of one slide where the table has a ``slide_id`` column.
+    columns : names, optional
+        The score columns, in this order; without it every numeric column that is nothing else.
+
+    Raises
+    ------
+    ScoreError
+        Says which columns or values are missing or wrong, and in which line.
+    """
+    path = Path(path)
+    suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    if suffix in HDF5_SUFFIXES:
+        return read_scores(path, patch_size_l0=patch_size_l0, slide_size_l0=slide_size_l0)
+    if suffix not in TABLE_SUFFIXES:
+        raise ScoreError(f"{path}: scores are read from {', '.join((*HDF5_SUFFIXES, *TABLE_SUFFIXES))} files")
+    if not path.is_file():
+        raise ScoreError(f"{path}: does not exist")
+    table = _of_slide(_read_table(path), slide_id, path)
+    try:
+        grid, notes = _grid(table, patch_size_l0, slide_size_l0, path)
+    except ScoreError:
+        raise
+    except ValueError as cause:  # coordinates and grids are checked by the code that reads features
+        raise ScoreError(str(cause)) from cause
+    names = _score_columns(table, columns, path)
+    values = np.stack([_numbers(table, name, path, blank=True) for name in names], axis=1)
+    with np.errstate(over="ignore"):
+        scores = PatchScores(grid, values.astype(np.float32), tuple(names), "external", "external")
+    return ScoreFile(
+        grid=grid, scores=scores, slide_id=slide_id, slide_size_l0=slide_size_l0, notes=tuple(notes)
+    )
+
+
+def _read_table(path: Path) -> "pd.DataFrame":
+    """Return the table as text and numbers, its index counting the lines below the header."""
+    import pandas as pd
+
+    try:
+        names, separator, decimal = _dialect(path)
+        # Slide names may look like numbers; as text they keep their leading zeros.
+        text_columns = {name: str for name in names if _plain(name) in _SLIDE}
+        table = pd.read_csv(
+            path,
+            sep=separator,
+            decimal=decimal,
+            dtype=text_columns,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            skip_blank_lines=False,
+        )
+    except (OSError, EOFError, ValueError) as cause:  # pandas' own errors are ValueErrors
+        reason = " ".join(str(cause).split())[:200]
+        raise ScoreError(f"{path}: cannot be read as a table ({reason})") from cause
+    if _all_numbers(names):
+        raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
+    # pandas renames the second of two equal columns, so they are looked for before it read them.
+    if twice := sorted({name for name in map(_trim, names) if name and names.count(name) > 1}):
+        raise ScoreError(f"{path}: two columns are called {twice[0]!r}")
+    table = table.dropna(how="all")
+    table.columns = [_trim(name) for name in table.columns]
+    return table
+
+
+def _trim(name: object) -> str:
+    text = str(name).strip()
+    return "" if text.startswith("Unnamed: ") else text
+
+
+def _all_numbers(names: Sequence[str]) -> bool:
+    try:
+        [float(name) for name in names]
+    except ValueError:
+        return False
+    return True
+
+
+def _dialect(path: Path) -> tuple[list[str], str, str]:
+    """Return column names, separator and decimal sign, from the first two lines.
+
+    With semicolons or tabs a comma in the first row is a decimal sign, as European spreadsheets write.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig") as file:
+        header, first = file.readline(), file.readline()
+    separator = max("\t;,", key=header.count) if any(sign in header for sign in "\t;,") else r"\s+"
+    names = re.split(separator, header.strip())
+    return names, separator, "," if separator != "," and "," in first else "."
+
+
+def _of_slide(table: "pd.DataFrame", slide_id: str | None, path: Path) -> "pd.DataFrame":
+    column = _find(table, _SLIDE)
+    if column is None:
+        return table
+    slides = table[column].astype(str)
+    known = list(dict.fromkeys(slides))
+    if slide_id is None:
+        if len(known) > 1:
+            some = ", ".join(known[:3])
+            raise ScoreError(f"{path}: holds {len(known)} slides ({some}, ...); say which with slide_id")
+        return table
+    chosen = table[slides == slide_id]
+    if not len(chosen):
+        raise ScoreError(f"{path}: no rows for slide {slide_id!r}; its {column!r} are {', '.join(known[:5])}")
+    return chosen
+
+
+def _plain(name: object) -> str:
+    return str(name).strip().strip('"').lower().replace(" ", "_")
+
+
+def _find(table: "pd.DataFrame", names: Sequence[str]) -> str | None:
+    """Return the user's own spelling of the first of `names` that is a column."""
+    lower = {_plain(column): str(column) for column in table.columns}
+    return next((lower[name] for name in names if name in lower), None)
+
+
+def _grid(
+    table: "pd.DataFrame",
+    patch_size_l0: float | tuple[float, float] | None,
+    slide_size_l0: tuple[int, int] | None,
+    path: Path,
+) -> tuple[PatchGrid, list[str]]:
+    x, y = _find(table, _X), _find(table, _Y)
+    if x is None or y is None:
+        lacking = " and ".join(name for name, found in (("x", x), ("y", y)) if found is None)
+        raise ScoreError(
+            f"{path}: no column {lacking} (top-left corner of a patch in level-0 pixels); the columns are"
+            f" {[str(column) for column in table.columns]}"
+        )
+    if not len(table):
+        raise ScoreError(f"{path}: no rows below the header")
+    corners = np.stack([_numbers(table, x, path), _numbers(table, y, path)], axis=1)
+    points = checks.clean_coords(corners, str(path))
+    said = _size_columns(table, path)
+    attributes = {} if said is None else {"patch_size_level0": said}
+    grid, notes = build_grid(points, attributes, patch_size_l0=patch_size_l0, where=str(path))
+    return grid, notes + checks.check_on_slide(grid, slide_size_l0, str(path))
+
+
+def _size_columns(table: "pd.DataFrame", path: Path) -> npt.NDArray[np.float64] | None:
+    width, height = _find(table, _WIDTH), _find(table, _HEIGHT)
+    if width is None:
+        return None
+    sizes = np.stack([_numbers(table, width, path), _numbers(table, height or width, path)], axis=1)
+    if (sizes != sizes[0]).any():
+        row = int(np.argmax((sizes != sizes[0]).any(axis=1)))
+        raise ScoreError(
+            f"{path}: patches of different size, {sizes[0].tolist()} and, in line {_line(table, row)},"
+            f" {sizes[row].tolist()}; all patches of a slide must be equal"
+        )
+    return np.asarray(sizes[0])
+
+
+def _score_columns(table: "pd.DataFrame", columns: Sequence[str] | None, path: Path) -> list[str]:
+    if columns is not None:
+        if missing := [name for name in columns if name not in table.columns]:
+            known = [str(column) for column in table.columns]
+            raise ScoreError(f"{path}: no column {missing[0]!r}; choose from {known}")
+        return list(columns)
+    used = {_find(table, names) for names in (_X, _Y, _WIDTH, _HEIGHT, _SLIDE)}
+    names = [
+        str(column)
+        for column in table.columns
+        if column not in used
+        and str(column).lower() not in _IGNORED
+        and not str(column).endswith(" percentile")  # made from a score, by our own tables
+        and _is_numeric(table[column])
+    ]
+    if names:
+        return names
+    left = [str(column) for column in table.columns if column not in used]
+    raise ScoreError(
+        f"{path}: no column of scores besides x and y"
+        + (f"; {left} hold text or are row numbers" if left else "; the columns are x, y and no other")
+    )
+
+
+def _numbers(table: "pd.DataFrame", name: str, path: Path, *, blank: bool = False) -> npt.NDArray[np.float64]:
+    """Return a column as float64; empty cells are NaN where `blank` allows them, other text is an error."""
+    import pandas as pd
+
+    column = table[name]
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = np.isnan(values) if not blank else np.isnan(values) & column.notna().to_numpy()
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        found = str(column.iloc[row])
+        raise ScoreError(f"{path}: line {_line(table, row)}, column {name!r}: {found!r} is no number")
+    return values
+
+
+def _is_numeric(column: "pd.Series[Any]") -> bool:
+    """Say whether most cells are numbers: then the others are mistakes, to be named with their line."""
+    import pandas as pd
+
+    filled = column.dropna()
+    return not len(filled) or bool(pd.to_numeric(filled, errors="coerce").notna().mean() > 0.5)
+
+
+def _line(table: "pd.DataFrame", row: int) -> int:
+    """Return the line of the file a row comes from; the header is line 1."""
+    return int(table.index[row]) + 2

@@ -1,0 +1,176 @@
+"""What a model says of each patch, and of the whole slide."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.scores.number_text import number_words
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+ScoreKind = Literal[
+    "attention_logit",  # before the softmax: any real number, meaningful up to a constant
+    "attention_softmax",  # pooling weight: at least 0, sums to 1 over the patches
+    "attention_gate",  # unnormalised pooling weight: signed, not a share (dftd)
+    "attention_mean",  # mean of softmaxed heads
+    "attention_rollout",  # attention multiplied through the layers
+    "nystrom_attention",  # approximate attention of the class token: signed, need not sum to 1
+    "class_contribution",  # adds up over the patches to the class logit less its bias
+    "instance_logit",  # the model's own per-patch classifier
+    "instance_probability",  # the same as probabilities
+    "similarity",  # dot product with a summary vector; not used by the network as a weight
+    "external",  # from the user's own file
+]
+
+Task = Literal["classification", "regression", "survival"]
+"""What a model's outputs are: logits of classes, values as they are, or hazards of successive intervals."""
+
+SIGNED_KINDS: frozenset[str] = frozenset(
+    {"attention_gate", "nystrom_attention", "class_contribution", "instance_logit", "similarity"}
+)
+"""Kinds for which zero is a middle, so that a diverging colormap makes sense."""
+
+FOR_AND_AGAINST: frozenset[str] = frozenset({"attention_gate", "class_contribution", "instance_logit"})
+"""Signed kinds whose sign is the message: unless told otherwise they are drawn around zero, never by rank alone."""
+
+
+@dataclass(frozen=True, repr=False)
+class PatchScores:
+    """One row a patch, one column a class or head.
+
+    Attributes
+    ----------
+    grid : PatchGrid or None
+        None when the scores were computed from bare features.
+    values : (N, K) float32
+        May hold NaN for patches without a score (drawn as uncovered).
+    names : K str
+        Of the columns: class names, ``head 0``, or the score's own name when K is 1.
+    kind : ScoreKind
+        What the number is; "attention" means something else in every model.
+    score : str
+        Name by which the model offers it, as in `heatmap_arguments.score`.
+    """
+
+    grid: PatchGrid | None
+    values: npt.NDArray[np.float32]
+    names: tuple[str, ...]
+    kind: ScoreKind
+    score: str = "attention"
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.names):
+            raise ValueError(f"values must have shape (N, {len(self.names)}), got {self.values.shape}")
+        if self.grid is not None and len(self.values) != len(self.grid):
+            raise ValueError(f"{len(self.grid)} patches but {len(self.values)} scores")
+        if self.kind not in get_args(ScoreKind):
+            raise ValueError(f"unknown kind {self.kind!r}; choose from {list(get_args(ScoreKind))}")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        return f"PatchScores(n={len(self)}, score={self.score!r}, kind={self.kind!r}, names={list(self.names)})"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of the slide, from the same forward as the patch scores.
+
+    Attributes
+    ----------
+    classes : C str
+        Names of the outputs, in the model's order: classes, the quantities of a regression, the intervals of a
+        survival model.
+    probabilities : (C,) float32
+        What the outputs mean: for a classification the softmax of the logits; for a regression the outputs as
+        they are; for survival the probability of surviving each interval, S_t = prod_{k<=t} (1 -
+        sigmoid(logit_k)). A survival model with a single output gives a log relative hazard (Cox), as it is.
+    logits : (C,) float32
+    task : str
+        ``classification``, ``regression`` or ``survival``.
+    """
+
+    classes: tuple[str, ...]
+    probabilities: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+    task: Task = "classification"
+
+    def __post_init__(self) -> None:
+        if self.task not in get_args(Task):
+            raise ValueError(f"unknown task {self.task!r}; choose from {list(get_args(Task))}")
+
+    @property
+    def hazards(self) -> npt.NDArray[np.float32]:
+        """Of a survival model with intervals: chance of the event in each, sigmoid(logit), if it was reached."""
+        return np.exp(-np.logaddexp(0, -self.logits.astype(np.float64))).astype(np.float32)
+
+    @property
+    def risk(self) -> float:
+        """Of a survival model: minus the sum of the survival probabilities, or its only output; higher is worse."""
+        if len(self.classes) == 1:
+            return float(self.logits[0])
+        return -float(self.probabilities.sum(dtype=np.float64))
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What tables show of a regression or survival model, by name.
+
+        A regression: each output by its name. Survival: ``risk``, then ``S_0``, ``S_1``, … or ``S_<name>`` of
+        named intervals, the probability of surviving each; a model with a single output has its risk only.
+        """
+        if self.task != "survival":
+            return dict(zip(self.classes, map(float, self.probabilities), strict=True))
+        if len(self.classes) == 1:
+            return {"risk": self.risk}
+        names = (f"S_{name.removeprefix('interval ')}" for name in self.classes)
+        return {"risk": self.risk, **dict(zip(names, map(float, self.probabilities), strict=True))}
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """The prediction as (what it is, its value): a class with its probability, a risk, or values by name."""
+        if self.task == "survival":
+            return "survival", f"risk {number_words(self.risk)}"
+        if self.task == "regression":
+            return "predicted", ", ".join(f"{name} {number_words(value)}" for name, value in self.numbers.items())
+        return "predicted", f"{self.classes[self.predicted]} {_percent(self.probabilities[self.predicted])}"
+
+    @property
+    def details(self) -> list[str]:
+        """The rest of the prediction: the other classes by probability, or the chances behind a risk."""
+        if self.task == "classification":
+            return [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.ranking[1:]]
+        if self.task == "survival":
+            return [f"{name} {_percent(value)}" for name, value in self.numbers.items() if name != "risk"]
+        return []
+
+    @property
+    def summary(self) -> str:
+        """The prediction in one line, as what it is: a class, values, or a risk."""
+        _, value = self.headline
+        if self.task == "classification":
+            return f"{self.classes[self.predicted]} (p {self.probabilities[self.predicted]:.3f})"
+        if self.task == "regression":
+            return value
+        behind = f"minus the sum of {len(self.classes)} survival probabilities"
+        return f"{value} ({behind if len(self.classes) > 1 else 'log relative hazard'})"
+
+    @property
+    def ranking(self) -> list[int]:
+        """Class indices by falling logit; for a classification that is falling probability. Ties keep their
+        order.
+        """
+        return [int(i) for i in np.argsort(-self.logits, kind="stable")]
+
+    @property
+    def predicted(self) -> int:
+        """Index of the most probable class. A regression or survival model has no such thing: see `numbers`."""
+        return self.ranking[0]
+
+
+def _percent(probability: float) -> str:
+    """Return a probability as a percentage; one that is nearly certain is not called certain."""
+    if probability >= 0.9995:
+        return "> 99.9%"
+    return "< 0.1%" if probability < 0.0005 else f"{probability:.1%}"

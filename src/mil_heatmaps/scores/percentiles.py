@@ -1,0 +1,65 @@
+"""Percentiles of patch scores: within their own map, or among the scores of another one.
+
+Both follow CLAM's definitions exactly and cost one sort. Percentiles run from 0 to 100.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ScoreError
+
+
+def rank_percentiles(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return average rank / N * 100 of each score, as SciPy's ``rankdata(method="average")`` ranks.
+
+    The lowest of N different scores is 100 / N, never 0; the highest 100. Ties share their mean rank. Scores
+    that are NaN or infinite get NaN and do not count. The shape is kept; (0,) gives (0,).
+    """
+    values = np.asarray(scores)
+    out = np.full(values.shape, np.nan)
+    finite = np.isfinite(values)
+    kept = values[finite]
+    if len(kept):
+        out[finite] = _average_ranks(kept) / len(kept) * 100
+    return out
+
+
+def _average_ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return ranks from 1, ties at their mean: one sort, then the middle of each run of equals."""
+    order = np.argsort(values)  # the fastest will do: within a run of equals the order does not matter
+    ordered = values[order]
+    first = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+    starts = np.flatnonzero(first)
+    ends = np.append(starts[1:], len(values))
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat((starts + 1 + ends) / 2, ends - starts)
+    return ranks
+
+
+def reference_percentiles(scores: npt.ArrayLike, reference: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return the percentile of each score among `reference`, as CLAM scores the fine map by the coarse one.
+
+    ``(below + not above + [1 if present]) * 50 / M`` with M reference scores; 0 is possible. The shape of
+    `scores` is kept. Scores that are NaN or infinite get NaN; such reference scores do not count.
+
+    Raises
+    ------
+    ScoreError
+        No finite reference score.
+    """
+    values = np.asarray(scores)
+    ordered = np.ravel(np.asarray(reference))
+    ordered = np.sort(ordered[np.isfinite(ordered)])
+    if not len(ordered):
+        raise ScoreError("percentiles need at least one finite reference score, got none")
+    below = np.searchsorted(ordered, values, side="left")
+    up_to = np.searchsorted(ordered, values, side="right")
+    percentiles = ((below + up_to + (up_to > below)) * (50.0 / len(ordered))).astype(np.float32)
+    return np.where(np.isfinite(values), percentiles, np.float32(np.nan))
+
+
+def to_percentiles(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return `rank_percentiles`, under the name CLAM's users know."""
+    return rank_percentiles(scores)

@@ -1,0 +1,159 @@
+"""The score file: everything a picture, an export or the viewer needs of one slide, in one HDF5 file.
+
+It is CLAM's ``<slide>_blockmap.h5`` (``attention_scores`` and ``coords`` as CLAM writes them, so its tools
+read it) with a dataset ``scores`` beside them whose attributes say what the numbers are. Any program may
+write one; the least that does is described in docs/score_file.md. Names ending ``_l0`` are level-0 pixels.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, repr=False)
+class ScoreFile:
+    """The scores of one slide and where they come from.
+
+    Attributes
+    ----------
+    grid : PatchGrid
+    scores : PatchScores
+        The scores to draw, one column a class or head; its grid becomes `grid`.
+    attention : (N,) float32
+        What CLAM's tools see as ``attention_scores``. Left empty, it is `clam_column` of the scores.
+    extra : tuple of PatchScores
+        Further scores of the same patches, each with its own name in `PatchScores.score`.
+    prediction : Prediction or None
+    slide_id : str or None
+    slide_size_l0 : (width, height) or None
+    level0_mpp : float or None
+        Micrometres a level-0 pixel, where the slide says so plausibly.
+    model, checkpoint_sha256 : str or None
+        What made the scores.
+    features_file, features_fingerprint, encoder : optional
+        What they were made from; the fingerprint is plain JSON data.
+    program_version : str or None
+        Of the program that wrote the file.
+    scored_as : str or None
+        How the patches were scored, where that takes words: a fine map by a model that depends on the whole bag.
+    notes : tuple of str
+        What the reader had to guess; not stored.
+    """
+
+    grid: PatchGrid
+    scores: PatchScores
+    attention: Floats = field(default_factory=lambda: np.empty(0, np.float32))
+    extra: tuple[PatchScores, ...] = ()
+    prediction: Prediction | None = None
+    slide_id: str | None = None
+    slide_size_l0: tuple[int, int] | None = None
+    level0_mpp: float | None = None
+    model: str | None = None
+    checkpoint_sha256: str | None = None
+    features_file: str | None = None
+    features_fingerprint: Mapping[str, Any] | None = None
+    encoder: str | None = None
+    program_version: str | None = None
+    scored_as: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", self._on_grid(self.scores))
+        object.__setattr__(self, "extra", tuple(self._on_grid(scores) for scores in self.extra))
+        if not len(self.attention):
+            object.__setattr__(self, "attention", clam_column(self.scores, self.prediction))
+        if self.attention.shape != (len(self.grid),):
+            raise ValueError(f"attention must have shape ({len(self.grid)},), got {self.attention.shape}")
+        names = [scores.score for scores in (self.scores, *self.extra)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two scores are called {twice[0]!r}; each needs a name of its own")
+
+    def _on_grid(self, scores: PatchScores) -> PatchScores:
+        if len(scores) != len(self.grid):
+            raise ValueError(f"{len(self.grid)} patches but {len(scores)} scores {scores.score!r}")
+        same = scores.grid is None or scores.grid is self.grid
+        if not same and not np.array_equal(scores.grid.coords_l0, self.grid.coords_l0):  # type: ignore[union-attr]
+            raise ValueError(f"scores {scores.score!r} belong to other patches")
+        return replace(scores, grid=self.grid)
+
+    @property
+    def all_scores(self) -> dict[str, PatchScores]:
+        """Every score by its name, the one to draw first."""
+        return {scores.score: scores for scores in (self.scores, *self.extra)}
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def __repr__(self) -> str:
+        return f"ScoreFile(slide_id={self.slide_id!r}, n={len(self)}, scores={list(self.all_scores)})"
+
+
+def clam_column(scores: PatchScores, prediction: Prediction | None = None) -> Floats:
+    """Return the one column CLAM's tools expect, (N,): that of the predicted class or of a regression's first
+    output, else the mean of all columns.
+
+    A class score has the prediction's classes as its column names; CLAM_MB is drawn by that column too.
+    """
+    values = scores.values
+    if values.shape[1] == 1:
+        return np.ascontiguousarray(values[:, 0])
+    if prediction is not None and prediction.task != "survival" and scores.names == prediction.classes:
+        column = prediction.predicted if prediction.task == "classification" else 0
+        return np.ascontiguousarray(values[:, column])
+    return np.asarray(values.mean(axis=1, dtype=np.float32))
+
+
+def write_scores(path: str | os.PathLike[str], scores: ScoreFile) -> None:
+    """Write the file whole or not at all. The same `ScoreFile` always gives the same bytes."""
+    from mil_heatmaps.files.atomic import atomic_path
+    from mil_heatmaps.scores.score_schema import fill
+
+    with atomic_path(path) as partial:
+        fill(partial, scores)
+
+
+def read_scores(
+    path: str | os.PathLike[str],
+    *,
+    patch_size_l0: float | tuple[float, float] | None = None,
+    slide_size_l0: tuple[int, int] | None = None,
+) -> ScoreFile:
+    """Return what a score file holds: ours, CLAM's own ``blockmap.h5``, or any HDF5 file with the least
+    content.
+
+    The least is ``coords`` (N, 2) and either ``scores`` (N,) or (N, K) or ``attention_scores`` (N, 1).
+
+    Parameters
+    ----------
+    patch_size_l0 : float or (width, height), optional
+        For files that do not say how large their patches are; without it the step of the coordinates is
+        taken.
+    slide_size_l0 : (width, height), optional
+        Lets scores of another slide be refused.
+
+    Raises
+    ------
+    ScoreError
+        Missing or damaged file, no scores or coordinates in it (lists what there is), lengths that differ,
+        coordinates that cannot belong to the slide, unknown kind or patch size.
+    """
+    from mil_heatmaps.scores.score_schema import parse
+
+    try:
+        return parse(Path(path), patch_size_l0, slide_size_l0)
+    except ScoreError:
+        raise
+    except ValueError as cause:  # coordinates and grids are checked by the code that reads features
+        text = str(cause)
+        raise ScoreError(text if str(path) in text else f"{path}: {text}") from cause

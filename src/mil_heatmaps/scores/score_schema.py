@@ -1,0 +1,247 @@
+"""How a `ScoreFile` lies in HDF5. docs/score_file.md describes the schema; keep the two together."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.features import checks
+from mil_heatmaps.features.geometry import build_grid, geometry_from_attributes
+from mil_heatmaps.features.row_chunks import read_rows
+from mil_heatmaps.files import hdf5
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind, Task
+from mil_heatmaps.scores.score_file import Floats, ScoreFile
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+FORMAT = "mil-heatmaps scores"
+FORMAT_VERSION = 1
+
+_CLAM_ROWS = 32
+"""Rows a chunk, as CLAM writes both its datasets."""
+
+_TEXTS = ("slide_id", "model", "checkpoint_sha256", "features_file", "encoder", "program_version", "scored_as")
+"""Fields of `ScoreFile` stored under their own names, where they are not None."""
+
+
+def fill(path: Path, scores: ScoreFile) -> None:
+    """Write the file, at `path` itself."""
+    # No times of creation anywhere (h5py's default), and names in the order of the alphabet: equal bytes each
+    # time.
+    with h5py.File(path, "w") as file:
+        _clam_dataset(file, "attention_scores", scores.attention.astype(np.float32)[:, None])
+        _clam_dataset(file, "coords", scores.grid.coords_l0)
+        main = _scores_dataset(file, "scores", scores.scores)
+        main.attrs["format"] = FORMAT
+        main.attrs["format_version"] = FORMAT_VERSION
+        main.attrs["patch_size_level0"] = np.asarray(scores.grid.size_l0, dtype=np.int64)
+        main.attrs["step_level0"] = np.asarray(scores.grid.step_l0, dtype=np.int64)
+        for key in _TEXTS:
+            if getattr(scores, key) is not None:
+                main.attrs[key] = getattr(scores, key)
+        if scores.slide_size_l0 is not None:
+            main.attrs["level0_width"], main.attrs["level0_height"] = scores.slide_size_l0
+        if scores.level0_mpp is not None:
+            main.attrs["level0_mpp"] = float(scores.level0_mpp)
+        if scores.features_fingerprint is not None:
+            main.attrs["features_fingerprint"] = json.dumps(dict(scores.features_fingerprint), sort_keys=True)
+        if scores.prediction is not None:
+            _write_prediction(main, scores.prediction)
+        for extra in sorted(scores.extra, key=lambda item: item.score):
+            _scores_dataset(file.require_group("extra"), extra.score.replace("/", "_"), extra)
+
+
+def _clam_dataset(file: h5py.File, name: str, values: npt.NDArray[Any]) -> None:
+    width = values.shape[1]
+    made = file.create_dataset(name, data=values, chunks=(_CLAM_ROWS, width), maxshape=(None, width))
+    # HDF5 places chunks when the dataset is closed, which waits for whoever still holds it, such as a profiler that
+    # looks at this thread (Dask has one in every worker). Placed now, the file has the same bytes every time.
+    made.flush()
+
+
+def _scores_dataset(home: h5py.Group, name: str, scores: PatchScores) -> h5py.Dataset:
+    made = home.create_dataset(name, data=np.ascontiguousarray(scores.values, dtype=np.float32))
+    made.attrs["kind"] = scores.kind
+    made.attrs["score"] = scores.score
+    _write_texts(made, "names", scores.names)
+    return made
+
+
+def _write_texts(made: h5py.Dataset, key: str, texts: tuple[str, ...]) -> None:
+    made.attrs.create(key, np.array(texts, dtype=object), dtype=h5py.string_dtype())
+
+
+def _write_prediction(main: h5py.Dataset, prediction: Prediction) -> None:
+    _write_texts(main, "prediction_classes", prediction.classes)
+    main.attrs["prediction_probabilities"] = prediction.probabilities.astype(np.float32)
+    main.attrs["prediction_logits"] = prediction.logits.astype(np.float32)
+    main.attrs["prediction_task"] = prediction.task
+    if prediction.task == "survival":
+        main.attrs["prediction_risk"] = prediction.risk
+
+
+def parse(
+    path: Path, patch_size_l0: float | tuple[float, float] | None, slide_size_l0: tuple[int, int] | None
+) -> ScoreFile:
+    """Return what the file holds; see `read_scores`."""
+    with hdf5.open_h5(path, ScoreError) as file:
+        coords = hdf5.dataset(file, "coords")
+        if coords is None:
+            raise ScoreError(f"{path}: no dataset 'coords'; it holds {hdf5.contents(file)}")
+        points = checks.clean_coords(read_rows(coords), str(path)) if coords.size else _no_points(coords)
+        attributes = hdf5.attributes(file, "coords", "attention_scores", "scores")
+        _check_version(attributes, path)
+        grid, notes = _grid(points, attributes, patch_size_l0, path)
+        notes += checks.check_slide_size(
+            _pair(attributes, "level0_width", "level0_height"), slide_size_l0, str(path)
+        )
+        notes += checks.check_on_slide(grid, slide_size_l0, str(path)) if len(grid) else []
+        main, attention = _main_scores(file, grid, path)
+        group = file.get("extra")
+        homes = [group[name] for name in sorted(group)] if isinstance(group, h5py.Group) else []
+        extra = tuple(_scores(item, grid, path) for item in homes if isinstance(item, h5py.Dataset))
+        prediction = _prediction(attributes, path)
+    mpp = attributes.get("level0_mpp")
+    texts = {key: hdf5.text_attribute(attributes, key) for key in _TEXTS}
+    return ScoreFile(
+        grid=grid,
+        scores=main,
+        attention=attention,
+        extra=extra,
+        prediction=prediction,
+        slide_size_l0=_pair(attributes, "level0_width", "level0_height"),
+        level0_mpp=float(mpp) if isinstance(mpp, float | int) and mpp > 0 else None,
+        features_fingerprint=_json(attributes.get("features_fingerprint")),
+        notes=tuple(notes),
+        **{**texts, "slide_id": texts["slide_id"] or hdf5.text_attribute(attributes, "name")},
+    )
+
+
+def _no_points(coords: h5py.Dataset) -> npt.NDArray[np.int64]:
+    """Return no patches: a score file may be empty, as the picture of a blank slide is drawn too."""
+    return np.empty((0, 2), dtype=np.int64)
+
+
+def _check_version(attributes: dict[str, Any], path: Path) -> None:
+    version = attributes.get("format_version", FORMAT_VERSION)
+    if attributes.get("format") == FORMAT and isinstance(version, int) and version > FORMAT_VERSION:
+        raise ScoreError(
+            f"{path}: score file of version {version}; this program reads up to {FORMAT_VERSION}: update it"
+        )
+
+
+def _grid(
+    points: npt.NDArray[np.int64],
+    attributes: dict[str, Any],
+    patch_size_l0: float | tuple[float, float] | None,
+    path: Path,
+) -> tuple[PatchGrid, list[str]]:
+    said = geometry_from_attributes(attributes)
+    if said.size_l0 and said.step_l0 and "step_level0" in attributes:
+        return PatchGrid(points, said.size_l0, said.step_l0), []
+    if not len(points) and said.size_l0 is None and patch_size_l0 is None:
+        return PatchGrid(points, (1, 1), (1, 1)), []
+    return build_grid(points, attributes, patch_size_l0=patch_size_l0, where=str(path))
+
+
+def _main_scores(file: h5py.File, grid: PatchGrid, path: Path) -> tuple[PatchScores, Floats]:
+    """Return the scores to draw and CLAM's column, empty where the file does not have both."""
+    main, clam = hdf5.dataset(file, "scores"), hdf5.dataset(file, "attention_scores")
+    if main is None and clam is None:
+        raise ScoreError(f"{path}: neither 'scores' nor 'attention_scores'; it holds {hdf5.contents(file)}")
+    if main is None:
+        return _scores(clam, grid, path), np.empty(0, np.float32)
+    scores = _scores(main, grid, path)
+    if clam is None:
+        return scores, np.empty(0, np.float32)
+    column = _values(clam, grid, path)
+    if column.shape[1] != 1:
+        raise ScoreError(
+            f"{path}: attention_scores have shape {clam.shape}; (N, 1) is needed beside 'scores'"
+        )
+    return scores, column[:, 0]
+
+
+def _scores(item: h5py.Dataset, grid: PatchGrid, path: Path) -> PatchScores:
+    """Return one dataset of scores. CLAM's own has no attributes: it is the attention before the softmax."""
+    values = _values(item, grid, path)
+    by_clam = item.name == "/attention_scores"
+    attributes = hdf5.attributes(item.file, item.name)
+    name = hdf5.text_attribute(attributes, "score") or (
+        "attention" if by_clam else item.name.rsplit("/", 1)[-1]
+    )
+    kind = hdf5.text_attribute(attributes, "kind") or ("attention_logit" if by_clam else "external")
+    names = texts(item.attrs.get("names"))
+    if names is None:
+        count = values.shape[1]
+        names = (name.removesuffix("s"),) if count == 1 else tuple(f"score {i}" for i in range(count))
+    if len(names) != values.shape[1]:
+        raise ScoreError(
+            f"{path}: {item.name} has {values.shape[1]} columns but {len(names)} names: {list(names)}"
+        )
+    try:
+        return PatchScores(grid, values, names, cast("ScoreKind", kind), name)
+    except ValueError as cause:
+        raise ScoreError(f"{path}: {cause}") from cause
+
+
+def _values(item: h5py.Dataset, grid: PatchGrid, path: Path) -> Floats:
+    """Return (N, K) float32. One row of N numbers is turned into a column; any other mismatch is refused."""
+    if item.dtype.kind not in "fiub":
+        raise ScoreError(f"{path}: {item.name} holds {item.dtype}; numbers are needed")
+    with np.errstate(over="ignore"):
+        values = read_rows(item).astype(np.float32, copy=False)
+    if values.ndim == 2 and values.shape[0] == 1 and values.shape[1] == len(grid) != 1:
+        values = values.T
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or values.shape[0] != len(grid) or values.shape[1] == 0:
+        raise ScoreError(
+            f"{path}: {len(grid)} patches but {item.name} has shape {item.shape}; ({len(grid)}, K) is needed"
+        )
+    return np.ascontiguousarray(values)
+
+
+def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
+    classes = texts(attributes.get("prediction_classes"))
+    if classes is None:
+        return None
+    logits, probabilities = (
+        np.atleast_1d(np.asarray(attributes.get(f"prediction_{key}", []), dtype=np.float32))
+        for key in ("logits", "probabilities")
+    )
+    if not len(logits) == len(probabilities) == len(classes):
+        raise ScoreError(
+            f"{path}: {len(classes)} classes, {len(probabilities)} probabilities and {len(logits)} logits"
+        )
+    task = hdf5.text_attribute(attributes, "prediction_task") or "classification"
+    try:
+        return Prediction(classes, probabilities, logits, cast("Task", task))
+    except ValueError as cause:
+        raise ScoreError(f"{path}: prediction_task: {cause}") from cause
+
+
+def texts(value: Any) -> tuple[str, ...] | None:
+    """Return an attribute that holds one or more texts, None without it."""
+    if value is None:
+        return None
+    items = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
+    return tuple(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in items)
+
+
+def _pair(attributes: dict[str, Any], first: str, second: str) -> tuple[int, int] | None:
+    try:
+        a, b = int(attributes[first]), int(attributes[second])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (a, b) if min(a, b) > 0 else None
+
+
+def _json(value: Any) -> dict[str, Any] | None:
+    try:
+        read = json.loads(value) if isinstance(value, str) else None
+    except json.JSONDecodeError:
+        return None
+    return read if isinstance(read, dict) else None

@@ -1,0 +1,160 @@
+"""Which columns of a score are drawn: of which class, of which head."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
+
+_MEAN = "\0mean"
+"""Stands for the mean over all groups; no column can be called so."""
+
+_HEAD = re.compile(r"(?:(?P<group>.+) )?head (?P<head>\d+)")
+
+
+class Column(NamedTuple):
+    """One score a patch, (N,) float32, and the name to show with it."""
+
+    name: str
+    values: npt.NDArray[np.float32]
+
+
+def select_columns(
+    scores: PatchScores,
+    prediction: Prediction | None = None,
+    label: str | None = None,
+    classes: str | int | Sequence[str | int] = "predicted",
+    head: str | int = "mean",
+) -> list[Column]:
+    """Return the columns to draw, in the order asked for and each once.
+
+    Parameters
+    ----------
+    scores : PatchScores
+        A score with one column serves every class: it is returned whatever `classes` asks for in general.
+    prediction : Prediction, optional
+        Says which class ``predicted`` is. Without one (scores somebody brought) ``predicted`` means all
+        columns.
+    label : str, optional
+        The slide's own class, for ``label``.
+    classes : ``predicted``, ``label``, ``all``, a class (name or number), or a list of classes
+        No output of a regression or survival model is the predicted one: ``predicted`` means every output of a
+        regression, and the mean over the intervals of a survival model.
+    head : ``mean``, ``all``, or a number from 0
+        For scores with a column a head, called ``head 0`` or ``<class> head 0``.
+
+    Raises
+    ------
+    ScoreError
+        No such class or head; lists those there are.
+    """
+    groups = _groups(scores.names)
+    chosen: dict[str, Column] = {}
+    for group in _chosen_groups(scores, list(groups), prediction, label, classes):
+        found = _mean(scores, groups, head) if group == _MEAN else _heads(scores, group, groups[group], head)
+        for column in found:
+            chosen.setdefault(column.name, column)
+    return list(chosen.values())
+
+
+def _groups(names: tuple[str, ...]) -> dict[str, list[tuple[int, int | None]]]:
+    """Return the columns of each class as (column, head); the empty name stands for heads without classes."""
+    groups: dict[str, list[tuple[int, int | None]]] = {}
+    for column, name in enumerate(names):
+        match = _HEAD.fullmatch(name)
+        if match:
+            groups.setdefault(match["group"] or "", []).append((column, int(match["head"])))
+        else:
+            groups.setdefault(name, []).append((column, None))
+    return groups
+
+
+def _chosen_groups(
+    scores: PatchScores,
+    groups: list[str],
+    prediction: Prediction | None,
+    label: str | None,
+    classes: str | int | Sequence[str | int],
+) -> list[str]:
+    wanted = [classes] if isinstance(classes, str | int) else list(classes)
+    if not wanted:
+        raise ScoreError("classes is an empty list: name a class, or say predicted, label or all")
+    found: list[str] = []
+    for want in wanted:
+        serves_all = want in ("predicted", "label") and len(groups) == 1
+        if want == "all" or serves_all or (want == "predicted" and prediction is None):
+            found += groups
+        elif want == "predicted" and prediction is not None and prediction.task != "classification":
+            found += [_MEAN] if prediction.task == "survival" else groups
+        elif want == "predicted" and prediction is not None:
+            found.append(_group(scores, groups, prediction.classes[prediction.predicted], prediction))
+        elif want == "label":
+            if prediction is not None and prediction.task != "classification":
+                raise ScoreError(
+                    f"classes: label chooses a class, but it is a {prediction.task} model, which has none; "
+                    f"choose from {[*groups, 'predicted', 'all']}"
+                )
+            if label is None:
+                raise ScoreError(f"classes: label, but this slide has no label; {_choices(groups)}")
+            found.append(_group(scores, groups, label, prediction))
+        else:
+            found.append(_group(scores, groups, want, prediction))
+    return found
+
+
+def _group(scores: PatchScores, groups: list[str], want: str | int, prediction: Prediction | None) -> str:
+    """Return the class of that name, or of that number when no name is."""
+    text = str(want)
+    if text in groups:
+        return text
+    classes = () if prediction is None else prediction.classes
+    # A score may name its columns otherwise than the prediction its classes; the order is the model's.
+    if text in classes and len(groups) == len(classes):
+        return groups[classes.index(text)]
+    if text.isdigit() and int(text) < len(groups) and groups != [""]:
+        return groups[int(text)]
+    if len(groups) == 1 and (text in classes or groups == [""]):
+        raise ScoreError(
+            f"score {scores.score!r} is the same for every class, so there is none for {text!r} alone;"
+            " choose predicted, or another score"
+        )
+    raise ScoreError(f"score {scores.score!r} has no class {text!r}; {_choices(groups)}")
+
+
+def _choices(groups: list[str]) -> str:
+    named = [group for group in groups if group]
+    return f"choose from {[*named, 'predicted', 'label', 'all']}"
+
+
+def _mean(scores: PatchScores, groups: dict[str, list[tuple[int, int | None]]], head: str | int) -> list[Column]:
+    """Return the mean over the groups, of each head that is chosen."""
+    each = [_heads(scores, group, columns, head) for group, columns in groups.items()]
+    means = []
+    for parts in zip(*each, strict=True):
+        of_head = parts[0].name.removeprefix(next(iter(groups)))
+        values = np.stack([part.values for part in parts]).mean(axis=0, dtype=np.float32)
+        means.append(Column(f"mean of {len(each)} intervals{of_head}", values))
+    return means
+
+
+def _heads(
+    scores: PatchScores, group: str, columns: list[tuple[int, int | None]], head: str | int
+) -> list[Column]:
+    heads = [(column, number) for column, number in columns if number is not None]
+    if not heads:
+        return [Column(group, scores.values[:, column]) for column, _ in columns]
+    if head == "all":
+        return [Column(scores.names[column], scores.values[:, column]) for column, _ in heads]
+    if head == "mean":
+        mean = scores.values[:, [column for column, _ in heads]].mean(axis=1, dtype=np.float32)
+        name = f"mean of {len(heads)} heads" if len(heads) > 1 else f"head {heads[0][1]}"
+        return [Column(f"{group} {name}".strip(), mean)]
+    for column, number in heads:
+        if str(head) == str(number):
+            return [Column(scores.names[column], scores.values[:, column])]
+    numbers = [number for _, number in heads]
+    raise ScoreError(f"score {scores.score!r} has no head {head!r}; choose from {['mean', 'all', *numbers]}")

@@ -1,0 +1,139 @@
+"""A finer grid for a map with overlap: the patches a model was trained on, and more of them between.
+
+Names ending ``_l0`` are level-0 pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import TissueError
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+_MOST_CELLS = 1 << 26
+_EDGE_SHARE = 128
+"""Corners may miss the patches by a 128th of a patch: rows of rounded coordinates do not meet exactly."""
+
+
+@dataclass(frozen=True, repr=False)
+class RefinedGrid:
+    """A grid with its steps cut into equal parts.
+
+    Attributes
+    ----------
+    grid : PatchGrid
+        Row by row from the top.
+    phases : (N,) int64
+        Which of the `parts` x `parts` shifts of the training grid each patch belongs to, 0 for its own patches. The
+        patches of one phase lie to each other as those of the training grid do.
+    parts : int
+        Into how many parts each step is cut; 1 leaves the grid as it is.
+    overlap : float
+        What that makes of the overlap.
+    """
+
+    grid: PatchGrid
+    phases: npt.NDArray[np.int64]
+    parts: int
+    overlap: float
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def __repr__(self) -> str:
+        return f"RefinedGrid({self.grid!r}, parts={self.parts}, overlap={self.overlap:.4g})"
+
+
+def step_parts(grid: PatchGrid, overlap: float) -> int:
+    """Return into how many parts the step of `grid` is cut for an overlap near the one asked.
+
+    Cut into n, a grid of size s and step t has the overlap 1 - t / (n s); without overlap of its own that is 0, 1/2,
+    2/3, 3/4, ... Only these keep the grid's own patches at regular distances. The nearest one is taken, the finer of
+    two as near; where more overlap is asked than the grid has, it is cut at least in two.
+
+    Raises
+    ------
+    TissueError
+        `overlap` below 0 or not below 1, or so near 1 that it leaves no step.
+    """
+    if not 0 <= overlap < 1:
+        raise TissueError(f"overlap must be at least 0 and below 1, got {overlap}")
+    own = min(1.0, sum(step / size for step, size in zip(grid.step_l0, grid.size_l0, strict=True)) / 2)
+    below = max(1, int(own / (1 - overlap) + 1e-9))
+    # Of the two overlaps around the one asked, the nearer.
+    lower, upper = 1 - own / below, 1 - own / (below + 1)
+    parts = below if overlap - lower < upper - overlap - 1e-9 else below + 1
+    asks_more = overlap > 1 - own + 1e-3
+    parts = max(2, parts) if asks_more else 1
+    if parts > min(grid.step_l0):
+        raise TissueError(f"overlap {overlap} of patches of {grid.size_l0} level-0 pixels leaves no step between them")
+    return parts
+
+
+def refine_grid(grid: PatchGrid, overlap: float) -> RefinedGrid:
+    """Return the patches of `grid` and those between them, its steps cut into `step_parts` equal parts.
+
+    A patch in between is kept when all four corners lie in patches of `grid`, so that the map covers what the features
+    cover and nothing else.
+
+    Raises
+    ------
+    TissueError
+        As `step_parts`, or patches so scattered that they form no grid to refine.
+    """
+    parts = step_parts(grid, overlap)
+    (width, height), steps = grid.size_l0, grid.step_l0
+    drawn = 1 - sum(step / parts / size for step, size in zip(steps, grid.size_l0, strict=True)) / 2
+    if parts == 1 or not len(grid):
+        return RefinedGrid(grid, np.zeros(len(grid), np.int64), 1, drawn)
+    covered = _Coverage(grid)
+    found, numbers = [grid.coords_l0], [np.zeros(len(grid), np.int64)]
+    edge_x, edge_y = max(1, width // _EDGE_SHARE), max(1, height // _EDGE_SHARE)
+    corners = [(x, y) for x in (edge_x, width - 1 - edge_x) for y in (edge_y, height - 1 - edge_y)]
+    for phase in range(1, parts * parts):
+        numbers_xy = phase % parts, phase // parts
+        shift = [round(i * step / parts) for i, step in zip(numbers_xy, steps, strict=True)]
+        between = grid.coords_l0 + np.array(shift)
+        inside = np.ones(len(between), bool)
+        for corner in corners:
+            inside &= covered(between + np.array(corner))
+        found.append(between[inside])
+        numbers.append(np.full(np.count_nonzero(inside), phase))
+    coords, phases = np.concatenate(found), np.concatenate(numbers)
+    # Pieces of tissue with grids of their own may lay a patch twice; the first of them, in order of phases, stays.
+    _, first = np.unique(coords, axis=0, return_index=True)
+    first.sort()
+    order = first[np.lexsort((coords[first, 0], coords[first, 1]))]
+    step_l0 = max(1, round(steps[0] / parts)), max(1, round(steps[1] / parts))
+    refined = PatchGrid(np.ascontiguousarray(coords[order]), grid.size_l0, step_l0)
+    return RefinedGrid(refined, phases[order], parts, drawn)
+
+
+class _Coverage:
+    """Says which points lie in some patch, on the small grid that all patch edges cut."""
+
+    def __init__(self, grid: PatchGrid) -> None:
+        size = np.array(grid.size_l0)
+        ends = grid.coords_l0 + size
+        self._x, self._y = (np.unique(np.concatenate([grid.coords_l0[:, i], ends[:, i]])) for i in (0, 1))
+        if len(self._x) * len(self._y) > _MOST_CELLS:
+            raise TissueError("the patches are scattered without a grid, so it cannot be refined; use grid: clam")
+        change = np.zeros((len(self._y), len(self._x)), np.int32)
+        (x0, y0), (x1, y1) = self._cells(grid.coords_l0), self._cells(ends)
+        for y, x, sign in ((y0, x0, 1), (y1, x1, 1), (y0, x1, -1), (y1, x0, -1)):
+            np.add.at(change, (y, x), sign)
+        for axis in (0, 1):
+            np.cumsum(change, axis=axis, out=change)
+        self._covered = change > 0
+
+    def _cells(self, points_l0: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        x = np.searchsorted(self._x, points_l0[:, 0], side="right") - 1
+        y = np.searchsorted(self._y, points_l0[:, 1], side="right") - 1
+        return x, y
+
+    def __call__(self, points_l0: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        x, y = self._cells(points_l0)
+        on: npt.NDArray[np.bool_] = (x >= 0) & (y >= 0)
+        on[on] = self._covered[y[on], x[on]]
+        return on

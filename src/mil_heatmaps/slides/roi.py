@@ -1,0 +1,187 @@
+"""Regions of interest: which part of a slide is looked at or drawn, and which patches belong to it.
+
+A region is a box (CLAM's x1, y1, x2, y2) or polygons drawn in QuPath. All coordinates are level-0 pixels.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import SlideError, TissueError
+from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.slides.tissue_files import read_mask
+
+Rule = Literal["corner", "center", "reach"]
+_POINTS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True, repr=False)
+class Roi:
+    """A region of one slide.
+
+    Attributes
+    ----------
+    top_left_l0, bot_right_l0 : (x, y)
+        The box around it, cut to the slide.
+    polygons : TissueMask or None
+        Its outlines with their holes; None when it is the whole box.
+    source : str
+        Where it comes from, for messages and figures.
+    """
+
+    top_left_l0: tuple[int, int]
+    bot_right_l0: tuple[int, int]
+    polygons: TissueMask | None
+    source: str
+
+    @property
+    def size_l0(self) -> tuple[int, int]:
+        """Width and height of the box."""
+        return self.bot_right_l0[0] - self.top_left_l0[0], self.bot_right_l0[1] - self.top_left_l0[1]
+
+    def __repr__(self) -> str:
+        count = "" if self.polygons is None else f", polygons={len(self.polygons.contours_l0)}"
+        return f"Roi({self.top_left_l0} to {self.bot_right_l0}{count}, {self.source})"
+
+
+def roi_from_box(corners_l0: Sequence[float], dimensions_l0: tuple[int, int], *, source: str = "x1, y1, x2, y2") -> Roi:
+    """Return the region between two opposite corners, (x1, y1, x2, y2) in any order, cut to the slide.
+
+    Raises
+    ------
+    SlideError
+        Not four numbers, no area, or outside the slide.
+    """
+    values = [float(v) for v in corners_l0]
+    if len(values) != 4 or not all(map(math.isfinite, values)):
+        raise SlideError(f"the ROI needs four numbers x1, y1, x2, y2 in level-0 pixels, got {list(corners_l0)}")
+    x1, x2 = sorted((int(values[0]), int(values[2])))
+    y1, y2 = sorted((int(values[1]), int(values[3])))
+    if x1 == x2 or y1 == y2:
+        raise SlideError(f"the ROI ({x1}, {y1}) to ({x2}, {y2}) has no area ({source})")
+    return Roi(*_on_slide((x1, y1), (x2, y2), dimensions_l0, source), None, source)
+
+
+def roi_from_polygons(mask: TissueMask, dimensions_l0: tuple[int, int], *, source: str = "polygons") -> Roi:
+    """Return the region inside any of the outlines and outside their holes.
+
+    Raises
+    ------
+    SlideError
+        No outlines, or all of them outside the slide.
+    """
+    if not mask.contours_l0:
+        raise SlideError(f"the ROI holds no polygon ({source})")
+    points = np.concatenate([contour.reshape(-1, 2) for contour in mask.contours_l0])
+    (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
+    return Roi(*_on_slide((x1, y1), (x2, y2), dimensions_l0, source), mask, source)
+
+
+def read_roi(path: str | os.PathLike[str], dimensions_l0: tuple[int, int]) -> Roi:
+    """Return the region drawn in QuPath and exported as GeoJSON (.geojson, .json, either also .gz).
+
+    Polygons and multi-polygons count, points and lines do not, nor what is classified as ``Ignore…``.
+
+    Raises
+    ------
+    SlideError
+        The file cannot be read or holds no polygon, or the region is outside the slide.
+    """
+    try:
+        mask = read_mask(path)
+    except TissueError as error:
+        raise SlideError(f"cannot read the ROI: {error}") from error
+    return roi_from_polygons(mask, dimensions_l0, source=os.fspath(path))
+
+
+def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> npt.NDArray[np.bool_]:
+    """Return (N,) true for the patches that belong to the region.
+
+    Parameters
+    ----------
+    rule
+        ``corner``: the patch's top-left corner lies in the box, both ends included; CLAM's rule, and the default
+        for boxes. ``center``: the centre lies in the region, its border included; the default for polygons.
+        ``reach``: the patch covers a pixel of the box.
+
+    Raises
+    ------
+    SlideError
+        No patch belongs to it; says how many there are and where they lie.
+    """
+    rule = rule or ("corner" if roi.polygons is None else "center")
+    points = grid.coords_l0.astype(np.float64)
+    if rule == "center":
+        points = points + np.array(grid.size_l0) / 2
+    # Corners are compared as they stand; the box of a polygon only spares work.
+    within = (points >= roi.top_left_l0) & (points <= roi.bot_right_l0)
+    if rule == "reach":
+        within = (points + grid.size_l0 > roi.top_left_l0) & (points < roi.bot_right_l0)
+    inside: npt.NDArray[np.bool_] = within[:, 0] & within[:, 1]
+    if roi.polygons is not None and rule != "reach":
+        candidates = np.flatnonzero(inside)
+        inside[candidates] = _in_polygons(points[candidates], roi.polygons)
+    if not inside.any():
+        span = "there are no patches at all"
+        if len(grid):
+            low, high = grid.coords_l0.min(0).tolist(), (grid.coords_l0.max(0) + grid.size_l0).tolist()
+            span = f"the slide's {len(grid)} patches lie within {tuple(low)} to {tuple(high)}"
+        raise SlideError(f"no patch lies in the ROI {roi.top_left_l0} to {roi.bot_right_l0} ({roi.source}); {span}")
+    return inside
+
+
+def _on_slide(
+    top_left: tuple[int, int], bot_right: tuple[int, int], size_l0: tuple[int, int], source: str
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    (x1, y1), (x2, y2), (width, height) = top_left, bot_right, size_l0
+    if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+        raise SlideError(
+            f"the ROI ({x1}, {y1}) to ({x2}, {y2}) lies outside the slide of {width} x {height} pixels ({source})"
+        )
+    return (max(x1, 0), max(y1, 0)), (min(x2, width), min(y2, height))
+
+
+def _in_polygons(points: npt.NDArray[np.float64], mask: TissueMask) -> npt.NDArray[np.bool_]:
+    """Return (N,) true inside any outline, border included, and not strictly inside one of its holes."""
+    found = np.zeros(len(points), bool)
+    for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True):
+        inside, border = _in_ring(points, contour)
+        inside |= border
+        for hole in holes:
+            in_hole, on_hole = _in_ring(points, hole)
+            inside &= ~in_hole | on_hole
+        found |= inside
+    return found
+
+
+def _in_ring(
+    points: npt.NDArray[np.float64], ring: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return (inside by the even-odd rule, on the border) for points and one closed ring."""
+    corners = ring.reshape(-1, 2).astype(np.float64)
+    ends = np.roll(corners, -1, 0)
+    inside, border = np.zeros(len(points), bool), np.zeros(len(points), bool)
+    step = max(1, _POINTS_AT_ONCE * 64 // len(corners))
+    near = np.flatnonzero(((points >= corners.min(0)) & (points <= corners.max(0))).all(1))
+    for start in range(0, len(near), step):
+        part = near[start : start + step]
+        x, y = points[part, 0, None], points[part, 1, None]
+        (x1, y1), (x2, y2) = corners.T, ends.T
+        side = (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)
+        crosses = (y1 > y) != (y2 > y)
+        # The edge is to the right of the point: its sign tells, without a division.
+        inside[part] = (np.count_nonzero(crosses & ((side > 0) == (y2 > y1)), 1) & 1).astype(bool)
+        between = (
+            (np.minimum(x1, x2) <= x)
+            & (x <= np.maximum(x1, x2))
+            & (np.minimum(y1, y2) <= y)
+            & (y <= np.maximum(y1, y2))
+        )
+        border[part] = ((side == 0) & between).any(1)
+    return inside, border

@@ -1,0 +1,233 @@
+"""Where a slide's pixels come from: OpenSlide for slides, Pillow for plain pictures.
+
+A source reads RGB; whatever is transparent or outside the slide is white. `*_px` are pixels of the level at
+hand.
+"""
+
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import SlideError
+
+RGB = npt.NDArray[np.uint8]
+"""(H, W, 3) pixels."""
+
+WHITE = 255
+_OPAQUE = 254
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+
+
+class Source(Protocol):
+    """A file whose pixels can be read by level."""
+
+    vendor: str
+    level_dimensions: tuple[tuple[int, int], ...]
+    properties: Mapping[str, str]
+    associated_names: tuple[str, ...]
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """The colour profile, or None."""
+        ...
+
+    def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
+        """Return `size_px` pixels of `level` from a level-0 corner on; the caller bounds the size."""
+        ...
+
+    def read_associated(self, name: str) -> RGB:
+        """Return a label, macro or thumbnail picture."""
+        ...
+
+    def close(self) -> None:
+        """Release the file."""
+        ...
+
+
+def rgb_over_white(rgba: npt.NDArray[np.uint8]) -> RGB:
+    """Return (H, W, 4) straight-alpha pixels laid over white.
+
+    254 counts as opaque: OpenSlide's rounding leaves it on seams between tiles.
+    """
+    import cv2
+
+    rgb: RGB = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
+    alpha = rgba[..., 3]
+    if alpha.min(initial=WHITE) >= _OPAQUE:
+        return rgb
+    seen = alpha < _OPAQUE
+    weight = alpha[seen].astype(np.uint16)[:, None]
+    mixed = (rgb[seen].astype(np.uint16) * weight + WHITE * (WHITE - weight) + WHITE // 2) // WHITE
+    rgb[seen] = mixed.astype(np.uint8)
+    return rgb
+
+
+class OpenSlideSource:
+    """Any format OpenSlide reads. Reads may run in several threads."""
+
+    def __init__(self, path: Path) -> None:
+        import openslide
+
+        self._path = path
+        self._lock = threading.Lock()
+        self._error: type[Exception] = openslide.OpenSlideError
+        try:
+            self._slide: Any = openslide.OpenSlide(path)
+        except openslide.OpenSlideUnsupportedFormatError:
+            raise SlideError(f"{path} is not a slide that can be read: {_why_unknown(path)}") from None
+        except openslide.OpenSlideError as error:
+            raise SlideError(f"cannot open slide {path}: {error}") from error
+        self.properties: Mapping[str, str] = dict(self._slide.properties)
+        self.vendor = self.properties.get("openslide.vendor", "unknown")
+        self.level_dimensions = tuple((int(w), int(h)) for w, h in self._slide.level_dimensions)
+        self.associated_names = tuple(sorted(self._slide.associated_images))
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        try:
+            profile = self._slide.color_profile
+        except (self._error, OSError):  # a damaged profile is no reason to refuse the slide
+            return None
+        return None if profile is None else bytes(profile.tobytes())
+
+    def _reading(self, read: Callable[[Any], Any]) -> RGB:
+        """Return what `read(slide)` gives over white.
+
+        A slide that failed once refuses every later read with the first one's message, so it is opened anew.
+        """
+        slide = self._slide
+        try:
+            return rgb_over_white(np.asarray(read(slide)))
+        except self._error:
+            with self._lock:
+                if self._slide is slide:
+                    self._slide = type(slide)(self._path)
+            raise
+
+    def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
+        return self._reading(lambda slide: slide.read_region(corner_l0, level, size_px))
+
+    def read_associated(self, name: str) -> RGB:
+        return self._reading(lambda slide: slide.associated_images[name].convert("RGBA"))
+
+    def close(self) -> None:
+        self._slide.close()
+
+
+def _why_unknown(path: Path) -> str:
+    """Say what is most likely wrong with a file OpenSlide does not know: cut short, or no slide at all."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is not None and len(head) == 16:
+        big = struct.unpack_from(order + "H", head, 2)[0] == 43
+        directory = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+        if directory >= size:
+            return f"the file is cut short, its directory begins at byte {directory} of {size}"
+    if size == 0:
+        return "the file is empty"
+    return (
+        "OpenSlide does not know its format, or it is damaged or cut short "
+        "(expected e.g. .svs, .ndpi, .mrxs, .scn or a tiled .tif, or a .png or .jpg picture)"
+    )
+
+
+_PILLOW_LIMIT = threading.Lock()
+
+
+@contextmanager
+def _large_pictures_allowed() -> Iterator[None]:
+    """Lift Pillow's limit on picture size while a file is opened: slides are larger."""
+    from PIL import Image
+
+    with _PILLOW_LIMIT:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+class PictureSource:
+    """A plain PNG or JPEG as a slide of one level; the whole picture is held in memory once it is read.
+
+    Pixels are taken as stored (an EXIF rotation is not applied), since patch coordinates refer to those.
+    """
+
+    vendor = "picture"
+    associated_names: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        from PIL import Image, UnidentifiedImageError
+
+        self._path = path
+        self._lock = threading.Lock()
+        self._pixels: RGB | None = None
+        try:
+            with _large_pictures_allowed(), Image.open(path) as picture:
+                self.level_dimensions: tuple[tuple[int, int], ...] = (picture.size,)
+                dpi = picture.info.get("dpi")
+                self._icc_profile: bytes | None = picture.info.get("icc_profile")
+        except UnidentifiedImageError:
+            raise SlideError(f"{path} is not a picture that can be read") from None
+        except (OSError, SyntaxError, ValueError) as error:
+            raise SlideError(f"cannot open picture {path}: {error}") from error
+        self.properties: Mapping[str, str] = {}
+        if dpi is not None:
+            self.properties = {
+                "tiff.ResolutionUnit": "inch",
+                "tiff.XResolution": str(float(dpi[0])),
+                "tiff.YResolution": str(float(dpi[1])),
+            }
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        return self._icc_profile
+
+    def _load(self) -> RGB:
+        from PIL import Image
+
+        with self._lock:
+            if self._pixels is None:
+                try:
+                    with _large_pictures_allowed():
+                        picture = Image.open(self._path)
+                    with picture:
+                        if picture.has_transparency_data:
+                            self._pixels = rgb_over_white(np.asarray(picture.convert("RGBA")))
+                        else:
+                            self._pixels = np.asarray(picture.convert("RGB"))
+                except (OSError, SyntaxError, ValueError) as error:
+                    raise SlideError(f"cannot read picture {self._path}: {error}") from error
+            return self._pixels
+
+    def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
+        pixels = self._load()
+        (x, y), (width, height) = corner_l0, size_px
+        region = np.full((height, width, 3), WHITE, np.uint8)
+        left, top = max(x, 0), max(y, 0)
+        right, bottom = min(x + width, pixels.shape[1]), min(y + height, pixels.shape[0])
+        if left < right and top < bottom:
+            region[top - y : bottom - y, left - x : right - x] = pixels[top:bottom, left:right]
+        return region
+
+    def read_associated(self, name: str) -> RGB:
+        raise SlideError(f"{self._path} is a plain picture and has no associated image {name!r}")
+
+    def close(self) -> None:
+        self._pixels = None
+
+
+def open_source(path: Path) -> Source:
+    """Return the source for `path`, chosen by its suffix."""
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return PictureSource(path)
+    return OpenSlideSource(path)

@@ -1,0 +1,192 @@
+"""Open the levels of a TIFF slide for direct decoding, and prove that they decode to OpenSlide's pixels.
+
+That they do is not taken on trust: a few tiles of every level are decoded both ways when the level is first
+asked for, and it is left to OpenSlide when one differs or anything about the file is out of the ordinary.
+
+One difference is known. Bytes overwritten in the middle of a JPEG tile are an error to OpenSlide, while the
+decoder used here may return wrong pixels for that tile. Tiles that are missing, blank or cut short, as broken
+copies leave them, are noticed, and OpenSlide then says what is wrong.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mil_heatmaps.slides.sources import RGB
+from mil_heatmaps.slides.tiff_levels import TiffLevel, TileCache
+
+logger = logging.getLogger(__name__)
+
+VENDORS = frozenset({"generic-tiff", "aperio"})
+JPEG = 7
+YCBCR = 6
+_PHOTOMETRIC_NAMES = {2: "RGB", YCBCR: "YCBCR"}
+_END_OF_JPEG = b"\xff\xd9"
+_MOST_PADDING = 64  # bytes after the end of the data, as some writers leave
+_MOST_PAGES = 256  # a slide has a dozen; more means a damaged or foreign file
+
+
+def _tile_decoder(page: Any) -> Callable[[bytes], RGB]:
+    """Return the function that decodes one tile of a TIFF page."""
+    if page.compression == JPEG:
+        import imagecodecs
+
+        tables, colorspace = page.jpegtables, _PHOTOMETRIC_NAMES[int(page.photometric)]
+
+        def decode_jpeg(data: bytes) -> RGB:
+            # The decoder fills what is missing with grey and says nothing; OpenSlide refuses it.
+            if data.rfind(_END_OF_JPEG, -_MOST_PADDING) < 0:
+                raise ValueError("the JPEG data end too early")
+            # The colour space comes from the tag: RGB JPEG tiles carry no marker that says so.
+            tile: RGB = imagecodecs.jpeg8_decode(
+                data, tables=tables, colorspace=colorspace, outcolorspace="RGB"
+            )
+            return tile
+
+        return decode_jpeg
+
+    def decode_other(data: bytes) -> RGB:
+        tile: RGB = page.decode(data, 0, _fullsize=True)[0][0]  # TIFF counts a depth first
+        return tile
+
+    return decode_other
+
+
+def _is_plain(page: Any) -> bool:
+    """Say whether a page is 8-bit RGB tiles, the only kind read here."""
+    return (
+        page.is_tiled
+        and page.samplesperpixel == 3
+        and page.bitspersample == 8
+        and page.planarconfig == 1
+        and int(page.photometric) in _PHOTOMETRIC_NAMES
+        and page.fillorder == 1
+        and page.imagedepth == 1
+        and page.tiledepth == 1
+    )
+
+
+def _level_page(pages: list[Any], size_px: tuple[int, int]) -> Any | None:
+    found = [page for page in pages if page.is_tiled and (page.imagewidth, page.imagelength) == size_px]
+    return found[0] if len(found) == 1 and _is_plain(found[0]) else None
+
+
+def _probes(level: TiffLevel, file_bytes: int) -> list[int] | None:
+    """Return tiles to compare (corners, middle, largest, one never written), None when the file is cut."""
+    if bool((level.offsets + level.byte_counts > file_bytes).any()):
+        return None
+    across, down = level.tiles
+    last = across * down - 1
+    chosen = {0, across - 1, last, (down // 2) * across + across // 2, int(np.argmax(level.byte_counts))}
+    missing = np.flatnonzero(level.byte_counts == 0)
+    if len(missing):
+        chosen.add(int(missing[0]))
+    return sorted(chosen)
+
+
+def _agrees(
+    level: TiffLevel, index: int, read: Callable[[tuple[int, int], tuple[int, int]], RGB | None]
+) -> bool:
+    column, row = index % level.tiles[0], index // level.tiles[0]
+    corner = column * level.tile_px[0], row * level.tile_px[1]
+    size = (
+        min(level.tile_px[0], level.size_px[0] - corner[0]),
+        min(level.tile_px[1], level.size_px[1] - corner[1]),
+    )
+    expected = read(corner, size)
+    return expected is None or np.array_equal(level.decode(index)[: size[1], : size[0]], expected)
+
+
+class TiffLevels:
+    """The levels of one slide that can be decoded directly, each proven when first asked for."""
+
+    def __init__(
+        self,
+        path: Path,
+        vendor: str,
+        level_dimensions: tuple[tuple[int, int], ...],
+        read_reference: Callable[[int, tuple[int, int], tuple[int, int]], RGB | None],
+    ) -> None:
+        """`read_reference(level, corner_px, size_px)` is OpenSlide's reading, None where it cannot tell."""
+        self._path = path
+        self._vendor = vendor
+        self._dimensions = level_dimensions
+        self._read_reference = read_reference
+        self._cache = TileCache()
+        self._lock = threading.Lock()
+        self._levels: dict[int, TiffLevel | None] = {}
+        self._pages: list[Any] = []
+        self._tiff: Any = None
+        self._file: BinaryIO
+
+    def get(self, level: int) -> TiffLevel | None:
+        """Return the level, or None when OpenSlide has to read it."""
+        with self._lock:
+            if level not in self._levels:
+                try:
+                    self._levels[level] = self._open(level)
+                except Exception as error:  # any oddity of a foreign file: OpenSlide reads it
+                    logger.debug("%s level %d is left to OpenSlide: %s", self._path, level, error)
+                    self._levels[level] = None
+            return self._levels[level]
+
+    def give_up(self, level: int, reason: Exception) -> None:
+        """Leave a level to OpenSlide from now on."""
+        logger.debug("%s level %d is left to OpenSlide: %s", self._path, level, reason)
+        with self._lock:
+            self._levels[level] = None
+
+    def _open(self, level: int) -> TiffLevel | None:
+        if self._vendor not in VENDORS:
+            return None
+        page = _level_page(self._read_pages(), self._dimensions[level])
+        if page is None:
+            return None
+        tile_px = page.tilewidth, page.tilelength
+        width, height = self._dimensions[level]
+        tiles = -(-width // tile_px[0]), -(-height // tile_px[1])
+        offsets = np.asarray(page.dataoffsets, np.int64)
+        byte_counts = np.asarray(page.databytecounts, np.int64)
+        if len(offsets) != tiles[0] * tiles[1] or len(byte_counts) != len(offsets):
+            return None
+        if self._vendor == "aperio" and not byte_counts.all():
+            return None  # OpenSlide fills these from the next finer level
+        is_ycbcr_jpeg = page.compression == JPEG and int(page.photometric) == YCBCR
+        candidate = TiffLevel(
+            path=self._path, level=level, size_px=(width, height), tile_px=tile_px, tiles=tiles,
+            offsets=offsets, byte_counts=byte_counts,
+            compression=int(page.compression), photometric=int(page.photometric),
+            subsampling=tuple(page.subsampling or (2, 2)) if is_ycbcr_jpeg else (1, 1),
+            jpeg_tables=page.jpegtables, _file=self._file, _decode=_tile_decoder(page),
+            _cache=self._cache,
+        )  # fmt: skip
+        probes = _probes(candidate, os.fstat(self._file.fileno()).st_size)
+        if probes is None:
+            return None
+        if all(_agrees(candidate, i, lambda c, s: self._read_reference(level, c, s)) for i in probes):
+            return candidate
+        logger.debug("%s level %d decodes differently from OpenSlide, which reads it", self._path, level)
+        return None
+
+    def _read_pages(self) -> list[Any]:
+        if self._tiff is None:
+            import tifffile
+
+            self._tiff = tifffile.TiffFile(self._path)
+            self._file = self._path.open("rb", buffering=0)
+            self._pages = list(islice(self._tiff.pages, _MOST_PAGES))
+        return self._pages
+
+    def close(self) -> None:
+        """Release the file; no level may be read afterwards."""
+        with self._lock:
+            self._levels = dict.fromkeys(range(len(self._dimensions)))
+            if self._tiff is not None:
+                self._tiff.close()
+                self._file.close()

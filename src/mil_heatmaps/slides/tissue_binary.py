@@ -1,0 +1,87 @@
+"""Tell tissue from glass, pixel by pixel: CLAM's saturation threshold, without its slow median."""
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import TissueError
+from mil_heatmaps.slides.reader import Slide
+
+_STRIP_ROWS = 512
+
+
+def tissue_binary(
+    slide: Slide,
+    level: int,
+    *,
+    factor: int = 1,
+    sthresh: float = 15,
+    mthresh: int = 11,
+    close: int = 2,
+    use_otsu: bool = False,
+) -> npt.NDArray[np.uint8]:
+    """Return (H, W) uint8, 255 where a level (shrunk `factor` times) shows tissue, 0 on glass.
+
+    The saturation of HSV, median-filtered over `mthresh` pixels, is compared with `sthresh` (or Otsu's
+    threshold), then gaps are closed by a block of `close` pixels. The level is read in strips; two bytes a
+    pixel are held.
+    """
+    import cv2
+
+    _check(sthresh, mthresh, close)
+    threshold = None if use_otsu else sthresh
+    if factor > 1:
+        plane = _saturation(slide.read_shrunk(level, factor), threshold)
+    else:
+        width, height = slide.level_dimensions[level]
+        plane = np.empty((height, width), np.uint8)
+        for y0, strip in slide.iter_strips(level, rows=_STRIP_ROWS):
+            plane[y0 : y0 + len(strip)] = _saturation(strip, threshold)
+    if use_otsu:
+        _, binary = cv2.threshold(cv2.medianBlur(plane, mthresh), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    else:
+        binary = _majority(plane, mthresh)
+    if close > 0:
+        binary = cv2.morphologyEx(binary, cv2.MORPH_CLOSE, np.ones((close, close), np.uint8))
+    result: npt.NDArray[np.uint8] = binary
+    return result
+
+
+def _check(sthresh: float, mthresh: int, close: int) -> None:
+    if not 0 <= sthresh <= 255:
+        raise TissueError(f"sthresh is a saturation from 0 to 255, got {sthresh}")
+    if mthresh < 1 or mthresh % 2 == 0:
+        near = f"; {mthresh - 1} and {mthresh + 1} would do" if mthresh > 1 else ""
+        raise TissueError(f"mthresh is the side of a median filter and must be odd, got {mthresh}{near}")
+    if close < 0:
+        raise TissueError(f"close must be at least 0, got {close}")
+
+
+def _saturation(rgb: npt.NDArray[np.uint8], threshold: float | None) -> npt.NDArray[np.uint8]:
+    """Return the saturation of every pixel, or 1 where it exceeds `threshold` and 0 elsewhere."""
+    import cv2
+
+    saturation: npt.NDArray[np.uint8] = cv2.extractChannel(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), 1)
+    if threshold is None:
+        return saturation
+    above: npt.NDArray[np.uint8] = cv2.threshold(saturation, threshold, 1, cv2.THRESH_BINARY)[1]
+    return above
+
+
+def _majority(ones: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Return 255 where most of the `side` x `side` neighbours are 1.
+
+    The median of a window exceeds a threshold exactly when most of its pixels do, so filtering after the
+    comparison gives the same mask as before it, ten times as fast. OpenCV's median repeats the edge pixels,
+    so this does too.
+    """
+    import cv2
+
+    half = side * side // 2
+    if side == 1:
+        counts, half = ones, 0
+    else:
+        depth = cv2.CV_8U if side * side <= 255 else cv2.CV_16U if side <= 255 else cv2.CV_32F
+        counts = cv2.boxFilter(ones, depth, (side, side), normalize=False, borderType=cv2.BORDER_REPLICATE)
+    mask = cv2.compare(counts, float(half), cv2.CMP_GT)
+    binary: npt.NDArray[np.uint8] = mask
+    return binary

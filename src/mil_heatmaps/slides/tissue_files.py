@@ -1,0 +1,206 @@
+"""Read and write tissue masks: CLAM's mask.pkl and GeoJSON as TRIDENT and QuPath write it.
+
+All coordinates are level-0 pixels.
+"""
+
+import gzip
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mil_heatmaps.errors import TissueError
+from mil_heatmaps.files.atomic import write_bytes, write_text
+from mil_heatmaps.files.safe_pickle import UnsafePickleError, dump_pickle, load_pickle
+from mil_heatmaps.slides.tissue import Contour, TissueMask
+
+logger = logging.getLogger(__name__)
+
+_FURTHEST_L0 = 2**31 - 1
+
+
+def read_mask(path: str | os.PathLike[str]) -> TissueMask:
+    """Return the tissue in a ``.geojson``, ``.json`` (either also ``.gz``) or ``.pkl`` file.
+
+    Of GeoJSON, polygons and multi-polygons are read, wherever they are nested; inner rings are holes; points
+    and lines are passed over, and so is whatever is classified as ``Ignore…``, QuPath's class for what does
+    not count. A file without any polygon is an empty mask.
+
+    Raises
+    ------
+    TissueError
+        The file is missing, damaged, of another kind, or holds a polygon that is none; the message says
+        where.
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise TissueError(f"tissue file not found: {place}")
+    suffixes = [suffix.lower() for suffix in place.suffixes]
+    packed = suffixes[-1:] == [".gz"]
+    kind = suffixes[-2 if packed else -1 :][:1]
+    if kind in ([".geojson"], [".json"]):
+        return _read_geojson(place, packed)
+    if kind in ([".pkl"], [".pickle"]) and not packed:
+        return _read_pickle(place)
+    raise TissueError(
+        f"{place} is no tissue file: expected .geojson, .geojson.gz, .json or .pkl (CLAM's mask)"
+    )
+
+
+def write_mask_pkl(mask: TissueMask, path: str | os.PathLike[str]) -> None:
+    """Write the mask in CLAM's form, ``{'holes': list of lists, 'tissue': list}`` of int32 (n, 1, 2)."""
+    dump_pickle({"holes": [list(holes) for holes in mask.holes_l0], "tissue": list(mask.contours_l0)}, path)
+
+
+def write_geojson(mask: TissueMask, path: str | os.PathLike[str]) -> None:
+    """Write the mask as GeoJSON that QuPath imports as annotations, packed when `path` ends in .gz."""
+    features = []
+    for number, (contour, holes) in enumerate(zip(mask.contours_l0, mask.holes_l0, strict=True)):
+        rings = [_ring(contour), *(_ring(hole) for hole in holes)]
+        properties = {
+            "objectType": "annotation",
+            "tissue_id": number,
+            "classification": {"name": "Tissue", "color": [0, 160, 0]},
+        }
+        geometry = {"type": "Polygon", "coordinates": rings}
+        features.append({"type": "Feature", "properties": properties, "geometry": geometry})
+    text = json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":")) + "\n"
+    if Path(path).suffix.lower() == ".gz":
+        write_bytes(
+            path, gzip.compress(text.encode(), mtime=0)
+        )  # without the time, equal masks are equal files
+    else:
+        write_text(path, text)
+
+
+def _ring(contour: Contour) -> list[list[int]]:
+    """Return a closed ring of at least four positions, as GeoJSON asks."""
+    points: list[list[int]] = contour.reshape(-1, 2).tolist()
+    return points + [points[0]] * max(1, 4 - len(points))
+
+
+# CLAM's pickle --------------------------------------------------------------------------------------------
+
+
+def _read_pickle(path: Path) -> TissueMask:
+    try:
+        content = load_pickle(path)
+    except UnsafePickleError as error:
+        raise TissueError(str(error)) from error
+    if not isinstance(content, dict) or not {"tissue", "holes"} <= set(content):
+        raise TissueError(f"{path} is not CLAM's mask: expected a dict with 'tissue' and 'holes'")
+    tissue, holes = content["tissue"], content["holes"]
+    lists = (list, tuple)
+    if not (
+        isinstance(tissue, lists) and isinstance(holes, lists) and all(isinstance(h, lists) for h in holes)
+    ):
+        raise TissueError(f"{path} is not CLAM's mask: 'tissue' must be a list, 'holes' a list of lists")
+    if len(tissue) != len(holes):
+        raise TissueError(f"{path} holds {len(tissue)} pieces of tissue but holes for {len(holes)}")
+    return TissueMask(
+        tuple(_contour(points, f"{path}: piece {i}") for i, points in enumerate(tissue)),
+        tuple(
+            tuple(_contour(points, f"{path}: hole {j} of piece {i}") for j, points in enumerate(of_piece))
+            for i, of_piece in enumerate(holes)
+        ),
+    )
+
+
+def _contour(points: Any, where: str, *, least: int = 1) -> Contour:
+    """Return points (n, 2) or (n, 1, 2) of any number type as an int32 contour, rounded to whole pixels."""
+    try:
+        array = np.asarray(points, np.float64)
+        if array.size and array.shape not in ((len(array), 2), (len(array), 1, 2)):
+            raise ValueError(f"its shape is {array.shape}")
+        array = array.reshape(-1, 2)
+    except (TypeError, ValueError) as error:
+        raise TissueError(f"{where} is not a list of x, y positions: {error}") from None
+    if len(array) < least:
+        raise TissueError(f"{where} has {len(array)} positions, needs at least {least}")
+    if not np.isfinite(array).all() or np.abs(array).max() > _FURTHEST_L0:
+        raise TissueError(f"{where} has a position that is not a number, or beyond {_FURTHEST_L0}")
+    return np.rint(array).astype(np.int32).reshape(-1, 1, 2)
+
+
+# GeoJSON --------------------------------------------------------------------------------------------------
+
+
+def _read_geojson(path: Path, packed: bool) -> TissueMask:
+    try:
+        data = path.read_bytes()
+        content = json.loads(gzip.decompress(data) if packed else data)
+    except json.JSONDecodeError as error:
+        raise TissueError(
+            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
+    except (OSError, EOFError, UnicodeDecodeError, RecursionError) as error:
+        raise TissueError(f"cannot read {path}: {error}") from error
+    contours, holes = [], []
+    for rings, where in _polygons(content, str(path)):
+        outer, *inner = (_open_ring(ring, f"{where}, ring {i}") for i, ring in enumerate(rings))
+        contours.append(outer)
+        holes.append(tuple(inner))
+    return TissueMask(tuple(contours), tuple(holes))
+
+
+def _polygons(item: Any, where: str) -> Iterator[tuple[list[Any], str]]:
+    """Yield (rings, where) of every polygon in a GeoJSON object, or in a list of them."""
+    if isinstance(item, list):
+        for number, part in enumerate(item):
+            yield from _polygons(part, f"{where}: feature {number}")
+        return
+    kind = item.get("type") if isinstance(item, dict) else None
+    if kind == "FeatureCollection":
+        yield from _polygons(_field(item, "features", where), where)
+    elif kind == "Feature":
+        if item.get("geometry") is not None and not _is_ignored(item.get("properties")):
+            yield from _polygons(item["geometry"], where)
+    elif kind == "GeometryCollection":
+        for number, part in enumerate(_field(item, "geometries", where)):
+            yield from _polygons(part, f"{where}, geometry {number}")
+    elif kind == "MultiPolygon":
+        for number, rings in enumerate(_field(item, "coordinates", where)):
+            if rings:
+                yield rings, f"{where}, polygon {number}"
+    elif kind == "Polygon":
+        if rings := _field(item, "coordinates", where):
+            yield rings, where
+    elif kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
+        logger.debug("%s: a %s encloses no tissue and is passed over", where, kind)
+    else:
+        raise TissueError(
+            f"{where} is not GeoJSON: expected an object with a known 'type', got {_short(item)}"
+        )
+
+
+def _field(item: dict[str, Any], name: str, where: str) -> list[Any]:
+    value = item.get(name)
+    if not isinstance(value, list):
+        raise TissueError(f"{where}: a {item['type']} needs a list {name!r}, got {_short(value)}")
+    return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_ignored(properties: Any) -> bool:
+    classification = properties.get("classification") if isinstance(properties, dict) else None
+    name = classification.get("name") if isinstance(classification, dict) else classification
+    return isinstance(name, str) and name.lower().startswith("ignore")
+
+
+def _open_ring(ring: Any, where: str) -> Contour:
+    """Return a ring without its closing position and without heights."""
+    flat = [position[:2] for position in ring] if _is_list_of_lists(ring) else ring
+    contour = _contour(flat, where, least=3)
+    return contour[:-1] if len(contour) > 1 and (contour[0] == contour[-1]).all() else contour
+
+
+def _is_list_of_lists(ring: Any) -> bool:
+    return isinstance(ring, list) and all(isinstance(position, list) for position in ring)

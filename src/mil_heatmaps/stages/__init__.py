@@ -1,0 +1,1 @@
+"""The stages of a slide, and the walk through them."""

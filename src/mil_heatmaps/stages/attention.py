@@ -1,0 +1,147 @@
+"""Scores of every patch and the prediction of the slide, from one pass over its features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mil_heatmaps.stages.base import SlideWork, StageResult
+
+if TYPE_CHECKING:
+    from mil_heatmaps.features.patch_features import PatchFeatures
+    from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
+    from mil_heatmaps.scores.score_file import ScoreFile
+
+
+_OUTPUTS = 2
+"""Version of how the outputs of a regression or survival model are named and told; of classes it is the stage's."""
+
+
+class AttentionStage:
+    """Writes ``S_blockmap.h5``: CLAM's two datasets, and everything a picture or viewer needs besides."""
+
+    name = "attention"
+    version = 1
+    uses_model = True
+
+    def applies(self, work: SlideWork) -> bool:
+        """Always."""
+        return True
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """Features and model; or the scores somebody brings."""
+        job = work.job
+        inputs = {
+            "version": self.version,
+            "model": work.settings.model.identity,
+            "slide": work.fingerprint(job.slide_path),
+        }
+        if work.config.model_arguments.task != "classification":
+            inputs["outputs"] = _OUTPUTS
+        if job.scores_path is not None:
+            size = work.config.data_arguments.patch_size_level0
+            return {**inputs, "scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
+        if job.features_path is None:
+            return {**inputs, "features_sha256": work.artifact(job.paths.features_h5, "features")}
+        return {
+            **inputs,
+            "features": work.fingerprint(job.features_path),
+            "coords_file": work.coords_file,
+            "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
+        }
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Infer, or take over, then write."""
+        from mil_heatmaps.scores.score_file import write_scores
+
+        notes: list[str] = []
+        score_file = _external(work) if work.job.scores_path is not None else _infer(work, notes)
+        write_scores(work.job.paths.blockmap_h5, score_file)
+        work.record.summary = _summary(score_file)
+        return StageResult([work.job.paths.blockmap_h5], notes)
+
+
+def _summary(score_file: ScoreFile) -> dict[str, Any]:
+    """What the lists show of a slide: classes by falling probability, or the numbers of another task."""
+    summary: dict[str, Any] = {"bag_size": len(score_file.grid)}
+    attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
+    if len(attention):
+        summary |= {"attention_mean": float(attention.mean()), "attention_std": float(attention.std())}
+    prediction = score_file.prediction
+    if prediction is not None and prediction.task != "classification":
+        summary["prediction"] = {"task": prediction.task, "numbers": list(prediction.numbers.items())}
+    elif prediction is not None:
+        order = prediction.ranking
+        summary["prediction"] = {
+            "task": prediction.task,
+            "classes": [prediction.classes[i] for i in order],
+            "values": [float(prediction.probabilities[i]) for i in order],
+            "class_numbers": [int(i) for i in order],
+        }
+    return summary
+
+
+def _infer(work: SlideWork, notes: list[str]) -> ScoreFile:
+    from mil_heatmaps.features.read import read_features
+    from mil_heatmaps.models.inference import infer
+
+    job, config, source = work.job, work.config, work.settings.model
+    features = read_features(
+        work.features_path,
+        patch_size_l0=config.data_arguments.patch_size_level0,
+        slide_size_l0=work.slide.dimensions_l0,
+        coords_dir=job.coords_dir,
+    )
+    notes += features.notes
+    prediction, scores = infer(
+        source.load(work.settings.device),
+        features,
+        scores=source.scores_wanted(work.settings.device),
+        class_names=source.output_names,
+        task=config.model_arguments.task,
+    )
+    if prediction is None:
+        notes.append("the checkpoint has no classifier: scores, but no prediction")
+    first, *extra = scores.values()
+    return _score_file(work, features, first, extra, prediction)
+
+
+def _score_file(
+    work: SlideWork,
+    features: PatchFeatures,
+    scores: PatchScores,
+    extra: list[PatchScores],
+    prediction: Prediction | None,
+) -> ScoreFile:
+    from mil_heatmaps.scores.score_file import ScoreFile
+    from mil_heatmaps.version import __version__
+
+    source, slide = work.settings.model, work.slide
+    return ScoreFile(
+        grid=features.grid,
+        scores=scores,
+        extra=tuple(extra),
+        prediction=prediction,
+        slide_id=work.job.slide_id,
+        slide_size_l0=slide.dimensions_l0,
+        level0_mpp=slide.mpp,
+        model=source.load(work.settings.device).name,
+        checkpoint_sha256=source.checkpoint_sha256,
+        features_file=features.source.name,
+        features_fingerprint=work.fingerprint(features.source),
+        encoder=features.encoder,
+        program_version=__version__,
+    )
+
+
+def _external(work: SlideWork) -> ScoreFile:
+    from mil_heatmaps.scores.external_scores import read_external_scores
+
+    assert work.job.scores_path is not None
+    return read_external_scores(
+        work.job.scores_path,
+        patch_size_l0=work.config.data_arguments.patch_size_level0,
+        slide_size_l0=work.slide.dimensions_l0,
+        slide_id=work.job.slide_id,
+    )

@@ -1,0 +1,233 @@
+"""What every stage is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mil_heatmaps.errors import HeatmapError, SlideError, TissueError
+from mil_heatmaps.records.layout import SlideLayout
+from mil_heatmaps.records.proofs import signature
+from mil_heatmaps.records.slide_record import SlideRecord, file_fingerprint
+
+if TYPE_CHECKING:
+    from mil_heatmaps.cohort.process_list import ProcessRow
+    from mil_heatmaps.config.config import Config
+    from mil_heatmaps.encoders.encoding_progress import EncodingProgress
+    from mil_heatmaps.progress.encoding_signs import EncodingSign
+    from mil_heatmaps.scores.scale import CohortScale
+    from mil_heatmaps.scores.score_file import ScoreFile
+    from mil_heatmaps.slides.reader import Slide
+    from mil_heatmaps.slides.roi import Roi
+    from mil_heatmaps.slides.tissue import TissueMask
+    from mil_heatmaps.stages.model_source import ModelSource
+
+
+KEPT_LEVELS_BYTES = 96 << 20
+"""Decoded levels that are held while a slide is worked on: outlines and maps are mostly drawn on one and the same."""
+
+
+@dataclass(frozen=True)
+class SlideJob:
+    """One row of the process list with the files found for it."""
+
+    row: ProcessRow
+    paths: SlideLayout
+    slide_path: Path
+    features_path: Path | None
+    tissue_path: Path | None
+    scores_path: Path | None
+    coords_dir: Path | None = None
+    coords_path: Path | None = None  # where patches are to be encoded, when no features are brought
+    roi_path: Path | None = None
+
+    @property
+    def slide_id(self) -> str:
+        return self.row.slide_id
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What all slides of a run share."""
+
+    config: Config
+    model: ModelSource
+    cohort_scale: CohortScale | None = None
+    cohort_scale_digest: str | None = None
+    device: str | None = None  # where the model runs, when not as the config says
+    threads: int = 1  # cores that reading and encoding may use
+
+
+@dataclass
+class StageResult:
+    """The files a stage wrote and what the user should know about it."""
+
+    paths: list[Path]
+    notes: list[str] = field(default_factory=list)
+
+
+class Stopped(Exception):  # not an error: the run was asked to end
+    """The run was asked to stop before the stage was begun, or in the middle of one that can go on from there."""
+
+
+class SlideWork:
+    """One slide being worked on: its job, record and the things several stages open.
+
+    Artifacts are always read back from the files earlier stages wrote, so that a resumed run sees what an undisturbed
+    one sees.
+    """
+
+    def __init__(
+        self,
+        job: SlideJob,
+        settings: RunSettings,
+        record: SlideRecord,
+        on_stage: Callable[[str], None] | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        sign: EncodingSign | None = None,
+    ) -> None:
+        self.job = job
+        self.settings = settings
+        self.record = record
+        self.on_stage = on_stage
+        self.should_stop = should_stop
+        self._sign = sign
+        self._slide: Slide | None = None
+        self._fingerprints: dict[Path, dict[str, Any]] = {}
+        self.seen: dict[Path, list[int] | None] = {}
+        self.lines: list[str] = []
+        """What run.log is to say of this slide; the coordinator writes it, wherever the slide is worked on."""
+
+    @property
+    def config(self) -> Config:
+        return self.settings.config
+
+    @property
+    def slide(self) -> Slide:
+        """The slide, opened on first use."""
+        if self._slide is None:
+            from mil_heatmaps.slides.reader import open_slide
+
+            self._slide = open_slide(self.job.slide_path, keep_bytes=KEPT_LEVELS_BYTES)
+        return self._slide
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._slide is not None:
+            self._slide.close()
+            self._slide = None
+
+    def fingerprint(self, path: Path) -> dict[str, Any]:
+        """Fingerprint of an input file, taken once a slide."""
+        if path not in self._fingerprints:
+            self.seen[path] = signature(path)  # before it is read: whatever changes it later shows
+            try:
+                self._fingerprints[path] = file_fingerprint(path)
+            except OSError as error:
+                raise HeatmapError(f"cannot read {path}: {error.strerror or error}") from error
+        return self._fingerprints[path]
+
+    def artifact(self, path: Path, stage: str) -> str:
+        """SHA-256 of a file that `stage` writes; says which stage to run when it is not there."""
+        if not path.is_file():
+            raise HeatmapError(f"{path.name} is not there: run the stage {stage!r} first (in {path.parent})")
+        return self.record.output_sha256(path)
+
+    @cached_property
+    def mask(self) -> TissueMask:
+        """The tissue, as the segment stage wrote it."""
+        from mil_heatmaps.slides.tissue_files import read_mask
+
+        path = self.job.paths.mask_pkl
+        if not path.is_file():
+            raise TissueError(f"{path.name} is not there: run the stage 'segment' first (in {path.parent})")
+        return read_mask(path)
+
+    @cached_property
+    def score_file(self) -> ScoreFile:
+        """The scores, as the attention stage (or another program) wrote them."""
+        from mil_heatmaps.scores.score_file import read_scores
+
+        return read_scores(self.job.paths.blockmap_h5)
+
+    @cached_property
+    def fine_file(self) -> ScoreFile:
+        """The scores of the fine map."""
+        from mil_heatmaps.scores.score_file import read_scores
+
+        config = self.config
+        overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
+        return read_scores(self.job.paths.fine_scores_h5(overlap, use_roi))
+
+    @property
+    def features_path(self) -> Path:
+        """Where the bag's features are: brought, or encoded by the features stage."""
+        return self.job.features_path or self.job.paths.features_h5
+
+    @property
+    def patches_path(self) -> Path | None:
+        """The file, brought by the user, that says where the bag's patches are; None when they are laid here."""
+        return self.job.features_path or self.job.coords_path
+
+    @property
+    def coords_file(self) -> dict[str, Any] | None:
+        """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
+        from mil_heatmaps.features.find import find_coords_file
+
+        if self.job.features_path is None:
+            return None if self.job.coords_path is None else self.fingerprint(self.job.coords_path)
+        path = find_coords_file(self.job.features_path, self.job.coords_dir)
+        return self.fingerprint(path) if path is not None else None
+
+    @cached_property
+    def roi(self) -> Roi | None:
+        """The region of interest, None when the config does not ask for one."""
+        from mil_heatmaps.slides.roi import read_roi, roi_from_box
+
+        if not self.config.heatmap_arguments.use_roi:
+            return None
+        if self.job.roi_path is not None:
+            return read_roi(self.job.roi_path, self.slide.dimensions_l0)
+        if self.job.row.roi is None:
+            raise SlideError(f"{self.job.slide_id} has no region of interest: give x1, y1, x2, y2 or a file in roi_dir")
+        return roi_from_box(self.job.row.roi, self.slide.dimensions_l0)
+
+    def on_encoding(self, progress: EncodingProgress) -> None:
+        """Tell how far the encoding of patches is; end it there when asked to, as it goes on where it was."""
+        if self.should_stop():
+            raise Stopped
+        if self._sign is not None:
+            self._sign.tell(progress)
+        if self.on_stage is not None:
+            self.on_stage(f"encoding {progress}")
+
+    def forget_artifacts(self) -> None:
+        """Drop what was read from artifacts, after a stage wrote new ones."""
+        self.__dict__.pop("mask", None)
+        self.__dict__.pop("score_file", None)
+        self.__dict__.pop("fine_file", None)
+
+
+class Stage(Protocol):
+    """One step of a slide's way."""
+
+    name: str
+    version: int
+    """Raised when the stage's result changes for the same inputs, so that old results are redone."""
+    uses_model: bool
+    """Whether it is the GPU's part of the work, where there is one."""
+
+    def applies(self, work: SlideWork) -> bool:
+        """Whether the config asks for this stage at all."""
+        ...
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """Return everything the result depends on, as JSON values. Raises when a needed file is missing."""
+        ...
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Write the artifacts."""
+        ...

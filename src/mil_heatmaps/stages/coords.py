@@ -1,0 +1,68 @@
+"""Where the patches are: from the feature file, or laid in the tissue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.patch_grids import lay_clam_grid
+
+if TYPE_CHECKING:
+    from mil_heatmaps.slides.patch_grid import PatchGrid
+
+
+class CoordsStage:
+    """Writes ``S_coords.h5``: coordinates and patch size, in the form TRIDENT and CLAM read."""
+
+    name = "coords"
+    version = 1
+    uses_model = False
+
+    def applies(self, work: SlideWork) -> bool:
+        """Always, unless somebody else's scores bring their own coordinates."""
+        return work.job.scores_path is None
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """The feature or coordinates file, or the mask and how patches are cut."""
+        job, data = work.job, work.config.data_arguments
+        if work.patches_path is not None:
+            return {
+                "version": self.version,
+                "slide": work.fingerprint(job.slide_path),
+                "features": work.fingerprint(work.patches_path),
+                "coords_file": work.coords_file,
+                "patch_size_level0": data.patch_size_level0,
+            }
+        patching = work.config.patching_arguments
+        return {
+            "version": self.version,
+            "slide": work.fingerprint(job.slide_path),
+            "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
+            "patching": patching.model_dump(mode="json", exclude={"overlap", "grid"}),
+            "use_center_shift": work.config.heatmap_arguments.use_center_shift,
+        }
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Read or lay the grid and write it."""
+        from mil_heatmaps.features.write_coords import write_coords
+
+        job = work.job
+        path = work.patches_path
+        grid = _grid_of_file(work, path) if path is not None else lay_clam_grid(work, overlap=0.0)
+        if not len(grid):
+            source = path.name if path is not None else "the tissue found"
+            raise FeatureError(f"there are no patches in {source} for {job.slide_id}")
+        write_coords(job.paths.coords_h5, grid, work.slide)
+        return StageResult([job.paths.coords_h5])
+
+
+def _grid_of_file(work: SlideWork, path: Path) -> PatchGrid:
+    """Read the coordinates a file brings or its features belong to, without the features where it has both."""
+    from mil_heatmaps.features.read import feature_info, read_coords, read_features
+
+    size, slide_size = work.config.data_arguments.patch_size_level0, work.slide.dimensions_l0
+    if path == work.job.coords_path or (path.suffix != ".pt" and feature_info(path).has_coords):
+        return read_coords(path, patch_size_l0=size, slide_size_l0=slide_size)
+    return read_features(path, patch_size_l0=size, slide_size_l0=slide_size, coords_dir=work.job.coords_dir).grid

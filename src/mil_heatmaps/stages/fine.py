@@ -1,0 +1,256 @@
+"""The fine map: patches with overlap, encoded, and scored by the model.
+
+These are two stages, so that a new checkpoint scores the features that are there.
+"""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, unlike_the_bag
+from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encoder
+
+if TYPE_CHECKING:
+    from mil_heatmaps.features.patch_features import PatchFeatures
+    from mil_heatmaps.scores.patch_scores import PatchScores
+    from mil_heatmaps.slides.patch_grid import PatchGrid
+
+
+def wants_fine_map(work: SlideWork) -> bool:
+    """Whether the config asks for a fine map and there is an encoder to make it with."""
+    config = work.config
+    return (
+        config.heatmap_arguments.calc_heatmap
+        and config.encoder_arguments.model_name is not None
+        and work.job.scores_path is None
+    )
+
+
+class FineFeaturesStage:
+    """Writes ``S_<overlap>_roi_<bool>_features.h5``."""
+
+    name = "fine_features"
+    version = 2
+    uses_model = True
+
+    def applies(self, work: SlideWork) -> bool:
+        """When a fine map is wanted."""
+        return wants_fine_map(work)
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """The slide, where the patches are, how they are read, the encoder; not the model."""
+        job, config = work.job, work.config
+        inputs: dict[str, Any] = {
+            "version": self.version,
+            "slide": work.fingerprint(job.slide_path),
+            "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
+            "patching": {**config.patching_arguments.model_dump(mode="json"), "grid": config.patch_grid},
+            "use_center_shift": config.heatmap_arguments.use_center_shift,
+            "roi": roi_inputs(work),
+            "encoder": encoder_identity(config),
+        }
+        if config.patch_grid == "features":
+            inputs["coords_sha256"] = work.artifact(job.paths.coords_h5, "coords")
+            if work.patches_path is not None:
+                inputs["read_as"] = [work.fingerprint(work.patches_path), work.coords_file]
+        return inputs
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Lay the grid and encode it, going on where a killed run stopped."""
+        from mil_heatmaps.features.read import read_coords
+
+        fine = lay_fine_grid(work)
+        if not len(fine.grid):
+            raise FeatureError(_no_patches(work))
+        if work.config.patch_grid == "features":
+            reading, notes = bag_reading(work, fine.grid)
+        else:
+            reading = clam_reading(work.config, work.slide, fine.grid)
+            notes = unlike_the_bag(work, read_coords(work.job.paths.coords_h5))
+        overlap, use_roi = work.config.patching_arguments.overlap, work.config.heatmap_arguments.use_roi
+        path = work.job.paths.fine_features_h5(overlap, use_roi)
+        # Several overlaps may make one grid (0.25 and 0.5 do), and no overlap makes the bag's.
+        alike = path.parent.glob(f"{glob.escape(work.job.slide_id)}_*_features.h5")
+        encode(work, fine.grid, path, reading, [work.job.paths.features_h5, *sorted(alike)])
+        return StageResult([path], [*fine.notes, *notes, *_other_encoder(work)])
+
+
+def _no_patches(work: SlideWork) -> str:
+    """Return why the fine map is empty."""
+    if (roi := work.roi) is None:
+        return f"the fine map of {work.job.slide_id} has no patches: no tissue takes a whole one"
+    return f"no patch lies in the ROI {roi.top_left_l0} to {roi.bot_right_l0} ({roi.source}): no tissue takes one there"
+
+
+def _other_encoder(work: SlideWork) -> list[str]:
+    """Return a note when features of the bag and of the fine map are by encoders of different names."""
+    from mil_heatmaps.features.read import feature_info
+
+    path = work.job.features_path
+    said = feature_info(path).encoder if path is not None and path.suffix != ".pt" else None
+    own = load_encoder(work.config, work.settings.device).name
+    if said is None or _plain(said) == _plain(own):
+        return []
+    return [f"{path} was made with {said}, the fine map with {own}: unless they are one encoder, it means nothing"]
+
+
+def _plain(name: str) -> str:
+    """Return an encoder's name as it compares: conch_v15 and conch_v1_5 are one."""
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+def roi_inputs(work: SlideWork) -> Any:
+    """Return what the region of interest depends on, None when none is asked for."""
+    if not work.config.heatmap_arguments.use_roi:
+        return None
+    if work.job.roi_path is not None:
+        return work.fingerprint(work.job.roi_path)
+    return work.job.row.roi
+
+
+@dataclass(frozen=True)
+class FineGrid:
+    """The patches of the fine map, in which of the sets without overlap each is, and what to know of them."""
+
+    grid: PatchGrid
+    phases: npt.NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+
+
+def lay_fine_grid(work: SlideWork) -> FineGrid:
+    """CLAM's grid in the tissue, or the grid of the bag made finer; in the region of interest if there is one."""
+    from mil_heatmaps.features.read import read_coords
+    from mil_heatmaps.slides.patch_grid import PatchGrid
+    from mil_heatmaps.slides.refined_grid import refine_grid
+    from mil_heatmaps.slides.roi import patches_in_roi
+
+    config, roi = work.config, work.roi
+    overlap = float(config.patching_arguments.overlap)
+    notes: tuple[str, ...] = ()
+    if config.patch_grid == "features":
+        fine = refine_grid(read_coords(work.job.paths.coords_h5), overlap)
+        grid, phases = fine.grid, fine.phases
+        if abs(fine.overlap - overlap) > 0.01:
+            notes = (
+                f"the fine map overlaps by {fine.overlap:.3g}, not {overlap:g}: only steps of 1/n of the bag's keep its"
+                " patches in a regular map",
+            )
+    else:
+        grid = lay_clam_grid(work, overlap, roi)
+        phases = phase_numbers(grid)
+    if roi is None or (config.patch_grid == "clam" and roi.polygons is None):
+        return FineGrid(grid, phases, notes)
+    kept = patches_in_roi(grid, roi, rule="reach" if roi.polygons is None else None)
+    return FineGrid(PatchGrid(grid.coords_l0[kept], grid.size_l0, grid.step_l0), phases[kept], notes)
+
+
+class FineScoresStage:
+    """Writes ``S_<overlap>_roi_<bool>.h5``: CLAM's two datasets, percentiles or raw, and the raw scores besides."""
+
+    name = "fine"
+    version = 2
+    uses_model = True
+
+    def applies(self, work: SlideWork) -> bool:
+        """When a fine map is wanted."""
+        return wants_fine_map(work)
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """The fine features, the model, and the bag's scores they are ranked among."""
+        job, config = work.job, work.config
+        overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
+        return {
+            "version": self.version,
+            "model": work.settings.model.identity,
+            "features_sha256": work.artifact(job.paths.fine_features_h5(overlap, use_roi), "fine_features"),
+            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "use_ref_scores": config.heatmap_arguments.use_ref_scores,
+            "column": config.heatmap_arguments.model_dump(mode="json", include={"classes", "head"}),
+            "label": job.row.label,
+            "to": job.paths.fine_scores_h5(overlap, use_roi).name,  # features of two overlaps may be the same bytes
+        }
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Score every patch, then rank among the bag's if asked."""
+        from mil_heatmaps.features.read import read_features
+        from mil_heatmaps.scores.percentiles import reference_percentiles
+        from mil_heatmaps.scores.score_file import ScoreFile, write_scores
+        from mil_heatmaps.stages.score_columns import coarse_columns, columns_of
+        from mil_heatmaps.version import __version__
+
+        job, config, bag = work.job, work.config, work.score_file
+        overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
+        features = read_features(job.paths.fine_features_h5(overlap, use_roi))
+        scores, how = score_fine_map(work, features)
+        raw = ScoreFile(grid=features.grid, scores=scores, prediction=bag.prediction)
+        column = columns_of(work, raw)[0].values
+        if config.heatmap_arguments.use_ref_scores:
+            column = reference_percentiles(column, coarse_columns(work)[0].values)
+        path = job.paths.fine_scores_h5(overlap, use_roi)
+        write_scores(
+            path,
+            ScoreFile(
+                grid=features.grid,
+                scores=scores,
+                attention=column.astype(np.float32),
+                prediction=bag.prediction,
+                slide_id=job.slide_id,
+                slide_size_l0=bag.slide_size_l0,
+                level0_mpp=bag.level0_mpp,
+                model=bag.model,
+                checkpoint_sha256=bag.checkpoint_sha256,
+                features_file=features.source.name,
+                encoder=features.encoder,
+                program_version=__version__,
+                scored_as=how,
+            ),
+        )
+        return StageResult([path], [f"fine map: {how}"])
+
+
+def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, str]:
+    """Return the drawn score of every fine patch, and in words how it was computed.
+
+    A score that depends on the patch alone is taken from one pass. Any other would change with the bag, so its patches
+    are scored in the places of the bag's own: see `mil_heatmaps.models.replaced_patches`.
+    """
+    from mil_heatmaps.features.read import read_features
+    from mil_heatmaps.models.replaced_patches import score_in_place
+
+    config, source, device = work.config, work.settings.model, work.settings.device
+    model, name = source.load(device), source.scores_wanted(device)[0]
+    if model.score_specs()[name].alone:
+        return model.patch_scores(fine, name, source.column_names(device)), "each patch scored by itself"
+    laid = lay_fine_grid(work)
+    if not np.array_equal(laid.grid.coords_l0, fine.grid.coords_l0):
+        raise FeatureError(f"{fine.source.name} holds other patches than the fine map has: run fine_features again")
+    bag = read_features(
+        work.features_path,
+        patch_size_l0=config.data_arguments.patch_size_level0,
+        slide_size_l0=work.slide.dimensions_l0,
+        coords_dir=work.job.coords_dir,
+    )
+    scores = score_in_place(model, bag, fine, laid.phases, name, source.column_names(device))
+    count = len(np.unique(laid.phases))
+    bags = f"{count} bags, each set without overlap" if count > 1 else "one bag"
+    return scores, f"scored in {bags} in the place of the bag's own patches"
+
+
+def phase_numbers(grid: PatchGrid) -> npt.NDArray[np.int64]:
+    """Return for each patch, (N,), which of the grid's subsets without overlap it belongs to.
+
+    A twentieth of a step does not count as overlap: half of an odd size was rounded.
+    """
+    step_x, step_y = grid.step_l0
+    across, down = (max(1, ceil(size / step - 0.05)) for size, step in zip(grid.size_l0, grid.step_l0, strict=True))
+    column, row = grid.coords_l0[:, 0] // step_x % across, grid.coords_l0[:, 1] // step_y % down
+    numbers: npt.NDArray[np.int64] = row * across + column
+    return numbers

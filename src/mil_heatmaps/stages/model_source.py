@@ -1,0 +1,160 @@
+"""The run's one model: what it is (for the records), checked before any work, loaded only when a slide needs it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mil_heatmaps.errors import CheckpointError, ConfigError, ModelError
+from mil_heatmaps.records.slide_record import sha256_file
+
+if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
+    from mil_heatmaps.models.base import MILModel
+
+PER_CLASS_SCORES = ("class_contribution", "instance_probability", "instance_logit")
+"""Kept beside the drawn score when the model has them, the first that it has: what speaks for which class."""
+
+_LOADED: dict[str, MILModel] = {}
+
+
+class ModelSource:
+    """The model of a config, created on first use and kept for all slides of the process.
+
+    May be sent to another process: what it is travels, the model itself is loaded there.
+    """
+
+    def __init__(self, config: Config, checkpoint: Path | None) -> None:
+        self._config = config
+        self.checkpoint = checkpoint
+
+    @property
+    def external(self) -> bool:
+        """Whether scores come from the user's own files, so that no model is run."""
+        return self._config.data_arguments.scores_dir is not None
+
+    @cached_property
+    def checkpoint_sha256(self) -> str | None:
+        """SHA-256 of the file of weights, or over those of all files it is cut into; None without a checkpoint."""
+        if self.checkpoint is None:
+            return None
+        from mil_heatmaps.records.slide_record import fingerprint
+        from mil_heatmaps.weights.checkpoint_paths import checkpoint_parts
+
+        parts = checkpoint_parts(self.checkpoint)
+        if len(parts) == 1:
+            return sha256_file(parts[0])
+        return fingerprint({"files": [f"{path.name}:{sha256_file(path)}" for path in parts]})
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything a score depends on besides the features; the device is left out."""
+        if self.external:
+            return {"external": True}
+        arguments = self._config.model_arguments.model_dump(
+            mode="json", exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names"}
+        )
+        config = self._checkpoint_config_sha256()
+        return {
+            "arguments": arguments,
+            "checkpoint_sha256": self.checkpoint_sha256,
+            **({} if config is None else {"checkpoint_config_sha256": config}),
+            "code_sha256": self._code_sha256(),
+            "n_classes": self._config.n_classes,
+            "class_names": list(self.output_names or ()),
+            "score": self._config.heatmap_arguments.score,
+        }
+
+    def load(self, device: str | None = None) -> MILModel:
+        """Return the model on its device, in eval mode; `CheckpointError` or `ModelError` when it does not fit.
+
+        A process keeps the last model it loaded, whichever source asks for it.
+        """
+        from mil_heatmaps.records.slide_record import fingerprint
+
+        device = device or self._config.model_arguments.device
+        key = fingerprint({"model": self.identity, "device": device})
+        if key not in _LOADED:
+            from mil_heatmaps.stages.load_model import load_model
+
+            try:
+                model = load_model(self._config, self.checkpoint, device)
+            except CheckpointError as error:
+                raise CheckpointError(f"{error}{self._about_labels(str(error))}") from error
+            self._check_outputs(model)
+            _LOADED.clear()
+            _LOADED[key] = model
+        return _LOADED[key]
+
+    def _checkpoint_config_sha256(self) -> str | None:
+        """SHA-256 of the config.json beside the weights, which tells settings that no tensor does."""
+        from mil_heatmaps.weights.checkpoint_paths import config_of
+
+        path = None if self.checkpoint is None else config_of(self.checkpoint)
+        return None if path is None else sha256_file(path)
+
+    def _code_sha256(self) -> str | None:
+        """SHA-256 over the user's own model file and what it imports of theirs: results change with them."""
+        from mil_heatmaps.weights.own_code import file_digest
+
+        named = self._config.model_arguments.model_class
+        if not named:
+            return None
+        where = named.rpartition(":")[0]
+        path, module = Path(where), ""
+        if path.suffix != ".py":
+            module = where
+            with suppress(ImportError, ValueError, AttributeError):  # told when the model is loaded
+                spec = importlib.util.find_spec(where)
+                path = Path(spec.origin) if spec is not None and spec.origin else path
+        return file_digest(path, module) if path.suffix == ".py" and path.is_file() else None
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """Names of the model's outputs, in its order, or None when the config has none."""
+        return self._config.output_names
+
+    def column_names(self, device: str | None = None) -> Sequence[str] | None:
+        """Return what the columns of a score with one an output are called, as `infer` calls them."""
+        from mil_heatmaps.models.inference import column_names
+
+        return column_names(self.load(device), self.output_names, self._config.model_arguments.task)
+
+    def scores_wanted(self, device: str | None = None) -> list[str]:
+        """Return the names of the scores to compute: the drawn one first, then a per-class one for the viewer."""
+        model = self.load(device)
+        first = self._config.heatmap_arguments.score or model.default_score
+        offered = model.score_names()
+        extra = [name for name in PER_CLASS_SCORES if name in offered and name != first][:1]
+        return [first, *extra]
+
+    def _about_labels(self, message: str) -> str:
+        """Say where the number of outputs came from, when names in the config gave it."""
+        names = self.output_names
+        if names is None or "classes" not in message:
+            return ""
+        return f" ({self._names_key} names {len(names)}: {', '.join(names)})"
+
+    @property
+    def _names_key(self) -> str:
+        classes = self._config.model_arguments.task == "classification"
+        return "data_arguments.label_dict" if classes else "model_arguments.output_names"
+
+    def _check_outputs(self, model: MILModel) -> None:
+        names, classes = self.output_names, self._config.model_arguments.task == "classification"
+        one_logit = classes and model.num_classes == 1 and len(names or ()) == 2
+        if names is not None and model.num_classes and len(names) != model.num_classes and not one_logit:
+            raise ConfigError(
+                f"{self._names_key} names {len(names)} {'classes' if classes else 'outputs'} ({', '.join(names)}) "
+                f"but the checkpoint {self.checkpoint} has {model.num_classes} outputs"
+            )
+        wanted = self._config.heatmap_arguments.score
+        if wanted is not None:
+            try:
+                model.check_scores([wanted])
+            except ModelError as error:
+                raise ConfigError(f"heatmap_arguments.score: {error}") from error

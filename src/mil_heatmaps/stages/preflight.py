@@ -1,0 +1,87 @@
+"""What a run's slides need besides their own files, checked before any work: the colormap, the model, the encoder."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Collection
+from dataclasses import dataclass
+from logging.handlers import QueueHandler
+
+from mil_heatmaps.errors import HeatmapError, WorkerError
+from mil_heatmaps.stages.base import RunSettings
+from mil_heatmaps.stages.run_slide import one_line
+
+logger = logging.getLogger(__name__)
+
+
+def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
+    """Check what the stages `needed` by some slide take, and no more.
+
+    Raises
+    ------
+    HeatmapError
+        An unknown colormap; a model or an encoder that cannot be loaded or do not fit each other.
+    """
+    config, stages = settings.config, frozenset(needed)
+    if "heatmap" in stages and config.heatmap_arguments.cmap is not None:
+        from mil_heatmaps.visualization.palette import colour_table
+
+        colour_table(config.heatmap_arguments.cmap)
+    if stages & {"attention", "fine"} and not settings.model.external:
+        settings.model.load()
+    if stages & {"features", "fine_features"}:
+        _check_encoder(settings)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of a check in another process.
+
+    Attributes
+    ----------
+    records : what was logged meanwhile
+    error : why it failed, of a class that every process knows
+    """
+
+    records: tuple[logging.LogRecord, ...]
+    error: HeatmapError | None
+
+
+def check_and_tell(settings: RunSettings, needed: Collection[str], level: int) -> Told:
+    """Do `check_needs` in a worker, for the process that keeps the log, which takes lines of `level` and above."""
+    told: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler, root = QueueHandler(told), logging.getLogger("mil_heatmaps")
+    before = root.level
+    root.setLevel(level)
+    root.addHandler(handler)
+    error = None
+    try:
+        check_needs(settings, needed)
+    except Exception as problem:  # it may be of a class that cannot travel, such as one of the user's own
+        error = _known(problem)
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+    return Told(tuple(told.get() for _ in range(told.qsize())), error)
+
+
+def _known(problem: Exception) -> HeatmapError:
+    """Return an error of this program's own that says the same."""
+    for kind in type(problem).__mro__:
+        if issubclass(kind, HeatmapError) and kind.__module__ == HeatmapError.__module__:
+            return kind(str(problem))
+    logger.error("the check of model and encoder failed", exc_info=problem)
+    return WorkerError(f"the check of model and encoder failed: {one_line(problem)}; run.log has the traceback")
+
+
+def _check_encoder(settings: RunSettings) -> None:
+    """Load the patch encoder, and the model it is meant for, so that a mismatch shows before any work."""
+    from mil_heatmaps.encoders.create import check_width
+    from mil_heatmaps.stages.run_encoder import load_encoder
+
+    encoder = load_encoder(settings.config)
+    if not settings.model.external:
+        model = settings.model.load()
+        if getattr(model, "in_dim", 0):
+            check_width(encoder, model.in_dim, model.name or type(model).__name__)

@@ -1,0 +1,124 @@
+"""The run's one patch encoder: shared by the coarse and the fine features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.records.slide_record import fingerprint
+
+if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
+    from mil_heatmaps.encoders.base import PatchEncoder
+    from mil_heatmaps.slides.patch_grid import PatchGrid
+    from mil_heatmaps.slides.read_plan import PatchReading
+    from mil_heatmaps.stages.base import SlideWork
+
+GPU_READERS = 4
+"""Reading threads at least that feed a GPU."""
+
+_LOADED: dict[str, PatchEncoder] = {}
+
+
+def encoder_identity(config: Config) -> dict[str, Any]:
+    """Return what features depend on of the encoder: name, size it sees, weights, own code. Loads nothing."""
+    from mil_heatmaps.encoders.identity import describe_encoder
+
+    arguments, weights = config.encoder_arguments, config.inputs.encoder_weights
+    return {
+        "name": arguments.model_name,
+        "target_img_size": arguments.target_img_size,
+        **describe_encoder(arguments.model_name or "", weights),
+    }
+
+
+def encoder_bytes(config: Config) -> int:
+    """About how much memory an encoder takes in a process: its weights. 0 when nothing is encoded, or none are here."""
+    name, data = config.encoder_arguments.model_name, config.data_arguments
+    encodes = data.h5_dir is None or config.heatmap_arguments.calc_heatmap
+    if name is None or not encodes or data.scores_dir is not None:
+        return 0
+    return _weights_bytes(name, config.inputs.encoder_weights)
+
+
+@lru_cache(maxsize=8)
+def _weights_bytes(name: str, weights: Path | None) -> int:
+    from mil_heatmaps.encoders.identity import weights_at
+    from mil_heatmaps.encoders.weight_files import bytes_at
+
+    path = weights_at(name, weights)
+    return 0 if path is None else bytes_at(path)
+
+
+def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:
+    """Return the encoder the config names; a process keeps the last one.
+
+    Raises
+    ------
+    ConfigError
+        When no encoder is named.
+    ModelError, CheckpointError, MissingDependencyError
+        When it is unknown, its weights are missing or do not fit, or a package is.
+    """
+    from mil_heatmaps.encoders.create import create_encoder
+    from mil_heatmaps.stages.load_model import choose_device
+
+    arguments = config.encoder_arguments
+    if arguments.model_name is None:
+        raise ConfigError("encoder_arguments.model_name names no encoder; give the one the model was trained on")
+    where = choose_device(device or config.model_arguments.device)
+    loaded = _LOADED.get(fingerprint({**encoder_identity(config), "device": where}))
+    if loaded is None:
+        _LOADED.clear()
+        loaded = create_encoder(
+            arguments.model_name,
+            weights=config.inputs.encoder_weights,
+            device=where,
+            target_img_size=arguments.target_img_size,
+        )
+        # Only now: its weights may have come into the hub's cache just then.
+        _LOADED[fingerprint({**encoder_identity(config), "device": where})] = loaded
+    return loaded
+
+
+def encode(
+    work: SlideWork, grid: PatchGrid, out: Path, reading: PatchReading, others: Iterable[Path] = ()
+) -> None:
+    """Write the features of `grid`, read as `reading` says, to `out`, going on where a killed run stopped.
+
+    Those of the same patches by the same encoder are copied if they are in one of the `others`.
+    """
+    from mil_heatmaps.encoders.extract import extract_features
+
+    config = work.config
+    encoder = load_encoder(config, work.settings.device)
+    given = config.exp_arguments.model_fields_set
+    done = extract_features(
+        work.slide,
+        grid,
+        encoder,
+        out,
+        reading=reading,
+        batch_size=config.exp_arguments.batch_size if "batch_size" in given else "auto",
+        threads=_threads(encoder, work.settings.threads),
+        code=encoder_identity(config).get("code_sha256"),
+        others=others,
+        progress=work.on_encoding,
+    )
+    if done.copied_from is not None:
+        work.lines.append(f"took the features of the same {done.n} patches from {done.copied_from.name}")
+        return
+    rate = done.encoded / done.seconds if done.seconds > 0 else 0.0
+    work.lines.append(
+        f"encoded {done.encoded} patches, {done.resumed} from before, {rate:.0f} patches/s, "
+        f"batches of {done.batch_size}"
+    )
+
+
+def _threads(encoder: PatchEncoder, cores: int) -> int:
+    """One a core; for a GPU some in any case, as it would wait for a single one."""
+    on_gpu = getattr(getattr(encoder, "device", None), "type", "cpu") == "cuda"
+    return max(cores, GPU_READERS) if on_gpu else cores

@@ -1,0 +1,191 @@
+"""Run the stages of one slide: decide, act, record; an error ends this slide and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.progress.encoding_signs import EncodingSign
+from mil_heatmaps.records.layout import SlideLayout
+from mil_heatmaps.records.proofs import Prover
+from mil_heatmaps.records.slide_record import Decision, SlideRecord, StageRecord, decide
+from mil_heatmaps.stages.base import RunSettings, SlideJob, SlideWork, Stage, Stopped
+
+logger = logging.getLogger(__name__)
+
+OnStage = Callable[[str], None]
+
+SAVE_EVERY_S = 1.0
+"""Stages that took less than this together are put on record with the next one: a kill costs no more than that."""
+
+
+def one_line(error: BaseException) -> str:
+    """The error as one line for a list: the message of a `HeatmapError`, else type and message."""
+    text = " ".join(str(error).split())
+    if isinstance(error, HeatmapError):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        name = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{name}"
+    return f"unexpected {type(error).__name__}: {text}" if text else f"unexpected {type(error).__name__}"
+
+
+@dataclass(frozen=True)
+class SlideRun:
+    """What happened to one slide in this run."""
+
+    record: SlideRecord
+    done: tuple[str, ...]  # stages that were computed in this run
+    seconds: float
+    notes: tuple[str, ...] = ()
+    stopped: bool = False  # the run was asked to stop before the slide was done
+    lines: tuple[str, ...] = ()  # for run.log
+
+    @property
+    def failed(self) -> bool:
+        """Whether something was wrong with the slide."""
+        return self.record.status == "failed"
+
+
+def run_slide(
+    job: SlideJob,
+    settings: RunSettings,
+    stages: Sequence[Stage],
+    *,
+    force: Collection[str] = (),
+    on_stage: OnStage | None = None,
+    keep_running: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    experiment: Path | None = None,
+) -> SlideRun:
+    """Bring one slide up to date. Never raises for anything that is wrong with the slide or its files.
+
+    `keep_running` leaves the status at ``running``, for a run in two passes. `should_stop` is asked before every
+    stage that has to be done. In the folder `experiment` others can read how far the encoding of patches is.
+    """
+    started = time.perf_counter()
+    record = SlideRecord.load(job.paths.record, job.slide_id)
+    sign = EncodingSign(experiment, job.slide_id) if experiment is not None else None
+    work = SlideWork(job, settings, record, on_stage, should_stop, sign)
+    done: list[str] = []
+    notes: list[str] = []
+    current, stopped = "open", False
+    try:
+        for stage in stages:
+            current = stage.name
+            if not stage.applies(work):
+                _drop_stage(record, stage.name, job.paths)
+                continue
+            if on_stage is not None:
+                on_stage(stage.name)
+            forced = stage.name in force
+            if _bring_up_to_date(stage, work, force=forced, notes=notes, should_stop=should_stop):
+                done.append(stage.name)
+    except Stopped:
+        record.status, stopped = "tbp", True
+        with suppress(OSError):
+            record.save()
+    except Exception as error:  # one bad slide never ends a run
+        _note_failure(record, job, current, error)
+    else:
+        status = "running" if keep_running else "processed" if _is_complete(work) else "tbp"
+        _note_success(record, job, settings, status, changed=bool(done))
+    finally:
+        work.close()
+        if sign is not None:
+            sign.remove()
+        if record.behind:  # Ctrl-C twice, or a disk that was full a moment ago
+            with suppress(OSError):
+                record.save()
+    return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes), stopped, tuple(work.lines))
+
+
+def _is_complete(work: SlideWork) -> bool:
+    """Whether every stage the config asks for is on record; after ``--stages`` some may be left."""
+    from mil_heatmaps.stages.all_stages import STAGES
+
+    return all(stage.name in work.record.stages for stage in STAGES if stage.applies(work))
+
+
+def _bring_up_to_date(
+    stage: Stage, work: SlideWork, *, force: bool, notes: list[str], should_stop: Callable[[], bool]
+) -> bool:
+    """Run `stage` unless its record still holds; say whether it ran."""
+    record, paths = work.record, work.job.paths
+    inputs = stage.inputs(work)
+    previous = record.stages.get(stage.name)
+    decision = Decision("recompute", "asked for") if force else decide(previous, inputs, paths.raw)
+    if decision.action == "reuse":
+        assert previous is not None
+        notes.extend(previous.notes)
+        return False
+    if should_stop():
+        raise Stopped
+    logger.debug("%s: %s %s (%s)", work.job.slide_id, decision.action, stage.name, decision.reason)
+    started = time.perf_counter()
+    if record.status != "running":
+        record.status, record.failed_stage, record.error, record.proof = "running", None, None, None
+        record.save()
+    elif record.behind and time.monotonic() - record.saved_at >= SAVE_EVERY_S:
+        record.save()
+    result = stage.run(work)
+    work.forget_artifacts()
+    entry = StageRecord.of(inputs, result.paths, paths.raw, time.perf_counter() - started, result.notes)
+    record.stages[stage.name] = entry
+    if stage.name == "samples":
+        _remove_stale(previous, record, paths)
+    record.seconds = sum(stage_record.seconds for stage_record in record.stages.values())
+    record.behind = True
+    notes.extend(result.notes)
+    return True
+
+
+def _remove_stale(previous: StageRecord | None, record: SlideRecord, paths: SlideLayout) -> None:
+    """Remove samples of an old prediction or setting; pictures under other parameters' names stay, as in CLAM.
+
+    An older set below another output folder stays too.
+    """
+    if previous is None:
+        return
+    held = {key for stage in record.stages.values() for key in stage.outputs}
+    for key, output in previous.outputs.items():
+        path = paths.raw / key
+        # Only what is still as this program wrote it: a picture somebody edited is theirs.
+        inside = path.resolve().is_relative_to(paths.sampled_patches.resolve())
+        if key not in held and inside and output.matches(path):
+            path.unlink(missing_ok=True)
+
+
+def _drop_stage(record: SlideRecord, name: str, paths: SlideLayout) -> None:
+    """Forget a stage that the config no longer asks for; its pictures stay."""
+    record.stages.pop(name, None)
+
+
+def _note_failure(record: SlideRecord, job: SlideJob, stage: str, error: Exception) -> None:
+    record.status, record.failed_stage, record.error = "failed", stage, one_line(error)
+    logger.error("%s: failed in %s: %s", job.slide_id, stage, record.error)
+    trace = "".join(traceback.format_exception(error))
+    # The disk may be full or read-only, which may be the very error; the coordinator still has it in memory.
+    with suppress(OSError):
+        write_text(job.paths.error_log, trace)
+    with suppress(OSError):
+        record.save()
+
+
+def _note_success(record: SlideRecord, job: SlideJob, settings: RunSettings, status: str, *, changed: bool) -> None:
+    if record.status == status and not changed:
+        return
+    record.status, record.failed_stage, record.error = status, None, None
+    record.proof = None if status != "processed" else Prover(settings).prove(job, record)
+    try:
+        record.save()
+        job.paths.error_log.unlink(missing_ok=True)
+    except OSError as error:
+        _note_failure(record, job, "record", error)

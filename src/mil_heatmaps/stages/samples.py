@@ -1,0 +1,117 @@
+"""Save the patches worth a look as pictures, with a table and a contact sheet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.records.slide_record import relative
+from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.score_columns import coarse_columns
+
+
+def model_side_px(work: SlideWork) -> int | None:
+    """Side of a patch in the pixels the model saw, which may be fewer than at level 0; None when nobody says."""
+    if work.job.scores_path is not None:
+        return None
+    if work.features_path.suffix == ".pt":
+        return None
+    from mil_heatmaps.features.read import feature_info
+
+    attributes = feature_info(work.features_path).attributes
+    # CLAM's patch_size is in pixels of its patch_level; TRIDENT's in those of the target magnification.
+    side = attributes.get("patch_size")
+    return int(side) if side and float(side) >= 1 else None
+
+
+def shown(image: npt.NDArray[np.uint8], side_px: int | None) -> npt.NDArray[np.uint8]:
+    """Return a level-0 patch at the model's magnification, shrunk as CLAM and TRIDENT shrink; never enlarged."""
+    if side_px is None or side_px >= image.shape[1]:
+        return image
+    from PIL import Image
+
+    height = max(1, round(image.shape[0] * side_px / image.shape[1]))
+    return np.asarray(Image.fromarray(image).resize((side_px, height), Image.Resampling.BICUBIC))
+
+
+def _label_and_class(work: SlideWork) -> tuple[str, int | None]:
+    """Return what names the folder: CLAM's label and predicted class; of other tasks the group, and no class.
+
+    The label of a regression or survival model is a value of the slide's own, which would be a folder a slide.
+    """
+    row, prediction = work.job.row, work.score_file.prediction
+    if work.config.model_arguments.task != "classification":
+        return row.group, None
+    classes = prediction is not None and prediction.task == "classification"
+    return row.label, prediction.predicted if prediction is not None and classes else None
+
+
+class SamplesStage:
+    """Writes ``P/E/sampled_patches/label_<label>_pred_<class>/<name>/...`` in CLAM's names."""
+
+    name = "samples"
+    version = 3
+    uses_model = False
+
+    def applies(self, work: SlideWork) -> bool:
+        """When the config asks for any sample."""
+        return any(sample.sample for sample in work.config.sample_arguments.samples)
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """The score file's content, the slide, which samples, and which column they are taken from."""
+        job, config = work.job, work.config
+        heatmap = config.heatmap_arguments
+        return {
+            "version": self.version,
+            "slide": work.fingerprint(job.slide_path),
+            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "samples": config.sample_arguments.model_dump(mode="json"),
+            "column": heatmap.model_dump(mode="json", include={"classes", "head"}),
+            "label": job.row.label,
+            **({} if config.model_arguments.task == "classification" else {"folder": job.row.group}),
+            "to": relative(job.paths.sampled_patches, job.paths.raw),
+        }
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Choose, cut, write."""
+        from mil_heatmaps.visualization.sample_files import write_samples
+        from mil_heatmaps.visualization.sampling import sample_top_patches
+
+        job, settings, score_file = work.job, work.config.sample_arguments, work.score_file
+        column = coarse_columns(work)[0]
+        label, predicted = _label_and_class(work)
+        result, side_px = StageResult([]), model_side_px(work)
+        for sample in settings.samples:
+            if not sample.sample:
+                continue
+            low, high = sample.window_percent
+            patches = sample_top_patches(
+                column.values,
+                score_file.grid.coords_l0,
+                wsi_object=work.slide,
+                k=sample.k,
+                mode=sample.mode,
+                seed=sample.seed,
+                score_start=low,
+                score_end=high,
+                unit="percent",
+                patch_size=score_file.grid.size_l0,
+            )
+            if not patches:
+                result.notes.append(f"sample {sample.name!r}: no patch lies in its window")
+                continue
+            patches = [replace(patch, image=shown(patch.image, side_px)) for patch in patches]
+            folder = job.paths.sample_dir(label, predicted, sample.name)
+            result.paths += write_samples(
+                folder,
+                job.slide_id,
+                patches,
+                title=f"{job.slide_id} · {sample.name}",
+                score_name=column.name,
+                table=settings.csv,
+                sheet=settings.contact_sheet,
+            )
+        return result

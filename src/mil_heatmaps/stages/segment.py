@@ -1,0 +1,165 @@
+"""Find the tissue, or take it from a file, and draw it for a look."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from mil_heatmaps.errors import TissueError
+from mil_heatmaps.stages.base import SlideWork, StageResult
+
+if TYPE_CHECKING:
+    from mil_heatmaps.config.tissue_parameters import SegmentationParams
+    from mil_heatmaps.slides.tissue import TissueMask
+
+BUILT_IN_THICKNESS = 250
+"""CLAM's width of outlines, in level-0 pixels."""
+SMALLEST_SAMPLE = 0.5
+"""Less tissue than this, in squares of 512 level-0 pixels, is taken for dust unless a_t says otherwise."""
+
+
+class SegmentStage:
+    """Writes ``S_mask.pkl`` (CLAM's form) and ``S_mask.jpg`` (numbered outlines on the slide)."""
+
+    name = "segment"
+    version = 2
+    uses_model = False
+
+    def applies(self, work: SlideWork) -> bool:
+        """Always: the outlines are drawn even where the map ignores them."""
+        return True
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """The slide, the outlines' file or the parameters, and how the picture is drawn."""
+        job = work.job
+        inputs: dict[str, Any] = {
+            "version": self.version,
+            "slide": work.fingerprint(job.slide_path),
+            "picture": asdict(job.row.visualization),
+        }
+        if job.tissue_path is not None:
+            return {**inputs, "tissue_file": work.fingerprint(job.tissue_path)}
+        return {**inputs, "segmentation": _parameters(work)}
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Segment or read, then write both files."""
+        from mil_heatmaps.slides.tissue_files import read_mask, write_mask_pkl
+
+        job = work.job
+        notes: list[str] = []
+        mask = _segment(work, notes) if job.tissue_path is None else read_mask(job.tissue_path)
+        notes += _about_outlines(work)
+        if mask.is_empty:
+            source = job.slide_path if job.tissue_path is None else job.tissue_path
+            if work.config.heatmap_arguments.segment:
+                cure = "give outlines in data_arguments.tissue_dir, or set heatmap_arguments.segment: false"
+                if job.tissue_path is None:
+                    cure = f"{_why_empty(work)}; or {cure}"
+                raise TissueError(f"no tissue in {source.name}: {cure}")
+            notes.append(f"no tissue in {source.name}")
+        if work.slide.mpp_note:
+            notes.append(work.slide.mpp_note)
+        write_mask_pkl(mask, job.paths.mask_pkl)
+        notes += _draw_outlines(work, mask)
+        return StageResult([job.paths.mask_pkl, job.paths.mask_jpg], notes)
+
+
+def _parameters(work: SlideWork) -> dict[str, Any]:
+    """Return how tissue is found. CLAM cuts the fractions off a_t and a_h, which is repeated only when asked for."""
+    parameters = asdict(work.job.row.segmentation)
+    if work.config.heatmap_arguments.compat == "clam":
+        parameters.update(a_t=int(parameters["a_t"]), a_h=int(parameters["a_h"]))
+    return parameters
+
+
+def _about_outlines(work: SlideWork) -> list[str]:
+    """Say where given outlines do not do what somebody may expect of them."""
+    given, p = work.job.tissue_path, work.job.row.segmentation
+    if given is None:
+        return ["there are no outlines of it in tissue_dir: segmented instead"] if work.config.inputs.tissue else []
+    return ["keep_ids and exclude_ids do not apply to given outlines"] if p.keep_ids or p.exclude_ids else []
+
+
+def _segment(work: SlideWork, notes: list[str]) -> TissueMask:
+    """Find the tissue. On a slide too small for the built-in area limits the limits follow its largest piece."""
+    p = replace(work.job.row.segmentation, **_parameters(work))
+    mask = _segment_with(work, p)
+    if not mask.is_empty or not _limits_are_built_in(work):
+        return mask
+    largest = _largest_piece(_segment_with(work, replace(p, a_t=0.0, a_h=0.0)))
+    if largest < SMALLEST_SAMPLE:
+        return mask
+    a_t = round(largest / 20, 3)
+    # The same words for every such slide, so that a run tells it once, with a count; the numbers go into its log.
+    notes.append(
+        f"the largest piece of tissue is below the usual a_t of {p.a_t:g} squares of 512 px: pieces from a twentieth "
+        "of it on are taken (run.log has the numbers); set segmentation_arguments.a_t to decide yourself"
+    )
+    work.lines.append(f"the largest piece of tissue is {largest:.3g} squares of 512 px: those from {a_t:g} on count")
+    return _segment_with(work, replace(p, a_t=a_t, a_h=round(p.a_h * a_t / p.a_t, 4)))
+
+
+def _limits_are_built_in(work: SlideWork) -> bool:
+    """Whether nobody chose a_t: neither config, preset nor process list. CLAM itself finds nothing then."""
+    config = work.config
+    chosen = config.segmentation_arguments.a_t is not None or config.inputs.preset is not None
+    return not chosen and not work.job.row.cells.get("a_t") and config.heatmap_arguments.compat != "clam"
+
+
+def _largest_piece(mask: TissueMask) -> float:
+    """Area of the largest piece without its holes, in squares of 512 level-0 pixels; 0 when there is none."""
+    import cv2
+
+    areas = [
+        cv2.contourArea(contour) - sum(cv2.contourArea(hole) for hole in holes)
+        for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True)
+    ]
+    return float(max(areas, default=0.0)) / 512**2
+
+
+def _why_empty(work: SlideWork) -> str:
+    """Say what there is and which number would let it through."""
+    p = replace(work.job.row.segmentation, **_parameters(work))
+    largest = _largest_piece(_segment_with(work, replace(p, a_t=0.0, a_h=0.0, keep_ids=(), exclude_ids=())))
+    if largest <= 0:
+        return f"nothing is more saturated than sthresh {p.sthresh}; lower it for this slide"
+    if p.keep_ids or p.exclude_ids:
+        return "keep_ids and exclude_ids leave no piece"
+    return (
+        f"the largest piece is {largest:.3g} squares of 512 px and a_t asks for more than {p.a_t:g}; "
+        f"a_t {largest / 2:.2g} would keep it"
+    )
+
+
+def _segment_with(work: SlideWork, p: SegmentationParams) -> TissueMask:
+    from mil_heatmaps.slides.tissue import segment_tissue
+
+    return segment_tissue(
+        work.slide,
+        seg_level=p.seg_level,
+        sthresh=p.sthresh,
+        mthresh=p.mthresh,
+        close=p.close,
+        use_otsu=p.use_otsu,
+        filter_params={"a_t": p.a_t, "a_h": p.a_h, "max_n_holes": p.max_n_holes},
+        keep_ids=p.keep_ids,
+        exclude_ids=p.exclude_ids,
+    )
+
+
+def _draw_outlines(work: SlideWork, mask: TissueMask) -> list[str]:
+    """Write ``S_mask.jpg`` as CLAM does: the slide at about 1/32 with numbered outlines, JPEG quality 75."""
+    from mil_heatmaps.visualization.picture_files import save_picture
+    from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+
+    p = work.job.row.visualization
+    level, note = work.slide.clamp_level(p.vis_level)
+    wsi = WholeSlideImage(work.slide)
+    wsi.tissue = mask
+    thickness = p.line_thickness
+    if thickness == BUILT_IN_THICKNESS and work.config.heatmap_arguments.compat != "clam":
+        # Right for a whole slide, but a small one would vanish under its own outline.
+        thickness = min(thickness, max(work.slide.dimensions_l0) // 120)
+    outlined = wsi.outlined(vis_level=level, line_thickness=thickness, number_contours=True)
+    save_picture(work.job.paths.mask_jpg, outlined, quality=75)
+    return [note] if note else []

@@ -1,0 +1,117 @@
+"""Score files as the page wants them: one description a score, its numbers as raw little-endian arrays.
+
+The page gets the exact float32 scores once, not pictures of them: ranks, percentiles, thresholds, other
+normalisations and the value under the pointer then need no further request, and half a million patches are
+six megabytes.
+"""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.scores.normalize import default_method
+from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, PatchScores, Prediction
+from mil_heatmaps.viewer.catalog import NamedFile
+
+if TYPE_CHECKING:
+    from mil_heatmaps.scores.score_file import ScoreFile
+
+MOST_FILES = 4
+"""Score files held in memory."""
+
+
+@dataclass(frozen=True)
+class ScoreLayer:
+    """One score of one file: a column a class or head."""
+
+    named: NamedFile
+    file: int
+    scores: PatchScores
+    source: "ScoreFile"
+
+    def describe(self) -> dict[str, Any]:
+        """Return all but the numbers, as JSON values."""
+        grid, source = self.source.grid, self.source
+        return {
+            "type": "scores",
+            "title": self.named.title,
+            "file": self.file,
+            "source": self.named.source,
+            "bag": self.named.bag,
+            "usual": default_method(self.scores.kind),
+            "score": self.scores.score,
+            "kind": self.scores.kind,
+            "signed": self.scores.kind in SIGNED_KINDS,
+            "names": list(self.scores.names),
+            "count": len(grid),
+            "patch": list(grid.size_l0),
+            "step": list(grid.step_l0),
+            "model": source.model or "",
+            "checkpoint": (source.checkpoint_sha256 or "")[:12],
+            "encoder": source.encoder or "",
+            "slideSize": None if source.slide_size_l0 is None else list(source.slide_size_l0),
+            "prediction": None if source.prediction is None else _prediction(source.prediction),
+        }
+
+    def coords(self) -> bytes:
+        """Return x, y of every patch as int32."""
+        grid = self.source.grid
+        limits = np.iinfo(np.int32)
+        if len(grid) and (grid.coords_l0.min() < limits.min or grid.coords_l0.max() > limits.max):
+            raise ScoreError("coordinates beyond 2 147 483 647 pixels cannot be shown")
+        return grid.coords_l0.astype("<i4").tobytes()
+
+    def column(self, index: int) -> bytes:
+        """Return one score a patch as float32."""
+        return np.ascontiguousarray(self.scores.values[:, index]).astype("<f4").tobytes()
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as JSON values; only a classification has a class that is predicted."""
+    told = {"task": prediction.task, "classes": list(prediction.classes)}
+    if prediction.task != "classification":
+        return {**told, "predicted": None, "summary": prediction.summary, "details": prediction.details}
+    values = [_finite(p) for p in prediction.probabilities.tolist()]
+    return {**told, "predicted": prediction.predicted, "values": values}
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def layers_of(source: "ScoreFile", named: NamedFile, file: int) -> list[ScoreLayer]:
+    """Return the scores of a file as layers, its main one first."""
+    return [ScoreLayer(named, file, scores, source) for scores in (source.scores, *source.extra)]
+
+
+class ScoreFiles:
+    """Reads score files when asked for, and keeps those used last; safe to share between threads."""
+
+    def __init__(self, most: int = MOST_FILES) -> None:
+        self._most = most
+        self._files: OrderedDict[tuple[Path, str], ScoreFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: Path, slide_id: str) -> "ScoreFile":
+        """Return the scores in `path`: a score file, CLAM's own, or a table; ScoreError when it has none.
+
+        `slide_id` picks the rows of a table that holds several slides.
+        """
+        from mil_heatmaps.scores.external_scores import read_external_scores
+
+        key = path, slide_id
+        with self._lock:
+            if key in self._files:
+                self._files.move_to_end(key)
+                return self._files[key]
+        source = read_external_scores(path, slide_id=slide_id)
+        with self._lock:
+            self._files[key] = source
+            while len(self._files) > self._most:
+                self._files.popitem(last=False)
+        return source

@@ -1,0 +1,264 @@
+"""A finished (or running, or failed) run as a catalog: its lists, score files, pictures, and where its slides
+are.
+
+Works for an experiment's folder of raw results, and for the flat folder of generate_heatmaps.py. What cannot
+be found is said on the slide it concerns; the others can be looked at.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mil_heatmaps.cohort.slide_index import SlideIndex, stem_of
+from mil_heatmaps.config.input_paths import resolve_input_path
+from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
+from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.files.csv_tables import read_table
+from mil_heatmaps.records.outcome_tables import NUMBER_PREFIX
+from mil_heatmaps.scores.number_text import number_words
+from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry, titles_for
+from mil_heatmaps.viewer.run_defaults import defaults_of, has_fine_map, section
+
+logger = logging.getLogger(__name__)
+
+CONFIGS = ("config.yaml", "run.yaml")
+LISTS = ("process_list.csv", "heatmap_results.csv")
+SCORES = "_blockmap.h5"
+PICTURE = "_heatmap.png"
+MASK = "_mask.pkl"
+
+Cells = dict[str, str]
+
+
+def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) -> Catalog:
+    """Return the slides of one run, or of several with the scores of each, for comparison.
+
+    Parameters
+    ----------
+    slide_dirs : paths
+        Where to look for slides, before the folders the run's own config names.
+
+    Raises
+    ------
+    ConfigError
+        A folder that is missing, or holds no run.
+    """
+    runs = [_Run(folder, slide_dirs) for folder in folders]
+    titles = titles_for([folder.absolute() for folder in folders]) if len(folders) > 1 else ["scores"]
+    ids = list(dict.fromkeys(slide_id for run in runs for slide_id in run.ids))
+    entries = tuple(_merged(slide_id, runs, titles) for slide_id in ids)
+    columns = list(dict.fromkeys(column for run in runs for column in run.columns))
+    title = " and ".join(folder.absolute().name for folder in folders)
+    notes = tuple(note for run in runs for note in run.notes)
+    return Catalog(title, entries, tuple(columns), defaults_of(runs[0].config), notes)
+
+
+def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> SlideEntry:
+    """Return one slide with the score files of every run; the first run that lists it says the rest."""
+    own = next(run for run in runs if slide_id in run.ids)
+    cells = own.cells.get(slide_id, {})
+    slide_path, problem = _first_found(slide_id, cells, runs)
+    scores, pictures = [], []
+    for source, (run, title) in enumerate(zip(runs, titles, strict=True)):
+        if (path := run.scores.get(slide_id)) is not None:
+            scores += run.maps(slide_id, path, title if len(runs) > 1 else "", source)
+        elif (path := run.pictures.get(slide_id)) is not None:
+            pictures.append(NamedFile(path, title, source))
+    status, failure = own.fate(slide_id)
+    prediction, probability, number = _prediction(cells)
+    return SlideEntry(
+        slide_id,
+        slide_path,
+        tuple(scores),
+        tuple(pictures),
+        next((run.masks[slide_id] for run in runs if slide_id in run.masks), None),
+        cells,
+        status,
+        own.class_name(cells.get("label", "")),
+        own.class_name(prediction) if number is None else prediction,
+        probability,
+        "; ".join(text for text in (failure, problem) if text),
+        number,
+    )
+
+
+def _first_found(slide_id: str, cells: Cells, runs: Sequence["_Run"]) -> tuple[Path | None, str]:
+    problem = ""
+    for run in runs:
+        try:
+            return run.slides.find(slide_id), ""
+        except HeatmapError as error:
+            problem = problem or " ".join(str(error).split())
+    return None, problem
+
+
+def _prediction(cells: Mapping[str, str]) -> tuple[str, float | None, float | None]:
+    """Return what was predicted, its probability if it is a class, and the number to sort by if it is not.
+
+    From CLAM's columns, from generate_heatmaps.py's, or from the numbers of a regression or survival model.
+    """
+    named = {name[len(NUMBER_PREFIX) :]: text for name, text in cells.items() if name.startswith(NUMBER_PREFIX)}
+    values = {name: value for name, text in named.items() if (value := _number(text)) is not None}
+    if values:
+        shown = {"risk": values["risk"]} if "risk" in values else values
+        words = ", ".join(f"{name} {number_words(value)}" for name, value in shown.items())
+        return words, None, next(iter(shown.values()))
+    name = cells.get("Pred_0") or cells.get("prediction") or ""
+    text = cells.get("p_0") or ""
+    if not text and (several := cells.get("probabilities")):
+        numbers = [_number(part.rpartition(":")[2]) for part in several.strip("[]").replace(";", ",").split(",")]
+        known = [number for number in numbers if number is not None]
+        return name, max(known) if known else None, None
+    return name, _number(text), None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+class _Run:
+    """What one folder holds."""
+
+    def __init__(self, folder: Path, slide_dirs: Sequence[Path]) -> None:
+        if not folder.is_dir():
+            raise ConfigError(f"no such folder: {folder}")
+        self.notes: list[str] = []
+        self.config = _config_in(folder)
+        places = _result_folders(folder, self.config)
+        self.scores: dict[str, Path] = {}
+        self.pictures: dict[str, Path] = {}
+        self.masks: dict[str, Path] = {}
+        self.records: dict[str, Path] = {}
+        for place in places:
+            self._scan(place)
+        self.columns, self.cells = _lists_in(places)
+        # A dict keeps the order and is searched at once, for cohorts of many thousands.
+        self.ids = dict.fromkeys((*self.cells, *self.scores, *self.pictures))
+        if not self.ids:
+            raise ConfigError(
+                f"{folder} holds no run: no {' or '.join(LISTS)}, no *{SCORES}, no *{PICTURE}; give the folder "
+                "of raw results (<raw_save_dir>/<save_exp_code>) or the output folder of generate_heatmaps.py"
+            )
+        if section(self.config, "heatmap_arguments").get("scale") == "cohort":
+            self.notes.append(
+                "the run's pictures have one colour scale for all slides (scale: cohort); here each slide has its own "
+                "until a fixed range is chosen"
+            )
+        self.slides = self._slide_index(slide_dirs)
+        labels = section(self.config, "data_arguments").get("label_dict") or {}
+        pairs = labels.items() if isinstance(labels, dict) else ()
+        self._class_names = {str(number): str(name) for name, number in pairs}
+
+    def _scan(self, place: Path) -> None:
+        for here, folders, names in os.walk(place):
+            folders.sort()
+            for name in sorted(names):
+                path = Path(here, name)
+                if name.startswith("."):
+                    continue
+                for ending, found in ((SCORES, self.scores), (PICTURE, self.pictures), (MASK, self.masks)):
+                    if name.endswith(ending):
+                        found.setdefault(name[: -len(ending)], path)
+                if name == "record.json":
+                    self.records.setdefault(path.parent.name, path)
+
+    def _slide_index(self, slide_dirs: Sequence[Path]) -> SlideIndex:
+        data = section(self.config, "data_arguments")
+        named = data.get("data_dir")
+        entries = list(named.values()) if isinstance(named, dict) else [named] if named else []
+        folders = list(slide_dirs)
+        for entry in (part for item in entries for part in ([item] if isinstance(item, str) else item)):
+            try:
+                folders.append(resolve_input_path(entry, None, "folder"))
+            except ConfigError as error:
+                if not slide_dirs:
+                    self.notes.append(f"the run's slides: {error}; give --slide_dir")
+        folders = list({folder.resolve(): folder for folder in folders}.values())
+        extensions = data.get("slide_ext") or SLIDE_EXTENSIONS
+        return SlideIndex(folders, (extensions,) if isinstance(extensions, str) else tuple(extensions))
+
+    def fate(self, slide_id: str) -> tuple[str, str]:
+        """Return the status of a slide and why it failed; a list that is behind gives way to the record."""
+        cells = self.cells.get(slide_id, {})
+        status, error = cells.get("status", ""), cells.get("error", "")
+        stage = cells.get("failed_stage", "")
+        if status in ("", "tbp", "running") and slide_id in self.records:
+            try:
+                record = json.loads(self.records[slide_id].read_text(encoding="utf-8"))
+                status = record.get("status") or status
+                error, stage = record.get("error") or "", record.get("failed_stage") or ""
+            except (OSError, ValueError, AttributeError):
+                logger.debug("%s cannot be read", self.records[slide_id])
+        return status, f"{stage}: {error}" if stage and error else error
+
+    def maps(self, slide_id: str, bag: Path, title: str, source: int) -> list[NamedFile]:
+        """Return the scores of a slide: those of its fine map first, if the run makes one."""
+        overlap = section(self.config, "patching_arguments").get("overlap")
+        region = bool(section(self.config, "heatmap_arguments").get("use_roi"))
+        fine = bag.parent / f"{slide_id}_{overlap}_roi_{region}.h5"
+        if not has_fine_map(self.config) or not fine.is_file():
+            return [NamedFile(bag, title or "scores", source)]
+        prefix = f"{title}: " if title else ""
+        words = f"{prefix}fine map, overlap {overlap}" + (", region of interest" if region else "")
+        return [NamedFile(fine, words, source), NamedFile(bag, f"{prefix}coarse map", source, bag=True)]
+
+    def class_name(self, text: str) -> str:
+        """Return the name of a class given as number or name."""
+        return self._class_names.get(text.removesuffix(".0"), text)
+
+
+def _config_in(folder: Path) -> dict[str, Any]:
+    """Return the run's config as plain data, empty when there is none that can be read."""
+    import yaml
+
+    for name in CONFIGS:
+        path = folder / name
+        if path.is_file():
+            try:
+                read = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError) as error:
+                logger.warning("%s cannot be read: %s", path, error)
+                continue
+            if isinstance(read, dict):
+                return read
+    return {}
+
+
+def _result_folders(folder: Path, config: Mapping[str, Any]) -> list[Path]:
+    """Return the folder itself, and the experiment's raw results when its config names another place for
+    them.
+    """
+    exp = section(config, "exp_arguments")
+    raw, code = exp.get("raw_save_dir"), exp.get("save_exp_code")
+    if not (isinstance(raw, str) and isinstance(code, str)):
+        return [folder]
+    here = folder.resolve()
+    for root in (Path(raw), folder / raw):
+        place = (root / code).resolve()
+        if place.is_dir() and not place.is_relative_to(here) and not here.is_relative_to(place):
+            return [folder, place]
+    return [folder]
+
+
+def _lists_in(places: Sequence[Path]) -> tuple[list[str], dict[str, Cells]]:
+    """Return the columns and rows of the run's list, rows by slide_id."""
+    for place in places:
+        for name in LISTS:
+            path = place / name
+            if not path.is_file():
+                continue
+            columns, records = read_table(path)
+            if "slide_id" not in columns:
+                continue
+            rows: dict[str, Cells] = {}
+            for _, cells, _ in records:  # a slide's second row only says that it is the second; the first one counts
+                rows.setdefault(stem_of(cells["slide_id"], SLIDE_EXTENSIONS), cells)
+            shown = [column for column in columns if any(cells[column] for cells in rows.values())]
+            return [column for column in shown if column != "slide_id"], rows
+    return [], {}

@@ -1,0 +1,1 @@
+"""Scores to pixels, figures and sampled patches."""

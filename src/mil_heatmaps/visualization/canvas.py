@@ -1,0 +1,167 @@
+"""Patch scores to mean values, on the small grid cut by all patch edges.
+
+No patch is ever rasterised: between two neighbouring edges every pixel has the same patches, so a grid with
+one cell there holds the whole picture. Grids are built for a band of rows at a time, from the patches that
+touch it: were all edges used at once, a slide whose tissue pieces have lattices of their own could need as
+many cells as pixels.
+
+All positions are pixels of the picture (``_px``); x runs right, y down.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.visualization.frame import Frame
+
+_PAIRS_AT_ONCE = 1 << 20
+_FEW_CELLS = 24
+"""Cells a patch up to which all (patch, cell) pairs are listed; beyond it each patch adds its own block."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Mean values of one band of rows.
+
+    Attributes
+    ----------
+    x_edges, y_edges : (nx + 1,), (ny + 1,) int64
+        Where the cells begin and end, rising. Nothing lies outside them.
+    mean : (ny, nx) float64
+        Mean value of the patches over each cell, 0 where there is none.
+    covered : (ny, nx) bool
+        True where a patch that counts as shown lies.
+    """
+
+    x_edges: npt.NDArray[np.int64]
+    y_edges: npt.NDArray[np.int64]
+    mean: npt.NDArray[np.float64]
+    covered: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PatchCanvas:
+    """The patches of a picture with their values, ready to be cut into cells.
+
+    A pixel's value is the mean over its patches, summed in patch order in float64 as CLAM sums them: the bits
+    agree. Patches below `floor` add 0 and by themselves show nothing, as in CLAM.
+
+    Attributes
+    ----------
+    corners_px : (N, 2) int64
+        Top left, may lie outside the picture.
+    size_px : (width, height)
+        Of every patch.
+    values : (N,) float64
+        All finite.
+    picture_px : (width, height)
+    floor : float
+        Values below it count as 0.
+    binary : bool
+        Values are 1 at or above the floor and 0 below; the mean is rounded half to even.
+    """
+
+    corners_px: npt.NDArray[np.int64]
+    size_px: tuple[int, int]
+    values: npt.NDArray[np.float64]
+    picture_px: tuple[int, int]
+    floor: float = 0.0
+    binary: bool = False
+    _by_top: npt.NDArray[np.intp] = field(init=False)
+    _tops: npt.NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        order = np.argsort(self.corners_px[:, 1], kind="stable")
+        object.__setattr__(self, "_by_top", order)
+        object.__setattr__(self, "_tops", self.corners_px[order, 1])
+
+    def cells(self, y0: int, y1: int) -> Cells:
+        """Return the cells of the rows `y0` to `y1` (not included)."""
+        index = self.touching(y0, y1)
+        left = np.clip(self.corners_px[index, 0], 0, self.picture_px[0])
+        right = np.clip(self.corners_px[index, 0] + self.size_px[0], 0, self.picture_px[0])
+        top = np.clip(self.corners_px[index, 1], y0, y1)
+        bottom = np.clip(self.corners_px[index, 1] + self.size_px[1], y0, y1)
+        x_edges = np.unique(np.concatenate((left, right)))
+        y_edges = np.unique(np.concatenate((top, bottom)))
+        shape = max(len(y_edges) - 1, 0), max(len(x_edges) - 1, 0)
+        if 0 in shape:
+            return Cells(x_edges, y_edges, np.zeros(shape), np.zeros(shape, np.bool_))
+        spans = _Spans(
+            np.searchsorted(x_edges, left), np.searchsorted(x_edges, right),
+            np.searchsorted(y_edges, top), np.searchsorted(y_edges, bottom),
+        )  # fmt: skip
+        shown = self.values[index] >= self.floor
+        added = np.where(shown, 1.0 if self.binary else self.values[index], 0.0)
+        total, count = spans.accumulate(added, shape)
+        covered = count > 0 if shown.all() else spans.accumulate(shown.astype(np.float64), shape)[0] > 0
+        mean = np.divide(total, count, out=total, where=count > 0)
+        if self.binary:
+            np.rint(mean, out=mean)
+        return Cells(x_edges, y_edges, mean, covered)
+
+    def touching(self, y0: int, y1: int) -> npt.NDArray[np.intp]:
+        """Return the indices of the patches with a row in `y0` to `y1` (not included), in patch order."""
+        first = np.searchsorted(self._tops, y0 - self.size_px[1], side="right")
+        last = np.searchsorted(self._tops, y1, side="left")
+        return np.sort(self._by_top[first:last])
+
+
+@dataclass(frozen=True)
+class _Spans:
+    """The cells of every patch: columns `x0` to `x1`, rows `y0` to `y1`, ends not included."""
+
+    x0: npt.NDArray[np.intp]
+    x1: npt.NDArray[np.intp]
+    y0: npt.NDArray[np.intp]
+    y1: npt.NDArray[np.intp]
+
+    def accumulate(
+        self, values: npt.NDArray[np.float64], shape: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the sum of `values` over each cell, added in patch order, and how many were added."""
+        total, count = np.zeros(shape), np.zeros(shape)
+        per_patch = (self.x1 - self.x0) * (self.y1 - self.y0)
+        if per_patch.sum() <= _FEW_CELLS * len(values):
+            for cell, patch in self._pairs(per_patch, shape[1]):
+                np.add.at(total.reshape(-1), cell, values[patch])
+                np.add.at(count.reshape(-1), cell, 1.0)
+        else:
+            blocks = zip(self.x0.tolist(), self.x1.tolist(), self.y0.tolist(), self.y1.tolist(), strict=True)
+            for value, (x0, x1, y0, y1) in zip(values.tolist(), blocks, strict=True):
+                total[y0:y1, x0:x1] += value
+                count[y0:y1, x0:x1] += 1.0
+        return total, count
+
+    def _pairs(
+        self, per_patch: npt.NDArray[np.intp], columns: int
+    ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+        """Yield (flat cell index, patch index) of every patch on every cell of its own, in patch order."""
+        ends = np.cumsum(per_patch)
+        begin = 0
+        while begin < len(ends):
+            before = ends[begin - 1] if begin else 0
+            end = max(begin + 1, int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right")))
+            patch = np.repeat(np.arange(begin, end), per_patch[begin:end])
+            nth = np.arange(len(patch)) - np.repeat(
+                ends[begin:end] - per_patch[begin:end] - before, per_patch[begin:end]
+            )
+            row, column = np.divmod(nth, np.maximum(self.x1 - self.x0, 1)[patch])
+            yield (self.y0[patch] + row) * columns + self.x0[patch] + column, patch
+            begin = end
+
+
+def place_patches(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
+    """Return the top-left corners of the patches in the picture and their common size.
+
+    Corners and size are rounded up, as CLAM rounds them: a patch may lie up to a pixel off, and neighbours
+    may share a column.
+    """
+    scale = frame.scale
+    offset = np.asarray(frame.corner_l0, dtype=np.int64)
+    corners = np.ceil((grid.coords_l0 - offset) * np.asarray(scale)).astype(np.int64)
+    width, height = (int(np.ceil(side * factor)) for side, factor in zip(grid.size_l0, scale, strict=True))
+    return corners, (width, height)

@@ -1,0 +1,295 @@
+"""One heatmap as plain data, and the painter that turns any band of its rows into pixels.
+
+A `Drawing` says everything a picture needs and does nothing. `Painter` holds what is worked out once for it.
+Memory is that of the patches and of one band, whatever the size of the picture.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from itertools import pairwise
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ConfigError, ScoreError
+from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.reader import Slide
+from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.visualization.canvas import Cells, PatchCanvas, place_patches
+from mil_heatmaps.visualization.frame import Frame
+from mil_heatmaps.visualization.palette import colour_index, colour_table
+from mil_heatmaps.visualization.smooth import SmoothLayer, SmoothValues
+from mil_heatmaps.visualization.tissue_raster import TissueRaster
+
+UInt8Array = npt.NDArray[np.uint8]
+Smooth = Literal["none", "bilinear", "gaussian"]
+
+_BLOCK = 2048
+"""Columns painted at a time."""
+
+
+@dataclass(frozen=True)
+class ColourScale:
+    """What the two ends of the colour table stand for; drawn as the figure's colour bar.
+
+    Attributes
+    ----------
+    vmin, vmax : float
+        In `unit`.
+    unit : ``percentile``, ``share`` or ``score``
+    label : str
+        How scores became colours, in one phrase.
+    center : float or None
+        The score in the middle of a diverging map.
+    """
+
+    vmin: float = 0.0
+    vmax: float = 100.0
+    unit: str = "percentile"
+    label: str = "percentile"
+    center: float | None = None
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Drawing:
+    """What to draw, where, and in which colours.
+
+    Attributes
+    ----------
+    slide : Slide
+        Open; read while drawing.
+    frame : Frame
+        Which part of it, at what scale.
+    grid : PatchGrid
+    values : (N,) float
+        0 (first colour) to 1 (last colour). NaN or infinite: no score, drawn as uncovered.
+    tissue : TissueMask or None
+        Only tissue is tinted; None tints every patch whole.
+    cmap : str
+        Any matplotlib colormap.
+    alpha : float
+        0 shows the slide alone, 1 the colours alone.
+    blank_canvas : bool
+        White instead of the slide.
+    use_holes : bool
+        Leave the holes of the tissue untinted.
+    binarize, thresh
+        Two colours only: a patch is 1 at or above `thresh`, else 0; a pixel is the rounded mean.
+    threshold : float or None
+        Only pixels whose mean value is at least this are tinted.
+    smooth : ``none``, ``bilinear``, ``gaussian``
+        Interpolate the values between patches. Normalised by coverage, so borders do not fade.
+    blur_px : (width, height) or None
+        CLAM's blur: kernel, in pixels, applied to the values and then to the picture, slide and all.
+    scale : ColourScale
+        What 0 and 1 mean, for a colour bar.
+    notes : tuple of str
+        What a user should know of this picture.
+    """
+
+    slide: Slide
+    frame: Frame
+    grid: PatchGrid
+    values: npt.NDArray[np.floating]
+    tissue: TissueMask | None = None
+    cmap: str = "jet"
+    alpha: float = 0.4
+    blank_canvas: bool = False
+    use_holes: bool = True
+    binarize: bool = False
+    thresh: float = 0.5
+    threshold: float | None = None
+    smooth: Smooth = "none"
+    blur_px: tuple[int, int] | None = None
+    scale: ColourScale = ColourScale()
+    notes: tuple[str, ...] = ()
+    colours: UInt8Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.values.shape != (len(self.grid),):
+            raise ScoreError(f"{len(self.grid)} patches but values of shape {self.values.shape}")
+        if not 0 <= self.alpha <= 1:
+            raise ConfigError(f"alpha must be between 0 (slide only) and 1 (colours only), got {self.alpha}")
+        if self.smooth not in ("none", "bilinear", "gaussian"):
+            raise ConfigError(f"unknown smoothing {self.smooth!r}; choose from 'none', 'bilinear', 'gaussian'")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ConfigError(f"threshold must be between 0 and 1, got {self.threshold}")
+        object.__setattr__(self, "colours", colour_table(self.cmap))
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) of the picture."""
+        return self.frame.size_px
+
+    def same_pixels(self, other: "Drawing") -> bool:
+        """Whether both give the same picture, as their contents tell: notes, scale and unused limits aside."""
+        mine, others = (
+            replace(
+                drawing,
+                frame=replace(drawing.frame, note=None),
+                thresh=drawing.thresh if drawing.binarize else 0.5,
+                scale=ColourScale(),
+                notes=(),
+            )
+            for drawing in (self, other)
+        )
+        return _equal(mine, others)
+
+    def __repr__(self) -> str:
+        width, height = self.size_px
+        patches = f"{len(self.grid)} patches, {self.cmap!r}"
+        return f"Drawing({self.slide.slide_id!r}, {width} x {height} px, {patches})"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Compare values, looking into arrays, tuples and dataclasses; anything else is as equal as it says."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    if is_dataclass(one):
+        return all(_equal(getattr(one, part.name), getattr(other, part.name)) for part in fields(one))
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
+
+
+def colours_alone(drawing: Drawing) -> Drawing:
+    """Return the drawing without its slide: opaque colours on white."""
+    return replace(drawing, blank_canvas=True, alpha=1.0)
+
+
+class Layer(Protocol):
+    """The colours of some rows, before they are clipped to tissue."""
+
+    def painted(self, x0: int, x1: int) -> UInt8Array:
+        """Return where colour lies in the columns `x0` to `x1`, (h, x1 - x0), 0 or 1."""
+
+    def colours(self, x0: int, x1: int) -> UInt8Array:
+        """Return the colours of the columns, (h, x1 - x0, 3); anything where nothing is painted."""
+
+
+class CellLayer:
+    """Colours straight from the cells: each row of cells is coloured once and repeated downwards."""
+
+    def __init__(self, cells: Cells, covered: npt.NDArray[np.bool_], table: UInt8Array, y0: int, y1: int) -> None:
+        self._cells = cells
+        self._covered = covered
+        self._table = table
+        self._index = colour_index(cells.mean, len(table))
+        self._height = y1 - y0
+        edges = (cells.y_edges - y0).tolist()
+        self._rows = [(row, top, bottom) for row, (top, bottom) in enumerate(pairwise(edges)) if covered[row].any()]
+
+    def _columns(self, x0: int, x1: int) -> tuple[slice, npt.NDArray[np.int64], int, int]:
+        """Return the cells that reach into the columns, their widths there, and where they begin and end."""
+        edges = self._cells.x_edges
+        first = max(int(np.searchsorted(edges, x0, side="right")) - 1, 0)
+        last = max(int(np.searchsorted(edges, x1, side="left")), first)
+        clipped = np.clip(edges[first : last + 1], x0, x1)
+        return slice(first, first + len(clipped) - 1), np.diff(clipped), int(clipped[0]) - x0, int(clipped[-1]) - x0
+
+    def painted(self, x0: int, x1: int) -> UInt8Array:
+        out = np.zeros((self._height, x1 - x0), np.uint8)
+        cells, widths, left, right = self._columns(x0, x1)
+        for row, top, bottom in self._rows:
+            out[top:bottom, left:right] = np.repeat(self._covered[row, cells], widths)
+        return out
+
+    def colours(self, x0: int, x1: int) -> UInt8Array:
+        out = np.empty((self._height, x1 - x0, 3), np.uint8)
+        cells, widths, left, right = self._columns(x0, x1)
+        for row, top, bottom in self._rows:
+            out[top:bottom, left:right] = np.repeat(self._table[self._index[row, cells]], widths, axis=0)
+        return out
+
+
+class Band:
+    """Some rows of a picture, ready to be painted over slide pixels, in whole or by columns."""
+
+    def __init__(self, layer: Layer, tissue: UInt8Array | None, alpha: float) -> None:
+        self._layer = layer
+        self._tissue = tissue
+        self._alpha = alpha
+
+    def painted(self, x0: int, x1: int) -> UInt8Array | None:
+        """Return where the columns `x0` to `x1` are tinted, (h, x1 - x0), 0 or 1; None when nowhere."""
+        tissue = None if self._tissue is None else self._tissue[:, x0:x1]
+        if tissue is not None and not tissue.any():
+            return None
+        painted = self._layer.painted(x0, x1)
+        if tissue is not None:
+            painted &= tissue
+        return painted if painted.any() else None
+
+    def paint(self, pixels: UInt8Array, x0: int = 0) -> bool:
+        """Lay the colours over `pixels`, the slide from column `x0` on, in place; say whether any was tinted.
+
+        Works in blocks that fit the processor's cache, and passes over those without colour.
+        """
+        tinted = False
+        for left in range(0, pixels.shape[1], _BLOCK):
+            block = pixels[:, left : left + _BLOCK]
+            painted = self.painted(x0 + left, x0 + left + block.shape[1])
+            if painted is not None:
+                self.paint_where(block, painted, x0 + left)
+                tinted = True
+        return tinted
+
+    def paint_where(self, pixels: UInt8Array, painted: UInt8Array, x0: int) -> None:
+        """Lay the colours over `pixels` where `painted`, from `self.painted` for the same columns, says so."""
+        colours = self._layer.colours(x0, x0 + pixels.shape[1])
+        if self._alpha < 1:
+            cv2.addWeighted(colours, self._alpha, pixels, 1 - self._alpha, 0, dst=colours)
+        cv2.copyTo(colours, painted, pixels)
+
+
+class Painter:
+    """Paints bands of one drawing. Bands are independent of each other; several threads may paint at once."""
+
+    def __init__(self, drawing: Drawing) -> None:
+        self.drawing = drawing
+        corners, size = place_patches(drawing.grid, drawing.frame)
+        scored = np.isfinite(drawing.values)
+        self.canvas = PatchCanvas(
+            corners_px=corners[scored],
+            size_px=size,
+            values=drawing.values[scored].astype(np.float64),
+            picture_px=drawing.size_px,
+            floor=drawing.thresh if drawing.binarize else 0.0,
+            binary=drawing.binarize,
+        )
+        self.tissue: TissueRaster | None = None
+        if drawing.tissue is not None:
+            self.tissue = TissueRaster(drawing.tissue, drawing.frame, use_holes=drawing.use_holes)
+        self._smooth = None if drawing.smooth == "none" else SmoothValues(drawing, self.canvas)
+
+    def band(self, y0: int, y1: int) -> Band | None:
+        """Return the rows `y0` to `y1` (not included), None when nothing is tinted there."""
+        if self.drawing.alpha == 0:
+            return None
+        layer = self._layer(y0, y1)
+        if layer is None:
+            return None
+        return Band(layer, None if self.tissue is None else self.tissue.rows(y0, y1), self.drawing.alpha)
+
+    def paint(self, pixels: UInt8Array, y0: int) -> UInt8Array:
+        """Return `pixels`, the slide's rows from `y0` on, with the colours over. Changes its argument."""
+        band = self.band(y0, y0 + len(pixels))
+        if band is not None:
+            band.paint(pixels)
+        return pixels
+
+    def _layer(self, y0: int, y1: int) -> Layer | None:
+        cells = self.canvas.cells(y0, y1)
+        covered = cells.covered
+        if self.drawing.threshold is not None and self._smooth is None:
+            covered = covered & (cells.mean >= self.drawing.threshold)
+        if not covered.any():
+            return None
+        layer = CellLayer(cells, covered, self.drawing.colours, y0, y1)
+        if self._smooth is None:
+            return layer
+        values = self._smooth.rows(y0, y1)
+        return SmoothLayer(layer, values, self.drawing.colours, self.drawing.threshold)

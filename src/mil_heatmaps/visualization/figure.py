@@ -1,0 +1,298 @@
+"""The figure for people: a slide beside its heatmap, with everything needed to read it.
+
+Slide and map side by side, a colour bar that names score, class, normalisation and range, a scale bar where the pixel
+size is known, slide, label and prediction, the spread of the scores, the highest and the lowest patches. Drawn with
+matplotlib's objects (no pyplot state), so that threads and processes can draw at once; the PNG holds pixels only, so
+that equal input gives equal bytes.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.scores.patch_scores import Prediction
+from mil_heatmaps.visualization import figure_parts as parts
+from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, SMALL, TEXT, TITLE
+from mil_heatmaps.visualization.frame import Frame, choose_frame
+from mil_heatmaps.visualization.overlay import draw
+from mil_heatmaps.visualization.patch_arguments import as_scores
+from mil_heatmaps.visualization.picture_files import save_picture
+from mil_heatmaps.visualization.sampling import Mode, SampledPatch, sample_top_patches
+
+UInt8Array = npt.NDArray[np.uint8]
+
+DPI = 150
+_PANEL_PX = 1000  # longer side of slide and map, before matplotlib fits them
+_MARGIN, _GAP, _FOOT, _BAR, _LINE = 0.4, 0.3, 0.42, 1.6, 0.17  # inches
+_TILE, _CAPTION = 1.12, 0.62
+_PANEL_MOST = 5.6
+
+
+_DETAILS = 4
+"""So many further classes, or survival probabilities, stand beside the prediction."""
+
+
+@dataclass(frozen=True)
+class FigureText:
+    """The words of a figure; whatever is left out is not shown.
+
+    Attributes
+    ----------
+    score_name : str
+        What the number is, such as ``attention``.
+    class_name : str or None
+        Whose score it is, when there is one a class or head.
+    slide_id, label, model : str or None
+    prediction : Prediction or None
+    method : str or None
+        How the map was made, in a line of its own.
+    """
+
+    score_name: str = "score"
+    class_name: str | None = None
+    slide_id: str | None = None
+    label: str | None = None
+    model: str | None = None
+    prediction: Prediction | None = None
+    method: str | None = None
+
+
+def write_figure(
+    path: str | os.PathLike[str],
+    drawing: Drawing,
+    scores: npt.ArrayLike,
+    text: FigureText | None = None,
+    *,
+    legend: bool = True,
+    patches: int = 4,
+) -> None:
+    """Write the figure as PNG, JPEG or any format of `save_picture`; see `draw_figure`."""
+    save_picture(path, draw_figure(drawing, scores, text, legend=legend, patches=patches))
+
+
+def draw_figure(
+    drawing: Drawing,
+    scores: npt.ArrayLike,
+    text: FigureText | None = None,
+    *,
+    legend: bool = True,
+    patches: int = 4,
+) -> UInt8Array:
+    """Return the figure of a drawing, (height, width, 3), 150 dots an inch.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Any scale and region; the map is drawn anew at the size of the figure.
+    scores : (N,)
+        The raw scores of the drawing's patches, for the histogram and the captions.
+    text : FigureText
+    legend : bool
+        With the colour bar and the scale bar.
+    patches : int
+        How many of the highest and of the lowest patches are shown, up to 4; 0 shows none.
+    """
+    raw = as_scores(scores, len(drawing.grid))
+    return _compose(drawing, raw, text or FigureText(), legend, min(patches, 4)).rendered()
+
+
+class Page:
+    """A figure whose axes are placed in inches from its top left corner."""
+
+    def __init__(self, width: float, height: float) -> None:
+        from matplotlib.figure import Figure
+
+        self.width, self.height = width, height
+        self.figure: Figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Any:
+        bottom = self.height - top - height
+        return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
+
+    def write(self, left: float, top: float, words: str, **style: Any) -> Any:
+        return self.figure.text(left / self.width, 1 - top / self.height, words, **style)
+
+    def rendered(self) -> UInt8Array:
+        """Return the pixels, (height, width, 3)."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas = FigureCanvasAgg(self.figure)
+        canvas.draw()
+        return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: bool, count: int) -> Page:
+    small = replace(drawing, frame=panel_frame(drawing), blur_px=None)
+    slide_alone = replace(small, alpha=0.0, blank_canvas=False, tissue=None, smooth="none")
+    pictures = [panel_picture(draw(slide_alone)), panel_picture(draw(small))]
+    high = pictures[0].shape[0] / pictures[0].shape[1]
+    width = _PANEL_MOST if high <= 1 else max(_PANEL_MOST / high, 1.6)
+    head = 0.78 if text.label is None and text.prediction is None else 1.1
+    panel = width, width * high
+    bar = _BAR if legend else 0.0
+    tall = high > 1.15
+    foot = _FOOT + (_LINE if text.method else 0)
+    side, block = _side_sizes(count)
+    if tall:
+        body = max(panel[1], side[1])
+        page = Page(2 * _MARGIN + 2 * panel[0] + _GAP + bar + 2 * _GAP + side[0], head + body + foot)
+    else:
+        content = max(2 * panel[0] + _GAP + bar, 3.0 + (2 * (block[0] + 2 * _GAP) if count else 0))
+        page = Page(2 * _MARGIN + content, head + panel[1] + 0.55 + block[1] + foot + 0.1)
+    _write_head(page, drawing, text)
+    for nth, (picture, title) in enumerate(zip(pictures, (_slide_title(drawing), _map_title(drawing)), strict=True)):
+        axes = page.axes(_MARGIN + nth * (panel[0] + _GAP), head, *panel)
+        parts.show_picture(axes, picture, title)
+        if legend and drawing.slide.mpp is not None:
+            width_l0 = drawing.frame.size_px[0] * drawing.frame.downsample[0]
+            parts.draw_scale_bar(axes, width_l0 * drawing.slide.mpp)
+    if legend:
+        name = f"{text.score_name} · {text.class_name}" if text.class_name else text.score_name
+        left = _MARGIN + 2 * panel[0] + _GAP + 0.2
+        parts.draw_colour_bar(page.axes(left, head, 0.17, panel[1]), drawing, name)
+    if tall:
+        corner = _MARGIN + 2 * panel[0] + _GAP + bar + 2 * _GAP, head
+        _draw_column(page, corner, side, drawing, raw, text, count)
+    else:
+        _draw_row(page, (_MARGIN, head + panel[1] + 0.55), drawing, raw, text, count)
+    _write_foot(page, drawing, text)
+    return page
+
+
+def _slide_title(drawing: Drawing) -> str:
+    """Name the left picture; of a region say that the prediction is not about it alone."""
+    return "slide" if drawing.frame.whole else "region of interest (the prediction is of the whole slide)"
+
+
+def _among(drawing: Drawing, text: FigureText) -> str:
+    """Say that patches are ranked among those drawn, where the colours or the slide have others besides."""
+    return "" if drawing.frame.whole and not text.method else " of those drawn"
+
+
+def _side_sizes(count: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the (width, height) of the part with histogram and patches, and of one row of patches."""
+    block = max(count, 1) * _TILE + (max(count, 1) - 1) * 0.1, _TILE + _CAPTION
+    return (max(block[0], 3.6), 2.3 + (2 * block[1] + 0.3 if count else 0.0)), block
+
+
+def _draw_column(
+    page: Page, corner: tuple[float, float], size: tuple[float, float], drawing: Drawing,
+    raw: npt.NDArray[Any], text: FigureText, count: int,
+) -> None:  # fmt: skip
+    """Histogram, highest and lowest patches from top to bottom."""
+    left, top = corner
+    parts.draw_histogram(page.axes(left + 0.35, top, size[0] - 0.35, 1.65), raw, drawing, text.score_name)
+    for mode, title in (("topk", "highest"), ("reverse_topk", "lowest")):
+        top += 2.6 if mode == "topk" else _TILE + _CAPTION + 0.3
+        _draw_patches(page, (left, top), title + _among(drawing, text), _sampled(drawing, raw, mode, count))
+
+
+def _draw_row(
+    page: Page, corner: tuple[float, float], drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, count: int
+) -> None:
+    """Histogram, highest and lowest patches from left to right."""
+    left, top = corner
+    _, block = _side_sizes(count)
+    room = page.width - 2 * _MARGIN - (2 * (block[0] + 2 * _GAP) if count else 0)
+    parts.draw_histogram(page.axes(left + 0.35, top, room - 0.35, 1.25), raw, drawing, text.score_name)
+    for nth, (mode, title) in enumerate((("topk", "highest"), ("reverse_topk", "lowest"))):
+        place = left + room + 2 * _GAP + nth * (block[0] + 2 * _GAP), top
+        _draw_patches(page, place, title + _among(drawing, text), _sampled(drawing, raw, mode, count))
+
+
+def _draw_patches(page: Page, corner: tuple[float, float], title: str, patches: Sequence[SampledPatch]) -> None:
+    if patches:
+        page.write(corner[0], corner[1] - 0.09, title, fontsize=TEXT, color=GREY, va="bottom")
+    for nth, patch in enumerate(patches):
+        parts.draw_patch(page.axes(corner[0] + nth * (_TILE + 0.1), corner[1], _TILE, _TILE), patch)
+
+
+def _sampled(drawing: Drawing, raw: npt.NDArray[Any], mode: Any, count: int) -> list[SampledPatch]:
+    if not count:
+        return []
+    slide, size_l0 = drawing.slide, drawing.grid.size_l0
+    level = slide.level_for_downsample(max(1.0, max(size_l0) / (_TILE * DPI)))
+    size = [max(1, round(side / factor)) for side, factor in zip(size_l0, slide.level_downsamples[level], strict=True)]
+    chosen: Mode = mode
+    return sample_top_patches(
+        raw, drawing.grid.coords_l0, wsi_object=slide, k=count, mode=chosen, patch_size=size, patch_level=level
+    )
+
+
+def panel_frame(drawing: Drawing) -> Frame:
+    """Return the drawing's frame at the size of a panel, or the next finer level for a region."""
+    frame, slide = drawing.frame, drawing.slide
+    longer_l0 = max(side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True))
+    wanted = max(1.0, longer_l0 / _PANEL_PX)
+    if frame.whole:
+        return choose_frame(slide, downsample=wanted)
+    corners = [round(c + s * f) for c, s, f in zip(frame.corner_l0, frame.size_px, frame.downsample, strict=True)]
+    level = slide.level_for_downsample(wanted)
+    return choose_frame(slide, level, top_left=frame.corner_l0, bot_right=corners)
+
+
+def panel_picture(picture: UInt8Array) -> UInt8Array:
+    """Return a picture no larger than a panel needs."""
+    scale = _PANEL_PX / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _map_title(drawing: Drawing) -> str:
+    opacity = "colours alone" if drawing.alpha == 1 else f"heatmap, colours at {drawing.alpha:.0%}"
+    return opacity if drawing.smooth == "none" else f"{opacity}, smoothed ({drawing.smooth})"
+
+
+def _write_head(page: Page, drawing: Drawing, text: FigureText) -> None:
+    name = parts.short(text.slide_id or drawing.slide.slide_id, 90)
+    page.write(_MARGIN, 0.36, name, fontsize=TITLE, weight="bold", color=INK, va="center")
+    left = _MARGIN
+    prediction = text.prediction
+    pieces: list[tuple[str, str, str]] = []
+    if text.label is not None:
+        pieces.append(("label ", text.label, INK))
+    if prediction is not None:
+        what, value = prediction.headline
+        colour = INK
+        if prediction.task == "classification" and text.label in prediction.classes:
+            colour = GOOD if prediction.classes[prediction.predicted] == text.label else BAD
+        pieces.append((f"{what} ", parts.short(value, 80), colour))
+        details = prediction.details
+        more = f"{len(details) - _DETAILS} more" if len(details) > _DETAILS else ""
+        pieces.append((parts.join([*details[:_DETAILS], more]), "", GREY))
+    for words, strong, colour in pieces:
+        for content, style in ((words, {"color": GREY}), (strong, {"color": colour, "weight": "bold"})):
+            if content:
+                left = _after(page, page.write(left, 0.69, content, fontsize=TEXT + 0.5, va="center", **style))
+        left += 0.22
+
+
+def _after(page: Page, written: Any) -> float:
+    """Return where words end, in inches from the left."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(page.figure).get_renderer()
+    # Spaces at the end have no extent of their own.
+    spaces = len(written.get_text()) - len(written.get_text().rstrip())
+    return float(written.get_window_extent(renderer).x1) / DPI + 0.045 * spaces
+
+
+def _write_foot(page: Page, drawing: Drawing, text: FigureText) -> None:
+    slide, size = drawing.slide, drawing.grid.size_l0
+    patch = f"patches {size[0]} × {size[1]} px at level 0"
+    if slide.mpp is not None:
+        patch += f" ({size[0] * slide.mpp:.0f} µm)"
+    resolution = f"{slide.mpp:.4g} µm/px" if slide.mpp is not None else "pixel size unknown, so no scale bar"
+    known = parts.join([text.model or "", patch, resolution, f"colormap {drawing.cmap}"])
+    notes = parts.short(parts.join(drawing.notes), 200)
+    lines = [(known, GREY), *([(text.method, GREY)] if text.method else []), (notes, BAD)]
+    for nth, (words, colour) in enumerate(lines):
+        page.write(_MARGIN, page.height - 0.2 - nth * _LINE, words, fontsize=SMALL, color=colour, va="center")

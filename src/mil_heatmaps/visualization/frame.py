@@ -1,0 +1,138 @@
+"""Which part of a slide a picture shows, and at what scale.
+
+Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the picture. Pairs are (x, y) or (width, height).
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.slides.reader import Slide
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_DOWNSAMPLE = 32
+MOST_PIXELS = 64_000_000
+"""A picture nobody chose the level of is not drawn larger than this."""
+
+Pair = tuple[int, int]
+Corner = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The place of a picture on its slide.
+
+    Attributes
+    ----------
+    level : int
+        Pyramid level whose pixels are read; 0 is the finest.
+    size_px : (width, height)
+        Of the picture.
+    downsample : (x, y)
+        Level-0 pixels per picture pixel, per axis; the level's own ratio unless the picture is resized.
+    corner_l0 : (x, y)
+        Top-left corner of the picture.
+    whole : bool
+        True when the picture shows the whole slide.
+    resized : bool
+        True when no level has this scale and the pixels are averaged from the next finer one.
+    note : str or None
+        What a user should know of the choice.
+    """
+
+    level: int
+    size_px: Pair
+    downsample: tuple[float, float]
+    corner_l0: Pair = (0, 0)
+    whole: bool = True
+    resized: bool = False
+    note: str | None = None
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Picture pixels per level-0 pixel. CLAM multiplies by this; dividing would round differently."""
+        return 1 / self.downsample[0], 1 / self.downsample[1]
+
+
+def choose_frame(
+    slide: Slide,
+    vis_level: int = -1,
+    *,
+    downsample: float | None = None,
+    mpp: float | None = None,
+    top_left: Corner | None = None,
+    bot_right: Corner | None = None,
+) -> Frame:
+    """Return the frame for a level, a downsample or a resolution, of the whole slide or of a region.
+
+    A level below 0 means about 1/32: OpenSlide's rule (the last level whose mean downsample is at most 32),
+    as CLAM has it, unless that level holds more than `MOST_PIXELS` pixels; then the picture is made at 1/32
+    by averaging. A level deeper than the pyramid becomes the deepest, with a note. A downsample or mpp within
+    1 % of a level is that level; any other is averaged from the next finer level.
+
+    Parameters
+    ----------
+    top_left, bot_right : (x, y), level-0 pixels
+        Corners of a region; both or none. Only whole levels can be cut to a region.
+
+    Raises
+    ------
+    ConfigError
+        For a region that is empty or half given, a downsample below 1, or an mpp on a slide without one.
+    """
+    if mpp is not None:
+        if slide.mpp is None:
+            reason = slide.mpp_note or "no pixel size is stored"
+            raise ConfigError(f"mpp={mpp:g} needs a slide with a pixel size, {slide.path} has none: {reason}")
+        downsample = mpp / slide.mpp
+    if downsample is not None:
+        frame = _frame_at(slide, downsample)
+    elif vis_level >= 0:
+        frame = _frame_of_level(slide, vis_level)
+    else:
+        frame = _frame_of_level(slide, slide.level_for_downsample(DEFAULT_DOWNSAMPLE))
+        if math.prod(frame.size_px) > MOST_PIXELS:
+            frame = _frame_at(slide, DEFAULT_DOWNSAMPLE)
+            frame = replace(frame, note=f"no level near 1/{DEFAULT_DOWNSAMPLE}: made from level {frame.level}")
+    if (top_left is None) != (bot_right is None):
+        raise ConfigError("a region needs both corners, top_left and bot_right")
+    if top_left is None or bot_right is None:
+        return frame
+    return _cut(frame, _as_pair(top_left), _as_pair(bot_right))
+
+
+def _frame_of_level(slide: Slide, level: int) -> Frame:
+    level, note = slide.clamp_level(level)
+    return Frame(level, slide.level_dimensions[level], slide.level_downsamples[level], note=note)
+
+
+def _frame_at(slide: Slide, downsample: float) -> Frame:
+    if not downsample >= 0.99:
+        raise ConfigError(f"a picture cannot be finer than the slide: downsample {downsample:.3g}, at least 1 will do")
+    for level, factors in enumerate(slide.level_downsamples):
+        if max(abs(factor / downsample - 1) for factor in factors) < 0.01:
+            return _frame_of_level(slide, level)
+    level = max(slide.level_for_downsample(downsample), 0)
+    width, height = slide.dimensions_l0
+    size_px = max(1, round(width / downsample)), max(1, round(height / downsample))
+    return Frame(level, size_px, (width / size_px[0], height / size_px[1]), resized=True)
+
+
+def _cut(frame: Frame, top_left: Pair, bot_right: Pair) -> Frame:
+    if frame.resized:
+        raise ConfigError("a region needs a level of the slide (vis_level), not a downsample or mpp between levels")
+    scale = frame.scale
+    size = [int(bot_right[i] * scale[i]) - int(top_left[i] * scale[i]) for i in (0, 1)]
+    if min(size) < 1:
+        raise ConfigError(
+            f"the region from {top_left} to {bot_right} is empty at level {frame.level}; "
+            "top_left must be above and left of bot_right"
+        )
+    return replace(frame, size_px=(size[0], size[1]), corner_l0=top_left, whole=False)
+
+
+def _as_pair(corner: Corner) -> Pair:
+    return int(corner[0]), int(corner[1])

@@ -1,0 +1,154 @@
+"""From a drawing to a picture: bands of the slide are read, painted, encoded and written, a few at a time.
+
+Nothing here holds a whole picture unless its caller asks for one. The bytes written do not depend on the
+number of threads: every band is painted and encoded by itself, and bands are joined in order.
+"""
+
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.visualization.drawing import Drawing, Painter
+from mil_heatmaps.visualization.picture_files import check_size, open_picture_file
+from mil_heatmaps.visualization.slide_rows import iter_slide_rows
+
+logger = logging.getLogger(__name__)
+
+UInt8Array = npt.NDArray[np.uint8]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST_PIXELS_IN_MEMORY = 1 << 30
+
+
+def draw_to_file(
+    path: str | os.PathLike[str],
+    drawing: Drawing,
+    *,
+    quality: int | None = None,
+    lossless: bool = False,
+    threads: int | None = None,
+) -> None:
+    """Draw into a file; its suffix chooses the format. The file appears whole or not at all.
+
+    PNG and JPEG are written as they are drawn, in bounded memory; other formats (WebP, TIFF, BMP) need the
+    whole picture first. JPEG has CLAM's settings: quality 100 unless `quality` is given, and chroma
+    halved; WebP has quality 80 unless given, or is `lossless`.
+
+    Raises
+    ------
+    ConfigError
+        Before any work, when the format is unknown or cannot hold a picture of this size.
+    """
+    draw_to_files([path], drawing, quality=quality, lossless=lossless, threads=threads)
+
+
+def draw_to_files(
+    paths: Sequence[str | os.PathLike[str]],
+    drawing: Drawing,
+    *,
+    quality: int | None = None,
+    lossless: bool = False,
+    threads: int | None = None,
+) -> None:
+    """Draw once into several files, each in the format of its suffix; otherwise as `draw_to_file`."""
+    for path in paths:
+        check_size(Path(path), drawing.size_px)
+    rows = band_rows(drawing)
+    with ExitStack() as stack:
+        pictures = [
+            stack.enter_context(open_picture_file(path, drawing.size_px, rows, quality=quality, lossless=lossless))
+            for path in paths
+        ]
+        for parts in iter_painted(drawing, rows, lambda band: [p.encode(band) for p in pictures], threads=threads):
+            for picture, part in zip(pictures, parts, strict=True):
+                picture.write(part)
+
+
+def iter_painted(
+    drawing: Drawing,
+    rows: int,
+    then: Callable[[UInt8Array], Any] = lambda band: band,
+    *,
+    threads: int | None = None,
+) -> Iterator[Any]:
+    """Yield `then(band)` of the finished picture from top to bottom, bands of `rows` rows (the last may be fewer).
+
+    `then` runs in the painting threads. A drawing with CLAM's blur is drawn whole first.
+    """
+    if drawing.blur_px is not None:
+        picture = draw(drawing)
+        yield from (then(picture[y0 : y0 + rows]) for y0 in range(0, len(picture), rows))
+        return
+    painter = Painter(drawing)
+    yield from iter_in_order(
+        lambda item: then(painter.paint(item[1], item[0])),
+        iter_slide_rows(drawing.slide, drawing.frame, rows, blank=drawing.blank_canvas),
+        threads or drawing.slide.threads,
+    )
+
+
+def draw(drawing: Drawing, *, threads: int | None = None) -> UInt8Array:
+    """Return the whole picture, (height, width, 3).
+
+    Raises
+    ------
+    ConfigError
+        When the picture is too large to be held; `draw_to_file` and the pyramid exports have no such limit.
+    """
+    if math.prod(drawing.size_px) > MOST_PIXELS_IN_MEMORY:
+        width, height = drawing.size_px
+        raise ConfigError(
+            f"a picture of {width} x {height} pixels does not fit in memory; choose a coarser vis_level, or write it "
+            "with draw_to_file(path, plan_heatmap(...)) or as a pyramidal TIFF"
+        )
+    if drawing.blur_px is not None:
+        from mil_heatmaps.visualization.clam_blur import draw_blurred
+
+        return draw_blurred(drawing)
+    width, height = drawing.size_px
+    out = np.empty((height, width, 3), np.uint8)
+    y0 = 0
+    for band in iter_painted(drawing, band_rows(drawing), threads=threads):
+        out[y0 : y0 + len(band)] = band
+        y0 += len(band)
+    return out
+
+
+def band_rows(drawing: Drawing) -> int:
+    """Return how many rows are drawn at once: about 12 MB of pixels, whole tile rows, a multiple of 16."""
+    width = drawing.size_px[0]
+    tiff = drawing.slide.tiff_level(drawing.frame.level) if drawing.frame.whole and not drawing.frame.resized else None
+    unit = 256 if tiff is None or tiff.tile_px[1] % 16 else tiff.tile_px[1]
+    fitting = max(1, (12 << 20) // (3 * width * unit))
+    # A JPEG counts the blocks of a band in 16 bits.
+    most = 65535 // -(-width // 16) * 16
+    return min(fitting * unit, max(16, most // unit * unit or most), 2048)
+
+
+def iter_in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Yield `function(item)` in the order of `items`, worked out in `threads` threads a few items ahead."""
+    if threads < 2:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="paint")
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            while waiting and (waiting[0].done() or len(waiting) > threads):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,130 @@
+"""Picture files of any format, written in bands; every file appears whole or not at all."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.visualization.jpeg_stream import MOST_SIDE as JPEG_MOST_SIDE
+from mil_heatmaps.visualization.jpeg_stream import JpegWriter
+from mil_heatmaps.visualization.png_stream import PngWriter
+
+UInt8Array = npt.NDArray[np.uint8]
+
+JPEG_QUALITY, WEBP_QUALITY = 100, 80
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+_OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", *JPEG_SUFFIXES, *_OTHER_SUFFIXES)
+_MOST_SIDE = {".webp": 16383, **dict.fromkeys(JPEG_SUFFIXES, JPEG_MOST_SIDE)}
+_MOST_PIXELS_AT_ONCE = 1 << 30
+
+
+class PictureWriter(Protocol):
+    """Takes a picture band by band: `encode` may run in several threads, `write` takes them in order."""
+
+    def encode(self, pixels: UInt8Array) -> Any: ...
+
+    def write(self, band: Any) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def check_size(path: Path, size_px: tuple[int, int]) -> None:
+    """Raise ConfigError, naming what would do, when a file of this suffix cannot hold such a picture."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"{path.name}: unknown picture format {suffix!r}; choose from {', '.join(SUFFIXES)}")
+    width, height = size_px
+    most = _MOST_SIDE.get(suffix)
+    if most is not None and max(size_px) > most:
+        raise ConfigError(
+            f"{path.name}: {width} x {height} pixels do not fit {suffix[1:].upper()}, "
+            f"which ends at {most} a side; "
+            "choose png, a pyramidal TIFF export, or a coarser level"
+        )
+    if suffix in _OTHER_SUFFIXES and math.prod(size_px) > _MOST_PIXELS_AT_ONCE:
+        raise ConfigError(
+            f"{path.name}: {suffix[1:].upper()} needs all {width} x {height} pixels in memory at once; "
+            "choose png, a pyramidal TIFF export, or a coarser level"
+        )
+
+
+@contextmanager
+def open_picture_file(
+    path: str | os.PathLike[str],
+    size_px: tuple[int, int],
+    rows: int,
+    *,
+    quality: int | None = None,
+    lossless: bool = False,
+) -> Iterator[PictureWriter]:
+    """Yield a writer for the format of `path`, for bands of `rows` rows (a multiple of 16 for JPEG).
+
+    `quality`, 1 to 100, is for JPEG (100 unless given, as CLAM has it) and WebP (80 unless given, as PIL has
+    it); `lossless` is for WebP. The file is finished and moved into place when the block ends, and nothing is
+    left of it when the block raises.
+    """
+    target = Path(path)
+    check_size(target, size_px)
+    if quality is not None and not 1 <= quality <= 100:
+        raise ConfigError(f"quality must be 1 to 100, got {quality}")
+    suffix = target.suffix.lower()
+    with atomic_path(target) as partial:
+        if suffix in _OTHER_SUFFIXES:
+            whole = _WholeWriter(partial, size_px, quality or WEBP_QUALITY, lossless)
+            yield whole
+            whole.finish()
+            return
+        with partial.open("wb") as file:
+            writer: PictureWriter = (
+                PngWriter(file, size_px)
+                if suffix == ".png"
+                else JpegWriter(file, size_px, rows, quality or JPEG_QUALITY)
+            )
+            yield writer
+            writer.finish()
+
+
+def save_picture(
+    path: str | os.PathLike[str], picture: UInt8Array | Image.Image, *, quality: int | None = None
+) -> None:
+    """Write a picture that is in memory already; same formats and settings as a drawing's."""
+    pixels = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
+    height, width = pixels.shape[:2]
+    rows = max(16, min(65535 // -(-width // 16), 64) * 16)
+    with open_picture_file(path, (width, height), rows, quality=quality) as file:
+        for y0 in range(0, height, rows):
+            file.write(file.encode(pixels[y0 : y0 + rows]))
+
+
+class _WholeWriter:
+    """Gathers the picture, then lets PIL write it."""
+
+    def __init__(self, path: Path, size_px: tuple[int, int], quality: int, lossless: bool) -> None:
+        self._path = path
+        self._quality, self._lossless = quality, lossless
+        self._pixels = np.empty((size_px[1], size_px[0], 3), np.uint8)
+        self._filled = 0
+
+    def encode(self, pixels: UInt8Array) -> UInt8Array:
+        return pixels
+
+    def write(self, band: UInt8Array) -> None:
+        self._pixels[self._filled : self._filled + len(band)] = band
+        self._filled += len(band)
+
+    def finish(self) -> None:
+        options: dict[str, Any] = {}
+        if self._path.suffix.lower() == ".webp":
+            options = {"quality": self._quality, "lossless": self._lossless}
+        elif self._path.suffix.lower() in (".tif", ".tiff"):
+            options = {"compression": "tiff_lzw"}
+        Image.fromarray(self._pixels).save(self._path, **options)

@@ -1,0 +1,110 @@
+"""Files for sampled patches: a PNG each under CLAM's names, a table, and a sheet to look at."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.scores.number_text import number_words
+from mil_heatmaps.visualization.picture_files import save_picture
+from mil_heatmaps.visualization.sampling import SampledPatch, UInt8Array
+
+_INK, _GREY, _FRAME, _PAPER = (25, 28, 33), (110, 116, 125), (205, 209, 214), (255, 255, 255)
+_COLUMNS = ("rank", "percentile", "score", "x", "y", "index", "file")
+
+
+def write_samples(
+    folder: str | os.PathLike[str],
+    slide_id: str,
+    patches: Sequence[SampledPatch],
+    *,
+    title: str = "",
+    score_name: str = "score",
+    table: bool = True,
+    sheet: bool = True,
+) -> list[Path]:
+    """Write the pictures, ``{slide_id}_patches.csv`` and ``{slide_id}_contact_sheet.png``; return their
+    paths.
+
+    Pictures are named ``{i}_{slide_id}_x_{x}_y_{y}_a_{percentile:.3f}.png``, `i` counting from 0. Nothing is
+    written when there are no patches.
+    """
+    if not patches:
+        return []
+    place = Path(folder)
+    paths = [place / patch_file_name(i, slide_id, patch) for i, patch in enumerate(patches)]
+    for path, patch in zip(paths, patches, strict=True):
+        save_picture(path, patch.image)
+    if table:
+        paths.append(place / f"{slide_id}_patches.csv")
+        write_text(paths[-1], _table(slide_id, patches))
+    if sheet:
+        paths.append(place / f"{slide_id}_contact_sheet.png")
+        save_picture(paths[-1], contact_sheet(patches, title=title or slide_id, score_name=score_name))
+    return paths
+
+
+def _table(slide_id: str, patches: Sequence[SampledPatch]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    for i, patch in enumerate(patches):
+        x, y = patch.coords_l0
+        name = patch_file_name(i, slide_id, patch)
+        rows.writerow((patch.rank, f"{patch.percentile:.3f}", repr(patch.score), x, y, patch.index, name))
+    return text.getvalue()
+
+
+def patch_file_name(position: int, slide_id: str, patch: SampledPatch) -> str:
+    """Return CLAM's name for a sampled patch."""
+    x, y = patch.coords_l0
+    return f"{position}_{slide_id}_x_{x}_y_{y}_a_{patch.percentile:.3f}.png"
+
+
+def contact_sheet(
+    patches: Sequence[SampledPatch], *, title: str, score_name: str = "score", tile_px: int = 224
+) -> UInt8Array:
+    """Return all patches on one page, each with its rank, percentile and score below."""
+    columns = min(5, max(1, len(patches)))
+    gap, caption, head = tile_px // 12, tile_px // 4, tile_px // 3
+    rows = -(-len(patches) // columns)
+    bold, plain = _font(tile_px // 14, bold=True), _font(tile_px // 16)
+    titles = _font(tile_px // 10, bold=True)
+    width = max(columns * (tile_px + gap) + gap, int(titles.getlength(title)) + 2 * gap)
+    sheet = Image.new("RGB", (width, head + rows * (tile_px + caption + gap)), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    pen.text((gap, head // 2), title, _INK, titles, anchor="lm")
+    for i, patch in enumerate(patches):
+        left, top = gap + i % columns * (tile_px + gap), head + i // columns * (tile_px + caption + gap)
+        picture = _fitted(patch.image, tile_px)
+        x, y = left + (tile_px - picture.shape[1]) // 2, top + (tile_px - picture.shape[0]) // 2
+        sheet.paste(Image.fromarray(picture), (x, y))
+        pen.rectangle((x - 1, y - 1, x + picture.shape[1], y + picture.shape[0]), outline=_FRAME)
+        below = top + tile_px + caption // 3
+        pen.text((left, below), f"#{patch.rank}", _INK, bold, anchor="lm")
+        pen.text((left + tile_px, below), f"{patch.percentile:.1f} %ile", _INK, bold, anchor="rm")
+        pen.text((left, below + caption // 3), f"{score_name} {number_words(patch.score)}", _GREY, plain, anchor="lm")
+    return np.asarray(sheet)
+
+
+def _fitted(image: UInt8Array, side_px: int) -> UInt8Array:
+    scale = side_px / max(image.shape[:2])
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+
+
+@lru_cache(maxsize=16)
+def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Return the font that comes with matplotlib, so that the sheet looks alike on every machine."""
+    from matplotlib import get_data_path
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / name), max(8, size))

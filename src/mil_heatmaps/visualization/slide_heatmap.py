@@ -1,0 +1,174 @@
+"""What `MILLabVisualizer.visualize` returns: one slide's scores, and every way to look at them."""
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.scores.normalize import default_method
+from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, PatchScores, Prediction
+from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.visualization.palette import default_cmap
+from mil_heatmaps.visualization.sampling import Mode, SampledPatch, sample_top_patches
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mil_heatmaps.visualization.drawing import Drawing
+    from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SlideHeatmap:
+    """A scored slide. Pictures are drawn when first asked for, then kept.
+
+    In a notebook it shows itself as the figure: slide, map, colour bar, highest and lowest patches.
+
+    Attributes
+    ----------
+    slide_path : Path
+    scores : PatchScores
+        All columns, (N, K), as the model gave them.
+    values : (N,) float32
+        The column that is drawn.
+    column : str
+        Its name: a class, a head, or the score's own.
+    prediction : Prediction or None
+        None for a model without a classifier.
+    tissue : TissueMask or None
+        Where the colours are clipped; None: nowhere.
+    options : mapping
+        Of `draw_heatmap`, as they were given to `visualize`.
+    label, model : str or None
+    notes : what the readers had to guess
+    """
+
+    slide_path: Path
+    scores: PatchScores
+    values: npt.NDArray[np.float32]
+    column: str
+    prediction: Prediction | None = None
+    tissue: TissueMask | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    label: str | None = None
+    model: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        said = "" if self.prediction is None else f", prediction={self.prediction.summary!r}"
+        return f"SlideHeatmap({self.slide_path.stem!r}, n={len(self)}, score={self.scores.score!r}{said})"
+
+    @property
+    def grid(self) -> PatchGrid:
+        """Where the patches are."""
+        assert self.scores.grid is not None  # scores of a slide's features always have theirs
+        return self.scores.grid
+
+    @cached_property
+    def picture(self) -> "Image.Image":
+        """The heatmap over the slide, as generate_heatmaps.py draws it, pixel by pixel."""
+        return self.draw()
+
+    @cached_property
+    def figure(self) -> "Image.Image":
+        """The figure for people: slide and map side by side, colour bar, scale bar, patches."""
+        from PIL import Image
+
+        from mil_heatmaps.visualization.figure import FigureText, draw_figure
+
+        names = self.scores.names
+        text = FigureText(
+            score_name=self.scores.score,
+            class_name=self.column if len(names) > 1 else None,
+            slide_id=self.slide_path.stem,
+            label=self.label,
+            model=self.model,
+            prediction=self.prediction,
+        )
+        with self._planned() as drawing:
+            return Image.fromarray(draw_figure(drawing, self.values, text))
+
+    def draw(self, **options: Any) -> "Image.Image":
+        """Return the heatmap drawn otherwise: any of `plan_heatmap`'s options, such as ``cmap="viridis"``."""
+        from PIL import Image
+
+        from mil_heatmaps.visualization.overlay import draw
+
+        with self._planned(**options) as drawing:
+            return Image.fromarray(draw(drawing))
+
+    def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Write the heatmap to a file, in bounded memory however large it is; return the path."""
+        from mil_heatmaps.visualization.overlay import draw_to_file
+
+        with self._planned(**options) as drawing:
+            draw_to_file(Path(path), drawing)
+        return Path(path)
+
+    def top_patches(self, k: int = 15, *, mode: Mode = "topk", **options: Any) -> list[SampledPatch]:
+        """Return the patches with the highest scores (or, by `mode`, the lowest), with their pictures."""
+        from mil_heatmaps.slides.reader import open_slide
+
+        with open_slide(self.slide_path) as slide:
+            return sample_top_patches(
+                self.values,
+                self.grid.coords_l0,
+                wsi_object=slide,
+                k=k,
+                mode=mode,
+                **{"patch_size": self.grid.size_l0, **options},
+            )
+
+    def _repr_png_(self) -> bytes:
+        data = io.BytesIO()
+        self.figure.save(data, format="PNG")
+        return data.getvalue()
+
+    @contextmanager
+    def _planned(self, **options: Any) -> Iterator["Drawing"]:
+        """Yield the drawing with the slide open."""
+        from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
+        from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+
+        chosen = {**self.options, **options}
+        normalize = chosen.pop("normalize", None)
+        with WholeSlideImage(self.slide_path) as wsi:
+            _set_tissue(wsi, self.tissue)
+            yield plan_heatmap(
+                self.values,
+                self.grid.coords_l0,
+                wsi,
+                patch_size=self.grid.size_l0,
+                overlap=max(0.0, round(1 - self.grid.step_l0[0] / self.grid.size_l0[0], 4)),
+                segment=self.tissue is not None,
+                **_scaling(normalize, self.scores.kind, chosen),
+                **chosen,
+            )
+
+
+def _set_tissue(wsi: "WholeSlideImage", tissue: TissueMask | None) -> None:
+    if tissue is not None:
+        wsi.tissue = tissue
+
+
+def _scaling(normalize: str | None, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how scores become colours: as their kind asks for unless told otherwise."""
+    method = normalize or default_method(kind)
+    colours = {} if "cmap" in options else {"cmap": default_cmap(kind)}
+    fixed = options.get("vmin") is not None or options.get("vmax") is not None
+    if method == "percentile" and not fixed:
+        return {"convert_to_percentiles": True, **colours}
+    centred = kind in SIGNED_KINDS and method in ("minmax", "robust", "none")
+    scaling = {"normalize": method, "kind": kind, "center": 0.0 if centred else None, **colours}
+    return {key: value for key, value in scaling.items() if key not in options}

@@ -1,0 +1,78 @@
+"""The slide's own pixels under a picture, band by band."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.slides.bands import cut_bands
+from mil_heatmaps.slides.reader import Slide
+from mil_heatmaps.visualization.frame import Frame
+
+UInt8Array = npt.NDArray[np.uint8]
+
+WHITE = 255
+
+
+def iter_slide_rows(slide: Slide, frame: Frame, rows: int, *, blank: bool = False) -> Iterator[tuple[int, UInt8Array]]:
+    """Yield (y0, pixels) from top to bottom, `rows` rows each (the last may be fewer); white when `blank`.
+
+    The pixels may be written to.
+    """
+    if blank:
+        width, height = frame.size_px
+        for y0 in range(0, height, rows):
+            yield y0, np.full((min(rows, height - y0), width, 3), WHITE, np.uint8)
+    elif frame.resized:
+        yield from _resized_rows(slide, frame, rows)
+    elif frame.whole:
+        yield from slide.iter_strips(frame.level, rows)
+    else:
+        yield from _region_rows(slide, frame, rows)
+
+
+def _region_rows(slide: Slide, frame: Frame, rows: int) -> Iterator[tuple[int, UInt8Array]]:
+    """Read a region in bands that begin on whole level-0 pixels: together they equal one reading of it."""
+    width, height = frame.size_px
+    x_l0, y_l0 = frame.corner_l0
+    held = np.empty((0, width, 3), np.uint8)
+    y0 = 0
+    for band in cut_bands(slide.mean_downsample(frame.level), width, height, call_pixels=rows * width):
+        size_px = width, band.stop_px - band.start_px
+        pixels = slide.read_region((x_l0, y_l0 + band.start_l0), frame.level, size_px)
+        held = np.concatenate((held, pixels)) if len(held) else pixels
+        while len(held) >= rows or (len(held) and band.stop_px == height):
+            yield y0, held[:rows]
+            y0, held = y0 + min(rows, len(held)), held[rows:]
+
+
+def _resized_rows(slide: Slide, frame: Frame, rows: int) -> Iterator[tuple[int, UInt8Array]]:
+    """Average a level down by any factor: every picture pixel is the mean of the area it covers."""
+    import cv2
+
+    width, height = frame.size_px
+    source_height = slide.level_dimensions[frame.level][1]
+    ratio = source_height / height
+    strips = slide.iter_strips(frame.level, max(16, (12 << 20) // (3 * slide.level_dimensions[frame.level][0])))
+    held = np.empty((0, width, 3), np.uint8)
+    held_from = 0
+    for y0 in range(0, height, rows):
+        y1 = min(y0 + rows, height)
+        need = min(source_height, int(np.ceil(y1 * ratio - 1e-9)))
+        while held_from + len(held) < need:
+            _, strip = next(strips)
+            narrow = cv2.resize(strip, (width, len(strip)), interpolation=cv2.INTER_AREA)
+            held = np.concatenate((held, narrow))
+        out = np.empty((y1 - y0, width, 3), np.uint8)
+        for y in range(y0, y1):
+            first, last = y * ratio, min((y + 1) * ratio, source_height)
+            a, b = int(first), min(int(np.ceil(last - 1e-9)), source_height)
+            weights = np.ones(b - a, np.float32)
+            weights[0] -= first - a
+            weights[-1] -= b - last
+            block = held[a - held_from : b - held_from].reshape(b - a, -1)
+            mean = (weights / weights.sum()) @ block.astype(np.float32)
+            out[y - y0] = np.rint(mean).astype(np.uint8).reshape(width, 3)
+        drop = max(0, int(y1 * ratio) - held_from)
+        held, held_from = held[drop:], held_from + drop
+        yield y0, out

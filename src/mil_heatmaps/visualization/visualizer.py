@@ -1,0 +1,219 @@
+"""`MILLabVisualizer`: load a model once, then slide and features in, scores and pictures out.
+
+    from mil_heatmaps.visualization.visualizer import MILLabVisualizer
+
+    visualizer = MILLabVisualizer("model.pt", class_names=["LUAD", "LUSC"])
+    heatmap = visualizer.visualize("slide.svs", "features/slide.h5")
+    heatmap.prediction, heatmap.picture, heatmap.top_patches(5)
+
+It draws what generate_heatmaps.py draws, from the same functions, and writes no files.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from mil_heatmaps.errors import ModelError
+from mil_heatmaps.features.patch_features import PatchFeatures
+from mil_heatmaps.scores.patch_scores import Task
+from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.visualization.slide_heatmap import SlideHeatmap
+
+if TYPE_CHECKING:
+    from mil_heatmaps.models.base import MILModel
+
+PathLike = str | os.PathLike[str]
+
+TISSUE = {"a_t": 0.1, "a_h": 0.1, "max_n_holes": 100}
+"""Which pieces of tissue and which holes count, in squares of 512 x 512 level-0 pixels. CLAM's 50 and 8, made for
+whole resections to be cut into patches, would leave nothing of a biopsy and colour the glass inside of it; here the
+patches are given, so that a speck which is kept does no harm: it has no colour unless it has features."""
+
+
+class MILLabVisualizer:
+    """A model, ready to explain slides.
+
+    Parameters
+    ----------
+    checkpoint : path, optional
+        The trained model. What kind it is, its width and its classes are read from it.
+    model : MILModel, optional
+        A model in memory, in place of a checkpoint.
+    model_name : str, optional
+        MIL-Lab's name, such as ``abmil.base.uni_v2.none``, where the checkpoint does not tell.
+    num_classes : int, optional
+    class_names : names of the outputs in the model's order, optional
+        Of classes, of a regression's quantities, of a survival model's intervals.
+    task : ``classification``, ``regression`` or ``survival``
+        What the outputs are.
+    score : str, optional
+        Which of the model's scores to draw; `score_names` lists them.
+    device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
+    **overrides
+        Settings of the model that neither name nor checkpoint tells.
+
+    Raises
+    ------
+    CheckpointError, ModelError
+        The checkpoint is missing, damaged, or does not fit what was said of it; no such score or device.
+    """
+
+    def __init__(
+        self,
+        checkpoint: PathLike | None = None,
+        *,
+        model: "MILModel | None" = None,
+        model_name: str | None = None,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        task: Task = "classification",
+        score: str | None = None,
+        device: str = "auto",
+        **overrides: Any,
+    ) -> None:
+        if (checkpoint is None) == (model is None):
+            raise ModelError("give a checkpoint, or a model in memory; not both")
+        loaded = model if model is not None else _load(checkpoint, model_name, num_classes, overrides)
+        self.model: MILModel = loaded.to(_device(device)).eval()
+        self.class_names = None if class_names is None else list(class_names)
+        if task not in get_args(Task):
+            raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
+        self.task = task
+        one_logit = task == "classification" and loaded.num_classes == 1
+        if self.class_names is not None and not one_logit and loaded.num_classes not in (0, len(self.class_names)):
+            raise ModelError(
+                f"{len(self.class_names)} class names ({', '.join(self.class_names)}) for a model with "
+                f"{loaded.num_classes} outputs"
+            )
+        self.score = score or loaded.default_score
+        if self.score not in loaded.score_names():
+            raise ModelError(f"{loaded.title} has no score {score!r}; choose from {list(loaded.score_names())}")
+
+    def __repr__(self) -> str:
+        noun = "classes" if self.task == "classification" else f"outputs ({self.task})"
+        outputs = f"{self.model.num_classes} {noun}" if self.model.num_classes else "no classifier"
+        width = f"{self.model.in_dim} wide" if self.model.in_dim else "any width"
+        return f"MILLabVisualizer({self.model.title}, {width}, {outputs}, score={self.score!r})"
+
+    @property
+    def score_names(self) -> dict[str, str]:
+        """Every score the model can give, and what it is."""
+        return self.model.score_names()
+
+    def visualize(
+        self,
+        slide: PathLike,
+        h5: PathLike | PatchFeatures,
+        *,
+        tissue: PathLike | TissueMask | None = None,
+        segment: bool = True,
+        classes: str | int | Sequence[str | int] = "predicted",
+        head: str | int = "mean",
+        label: str | None = None,
+        patch_size_level0: int | None = None,
+        coords_dir: PathLike | None = None,
+        **options: Any,
+    ) -> SlideHeatmap:
+        """Return the slide's scores and prediction, ready to be drawn.
+
+        Parameters
+        ----------
+        slide : path
+        h5 : path or PatchFeatures
+            The slide's features (TRIDENT, CLAM, ``.pt``), or the folder they are in.
+        tissue : path or TissueMask, optional
+            Outlines to clip the colours to (GeoJSON of TRIDENT or QuPath, CLAM's mask.pkl); left out, the tissue
+            is found.
+        segment : bool
+            False colours whole patches.
+        classes, head
+            Which column of the score, where it has several; see `mil_heatmaps.scores.select.select_columns`. Of several
+            chosen the first is drawn.
+        label : str, optional
+            The slide's true class, for the figure and ``classes="label"``.
+        patch_size_level0, coords_dir : optional
+            For feature files that hold no patch size, or no coordinates.
+        **options
+            Of `draw_heatmap`: ``vis_level``, ``cmap``, ``alpha``, ``normalize``, ``smooth``, ...
+
+        Raises
+        ------
+        SlideError, FeatureError, TissueError, ScoreError, ModelError
+            Each says which file, what is wrong with it, and what would do.
+        """
+        from mil_heatmaps.models.inference import infer
+        from mil_heatmaps.scores.select import select_columns
+        from mil_heatmaps.slides.reader import open_slide
+
+        path = Path(slide)
+        with open_slide(path) as opened:
+            slide_size = opened.dimensions_l0
+            mask = _tissue(opened, tissue) if segment else None
+        features = _features(h5, path.stem, patch_size_level0, slide_size, coords_dir)
+        prediction, found = infer(
+            self.model, features, scores=[self.score], class_names=self.class_names, task=self.task
+        )
+        scores = found[self.score]
+        column = select_columns(scores, prediction, label=label, classes=classes, head=head)[0]
+        return SlideHeatmap(
+            slide_path=path,
+            scores=scores,
+            values=column.values,
+            column=column.name,
+            prediction=prediction,
+            tissue=mask,
+            options=options,
+            label=label,
+            model=self.model.title,
+            notes=features.notes,
+        )
+
+
+def _load(
+    checkpoint: PathLike | None, model_name: str | None, num_classes: int | None, overrides: dict[str, Any]
+) -> "MILModel":
+    if model_name is not None:
+        from mil_heatmaps.checkpoints.builder import create_model
+
+        return create_model(model_name, num_classes=num_classes, checkpoint_path=checkpoint, **overrides)
+    from mil_heatmaps.checkpoints.load import model_from_checkpoint
+
+    assert checkpoint is not None  # the caller's check
+    return model_from_checkpoint(checkpoint, None, num_classes, **overrides)
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise ModelError(f"no device {wanted!r}: PyTorch sees {torch.cuda.device_count()} GPUs; use auto or cpu")
+    return wanted
+
+
+def _tissue(slide: Any, given: PathLike | TissueMask | None) -> TissueMask:
+    from mil_heatmaps.slides.tissue import segment_tissue
+    from mil_heatmaps.slides.tissue_files import read_mask
+
+    if isinstance(given, TissueMask):
+        return given
+    return segment_tissue(slide, filter_params=TISSUE) if given is None else read_mask(Path(given))
+
+
+def _features(
+    given: PathLike | PatchFeatures,
+    slide_id: str,
+    patch_size: int | None,
+    slide_size_l0: tuple[int, int],
+    coords_dir: PathLike | None,
+) -> PatchFeatures:
+    from mil_heatmaps.features.read import find_feature_file, read_features
+
+    if isinstance(given, PatchFeatures):
+        return given
+    path = Path(given)
+    if path.is_dir():
+        path = find_feature_file(path, slide_id)
+    return read_features(path, patch_size_l0=patch_size, slide_size_l0=slide_size_l0, coords_dir=coords_dir)

@@ -1,0 +1,182 @@
+"""Read checkpoint files without ever running code from them.
+
+Everything goes through safetensors or torch's ``weights_only`` unpickler. A file that holds more than tensors
+and plain values is refused with the line that converts it where its origin is trusted.
+"""
+
+import argparse
+import logging
+import pathlib
+import re
+import warnings
+import zipfile
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.weights.checkpoint_paths import config_beside, is_index, read_json, shards_of, weights_file
+
+logger = logging.getLogger(__name__)
+
+_FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
+_UNSAFE = re.compile(r"Unsupported (?:global|operand|class)|Trying to call reduce|Can only build|allowed types")
+_NOT_ONLY_WEIGHTS = (
+    "not only weights; unpickling it could run any code, so it was not loaded. Where you trust its origin, "
+    "save its weights alone there: m = torch.load(FILE, map_location='cpu', weights_only=False); "
+    "torch.save(m.state_dict() if hasattr(m, 'state_dict') else m['state_dict'], 'weights.pt')"
+)
+_TORCHSCRIPT = re.compile(r"TorchScript")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a file holds, before anything is looked for in it.
+
+    Attributes
+    ----------
+    content : Any
+        Tensors, plain values and containers of them.
+    file : Path
+        The file that was read: inside a folder, the weights chosen; of several files, their index.
+    config : dict or None
+        A ``config.json`` beside the weights in the same folder, `config_file`.
+    parts : tuple of Path
+        Every file the weights came from.
+    """
+
+    content: Any
+    file: Path
+    config: dict[str, Any] | None
+    config_file: Path | None = None
+    parts: tuple[Path, ...] = ()
+
+
+def read_stored(path: Path) -> Stored:
+    """Return what a checkpoint file, or a folder with one, holds.
+
+    Raises
+    ------
+    CheckpointError
+        Missing, damaged, foreign, or holding objects that could run code.
+    """
+    file = weights_file(path)
+    if file.stat().st_size == 0:
+        raise CheckpointError(f"{file} is empty (0 bytes): copy it again")
+    shards = shards_of(file) if is_index(file) else {}
+    content = _read_shards(file, shards) if shards else _read_one(file)
+    config_file = config_beside(file, asked_for_folder=path.is_dir())
+    config = None if config_file is None else read_json(config_file)
+    told = config if isinstance(config, dict) else None
+    return Stored(content, file, told, config_file, (file, *sorted(set(shards.values()))))
+
+
+def _read_one(file: Path) -> Any:
+    return _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
+
+
+def _read_shards(index: Path, shards: Mapping[str, Path]) -> dict[str, torch.Tensor]:
+    """Return the tensors an index lists, each from its own file."""
+    found: dict[str, torch.Tensor] = {}
+    for file in sorted(set(shards.values())):
+        content, listed = _read_one(file), [key for key, path in shards.items() if path == file]
+        there = content if isinstance(content, Mapping) else {}
+        if missing := [key for key in listed if not isinstance(there.get(key), torch.Tensor)]:
+            raise CheckpointError(f"{file} lacks {', '.join(missing[:8])}, which {index.name} says are in it")
+        found |= {key: there[key] for key in listed}
+    return found
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Say whether a file is safetensors, by its beginning rather than by its name."""
+    with file.open("rb") as stream:
+        start = stream.read(9)
+    if file.suffix == ".safetensors" and not start.startswith((b"PK", b"\x80")):
+        return True
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < file.stat().st_size
+
+
+def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        return dict(load_file(file, device="cpu"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is no whole safetensors file ({error}): copy or download it again") from error
+
+
+def _read_torch(file: Path) -> Any:
+    _refuse_inflating(file)
+    try:
+        with (
+            torch.serialization.safe_globals(_harmless_globals()),
+            warnings.catch_warnings(),
+            file.open("rb") as stream,  # from a path torch goes by the name
+        ):
+            warnings.simplefilter("ignore")  # what torch warns of, the message of a refusal says too
+            return torch.load(stream, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
+        raise CheckpointError(_explain_failure(file, str(error))) from error
+
+
+def _refuse_inflating(file: Path) -> None:
+    """Refuse an archive that grows when unpacked: torch.save never compresses, so it is no checkpoint of its making."""
+    if not zipfile.is_zipfile(file):
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return  # torch's own message says more
+    size = file.stat().st_size
+    if unpacked > 4 * size + 2**20:
+        raise CheckpointError(
+            f"{file} ({size:,} bytes) would unpack to {unpacked:,} bytes: it was not written by torch.save "
+            "and was not unpacked"
+        )
+
+
+def _harmless_globals() -> list[Any]:
+    """Return what training scripts store beside weights and what cannot do anything: NumPy values, options, paths."""
+    scalar, rebuild = np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0]
+    multiarray = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since NumPy 2
+    return [
+        *((scalar, f"{module}.scalar") for module in multiarray),
+        *((rebuild, f"{module}._reconstruct") for module in multiarray),
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+        argparse.Namespace,
+        OrderedDict,
+        defaultdict,
+        dict,
+        list,
+        *((pathlib.PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "PurePosixPath")),
+        (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
+    ]
+
+
+def _explain_failure(file: Path, message: str) -> str:
+    """Return what is wrong with a file that torch would not load, and the mend."""
+    with file.open("rb") as stream:
+        start = stream.read(8)
+    if start.startswith(b"\x89HDF"):
+        return f"{file} is an HDF5 file, not a PyTorch checkpoint; features go into data_arguments.h5_dir"
+    if not start.startswith((b"PK", b"\x80")):
+        return f"{file} is not a PyTorch or safetensors checkpoint (it begins with {start!r})"
+    if _TORCHSCRIPT.search(message):
+        return (
+            f"{file} is a TorchScript program, which is code; it was not run. Where you trust its origin: "
+            "torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pt')"
+        )
+    forbidden = _FORBIDDEN.search(message)
+    if forbidden or _UNSAFE.search(message):
+        what = f"the Python object {forbidden.group(1)}" if forbidden else "Python objects"
+        return f"{file} holds {what}, {_NOT_ONLY_WEIGHTS}"
+    reason = message.splitlines()[0][:200] if message else "unexpected end"
+    return f"{file} is a damaged, truncated or foreign checkpoint ({reason}): copy or download it again"

@@ -1,0 +1,115 @@
+"""Which files are a checkpoint: the weights in a folder, the shards of an index, the config.json beside them.
+
+Free of torch, so that a run that reuses everything need not load it.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.weights.hub import SUFFIXES, hub_hint
+
+INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+"""What Hugging Face calls the list of the files that a large model is cut into."""
+WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", *INDEX_NAMES, "model.pt", "model.pth", "model.bin")
+"""What a folder's weights are called, best first."""
+CONFIG_NAME = "config.json"
+MOST_JSON_BYTES = 32 * 2**20
+"""A larger JSON file is not read: an index of shards has some hundred bytes a tensor."""
+
+
+def checkpoint_parts(path: Path) -> list[Path]:
+    """Return every file of a checkpoint's weights: the one there is, or an index and its shards.
+
+    Raises
+    ------
+    CheckpointError
+        Nothing there, several checkpoints in a folder, or an index that cannot be used.
+    """
+    file = weights_file(path)
+    return [file, *sorted(set(shards_of(file).values()))] if is_index(file) else [file]
+
+
+def config_of(path: Path) -> Path | None:
+    """Return the config.json that tells more of the checkpoint at `path`, None if there is none."""
+    return config_beside(weights_file(path), asked_for_folder=path.is_dir())
+
+
+def weights_file(path: Path) -> Path:
+    """Return the file of weights (or the index of several) that a path to a file or folder names."""
+    if not path.exists():
+        raise CheckpointError(f"no checkpoint at {path}{hub_hint(path)}")
+    return _file_in(path) if path.is_dir() else path
+
+
+def _file_in(folder: Path) -> Path:
+    """Return the weights in a folder, or in the one folder below it that has some (save_model doubles names)."""
+    for name in WEIGHT_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in SUFFIXES)
+    if len(files) == 1:
+        return files[0]
+    if files:
+        raise CheckpointError(
+            f"{folder} holds several checkpoints ({', '.join(p.name for p in files[:8])}): name one of them"
+        )
+    below = [p for p in sorted(folder.iterdir()) if p.is_dir() and any(_weights_below(p))]
+    if len(below) == 1:
+        return _file_in(below[0])
+    found = f"several models ({', '.join(p.name for p in below[:8])}): name one of them" if below else "no checkpoint"
+    raise CheckpointError(f"{folder} holds {found} (looked for {', '.join(WEIGHT_NAMES)})")
+
+
+def _weights_below(folder: Path) -> Iterator[Path]:
+    return (p for pattern in ("*", "*/*") for p in folder.glob(pattern) if p.suffix in SUFFIXES)
+
+
+def is_index(file: Path) -> bool:
+    """Say whether a file lists shards, by its name."""
+    return file.name.endswith(".index.json")
+
+
+def shards_of(index: Path) -> dict[str, Path]:
+    """Return tensor name -> file beside the index, as its ``weight_map`` says.
+
+    Raises
+    ------
+    CheckpointError
+        No such map, a file that is missing, or one that is not directly in the index's own folder.
+    """
+    content = read_json(index)
+    names = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise CheckpointError(f"{index} is no index of weights: it needs a weight_map, tensor name to file name")
+    found: dict[str, Path] = {}
+    for key, name in names.items():
+        # A name with a path in it could read any file of this machine.
+        if name != Path(name).name or "\\" in name or name in ("", ".", ".."):
+            raise CheckpointError(f"{index} names {name!r}, which is not a file in its own folder: not read")
+        found[key] = index.with_name(name)
+    missing = sorted({path.name for path in found.values() if not path.is_file()})
+    if missing:
+        raise CheckpointError(f"{index} names {', '.join(missing[:8])}, not there: copy or download the whole folder")
+    return found
+
+
+def config_beside(file: Path, *, asked_for_folder: bool) -> Path | None:
+    """Return the config.json that belongs to a file of weights, None if there is none."""
+    path = file.with_name(CONFIG_NAME)
+    belongs = asked_for_folder or file.name in WEIGHT_NAMES
+    return path if belongs and path.is_file() else None
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file beside weights holds; `CheckpointError` when it is damaged or no such file."""
+    try:
+        if path.stat().st_size > MOST_JSON_BYTES:
+            raise CheckpointError(f"{path} is {path.stat().st_size:,} bytes of JSON: it describes no checkpoint")
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} is not readable JSON: {error}") from error

@@ -1,1 +1,0 @@
-"""The staged pipeline: config, process list, records, stages, runner."""

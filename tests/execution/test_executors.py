@@ -1,0 +1,248 @@
+"""Slides in worker processes: the same bytes as alone, and workers that die, hang or are told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mil_heatmaps.config.config import load_config
+from mil_heatmaps.execution.executors import SerialExecutor
+from mil_heatmaps.execution.run_slides import Execution
+from mil_heatmaps.execution.scheduler import CPU
+from mil_heatmaps.files import atomic
+from mil_heatmaps.files.atomic import writer
+from mil_heatmaps.pipeline.runner import Runner, RunOptions, RunSummary
+from tests.helpers.cohort import SmallCohort, make_encoded, make_small_cohort, write_features
+from tests.helpers.naughty_models import MARK
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> SmallCohort:
+    return make_small_cohort(tmp_path, {"run_arguments": {"workers": 2}})
+
+
+def run(cohort: SmallCohort, **options: Any) -> RunSummary:
+    return Runner(load_config(cohort.write()), RunOptions(**options)).run()
+
+
+def make_naughty(cohort: SmallCohort, model: str, **run_arguments: Any) -> None:
+    """Give the second slide features on which `model` misbehaves."""
+    features = np.random.default_rng(0).normal(size=(48, 16)).astype(np.float32)
+    features[0, 0] = MARK
+    write_features(cohort.features / "s2.h5", 0, features=features)
+    cohort.config["model_arguments"] = {"model_class": f"tests.helpers.naughty_models:{model}", "device": "cpu"}
+    cohort.config["run_arguments"].update(run_arguments)
+
+
+def test_workers_write_the_same_bytes_as_a_run_alone(tmp_path: Path) -> None:
+    alone = make_small_cohort(tmp_path / "alone", {"run_arguments": {"workers": 1}})
+    together = make_small_cohort(tmp_path / "together", {"run_arguments": {"workers": 2}})
+    assert run(alone).processed == ["s1", "s2", "s3"]
+    assert sorted(run(together).processed) == ["s1", "s2", "s3"]
+    assert together.outputs() == alone.outputs()
+    assert list(together.process_list()) == ["s1", "s2", "s3"]
+
+
+def test_workers_encode_to_the_same_bytes_as_a_run_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Alone every core encodes; in two workers each has its part of them. The log tells the same of both."""
+    outputs, logs = [], []
+    for workers in (1, 2):
+        caplog.clear()
+        caplog.set_level("INFO", logger="mil_heatmaps")
+        cohort = make_encoded(tmp_path / str(workers), "tests.helpers.stub_encoder:convolutions", workers=workers)
+        assert run(cohort).failed == {}
+        outputs.append(cohort.outputs())
+        told = [message.split(" from before")[0] for message in caplog.messages if ": encoded " in message]
+        logs.append(sorted(told))
+    assert [line.split(":")[0] for line in logs[0]] == ["s1", "s1", "s2", "s2", "s3", "s3"]  # the bag, the fine map
+    assert logs[0] == logs[1]
+    assert any(name.endswith("_features.h5") for name in outputs[0])
+    assert outputs[0] == outputs[1]
+
+
+def test_workers_run_this_program_though_the_user_stands_in_a_project_with_a_package_src(
+    cohort: SmallCohort, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "mil_heatmaps").mkdir(parents=True)
+    (theirs / "mil_heatmaps" / "__init__.py").write_text("")
+    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(cohort.write())]
+    done = subprocess.run(command, cwd=theirs, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
+
+
+def test_a_slide_that_kills_its_worker_fails_after_the_retries_and_the_others_are_done(cohort: SmallCohort) -> None:
+    make_naughty(cohort, "Killer", retries=1)
+    summary = run(cohort)
+    assert sorted(summary.processed) == ["s1", "s3"]
+    assert "signal 9" in summary.failed["s2"]
+    assert "2 times" in summary.failed["s2"]
+    row = cohort.process_list()["s2"]
+    assert (row["status"], row["failed_stage"]) == ("failed", "worker")
+
+
+def test_halves_of_files_are_cleared_away_when_a_worker_died(cohort: SmallCohort) -> None:
+    make_naughty(cohort, "Killer", retries=0)
+    half = cohort.production / f".x.{writer().replace(str(os.getpid()), '999999999')}-0123abcd.partial.jpg"
+    half.parent.mkdir(parents=True)
+    half.touch()
+    assert list(run(cohort).failed) == ["s2"]
+    assert not half.exists()
+
+
+def test_a_slide_that_hangs_is_given_up_after_its_time(cohort: SmallCohort) -> None:
+    make_naughty(cohort, "Sleeper", slide_timeout=5)
+    summary = run(cohort)
+    assert sorted(summary.processed) == ["s1", "s3"]
+    assert "gave up after 5 s" in summary.failed["s2"]
+
+
+@pytest.mark.parametrize("workers", ["auto", 1])
+def test_a_slide_that_hangs_is_given_up_though_nobody_asked_for_workers(
+    cohort: SmallCohort, workers: str | int
+) -> None:
+    make_naughty(cohort, "Sleeper", slide_timeout=2, workers=workers)
+    cohort.rows = cohort.rows[1:2]
+    assert "gave up after 2 s" in run(cohort).failed["s2"]
+
+
+def test_a_worker_whose_disk_is_full_fails_its_slide_and_the_next_run_does_it(
+    cohort: SmallCohort,
+) -> None:
+    make_naughty(cohort, "DiskFiller")
+    cohort.rows = cohort.rows[1:2] + cohort.rows[:1]  # one worker meets it first, the other goes on
+    summary = run(cohort)
+    assert "No space left on device" in summary.failed["s2"]
+    assert cohort.process_list()["s2"]["failed_stage"] == "attention"
+    assert not list(cohort.root.rglob("*.partial*"))
+    write_features(cohort.features / "s2.h5", 2)  # there is room again: the same model, no longer set off
+    again = run(cohort)
+    assert "s2" in again.processed
+    assert again.failed == {}
+    assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
+
+
+def test_a_stop_between_stages_keeps_what_is_done_and_the_next_run_goes_on(cohort: SmallCohort) -> None:
+    cohort.config["run_arguments"]["workers"] = 1
+    runner = Runner(load_config(cohort.write()))
+    seen: list[str] = []
+
+    class StopAtAttention:
+        def __init__(self) -> None:
+            self.total = 0
+
+        def start(self, total: int) -> None:
+            self.total = total
+
+        def say(self, line: str) -> None:
+            pass
+
+        def slide(self, slide_id: str) -> None:
+            seen.append(slide_id)
+
+        def stage(self, name: str) -> None:
+            if seen == ["s1", "s2"] and name == "attention":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def encoding(self, told: str) -> None:
+            pass
+
+        def finished(self, slide_id: str, run: object) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    runner.progress = StopAtAttention()
+    summary = runner.run()
+    assert summary.processed == ["s1"]
+    assert summary.stopped == "SIGTERM received"
+    assert (summary.left, summary.exit_code) == (2, 3)
+    assert [row["status"] for row in cohort.process_list().values()] == ["processed", "tbp", "tbp"]
+    again = run(cohort)
+    assert (again.processed, again.reused) == (["s2", "s3"], ["s1"])
+    assert set(again.stage_seconds) == {"segment", "coords", "attention", "heatmap", "samples"}
+    assert not list(cohort.raw.glob(".stop*"))
+
+
+def test_a_time_limit_begins_no_slide_that_would_not_be_done_in_time(cohort: SmallCohort) -> None:
+    summary = run(cohort, time_limit=0.0)
+    assert summary.processed == []
+    assert (summary.stopped, summary.left) == ("the time limit is near", 3)
+
+
+def test_two_runs_at_once_share_the_slides_and_harm_nothing(tmp_path: Path) -> None:
+    calm = make_small_cohort(tmp_path / "calm")
+    shared = make_small_cohort(tmp_path / "shared")
+    run(calm)
+    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(shared.write())]
+    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in runs:
+        assert process.wait(timeout=120) == 0, process.stderr and process.stderr.read()
+    assert shared.outputs() == calm.outputs()
+    assert {row["status"] for row in shared.process_list().values()} == {"processed"}
+
+
+def test_halves_of_files_of_killed_workers_are_removed_also_at_ctrl_c_twice(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    half = cohort.production / f".x.{atomic._HOST}-{gone.pid}-0123abcd.partial.jpg"
+
+    def interrupted(self: Runner, *args: object) -> None:
+        half.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, "_work", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(cohort)
+    assert not half.exists()
+
+
+def test_more_slides_than_a_process_is_worth_go_to_workers(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mil_heatmaps.execution.run_slides as execution
+
+    started: list[int] = []
+
+    def start(self: Execution, left: int) -> dict[str, SerialExecutor]:
+        started.append(left)
+        return {CPU: SerialExecutor()}
+
+    cohort.config["run_arguments"]["workers"] = "auto"
+    monkeypatch.setattr(Execution, "_start", start)
+    monkeypatch.setattr(Execution, "_most_workers", lambda self: 2)
+    monkeypatch.setattr(execution, "WORTH_WORKERS_S", 0.0)
+    assert run(cohort).processed == ["s1", "s2", "s3"]
+    assert started == [2]
+
+
+def test_ctrl_c_twice_stops_at_once_and_the_run_can_go_on(cohort: SmallCohort) -> None:
+    make_naughty(cohort, "Sleeper")
+    path = cohort.write()
+    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while len(list(cohort.raw.rglob("*_figure.png")) + list(cohort.production.rglob("*_orig_*"))) < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None  # it waits for the slide that is begun
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert {row["status"] for row in cohort.process_list().values()} <= {"processed", "running", "tbp"}

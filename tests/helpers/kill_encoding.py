@@ -1,0 +1,113 @@
+"""Kill an extraction again and again; run by tests/encoders/test_extract.py in a process of its own.
+
+The children are forked from here, where everything is imported already, so each lives for its work alone.
+Writes result.json: kills that came in time, patches encoded in all, whether it was done before the last.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mil_heatmaps.encoders import batch_size
+from mil_heatmaps.encoders.extract import extract_features
+from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.reader import open_slide
+
+PART = 4
+THREADS = 2
+
+
+class SlowEncoder:
+    """Means of the colours, slowly; writes down how many patches it encoded. No torch threads: it is forked."""
+
+    name, width = "slow", 3
+
+    def __init__(self, tally: Path, seconds: float, until_kill: int, parallel: bool) -> None:
+        self.parallel = parallel
+        self._tally = tally
+        self._seconds = seconds
+        self._until_kill = until_kill
+
+    def preprocess(self, batch: npt.NDArray[np.uint8]) -> torch.Tensor:
+        return torch.from_numpy(batch)
+
+    def encode(self, tensor: torch.Tensor) -> Any:
+        with self._tally.open("a") as file:
+            file.write(f"{len(tensor)}\n")
+        # Once the kill is due there is time for it, on a busy machine too.
+        self._until_kill -= 1
+        time.sleep(self._seconds * (10 if self._until_kill <= 0 else 1))
+        return tensor.numpy().mean((1, 2), dtype=np.float32) / 255
+
+
+def batch_of(parallel: bool) -> int:
+    """Patches at work at a time: of two lanes together, or of one thread."""
+    return PART * THREADS if parallel else PART
+
+
+def extract(
+    slide_path: str, out: Path, tally: Path, seconds: float, until_kill: int = 0, *, parallel: bool
+) -> None:
+    """Encode a grid of 400 overlapping patches."""
+    x, y = np.meshgrid(np.arange(25) * 32, np.arange(16) * 32)
+    coords = np.stack([x.ravel(), y.ravel()], 1).astype(np.int64)
+    with open_slide(slide_path) as slide:
+        grid = PatchGrid(coords, (64, 64), (32, 32))
+        encoder = SlowEncoder(tally, seconds, until_kill, parallel)
+        extract_features(slide, grid, encoder, out, batch_size=batch_of(parallel), threads=THREADS)
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().split()) if path.exists() else 0
+
+
+def run_child(
+    slide_path: str, out: Path, tally: Path, seconds: float, batches: int, then: float, *, parallel: bool
+) -> bool:
+    """Run an extraction, kill it `then` seconds after `batches` batches; return whether the kill came in time."""
+    before = lines(tally)
+    child = os.fork()
+    if child == 0:
+        try:
+            extract(slide_path, out, tally, seconds, batches, parallel=parallel)
+        finally:
+            os._exit(0)
+    while lines(tally) < before + batches:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.001)
+    time.sleep(then)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True
+
+
+def main() -> None:
+    slide_path, folder, kills, parallel = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "parallel"
+    chance = random.Random(7)
+    batch_size.CPU_BATCH = PART
+    out, tally = folder / "slide.h5", folder / "tally"
+    # Undisturbed, in this process: the result to compare with, and every late import done before forking.
+    extract(slide_path, folder / "undisturbed.h5", folder / "undisturbed_tally", 0.0, parallel=parallel)
+    hits = sum(
+        run_child(slide_path, out, tally, 0.004, chance.randint(1, 5), chance.uniform(0, 0.04), parallel=parallel)
+        for _ in range(kills)
+    )
+    done_early = out.exists()
+    run_child(slide_path, out, tally, 0.0, 1 << 30, 0.0, parallel=parallel)
+    encoded = sum(map(int, tally.read_text().split()))
+    result = {"kills": hits, "encoded": encoded, "done_early": done_early, "batch": batch_of(parallel)}
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

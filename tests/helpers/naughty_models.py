@@ -1,0 +1,66 @@
+"""Models that misbehave on one slide, for tests of the executors. A slide is known by its first feature."""
+
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+MARK = 666.0
+"""A slide whose features begin with this number is the one to misbehave on."""
+
+
+class _Marked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 16))
+
+    def forward(self, h: Tensor) -> Tensor:
+        if float(h.reshape(-1)[0]) == MARK:
+            self.misbehave()
+        return (h.reshape(-1, 16) @ self.weight.T).mean(dim=0, keepdim=True)
+
+    def patch_scores(self, features: Tensor) -> Tensor:
+        return features.reshape(-1, 16).sum(dim=1)
+
+    def misbehave(self) -> None:
+        """What the subclass does."""
+
+
+class Killer(_Marked):
+    """Dies as a process dies when memory runs out."""
+
+    def misbehave(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Sleeper(_Marked):
+    """Hangs."""
+
+    def misbehave(self) -> None:
+        time.sleep(600)
+
+
+class KillerOnce(_Marked):
+    """Kills the first worker that tries, as an out-of-memory kill of a crowded machine does."""
+
+    def misbehave(self) -> None:
+        marker = Path(os.environ["NAUGHTY_MARKER"])
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiskFiller(_Marked):
+    """From this slide on nothing can be written by its process: the disk of this machine is full."""
+
+    def misbehave(self) -> None:
+        import mil_heatmaps.files.atomic
+
+        def full(path: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+        mil_heatmaps.files.atomic._fsync = full  # type: ignore[assignment]

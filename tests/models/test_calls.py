@@ -1,0 +1,47 @@
+"""How MIL-Lab's callers call: every model takes the label before or after the loss, and runs under autocast."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mil_heatmaps.checkpoints.builder import create_model
+
+SIZES: dict[str, dict[str, Any]] = {"rrt": {"mlp_dim": 16, "embed_dim": 16}, "transmil": {"embed_dim": 16}}
+TYPES = ("abmil", "clam", "dsmil", "dftd", "ilra", "rrt", "transformer", "transmil", "wikg")
+
+
+def small(name: str) -> Any:
+    torch.manual_seed(0)
+    return create_model(f"{name}.base.32.none", num_classes=3, **SIZES.get(name, {}))
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_label_and_loss_may_change_places(name: str) -> None:
+    model, x, label, loss = small(name), torch.randn(1, 12, 32), torch.tensor([1]), torch.nn.CrossEntropyLoss()
+    results, log = model(x, loss_fn=loss, label=label)
+    assert log["loss"] > 0
+    for arguments in ((loss, label), (label, loss)):
+        again, _ = model(x, *arguments)
+        assert torch.equal(again["loss"], results["loss"])
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_models_run_under_autocast(name: str) -> None:
+    model, x = small(name), np.random.default_rng(0).normal(size=(20, 32)).astype(np.float32)
+    exact = model.explain(x).logits
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        results, _ = model(torch.from_numpy(x), return_attention=True)
+        explained = model.explain(x, list(model.score_names()))
+    np.testing.assert_allclose(results["logits"][0].detach().float(), exact, atol=0.1)
+    np.testing.assert_allclose(explained.logits, exact, atol=0.1)
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_features_of_another_dtype_are_taken_as_the_weights_need_them(name: str, dtype: torch.dtype) -> None:
+    model, x = small(name), torch.randn(1, 12, 32).to(dtype)
+    results, _ = model(x)
+    expected, _ = model(x.float())
+    assert torch.equal(results["logits"], expected["logits"])

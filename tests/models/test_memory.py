@@ -1,0 +1,45 @@
+"""Quadratic models stay linear in memory: measured in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PATCHES = 12_000
+DENSE_MB = 4 * PATCHES**2 / 2**20  # one N x N matrix: 549 MB
+
+RUN = """
+import json, resource, sys
+import numpy as np
+from mil_heatmaps.checkpoints.builder import create_model
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+name, patches = sys.argv[1], int(sys.argv[2])
+settings = {"transformer": {"num_heads": 2, "encoder_mlp_dim": 16}}.get(name, {})
+model = create_model(f"{name}.base.16.none", embed_dim=16, **settings)
+features = np.random.default_rng(0).normal(size=(patches, 16)).astype(np.float32)
+model.explain(features[:100], list(model.score_names()))
+before = peak()
+result = model.explain(features, list(model.score_names()))
+print(json.dumps({"grew": peak() - before, "said": model.memory_estimate(patches) / 2**20,
+                  "scores": {name: len(scores) for name, scores in result.scores.items()}}))
+"""
+
+
+@pytest.mark.parametrize("name", ["transformer", "wikg"])
+def test_no_square_matrix_is_ever_made(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, name, str(PATCHES)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert set(found["scores"].values()) == {PATCHES}
+    assert found["grew"] < DENSE_MB / 2
+    assert found["grew"] < found["said"] + 64

@@ -1,0 +1,175 @@
+"""A run as a list of slides, and the command line that shows it."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mil_heatmaps.cli.view_heatmap_sync import main
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.viewer.catalog import catalog_of_files, titles_for
+from mil_heatmaps.viewer.run_folder import catalog_of_runs
+from tests.helpers.slides import make_single_level
+from tests.helpers.viewer import write_score_file
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """An experiment of three slides: one done, one failed, one whose slide is gone."""
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    make_single_level(slides / "done.tif")
+    make_single_level(slides / "bad.tif")
+    folder = tmp_path / "raw" / "exp"
+    for name in ("done", "gone"):
+        write_score_file(folder / "tumor" / name / f"{name}_blockmap.h5", (1024, 768))
+    (folder / "tumor" / "bad").mkdir()
+    (folder / "tumor" / "bad" / "record.json").write_text(
+        '{"status": "failed", "failed_stage": "coords", "error": "no tissue"}'
+    )
+    with (folder / "process_list.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["slide_id", "label", "site", "status", "failed_stage", "error", "Pred_0", "p_0"])
+        table.writerow(["done.tif", "1", "A", "processed", "", "", "normal", "0.8"])
+        table.writerow(["bad", "0", "B", "running", "", "", "", ""])
+        table.writerow(["gone", "1", "", "processed", "", "", "tumor", "0.9"])
+    (folder / "config.yaml").write_text(
+        f"data_arguments:\n  data_dir: {slides}\n  label_dict: {{normal: 0, tumor: 1}}\n"
+        "heatmap_arguments:\n  cmap: viridis\n  alpha: 0.3\n  normalize: minmax\n"
+    )
+    return folder
+
+
+def test_a_run_gives_its_slides_scores_and_what_the_list_says(run: Path) -> None:
+    catalog = catalog_of_runs([run])
+    done, bad, gone = catalog.slides
+    assert (done.slide_id, done.status, done.label, done.prediction, done.probability) == (
+        "done", "processed", "tumor", "normal", 0.8,
+    )  # fmt: skip
+    assert done.is_wrong is True
+    assert [named.path.name for named in done.scores] == ["done_blockmap.h5"]
+    assert done.slide_path is not None
+    assert (bad.status, bad.problem) == ("failed", "coords: no tissue")  # the record is ahead of the list
+    assert gone.slide_path is None
+    assert "no slide for 'gone'" in gone.problem
+    assert catalog.columns == ("label", "site", "status", "Pred_0", "p_0")
+    assert (catalog.defaults.cmap, catalog.defaults.alpha, catalog.defaults.normalize) == ("viridis", 0.3, "minmax")
+
+
+def test_a_second_row_of_a_slide_does_not_make_it_failed(run: Path) -> None:
+    with (run / "process_list.csv").open("a", newline="") as file:
+        csv.writer(file).writerow(["done", "1", "A", "failed", "process_list", "is in the list already", "", ""])
+    done, *others = catalog_of_runs([run]).slides
+    assert (done.status, done.problem, done.prediction, len(others)) == ("processed", "", "normal", 2)
+
+
+def test_a_scale_over_the_cohort_which_the_viewer_has_not_is_said(run: Path) -> None:
+    assert catalog_of_runs([run]).notes == ()
+    (run / "config.yaml").write_text((run / "config.yaml").read_text() + "  scale: cohort\n")
+    assert "until a fixed range is chosen" in catalog_of_runs([run]).notes[0]
+
+
+def test_a_run_is_given_by_its_name(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mil_heatmaps.cohort.experiments.usual_place", lambda: tmp_path / "raw")
+    assert main(["--run", "exp", "--export_html", str(tmp_path / "page.html"), "--export_px", "256"]) == 0
+    assert main(["--run", "exq"]) == 2
+    assert f"in {tmp_path / 'raw'} there is exp" in capsys.readouterr().err
+
+
+def test_slides_that_moved_are_found_with_slide_dir(run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    os.rename(tmp_path / "slides", moved)
+    lost = catalog_of_runs([run])
+    assert lost.slides[0].slide_path is None
+    assert "--slide_dir" in lost.notes[0]
+    assert catalog_of_runs([run], [moved]).slides[0].slide_path == moved / "done.tif"
+
+
+def test_the_runs_own_folder_of_slides_may_be_named_again(run: Path, tmp_path: Path) -> None:
+    assert catalog_of_runs([run], [tmp_path / "slides" / "."]).slides[0].problem == ""
+
+
+def test_two_runs_give_two_score_files_a_slide(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "raw" / "exp2"
+    write_score_file(other / "tumor" / "done" / "done_blockmap.h5", (1024, 768), seed=3)
+    done = catalog_of_runs([run, other]).slides[0]
+    assert [named.title for named in done.scores] == ["exp", "exp2"]
+
+
+def test_a_flat_folder_of_pictures_is_a_run_too(tmp_path: Path) -> None:
+    from PIL import Image
+
+    make_single_level(tmp_path / "s.tif")
+    Image.new("RGB", (64, 48)).save(tmp_path / "s_heatmap.png")
+    (tmp_path / "heatmap_results.csv").write_text(
+        'slide_id,num_patches,prediction,probabilities\ns,9,tumor,"0.2,0.8"\n'
+    )
+    (slide,) = catalog_of_runs([tmp_path], [tmp_path]).slides
+    assert [named.path.name for named in slide.pictures] == ["s_heatmap.png"]
+    assert (slide.prediction, slide.probability) == ("tumor", 0.8)
+
+
+def test_a_folder_without_a_run_says_what_one_has(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds no run: no process_list\.csv"):
+        catalog_of_runs([tmp_path])
+    with pytest.raises(ConfigError, match="no such folder"):
+        catalog_of_runs([tmp_path / "missing"])
+
+
+def test_equal_names_are_told_apart_by_their_folders() -> None:
+    assert titles_for([Path("/x/a/S_blockmap.h5"), Path("/x/b/S_blockmap.h5")]) == ["a/S", "b/S"]
+    assert titles_for([Path("/x/m1.h5"), Path("/x/m2.h5")]) == ["m1", "m2"]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such file: .*s\.svs"):
+        catalog_of_files(tmp_path / "s.svs", [], [], None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to show: give --slide"),
+        (["--run", "missing"], "no experiment in missing or "),
+        (["--run", "x", "--slide", "y"], "not both"),
+        (["--slide", "missing.svs"], "no such file: missing.svs"),
+    ],
+)
+def test_a_wrong_command_line_says_what_would_do(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = "import sys; sys.argv = ['v', '--help']\nfrom mil_heatmaps.cli.view_heatmap_sync import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('torch', 'numpy', 'starlette', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--export_html" in done.stdout
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_the_program_prints_one_link_and_stops_cleanly_with_ctrl_c(run: Path) -> None:
+    pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
+    if not (ROOT / "src/mil_heatmaps/viewer/page/vendor/openseadragon.min.js").is_file():
+        pytest.skip("OpenSeadragon was not fetched (python hatch_build.py)")
+    command = [sys.executable, str(ROOT / "view_heatmap_sync.py"), "--run", str(run), "--no_browser"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(3)]
+    assert lines[0] == "exp: 3 slides\n"
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{20,}\n", lines[1])
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=20)
+    assert (process.returncode, rest, errors) == (0, "stopped\n", "")
