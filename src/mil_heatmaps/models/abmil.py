@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mil_heatmaps.explain.additive import Additive
+from mil_heatmaps.explain.answers import Form
+from mil_heatmaps.explain.rows import Rows, wide
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from mil_heatmaps.models.layers import (
     RowFunction,
@@ -119,6 +122,16 @@ class ABMIL(MILModel):
         raw, pooled, rows = pool_bag(bag, self.model.patch_embed, self.model.global_attn, per_row)
         logits = self.model.classifier(pooled)[0] if self.num_classes else None
         return BagResult(logits, attention_scores(raw, rows, wanted))
+
+    def exact_form(self, rows: Rows) -> Form:
+        """The logits are sums over the patches."""
+        classifier = self.model.classifier
+
+        def votes(x: Tensor) -> tuple[Tensor, Tensor]:
+            h = self.model.patch_embed(x)
+            return h @ classifier.weight.T, self.model.global_attn(h)
+
+        return Additive(rows, votes, wide(classifier.bias))
 
     def row_scores(self, wanted: frozenset[str]) -> dict[str, RowFunction]:
         """Return the wanted scores' functions of embedded patches alone, see `pool_bag`."""

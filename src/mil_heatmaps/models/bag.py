@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -52,10 +53,19 @@ class Explanation:
         None when the model has no classifier (a headless checkpoint): there is no prediction then.
     scores : dict
         By score name, in the order asked for.
+    checks : dict
+        By the name of each explanation: what travels with it, plain numbers and lists.
+    outputs : Outputs or None
+        What the explanations explain.
+    full : (K,) float64 or None
+        That output of the whole bag, one number a target.
     """
 
     logits: npt.NDArray[np.float32] | None
     scores: dict[str, PatchScores]
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outputs: Outputs | None = None
+    full: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

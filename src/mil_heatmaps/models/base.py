@@ -7,6 +7,7 @@ A model file holds one class with `@register_model`. It supplies the network (`f
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -15,6 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.explain.answers import Form
+from mil_heatmaps.explain.rows import Rows
+from mil_heatmaps.explain.settings import EXPLANATIONS
+from mil_heatmaps.explain.watch import Watch
+from mil_heatmaps.models import explaining
 from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, grid_and_values
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -98,6 +104,14 @@ class MILModel(nn.Module):
         """Pass over `bag` once and return logits and at least the `wanted` scores. Runs without gradients."""
         raise NotImplementedError
 
+    def exact_form(self, rows: Rows) -> Form | None:
+        """Return the closed form of the logits of any part of the bag, None where there is none."""
+        return None
+
+    def unexplained(self) -> str | None:
+        """Return why no explanation can be given, None where they can."""
+        return None
+
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
@@ -122,8 +136,13 @@ class MILModel(nn.Module):
         return next(iter(self.score_specs()))
 
     def score_names(self) -> dict[str, str]:
-        """Return name -> what it is, of every score this model can give."""
-        return {name: spec.about for name, spec in self.score_specs().items()}
+        """Return name -> what it is, of every score this model can give: its own, then the explanations."""
+        own = {name: spec.about for name, spec in self.score_specs().items()}
+        return own | {name: about for name, about in EXPLANATIONS.items() if name not in self.refused_explanations()}
+
+    def refused_explanations(self) -> dict[str, str]:
+        """Return the explanations this model cannot give, with the reason."""
+        return explaining.refused(not self.num_classes, self.unexplained())
 
     def forward(
         self,
@@ -177,8 +196,17 @@ class MILModel(nn.Module):
         features: Features,
         scores: str | Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        *,
+        targets: Any = "all",
+        settings: Mapping[str, Any] | None = None,
+        coords_l0: Any = None,
+        step_l0: Any = None,
+        watch: Watch | None = None,
     ) -> Explanation:
-        """Return logits and patch scores of one bag, all from one pass.
+        """Return logits and patch scores of one bag.
+
+        The model's own scores come from one pass. The six explanations (`EXPLANATIONS`) ask the model of parts of the
+        bag, or for derivatives; their checks travel in the result.
 
         Parameters
         ----------
@@ -187,16 +215,46 @@ class MILModel(nn.Module):
         scores : names, optional
             Of `score_names()`; the default score when left out. An empty list gives the logits only.
         class_names : C names, optional
-            Of the columns of per-class scores.
+            Of the columns of per-class scores, and of targets.
+        targets : "all", "predicted", a name, a number, or a list
+            Columns of the explanations; other scores keep theirs.
+        settings : dict, optional
+            Keys of `explanation_arguments`, and ``task``.
+        coords_l0, step_l0 : (N, 2), and (x, y) or a number; optional
+            Level-0 corners of the patches of bare features, and the distance of neighbours.
+        watch : Watch, optional
+            Is told how far long scores are, and may stop them and go on later.
 
         Raises
         ------
         FeatureError
             Wrong width, or an empty bag.
         ModelError
-            A score the model does not have, wrong number of class names, or a result that is not finite.
+            A score the model does not have, wrong number of class names, a result that is not finite, an explanation
+            that lacks something or takes more forwards than allowed.
         """
         names = self._chosen(scores)
+        asked = [name for name in names if name in EXPLANATIONS]
+        if not asked:
+            return self._explain_own(features, names, class_names)
+        self._check_features(features)
+        found = explaining.explain(
+            self, features, asked, class_names,
+            targets=targets, settings=settings, coords_l0=coords_l0, step_l0=step_l0, watch=watch,
+        )  # fmt: skip
+        if len(asked) == len(names):
+            return found
+        own = self._explain_own(features, [name for name in names if name not in EXPLANATIONS], class_names)
+        scores_of = {name: (found.scores | own.scores)[name] for name in names}
+        return replace(found, logits=own.logits, scores=scores_of)
+
+    def _check_features(self, features: Features) -> None:
+        """Raise for features of the wrong width, or none."""
+        _, values = grid_and_values(features)
+        self._check_bag(len(values), int(values.shape[1]))
+
+    def _explain_own(self, features: Features, names: list[str], class_names: Sequence[str] | None) -> Explanation:
+        """Return logits and the model's own scores, all from one pass."""
         classes = self.class_columns(class_names)
         grid, values = grid_and_values(features)
         self._check_bag(len(values), int(values.shape[1]))
@@ -212,6 +270,18 @@ class MILModel(nn.Module):
             self._finite_logits(result),
             {name: self._patch_scores(name, result, grid, classes, len(bag)) for name in names},
         )
+
+    def bag_logits(self, bag: Bag) -> Tensor:
+        """Return the logits (C,) of a bag, without gradients."""
+        logits = self.explain_bag(bag, frozenset()).logits
+        if logits is None:
+            raise ModelError(f"{self.title} gives no logits: {explaining.NO_CLASSIFIER}")
+        return logits.reshape(-1)
+
+    def differentiable_logits(self, x: Tensor) -> Tensor:
+        """Return the logits (C,) of features (N, D), with gradients."""
+        logits: Tensor = self.forward(x.unsqueeze(0))[0]["logits"]
+        return logits.reshape(-1)
 
     def patch_scores(
         self, features: Features, score: str | None = None, class_names: Sequence[str] | None = None
@@ -256,14 +326,12 @@ class MILModel(nn.Module):
 
     def check_scores(self, names: Sequence[str]) -> None:
         """Raise a `ModelError` for a score the model does not have, or cannot honestly give, with the reason."""
-        specs, refused = self.score_specs(), self.refused_scores()
+        offered, refused = list(self.score_names()), self.refused_scores() | self.refused_explanations()
         for name in names:
             if name in refused:
-                raise ModelError(
-                    f"{self.title} cannot give the score {name!r}: {refused[name]}; choose from {list(specs)}"
-                )
-            if name not in specs:
-                raise ModelError(f"{self.title} has no score {name!r}; choose from {list(specs)}")
+                raise ModelError(f"{self.title} cannot give the score {name!r}: {refused[name]}; choose from {offered}")
+            if name not in offered:
+                raise ModelError(f"{self.title} has no score {name!r}; choose from {offered}")
 
     def _finite_logits(self, result: BagResult) -> npt.NDArray[np.float32] | None:
         if result.logits is None:

@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mil_heatmaps.explain.additive import Additive
+from mil_heatmaps.explain.answers import Form
+from mil_heatmaps.explain.rows import Rows, wide
 from mil_heatmaps.models.abmil import CONTRIBUTION, RAW, SOFTMAX, attention_scores
 from mil_heatmaps.models.bag import Bag, BagResult, ScoreSpec
 from mil_heatmaps.models.base import MILModel, Shapes
@@ -50,6 +53,10 @@ class CLAM(MILModel):
 
     def class_weights(self) -> Tensor:
         """Return the classifier's weight, (C, hidden_dim)."""
+        raise NotImplementedError
+
+    def class_biases(self) -> Tensor:
+        """Return the classifier's bias, (C,)."""
         raise NotImplementedError
 
     @classmethod
@@ -128,6 +135,15 @@ class CLAM(MILModel):
         logits = self.forward_head(pooled[None])[0] if self.num_classes else None
         return BagResult(logits, attention_scores(raw, rows, wanted))
 
+    def exact_form(self, rows: Rows) -> Form:
+        """The logits are sums over the patches; each branch's softmax weighs its own class's."""
+
+        def votes(x: Tensor) -> tuple[Tensor, Tensor]:
+            h = self._embed(x)
+            return h @ self.class_weights().T, self.attention_net[3](h)
+
+        return Additive(rows, votes, wide(self.class_biases()))
+
 
 @register_model("clam_sb")
 class ClamSB(CLAM):
@@ -140,6 +156,11 @@ class ClamSB(CLAM):
         """Return the classifier's weight, (C, hidden_dim)."""
         weight: Tensor = self.classifiers.weight
         return weight
+
+    def class_biases(self) -> Tensor:
+        """Return the classifier's bias, (C,)."""
+        bias: Tensor = self.classifiers.bias
+        return bias
 
     @classmethod
     def _classes_from_shapes(cls, shapes: Shapes) -> int | None:
@@ -166,6 +187,10 @@ class ClamMB(CLAM):
     def class_weights(self) -> Tensor:
         """Return the classifiers' weights, (C, hidden_dim)."""
         return torch.cat([classifier.weight for classifier in self.classifiers])
+
+    def class_biases(self) -> Tensor:
+        """Return the classifiers' biases, (C,)."""
+        return torch.cat([classifier.bias for classifier in self.classifiers])
 
     @classmethod
     def _classes_from_shapes(cls, shapes: Shapes) -> int | None:

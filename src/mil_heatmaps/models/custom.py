@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import HeatmapError, ModelError
+from mil_heatmaps.models import explaining
 from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, grid_and_values
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
@@ -170,14 +171,8 @@ class CustomModel(MILModel):
         """One score, of the class's `score_kind`."""
         return {self._default: ScoreSpec(self._kind, f"as {self.title} gives it", self._meaning or "class")}
 
-    def explain(
-        self,
-        features: Features,
-        scores: str | Sequence[str] | None = None,
-        class_names: Sequence[str] | None = None,
-    ) -> Explanation:
-        """Run the user's code on the whole bag and check what it returns. See `MILModel.explain`."""
-        names = self._chosen(scores)
+    def _explain_own(self, features: Features, names: list[str], class_names: Sequence[str] | None) -> Explanation:
+        """Run the user's code on the whole bag and check what it returns."""
         grid, values = grid_and_values(features)
         count, width = len(values), int(values.shape[1])
         self._check_bag(count, width if self.in_dim else 0)
@@ -202,6 +197,38 @@ class CustomModel(MILModel):
                 for name, value in made.items()
             },
         )
+
+    def unexplained(self) -> str | None:
+        """Only a forward gives a prediction."""
+        return None if self._forward is not None else "the class has no forward, so there is no prediction to explain"
+
+    def refused_explanations(self) -> dict[str, str]:
+        """Whether there is a prediction the class need not say beforehand."""
+        return explaining.refused(False, self.unexplained())
+
+    def _check_features(self, features: Features) -> None:
+        _, values = grid_and_values(features)
+        self._check_bag(len(values), int(values.shape[1]) if self.in_dim else 0)
+
+    def bag_logits(self, bag: Bag) -> Tensor:
+        """Return the logits (C,) of a bag, as the user's forward gives them."""
+        return self.differentiable_logits(bag.all())
+
+    def differentiable_logits(self, x: Tensor) -> Tensor:
+        """Return the logits (C,) of features (N, D), with gradients if the user's forward lets them through."""
+        if self._forward is None:
+            raise ModelError(f"{self.title} has no forward")
+        try:
+            logits = self._one_row(_logits_and_attention(self._forward(x.unsqueeze(0)), self.title)[0])
+        except HeatmapError:
+            raise
+        except _ANYTHING as error:  # the user's own code
+            raise ModelError(
+                f"{self.title} failed on features of shape {tuple(x.shape)}, {type(error).__name__}: {error}"
+            ) from error
+        if logits is None:
+            raise ModelError(f"{self.title} returned no logits, so there is no prediction to explain")
+        return logits
 
     def _run(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Return (logits or None, scores or None) of features (N, D)."""

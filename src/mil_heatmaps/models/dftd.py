@@ -23,6 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
+from mil_heatmaps.explain.additive import Additive
+from mil_heatmaps.explain.answers import Form
+from mil_heatmaps.explain.rows import Rows, wide
 from mil_heatmaps.models.bag import CHUNK_ROWS
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes, loss_then_label
 from mil_heatmaps.models.dftd_tiers import Distillation, embed, pass_first_tier, patch_weights, rank_patches
@@ -164,6 +167,20 @@ class DFTD(MILModel):
             missing = "the checkpoint has no classifier"
             refused |= {"class_contribution": missing, "class_contribution_mean": missing}
         return refused
+
+    def unexplained(self) -> str | None:
+        """Where groups are drawn, a smaller bag draws others: the difference would be of the luck."""
+        return None if self._exact else "removing a patch draws all its random groups anew"
+
+    def exact_form(self, rows: Rows) -> Form:
+        """The logits are sums over the patches, without a softmax."""
+        parts, classifier = self.model, self.model.attCls.classifier.fc
+
+        def votes(x: Tensor) -> tuple[Tensor, None]:
+            h = embed(parts, x)
+            return parts.attCls.global_attn(h) * (h @ classifier.weight.T), None
+
+        return Additive(rows, votes, wide(classifier.bias))
 
     def memory_estimate(self, n: int) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""

@@ -1,11 +1,15 @@
 """DSMIL: every patch compared with the critical patch of each class (Li et al. 2021), in MIL-Lab's form."""
 
+import copy
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
+from mil_heatmaps.explain.answers import Form
+from mil_heatmaps.explain.critical_pooling import CriticalPooling
+from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.models.bag import CHUNK_ROWS
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes, loss_then_label
 from mil_heatmaps.models.layers import map_rows, mask_scores, mlp, mlp_layers
@@ -163,6 +167,25 @@ class DSMIL(MILModel):
         return BagResult(
             logits[0], {"attention": attention[0], "attention_logit": raw[0], "instance_logit": instances[0]}
         )
+
+    def exact_form(self, rows: Rows) -> Form:
+        """Parts of the bag follow from sums, with the attention that each part's own critical patches make."""
+        parts, after = self.model, copy.deepcopy(self.model).to("cpu", torch.float64)
+
+        def classify(h: Tensor) -> Tensor:
+            return 0.5 * cast(Tensor, parts.i_classifier.inst_classifier(h))
+
+        def direction(critical: Tensor) -> tuple[Tensor, Tensor]:
+            query = parts.b_classifier.q
+            compared = query(critical) * float(query.out_features**-0.5)
+            return compared @ query.weight, compared @ query.bias
+
+        def head(pooled: Tensor) -> Tensor:
+            vectors = after.b_classifier.norm(after.b_classifier.v(pooled))
+            logits = after.classifier(vectors.reshape(-1, *vectors.shape[-2:])).squeeze(-1)
+            return 0.5 * cast(Tensor, logits.reshape(pooled.shape[:-1]))
+
+        return CriticalPooling(rows, parts.patch_embed, classify, direction, head)
 
     def _compare(self, embedded: Tensor, instances: Tensor) -> Tensor:
         """Return how alike each patch and each class's critical patch are, (B, N, C), before the softmax."""

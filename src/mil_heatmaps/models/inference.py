@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import ModelError
+from mil_heatmaps.explain.outputs import output_names
 from mil_heatmaps.models.base import Features, MILModel
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, Task
 
@@ -48,7 +49,7 @@ def infer(
     if device is not None:
         model.to(device)
     names = column_names(model, class_names, task)
-    explanation = model.explain(features, scores, names)
+    explanation = model.explain(features, scores, names, settings={"task": task})
     if explanation.logits is None:
         return None, explanation.scores
     prediction, found = predict(explanation.logits, class_names, task), explanation.scores
@@ -67,16 +68,6 @@ def column_names(model: MILModel, names: Sequence[str] | None, task: Task) -> Se
         return output_names(model.num_classes, task) if task != "classification" and model.num_classes else None
     # one logit stands for the second of two classes
     return list(names[-1:]) if task == "classification" and model.num_classes == 1 else names
-
-
-def output_names(count: int, task: Task) -> tuple[str, ...]:
-    """Return what outputs without names are called: ``class 0`` ..., ``output 0`` ... or ``interval 0`` ...; the only
-    one of a regression ``output``, of a survival model ``risk``.
-    """
-    if count == 1 and task != "classification":
-        return ("risk" if task == "survival" else "output",)
-    noun = {"classification": "class", "regression": "output", "survival": "interval"}[task]
-    return tuple(f"{noun} {i}" for i in range(count))
 
 
 def predict(

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
+from mil_heatmaps.explain.answers import Form
+from mil_heatmaps.explain.deciding import Deciding
+from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.models.bag import Bag, BagResult, ScoreSpec
 from mil_heatmaps.models.base import MILModel, Shapes
 from mil_heatmaps.models.layers import map_rows
@@ -57,7 +60,11 @@ class MILFC(MILModel):
 
     def _deciding_patch(self, probabilities: Tensor) -> Tensor:
         """Return the index of the deciding patch of (..., N, C)."""
-        return probabilities[..., 1].argmax(dim=-1)
+        return self._conviction(probabilities).argmax(dim=-1)
+
+    def _conviction(self, probabilities: Tensor) -> Tensor:
+        """Return what decides, (..., N), of (..., N, C)."""
+        return probabilities[..., 1]
 
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
@@ -84,6 +91,10 @@ class MILFC(MILModel):
             {"instance_probability": probabilities, "instance_logit": logits},
         )
 
+    def exact_form(self, rows: Rows) -> Form:
+        """The logits are the deciding patch's."""
+        return Deciding(rows, self._instance_logits, lambda z: self._conviction(torch.softmax(z, dim=1)))
+
 
 @register_model("mil_fc_mc")
 class MILFCMultiClass(MILFC):
@@ -98,5 +109,5 @@ class MILFCMultiClass(MILFC):
         if self.num_classes < 3:
             raise ModelError(f"mil_fc_mc has more than two classes, got {self.num_classes}; mil_fc is for two")
 
-    def _deciding_patch(self, probabilities: Tensor) -> Tensor:
-        return probabilities.flatten(-2).argmax(dim=-1) // probabilities.shape[-1]
+    def _conviction(self, probabilities: Tensor) -> Tensor:
+        return probabilities.amax(dim=-1)

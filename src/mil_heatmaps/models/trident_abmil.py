@@ -4,6 +4,7 @@ The block has one or more heads and branches and pools its own input. Its return
 softmax).
 """
 
+import copy
 import re
 from typing import Any, cast
 
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
+from mil_heatmaps.explain.answers import Form
+from mil_heatmaps.explain.rows import Rows
+from mil_heatmaps.explain.vector_pooling import VectorPooling
 from mil_heatmaps.models.bag import Bag, BagResult, ScoreSpec
 from mil_heatmaps.models.base import MILModel, Parts, Shapes
 from mil_heatmaps.models.layers import pool_bag, softmax_over_patches
@@ -239,6 +243,15 @@ class TridentClassifier(TridentEncoderModel):
     def forward_head(self, slide_feats: Tensor) -> Tensor:
         """Return logits (B, C)."""
         return cast(Tensor, self.classifier(slide_feats))
+
+    def exact_form(self, rows: Rows) -> Form:
+        """Parts of the bag follow from the block's sums; what comes after runs once a part."""
+        after = copy.deepcopy(self).to("cpu", torch.float64)
+
+        def head(pooled: Tensor) -> Tensor:
+            return after.forward_head(after.after(after.block.condense(pooled)))
+
+        return VectorPooling(rows, self.before, self.block.scores, head)
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:

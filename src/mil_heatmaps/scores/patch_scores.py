@@ -20,18 +20,33 @@ ScoreKind = Literal[
     "instance_logit",  # the model's own per-patch classifier
     "instance_probability",  # the same as probabilities
     "similarity",  # dot product with a summary vector; not used by the network as a weight
+    "leave_one_out",  # what the explained output loses without the patch
+    "single",  # the explained output of the patch as a whole slide: no difference
+    "gradient_x_input",  # gradient times features
+    "integrated_gradients",  # adds up over the patches to what is explained, see its checks
+    "occlusion",  # what the output loses without a square of patches
+    "mask_regression",  # weight in a linear surrogate over random halves of the slide
     "external",  # from the user's own file
 ]
 
 Task = Literal["classification", "regression", "survival"]
 """What a model's outputs are: logits of classes, values as they are, or hazards of successive intervals."""
 
-SIGNED_KINDS: frozenset[str] = frozenset(
-    {"attention_gate", "nystrom_attention", "class_contribution", "instance_logit", "similarity"}
+EXPLANATION_KINDS: frozenset[str] = frozenset(
+    {"leave_one_out", "single", "gradient_x_input", "integrated_gradients", "occlusion", "mask_regression"}
 )
+"""Kinds that ask the model itself: positive speaks for the target."""
+
+SIGNED_KINDS: frozenset[str] = EXPLANATION_KINDS | {
+    "attention_gate",
+    "nystrom_attention",
+    "class_contribution",
+    "instance_logit",
+    "similarity",
+}
 """Kinds for which zero is a middle, so that a diverging colormap makes sense."""
 
-FOR_AND_AGAINST: frozenset[str] = frozenset({"attention_gate", "class_contribution", "instance_logit"})
+FOR_AND_AGAINST: frozenset[str] = EXPLANATION_KINDS | {"attention_gate", "class_contribution", "instance_logit"}
 """Signed kinds whose sign is the message: unless told otherwise they are drawn around zero, never by rank alone."""
 
 

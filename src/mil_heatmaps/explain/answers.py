@@ -1,0 +1,122 @@
+"""What a model says of parts of a bag, whichever way it is found out; each score is written on top of this."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mil_heatmaps.explain.outputs import Outputs
+from mil_heatmaps.explain.rows import Bools, Floats, Ints, Path
+from mil_heatmaps.explain.watch import Watch
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Sets of patches, none of them empty.
+
+    Attributes
+    ----------
+    starts : (S + 1,) int64
+    rows : int64
+        The patches of set s are ``rows[starts[s]:starts[s + 1]]``.
+    """
+
+    starts: Ints
+    rows: Ints
+
+    @classmethod
+    def singles(cls, n: int) -> "Sets":
+        """Return each of n patches as a set of its own."""
+        return cls(np.arange(n + 1), np.arange(n))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, number: int) -> Ints:
+        return self.rows[self.starts[number] : self.starts[number + 1]]
+
+    def part(self, start: int, stop: int) -> "Sets":
+        """Return the sets `start` up to `stop`."""
+        first, last = self.starts[start], self.starts[stop]
+        return Sets(self.starts[start : stop + 1] - first, self.rows[first:last])
+
+
+class Answers(Protocol):
+    """The model's logits, float64, of a bag X of N patches and of parts of it.
+
+    Patches keep their order in every part. No part may be empty.
+    """
+
+    @property
+    def exact(self) -> bool:
+        """Whether parts come from sums over the bag rather than from forwards of their own."""
+
+    @property
+    def forwards(self) -> int:
+        """How many forwards of parts were run so far; the whole bag's is not counted."""
+
+    def __len__(self) -> int: ...
+
+    def full(self) -> Floats:
+        """Return the logits (C,) of the bag."""
+
+    def of(self, index: Ints) -> Floats:
+        """Return the logits (C,) of the patches `index` alone."""
+
+    def alone(self, watch: Watch) -> Floats:
+        """Return the logits (N, C) of each patch as a bag of its own."""
+
+    def without(self, sets: Sets, watch: Watch) -> Floats:
+        """Return the logits (S, C) of the bag without each of the sets."""
+
+    def kept(self, labels: Ints, keep: Bools, watch: Watch) -> Floats:
+        """Return the logits (M, S, C) of the parts whose patches i have ``keep[s, labels[m, i]]``.
+
+        Parameters
+        ----------
+        labels : (M, N) ints below L
+            M ways of putting the patches into L groups.
+        keep : (S, L)
+            Groups of each part.
+        """
+
+
+class Slopes(Protocol):
+    """Derivatives of a model's outputs by the features of each patch."""
+
+    def value(self, path: Path, alpha: float) -> Floats:
+        """Return the logits (C,) at `alpha` of the way."""
+
+    def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
+        """Return (N, K) float64: by how much f grows at `alpha` of the way as row i alone goes on, x_i - x'_i long."""
+
+
+def others(n: int, rows: Ints) -> Ints:
+    """Return the patches of 0 ... n - 1 that are not in `rows`."""
+    stays = np.ones(n, bool)
+    stays[rows] = False
+    return np.flatnonzero(stays)
+
+
+def kept_rows(labels: Ints, keep: Bools) -> Ints:
+    """Return the patches of one part: `labels` (N,), `keep` (L,)."""
+    return np.flatnonzero(keep[labels])
+
+
+def best_in_groups(rank: Ints, labels: Ints, keep: Bools) -> Ints:
+    """Return the least `rank` (N,) among the patches of each part, (S,); `labels` (N,), `keep` (S, L)."""
+    best = np.full(keep.shape[1], len(rank))
+    np.minimum.at(best, labels, rank)
+    return np.asarray(np.where(keep, best, len(rank)).min(axis=1), np.int64)
+
+
+def ranks(values: Floats) -> tuple[Ints, Ints]:
+    """Return the order of `values` (N,), largest first, ties in file order, and the place of each in it."""
+    order = np.argsort(-values, kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return order, rank
+
+
+class Form(Answers, Slopes, Protocol):
+    """A closed form of a model: parts of the bag and derivatives, both from a pass or two."""

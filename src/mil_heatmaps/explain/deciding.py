@@ -1,0 +1,86 @@
+"""Models in which one patch decides: the logits of the bag are those of its most convincing patch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+
+from mil_heatmaps.explain.answers import Sets, best_in_groups, others, ranks
+from mil_heatmaps.explain.outputs import Outputs
+from mil_heatmaps.explain.rows import Bools, Floats, Ints, Path, Rows, push, wide
+from mil_heatmaps.explain.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """``logits = z_j``, j the patch for which `convinces` is largest, the first of equals.
+
+    Attributes
+    ----------
+    rows : Rows
+    logits : (n, D) -> (n, C)
+        Of patches alone.
+    convinces : (n, C) -> (n,)
+    """
+
+    rows: Rows
+    logits: Callable[[Tensor], Tensor]
+    convinces: Callable[[Tensor], Tensor]
+
+    exact = True
+    forwards = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def _alone(self) -> tuple[Floats, Ints, Ints]:
+        """Logits (N, C), the order of conviction, and the place of each patch in it."""
+        parts = [self.logits(x) for _, x in self.rows.chunks()]
+        values = np.concatenate([wide(self.convinces(z)) for z in parts])
+        return np.concatenate([wide(z) for z in parts]), *ranks(values)
+
+    def full(self) -> Floats:
+        """Return the logits (C,) of the deciding patch."""
+        logits, order, _ = self._alone
+        return logits[order[0]]
+
+    def of(self, index: Ints) -> Floats:
+        """Return the logits (C,) of the one among `index` that decides."""
+        logits, order, rank = self._alone
+        return logits[order[rank[index].min()]]
+
+    def alone(self, watch: Watch = SILENT) -> Floats:
+        """Return the logits (N, C) of each patch."""
+        return self._alone[0]
+
+    def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
+        """Return the logits (S, C): the bag's, unless the deciding patch goes."""
+        _, order, rank = self._alone
+        made = np.repeat(self.full()[None], len(sets), axis=0)
+        lost = np.minimum.reduceat(rank[sets.rows], sets.starts[:-1]) == 0
+        for number in np.flatnonzero(lost):
+            left = others(len(self), sets[number])
+            made[number] = self.of(left) if len(left) else np.nan
+        return made
+
+    def kept(self, labels: Ints, keep: Bools, watch: Watch = SILENT) -> Floats:
+        """Return the logits (M, S, C) of parts made of groups."""
+        logits, order, rank = self._alone
+        return np.stack([logits[order[best_in_groups(rank, mine, keep)]] for mine in labels])
+
+    def value(self, path: Path, alpha: float) -> Floats:
+        """Return the logits (C,) at `alpha` of the way."""
+        return replace(self, rows=path.at(alpha)).full()
+
+    def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
+        """Return (N, K): zero but for the patch that decides at `alpha`."""
+        here = replace(self, rows=path.at(alpha))
+        logits, order, _ = here._alone
+        row = int(order[0])
+        _, slope = push(self.logits, here.rows.part(row, row + 1), path.direction(row, row + 1))
+        made = np.zeros((len(self), len(outputs)))
+        made[row] = wide(slope)[0] @ outputs.slopes(logits[row])[1].T
+        return made

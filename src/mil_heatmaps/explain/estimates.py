@@ -1,0 +1,96 @@
+"""What a score would cost, said before it is begun."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mil_heatmaps.errors import ModelError
+from mil_heatmaps.explain.gradients import steps_at_most
+from mil_heatmaps.explain.lattice import Lattice
+from mil_heatmaps.explain.settings import Settings
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one score takes.
+
+    Attributes
+    ----------
+    score : str
+    forwards : int
+        Forwards of (parts of) the bag at most, derivatives included; 0 where sums over the bag do.
+    """
+
+    score: str
+    forwards: int
+
+    @property
+    def words(self) -> str:
+        """The cost in words."""
+        return "exact" if not self.forwards else f"{self.forwards:,} forward{'s' * (self.forwards > 1)}"
+
+
+def cost_of(score: str, n: int, settings: Settings, *, exact: bool, windows: int | None = None) -> Cost:
+    """Return the cost of a score of `n` patches; `windows` of occlusion, guessed from `n` when None."""
+    if score == "gradient_x_input":
+        return Cost(score, 1)
+    if score == "integrated_gradients":
+        return Cost(score, steps_at_most(settings.steps, settings.max_steps))
+    if exact:
+        return Cost(score, 0)
+    if score == "occlusion" and windows is None:
+        stride = settings.stride or (2 if settings.window == "auto" else max(1, settings.window // 2))
+        windows = -(-n // stride**2)
+    return Cost(score, {"mask_regression": settings.masks, "occlusion": windows or 0}.get(score, n))
+
+
+def check_cost(cost: Cost, settings: Settings, seconds_each: float) -> None:
+    """Raise a `ModelError` for a score that takes more forwards than allowed; `single` always may.
+
+    Parameters
+    ----------
+    seconds_each : float
+        What one forward of the bag took.
+    """
+    if cost.score == "single" or cost.forwards <= settings.max_forwards:
+        return
+    instead = {
+        "occlusion": "a larger window (window: auto finds one), mask_regression or single",
+        "mask_regression": f"at most {settings.max_forwards} masks, or single",
+        "integrated_gradients": "fewer max_steps",
+    }.get(cost.score, "occlusion with a larger window, mask_regression or single")
+    raise ModelError(
+        f"{cost.score} needs {cost.forwards:,} forwards here, more than max_forwards {settings.max_forwards:,}: about "
+        f"{time_words(cost.forwards * seconds_each)} (one took {time_words(seconds_each)}); choose {instead}, "
+        f"or max_forwards {cost.forwards}"
+    )
+
+
+def choose_window(lattice: Lattice, settings: Settings, *, exact: bool) -> tuple[int, int]:
+    """Return (window, stride) of occlusion: as given, or the smallest of 4, 8, 16, ... whose windows are allowed."""
+    if settings.window != "auto":
+        return settings.window, settings.stride or max(1, settings.window // 2)
+    widest = 2 * int(max(lattice.columns.max(), lattice.rows.max())) + 4
+    window = 4
+    while True:
+        stride = settings.stride or window // 2
+        fits = window % stride == 0
+        if fits and (exact or window > widest or lattice.count_windows(window, stride) <= settings.max_forwards):
+            return window, stride
+        if not fits and window > max(widest, 2 * stride):
+            raise ModelError(f"no window of 4, 8, 16, ... cells is a multiple of stride {stride}; choose a window too")
+        window *= 2
+
+
+def time_words(seconds: float) -> str:
+    """Return a time as people say it: ``0.4 s``, ``12 s``, ``40 min``, ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5700 else f"{seconds / 3600:.1f} h"
+
+
+def check_window(window: int, stride: int) -> None:
+    """Raise a `ModelError` for a window that is no multiple of its stride."""
+    if window % stride:
+        choices = ", ".join(map(str, np.flatnonzero([d and window % d == 0 for d in range(window + 1)])))
+        raise ModelError(f"window {window} is no multiple of stride {stride}; choose a stride of {choices}")

@@ -1,0 +1,149 @@
+"""What is explained: which number f of the model's outputs, for which targets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mil_heatmaps.errors import ModelError
+from mil_heatmaps.explain.rows import Floats
+from mil_heatmaps.scores.patch_scores import Task
+
+OutputName = Literal["log_odds", "logit", "probability", "value", "risk"]
+
+_ALLOWED: dict[Task, tuple[OutputName, ...]] = {
+    "classification": ("log_odds", "logit", "probability"),
+    "regression": ("value", "logit"),
+    "survival": ("risk", "logit"),
+}
+"""What can be asked of each task, the default first."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """One number f a target, computed from the C outputs of a model.
+
+    Attributes
+    ----------
+    name : str
+        ``log_odds``, ``logit``, ``probability``, ``value`` or ``risk``.
+    task : Task
+    index : K ints
+        Of the model's output that each target is; -1 for the risk, which is made of all.
+    targets : K str
+        Their names.
+    sigmoid : bool
+        Every class has a sigmoid of its own (multilabel): its log-odds are its logit.
+    """
+
+    name: OutputName
+    task: Task
+    index: tuple[int, ...]
+    targets: tuple[str, ...]
+    sigmoid: bool = False
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return f (..., K) of logits (..., C), with gradients where the logits have some."""
+        if self.name == "risk":
+            alone = logits[..., :1]
+            return alone if logits.shape[-1] == 1 else -torch.sigmoid(-logits).cumprod(-1).sum(-1, keepdim=True)
+        chosen = logits[..., list(self.index)]
+        lonely = self.sigmoid or logits.shape[-1] == 1
+        if self.name == "probability":
+            return torch.sigmoid(chosen) if lonely else torch.softmax(logits, -1)[..., list(self.index)]
+        if self.name != "log_odds" or lonely:
+            return chosen
+        others = [[k for k in range(logits.shape[-1]) if k != c] for c in self.index]
+        return chosen - torch.stack([torch.logsumexp(logits[..., rest], -1) for rest in others], -1)
+
+    def of(self, logits: Floats) -> Floats:
+        """Return f (..., K) of an array of logits (..., C)."""
+        values: Floats = self(torch.from_numpy(np.ascontiguousarray(logits))).numpy()
+        return values
+
+    def slopes(self, logits: Floats) -> tuple[Floats, Floats]:
+        """Return f (K,) and df/dlogits (K, C) at logits (C,)."""
+        at = torch.from_numpy(np.ascontiguousarray(logits)).requires_grad_()
+        with torch.enable_grad():
+            f = self(at)
+            rows = [torch.autograd.grad(one, at, retain_graph=True)[0] for one in f]
+        return f.detach().numpy(), torch.stack(rows).numpy()
+
+
+def output_names(count: int, task: Task) -> tuple[str, ...]:
+    """Return what outputs without names are called: ``class 0`` ..., ``output 0`` ... or ``interval 0`` ...; the only
+    one of a regression ``output``, of a survival model ``risk``.
+    """
+    if count == 1 and task != "classification":
+        return ("risk" if task == "survival" else "output",)
+    noun = {"classification": "class", "regression": "output", "survival": "interval"}[task]
+    return tuple(f"{noun} {i}" for i in range(count))
+
+
+def default_output(task: Task) -> OutputName:
+    """Return what ``output: auto`` means."""
+    return _ALLOWED[task][0]
+
+
+def choose_outputs(
+    logits: Floats,
+    names: Sequence[str],
+    *,
+    task: Task = "classification",
+    output: str = "auto",
+    targets: Any = "all",
+    sigmoid: bool = False,
+) -> Outputs:
+    """Return what is explained of a model that gave `logits` (C,) for the whole bag.
+
+    Parameters
+    ----------
+    names : C str
+        Of the model's outputs.
+    targets : "all", "predicted", a name, a number, or a list of names and numbers
+        ``predicted`` is the largest logit of a classification, the first output of a regression.
+
+    Raises
+    ------
+    ModelError
+        A task, an output or a target that there is not, with those there are.
+    """
+    if task not in get_args(Task):
+        raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
+    allowed = _ALLOWED[task]
+    if output != "auto" and output not in allowed:
+        raise ModelError(f"output {output!r} cannot be explained of a {task} model; choose from {['auto', *allowed]}")
+    name: OutputName = default_output(task) if output == "auto" else output  # type: ignore[assignment]
+    if name == "risk":
+        chosen = [0] if targets in ("all", "predicted") else _numbers(targets, ["risk"])
+        return Outputs(name, task, (-1,) * len(chosen), ("risk",) * len(chosen))
+    if isinstance(targets, str) and targets == "predicted":
+        chosen = [0] if task == "regression" else [int(logits.argmax())]
+    else:
+        chosen = list(range(len(names))) if isinstance(targets, str) and targets == "all" else _numbers(targets, names)
+    return Outputs(name, task, tuple(chosen), tuple(names[i] for i in chosen), sigmoid)
+
+
+def _numbers(targets: Any, names: Sequence[str]) -> list[int]:
+    wanted = [targets] if isinstance(targets, str | int | np.integer) else list(targets)
+    found = [_number(target, names) for target in wanted]
+    if not found:
+        raise ModelError(f"no target was named; choose from {['all', 'predicted', *names]}")
+    return list(dict.fromkeys(found))
+
+
+def _number(target: Any, names: Sequence[str]) -> int:
+    if isinstance(target, str) and target in names:
+        return list(names).index(target)
+    if isinstance(target, int | np.integer) and not isinstance(target, bool) and 0 <= target < len(names):
+        return int(target)
+    raise ModelError(
+        f"the model has no target {target!r}; choose from {['all', 'predicted', *names]}, "
+        f"or a number from 0 to {len(names) - 1}"
+    )

@@ -1,0 +1,112 @@
+"""What can be chosen of explanations, with the program's choices; `explanation_arguments` of a config, and `task`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ModelError
+from mil_heatmaps.scores.patch_scores import Task
+
+EXPLANATIONS: Final[dict[str, str]] = {
+    "leave_one_out": "what the prediction loses without the patch",
+    "single": "what the model says of the patch as a whole slide (perturbation_keep)",
+    "gradient_x_input": "gradient times features (G x I): what the patch adds, as far as the model is straight here",
+    "integrated_gradients": "gradients summed on the way from a baseline (IG): adds up to what is explained",
+    "occlusion": "what the prediction loses without a square of patches, mean over the squares that hold the patch",
+    "mask_regression": "the patch's weight in a linear model of random halves of the slide",
+}
+"""Name of each score -> what it is, one phrase."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See docs; each key as in the config.
+
+    Attributes
+    ----------
+    output : str
+        ``auto``, ``log_odds``, ``logit``, ``probability``, ``value`` or ``risk``.
+    baseline : "zero", "mean", or D numbers
+        Where integrated gradients begin.
+    steps, max_steps : int
+        Nodes of the Gauss-Legendre rule; doubled up to the second until the map adds up.
+    window, stride : int, cells of the lattice
+        Of occlusion; ``auto`` and None are chosen.
+    groups, masks, ridge, seed
+        Of mask regression.
+    max_forwards : int
+        A score that needs more is refused before it starts.
+    """
+
+    output: str = "auto"
+    baseline: Any = "zero"
+    steps: int = 32
+    max_steps: int = 512
+    window: Any = "auto"
+    stride: int | None = None
+    groups: int = 64
+    masks: int = 512
+    ridge: float = 0.01
+    seed: int = 0
+    max_forwards: int = 2000
+    task: Task = "classification"
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "max_steps", "groups", "masks", "max_forwards"):
+            _whole(key, getattr(self, key), 1)
+        _whole("seed", self.seed, 0)
+        if self.max_steps < self.steps:
+            raise ModelError(f"max_steps {self.max_steps} is less than steps {self.steps}; make it {self.steps} or more")
+        if self.masks % 2:
+            raise ModelError(f"masks must be even, as each half comes with its complement; got {self.masks}")
+        if isinstance(self.ridge, bool) or not isinstance(self.ridge, int | float) or not 0 <= self.ridge < np.inf:
+            raise ModelError(f"ridge must be a number of at least 0, got {self.ridge!r}")
+        if self.window != "auto":
+            _whole("window", self.window, 1)
+        if self.stride is not None:
+            _whole("stride", self.stride, 1)
+            if self.window != "auto" and self.window % self.stride:
+                raise ModelError(
+                    f"window {self.window} is no multiple of stride {self.stride}; "
+                    f"choose a stride of {_divisors(self.window)}"
+                )
+        if isinstance(self.baseline, str) and self.baseline not in ("zero", "mean"):
+            raise ModelError(f"baseline must be zero, mean, or D numbers (a .npy file), got {self.baseline!r}")
+
+
+def settings_from(given: Mapping[str, Any] | None) -> Settings:
+    """Return the settings that a mapping of some of them means; a `ModelError` lists those there are."""
+    known = [field.name for field in fields(Settings)]
+    for key in given or {}:
+        if key not in known:
+            close = get_close_matches(str(key), known, n=1)
+            meant = f", did you mean {close[0]!r}?" if close else ""
+            raise ModelError(f"unknown setting {key!r} of explanations{meant}; choose from {known}")
+    return Settings(**dict(given or {}))
+
+
+def baseline_numbers(baseline: Any, width: int) -> npt.NDArray[np.float64] | None:
+    """Return a baseline's own D numbers, None for ``zero`` and ``mean``."""
+    if isinstance(baseline, str):
+        return None
+    numbers = np.asarray(baseline, np.float64)
+    if numbers.shape != (width,):
+        raise ModelError(
+            f"the baseline has shape {numbers.shape}, the features are {width} wide: it must hold {width} numbers"
+        )
+    if not np.isfinite(numbers).all():
+        raise ModelError("the baseline holds NaN or infinite numbers")
+    return numbers
+
+
+def _whole(key: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ModelError(f"{key} must be a whole number of at least {least}, got {value!r}")
+
+
+def _divisors(window: int) -> str:
+    return ", ".join(str(d) for d in range(1, window + 1) if window % d == 0)

@@ -1,0 +1,74 @@
+"""What a caller may see of a long score while it is made, and keep of it: how far it is, and its partial sums."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+
+Partial: TypeAlias = Mapping[str, npt.NDArray[Any]]
+"""Arrays by name; among them ``done``, how many units of work they hold."""
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Callbacks of whoever waits. Each may raise to stop the work.
+
+    Attributes
+    ----------
+    tell : (what, done, total)
+        After each unit of work: a forward, a step, or a pass.
+    save : (name, partial)
+        About every `every_s` seconds: what would be lost by a kill. The same call with `load` returning it goes on
+        from there, to the same bits.
+    load : name -> partial or None
+    every_s : float
+    what : str
+        The score at work; names of partial results begin with it.
+    """
+
+    tell: Callable[[str, int, int], None] = _nothing
+    save: Callable[[str, Partial], None] = _nothing
+    load: Callable[[str], Partial | None] = _nothing
+    every_s: float = 10.0
+    what: str = ""
+
+    def named(self, what: str) -> "Watch":
+        """Return the same callbacks for a part of the work."""
+        return replace(self, what=f"{self.what}/{what}" if self.what else what)
+
+    def keep(self, total: int, partial: Callable[[], Partial]) -> "Keeper":
+        """Return what counts `total` units and saves `partial` from time to time."""
+        return Keeper(self, total, partial)
+
+
+class Keeper:
+    """Counts units of work, tells of each, and saves now and then."""
+
+    def __init__(self, watch: Watch, total: int, partial: Callable[[], Partial]) -> None:
+        self._watch, self._total, self._partial = watch, total, partial
+        self._saved = time.monotonic()
+
+    def done(self, count: int) -> None:
+        """Say that `count` units are done; those before `count` are in the partial result."""
+        if count < self._total and time.monotonic() - self._saved >= self._watch.every_s:
+            self._watch.save(self._watch.what, self._partial())
+            self._saved = time.monotonic()
+        self._watch.tell(self._watch.what, count, self._total)
+
+
+SILENT = Watch()
+
+
+@contextmanager
+def timed(into: list[float]) -> Iterator[None]:
+    """Append the seconds that the block took."""
+    start = time.perf_counter()
+    yield
+    into.append(time.perf_counter() - start)

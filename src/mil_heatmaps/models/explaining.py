@@ -1,0 +1,195 @@
+"""The six explanations of any model: its closed form where it has one, forwards of parts of the bag where not."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.explain.answers import Form, Slopes
+from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes, grown, saved_bytes
+from mil_heatmaps.explain.lattice import Lattice
+from mil_heatmaps.explain.outputs import Outputs, choose_outputs, output_names
+from mil_heatmaps.explain.rows import Floats, Rows, wide
+from mil_heatmaps.explain.scores import Asked, check_finite, check_steady, explain_scores
+from mil_heatmaps.explain.settings import EXPLANATIONS, Settings, settings_from
+from mil_heatmaps.explain.watch import SILENT, Watch
+from mil_heatmaps.features.grid_step import infer_step
+from mil_heatmaps.models.bag import Bag, Explanation, Features, grid_and_values
+from mil_heatmaps.models.memory import require_memory
+from mil_heatmaps.scores.patch_scores import PatchScores
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+NO_CLASSIFIER = "the checkpoint has no classifier"
+
+_MEASURED = (512, 1024, 2048)
+"""Patches at which the memory of a pass back is measured."""
+
+
+class Explainable(Protocol):
+    """What a model must offer to be explained; `MILModel` does."""
+
+    training: bool
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    def eval(self) -> Any: ...
+    def train(self, mode: bool = True) -> Any: ...
+    def exact_form(self, rows: Rows) -> Form | None: ...
+    def bag_logits(self, bag: Bag) -> Tensor: ...
+    def differentiable_logits(self, x: Tensor) -> Tensor: ...
+
+
+class RowsBag(Bag):
+    """The rows of an explanation as the bag of a model's own pass."""
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__(rows.features, device=rows.device, dtype=rows.dtype)
+        self._rows = rows
+
+    def _part(self, start: int, stop: int, *, copy: bool) -> Tensor:
+        part = self._rows.part(start, stop)
+        return part.clone() if copy else part
+
+
+@contextmanager
+def question(model: Explainable, values: Any) -> Any:
+    """Yield the model, in eval mode, and a bag as `Asked`."""
+    rows = Rows(values, model.device, model.dtype)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield _asked(model, rows)
+    finally:
+        model.train(was_training)
+
+
+def _asked(model: Explainable, rows: Rows) -> Asked:
+    form = model.exact_form(rows)
+    if form is not None:
+        return Asked(rows, form, lambda: form, model.title)
+
+    def forward(part: Rows) -> Tensor:
+        return model.bag_logits(RowsBag(part))
+
+    answers = ByForwards(rows, forward)
+    check_finite(answers.full(), model.title)
+    check_steady(answers.full(), wide(forward(rows)), model.title)
+
+    def slopes() -> Slopes:
+        _check_memory(model, rows)
+        return WholeSlopes(forward, model.differentiable_logits, model.title)
+
+    return Asked(rows, answers, slopes, model.title)
+
+
+def _check_memory(model: Explainable, rows: Rows) -> None:
+    """Raise a `ModelError` with the estimate if a pass back through the model does not fit."""
+    n = len(rows)
+    if n <= _MEASURED[-1]:
+        return
+    try:
+        used = [saved_bytes(model.differentiable_logits, rows.part(0, size)) for size in _MEASURED]
+    except (RuntimeError, TypeError, NotImplementedError):  # no gradients at all: said when they are asked for
+        return
+    first, second, third = used
+    kept = grown(_MEASURED, (first, second, third), n)
+    own = 4 * n * rows.width * torch.finfo(rows.dtype).bits // 8
+    require_memory(int(1.5 * kept) + own, rows.device, f"a gradient of {model.title} on {n:,} patches")
+
+
+def explain(
+    model: Explainable,
+    features: Features,
+    names: Sequence[str],
+    class_names: Sequence[str] | None,
+    *,
+    targets: Any = "all",
+    settings: Mapping[str, Any] | None = None,
+    coords_l0: Any = None,
+    step_l0: Any = None,
+    watch: Watch | None = None,
+) -> Explanation:
+    """Return the explanations `names`; see `MILModel.explain`."""
+    chosen = chosen_settings(settings)
+    grid, values = grid_and_values(features)
+    with question(model, values) as asked:
+        logits = asked.answers.full()
+        outputs = outputs_of(model, logits, class_names, chosen, targets)
+        made = explain_scores(asked, names, outputs, chosen, lattice_of(grid, len(values), coords_l0, step_l0),
+                              watch or SILENT)  # fmt: skip
+    return Explanation(
+        logits.astype(np.float32),
+        {name: _patch_scores(name, score.values, outputs, grid) for name, score in made.items()},
+        {name: score.checks for name, score in made.items() if score.checks},
+        outputs,
+        outputs.of(logits),
+    )
+
+
+def chosen_settings(settings: Mapping[str, Any] | None) -> Settings:
+    """Return checked settings; a baseline that is the path of a ``.npy`` file is read."""
+    given = dict(settings or {})
+    baseline = given.get("baseline")
+    if isinstance(baseline, str | Path) and str(baseline).endswith(".npy"):
+        try:
+            given["baseline"] = np.load(baseline, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read the baseline {baseline}: {error}") from error
+    return settings_from(given)
+
+
+def outputs_of(
+    model: Explainable, logits: Floats, class_names: Sequence[str] | None, settings: Settings, targets: Any
+) -> Outputs:
+    """Return what is explained, under the names given or those that outputs have without."""
+    names = output_names(len(logits), settings.task) if class_names is None else tuple(map(str, class_names))
+    if settings.task == "classification" and len(logits) == 1:
+        names = names[-1:]  # one logit stands for the second of two classes
+    if len(names) != len(logits):
+        raise ModelError(f"{len(names)} names ({', '.join(names)}) for {len(logits)} outputs of {model.title}")
+    sigmoid = bool(getattr(model, "sigmoid_classes", False))
+    return choose_outputs(
+        logits, names, task=settings.task, output=settings.output, targets=targets, sigmoid=sigmoid
+    )
+
+
+def lattice_of(grid: PatchGrid | None, n: int, coords_l0: Any, step_l0: Any) -> Lattice | None:
+    """Return the lattice of a slide's grid or of coordinates given beside bare features, None without either."""
+    if grid is not None:
+        return Lattice.of(grid.coords_l0, grid.step_l0)
+    if coords_l0 is None:
+        return None
+    coords: npt.NDArray[np.int64] = np.asarray(coords_l0)
+    if coords.shape != (n, 2):
+        raise FeatureError(f"coords_l0 must have shape ({n}, 2), one corner a patch; got {coords.shape}")
+    if step_l0 is None:
+        seen = infer_step(coords.astype(np.int64))
+        if seen is None:
+            raise FeatureError("the coordinates show no grid: give step_l0, the distance (x, y) of neighbours")
+        step_l0 = seen.step_l0
+    step = np.broadcast_to(np.asarray(step_l0, np.int64), (2,))
+    if (step < 1).any():
+        raise FeatureError(f"step_l0 must be at least 1, got {step_l0}")
+    return Lattice.of(coords.astype(np.int64), (int(step[0]), int(step[1])))
+
+
+def _patch_scores(name: str, values: Floats, outputs: Outputs, grid: PatchGrid | None) -> PatchScores:
+    kinds: Any = name
+    return PatchScores(grid, values.astype(np.float32), outputs.targets, kinds, name)
+
+
+def refused(headless: bool, reason: str | None) -> dict[str, str]:
+    """Return why a model can give none of the explanations, by name; empty where it can."""
+    why = NO_CLASSIFIER if headless else reason
+    return {} if why is None else dict.fromkeys(EXPLANATIONS, why)
