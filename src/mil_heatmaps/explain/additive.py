@@ -121,7 +121,7 @@ class Additive:
         """Return (N, K) derivatives along the way: one pass, whatever the number of targets."""
         votes, raw, votes_slope, raw_slope = [], [], [], []
         for _, x, direction in path.chunks(alpha):
-            (v, a), (dv, da) = push(self._without_none, x, direction)
+            (v, dv), (a, da) = push(self._without_none, x, direction)
             votes.append(wide(v))
             votes_slope.append(wide(dv))
             raw.append(wide(a))

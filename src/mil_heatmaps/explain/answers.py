@@ -1,7 +1,7 @@
 """What a model says of parts of a bag, whichever way it is found out; each score is written on top of this."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Sets:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, number: int) -> Ints:
+    def __getitem__(self, number: int | np.integer[Any]) -> Ints:
         return self.rows[self.starts[number] : self.starts[number + 1]]
 
     def part(self, start: int, stop: int) -> "Sets":

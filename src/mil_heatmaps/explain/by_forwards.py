@@ -74,7 +74,7 @@ class ByForwards:
         if (earlier := watch.load(watch.what)) is not None and earlier["logits"].shape == made.shape:
             made, first = np.array(earlier["logits"]), int(earlier["done"])
         at = [first]
-        keeper = watch.keep(count, lambda: {"logits": made, "done": np.int64(at[0])})
+        keeper = watch.keep(count, lambda: {"logits": made, "done": np.array(at[0])})
         for number in range(first, count):
             index = part(number)
             made[number] = self.of(index) if len(index) else np.nan

@@ -69,7 +69,7 @@ class CriticalPooling:
     @property
     def _critical(self) -> Ints:
         """The critical patch of each class, (C,)."""
-        return self._instances.argmax(axis=0)
+        return np.asarray(self._instances.argmax(axis=0))
 
     @cached_property
     def _pooling(self) -> VectorPooling:
@@ -85,7 +85,7 @@ class CriticalPooling:
 
     def full(self) -> Floats:
         """Return the logits (C,) of the bag."""
-        return self._pooling.full() + self._instances.max(axis=0)
+        return np.asarray(self._pooling.full() + self._instances.max(axis=0))
 
     def of(self, index: Ints) -> Floats:
         """Return the logits (C,) of some patches."""
@@ -93,11 +93,11 @@ class CriticalPooling:
 
     def alone(self, watch: Watch = SILENT) -> Floats:
         """Return the logits (N, C) of each patch, which is then the critical one."""
-        return self._pooling.alone(watch) + self._instances
+        return np.asarray(self._pooling.alone(watch) + self._instances)
 
     def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
         """Return the logits (S, C); sets that hold a critical patch take a forward each."""
-        logits = self._pooling.without(sets, watch) + self._instances.max(axis=0)
+        logits = np.asarray(self._pooling.without(sets, watch) + self._instances.max(axis=0))
         lost = np.add.reduceat(np.isin(sets.rows, self._critical).astype(np.int64), sets.starts[:-1])
         for number in np.flatnonzero(lost):
             left = others(len(self), sets[number])
@@ -144,7 +144,7 @@ class CriticalPooling:
         parts = []
         followed = np.zeros(pulls.shape)
         for _, x, direction in path.chunks(alpha):
-            (h, a), (dh, da) = push(lambda x: _with_attention(self.embed(x), attend), x, direction)
+            (h, dh), (a, da) = push(lambda x: _with_attention(self.embed(x), attend), x, direction)
             rows = wide(h)
             slopes, lever = row_slopes(pulls, whole.vectors, whole.shares(wide(a)), rows, wide(dh), wide(da))
             followed += (lever.reshape(len(rows), -1).T @ rows).reshape(followed.shape)
@@ -153,7 +153,7 @@ class CriticalPooling:
         steep = outputs.slopes(here.full())[1]
         for k, row in enumerate(critical):
             x, direction = here.rows.part(row, row + 1), path.direction(row, row + 1)
-            _, (du, dc) = push(self._critical_moves, x, direction)
+            (_, du), (_, dc) = push(self._critical_moves, x, direction)
             made[row] += followed[:, k] @ wide(du)[0] + steep[:, k] * wide(dc)[0, k]
         return made
 

@@ -45,12 +45,12 @@ class Deciding:
     def full(self) -> Floats:
         """Return the logits (C,) of the deciding patch."""
         logits, order, _ = self._alone
-        return logits[order[0]]
+        return np.asarray(logits[order[0]])
 
     def of(self, index: Ints) -> Floats:
         """Return the logits (C,) of the one among `index` that decides."""
         logits, order, rank = self._alone
-        return logits[order[rank[index].min()]]
+        return np.asarray(logits[order[rank[index].min()]])
 
     def alone(self, watch: Watch = SILENT) -> Floats:
         """Return the logits (N, C) of each patch."""
@@ -80,7 +80,8 @@ class Deciding:
         here = replace(self, rows=path.at(alpha))
         logits, order, _ = here._alone
         row = int(order[0])
-        _, slope = push(self.logits, here.rows.part(row, row + 1), path.direction(row, row + 1))
+        x, direction = here.rows.part(row, row + 1), path.direction(row, row + 1)
+        ((_, slope),) = push(lambda x: (self.logits(x),), x, direction)
         made = np.zeros((len(self), len(outputs)))
         made[row] = wide(slope)[0] @ outputs.slopes(logits[row])[1].T
         return made

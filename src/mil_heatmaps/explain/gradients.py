@@ -72,7 +72,7 @@ def _rule(slopes: Slopes, path: Path, outputs: Outputs, steps: int, watch: Watch
     if (earlier := watch.load(watch.what)) is not None and earlier["values"].shape == values.shape:
         values, first = np.array(earlier["values"]), int(earlier["done"])
     at = [first]
-    keeper = watch.keep(steps, lambda: {"values": values, "done": np.int64(at[0])})
+    keeper = watch.keep(steps, lambda: {"values": values, "done": np.array(at[0])})
     for m in range(first, steps):
         values += weights[m] / 2 * slopes.along(path, (nodes[m] + 1) / 2, outputs)
         at[0] = m + 1

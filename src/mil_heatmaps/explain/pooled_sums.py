@@ -35,7 +35,9 @@ class Pooled:
 
 def pool(chunks: Iterable[Weighed]) -> tuple[Pooled, Floats]:
     """Return the sums over all rows, and their raw attention (N, K)."""
-    peaks = totals = sums = None
+    peaks: Floats | None = None
+    sums: Floats | float = 0.0
+    totals: Floats | float = 0.0
     kept = []
     for _, h, raw in chunks:
         a, rows = wide(raw), wide(h)
@@ -47,8 +49,9 @@ def pool(chunks: Iterable[Weighed]) -> tuple[Pooled, Floats]:
             more, heavier = more + shrink[:, None] * sums, heavier + shrink * totals
         peaks, totals, sums = top, heavier, more
         kept.append(a)
-    assert peaks is not None  # a bag is never empty
-    return Pooled(peaks, totals, sums), np.concatenate(kept)
+    if peaks is None:
+        raise ValueError("the bag is empty")
+    return Pooled(peaks, np.asarray(totals), np.asarray(sums)), np.concatenate(kept)
 
 
 def part_sums(chunks: Iterable[Weighed], labels: Ints, keep: Bools, columns: Ints) -> tuple[Floats, Floats]:
@@ -59,7 +62,9 @@ def part_sums(chunks: Iterable[Weighed], labels: Ints, keep: Bools, columns: Int
     columns : (M, S, K) ints
         Which column of the raw attention weighs branch k in part (m, s).
     """
-    sums = totals = peaks = None
+    sums: Floats | None = None
+    totals: Floats | None = None
+    peaks: Floats | None = None
     for where, h, raw in chunks:
         rows, a = h.to(torch.float64), wide(raw)
         top = a.max(axis=0) if peaks is None else np.maximum(peaks, a.max(axis=0))
@@ -76,7 +81,8 @@ def part_sums(chunks: Iterable[Weighed], labels: Ints, keep: Bools, columns: Int
             totals[m] += chosen.sum(axis=-1)
             flat = torch.from_numpy(chosen.reshape(-1, chosen.shape[-1])).to(rows.device)
             sums[m] += wide(flat @ rows).reshape(sums[m].shape)
-    assert sums is not None and totals is not None  # a bag is never empty
+    if sums is None or totals is None:
+        raise ValueError("the bag is empty")
     return sums, totals
 
 

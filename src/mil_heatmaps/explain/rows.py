@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 CHUNK_ROWS = 4096
 """Patches taken at a time: 24 MiB of 1536-wide float32."""
@@ -125,11 +126,16 @@ class Path:
             yield where, x, self.direction(where.start, where.stop)
 
 
-def push(function: Callable[..., Any], x: Tensor, direction: Tensor) -> tuple[Any, Any]:
-    """Return ``function(x)`` and its derivative along `direction`, row by row, without a tape."""
-    with torch.no_grad():
-        made, slope = torch.func.jvp(function, (x,), (direction,))
-    return made, slope
+def push(
+    function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, direction: Tensor
+) -> list[tuple[Tensor, Tensor]]:
+    """Return each result of ``function(x)`` with its derivative along `direction`, row by row, without a tape."""
+    dual: Any = forward_ad  # torch does not type it
+    with torch.no_grad(), dual.dual_level():
+        pairs = [dual.unpack_dual(made) for made in function(dual.make_dual(x, direction))]
+    return [
+        (pair.primal, torch.zeros_like(pair.primal) if pair.tangent is None else pair.tangent) for pair in pairs
+    ]
 
 
 def wide(values: Tensor) -> Floats:

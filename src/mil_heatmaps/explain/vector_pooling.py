@@ -68,7 +68,7 @@ class VectorPooling:
 
     def full(self) -> Floats:
         """Return the logits (C,) of the bag."""
-        return self.logits_of(self.pooled[0].vectors[None])[0]
+        return np.asarray(self.logits_of(self.pooled[0].vectors[None])[0])
 
     def of(self, index: Ints) -> Floats:
         """Return the logits (C,) of some patches."""
@@ -126,7 +126,7 @@ class VectorPooling:
         pulls = head_slopes(self.head, whole.vectors, outputs)
         parts = []
         for _, x, direction in path.chunks(alpha):
-            (h, a), (dh, da) = push(self._embed_and_attend, x, direction)
+            (h, dh), (a, da) = push(self._embed_and_attend, x, direction)
             shares = whole.shares(wide(a))
             parts.append(row_slopes(pulls, whole.vectors, shares, wide(h), wide(dh), wide(da))[0])
         return np.concatenate(parts)

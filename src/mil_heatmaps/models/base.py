@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.answers import Form
+from mil_heatmaps.explain.faithfulness import Faithfulness
 from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.explain.watch import Watch
 from mil_heatmaps.models import explaining
 from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, grid_and_values
+from mil_heatmaps.models.faithful import faithfulness as measure_faithfulness
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
@@ -247,6 +249,55 @@ class MILModel(nn.Module):
         own = self._explain_own(features, [name for name in names if name not in EXPLANATIONS], class_names)
         scores_of = {name: (found.scores | own.scores)[name] for name in names}
         return replace(found, logits=own.logits, scores=scores_of)
+
+    def faithfulness(
+        self,
+        features: Features,
+        maps: Sequence[str] | Mapping[str, Any],
+        class_names: Sequence[str] | None = None,
+        *,
+        target: str | int = "predicted",
+        level: str = "quick",
+        settings: Mapping[str, Any] | None = None,
+        drawn: str | None = None,
+        mpp: float | None = None,
+        coords_l0: Any = None,
+        step_l0: Any = None,
+        watch: Watch | None = None,
+    ) -> Faithfulness:
+        """Return how faithful maps are: what the model says while patches go in the order of each, and at random.
+
+        Parameters
+        ----------
+        maps : names of scores, or name -> (N,) numbers of any origin
+            Several heads of a score: their mean.
+        target : "predicted", a name or a number
+        level : "quick" or "full"
+        settings : dict, optional
+            Keys of `faithfulness_arguments`, ``output`` and ``task``.
+        drawn : str, optional
+            The map that is drawn: its sentence is the foot. The first when left out.
+        mpp : float, optional
+            Micrometres a level-0 pixel, for the area of evidence sets.
+
+        Raises
+        ------
+        ModelError
+            A headless or random model, an unknown map, setting or target, a map of another length.
+        """
+        self._check_features(features)
+        if reasons := self.refused_explanations():
+            raise ModelError(f"faithfulness cannot be measured: {next(iter(reasons.values()))}")
+        task = {key: value for key, value in (settings or {}).items() if key in ("output", "task")}
+
+        def explain(names: list[str], index: int | str) -> Explanation:
+            return self.explain(features, names, class_names, targets=index, settings=task,
+                                coords_l0=coords_l0, step_l0=step_l0, watch=watch)  # fmt: skip
+
+        return measure_faithfulness(
+            self, explain, features, maps, class_names,
+            target=target, level=level, settings=settings, drawn=drawn, mpp=mpp, watch=watch,
+        )  # fmt: skip
 
     def _check_features(self, features: Features) -> None:
         """Raise for features of the wrong width, or none."""

@@ -1,0 +1,98 @@
+"""What people read under a map: how far it can be believed, in people's numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mil_heatmaps.explain.estimates import time_words
+from mil_heatmaps.scores.number_text import number_words, with_minus
+
+_OPENING = {
+    "better than random": "",
+    "no better than random": "No better than random on this slide: ",
+    "worse than random": "Worse than random on this slide: ",
+}
+
+
+def quantity(target: str, task: str, output: str) -> str:
+    """Return what the numbers of a sentence are of: ``p(tumour)``, a regression's output, the risk."""
+    if task == "classification":
+        return f"p({target})"
+    return f"log-odds of the event in {target}" if task == "survival" and output == "logit" else target
+
+
+def number(value: float, task: str) -> str:
+    """Return a probability with two decimals, never called certain; any other number with four digits."""
+    if task != "classification":
+        return number_words(value)
+    text = f"{value:.2f}"
+    return {"1.00": "> 0.99", "0.00": "< 0.01"}.get(text, text)
+
+
+def verdict_sentence(found: Mapping[str, Any], full: Mapping[str, float], target: str, task: str, output: str) -> str:
+    """Return the sentence of one measured map.
+
+    Parameters
+    ----------
+    found : mapping
+        A map's entry of the JSON.
+    full : mapping
+        The whole bag's numbers, by output.
+    """
+    status = found["status"]
+    if status == "constant map":
+        return "All patches have the same score: this map shows no order."
+    if status == "too few patches":
+        return f"Too few patches ({found['scored_patches']}) to measure."
+    if status == "failed":
+        return f"Faithfulness not measured: {found['error']}"
+    top, whole = found["top5"], full["probability" if task == "classification" else output]
+    suffix = "_probability" if task == "classification" else ""
+    after = top["probability" if suffix else "value"]
+    middle, low, high = (number(top[f"random{suffix}{end}"], task) for end in ("", "_low", "_high"))
+    opening = _OPENING[found["verdict"]]
+    which = "Removing the top 5 % of this map" if not opening else "removing its top 5 %"
+    change = _change(whole, after, quantity(target, task, output), task)
+    return f"{opening}{which} {change}; random 5 %: {middle} ({low} to {high})."
+
+
+def _change(before: float, after: float, what: str, task: str) -> str:
+    old, new = number(before, task), number(after, task)
+    if old == new:
+        return f"leaves {what} at {new}"
+    return f"{'drops' if after < before else 'raises'} {what} from {old} to {new}"
+
+
+def not_measured_sentence(seconds: float | None) -> str:
+    """Return what is said where measuring was not begun: `seconds` it would take, None for no prediction."""
+    if seconds is None:
+        return "Faithfulness not measured: there is no prediction."
+    return f"Faithfulness not measured: about {time_words(seconds)} here; --faithfulness full does it."
+
+
+def method_line(found: Mapping[str, Any], random_srg: list[float], steps: int, output: str) -> str:
+    """Return how a map was measured, in small under the sentence; empty where it was not."""
+    if found["status"] != "measured":
+        return ""
+    reach = max(map(abs, random_srg), default=0.0)
+    srg, low, high = (with_minus(f"{value:.1f}") for value in (found["srg"], -reach, reach))
+    shown = {"log_odds": "log-odds"}.get(output, output)
+    return f"{steps} steps, {len(random_srg)} random orders; SRG {srg}, random {low} to {high} ({shown})"
+
+
+def check_sentences(score: str, checks: Mapping[str, Any], target: int = 0) -> list[str]:
+    """Return what must be said beside a map of an explanation, of one column of it."""
+    said = []
+    if score == "integrated_gradients" and checks and not checks["complete"][target]:
+        said.append(f"The map adds up to within {100 * checks['residual'][target]:.2g} % only.")
+    if score == "mask_regression" and checks and checks["r2"][target] < 0.5:
+        share = max(0.0, checks["r2"][target])
+        said.append(f"A sum over patches explains only {100 * share:.0f} % of the model here.")
+    return said
+
+
+def sign_sentence(score: str, target: str, task: str, output: str, up: str = "red", down: str = "blue") -> str:
+    """Return what the two colours of a signed map mean: ``red raises p(tumour), blue lowers it``."""
+    what = quantity(target, task, output)
+    if score == "single":
+        return f"{up}: the patch alone speaks for {what}, {down}: against it"
+    return f"{up} raises {what}, {down} lowers it"

@@ -1,0 +1,113 @@
+"""How faithful maps of a bag are to a model: `MILModel.faithfulness`."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ModelError
+from mil_heatmaps.explain.evidence import AreaOf, area_mm2
+from mil_heatmaps.explain.faithfulness import Faithfulness, Plan, measure
+from mil_heatmaps.explain.outputs import choose_outputs
+from mil_heatmaps.explain.sentences import check_sentences
+from mil_heatmaps.explain.settings import settings_from
+from mil_heatmaps.explain.watch import SILENT, Watch
+from mil_heatmaps.models.bag import Explanation, Features, grid_and_values
+from mil_heatmaps.models.explaining import Explainable, outputs_of, question
+from mil_heatmaps.scores.patch_scores import PatchScores
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+_PLAN = ("steps", "random_orders", "seed", "max_minutes")
+_WHAT = ("output", "task")
+
+
+def faithfulness(
+    model: Explainable,
+    explain: Callable[[list[str], int | str], Explanation],
+    features: Features,
+    maps: Sequence[str] | Mapping[str, Any],
+    class_names: Sequence[str] | None,
+    *,
+    target: str | int = "predicted",
+    level: Any = "quick",
+    settings: Mapping[str, Any] | None = None,
+    drawn: str | None = None,
+    mpp: float | None = None,
+    watch: Watch | None = None,
+) -> Faithfulness:
+    """Return the measurement; see `MILModel.faithfulness`.
+
+    Parameters
+    ----------
+    explain : (names, target) -> Explanation
+        Makes maps that are given by name.
+    """
+    given = dict(settings or {})
+    if unknown := [key for key in given if key not in (*_PLAN, *_WHAT)]:
+        raise ModelError(f"unknown setting {unknown[0]!r} of faithfulness; choose from {[*_PLAN, *_WHAT]}")
+    plan = Plan(level, **{key: given[key] for key in _PLAN if key in given})
+    chosen = settings_from({key: given[key] for key in _WHAT if key in given})
+    grid, values = grid_and_values(features)
+    with question(model, values) as asked:
+        start = time.perf_counter()
+        logits = asked.answers.full()
+        seconds = time.perf_counter() - start
+        outputs = outputs_of(model, logits, class_names, chosen, target)
+        if len(outputs) != 1:
+            raise ModelError(f"faithfulness is measured of one target, got {list(outputs.targets)}")
+        every = outputs_of(model, logits, class_names, chosen, "all")
+        index = every.targets.index(outputs.targets[0])
+        probability = None
+        if chosen.task == "classification":
+            probability = choose_outputs(
+                logits, every.targets, output="probability", targets=index, sigmoid=outputs.sigmoid
+            )
+        made, remarks = _maps(maps, explain, every.targets, index)
+        return measure(
+            asked.answers,
+            made,
+            outputs,
+            probability,
+            plan,
+            drawn=drawn,
+            target_index=index,
+            area=area_function(grid, mpp),
+            seconds_a_forward=seconds,
+            remarks=remarks,
+            watch=watch or SILENT,
+        )
+
+
+def area_function(grid: PatchGrid | None, mpp: float | None) -> AreaOf:
+    """Return the area of patches of a grid in mm², None without a grid or micrometres a pixel."""
+    if grid is None or mpp is None:
+        return lambda patches: None
+    return lambda patches: area_mm2(grid.coords_l0[patches], grid.size_l0, mpp)
+
+
+def map_of(scores: PatchScores, targets: Sequence[str], index: int) -> npt.NDArray[np.float32]:
+    """Return the column of a target; several heads: their mean."""
+    values = scores.values
+    if values.shape[1] == 1:
+        return values[:, 0]
+    if scores.names == tuple(targets):
+        return values[:, index]
+    return np.asarray(values.mean(axis=1))
+
+
+def _maps(
+    maps: Sequence[str] | Mapping[str, Any],
+    explain: Callable[[list[str], int | str], Explanation],
+    targets: Sequence[str],
+    index: int,
+) -> tuple[dict[str, npt.NDArray[np.floating]], dict[str, list[str]]]:
+    """Return the numbers of each map, and what must be said beside it."""
+    if isinstance(maps, Mapping):
+        numbers = {name: np.asarray(values, np.float64) for name, values in maps.items()}
+        return {name: v[:, 0] if v.ndim == 2 and v.shape[1] == 1 else v for name, v in numbers.items()}, {}
+    names = [maps] if isinstance(maps, str) else list(maps)
+    found = explain(names, index)
+    made = {name: map_of(found.scores[name], targets, index) for name in names}
+    return made, {name: check_sentences(name, found.checks.get(name, {})) for name in names}
