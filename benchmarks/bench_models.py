@@ -48,7 +48,7 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
     for start in range(0, patches, 4096):
         rows = features[start : start + 4096]
         rows[:] = rng.standard_normal(rows.shape, np.float32)
-    scores = list(model.score_names()) if every else None
+    scores = list(model.score_specs()) if every else None
     model.explain(features[:64], scores)
     before, wall, cpu = peak_mb(), time.perf_counter(), time.process_time()
     if naive:

@@ -71,7 +71,8 @@ def assert_near(ours: Any, golden: Any, tolerance: float) -> None:
 def toy() -> Any:
     """Return the module that makes the toy's bags and networks."""
     spec = importlib.util.spec_from_file_location("make_toy", FOLDER / "make_toy.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -68,13 +68,13 @@ def assert_chunking_changes_nothing(model: Any, n: int, monkeypatch: pytest.Monk
     """Explain by every score in one chunk, then in many small ones of sizes that do not divide `n`."""
     model = model.double()
     x = random_features(n, model.in_dim)
-    whole = model.explain(x, list(model.score_names()))
+    whole = model.explain(x, list(model.score_specs()))
     results, _ = model(torch.from_numpy(x).double())
     np.testing.assert_allclose(whole.logits, results["logits"][0].detach().numpy(), rtol=1e-5, atol=1e-6)
     for rows, chunk_bytes in ((7, 1), (n - 1, 4 * 64 * n)):
         monkeypatch.setattr(bag_module, "CHUNK_ROWS", rows)
         monkeypatch.setattr(streaming, "CHUNK_BYTES", chunk_bytes)
-        assert_same(whole, model.explain(x, list(model.score_names())), tolerance=1e-6)
+        assert_same(whole, model.explain(x, list(model.score_specs())), tolerance=1e-6)
 
 
 def assert_trains(model: Any, untouched: tuple[str, ...] = ()) -> None:

@@ -33,7 +33,7 @@ def test_models_run_under_autocast(name: str) -> None:
     exact = model.explain(x).logits
     with torch.autocast("cpu", dtype=torch.bfloat16):
         results, _ = model(torch.from_numpy(x), return_attention=True)
-        explained = model.explain(x, list(model.score_names()))
+        explained = model.explain(x, list(model.score_specs()))
     np.testing.assert_allclose(results["logits"][0].detach().float(), exact, atol=0.1)
     np.testing.assert_allclose(explained.logits, exact, atol=0.1)
 

@@ -113,7 +113,7 @@ def test_the_deciding_patch_of_mil_fc_is_the_one_with_the_highest_probability() 
 def test_the_chunking_does_not_change_the_result(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = kind(in_dim=12, num_classes=3).eval()
-    names = list(model.score_names())
+    names = list(model.score_specs())
     whole = model.explain(features(100), names)
     monkeypatch.setattr(bag_module, "CHUNK_ROWS", 7)
     chunked = model.explain(features(100), names)

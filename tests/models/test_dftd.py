@@ -49,7 +49,7 @@ def test_golden_numbers_at_every_bag_size(name: str) -> None:
     assert_close(results["loss"], case.arrays["loss"], 1e-4)
     order = draw_grouping(len(case.features), model.plan.num_group, random.Random(0))
     assert np.concatenate(order).tolist() == case.arrays["shuffled_order"].tolist()
-    scores = model.explain(case.features, list(model.score_names())).scores
+    scores = model.explain(case.features, list(model.score_specs())).scores
     assert_close(scores["tier1_gate"].values[:, 0], case.arrays["tier1_attention_by_patch"], error)
     if distill == "AFS":
         assert log["group_of_patch"].tolist() == case.arrays["group_of_patch"].tolist()
@@ -156,7 +156,7 @@ def test_selected_patches_have_weight_and_the_others_none() -> None:
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_fewer_patches_than_groups_work(settings: dict[str, Any], n: int) -> None:
     model, x = small(**settings), random_features(n)
-    explanation = model.explain(x, list(model.score_names()))
+    explanation = model.explain(x, list(model.score_specs()))
     results, _ = model(torch.from_numpy(x), label=torch.tensor([0]), loss_fn=torch.nn.CrossEntropyLoss())
     np.testing.assert_allclose(explanation.logits, results["logits"][0].detach(), rtol=1e-4, atol=1e-5)
 

@@ -44,7 +44,7 @@ def test_prediction_and_scores_come_with_their_names_and_grid(model: ABMIL) -> N
 def test_one_forward_serves_prediction_and_all_scores(model: ABMIL, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
     model.model.patch_embed.register_forward_hook(lambda *args: rows.append(len(args[1][0])))
-    infer(model, bag(50), scores=list(model.score_names()))
+    infer(model, bag(50), scores=list(model.score_specs()))
     assert sum(rows) == 50
 
 

@@ -22,9 +22,9 @@ name, patches = sys.argv[1], int(sys.argv[2])
 settings = {"transformer": {"num_heads": 2, "encoder_mlp_dim": 16}}.get(name, {})
 model = create_model(f"{name}.base.16.none", embed_dim=16, **settings)
 features = np.random.default_rng(0).normal(size=(patches, 16)).astype(np.float32)
-model.explain(features[:100], list(model.score_names()))
+model.explain(features[:100], list(model.score_specs()))
 before = peak()
-result = model.explain(features, list(model.score_names()))
+result = model.explain(features, list(model.score_specs()))
 print(json.dumps({"grew": peak() - before, "said": model.memory_estimate(patches) / 2**20,
                   "scores": {name: len(scores) for name, scores in result.scores.items()}}))
 """

@@ -33,7 +33,7 @@ def test_golden_numbers_at_every_bag_size(name: str) -> None:
     results, log = model(torch.from_numpy(case.features), return_slide_feats=True)
     assert_close(log["slide_feats"], case.arrays["slide_feats"])
     assert_close(log["attention"], case.arrays["attention"])  # there even when not asked for, as upstream
-    scores = model.explain(case.features, list(model.score_names())).scores
+    scores = model.explain(case.features, list(model.score_specs())).scores
     assert_close(scores["attention"].values[:, 0], case.arrays["attention"][0])
     assert_close(scores["attention_logit"].values[:, 0], case.arrays["attention_raw"][0])
     bias = model.model.classifier.bias.detach().numpy()

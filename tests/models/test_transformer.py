@@ -33,7 +33,7 @@ def test_golden_numbers_at_every_bag_size(name: str) -> None:
     case, model = assert_golden(name, "logits_return_attention_false")
     _, log = model(torch.from_numpy(case.features), return_slide_feats=True, return_attention=True)
     assert_close(log["slide_feats"], case.arrays["slide_feats_return_attention_false"])
-    scores = model.explain(case.features, list(model.score_names())).scores
+    scores = model.explain(case.features, list(model.score_specs())).scores
     rows = case.arrays["cls_attention_heads"][:, :, 1:]
     for block, heads in enumerate(rows):
         assert_close(scores[f"attention_block{block}_heads"].values.T, heads)
@@ -76,7 +76,7 @@ def test_rows_and_rollout_are_those_of_the_full_matrices(settings: dict[str, Any
     product = torch.eye(91, dtype=torch.float64)
     for matrix in matrices:
         product = (0.5 * matrix.mean(dim=0) + 0.5 * torch.eye(91)) @ product
-    explanation = model.explain(x, list(model.score_names()))
+    explanation = model.explain(x, list(model.score_specs()))
     np.testing.assert_allclose(explanation.logits, logits[0], atol=1e-6)
     np.testing.assert_allclose(explanation.scores["rollout"].values[:, 0], product[0, 1:], atol=1e-7)
     for block, matrix in enumerate(matrices):

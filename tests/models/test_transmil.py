@@ -31,7 +31,7 @@ def small(**settings: Any) -> TransMIL:
 def test_golden_numbers_at_every_bag_size(name: str) -> None:
     case, model = assert_golden(name)
     n = len(case.features)
-    explanation = model.explain(case.features, list(model.score_names()))
+    explanation = model.explain(case.features, list(model.score_specs()))
     rows = case.arrays["cls_nystrom_attention"]
     for block, heads in enumerate(rows):
         ours = explanation.scores[f"attention_block{block}_heads"]

@@ -42,7 +42,7 @@ def test_golden_numbers_at_every_bag_size(name: str) -> None:
     assert (index == case.arrays["topk_index"]).all()
     total = torch.cat([part.nodes for part in nodes]).sum(dim=-1)
     assert_close(total, case.arrays["node_embed_sum"], 1e-5)
-    scores = model.explain(case.features, list(model.score_names())).scores
+    scores = model.explain(case.features, list(model.score_specs())).scores
     if case.entry["config"]["pool"] == "attn":
         assert model.default_score == "attention"
         assert_close(scores["attention"].values[:, 0], case.arrays["readout_attention"])
@@ -82,7 +82,7 @@ def test_every_aggregation_and_readout_is_the_dense_one(agg_type: str, pool: str
         x = random_features(n)
         with torch.no_grad():
             logits, nodes = dense_logits(model, torch.from_numpy(x).double())
-        explanation = model.explain(x, list(model.score_names()))
+        explanation = model.explain(x, list(model.score_specs()))
         np.testing.assert_allclose(explanation.logits, logits, atol=1e-6)
         for name in ("attention", "max_share", "attention_received"):
             if name in explanation.scores:

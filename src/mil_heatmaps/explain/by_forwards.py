@@ -1,4 +1,4 @@
-"""Models without a closed form: every part of the bag takes a forward, every derivative a pass back through the model."""
+"""Models without a closed form: each part of the bag takes a forward, each derivative a pass back through the model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -58,7 +58,7 @@ class Deciding:
 
     def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
         """Return the logits (S, C): the bag's, unless the deciding patch goes."""
-        _, order, rank = self._alone
+        rank = self._alone[2]
         made = np.repeat(self.full()[None], len(sets), axis=0)
         lost = np.minimum.reduceat(rank[sets.rows], sets.starts[:-1]) == 0
         for number in np.flatnonzero(lost):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def evidence_sets(
     def first(k: int) -> Floats:
         if k not in known:
             known[k] = answers.of(np.sort(order[:k]))
-        return known[k]
+        return np.asarray(known[k])
 
     found: dict[str, Found | None] = {}
     for name, good in holds.items():
@@ -122,7 +123,7 @@ def area_mm2(corners_l0: Ints, size_l0: tuple[int, int], mpp: float) -> float:
     x, y = corners_l0[order, 0], corners_l0[order, 1]
     edges = np.unique(np.concatenate([y, y + height]))
     pixels = 0.0
-    for top, bottom in zip(edges[:-1], edges[1:], strict=True):  # strips between which nothing begins or ends
+    for top, bottom in pairwise(edges):  # strips between which nothing begins or ends
         inside = np.sort(x[np.searchsorted(y, top - height, "right") : np.searchsorted(y, top, "right")])
         if len(inside):
             pixels += float(bottom - top) * (width + np.minimum(width, np.diff(inside)).sum())

@@ -1,4 +1,4 @@
-"""Where patches lie on a slide's lattice, and the windows and squares of it. Names ending ``_l0`` are level-0 pixels."""
+"""Where patches lie on a slide's lattice, its windows and squares. Names ending ``_l0`` are level-0 pixels."""
 
 from dataclasses import dataclass
 

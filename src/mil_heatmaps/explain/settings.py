@@ -60,7 +60,7 @@ class Settings:
             _whole(key, getattr(self, key), 1)
         _whole("seed", self.seed, 0)
         if self.max_steps < self.steps:
-            raise ModelError(f"max_steps {self.max_steps} is less than steps {self.steps}; make it {self.steps} or more")
+            raise ModelError(f"max_steps {self.max_steps} is below steps {self.steps}; make it {self.steps} or more")
         if self.masks % 2:
             raise ModelError(f"masks must be even, as each half comes with its complement; got {self.masks}")
         if isinstance(self.ridge, bool) or not isinstance(self.ridge, int | float) or not 0 <= self.ridge < np.inf:

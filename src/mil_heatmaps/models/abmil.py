@@ -94,7 +94,7 @@ class ABMIL(MILModel):
         specs = {"attention": RAW, "attention_softmax": SOFTMAX}
         return specs | {"class_contribution": CONTRIBUTION} if self.num_classes else specs
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """A headless checkpoint has nothing to contribute to."""
         return {} if self.num_classes else {"class_contribution": "the checkpoint has no classifier"}
 

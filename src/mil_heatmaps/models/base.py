@@ -7,7 +7,6 @@ A model file holds one class with `@register_model`. It supplies the network (`f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -16,14 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import FeatureError, ModelError
-from mil_heatmaps.explain.answers import Form
-from mil_heatmaps.explain.faithfulness import Faithfulness
-from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.explain.settings import EXPLANATIONS
-from mil_heatmaps.explain.watch import Watch
-from mil_heatmaps.models import explaining
 from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, grid_and_values
-from mil_heatmaps.models.faithful import faithfulness as measure_faithfulness
+from mil_heatmaps.models.explained import ExplainedModel
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
@@ -49,7 +43,7 @@ class Parts(nn.Module):
         return super().__getattr__(name)
 
 
-class MILModel(nn.Module):
+class MILModel(ExplainedModel):
     """A multiple-instance-learning model.
 
     A subclass sets `in_dim` and `num_classes` (0 without a classifier), keeps its layers in ``self.model =
@@ -98,21 +92,13 @@ class MILModel(nn.Module):
         """Return the scores this instance can give, the default one first."""
         raise NotImplementedError
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """Return scores a user may expect here and why this instance cannot honestly give them."""
         return {}
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """Pass over `bag` once and return logits and at least the `wanted` scores. Runs without gradients."""
         raise NotImplementedError
-
-    def exact_form(self, rows: Rows) -> Form | None:
-        """Return the closed form of the logits of any part of the bag, None where there is none."""
-        return None
-
-    def unexplained(self) -> str | None:
-        """Return why no explanation can be given, None where they can."""
-        return None
 
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
@@ -142,9 +128,9 @@ class MILModel(nn.Module):
         own = {name: spec.about for name, spec in self.score_specs().items()}
         return own | {name: about for name, about in EXPLANATIONS.items() if name not in self.refused_explanations()}
 
-    def refused_explanations(self) -> dict[str, str]:
-        """Return the explanations this model cannot give, with the reason."""
-        return explaining.refused(not self.num_classes, self.unexplained())
+    def refused_scores(self) -> dict[str, str]:
+        """Return name -> why not, of scores a user may expect here and that this instance cannot honestly give."""
+        return self.refused_own_scores() | self.refused_explanations()
 
     def forward(
         self,
@@ -193,112 +179,6 @@ class MILModel(nn.Module):
         if count < 1:
             raise FeatureError("the bag is empty: a model needs at least one patch")
 
-    def explain(
-        self,
-        features: Features,
-        scores: str | Sequence[str] | None = None,
-        class_names: Sequence[str] | None = None,
-        *,
-        targets: Any = "all",
-        settings: Mapping[str, Any] | None = None,
-        coords_l0: Any = None,
-        step_l0: Any = None,
-        watch: Watch | None = None,
-    ) -> Explanation:
-        """Return logits and patch scores of one bag.
-
-        The model's own scores come from one pass. The six explanations (`EXPLANATIONS`) ask the model of parts of the
-        bag, or for derivatives; their checks travel in the result.
-
-        Parameters
-        ----------
-        features : PatchFeatures, array or tensor of shape (N, D)
-            float16 is widened slice by slice. Runs on the model's own device and in its own dtype.
-        scores : names, optional
-            Of `score_names()`; the default score when left out. An empty list gives the logits only.
-        class_names : C names, optional
-            Of the columns of per-class scores, and of targets.
-        targets : "all", "predicted", a name, a number, or a list
-            Columns of the explanations; other scores keep theirs.
-        settings : dict, optional
-            Keys of `explanation_arguments`, and ``task``.
-        coords_l0, step_l0 : (N, 2), and (x, y) or a number; optional
-            Level-0 corners of the patches of bare features, and the distance of neighbours.
-        watch : Watch, optional
-            Is told how far long scores are, and may stop them and go on later.
-
-        Raises
-        ------
-        FeatureError
-            Wrong width, or an empty bag.
-        ModelError
-            A score the model does not have, wrong number of class names, a result that is not finite, an explanation
-            that lacks something or takes more forwards than allowed.
-        """
-        names = self._chosen(scores)
-        asked = [name for name in names if name in EXPLANATIONS]
-        if not asked:
-            return self._explain_own(features, names, class_names)
-        self._check_features(features)
-        found = explaining.explain(
-            self, features, asked, class_names,
-            targets=targets, settings=settings, coords_l0=coords_l0, step_l0=step_l0, watch=watch,
-        )  # fmt: skip
-        if len(asked) == len(names):
-            return found
-        own = self._explain_own(features, [name for name in names if name not in EXPLANATIONS], class_names)
-        scores_of = {name: (found.scores | own.scores)[name] for name in names}
-        return replace(found, logits=own.logits, scores=scores_of)
-
-    def faithfulness(
-        self,
-        features: Features,
-        maps: Sequence[str] | Mapping[str, Any],
-        class_names: Sequence[str] | None = None,
-        *,
-        target: str | int = "predicted",
-        level: str = "quick",
-        settings: Mapping[str, Any] | None = None,
-        drawn: str | None = None,
-        mpp: float | None = None,
-        coords_l0: Any = None,
-        step_l0: Any = None,
-        watch: Watch | None = None,
-    ) -> Faithfulness:
-        """Return how faithful maps are: what the model says while patches go in the order of each, and at random.
-
-        Parameters
-        ----------
-        maps : names of scores, or name -> (N,) numbers of any origin
-            Several heads of a score: their mean.
-        target : "predicted", a name or a number
-        level : "quick" or "full"
-        settings : dict, optional
-            Keys of `faithfulness_arguments`, ``output`` and ``task``.
-        drawn : str, optional
-            The map that is drawn: its sentence is the foot. The first when left out.
-        mpp : float, optional
-            Micrometres a level-0 pixel, for the area of evidence sets.
-
-        Raises
-        ------
-        ModelError
-            A headless or random model, an unknown map, setting or target, a map of another length.
-        """
-        self._check_features(features)
-        if reasons := self.refused_explanations():
-            raise ModelError(f"faithfulness cannot be measured: {next(iter(reasons.values()))}")
-        task = {key: value for key, value in (settings or {}).items() if key in ("output", "task")}
-
-        def explain(names: list[str], index: int | str) -> Explanation:
-            return self.explain(features, names, class_names, targets=index, settings=task,
-                                coords_l0=coords_l0, step_l0=step_l0, watch=watch)  # fmt: skip
-
-        return measure_faithfulness(
-            self, explain, features, maps, class_names,
-            target=target, level=level, settings=settings, drawn=drawn, mpp=mpp, watch=watch,
-        )  # fmt: skip
-
     def _check_features(self, features: Features) -> None:
         """Raise for features of the wrong width, or none."""
         _, values = grid_and_values(features)
@@ -321,18 +201,6 @@ class MILModel(nn.Module):
             self._finite_logits(result),
             {name: self._patch_scores(name, result, grid, classes, len(bag)) for name in names},
         )
-
-    def bag_logits(self, bag: Bag) -> Tensor:
-        """Return the logits (C,) of a bag, without gradients."""
-        logits = self.explain_bag(bag, frozenset()).logits
-        if logits is None:
-            raise ModelError(f"{self.title} gives no logits: {explaining.NO_CLASSIFIER}")
-        return logits.reshape(-1)
-
-    def differentiable_logits(self, x: Tensor) -> Tensor:
-        """Return the logits (C,) of features (N, D), with gradients."""
-        logits: Tensor = self.forward(x.unsqueeze(0))[0]["logits"]
-        return logits.reshape(-1)
 
     def patch_scores(
         self, features: Features, score: str | None = None, class_names: Sequence[str] | None = None
@@ -377,7 +245,7 @@ class MILModel(nn.Module):
 
     def check_scores(self, names: Sequence[str]) -> None:
         """Raise a `ModelError` for a score the model does not have, or cannot honestly give, with the reason."""
-        offered, refused = list(self.score_names()), self.refused_scores() | self.refused_explanations()
+        offered, refused = list(self.score_names()), self.refused_scores()
         for name in names:
             if name in refused:
                 raise ModelError(f"{self.title} cannot give the score {name!r}: {refused[name]}; choose from {offered}")

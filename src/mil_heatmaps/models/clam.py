@@ -104,7 +104,7 @@ class CLAM(MILModel):
             specs["instance_logit"] = INSTANCE_LOGIT
         return specs
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """Without instance classifiers there are no instance logits."""
         reasons = {"class_contribution": "the checkpoint has no classifier"} if not self.num_classes else {}
         if "instance_logit" not in self.score_specs():

@@ -160,7 +160,7 @@ class DFTD(MILModel):
             } | specs
         return {name: spec for name, spec in specs.items() if self.num_classes or spec.columns != "class"}
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """No softmax anywhere, so no shares; without a classifier, nothing to contribute to."""
         refused = {"attention": "its gates are not normalised, so they are no shares; see attention_gate"}
         if not self.num_classes:

@@ -97,7 +97,7 @@ class DSMIL(MILModel):
             ),
         }
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """A LayerNorm stands between the patches and the classifier."""
         return {
             "class_contribution": "a LayerNorm stands between pooling and classifier, so the logit is no sum"

@@ -173,7 +173,7 @@ class ILRA(MILModel):
             "attention_heads": ScoreSpec("attention_softmax", "the same, each head for itself", "head"),
         }
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """Nothing after the pooling is linear."""
         return {"class_contribution": "LayerNorms and a feed-forward layer follow, so the logit is no sum"}
 

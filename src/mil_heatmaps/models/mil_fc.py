@@ -51,7 +51,7 @@ class MILFC(MILModel):
             ),
         }
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """There is no attention in it."""
         return {"attention": "it classifies patches one by one and has no attention"}
 

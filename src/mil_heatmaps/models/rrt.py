@@ -196,7 +196,7 @@ class RRT(MILModel):
             )
         return specs
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """A headless checkpoint has nothing to contribute to."""
         return {} if self.num_classes else {"class_contribution": "the checkpoint has no classifier"}
 

@@ -101,7 +101,7 @@ class Transformer(MILModel):
             )
         return specs
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """Nothing about a transformer's logit is a sum over patches."""
         return {
             "class_contribution": "blocks and LayerNorm are not linear, so the logit is no sum over patches"

@@ -161,7 +161,7 @@ class TransMIL(MILModel):
             )
         return specs
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """Nothing about the logit is a sum over patches."""
         return {"class_contribution": "attention and a LayerNorm follow, so the logit is no sum over patches"}
 

@@ -92,7 +92,7 @@ class TridentModel(MILModel):
         order = {"attention_mean": mean} if several else {}
         return order | {"attention": raw, "attention_softmax": share}
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """The layers after pooling are not linear."""
         return {"class_contribution": "its classifier is not linear, so patches do not add up to the logit"}
 

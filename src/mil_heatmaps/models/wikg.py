@@ -136,7 +136,7 @@ class WiKG(MILModel):
             return {"max_share": share, "attention_received": received}
         return {"attention_received": received}
 
-    def refused_scores(self) -> dict[str, str]:
+    def refused_own_scores(self) -> dict[str, str]:
         """A readout by mean or max weighs nothing."""
         refused = {
             "class_contribution": "a LayerNorm stands between readout and classifier, so the logit is no sum"
