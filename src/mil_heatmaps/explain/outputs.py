@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -112,10 +112,8 @@ def choose_outputs(
     Raises
     ------
     ModelError
-        A task, an output or a target that there is not, with those there are.
+        An output or a target that there is not, with those there are.
     """
-    if task not in get_args(Task):
-        raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
     allowed = _ALLOWED[task]
     if output != "auto" and output not in allowed:
         raise ModelError(f"output {output!r} cannot be explained of a {task} model; choose from {['auto', *allowed]}")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,8 @@ class Settings:
     task: Task = "classification"
 
     def __post_init__(self) -> None:
+        if self.task not in get_args(Task):
+            raise ModelError(f"unknown task {self.task!r}; choose from {list(get_args(Task))}")
         for key in ("steps", "max_steps", "groups", "masks", "max_forwards"):
             _whole(key, getattr(self, key), 1)
         _whole("seed", self.seed, 0)
