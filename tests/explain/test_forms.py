@@ -11,7 +11,8 @@ from mil_heatmaps.explain import rows as rows_module
 from mil_heatmaps.explain.answers import Sets
 from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes
 from mil_heatmaps.explain.outputs import choose_outputs, output_names
-from mil_heatmaps.explain.rows import Path, Rows
+from mil_heatmaps.explain.path import Path
+from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.explain.watch import SILENT
 from mil_heatmaps.models.abmil import ABMIL
 from mil_heatmaps.models.clam import ClamMB, ClamSB

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mil_heatmaps.explain.answers import Sets, kept_rows, others
 from mil_heatmaps.explain.outputs import Outputs
-from mil_heatmaps.explain.rows import Bools, Floats, Ints, Path, Rows, push, wide
+from mil_heatmaps.explain.path import Path
+from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, wide
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 LEAST_REST = 1e-3
@@ -120,8 +121,7 @@ class Additive:
     def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
         """Return (N, K) derivatives along the way: one pass, whatever the number of targets."""
         votes, raw, votes_slope, raw_slope = [], [], [], []
-        for _, x, direction in path.chunks(alpha):
-            (v, dv), (a, da) = push(self._without_none, x, direction)
+        for _, ((v, dv), (a, da)) in path.push(self._without_none, alpha):
             votes.append(wide(v))
             votes_slope.append(wide(dv))
             raw.append(wide(a))

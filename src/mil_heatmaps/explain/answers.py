@@ -6,7 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from mil_heatmaps.explain.outputs import Outputs
-from mil_heatmaps.explain.rows import Bools, Floats, Ints, Path
+from mil_heatmaps.explain.path import Path
+from mil_heatmaps.explain.rows import Bools, Floats, Ints
 from mil_heatmaps.explain.watch import Watch
 
 

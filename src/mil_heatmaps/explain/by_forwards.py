@@ -12,7 +12,8 @@ from torch import Tensor
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Sets, kept_rows, others
 from mil_heatmaps.explain.outputs import Outputs
-from mil_heatmaps.explain.rows import Bools, Floats, Ints, Path, Rows, wide
+from mil_heatmaps.explain.path import Path
+from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, wide
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 Forward: TypeAlias = Callable[[Rows], Tensor]

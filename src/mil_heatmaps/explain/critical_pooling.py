@@ -18,8 +18,9 @@ from torch import Tensor
 
 from mil_heatmaps.explain.answers import Sets, best_in_groups, kept_rows, others, ranks
 from mil_heatmaps.explain.outputs import Outputs
+from mil_heatmaps.explain.path import Path
 from mil_heatmaps.explain.pooled_sums import part_sums
-from mil_heatmaps.explain.rows import Bools, Floats, Ints, Path, Rows, push, wide
+from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, wide
 from mil_heatmaps.explain.vector_pooling import RowFunction, VectorPooling, head_slopes, row_slopes
 from mil_heatmaps.explain.watch import SILENT, Watch
 
@@ -143,8 +144,7 @@ class CriticalPooling:
         attend = here._attend(critical)
         parts = []
         followed = np.zeros(pulls.shape)
-        for _, x, direction in path.chunks(alpha):
-            (h, dh), (a, da) = push(lambda x: _with_attention(self.embed(x), attend), x, direction)
+        for _, ((h, dh), (a, da)) in path.push(lambda x: _with_attention(self.embed(x), attend), alpha):
             rows = wide(h)
             slopes, lever = row_slopes(pulls, whole.vectors, whole.shares(wide(a)), rows, wide(dh), wide(da))
             followed += (lever.reshape(len(rows), -1).T @ rows).reshape(followed.shape)
@@ -152,8 +152,7 @@ class CriticalPooling:
         made = np.concatenate(parts)
         steep = outputs.slopes(here.full())[1]
         for k, row in enumerate(critical):
-            x, direction = here.rows.part(row, row + 1), path.direction(row, row + 1)
-            (_, du), (_, dc) = push(self._critical_moves, x, direction)
+            (_, du), (_, dc) = path.push_one(self._critical_moves, int(row), alpha)
             made[row] += followed[:, k] @ wide(du)[0] + steep[:, k] * wide(dc)[0, k]
         return made
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mil_heatmaps.explain.answers import Sets, best_in_groups, others, ranks
 from mil_heatmaps.explain.outputs import Outputs
-from mil_heatmaps.explain.rows import Bools, Floats, Ints, Path, Rows, push, wide
+from mil_heatmaps.explain.path import Path
+from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, wide
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 
@@ -80,8 +81,7 @@ class Deciding:
         here = replace(self, rows=path.at(alpha))
         logits, order, _ = here._alone
         row = int(order[0])
-        x, direction = here.rows.part(row, row + 1), path.direction(row, row + 1)
-        ((_, slope),) = push(lambda x: (self.logits(x),), x, direction)
+        ((_, slope),) = path.push_one(lambda x: (self.logits(x),), row, alpha)
         made = np.zeros((len(self), len(outputs)))
         made[row] = wide(slope)[0] @ outputs.slopes(logits[row])[1].T
         return made

@@ -6,8 +6,9 @@ import numpy as np
 
 from mil_heatmaps.explain.answers import Slopes
 from mil_heatmaps.explain.outputs import Outputs
+from mil_heatmaps.explain.path import Path
 from mil_heatmaps.explain.removal import Score
-from mil_heatmaps.explain.rows import Floats, Path, Rows
+from mil_heatmaps.explain.rows import Floats, Rows
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 TOLERANCE = 0.01

@@ -1,6 +1,6 @@
 """The patches of one bag, handed out in chunks, or some of them, in the network's dtype and on its device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 CHUNK_ROWS = 4096
 """Patches taken at a time: 24 MiB of 1536-wide float32."""
@@ -82,67 +81,6 @@ class Rows:
         return torch.from_numpy(total / len(self)).to(device=self.device, dtype=self.dtype)
 
 
-@dataclass(frozen=True)
-class ShiftedRows(Rows):
-    """Rows part of the way from a baseline x' to the features x: x' + alpha (x - x'), all at the same `alpha`."""
-
-    baseline: Tensor | None = None
-    alpha: float = 1.0
-
-    def part(self, start: int, stop: int) -> Tensor:
-        """Return shifted patches."""
-        x = super().part(start, stop)
-        if self.alpha == 1:
-            return x
-        return x * self.alpha if self.baseline is None else self.baseline + self.alpha * (x - self.baseline)
-
-
-@dataclass(frozen=True)
-class Path:
-    """The straight way of all rows at once from a baseline to the bag.
-
-    Attributes
-    ----------
-    rows : Rows
-    baseline : (D,) tensor or None
-        What every row is at the start of the way; None for zeros.
-    """
-
-    rows: Rows
-    baseline: Tensor | None = None
-
-    def at(self, alpha: float) -> Rows:
-        """Return the bag at `alpha` of the way."""
-        return ShiftedRows(self.rows.features, self.rows.device, self.rows.dtype, self.baseline, alpha)
-
-    def direction(self, start: int, stop: int) -> Tensor:
-        """Return x - x' of some rows."""
-        x = self.rows.part(start, stop)
-        return x if self.baseline is None else x - self.baseline
-
-    def chunks(self, alpha: float) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield (where, rows at `alpha`, their direction)."""
-        for where, x in self.at(alpha).chunks():
-            yield where, x, self.direction(where.start, where.stop)
-
-
-def push(
-    function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, direction: Tensor
-) -> list[tuple[Tensor, Tensor]]:
-    """Return each result of ``function(x)`` with its derivative along `direction`, row by row, without a tape."""
-    dual: Any = forward_ad  # torch does not type it
-    with torch.no_grad(), dual.dual_level():
-        pairs = [dual.unpack_dual(made) for made in function(dual.make_dual(x, direction))]
-    return [
-        (pair.primal, torch.zeros_like(pair.primal) if pair.tangent is None else pair.tangent) for pair in pairs
-    ]
-
-
 def wide(values: Tensor) -> Floats:
     """Return a tensor as a float64 array of its own shape."""
     return values.detach().to("cpu", torch.float64).numpy()
-
-
-def sum_dtype(device: torch.device) -> torch.dtype:
-    """Return what sums over a bag are kept in: float64, which Apple's GPUs lack."""
-    return torch.float32 if device.type == "mps" else torch.float64

@@ -13,8 +13,9 @@ from mil_heatmaps.explain.estimates import check_cost, check_window, choose_wind
 from mil_heatmaps.explain.gradients import gradient_x_input, integrated_gradients
 from mil_heatmaps.explain.lattice import Lattice
 from mil_heatmaps.explain.outputs import Outputs
+from mil_heatmaps.explain.path import Path
 from mil_heatmaps.explain.removal import Score, leave_one_out, mask_regression, occlusion, patch_groups, single
-from mil_heatmaps.explain.rows import Floats, Path, Rows
+from mil_heatmaps.explain.rows import Floats, Rows
 from mil_heatmaps.explain.settings import Settings, baseline_numbers
 from mil_heatmaps.explain.watch import SILENT, Watch
 

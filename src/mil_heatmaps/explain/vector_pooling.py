@@ -15,8 +15,9 @@ from torch import Tensor
 from mil_heatmaps.explain.additive import LEAST_REST
 from mil_heatmaps.explain.answers import Sets, kept_rows, others
 from mil_heatmaps.explain.outputs import Outputs
+from mil_heatmaps.explain.path import Path
 from mil_heatmaps.explain.pooled_sums import Pooled, Weighed, part_sums, pool, set_sums
-from mil_heatmaps.explain.rows import CHUNK_ROWS, Bools, Floats, Ints, Path, Rows, push, wide
+from mil_heatmaps.explain.rows import CHUNK_ROWS, Bools, Floats, Ints, Rows, wide
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 RowFunction: TypeAlias = Callable[[Tensor], Tensor]
@@ -125,8 +126,7 @@ class VectorPooling:
         whole, _ = here.pooled
         pulls = head_slopes(self.head, whole.vectors, outputs)
         parts = []
-        for _, x, direction in path.chunks(alpha):
-            (h, dh), (a, da) = push(self._embed_and_attend, x, direction)
+        for _, ((h, dh), (a, da)) in path.push(self._embed_and_attend, alpha):
             shares = whole.shares(wide(a))
             parts.append(row_slopes(pulls, whole.vectors, shares, wide(h), wide(dh), wide(da))[0])
         return np.concatenate(parts)
