@@ -1,6 +1,7 @@
 """Time and memory of explanations beside one prediction, and beside their definitions.
 
-    python benchmarks/bench_explain.py [--patches 100000] [--width 1536] [--model abmil] [--device cuda] [--only NAME ...]
+    python benchmarks/bench_explain.py [--patches 100000] [--width 1536] [--model abmil] [--device cuda]
+                                       [--only NAME ...]
 
 Every line runs in a process of its own, with two threads. On a machine that others use, --cpu_time counts the time
 of the CPU instead of the clock's. `ratio` is against one prediction in the same process,
@@ -82,7 +83,8 @@ def measure(case: str, options: argparse.Namespace) -> dict[str, Any]:
                 features, case, targets=1, settings=CASES[case] | {"max_forwards": 10**9}, coords_l0=coords, step_l0=256
             )
         )
-    made = {"case": case, "seconds": seconds, "prediction": base, "ratio": seconds / base, "more_mb": peak_mb() - before}
+    more = peak_mb() - before
+    made = {"case": case, "seconds": seconds, "prediction": base, "ratio": seconds / base, "more_mb": more}
     return made | {"brute": brute(case, model, features, found, options)}
 
 
@@ -142,7 +144,7 @@ def main() -> None:
     if options.child:
         print(json.dumps(child(options)))
         return
-    print(f"{options.model}, {options.patches:,} patches of {options.width}, {options.device}, {options.threads} threads")
+    print(f"{options.model}, {options.patches:,} x {options.width}, {options.device}, {options.threads} threads")
     print(f"{'':22}{'s':>9}{'one pred.':>11}{'ratio':>8}{'more MB':>9}{'definition s':>14}{'ratio':>10}")
     for case in options.only:
         line = [sys.executable, __file__, *sys.argv[1:], "--child", case]

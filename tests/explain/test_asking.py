@@ -303,3 +303,8 @@ def test_training_mode_is_left_as_it_was() -> None:
     one = values(model.explain(x, "leave_one_out"), "leave_one_out")
     assert model.training
     np.testing.assert_array_equal(one, values(model.eval().explain(x, "leave_one_out"), "leave_one_out"))
+
+
+def test_only_single_and_scores_of_patches_alone_mean_the_same_in_any_bag() -> None:
+    model = abmil()
+    assert [name for name in model.score_names() if model.is_alone(name)] == ["attention", "single"]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Answers
 from mil_heatmaps.explain.curves import Curves, area_under, ladder, measure_curves, most_relevant_first, random_orders
 from mil_heatmaps.explain.evidence import AreaOf, Found, evidence_sets
+from mil_heatmaps.explain.faithfulness_plan import Plan, forwards_needed, top5
 from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.rows import Floats, Ints
 from mil_heatmaps.explain.sentences import method_line, not_measured_sentence, verdict_sentence
@@ -20,43 +21,8 @@ from mil_heatmaps.explain.verdicts import FEWEST, enough_at, flip_at, p_value, v
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 FORMAT, FORMAT_VERSION = "mil-heatmaps faithfulness", 1
-LEVELS: dict[str, tuple[int, int]] = {"quick": (20, 10), "full": (100, 50)}
-"""Level -> steps of the ladder, random orders."""
-
 _BATCH = 32
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to measure; keys of `faithfulness_arguments`.
-
-    Attributes
-    ----------
-    steps, random_orders : int or None
-        The level's when None.
-    max_minutes : float
-        Of the level ``quick``: a longer measurement is not begun.
-    """
-
-    level: Literal["quick", "full"] = "quick"
-    steps: int | None = None
-    random_orders: int | None = None
-    seed: int = 0
-    max_minutes: float = 10.0
-
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise ModelError(f"unknown level {self.level!r}; choose from {list(LEVELS)}")
-        for key, least in (("steps", 2), ("random_orders", 1), ("seed", 0)):
-            value = getattr(self, key)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise ModelError(f"{key} must be a whole number of at least {least}, got {value!r}")
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Steps of the ladder, and random orders."""
-        steps, orders = LEVELS[self.level]
-        return self.steps or steps, self.random_orders or orders
+"""Orders measured at a time."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +51,6 @@ class Faithfulness:
     def method(self, name: str) -> str:
         """Return how the map was measured, one line; empty where it was not."""
         return str(self.document["maps"][name].get("method", ""))
-
-
-def forwards_needed(maps: int, plan: Plan, n: int) -> int:
-    """Return how many forwards the curves of so many maps of n patches take without a closed form."""
-    steps, orders = plan.size
-    return 2 * (maps + orders) * (len(ladder(n, steps)) - 1)
 
 
 def measure(
@@ -200,7 +160,7 @@ class _Measurement:
 
     def _curves(self, orders: list[Ints], n: int) -> Curves:
         steps, count = self.plan.size
-        rungs = np.union1d(ladder(n, steps), [_top5(n)])
+        rungs = np.union1d(ladder(n, steps), [top5(n)])
         scored = np.sort(orders[0])
         every = np.concatenate([np.stack(orders), scored[random_orders(n, count, self.plan.seed)]])
         parts = [
@@ -246,7 +206,7 @@ class _Measurement:
         return made | {"top5": self._top(curves, random, n)}
 
     def _top(self, curves: Curves, random: Curves, n: int) -> dict[str, Any]:
-        k = np.array([_top5(n)])
+        k = np.array([top5(n)])
         mine, chance = curves.at(k), random.at(k)
         made: dict[str, Any] = {"removed": int(k[0])}
         for key, tail, outputs in (("value", "", self.outputs), ("probability", "_probability", self.probability)):
@@ -302,8 +262,3 @@ class _Measurement:
             "random": shared.get("random", {}),
             "foot": entries[drawn]["foot"] if drawn in entries else "",
         }
-
-
-def _top5(n: int) -> int:
-    """Return how many patches the top 5 % are."""
-    return max(1, (n + 10) // 20)

@@ -203,11 +203,19 @@ class MILModel(ExplainedModel):
         )
 
     def patch_scores(
-        self, features: Features, score: str | None = None, class_names: Sequence[str] | None = None
+        self,
+        features: Features,
+        score: str | None = None,
+        class_names: Sequence[str] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> PatchScores:
         """Return one score of every patch; see `explain`."""
         name = score or self.default_score
-        return self.explain(features, [name], class_names).scores[name]
+        return self.explain(features, [name], class_names, settings=settings).scores[name]
+
+    def is_alone(self, name: str) -> bool:
+        """Return whether a patch's score depends on that patch alone, so that it means the same in any bag."""
+        return name == "single" or (name not in EXPLANATIONS and self.score_specs()[name].alone)
 
     @property
     def device(self) -> torch.device:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.evidence import AreaOf, area_mm2
-from mil_heatmaps.explain.faithfulness import Faithfulness, Plan, measure
+from mil_heatmaps.explain.faithfulness import Faithfulness, measure
+from mil_heatmaps.explain.faithfulness_plan import Plan
 from mil_heatmaps.explain.outputs import choose_outputs
 from mil_heatmaps.explain.sentences import check_sentences
 from mil_heatmaps.explain.settings import settings_from

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, unlike_the_bag
 from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encoder
@@ -227,8 +228,14 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
 
     config, source, device = work.config, work.settings.model, work.settings.device
     model, name = source.load(device), source.scores_wanted(device)[0]
-    if model.score_specs()[name].alone:
-        return model.patch_scores(fine, name, source.column_names(device)), "each patch scored by itself"
+    if model.is_alone(name):
+        task = {"task": config.model_arguments.task}
+        return model.patch_scores(fine, name, source.column_names(device), task), "each patch scored by itself"
+    if name in EXPLANATIONS:
+        raise ModelError(
+            f"{name} asks the model of the slide's own bag and has no finer map; draw single with calc_heatmap: true, "
+            f"or {name} without it"
+        )
     laid = lay_fine_grid(work)
     if not np.array_equal(laid.grid.coords_l0, fine.grid.coords_l0):
         raise FeatureError(f"{fine.source.name} holds other patches than the fine map has: run fine_features again")

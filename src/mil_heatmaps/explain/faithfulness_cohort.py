@@ -1,0 +1,149 @@
+"""Faithfulness over a cohort: a row a slide and map, means with their intervals, and what they recommend."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mil_heatmaps.scores.number_text import with_minus
+
+COLUMNS = (
+    "slide_id", "score", "target", "drawn", "verdict", "p_value", "srg", "srg_probability", "auc_morf", "auc_lerf",
+    "full", "full_probability", "top5", "top5_probability", "random_top5", "random_top5_low", "random_top5_high",
+    "random_top5_probability", "flip_at", "enough_at", "num_patches", "steps", "random_orders", "seed", "forwards",
+    "seconds", "evidence_patches", "evidence_mm2", "evidence_complement", "status", "error",
+)  # fmt: skip
+"""Of ``faithfulness.csv``."""
+
+FEWEST_SLIDES = 5
+"""Below it a cohort has counts only."""
+
+DRAWS = 10_000
+
+
+def csv_rows(slide_id: str, document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row a map of one slide's document; None where there is no number."""
+    return [_row(slide_id, name, entry, document) for name, entry in document["maps"].items()]
+
+
+def failed_row(slide_id: str, error: str) -> dict[str, Any]:
+    """Return the row of a slide whose measuring failed."""
+    return dict.fromkeys(COLUMNS) | {"slide_id": slide_id, "status": "failed", "error": error}
+
+
+def _row(slide_id: str, name: str, entry: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    top, full = entry.get("top5", {}), document["full"]
+    evidence = (entry.get("evidence") or {}).get("p90_of_full") or {}
+    same = ("verdict", "p_value", "srg", "srg_probability", "auc_morf", "auc_lerf", "flip_at", "enough_at", "status")
+    found: dict[str, Any] = {key: entry.get(key) for key in (*same, "drawn", "error")}
+    whole = ("num_patches", "steps", "random_orders", "seed", "forwards", "seconds")
+    found |= {key: document.get(key) for key in whole}
+    found |= {
+        "slide_id": slide_id,
+        "score": name,
+        "target": document["target"]["name"],
+        "full": full.get(document["output"]),
+        "full_probability": full.get("probability"),
+        "top5": top.get("value"),
+        "top5_probability": top.get("probability"),
+        "random_top5": top.get("random"),
+        "random_top5_low": top.get("random_low"),
+        "random_top5_high": top.get("random_high"),
+        "random_top5_probability": top.get("random_probability"),
+        "evidence_patches": evidence.get("patches"),
+        "evidence_mm2": evidence.get("mm2"),
+        "evidence_complement": evidence.get("complement_probability"),
+    }
+    return {column: found[column] for column in COLUMNS}
+
+
+@dataclass(frozen=True)
+class MapSummary:
+    """One map over a cohort.
+
+    Attributes
+    ----------
+    score : str
+    measured, better : int
+        Slides measured, and of them those better than random.
+    apart : dict
+        Status -> slides that were not measured.
+    drawn : bool
+        On any slide.
+    mean, low, high, median : float or None
+        Of the SRG, with the 95 % interval of the mean; None of fewer than `FEWEST_SLIDES`.
+    evidence_patches : float or None
+        Median size of the set that keeps 0.9 of the probability.
+    """
+
+    score: str
+    measured: int
+    better: int
+    apart: dict[str, int]
+    drawn: bool
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    median: float | None = None
+    evidence_patches: float | None = None
+
+
+def summarise(rows: Iterable[Mapping[str, Any]], seed: int = 0) -> list[MapSummary]:
+    """Return each map's numbers over the cohort, the largest mean SRG first."""
+    by_map: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row.get("score"):
+            by_map.setdefault(row["score"], []).append(row)
+    made = [_summary(name, mine, seed) for name, mine in by_map.items()]
+    return sorted(made, key=lambda one: -np.inf if one.mean is None else one.mean, reverse=True)
+
+
+def _summary(name: str, rows: Sequence[Mapping[str, Any]], seed: int) -> MapSummary:
+    measured = [row for row in rows if row["status"] == "measured"]
+    apart: dict[str, int] = {}
+    for row in rows:
+        if row["status"] != "measured":
+            apart[row["status"]] = apart.get(row["status"], 0) + 1
+    better = sum(row["verdict"] == "better than random" for row in measured)
+    counts = MapSummary(name, len(measured), better, apart, any(row["drawn"] for row in rows))
+    if len(measured) < FEWEST_SLIDES:
+        return counts
+    srg = np.array([row["srg"] for row in measured], np.float64)
+    low, high = bootstrap_interval(srg, seed)
+    sizes = [row["evidence_patches"] for row in measured if row.get("evidence_patches") is not None]
+    return MapSummary(
+        name, len(measured), better, apart, counts.drawn, float(srg.mean()), low, high, float(np.median(srg)),
+        float(np.median(sizes)) if sizes else None,
+    )  # fmt: skip
+
+
+def bootstrap_interval(values: np.typing.NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean over `DRAWS` draws of as many slides."""
+    rng = np.random.default_rng(seed)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(DRAWS)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def recommendation(summaries: Sequence[MapSummary]) -> str | None:
+    """Return which map explains the model best, beside the drawn one; None where too little was measured."""
+    known = [one for one in summaries if one.mean is not None]
+    if not known:
+        return None
+    best = known[0]
+    if best.better == 0:
+        return f"No map is better than random on any of {best.measured} slides: none shows what drives the prediction."
+    said = f"{best.score} explains this model best: {_words(best)}"
+    if best.drawn:
+        return f"{said}. It is the map that is drawn."
+    drawn = next((one for one in known if one.drawn), None)
+    beside = f"; the drawn {drawn.score} {_words(drawn, short=True)}" if drawn else ""
+    return f"{said}{beside}. Draw it with --score {best.score}."
+
+
+def _words(one: MapSummary, *, short: bool = False) -> str:
+    mean, low, high = (with_minus(f"{value:.1f}") for value in (one.mean, one.low, one.high) if value is not None)
+    if short:
+        return f"{mean} [{low}, {high}], on {one.better} of {one.measured}"
+    return f"mean SRG {mean} [{low}, {high}], better than random on {one.better} of {one.measured} slides"
