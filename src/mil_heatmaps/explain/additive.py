@@ -17,7 +17,7 @@ from torch import Tensor
 from mil_heatmaps.explain.answers import Sets, kept_rows, others
 from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.path import Path
-from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, wide
+from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, collect
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 LEAST_REST = 1e-3
@@ -53,9 +53,9 @@ class Additive:
     @cached_property
     def _kept(self) -> tuple[Floats, Floats | None]:
         """Votes (N, C) and raw attention (N, K), from one pass."""
-        parts = [self.votes(x) for _, x in self.rows.chunks()]
-        raw = [wide(a) for _, a in parts if a is not None]
-        return np.concatenate([wide(v) for v, _ in parts]), np.concatenate(raw) if raw else None
+        pieces = ((where, [part for part in self.votes(x) if part is not None]) for where, x in self.rows.chunks())
+        votes, *raw = collect(len(self), pieces)
+        return votes, raw[0] if raw else None
 
     @cached_property
     def _terms(self) -> Floats:
@@ -120,20 +120,14 @@ class Additive:
 
     def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
         """Return (N, K) derivatives along the way: one pass, whatever the number of targets."""
-        votes, raw, votes_slope, raw_slope = [], [], [], []
-        for _, ((v, dv), (a, da)) in path.push(self._without_none, alpha):
-            votes.append(wide(v))
-            votes_slope.append(wide(dv))
-            raw.append(wide(a))
-            raw_slope.append(wide(da))
-        slope = np.concatenate(votes_slope)
-        voted, weighed = np.concatenate(votes), np.concatenate(raw)
+        pieces = ((where, [*one, *two]) for where, (one, two) in path.push(self._without_none, alpha))
+        voted, slope, weighed, weighed_slope = collect(len(self), pieces)
         if weighed.shape[1]:
             terms = _terms(voted, weighed)
             sums = terms.sum(axis=0)
             logits = self._logits(sums)
             shares = terms[:, len(self.bias) :] / sums[len(self.bias) :]
-            slope = shares * (slope + (voted - (logits - self.bias)) * np.concatenate(raw_slope))
+            slope = shares * (slope + (voted - (logits - self.bias)) * weighed_slope)
         else:
             logits = self._logits(voted.sum(axis=0))
         return np.asarray(slope @ outputs.slopes(logits)[1].T)

@@ -20,7 +20,7 @@ from mil_heatmaps.explain.answers import Sets, best_in_groups, kept_rows, others
 from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.path import Path
 from mil_heatmaps.explain.pooled_sums import part_sums
-from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, wide
+from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, collect, wide
 from mil_heatmaps.explain.vector_pooling import RowFunction, VectorPooling, head_slopes, row_slopes
 from mil_heatmaps.explain.watch import SILENT, Watch
 
@@ -61,7 +61,7 @@ class CriticalPooling:
     @cached_property
     def _instances(self) -> Floats:
         """What the classifier says of each patch, (N, C)."""
-        return np.concatenate([wide(self.classify(self.embed(x))) for _, x in self.rows.chunks()])
+        return collect(len(self), ((where, [self.classify(self.embed(x))]) for where, x in self.rows.chunks()))[0]
 
     @cached_property
     def _ranks(self) -> list[tuple[Ints, Ints]]:
@@ -142,14 +142,12 @@ class CriticalPooling:
         best = here._instances.max(axis=0)
         pulls = head_slopes(self.head, whole.vectors, outputs, best)
         attend = here._attend(critical)
-        parts = []
+        made = np.empty((len(self), len(outputs)))
         followed = np.zeros(pulls.shape)
-        for _, ((h, dh), (a, da)) in path.push(lambda x: _with_attention(self.embed(x), attend), alpha):
+        for where, ((h, dh), (a, da)) in path.push(lambda x: _with_attention(self.embed(x), attend), alpha):
             rows = wide(h)
-            slopes, lever = row_slopes(pulls, whole.vectors, whole.shares(wide(a)), rows, wide(dh), wide(da))
+            made[where], lever = row_slopes(pulls, whole.vectors, whole.shares(wide(a)), rows, wide(dh), wide(da))
             followed += (lever.reshape(len(rows), -1).T @ rows).reshape(followed.shape)
-            parts.append(slopes)
-        made = np.concatenate(parts)
         steep = outputs.slopes(here.full())[1]
         for k, row in enumerate(critical):
             (_, du), (_, dc) = path.push_one(self._critical_moves, int(row), alpha)

@@ -10,7 +10,7 @@ from torch import Tensor
 from mil_heatmaps.explain.answers import Sets, best_in_groups, others, ranks
 from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.path import Path
-from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, wide
+from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, collect, wide
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 
@@ -39,9 +39,9 @@ class Deciding:
     @cached_property
     def _alone(self) -> tuple[Floats, Ints, Ints]:
         """Logits (N, C), the order of conviction, and the place of each patch in it."""
-        parts = [self.logits(x) for _, x in self.rows.chunks()]
-        values = np.concatenate([wide(self.convinces(z)) for z in parts])
-        return np.concatenate([wide(z) for z in parts]), *ranks(values)
+        made = ((where, self.logits(x)) for where, x in self.rows.chunks())
+        logits, values = collect(len(self), ((where, [z, self.convinces(z)]) for where, z in made))
+        return logits, *ranks(values)
 
     def full(self) -> Floats:
         """Return the logits (C,) of the deciding patch."""

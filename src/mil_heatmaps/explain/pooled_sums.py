@@ -33,13 +33,13 @@ class Pooled:
         return np.asarray(np.exp(raw - self.peaks) / self.totals)
 
 
-def pool(chunks: Iterable[Weighed]) -> tuple[Pooled, Floats]:
-    """Return the sums over all rows, and their raw attention (N, K)."""
+def pool(chunks: Iterable[Weighed], n: int) -> tuple[Pooled, Floats]:
+    """Return the sums over all n rows, and their raw attention (n, K)."""
     peaks: Floats | None = None
     sums: Floats | float = 0.0
     totals: Floats | float = 0.0
-    kept = []
-    for _, h, raw in chunks:
+    kept = np.empty((n, 0))
+    for where, h, raw in chunks:
         a, rows = wide(raw), wide(h)
         top = a.max(axis=0) if peaks is None else np.maximum(peaks, a.max(axis=0))
         weights = np.exp(a - top)
@@ -48,10 +48,11 @@ def pool(chunks: Iterable[Weighed]) -> tuple[Pooled, Floats]:
             shrink = np.exp(peaks - top)
             more, heavier = more + shrink[:, None] * sums, heavier + shrink * totals
         peaks, totals, sums = top, heavier, more
-        kept.append(a)
+        kept = kept if kept.size else np.empty((n, a.shape[1]))
+        kept[where] = a
     if peaks is None:
         raise ValueError("the bag is empty")
-    return Pooled(peaks, np.asarray(totals), np.asarray(sums)), np.concatenate(kept)
+    return Pooled(peaks, np.asarray(totals), np.asarray(sums)), kept
 
 
 def part_sums(chunks: Iterable[Weighed], labels: Ints, keep: Bools, columns: Ints) -> tuple[Floats, Floats]:

@@ -1,6 +1,6 @@
 """The patches of one bag, handed out in chunks, or some of them, in the network's dtype and on its device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -79,6 +79,19 @@ class Rows:
         for _, x in self.chunks():
             total += wide(x).sum(axis=0)
         return torch.from_numpy(total / len(self)).to(device=self.device, dtype=self.dtype)
+
+
+def collect(n: int, pieces: Iterable[tuple[slice, Sequence[Tensor | Floats]]]) -> list[Floats]:
+    """Return arrays (n, ...) of what comes a chunk of rows at a time.
+
+    They are made at the first chunk: small pieces kept between large temporaries would keep freed memory from use.
+    """
+    made: list[Floats] = []
+    for where, parts in pieces:
+        made = made or [np.empty((n, *part.shape[1:])) for part in parts]
+        for whole, part in zip(made, parts, strict=True):
+            whole[where] = wide(part) if isinstance(part, Tensor) else part
+    return made
 
 
 def wide(values: Tensor) -> Floats:

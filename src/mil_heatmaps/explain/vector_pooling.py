@@ -17,7 +17,7 @@ from mil_heatmaps.explain.answers import Sets, kept_rows, others
 from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.path import Path
 from mil_heatmaps.explain.pooled_sums import Pooled, Weighed, part_sums, pool, set_sums
-from mil_heatmaps.explain.rows import CHUNK_ROWS, Bools, Floats, Ints, Rows, wide
+from mil_heatmaps.explain.rows import CHUNK_ROWS, Bools, Floats, Ints, Rows, collect, wide
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 RowFunction: TypeAlias = Callable[[Tensor], Tensor]
@@ -59,7 +59,7 @@ class VectorPooling:
     @cached_property
     def pooled(self) -> tuple[Pooled, Floats]:
         """Sums over the bag, and raw attention (N, K)."""
-        return pool(self._weighed())
+        return pool(self._weighed(), len(self))
 
     def logits_of(self, vectors: Floats) -> Floats:
         """Return logits (S, C) of pooled rows (S, K, E), some at a time."""
@@ -78,11 +78,10 @@ class VectorPooling:
     def alone(self, watch: Watch = SILENT) -> Floats:
         """Return the logits (N, C) of each patch: of its embedding in every branch."""
         branches = self.pooled[1].shape[1]
-        parts = []
-        for _, x in self.rows.chunks():
-            h = wide(self.embed(x))
-            parts.append(self.logits_of(np.repeat(h[:, None], branches, axis=1)))
-        return np.concatenate(parts)
+        embedded = ((where, wide(self.embed(x))[:, None]) for where, x in self.rows.chunks())
+        return collect(
+            len(self), ((where, [self.logits_of(np.repeat(h, branches, axis=1))]) for where, h in embedded)
+        )[0]
 
     def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
         """Return the logits (S, C) of the bag without each set, a batch of sets at a time."""
@@ -125,11 +124,11 @@ class VectorPooling:
         here = replace(self, rows=path.at(alpha))
         whole, _ = here.pooled
         pulls = head_slopes(self.head, whole.vectors, outputs)
-        parts = []
-        for _, ((h, dh), (a, da)) in path.push(self._embed_and_attend, alpha):
+        made = np.empty((len(self), len(outputs)))
+        for where, ((h, dh), (a, da)) in path.push(self._embed_and_attend, alpha):
             shares = whole.shares(wide(a))
-            parts.append(row_slopes(pulls, whole.vectors, shares, wide(h), wide(dh), wide(da))[0])
-        return np.concatenate(parts)
+            made[where] = row_slopes(pulls, whole.vectors, shares, wide(h), wide(dh), wide(da))[0]
+        return made
 
     def _embed_and_attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.embed(x)

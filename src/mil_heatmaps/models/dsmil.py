@@ -182,8 +182,8 @@ class DSMIL(MILModel):
 
         def head(pooled: Tensor) -> Tensor:
             vectors = after.b_classifier.norm(after.b_classifier.v(pooled))
-            logits = after.classifier(vectors.reshape(-1, *vectors.shape[-2:])).squeeze(-1)
-            return 0.5 * cast(Tensor, logits.reshape(pooled.shape[:-1]))
+            weight = after.classifier.weight.flatten(1)  # a convolution over the whole width is one product
+            return 0.5 * cast(Tensor, vectors.flatten(-2) @ weight.T + after.classifier.bias)
 
         return CriticalPooling(rows, parts.patch_embed, classify, direction, head)
 
