@@ -142,9 +142,12 @@ def saved_bytes(differentiable: Callable[[Tensor], Tensor], x: Tensor) -> int:
 
 
 def grown(sizes: tuple[int, int, int], bytes_at: tuple[int, int, int], n: int) -> int:
-    """Return what three sizes foretell for `n` patches: the parabola through them, not below a straight line."""
+    """Return what three sizes foretell for `n` patches: a straight line, or the parabola through them.
+
+    Padding makes the line uneven: less than a quarter more a patch at the larger sizes is no bend.
+    """
     a, b, c = sizes
     fa, fb, fc = bytes_at
     first, second = (fb - fa) / (b - a), (fc - fb) / (c - b)
-    bend = max(0.0, (second - first) / (c - a))
+    bend = (second - first) / (c - a) if second > 1.25 * first else 0.0
     return int(fc + second * (n - c) + bend * (n - c) * (n - b))
