@@ -1,8 +1,7 @@
 """What a caller may see of a long score while it is made, and keep of it: how far it is, and its partial sums."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -64,11 +63,3 @@ class Keeper:
 
 
 SILENT = Watch()
-
-
-@contextmanager
-def timed(into: list[float]) -> Iterator[None]:
-    """Append the seconds that the block took."""
-    start = time.perf_counter()
-    yield
-    into.append(time.perf_counter() - start)
