@@ -17,7 +17,7 @@ from mil_heatmaps.execution.scheduler import CPU, Limits, Progressing, Scheduler
 from mil_heatmaps.execution.slide_tasks import SlideTask, do_task
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.stages.run_slide import SlideRun
+from mil_heatmaps.records.slide_run import SlideRun
 from tests.helpers.cohort import SmallCohort, make_small_cohort
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow, read_process_list
 from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, StemIndex
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import FeatureError, HeatmapError, ProcessListError
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
-from mil_heatmaps.stages.base import SlideJob
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config

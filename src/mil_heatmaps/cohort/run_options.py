@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 from mil_heatmaps.cohort.jobs import Cohort
 from mil_heatmaps.cohort.shards import Shard
-from mil_heatmaps.errors import ConfigError
-from mil_heatmaps.stages.all_stages import STAGE_NAMES, STAGES, Stage
 
 STATUSES = ("tbp", "running", "processed", "failed", "skipped")
 
@@ -33,16 +31,6 @@ class RunOptions:
     from_stage: str | None = None
     time_limit: float | None = None
     shard: Shard | None = None
-
-    def chosen_stages(self) -> tuple[Stage, ...]:
-        """Return the stages to run, in order. ConfigError when a name is not a stage."""
-        for name in (*self.stages, *([self.from_stage] if self.from_stage else [])):
-            if name not in STAGE_NAMES:
-                raise ConfigError(f"unknown stage {name!r}; choose from {', '.join(STAGE_NAMES)}")
-        first = STAGE_NAMES.index(self.from_stage) if self.from_stage else 0
-        return tuple(
-            stage for stage in STAGES[first:] if not self.stages or stage.name in self.stages
-        )
 
 
 @dataclass

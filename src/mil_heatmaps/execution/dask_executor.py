@@ -25,7 +25,7 @@ from mil_heatmaps.config.cluster_section import ClusterArguments
 from mil_heatmaps.execution.dask_worker import UnfitWorker, do_on_worker
 from mil_heatmaps.execution.executors import Failure, SlideExecutor
 from mil_heatmaps.execution.slide_tasks import SlideTask
-from mil_heatmaps.stages.run_slide import SlideRun
+from mil_heatmaps.records.slide_run import SlideRun
 
 if TYPE_CHECKING:
     from distributed import Client

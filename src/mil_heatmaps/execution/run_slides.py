@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.execution.executors import (
     LocalPool,
     SerialExecutor,
@@ -23,11 +24,11 @@ from mil_heatmaps.execution.slide_tasks import SlideTask, use_one_thread
 from mil_heatmaps.execution.worker_server import start_server
 from mil_heatmaps.progress.bars import Progress
 from mil_heatmaps.progress.encoding_signs import describe, find_encodings
-from mil_heatmaps.stages.all_stages import STAGES, Stage
-from mil_heatmaps.stages.base import RunSettings, SlideJob
+from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.stages.all_stages import STAGES
+from mil_heatmaps.stages.base import RunSettings, Stage
 from mil_heatmaps.stages.preflight import check_and_tell, check_needs
 from mil_heatmaps.stages.run_encoder import encoder_bytes
-from mil_heatmaps.stages.run_slide import SlideRun
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.cluster_section import ClusterArguments

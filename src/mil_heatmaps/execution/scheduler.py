@@ -12,7 +12,8 @@ from mil_heatmaps.execution.executors import SlideExecutor
 from mil_heatmaps.execution.interrupts import StopRequest
 from mil_heatmaps.execution.slide_tasks import SlideTask, do_task
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.stages.run_slide import SlideRun, one_line
+from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.stages.run_slide import one_line
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.all_stages import STAGES
-from mil_heatmaps.stages.base import RunSettings, SlideJob
+from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.run_encoder import encoder_bytes
-from mil_heatmaps.stages.run_slide import OnStage, SlideRun, one_line, run_slide
+from mil_heatmaps.stages.run_slide import OnStage, one_line, run_slide
 
 BASE_BYTES = 500 << 20
 """Memory of a process at work on a slide, besides its features: libraries, one band of the picture, decoded levels."""

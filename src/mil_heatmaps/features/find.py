@@ -77,9 +77,9 @@ def find_coords_file(
     own = os.path.normpath(feature_file)
     for folder in coords_folders(os.path.dirname(feature_file), coords_dir):
         for name in (f"{stem}_patches.h5", f"{stem}.h5"):
-            candidate = os.path.normpath(os.path.join(folder, name))
-            if os.path.isfile(candidate) and candidate != own:
-                return Path(candidate)
+            candidate = os.path.join(folder, name)
+            if os.path.isfile(candidate) and (found := os.path.normpath(candidate)) != own:
+                return Path(found)
     return None
 
 

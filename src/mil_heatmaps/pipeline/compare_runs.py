@@ -17,8 +17,8 @@ from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.stages.run_slide import one_line
 
 if TYPE_CHECKING:
+    from mil_heatmaps.cohort.slide_job import SlideJob
     from mil_heatmaps.pipeline.runner import Runner
-    from mil_heatmaps.stages.base import SlideJob
 
 logger = logging.getLogger(__name__)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from mil_heatmaps.cohort.jobs import find_cohort
 from mil_heatmaps.cohort.process_list import ProcessRow
 from mil_heatmaps.cohort.run_options import STATUSES, RunOptions, RunSummary
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.config.config import Config, effective_yaml
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution.interrupts import StopRequest
@@ -20,14 +23,13 @@ from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_coll
 from mil_heatmaps.progress.bars import Progress, Quiet
 from mil_heatmaps.progress.encoding_signs import forget_silent
 from mil_heatmaps.progress.run_report import RunReport, shared_with
-from mil_heatmaps.records.proofs import Prover
 from mil_heatmaps.records.run_signs import Presence, run_name
 from mil_heatmaps.records.run_tables import ListKeeper, read_outcomes
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.stages.all_stages import STAGE_NAMES
-from mil_heatmaps.stages.base import RunSettings, SlideJob
+from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.stages.all_stages import STAGE_NAMES, choose_stages
+from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.model_source import ModelSource
-from mil_heatmaps.stages.run_slide import SlideRun
 
 __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
 
@@ -40,7 +42,7 @@ class Runner:
         self.config = config
         self.options = options or RunOptions()
         self.progress = progress or Quiet()
-        self.stages = self.options.chosen_stages()
+        self.stages = choose_stages(self.options.stages, self.options.from_stage)
         if self.options.rerun not in (None, "all", *STATUSES):
             raise ConfigError(f"unknown status {self.options.rerun!r} to rerun; choose from all, {', '.join(STATUSES)}")
         with no_collection():
@@ -203,12 +205,10 @@ class Runner:
     ) -> None:
         if self.config.heatmap_arguments.scale == "cohort" and any(slide.needed for slide in found):
             found = self._score_everyone(found, summary, lists, execution, stop)
-        prover: Prover | None = None
         for slide in found:
             if slide.up_to_date:
-                if slide.plans:  # decided on the long way
-                    prover = prover or Prover(self.settings)
-                    prover.renew(slide.job)
+                if slide.read_files:
+                    _remember(slide)
                 self._take(SlideRun(slide.record, (), 0.0), summary, lists)
         jobs = [slide.job for slide in found if not slide.up_to_date]
         if jobs and not stop.asked:
@@ -259,6 +259,17 @@ class Runner:
         lists.update(record)
         if (final or run.failed) and not run.stopped:
             self.progress.finished(slide_id, run)
+
+
+def _remember(slide: Surveyed) -> None:
+    """Put on record what was read of a finished slide's input files, so that the next run need not read them.
+
+    Otherwise they would be read every time after a copy of the cohort.
+    """
+    with suppress(Timeout, OSError), FileLock(slide.job.paths.lock).acquire(timeout=0):
+        record = SlideRecord.load(slide.job.paths.record, slide.job.slide_id)
+        record.files |= slide.read_files
+        record.save()
 
 
 def check_writable(folder: Path) -> None:

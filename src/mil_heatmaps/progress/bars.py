@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Protocol
 
-from mil_heatmaps.stages.run_slide import SlideRun
+from mil_heatmaps.records.slide_run import SlideRun
 
 STILL_AT_IT_S = 60.0
 """A slide that takes longer than this tells its stage in the log file."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from mil_heatmaps.cohort.run_options import RunSummary
 from mil_heatmaps.progress.events import EventLog
 from mil_heatmaps.records.run_signs import RunSign
-from mil_heatmaps.stages.run_slide import SlideRun
+from mil_heatmaps.records.slide_run import SlideRun
 
 logger = logging.getLogger("mil_heatmaps.pipeline.runner")
 

@@ -10,12 +10,11 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from mil_heatmaps.files.atomic import write_text
-from mil_heatmaps.records.record_file import read_record, record_text
 
 Action = Literal["compute", "recompute", "reuse"]
 SMALL_FILE_BYTES = 1 << 20
@@ -75,15 +74,15 @@ class OutputFile:
         status = path.stat()
         return cls(status.st_size, status.st_mtime_ns, sha256_file(path))
 
-    def matches(self, path: Path) -> bool:
+    def matches(self, path: str | Path) -> bool:
         """Whether `path` still holds what was written; the content is read only when the times differ."""
         try:
-            status = path.stat()
+            status = os.stat(path)
         except OSError:
             return False
         if status.st_size != self.size:
             return False
-        return status.st_mtime_ns == self.mtime_ns or sha256_file(path) == self.sha256
+        return status.st_mtime_ns == self.mtime_ns or sha256_file(Path(path)) == self.sha256
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,10 @@ class StageRecord:
 
 def relative(path: Path, base: Path) -> str:
     """`path` as seen from `base`, with forward slashes, so that an experiment can be moved as a whole."""
-    return Path(os.path.relpath(path, base)).as_posix()
+    text, inside = str(path), f"{base}{os.sep}"
+    # Mostly the path lies inside; os.path.relpath costs twenty times as much, and is asked for every stage of a slide.
+    beside = text[len(inside) :] if text.startswith(inside) and ".." not in text else os.path.relpath(path, base)
+    return beside.replace(os.sep, "/")
 
 
 @dataclass
@@ -122,20 +124,22 @@ class SlideRecord:
     seconds: float = 0.0
     stages: dict[str, StageRecord] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)  # bag_size, prediction: what the lists show
-    proof: dict[str, Any] | None = None  # see mil_heatmaps.records.proofs
+    files: dict[str, list[Any]] = field(default_factory=dict)  # input files that were read, see `InputFiles`
     saved_at: float = field(default=0.0, compare=False)  # by the monotonic clock
     behind: bool = field(default=False, compare=False)  # a stage was done that the file does not tell of
 
     @classmethod
     def load(cls, path: Path, slide_id: str) -> "SlideRecord":
         """Read a record; a missing or unreadable one counts as nothing done."""
-        return cls.of(read_record(path), path, slide_id)
+        try:
+            data = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            data = None
+        return cls.of(data, path, slide_id)
 
     @classmethod
-    def of(cls, data: dict[str, Any] | None, path: Path, slide_id: str) -> "SlideRecord":
+    def of(cls, data: Any, path: Path, slide_id: str) -> "SlideRecord":
         """Make a record of what its file holds."""
-        if data is None:
-            return cls(path, slide_id)
         try:
             stages = {
                 name: StageRecord(
@@ -147,33 +151,25 @@ class SlideRecord:
                 )
                 for name, stage in data["stages"].items()
             }
-            return cls._with_head(data, path, slide_id, stages)
+            files = data.get("files", {})
+            return cls(
+                path,
+                slide_id,
+                data["status"],
+                data["failed_stage"],
+                data["error"],
+                data["seconds"],
+                stages,
+                data["summary"],
+                files if isinstance(files, dict) else {},
+            )
         except (KeyError, TypeError, AttributeError):
             return cls(path, slide_id)
 
-    @classmethod
-    def of_head(cls, head: dict[str, Any], path: Path, slide_id: str) -> "SlideRecord":
-        """Make the record of a finished slide of the file's head alone: of the stages it has but names and notes."""
-        stages = {
-            name: StageRecord({}, "", {}, 0.0, tuple(stage["notes"])) for name, stage in head["proof"]["stages"].items()
-        }
-        return cls._with_head({**head, "proof": None}, path, slide_id, stages)
-
-    @classmethod
-    def _with_head(
-        cls, head: dict[str, Any], path: Path, slide_id: str, stages: dict[str, StageRecord]
-    ) -> "SlideRecord":
-        return cls(
-            path,
-            slide_id,
-            head["status"],
-            head["failed_stage"],
-            head["error"],
-            head["seconds"],
-            stages,
-            head["summary"],
-            head.get("proof"),
-        )
+    def without_files(self) -> "SlideRecord":
+        """Return what the lists show of the record: a hundred thousand of these fit in memory."""
+        stages = {name: replace(stage, inputs={}, fingerprint="", outputs={}) for name, stage in self.stages.items()}
+        return replace(self, stages=stages, files={})
 
     def save(self) -> None:
         """Write the record whole."""
@@ -182,26 +178,26 @@ class SlideRecord:
 
     def text(self) -> str:
         """Return what the record's file holds."""
-        head = {
+        data = {
             "slide_id": self.slide_id,
             "status": self.status,
             "failed_stage": self.failed_stage,
             "error": self.error,
             "seconds": round(self.seconds, 3),
             "summary": self.summary,
-            "proof": self.proof,
+            "files": self.files,
+            "stages": {
+                name: {
+                    "inputs": dict(stage.inputs),
+                    "fingerprint": stage.fingerprint,
+                    "outputs": {key: vars(value) for key, value in stage.outputs.items()},
+                    "seconds": stage.seconds,
+                    "notes": list(stage.notes),
+                }
+                for name, stage in self.stages.items()
+            },
         }
-        stages = {
-            name: {
-                "inputs": dict(stage.inputs),
-                "fingerprint": stage.fingerprint,
-                "outputs": {key: vars(value) for key, value in stage.outputs.items()},
-                "seconds": stage.seconds,
-                "notes": list(stage.notes),
-            }
-            for name, stage in self.stages.items()
-        }
-        return record_text(head, stages)
+        return json.dumps(data, ensure_ascii=False, sort_keys=True) + "\n"
 
     def output_sha256(self, path: Path) -> str:
         """SHA-256 of a file some stage wrote, from the record when it still holds, else from the file."""
@@ -231,7 +227,7 @@ def decide(record: StageRecord | None, inputs: Mapping[str, Any], base: Path) ->
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         return Decision("recompute", "changed: " + ", ".join(changed[:4]) + (", …" if len(changed) > 4 else ""))
     for key, output in record.outputs.items():
-        if not output.matches(base / key):
+        if not output.matches(f"{base}/{key}"):
             state = "changed since" if (base / key).exists() else "missing"
             return Decision("recompute", f"output {state}: {Path(key).name}")
     return Decision("reuse", "nothing changed")

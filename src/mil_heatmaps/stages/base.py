@@ -8,13 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import HeatmapError, SlideError, TissueError
-from mil_heatmaps.records.layout import SlideLayout
-from mil_heatmaps.records.proofs import signature
-from mil_heatmaps.records.slide_record import SlideRecord, file_fingerprint
+from mil_heatmaps.records.input_files import InputFiles
+from mil_heatmaps.records.slide_record import SlideRecord
 
 if TYPE_CHECKING:
-    from mil_heatmaps.cohort.process_list import ProcessRow
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.encoders.encoding_progress import EncodingProgress
     from mil_heatmaps.progress.encoding_signs import EncodingSign
@@ -31,25 +30,6 @@ KEPT_LEVELS_BYTES = 96 << 20
 
 
 @dataclass(frozen=True)
-class SlideJob:
-    """One row of the process list with the files found for it."""
-
-    row: ProcessRow
-    paths: SlideLayout
-    slide_path: Path
-    features_path: Path | None
-    tissue_path: Path | None
-    scores_path: Path | None
-    coords_dir: Path | None = None
-    coords_path: Path | None = None  # where patches are to be encoded, when no features are brought
-    roi_path: Path | None = None
-
-    @property
-    def slide_id(self) -> str:
-        return self.row.slide_id
-
-
-@dataclass(frozen=True)
 class RunSettings:
     """What all slides of a run share."""
 
@@ -59,6 +39,18 @@ class RunSettings:
     cohort_scale_digest: str | None = None
     device: str | None = None  # where the model runs, when not as the config says
     threads: int = 1  # cores that reading and encoding may use
+    _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def section(self, name: str, *, exclude: tuple[str, ...] = (), filled: bool = False) -> dict[str, Any]:
+        """Return a section of the config as JSON values, for a stage's inputs; made once a run.
+
+        `filled` leaves out what is None.
+        """
+        key = name, exclude, filled
+        if key not in self._dumps:
+            section = getattr(self.config, name)
+            self._dumps[key] = section.model_dump(mode="json", exclude=set(exclude), exclude_none=filled)
+        return dict(self._dumps[key])
 
 
 @dataclass
@@ -96,8 +88,7 @@ class SlideWork:
         self.should_stop = should_stop
         self._sign = sign
         self._slide: Slide | None = None
-        self._fingerprints: dict[Path, dict[str, Any]] = {}
-        self.seen: dict[Path, list[int] | None] = {}
+        self.files = InputFiles(record.files)
         self.lines: list[str] = []
         """What run.log is to say of this slide; the coordinator writes it, wherever the slide is worked on."""
 
@@ -121,20 +112,16 @@ class SlideWork:
             self._slide = None
 
     def fingerprint(self, path: Path) -> dict[str, Any]:
-        """Fingerprint of an input file, taken once a slide."""
-        if path not in self._fingerprints:
-            self.seen[path] = signature(path)  # before it is read: whatever changes it later shows
-            try:
-                self._fingerprints[path] = file_fingerprint(path)
-            except OSError as error:
-                raise HeatmapError(f"cannot read {path}: {error.strerror or error}") from error
-        return self._fingerprints[path]
+        """Return what an input file is, as `InputFiles` says."""
+        return self.files.fingerprint(path)
 
     def artifact(self, path: Path, stage: str) -> str:
         """SHA-256 of a file that `stage` writes; says which stage to run when it is not there."""
-        if not path.is_file():
-            raise HeatmapError(f"{path.name} is not there: run the stage {stage!r} first (in {path.parent})")
-        return self.record.output_sha256(path)
+        try:
+            return self.record.output_sha256(path)
+        except FileNotFoundError as error:
+            missing = f"{path.name} is not there: run the stage {stage!r} first (in {path.parent})"
+            raise HeatmapError(missing) from error
 
     @cached_property
     def mask(self) -> TissueMask:
@@ -172,7 +159,7 @@ class SlideWork:
         """The file, brought by the user, that says where the bag's patches are; None when they are laid here."""
         return self.job.features_path or self.job.coords_path
 
-    @property
+    @cached_property
     def coords_file(self) -> dict[str, Any] | None:
         """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
         from mil_heatmaps.features.find import find_coords_file

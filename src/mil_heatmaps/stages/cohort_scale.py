@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.records.slide_record import SlideRecord, fingerprint
 from mil_heatmaps.scores.scale import CohortScale, summarize_scores
-from mil_heatmaps.stages.base import RunSettings, SlideJob, SlideWork
+from mil_heatmaps.stages.base import RunSettings, SlideWork
 from mil_heatmaps.stages.score_columns import drawn_columns
 
 _SHARES = ("attention_softmax", "attention_mean")

@@ -35,12 +35,11 @@ class CoordsStage:
                 "coords_file": work.coords_file,
                 "patch_size_level0": data.patch_size_level0,
             }
-        patching = work.config.patching_arguments
         return {
             "version": self.version,
             "slide": work.fingerprint(job.slide_path),
             "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
-            "patching": patching.model_dump(mode="json", exclude={"overlap", "grid"}),
+            "patching": work.settings.section("patching_arguments", exclude=("overlap", "grid")),
             "use_center_shift": work.config.heatmap_arguments.use_center_shift,
         }
 

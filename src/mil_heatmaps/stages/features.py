@@ -29,7 +29,7 @@ class FeaturesStage:
             "version": self.version,
             "slide": work.fingerprint(job.slide_path),
             "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
-            "patching": config.patching_arguments.model_dump(mode="json", exclude={"overlap", "grid"}),
+            "patching": work.settings.section("patching_arguments", exclude=("overlap", "grid")),
             "encoder": encoder_identity(config),
         }
 

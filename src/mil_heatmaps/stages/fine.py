@@ -52,7 +52,7 @@ class FineFeaturesStage:
             "version": self.version,
             "slide": work.fingerprint(job.slide_path),
             "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
-            "patching": {**config.patching_arguments.model_dump(mode="json"), "grid": config.patch_grid},
+            "patching": {**work.settings.section("patching_arguments"), "grid": config.patch_grid},
             "use_center_shift": config.heatmap_arguments.use_center_shift,
             "roi": roi_inputs(work),
             "encoder": encoder_identity(config),
@@ -167,13 +167,14 @@ class FineScoresStage:
         """The fine features, the model, and the bag's scores they are ranked among."""
         job, config = work.job, work.config
         overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
+        drawing = work.settings.section("heatmap_arguments")
         return {
             "version": self.version,
             "model": work.settings.model.identity,
             "features_sha256": work.artifact(job.paths.fine_features_h5(overlap, use_roi), "fine_features"),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
             "use_ref_scores": config.heatmap_arguments.use_ref_scores,
-            "column": config.heatmap_arguments.model_dump(mode="json", include={"classes", "head"}),
+            "column": {key: drawing[key] for key in ("classes", "head")},
             "label": job.row.label,
             "to": job.paths.fine_scores_h5(overlap, use_roi).name,  # features of two overlaps may be the same bytes
         }

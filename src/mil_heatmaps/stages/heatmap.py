@@ -26,6 +26,9 @@ def _shown_label(work: SlideWork) -> str | None:
     return None if label == UNSPECIFIED else label
 
 
+_NOT_DRAWN = ("calc_heatmap", "use_center_shift")
+
+
 class HeatmapStage:
     """Writes ``S_blockmap.png``, ``S_<parameters>.<ext>``, ``S_orig_<level>.<ext>`` and ``S_figure.png``."""
 
@@ -44,7 +47,7 @@ class HeatmapStage:
             "version": self.version,
             "slide": work.fingerprint(job.slide_path),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
-            "drawing": config.heatmap_arguments.model_dump(mode="json", exclude={"calc_heatmap", "use_center_shift"}),
+            "drawing": work.settings.section("heatmap_arguments", exclude=_NOT_DRAWN),
             "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},
             "roi": roi_inputs(work),
             "to": relative(job.paths.production, job.paths.raw),

@@ -63,13 +63,13 @@ class SamplesStage:
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The score file's content, the slide, which samples, and which column they are taken from."""
         job, config = work.job, work.config
-        heatmap = config.heatmap_arguments
+        drawing = work.settings.section("heatmap_arguments")
         return {
             "version": self.version,
             "slide": work.fingerprint(job.slide_path),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
-            "samples": config.sample_arguments.model_dump(mode="json"),
-            "column": heatmap.model_dump(mode="json", include={"classes", "head"}),
+            "samples": work.settings.section("sample_arguments"),
+            "column": {key: drawing[key] for key in ("classes", "head")},
             "label": job.row.label,
             **({} if config.model_arguments.task == "classification" else {"folder": job.row.group}),
             "to": relative(job.paths.sampled_patches, job.paths.raw),
