@@ -35,8 +35,8 @@ def test_every_stage_of_the_stored_run_is_reused(stored: Path) -> None:
 
 
 def test_resuming_the_stored_run_leaves_its_outputs_as_they_are(stored: Path) -> None:
-    folders = [stored.parent / name for name in ("raw/E/a", "prod")]
-    outputs = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name != "record.json"]
+    files = [path for name in ("raw/E/a", "prod") for path in (stored.parent / name).rglob("*") if path.is_file()]
+    outputs = [path for path in files if path.name != "record.json"]
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in outputs}
     assert Runner(load_config(stored)).run().reused == ["s1"]
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in outputs} == before
