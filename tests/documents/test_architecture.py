@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "mil_heatmaps"
-MODULES = [path for path in PACKAGE.rglob("*.py")]
+MODULES = list(PACKAGE.rglob("*.py"))
 LIGHT_ROOMS = ("cli", "config", "cohort", "records", "progress")
 
 
@@ -48,7 +48,7 @@ def test_rooms_without_torch_are_imported_without_torch() -> None:
         if path.stem not in ("__init__", "__main__")
     ]
     assert len(names) > 50
-    code = f"import importlib, sys\nfor n in {names!r}: importlib.import_module(n); assert 'torch' not in sys.modules, n"
+    code = f"import importlib, sys\nfor n in {names!r}:\n    importlib.import_module(n)\n    assert 'torch' not in sys.modules, n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -83,16 +83,10 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
 
 
 def _infer(work: SlideWork, notes: list[str]) -> ScoreFile:
-    from mil_heatmaps.features.read import read_features
     from mil_heatmaps.models.inference import infer
 
-    job, config, source = work.job, work.config, work.settings.model
-    features = read_features(
-        work.features_path,
-        patch_size_l0=config.data_arguments.patch_size_level0,
-        slide_size_l0=work.slide.dimensions_l0,
-        coords_dir=job.coords_dir,
-    )
+    config, source = work.config, work.settings.model
+    features = work.bag_features()
     notes += features.notes
     prediction, scores = infer(
         source.load(work.settings.device),

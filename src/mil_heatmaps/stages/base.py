@@ -16,6 +16,7 @@ from mil_heatmaps.records.slide_record import SlideRecord
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.encoders.encoding_progress import EncodingProgress
+    from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.progress.encoding_signs import EncodingSign
     from mil_heatmaps.scores.scale import CohortScale
     from mil_heatmaps.scores.score_file import ScoreFile
@@ -145,9 +146,32 @@ class SlideWork:
         """The scores of the fine map."""
         from mil_heatmaps.scores.score_file import read_scores
 
-        config = self.config
-        overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
-        return read_scores(self.job.paths.fine_scores_h5(overlap, use_roi))
+        return read_scores(self.fine_scores_path)
+
+    @property
+    def fine_features_path(self) -> Path:
+        """Where the features of the fine map are."""
+        return self.job.paths.fine_features_h5(*self._fine_name)
+
+    @property
+    def fine_scores_path(self) -> Path:
+        """Where the scores of the fine map are."""
+        return self.job.paths.fine_scores_h5(*self._fine_name)
+
+    @property
+    def _fine_name(self) -> tuple[float | int, bool]:
+        return self.config.patching_arguments.overlap, self.config.heatmap_arguments.use_roi
+
+    def bag_features(self) -> PatchFeatures:
+        """Read the features of the bag; not kept, for they may be large."""
+        from mil_heatmaps.features.read import read_features
+
+        return read_features(
+            self.features_path,
+            patch_size_l0=self.config.data_arguments.patch_size_level0,
+            slide_size_l0=self.slide.dimensions_l0,
+            coords_dir=self.job.coords_dir,
+        )
 
     @property
     def features_path(self) -> Path:

@@ -75,8 +75,7 @@ class FineFeaturesStage:
         else:
             reading = clam_reading(work.config, work.slide, fine.grid)
             notes = unlike_the_bag(work, read_coords(work.job.paths.coords_h5))
-        overlap, use_roi = work.config.patching_arguments.overlap, work.config.heatmap_arguments.use_roi
-        path = work.job.paths.fine_features_h5(overlap, use_roi)
+        path = work.fine_features_path
         # Several overlaps may make one grid (0.25 and 0.5 do), and no overlap makes the bag's.
         alike = path.parent.glob(f"{glob.escape(work.job.slide_id)}_*_features.h5")
         encode(work, fine.grid, path, reading, [work.job.paths.features_h5, *sorted(alike)])
@@ -166,17 +165,16 @@ class FineScoresStage:
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The fine features, the model, and the bag's scores they are ranked among."""
         job, config = work.job, work.config
-        overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
         drawing = work.settings.section("heatmap_arguments")
         return {
             "version": self.version,
             "model": work.settings.model.identity,
-            "features_sha256": work.artifact(job.paths.fine_features_h5(overlap, use_roi), "fine_features"),
+            "features_sha256": work.artifact(work.fine_features_path, "fine_features"),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
             "use_ref_scores": config.heatmap_arguments.use_ref_scores,
             "column": {key: drawing[key] for key in ("classes", "head")},
             "label": job.row.label,
-            "to": job.paths.fine_scores_h5(overlap, use_roi).name,  # features of two overlaps may be the same bytes
+            "to": work.fine_scores_path.name,  # features of two overlaps may be the same bytes
         }
 
     def run(self, work: SlideWork) -> StageResult:
@@ -188,14 +186,13 @@ class FineScoresStage:
         from mil_heatmaps.version import __version__
 
         job, config, bag = work.job, work.config, work.score_file
-        overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
-        features = read_features(job.paths.fine_features_h5(overlap, use_roi))
+        features = read_features(work.fine_features_path)
         scores, how = score_fine_map(work, features)
         raw = ScoreFile(grid=features.grid, scores=scores, prediction=bag.prediction)
         column = columns_of(work, raw)[0].values
         if config.heatmap_arguments.use_ref_scores:
             column = reference_percentiles(column, coarse_columns(work)[0].values)
-        path = job.paths.fine_scores_h5(overlap, use_roi)
+        path = work.fine_scores_path
         write_scores(
             path,
             ScoreFile(
@@ -223,23 +220,16 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
     A score that depends on the patch alone is taken from one pass. Any other would change with the bag, so its patches
     are scored in the places of the bag's own: see `mil_heatmaps.models.replaced_patches`.
     """
-    from mil_heatmaps.features.read import read_features
     from mil_heatmaps.models.replaced_patches import score_in_place
 
-    config, source, device = work.config, work.settings.model, work.settings.device
+    source, device = work.settings.model, work.settings.device
     model, name = source.load(device), source.scores_wanted(device)[0]
     if model.score_specs()[name].alone:
         return model.patch_scores(fine, name, source.column_names(device)), "each patch scored by itself"
     laid = lay_fine_grid(work)
     if not np.array_equal(laid.grid.coords_l0, fine.grid.coords_l0):
         raise FeatureError(f"{fine.source.name} holds other patches than the fine map has: run fine_features again")
-    bag = read_features(
-        work.features_path,
-        patch_size_l0=config.data_arguments.patch_size_level0,
-        slide_size_l0=work.slide.dimensions_l0,
-        coords_dir=work.job.coords_dir,
-    )
-    scores = score_in_place(model, bag, fine, laid.phases, name, source.column_names(device))
+    scores = score_in_place(model, work.bag_features(), fine, laid.phases, name, source.column_names(device))
     count = len(np.unique(laid.phases))
     bags = f"{count} bags, each set without overlap" if count > 1 else "one bag"
     return scores, f"scored in {bags} in the place of the bag's own patches"

@@ -55,8 +55,7 @@ class HeatmapStage:
         if config.model_arguments.task != "classification":
             inputs["task"] = config.model_arguments.task
         if wants_fine_map(work):
-            overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
-            inputs["fine_sha256"] = work.artifact(job.paths.fine_scores_h5(overlap, use_roi), "fine")
+            inputs["fine_sha256"] = work.artifact(work.fine_scores_path, "fine")
         if config.heatmap_arguments.segment:
             inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
         if work.settings.cohort_scale is not None:
