@@ -48,7 +48,10 @@ def test_rooms_without_torch_are_imported_without_torch() -> None:
         if path.stem not in ("__init__", "__main__")
     ]
     assert len(names) > 50
-    code = f"import importlib, sys\nfor n in {names!r}:\n    importlib.import_module(n)\n    assert 'torch' not in sys.modules, n"
+    code = (
+        f"import importlib, sys\nfor name in {names!r}:\n"
+        "    importlib.import_module(name)\n    assert 'torch' not in sys.modules, name"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
