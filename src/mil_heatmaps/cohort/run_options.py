@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mil_heatmaps.choices import STAGE_NAMES
 from mil_heatmaps.cohort.jobs import Cohort
 from mil_heatmaps.cohort.shards import Shard
 from mil_heatmaps.errors import ConfigError
-from mil_heatmaps.stages.all_stages import STAGE_NAMES, STAGES, Stage
-
-STATUSES = ("tbp", "running", "processed", "failed", "skipped")
+from mil_heatmaps.stages.all_stages import STAGES, Stage
 
 
 @dataclass(frozen=True)

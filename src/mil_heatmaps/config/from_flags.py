@@ -18,8 +18,6 @@ WORK = "work"
 
 TOP_PATCHES = "top_patches"
 
-EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
-
 FLAGS = {
     "model_arguments.ckpt_path": "--checkpoint",
     "model_arguments.model_name": "--model_name",
@@ -59,7 +57,7 @@ class SimpleOptions:
     outlines : folder of tissue outlines, or None to find the tissue
     extensions : of slides; empty for all that can be opened
     top_patches : how many to save of each slide
-    exports : names of `EXPORTS`
+    exports : names of `mil_heatmaps.choices.EXPORTS`
     others : as the flags of the same names, None where the default is the config's own
     """
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from mil_heatmaps.choices import STAGE_NAMES, STATUSES
 from mil_heatmaps.cohort.jobs import find_cohort
 from mil_heatmaps.cohort.process_list import ProcessRow
-from mil_heatmaps.cohort.run_options import STATUSES, RunOptions, RunSummary
+from mil_heatmaps.cohort.run_options import RunOptions, RunSummary
 from mil_heatmaps.config.config import Config, effective_yaml
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution.interrupts import StopRequest
@@ -24,7 +25,6 @@ from mil_heatmaps.records.proofs import Prover
 from mil_heatmaps.records.run_signs import Presence, run_name
 from mil_heatmaps.records.run_tables import ListKeeper, read_outcomes
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.stages.all_stages import STAGE_NAMES
 from mil_heatmaps.stages.base import RunSettings, SlideJob
 from mil_heatmaps.stages.model_source import ModelSource
 from mil_heatmaps.stages.run_slide import SlideRun

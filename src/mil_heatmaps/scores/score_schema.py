@@ -8,12 +8,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features import checks
 from mil_heatmaps.features.geometry import build_grid, geometry_from_attributes
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
-from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind, Task
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.patch_grid import PatchGrid
 

@@ -21,6 +21,6 @@ STAGES: tuple[Stage, ...] = (
     SamplesStage(),
     ExportsStage(),
 )
-STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
+"""Their names stand in `mil_heatmaps.choices.STAGE_NAMES`, in the same order."""
 
-__all__ = ["STAGES", "STAGE_NAMES", "Stage"]
+__all__ = ["STAGES", "Stage"]
