@@ -70,7 +70,7 @@ def joined(notices: Iterable[Notice]) -> str:
 
 
 def read_all(data: Any) -> tuple[Notice, ...]:
-    """Return the notices of a list of JSON values. KeyError, TypeError or AttributeError when it holds anything else."""
+    """Return the notices of a list of JSON values. KeyError, TypeError or AttributeError when it is no such list."""
     return tuple(Notice.read(one) for one in data)
 
 

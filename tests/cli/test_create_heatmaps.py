@@ -173,13 +173,6 @@ def _stages(record: Path) -> int:
         return 0
 
 
-def test_help_names_every_stage_in_order() -> None:
-    from mil_heatmaps.cli.create_heatmaps import STAGES
-    from mil_heatmaps.stages.all_stages import STAGE_NAMES
-
-    assert STAGES == STAGE_NAMES
-
-
 def test_rows_that_failed_before_they_had_a_record_are_taken_by_rerun_failed(
     cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,7 @@ def test_each_layer_of_parameters_gives_way_to_the_next(read: Reader, tmp_path: 
     assert (a.segmentation.a_t, b.segmentation.a_t) == (0.05, 3.0)
     assert (a.segmentation.a_h, a.segmentation.close, b.segmentation.close) == (0.25, 4, 1)
     assert (a.visualization.vis_level, a.visualization.line_thickness) == (2, 250)
-    assert a.segmentation.filter_params == {"a_t": 0.05, "a_h": 0.25, "max_n_holes": 10}
+    assert (a.segmentation.a_t, a.segmentation.a_h, a.segmentation.max_n_holes) == (0.05, 0.25, 10)
 
 
 @pytest.mark.parametrize(

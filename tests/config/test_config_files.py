@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from mil_heatmaps.cohort.process_list import read_process_list
-from mil_heatmaps.config.config import Config, config_schema, effective_yaml, load_config
+from mil_heatmaps.config.config import effective_yaml, load_config
 from mil_heatmaps.config.input_paths import resolve_input_path
 from mil_heatmaps.config.key_reference import KEYS_FILE, SCHEMA_FILE, keys_text, schema_text
+from mil_heatmaps.config.schema import Config, config_schema
 from mil_heatmaps.config.tissue_parameters import SlideParams, read_preset
 from mil_heatmaps.config.validation_errors import model_in
 from mil_heatmaps.errors import ConfigError

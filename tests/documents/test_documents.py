@@ -14,14 +14,13 @@ import pytest
 import yaml
 from PIL import Image
 
+from mil_heatmaps.choices import METHODS, STAGE_NAMES, STATUSES
 from mil_heatmaps.cohort.process_list import KNOWN_COLUMNS
 from mil_heatmaps.config.config import Config, make_config
 from mil_heatmaps.config.drawing_sections import HeatmapArguments
 from mil_heatmaps.config.export_section import ExportArguments
 from mil_heatmaps.config.run_section import RunArguments
-from mil_heatmaps.records.outcome_tables import STATUS_COLUMNS, STATUSES
-from mil_heatmaps.scores.normalize import METHODS
-from mil_heatmaps.stages.all_stages import STAGE_NAMES
+from mil_heatmaps.records.outcome_tables import STATUS_COLUMNS
 from mil_heatmaps.visualization.compare import Comparison
 from tests.helpers.cohort import make_small_cohort
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from mil_heatmaps.config.cluster_section import ClusterArguments, clock, parse_duration
+from mil_heatmaps.config.cluster_section import ClusterArguments
 from mil_heatmaps.config.config import load_config
+from mil_heatmaps.config.quantities import clock, parse_duration
 from mil_heatmaps.errors import ConfigError, MissingDependencyError
 from mil_heatmaps.execution import dask_cluster, job_watch
 from mil_heatmaps.files import atomic

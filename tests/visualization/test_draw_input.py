@@ -138,6 +138,11 @@ def test_patches_outside_the_slide_are_cut_and_counted(wsi: WholeSlideImage) -> 
     assert picture.info["notes"] == ["2 of 4 patches lie outside the picture"]
 
 
+def test_an_unknown_filter_parameter_lists_the_choices(wsi: WholeSlideImage) -> None:
+    with pytest.raises(TissueError, match=r"unknown filter parameter 'a_T'; choose from \['a_h', 'a_t', 'max_n_holes'"):
+        wsi.segmentTissue(filter_params={"a_T": 1})
+
+
 def test_glass_stays_glass(wsi: WholeSlideImage) -> None:
     wsi.segment_tissue(filter_params={"a_t": 0.1, "a_h": 0.01})
     picture, slide = np.asarray(_draw(wsi, segment=True)), _slide(wsi)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.choices import STAGE_NAMES
 from mil_heatmaps.cli.running import count, exit_code_of, print_plan, run_log
 from mil_heatmaps.cohort.shards import Shard
 
@@ -26,11 +27,6 @@ EPILOG = """examples:
 Rerunning the same command continues where it stopped: only what changed is done again.
 exit codes: 0 all well, 1 some slides failed (with --dry-run: would fail), 2 bad config or command
             (nothing was done), 3 asked to stop before all slides were done, 130 stopped at once (Ctrl-C twice)"""
-
-# Spelt out, as importing the stages would make --help slow; a test keeps it in step.
-STAGES = (
-    "segment", "coords", "features", "attention", "fine_features", "fine", "heatmap", "samples", "exports",
-)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="only slides with this status (failed, running, ...); all: do every stage again",
     )
     what.add_argument(
-        "--stages", metavar="A,B", help="only these, such as segment,coords; in order: " + ", ".join(STAGES)
+        "--stages", metavar="A,B", help="only these, such as segment,coords; in order: " + ", ".join(STAGE_NAMES)
     )
     what.add_argument("--from_stage", metavar="S", help="this stage and the later ones")
     what.add_argument(
@@ -107,7 +103,7 @@ def _shard(text: str) -> Shard:
 
 def _seconds(text: str) -> float:
     """Return the seconds of ``3h30m``, for argparse."""
-    from mil_heatmaps.config.cluster_section import parse_duration
+    from mil_heatmaps.config.quantities import parse_duration
 
     try:
         return parse_duration(text)
@@ -125,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     """Do what the arguments ask for: look at something, or run."""
     if args.schema:
-        from mil_heatmaps.config.config import config_schema
+        from mil_heatmaps.config.schema import config_schema
 
         print(json.dumps(config_schema(), indent=2))
         return 0

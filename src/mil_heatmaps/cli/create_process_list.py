@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mil_heatmaps.choices import STATUSES
 from mil_heatmaps.errors import HeatmapError, ProcessListError
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ EPILOG = """examples:
 
 exit codes: 0 written, 2 nothing written"""
 
-STATUSES = ("tbp", "running", "processed", "failed", "skipped")
 SHOWN = 5
 
 

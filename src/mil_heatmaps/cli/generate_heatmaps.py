@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log
 from mil_heatmaps.cli.simple_parser import PROG, build_parser
@@ -93,42 +93,21 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
-    """Return the options with every folder found, and what was found that had not been named."""
-    from mil_heatmaps.cohort.trident_job import find_trident_job
-    from mil_heatmaps.config.from_flags import SimpleOptions
+    """Return the options with every folder found, and a line for each that was found without having been named."""
+    from mil_heatmaps.config.from_flags import KEY_OF_FLAG, SimpleOptions
 
-    outlines: Path | None = None
-    notes: list[str] = []
-    if args.job_dir is not None:
-        if args.h5_dir:
-            raise ConfigError("give --job_dir or --h5_dir, not both")
-        slide_dirs = args.slide_dir or [None]
-        job = find_trident_job(args.job_dir, args.coords_dir, args.patch_encoder, slide_dirs[0])
-        features, slides = [job.features], [*(slide_dirs if args.slide_dir else [job.slides])]
-        notes += job.notes
-        outlines = None if args.no_segment else job.outlines
-        if outlines is not None:
-            notes.append(f"tissue outlines from {outlines}")
-        stem = args.checkpoint.stem if args.checkpoint is not None else ""
-        output = args.output_dir or job.features.parent / f"heatmaps_{stem}"
-    else:
-        for name in ("coords_dir", "patch_encoder"):
-            if getattr(args, name):
-                raise ConfigError(f"--{name} belongs to --job_dir, which is not given")
-        features, slides, output = args.h5_dir, args.slide_dir, args.output_dir
-    missing = [
-        flag
-        for flag, value in (
-            ("--checkpoint", args.checkpoint),
-            ("--h5_dir (or --job_dir)", features),
-            ("--slide_dir", slides),
-            ("--output_dir", output),
-        )
-        if not value
-    ]
-    if missing:
+    features, slides, output, outlines, notes = _of_job(args) if args.job_dir is not None else _of_folders(args)
+    needed = {
+        "--checkpoint": args.checkpoint,
+        "--h5_dir (or --job_dir)": features,
+        "--slide_dir": slides,
+        "--output_dir": output,
+    }
+    if missing := [flag for flag, value in needed.items() if not value]:
         raise ConfigError(f"give {', '.join(missing)}; {PROG} --help shows examples")
+    assert output is not None
     _check_inputs(args.checkpoint, features, slides, args.csv)
+    given = {key: getattr(args, flag) for flag, key in KEY_OF_FLAG.items()}
     options = SimpleOptions(
         checkpoint=args.checkpoint,
         output=output,
@@ -136,24 +115,47 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
         features=tuple(features),
         outlines=outlines,
         extensions=tuple(args.slide_ext),
-        model_name=args.model_name,
-        num_classes=args.num_classes,
         class_names=tuple(args.class_names),
-        output_names=tuple(args.output_names),
-        task=args.task,
-        device=args.device,
-        score=args.score,
         classes=tuple(args.classes),
-        normalize=args.normalize,
-        vis_level=args.vis_level,
-        cmap=args.cmap,
-        alpha=args.alpha,
         segment=not args.no_segment,
-        figure=args.figure,
         top_patches=args.top_patches,
         exports=tuple(args.export),
+        settings={key: value for key, value in given.items() if value is not None and value != []},
     )
     return options, notes
+
+
+class _Folders(NamedTuple):
+    """Where a run's inputs and outputs are, as far as the flags say."""
+
+    features: Sequence[Path]
+    slides: Sequence[Path]
+    output: Path | None
+    outlines: Path | None
+    notes: list[str]
+
+
+def _of_job(args: argparse.Namespace) -> _Folders:
+    """Return the folders of a TRIDENT job."""
+    from mil_heatmaps.cohort.trident_job import find_trident_job
+
+    if args.h5_dir:
+        raise ConfigError("give --job_dir or --h5_dir, not both")
+    slides = args.slide_dir or []
+    job = find_trident_job(args.job_dir, args.coords_dir, args.patch_encoder, slides[0] if slides else None)
+    outlines = None if args.no_segment else job.outlines
+    notes = [*job.notes, *([] if outlines is None else [f"tissue outlines from {outlines}"])]
+    stem = args.checkpoint.stem if args.checkpoint is not None else ""
+    output = args.output_dir or job.features.parent / f"heatmaps_{stem}"
+    return _Folders([job.features], slides or [job.slides], output, outlines, notes)
+
+
+def _of_folders(args: argparse.Namespace) -> _Folders:
+    """Return the folders that are named one by one."""
+    for name in ("coords_dir", "patch_encoder"):
+        if getattr(args, name):
+            raise ConfigError(f"--{name} belongs to --job_dir, which is not given")
+    return _Folders(args.h5_dir or [], args.slide_dir or [], args.output_dir, None, [])
 
 
 def _check_inputs(checkpoint: Path, features: Sequence[Path], slides: Sequence[Path], table: Path | None) -> None:

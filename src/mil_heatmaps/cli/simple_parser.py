@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
+from mil_heatmaps.choices import EXPORTS, METHODS, TASKS
 from mil_heatmaps.cli.running import count
 
 PROG = "generate_heatmaps.py"
@@ -26,8 +27,8 @@ O/run.yaml does the same work. HEATMAPS_README.md explains options, colours and 
 exit codes: 0 all well, 1 some slides failed (with --dry_run: would fail), 2 nothing done (wrong flags or inputs),
             3 stopped before the end"""
 
-NORMALIZE = ("percentile", "minmax", "robust", "softmax", "none")
-EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
+NORMALIZE = tuple(method for method in METHODS if method != "percentile_ref")
+"""All but the one that needs a fine map, which this command does not make."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,7 +93,7 @@ def _model(parser: argparse.ArgumentParser) -> None:
         "--class_names", nargs="+", default=[], metavar="NAME", help="names of the classes, in the model's order"
     )
     model.add_argument(
-        "--task", choices=("classification", "regression", "survival"),
+        "--task", choices=TASKS,
         help="what the outputs are; default classification",
     )  # fmt: skip
     model.add_argument(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.choices import STATUSES
 from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow
 from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, stem_of
 from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
@@ -17,7 +18,6 @@ from mil_heatmaps.config.validation_errors import near
 from mil_heatmaps.errors import FeatureError, ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
 from mil_heatmaps.records.outcome_tables import (
-    STATUSES,
     SlideOutcome,
     input_columns,
     outcome_of_row,

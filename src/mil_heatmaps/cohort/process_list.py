@@ -15,11 +15,10 @@ from mil_heatmaps.config.section_types import unsafe_name
 from mil_heatmaps.config.tissue_parameters import (
     BLANKS,
     PARAMETER_KEYS,
-    SegmentationParams,
     SlideParams,
-    VisualizationParams,
     cohort_params,
 )
+from mil_heatmaps.config.tissue_sections import SegmentationArguments, VisualizationArguments
 from mil_heatmaps.config.validation_errors import near
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
@@ -87,12 +86,12 @@ class ProcessRow:
     notes: tuple[str, ...] = ()
 
     @property
-    def segmentation(self) -> SegmentationParams:
+    def segmentation(self) -> SegmentationArguments:
         """How this slide's tissue is found."""
         return self.params.segmentation
 
     @property
-    def visualization(self) -> VisualizationParams:
+    def visualization(self) -> VisualizationArguments:
         """How this slide's outlines are pictured."""
         return self.params.visualization
 

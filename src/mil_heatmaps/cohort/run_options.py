@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from mil_heatmaps.cohort.jobs import Cohort
 from mil_heatmaps.cohort.shards import Shard
 
-STATUSES = ("tbp", "running", "processed", "failed", "skipped")
-
 
 @dataclass(frozen=True)
 class RunOptions:

@@ -1,20 +1,16 @@
 """Check what no single config section can: keys that need, exclude or contradict each other."""
 
-from typing import TYPE_CHECKING
-
+from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem, near
 from mil_heatmaps.weights.hub import name_of_weights
 
-if TYPE_CHECKING:
-    from mil_heatmaps.config.config import Config
 
-
-def cross_checks(cfg: "Config") -> list[Problem]:
+def cross_checks(cfg: Config) -> list[Problem]:
     """Return every contradiction between keys of a config whose sections are sound by themselves."""
     return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg)]
 
 
-def _model(cfg: "Config") -> list[Problem]:
+def _model(cfg: Config) -> list[Problem]:
     model, problems = cfg.model_arguments, []
     brings_scores = cfg.data_arguments.scores_dir is not None
     loads_itself = model.model_class is not None or name_of_weights(model.model_name) is not None
@@ -48,7 +44,7 @@ def _model(cfg: "Config") -> list[Problem]:
     return [*problems, *_outputs(cfg)]
 
 
-def _outputs(cfg: "Config") -> list[Problem]:
+def _outputs(cfg: Config) -> list[Problem]:
     names, n_classes, path = cfg.model_arguments.output_names, cfg.n_classes, ("model_arguments", "output_names")
     if names is None:
         return []
@@ -60,7 +56,7 @@ def _outputs(cfg: "Config") -> list[Problem]:
     return []
 
 
-def _labels(cfg: "Config") -> list[Problem]:
+def _labels(cfg: Config) -> list[Problem]:
     labels, n_classes = cfg.data_arguments.label_dict, cfg.exp_arguments.n_classes
     if labels is None or n_classes is None or cfg.model_arguments.task != "classification":
         return []  # of a regression or survival model label_dict names groups of slides, not outputs
@@ -79,7 +75,7 @@ def _labels(cfg: "Config") -> list[Problem]:
     return problems
 
 
-def _inputs(cfg: "Config") -> list[Problem]:
+def _inputs(cfg: Config) -> list[Problem]:
     data, problems = cfg.data_arguments, []
     if isinstance(data.data_dir, dict):
         for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "scores_dir"):
@@ -126,7 +122,7 @@ def _inputs(cfg: "Config") -> list[Problem]:
     return problems
 
 
-def _chosen_outputs(cfg: "Config") -> list[Problem]:
+def _chosen_outputs(cfg: Config) -> list[Problem]:
     """Return what is wrong with `classes`, as far as the names of the outputs are known."""
     given, names, task = cfg.heatmap_arguments.classes, cfg.output_names, cfg.model_arguments.task
     path, noun = ("heatmap_arguments", "classes"), "class" if task == "classification" else "output"
@@ -148,7 +144,7 @@ def _chosen_outputs(cfg: "Config") -> list[Problem]:
     return problems
 
 
-def _drawing(cfg: "Config") -> list[Problem]:
+def _drawing(cfg: Config) -> list[Problem]:
     heatmap, problems = cfg.heatmap_arguments, _chosen_outputs(cfg)
     if heatmap.normalize == "percentile_ref" and not heatmap.calc_heatmap:
         problems.append(

@@ -7,20 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from mil_heatmaps.choices import Method
 from mil_heatmaps.config.section_types import (
+    AsWritten,
     Float,
     Int,
     Section,
     Text,
     file_name,
-    no_bool,
     none_word,
     shown,
 )
 from mil_heatmaps.scores.normalize import default_method
 from mil_heatmaps.visualization.palette import default_cmap
-
-Normalize = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
 
 
 def _classes(value: Any) -> Any:
@@ -42,17 +41,6 @@ def _head(value: Any) -> Any:
     if value in ("mean", "all") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
     raise ValueError(f"must be mean, all, or the number of a head from 0; got {shown(value)}")
-
-
-def _number(value: Any) -> Any:
-    """Keep whole and broken numbers as written (CLAM's file names show the difference)."""
-    no_bool(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError(f"must be a number, got {shown(value)}") from None
-    return value
 
 
 def _picture_ext(value: Any) -> Any:
@@ -99,7 +87,7 @@ class HeatmapArguments(Section):
         "the scores of the bag. Left out: false when h5_dir or scores_dir is given.",
     )
     binarize: bool = Field(default=False, description="Show only above and below binary_thresh.")
-    binary_thresh: Annotated[int | float, BeforeValidator(_number)] = Field(
+    binary_thresh: AsWritten = Field(
         default=-1,
         le=1,
         description="Where binarize cuts, 0 to 1 on the colour scale; negative: 0.5.",
@@ -114,7 +102,7 @@ class HeatmapArguments(Section):
         description="Any Matplotlib colormap. Left out: jet; coolwarm for scores that speak for or "
         "against a class.",
     )
-    normalize: Normalize | None = Field(
+    normalize: Method | None = Field(
         default=None,
         description="New: how scores become colours. percentile ranks them within the slide, "
         "percentile_ref among the scores of the bag, minmax and robust stretch them, "
@@ -163,7 +151,8 @@ class HeatmapArguments(Section):
     )
     compat: Annotated[Literal["none", "clam"], BeforeValidator(none_word)] = Field(
         default="none",
-        description="New: clam repeats CLAM's pixels also where they are a fault.",
+        description="New: clam repeats CLAM's pixels also where they are a fault, and lays the bag's patches as CLAM's "
+        "heatmaps do.",
     )
     downsample: Float | None = Field(
         default=None,
@@ -196,11 +185,11 @@ class HeatmapArguments(Section):
             raise ValueError("downsample and mpp exclude each other; give one")
         return self
 
-    def rule(self, kind: str, *, fine: bool) -> Normalize:
+    def rule(self, kind: str, *, fine: bool) -> Method:
         """Return the normalisation for scores of a kind: the one asked for, or the kind's own; CLAM's for ranks."""
         if self.normalize is not None:
             return self.normalize
-        usual: Normalize = "percentile" if self.compat == "clam" else default_method(kind)
+        usual: Method = "percentile" if self.compat == "clam" else default_method(kind)
         return "percentile_ref" if usual == "percentile" and fine and self.use_ref_scores else usual
 
     def colormap(self, kind: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mil_heatmaps.config.config import Config, config_schema
+from mil_heatmaps.config.schema import Config, config_schema
 from mil_heatmaps.config.validation_errors import model_in
 from mil_heatmaps.files.atomic import write_text
 

@@ -37,6 +37,17 @@ def no_bool(value: Any) -> Any:
     return value
 
 
+def as_written(value: Any) -> Any:
+    """Return a number as it was given, 0 and 0.0 apart: CLAM writes either into file names. Text becomes a float."""
+    no_bool(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(f"must be a number, got {shown(value)}") from None
+    return value
+
+
 def _text(value: Any) -> Any:
     """Undo what YAML makes of text: a date of ``2024-01-05``. What a bare ``on`` meant, nobody can know."""
     if type(value) is datetime.date:
@@ -145,6 +156,7 @@ def experiment_name(value: str) -> str:
 
 Int = Annotated[int, BeforeValidator(no_bool)]
 Float = Annotated[float, BeforeValidator(no_bool)]
+AsWritten = Annotated[int | float, BeforeValidator(as_written)]
 Text = Annotated[str, BeforeValidator(_text)]
 Folders = Annotated[str | list[str] | dict[str, str], BeforeValidator(_folders)]
 Extensions = Annotated[tuple[str, ...], BeforeValidator(_extensions, json_schema_input_type=str | list[str])]

@@ -9,16 +9,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from mil_heatmaps.choices import Task
 from mil_heatmaps.config.section_types import (
     SLIDE_EXTENSIONS,
+    AsWritten,
     Extensions,
     Float,
     Folders,
     Int,
     Section,
     Text,
+    as_written,
     experiment_name,
-    no_bool,
     shown,
 )
 
@@ -46,17 +48,6 @@ def check_device(value: Any) -> Any:
     if not isinstance(value, str) or not _DEVICE.match(value.strip().lower()):
         raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {shown(value)}")
     return value.strip().lower()
-
-
-def _ratio(value: Any) -> Any:
-    """Keep 0 and 0.0 apart, as CLAM writes them into file names; take text for the number it holds."""
-    no_bool(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError(f"must be a number, got {shown(value)}") from None
-    return value
 
 
 class ExpArguments(Section):
@@ -164,7 +155,7 @@ class PatchingArguments(Section):
     """How slides are cut into patches."""
 
     patch_size: Int = Field(default=256, ge=1, description="Side of a patch, in pixels of patch_level.")
-    overlap: Annotated[int | float, BeforeValidator(_ratio)] = Field(
+    overlap: AsWritten = Field(
         default=0.5,
         ge=0,
         lt=1,
@@ -226,13 +217,11 @@ class ModelArguments(Section):
         description="Kept for CLAM's files; has one value.",
     )
     model_size: Literal["small", "big"] = Field(default="small", description="Size of a CLAM model.")
-    drop_out: Annotated[bool | float, BeforeValidator(lambda v: v if isinstance(v, bool) else _ratio(v))] = (
-        Field(
-            default=0.0,
-            ge=0,
-            le=1,
-            description="Kept for CLAM's files; drop-out is off when a model is applied.",
-        )
+    drop_out: Annotated[bool | float, BeforeValidator(lambda v: v if isinstance(v, bool) else as_written(v))] = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Kept for CLAM's files; drop-out is off when a model is applied.",
     )
     embed_dim: Int = Field(default=1024, ge=1, description="Width of the features a CLAM model takes.")
     n_classes: Int | None = Field(
@@ -257,7 +246,7 @@ class ModelArguments(Section):
         default="auto",
         description="New: auto (a GPU if there is one), cpu, cuda or cuda:N.",
     )
-    task: Literal["classification", "regression", "survival"] = Field(
+    task: Task = Field(
         default="classification",
         description="New: what the outputs mean.",
     )

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.config.cluster_section import JOB_KINDS, ClusterArguments, clock
+from mil_heatmaps.config.cluster_section import JOB_KINDS, ClusterArguments
+from mil_heatmaps.config.quantities import clock
 from mil_heatmaps.errors import ConfigError, MissingDependencyError
 from mil_heatmaps.execution.adaptive_jobs import adaptive_of, job_of_worker
 from mil_heatmaps.execution.job_watch import JobWatch

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features import checks
 from mil_heatmaps.features.find import find_coords_file, find_feature_file, list_feature_files
-from mil_heatmaps.features.geometry import SizeLike, build_grid, geometry_from_attributes
+from mil_heatmaps.features.geometry import SizeLike, build_grid, geometry_from_attributes, slide_size
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.features.torch_files import features_from_pt
@@ -127,7 +127,7 @@ def read_features(
     _check_lengths(features, points, path, coords.path)
     geometry = _with_sibling_attributes(coords, points, path, coords_dir)
     grid, guesses = build_grid(points, geometry, patch_size_l0=patch_size_l0, where=str(coords.path))
-    notes += guesses + checks.check_slide_size(_slide_size(geometry), slide_size_l0, str(coords.path))
+    notes += guesses + checks.check_slide_size(slide_size(geometry), slide_size_l0, str(coords.path))
     notes += checks.check_on_slide(grid, slide_size_l0, str(coords.path))
     for text in notes:
         logger.info("%s: %s", path.name, text)
@@ -149,7 +149,7 @@ def read_coords(
     points = checks.clean_coords(coords.raw, str(path))
     geometry = _with_sibling_attributes(coords, points, path, None)
     grid, notes = build_grid(points, geometry, patch_size_l0=patch_size_l0, where=str(path))
-    notes += checks.check_slide_size(_slide_size(geometry), slide_size_l0, str(path))
+    notes += checks.check_slide_size(slide_size(geometry), slide_size_l0, str(path))
     notes += checks.check_on_slide(grid, slide_size_l0, str(path))
     for text in notes:
         logger.info("%s: %s", path.name, text)
@@ -187,7 +187,7 @@ def feature_info(path: PathLike) -> FeatureInfo:
         n, width = checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
         attributes = hdf5.attributes(file, "features", "coords")
         encoder = _encoder(hdf5.attributes(file, "coords", "features"), path)
-        size = _slide_size(attributes)
+        size = slide_size(attributes)
         return FeatureInfo(path, n, width, str(source.dtype), encoder, found is not None, size, attributes)
 
 
@@ -270,14 +270,6 @@ def _check_lengths(
 
 def _rows(found: h5py.Dataset | None) -> int | None:
     return None if found is None or not found.shape else int(found.shape[-2] if found.ndim > 1 else 0)
-
-
-def _slide_size(attributes: dict[str, Any]) -> tuple[int, int] | None:
-    try:
-        width, height = int(attributes["level0_width"]), int(attributes["level0_height"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return (width, height) if min(width, height) > 0 else None
 
 
 def _encoder(attributes: dict[str, Any], path: Path) -> str | None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.models.base import Features, MILModel
-from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, Task
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 
 
 def infer(
@@ -43,8 +43,8 @@ def infer(
     ModelError
         An unknown score or task, or outputs that are not finite.
     """
-    if task not in get_args(Task):
-        raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
+    if task not in TASKS:
+        raise ModelError(f"unknown task {task!r}; choose from {list(TASKS)}")
     if device is not None:
         model.to(device)
     names = column_names(model, class_names, task)

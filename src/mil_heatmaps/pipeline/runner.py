@@ -10,9 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mil_heatmaps.choices import STAGE_NAMES, STATUSES
 from mil_heatmaps.cohort.jobs import find_cohort
 from mil_heatmaps.cohort.process_list import ProcessRow
-from mil_heatmaps.cohort.run_options import STATUSES, RunOptions, RunSummary
+from mil_heatmaps.cohort.run_options import RunOptions, RunSummary
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.config.config import Config, effective_yaml
 from mil_heatmaps.errors import ConfigError
@@ -27,7 +28,7 @@ from mil_heatmaps.records.run_signs import Presence, run_name
 from mil_heatmaps.records.run_tables import ListKeeper, read_outcomes
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
-from mil_heatmaps.stages.all_stages import STAGE_NAMES, choose_stages
+from mil_heatmaps.stages.all_stages import choose_stages
 from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.model_source import ModelSource
 

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mil_heatmaps.choices import STATUSES
 from mil_heatmaps.config.tissue_parameters import BLANKS
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow
-
-STATUSES = ("tbp", "running", "processed", "failed", "skipped")
-"""tbp is CLAM's "to be processed"."""
 
 STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 

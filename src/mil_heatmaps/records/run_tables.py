@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from mil_heatmaps.choices import STATUSES
 from mil_heatmaps.cohort.jobs import Cohort
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.outcome_tables import (
     NUMBER_PREFIX,
     STATUS_COLUMNS,
-    STATUSES,
     SlideOutcome,
     predicted,
     process_list_text,

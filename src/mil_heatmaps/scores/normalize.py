@@ -5,11 +5,12 @@ come back as NaN (drawn as uncovered) and are counted.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import METHODS, Method
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.number_text import number_words
 from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST
@@ -19,7 +20,6 @@ from mil_heatmaps.scores.scale import ROBUST_QUANTILES, CohortScale, summarize_s
 __all__ = [
     "ROBUST_QUANTILES",
     "CohortScale",
-    "Method",
     "NormalizedScores",
     "default_method",
     "normalize",
@@ -29,9 +29,6 @@ __all__ = [
     "summarize_scores",
     "to_percentiles",
 ]
-
-Method = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
-METHODS: tuple[str, ...] = get_args(Method)
 
 _SHARE_KINDS = {"attention_softmax", "attention_mean"}
 _PERCENT_METHODS = {"percentile", "percentile_ref"}

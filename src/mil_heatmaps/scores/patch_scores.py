@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.scores.number_text import number_words
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
@@ -22,9 +23,6 @@ ScoreKind = Literal[
     "similarity",  # dot product with a summary vector; not used by the network as a weight
     "external",  # from the user's own file
 ]
-
-Task = Literal["classification", "regression", "survival"]
-"""What a model's outputs are: logits of classes, values as they are, or hazards of successive intervals."""
 
 SIGNED_KINDS: frozenset[str] = frozenset(
     {"attention_gate", "nystrom_attention", "class_contribution", "instance_logit", "similarity"}
@@ -98,8 +96,8 @@ class Prediction:
     task: Task = "classification"
 
     def __post_init__(self) -> None:
-        if self.task not in get_args(Task):
-            raise ValueError(f"unknown task {self.task!r}; choose from {list(get_args(Task))}")
+        if self.task not in TASKS:
+            raise ValueError(f"unknown task {self.task!r}; choose from {list(TASKS)}")
 
     @property
     def hazards(self) -> npt.NDArray[np.float32]:

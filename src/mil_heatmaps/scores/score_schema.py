@@ -8,12 +8,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features import checks
-from mil_heatmaps.features.geometry import build_grid, geometry_from_attributes
+from mil_heatmaps.features.geometry import build_grid, geometry_from_attributes, slide_size
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
-from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind, Task
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
@@ -95,9 +96,7 @@ def parse(
         attributes = hdf5.attributes(file, "coords", "attention_scores", "scores")
         _check_version(attributes, path)
         grid, notes = _grid(points, attributes, patch_size_l0, path)
-        notes += checks.check_slide_size(
-            _pair(attributes, "level0_width", "level0_height"), slide_size_l0, str(path)
-        )
+        notes += checks.check_slide_size(slide_size(attributes), slide_size_l0, str(path))
         notes += checks.check_on_slide(grid, slide_size_l0, str(path)) if len(grid) else []
         main, attention = _main_scores(file, grid, path)
         group = file.get("extra")
@@ -112,7 +111,7 @@ def parse(
         attention=attention,
         extra=extra,
         prediction=prediction,
-        slide_size_l0=_pair(attributes, "level0_width", "level0_height"),
+        slide_size_l0=slide_size(attributes),
         level0_mpp=float(mpp) if isinstance(mpp, float | int) and mpp > 0 else None,
         features_fingerprint=_json(attributes.get("features_fingerprint")),
         notes=tuple(notes),
@@ -229,14 +228,6 @@ def texts(value: Any) -> tuple[str, ...] | None:
         return None
     items = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
     return tuple(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in items)
-
-
-def _pair(attributes: dict[str, Any], first: str, second: str) -> tuple[int, int] | None:
-    try:
-        a, b = int(attributes[first]), int(attributes[second])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return (a, b) if min(a, b) > 0 else None
 
 
 def _json(value: Any) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mil_heatmaps.choices import STAGE_NAMES
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.stages.attention import AttentionStage
 from mil_heatmaps.stages.base import Stage
@@ -24,7 +25,7 @@ STAGES: tuple[Stage, ...] = (
     SamplesStage(),
     ExportsStage(),
 )
-STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
+"""Their names stand in `mil_heatmaps.choices.STAGE_NAMES`, in the same order."""
 
 
 def choose_stages(names: Sequence[str] = (), first: str | None = None) -> tuple[Stage, ...]:

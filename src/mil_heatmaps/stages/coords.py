@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.patch_grids import lay_clam_grid
+from mil_heatmaps.stages.patch_grids import bag_grid_inputs, lay_bag_grid
 
 if TYPE_CHECKING:
     from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -40,7 +40,7 @@ class CoordsStage:
             "slide": work.fingerprint(job.slide_path),
             "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
             "patching": work.settings.section("patching_arguments", exclude=("overlap", "grid")),
-            "use_center_shift": work.config.heatmap_arguments.use_center_shift,
+            **bag_grid_inputs(work),
         }
 
     def run(self, work: SlideWork) -> StageResult:
@@ -49,7 +49,7 @@ class CoordsStage:
 
         job = work.job
         path = work.patches_path
-        grid = _grid_of_file(work, path) if path is not None else lay_clam_grid(work, overlap=0.0)
+        grid = _grid_of_file(work, path) if path is not None else lay_bag_grid(work)
         if not len(grid):
             source = path.name if path is not None else "the tissue found"
             raise FeatureError(f"there are no patches in {source} for {job.slide_id}")

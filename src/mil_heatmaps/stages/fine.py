@@ -76,7 +76,7 @@ class FineFeaturesStage:
             reading = clam_reading(work.config, work.slide, fine.grid)
             notes = unlike_the_bag(work, read_coords(work.job.paths.coords_h5))
         path = work.fine_features_path
-        # Several overlaps may make one grid (0.25 and 0.5 do), and no overlap makes the bag's.
+        # Several overlaps may make one grid (0.25 and 0.5 do), and no overlap may make the bag's.
         alike = path.parent.glob(f"{glob.escape(work.job.slide_id)}_*_features.h5")
         encode(work, fine.grid, path, reading, [work.job.paths.features_h5, *sorted(alike)])
         return StageResult([path], [*fine.notes, *notes, *_other_encoder(work)])

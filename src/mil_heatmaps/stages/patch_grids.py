@@ -20,7 +20,7 @@ _CUTS = ("patch_size", "patch_level", "custom_downsample", "mpp", "magnification
 
 
 def clam_options(config: Config, slide: Slide) -> dict[str, Any]:
-    """Return level, side and shrinking of CLAM's grid as `region_grid` takes them, also by mpp or magnification."""
+    """Return level, side and shrinking of patches as `region_grid` takes them; mpp and magnification give the side."""
     from mil_heatmaps.slides.read_plan import size_l0_for_magnification, size_l0_for_mpp
 
     patching = config.patching_arguments
@@ -36,8 +36,38 @@ def clam_options(config: Config, slide: Slide) -> dict[str, Any]:
     }
 
 
+def lay_bag_grid(work: SlideWork) -> PatchGrid:
+    """Return the patches of the bag where no file brings them, laid as CLAM lays the patches a model is trained on.
+
+    With ``compat: clam`` they are those of CLAM's heatmaps, the fine map's grid without overlap.
+
+    Raises
+    ------
+    TissueError
+        Patches larger than the slide, or a level it does not have.
+    """
+    from mil_heatmaps.slides.contour_grid import grid_from_contours
+
+    if work.config.heatmap_arguments.compat == "clam":
+        return lay_clam_grid(work, overlap=0.0)
+    options, segmentation = clam_options(work.config, work.slide), work.job.row.segmentation
+    options["patch_size"] *= options.pop("custom_downsample", 1)
+    contour_fn, use_padding = segmentation.contour_fn, segmentation.use_padding
+    grid = grid_from_contours(work.mask, work.slide, contour_fn=contour_fn, use_padding=use_padding, **options)
+    return _not_larger_than(work.slide, grid)
+
+
+def bag_grid_inputs(work: SlideWork) -> dict[str, Any]:
+    """Return what `lay_bag_grid` depends on besides the tissue and patching_arguments."""
+    if work.config.heatmap_arguments.compat == "clam":
+        return {"use_center_shift": work.config.heatmap_arguments.use_center_shift}
+    return work.job.row.segmentation.model_dump(include={"contour_fn", "use_padding"})
+
+
 def lay_clam_grid(work: SlideWork, overlap: float, roi: Roi | None = None) -> PatchGrid:
-    """Return CLAM's grid in the slide's tissue, or in the box around a region, which it then begins at.
+    """Return the grid of CLAM's heatmaps in the slide's tissue, or in the box around a region, where it then begins.
+
+    As in CLAM, contour_fn and use_padding have no effect on it.
 
     Raises
     ------
@@ -57,6 +87,11 @@ def lay_clam_grid(work: SlideWork, overlap: float, roi: Roi | None = None) -> Pa
         bot_right=roi.bot_right_l0 if roi is not None else None,
         **options,
     )
+    return _not_larger_than(slide, grid)
+
+
+def _not_larger_than(slide: Slide, grid: PatchGrid) -> PatchGrid:
+    """Return `grid`; raise where its patches are larger than the slide in both directions."""
     (width, height), (width_l0, height_l0) = slide.dimensions_l0, grid.size_l0
     if width_l0 > width and height_l0 > height:
         raise TissueError(

@@ -24,7 +24,7 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
         An unknown colormap; a model or an encoder that cannot be loaded or do not fit each other.
     """
     config, stages = settings.config, frozenset(needed)
-    if "heatmap" in stages and config.heatmap_arguments.cmap is not None:
+    if stages & {"heatmap", "exports"} and config.heatmap_arguments.cmap is not None:
         from mil_heatmaps.visualization.palette import colour_table
 
         colour_table(config.heatmap_arguments.cmap)

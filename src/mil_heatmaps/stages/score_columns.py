@@ -12,7 +12,8 @@ from mil_heatmaps.records.layout import safe_name
 from mil_heatmaps.scores.patch_scores import SIGNED_KINDS
 
 if TYPE_CHECKING:
-    from mil_heatmaps.config.drawing_sections import HeatmapArguments, Normalize
+    from mil_heatmaps.choices import Method
+    from mil_heatmaps.config.drawing_sections import HeatmapArguments
     from mil_heatmaps.scores.score_file import ScoreFile
     from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.slides.roi import Roi
@@ -202,7 +203,7 @@ def _scaled(work: SlideWork, column: DrawnColumn) -> tuple[npt.NDArray[Any], dic
     }
 
 
-def range_of(heatmap: HeatmapArguments, rule: Normalize, kind: str) -> dict[str, Any]:
+def range_of(heatmap: HeatmapArguments, rule: Method, kind: str) -> dict[str, Any]:
     """Return the options of `plan_heatmap` that set a normalisation's range; zero is the middle of signed scores."""
     centred = kind in SIGNED_KINDS and rule in ("minmax", "robust", "none")
     return {

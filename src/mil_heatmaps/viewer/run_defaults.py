@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mil_heatmaps.choices import METHODS
 from mil_heatmaps.viewer.catalog import Defaults
-
-METHODS = ("percentile", "percentile_ref", "minmax", "robust", "softmax", "none")
 
 
 def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -12,11 +12,11 @@ It draws what generate_heatmaps.py draws, from the same functions, and writes no
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
+from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.features.patch_features import PatchFeatures
-from mil_heatmaps.scores.patch_scores import Task
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.slide_heatmap import SlideHeatmap
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-TISSUE = {"a_t": 0.1, "a_h": 0.1, "max_n_holes": 100}
+TISSUE: dict[str, Any] = {"a_t": 0.1, "a_h": 0.1, "max_n_holes": 100}
 """Which pieces of tissue and which holes count, in squares of 512 x 512 level-0 pixels. CLAM's 50 and 8, made for
 whole resections to be cut into patches, would leave nothing of a biopsy and colour the glass inside of it; here the
 patches are given, so that a speck which is kept does no harm: it has no colour unless it has features."""
@@ -77,8 +77,8 @@ class MILLabVisualizer:
         loaded = model if model is not None else _load(checkpoint, model_name, num_classes, overrides)
         self.model: MILModel = loaded.to(_device(device)).eval()
         self.class_names = None if class_names is None else list(class_names)
-        if task not in get_args(Task):
-            raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
+        if task not in TASKS:
+            raise ModelError(f"unknown task {task!r}; choose from {list(TASKS)}")
         self.task = task
         one_logit = task == "classification" and loaded.num_classes == 1
         if self.class_names is not None and not one_logit and loaded.num_classes not in (0, len(self.class_names)):
@@ -194,12 +194,13 @@ def _device(wanted: str) -> str:
 
 
 def _tissue(slide: Any, given: PathLike | TissueMask | None) -> TissueMask:
+    from mil_heatmaps.slides.segmentation_params import SegmentationParams
     from mil_heatmaps.slides.tissue import segment_tissue
     from mil_heatmaps.slides.tissue_files import read_mask
 
     if isinstance(given, TissueMask):
         return given
-    return segment_tissue(slide, filter_params=TISSUE) if given is None else read_mask(Path(given))
+    return segment_tissue(slide, SegmentationParams(**TISSUE)) if given is None else read_mask(Path(given))
 
 
 def _features(

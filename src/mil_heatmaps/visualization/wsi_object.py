@@ -109,15 +109,18 @@ class WholeSlideImage:
     ) -> None:
         """Find the tissue with CLAM's method and keep it in `contours_tissue` and `holes_tissue`.
 
-        See `mil_heatmaps.slides.tissue.segment_tissue` for the parameters; `filter_params` holds ``a_t``, ``a_h`` and
-        ``max_n_holes``, those left out keep their defaults (50, 8, 10).
+        `SegmentationParams` describes the parameters; `filter_params` holds ``a_t``, ``a_h`` and ``max_n_holes``, and
+        those left out keep their defaults (50, 8, 10).
         """
+        from mil_heatmaps.slides.segmentation_params import AREA_LIMITS, SegmentationParams
         from mil_heatmaps.slides.tissue import segment_tissue
 
-        self.tissue = segment_tissue(
-            self.slide, seg_level=seg_level, sthresh=sthresh, mthresh=mthresh, close=close, use_otsu=use_otsu,
-            filter_params=filter_params, keep_ids=keep_ids, exclude_ids=exclude_ids,
-        )  # fmt: skip
+        limits: dict[str, Any] = dict(filter_params or {})
+        if unknown := sorted(set(limits) - set(AREA_LIMITS)):
+            raise TissueError(f"unknown filter parameter {unknown[0]!r}; choose from {list(AREA_LIMITS)}")
+        ids = tuple(keep_ids), tuple(exclude_ids)
+        params = SegmentationParams(seg_level, sthresh, mthresh, close, use_otsu, *ids, **limits)
+        self.tissue = segment_tissue(self.slide, params)
 
     def load_mask(self, path: str | os.PathLike[str]) -> None:
         """Take the tissue from a GeoJSON (TRIDENT, QuPath) or a CLAM mask.pkl."""

@@ -1,0 +1,26 @@
+"""The words a user may choose from. No heavy imports: the command lines list these words in ``--help``."""
+
+from typing import Literal, get_args
+
+STATUSES = ("tbp", "running", "processed", "failed", "skipped")
+"""What became of a slide; tbp is CLAM's "to be processed"."""
+
+STAGE_NAMES = (
+    "segment", "coords", "features", "attention", "fine_features", "fine", "heatmap", "samples", "exports",
+)  # fmt: skip
+"""The stages of a slide, in order."""
+
+EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
+"""The formats of `export_arguments`."""
+
+ContourTest = Literal["basic", "center", "four_pt", "four_pt_hard"]
+CONTOUR_TESTS: tuple[str, ...] = get_args(ContourTest)
+"""When a patch belongs to a piece of tissue: `segmentation_arguments.contour_fn`."""
+
+Method = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
+METHODS: tuple[str, ...] = get_args(Method)
+"""How scores become colours: `heatmap_arguments.normalize`."""
+
+Task = Literal["classification", "regression", "survival"]
+TASKS: tuple[str, ...] = get_args(Task)
+"""What the outputs of a model are: logits of classes, values as they are, or hazards of successive intervals."""
