@@ -43,18 +43,22 @@ class ByteCache(Generic[Value]):
 
     def put(self, key: Hashable, value: Value) -> None:
         """Keep the value, in place of an earlier one of the same key."""
-        size = memoryview(value).nbytes
+        size = _size(value)
         if size > self.most_bytes:
             return
         with self._lock:
             previous = self._values.pop(key, None)
-            self._bytes += size - (0 if previous is None else memoryview(previous).nbytes)
+            self._bytes += size - (0 if previous is None else _size(previous))
             self._values[key] = value
             while self._bytes > self.most_bytes:
-                self._bytes -= memoryview(self._values.popitem(last=False)[1]).nbytes
+                self._bytes -= _size(self._values.popitem(last=False)[1])
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
             self._values.clear()
             self._bytes = 0
+
+
+def _size(value: bytes | npt.NDArray[Any]) -> int:
+    return len(value) if isinstance(value, bytes) else value.nbytes
