@@ -1,4 +1,4 @@
-"""Read pixels of a slide's levels: the file's tiles decoded directly where that is proven, by the source elsewhere.
+"""Read pixels of a slide's levels: from the file's own tiles where that is proven right, else from the source.
 
 Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level at hand; sizes are (width, height),
 pixels are (H, W, 3) uint8 RGB. Whatever is transparent or outside the slide is white.
@@ -25,7 +25,7 @@ _CACHED_PIXELS = 2 << 20
 class LevelReader:
     """Reads regions and rows of the levels of one source, in several threads at once.
 
-    Levels and corners are taken as they are: checking them is the caller's part.
+    The caller checks levels and sizes.
     """
 
     def __init__(self, path: Path, source: Source, levels: Levels, threads: int) -> None:

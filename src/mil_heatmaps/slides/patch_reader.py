@@ -35,13 +35,13 @@ Prepare = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 
 MOST_THREADS = 16
-"""That read; more would wait for each other."""
+"""Most threads that read; more would wait for each other."""
 
 TILE_BYTES = 512 << 20
 """Most bytes of decoded tiles held at once."""
 
 _BLOCK_PX = 512
-"""Side of the blocks that formats without a tile table are read in."""
+"""Side of the blocks in which formats without a tile table are read."""
 _MOST_PER_TASK = 16
 
 
@@ -57,7 +57,8 @@ class PatchReader:
     Attributes
     ----------
     order : (N,) int64
-        In which the patches come: indices into the grid. It depends on nothing but slide, grid and reading.
+        Indices into the grid, in the order in which `batches` yields the patches. It depends on nothing but slide,
+        grid and reading.
     """
 
     def __init__(
@@ -203,7 +204,7 @@ class PatchReader:
     # The plan ---------------------------------------------------------------------------------------------
 
     def _tiling(self) -> tuple[Callable[[int], RGB] | None, tuple[int, int], int]:
-        """Return (decode a tile by number, tile size, tiles across); no decode when patches are read alone."""
+        """Return (decode a tile by number, tile size, tiles across); None to decode when patches are read one by one."""
         level = self._reading.level
         level_w, level_h = self._slide.level_dimensions[level]
         tiff = self._slide.tiff_level(level)

@@ -25,12 +25,12 @@ class RefinedGrid:
     grid : PatchGrid
         Row by row from the top.
     phases : (N,) int64
-        Which of the `parts` x `parts` shifts of the training grid each patch belongs to, 0 for its own patches. The
-        patches of one phase lie to each other as those of the training grid do.
+        Which of the `parts` x `parts` shifts of the training grid each patch belongs to; 0 is the training grid
+        itself. Within a phase, patches have the distances of the training grid.
     parts : int
         Into how many parts each step is cut; 1 leaves the grid as it is.
     overlap : float
-        What that makes of the overlap.
+        Share of a patch that the next one covers too, after the cut.
     """
 
     grid: PatchGrid
