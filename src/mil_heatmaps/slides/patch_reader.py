@@ -204,7 +204,7 @@ class PatchReader:
     # The plan ---------------------------------------------------------------------------------------------
 
     def _tiling(self) -> tuple[Callable[[int], RGB] | None, tuple[int, int], int]:
-        """Return (decode a tile by number, tile size, tiles across); None to decode when patches are read one by one."""
+        """Return (decode a tile by number, tile size, tiles across); no decode where patches are read one by one."""
         level = self._reading.level
         level_w, level_h = self._slide.level_dimensions[level]
         tiff = self._slide.tiff_level(level)
