@@ -13,7 +13,7 @@ _FARTHEST_L0 = 1 << 31
 """No slide is wider; larger numbers are damage or another unit."""
 
 
-def clean_features(raw: npt.NDArray[Any], where: str, patches: int | None = None) -> npt.NDArray[Any]:
+def clean_features(features: npt.NDArray[Any], where: str, patches: int | None = None) -> npt.NDArray[Any]:
     """Return features (N, D), float16 or float32, all finite; no copy is made of an array that is so already.
 
     A leading axis of 1 goes: (1, N, D) is how some public data sets are written. `patches`, the number of
@@ -24,8 +24,8 @@ def clean_features(raw: npt.NDArray[Any], where: str, patches: int | None = None
     FeatureError
         One vector for the whole slide, another shape or type, no patch, NaN or infinite numbers.
     """
-    check_feature_shape(raw.shape, raw.dtype, where, patches)
-    features = raw[0] if raw.ndim == 3 else raw
+    check_feature_shape(features.shape, features.dtype, where, patches)
+    features = features[0] if features.ndim == 3 else features
     if features.dtype not in (np.float16, np.float32):
         with np.errstate(over="ignore"):
             features = features.astype(np.float32)
@@ -66,7 +66,7 @@ def check_feature_shape(
     return core[0], core[1]
 
 
-def clean_coords(raw: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
+def clean_coords(stored: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
     """Return coordinates (N, 2) as int64; a leading axis of 1 goes, whole numbers stored as floats are taken.
 
     Raises
@@ -74,28 +74,28 @@ def clean_coords(raw: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
     FeatureError
         No patch, another shape, fractions, NaN, or numbers no slide has.
     """
-    coords = raw[0] if raw.ndim == 3 and raw.shape[0] == 1 else raw
-    if coords.size == 0:
-        raise FeatureError(f"{where}: no patches (coords {raw.shape}): a blank slide, or no tissue was found")
-    if coords.ndim != 2 or coords.shape[1] != 2:
+    coords_l0 = stored[0] if stored.ndim == 3 and stored.shape[0] == 1 else stored
+    if coords_l0.size == 0:
+        raise FeatureError(f"{where}: no patches (coords {stored.shape}): a blank slide, or no tissue was found")
+    if coords_l0.ndim != 2 or coords_l0.shape[1] != 2:
         raise FeatureError(
-            f"{where}: coords have shape {raw.shape}; (N, 2) is needed, x and y of each corner"
+            f"{where}: coords have shape {stored.shape}; (N, 2) is needed, x and y of each corner"
         )
-    if coords.dtype.kind not in "iuf":
-        raise FeatureError(f"{where}: coords are {coords.dtype}; whole numbers (level-0 pixels) are needed")
-    if coords.dtype.kind == "f":
-        wrong = ~np.isfinite(coords) | (coords != np.floor(coords))
+    if coords_l0.dtype.kind not in "iuf":
+        raise FeatureError(f"{where}: coords are {coords_l0.dtype}; whole numbers (level-0 pixels) are needed")
+    if coords_l0.dtype.kind == "f":
+        wrong = ~np.isfinite(coords_l0) | (coords_l0 != np.floor(coords_l0))
         if wrong.any():
             row, count = int(np.argmax(wrong.any(axis=1))), int(wrong.any(axis=1).sum())
             raise FeatureError(
-                f"{where}: {count} of {len(coords)} coords are no whole numbers, the first in row {row}:"
-                f" {coords[row].tolist()}; level-0 pixels are needed, not µm and not fractions"
+                f"{where}: {count} of {len(coords_l0)} coords are no whole numbers, the first in row {row}:"
+                f" {coords_l0[row].tolist()}; level-0 pixels are needed, not µm and not fractions"
             )
-    if (far := np.abs(coords.astype(np.float64)).max()) >= _FARTHEST_L0:
+    if (far := np.abs(coords_l0.astype(np.float64)).max()) >= _FARTHEST_L0:
         raise FeatureError(
             f"{where}: coords reach {far:.0f}, beyond any slide: damaged, or not level-0 pixels"
         )
-    return np.ascontiguousarray(coords, dtype=np.int64)
+    return np.ascontiguousarray(coords_l0, dtype=np.int64)
 
 
 def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where: str) -> list[str]:

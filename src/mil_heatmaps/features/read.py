@@ -5,21 +5,29 @@ called is not. Everything that had to be guessed is logged, and kept in `PatchFe
 """
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features import checks
 from mil_heatmaps.features.find import find_coords_file, find_feature_file, list_feature_files
-from mil_heatmaps.features.geometry import SizeLike, build_grid, geometry_from_attributes, slide_size
+from mil_heatmaps.features.geometry import SizeLike, slide_size
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.features.row_chunks import read_rows
+from mil_heatmaps.features.stored_coords import (
+    PathLike,
+    StoredCoords,
+    attributes_of,
+    coords_from_elsewhere,
+    coords_in,
+    grid_of,
+    own_coords,
+    read_coords_file,
+)
 from mil_heatmaps.features.torch_files import features_from_pt
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -36,8 +44,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -67,13 +73,6 @@ class FeatureInfo:
     has_coords: bool
     slide_size_l0: tuple[int, int] | None
     attributes: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Coords:
-    raw: npt.NDArray[Any]
-    attributes: dict[str, Any]
-    path: Path
 
 
 def read_features(
@@ -107,30 +106,28 @@ def read_features(
         unknown patch size.
     """
     path = Path(path)
-    coords: _Coords | None
+    stored: StoredCoords | None
     if path.suffix == ".pt":
-        raw, held = features_from_pt(path)
-        coords = None if held is None else _Coords(held, {}, path)
+        features, held = features_from_pt(path)
+        stored = None if held is None else StoredCoords(held, {}, path)
         attributes: dict[str, Any] = {}
     else:
         with hdf5.open_h5(path) as file:
             source = _features_dataset(file, path)
             found = hdf5.dataset(file, "coords")
             checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
-            raw = read_rows(source)
+            features = read_rows(source)
             attributes = hdf5.attributes(file, "coords", "features")
-            coords = None if found is None else _Coords(read_rows(found), _coords_attributes(file), path)
+            stored = coords_in(file, path)
+    stored = stored or coords_from_elsewhere(path, coords_dir)
+    features = checks.clean_features(features, str(path), len(stored.coords_l0))
+    _check_lengths(features, stored, path)
     notes = [note] if (note := hdf5.lock_note(path)) else []
-    coords = coords or _coords_from_elsewhere(path, coords_dir)
-    points = checks.clean_coords(coords.raw, str(coords.path))
-    features = checks.clean_features(raw, str(path), len(points))
-    _check_lengths(features, points, path, coords.path)
-    geometry = _with_sibling_attributes(coords, points, path, coords_dir)
-    grid, guesses = build_grid(points, geometry, patch_size_l0=patch_size_l0, where=str(coords.path))
-    notes += guesses + checks.check_slide_size(slide_size(geometry), slide_size_l0, str(coords.path))
-    notes += checks.check_on_slide(grid, slide_size_l0, str(coords.path))
-    for text in notes:
-        logger.info("%s: %s", path.name, text)
+    grid, guesses = grid_of(
+        stored, path, coords_dir=coords_dir, patch_size_l0=patch_size_l0, slide_size_l0=slide_size_l0
+    )
+    notes += guesses
+    _log(path, notes)
     return PatchFeatures(grid, features, _encoder(attributes, path), path, tuple(notes))
 
 
@@ -145,14 +142,9 @@ def read_coords(
     Parameters and errors are those of `read_features`.
     """
     path = Path(path)
-    coords = _read_coords_file(path)
-    points = checks.clean_coords(coords.raw, str(path))
-    geometry = _with_sibling_attributes(coords, points, path, None)
-    grid, notes = build_grid(points, geometry, patch_size_l0=patch_size_l0, where=str(path))
-    notes += checks.check_slide_size(slide_size(geometry), slide_size_l0, str(path))
-    notes += checks.check_on_slide(grid, slide_size_l0, str(path))
-    for text in notes:
-        logger.info("%s: %s", path.name, text)
+    stored = read_coords_file(path)
+    grid, notes = grid_of(stored, path, coords_dir=None, patch_size_l0=patch_size_l0, slide_size_l0=slide_size_l0)
+    _log(path, notes)
     return grid
 
 
@@ -163,8 +155,8 @@ def patch_attributes(path: PathLike, coords_dir: PathLike | None = None) -> dict
     coordinates. `coords_dir` and errors are those of `read_features`.
     """
     path = Path(path)
-    coords = _own_coords(path) or _coords_from_elsewhere(path, coords_dir)
-    return _with_sibling_attributes(coords, checks.clean_coords(coords.raw, str(coords.path)), path, coords_dir)
+    stored = own_coords(path) or coords_from_elsewhere(path, coords_dir)
+    return attributes_of(stored, path, coords_dir)
 
 
 def feature_info(path: PathLike) -> FeatureInfo:
@@ -177,10 +169,10 @@ def feature_info(path: PathLike) -> FeatureInfo:
     """
     path = Path(path)
     if path.suffix == ".pt":
-        features, coords = features_from_pt(path)
+        features, held = features_from_pt(path)
         n, width = checks.check_feature_shape(features.shape, features.dtype, str(path))
         encoder = _encoder({}, path)
-        return FeatureInfo(path, n, width, str(features.dtype), encoder, coords is not None, None, {})
+        return FeatureInfo(path, n, width, str(features.dtype), encoder, held is not None, None, {})
     with hdf5.open_h5(path) as file:
         source = _features_dataset(file, path)
         found = hdf5.dataset(file, "coords")
@@ -199,71 +191,16 @@ def _features_dataset(file: h5py.File, path: Path) -> h5py.Dataset:
     raise FeatureError(f"{path}: no dataset 'features'; it holds {hdf5.contents(file)}{hint}")
 
 
-def _coords_attributes(file: h5py.File) -> dict[str, Any]:
-    """Return the attributes that may describe the grid: those on ``coords`` win."""
-    return hdf5.attributes(file, "features", "coords")
+def _log(path: Path, notes: list[str]) -> None:
+    for text in notes:
+        logger.info("%s: %s", path.name, text)
 
 
-def _read_coords_file(path: Path) -> _Coords:
-    if (own := _own_coords(path)) is not None:
-        return own
-    if path.suffix == ".pt":
-        raise FeatureError(f"{path}: holds no coordinates; give the .h5 file that does")
-    with hdf5.open_h5(path) as file:
-        raise FeatureError(f"{path}: no dataset 'coords'; it holds {hdf5.contents(file)}")
-
-
-def _own_coords(path: Path) -> _Coords | None:
-    """Return the coordinates a file holds itself, None when it has none."""
-    if path.suffix == ".pt":
-        held = features_from_pt(path)[1]
-        return None if held is None else _Coords(held, {}, path)
-    with hdf5.open_h5(path) as file:
-        found = hdf5.dataset(file, "coords")
-        return None if found is None else _Coords(read_rows(found), _coords_attributes(file), path)
-
-
-def _coords_from_elsewhere(path: Path, coords_dir: PathLike | None) -> _Coords:
-    """Return the coordinates of a file that has none, from the file that goes with it."""
-    beside = find_coords_file(path, coords_dir)
-    if beside is None:
+def _check_lengths(features: npt.NDArray[Any], stored: StoredCoords, path: Path) -> None:
+    if len(features) != len(stored.coords_l0):
+        where = "" if stored.path == path else f" in {stored.path}"
         raise FeatureError(
-            f"{path}: holds features but no coordinates, and no {path.stem}.h5 or {path.stem}_patches.h5 lies"
-            " beside it, in ../h5_files, ../patches or ../../patches; give the folder that has it as"
-            " coords_dir"
-        )
-    return _read_coords_file(beside)
-
-
-def _with_sibling_attributes(
-    coords: _Coords, points: npt.NDArray[np.int64], path: Path, coords_dir: PathLike | None
-) -> dict[str, Any]:
-    """Return the attributes that give the patch size, if need be from CLAM's separate coordinates file.
-
-    CLAM's feature files carry no attributes; the file in ``patches`` from which they were made does. It is
-    believed only if its coordinates are the same.
-    """
-    if geometry_from_attributes(coords.attributes).size_l0 is not None:
-        return coords.attributes
-    beside = find_coords_file(path, coords_dir)
-    if beside is None or beside == coords.path:
-        return coords.attributes
-    try:
-        other = _read_coords_file(beside)
-        same = np.array_equal(checks.clean_coords(other.raw, str(beside)), points)
-    except FeatureError as error:
-        logger.debug("%s: not used: %s", beside, error)
-        return coords.attributes
-    return {**other.attributes, **coords.attributes} if same else coords.attributes
-
-
-def _check_lengths(
-    features: npt.NDArray[Any], points: npt.NDArray[np.int64], path: Path, coords_path: Path
-) -> None:
-    if len(features) != len(points):
-        where = "" if coords_path == path else f" in {coords_path}"
-        raise FeatureError(
-            f"{path}: {len(features)} rows of features but {len(points)} coordinates{where}; they must belong"
+            f"{path}: {len(features)} rows of features but {len(stored.coords_l0)} coordinates{where}; they must belong"
             " together row by row: extract the features of this slide again"
         )
 

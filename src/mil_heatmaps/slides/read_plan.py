@@ -23,7 +23,7 @@ _BUCKETS = ((0.16, 80), (0.2, 60), (0.3, 40), (0.6, 20), (1.2, 10), (2.4, 5))
 
 @dataclass(frozen=True)
 class PatchReading:
-    """How the pixels of one patch are got.
+    """What is read for a patch, and the size in which it is handed out.
 
     Attributes
     ----------

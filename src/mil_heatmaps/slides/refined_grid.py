@@ -25,12 +25,12 @@ class RefinedGrid:
     grid : PatchGrid
         Row by row from the top.
     phases : (N,) int64
-        Which of the `parts` x `parts` shifts of the training grid each patch belongs to, 0 for its own patches. The
-        patches of one phase lie to each other as those of the training grid do.
+        Which of the `parts` x `parts` shifts of the training grid each patch belongs to; 0 is the training grid
+        itself. Within a phase, patches have the distances of the training grid.
     parts : int
         Into how many parts each step is cut; 1 leaves the grid as it is.
     overlap : float
-        What that makes of the overlap.
+        Share of a patch that the next one covers too, after the cut.
     """
 
     grid: PatchGrid
@@ -94,19 +94,19 @@ def refine_grid(grid: PatchGrid, overlap: float) -> RefinedGrid:
     for phase in range(1, parts * parts):
         numbers_xy = phase % parts, phase // parts
         shift = [round(i * step / parts) for i, step in zip(numbers_xy, steps, strict=True)]
-        between = grid.coords_l0 + np.array(shift)
-        inside = np.ones(len(between), bool)
+        between_l0 = grid.coords_l0 + np.array(shift)
+        inside = np.ones(len(between_l0), bool)
         for corner in corners:
-            inside &= covered(between + np.array(corner))
-        found.append(between[inside])
+            inside &= covered(between_l0 + np.array(corner))
+        found.append(between_l0[inside])
         numbers.append(np.full(np.count_nonzero(inside), phase))
-    coords, phases = np.concatenate(found), np.concatenate(numbers)
+    coords_l0, phases = np.concatenate(found), np.concatenate(numbers)
     # Pieces of tissue with grids of their own may lay a patch twice; the first of them, in order of phases, stays.
-    _, first = np.unique(coords, axis=0, return_index=True)
+    _, first = np.unique(coords_l0, axis=0, return_index=True)
     first.sort()
-    order = first[np.lexsort((coords[first, 0], coords[first, 1]))]
+    order = first[np.lexsort((coords_l0[first, 0], coords_l0[first, 1]))]
     step_l0 = max(1, round(steps[0] / parts)), max(1, round(steps[1] / parts))
-    refined = PatchGrid(np.ascontiguousarray(coords[order]), grid.size_l0, step_l0)
+    refined = PatchGrid(np.ascontiguousarray(coords_l0[order]), grid.size_l0, step_l0)
     return RefinedGrid(refined, phases[order], parts, drawn)
 
 

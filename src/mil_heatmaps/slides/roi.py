@@ -50,7 +50,7 @@ class Roi:
         return f"Roi({self.top_left_l0} to {self.bot_right_l0}{count}, {self.source})"
 
 
-def roi_from_box(corners_l0: Sequence[float], dimensions_l0: tuple[int, int], *, source: str = "x1, y1, x2, y2") -> Roi:
+def roi_from_box(corners_l0: Sequence[float], dimensions_l0: tuple[int, int]) -> Roi:
     """Return the region between two opposite corners, (x1, y1, x2, y2) in any order, cut to the slide.
 
     Raises
@@ -58,7 +58,7 @@ def roi_from_box(corners_l0: Sequence[float], dimensions_l0: tuple[int, int], *,
     SlideError
         Not four numbers, no area, or outside the slide.
     """
-    values = [float(v) for v in corners_l0]
+    values, source = [float(v) for v in corners_l0], "x1, y1, x2, y2"
     if len(values) != 4 or not all(map(math.isfinite, values)):
         raise SlideError(f"the ROI needs four numbers x1, y1, x2, y2 in level-0 pixels, got {list(corners_l0)}")
     x1, x2 = sorted((int(values[0]), int(values[2])))
@@ -116,17 +116,17 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
         No patch belongs to it; says how many there are and where they lie.
     """
     rule = rule or ("corner" if roi.polygons is None else "center")
-    points = grid.coords_l0.astype(np.float64)
+    points_l0 = grid.coords_l0.astype(np.float64)
     if rule == "center":
-        points = points + np.array(grid.size_l0) / 2
+        points_l0 += np.array(grid.size_l0) / 2
     # Corners are compared as they stand; the box of a polygon only spares work.
-    within = (points >= roi.top_left_l0) & (points <= roi.bot_right_l0)
+    within = (points_l0 >= roi.top_left_l0) & (points_l0 <= roi.bot_right_l0)
     if rule == "reach":
-        within = (points + grid.size_l0 > roi.top_left_l0) & (points < roi.bot_right_l0)
+        within = (points_l0 + grid.size_l0 > roi.top_left_l0) & (points_l0 < roi.bot_right_l0)
     inside: npt.NDArray[np.bool_] = within[:, 0] & within[:, 1]
     if roi.polygons is not None and rule != "reach":
         candidates = np.flatnonzero(inside)
-        inside[candidates] = _in_polygons(points[candidates], roi.polygons)
+        inside[candidates] = _in_polygons(points_l0[candidates], roi.polygons)
     if not inside.any():
         span = "there are no patches at all"
         if len(grid):

@@ -6,7 +6,7 @@ hand.
 
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +30,6 @@ class Source(Protocol):
     vendor: str
     level_dimensions: tuple[tuple[int, int], ...]
     properties: Mapping[str, str]
-    associated_names: tuple[str, ...]
 
     @property
     def icc_profile(self) -> bytes | None:
@@ -39,10 +38,6 @@ class Source(Protocol):
 
     def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
         """Return `size_px` pixels of `level` from a level-0 corner on; the caller bounds the size."""
-        ...
-
-    def read_associated(self, name: str) -> RGB:
-        """Return a label, macro or thumbnail picture."""
         ...
 
     def close(self) -> None:
@@ -86,7 +81,6 @@ class OpenSlideSource:
         self.properties: Mapping[str, str] = dict(self._slide.properties)
         self.vendor = self.properties.get("openslide.vendor", "unknown")
         self.level_dimensions = tuple((int(w), int(h)) for w, h in self._slide.level_dimensions)
-        self.associated_names = tuple(sorted(self._slide.associated_images))
 
     @property
     def icc_profile(self) -> bytes | None:
@@ -96,25 +90,16 @@ class OpenSlideSource:
             return None
         return None if profile is None else bytes(profile.tobytes())
 
-    def _reading(self, read: Callable[[Any], Any]) -> RGB:
-        """Return what `read(slide)` gives over white.
-
-        A slide that failed once refuses every later read with the first one's message, so it is opened anew.
-        """
+    def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
         slide = self._slide
         try:
-            return rgb_over_white(np.asarray(read(slide)))
+            return rgb_over_white(np.asarray(slide.read_region(corner_l0, level, size_px)))
         except self._error:
+            # A slide that failed once refuses every later read with the first one's message: open it anew.
             with self._lock:
                 if self._slide is slide:
                     self._slide = type(slide)(self._path)
             raise
-
-    def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        return self._reading(lambda slide: slide.read_region(corner_l0, level, size_px))
-
-    def read_associated(self, name: str) -> RGB:
-        return self._reading(lambda slide: slide.associated_images[name].convert("RGBA"))
 
     def close(self) -> None:
         self._slide.close()
@@ -163,7 +148,6 @@ class PictureSource:
     """
 
     vendor = "picture"
-    associated_names: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         from PIL import Image, UnidentifiedImageError
@@ -218,9 +202,6 @@ class PictureSource:
         if left < right and top < bottom:
             region[top - y : bottom - y, left - x : right - x] = pixels[top:bottom, left:right]
         return region
-
-    def read_associated(self, name: str) -> RGB:
-        raise SlideError(f"{self._path} is a plain picture and has no associated image {name!r}")
 
     def close(self) -> None:
         self._pixels = None

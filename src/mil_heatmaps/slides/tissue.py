@@ -81,24 +81,11 @@ class TissueMask:
         pieces = sum(cv2.contourArea(contour) for contour in self.contours_l0)
         return float(pieces - sum(cv2.contourArea(hole) for holes in self.holes_l0 for hole in holes))
 
-    @property
-    def bounds_l0(self) -> tuple[int, int, int, int] | None:
-        """Left, top, right and bottom (not included) of all pieces, None when there are none."""
-        if self.is_empty:
-            return None
-        points = np.concatenate(self.contours_l0)[:, 0]
-        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-        return int(left), int(top), int(right) + 1, int(bottom) + 1
-
-    def scaled(self, factors: tuple[float, float], offset: tuple[int, int] = (0, 0)) -> "TissueMask":
-        """Return the mask with x and y multiplied, cut to whole numbers toward zero, then moved."""
-
-        def scale(contour: Contour) -> Contour:
-            return scale_contour(contour, factors) + np.asarray(offset, np.int32)
-
+    def scaled(self, factors: tuple[float, float]) -> "TissueMask":
+        """Return the mask with x and y multiplied and cut to whole numbers toward zero."""
         return TissueMask(
-            tuple(scale(contour) for contour in self.contours_l0),
-            tuple(tuple(scale(hole) for hole in holes) for holes in self.holes_l0),
+            tuple(scale_contour(contour, factors) for contour in self.contours_l0),
+            tuple(tuple(scale_contour(hole, factors) for hole in holes) for holes in self.holes_l0),
         )
 
 

@@ -123,12 +123,12 @@ def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[st
     counts, and not what the config says.
     """
     from mil_heatmaps.features.read import patch_attributes
-    from mil_heatmaps.features.stored_patches import reading_as_stored, stored_patches
+    from mil_heatmaps.features.stored_reading import reading_as_stored, stored_reading
 
     patching, path = work.config.patching_arguments, work.patches_path
     if path is None:
         return clam_reading(work.config, work.slide, grid), []
-    stored = stored_patches(patch_attributes(path, work.job.coords_dir))
+    stored = stored_reading(patch_attributes(path, work.job.coords_dir))
     reading = reading_as_stored(work.slide, grid, stored, patching.patch_size)
     if stored.patch_px is None:
         side = patching.patch_size
@@ -149,13 +149,13 @@ def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[st
 def unlike_the_bag(work: SlideWork, bag: PatchGrid) -> list[str]:
     """Return a note when CLAM's grid has patches of another kind than the file that the bag comes from."""
     from mil_heatmaps.features.read import patch_attributes
-    from mil_heatmaps.features.stored_patches import stored_patches
+    from mil_heatmaps.features.stored_reading import stored_reading
 
     path = work.patches_path
     if path is None:
         return []
     side = work.config.patching_arguments.patch_size
-    patch_px = stored_patches(patch_attributes(path, work.job.coords_dir)).patch_px
+    patch_px = stored_reading(patch_attributes(path, work.job.coords_dir)).patch_px
     if _agrees(work, bag, patch_px or (side, side)):
         return []
     pixels = f"{patch_px[0]} x {patch_px[1]} pixels that cover " if patch_px is not None else ""

@@ -21,8 +21,8 @@ _SAME_VIEW = 0.02
 
 
 @dataclass(frozen=True)
-class StoredPatches:
-    """What a file says of the pixels its patches had; None for what it does not say.
+class StoredReading:
+    """How a file says its patches were read; None for what it does not say.
 
     Attributes
     ----------
@@ -40,26 +40,27 @@ class StoredPatches:
     read_px: Size | None = None
 
 
-def stored_patches(attributes: Mapping[str, Any]) -> StoredPatches:
+def stored_reading(attributes: Mapping[str, Any]) -> StoredReading:
     """Return what the attributes of TRIDENT's, CLAM's or this program's files say."""
     patch_px = _size(attributes.get("patch_size"))
     if (level := _level(attributes.get("read_level"))) is not None:
-        return StoredPatches(patch_px, level, _size(attributes.get("read_size")) or patch_px)
+        return StoredReading(patch_px, level, _size(attributes.get("read_size")) or patch_px)
     # A file with both has its patch size at the magnification, as TRIDENT does.
     level = None if "target_magnification" in attributes else _level(attributes.get("patch_level"))
-    return StoredPatches(patch_px, level, None if level is None else patch_px)
+    return StoredReading(patch_px, level, None if level is None else patch_px)
 
 
-def reading_as_stored(slide: Slide, grid: PatchGrid, stored: StoredPatches, default_px: int) -> PatchReading:
-    """Return how to read patches of `grid` just as those of the file were read.
+def reading_as_stored(slide: Slide, grid: PatchGrid, stored: StoredReading, default_px: int) -> PatchReading:
+    """Return how to read patches of `grid` in the way that the patches of the file were read.
+
+    A level that the file names is read when its `read_px` pixels cover a patch of the grid on this slide. On another
+    pyramid of the same slide, and where no level is named, the coarsest level that is fine enough is read, as in
+    TRIDENT.
 
     Parameters
     ----------
     default_px
         Side of a patch handed out, where the file does not say.
-
-    A level that the file names is read when it shows the grid's field of view on this slide. On another pyramid of the
-    same slide, and where no level is named, the coarsest level that is fine enough is read, as in TRIDENT.
     """
     if stored.level is not None and stored.read_px is not None and stored.patch_px is not None:
         read_px = stored.read_px
