@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["pass", "warn", "fail"]
 
-OLDEST_PYTHON = (3, 10)
+OLDEST_PYTHON = (3, 11)
 INSTALL = "pip install -e ."
 
 NEEDED = {

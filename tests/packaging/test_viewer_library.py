@@ -2,12 +2,13 @@
 
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.places import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +77,6 @@ def test_without_npm_the_reason_is_said(build: ModuleType, checkout: Path, monke
 
 
 def test_the_library_is_not_in_the_repository() -> None:
-    import subprocess
-
     command = ["git", "ls-files", "src/mil_heatmaps/viewer"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
