@@ -211,15 +211,3 @@ def test_a_subclass_of_milmodel_is_taken_as_it_is() -> None:
     prediction, scores = infer(model, features(), scores="class_contribution")
     assert prediction is not None
     assert scores["class_contribution"].values.shape == (6, 2)
-
-
-def test_a_model_that_writes_into_its_input_leaves_the_features_alone() -> None:
-    import torch
-
-    from mil_heatmaps.models.bag import Bag
-
-    features = np.ones((5, 3), np.float32)
-    for given in (features, torch.from_numpy(features)):
-        bag = Bag(given, device=torch.device("cpu"), dtype=torch.float32)
-        bag.all().mul_(0)
-        assert np.array_equal(features, np.ones((5, 3)))

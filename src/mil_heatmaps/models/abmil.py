@@ -5,16 +5,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
-from mil_heatmaps.models.layers import (
+from mil_heatmaps.layers.attention import (
     RowFunction,
     attention,
     mask_scores,
     mlp,
-    mlp_layers,
     pool_bag,
     softmax_over_patches,
 )
+from mil_heatmaps.layers.shapes import classes_of, mlp_layers
+from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from mil_heatmaps.models.registry import register_model
 
 RAW = ScoreSpec("attention_logit", "raw attention, before the softmax over the patches", alone=True)
@@ -83,7 +83,7 @@ class ABMIL(MILModel):
             "attn_dim": first[0],
             "num_fc_layers": mlp_layers(shapes),
             "gate": gate,
-            "num_classes": shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
+            "num_classes": classes_of(shapes),
         }
 
     def score_specs(self) -> dict[str, ScoreSpec]:
@@ -107,18 +107,11 @@ class ABMIL(MILModel):
         slide_feats = torch.bmm(torch.softmax(raw, dim=-1), embedded).squeeze(1)
         return slide_feats, {"attention": raw if return_attention else None}
 
-    def forward_head(self, slide_feats: Tensor) -> Tensor:
-        """Return logits (B, C)."""
-        self.require_classifier()
-        logits: Tensor = self.model.classifier(slide_feats)
-        return logits
-
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """Embed, weigh and pool chunk by chunk."""
         per_row = self.row_scores(wanted)
         raw, pooled, rows = pool_bag(bag, self.model.patch_embed, self.model.global_attn, per_row)
-        logits = self.model.classifier(pooled)[0] if self.num_classes else None
-        return BagResult(logits, attention_scores(raw, rows, wanted))
+        return BagResult(self.slide_logits(pooled), attention_scores(raw, rows, wanted))
 
     def row_scores(self, wanted: frozenset[str]) -> dict[str, RowFunction]:
         """Return the wanted scores' functions of embedded patches alone, see `pool_bag`."""

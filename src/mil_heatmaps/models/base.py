@@ -7,7 +7,7 @@ A model file holds one class with `@register_model`. It supplies the network (`f
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import FeatureError, ModelError
-from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, grid_and_values
+from mil_heatmaps.layers.bag import Bag
+from mil_heatmaps.layers.shapes import Shapes
+from mil_heatmaps.models.explanation import BagResult, Explanation, Features, ScoreSpec, grid_and_values
+from mil_heatmaps.models.memory import require_memory
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 __all__ = ["Bag", "BagResult", "Explanation", "Features", "MILModel", "Parts", "ScoreSpec", "Shapes"]
-
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
-
 
 def loss_then_label(loss_fn: Any, label: Any) -> tuple[Any, Tensor | None]:
     """Return the two in this order: MIL-Lab's clam, dftd, dsmil and ilra take the label first, its others second."""
@@ -105,8 +105,21 @@ class MILModel(nn.Module):
         raise NotImplementedError
 
     def forward_head(self, slide_feats: Tensor) -> Tensor:
-        """Return the logits (B, C) of slide vectors."""
-        raise NotImplementedError
+        """Return the logits (B, C) of slide vectors: by the linear ``model.classifier`` unless overridden."""
+        self.require_classifier()
+        return cast(Tensor, cast(Any, self.model).classifier(slide_feats))
+
+    def head_logits(self, slide_feats: Tensor, log: dict[str, Any]) -> Tensor:
+        """Return the logits for `forward`; a head that needs more takes it out of the log of `forward_features`."""
+        return self.forward_head(slide_feats)
+
+    def add_loss(self, h: Tensor, loss_fn: Any, label: Tensor, results: dict[str, Any], log: dict[str, Any]) -> None:
+        """Put the loss of bags `h` (B, N, D) into `results`, and the terms it is made of into `results` and `log`."""
+        results["loss"] = loss_fn(results["logits"], label)
+
+    def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
+        """Return the bytes that explaining a bag of `n` patches takes beside its features; 0: a few chunks."""
+        return 0
 
     # -- what every model then has
     # -----------------------------------------------------------------------------
@@ -142,12 +155,17 @@ class MILModel(nn.Module):
         h = self.as_batch(h)
         loss_fn, label = loss_then_label(loss_fn, label)
         slide_feats, log = self.forward_features(h, attn_mask=attn_mask, return_attention=return_attention)
-        logits = self.forward_head(slide_feats)
-        loss = None if loss_fn is None or label is None else loss_fn(logits, label)
-        log["loss"] = -1 if loss is None else loss.item()
+        results: dict[str, Any] = {"logits": self.head_logits(slide_feats, log), "loss": None}
+        if loss_fn is not None and label is not None:
+            self.add_loss(h, loss_fn, label, results, log)
+        log["loss"] = -1 if results["loss"] is None else results["loss"].item()
         if return_slide_feats:
             log["slide_feats"] = slide_feats
-        return {"logits": logits, "loss": loss}, log
+        return results, log
+
+    def slide_logits(self, slide_feats: Tensor) -> Tensor | None:
+        """Return the logits (C,) of one slide's vector (1, ...), None without a classifier."""
+        return self.forward_head(slide_feats)[0] if self.num_classes else None
 
     def require_classifier(self) -> None:
         """Raise if there is nothing to make logits with."""
@@ -201,6 +219,8 @@ class MILModel(nn.Module):
         grid, values = grid_and_values(features)
         self._check_bag(len(values), int(values.shape[1]))
         bag = Bag(values, device=self.device, dtype=self.dtype)
+        if needed := self.memory_estimate(len(bag), frozenset(names)):
+            require_memory(needed, bag.device, f"{self.title} on {len(bag):,} patches")
         was_training = self.training
         self.eval()
         try:

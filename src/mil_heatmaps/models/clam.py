@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mil_heatmaps.layers.attention import RowFunction, attention, mask_scores, pool_bag
+from mil_heatmaps.layers.shapes import count_layers
 from mil_heatmaps.models.abmil import CONTRIBUTION, RAW, SOFTMAX, attention_scores
-from mil_heatmaps.models.bag import Bag, BagResult, ScoreSpec
-from mil_heatmaps.models.base import MILModel, Shapes
+from mil_heatmaps.models.base import Bag, BagResult, MILModel, ScoreSpec, Shapes
 from mil_heatmaps.models.clam_mil_lab import INSTANCE_LOGIT, instance_classifiers, instance_log_odds
-from mil_heatmaps.models.layers import RowFunction, attention, mask_scores, pool_bag
 from mil_heatmaps.models.registry import register_model
 
 _PARALLEL = re.compile(r"^attention_net\.module\.(?=\d)")
@@ -79,9 +79,7 @@ class CLAM(MILModel):
             "attn_dim": first[0],
             "gate": gate,
             "num_classes": classes,
-            "instance_classes": sum(
-                key.startswith("instance_classifiers.") and key.endswith(".weight") for key in shapes
-            ),
+            "instance_classes": count_layers(shapes, "instance_classifiers.{}.weight"),
         }
 
     @classmethod
@@ -125,8 +123,7 @@ class CLAM(MILModel):
         if "instance_logit" in wanted:
             per_row["instance_logit"] = lambda h: instance_log_odds(self.instance_classifiers, h)
         raw, pooled, rows = pool_bag(bag, self._embed, self.attention_net[3], per_row)
-        logits = self.forward_head(pooled[None])[0] if self.num_classes else None
-        return BagResult(logits, attention_scores(raw, rows, wanted))
+        return BagResult(self.slide_logits(pooled[None]), attention_scores(raw, rows, wanted))
 
 
 @register_model("clam_sb")
@@ -169,8 +166,7 @@ class ClamMB(CLAM):
 
     @classmethod
     def _classes_from_shapes(cls, shapes: Shapes) -> int | None:
-        count = sum(bool(re.fullmatch(r"classifiers\.\d+\.weight", key)) for key in shapes)
-        return count or None
+        return count_layers(shapes, "classifiers.{}.weight") or None
 
     def score_specs(self) -> dict[str, ScoreSpec]:
         """As CLAM_SB's, with a column a class for attention too."""

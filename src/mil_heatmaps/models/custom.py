@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import HeatmapError, ModelError
-from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, grid_and_values
-from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.models.base import Bag, BagResult, Explanation, Features, MILModel, ScoreSpec
+from mil_heatmaps.models.explanation import grid_and_values
 from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
 
 _ANYTHING = (Exception, SystemExit)

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models.bag import Bag, BagResult, ScoreSpec
-from mil_heatmaps.models.base import MILModel, Shapes
-from mil_heatmaps.models.layers import map_rows
+from mil_heatmaps.layers.attention import map_rows
+from mil_heatmaps.models.base import Bag, BagResult, MILModel, ScoreSpec, Shapes
 from mil_heatmaps.models.registry import register_model
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mil_heatmaps.models.streaming import add_rows, merge_heads, row_chunks, rows_for, split_heads, stream_rows
+from mil_heatmaps.layers.streaming import add_rows, merge_heads, row_chunks, rows_for, split_heads, stream_rows
 
 
 class TransformerBlock(nn.Module):

@@ -1,21 +1,16 @@
-"""What goes into a model's pass over a slide, and what comes out of it."""
+"""What a model offers of each patch, and what a pass over a slide gives."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
 from mil_heatmaps.slides.patch_grid import PatchGrid
-
-CHUNK_ROWS = 4096
-"""Patches taken at a time: 24 MiB of 1536-wide float32, large enough for full matrix-product speed."""
 
 Features: TypeAlias = "PatchFeatures | npt.NDArray[Any] | Tensor"
 
@@ -74,51 +69,6 @@ class BagResult:
     logits: Tensor | None
     scores: dict[str, Tensor]
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-class Bag:
-    """The features of one slide, handed to a model in slices of its own dtype on its own device.
-
-    Features stay where they are (float16 as stored, on the CPU or memory-mapped); only a slice is widened and
-    moved.
-    """
-
-    def __init__(self, features: npt.NDArray[Any] | Tensor, *, device: torch.device, dtype: torch.dtype) -> None:
-        self._features = features
-        self.device = device
-        self.dtype = dtype
-
-    def __len__(self) -> int:
-        return len(self._features)
-
-    @property
-    def width(self) -> int:
-        """Numbers in a patch's feature vector."""
-        return int(self._features.shape[1])
-
-    def rows(self, start: int, stop: int) -> Tensor:
-        """Return patches `start` up to `stop` as a (stop - start, D) tensor, not to be written to.
-
-        It may be the caller's own features: at 1536 numbers a patch copying costs a tenth of what ABMIL does with them.
-        """
-        return self._part(start, stop, copy=False)
-
-    def _part(self, start: int, stop: int, *, copy: bool) -> Tensor:
-        part = self._features[start:stop]
-        if not isinstance(part, Tensor):
-            part = torch.from_numpy(part if part.flags.writeable else np.array(part))  # torch asks for writable ones
-        return part.to(device=self.device, dtype=self.dtype, copy=copy)
-
-    def chunks(self, rows: int = 0) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (rows covered, their features), `CHUNK_ROWS` at a time unless `rows` says otherwise."""
-        rows = rows or CHUNK_ROWS
-        for start in range(0, len(self), rows):
-            stop = min(start + rows, len(self))
-            yield slice(start, stop), self.rows(start, stop)
-
-    def all(self) -> Tensor:
-        """Return the whole bag as one (N, D) tensor of its own, for models that need every patch at once."""
-        return self._part(0, len(self), copy=True)
 
 
 def grid_and_values(features: Features) -> tuple[PatchGrid | None, npt.NDArray[Any] | Tensor]:

@@ -1,4 +1,4 @@
-"""Layers and passes that several models share."""
+"""MIL-Lab's patch embedding, attention with and without a gate, and attention pooling of a bag chunk by chunk."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias, cast
@@ -6,8 +6,8 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from mil_heatmaps.models.base import Bag, Shapes
-from mil_heatmaps.models.streaming import OnlineAttention
+from mil_heatmaps.layers.bag import Bag
+from mil_heatmaps.layers.streaming import OnlineAttention
 
 RowFunction: TypeAlias = Callable[[Tensor], Tensor]
 """Rows in, rows out; each row treated alone."""
@@ -23,14 +23,6 @@ def mlp(in_dim: int, out_dim: int, *, layers: int = 1, dropout: float = 0.0) -> 
         parts += [nn.Linear(in_dim, out_dim), nn.ReLU(), nn.Dropout(dropout)]
         in_dim = out_dim
     return nn.Sequential(*parts, nn.Linear(in_dim, out_dim), nn.ReLU())
-
-
-def mlp_layers(shapes: Shapes, prefix: str = "patch_embed.") -> int:
-    """Return how many linear layers an `mlp` with keys below `prefix` has."""
-    count = 0
-    while f"{prefix}{3 * count}.weight" in shapes:
-        count += 1
-    return count
 
 
 class GatedAttention(nn.Module):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from mil_heatmaps.models import bag as bag_module
+from mil_heatmaps.layers import bag as bag_module
 
 CHUNK_BYTES = 64 * 2**20
 """What the widest temporary of a chunk may take."""

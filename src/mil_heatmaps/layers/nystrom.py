@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mil_heatmaps.models.streaming import (
+from mil_heatmaps.layers.streaming import (
     OnlineAttention,
     add_rows,
     merge_heads,

@@ -5,7 +5,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from mil_heatmaps.models.streaming import rows_for
+from mil_heatmaps.layers.streaming import rows_for
 
 STRIDE: Final = 64
 """Columns that share one maximum in the first, cheap stage of the selection."""
