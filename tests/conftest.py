@@ -14,7 +14,7 @@ def pytest_configure() -> None:
     if processes > 1:
         import torch
 
-        from mil_heatmaps.execution.executors import cores_each
+        from mil_heatmaps.machine import cores_each
 
         torch.set_num_threads(cores_each(processes))
 

@@ -321,9 +321,13 @@ def test_a_log_of_something_else_begins_anew(tmp_path: Path) -> None:
 
 
 def test_two_processes_do_not_write_one_log(tmp_path: Path) -> None:
-    pytest.importorskip("fcntl", reason="no file locks here")
-    with log_of(tmp_path / "log"), pytest.raises(FeatureError, match="another process is encoding into"):
-        log_of(tmp_path / "log")
+    with log_of(tmp_path / "log") as log:
+        with pytest.raises(FeatureError, match="another process is encoding into"):
+            log_of(tmp_path / "log")
+        log.remove()
+    assert list(tmp_path.iterdir()) == []
+    with log_of(tmp_path / "log") as log:
+        assert log.rows == 0
 
 
 def test_a_slide_that_cannot_be_read_keeps_its_batches(

@@ -13,7 +13,7 @@ import pytest
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.execution.executors import LocalPool, SerialExecutor, SlideExecutor
 from mil_heatmaps.execution.interrupts import StopRequest
-from mil_heatmaps.execution.scheduler import CPU, Limits, Progressing, Scheduler
+from mil_heatmaps.execution.scheduler import CPU, Limits, Scheduler, SlideProgress
 from mil_heatmaps.execution.slide_tasks import SlideTask, do_task
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.records.slide_record import SlideRecord
@@ -49,7 +49,7 @@ def test_a_worker_has_its_next_slide_before_anyone_writes_down_the_last_one(
     begun: list[str] = []
 
     class Elsewhere(SerialExecutor):
-        at_once = False
+        runs_inline = False
 
     with StopRequest(tmp_path / "stop") as stop:
         scheduler = Scheduler({CPU: Elsewhere()}, Limits(), stop, on_start=lambda task: begun.append(task.job.slide_id))
@@ -63,7 +63,7 @@ def test_a_worker_has_its_next_slide_before_anyone_writes_down_the_last_one(
 
 def test_what_a_slide_tells_in_several_parts_is_kept_of_all(tmp_path: Path) -> None:
     record = SlideRecord(tmp_path / "record.json", "s1")
-    slide = Progressing(deque())
+    slide = SlideProgress(deque())
     for part in ("features", "attention"):
         whole = slide.take(SlideRun(record, (part,), 1.0, notes=(f"n {part}",), lines=(f"l {part}",)))
     assert (whole.done, whole.seconds) == (("features", "attention"), 2.0)

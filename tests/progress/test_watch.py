@@ -66,8 +66,8 @@ def test_watch_shows_a_finished_run(cohort: SmallCohort, capsys: pytest.CaptureF
 def test_watch_shows_a_run_at_work_and_one_that_was_killed(tmp_path: Path) -> None:
     """A run is at work while its process lives, whatever the events say."""
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    with Presence(tmp_path) as presence:
-        sign = json.loads(presence._path.read_text())
+    with Presence(tmp_path):
+        sign = json.loads(next(tmp_path.glob(".running-*")).read_text())
     sign["pid"] = other.pid
     marker = tmp_path / f".running-{sign['host']}-{other.pid}"
     marker.write_text(json.dumps(sign))

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.encoders.encoding_progress import EncodingProgress
-from mil_heatmaps.encoders.feature_log import FeatureLog
+from mil_heatmaps.encoders.feature_log import FeatureLog, remove_log
 from mil_heatmaps.encoders.lanes import in_lanes, lanes_for, share_out
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.write_features import read_key, trident_attributes, write_features
@@ -126,7 +126,7 @@ def extract_features(
     log_path = out.with_name(out.name + ".encoding")
     found = read_key(out)
     if found == key:
-        log_path.unlink(missing_ok=True)
+        remove_log(log_path)
         return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun)
     if found is None and out.exists():
         raise FeatureError(f"{out} is there, and not of this program's making: move it away, or write elsewhere")
@@ -134,7 +134,7 @@ def extract_features(
         if read_key(other) == key:
             with atomic_path(out) as partial:
                 shutil.copyfile(other, partial)
-            log_path.unlink(missing_ok=True)
+            remove_log(log_path)
             return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun, copied_from=other)
     reader = PatchReader(slide, grid, reading, threads=threads)
     with FeatureLog(log_path, key, len(grid), encoder.width) as log:

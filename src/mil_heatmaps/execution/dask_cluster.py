@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mil_heatmaps import machine
 from mil_heatmaps.config.cluster_section import JOB_KINDS, ClusterArguments
 from mil_heatmaps.config.quantities import clock
 from mil_heatmaps.errors import ConfigError, MissingDependencyError
@@ -32,7 +33,7 @@ _SETTINGS: dict[str, Any] = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": True,
 }
-_CONNECT = "20s"
+CONNECT_WITHIN = "20s"
 ADAPT_EVERY = "5s"
 """How often the number of jobs is adjusted to the work left."""
 
@@ -105,8 +106,8 @@ def _join(address: str) -> Client:
     from distributed import Client
 
     if "://" not in address and (path := Path(address).expanduser()).is_file():
-        return Client(scheduler_file=str(path), set_as_default=False, timeout=_CONNECT)
-    return Client(address, set_as_default=False, timeout=_CONNECT)
+        return Client(scheduler_file=str(path), set_as_default=False, timeout=CONNECT_WITHIN)
+    return Client(address, set_as_default=False, timeout=CONNECT_WITHIN)
 
 
 def _local(arguments: ClusterArguments, workers: int) -> Any:
@@ -284,12 +285,10 @@ def processes_at_most(arguments: ClusterArguments, workers: int) -> int | None:
 
 def cores_of_worker(arguments: ClusterArguments, workers: int) -> int:
     """Return how many cores a worker process may use; one where others started it and did not say."""
-    from mil_heatmaps.execution.executors import cores_each
-
     if arguments.kind == "address":
         return 1
     if arguments.kind == "local":
-        return cores_each(workers if arguments.maximum is None else arguments.maximum)
+        return machine.cores_each(workers if arguments.maximum is None else arguments.maximum)
     return max(1, arguments.cores // arguments.processes_per_job)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.machine import process_lives
+
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _PARTIAL = re.compile(r"^\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.partial(\.[^.]*)?$")
 _ABANDONED_AFTER_S = 86_400.0
@@ -72,16 +74,6 @@ def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", durable=durable)
 
 
-def _process_lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
 def remove_abandoned(root: Path, dead: Collection[str] = ()) -> int:
     """Remove temporary files below `root` whose writer was killed; return how many.
 
@@ -89,6 +81,7 @@ def remove_abandoned(root: Path, dead: Collection[str] = ()) -> int:
     be `dead` or it is a day old.
     """
     removed = 0
+    here = writer().partition("-")[0]
     for folder, _, names in os.walk(root):
         for name in names:
             match = _PARTIAL.match(name)
@@ -98,8 +91,8 @@ def remove_abandoned(root: Path, dead: Collection[str] = ()) -> int:
             with suppress(OSError):
                 if f"{match['host']}-{match['pid']}" in dead:
                     abandoned = True
-                elif match["host"] == _HOST:
-                    abandoned = not _process_lives(int(match["pid"]))
+                elif match["host"] == here:
+                    abandoned = not process_lives(int(match["pid"]))
                 else:
                     abandoned = time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
                 if abandoned:

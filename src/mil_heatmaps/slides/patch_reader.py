@@ -12,7 +12,6 @@ Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level read.
 """
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps import machine
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.bands import ON_PIXEL
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -46,9 +46,8 @@ _MOST_PER_TASK = 16
 
 
 def default_threads() -> int:
-    """Return how many threads read patches, when nobody says: one a core; OMP_NUM_THREADS does not count here."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_THREADS, cores))
+    """Return how many threads read patches when the caller does not say: one a core, at most `MOST_THREADS`."""
+    return min(MOST_THREADS, machine.cores())
 
 
 class PatchReader:

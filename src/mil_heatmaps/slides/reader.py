@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from mil_heatmaps import machine
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
 from mil_heatmaps.slides.level_reader import LevelReader
@@ -19,21 +20,15 @@ from mil_heatmaps.slides.sources import RGB, Source, open_source
 from mil_heatmaps.slides.strips import iter_strips, shrink_strips
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 
+_MOST_THREADS = 4
 _SHRINK_ROWS = 512
-
-
-def _default_threads() -> int:
-    """Return how many threads decode a large read: OMP_NUM_THREADS when set, else the cores, at most 4."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def open_slide(path: str | os.PathLike[str], *, threads: int | None = None, keep_bytes: int = 0) -> "Slide":
     """Return the slide at `path`; SlideError when it is missing or no slide. Use it in a `with` statement.
 
-    Levels that are read row by row are kept as far as they fit in `keep_bytes` together, for whoever reads them again.
+    Large reads are decoded by `threads`: when None one a core, at most 4. Levels that are read row by row are kept as
+    far as they fit in `keep_bytes` together, for whoever reads them again.
     """
     place = Path(path)
     if not place.exists():
@@ -72,7 +67,7 @@ class Slide(Levels):
         self.vendor = source.vendor
         self.mpp, self.mpp_note = read_mpp(source.properties)
         self.objective_power = read_objective_power(source.properties)
-        self.threads = threads or _default_threads()
+        self.threads = threads or min(_MOST_THREADS, machine.cores())
         self._closed = False
         self._reader = LevelReader(path, source, self, self.threads)
         self._kept: ByteCache[RGB] = ByteCache(keep_bytes)

@@ -40,6 +40,7 @@ class RunSettings:
     cohort_scale_digest: str | None = None
     device: str | None = None  # where the model runs, when not as the config says
     threads: int = 1  # cores that reading and encoding may use
+    slide_threads: int | None = None  # that decode the slide for drawing; None: as `open_slide` chooses
     _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
 
     def section(self, name: str, *, exclude: tuple[str, ...] = (), filled: bool = False) -> dict[str, Any]:
@@ -103,7 +104,8 @@ class SlideWork:
         if self._slide is None:
             from mil_heatmaps.slides.reader import open_slide
 
-            self._slide = open_slide(self.job.slide_path, keep_bytes=KEPT_LEVELS_BYTES)
+            threads = self.settings.slide_threads
+            self._slide = open_slide(self.job.slide_path, threads=threads, keep_bytes=KEPT_LEVELS_BYTES)
         return self._slide
 
     def close(self) -> None:

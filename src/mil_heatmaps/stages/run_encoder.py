@@ -103,7 +103,7 @@ def encode(
         out,
         reading=reading,
         batch_size=config.exp_arguments.batch_size if "batch_size" in given else "auto",
-        threads=_threads(encoder, work.settings.threads),
+        threads=reading_threads(encoder, work.settings.threads),
         code=encoder_identity(config).get("code_sha256"),
         others=others,
         progress=work.on_encoding,
@@ -118,7 +118,7 @@ def encode(
     )
 
 
-def _threads(encoder: PatchEncoder, cores: int) -> int:
-    """One a core; for a GPU some in any case, as it would wait for a single one."""
+def reading_threads(encoder: PatchEncoder, cores: int) -> int:
+    """Return how many threads read patches: one a core, and for a GPU `GPU_READERS` at least."""
     on_gpu = getattr(getattr(encoder, "device", None), "type", "cpu") == "cuda"
     return max(cores, GPU_READERS) if on_gpu else cores
