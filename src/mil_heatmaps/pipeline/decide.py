@@ -15,7 +15,7 @@ from mil_heatmaps.records.proofs import Prover
 from mil_heatmaps.records.record_file import read_head
 from mil_heatmaps.records.slide_record import Decision, SlideRecord, decide
 from mil_heatmaps.stages.base import RunSettings, SlideJob, SlideWork, Stage
-from mil_heatmaps.stages.run_slide import one_line
+from mil_heatmaps.words import reason_of
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def survey(
         try:
             yield Surveyed(job, record, tuple(plan_stages(work, stages, force)))
         except Exception as error:  # whatever is wrong with one slide is that slide's matter
-            yield Surveyed(job, record, problem=one_line(error))
+            yield Surveyed(job, record, problem=reason_of(error))
         finally:
             work.close()
 
