@@ -11,6 +11,7 @@ from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.registry import config_names, constructor_arguments, model_class, model_config, model_types
 from mil_heatmaps.models.settings import checked_setting
+from mil_heatmaps.words import first_of
 
 _TYPE_NAMES = {"rrtmil": "rrt"}
 """`model_type` in a config.json -> our type, where they differ."""
@@ -192,9 +193,10 @@ def build(identity: Identity) -> MILModel:
         Tensors missing, left over, or of another shape, each named.
     """
     if identity.unexplained:
+        others = first_of(list(identity.unexplained), 12)
         raise CheckpointError(
             f"the checkpoint does not fit {identity.model_type}: beside the model, whose keys begin with "
-            f"{identity.prefix!r}, it holds {_some(list(identity.unexplained))}, which may change its predictions: "
+            f"{identity.prefix!r}, it holds {others}, which may change its predictions: "
             "save the model's own state dict alone, or bring the whole as model_class"
         )
     cls = model_class(identity.model_type)
@@ -238,10 +240,5 @@ def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor
         ],
     }
     if any(problems.values()):
-        text = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems.items() if keys)
+        text = "; ".join(f"{what}: {first_of(keys, 12)}" for what, keys in problems.items() if keys)
         raise CheckpointError(f"the checkpoint does not fit {title}: {text}")
-
-
-def _some(keys: list[str], most: int = 12) -> str:
-    rest = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + rest

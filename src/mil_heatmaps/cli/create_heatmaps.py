@@ -15,6 +15,7 @@ from typing import Any
 from mil_heatmaps.choices import STAGE_NAMES
 from mil_heatmaps.cli.running import count, exit_code_of, print_plan, run_log
 from mil_heatmaps.cohort.shards import Shard
+from mil_heatmaps.words import counted
 
 EPILOG = """examples:
   python create_heatmaps.py --config heatmaps/configs/config_demo.yaml
@@ -155,7 +156,7 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
         drawn += slide.error is None
         numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items())
         print(f"{slide.slide_id}: {slide.error or numbers}")
-    pictures = f"{drawn} picture{'' if drawn == 1 else 's'} and" if drawn else "no picture was drawn;"
+    pictures = f"{counted(drawn, 'picture')} and" if drawn else "no picture was drawn;"
     print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
     return 1 if failed else 0
 

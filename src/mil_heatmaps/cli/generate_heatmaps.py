@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log
 from mil_heatmaps.cli.simple_parser import PROG, build_parser
 from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.words import counted, first_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.matching import Matching
@@ -184,8 +185,7 @@ def _nearest(folder: Path) -> str:
         inside = sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:
         return ""
-    shown = ", ".join(inside[:SHOWN]) + (", …" if len(inside) > SHOWN else "")
-    return f"; {parent} holds {shown or 'no folders'}"
+    return f"; {parent} holds {first_of(inside, SHOWN) or 'no folders'}"
 
 
 def _found(found: Matching, table: Path | None) -> list[str]:
@@ -193,16 +193,15 @@ def _found(found: Matching, table: Path | None) -> list[str]:
     lines = list(found.notes)
     todo = len(found.rows)
     source = f"in {table.name}" if table is not None else "with features"
-    lines.append(f"{_count(todo, 'slide')} {source} (found {_count(found.slides, 'slide')}, "
-                 f"{_count(found.features, 'feature file')})")  # fmt: skip
+    lines.append(f"{counted(todo, 'slide')} {source} (found {counted(found.slides, 'slide')}, "
+                 f"{counted(found.features, 'feature file')})")  # fmt: skip
     where = "" if table is None else f" of {table.name}"
     for names, one, many in (
         (found.no_slide, "feature file has no slide", "feature files have no slide"),
         (found.no_features, f"slide{where} has no features", f"slides{where} have no features"),
     ):
         if names:
-            shown = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-            lines.append(f"  {len(names)} {one if len(names) == 1 else many}: {shown}")
+            lines.append(f"  {counted(len(names), one, many)}: {first_of(names, SHOWN)}")
     return lines
 
 
@@ -250,14 +249,10 @@ def _outputs(model: MILModel, config: Config) -> str:
         return "no classifier"
     task = config.model_arguments.task
     if task != "classification":
-        return f"{_count(model.num_classes, 'output')} ({task})"
+        return f"{counted(model.num_classes, 'output')} ({task})"
     if model.num_classes == 1:
         return "1 output, taken as the logit of the second of two classes (--task says what else it may be)"
-    return _count(model.num_classes, "classe")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return counted(model.num_classes, "class", "classes")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
 from mil_heatmaps.choices import EXPORTS, METHODS, TASKS
 from mil_heatmaps.cli.running import count
+from mil_heatmaps.words import near
 
 PROG = "generate_heatmaps.py"
 
@@ -39,8 +39,8 @@ class _Parser(argparse.ArgumentParser):
         head, _, rest = message.partition("unrecognized arguments: ")
         if rest:
             known = [flag for action in self._actions for flag in action.option_strings]
-            near = get_close_matches(rest.split()[0].partition("=")[0], known, n=1, cutoff=0.6)
-            message = f"{head}no flag {rest.split()[0]}" + (f"; did you mean {near[0]}?" if near else "")
+            meant = near(rest.split()[0].partition("=")[0], known)
+            message = f"{head}no flag {rest.split()[0]}" + (f"; did you mean {meant}?" if meant else "")
         super().error(message)
 
 

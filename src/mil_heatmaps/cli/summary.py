@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from mil_heatmaps.pipeline.runner import RunSummary
-from mil_heatmaps.progress.bars import duration
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
+from mil_heatmaps.words import counted, duration
 
 SHOWN = 10
 
@@ -39,11 +39,6 @@ def summary_text(summary: RunSummary, *, only_failed: str | None = None) -> str:
         alone = f"; with {only_failed} only those" if only_failed else ""
         lines.append(f"the same command tries the failed slides again{alone}")
     return "\n".join(lines)
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 slide``, ``2 slides``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _places(layout: ExperimentLayout) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.words import first_of
 
 RUN_FILES = ("process_list.csv", "events.jsonl", "heatmap_results.csv")
 """One of these lies in the folder of every run: raw results, or the flat folder of generate_heatmaps.py."""
@@ -65,7 +66,6 @@ def _what_there_is(places: Iterable[Path]) -> str:
     for place in places:
         folders = [folder for folder in place.iterdir() if _holds_a_run(folder)] if place.is_dir() else []
         folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-        names = ", ".join(folder.name for folder in folders[:MOST_NAMED])
-        more = f" and {len(folders) - MOST_NAMED} more" if len(folders) > MOST_NAMED else ""
-        words.append(f"in {place} there is {names}{more}" if names else f"there is none in {place}")
+        names = first_of([folder.name for folder in folders], MOST_NAMED)
+        words.append(f"in {place} there is {names}" if names else f"there is none in {place}")
     return "; ".join(words)

@@ -13,6 +13,7 @@ from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import FeatureError, HeatmapError, ProcessListError
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
+from mil_heatmaps.words import one_line
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -131,7 +132,7 @@ def find_cohort(config: Config) -> Cohort:
                 raise ProcessListError(row.problem)
             cohort.jobs[row.slide_id] = _job(row, files, layout, config)
         except HeatmapError as error:
-            cohort.problems[index] = " ".join(str(error).split())
+            cohort.problems[index] = one_line(error)
     if not cohort.jobs:
         cohort.notes.append(f"none of the {len(rows)} slides in the list can be done")
     return cohort

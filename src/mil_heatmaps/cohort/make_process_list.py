@@ -14,7 +14,6 @@ from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow
 from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, stem_of
 from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
 from mil_heatmaps.config.tissue_parameters import read_preset_cells
-from mil_heatmaps.config.validation_errors import near
 from mil_heatmaps.errors import FeatureError, ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
 from mil_heatmaps.records.outcome_tables import (
@@ -24,6 +23,7 @@ from mil_heatmaps.records.outcome_tables import (
     predicted,
     process_list_text,
 )
+from mil_heatmaps.words import near
 
 
 @dataclass

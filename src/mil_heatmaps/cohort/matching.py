@@ -11,6 +11,7 @@ from pathlib import Path
 from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, stem_of
 from mil_heatmaps.errors import ConfigError, HeatmapError, ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
+from mil_heatmaps.words import counted, first_of
 
 ID_COLUMNS = ("slide_id", "image_id", "wsi", "slide", "slide_name", "filename", "file_name")
 """Columns that are taken for the slide's name, the first that is there: CLAM's, PANDA's, TRIDENT's, common ones."""
@@ -154,8 +155,8 @@ def _no_match(
     slide_ids: list[str], feature_ids: list[str], slide_dirs: Sequence[Path], feature_dirs: Sequence[Path]
 ) -> str:
     text = (
-        f"no slide has features: {_count(len(slide_ids), 'slide')} in {_joined(slide_dirs)} named like "
-        f"{_some(slide_ids)}; {_count(len(feature_ids), 'feature file')} in {_joined(feature_dirs)} named like "
+        f"no slide has features: {counted(len(slide_ids), 'slide')} in {_joined(slide_dirs)} named like "
+        f"{_some(slide_ids)}; {counted(len(feature_ids), 'feature file')} in {_joined(feature_dirs)} named like "
         f"{_some(feature_ids)}. The names must be equal up to the extension"
     )
     if all(name.endswith("_patches") for name in feature_ids):
@@ -179,13 +180,8 @@ def _instead(folders: Sequence[Path], wanted: Sequence[str]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:EXAMPLES])
-    return shown + (", …" if len(names) > EXAMPLES else "")
+    return first_of([repr(name) for name in names], EXAMPLES)
 
 
 def _joined(folders: Sequence[Path]) -> str:
     return ", ".join(str(folder) for folder in folders)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

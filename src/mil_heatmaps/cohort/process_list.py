@@ -19,10 +19,10 @@ from mil_heatmaps.config.tissue_parameters import (
     cohort_params,
 )
 from mil_heatmaps.config.tissue_sections import SegmentationArguments, VisualizationArguments
-from mil_heatmaps.config.validation_errors import near
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
 from mil_heatmaps.records.outcome_tables import SlideOutcome, process_list_text, results_csv_text
+from mil_heatmaps.words import did_you_mean, near
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -204,8 +204,7 @@ class _RowReader:
             number = int(float(text)) if _WHOLE.match(text) else None
             if number in self.by_number:
                 return str(number), self.by_number[number]
-            hint = near(text, list(self.labels))
-            guess = f"did you mean {hint!r}? " if hint else ""
+            guess = did_you_mean(text, self.labels)
             known = ", ".join(f"{name} ({number})" for name, number in self.labels.items())
             problems.append(f"unknown label {text!r}; {guess}label_dict has {known}")
             return text, UNSPECIFIED

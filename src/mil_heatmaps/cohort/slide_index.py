@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mil_heatmaps.errors import FeatureError, HeatmapError, SlideError
+from mil_heatmaps.words import first_of
 
 _COMPOUND = (".ome",)
 _MOST_HINTS = 50
@@ -143,9 +144,8 @@ class StemIndex:
             return None
         best = self._preferred(found)
         if len(best) > 1:
-            places = ", ".join(str(path) for path in best[:4]) + (", ..." if len(best) > 4 else "")
             raise self.error(
-                f"{len(best)} {self.noun}s are named {name!r}: {places}; keep one, or name a narrower folder"
+                f"{len(best)} {self.noun}s are named {name!r}: {first_of(best, 4)}; keep one, or name a narrower folder"
             )
         return best[0]
 

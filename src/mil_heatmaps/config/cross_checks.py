@@ -1,8 +1,10 @@
 """Check what no single config section can: keys that need, exclude or contradict each other."""
 
+
 from mil_heatmaps.config.schema import Config
-from mil_heatmaps.config.validation_errors import Problem, near
+from mil_heatmaps.config.validation_errors import Problem
 from mil_heatmaps.weights.hub import name_of_weights
+from mil_heatmaps.words import did_you_mean
 
 
 def cross_checks(cfg: Config) -> list[Problem]:
@@ -138,8 +140,7 @@ def _chosen_outputs(cfg: Config) -> list[Problem]:
     choices, problems = [*words, *names], []
     for name in chosen:
         if name not in choices and not (name.isdigit() and int(name) < len(names)):
-            hint = near(name, choices)
-            guess = f"did you mean {hint!r}? " if hint else ""
+            guess = did_you_mean(name, choices)
             problems.append(Problem(path, f"no {noun} {name!r}; {guess}choose from {', '.join(choices)}"))
     return problems
 

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.tissue_sections import SegmentationArguments, VisualizationArguments
-from mil_heatmaps.config.validation_errors import describe_cell, near
+from mil_heatmaps.config.validation_errors import describe_cell
 from mil_heatmaps.errors import ConfigError, ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
+from mil_heatmaps.words import did_you_mean
 
 Layer = TypeVar("Layer", SegmentationArguments, VisualizationArguments)
 
@@ -115,8 +116,7 @@ def read_preset_cells(path: Path) -> dict[str, str]:
         raise ConfigError(f"the preset {path} holds no row of values")
     for name in columns:
         if name not in PARAMETER_KEYS:
-            hint = near(name, PARAMETER_KEYS)
-            guess = f"did you mean {hint!r}? " if hint else ""
+            guess = did_you_mean(name, PARAMETER_KEYS)
             raise ConfigError(
                 f"unknown column {name!r} in the preset {path}; {guess}"
                 f"Choose from {', '.join(PARAMETER_KEYS)}"

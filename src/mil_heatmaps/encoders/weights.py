@@ -15,10 +15,11 @@ from torch import nn
 from mil_heatmaps.encoders.catalogue import EncoderSpec
 from mil_heatmaps.encoders.weight_files import HUB_FILES, cached_weights, named_weights
 from mil_heatmaps.errors import CheckpointError, MissingDependencyError
+from mil_heatmaps.words import first_of, install_line
 
 logger = logging.getLogger(__name__)
 
-INSTALL = "pip install -e '.[encoders]'"
+INSTALL = install_line("encoders")
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
@@ -182,7 +183,7 @@ def _misfits(module: nn.Module, tensors: Mapping[str, torch.Tensor], ignored: tu
         if tensors[k].shape != wanted[k].shape
     ]
     return [
-        f"{what}: {', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
+        f"{what}: {first_of(keys, 4)}"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
         if keys
     ]

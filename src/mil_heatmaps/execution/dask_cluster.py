@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 from mil_heatmaps import machine
 from mil_heatmaps.config.cluster_section import JOB_KINDS, ClusterArguments
 from mil_heatmaps.config.quantities import clock
-from mil_heatmaps.errors import ConfigError, MissingDependencyError
+from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution.adaptive_jobs import adaptive_of, job_of_worker
 from mil_heatmaps.execution.job_watch import JobWatch
+from mil_heatmaps.words import install_line, lacking, one_line
 
 if TYPE_CHECKING:
     from distributed import Client
 
 logger = logging.getLogger(__name__)
 
-INSTALL = "pip install -e '.[distributed]'"
+INSTALL = install_line("distributed")
 
 # With Dask's own three a slide that kills would take four workers before anyone hears of it; counting is done here.
 _SETTINGS: dict[str, Any] = {
@@ -46,9 +47,7 @@ def check_installed(kind: str) -> None:
     wanted = {"distributed": "dask.distributed", **({"dask_jobqueue": "dask-jobqueue"} if kind in JOB_KINDS else {})}
     for module, name in wanted.items():
         if importlib.util.find_spec(module) is None:
-            raise MissingDependencyError(
-                f"run_arguments.cluster (kind: {kind}) needs {name}, which is not installed: {INSTALL}"
-            )
+            raise lacking(f"run_arguments.cluster (kind: {kind})", name, INSTALL)
 
 
 @contextmanager
@@ -261,7 +260,7 @@ def _version_here() -> str:
 
 
 def _cause(arguments: ClusterArguments, error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error) or type(error).__name__
     if arguments.kind == "address":
         return f"no Dask scheduler answers at {arguments.address}: {text}"
     return f"cannot start a cluster of kind {arguments.kind}: {text}"

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.words import one_line
+
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 10.0
@@ -293,7 +295,7 @@ def what_it_said(error: BaseException) -> str:
     """Return the batch system's own words out of dask_jobqueue's report of a command that failed."""
     text = str(error)
     command = text.partition("Command:\n")[2].partition("\n")[0].split()
-    said = " ".join(text.partition("stderr:\n")[2].split()) or " ".join(text.partition("stdout:\n")[2].split())
+    said = one_line(text.partition("stderr:\n")[2]) or one_line(text.partition("stdout:\n")[2])
     if command and said:
         return f"{command[0]} refused the job: {said}"
-    return " ".join(text.split()) or type(error).__name__
+    return one_line(text) or type(error).__name__

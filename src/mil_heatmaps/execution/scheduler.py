@@ -13,7 +13,7 @@ from mil_heatmaps.execution.interrupts import StopRequest
 from mil_heatmaps.execution.slide_tasks import SlideTask, do_task
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
-from mil_heatmaps.stages.run_slide import one_line
+from mil_heatmaps.words import counted, one_line, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -221,14 +221,13 @@ class Scheduler:
         job = slide.task.job
         record = SlideRecord.load(job.paths.record, job.slide_id)
         if failure == "died":
-            times = slide.attempts
-            what = f"its worker died ({executor.describe_death(error)}), {times} time{'s' if times > 1 else ''}"
+            what = f"its worker died ({executor.describe_death(error)}), {counted(slide.attempts, 'time')}"
         elif failure == "hung":
             what = f"gave up after {self.limits.slide_timeout:g} s (run_arguments.slide_timeout)"
         else:
-            what = one_line(error)
+            what = reason_of(error)
             logger.error("%s", what, exc_info=error)
-        record.status, record.failed_stage, record.error = "failed", "worker", " ".join(what.split())
+        record.status, record.failed_stage, record.error = "failed", "worker", one_line(what)
         try:
             record.save()
         except OSError as problem:

@@ -15,7 +15,8 @@ from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.all_stages import STAGES
 from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.run_encoder import encoder_bytes
-from mil_heatmaps.stages.run_slide import OnStage, one_line, run_slide
+from mil_heatmaps.stages.run_slide import OnStage, run_slide
+from mil_heatmaps.words import reason_of
 
 BASE_BYTES = 500 << 20
 """Memory of a worker besides the slide's features: libraries, one band of the picture, decoded levels."""
@@ -87,7 +88,7 @@ def do_task(task: SlideTask, on_stage: OnStage | None = None) -> SlideRun | None
     except Timeout:
         return None
     except OSError as error:
-        record = SlideRecord(job.paths.record, job.slide_id, "failed", "open", one_line(error))
+        record = SlideRecord(job.paths.record, job.slide_id, "failed", "open", reason_of(error))
         return SlideRun(record, (), 0.0)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.words import one_line
 
 _FEATURE_KEYS = ("features", "feats", "embeddings")
 _COORDS_KEYS = ("coords", "coordinates")
@@ -66,7 +67,7 @@ def load_pt(path: Path) -> Any:
             " torch.save(features_tensor, path), or write features and coords to an HDF5 file"
         ) from cause
     except Exception as cause:  # torch raises a different type for every way a file can be damaged
-        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        reason = one_line(cause)[:200] or type(cause).__name__
         raise FeatureError(f"{path}: damaged or not a torch file ({reason})") from cause
 
 

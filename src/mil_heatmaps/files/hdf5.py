@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError, HeatmapError
+from mil_heatmaps.words import first_of, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _short(cause: BaseException) -> str:
-    return " ".join(str(cause).split())[:200]
+    return one_line(cause)[:200]
 
 
 def contents(file: h5py.File) -> str:
@@ -64,7 +65,7 @@ def contents(file: h5py.File) -> str:
             found.append(f"{name} {item.dtype} {item.shape}")
 
     file.visititems(note)
-    return ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "") or "nothing"
+    return first_of(found, 12) or "nothing"
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset | None:

@@ -14,7 +14,7 @@ from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.records.layout import safe_name
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.stages.run_slide import one_line
+from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.slide_job import SlideJob
@@ -74,7 +74,7 @@ def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[Compared
         try:
             slide = _compare(first, second, job, names, out)
         except (HeatmapError, OSError) as error:
-            slide = ComparedSlide(job.slide_id, {}, error=one_line(error))
+            slide = ComparedSlide(job.slide_id, {}, error=reason_of(error))
         done.append(slide)
         yield slide
     write_text(out / "comparison.csv", _table(done))

@@ -13,7 +13,7 @@ from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.records.input_files import SeenFiles
 from mil_heatmaps.records.slide_record import Decision, SlideRecord, decide
 from mil_heatmaps.stages.base import RunSettings, SlideWork, Stage
-from mil_heatmaps.stages.run_slide import one_line
+from mil_heatmaps.words import reason_of
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def survey(
         try:
             found = Surveyed(job, record, tuple(plan_stages(work, stages, force)), read_files=work.files.read)
         except Exception as error:  # whatever is wrong with one slide is that slide's matter
-            found = Surveyed(job, record, problem=one_line(error))
+            found = Surveyed(job, record, problem=reason_of(error))
         finally:
             work.close()
         if brief and found.up_to_date:

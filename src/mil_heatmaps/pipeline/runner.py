@@ -31,6 +31,7 @@ from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.all_stages import choose_stages
 from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.model_source import ModelSource
+from mil_heatmaps.words import first_of
 
 __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
 
@@ -76,8 +77,8 @@ class Runner:
         names = {name: row.slide_id for row in self.cohort.rows for name in (row.slide_name, row.slide_id)}
         unknown = sorted(set(self.options.slides) - set(names))
         if unknown:
-            known = ", ".join(list(self.cohort.jobs)[:5])
-            raise ConfigError(f"--slides: {', '.join(unknown)} not in the process list; it has {known}, …")
+            known = first_of(list(self.cohort.jobs), 5)
+            raise ConfigError(f"--slides: {', '.join(unknown)} not in the process list; it has {known}")
         jobs = []
         for index, row in enumerate(self.cohort.rows):
             job = None if index in self.cohort.problems else self.cohort.jobs.get(row.slide_id)

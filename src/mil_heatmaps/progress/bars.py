@@ -7,23 +7,12 @@ import time
 from typing import Any, Protocol
 
 from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.words import counted, duration
 
 STILL_AT_IT_S = 60.0
 """A slide that takes longer than this tells its stage in the log file."""
 LOG_LINE_EVERY_S = 10.0
 """In a log file a slide that did nothing new is not worth a line of its own more often than this."""
-
-
-def duration(seconds: float) -> str:
-    """``75`` as ``1 min 15 s``: two units, for people."""
-    total = round(seconds)
-    if total < 1:
-        return f"{seconds:.1f} s"
-    hours, rest = divmod(total, 3600)
-    minutes, secs = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {secs} s" if minutes else f"{secs} s"
 
 
 class Progress(Protocol):
@@ -131,7 +120,7 @@ class LogLines:
     def start(self, total: int) -> None:
         """Remember how many there are."""
         self._total, self._began = total, time.monotonic()
-        self._write(f"{total} slide{'s' * (total != 1)} to go")
+        self._write(f"{counted(total, 'slide')} to go")
 
     def say(self, line: str) -> None:
         """Write a line."""

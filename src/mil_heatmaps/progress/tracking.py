@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.errors import MissingDependencyError
+from mil_heatmaps.words import install_line, lacking
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.run_options import RunSummary
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-INSTALL = "pip install -e '.[tracking]'"
+INSTALL = install_line("tracking")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 MOST_BYTES = 20 << 20
 """A larger picture is left out: trackers are looked at in a browser."""
@@ -28,9 +28,7 @@ MOST_BYTES = 20 << 20
 def check_installed(kind: str) -> None:
     """Raise a MissingDependencyError with the line that installs the tracker."""
     if importlib.util.find_spec(kind) is None:
-        raise MissingDependencyError(
-            f"run_arguments.track (kind: {kind}) needs {kind}, which is not installed: {INSTALL}"
-        )
+        raise lacking(f"run_arguments.track (kind: {kind})", kind, INSTALL)
 
 
 def track(arguments: TrackArguments, config: Config, summary: RunSummary) -> bool:

@@ -14,6 +14,7 @@ from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
 from mil_heatmaps.progress.encoding_signs import Encoding, describe, find_encodings
 from mil_heatmaps.progress.events import EventReader
 from mil_heatmaps.records.run_signs import RunSign, find_runs
+from mil_heatmaps.words import duration, first_of
 
 RECENT_S = 600.0
 """Throughput is that of the last so many seconds."""
@@ -186,9 +187,7 @@ def view_text(view: ExperimentView, *, width: int = 80, now: float | None = None
         lines.append(f"mean time: {means}")
     busy = sorted((since, slide) for run in view.at_work for slide, since in run.at_work.items())
     if busy:
-        shown = ", ".join(f"{slide} ({_duration(now - since)})" for since, slide in busy[: 2 * SHOWN])
-        more = f" and {len(busy) - 2 * SHOWN} more" if len(busy) > 2 * SHOWN else ""
-        lines.append(f"at work: {shown}{more}")
+        lines.append(f"at work: {first_of([f'{slide} ({duration(now - since)})' for since, slide in busy], 2 * SHOWN)}")
     if len(view.encodings) > 1:
         lines.append(describe(view.encodings))
     lines += [_cut(f"  {one.slide_id}: encoding {one.progress}", width) for one in view.encodings[:SHOWN]]
@@ -204,10 +203,10 @@ def _runs(view: ExperimentView, now: float) -> list[str]:
     lines = []
     for run in view.at_work:
         rate = run.per_minute(now)
-        left = f", about {_duration(60 * run.left / rate)} left" if rate and run.left else ""
+        left = f", about {duration(60 * run.left / rate)} left" if rate and run.left else ""
         part = f" shard {run.shard}" if run.shard else ""
         lines.append(
-            f"run{part} on {run.host} for {_duration(now - run.began)}: {run.done} done, {run.failed} failed, "
+            f"run{part} on {run.host} for {duration(now - run.began)}: {run.done} done, {run.failed} failed, "
             f"{run.left} to go, {rate:.1f} slides/min{left}"
         )
     if len(lines) > 1:
@@ -221,8 +220,8 @@ def _runs(view: ExperimentView, now: float) -> list[str]:
     end = last.finished
     why = f"; {end['stopped']}, {end['left']} left" if end.get("stopped") else ""
     return [
-        f"no run is at work; the last one ended {_duration(max(0.0, now - float(end['time'])))} ago after "
-        f"{_duration(float(end['seconds']))}: {end['processed']} processed, {end['reused']} reused, "
+        f"no run is at work; the last one ended {duration(max(0.0, now - float(end['time'])))} ago after "
+        f"{duration(float(end['seconds']))}: {end['processed']} processed, {end['reused']} reused, "
         f"{end['failed']} failed{why}"
     ]
 
@@ -243,9 +242,3 @@ def _percent(done: int, total: int) -> str:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(1, width - 1)] + "…"
-
-
-def _duration(seconds: float) -> str:
-    from mil_heatmaps.progress.bars import duration
-
-    return duration(seconds)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mil_heatmaps.choices import STATUSES
 from mil_heatmaps.config.tissue_parameters import BLANKS
+from mil_heatmaps.words import one_line
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow
@@ -104,7 +105,7 @@ def process_list_text(
         outcome = outcome_of_row(row, outcomes)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.3f}"
         bag = "" if outcome.bag_size is None else str(outcome.bag_size)
-        error = " ".join(outcome.error.split())
+        error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
         lines.append(
             [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *predictions.cells(outcome)]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.records.outcome_tables import NUMBER_PREFIX, SlideOutcome, outcome_of_row, predicted
+from mil_heatmaps.words import one_line
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.process_list import ProcessList
@@ -67,7 +68,7 @@ class SimpleResults:
             if outcome.status in ("processed", "failed", "skipped"):
                 numbers = {} if row.problem else self._numbers.get(row.slide_id, {})
                 stage = f"{outcome.failed_stage}: " if outcome.failed_stage not in ("", "files", "process_list") else ""
-                error = stage + " ".join(outcome.error.split()) if outcome.error else ""
+                error = stage + one_line(outcome.error) if outcome.error else ""
                 own = {"slide_id": row.slide_id or row.slide_name, "status": outcome.status, "error": error}
                 lines.append({**numbers, **own, "label": row.cells.get("label", "")})
         here = {row.slide_id for row in rows}

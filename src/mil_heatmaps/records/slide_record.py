@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.words import first_of
 
 Action = Literal["compute", "recompute", "reuse"]
 SMALL_FILE_BYTES = 1 << 20
@@ -225,7 +226,7 @@ def decide(record: StageRecord | None, inputs: Mapping[str, Any], base: Path) ->
         old = _flat(record.inputs)
         new = _flat(json.loads(json.dumps(inputs)))
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-        return Decision("recompute", "changed: " + ", ".join(changed[:4]) + (", …" if len(changed) > 4 else ""))
+        return Decision("recompute", f"changed: {first_of(changed, 4)}")
     for key, output in record.outputs.items():
         if not output.matches(f"{base}/{key}"):
             state = "changed since" if (base / key).exists() else "missing"

@@ -19,6 +19,7 @@ from mil_heatmaps.features.geometry import build_grid
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.score_file import ScoreFile, read_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.words import first_of, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,8 +106,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
             skip_blank_lines=False,
         )
     except (OSError, EOFError, ValueError) as cause:  # pandas' own errors are ValueErrors
-        reason = " ".join(str(cause).split())[:200]
-        raise ScoreError(f"{path}: cannot be read as a table ({reason})") from cause
+        raise ScoreError(f"{path}: cannot be read as a table ({one_line(cause)[:200]})") from cause
     if _all_numbers(names):
         raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
     # pandas renames the second of two equal columns, so they are looked for before it read them.
@@ -151,12 +151,11 @@ def _of_slide(table: "pd.DataFrame", slide_id: str | None, path: Path) -> "pd.Da
     known = list(dict.fromkeys(slides))
     if slide_id is None:
         if len(known) > 1:
-            some = ", ".join(known[:3])
-            raise ScoreError(f"{path}: holds {len(known)} slides ({some}, ...); say which with slide_id")
+            raise ScoreError(f"{path}: holds {len(known)} slides ({first_of(known, 3)}); say which with slide_id")
         return table
     chosen = table[slides == slide_id]
     if not len(chosen):
-        raise ScoreError(f"{path}: no rows for slide {slide_id!r}; its {column!r} are {', '.join(known[:5])}")
+        raise ScoreError(f"{path}: no rows for slide {slide_id!r}; its {column!r} are {first_of(known, 5)}")
     return chosen
 
 

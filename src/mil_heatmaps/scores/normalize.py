@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from mil_heatmaps.choices import METHODS, Method
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.number_text import number_words
 from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST
 from mil_heatmaps.scores.percentiles import rank_percentiles, reference_percentiles, to_percentiles
 from mil_heatmaps.scores.scale import ROBUST_QUANTILES, CohortScale, summarize_scores
+from mil_heatmaps.words import grouped, number_words
 
 __all__ = [
     "ROBUST_QUANTILES",
@@ -150,7 +150,7 @@ def default_method(kind: str) -> Method:
 def reference_words(reference: npt.ArrayLike) -> str:
     """Return what a percentile among the scores of the coarse map is, for a colour bar."""
     count = int(np.isfinite(np.asarray(reference)).sum())
-    return f"percentile among the slide's {count:,} coarse patches".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"percentile among the slide's {grouped(count)} coarse patches"
 
 
 def _flat(values: npt.ArrayLike) -> npt.NDArray[Any]:

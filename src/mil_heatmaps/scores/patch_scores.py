@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.choices import TASKS, Task
-from mil_heatmaps.scores.number_text import number_words
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.words import number_words
 
 ScoreKind = Literal[
     "attention_logit",  # before the softmax: any real number, meaningful up to a constant

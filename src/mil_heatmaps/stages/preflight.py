@@ -10,7 +10,7 @@ from logging.handlers import QueueHandler
 
 from mil_heatmaps.errors import HeatmapError, WorkerError
 from mil_heatmaps.stages.base import RunSettings
-from mil_heatmaps.stages.run_slide import one_line
+from mil_heatmaps.words import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def _known(problem: Exception) -> HeatmapError:
         if issubclass(kind, HeatmapError) and kind.__module__ == HeatmapError.__module__:
             return kind(str(problem))
     logger.error("the check of model and encoder failed", exc_info=problem)
-    return WorkerError(f"the check of model and encoder failed: {one_line(problem)}; run.log has the traceback")
+    return WorkerError(f"the check of model and encoder failed: {reason_of(problem)}; run.log has the traceback")
 
 
 def _check_encoder(settings: RunSettings) -> None:

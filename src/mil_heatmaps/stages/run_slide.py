@@ -10,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from mil_heatmaps.cohort.slide_job import SlideJob
-from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.progress.encoding_signs import EncodingSign
 from mil_heatmaps.records.layout import SlideLayout
 from mil_heatmaps.records.slide_record import Decision, SlideRecord, StageRecord, decide
 from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.base import RunSettings, SlideWork, Stage, Stopped
+from mil_heatmaps.words import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +26,6 @@ SAVE_EVERY_S = 1.0
 """Stages that took less than this together are put on record with the next one: a kill costs no more than that."""
 
 
-def one_line(error: BaseException) -> str:
-    """The error as one line for a list: the message of a `HeatmapError`, else type and message."""
-    text = " ".join(str(error).split())
-    if isinstance(error, HeatmapError):
-        return text
-    if isinstance(error, OSError) and error.strerror:
-        name = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{name}"
-    return f"unexpected {type(error).__name__}: {text}" if text else f"unexpected {type(error).__name__}"
 
 
 def run_slide(
@@ -147,7 +138,7 @@ def _remove_stale(previous: StageRecord | None, record: SlideRecord, paths: Slid
 
 
 def _note_failure(record: SlideRecord, job: SlideJob, stage: str, error: Exception) -> None:
-    record.status, record.failed_stage, record.error = "failed", stage, one_line(error)
+    record.status, record.failed_stage, record.error = "failed", stage, reason_of(error)
     logger.error("%s: failed in %s: %s", job.slide_id, stage, record.error)
     trace = "".join(traceback.format_exception(error))
     # The disk may be full or read-only, which may be the very error; the coordinator still has it in memory.

@@ -15,6 +15,7 @@ from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
 from mil_heatmaps.viewer.open_slides import OpenSlides
 from mil_heatmaps.viewer.palettes import palettes
 from mil_heatmaps.viewer.tile_slide import TileSlide
+from mil_heatmaps.words import one_line
 
 THUMBNAIL_PX = 192
 PATCH_PX = 160
@@ -61,12 +62,12 @@ class Content:
                 with self._slides.use(entry.slide_path) as opened:
                     out["slide"] = _describe_slide(opened)
             except HeatmapError as error:
-                problems.append(" ".join(str(error).split()))
+                problems.append(one_line(error))
         elif not problems:
             problems.append(f"the slide {entry.slide_id} was not found")
         for found in self._score_layers(entry):
             if isinstance(found, Exception):
-                problems.append(" ".join(str(found).split()))
+                problems.append(one_line(found))
             else:
                 out["layers"] += [layer.describe() for layer in found]
         for number, named in enumerate(entry.pictures):
@@ -81,7 +82,7 @@ class Content:
                         }
                     )
             except HeatmapError as error:
-                problems.append(" ".join(str(error).split()))
+                problems.append(one_line(error))
         _say_what_is_usual(out["layers"], self.catalog.defaults)
         out["tissue"] = entry.tissue is not None
         problems += _mismatches(out)

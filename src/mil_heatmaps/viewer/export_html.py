@@ -20,6 +20,7 @@ from mil_heatmaps.viewer.catalog import Catalog, SlideEntry
 from mil_heatmaps.viewer.content import Content
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.tile_slide import TileSlide
+from mil_heatmaps.words import counted
 
 QUALITY = 80
 PATCHES_EACH = 12
@@ -69,7 +70,7 @@ def export_html(
     width, height = inside["slide"]["slide"]["levels"][-1]["size"]
     maps = len(inside["slide"]["layers"])
     return (
-        f"{inside['slide']['name']} at {width} x {height} pixels with {maps} map{'' if maps == 1 else 's'}, "
+        f"{inside['slide']['name']} at {width} x {height} pixels with {counted(maps, 'map')}, "
         f"{len(page.encode()) / 1e6:.1f} MB"
     )
 

@@ -18,9 +18,9 @@ from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.files.csv_tables import read_table
 from mil_heatmaps.records.outcome_tables import NUMBER_PREFIX
-from mil_heatmaps.scores.number_text import number_words
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry, titles_for
 from mil_heatmaps.viewer.run_defaults import defaults_of, has_fine_map, section
+from mil_heatmaps.words import number_words, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def _first_found(slide_id: str, cells: Cells, runs: Sequence["_Run"]) -> tuple[P
         try:
             return run.slides.find(slide_id), ""
         except HeatmapError as error:
-            problem = problem or " ".join(str(error).split())
+            problem = problem or one_line(error)
     return None, problem
 
 

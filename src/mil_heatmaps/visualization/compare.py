@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.normalize import CohortScale, rank_percentiles, summarize_scores
-from mil_heatmaps.scores.number_text import with_minus
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.drawing import ColourScale, Drawing
@@ -25,6 +24,7 @@ from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.patch_arguments import as_scores
 from mil_heatmaps.visualization.picture_files import save_picture
 from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from mil_heatmaps.words import with_minus
 
 DEFAULT_TOP = (10, 50, 100)
 _MARGIN, _GAP, _HEAD, _BAR, _PANEL = 0.4, 0.3, 1.15, 1.25, 4.4

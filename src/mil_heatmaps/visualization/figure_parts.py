@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.scores.number_text import number_words
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.palette import colour_index
 from mil_heatmaps.visualization.sampling import SampledPatch
+from mil_heatmaps.words import grouped, number_words
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -128,8 +128,7 @@ def draw_histogram(axes: Any, raw: npt.NDArray[Any], drawing: Drawing, score_nam
     axes.spines["bottom"].set_color(LINE)
     axes.tick_params(labelsize=SMALL, colors=GREY, length=3, width=0.8)
     axes.set_xlabel(score_name, fontsize=TEXT, color=INK)
-    axes.set_title(f"{len(scores):,} patches".replace(",", "\N{NARROW NO-BREAK SPACE}"), loc="left",
-                   fontsize=TEXT, color=GREY, pad=6)  # fmt: skip
+    axes.set_title(f"{grouped(len(scores))} patches", loc="left", fontsize=TEXT, color=GREY, pad=6)
     if not len(scores):
         bare(axes)
         return

@@ -16,7 +16,6 @@ from PIL import Image
 from mil_heatmaps.errors import ConfigError, SlideError, TissueError
 from mil_heatmaps.scores.normalize import CohortScale
 from mil_heatmaps.scores.normalize import normalize as normalize_scores
-from mil_heatmaps.scores.number_text import number_words
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tissue import TissueMask
@@ -26,6 +25,7 @@ from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.patch_arguments import PatchSize, as_grid, as_scores, inside_region
 from mil_heatmaps.visualization.resize_picture import shrink
 from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from mil_heatmaps.words import number_words
 
 __all__ = ["draw_heatmap", "plan_heatmap"]
 

@@ -5,7 +5,8 @@ import os
 import re
 from pathlib import Path
 
-from mil_heatmaps.errors import CheckpointError, MissingDependencyError
+from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.words import install_line, lacking
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +61,8 @@ def download(path: str | os.PathLike[str]) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise MissingDependencyError(
-            "downloading weights needs huggingface_hub: pip install -e '.[hub]', or give a local checkpoint"
-        ) from error
+        cure = f"{install_line('hub')}, or give a local checkpoint"
+        raise lacking("downloading weights", "huggingface_hub", cure, error) from error
     repository, _, revision = os.fspath(path)[len(SCHEME) :].lstrip("/").partition("@")
     if repository.count("/") != 1 or not all(repository.split("/")):
         raise CheckpointError(f"{os.fspath(path)} must read hf://owner/name")
