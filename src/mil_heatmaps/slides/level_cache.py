@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mil_heatmaps.slides.sources import RGB
+from mil_heatmaps.slides.pixels import RGB
 
 
 class KeptLevels:

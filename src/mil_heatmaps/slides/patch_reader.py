@@ -23,11 +23,11 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.pixels import RGB, WHITE
 from mil_heatmaps.slides.read_plan import PatchReading, reading_for_grid
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.resize_patches import resize_patches
 from mil_heatmaps.slides.shared_tiles import SharedTiles
-from mil_heatmaps.slides.sources import RGB, WHITE
 from mil_heatmaps.slides.subpixel import STEPS, shifted
 
 Prepare = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]

@@ -18,8 +18,9 @@ from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides import strips
 from mil_heatmaps.slides.bands import ON_PIXEL, Band, cut_bands
 from mil_heatmaps.slides.level_cache import KeptLevels
+from mil_heatmaps.slides.pixels import RGB, WHITE
 from mil_heatmaps.slides.resolution import read_mpp, read_objective_power
-from mil_heatmaps.slides.sources import RGB, WHITE, Source, open_source
+from mil_heatmaps.slides.sources import Source, open_source
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 from mil_heatmaps.slides.tiff_proof import TiffLevels
 

@@ -10,7 +10,7 @@ tile to the first, each time rounded to 8 bits. The order of operations is Cairo
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.slides.sources import RGB
+from mil_heatmaps.slides.pixels import RGB
 
 Floats = npt.NDArray[np.float32]
 Neighbour = tuple[int, int]

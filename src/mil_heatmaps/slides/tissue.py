@@ -24,7 +24,7 @@ DEFAULT_FILTER: Mapping[str, float] = {"a_t": 50, "a_h": 8, "max_n_holes": 10}
 """Smallest tissue and hole, in squares of 512 level-0 pixels, and the most holes a piece keeps."""
 
 AUTO_DOWNSAMPLE = 32.0
-MOST_PIXELS = 100_000_000
+MOST_PIXELS_SEGMENTED = 100_000_000
 """A larger level is not segmented unless asked for by number: a shrunk picture is."""
 
 
@@ -127,7 +127,7 @@ def segment_tissue(
     ----------
     seg_level
         Level to look at. -1 takes the level nearest below a downsample of 32 (32.03 counts for 32). When that
-        is larger than `MOST_PIXELS`, as in a slide of one level, a picture averaged down to about 1/32 is
+        is larger than `MOST_PIXELS_SEGMENTED`, as in a slide of one level, a picture averaged down to about 1/32 is
         segmented instead. A level deeper than the pyramid is its deepest.
     sthresh
         Saturation (0 to 255) above which a pixel is tissue; ignored with `use_otsu`.
@@ -180,13 +180,13 @@ def _choose_level(slide: Slide, seg_level: int) -> tuple[int, int]:
         level, note = slide.clamp_level(seg_level)
         logger.warning("segmentation: %s", note)
     width, height = slide.level_dimensions[level]
-    if width * height <= MOST_PIXELS:
+    if width * height <= MOST_PIXELS_SEGMENTED:
         return level, 1
     nearest = slide.nearest_level(AUTO_DOWNSAMPLE)
     near_width, near_height = slide.level_dimensions[nearest]
-    if near_width * near_height <= MOST_PIXELS and slide.mean_downsample(nearest) <= 2.1 * AUTO_DOWNSAMPLE:
+    if near_width * near_height <= MOST_PIXELS_SEGMENTED and slide.mean_downsample(nearest) <= 2.1 * AUTO_DOWNSAMPLE:
         return nearest, 1
-    at_least = math.ceil(math.sqrt(width * height / MOST_PIXELS))
+    at_least = math.ceil(math.sqrt(width * height / MOST_PIXELS_SEGMENTED))
     factor = max(at_least, round(AUTO_DOWNSAMPLE / slide.mean_downsample(level)))
     logger.info(
         "%s: level %d is large; it is shrunk %d times to be segmented", slide.path.name, level, factor

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.scores.number_text import number_words
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.picture_files import save_picture
-from mil_heatmaps.visualization.sampling import SampledPatch, UInt8Array
+from mil_heatmaps.visualization.sampling import SampledPatch
 
 _INK, _GREY, _FRAME, _PAPER = (25, 28, 33), (110, 116, 125), (205, 209, 214), (255, 255, 255)
 _COLUMNS = ("rank", "percentile", "score", "x", "y", "index", "file")
