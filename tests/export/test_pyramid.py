@@ -70,7 +70,7 @@ def test_tifffile_reads_the_same_pyramid(tiny_slide: Path, tmp_path: Path) -> No
 def test_levels_that_are_made_are_means_of_the_finer_ones(
     single_level_slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: Any, alone: bool
 ) -> None:
-    monkeypatch.setattr("mil_heatmaps.export.pyramid._COARSE_ENOUGH_PX", 100)
+    monkeypatch.setattr("mil_heatmaps.export.pyramid.COARSE_ENOUGH_PX", 100)
     drawing = _drawing(single_level_slide)
     drawing = colours_alone(drawing) if alone else drawing
     write_ome_tiff(tmp_path / "map.ome.tif", drawing, compression=compression, tile_size=128, quality=95)

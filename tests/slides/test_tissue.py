@@ -206,7 +206,7 @@ def test_a_large_single_level_is_shrunk_unless_asked_for(
     with open_slide(single_level_slide) as slide:
         small = segment_tissue(slide, SegmentationParams(mthresh=3, **SMALL))
         assert caplog.text == ""
-        monkeypatch.setattr(tissue_module, "MOST_PIXELS", 100_000)
+        monkeypatch.setattr(tissue_module, "MOST_PIXELS_SEGMENTED", 100_000)
         monkeypatch.setattr(tissue_module, "AUTO_DOWNSAMPLE", 4.0)
         shrunk = segment_tissue(slide, SegmentationParams(mthresh=3, **SMALL))
         assert "shrunk 4 times" in caplog.text

@@ -265,7 +265,7 @@ def test_single_level_slides_that_are_too_large_are_drawn_smaller(
 ) -> None:
     with open_slide(single_level_slide) as slide:
         assert plan_heatmap([], [], slide, segment=False).size_px == (1024, 768)
-        monkeypatch.setattr("mil_heatmaps.visualization.frame.MOST_PIXELS", 100_000)
+        monkeypatch.setattr("mil_heatmaps.visualization.frame.MOST_PIXELS_UNASKED", 100_000)
         drawing = plan_heatmap([], [], slide, segment=False)
         assert drawing.size_px == (32, 24)
         assert "made from level 0" in drawing.notes[0]

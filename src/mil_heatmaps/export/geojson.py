@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.export.regions import Region, merge_patches
-from mil_heatmaps.export.tables import binary_writer, percentile_columns, score_columns
+from mil_heatmaps.export.tables import percentile_columns, score_columns
+from mil_heatmaps.files.atomic import binary_writer
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.slides.tissue_files import closed_ring
 from mil_heatmaps.visualization.palette import colour_index
 
 _BLOCK_ROWS = 10_000
@@ -150,13 +152,8 @@ def _region(region: Region, number: int, scores: ScoreFile, drawn: DrawnMap) -> 
 
 def _tissue(mask: TissueMask) -> Iterator[str]:
     for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True):
-        rings = [_closed(part.reshape(-1, 2).tolist()) for part in (contour, *holes)]
+        rings = [closed_ring(part) for part in (contour, *holes)]
         yield _annotation(rings, {"classification": {"name": "Tissue", "color": _TISSUE_COLOUR}})
-
-
-def _closed(points: list[list[int]]) -> list[list[int]]:
-    """Return a ring of at least four positions, the first again at the end, as GeoJSON asks."""
-    return points + [points[0]] * max(1, 4 - len(points))
 
 
 def _annotation(rings: list[list[list[int]]], properties: dict[str, Any]) -> str:

@@ -14,8 +14,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import numpy.typing as npt
 
-JPEG, DEFLATE = 7, 8
-RGB, YCBCR = 2, 6
+from mil_heatmaps.slides.tiff_levels import DEFLATE, JPEG, PHOTOMETRIC_YCBCR
 
 _SHORT, _LONG, _RATIONAL, _ASCII, _UNDEFINED, _LONG8, _IFD8 = 3, 4, 5, 2, 7, 16, 18
 _SIZES = {_SHORT: 2, _LONG: 4, _RATIONAL: 8, _ASCII: 1, _UNDEFINED: 1, _LONG8: 8, _IFD8: 8}
@@ -31,7 +30,7 @@ class LevelLayout:
     size_px, tile_px : (width, height)
         Of the level and of one tile; tile sides are multiples of 16.
     compression : `JPEG` or `DEFLATE`
-    photometric : `RGB` or `YCBCR`
+    photometric : `PHOTOMETRIC_RGB` or `PHOTOMETRIC_YCBCR`
         What the compressed tiles hold.
     subsampling : (x, y)
         Of the chroma in YCbCr tiles.
@@ -42,7 +41,7 @@ class LevelLayout:
     size_px: tuple[int, int]
     tile_px: tuple[int, int]
     compression: int = JPEG
-    photometric: int = YCBCR
+    photometric: int = PHOTOMETRIC_YCBCR
     subsampling: tuple[int, int] = (2, 2)
     jpeg_tables: bytes | None = None
 
@@ -142,7 +141,7 @@ class PyramidWriter:
             entries.append((347, _UNDEFINED, len(level.jpeg_tables), level.jpeg_tables))
         if level.compression == DEFLATE:
             entries.append(_numbers(317, _SHORT, [2]))  # tiles hold differences to the pixel on the left
-        if level.photometric == YCBCR:
+        if level.photometric == PHOTOMETRIC_YCBCR:
             entries.append(_numbers(530, _SHORT, level.subsampling))
         return sorted(entries)
 

@@ -1,5 +1,6 @@
 """Write files whole: readers see the old file or the new one, never half of one."""
 
+import gzip
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mil_heatmaps.machine import process_lives
 
@@ -57,16 +58,21 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
             _fsync(target.parent)
 
 
+@contextmanager
+def binary_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Yield a file to write, whole or not at all; packed, without a time, when the name ends in .gz."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        if Path(path).suffix.lower() != ".gz":
+            yield file
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
+            yield packed  # type: ignore[misc]  # a GzipFile writes bytes like any other
+
+
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = True) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with atomic_path(path, durable=durable) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
-
-
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data`, whole or not at all."""
-    with atomic_path(path) as partial:
-        partial.write_bytes(data)
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True) -> None:

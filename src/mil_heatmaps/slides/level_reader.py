@@ -14,7 +14,8 @@ import numpy as np
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.bands import ON_PIXEL, Band, cut_bands
 from mil_heatmaps.slides.levels import Levels
-from mil_heatmaps.slides.sources import RGB, WHITE, Source
+from mil_heatmaps.slides.pixels import RGB, WHITE
+from mil_heatmaps.slides.sources import Source
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 from mil_heatmaps.slides.tiff_proof import TiffLevels
 

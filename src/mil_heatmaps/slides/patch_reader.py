@@ -24,11 +24,11 @@ from mil_heatmaps import machine
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.bands import ON_PIXEL
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.pixels import RGB, WHITE
 from mil_heatmaps.slides.read_plan import PatchReading, reading_for_grid
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.resize_patches import resize_patches
 from mil_heatmaps.slides.shared_tiles import SharedTiles
-from mil_heatmaps.slides.sources import RGB, WHITE
 from mil_heatmaps.slides.subpixel import STEPS, shifted
 
 Prepare = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]

@@ -15,8 +15,9 @@ from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
 from mil_heatmaps.slides.level_reader import LevelReader
 from mil_heatmaps.slides.levels import Levels
+from mil_heatmaps.slides.pixels import RGB
 from mil_heatmaps.slides.resolution import read_mpp, read_objective_power
-from mil_heatmaps.slides.sources import RGB, Source, open_source
+from mil_heatmaps.slides.sources import Source, open_source
 from mil_heatmaps.slides.strips import iter_strips, shrink_strips
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 

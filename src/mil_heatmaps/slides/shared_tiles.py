@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.slides.sources import RGB
+from mil_heatmaps.slides.pixels import RGB
 
 
 class _Slot:

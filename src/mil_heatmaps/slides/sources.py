@@ -15,11 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import SlideError
+from mil_heatmaps.slides.pixels import RGB, WHITE
 
-RGB = npt.NDArray[np.uint8]
-"""(H, W, 3) pixels."""
-
-WHITE = 255
 _OPAQUE = 254
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from mil_heatmaps.slides.sources import RGB
+from mil_heatmaps.slides.pixels import RGB
 
 
 def iter_strips(

@@ -13,7 +13,7 @@ and each sum is rounded to 8 bits. The order of operations is Cairo's too, as it
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.slides.sources import RGB
+from mil_heatmaps.slides.pixels import RGB
 
 Floats = npt.NDArray[np.float32]
 Neighbour = tuple[int, int]

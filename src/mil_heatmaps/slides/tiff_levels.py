@@ -20,7 +20,11 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
-from mil_heatmaps.slides.sources import RGB, WHITE
+from mil_heatmaps.slides.pixels import RGB, WHITE
+
+JPEG, DEFLATE = 7, 8
+PHOTOMETRIC_RGB, PHOTOMETRIC_YCBCR = 2, 6
+"""Codes of TIFF for how a tile is compressed, and for the colours it holds."""
 
 CACHE_BYTES = 48 << 20
 """Most bytes of decoded tiles that are kept for neighbouring reads."""
@@ -38,7 +42,7 @@ class TiffLevel:
     offsets, byte_counts : (tiles[0] * tiles[1],) int64
         Where each tile lies in the file. A count of 0 is a tile that was never written: white.
     compression, photometric : int
-        The TIFF tags (7 is JPEG; 2 is RGB, 6 is YCbCr).
+        The TIFF tags; see `JPEG` and `PHOTOMETRIC_RGB`.
     subsampling : (x, y)
         Of the chroma, (1, 1) when there is none.
     jpeg_tables : bytes or None

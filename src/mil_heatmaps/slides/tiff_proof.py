@@ -19,15 +19,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mil_heatmaps.files.byte_cache import ByteCache
-from mil_heatmaps.slides.sources import RGB
-from mil_heatmaps.slides.tiff_levels import CACHE_BYTES, TiffLevel
+from mil_heatmaps.slides.pixels import RGB
+from mil_heatmaps.slides.tiff_levels import CACHE_BYTES, JPEG, PHOTOMETRIC_RGB, PHOTOMETRIC_YCBCR, TiffLevel
 
 logger = logging.getLogger(__name__)
 
 VENDORS = frozenset({"generic-tiff", "aperio"})
-JPEG = 7
-YCBCR = 6
-_PHOTOMETRIC_NAMES = {2: "RGB", YCBCR: "YCBCR"}
+_PHOTOMETRIC_NAMES = {PHOTOMETRIC_RGB: "RGB", PHOTOMETRIC_YCBCR: "YCBCR"}
 _END_OF_JPEG = b"\xff\xd9"
 _MOST_PADDING = 64  # bytes after the end of the data, as some writers leave
 _MOST_PAGES = 256  # a slide has a dozen; more means a damaged or foreign file
@@ -158,7 +156,7 @@ class TiffLevels:
             return None
         if self._vendor == "aperio" and not byte_counts.all():
             return None  # OpenSlide fills these from the next finer level
-        is_ycbcr_jpeg = page.compression == JPEG and int(page.photometric) == YCBCR
+        is_ycbcr_jpeg = page.compression == JPEG and int(page.photometric) == PHOTOMETRIC_YCBCR
         candidate = TiffLevel(
             path=self._path, level=level, size_px=(width, height), tile_px=tile_px, tiles=tiles,
             offsets=offsets, byte_counts=byte_counts,

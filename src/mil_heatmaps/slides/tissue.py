@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 Contour = npt.NDArray[np.int32]
 
 AUTO_DOWNSAMPLE = 32.0
-MOST_PIXELS = 100_000_000
+MOST_PIXELS_SEGMENTED = 100_000_000
 """A larger level is not segmented unless asked for by number: a shrunk picture is."""
 
 
@@ -126,13 +126,13 @@ def _choose_level(slide: Slide, seg_level: int) -> tuple[int, int]:
         level, note = slide.clamp_level(seg_level)
         logger.warning("segmentation: %s", note)
     width, height = slide.level_dimensions[level]
-    if width * height <= MOST_PIXELS:
+    if width * height <= MOST_PIXELS_SEGMENTED:
         return level, 1
     nearest = slide.nearest_level(AUTO_DOWNSAMPLE)
     near_width, near_height = slide.level_dimensions[nearest]
-    if near_width * near_height <= MOST_PIXELS and slide.mean_downsample(nearest) <= 2.1 * AUTO_DOWNSAMPLE:
+    if near_width * near_height <= MOST_PIXELS_SEGMENTED and slide.mean_downsample(nearest) <= 2.1 * AUTO_DOWNSAMPLE:
         return nearest, 1
-    at_least = math.ceil(math.sqrt(width * height / MOST_PIXELS))
+    at_least = math.ceil(math.sqrt(width * height / MOST_PIXELS_SEGMENTED))
     factor = max(at_least, round(AUTO_DOWNSAMPLE / slide.mean_downsample(level)))
     logger.info(
         "%s: level %d is large; it is shrunk %d times to be segmented", slide.path.name, level, factor

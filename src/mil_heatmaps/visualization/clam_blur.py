@@ -7,13 +7,11 @@ neither. Needs the whole picture in memory, at about 40 bytes a pixel.
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing, Painter
 from mil_heatmaps.visualization.palette import colour_index
 from mil_heatmaps.visualization.slide_rows import iter_slide_rows
-
-UInt8Array = npt.NDArray[np.uint8]
 
 
 def draw_blurred(drawing: Drawing) -> UInt8Array:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.normalize import CohortScale, rank_percentiles, summarize_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.drawing import ColourScale, Drawing
 from mil_heatmaps.visualization.figure import Page, panel_frame, panel_picture
-from mil_heatmaps.visualization.figure_parts import GREY, INK, SMALL, TEXT, TITLE, UInt8Array
+from mil_heatmaps.visualization.figure_parts import GREY, INK, SMALL, TEXT, TITLE
 from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
 from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.patch_arguments import as_scores

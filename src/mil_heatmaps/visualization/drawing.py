@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import ConfigError, ScoreError
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.canvas import Cells, PatchCanvas, place_patches
@@ -22,7 +23,6 @@ from mil_heatmaps.visualization.palette import colour_index, colour_table
 from mil_heatmaps.visualization.smooth import SmoothLayer, SmoothValues
 from mil_heatmaps.visualization.tissue_raster import TissueRaster
 
-UInt8Array = npt.NDArray[np.uint8]
 Smooth = Literal["none", "bilinear", "gaussian"]
 
 _BLOCK = 2048

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.scores.patch_scores import Prediction
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, SMALL, TEXT, TITLE
@@ -24,8 +25,6 @@ from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.patch_arguments import as_scores
 from mil_heatmaps.visualization.picture_files import save_picture
 from mil_heatmaps.visualization.sampling import Mode, SampledPatch, sample_top_patches
-
-UInt8Array = npt.NDArray[np.uint8]
 
 DPI = 150
 _PANEL_PX = 1000  # longer side of slide and map, before matplotlib fits them

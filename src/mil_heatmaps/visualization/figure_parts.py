@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.palette import colour_index
 from mil_heatmaps.visualization.sampling import SampledPatch
 from mil_heatmaps.words import grouped, number_words
-
-UInt8Array = npt.NDArray[np.uint8]
 
 INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
 _UNTINTED = (226, 229, 232)

@@ -14,7 +14,7 @@ from mil_heatmaps.slides.reader import Slide
 logger = logging.getLogger(__name__)
 
 DEFAULT_DOWNSAMPLE = 32
-MOST_PIXELS = 64_000_000
+MOST_PIXELS_UNASKED = 64_000_000
 """A picture nobody chose the level of is not drawn larger than this."""
 
 Pair = tuple[int, int]
@@ -69,7 +69,7 @@ def choose_frame(
     """Return the frame for a level, a downsample or a resolution, of the whole slide or of a region.
 
     A level below 0 means about 1/32: OpenSlide's rule (the last level whose mean downsample is at most 32),
-    as CLAM has it, unless that level holds more than `MOST_PIXELS` pixels; then the picture is made at 1/32
+    as CLAM has it, unless that level holds more than `MOST_PIXELS_UNASKED` pixels; then the picture is made at 1/32
     by averaging. A level deeper than the pyramid becomes the deepest, with a note. A downsample or mpp within
     1 % of a level is that level; any other is averaged from the next finer level.
 
@@ -94,7 +94,7 @@ def choose_frame(
         frame = _frame_of_level(slide, vis_level)
     else:
         frame = _frame_of_level(slide, slide.level_for_downsample(DEFAULT_DOWNSAMPLE))
-        if math.prod(frame.size_px) > MOST_PIXELS:
+        if math.prod(frame.size_px) > MOST_PIXELS_UNASKED:
             frame = _frame_at(slide, DEFAULT_DOWNSAMPLE)
             frame = replace(frame, note=f"no level near 1/{DEFAULT_DOWNSAMPLE}: made from level {frame.level}")
     if (top_left is None) != (bot_right is None):

@@ -15,20 +15,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing, Painter
-from mil_heatmaps.visualization.picture_files import check_size, open_picture_file
+from mil_heatmaps.visualization.picture_files import MOST_PIXELS_IN_MEMORY, check_size, open_picture_file
 from mil_heatmaps.visualization.slide_rows import iter_slide_rows
 
 logger = logging.getLogger(__name__)
 
-UInt8Array = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-MOST_PIXELS_IN_MEMORY = 1 << 30
 
 
 def draw_to_file(

@@ -8,8 +8,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST
-
-UInt8Array = npt.NDArray[np.uint8]
+from mil_heatmaps.slides.pixels import UInt8Array
 
 
 @lru_cache(maxsize=32)

@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.picture_files import save_picture
-from mil_heatmaps.visualization.sampling import SampledPatch, UInt8Array
+from mil_heatmaps.visualization.sampling import SampledPatch
 from mil_heatmaps.words import number_words
 
 _INK, _GREY, _FRAME, _PAPER = (25, 28, 33), (110, 116, 125), (205, 209, 214), (255, 255, 255)

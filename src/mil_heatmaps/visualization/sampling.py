@@ -16,11 +16,11 @@ import numpy.typing as npt
 from mil_heatmaps.errors import ConfigError, SlideError
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.reader import Slide, open_slide
 from mil_heatmaps.visualization.patch_arguments import PatchSize, as_grid, as_scores, inside_region
 from mil_heatmaps.visualization.wsi_object import WholeSlideImage
 
-UInt8Array = npt.NDArray[np.uint8]
 Mode = Literal["topk", "reverse_topk", "range_sample"]
 Unit = Literal["auto", "percent", "fraction"]
 MODES = ("topk", "reverse_topk", "range_sample")

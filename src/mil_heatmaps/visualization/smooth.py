@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.canvas import PatchCanvas
 from mil_heatmaps.visualization.palette import colour_index
 
 if TYPE_CHECKING:
     from mil_heatmaps.visualization.drawing import Drawing
 
-UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
 _SAMPLES_A_STEP = 4
