@@ -232,7 +232,7 @@ class Execution:
 
     def _devices(self) -> list[str]:
         """The GPUs that models run on, by number; none when they run on the processor."""
-        from mil_heatmaps.stages.load_model import cuda_devices
+        from mil_heatmaps.devices import cuda_devices
 
         return cuda_devices(self._config.run_arguments.devices, self._config.model_arguments.device)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mil_heatmaps.errors import HeatmapError, SlideError, TissueError
+from mil_heatmaps.files.digests import file_fingerprint
 from mil_heatmaps.records.layout import SlideLayout
 from mil_heatmaps.records.proofs import signature
-from mil_heatmaps.records.slide_record import SlideRecord, file_fingerprint
+from mil_heatmaps.records.slide_record import SlideRecord
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.process_list import ProcessRow
