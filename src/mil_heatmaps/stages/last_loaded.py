@@ -19,11 +19,7 @@ class LastLoaded(Generic[T]):
         The key is taken again after loading, which may have brought the very files it tells of.
         """
         if self._kept is None or self._key != key():
-            self.forget()
+            self._key = self._kept = None
             self._kept = load()
             self._key = key()
         return self._kept
-
-    def forget(self) -> None:
-        """Let go of what is kept."""
-        self._key = self._kept = None
