@@ -60,14 +60,13 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
         logits = model.explain(features, scores).logits.tolist()
     if device != "cpu":
         torch.cuda.synchronize()
-    estimate = getattr(model, "memory_estimate", None)
     return {
         "wall": time.perf_counter() - wall,
         "cpu": time.process_time() - cpu,
         "before": before,
         "peak": peak_mb(),
         "gpu": torch.cuda.max_memory_allocated() / 2**20 if device != "cpu" else 0,
-        "estimate": estimate(patches) / 2**20 if estimate and not naive else float("nan"),
+        "estimate": float("nan") if naive else (model.memory_estimate(patches) / 2**20 or float("nan")),
         "logits": logits,
     }
 

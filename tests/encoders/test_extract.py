@@ -161,7 +161,7 @@ def test_a_path_that_cannot_be_written_is_named(slide: Slide, encoder: ModuleEnc
 
 
 def test_rows_are_written_slice_by_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mil_heatmaps.features.write_features._SLICE_BYTES", 64)
+    monkeypatch.setattr("mil_heatmaps.features.write_features.SLICE_BYTES", 64)
     features = np.arange(70, dtype=np.float32).reshape(10, 7)
     path = write_features(
         tmp_path / "s.h5", GRID.coords_l0[:10], lambda rows: features[rows], 7,

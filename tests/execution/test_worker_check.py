@@ -13,13 +13,13 @@ import pytest
 
 from mil_heatmaps import machine
 from mil_heatmaps.config.config import load_config
+from mil_heatmaps.devices import cuda_devices, surely_without_gpu
 from mil_heatmaps.errors import CheckpointError, HeatmapError, ModelError, WorkerError
 from mil_heatmaps.execution import run_slides
 from mil_heatmaps.execution.executors import LocalPool
 from mil_heatmaps.execution.worker_server import WORKER_IMPORTS
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.stages import preflight
-from mil_heatmaps.stages.load_model import cuda_devices, surely_without_gpu
 from tests.helpers.cohort import SmallCohort, make_small_cohort
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from mil_heatmaps.checkpoints.own_model import load_custom_model
 from mil_heatmaps.errors import CheckpointError, FeatureError, ModelError
-from mil_heatmaps.models.custom import import_class, load_custom_model
+from mil_heatmaps.models.custom import import_class
 from mil_heatmaps.models.inference import infer
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "own_model.md"

@@ -111,7 +111,7 @@ def test_wrong_names_tasks_and_widths_are_refused(model: ABMIL) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_gives_the_same_numbers(model: ABMIL) -> None:
     expected, on_cpu = infer(model, bag(9000))
-    found, on_gpu = infer(model, bag(9000), device="cuda")
+    found, on_gpu = infer(model.to("cuda"), bag(9000))
     assert expected is not None
     assert found is not None
     np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)

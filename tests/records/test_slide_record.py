@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mil_heatmaps.files.atomic import atomic_path, remove_abandoned, write_text
+from mil_heatmaps.files.digests import file_fingerprint, fingerprint
 from mil_heatmaps.records.layout import ExperimentLayout, HeatmapName, safe_name
-from mil_heatmaps.records.slide_record import SlideRecord, StageRecord, decide, file_fingerprint, fingerprint
+from mil_heatmaps.records.slide_record import SlideRecord, StageRecord, decide
 
 
 def record_of(folder: Path, inputs: dict[str, object], name: str = "out.txt", text: str = "result") -> StageRecord:

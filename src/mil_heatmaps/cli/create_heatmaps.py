@@ -127,7 +127,7 @@ def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         print(json.dumps(config_schema(), indent=2))
         return 0
     if args.inspect_checkpoint:
-        from mil_heatmaps.checkpoints.load import describe_checkpoint
+        from mil_heatmaps.checkpoints.report import describe_checkpoint
 
         print(describe_checkpoint(args.inspect_checkpoint))
         return 0

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _chosen(args: argparse.Namespace) -> int:
     """Look at a checkpoint, or run."""
     if args.inspect_checkpoint:
-        from mil_heatmaps.checkpoints.load import describe_checkpoint
+        from mil_heatmaps.checkpoints.report import describe_checkpoint
 
         print(describe_checkpoint(args.inspect_checkpoint))
         return 0

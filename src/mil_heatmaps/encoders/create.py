@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mil_heatmaps.devices import choose_device
 from mil_heatmaps.encoders.base import ModuleEncoder, PatchEncoder
 from mil_heatmaps.encoders.catalogue import ENCODERS, EncoderSpec
 from mil_heatmaps.encoders.preprocessing import Preprocessing
@@ -43,13 +44,13 @@ def create_encoder(
     Raises
     ------
     ModelError
-        Unknown name (lists the nearest), or a factory that returns no encoder.
+        Unknown name (lists the nearest), a factory that returns no encoder, or no such device.
     CheckpointError
         Weights missing, not granted, unsafe, or of another network.
     MissingDependencyError
         A package is missing; holds the line that installs it.
     """
-    device = _usable(torch.device(device))
+    device = torch.device(choose_device(device))
     if name in ENCODERS:
         return _from_catalogue(ENCODERS[name], weights, device, target_img_size)
     kind, colon, rest = name.partition(":")
@@ -72,12 +73,6 @@ def check_width(encoder: PatchEncoder, in_dim: int, model: str) -> None:
         raise FeatureError(
             f"encoder {encoder.name} makes {encoder.width}-d features, but model {model} takes {in_dim}-d ones"
         )
-
-
-def _usable(device: torch.device) -> torch.device:
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"device {device} was asked for, but torch {torch.__version__} sees no CUDA GPU")
-    return device
 
 
 def _for_target(spec: EncoderSpec, target: int | None) -> Preprocessing:
@@ -117,11 +112,11 @@ def _from_catalogue(
         _for_target(spec, target),
         device=device,
         weights=digest,
-        pool=_pool(spec),
+        pool=pooling_of(spec),
     )
 
 
-def _pool(spec: EncoderSpec) -> Callable[[Any], torch.Tensor] | None:
+def pooling_of(spec: EncoderSpec) -> Callable[[Any], torch.Tensor] | None:
     """Return the step from what the network returns to (B, width)."""
     first_patch = 1 + spec.registers
 

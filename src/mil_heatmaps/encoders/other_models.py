@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mil_heatmaps.encoders.catalogue import EncoderSpec
-from mil_heatmaps.encoders.weight_files import LITE, cached_snapshot, lite0_weights, weights_digest
+from mil_heatmaps.encoders.weight_files import LITE, lite0_weights, weights_digest
 from mil_heatmaps.encoders.weights import explain_hub_error, find_weights, load_strictly, read_tensors
 from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.weights.hub import cached_snapshot
 from mil_heatmaps.words import lacking
 
 TRUST = "HEATMAP_TRUST_REMOTE_CODE"

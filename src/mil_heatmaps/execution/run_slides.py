@@ -245,7 +245,7 @@ class Execution:
 
     def _devices(self) -> list[str]:
         """Return the GPUs that models run on, such as ``cuda:0``; empty when they run on the CPU."""
-        from mil_heatmaps.stages.load_model import cuda_devices
+        from mil_heatmaps.devices import cuda_devices
 
         return cuda_devices(self._config.run_arguments.devices, self._config.model_arguments.device)
 

@@ -27,11 +27,6 @@ class Bag:
     def __len__(self) -> int:
         return len(self._features)
 
-    @property
-    def width(self) -> int:
-        """Numbers in a patch's feature vector."""
-        return int(self._features.shape[1])
-
     def rows(self, start: int, stop: int) -> Tensor:
         """Return patches `start` up to `stop` as a (stop - start, D) tensor, not to be written to.
 

@@ -39,7 +39,7 @@ PINV_ITERATIONS: Final = 6
 CONV_KERNEL: Final = 33
 
 
-def iterative_pinv(matrix: Tensor, iterations: int = PINV_ITERATIONS) -> Tensor:
+def iterative_pinv(matrix: Tensor) -> Tensor:
     """Return the pseudo-inverse of `matrix` ``(B, H, m, m)`` by the paper's third-order iteration.
 
     The start divides by the largest row sum and the largest column sum of the whole tensor, as the reference
@@ -48,7 +48,7 @@ def iterative_pinv(matrix: Tensor, iterations: int = PINV_ITERATIONS) -> Tensor:
     magnitude = matrix.abs()
     inverse = matrix.transpose(-1, -2) / (magnitude.sum(-1).max() * magnitude.sum(-2).max())
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    for _ in range(iterations):
+    for _ in range(PINV_ITERATIONS):
         product = matrix @ inverse
         inverse = (
             0.25 * inverse @ (13 * identity - product @ (15 * identity - product @ (7 * identity - product)))

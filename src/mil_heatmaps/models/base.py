@@ -1,5 +1,4 @@
-"""What every MIL model offers: MIL-Lab's `forward` for training, and `explain` for logits and patch scores in
-one pass.
+"""What every MIL model offers: MIL-Lab's `forward` for training, `explain` for logits and patch scores in one pass.
 
 A model file holds one class with `@register_model`. It supplies the network (`forward_features`,
 `forward_head`), the scores it can honestly give (`score_specs`) and one inference pass over a bag of any size
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.layers.bag import Bag
+from mil_heatmaps.layers.parts import Parts
 from mil_heatmaps.layers.shapes import Shapes
 from mil_heatmaps.models.explanation import BagResult, Explanation, Features, ScoreSpec, grid_and_values
 from mil_heatmaps.models.memory import require_memory
@@ -23,22 +23,6 @@ from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 __all__ = ["Bag", "BagResult", "Explanation", "Features", "MILModel", "Parts", "ScoreSpec", "Shapes"]
-
-def loss_then_label(loss_fn: Any, label: Any) -> tuple[Any, Tensor | None]:
-    """Return the two in this order: MIL-Lab's clam, dftd, dsmil and ilra take the label first, its others second."""
-    return (label, loss_fn) if isinstance(loss_fn, Tensor) else (loss_fn, label)
-
-
-class Parts(nn.Module):
-    """Named modules and parameters under one roof, so that state-dict keys read as MIL-Lab's: ``model.<part>...``."""
-
-    def __init__(self, **parts: nn.Module | nn.Parameter) -> None:
-        super().__init__()
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def __getattr__(self, name: str) -> Any:  # typed as Any: a part is a module of its own kind
-        return super().__getattr__(name)
 
 
 class MILModel(nn.Module):
@@ -67,17 +51,14 @@ class MILModel(nn.Module):
         self.in_dim = in_dim
         self.num_classes = num_classes
 
-    # -- what a subclass supplies
-    # ------------------------------------------------------------------------------
+    # -- what a subclass supplies ------------------------------------------------------------------------------
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Return the constructor arguments that these tensor shapes tell, or None if they are another
-        architecture's.
+        """Return the constructor arguments that these tensor shapes tell, None if they are another architecture's.
 
-        `shapes` has keys in this class's present form (`canonical_key`), without `key_prefix`. The result
-        holds `in_dim`, `num_classes` (0 without classifier keys) and every size; it leaves out what is in
-        `not_in_tensors`.
+        `shapes` has keys in this class's present form (`canonical_key`), without `key_prefix`. The result holds
+        `in_dim`, `num_classes` (0 without classifier keys) and every size; it leaves out what is in `not_in_tensors`.
         """
         raise NotImplementedError
 
@@ -121,8 +102,7 @@ class MILModel(nn.Module):
         """Return the bytes that explaining a bag of `n` patches takes beside its features; 0: a few chunks."""
         return 0
 
-    # -- what every model then has
-    # -----------------------------------------------------------------------------
+    # -- what every model then has -----------------------------------------------------------------------------
 
     @property
     def title(self) -> str:
@@ -153,7 +133,8 @@ class MILModel(nn.Module):
         (-1 if none), `attention` and, if asked for, `slide_feats`. `loss_fn` and `label` may change places.
         """
         h = self.as_batch(h)
-        loss_fn, label = loss_then_label(loss_fn, label)
+        if isinstance(loss_fn, Tensor):  # MIL-Lab's clam, dftd, dsmil and ilra take the label first
+            loss_fn, label = label, loss_fn
         slide_feats, log = self.forward_features(h, attn_mask=attn_mask, return_attention=return_attention)
         results: dict[str, Any] = {"logits": self.head_logits(slide_feats, log), "loss": None}
         if loss_fn is not None and label is not None:

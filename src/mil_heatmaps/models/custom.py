@@ -7,7 +7,6 @@ The contract, with an example, is in docs/own_model.md.
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -73,33 +72,17 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def load_custom_model(
-    model_class: str,
-    init_args: Mapping[str, Any] | None = None,
-    checkpoint_path: str | os.PathLike[str] | None = None,
-) -> MILModel:
-    """Return the user's model, in eval mode, behind the interface of `MILModel`.
-
-    Parameters
-    ----------
-    model_class : str
-        See `import_class`.
-    init_args : dict, optional
-        Keyword arguments of the class.
-    checkpoint_path : file or folder, optional
-        Its tensors are loaded strictly, with ``module.``, ``model.`` and the like in front of all keys or
-        not. Without one the class has loaded what it needs itself.
+def construct(model_class: str, init_args: Mapping[str, Any] | None = None) -> Any:
+    """Return an object of the class that `import_class` finds, made with these keyword arguments.
 
     Raises
     ------
     ModelError
-        The class cannot be imported or made, or keeps to no contract.
-    CheckpointError
-        The checkpoint does not fit.
+        The class cannot be imported or made.
     """
     cls = import_class(model_class)
     try:
-        inner = cls(**dict(init_args or {}))
+        return cls(**dict(init_args or {}))
     except HeatmapError:
         raise
     except _ANYTHING as error:  # the user's constructor
@@ -107,37 +90,6 @@ def load_custom_model(
             f"{model_class}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
             f"{type(error).__name__}: {error}; its arguments are init_args: {inspect.signature(cls)}"
         ) from error
-    if checkpoint_path is not None:
-        _load_weights(inner, model_class, checkpoint_path)
-    if isinstance(inner, MILModel):
-        return inner.eval()
-    return CustomModel(inner, model_class).eval()
-
-
-def _load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) -> None:
-    from mil_heatmaps.checkpoints.identity import require_plain_weights, require_same_keys
-    from mil_heatmaps.checkpoints.load import load_checkpoint
-
-    if not isinstance(inner, nn.Module):
-        raise ModelError(f"{model_class} is no torch.nn.Module: give it the checkpoint's path in init_args")
-    checkpoint, expected = load_checkpoint(path), inner.state_dict()
-    tensors = _without_prefix(checkpoint.tensors, expected)
-    require_same_keys(expected, tensors, f"{model_class} ({checkpoint.source})")
-    require_plain_weights({key: value for key, value in tensors.items() if expected[key].is_floating_point()})
-    inner.load_state_dict(tensors, strict=True)
-
-
-def _without_prefix(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `tensors` without what a wrapper put in front of all keys, if that makes them the expected ones."""
-    if tensors.keys() == expected.keys() or not tensors or not expected:
-        return dict(tensors)
-    some = min(expected, key=len)
-    for prefix in sorted({key[: -len(some)] for key in tensors if key.endswith(some)}, key=len):
-        if all(key.startswith(prefix) for key in tensors):
-            shorter = {key[len(prefix) :]: value for key, value in tensors.items()}
-            if shorter.keys() == expected.keys():
-                return shorter
-    return dict(tensors)
 
 
 class CustomModel(MILModel):

@@ -19,7 +19,6 @@ def infer(
     scores: str | Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
     task: Task = "classification",
-    device: str | None = None,
 ) -> tuple[Prediction | None, dict[str, PatchScores]]:
     """Return what the model says of the slide, None without a classifier, and of each patch.
 
@@ -33,8 +32,6 @@ def infer(
         the negative and of the positive class.
     task : str
         What the outputs are: logits of classes, values as they are, or hazards of successive intervals.
-    device : str, optional
-        Move the model there first (``cuda``, ``cpu``).
 
     Raises
     ------
@@ -45,8 +42,6 @@ def infer(
     """
     if task not in TASKS:
         raise ModelError(f"unknown task {task!r}; choose from {list(TASKS)}")
-    if device is not None:
-        model.to(device)
     names = column_names(model, class_names, task)
     explanation = model.explain(features, scores, names)
     if explanation.logits is None:

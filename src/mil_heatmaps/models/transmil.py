@@ -22,10 +22,10 @@ from mil_heatmaps.models.registry import register_model
 class PyramidPositions(nn.Module):
     """Depthwise 7x7 + 5x5 + 3x3 convolutions plus identity over tokens laid out as a square (PPEG)."""
 
-    def __init__(self, dim: int, sizes: tuple[int, int, int] = (7, 5, 3)) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.proj, self.proj1, self.proj2 = (
-            nn.Conv2d(dim, dim, size, padding=size // 2, groups=dim) for size in sizes
+            nn.Conv2d(dim, dim, size, padding=size // 2, groups=dim) for size in (7, 5, 3)
         )
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.records.slide_record import file_fingerprint
+from mil_heatmaps.files.digests import file_fingerprint
 
 SeenFiles = dict[str, list[Any]]
 """By path: size, mtime and ctime in ns, and SHA-256 of a file that was read. ctime changes with the content even when

@@ -5,7 +5,6 @@ versions, fingerprints of files), a SHA-256 over them, and the outputs with size
 only if inputs and outputs match.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -15,51 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.digests import fingerprint, sha256_file
 from mil_heatmaps.words import first_of
 
 Action = Literal["compute", "recompute", "reuse"]
-SMALL_FILE_BYTES = 1 << 20
-"""Up to this size a file is known by its content; beyond it by size and mtime, as hashing slides takes too long."""
-
-
-_WITH_DATA_FOLDER = (".mrxs", ".vms", ".vmu")
-"""Slides whose file is an index of a folder of the same name."""
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of the file's bytes, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
-
-
-def _digest(stream: Any) -> str:
-    """`hashlib.file_digest` for Python 3.10."""
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def file_fingerprint(path: Path) -> dict[str, Any]:
-    """Say what a file is: its size and, when small, its SHA-256, else its mtime.
-
-    The name is left out on purpose: moving a cohort with its times kept does not redo it.
-    """
-    status = path.stat()
-    if status.st_size <= SMALL_FILE_BYTES:
-        known: dict[str, Any] = {"size": status.st_size, "sha256": sha256_file(path)}
-    else:
-        known = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    data = path.with_suffix("")
-    if path.suffix.lower() in _WITH_DATA_FOLDER and data.is_dir():
-        known["data"] = sorted([part.name, part.stat().st_size] for part in data.iterdir() if part.is_file())
-    return known
-
-
-def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """SHA-256 over the inputs as canonical JSON."""
-    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ class SegmentationParams:
     ----------
     seg_level
         Level to look at. -1 takes the level nearest below a downsample of 32 (32.03 counts for 32). When that level is
-        larger than `MOST_PIXELS_SEGMENTED`, as in a slide of one level, a picture averaged down to about 1/32 is segmented
-        instead. A level deeper than the pyramid is its deepest.
+        larger than `MOST_PIXELS_SEGMENTED`, as in a slide of one level, a picture averaged down to about 1/32 is
+        segmented instead. A level deeper than the pyramid is its deepest.
     sthresh
         Saturation (0 to 255) above which a pixel is tissue; ignored with `use_otsu`.
     mthresh

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 
 from mil_heatmaps.cohort.slide_job import SlideJob
-from mil_heatmaps.records.slide_record import SlideRecord, fingerprint
+from mil_heatmaps.files.digests import fingerprint
+from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.scores.scale import CohortScale, summarize_scores
 from mil_heatmaps.stages.base import RunSettings, SlideWork
 from mil_heatmaps.stages.score_columns import drawn_columns

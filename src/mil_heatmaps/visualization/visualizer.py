@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.choices import TASKS, Task
+from mil_heatmaps.devices import choose_device
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.slides.tissue import TissueMask
@@ -74,21 +75,24 @@ class MILLabVisualizer:
     ) -> None:
         if (checkpoint is None) == (model is None):
             raise ModelError("give a checkpoint, or a model in memory; not both")
-        loaded = model if model is not None else _load(checkpoint, model_name, num_classes, overrides)
-        self.model: MILModel = loaded.to(_device(device)).eval()
+        if model is None:
+            from mil_heatmaps.checkpoints.builder import create_model
+
+            model = create_model(model_name, num_classes, checkpoint, **overrides)
+        self.model: MILModel = model.to(choose_device(device)).eval()
         self.class_names = None if class_names is None else list(class_names)
         if task not in TASKS:
             raise ModelError(f"unknown task {task!r}; choose from {list(TASKS)}")
         self.task = task
-        one_logit = task == "classification" and loaded.num_classes == 1
-        if self.class_names is not None and not one_logit and loaded.num_classes not in (0, len(self.class_names)):
+        one_logit = task == "classification" and model.num_classes == 1
+        if self.class_names is not None and not one_logit and model.num_classes not in (0, len(self.class_names)):
             raise ModelError(
                 f"{len(self.class_names)} class names ({', '.join(self.class_names)}) for a model with "
-                f"{loaded.num_classes} outputs"
+                f"{model.num_classes} outputs"
             )
-        self.score = score or loaded.default_score
-        if self.score not in loaded.score_names():
-            raise ModelError(f"{loaded.title} has no score {score!r}; choose from {list(loaded.score_names())}")
+        self.score = score or model.default_score
+        if self.score not in model.score_names():
+            raise ModelError(f"{model.title} has no score {score!r}; choose from {list(model.score_names())}")
 
     def __repr__(self) -> str:
         noun = "classes" if self.task == "classification" else f"outputs ({self.task})"
@@ -168,29 +172,6 @@ class MILLabVisualizer:
             model=self.model.title,
             notes=features.notes,
         )
-
-
-def _load(
-    checkpoint: PathLike | None, model_name: str | None, num_classes: int | None, overrides: dict[str, Any]
-) -> "MILModel":
-    if model_name is not None:
-        from mil_heatmaps.checkpoints.builder import create_model
-
-        return create_model(model_name, num_classes=num_classes, checkpoint_path=checkpoint, **overrides)
-    from mil_heatmaps.checkpoints.load import model_from_checkpoint
-
-    assert checkpoint is not None  # the caller's check
-    return model_from_checkpoint(checkpoint, None, num_classes, **overrides)
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise ModelError(f"no device {wanted!r}: PyTorch sees {torch.cuda.device_count()} GPUs; use auto or cpu")
-    return wanted
 
 
 def _tissue(slide: Any, given: PathLike | TissueMask | None) -> TissueMask:

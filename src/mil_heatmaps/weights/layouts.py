@@ -71,6 +71,13 @@ def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
     return chosen, [item.title for item in found if _rank(item) != best]
 
 
+def joined(candidates: list[Found]) -> dict[str, Tensor]:
+    """Return the tensors of one place as they are; of several, the parts of a model, with their names in front."""
+    if len(candidates) == 1:
+        return candidates[0].tensors
+    return {".".join((*item.inner, key)): value for item in candidates for key, value in item.tensors.items()}
+
+
 def stored_settings(content: Any) -> dict[str, Any]:
     """Return the plain settings a training script stored, nested ones by their last name; ambiguous ones left out."""
     values: dict[str, Any] = {}
