@@ -86,7 +86,7 @@ class HeatmapArguments(Section):
         description="Make the fine map: patches with overlap, encoded and scored again. false draws "
         "the scores of the bag. Left out: false when h5_dir or scores_dir is given.",
     )
-    binarize: bool = Field(default=False, description="Show only above and below binary_thresh.")
+    binarize: bool = Field(default=False, description="Colour only patches at or above binary_thresh, all alike.")
     binary_thresh: AsWritten = Field(
         default=-1,
         le=1,
