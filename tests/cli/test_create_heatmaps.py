@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mil_heatmaps.cli.create_heatmaps import main
 from tests.helpers.cohort import SmallCohort, make_small_cohort, write_features
@@ -56,6 +57,9 @@ def test_a_failed_slide_gives_1_and_its_reason(
         (["--rerun", "done"], "choose from all"),
         (["--slides", "s9"], "s9"),
         (["--overlap", "1.5"], "overlap"),
+        (["--devices", "gpu"], "run_arguments.devices must be auto, cpu, cuda or cuda:N, got 'gpu' (given on the"),
+        (["--devices", "auto", "cpu"], "run_arguments.devices must be auto, cpu, or a list such as [cuda:0, cuda:1]"),
+        (["--memory_limit", "lots"], "run_arguments.memory_limit must be a size in memory such as 8GB, got 'lots'"),
     ],
 )
 def test_a_bad_command_gives_2_and_does_nothing(
@@ -127,6 +131,30 @@ def test_the_command_line_changes_the_config(cohort: SmallCohort) -> None:
     assert not (cohort.root / "prod" / "E").exists()
 
 
+@pytest.mark.parametrize(
+    ("devices", "kept"), [(["cpu"], "cpu"), (["cpu", "cpu"], ["cpu", "cpu"]), (["cpu,cpu"], ["cpu", "cpu"])]
+)
+def test_how_much_of_the_machine_to_use_may_be_given_on_the_command_line(
+    devices: list[str], kept: str | list[str], cohort: SmallCohort
+) -> None:
+    flags = ["--devices", *devices, "--memory_limit", "16GB", "--workers", "1", "--stages", "segment"]
+    assert main(["--config", str(cohort.write()), *flags]) == 0
+    run = yaml.safe_load((cohort.raw / "config.yaml").read_text())["run_arguments"]
+    assert (run["devices"], run["memory_limit"], run["workers"]) == (kept, 16_000_000_000, 1)
+
+
+def test_a_time_limit_ends_the_run_with_3_and_the_same_command_goes_on(
+    cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(cohort.write())
+    assert main(["--config", path, "--time_limit", "1e-9"]) == 3
+    assert "stopped before the end (the time limit is near), 3 slides left" in capsys.readouterr().out
+    assert main(["--config", path, "--time_limit", "3h30m"]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["--config", path, "--time_limit", "soon"])
+    assert "must be a time such as 3h30m, 45m, 04:00:00 or seconds, got 'soon'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("script", ["create_heatmaps.py", "create_process_list.py"])
 def test_help_imports_nothing_heavy(script: str) -> None:
     code = (
@@ -187,3 +215,18 @@ def test_a_dry_run_finds_what_a_run_would_refuse(cohort: SmallCohort, capsys: py
     cohort.config["heatmap_arguments"]["cmap"] = "jett"
     assert main(["--config", str(cohort.write()), "--dry-run"]) == 2
     assert "did you mean 'jet'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["heatmap", "exports"])
+def test_an_unknown_colormap_stops_every_stage_that_draws_before_any_work(
+    stage: str, cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort.config["export_arguments"] = {"png": True}
+    assert main(["--config", str(cohort.write()), "--stages", "segment,coords,attention"]) == 0
+    before = cohort.outputs()
+    capsys.readouterr()
+    cohort.config["heatmap_arguments"]["cmap"] = "nope"
+    assert main(["--config", str(cohort.write()), "--stages", stage]) == 2
+    assert "unknown colormap 'nope'" in capsys.readouterr().err
+    assert cohort.outputs() == before
+    assert main(["--config", str(cohort.write()), "--stages", "samples"]) == 0  # it has no colours

@@ -67,6 +67,7 @@ def test_unknown_key_names_its_neighbour_its_section_and_its_line(load: Loader) 
             "smooth: gausian",
             "must be one of none, bilinear, gaussian; got 'gausian', did you mean",
         ),
+        ("model_arguments", "initiate_fn: my_model", "must be one of initiate_model; got 'my_model'"),
         ("patching_arguments", "patch_size: big", "must be a whole number, got 'big'"),
         ("patching_arguments", "patch_size: true", "must be a number, got true"),
         ("patching_arguments", "overlap: 1", "must be less than 1, got 1"),

@@ -95,6 +95,23 @@ def test_the_fine_map_lies_as_before_and_is_not_encoded_again(cohort: SmallCohor
     assert set(run(cohort).stage_seconds) == {"coords", "features", "attention", "fine", "heatmap", "samples"}
 
 
+@pytest.mark.parametrize(("compat", "a_t"), [("none", 50.5), ("clam", 50)])
+def test_the_segment_stage_records_what_it_did_before_the_keys_were_used(
+    compat: str, a_t: float, tmp_path: Path
+) -> None:
+    """So that runs made then are resumed; bytes count, as 50 and 50.0 have different fingerprints."""
+    brought = make_small_cohort(tmp_path, {"segmentation_arguments": {"a_t": 50.5, "contour_fn": "basic"}})
+    brought.config["heatmap_arguments"].update(compat=compat, segment=False)
+    run(brought, stages=("segment",))
+    inputs = json.loads(brought.record("s1").read_text())["stages"]["segment"]["inputs"]
+    assert json.dumps(inputs["segmentation"], sort_keys=True) == (
+        f'{{"a_h": {0 if compat == "clam" else 0.1}, "a_t": {a_t}, "black_thresh": 50, "close": 2,'
+        ' "contour_fn": "four_pt", "exclude_ids": [], "keep_ids": [], "max_n_holes": 10, "mthresh": 11,'
+        ' "seg_level": -1, "sthresh": 15, "use_otsu": false, "use_padding": true, "white_thresh": 5}'
+    )
+    assert inputs["picture"] == {"vis_level": -1, "line_thickness": 250}
+
+
 @pytest.mark.parametrize("keys", [*KEYS, {"white_thresh": 9, "black_thresh": 9}], ids=str)
 def test_a_run_with_features_does_nothing_again(keys: dict[str, Any], tmp_path: Path) -> None:
     brought = make_small_cohort(tmp_path)

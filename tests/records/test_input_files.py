@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mil_heatmaps.config.config import load_config
+from mil_heatmaps.files.digests import file_fingerprint
 from mil_heatmaps.pipeline.decide import Surveyed, survey
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.records.input_files import InputFiles
-from mil_heatmaps.records.slide_record import file_fingerprint
 from tests.helpers.cohort import SmallCohort, make_encoded, make_small_cohort, write_abmil, write_features
 
 

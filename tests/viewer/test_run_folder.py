@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,28 @@ def test_a_run_is_given_by_its_name(
     assert f"in {tmp_path / 'raw'} there is exp" in capsys.readouterr().err
 
 
+def test_export_slide_chooses_the_slide_of_the_page(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    export = ["--run", str(run), "--export_html", str(page), "--export_px", "256"]
+    for choice, name in (([], "done"), (["--export_slide", "bad"], "bad")):
+        assert main([*export, *choice]) == 0
+        assert f"{page}: {name} at " in capsys.readouterr().out
+    assert main([*export, "--export_slide", "dome"]) == 2
+    assert "there is no slide 'dome' among the 3 of exp" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_told_and_one_out_of_range_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--run", str(run), "--no_browser", "--port", str(port)]) == 2
+    assert f"port {port} cannot be used (" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["--run", str(run), "--port", "70000"])
+    assert "must be 0 to 65535, got '70000'" in capsys.readouterr().err
+
+
 def test_slides_that_moved_are_found_with_slide_dir(run: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     os.rename(tmp_path / "slides", moved)
@@ -164,12 +187,14 @@ def test_the_program_prints_one_link_and_stops_cleanly_with_ctrl_c(run: Path) ->
     pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
     if not (ROOT / "src/mil_heatmaps/viewer/page/vendor/openseadragon.min.js").is_file():
         pytest.skip("OpenSeadragon was not fetched (python hatch_build.py)")
-    command = [sys.executable, str(ROOT / "view_heatmap_sync.py"), "--run", str(run), "--no_browser"]
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        port = str(chosen.getsockname()[1])
+    command = [sys.executable, str(ROOT / "view_heatmap_sync.py"), "--run", str(run), "--no_browser", "--port", port]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(3)]
     assert lines[0] == "exp: 3 slides\n"
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{20,}\n", lines[1])
+    assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/\?token=[\w-]{{20,}}\n", lines[1])
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=20)
     assert (process.returncode, rest, errors) == (0, "stopped\n", "")

@@ -52,7 +52,7 @@ EXTRAS = {
     "tracking": ("MLflow, Weights & Biases", {"mlflow-skinny": "mlflow", "wandb": "wandb"}),
     "demo": ("the demo cohort", {"scikit-image": "skimage"}),
 }  # fmt: skip
-"""What only some things need, by the name of the extra: what for, and its packages as above."""
+"""By the name of each extra: what it is for, and its packages as above."""
 
 
 @dataclass(frozen=True)

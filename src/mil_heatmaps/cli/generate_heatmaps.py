@@ -1,4 +1,4 @@
-"""`generate_heatmaps.py`: the simple face. Flags become a config, and the one pipeline runs it.
+"""`generate_heatmaps.py`: heatmaps from flags alone. The flags become a config, which the same pipeline runs.
 
 Heavy imports come after the arguments are parsed, so that ``--help`` is instant.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 TRIED = 3
-"""So many feature files are compared with the model before any work; if none fits, none will."""
+"""How many feature files are compared with the model before any work; one that fits is enough."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def _chosen(args: argparse.Namespace) -> int:
 
 
 def _flag_words(message: str) -> str:
-    """Name flags where a message names config keys."""
+    """Return a message with flags in place of config keys."""
     from mil_heatmaps.config.from_flags import name_flags
 
     return name_flags(message)
@@ -177,7 +177,7 @@ def _check_inputs(checkpoint: Path, features: Sequence[Path], slides: Sequence[P
 
 
 def _nearest(folder: Path) -> str:
-    """Say how far a path leads, and what is there."""
+    """Return the deepest folder of a path that exists, and the folders in it, as the end of a message."""
     parent = next((parent for parent in folder.absolute().parents if parent.is_dir()), None)
     if parent is None:
         return ""
@@ -189,7 +189,7 @@ def _nearest(folder: Path) -> str:
 
 
 def _found(found: Matching, table: Path | None) -> list[str]:
-    """Return what was found and what was left out, a line each."""
+    """Return lines that say what was found and what was left out."""
     lines = list(found.notes)
     todo = len(found.rows)
     source = f"in {table.name}" if table is not None else "with features"
@@ -206,7 +206,7 @@ def _found(found: Matching, table: Path | None) -> list[str]:
 
 
 def _remove_beginnings(options: SimpleOptions) -> None:
-    """Leave no folder behind where nothing was done."""
+    """Remove the folders of a run that did nothing."""
     for path in (options.process_list, options.output / "run.log"):
         path.unlink(missing_ok=True)
     for folder in (options.process_list.parent, options.output):
@@ -215,7 +215,7 @@ def _remove_beginnings(options: SimpleOptions) -> None:
 
 
 def _check_width(runner: Runner) -> None:
-    """Load the model and compare it with the first feature files, if any slide is to be scored at all."""
+    """Load the model and compare its width with that of the first feature files, unless every slide has scores."""
     from mil_heatmaps.features.read import feature_info
 
     jobs = runner.chosen_jobs()

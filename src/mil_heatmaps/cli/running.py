@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
-    """Run `command`; return its exit code, or that of the error a user can act on, which is printed as one line.
+    """Run `command` and return its exit code. A HeatmapError gives 2 and is printed as one line.
 
-    `words` puts a message in the terms of this command line.
+    `words` rewrites the message in the terms of this command line.
     """
     # Taking torch apart at the end would take half a second; the system gets its memory back anyhow.
     atexit.register(gc.freeze)
@@ -54,7 +54,7 @@ count.__name__ = "whole number"  # argparse shows it: "invalid whole number valu
 def print_plan(runner: Runner) -> int:
     """Print what a run would do, slide by slide and stage by stage; return the exit code.
 
-    It is 1 when a slide would fail, as the run's own would be.
+    The code is 1 when a slide would fail, like that of the run itself.
     """
     from mil_heatmaps.stages.preflight import check_needs
 

@@ -32,7 +32,7 @@ NORMALIZE = tuple(method for method in METHODS if method != "percentile_ref")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Names the flag that was probably meant."""
+    """A parser that answers an unknown flag with the one most like it."""
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and leave with exit code 2."""

@@ -1,4 +1,4 @@
-"""The keys of ``run_arguments.cluster`` and ``run_arguments.track``: other machines, and other people's notebooks."""
+"""The sections ``run_arguments.cluster`` and ``run_arguments.track``: a Dask cluster, an experiment tracker."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ class ClusterArguments(Section):
 
     @property
     def processes_per_job(self) -> int:
-        """Worker processes a job starts."""
+        """How many worker processes a job starts."""
         return self.processes or self.cores
 
     @property
     def most_jobs(self) -> int:
-        """Jobs at most."""
+        """How many jobs there may be at once."""
         return max(self.minimum, 8) if self.maximum is None else self.maximum
 
 
@@ -110,5 +110,5 @@ class TrackArguments(Section):
     tags: dict[str, Text] = Field(default_factory=dict, description="Tags of the run, name to text.")
 
     def describe(self) -> str:
-        """Where it goes, for the log."""
+        """Return the tracker and its address, for the log."""
         return f"{self.kind} ({self.uri or 'its default place'})"

@@ -81,7 +81,7 @@ def make_config(
         if check_files:
             cfg._inputs, missing = find_inputs(cfg, source.parent if source else None)
             problems += [*missing, *_preset(cfg)]
-    # What follows from a key already complained of would only repeat it.
+    # A problem that follows from a wrong key would only repeat the first message.
     problems = [p for p in problems if p.path not in failed and p.path[:1] not in failed]
     messages += [
         (places.line(p.path), f"{'.'.join(p.path[:2])} {p.message} ({places(p.path)})") for p in problems
@@ -92,9 +92,9 @@ def make_config(
 
 
 def effective_yaml(cfg: Config) -> str:
-    """Return the config as it was understood, defaults filled in, as YAML that loads to the same config.
+    """Return the config with its defaults filled in, as YAML that loads to the same config.
 
-    Paths stand as they were given, but those that only make sense beside the config's own file are absolute.
+    Paths stay as they were given, except that those found only from the config's own folder are absolute.
     """
     plain = cfg.model_dump(mode="json")
     for section, key, value in portable_values(cfg):
@@ -105,7 +105,7 @@ def effective_yaml(cfg: Config) -> str:
 
 
 def _section(value: Any) -> Any:
-    """Return a copy of a section's values with text for keys; a section left empty has none."""
+    """Return a copy of a section, its keys as text; an empty section becomes {}."""
     if isinstance(value, Mapping):
         return {str(key): copy.deepcopy(entry) for key, entry in value.items()}
     return {} if value is None else copy.deepcopy(value)
@@ -114,9 +114,8 @@ def _section(value: Any) -> Any:
 def _default_by_context(raw: dict[str, Any]) -> None:
     """Fill in the two defaults that depend on other sections, in place.
 
-    CLAM makes a fine map unless told not to. Whoever brings features or scores and does not mention the fine
-    map wants those drawn, not every patch encoded again. The number of outputs is that of their names: the
-    labels name a classification's.
+    calc_heatmap is false with h5_dir or scores_dir: they are drawn rather than every patch encoded again. Without them
+    it is true, as in CLAM. n_classes is the number of names: of the labels in a classification, else of output_names.
     """
     data = raw.get("data_arguments")
     if not isinstance(data, dict):
@@ -174,7 +173,7 @@ def _preset(cfg: Config) -> list[Problem]:
 
 
 def _drop(raw: dict[str, Any], path: KeyPath) -> None:
-    """Remove the key at `path`; of anything deeper than a section's key, the whole key."""
+    """Remove the key at `path`; a path inside a section's key removes that key."""
     section = raw.get(str(path[0]))
     if len(path) == 1:
         raw.pop(str(path[0]), None)

@@ -1,4 +1,4 @@
-"""Check what no single config section can: keys that need, exclude or contradict each other."""
+"""Check keys of different sections that need, exclude or contradict each other."""
 
 
 from mil_heatmaps.config.schema import Config
@@ -8,7 +8,7 @@ from mil_heatmaps.words import did_you_mean
 
 
 def cross_checks(cfg: Config) -> list[Problem]:
-    """Return every contradiction between keys of a config whose sections are sound by themselves."""
+    """Return every contradiction between the sections; each section by itself is sound."""
     return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg)]
 
 

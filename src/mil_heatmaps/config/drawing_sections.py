@@ -86,7 +86,7 @@ class HeatmapArguments(Section):
         description="Make the fine map: patches with overlap, encoded and scored again. false draws "
         "the scores of the bag. Left out: false when h5_dir or scores_dir is given.",
     )
-    binarize: bool = Field(default=False, description="Show only above and below binary_thresh.")
+    binarize: bool = Field(default=False, description="Colour only patches at or above binary_thresh, all alike.")
     binary_thresh: AsWritten = Field(
         default=-1,
         le=1,
@@ -186,14 +186,17 @@ class HeatmapArguments(Section):
         return self
 
     def rule(self, kind: str, *, fine: bool) -> Method:
-        """Return the normalisation for scores of a kind: the one asked for, or the kind's own; CLAM's for ranks."""
+        """Return how scores of a kind become colours: `normalize`, or else what is usual for the kind.
+
+        Where percentiles are usual, those of a fine map are among the bag's scores with `use_ref_scores`, as in CLAM.
+        """
         if self.normalize is not None:
             return self.normalize
         usual: Method = "percentile" if self.compat == "clam" else default_method(kind)
         return "percentile_ref" if usual == "percentile" and fine and self.use_ref_scores else usual
 
     def colormap(self, kind: str) -> str:
-        """Return the colormap for scores of a kind: the one asked for, or the kind's own."""
+        """Return the colormap for scores of a kind: `cmap`, or else what is usual for the kind."""
         return self.cmap or ("jet" if self.compat == "clam" else default_cmap(kind))
 
 
@@ -231,7 +234,7 @@ class Sample(Section):
 
     @property
     def window_percent(self) -> tuple[float, float]:
-        """Both ends of the window as percentiles 0..100; one that ends at 1 or less was given as shares."""
+        """Both ends of the window as percentiles, 0 to 100. A window that ends at 1 or below is in shares of 1."""
         factor = 100.0 if self.score_end <= 1 else 1.0
         return self.score_start * factor, self.score_end * factor
 

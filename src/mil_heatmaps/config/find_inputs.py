@@ -58,7 +58,7 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
 
 
 def _checkpoint_on_hub(cfg: Config, problems: list[Problem]) -> Path | None:
-    """Return the folder of weights downloaded from the hub, None for a checkpoint of this machine."""
+    """Download the checkpoint if it is one of the hub, and return its folder; None for a checkpoint on this machine."""
     model = cfg.model_arguments
     name = name_of_weights(model.model_name) if model.ckpt_path is None else model.ckpt_path
     if name is None or not is_hub_name(name):
@@ -68,13 +68,13 @@ def _checkpoint_on_hub(cfg: Config, problems: list[Problem]) -> Path | None:
     except HeatmapError as error:
         key = "model_name" if model.ckpt_path is None else "ckpt_path"
         problems.append(Problem(("model_arguments", key), str(error)))
-        return Path(name)  # not looked for as a file, which would only be complained of again
+        return Path(name)  # so that it is not also reported as a missing file
 
 
 def _weights_of_environment(cfg: Config) -> Path | None:
-    """Return the weights in the encoder's environment variable: looked up once, so that all workers have the same.
+    """Return the weight file that the encoder's environment variable names, so that all workers use the same file.
 
-    One that leads nowhere is told when the encoder is loaded; perhaps it is not needed.
+    None when the variable leads nowhere: loading the encoder says so, if the run needs it.
     """
     from mil_heatmaps.encoders.catalogue import ENCODERS
     from mil_heatmaps.encoders.weight_files import named_weights

@@ -1,4 +1,4 @@
-"""From the flags of generate_heatmaps.py to the config of the one pipeline there is."""
+"""Turn the flags of generate_heatmaps.py into a config."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class SimpleOptions:
 
 
 def simple_config(options: SimpleOptions, process_list: Path | None) -> Config:
-    """Return the config that does what the flags ask for, checked; messages name flags.
+    """Return the checked config that does what the flags ask for; messages name flags.
 
     Paths in it are absolute, so that the file it is saved to can be run from anywhere.
 
@@ -118,7 +118,7 @@ def name_flags(message: str) -> str:
 
 
 def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]:
-    """Return the config's values; whatever was not asked for is left to its own default."""
+    """Return the config's values; keys that no flag sets keep their defaults."""
     from mil_heatmaps.visualization.visualizer import TISSUE
 
     if len(set(options.class_names)) < len(options.class_names):

@@ -85,9 +85,10 @@ def _candidates(value: str, config_dir: Path | None, kind: Kind) -> Iterator[Pat
 
 @dataclass(frozen=True)
 class InputPaths:
-    """Everything a config reads, found: absolute paths.
+    """The absolute path of everything a config reads.
 
-    The folder maps have one entry named '' unless the config gives a mapping, and none for an absent key.
+    A folder map is empty where the config does not have the key. It has one entry, named '', where the key is not a
+    mapping.
     """
 
     slides: FolderMap = field(default_factory=dict)

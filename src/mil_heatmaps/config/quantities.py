@@ -18,7 +18,7 @@ def parse_duration(value: Any) -> float:
     Raises
     ------
     ValueError
-        When it is none of these, or nothing at all.
+        When it is none of these, or not more than 0.
     """
     text = "" if isinstance(value, bool) else str(value).strip().lower().replace(" ", "")
     try:
@@ -38,7 +38,7 @@ def parse_duration(value: Any) -> float:
 
 
 def clock(seconds: float) -> str:
-    """``16200`` as ``04:30:00``, the way job schedulers write it."""
+    """Return seconds as job schedulers write them: 16200 is ``04:30:00``."""
     minutes, secs = divmod(round(seconds), 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{secs:02d}"
 

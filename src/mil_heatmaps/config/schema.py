@@ -41,12 +41,12 @@ class Config(BaseModel):
 
     @property
     def source(self) -> Path | None:
-        """The file it was read from, or None."""
+        """The YAML file of the config, None when there is none."""
         return self._source
 
     @property
     def inputs(self) -> InputPaths:
-        """The files and folders it names, found; empty when loaded without looking."""
+        """The files and folders that the config names; empty when it was loaded with ``check_files=False``."""
         return self._inputs
 
     @property
@@ -98,7 +98,7 @@ _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "ex
 
 
 def _standard_bounds(node: Any) -> Any:
-    """Return a schema with JSON Schema's names of bounds where pydantic left its own (beside validators)."""
+    """Return the schema with JSON Schema's names of bounds; beside validators pydantic leaves its own names."""
     if isinstance(node, dict):
         return {_BOUNDS.get(key, key): _standard_bounds(value) for key, value in node.items()}
     return [_standard_bounds(item) for item in node] if isinstance(node, list) else node

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 SLIDE_EXTENSIONS = (
     ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm",
 )  # fmt: skip
-"""What counts as a slide when `slide_ext` does not say; ``.ome.tif`` and the like end with one of them."""
+"""Endings of slides where `slide_ext` is left out; ``.ome.tif`` and the like end with one of them."""
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 
@@ -19,7 +19,7 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 80
 _repr.maxlevel = 3
 shown = _repr.repr
-"""Like `repr`, cut short: a value may be a page of text, or aliases that unfold without end."""
+"""`repr`, cut short: a value may be a page of text, or YAML aliases that unfold without end."""
 
 
 class Section(BaseModel):
@@ -49,7 +49,7 @@ def as_written(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """Undo what YAML makes of text: a date of ``2024-01-05``. What a bare ``on`` meant, nobody can know."""
+    """Return ``2024-01-05``, a date to YAML, as text; refuse a bare ``on``, as nobody can tell what it meant."""
     if type(value) is datetime.date:
         return value.isoformat()
     if isinstance(value, bool):
@@ -116,7 +116,7 @@ def _ids(value: Any) -> Any:
 
 
 def _yes_or_no(value: Any) -> Any:
-    """Read ``1.0`` and ``0.0`` as switches too: tables with blank cells make them of 1 and 0."""
+    """Read ``1.0`` and ``0.0`` as switches, too: pandas writes 1 and 0 like that in a column with blank cells."""
     if isinstance(value, (str, float, int)) and not isinstance(value, bool):
         text = str(value).strip().lower()
         return {"1.0": True, "0.0": False}.get(text, text)

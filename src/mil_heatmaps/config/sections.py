@@ -34,7 +34,7 @@ def _label_dict(value: Any) -> Any:
 
 
 def _output_names(names: list[str]) -> list[str]:
-    """Refuse names that could not be told apart, or chosen by `heatmap_arguments.classes`."""
+    """Refuse a name that stands twice, and one that `heatmap_arguments.classes` could not choose."""
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"names {name!r} twice")

@@ -1,7 +1,8 @@
-"""The segmentation and outline parameters of one slide, and where each value comes from.
+"""The segmentation and outline parameters of one slide.
 
-CLAM's built-in defaults give way to the preset's row, that to what the config's segmentation_arguments and
-visualization_arguments set, and that to a filled cell of the process list. Fractions of a_t and a_h are kept.
+Each value comes from the first of these that gives it: the slide's cell of the process list, the config's
+segmentation_arguments or visualization_arguments, the preset's row, CLAM's built-in default. Fractions of a_t and a_h
+are kept.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from mil_heatmaps.words import did_you_mean
 Layer = TypeVar("Layer", SegmentationArguments, VisualizationArguments)
 
 BLANKS = frozenset({"", "nan", "NaN", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "<NA>"})
-"""Cell texts that mean "no value", as pandas, which CLAM reads its tables with, understands them."""
+"""Cell texts that mean "no value" to pandas, with which CLAM reads its tables."""
 
 
 SEGMENTATION_KEYS = tuple(SegmentationArguments.model_fields)
@@ -36,6 +37,9 @@ class SlideParams:
 
     segmentation: SegmentationArguments = field(default_factory=SegmentationArguments)
     visualization: VisualizationArguments = field(default_factory=VisualizationArguments)
+
+    def __hash__(self) -> int:  # of some values only: it is asked for once a row of a long process list
+        return hash((self.segmentation.sthresh, self.segmentation.a_t, self.visualization.line_thickness))
 
     def value(self, key: str) -> Any:
         """Return the parameter named `key`."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, unlike_the_bag
+from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, note_if_unlike_bag
 from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encoder
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class FineFeaturesStage:
             reading, notes = bag_reading(work, fine.grid)
         else:
             reading = clam_reading(work.config, work.slide, fine.grid)
-            notes = unlike_the_bag(work, read_coords(work.job.paths.coords_h5))
+            notes = note_if_unlike_bag(work, read_coords(work.job.paths.coords_h5))
         path = work.fine_features_path
         # Several overlaps may make one grid (0.25 and 0.5 do), and no overlap may make the bag's.
         alike = path.parent.glob(f"{glob.escape(work.job.slide_id)}_*_features.h5")

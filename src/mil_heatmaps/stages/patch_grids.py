@@ -1,4 +1,4 @@
-"""How patches are cut: by the config, or as those of a feature or coordinates file were."""
+"""Where patches lie and how they are read: by the config, or as a feature or coordinates file says."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _not_larger_than(slide: Slide, grid: PatchGrid) -> PatchGrid:
 
 
 def clam_reading(config: Config, slide: Slide, grid: PatchGrid) -> PatchReading:
-    """Return how the patches of CLAM's grid are read: from its level, or the level that suits a resolution."""
+    """Return how patches laid here are read: from patch_level, or from the level that suits mpp or magnification."""
     from mil_heatmaps.slides.read_plan import reading_at_level, reading_for_grid
 
     patching = config.patching_arguments
@@ -117,10 +117,10 @@ def clam_reading(config: Config, slide: Slide, grid: PatchGrid) -> PatchReading:
 
 
 def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[str]]:
-    """Return how patches are read as those of the slide's bag are or were, and what to know of it.
+    """Return how the patches of the slide's bag are read, and notes about it.
 
-    Where the user brings features or coordinates, the model knows patches as they were read then: what the file says
-    counts, and not what the config says.
+    Where the user brings features or coordinates, the file decides and not the config: the model knows patches as they
+    were read for that file.
     """
     from mil_heatmaps.features.read import patch_attributes
     from mil_heatmaps.features.stored_reading import reading_as_stored, stored_reading
@@ -146,7 +146,7 @@ def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[st
     ]
 
 
-def unlike_the_bag(work: SlideWork, bag: PatchGrid) -> list[str]:
+def note_if_unlike_bag(work: SlideWork, bag: PatchGrid) -> list[str]:
     """Return a note when CLAM's grid has patches of another kind than the file that the bag comes from."""
     from mil_heatmaps.features.read import patch_attributes
     from mil_heatmaps.features.stored_reading import stored_reading

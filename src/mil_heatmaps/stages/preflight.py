@@ -1,4 +1,4 @@
-"""What a run's slides need besides their own files, checked before any work: the colormap, the model, the encoder."""
+"""Check what all slides of a run need before any work: the colormap, the model, the encoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
-    """Check what the stages `needed` by some slide take, and no more.
+    """Check the colormap, model and encoder, each only if one of the stages `needed` uses it.
 
     Raises
     ------
@@ -36,12 +36,12 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class Told:
-    """What came of a check in another process.
+    """The result of a check in another process.
 
     Attributes
     ----------
-    records : what was logged meanwhile
-    error : why it failed, of a class that every process knows
+    records : what the check logged
+    error : why it failed, of a class that every process knows; None when it passed
     """
 
     records: tuple[logging.LogRecord, ...]
@@ -49,7 +49,7 @@ class Told:
 
 
 def check_and_tell(settings: RunSettings, needed: Collection[str], level: int) -> Told:
-    """Do `check_needs` in a worker, for the process that keeps the log, which takes lines of `level` and above."""
+    """Do `check_needs` in a worker; return its log lines of `level` and above, and its error, to the main process."""
     told: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     handler, root = QueueHandler(told), logging.getLogger("mil_heatmaps")
     before = root.level
