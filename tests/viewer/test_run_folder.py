@@ -12,6 +12,7 @@ import pytest
 
 from mil_heatmaps.cli.view_heatmap_sync import main
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.viewer.catalog import catalog_of_files, titles_for
 from mil_heatmaps.viewer.run_folder import catalog_of_runs
 from tests.helpers.slides import make_single_level
@@ -31,9 +32,8 @@ def run(tmp_path: Path) -> Path:
     for name in ("done", "gone"):
         write_score_file(folder / "tumor" / name / f"{name}_blockmap.h5", (1024, 768))
     (folder / "tumor" / "bad").mkdir()
-    (folder / "tumor" / "bad" / "record.json").write_text(
-        '{"status": "failed", "failed_stage": "coords", "error": "no tissue"}'
-    )
+    record = folder / "tumor" / "bad" / "record.json"
+    SlideRecord(record, "bad", "failed", failed_stage="coords", error="no tissue").save()
     with (folder / "process_list.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["slide_id", "label", "site", "status", "failed_stage", "error", "Pred_0", "p_0"])

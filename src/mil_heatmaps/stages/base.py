@@ -14,10 +14,10 @@ from mil_heatmaps.records.proofs import signature
 from mil_heatmaps.records.slide_record import SlideRecord, file_fingerprint
 
 if TYPE_CHECKING:
-    from mil_heatmaps.cohort.process_list import ProcessRow
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.encoders.encoding_progress import EncodingProgress
     from mil_heatmaps.progress.encoding_signs import EncodingSign
+    from mil_heatmaps.records.rows import ProcessRow
     from mil_heatmaps.scores.scale import CohortScale
     from mil_heatmaps.scores.score_file import ScoreFile
     from mil_heatmaps.slides.reader import Slide
@@ -149,14 +149,14 @@ class SlideWork:
     @cached_property
     def score_file(self) -> ScoreFile:
         """The scores, as the attention stage (or another program) wrote them."""
-        from mil_heatmaps.scores.score_file import read_scores
+        from mil_heatmaps.scores.score_schema import read_scores
 
         return read_scores(self.job.paths.blockmap_h5)
 
     @cached_property
     def fine_file(self) -> ScoreFile:
         """The scores of the fine map."""
-        from mil_heatmaps.scores.score_file import read_scores
+        from mil_heatmaps.scores.score_schema import read_scores
 
         config = self.config
         overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
