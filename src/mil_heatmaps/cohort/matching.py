@@ -132,7 +132,7 @@ def _table_rows(table: Path) -> tuple[list[str], list[dict[str, str]], list[str]
 
 
 def _refuse_repeats(features: FeatureIndex, names: Sequence[str]) -> None:
-    """Raise when every slide has several feature files: the folder of more than one encoder was given."""
+    """Raise a ConfigError when every slide has several feature files: those of several encoders."""
     first: HeatmapError | None = None
     for name in names:
         try:
@@ -161,7 +161,7 @@ def _no_match(
 
 
 def _instead(folders: Sequence[Path], wanted: Sequence[str]) -> str:
-    """Say what kinds of file are there, of a folder that holds none of the wanted ones."""
+    """Say which kinds of file some folders hold that have none of the wanted ones."""
     kinds: Counter[str] = Counter()
     for folder in folders:
         for here, below, names in os.walk(folder, followlinks=False):

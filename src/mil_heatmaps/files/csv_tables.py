@@ -39,7 +39,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             _check_header(columns, path)
             yield reader.line_num, columns
             for cells in reader:
-                texts = [cell.strip() for cell in cells]
+                texts = list(map(str.strip, cells))
                 if any(texts):
                     yield reader.line_num, texts
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from mil_heatmaps.words import first_of
 
 _COMPOUND = (".ome",)
 _MOST_HINTS = 50
-"""Looking for names alike is slow in a long list, and whoever misses thousands of files has seen enough."""
+"""So many messages of one index name similar files; the search is slow in a long list."""
 
 
 @lru_cache(maxsize=64)
@@ -52,8 +52,8 @@ def list_files(
 ) -> Iterator[Path]:
     """Yield the files below `folder` with one of `extensions`, folders and names in order.
 
-    Links to folders are followed, once each. Left out: hidden files, and the data folder beside a ``.mrxs``,
-    and folders whose name starts with one of `skip`.
+    Links to folders are followed, once each. Left out are hidden files and folders, the data folder beside a
+    ``.mrxs``, and folders whose name starts with one of `skip`.
     """
     left_out = (".", *skip)
     seen: set[str] = set()

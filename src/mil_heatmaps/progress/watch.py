@@ -19,7 +19,7 @@ RECENT_S = 600.0
 """Throughput is that of the last so many seconds."""
 
 LIST_TRAILS_S = 60.0
-"""A slide told of within this time before the list was written may not be in it yet, or another clock is behind."""
+"""Events up to so much older than the list count more than the list: it trails them, and clocks differ."""
 
 SHOWN = 5
 
@@ -110,7 +110,7 @@ class ExperimentView:
         return [run for run in self.runs.values() if self.alive(run)]
 
     def _read_list(self) -> None:
-        """Read the list when it changed; what events said since a slide's row was written wins."""
+        """Read the list if it has changed. Events that came after a slide's row was written count more than the row."""
         table = self._run.process_list
         try:
             state = table.path.stat()

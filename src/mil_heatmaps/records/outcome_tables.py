@@ -208,7 +208,7 @@ def _kind(texts: Sequence[str]) -> str:
 
 
 def _blank(row: ProcessRow, name: str, kind: str) -> str:
-    """Return what stands in the results where the list has a blank: the parameter the slide was given."""
+    """Return the text of a cell that is blank in the list: the parameter the slide was given."""
     if name == "process":
         return _spelt(1, kind)
     if name == "status":

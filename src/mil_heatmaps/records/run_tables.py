@@ -55,10 +55,10 @@ class ListKeeper:
         self._simple = SimpleResults(layout, class_names) if isinstance(layout, FlatLayout) else None
 
     def start(self, known: Mapping[str, SlideRecord]) -> None:
-        """Take what the records say of every slide, mark the rows that cannot be done, write the lists.
+        """Take over what is known of every slide, mark the rows that cannot be done, write the tables.
 
-        `known` holds the records that were read already: those of the slides this run looks after. Of the others, such
-        as those of other shards, the list says enough; their runs keep it right.
+        `known` holds the records that were read already, those of this run's slides. For the others, such as those of
+        other shards, the list on disk is enough: their runs keep it current.
         """
         self._state = _state_of(self._layout.process_list)
         self._read = RunTable(self._layout.process_list).told()
