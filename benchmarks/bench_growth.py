@@ -110,7 +110,8 @@ def measure(cohort: SmallCohort) -> dict[str, float]:
     shutil.rmtree(kept, ignore_errors=True)
     os.rename(aside, kept)
     runner = Runner(config)
-    keeper = ListKeeper(runner.cohort, config)
+    listed = runner.cohort
+    keeper = ListKeeper(listed.layout, listed.rows, listed.problems, config.output_names)
     keeper.start({})
     began = time.perf_counter()
     keeper._write()

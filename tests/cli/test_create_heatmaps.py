@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -171,20 +169,33 @@ def test_help_imports_nothing_heavy(script: str) -> None:
     assert "usage" in done.stdout
 
 
+DIE_AFTER_SAVES = """
+import os, signal, sys
+from mil_heatmaps.cli.create_heatmaps import main
+from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.stages import run_slide
+
+save, left = SlideRecord.save, int(sys.argv[1])
+
+def save_and_count(record):
+    global left
+    save(record)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+SlideRecord.save, run_slide.SAVE_EVERY_S = save_and_count, 0.0  # a save after every stage
+sys.exit(main(sys.argv[2:]))
+"""
+
+
 def test_a_killed_run_is_finished_by_the_next_with_the_same_outputs(tmp_path: Path) -> None:
     calm, killed = make_small_cohort(tmp_path / "calm"), make_small_cohort(tmp_path / "killed")
     assert main(["--config", str(calm.write())]) == 0
-    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(killed.write())]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for wanted in (1, 3):  # kill once this many stages are on record
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if sum(_stages(path) for path in killed.raw.rglob("record.json")) >= wanted:
-                break
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    for saves in ("1", "3"):
+        command = [sys.executable, "-c", DIE_AFTER_SAVES, saves, "--config", str(killed.write())]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+        assert done.returncode == -signal.SIGKILL
     before = {path: path.read_text() for path in killed.raw.rglob("record.json")}
     assert before
     assert main(["--config", str(killed.write())]) == 0

@@ -1,17 +1,15 @@
 """create_process_list.py: lists from folders of slides and from what a run has left."""
 
 import csv
-import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mil_heatmaps.cli.create_process_list import main
-from mil_heatmaps.cohort.make_process_list import read_records
+from mil_heatmaps.records.slide_record import SlideRecord, StageRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,10 +32,10 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def record(experiment: Path, group: str, slide_id: str, **values: Any) -> None:
+def record(experiment: Path, group: str, slide_id: str, status: str = "processed", **values: Any) -> None:
     path = experiment / group / slide_id / "record.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"slide_id": slide_id, "status": "processed", "stages": {"a": {}}, **values}))
+    SlideRecord(path, slide_id, status, stages={"attention": StageRecord({}, "", {}, 1.0)}, **values).save()
 
 
 def test_a_list_holds_every_slide_and_says_what_is_missing(
@@ -175,24 +173,6 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "LSCC" / "C").mkdir()
     (folder / "LSCC" / "C" / "record.json").write_text('{"slide_id": "C", "sta')
     return folder
-
-
-def test_records_are_the_truth_of_a_run(experiment: Path) -> None:
-    found = {
-        slide_id: (entry.group, entry.outcome.status) for slide_id, entry in read_records(experiment).items()
-    }
-    assert found == {
-        "A": ("LUAD", "failed"),
-        "B": ("LSCC", "processed"),
-        "C": ("LSCC", "tbp"),
-        "D": ("LUAD", "processed"),
-    }
-
-
-def test_the_newer_of_two_records_of_a_slide_counts(experiment: Path) -> None:
-    time.sleep(0.01)
-    record(experiment, "LSCC", "A")
-    assert read_records(experiment)["A"].group == "LSCC"
 
 
 def test_slides_of_a_status_make_a_new_list(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -170,11 +169,9 @@ def test_help_is_instant_and_free_of_heavy_imports() -> None:
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "print({'torch', 'numpy', 'pydantic', 'cv2', 'h5py'} & set(sys.modules))"
     )
-    started = time.perf_counter()
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert shown.endswith("set()\n")
     assert "examples:" in shown
-    assert time.perf_counter() - started < 2.0  # 0.1 s on an idle machine; the tests share theirs
     for name in ("inputs and output", "a TRIDENT job", "model", "picture", "more outputs", "what to do"):
         assert f"\n{name}" in shown
 

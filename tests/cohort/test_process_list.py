@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow, read_process_list
+from mil_heatmaps.cohort.process_list import read_process_list
 from mil_heatmaps.config.config import Config, make_config
 from mil_heatmaps.errors import ProcessListError
+from mil_heatmaps.records.rows import ProcessList, ProcessRow
 
 Reader = Callable[..., ProcessList]
 

@@ -16,7 +16,8 @@ from mil_heatmaps.cohort.make_process_list import rebuilt_list
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.pipeline.runner import Runner, RunOptions, RunSummary
-from mil_heatmaps.scores.score_file import ScoreFile, read_scores
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.scores.score_schema import read_scores
 from mil_heatmaps.viewer.catalog import NamedFile
 from mil_heatmaps.viewer.layers import layers_of
 from mil_heatmaps.viewer.run_folder import catalog_of_runs

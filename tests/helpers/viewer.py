@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
-from mil_heatmaps.scores.score_file import ScoreFile, write_scores
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.scores.score_schema import write_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.viewer.catalog import Catalog
 from mil_heatmaps.viewer.serve import listen

@@ -13,7 +13,8 @@ import torch
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.errors import ConfigError, FeatureError
 from mil_heatmaps.pipeline.runner import Runner
-from mil_heatmaps.scores.score_file import ScoreFile, read_scores
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.scores.score_schema import read_scores
 from tests.helpers.cohort import SmallCohort, make_small_cohort
 
 MODELS = """

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.pipeline.runner import Runner, RunOptions, RunSummary
-from mil_heatmaps.scores.score_file import read_scores
+from mil_heatmaps.scores.score_schema import read_scores
 from mil_heatmaps.visualization.palette import colour_table
 from tests.helpers.cohort import SmallCohort, grid_coords, make_small_cohort, write_abmil, write_features
 

@@ -8,14 +8,10 @@ from typing import Any
 
 import pytest
 
-from mil_heatmaps.cohort.process_list import (
-    ProcessList,
-    SlideOutcome,
-    process_list_text,
-    read_process_list,
-    results_csv_text,
-)
+from mil_heatmaps.cohort.process_list import read_process_list
 from mil_heatmaps.config.config import Config, load_config, make_config
+from mil_heatmaps.records.outcome_tables import SlideOutcome, process_list_text, results_csv_text
+from mil_heatmaps.records.rows import ProcessList
 
 OUTCOMES = {
     "e1": {
@@ -110,8 +106,8 @@ def test_a_runs_list_can_be_run_again(tmp_path: Path) -> None:
     again = read(tmp_path, written)
     assert again[0].problem is None
     assert process_list_text(again, OUTCOMES["e1"]) == written
-    assert process_list_text(again, {}, n_classes=1) == (
-        "slide_id,note,status,failed_stage,error,seconds,bag_size,Pred_0,p_0\nB,x,tbp,,,,,,\n"
+    assert process_list_text(again, {}) == (
+        "slide_id,note,status,failed_stage,error,seconds,bag_size\nB,x,tbp,,,,\n"
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
-from mil_heatmaps.scores.score_file import ScoreFile, clam_column, read_scores, write_scores
+from mil_heatmaps.scores.score_file import ScoreFile, clam_column
+from mil_heatmaps.scores.score_schema import read_scores, write_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from tests.helpers.scores import example
 
@@ -78,7 +79,7 @@ def test_two_writes_give_the_same_bytes_also_in_another_process(tmp_path: Path) 
     write_scores(tmp_path / "b.h5", read_scores(tmp_path / "a.h5"))
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     code = (
-        "import sys; from mil_heatmaps.scores.score_file import read_scores, write_scores;"
+        "import sys; from mil_heatmaps.scores.score_schema import read_scores, write_scores;"
         "write_scores(sys.argv[2], read_scores(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.h5", tmp_path / "c.h5"], check=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.score_file import read_scores, write_scores
+from mil_heatmaps.scores.score_schema import read_scores, write_scores
 from tests.helpers.features import grid_coords, tissue_coords
 from tests.helpers.scores import example
 

@@ -13,6 +13,7 @@ import pytest
 
 from mil_heatmaps.cli.view_heatmap_sync import main
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.viewer.catalog import catalog_of_files, titles_for
 from mil_heatmaps.viewer.run_folder import catalog_of_runs
 from tests.helpers.slides import make_single_level
@@ -32,9 +33,8 @@ def run(tmp_path: Path) -> Path:
     for name in ("done", "gone"):
         write_score_file(folder / "tumor" / name / f"{name}_blockmap.h5", (1024, 768))
     (folder / "tumor" / "bad").mkdir()
-    (folder / "tumor" / "bad" / "record.json").write_text(
-        '{"status": "failed", "failed_stage": "coords", "error": "no tissue"}'
-    )
+    record = folder / "tumor" / "bad" / "record.json"
+    SlideRecord(record, "bad", "failed", failed_stage="coords", error="no tissue").save()
     with (folder / "process_list.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["slide_id", "label", "site", "status", "failed_stage", "error", "Pred_0", "p_0"])
@@ -69,6 +69,37 @@ def test_a_second_row_of_a_slide_does_not_make_it_failed(run: Path) -> None:
         csv.writer(file).writerow(["done", "1", "A", "failed", "process_list", "is in the list already", "", ""])
     done, *others = catalog_of_runs([run]).slides
     assert (done.status, done.problem, done.prediction, len(others)) == ("processed", "", "normal", 2)
+
+
+FINE = """encoder_arguments: {model_name: uni_v2}
+patching_arguments: {overlap: 0.5}
+heatmap_arguments: {calc_heatmap: true, use_roi: false}
+data_arguments: {data_dir_key: site, """
+
+
+@pytest.mark.parametrize(
+    ("scores_dir", "titles"),
+    [
+        ("null", ["fine map, overlap 0.5", "coarse map"]),
+        ("given", ["scores"]),
+        ("{A: given}", ["scores"]),
+        ("{B: given}", ["fine map, overlap 0.5", "coarse map"]),
+    ],
+)
+def test_a_fine_map_is_shown_only_where_the_run_makes_one(run: Path, scores_dir: str, titles: list[str]) -> None:
+    """A file of an earlier config may lie there; slides whose scores were given have no fine map."""
+    write_score_file(run / "tumor" / "done" / "done_0.5_roi_False.h5", (1024, 768), step=64)
+    (run / "config.yaml").write_text(f"{FINE}scores_dir: {scores_dir}}}\n")
+    assert [named.title for named in catalog_of_runs([run]).slides[0].scores] == titles
+
+
+@pytest.mark.parametrize("layout", ["clam", "flat"])
+def test_raw_results_that_lie_elsewhere_are_found_by_the_config(run: Path, tmp_path: Path, layout: str) -> None:
+    folder = tmp_path / "seen"
+    folder.mkdir()
+    where = {"clam": f"raw_save_dir: {run.parent}, save_exp_code: exp", "flat": f"raw_save_dir: {run}"}[layout]
+    (folder / "run.yaml").write_text(f"exp_arguments: {{layout: {layout}, {where}}}\n")
+    assert [slide.slide_id for slide in catalog_of_runs([folder]).slides] == ["done", "bad", "gone"]
 
 
 def test_a_scale_over_the_cohort_which_the_viewer_has_not_is_said(run: Path) -> None:

@@ -7,12 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow, read_process_list
-from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, StemIndex
+from mil_heatmaps.cohort.process_list import read_process_list
+from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import FeatureError, HeatmapError, ProcessListError
+from mil_heatmaps.features.find import FeatureIndex
+from mil_heatmaps.files.stem_index import StemIndex
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
+from mil_heatmaps.records.rows import ProcessList, ProcessRow
 from mil_heatmaps.words import one_line
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mil_heatmaps.cohort.process_list import ProcessRow
 from mil_heatmaps.records.layout import SlideLayout
+from mil_heatmaps.records.rows import ProcessRow
 
 
 @dataclass(frozen=True)

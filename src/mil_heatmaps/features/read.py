@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features import checks
-from mil_heatmaps.features.find import find_coords_file, find_feature_file, list_feature_files
 from mil_heatmaps.features.geometry import SizeLike, slide_size
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.features.row_chunks import read_rows
@@ -35,9 +34,6 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 __all__ = [
     "FeatureInfo",
     "feature_info",
-    "find_coords_file",
-    "find_feature_file",
-    "list_feature_files",
     "patch_attributes",
     "read_coords",
     "read_features",

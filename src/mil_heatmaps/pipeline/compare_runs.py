@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.csv_tables import csv_text
+from mil_heatmaps.records.finished_run import FinishedRun
 from mil_heatmaps.records.layout import safe_name
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.words import reason_of
@@ -54,9 +54,8 @@ def open_run(folder: Path) -> Runner:
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.pipeline.runner import Runner
 
-    for name in ("config.yaml", "run.yaml"):
-        if (folder / name).is_file():
-            return Runner(load_config((folder / name).resolve()))
+    for config in FinishedRun(folder).configs:
+        return Runner(load_config(config.resolve()))
     raise ConfigError(
         f"{folder} is no experiment: it holds neither config.yaml (<raw_save_dir>/<save_exp_code>) nor run.yaml"
     )
@@ -130,9 +129,5 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
 
 def _table(slides: list[ComparedSlide]) -> str:
     columns = list(dict.fromkeys(key for slide in slides for key in slide.row))
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["slide_id", *columns, "error"])
-    for slide in slides:
-        rows.writerow([slide.slide_id, *(slide.row.get(key, "") for key in columns), slide.error or ""])
-    return text.getvalue()
+    rows = ([slide.slide_id, *(slide.row.get(key, "") for key in columns), slide.error or ""] for slide in slides)
+    return csv_text(["slide_id", *columns, "error"], rows)

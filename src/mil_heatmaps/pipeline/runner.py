@@ -12,7 +12,6 @@ from filelock import FileLock, Timeout
 
 from mil_heatmaps.choices import STAGE_NAMES, STATUSES
 from mil_heatmaps.cohort.jobs import find_cohort
-from mil_heatmaps.cohort.process_list import ProcessRow
 from mil_heatmaps.cohort.run_options import RunOptions, RunSummary
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.config.config import Config, effective_yaml
@@ -24,8 +23,10 @@ from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_coll
 from mil_heatmaps.progress.bars import Progress, Quiet
 from mil_heatmaps.progress.encoding_signs import forget_silent
 from mil_heatmaps.progress.run_report import RunReport, shared_with
+from mil_heatmaps.records.finished_run import RunTable
+from mil_heatmaps.records.rows import ProcessRow
 from mil_heatmaps.records.run_signs import Presence, run_name
-from mil_heatmaps.records.run_tables import ListKeeper, read_outcomes
+from mil_heatmaps.records.run_tables import ListKeeper
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.all_stages import choose_stages
@@ -54,7 +55,7 @@ class Runner:
         self.report = RunReport(self.cohort.layout.events_jsonl)
         self._check_shard()
         self._named = frozenset(self.options.slides)
-        self._listed = read_outcomes(self.cohort.layout.process_list) if self.options.rerun else {}
+        self._listed = RunTable(self.cohort.layout.process_list).outcomes() if self.options.rerun else {}
         self.force: frozenset[str] = frozenset()
         if self.options.rerun in ("all", "processed"):
             self.force = frozenset(stage.name for stage in self.stages)
@@ -150,7 +151,7 @@ class Runner:
         """Work off what is to be done and keep the lists; `stack` ends the workers."""
         summary = RunSummary(self.cohort, asked_for=self.options.rerun)
         layout, shard = self.cohort.layout, self.options.shard
-        lists = ListKeeper(self.cohort, self.config)
+        lists = ListKeeper(layout, self.cohort.rows, self.cohort.problems, self.config.output_names)
         with Presence(layout.raw_root, str(shard) if shard else None) as presence:
             self._clear_up(presence)
             with no_collection():

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mil_heatmaps.cohort.slide_index import stem_of
-from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
+from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.progress.encoding_signs import Encoding, describe, find_encodings
 from mil_heatmaps.progress.events import EventReader
+from mil_heatmaps.records.finished_run import FinishedRun
 from mil_heatmaps.records.run_signs import RunSign, find_runs
 from mil_heatmaps.words import duration, first_of
 
@@ -20,7 +19,7 @@ RECENT_S = 600.0
 """Throughput is that of the last so many seconds."""
 
 LIST_TRAILS_S = 60.0
-"""A slide told of within this time before the list was written may not be in it yet, or another clock is behind."""
+"""Events up to so much older than the list count more than the list: it trails them, and clocks differ."""
 
 SHOWN = 5
 
@@ -82,7 +81,8 @@ class ExperimentView:
         self.stage_counts: Counter[str] = Counter()
         self.signs: list[RunSign] = []
         self.encodings: list[Encoding] = []
-        self._reader = EventReader(folder / "events.jsonl")
+        self._run = FinishedRun(folder)
+        self._reader = EventReader(self._run.layout.events_jsonl)
         self._list_state: tuple[int, int] | None = None
         self._told: dict[str, tuple[float, str, Failure | None]] = {}
 
@@ -110,25 +110,26 @@ class ExperimentView:
         return [run for run in self.runs.values() if self.alive(run)]
 
     def _read_list(self) -> None:
-        """Read the list when it changed; what events said since a slide's row was written wins."""
-        path = self.folder / "process_list.csv"
+        """Read the list if it has changed. Events that came after a slide's row was written count more than the row."""
+        table = self._run.process_list
         try:
-            state = path.stat()
+            state = table.path.stat()
             if self._list_state == (state.st_mtime_ns, state.st_size):
                 return
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if row.get("slide_id")]
-        except (OSError, ValueError, csv.Error):
+            _, rows = table.read()
+        except (OSError, ProcessListError):
             return
         self._list_state = (state.st_mtime_ns, state.st_size)
         self.statuses, self.failures = {}, {}
-        for number, row in enumerate(rows, start=2):
-            slide_id, status = stem_of(row["slide_id"], SLIDE_EXTENSIONS), row.get("status") or "tbp"
+        for row in rows:
+            slide_id, outcome = row.slide_id, row.outcome
+            if not slide_id:
+                continue
             if slide_id in self.statuses:  # a slide's second row is a failure of its own, not the slide's
-                slide_id = f"{slide_id} (line {number})"
-            failed = status == "failed"
-            failure = Failure(slide_id, f"{row.get('failed_stage')}: {row.get('error')}") if failed else None
-            self._set(slide_id, status, failure)
+                slide_id = f"{slide_id} (line {row.line})"
+            failed = outcome.status == "failed"
+            failure = Failure(slide_id, f"{outcome.failed_stage}: {outcome.error}") if failed else None
+            self._set(slide_id, outcome.status, failure)
         # The list trails the events of slides that finish while it is being written.
         for slide_id, (moment, status, failure) in self._told.items():
             if slide_id in self.statuses and moment > state.st_mtime - LIST_TRAILS_S:

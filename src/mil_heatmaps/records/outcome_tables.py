@@ -1,20 +1,18 @@
 """What became of each slide, in the two tables of a run: CLAM's results and the run's own process list."""
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mil_heatmaps.choices import STATUSES
 from mil_heatmaps.config.tissue_parameters import BLANKS
+from mil_heatmaps.files.csv_tables import csv_text
+from mil_heatmaps.records.rows import ProcessList, ProcessRow
+from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.words import one_line
-
-if TYPE_CHECKING:
-    from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow
 
 STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 
@@ -66,6 +64,18 @@ class SlideOutcome:
             raise ValueError(f"{len(self.classes)} classes but {len(self.probabilities)} probabilities")
 
 
+def outcome_of(record: SlideRecord) -> SlideOutcome:
+    """Return what a record says of a slide, as the tables show it."""
+    return SlideOutcome(
+        status=record.status if record.status in STATUSES else "tbp",
+        failed_stage=record.failed_stage or "",
+        error=record.error or "",
+        seconds=record.seconds if record.stages else None,
+        bag_size=record.summary.get("bag_size"),
+        **predicted(record.summary),
+    )
+
+
 def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a `SlideOutcome` that tell the prediction in a record's summary."""
     prediction = summary.get("prediction") or {}
@@ -85,8 +95,7 @@ def input_columns(columns: Sequence[str]) -> list[str]:
 
 
 def process_list_text(
-    rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None
-) -> str:
+    rows: ProcessList, outcomes: Mapping[str, SlideOutcome]) -> str:
     """Return the run's own process list: the input columns as they were, then what became of each slide.
 
     Parameters
@@ -94,13 +103,11 @@ def process_list_text(
     rows : ProcessList
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
-    n_classes : int, optional
-        How many pairs of Pred_c and p_c to write; by default as many as some slide has.
     """
-    predictions = _Predictions(outcomes.values(), n_classes)
+    predictions = _Predictions(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
-    lines = [[*columns, *STATUS_COLUMNS, *predictions.columns]]
+    lines = []
     for row in rows:
         outcome = outcome_of_row(row, outcomes)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.3f}"
@@ -110,12 +117,11 @@ def process_list_text(
         lines.append(
             [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *predictions.cells(outcome)]
         )
-    return _csv(lines)
+    return csv_text([*columns, *STATUS_COLUMNS, *predictions.columns], lines)
 
 
 def results_csv_text(
-    rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None
-) -> str:
+    rows: ProcessList, outcomes: Mapping[str, SlideOutcome]) -> str:
     """Return CLAM's table of results: the input columns, every parameter, bag_size, the ranked predictions.
 
     Of a regression or survival model, which CLAM does not know, the numbers stand in place of the predictions.
@@ -123,12 +129,12 @@ def results_csv_text(
     Numbers are written as CLAM writes them: a column that has a blank somewhere becomes one of fractions
     (``1.0``), and blanks take the slide's own parameter.
     """
-    predictions = _Predictions(outcomes.values(), n_classes)
+    predictions = _Predictions(outcomes.values())
     own = set(input_columns(rows.columns))
     kept = [name for name in rows.columns if name == "status" or name in own]
     columns = [*kept, *(name for name in _ADDED if name not in kept)]
     kinds = {name: _kind(rows.column_texts.get(name, ())) for name in columns}
-    lines = [[*columns, "bag_size", *predictions.columns]]
+    lines = []
     as_written = [kinds[name] not in ("bool", "float") for name in kept]
     blanks: dict[int, list[str]] = {}  # most rows share their parameters, which are worked out but once
     for row in rows:
@@ -143,10 +149,10 @@ def results_csv_text(
         outcome = outcome_of_row(row, outcomes)
         bag = "" if outcome.bag_size is None else str(float(outcome.bag_size))
         lines.append([*cells, *blank[len(kept) :], bag, *predictions.cells(outcome)])
-    return _csv(lines)
+    return csv_text([*columns, "bag_size", *predictions.columns], lines)
 
 
-def outcome_of_row(row: "ProcessRow", outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:
+def outcome_of_row(row: ProcessRow, outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:
     """Return what became of a row: a row with a problem has failed, whatever its slide's other row did."""
     if row.problem is not None:
         return SlideOutcome("failed", "process_list", row.problem)
@@ -156,11 +162,11 @@ def outcome_of_row(row: "ProcessRow", outcomes: Mapping[str, SlideOutcome]) -> S
 class _Predictions:
     """The columns that tell predictions, and their cells of one slide."""
 
-    def __init__(self, outcomes: Iterable[SlideOutcome], n_classes: int | None) -> None:
-        pairs, numbers = n_classes or 0, dict[str, None]()
+    def __init__(self, outcomes: Iterable[SlideOutcome]) -> None:
+        pairs, numbers = 0, dict[str, None]()
         for outcome in outcomes:
             numbers |= dict.fromkeys(name for name, _ in outcome.numbers)
-            pairs = max(pairs, len(outcome.classes)) if n_classes is None else pairs
+            pairs = max(pairs, len(outcome.classes))
         self._pairs, self._numbers = pairs, list(numbers)
 
     @property
@@ -175,7 +181,7 @@ class _Predictions:
             for name, p in zip(outcome.classes, outcome.probabilities, strict=True)
             for text in (name, str(np.float32(p)))
         ]
-        cells = [*pairs, *[""] * (2 * self._pairs)][: 2 * self._pairs]
+        cells = [*pairs, *[""] * (2 * self._pairs - len(pairs))]
         if self._numbers:
             known = dict(outcome.numbers)
             cells += [str(np.float32(known[name])) if name in known else "" for name in self._numbers]
@@ -199,8 +205,8 @@ def _kind(texts: Sequence[str]) -> str:
     return "float"
 
 
-def _blank(row: "ProcessRow", name: str, kind: str) -> str:
-    """Return what stands in the results where the list has a blank: the parameter the slide was given."""
+def _blank(row: ProcessRow, name: str, kind: str) -> str:
+    """Return the text of a cell that is blank in the list: the parameter the slide was given."""
     if name == "process":
         return _spelt(1, kind)
     if name == "status":
@@ -220,9 +226,3 @@ def _spelt(value: object, kind: str) -> str:
         except (TypeError, ValueError):
             return str(value)
     return str(value)
-
-
-def _csv(lines: Iterable[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()

@@ -71,6 +71,15 @@ def relative(path: Path, base: Path) -> str:
     return beside.replace(os.sep, "/")
 
 
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return what a record's file holds; None when it is missing or no JSON mapping."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
 @dataclass
 class SlideRecord:
     """Everything recorded about one slide; `save` writes it whole."""
@@ -90,11 +99,7 @@ class SlideRecord:
     @classmethod
     def load(cls, path: Path, slide_id: str) -> "SlideRecord":
         """Read a record; a missing or unreadable one counts as nothing done."""
-        try:
-            data = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            data = None
-        return cls.of(data, path, slide_id)
+        return cls.of(read_record(path), path, slide_id)
 
     @classmethod
     def of(cls, data: Any, path: Path, slide_id: str) -> "SlideRecord":

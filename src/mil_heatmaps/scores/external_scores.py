@@ -17,7 +17,8 @@ from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features import checks
 from mil_heatmaps.features.geometry import build_grid
 from mil_heatmaps.scores.patch_scores import PatchScores
-from mil_heatmaps.scores.score_file import ScoreFile, read_scores
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.scores.score_schema import read_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.words import first_of, one_line
 

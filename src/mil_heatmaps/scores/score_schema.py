@@ -1,6 +1,7 @@
-"""How a `ScoreFile` lies in HDF5. docs/score_file.md describes the schema; keep the two together."""
+"""Read and write score files, HDF5. docs/score_file.md describes the schema; keep the two together."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from mil_heatmaps.features import checks
 from mil_heatmaps.features.geometry import build_grid, geometry_from_attributes, slide_size
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
+from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -28,7 +30,47 @@ _TEXTS = ("slide_id", "model", "checkpoint_sha256", "features_file", "encoder", 
 """Fields of `ScoreFile` stored under their own names, where they are not None."""
 
 
-def fill(path: Path, scores: ScoreFile) -> None:
+def write_scores(path: str | os.PathLike[str], scores: ScoreFile) -> None:
+    """Write the file whole or not at all. The same `ScoreFile` always gives the same bytes."""
+    with atomic_path(path) as partial:
+        _fill(partial, scores)
+
+
+def read_scores(
+    path: str | os.PathLike[str],
+    *,
+    patch_size_l0: float | tuple[float, float] | None = None,
+    slide_size_l0: tuple[int, int] | None = None,
+) -> ScoreFile:
+    """Return what a score file holds: ours, CLAM's own ``blockmap.h5``, or any HDF5 file with the least
+    content.
+
+    The least is ``coords`` (N, 2) and either ``scores`` (N,) or (N, K) or ``attention_scores`` (N, 1).
+
+    Parameters
+    ----------
+    patch_size_l0 : float or (width, height), optional
+        For files that do not say how large their patches are; without it the step of the coordinates is
+        taken.
+    slide_size_l0 : (width, height), optional
+        Lets scores of another slide be refused.
+
+    Raises
+    ------
+    ScoreError
+        Missing or damaged file, no scores or coordinates in it (lists what there is), lengths that differ,
+        coordinates that cannot belong to the slide, unknown kind or patch size.
+    """
+    try:
+        return _parse(Path(path), patch_size_l0, slide_size_l0)
+    except ScoreError:
+        raise
+    except ValueError as cause:  # coordinates and grids are checked by the code that reads features
+        text = str(cause)
+        raise ScoreError(text if str(path) in text else f"{path}: {text}") from cause
+
+
+def _fill(path: Path, scores: ScoreFile) -> None:
     """Write the file, at `path` itself."""
     # No times of creation anywhere (h5py's default), and names in the order of the alphabet: equal bytes each
     # time.
@@ -84,7 +126,7 @@ def _write_prediction(main: h5py.Dataset, prediction: Prediction) -> None:
         main.attrs["prediction_risk"] = prediction.risk
 
 
-def parse(
+def _parse(
     path: Path, patch_size_l0: float | tuple[float, float] | None, slide_size_l0: tuple[int, int] | None
 ) -> ScoreFile:
     """Return what the file holds; see `read_scores`."""
@@ -92,7 +134,7 @@ def parse(
         coords = hdf5.dataset(file, "coords")
         if coords is None:
             raise ScoreError(f"{path}: no dataset 'coords'; it holds {hdf5.contents(file)}")
-        points = checks.clean_coords(read_rows(coords), str(path)) if coords.size else _no_points(coords)
+        points = checks.clean_coords(read_rows(coords), str(path)) if coords.size else np.empty((0, 2), np.int64)
         attributes = hdf5.attributes(file, "coords", "attention_scores", "scores")
         _check_version(attributes, path)
         grid, notes = _grid(points, attributes, patch_size_l0, path)
@@ -117,11 +159,6 @@ def parse(
         notes=tuple(notes),
         **{**texts, "slide_id": texts["slide_id"] or hdf5.text_attribute(attributes, "name")},
     )
-
-
-def _no_points(coords: h5py.Dataset) -> npt.NDArray[np.int64]:
-    """Return no patches: a score file may be empty, as the picture of a blank slide is drawn too."""
-    return np.empty((0, 2), dtype=np.int64)
 
 
 def _check_version(attributes: dict[str, Any], path: Path) -> None:

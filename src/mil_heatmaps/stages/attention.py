@@ -53,7 +53,7 @@ class AttentionStage:
 
     def run(self, work: SlideWork) -> StageResult:
         """Infer, or take over, then write."""
-        from mil_heatmaps.scores.score_file import write_scores
+        from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[str] = []
         score_file = _external(work) if work.job.scores_path is not None else _infer(work, notes)

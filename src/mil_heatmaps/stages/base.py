@@ -139,14 +139,14 @@ class SlideWork:
     @cached_property
     def score_file(self) -> ScoreFile:
         """The scores, as the attention stage (or another program) wrote them."""
-        from mil_heatmaps.scores.score_file import read_scores
+        from mil_heatmaps.scores.score_schema import read_scores
 
         return read_scores(self.job.paths.blockmap_h5)
 
     @cached_property
     def fine_file(self) -> ScoreFile:
         """The scores of the fine map."""
-        from mil_heatmaps.scores.score_file import read_scores
+        from mil_heatmaps.scores.score_schema import read_scores
 
         return read_scores(self.fine_scores_path)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.config.fine_map import makes_fine_map
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, note_if_unlike_bag
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def wants_fine_map(work: SlideWork) -> bool:
-    """Whether the config asks for a fine map and there is an encoder to make it with."""
+    """Whether the slide gets a fine map."""
     config = work.config
-    return (
-        config.heatmap_arguments.calc_heatmap
-        and config.encoder_arguments.model_name is not None
-        and work.job.scores_path is None
+    return makes_fine_map(
+        calc_heatmap=config.heatmap_arguments.calc_heatmap,
+        encoder=config.encoder_arguments.model_name,
+        own_scores=work.job.scores_path,
     )
 
 
@@ -181,7 +182,8 @@ class FineScoresStage:
         """Score every patch, then rank among the bag's if asked."""
         from mil_heatmaps.features.read import read_features
         from mil_heatmaps.scores.percentiles import reference_percentiles
-        from mil_heatmaps.scores.score_file import ScoreFile, write_scores
+        from mil_heatmaps.scores.score_file import ScoreFile
+        from mil_heatmaps.scores.score_schema import write_scores
         from mil_heatmaps.stages.score_columns import coarse_columns, columns_of
         from mil_heatmaps.version import __version__
 

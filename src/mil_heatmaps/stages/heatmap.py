@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.cohort.process_list import UNSPECIFIED
 from mil_heatmaps.records.layout import HeatmapName
+from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.fine import roi_inputs, wants_fine_map

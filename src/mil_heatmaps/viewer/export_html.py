@@ -62,7 +62,7 @@ def export_html(
     number = _choose(catalog, slide_id)
     content = Content(catalog)
     try:
-        inside = _collect(content, catalog, number, longest_px)
+        inside = _collect(content, number, longest_px)
     finally:
         content.close()
     page = _page(json.dumps(inside, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
@@ -87,7 +87,7 @@ def _choose(catalog: Catalog, slide_id: str | None) -> int:
     raise ConfigError(f"there is no slide {slide_id!r} among the {len(catalog.slides)} of {catalog.title}")
 
 
-def _collect(content: Content, catalog: Catalog, number: int, longest_px: int) -> dict[str, Any]:
+def _collect(content: Content, number: int, longest_px: int) -> dict[str, Any]:
     """Return everything the page asks for, as JSON values."""
     entry = content.entry(number)
     about = content.describe(number)

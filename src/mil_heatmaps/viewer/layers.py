@@ -92,8 +92,7 @@ def layers_of(source: "ScoreFile", named: NamedFile, file: int) -> list[ScoreLay
 class ScoreFiles:
     """Reads score files when asked for, and keeps those used last; safe to share between threads."""
 
-    def __init__(self, most: int = MOST_FILES) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._files: OrderedDict[tuple[Path, str], ScoreFile] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -112,6 +111,6 @@ class ScoreFiles:
         source = read_external_scores(path, slide_id=slide_id)
         with self._lock:
             self._files[key] = source
-            while len(self._files) > self._most:
+            while len(self._files) > MOST_FILES:
                 self._files.popitem(last=False)
         return source

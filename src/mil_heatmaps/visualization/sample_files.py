@@ -1,7 +1,5 @@
 """Files for sampled patches: a PNG each under CLAM's names, a table, and a sheet to look at."""
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.picture_files import save_picture
 from mil_heatmaps.visualization.sampling import SampledPatch
@@ -53,14 +52,14 @@ def write_samples(
 
 
 def _table(slide_id: str, patches: Sequence[SampledPatch]) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(_COLUMNS)
-    for i, patch in enumerate(patches):
-        x, y = patch.coords_l0
-        name = patch_file_name(i, slide_id, patch)
-        rows.writerow((patch.rank, f"{patch.percentile:.3f}", repr(patch.score), x, y, patch.index, name))
-    return text.getvalue()
+    rows = (
+        (
+            patch.rank, f"{patch.percentile:.3f}", repr(patch.score), *patch.coords_l0, patch.index,
+            patch_file_name(i, slide_id, patch),
+        )
+        for i, patch in enumerate(patches)
+    )  # fmt: skip
+    return csv_text(_COLUMNS, rows)
 
 
 def patch_file_name(position: int, slide_id: str, patch: SampledPatch) -> str:

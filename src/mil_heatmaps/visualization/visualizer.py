@@ -191,11 +191,13 @@ def _features(
     slide_size_l0: tuple[int, int],
     coords_dir: PathLike | None,
 ) -> PatchFeatures:
-    from mil_heatmaps.features.read import find_feature_file, read_features
+    from mil_heatmaps.features.find import FeatureIndex
+    from mil_heatmaps.features.read import read_features
 
     if isinstance(given, PatchFeatures):
         return given
     path = Path(given)
     if path.is_dir():
-        path = find_feature_file(path, slide_id)
+        beside = path / f"{slide_id}.h5"
+        path = beside if beside.is_file() else FeatureIndex([path]).find(slide_id)
     return read_features(path, patch_size_l0=patch_size, slide_size_l0=slide_size_l0, coords_dir=coords_dir)

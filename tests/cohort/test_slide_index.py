@@ -1,13 +1,14 @@
-"""Finding the slides and features of a list by stem."""
+"""Finding the slides of a list by stem."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, extension_of, list_slides, stem_of
+from mil_heatmaps.cohort.slide_index import SlideIndex, list_slides
 from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
-from mil_heatmaps.errors import FeatureError, SlideError
+from mil_heatmaps.errors import SlideError
+from mil_heatmaps.files.stem_index import extension_of, stem_of
 
 
 @pytest.fixture
@@ -90,20 +91,3 @@ def test_folders_inside_are_left_alone_on_request(folder: Path) -> None:
 def test_a_link_that_leads_back_is_followed_once(folder: Path) -> None:
     os.symlink(folder, folder / "inner" / "back")
     assert len(list_slides([folder], SLIDE_EXTENSIONS)) == 7
-
-
-def test_features_with_coordinates_are_preferred_and_other_files_of_trident_left_out(tmp_path: Path) -> None:
-    for name in (
-        "h5_files/S.h5",
-        "pt_files/S.pt",
-        "pt_files/T.pt",
-        "patches/S.h5",
-        "slide_features_titan/S.h5",
-    ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    index = FeatureIndex([tmp_path])
-    assert index.find("S") == tmp_path / "h5_files" / "S.h5"
-    assert index.find("T") == tmp_path / "pt_files" / "T.pt"
-    with pytest.raises(FeatureError, match="no feature file for 'U'"):
-        index.find("U")
