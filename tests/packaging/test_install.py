@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,21 @@ def test_the_faces_work_in_a_checkout_that_is_not_installed(bare: Environment, m
         "import mil_heatmaps; print(mil_heatmaps.__file__)"
     )
     assert bare.say(code, ROOT).split() == ["mil_heatmaps", str(ROOT / "src" / "mil_heatmaps" / "__init__.py")]
+
+
+def test_the_jobs_of_a_checkout_run_its_own_code(bare: Environment, lab: Environment, tmp_path: Path) -> None:
+    pytest.importorskip("dask_jobqueue", reason="the extra 'distributed' is not installed")
+    script = (
+        "from pathlib import Path\n"
+        "from mil_heatmaps.config.cluster_section import ClusterArguments\n"
+        "from mil_heatmaps.execution.dask_cluster import job_cluster\n"
+        f"with job_cluster(ClusterArguments(kind='slurm', cores=1, memory='2GB'), Path({str(tmp_path)!r})) as jobs:\n"
+        "    print(jobs.job_script())\n"
+    )
+    (line,) = re.findall("^export PYTHONPATH.*", bare.say(f"import src\n{script}", ROOT), flags=re.MULTILINE)
+    found = f"{line}; {lab.python} -c 'import mil_heatmaps; print(mil_heatmaps.__file__)'"
+    assert lab.run("bash", "-c", found, cwd=tmp_path) == str(ROOT / "src" / "mil_heatmaps" / "__init__.py")
+    assert "PYTHONPATH" not in lab.say(script, tmp_path)
 
 
 @pytest.mark.parametrize(("name", "workers"), [("bare", 1), ("lab", 2)])
