@@ -9,4 +9,4 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("HEATMAP_TEST_DATA", ROOT.parent / "shared"))
 """The folder of golden/ and data/; it need not be there."""
 
-HOW_TO_GET = "set HEATMAP_TEST_DATA to the folder that holds golden/ and data/"
+CURE = "set HEATMAP_TEST_DATA to the folder that holds golden/ and data/"

@@ -1,6 +1,5 @@
 """The score file: what is written comes back, the same bytes each time."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +14,6 @@ from mil_heatmaps.scores.score_file import ScoreFile, clam_column
 from mil_heatmaps.scores.score_schema import read_scores, write_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from tests.helpers.scores import example
-
-DATA = Path(os.environ.get("HEATMAP_TEST_DATA", Path(__file__).parents[3] / "shared"))
-CLAM = DATA / "golden/clam/e2e/tree/heatmaps/heatmap_raw_results"
 
 
 def assert_equal(got: ScoreFile, wanted: ScoreFile) -> None:

@@ -168,8 +168,7 @@ def test_the_colour_bar_states_name_kind_class_normalisation_and_range(
         assert part in text
     assert f"scores {values.min():.4g} to {values.max():.4g}, {len(values)} patches" in text
     page.select_option("#class-menu", label="normal")
-    page.wait_for_timeout(150)
-    assert "class normal" in page.inner_text(".legend")
+    page.locator(".legend", has_text="class normal").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

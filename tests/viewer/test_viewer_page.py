@@ -21,6 +21,7 @@ from tests.helpers.browser import (
     places,
     set_view,
     settle,
+    wait_until,
 )
 from tests.helpers.viewer import RunningViewer
 
@@ -75,7 +76,7 @@ def test_the_address_brings_back_the_view(open_page: Open) -> None:
     settle(page)
     page.evaluate("heatmapViewer.lockstep.goTo({x: 1234.5, y: 678.25, scale: 0.75, angle: 90}, true)")
     settle(page)
-    page.wait_for_timeout(350)
+    wait_until(page, "location.hash.includes('&r=90')")  # written a moment after the last change
     address = page.url
     assert "token" not in address
     before, view = places(page), page.evaluate("heatmapViewer.view")

@@ -8,7 +8,7 @@ import pytest
 from mil_heatmaps.scores.normalize import normalize
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.visualization.palette import colour_table
-from tests.helpers.browser import PATCH, SIZE, Open, assert_in_lockstep, go_to, pixel_at, places, settle
+from tests.helpers.browser import PATCH, SIZE, Open, assert_in_lockstep, go_to, pixel_at, places, settle, wait_until
 
 
 def test_panes_move_as_one_from_either_side(open_page: Open) -> None:
@@ -145,11 +145,11 @@ def test_compare_shows_another_model_and_then_the_difference(
 
 def test_a_picture_is_stretched_over_the_slide(open_page: Open) -> None:
     page = open_page("panes=slide;p4&opacity=1")
-    page.wait_for_timeout(400)
     inside = """([x, y]) => { const p = heatmapViewer.panes[1], g = p.heat.geometry(), c =
     p.viewer.drawer.canvas;
         return [...c.getContext('2d').getImageData((x - g.x) * g.scale + g.middleX, (y - g.y) * g.scale +
         g.middleY, 1, 1).data]; }"""
+    wait_until(page, f"(point) => ({inside})(point)[0] === 255", [20, 20])
     assert page.evaluate(inside, [20, 20]) == [255, 0, 0, 255]
     assert page.evaluate(inside, [SIZE[0] - 20, SIZE[1] - 20]) == [255, 0, 0, 255]
     assert page.evaluate(inside, [SIZE[0] + 40, SIZE[1] - 20])[3] == 0
@@ -181,8 +181,7 @@ def test_outline_and_scale_bar(open_page: Open) -> None:
         return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v > 0); }"""
     assert page.evaluate(lines)
     page.keyboard.press("o")
-    page.wait_for_timeout(80)
-    assert not page.evaluate(lines)
+    wait_until(page, f"!({lines})()")
 
 
 @pytest.mark.parametrize("size", [(1400, 850), (1000, 700), (700, 600), (360, 800)])

@@ -108,6 +108,7 @@ def run_log(runner: Runner, *, verbose: bool) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger("mil_heatmaps")
+    before = root.level, root.propagate
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     root.addHandler(handler)
     root.propagate = False
@@ -117,3 +118,5 @@ def run_log(runner: Runner, *, verbose: bool) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
+        root.setLevel(before[0])
+        root.propagate = before[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import multiprocessing
+import shlex
 import signal
 import sys
 import threading
@@ -200,7 +201,7 @@ def job_settings(arguments: ClusterArguments, log_dir: Path) -> dict[str, Any]:
         "job_name": "mil-heatmaps",
         "python": arguments.python or sys.executable,
         "log_directory": arguments.log_dir or str(log_dir),
-        "job_script_prologue": ["export OMP_NUM_THREADS=1", *arguments.prologue],
+        "job_script_prologue": ["export OMP_NUM_THREADS=1", *_path_of_checkout(), *arguments.prologue],
         "job_extra_directives": list(arguments.directives),
         "scheduler_options": _dashboard_settings(arguments),
     }
@@ -225,6 +226,14 @@ def job_settings(arguments: ClusterArguments, log_dir: Path) -> dict[str, Any]:
     elif kind == "pbs":
         settings["resource_spec"] = f"select=1:ncpus={arguments.cores}:mem={arguments.memory // 2**20}mb"
     return settings | arguments.options
+
+
+def _path_of_checkout() -> list[str]:
+    """Return the line by which a job runs a checkout's own code, installed or not; none for an installed package."""
+    home = Path(__file__).resolve().parents[2]
+    if not (home / "__init__.py").is_file():
+        return []
+    return [f"export PYTHONPATH={shlex.quote(str(home))}${{PYTHONPATH:+:$PYTHONPATH}}"]
 
 
 def _dashboard_settings(arguments: ClusterArguments) -> dict[str, Any]:
