@@ -3,7 +3,8 @@
 The attribute names are the YAML names. A description that starts with "New:" marks a key CLAM does not have.
 """
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -17,8 +18,11 @@ from mil_heatmaps.config.section_types import (
     none_word,
     shown,
 )
-from mil_heatmaps.scores.normalize import default_method
-from mil_heatmaps.visualization.palette import default_cmap
+from mil_heatmaps.visualization.colour_rule import ColourRule
+from mil_heatmaps.visualization.palette import DEFAULT_CMAP
+
+if TYPE_CHECKING:
+    from mil_heatmaps.visualization.sampling import Choice
 
 Normalize = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
 
@@ -196,16 +200,18 @@ class HeatmapArguments(Section):
             raise ValueError("downsample and mpp exclude each other; give one")
         return self
 
-    def rule(self, kind: str, *, fine: bool) -> Normalize:
-        """Return the normalisation for scores of a kind: the one asked for, or the kind's own; CLAM's for ranks."""
-        if self.normalize is not None:
-            return self.normalize
-        usual: Normalize = "percentile" if self.compat == "clam" else default_method(kind)
-        return "percentile_ref" if usual == "percentile" and fine and self.use_ref_scores else usual
+    def colours(self, kind: str, *, fine: bool) -> ColourRule:
+        """Return how scores of a kind become colours: as asked for, or as is usual for the kind; CLAM's for ranks.
 
-    def colormap(self, kind: str) -> str:
-        """Return the colormap for scores of a kind: the one asked for, or the kind's own."""
-        return self.cmap or ("jet" if self.compat == "clam" else default_cmap(kind))
+        Without the keys of the finished map alone: `binarize`, `threshold`, `smooth` and `blur`.
+        """
+        normalize, cmap = self.normalize, self.cmap
+        if self.compat == "clam":
+            normalize, cmap = normalize or "percentile", cmap or DEFAULT_CMAP
+        rule = ColourRule.for_kind(kind, normalize, cmap)
+        if self.normalize is None and rule.normalize == "percentile" and fine and self.use_ref_scores:
+            rule = replace(rule, normalize="percentile_ref")
+        return replace(rule, vmin=self.vmin, vmax=self.vmax, alpha=self.alpha)
 
 
 class Sample(Section):
@@ -241,10 +247,11 @@ class Sample(Section):
         return self
 
     @property
-    def window_percent(self) -> tuple[float, float]:
-        """Both ends of the window as percentiles 0..100; one that ends at 1 or less was given as shares."""
-        factor = 100.0 if self.score_end <= 1 else 1.0
-        return self.score_start * factor, self.score_end * factor
+    def choice(self) -> "Choice":
+        """Which patches of a slide these are."""
+        from mil_heatmaps.visualization.sampling import Choice
+
+        return Choice(self.k, self.mode, self.seed, self.score_start, self.score_end)
 
 
 class SampleArguments(Section):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mil_heatmaps.viewer.catalog import Defaults
+from mil_heatmaps.visualization.palette import DEFAULT_CMAP
 
 METHODS = ("percentile", "percentile_ref", "minmax", "robust", "softmax", "none")
 
@@ -29,7 +30,7 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
     if None not in ends and ends[0] >= ends[1]:  # type: ignore[operator]
         ends = None, None
     return Defaults(
-        cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else "jet" if as_clam else None,
+        cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else DEFAULT_CMAP if as_clam else None,
         alpha=float(alpha) if isinstance(alpha, int | float) and 0 < alpha <= 1 else None,
         normalize=method if method in METHODS else None,
         ends=ends,
