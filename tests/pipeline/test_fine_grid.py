@@ -216,14 +216,14 @@ def figure_words(cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch) -> str:
     from mil_heatmaps.visualization import figure
 
     found: list[str] = []
-    compose = figure._compose
+    compose = figure.compose_figure
 
-    def listening(*args: Any) -> Any:
-        page = compose(*args)
+    def listening(*args: Any, **options: Any) -> Any:
+        page = compose(*args, **options)
         found.extend(item.get_text() for item in page.figure.findobj(Text))
         return page
 
-    monkeypatch.setattr(figure, "_compose", listening)
+    monkeypatch.setattr(figure, "compose_figure", listening)
     cohort.config["heatmap_arguments"]["figure"] = True
     cohort.config["run_arguments"] = {"workers": 1}
     assert run(cohort).failed == {}
