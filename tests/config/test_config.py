@@ -201,8 +201,8 @@ def test_the_fine_map_is_made_by_default_only_where_nothing_is_brought() -> None
     assert made.heatmap_arguments.calc_heatmap is True
     assert brought.heatmap_arguments.calc_heatmap is False
     assert (made.patch_grid, brought.patch_grid) == ("clam", "features")
-    assert made.heatmap_arguments.rule("attention_logit", fine=True) == "percentile_ref"
-    assert made.heatmap_arguments.rule("attention_logit", fine=False) == "percentile"
+    assert made.heatmap_arguments.colours("attention_logit", fine=True).normalize == "percentile_ref"
+    assert made.heatmap_arguments.colours("attention_logit", fine=False).normalize == "percentile"
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_window_of_samples_may_be_given_in_shares_or_percent(load: Loader) -> 
         LEAST + "sample_arguments:\n  samples:\n  - {name: a, score_start: 0.4, score_end: 0.6}\n"
         "  - {name: b, score_start: 40, score_end: 60}\n  - {name: c}\n"
     ).sample_arguments.samples
-    assert [sample.window_percent for sample in samples] == [(40, 60), (40, 60), (0, 100)]
+    assert [sample.choice.window for sample in samples] == [(40, 60), (40, 60), (0, 100)]
 
 
 def test_near_finds_no_neighbour_where_there_is_none() -> None:

@@ -69,7 +69,7 @@ def test_heads_that_are_not_the_classes_are_averaged_by_default(tmp_path: Path, 
     job = runner.cohort.jobs["s1"]
     (column,) = coarse_columns(SlideWork(job, runner.settings, SlideRecord.load(job.paths.record, "s1")))
     assert column.name == f"mean of {heads} heads"
-    np.testing.assert_allclose(column.values, scores.scores.values.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(column.scores, scores.scores.values.mean(axis=1), rtol=1e-6)
 
 
 def test_a_single_head_can_be_chosen(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_an_exported_page_works_offline_with_the_same_numbers(
     index = 52
     x, y = (written.grid.coords_l0[index] + PATCH // 2).tolist()
     go_to(page, x, y, 0.5)
-    row = min(int(normalize(written.scores.values[:, 0], "percentile").values[index] * 256), 255)
+    row = min(int(normalize(written.scores.values[:, 0], "percentile").shades[index] * 256), 255)
     assert pixel_at(page, 1, x, y) == [*colour_table("viridis")[row].tolist(), 255]
     box = page.locator(".stage").nth(1).bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

@@ -54,7 +54,7 @@ def test_turning_keeps_colours_on_their_patches(open_page: Open, scores: dict[st
     seen = page.evaluate("""() => { const heat = heatmapViewer.panes[1].heat, g = heat.geometry();
         return [...heat.canvas.getContext('2d').getImageData(Math.round(g.middleX), Math.round(g.middleY -
         100), 1, 1).data]; }""")
-    row = min(int(normalize(written.scores.values[:, 0], "percentile").values[index] * 256), 255)
+    row = min(int(normalize(written.scores.values[:, 0], "percentile").shades[index] * 256), 255)
     assert np.abs(np.array(seen[:3]) - colour_table("viridis")[row]).max() <= 2
 
 
@@ -65,7 +65,7 @@ def test_a_patch_has_its_colour_at_every_zoom_and_ends_at_its_edge(
     page = open_page("cmap=viridis", device_scale_factor=ratio)
     written = scores["a"][1]
     coords = written.grid.coords_l0
-    shares = normalize(written.scores.values[:, 0], "percentile").values
+    shares = normalize(written.scores.values[:, 0], "percentile").shades
     table = colour_table("viridis")
     for index, scale in ((20, 0.21), (20, 1.7), (75, 0.5), (75, 6.0)):
         x, y = coords[index].tolist()
@@ -81,7 +81,7 @@ def test_a_patch_has_its_colour_at_every_zoom_and_ends_at_its_edge(
 def test_overlapping_patches_show_their_mean(open_page: Open, scores: dict[str, tuple[Path, ScoreFile]]) -> None:
     page = open_page("panes=2.0&cmap=gray")
     written = scores["b"][1]
-    shares = np.floor(normalize(written.scores.values[:, 0], "percentile").values * 65536)
+    shares = np.floor(normalize(written.scores.values[:, 0], "percentile").shades * 65536)
     coords = written.grid.coords_l0
     for point in ((700, 500), (1000, 900), (30, 30)):
         inside = ((coords <= point) & (np.array(point) < coords + PATCH)).all(1)
@@ -128,7 +128,7 @@ def test_compare_shows_another_model_and_then_the_difference(
     settle(page)
     assert page.evaluate("heatmapViewer.contents") == ["0.0", "2.0", "0.0-2.0"]
     a, b = scores["a"][1], scores["b"][1]
-    shares = [np.floor(normalize(f.scores.values[:, 0], "percentile").values * 65536) for f in (a, b)]
+    shares = [np.floor(normalize(f.scores.values[:, 0], "percentile").shades * 65536) for f in (a, b)]
     point = (1000, 900)
     go_to(page, *point, 1.0)
     means = []

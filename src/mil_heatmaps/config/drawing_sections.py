@@ -3,7 +3,8 @@
 The attribute names are the YAML names. A description that starts with "New:" marks a key CLAM does not have.
 """
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -18,8 +19,11 @@ from mil_heatmaps.config.section_types import (
     none_word,
     shown,
 )
-from mil_heatmaps.scores.normalize import default_method
-from mil_heatmaps.visualization.palette import default_cmap
+from mil_heatmaps.visualization.colour_rule import ColourRule
+from mil_heatmaps.visualization.palette import DEFAULT_CMAP
+
+if TYPE_CHECKING:
+    from mil_heatmaps.visualization.sampling import Choice
 
 
 def _classes(value: Any) -> Any:
@@ -185,19 +189,18 @@ class HeatmapArguments(Section):
             raise ValueError("downsample and mpp exclude each other; give one")
         return self
 
-    def rule(self, kind: str, *, fine: bool) -> Method:
-        """Return how scores of a kind become colours: `normalize`, or else what is usual for the kind.
+    def colours(self, kind: str, *, fine: bool) -> ColourRule:
+        """Return how scores of a kind become colours: as asked for, or as is usual for the kind; CLAM's for ranks.
 
-        Where percentiles are usual, those of a fine map are among the bag's scores with `use_ref_scores`, as in CLAM.
+        Without the keys of the finished map alone: `binarize`, `threshold`, `smooth` and `blur`.
         """
-        if self.normalize is not None:
-            return self.normalize
-        usual: Method = "percentile" if self.compat == "clam" else default_method(kind)
-        return "percentile_ref" if usual == "percentile" and fine and self.use_ref_scores else usual
-
-    def colormap(self, kind: str) -> str:
-        """Return the colormap for scores of a kind: `cmap`, or else what is usual for the kind."""
-        return self.cmap or ("jet" if self.compat == "clam" else default_cmap(kind))
+        normalize, cmap = self.normalize, self.cmap
+        if self.compat == "clam":
+            normalize, cmap = normalize or "percentile", cmap or DEFAULT_CMAP
+        rule = ColourRule.for_kind(kind, normalize, cmap)
+        if self.normalize is None and rule.normalize == "percentile" and fine and self.use_ref_scores:
+            rule = replace(rule, normalize="percentile_ref")
+        return replace(rule, vmin=self.vmin, vmax=self.vmax, alpha=self.alpha)
 
 
 class Sample(Section):
@@ -233,10 +236,11 @@ class Sample(Section):
         return self
 
     @property
-    def window_percent(self) -> tuple[float, float]:
-        """Both ends of the window as percentiles, 0 to 100. A window that ends at 1 or below is in shares of 1."""
-        factor = 100.0 if self.score_end <= 1 else 1.0
-        return self.score_start * factor, self.score_end * factor
+    def choice(self) -> "Choice":
+        """Which patches of a slide these are."""
+        from mil_heatmaps.visualization.sampling import Choice
+
+        return Choice(self.k, self.mode, self.seed, self.score_start, self.score_end)
 
 
 class SampleArguments(Section):

@@ -34,8 +34,8 @@ class DrawnMap:
     ----------
     name : str
         What is drawn, such as ``attention LSCC``.
-    values : (N,) float
-        Raw scores.
+    scores : (N,) float
+        As the model gave them.
     shades : (N,) float64
         The same on the colour scale, 0 to 1; NaN where nothing is drawn.
     table : (n, 3) uint8
@@ -43,14 +43,14 @@ class DrawnMap:
     """
 
     name: str
-    values: npt.NDArray[Any]
+    scores: npt.NDArray[Any]
     shades: npt.NDArray[np.float64]
     table: npt.NDArray[np.uint8]
 
 
 def write_geojson(
     path: str | os.PathLike[str],
-    scores: ScoreFile,
+    score_file: ScoreFile,
     drawn: DrawnMap,
     *,
     detections: bool = True,
@@ -74,7 +74,7 @@ def write_geojson(
     count = 0
     with binary_writer(path) as file:
         file.write(b'{"type":"FeatureCollection","features":[')
-        for text in _features(scores, drawn, detections, regions, tissue, threshold):
+        for text in _features(score_file, drawn, detections, regions, tissue, threshold):
             file.write(f"{',' if count else ''}\n{text}".encode())
             count += 1
         file.write(b"\n]}\n")
@@ -82,7 +82,7 @@ def write_geojson(
 
 
 def _features(
-    scores: ScoreFile,
+    score_file: ScoreFile,
     drawn: DrawnMap,
     detections: bool,
     regions: bool,
@@ -94,25 +94,25 @@ def _features(
     if regions:
         with np.errstate(invalid="ignore"):
             hot = drawn.shades >= threshold
-        for number, region in enumerate(merge_patches(scores.grid, hot), start=1):
-            yield _region(region, number, scores, drawn)
+        for number, region in enumerate(merge_patches(score_file.grid, hot), start=1):
+            yield _region(region, number, score_file, drawn)
     if detections:
-        yield from _detections(scores, drawn)
+        yield from _detections(score_file, drawn)
 
 
-def _detections(scores: ScoreFile, drawn: DrawnMap) -> Iterator[str]:
+def _detections(score_file: ScoreFile, drawn: DrawnMap) -> Iterator[str]:
     """Yield each patch. Put together as text: a JSON encoder would take most of the time of a large slide."""
-    measures: dict[str, npt.NDArray[Any]] = {**score_columns(scores), **percentile_columns(scores)}
+    measures: dict[str, npt.NDArray[Any]] = {**score_columns(score_file), **percentile_columns(score_file)}
     keys = [json.dumps(name, ensure_ascii=False) for name in measures]
-    width, height = scores.grid.size_l0
+    width, height = score_file.grid.size_l0
     rows_drawn = np.flatnonzero(np.isfinite(drawn.shades))
     for start in range(0, len(rows_drawn), _BLOCK_ROWS):
         rows = rows_drawn[start : start + _BLOCK_ROWS]
         columns: list[list[str]] = [_number_texts(values[rows]) for values in measures.values()]
         colours: list[list[int]] = drawn.table[colour_index(drawn.shades[rows], len(drawn.table))].tolist()
-        corners: list[list[int]] = scores.grid.coords_l0[rows].tolist()
+        coords_l0: list[list[int]] = score_file.grid.coords_l0[rows].tolist()
         numbers_of = zip(*columns, strict=True)
-        for (x, y), (red, green, blue), numbers in zip(corners, colours, numbers_of, strict=True):
+        for (x, y), (red, green, blue), numbers in zip(coords_l0, colours, numbers_of, strict=True):
             right, bottom = x + width, y + height
             listed = ",".join(f"{key}:{text}" for key, text in zip(keys, numbers, strict=True) if text)
             yield (
@@ -130,16 +130,16 @@ def _number_texts(values: npt.NDArray[Any]) -> list[str]:
     return listed
 
 
-def _region(region: Region, number: int, scores: ScoreFile, drawn: DrawnMap) -> str:
-    values = drawn.values[region.patches].astype(np.float64)
+def _region(region: Region, number: int, score_file: ScoreFile, drawn: DrawnMap) -> str:
+    scores = drawn.scores[region.patches].astype(np.float64)
     measurements: dict[str, float] = {
         "Patches": len(region.patches),
         "Area px^2": region.area_px,
-        f"{drawn.name} mean": float(values.mean()),
-        f"{drawn.name} max": float(values.max()),
+        f"{drawn.name} mean": float(scores.mean()),
+        f"{drawn.name} max": float(scores.max()),
     }
-    if scores.level0_mpp is not None:
-        measurements["Area µm^2"] = region.area_px * scores.level0_mpp**2
+    if score_file.level0_mpp is not None:
+        measurements["Area µm^2"] = region.area_px * score_file.level0_mpp**2
     return _annotation(
         [ring.tolist() for ring in region.rings_l0],
         {

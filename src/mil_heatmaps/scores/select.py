@@ -20,7 +20,7 @@ class Column(NamedTuple):
     """One score a patch, (N,) float32, and the name to show with it."""
 
     name: str
-    values: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
 
 
 def select_columns(
@@ -136,8 +136,8 @@ def _mean(scores: PatchScores, groups: dict[str, list[tuple[int, int | None]]], 
     means = []
     for parts in zip(*each, strict=True):
         of_head = parts[0].name.removeprefix(next(iter(groups)))
-        values = np.stack([part.values for part in parts]).mean(axis=0, dtype=np.float32)
-        means.append(Column(f"mean of {len(each)} intervals{of_head}", values))
+        mean = np.stack([part.scores for part in parts]).mean(axis=0, dtype=np.float32)
+        means.append(Column(f"mean of {len(each)} intervals{of_head}", mean))
     return means
 
 

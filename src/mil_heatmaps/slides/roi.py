@@ -106,9 +106,7 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
     Parameters
     ----------
     rule
-        ``corner``: the patch's top-left corner lies in the box, both ends included; CLAM's rule, and the default
-        for boxes. ``center``: the centre lies in the region, its border included; the default for polygons.
-        ``reach``: the patch covers a pixel of the box.
+        See `patches_in_box`; left out, ``corner`` for a box and ``center`` for polygons.
 
     Raises
     ------
@@ -116,17 +114,10 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
         No patch belongs to it; says how many there are and where they lie.
     """
     rule = rule or ("corner" if roi.polygons is None else "center")
-    points_l0 = grid.coords_l0.astype(np.float64)
-    if rule == "center":
-        points_l0 += np.array(grid.size_l0) / 2
-    # Corners are compared as they stand; the box of a polygon only spares work.
-    within = (points_l0 >= roi.top_left_l0) & (points_l0 <= roi.bot_right_l0)
-    if rule == "reach":
-        within = (points_l0 + grid.size_l0 > roi.top_left_l0) & (points_l0 < roi.bot_right_l0)
-    inside: npt.NDArray[np.bool_] = within[:, 0] & within[:, 1]
-    if roi.polygons is not None and rule != "reach":
+    inside = patches_in_box(grid, roi.top_left_l0, roi.bot_right_l0, rule)
+    if roi.polygons is not None and rule != "reach":  # their box only spares work
         candidates = np.flatnonzero(inside)
-        inside[candidates] = _in_polygons(points_l0[candidates], roi.polygons)
+        inside[candidates] = _in_polygons(_points(grid, rule)[candidates], roi.polygons)
     if not inside.any():
         span = "there are no patches at all"
         if len(grid):
@@ -134,6 +125,31 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
             span = f"the slide's {len(grid)} patches lie within {tuple(low)} to {tuple(high)}"
         raise SlideError(f"no patch lies in the ROI {roi.top_left_l0} to {roi.bot_right_l0} ({roi.source}); {span}")
     return inside
+
+
+def patches_in_box(
+    grid: PatchGrid, top_left_l0: Sequence[float], bot_right_l0: Sequence[float], rule: Rule = "corner"
+) -> npt.NDArray[np.bool_]:
+    """Return (N,) true for the patches that belong to the box between two corners.
+
+    Parameters
+    ----------
+    rule
+        ``corner``: the patch's top-left corner lies in the box, both ends included, as in CLAM. ``center``: its centre
+        does. ``reach``: the patch covers a pixel of the box.
+    """
+    points, top_left, bot_right = _points(grid, rule), np.asarray(top_left_l0), np.asarray(bot_right_l0)
+    if rule == "reach":
+        within = (points + grid.size_l0 > top_left) & (points < bot_right)
+    else:
+        within = (points >= top_left) & (points <= bot_right)
+    return np.asarray(within[:, 0] & within[:, 1])
+
+
+def _points(grid: PatchGrid, rule: Rule) -> npt.NDArray[np.float64]:
+    """Return the points that a rule looks at, (N, 2): top-left corners, or centres."""
+    corners = grid.coords_l0.astype(np.float64)
+    return corners + np.array(grid.size_l0) / 2 if rule == "center" else corners
 
 
 def _on_slide(

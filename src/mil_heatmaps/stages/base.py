@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.slides.roi import Roi
     from mil_heatmaps.slides.tissue import TissueMask
     from mil_heatmaps.stages.model_source import ModelSource
+    from mil_heatmaps.stages.planned_map import PlannedMap
 
 
 KEPT_LEVELS_BYTES = 96 << 20
@@ -91,6 +92,8 @@ class SlideWork:
         self._sign = sign
         self._slide: Slide | None = None
         self.files = InputFiles(record.files)
+        self.maps: list[PlannedMap] | None = None
+        """The finished maps, once they are planned; see `score_columns.planned_maps`."""
         self.lines: list[str] = []
         """What run.log is to say of this slide; the coordinator writes it, wherever the slide is worked on."""
 
@@ -217,11 +220,14 @@ class SlideWork:
         if self.on_stage is not None:
             self.on_stage(f"encoding {progress}")
 
-    def forget_artifacts(self) -> None:
-        """Drop what was read from artifacts, after a stage wrote new ones."""
-        self.__dict__.pop("mask", None)
-        self.__dict__.pop("score_file", None)
-        self.__dict__.pop("fine_file", None)
+    def forget_artifacts(self, written: Collection[Path]) -> None:
+        """Drop what was read from artifacts that a stage has now written anew, and what follows from them."""
+        paths, config = self.job.paths, self.config
+        fine = paths.fine_scores_h5(config.patching_arguments.overlap, config.heatmap_arguments.use_roi)
+        for name, path in (("mask", paths.mask_pkl), ("score_file", paths.blockmap_h5), ("fine_file", fine)):
+            if path in written:
+                self.__dict__.pop(name, None)
+                self.maps = None
 
 
 class Stage(Protocol):

@@ -27,8 +27,8 @@ def cohort_scale(settings: RunSettings, jobs: Sequence[SlideJob]) -> tuple[Cohor
         work = SlideWork(job, settings, SlideRecord.load(job.paths.record, job.slide_id))
         try:
             columns = drawn_columns(work)
-            summaries += [summarize_scores(column.values, are_shares=is_share(work)) for column in columns]
-            known[job.slide_id] = [hashlib.sha256(column.values.tobytes()).hexdigest() for column in columns]
+            summaries += [summarize_scores(column.scores, are_shares=is_share(work)) for column in columns]
+            known[job.slide_id] = [hashlib.sha256(column.scores.tobytes()).hexdigest() for column in columns]
         except ValueError:
             # Its own heatmap stage says what is wrong with it; the others' scale does without.
             continue

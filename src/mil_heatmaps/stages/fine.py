@@ -128,7 +128,6 @@ class FineGrid:
 def lay_fine_grid(work: SlideWork) -> FineGrid:
     """CLAM's grid in the tissue, or the grid of the bag made finer; in the region of interest if there is one."""
     from mil_heatmaps.features.read import read_coords
-    from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.slides.refined_grid import refine_grid
     from mil_heatmaps.slides.roi import patches_in_roi
 
@@ -149,7 +148,7 @@ def lay_fine_grid(work: SlideWork) -> FineGrid:
     if roi is None or (config.patch_grid == "clam" and roi.polygons is None):
         return FineGrid(grid, phases, notes)
     kept = patches_in_roi(grid, roi, rule="reach" if roi.polygons is None else None)
-    return FineGrid(PatchGrid(grid.coords_l0[kept], grid.size_l0, grid.step_l0), phases[kept], notes)
+    return FineGrid(grid.take(kept), phases[kept], notes)
 
 
 class FineScoresStage:
@@ -191,9 +190,9 @@ class FineScoresStage:
         features = read_features(work.fine_features_path)
         scores, how = score_fine_map(work, features)
         raw = ScoreFile(grid=features.grid, scores=scores, prediction=bag.prediction)
-        column = columns_of(work, raw)[0].values
+        column = columns_of(work, raw)[0].scores
         if config.heatmap_arguments.use_ref_scores:
-            column = reference_percentiles(column, coarse_columns(work)[0].values)
+            column = reference_percentiles(column, coarse_columns(work)[0].scores)
         path = work.fine_scores_path
         write_scores(
             path,

@@ -11,9 +11,10 @@ from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.fine import roi_inputs, wants_fine_map
-from mil_heatmaps.stages.score_columns import DrawnColumn, coarse_columns, drawn_columns, plan_column
+from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
 
 if TYPE_CHECKING:
+    from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
     from mil_heatmaps.visualization.drawing import Drawing
 
 
@@ -65,29 +66,29 @@ class HeatmapStage:
     def run(self, work: SlideWork) -> StageResult:
         """Draw everything; a picture is written whole or not at all."""
         result = StageResult([])
-        columns = drawn_columns(work)
-        coarse = plan_column(work, coarse_columns(work)[0], coarse=True)
+        maps, coarse = planned_maps(work), plan_coarse(work)
         blockmap = [work.job.paths.blockmap_png]
-        for number, column in enumerate(columns):
-            drawing = plan_column(work, column)
+        for number, planned in enumerate(maps):
+            drawing = planned.drawing
             result.notes += drawing.notes
             if number == 0 and (_is_shrunk(work) or not drawing.same_pixels(coarse)):
                 self._save(work, blockmap, coarse, result, shrink=False)
                 blockmap = []
             # At the usual levels both maps are one picture, which is painted once.
-            self._save(work, [*(blockmap if number == 0 else ()), self._path(work, column)], drawing, result)
+            self._save(work, [*(blockmap if number == 0 else ()), self._path(work, planned.column)], drawing, result)
             if work.config.heatmap_arguments.figure:
-                self._write_figure(work, column, drawing, result)
+                self._write_figure(work, planned, result)
         if work.config.heatmap_arguments.save_orig:
-            self._save_original(work, plan_column(work, columns[0]), result)
+            self._save_original(work, maps[0].drawing, result)
         result.notes = list(dict.fromkeys(result.notes))
         return result
 
     @staticmethod
     def _path(work: SlideWork, column: DrawnColumn) -> Path:
         h = work.config.heatmap_arguments
+        asked, own = work.config.patching_arguments.overlap, round(column.grid.overlap, 4)
         name = HeatmapName(
-            overlap=float(work.config.patching_arguments.overlap) if wants_fine_map(work) else column.overlap,
+            overlap=float(asked) if wants_fine_map(work) else own,
             use_roi=h.use_roi,
             blur=h.blur,
             use_ref_scores=h.use_ref_scores,
@@ -121,12 +122,11 @@ class HeatmapStage:
         result.paths += paths
 
     @staticmethod
-    def _write_figure(work: SlideWork, column: DrawnColumn, drawing: Drawing, result: StageResult) -> None:
+    def _write_figure(work: SlideWork, planned: PlannedMap, result: StageResult) -> None:
         """Write ``S_figure.png``: slide and map side by side, with what the colours mean."""
         from mil_heatmaps.visualization.figure import FigureText, write_figure
 
-        h, score_file = work.config.heatmap_arguments, work.score_file
-        values = column.values[column.drawn(work.roi)]  # the drawing holds the patches of the region only
+        h, score_file, column = work.config.heatmap_arguments, work.score_file, planned.column
         text = FigureText(
             score_name=score_file.scores.score,
             class_name=column.name if len(score_file.scores.names) > 1 else None,
@@ -137,7 +137,7 @@ class HeatmapStage:
             method=_method(work, column),
         )
         path = work.job.paths.figure(column.suffix)
-        write_figure(path, drawing, values, text, legend=h.legend)
+        write_figure(path, planned.drawing, planned.drawn_scores, text, legend=h.legend)
         result.paths.append(path)
 
     def _save_original(self, work: SlideWork, drawing: Drawing, result: StageResult) -> None:
@@ -159,8 +159,8 @@ def _method(work: SlideWork, column: DrawnColumn) -> str | None:
     if not wants_fine_map(work):
         return None
     asked, how = float(work.config.patching_arguments.overlap), work.fine_file.scored_as
-    other = f" ({asked:.0%} was asked)" if abs(column.overlap - asked) > 0.01 else ""
-    return f"fine map: patches overlap by {column.overlap:.0%}{other}" + (f", {how}" if how else "")
+    other = f" ({asked:.0%} was asked)" if abs(column.grid.overlap - asked) > 0.01 else ""
+    return f"fine map: patches overlap by {column.grid.overlap:.0%}{other}" + (f", {how}" if how else "")
 
 
 def _is_shrunk(work: SlideWork) -> bool:

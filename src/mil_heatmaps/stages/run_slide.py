@@ -110,7 +110,7 @@ def _bring_up_to_date(
     elif record.behind and time.monotonic() - record.saved_at >= SAVE_EVERY_S:
         record.save()
     result = stage.run(work)
-    work.forget_artifacts()
+    work.forget_artifacts(result.paths)
     entry = StageRecord.of(inputs, result.paths, paths.raw, time.perf_counter() - started, result.notes)
     record.stages[stage.name] = entry
     if stage.name == "samples":

@@ -78,27 +78,17 @@ class SamplesStage:
     def run(self, work: SlideWork) -> StageResult:
         """Choose, cut, write."""
         from mil_heatmaps.visualization.sample_files import write_samples
-        from mil_heatmaps.visualization.sampling import sample_top_patches
+        from mil_heatmaps.visualization.sampling import sample_patches
 
-        job, settings, score_file = work.job, work.config.sample_arguments, work.score_file
+        job, settings = work.job, work.config.sample_arguments
         column = coarse_columns(work)[0]
         label, predicted = _label_and_class(work)
         result, side_px = StageResult([]), model_side_px(work)
         for sample in settings.samples:
             if not sample.sample:
                 continue
-            low, high = sample.window_percent
-            patches = sample_top_patches(
-                column.values,
-                score_file.grid.coords_l0,
-                wsi_object=work.slide,
-                k=sample.k,
-                mode=sample.mode,
-                seed=sample.seed,
-                score_start=low,
-                score_end=high,
-                unit="percent",
-                patch_size=score_file.grid.size_l0,
+            patches = sample_patches(
+                column.scores, column.grid, work.slide, sample.choice, size_px=column.grid.size_l0
             )
             if not patches:
                 result.notes.append(f"sample {sample.name!r}: no patch lies in its window")

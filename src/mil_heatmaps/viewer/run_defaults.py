@@ -8,6 +8,7 @@ from mil_heatmaps.choices import METHODS
 from mil_heatmaps.config.fine_map import makes_fine_map
 from mil_heatmaps.records.layout import SlideLayout
 from mil_heatmaps.viewer.catalog import Defaults
+from mil_heatmaps.visualization.palette import DEFAULT_CMAP
 
 
 def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
     if None not in ends and ends[0] >= ends[1]:  # type: ignore[operator]
         ends = None, None
     return Defaults(
-        cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else "jet" if as_clam else None,
+        cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else DEFAULT_CMAP if as_clam else None,
         alpha=float(alpha) if isinstance(alpha, int | float) and 0 < alpha <= 1 else None,
         normalize=method if method in METHODS else None,
         ends=ends,

@@ -1,4 +1,4 @@
-"""Patch scores to mean values, on the small grid cut by all patch edges.
+"""Shades of patches to mean shades, on the small grid cut by all patch edges.
 
 No patch is ever rasterised: between two neighbouring edges every pixel has the same patches, so a grid with
 one cell there holds the whole picture. Grids are built for a band of rows at a time, from the patches that
@@ -25,14 +25,14 @@ _FEW_CELLS = 24
 
 @dataclass(frozen=True)
 class Cells:
-    """Mean values of one band of rows.
+    """Mean shades of one band of rows.
 
     Attributes
     ----------
     x_edges, y_edges : (nx + 1,), (ny + 1,) int64
         Where the cells begin and end, rising. Nothing lies outside them.
     mean : (ny, nx) float64
-        Mean value of the patches over each cell, 0 where there is none.
+        Mean shade of the patches over each cell, 0 where there is none.
     covered : (ny, nx) bool
         True where a patch that counts as shown lies.
     """
@@ -45,9 +45,9 @@ class Cells:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PatchCanvas:
-    """The patches of a picture with their values, ready to be cut into cells.
+    """The patches of a picture with their shades, ready to be cut into cells.
 
-    A pixel's value is the mean over its patches, summed in patch order in float64 as CLAM sums them: the bits
+    A pixel's shade is the mean over its patches, summed in patch order in float64 as CLAM sums them: the bits
     agree. Patches below `floor` add 0 and by themselves show nothing, as in CLAM.
 
     Attributes
@@ -56,18 +56,18 @@ class PatchCanvas:
         Top left, may lie outside the picture.
     size_px : (width, height)
         Of every patch.
-    values : (N,) float64
+    shades : (N,) float64
         All finite.
     picture_px : (width, height)
     floor : float
-        Values below it count as 0.
+        Shades below it count as 0.
     binary : bool
-        Values are 1 at or above the floor and 0 below; the mean is rounded half to even.
+        Shades are 1 at or above the floor and 0 below; the mean is rounded half to even.
     """
 
     corners_px: npt.NDArray[np.int64]
     size_px: tuple[int, int]
-    values: npt.NDArray[np.float64]
+    shades: npt.NDArray[np.float64]
     picture_px: tuple[int, int]
     floor: float = 0.0
     binary: bool = False
@@ -90,8 +90,8 @@ class PatchCanvas:
         shape = cells.shape
         if 0 in shape:
             return Cells(cells.x_edges, cells.y_edges, np.zeros(shape), np.zeros(shape, np.bool_))
-        shown = self.values[index] >= self.floor
-        added = np.where(shown, 1.0 if self.binary else self.values[index], 0.0)
+        shown = self.shades[index] >= self.floor
+        added = np.where(shown, 1.0 if self.binary else self.shades[index], 0.0)
         total, count = _accumulate(cells, added)
         covered = count > 0 if shown.all() else _accumulate(cells, shown.astype(np.float64))[0] > 0
         mean = np.divide(total, count, out=total, where=count > 0)

@@ -6,49 +6,26 @@ Memory is that of the patches and of one band, whatever the size of the picture.
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.errors import ConfigError, ScoreError
+from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.canvas import Cells, PatchCanvas, place_patches
+from mil_heatmaps.visualization.colour_rule import ColourScale, Smooth
 from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.palette import colour_index, colour_table
-from mil_heatmaps.visualization.smooth import SmoothLayer, SmoothValues
+from mil_heatmaps.visualization.smooth import SmoothLayer, SmoothShades
 from mil_heatmaps.visualization.tissue_raster import TissueRaster
-
-Smooth = Literal["none", "bilinear", "gaussian"]
 
 _BLOCK = 2048
 """Columns painted at a time."""
-
-
-@dataclass(frozen=True)
-class ColourScale:
-    """What the two ends of the colour table stand for; drawn as the figure's colour bar.
-
-    Attributes
-    ----------
-    vmin, vmax : float
-        In `unit`.
-    unit : ``percentile``, ``share`` or ``score``
-    label : str
-        How scores became colours, in one phrase.
-    center : float or None
-        The score in the middle of a diverging map.
-    """
-
-    vmin: float = 0.0
-    vmax: float = 100.0
-    unit: str = "percentile"
-    label: str = "percentile"
-    center: float | None = None
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -62,7 +39,9 @@ class Drawing:
     frame : Frame
         Which part of it, at what scale.
     grid : PatchGrid
-    values : (N,) float
+    patches : (N,) int, or a slice
+        Which of the scores that were given are drawn; others lie outside the region.
+    shades : (N,) float
         0 (first colour) to 1 (last colour). NaN or infinite: no score, drawn as uncovered.
     tissue : TissueMask or None
         Only tissue is tinted; None tints every patch whole.
@@ -77,11 +56,11 @@ class Drawing:
     binarize, thresh
         Two colours only: a patch is 1 at or above `thresh`, else 0; a pixel is the rounded mean.
     threshold : float or None
-        Only pixels whose mean value is at least this are tinted.
+        Only pixels whose mean shade is at least this are tinted.
     smooth : ``none``, ``bilinear``, ``gaussian``
-        Interpolate the values between patches. Normalised by coverage, so borders do not fade.
+        Interpolate the shades between patches. Normalised by coverage, so borders do not fade.
     blur_px : (width, height) or None
-        CLAM's blur: kernel, in pixels, applied to the values and then to the picture, slide and all.
+        CLAM's blur: kernel, in pixels, applied to the shades and then to the picture, slide and all.
     scale : ColourScale
         What 0 and 1 mean, for a colour bar.
     notes : tuple of str
@@ -91,30 +70,25 @@ class Drawing:
     slide: Slide
     frame: Frame
     grid: PatchGrid
-    values: npt.NDArray[np.floating]
-    tissue: TissueMask | None = None
-    cmap: str = "jet"
-    alpha: float = 0.4
-    blank_canvas: bool = False
-    use_holes: bool = True
-    binarize: bool = False
-    thresh: float = 0.5
-    threshold: float | None = None
-    smooth: Smooth = "none"
-    blur_px: tuple[int, int] | None = None
-    scale: ColourScale = ColourScale()
+    patches: npt.NDArray[np.intp] | slice
+    shades: npt.NDArray[np.floating]
+    tissue: TissueMask | None
+    cmap: str
+    alpha: float
+    blank_canvas: bool
+    use_holes: bool
+    binarize: bool
+    thresh: float
+    threshold: float | None
+    smooth: Smooth
+    blur_px: tuple[int, int] | None
+    scale: ColourScale
     notes: tuple[str, ...] = ()
     colours: UInt8Array = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.values.shape != (len(self.grid),):
-            raise ScoreError(f"{len(self.grid)} patches but values of shape {self.values.shape}")
-        if not 0 <= self.alpha <= 1:
-            raise ConfigError(f"alpha must be between 0 (slide only) and 1 (colours only), got {self.alpha}")
-        if self.smooth not in ("none", "bilinear", "gaussian"):
-            raise ConfigError(f"unknown smoothing {self.smooth!r}; choose from 'none', 'bilinear', 'gaussian'")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ConfigError(f"threshold must be between 0 and 1, got {self.threshold}")
+        if self.shades.shape != (len(self.grid),):
+            raise ScoreError(f"{len(self.grid)} patches but shades of shape {self.shades.shape}")
         object.__setattr__(self, "colours", colour_table(self.cmap))
 
     @property
@@ -129,6 +103,7 @@ class Drawing:
                 drawing,
                 frame=replace(drawing.frame, note=None),
                 thresh=drawing.thresh if drawing.binarize else 0.5,
+                patches=self.patches,
                 scale=ColourScale(),
                 notes=(),
             )
@@ -251,11 +226,11 @@ class Painter:
     def __init__(self, drawing: Drawing) -> None:
         self.drawing = drawing
         corners, size = place_patches(drawing.grid, drawing.frame)
-        scored = np.isfinite(drawing.values)
+        scored = np.isfinite(drawing.shades)
         self.canvas = PatchCanvas(
             corners_px=corners[scored],
             size_px=size,
-            values=drawing.values[scored].astype(np.float64),
+            shades=drawing.shades[scored].astype(np.float64),
             picture_px=drawing.size_px,
             floor=drawing.thresh if drawing.binarize else 0.0,
             binary=drawing.binarize,
@@ -263,7 +238,10 @@ class Painter:
         self.tissue: TissueRaster | None = None
         if drawing.tissue is not None:
             self.tissue = TissueRaster(drawing.tissue, drawing.frame, use_holes=drawing.use_holes)
-        self._smooth = None if drawing.smooth == "none" else SmoothValues(drawing, self.canvas)
+        self._smooth: SmoothShades | None = None
+        if drawing.smooth != "none":
+            (x, y), (scale_x, scale_y) = drawing.grid.step_l0, drawing.frame.scale
+            self._smooth = SmoothShades(self.canvas, (max(1.0, x * scale_x), max(1.0, y * scale_y)), drawing.smooth)
 
     def band(self, y0: int, y1: int) -> Band | None:
         """Return the rows `y0` to `y1` (not included), None when nothing is tinted there."""
@@ -291,5 +269,5 @@ class Painter:
         layer = CellLayer(cells, covered, self.drawing.colours, y0, y1)
         if self._smooth is None:
             return layer
-        values = self._smooth.rows(y0, y1)
-        return SmoothLayer(layer, values, self.drawing.colours, self.drawing.threshold)
+        shades = self._smooth.rows(y0, y1)
+        return SmoothLayer(layer, shades, self.drawing.colours, self.drawing.threshold)

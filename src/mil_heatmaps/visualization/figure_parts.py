@@ -22,12 +22,12 @@ GOOD, BAD = "#1a7f37", "#b3261e"
 TITLE, TEXT, SMALL = 15.0, 9.5, 8.0
 
 
-def bare(axes: Any, *, frame: bool = True) -> None:
-    """Take ticks and, without `frame`, the border off the axes."""
+def bare(axes: Any) -> None:
+    """Take the ticks off the axes and make their border pale."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
-        spine.set_visible(frame)
+        spine.set_visible(True)
         spine.set_color(LINE)
         spine.set_linewidth(0.8)
 
@@ -72,14 +72,14 @@ def draw_scale_bar(axes: Any, width_um: float) -> None:
     axes.text(0, 0, text, transform=label, fontsize=SMALL, color=INK, va="bottom", zorder=5)
 
 
-def shown_colours(drawing: Drawing, values: npt.NDArray[np.floating]) -> UInt8Array:
-    """Return the colour in which the map shows each value from 0 to 1; near white where it shows none."""
-    colours = drawing.colours[colour_index(values, len(drawing.colours))]
+def shown_colours(drawing: Drawing, shades: npt.NDArray[np.floating]) -> UInt8Array:
+    """Return the colour in which the map shows each shade; near white where it shows none."""
+    colours = drawing.colours[colour_index(shades, len(drawing.colours))]
     cut = drawing.thresh if drawing.binarize else drawing.threshold
     if cut is not None:
         if drawing.binarize:
             colours[:] = drawing.colours[-1]
-        colours[values < cut] = _UNTINTED
+        colours[shades < cut] = _UNTINTED
     return colours
 
 
@@ -118,10 +118,10 @@ def _ticks(low: float, high: float, center: float | None) -> list[float]:
     return ticks
 
 
-def draw_histogram(axes: Any, raw: npt.NDArray[Any], drawing: Drawing, score_name: str) -> None:
-    """Draw how the raw scores are spread, each bar in the mean colour of its patches."""
-    finite = np.isfinite(raw) & np.isfinite(drawing.values)
-    scores = raw[finite].astype(np.float64)
+def draw_histogram(axes: Any, scores: npt.NDArray[Any], drawing: Drawing, score_name: str) -> None:
+    """Draw how the scores are spread, each bar in the mean colour of its patches."""
+    finite = np.isfinite(scores) & np.isfinite(drawing.shades)
+    scores = scores[finite].astype(np.float64)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
@@ -137,7 +137,7 @@ def draw_histogram(axes: Any, raw: npt.NDArray[Any], drawing: Drawing, score_nam
     bins = min(40, max(8, int(np.sqrt(len(scores)) * 1.5)))
     counts, edges = np.histogram(scores, bins=bins, range=(low, high))
     which = np.clip(np.digitize(scores, edges) - 1, 0, bins - 1)
-    sums = np.bincount(which, weights=drawing.values[finite].astype(np.float64), minlength=bins)
+    sums = np.bincount(which, weights=drawing.shades[finite].astype(np.float64), minlength=bins)
     means = np.divide(sums, counts, out=np.zeros(bins), where=counts > 0)
     colours = shown_colours(drawing, means) / 255
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours, edgecolor="white", linewidth=0.4)

@@ -97,11 +97,17 @@ def choose_frame(
         if math.prod(frame.size_px) > MOST_PIXELS_UNASKED:
             frame = _frame_at(slide, DEFAULT_DOWNSAMPLE)
             frame = replace(frame, note=f"no level near 1/{DEFAULT_DOWNSAMPLE}: made from level {frame.level}")
-    if (top_left is None) != (bot_right is None):
-        raise ConfigError("a region needs both corners, top_left and bot_right")
+    region = region_between(top_left, bot_right)
+    return frame if region is None else _cut(frame, *map(_as_pair, region))
+
+
+def region_between(top_left: Corner | None, bot_right: Corner | None) -> tuple[Corner, Corner] | None:
+    """Return the corners of a region, None when there are none; a ConfigError when one is missing."""
+    if top_left is None and bot_right is None:
+        return None
     if top_left is None or bot_right is None:
-        return frame
-    return _cut(frame, _as_pair(top_left), _as_pair(bot_right))
+        raise ConfigError("a region needs both corners, top_left and bot_right")
+    return top_left, bot_right
 
 
 def _frame_of_level(slide: Slide, level: int) -> Frame:

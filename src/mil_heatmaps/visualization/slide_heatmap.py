@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.scores.normalize import default_method
-from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, PatchScores, Prediction
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.tissue import TissueMask
-from mil_heatmaps.visualization.palette import default_cmap
+from mil_heatmaps.visualization.colour_rule import ColourRule
 from mil_heatmaps.visualization.sampling import Mode, SampledPatch, sample_top_patches
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from mil_heatmaps.visualization.drawing import Drawing
-    from mil_heatmaps.visualization.wsi_object import WholeSlideImage
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -100,7 +98,7 @@ class SlideHeatmap:
             return Image.fromarray(draw_figure(drawing, self.values, text))
 
     def draw(self, **options: Any) -> "Image.Image":
-        """Return the heatmap drawn otherwise: any of `plan_heatmap`'s options, such as ``cmap="viridis"``."""
+        """Return the heatmap drawn otherwise: any of `draw_heatmap`'s options, such as ``cmap="viridis"``."""
         from PIL import Image
 
         from mil_heatmaps.visualization.overlay import draw
@@ -138,37 +136,14 @@ class SlideHeatmap:
     @contextmanager
     def _planned(self, **options: Any) -> Iterator["Drawing"]:
         """Yield the drawing with the slide open."""
-        from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
-        from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+        from mil_heatmaps.visualization.heatmap_utils import plan_heatmap, with_options
+        from mil_heatmaps.visualization.tissue_slide import TissueSlide
+        from mil_heatmaps.visualization.view import View
 
-        chosen = {**self.options, **options}
-        normalize = chosen.pop("normalize", None)
-        with WholeSlideImage(self.slide_path) as wsi:
-            _set_tissue(wsi, self.tissue)
-            yield plan_heatmap(
-                self.values,
-                self.grid.coords_l0,
-                wsi,
-                patch_size=self.grid.size_l0,
-                overlap=max(0.0, round(1 - self.grid.step_l0[0] / self.grid.size_l0[0], 4)),
-                segment=self.tissue is not None,
-                **_scaling(normalize, self.scores.kind, chosen),
-                **chosen,
-            )
-
-
-def _set_tissue(wsi: "WholeSlideImage", tissue: TissueMask | None) -> None:
-    if tissue is not None:
-        wsi.tissue = tissue
-
-
-def _scaling(normalize: str | None, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how scores become colours: as their kind asks for unless told otherwise."""
-    method = normalize or default_method(kind)
-    colours = {} if "cmap" in options else {"cmap": default_cmap(kind)}
-    fixed = options.get("vmin") is not None or options.get("vmax") is not None
-    if method == "percentile" and not fixed:
-        return {"convert_to_percentiles": True, **colours}
-    centred = kind in SIGNED_KINDS and method in ("minmax", "robust", "none")
-    scaling = {"normalize": method, "kind": kind, "center": 0.0 if centred else None, **colours}
-    return {key: value for key, value in scaling.items() if key not in options}
+        chosen = {"normalize": None, "cmap": None, **self.options, **options}
+        usual = ColourRule.for_kind(self.scores.kind, chosen.pop("normalize"), chosen.pop("cmap"))
+        view, colours = with_options(View(segment=self.tissue is not None), usual, chosen)
+        with TissueSlide(self.slide_path) as slide:
+            if self.tissue is not None:
+                slide.tissue = self.tissue
+            yield plan_heatmap(self.values, self.grid, slide, view, colours)

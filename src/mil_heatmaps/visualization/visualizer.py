@@ -163,7 +163,7 @@ class MILLabVisualizer:
         return SlideHeatmap(
             slide_path=path,
             scores=scores,
-            values=column.values,
+            values=column.scores,
             column=column.name,
             prediction=prediction,
             tissue=mask,
