@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mil_heatmaps.cohort.slide_job import SlideJob
+from mil_heatmaps.config.fine_map import makes_fine_map
 from mil_heatmaps.errors import HeatmapError, SlideError, TissueError
 from mil_heatmaps.records.input_files import InputFiles
 from mil_heatmaps.records.slide_record import SlideRecord
@@ -154,6 +155,16 @@ class SlideWork:
         return read_scores(self.fine_scores_path)
 
     @property
+    def wants_fine_map(self) -> bool:
+        """Whether the config asks for a fine map and there is an encoder to make it with."""
+        config = self.config
+        return makes_fine_map(
+            calc_heatmap=config.heatmap_arguments.calc_heatmap,
+            encoder=config.encoder_arguments.model_name,
+            own_scores=self.job.scores_path,
+        )
+
+    @property
     def fine_features_path(self) -> Path:
         """Where the features of the fine map are."""
         return self.job.paths.fine_features_h5(*self._fine_name)
@@ -210,6 +221,12 @@ class SlideWork:
         if self.job.row.roi is None:
             raise SlideError(f"{self.job.slide_id} has no region of interest: give x1, y1, x2, y2 or a file in roi_dir")
         return roi_from_box(self.job.row.roi, self.slide.dimensions_l0)
+
+    def roi_inputs(self) -> Any:
+        """Return what the region of interest depends on, None when none is asked for."""
+        if not self.config.heatmap_arguments.use_roi:
+            return None
+        return self.job.row.roi if self.job.roi_path is None else self.fingerprint(self.job.roi_path)
 
     def on_encoding(self, progress: EncodingProgress) -> None:
         """Tell how far the encoding of patches is; end it there when asked to, as it goes on where it was."""

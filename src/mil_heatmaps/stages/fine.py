@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.config.fine_map import makes_fine_map
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, note_if_unlike_bag
@@ -25,16 +24,6 @@ if TYPE_CHECKING:
     from mil_heatmaps.slides.patch_grid import PatchGrid
 
 
-def wants_fine_map(work: SlideWork) -> bool:
-    """Whether the slide gets a fine map."""
-    config = work.config
-    return makes_fine_map(
-        calc_heatmap=config.heatmap_arguments.calc_heatmap,
-        encoder=config.encoder_arguments.model_name,
-        own_scores=work.job.scores_path,
-    )
-
-
 class FineFeaturesStage:
     """Writes ``S_<overlap>_roi_<bool>_features.h5``."""
 
@@ -44,7 +33,7 @@ class FineFeaturesStage:
 
     def applies(self, work: SlideWork) -> bool:
         """When a fine map is wanted."""
-        return wants_fine_map(work)
+        return work.wants_fine_map
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The slide, where the patches are, how they are read, the encoder; not the model."""
@@ -55,7 +44,7 @@ class FineFeaturesStage:
             "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
             "patching": {**work.settings.section("patching_arguments"), "grid": config.patch_grid},
             "use_center_shift": config.heatmap_arguments.use_center_shift,
-            "roi": roi_inputs(work),
+            "roi": work.roi_inputs(),
             "encoder": encoder_identity(config),
         }
         if config.patch_grid == "features":
@@ -107,15 +96,6 @@ def _plain(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
-def roi_inputs(work: SlideWork) -> Any:
-    """Return what the region of interest depends on, None when none is asked for."""
-    if not work.config.heatmap_arguments.use_roi:
-        return None
-    if work.job.roi_path is not None:
-        return work.fingerprint(work.job.roi_path)
-    return work.job.row.roi
-
-
 @dataclass(frozen=True)
 class FineGrid:
     """The patches of the fine map, in which of the sets without overlap each is, and what to know of them."""
@@ -160,7 +140,7 @@ class FineScoresStage:
 
     def applies(self, work: SlideWork) -> bool:
         """When a fine map is wanted."""
-        return wants_fine_map(work)
+        return work.wants_fine_map
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The fine features, the model, and the bag's scores they are ranked among."""

@@ -10,7 +10,6 @@ from mil_heatmaps.records.layout import HeatmapName
 from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.fine import roi_inputs, wants_fine_map
 from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
 
 if TYPE_CHECKING:
@@ -50,12 +49,12 @@ class HeatmapStage:
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
             "drawing": work.settings.section("heatmap_arguments", exclude=_NOT_DRAWN),
             "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},
-            "roi": roi_inputs(work),
+            "roi": work.roi_inputs(),
             "to": relative(job.paths.production, job.paths.raw),
         }
         if config.model_arguments.task != "classification":
             inputs["task"] = config.model_arguments.task
-        if wants_fine_map(work):
+        if work.wants_fine_map:
             inputs["fine_sha256"] = work.artifact(work.fine_scores_path, "fine")
         if config.heatmap_arguments.segment:
             inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
@@ -88,7 +87,7 @@ class HeatmapStage:
         h = work.config.heatmap_arguments
         asked, own = work.config.patching_arguments.overlap, round(column.grid.overlap, 4)
         name = HeatmapName(
-            overlap=float(asked) if wants_fine_map(work) else own,
+            overlap=float(asked) if work.wants_fine_map else own,
             use_roi=h.use_roi,
             blur=h.blur,
             use_ref_scores=h.use_ref_scores,
@@ -156,7 +155,7 @@ class HeatmapStage:
 
 def _method(work: SlideWork, column: DrawnColumn) -> str | None:
     """Return how a fine map was made, None for a map of the bag."""
-    if not wants_fine_map(work):
+    if not work.wants_fine_map:
         return None
     asked, how = float(work.config.patching_arguments.overlap), work.fine_file.scored_as
     other = f" ({asked:.0%} was asked)" if abs(column.grid.overlap - asked) > 0.01 else ""

@@ -45,10 +45,8 @@ def coarse_columns(work: SlideWork) -> list[DrawnColumn]:
 
 def drawn_columns(work: SlideWork) -> list[DrawnColumn]:
     """Return the columns of the finished map: of the fine map where there is one, else of the bag."""
-    from mil_heatmaps.stages.fine import wants_fine_map
-
     coarse = coarse_columns(work)
-    if not wants_fine_map(work):
+    if not work.wants_fine_map:
         return coarse
     fine, reaching = columns_of(work, work.fine_file), work.config.patch_grid == "features"
     return [
@@ -58,9 +56,7 @@ def drawn_columns(work: SlideWork) -> list[DrawnColumn]:
 
 def drawn_file(work: SlideWork) -> ScoreFile:
     """Return the scores the finished map shows: of the fine map where there is one, else of the bag."""
-    from mil_heatmaps.stages.fine import wants_fine_map
-
-    return work.fine_file if wants_fine_map(work) else work.score_file
+    return work.fine_file if work.wants_fine_map else work.score_file
 
 
 def planned_maps(work: SlideWork) -> list[PlannedMap]:
