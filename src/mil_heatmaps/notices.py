@@ -7,51 +7,59 @@ foot, the score file, the viewer and the exports show it. docs/notices.md lists 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 UNCLASSIFIED = "note"
 """Code of a notice that an earlier version recorded as plain text."""
 
 
-@dataclass(frozen=True)
-class Notice:
-    """One thing to know about a slide.
+class Notice(str):
+    """One thing to know about a slide: a sentence without full stop, which knows what kind of thing it says.
 
     Attributes
     ----------
     code : str
         Names the kind of notice, for programs: ``uncoloured``, ``unreadable``, ``frame``, ...
-    words : str
-        The notice in one line, for people.
-    counts : (name, whole number) pairs
-        What the words count, such as ``(("uncoloured", 2), ("patches", 6))``.
+    counts : name -> whole number
+        What the words count: ``{"uncoloured": 2, "patches": 6}``.
     """
 
+    __slots__ = ("code", "counts")
     code: str
-    words: str
-    counts: tuple[tuple[str, int], ...] = ()
+    counts: Mapping[str, int]
 
-    @classmethod
-    def of(cls, code: str, words: str, **counts: int) -> Notice:
-        """Return a notice whose counts are given by name."""
-        return cls(code, words, tuple(counts.items()))
+    def __new__(cls, code: str, words: str, **counts: int) -> Self:
+        notice = super().__new__(cls, words)
+        notice.code, notice.counts = code, MappingProxyType(counts)
+        return notice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _notice, (self.code, str(self), dict(self.counts))
+
+    @property
+    def words(self) -> str:
+        """The notice for people."""
+        return str(self)
 
     @classmethod
     def read(cls, data: Any) -> Notice:
-        """Return the notice that `plain` wrote; a plain text, as earlier versions kept it, will do. TypeError else."""
+        """Return the notice that `plain` wrote; a plain text, as earlier versions kept it, will do."""
+        if isinstance(data, Notice):
+            return data
         if isinstance(data, str):
             return cls(UNCLASSIFIED, data)
-        counts = tuple((str(name), int(count)) for name, count in data.get("counts", {}).items())
-        return cls(str(data["code"]), str(data["words"]), counts)
+        counts = {str(name): int(count) for name, count in data.get("counts", {}).items()}
+        return cls(str(data["code"]), str(data["words"]), **counts)
 
     def plain(self) -> dict[str, Any]:
         """Return the notice as JSON values."""
         counts = {"counts": dict(self.counts)} if self.counts else {}
-        return {"code": self.code, "words": self.words, **counts}
+        return {"code": self.code, "words": str(self), **counts}
 
-    def __str__(self) -> str:
-        return self.words
+
+def _notice(code: str, words: str, counts: dict[str, int]) -> Notice:
+    return Notice(code, words, **counts)
 
 
 def distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:
@@ -61,19 +69,9 @@ def distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:
 
 def total(notices: Iterable[Notice], name: str) -> int:
     """Return the sum of one count over the notices; 0 where none counts it."""
-    return sum(count for notice in distinct(notices) for key, count in notice.counts if key == name)
+    return sum(notice.counts.get(name, 0) for notice in distinct(notices))
 
 
 def joined(notices: Iterable[Notice]) -> str:
     """Return the words of the notices as one cell of a table."""
-    return "; ".join(notice.words for notice in distinct(notices))
-
-
-def read_all(data: Any) -> tuple[Notice, ...]:
-    """Return the notices of a list of JSON values. KeyError, TypeError or AttributeError when it is no such list."""
-    return tuple(Notice.read(one) for one in data)
-
-
-def plain_all(notices: Iterable[Notice]) -> list[Mapping[str, Any]]:
-    """Return notices as a list of JSON values."""
-    return [notice.plain() for notice in notices]
+    return "; ".join(distinct(notices))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.pipeline.runner import RunSummary
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
@@ -71,9 +72,9 @@ def _failures(failed: dict[str, str]) -> list[str]:
     return [*lines, f"  … and {rest} other reasons, all in the process list"] if rest > 0 else lines
 
 
-def _notes(notes: dict[str, tuple[str, ...]]) -> list[str]:
+def _notes(notes: dict[str, tuple[Notice, ...]]) -> list[str]:
     """Say each note once, with how many slides it is about."""
-    counts: Counter[str] = Counter(note for slide_notes in notes.values() for note in slide_notes)
+    counts: Counter[Notice] = Counter(note for slide_notes in notes.values() for note in slide_notes)
     first = {note: slide_id for slide_id, slide_notes in reversed(notes.items()) for note in slide_notes}
     shown = [
         f"  note    {first[note]}{f' and {count - 1} more' if count > 1 else ''}: {note}"

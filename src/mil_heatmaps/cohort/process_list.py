@@ -19,6 +19,7 @@ from mil_heatmaps.config.tissue_parameters import (
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
 from mil_heatmaps.files.stem_index import stem_of
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.rows import UNSPECIFIED, ProcessList, ProcessRow
 from mil_heatmaps.words import did_you_mean, near
 
@@ -76,7 +77,7 @@ class _RowReader:
     def row(self, line: int, cells: dict[str, str], extra: int = 0) -> ProcessRow | None:
         """Return the row, or None when its process cell says to leave it out."""
         problems: list[str] = []
-        notes: list[str] = []
+        notes: list[Notice] = []
         process = cells.get("process", "")
         if process not in BLANKS:
             if not _WHOLE.match(process) and process.lower() not in ("true", "false"):
@@ -102,7 +103,7 @@ class _RowReader:
             "; ".join(problems) or None, tuple(notes),
         )  # fmt: skip
 
-    def _label(self, cells: dict[str, str], problems: list[str], notes: list[str]) -> tuple[str, str]:
+    def _label(self, cells: dict[str, str], problems: list[str], notes: list[Notice]) -> tuple[str, str]:
         """Return the label as written and the name of its class."""
         if "label" not in self.columns:
             return UNSPECIFIED, UNSPECIFIED
@@ -110,7 +111,7 @@ class _RowReader:
         if self.labels and text in self.labels:
             return text, text
         if text in BLANKS:
-            notes.append("has no label; its group is Unspecified")
+            notes.append(Notice("no_label", "has no label; its group is Unspecified"))
             return UNSPECIFIED, UNSPECIFIED
         if text == UNSPECIFIED:
             return UNSPECIFIED, UNSPECIFIED

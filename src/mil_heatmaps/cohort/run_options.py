@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mil_heatmaps.cohort.jobs import Cohort
 from mil_heatmaps.cohort.shards import Shard
+from mil_heatmaps.notices import Notice
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class RunSummary:
     processed: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # slide_id (with its line when it is there twice) -> reason
-    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: dict[str, tuple[Notice, ...]] = field(default_factory=dict)
     worked_on: set[str] = field(default_factory=set)  # slides of which some stage was computed
     stage_seconds: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None  # why the run ended early

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from mil_heatmaps.execution.executors import SlideExecutor
 from mil_heatmaps.execution.interrupts import StopRequest
 from mil_heatmaps.execution.slide_tasks import SlideTask, do_task
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.words import counted, one_line, reason_of
@@ -41,7 +42,7 @@ class SlideProgress:
     attempts: int = 0
     done: tuple[str, ...] = ()
     seconds: float = 0.0
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
     lines: tuple[str, ...] = ()
 
     @property

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.hdf5 import first_not_finite
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 _FARTHEST_L0 = 1 << 31
@@ -98,7 +99,7 @@ def clean_coords(stored: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(coords_l0, dtype=np.int64)
 
 
-def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where: str) -> list[str]:
+def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where: str) -> list[Notice]:
     """Return a note on patches that stick out; refuse a grid that cannot belong to the slide.
 
     Patches may stick out on every side. None may lie wholly left of or above the slide, and at most half of
@@ -130,12 +131,13 @@ def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where
             f" patches reach {x} x {y}): it belongs to another slide, or its coordinates are not level-0"
             " pixels"
         )
-    return [f"{outside} of {len(grid)} patches lie mostly outside the slide"] if outside else []
+    text = f"{outside} of {len(grid)} patches lie mostly outside the slide"
+    return [Notice("outside_slide", text, outside=outside, patches=len(grid))] if outside else []
 
 
 def check_slide_size(
     said: tuple[int, int] | None, slide_size_l0: tuple[int, int] | None, where: str
-) -> list[str]:
+) -> list[Notice]:
     """Return a note when the file was made on a slide of slightly other size; refuse one of quite another
     size.
 
@@ -149,4 +151,4 @@ def check_slide_size(
         raise FeatureError(
             f"{where}: {text}: another slide, or another level 0; its coordinates would be off"
         )
-    return [text]
+    return [Notice("slide_size", text)]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.grid_step import SeenStep, Size, infer_step
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def build_grid(
     *,
     patch_size_l0: SizeLike | None = None,
     where: str = "coordinates",
-) -> tuple[PatchGrid, list[str]]:
+) -> tuple[PatchGrid, list[Notice]]:
     """Return the grid and notes on what had to be guessed.
 
     The size of a patch comes from the attributes, else from `patch_size_l0`, else it is the step of the
@@ -58,15 +59,15 @@ def build_grid(
     FeatureError
         No attribute, no argument, and the coordinates show no grid.
     """
-    notes: list[str] = []
+    notes: list[Notice] = []
     said = geometry_from_attributes(attributes)
     asked = None if patch_size_l0 is None else _as_size(patch_size_l0, where)
     size = said.size_l0 or asked
     seen = infer_step(coords_l0)
     if said.size_l0 and asked and max(abs(a - b) for a, b in zip(said.size_l0, asked, strict=True)) > 1:
-        notes.append(
-            f"patches are {_text(said.size_l0)} by the file's attributes, not {_text(asked)} as asked"
-        )
+        notes.append(Notice(
+            "patch_size", f"patches are {_text(said.size_l0)} by the file's attributes, not {_text(asked)} as asked"
+        ))
     if size is None:
         if seen is None:
             raise FeatureError(
@@ -75,10 +76,12 @@ def build_grid(
                 " covers"
             )
         size = seen.step_l0
-        notes.append(f"patch size {_text(size)} taken from the coordinates, assuming no overlap")
+        text = f"patch size {_text(size)} taken from the coordinates, assuming no overlap"
+        notes.append(Notice("patch_size", text))
     step = tuple(_settle_step(axis, size, said.step_l0, seen) for axis in (0, 1))
     if said.size_l0 is None and asked and any(t > s + 1 for t, s in zip(step, asked, strict=True)):
-        notes.append(f"patches of {_text(asked)} on a grid of {_text((step[0], step[1]))} leave gaps")
+        text = f"patches of {_text(asked)} on a grid of {_text((step[0], step[1]))} leave gaps"
+        notes.append(Notice("gaps", text))
     width, height = (t if t == s + 1 else s for t, s in zip(step, size, strict=True))
     return PatchGrid(coords_l0, (width, height), (step[0], step[1])), notes
 

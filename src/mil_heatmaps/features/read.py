@@ -29,6 +29,7 @@ from mil_heatmaps.features.stored_coords import (
 )
 from mil_heatmaps.features.torch_files import features_from_pt
 from mil_heatmaps.files import hdf5
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 __all__ = [
@@ -187,7 +188,7 @@ def _features_dataset(file: h5py.File, path: Path) -> h5py.Dataset:
     raise FeatureError(f"{path}: no dataset 'features'; it holds {hdf5.contents(file)}{hint}")
 
 
-def _log(path: Path, notes: list[str]) -> None:
+def _log(path: Path, notes: list[Notice]) -> None:
     for text in notes:
         logger.info("%s: %s", path.name, text)
 

@@ -22,6 +22,7 @@ from mil_heatmaps.features.geometry import SizeLike, build_grid, geometry_from_a
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.features.torch_files import features_from_pt
 from mil_heatmaps.files import hdf5
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def grid_of(
     coords_dir: PathLike | None,
     patch_size_l0: SizeLike | None,
     slide_size_l0: tuple[int, int] | None,
-) -> tuple[PatchGrid, list[str]]:
+) -> tuple[PatchGrid, list[Notice]]:
     """Return the grid of the feature or coordinates file `path`, and notes on what was guessed or is odd.
 
     Raises

@@ -11,17 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError, HeatmapError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.words import first_of, one_line
 
 logger = logging.getLogger(__name__)
 
 
-def lock_note(path: Path) -> str | None:
+def lock_note(path: Path) -> Notice | None:
     """Return what a TRIDENT lock beside the file means, None without one."""
     lock = path.with_name(path.name + ".lock")
     if not lock.exists():
         return None
-    return f"{lock.name} lies beside it: the file is being written, or a failed run left the lock behind"
+    text = f"{lock.name} lies beside it: the file is being written, or a failed run left the lock behind"
+    return Notice("lock", text)
 
 
 @contextmanager

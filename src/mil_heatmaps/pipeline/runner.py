@@ -19,6 +19,7 @@ from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution.interrupts import StopRequest
 from mil_heatmaps.execution.run_slides import Execution
 from mil_heatmaps.files.atomic import remove_abandoned, write_text
+from mil_heatmaps.notices import distinct
 from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
 from mil_heatmaps.progress.bars import Progress, Quiet
 from mil_heatmaps.progress.encoding_signs import forget_silent
@@ -250,9 +251,8 @@ class Runner:
         for name in run.done:
             seconds = record.stages[name].seconds if name in record.stages else 0.0
             summary.stage_seconds[name] = summary.stage_seconds.get(name, 0.0) + seconds
-        notes = (*self.cohort.jobs[slide_id].row.notes, *(n for stage in record.stages.values() for n in stage.notes))
-        if notes:
-            summary.notes[slide_id] = tuple(dict.fromkeys(notes))
+        if notes := distinct((*self.cohort.jobs[slide_id].row.notes, *record.notices())):
+            summary.notes[slide_id] = notes
         if run.failed:
             summary.failed[slide_id] = f"{record.failed_stage}: {record.error}"
         elif final and not run.stopped:

@@ -16,12 +16,12 @@ from mil_heatmaps.files.csv_tables import read_rows, read_table
 from mil_heatmaps.files.stem_index import stem_of
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import RECORD, ExperimentLayout
-from mil_heatmaps.records.outcome_tables import NUMBER_PREFIX, STATUS_COLUMNS, SlideOutcome, outcome_of
+from mil_heatmaps.records.outcome_tables import NOTICE_COLUMNS, NUMBER_PREFIX, STATUS_COLUMNS, SlideOutcome, outcome_of
 from mil_heatmaps.records.slide_record import SlideRecord, read_record
 
 Told = tuple[str, ...]
-"""What a run's list says of one slide: `STATUS_COLUMNS`, then pairs of class and probability, or of column and number,
-as written."""
+"""What a run's list says of one slide: `STATUS_COLUMNS`, `NOTICE_COLUMNS`, then pairs of class and probability, or of
+column and number, as written."""
 
 _NUMBER = "\0"
 """In front of a column's name among `Told`, which no class can begin with."""
@@ -80,12 +80,16 @@ class RunTable:
             first = status + len(STATUS_COLUMNS)
             if tuple(header[status:first]) != STATUS_COLUMNS:
                 return {}
+            noticed = tuple(header[first : first + len(NOTICE_COLUMNS)]) == NOTICE_COLUMNS  # not before version 0.2
+            first += len(NOTICE_COLUMNS) * noticed
+            blank = () if noticed else ("",) * len(NOTICE_COLUMNS)
             numbered = [i for i in range(first, len(header)) if header[i].startswith(NUMBER_PREFIX)]
             end = min(numbered, default=len(header))
             for _, row in rows:
                 if len(row) == len(header) and row[status] in STATUSES:
                     numbers = tuple(text for i in numbered if row[i] for text in (_NUMBER + header[i], row[i]))
-                    found.setdefault(row[name], (*row[status:end], *numbers))
+                    told = (*row[status : status + len(STATUS_COLUMNS)], *blank)
+                    found.setdefault(row[name], (*told, *row[status + len(STATUS_COLUMNS) : end], *numbers))
         except ValueError:  # ProcessListError among them
             return {}
         return found
@@ -97,7 +101,7 @@ class RunTable:
 
 def outcome_told(told: Told) -> SlideOutcome:
     """Return the outcome; numbers that cannot be read, as after somebody's edit, are left out."""
-    status, failed_stage, error, seconds, bag_size, *pairs = told
+    status, failed_stage, error, seconds, bag_size, uncoloured, unreadable, notes, *pairs = told
     try:
         filled = [(pairs[i], float(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2) if pairs[i]]
         ranked = [pair for pair in filled if not pair[0].startswith(_NUMBER)]
@@ -107,6 +111,9 @@ def outcome_told(told: Told) -> SlideOutcome:
             error=error,
             seconds=float(seconds) if seconds else None,
             bag_size=int(bag_size) if bag_size else None,
+            uncoloured=int(uncoloured) if uncoloured else None,
+            unreadable=int(unreadable) if unreadable else None,
+            notes=notes,
             classes=tuple(name for name, _ in ranked),
             probabilities=tuple(p for _, p in ranked),
             numbers=tuple((name[1:], value) for name, value in filled if name.startswith(_NUMBER)),

@@ -10,11 +10,14 @@ import numpy as np
 from mil_heatmaps.choices import STATUSES
 from mil_heatmaps.config.tissue_parameters import BLANKS
 from mil_heatmaps.files.csv_tables import csv_text
+from mil_heatmaps.notices import joined
 from mil_heatmaps.records.rows import ProcessList, ProcessRow
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.words import one_line
 
 STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
+NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
+"""Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
 
 # The order in which CLAM adds the columns its table lacks.
 _ADDED = (
@@ -44,6 +47,10 @@ class SlideOutcome:
         Patches of the bag.
     classes, probabilities : tuples of equal length
         Names and probabilities by falling probability, of a classification.
+    uncoloured, unreadable : int or None
+        Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
+    notes : str
+        The words of the slide's notices.
     numbers : (column, value) pairs
         What a regression or survival model gives, by column of the lists.
     """
@@ -56,6 +63,9 @@ class SlideOutcome:
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     numbers: tuple[tuple[str, float], ...] = ()
+    uncoloured: int | None = None
+    unreadable: int | None = None
+    notes: str = ""
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -72,6 +82,9 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         error=record.error or "",
         seconds=record.seconds if record.stages else None,
         bag_size=record.summary.get("bag_size"),
+        uncoloured=record.summary.get("uncoloured"),
+        unreadable=record.summary.get("unreadable"),
+        notes=joined(record.notices()),
         **predicted(record.summary),
     )
 
@@ -91,7 +104,12 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
 def input_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
     from_run = "bag_size" in columns
-    return [name for name in columns if not (_OURS.match(name) or (from_run and name.startswith(NUMBER_PREFIX)))]
+    ours = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
+    return [
+        name
+        for name in columns
+        if not (_OURS.match(name) or name in ours or (from_run and name.startswith(NUMBER_PREFIX)))
+    ]
 
 
 def process_list_text(
@@ -114,10 +132,9 @@ def process_list_text(
         bag = "" if outcome.bag_size is None else str(outcome.bag_size)
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
-        lines.append(
-            [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *predictions.cells(outcome)]
-        )
-    return csv_text([*columns, *STATUS_COLUMNS, *predictions.columns], lines)
+        told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
+        lines.append([*told, *predictions.cells(outcome)])
+    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns], lines)
 
 
 def results_csv_text(
@@ -150,6 +167,12 @@ def results_csv_text(
         bag = "" if outcome.bag_size is None else str(float(outcome.bag_size))
         lines.append([*cells, *blank[len(kept) :], bag, *predictions.cells(outcome)])
     return csv_text([*columns, "bag_size", *predictions.columns], lines)
+
+
+def notice_cells(row: ProcessRow, outcome: SlideOutcome) -> list[str]:
+    """Return the cells of `NOTICE_COLUMNS`."""
+    counts = ["" if count is None else str(count) for count in (outcome.uncoloured, outcome.unreadable)]
+    return [*counts, "; ".join(text for text in (joined(row.notes), outcome.notes) if text)]
 
 
 def outcome_of_row(row: ProcessRow, outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:

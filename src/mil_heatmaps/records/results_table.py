@@ -17,14 +17,21 @@ from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.records.finished_run import RunTable
 from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
-from mil_heatmaps.records.outcome_tables import NUMBER_PREFIX, SlideOutcome, outcome_of_row, predicted
+from mil_heatmaps.records.outcome_tables import (
+    NOTICE_COLUMNS,
+    NUMBER_PREFIX,
+    SlideOutcome,
+    notice_cells,
+    outcome_of_row,
+    predicted,
+)
 from mil_heatmaps.records.rows import ProcessList
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.words import one_line
 
 COLUMNS = (
     "slide_id", "num_patches", "prediction", "probabilities", "attention_mean", "attention_std", "heatmap_path",
-    "status", "error",
+    "status", "error", *NOTICE_COLUMNS,
 )  # fmt: skip
 _OF_CLASSES = ("prediction", "probabilities")
 """Give way to ``predicted_...`` in a table of a regression or survival model."""
@@ -69,7 +76,8 @@ class SimpleResults:
                 stage = f"{outcome.failed_stage}: " if outcome.failed_stage not in ("", "files", "process_list") else ""
                 error = stage + one_line(outcome.error) if outcome.error else ""
                 own = {"slide_id": row.slide_id or row.slide_name, "status": outcome.status, "error": error}
-                lines.append({**numbers, **own, "label": row.cells.get("label", "")})
+                noticed = dict(zip(NOTICE_COLUMNS, notice_cells(row, outcome), strict=True))
+                lines.append({**numbers, **own, **noticed, "label": row.cells.get("label", "")})
         here = {row.slide_id for row in rows}
         kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]
         lines += kept

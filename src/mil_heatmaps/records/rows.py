@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from mil_heatmaps.config.tissue_parameters import SlideParams
 from mil_heatmaps.config.tissue_sections import SegmentationArguments, VisualizationArguments
+from mil_heatmaps.notices import Notice
 
 UNSPECIFIED = "Unspecified"
 """CLAM's label for a slide without one."""
@@ -35,7 +36,7 @@ class ProcessRow:
         Line of the list, 1 being the header; 0 without a list.
     problem : str or None
         Why the slide cannot be done.
-    notes : sentences worth a warning
+    notes : what to know of the row
     """
 
     slide_id: str
@@ -48,7 +49,7 @@ class ProcessRow:
     cells: dict[str, str] = field(default_factory=dict)
     line: int = 0
     problem: str | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
 
     @property
     def segmentation(self) -> SegmentationArguments:

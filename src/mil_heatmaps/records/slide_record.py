@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mil_heatmaps.choices import STAGE_NAMES
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.digests import fingerprint, sha256_file
+from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.words import first_of
 
 Action = Literal["compute", "recompute", "reuse"]
@@ -52,11 +54,11 @@ class StageRecord:
     fingerprint: str
     outputs: Mapping[str, OutputFile]  # by path relative to the record's folder, with /
     seconds: float
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
 
     @classmethod
     def of(
-        cls, inputs: Mapping[str, Any], paths: Iterable[Path], base: Path, seconds: float, notes: Iterable[str]
+        cls, inputs: Mapping[str, Any], paths: Iterable[Path], base: Path, seconds: float, notes: Iterable[Notice]
     ) -> "StageRecord":
         """Record that `paths` were written from `inputs`."""
         outputs = {relative(path, base): OutputFile.of(path) for path in paths}
@@ -111,7 +113,7 @@ class SlideRecord:
                     stage["fingerprint"],
                     {key: OutputFile(**value) for key, value in stage["outputs"].items()},
                     stage["seconds"],
-                    tuple(stage["notes"]),
+                    tuple(map(Notice.read, stage["notes"])),
                 )
                 for name, stage in data["stages"].items()
             }
@@ -130,9 +132,16 @@ class SlideRecord:
         except (KeyError, TypeError, AttributeError):
             return cls(path, slide_id)
 
+    def notices(self) -> tuple[Notice, ...]:
+        """Return what is to know of the slide, from all its stages."""
+        return distinct(notice for name in STAGE_NAMES if name in self.stages for notice in self.stages[name].notes)
+
     def without_files(self) -> "SlideRecord":
-        """Return what the lists show of the record: a hundred thousand of these fit in memory."""
-        stages = {name: replace(stage, inputs={}, fingerprint="", outputs={}) for name, stage in self.stages.items()}
+        """Return what the lists show of the record, pictures included: a hundred thousand of these fit in memory."""
+        stages = {
+            name: replace(stage, inputs={}, fingerprint="", outputs=stage.outputs if name == "heatmap" else {})
+            for name, stage in self.stages.items()
+        }
         return replace(self, stages=stages, files={})
 
     def save(self) -> None:
@@ -156,7 +165,7 @@ class SlideRecord:
                     "fingerprint": stage.fingerprint,
                     "outputs": {key: vars(value) for key, value in stage.outputs.items()},
                     "seconds": stage.seconds,
-                    "notes": list(stage.notes),
+                    "notes": [notice.plain() for notice in stage.notes],
                 }
                 for name, stage in self.stages.items()
             },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.slide_record import SlideRecord
 
 
@@ -14,7 +15,7 @@ class SlideRun:
     record: SlideRecord
     done: tuple[str, ...]  # stages that were computed in this run
     seconds: float
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
     stopped: bool = False  # the run was asked to stop before the slide was done
     lines: tuple[str, ...] = ()  # for run.log
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features import checks
 from mil_heatmaps.features.geometry import build_grid
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.scores.score_schema import read_scores
@@ -175,7 +176,7 @@ def _grid(
     patch_size_l0: float | tuple[float, float] | None,
     slide_size_l0: tuple[int, int] | None,
     path: Path,
-) -> tuple[PatchGrid, list[str]]:
+) -> tuple[PatchGrid, list[Notice]]:
     x, y = _find(table, _X), _find(table, _Y)
     if x is None or y is None:
         lacking = " and ".join(name for name, found in (("x", x), ("y", y)) if found is None)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
@@ -44,7 +45,7 @@ class ScoreFile:
         Of the program that wrote the file.
     scored_as : str or None
         How the patches were scored, where that takes words: a fine map by a model that depends on the whole bag.
-    notes : tuple of str
+    notes : tuple of Notice
         What the reader had to guess; not stored.
     """
 
@@ -63,7 +64,7 @@ class ScoreFile:
     encoder: str | None = None
     program_version: str | None = None
     scored_as: str | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", self._on_grid(self.scores))

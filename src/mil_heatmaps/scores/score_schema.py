@@ -16,6 +16,7 @@ from mil_heatmaps.features.geometry import build_grid, geometry_from_attributes,
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -174,7 +175,7 @@ def _grid(
     attributes: dict[str, Any],
     patch_size_l0: float | tuple[float, float] | None,
     path: Path,
-) -> tuple[PatchGrid, list[str]]:
+) -> tuple[PatchGrid, list[Notice]]:
     said = geometry_from_attributes(attributes)
     if said.size_l0 and said.step_l0 and "step_level0" in attributes:
         return PatchGrid(points, said.size_l0, said.step_l0), []

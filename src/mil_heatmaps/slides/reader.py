@@ -13,6 +13,7 @@ from types import TracebackType
 from mil_heatmaps import machine
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.level_reader import LevelReader
 from mil_heatmaps.slides.levels import Levels
 from mil_heatmaps.slides.pixels import RGB
@@ -106,12 +107,13 @@ class Slide(Levels):
         """The colour profile, or None. Pixels are returned as stored, the profile is not applied."""
         return self._source.icc_profile
 
-    def clamp_level(self, level: int) -> tuple[int, str | None]:
+    def clamp_level(self, level: int) -> tuple[int, Notice | None]:
         """Return (level, note): the deepest level and a note saying so when the pyramid is not that deep."""
         deepest = self.level_count - 1
         if level <= deepest:
             return level, None
-        return deepest, f"level {level} is not in {self.path.name}, whose deepest is {deepest}; that one is used"
+        text = f"level {level} is not in {self.path.name}, whose deepest is {deepest}; that one is used"
+        return deepest, Notice("level", text)
 
     # Pixels
 

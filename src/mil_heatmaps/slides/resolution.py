@@ -6,6 +6,8 @@
 import math
 from collections.abc import Mapping
 
+from mil_heatmaps.notices import Notice
+
 MPP_BELIEVED = (0.05, 10.0)
 """Lowest and highest plausible micrometres per pixel; 72 dpi, the usual default tag, is 353."""
 
@@ -30,7 +32,7 @@ def _from_tags(properties: Mapping[str, str]) -> tuple[float | None, float | Non
     return unit / per_x, unit / per_y
 
 
-def read_mpp(properties: Mapping[str, str]) -> tuple[float | None, str | None]:
+def read_mpp(properties: Mapping[str, str]) -> tuple[float | None, Notice | None]:
     """Return (mpp, note): the believed resolution, or None and why.
 
     OpenSlide's `openslide.mpp-x/y` comes first, then the TIFF resolution tags. A value outside `MPP_BELIEVED`
@@ -55,9 +57,10 @@ def read_mpp(properties: Mapping[str, str]) -> tuple[float | None, str | None]:
             continue
         note = None
         if abs(pair[0] - pair[1]) > 0.05 * mean:
-            note = f"pixels are not square: {pair[0]:g} x {pair[1]:g} um; the mean is used"
+            text = f"pixels are not square: {pair[0]:g} x {pair[1]:g} um; the mean is used"
+            note = Notice("resolution", text)
         return mean, note
-    return None, refused or "the slide does not say its resolution"
+    return None, Notice("resolution", refused or "the slide does not say its resolution")
 
 
 def read_objective_power(properties: Mapping[str, str]) -> float | None:

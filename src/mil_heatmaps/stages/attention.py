@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class AttentionStage:
         """Infer, or take over, then write."""
         from mil_heatmaps.scores.score_schema import write_scores
 
-        notes: list[str] = []
+        notes: list[Notice] = []
         score_file = _external(work) if work.job.scores_path is not None else _infer(work, notes)
         write_scores(work.job.paths.blockmap_h5, score_file)
         work.record.summary = _summary(score_file)
@@ -82,7 +83,7 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
     return summary
 
 
-def _infer(work: SlideWork, notes: list[str]) -> ScoreFile:
+def _infer(work: SlideWork, notes: list[Notice]) -> ScoreFile:
     from mil_heatmaps.models.inference import infer
 
     config, source = work.config, work.settings.model
@@ -96,7 +97,7 @@ def _infer(work: SlideWork, notes: list[str]) -> ScoreFile:
         task=config.model_arguments.task,
     )
     if prediction is None:
-        notes.append("the checkpoint has no classifier: scores, but no prediction")
+        notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
     first, *extra = scores.values()
     return _score_file(work, features, first, extra, prediction)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.config.fine_map import makes_fine_map
 from mil_heatmaps.errors import HeatmapError, SlideError, TissueError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.input_files import InputFiles
 from mil_heatmaps.records.slide_record import SlideRecord
 
@@ -62,7 +63,7 @@ class StageResult:
     """The files a stage wrote and what the user should know about it."""
 
     paths: list[Path]
-    notes: list[str] = field(default_factory=list)
+    notes: list[Notice] = field(default_factory=list)
 
 
 class Stopped(Exception):  # not an error: the run was asked to end

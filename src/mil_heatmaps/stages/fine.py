@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, note_if_unlike_bag
 from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encoder
@@ -79,7 +80,7 @@ def _no_patches(work: SlideWork) -> str:
     return f"no patch lies in the ROI {roi.top_left_l0} to {roi.bot_right_l0} ({roi.source}): no tissue takes one there"
 
 
-def _other_encoder(work: SlideWork) -> list[str]:
+def _other_encoder(work: SlideWork) -> list[Notice]:
     """Return a note when features of the bag and of the fine map are by encoders of different names."""
     from mil_heatmaps.features.read import feature_info
 
@@ -88,7 +89,8 @@ def _other_encoder(work: SlideWork) -> list[str]:
     own = load_encoder(work.config, work.settings.device).name
     if said is None or _plain(said) == _plain(own):
         return []
-    return [f"{path} was made with {said}, the fine map with {own}: unless they are one encoder, it means nothing"]
+    text = f"{path} was made with {said}, the fine map with {own}: unless they are one encoder, it means nothing"
+    return [Notice("encoder", text)]
 
 
 def _plain(name: str) -> str:
@@ -102,7 +104,7 @@ class FineGrid:
 
     grid: PatchGrid
     phases: npt.NDArray[np.int64]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
 
 
 def lay_fine_grid(work: SlideWork) -> FineGrid:
@@ -113,15 +115,16 @@ def lay_fine_grid(work: SlideWork) -> FineGrid:
 
     config, roi = work.config, work.roi
     overlap = float(config.patching_arguments.overlap)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
     if config.patch_grid == "features":
         fine = refine_grid(read_coords(work.job.paths.coords_h5), overlap)
         grid, phases = fine.grid, fine.phases
         if abs(fine.overlap - overlap) > 0.01:
-            notes = (
+            text = (
                 f"the fine map overlaps by {fine.overlap:.3g}, not {overlap:g}: only steps of 1/n of the bag's keep its"
-                " patches in a regular map",
+                " patches in a regular map"
             )
+            notes = (Notice("overlap", text),)
     else:
         grid = lay_clam_grid(work, overlap, roi)
         phases = phase_numbers(grid)
@@ -192,7 +195,7 @@ class FineScoresStage:
                 scored_as=how,
             ),
         )
-        return StageResult([path], [f"fine map: {how}"])
+        return StageResult([path], [Notice("fine_map", f"fine map: {how}")])
 
 
 def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import TissueError
+from mil_heatmaps.notices import Notice
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -116,7 +117,7 @@ def clam_reading(config: Config, slide: Slide, grid: PatchGrid) -> PatchReading:
     )
 
 
-def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[str]]:
+def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[Notice]]:
     """Return how the patches of the slide's bag are read, and notes about it.
 
     Where the user brings features or coordinates, the file decides and not the config: the model knows patches as they
@@ -132,21 +133,23 @@ def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[st
     reading = reading_as_stored(work.slide, grid, stored, patching.patch_size)
     if stored.patch_px is None:
         side = patching.patch_size
-        return reading, [
+        text = (
             f"{path.name} does not say how many pixels its patches have: {side} x {side} are taken"
             " (patching_arguments.patch_size)"
-        ]
+        )
+        return reading, [Notice("patch_reading", text)]
     given = ", ".join(f"{key} {value:g}" for key in _CUTS if (value := _given(patching, key)) is not None)
     if not given or _agrees(work, grid, stored.patch_px):
         return reading, []
     (width, height), (width_l0, height_l0) = stored.patch_px, grid.size_l0
-    return reading, [
+    text = (
         f"patching_arguments ({given}) are not used: patches are read as {path.name} says its own were,"
         f" {width} x {height} pixels that cover {width_l0} x {height_l0} of level 0"
-    ]
+    )
+    return reading, [Notice("patch_reading", text)]
 
 
-def note_if_unlike_bag(work: SlideWork, bag: PatchGrid) -> list[str]:
+def note_if_unlike_bag(work: SlideWork, bag: PatchGrid) -> list[Notice]:
     """Return a note when CLAM's grid has patches of another kind than the file that the bag comes from."""
     from mil_heatmaps.features.read import patch_attributes
     from mil_heatmaps.features.stored_reading import stored_reading
@@ -159,10 +162,11 @@ def note_if_unlike_bag(work: SlideWork, bag: PatchGrid) -> list[str]:
     if _agrees(work, bag, patch_px or (side, side)):
         return []
     pixels = f"{patch_px[0]} x {patch_px[1]} pixels that cover " if patch_px is not None else ""
-    return [
+    text = (
         f"the fine map's patches are cut by patching_arguments, unlike those of {path.name} ({pixels}{bag.size_l0[0]} x"
         f" {bag.size_l0[1]} of level 0), which the model knows; use grid: features, or cut them alike"
-    ]
+    )
+    return [Notice("patch_reading", text)]
 
 
 def _given(patching: PatchingArguments, key: str) -> float | None:

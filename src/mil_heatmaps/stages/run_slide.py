@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.progress.encoding_signs import EncodingSign
 from mil_heatmaps.records.layout import SlideLayout
 from mil_heatmaps.records.slide_record import Decision, SlideRecord, StageRecord, decide
@@ -49,7 +50,7 @@ def run_slide(
     sign = EncodingSign(experiment, job.slide_id) if experiment is not None else None
     work = SlideWork(job, settings, record, on_stage, should_stop, sign)
     done: list[str] = []
-    notes: list[str] = []
+    notes: list[Notice] = []
     current, stopped = "open", False
     try:
         for stage in stages:
@@ -89,7 +90,7 @@ def _is_complete(work: SlideWork) -> bool:
 
 
 def _bring_up_to_date(
-    stage: Stage, work: SlideWork, *, force: bool, notes: list[str], should_stop: Callable[[], bool]
+    stage: Stage, work: SlideWork, *, force: bool, notes: list[Notice], should_stop: Callable[[], bool]
 ) -> bool:
     """Run `stage` unless its record still holds; say whether it ran."""
     record, paths = work.record, work.job.paths

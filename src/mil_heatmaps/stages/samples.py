@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.score_columns import coarse_columns
@@ -91,7 +92,8 @@ class SamplesStage:
                 column.scores, column.grid, work.slide, sample.choice, size_px=column.grid.size_l0
             )
             if not patches:
-                result.notes.append(f"sample {sample.name!r}: no patch lies in its window")
+                text = f"sample {sample.name!r}: no patch lies in its window"
+                result.notes.append(Notice("empty_sample", text))
                 continue
             patches = [replace(patch, image=shown(patch.image, side_px)) for patch in patches]
             folder = job.paths.sample_dir(label, predicted, sample.name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.config.tissue_sections import VisualizationArguments
 from mil_heatmaps.errors import TissueError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class SegmentStage:
         from mil_heatmaps.slides.tissue_files import read_mask, write_mask_pkl
 
         job = work.job
-        notes: list[str] = []
+        notes: list[Notice] = []
         mask = _segment(work, notes) if job.tissue_path is None else read_mask(job.tissue_path)
         notes += _about_outlines(work)
         if mask.is_empty:
@@ -60,7 +61,7 @@ class SegmentStage:
                 if job.tissue_path is None:
                     cure = f"{_why_empty(work)}; or {cure}"
                 raise TissueError(f"no tissue in {source.name}: {cure}")
-            notes.append(f"no tissue in {source.name}")
+            notes.append(Notice("no_tissue", f"no tissue in {source.name}"))
         if work.slide.mpp_note:
             notes.append(work.slide.mpp_note)
         write_mask_pkl(mask, job.paths.mask_pkl)
@@ -75,15 +76,17 @@ def _params(work: SlideWork) -> SegmentationParams:
     return replace(params, a_t=int(params.a_t), a_h=int(params.a_h)) if as_clam else params
 
 
-def _about_outlines(work: SlideWork) -> list[str]:
+def _about_outlines(work: SlideWork) -> list[Notice]:
     """Say where given outlines do not do what somebody may expect of them."""
     given, p = work.job.tissue_path, work.job.row.segmentation
     if given is None:
-        return ["there are no outlines of it in tissue_dir: segmented instead"] if work.config.inputs.tissue else []
-    return ["keep_ids and exclude_ids do not apply to given outlines"] if p.keep_ids or p.exclude_ids else []
+        missing = Notice("outlines", "there are no outlines of it in tissue_dir: segmented instead")
+        return [missing] if work.config.inputs.tissue else []
+    ignored = Notice("outlines", "keep_ids and exclude_ids do not apply to given outlines")
+    return [ignored] if p.keep_ids or p.exclude_ids else []
 
 
-def _segment(work: SlideWork, notes: list[str]) -> TissueMask:
+def _segment(work: SlideWork, notes: list[Notice]) -> TissueMask:
     """Find the tissue. On a slide too small for the built-in area limits the limits follow its largest piece."""
     p = _params(work)
     mask = _segment_with(work, p)
@@ -94,10 +97,11 @@ def _segment(work: SlideWork, notes: list[str]) -> TissueMask:
         return mask
     a_t = round(largest / 20, 3)
     # The same words for every such slide, so that a run tells it once, with a count; the numbers go into its log.
-    notes.append(
+    text = (
         f"the largest piece of tissue is below the usual a_t of {p.a_t:g} squares of 512 px: pieces from a twentieth "
         "of it on are taken (run.log has the numbers); set segmentation_arguments.a_t to decide yourself"
     )
+    notes.append(Notice("small_tissue", text))
     work.lines.append(f"the largest piece of tissue is {largest:.3g} squares of 512 px: those from {a_t:g} on count")
     return _segment_with(work, replace(p, a_t=a_t, a_h=round(p.a_h * a_t / p.a_t, 4)))
 
@@ -140,7 +144,7 @@ def _segment_with(work: SlideWork, params: SegmentationParams) -> TissueMask:
     return segment_tissue(work.slide, params)
 
 
-def _draw_outlines(work: SlideWork, mask: TissueMask) -> list[str]:
+def _draw_outlines(work: SlideWork, mask: TissueMask) -> list[Notice]:
     """Write ``S_mask.jpg`` as CLAM does: the slide at about 1/32 with numbered outlines, JPEG quality 75."""
     from mil_heatmaps.visualization.picture_files import save_picture
     from mil_heatmaps.visualization.wsi_object import WholeSlideImage

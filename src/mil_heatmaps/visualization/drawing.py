@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.reader import Slide
@@ -63,7 +64,7 @@ class Drawing:
         CLAM's blur: kernel, in pixels, applied to the shades and then to the picture, slide and all.
     scale : ColourScale
         What 0 and 1 mean, for a colour bar.
-    notes : tuple of str
+    notes : tuple of Notice
         What a user should know of this picture.
     """
 
@@ -83,7 +84,7 @@ class Drawing:
     smooth: Smooth
     blur_px: tuple[int, int] | None
     scale: ColourScale
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
     colours: UInt8Array = field(init=False)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.reader import Slide
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Frame:
         True when the picture shows the whole slide.
     resized : bool
         True when no level has this scale and the pixels are averaged from the next finer one.
-    note : str or None
+    note : Notice or None
         What a user should know of the choice.
     """
 
@@ -49,7 +50,7 @@ class Frame:
     corner_l0: Pair = (0, 0)
     whole: bool = True
     resized: bool = False
-    note: str | None = None
+    note: Notice | None = None
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -96,7 +97,8 @@ def choose_frame(
         frame = _frame_of_level(slide, slide.level_for_downsample(DEFAULT_DOWNSAMPLE))
         if math.prod(frame.size_px) > MOST_PIXELS_UNASKED:
             frame = _frame_at(slide, DEFAULT_DOWNSAMPLE)
-            frame = replace(frame, note=f"no level near 1/{DEFAULT_DOWNSAMPLE}: made from level {frame.level}")
+            text = f"no level near 1/{DEFAULT_DOWNSAMPLE}: made from level {frame.level}"
+            frame = replace(frame, note=Notice("level", text))
     region = region_between(top_left, bot_right)
     return frame if region is None else _cut(frame, *map(_as_pair, region))
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mil_heatmaps.errors import SlideError, TissueError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tissue import TissueMask
@@ -211,20 +212,23 @@ def _clam_kernel(grid: PatchGrid, frame: Frame, steps: tuple[float | Fraction, .
     return width, height
 
 
-def _notes(frame: Frame, grid: PatchGrid, scores: npt.NDArray[Any]) -> list[str]:
+def _notes(frame: Frame, grid: PatchGrid, scores: npt.NDArray[Any]) -> list[Notice]:
     notes = [frame.note] if frame.note else []
     if not len(grid):
-        return [*notes, "there are no patches to draw: the picture shows the slide alone"]
+        return [*notes, Notice("no_patches", "there are no patches to draw: the picture shows the slide alone")]
     finite = np.isfinite(scores)
     missing = len(scores) - int(finite.sum())
     if missing:
-        notes.append(f"{missing} of {len(scores)} scores are NaN or infinite and drawn as uncovered")
+        text = f"{missing} of {len(scores)} scores are NaN or infinite and drawn as uncovered"
+        notes.append(Notice("not_finite", text, not_finite=missing))
     kept = scores[finite]
     if len(kept) > 1 and (kept == kept[0]).all():
-        notes.append(f"all {len(kept)} scores are equal ({number_words(kept[0])}), so the map has one colour")
+        text = f"all {len(kept)} scores are equal ({number_words(kept[0])}), so the map has one colour"
+        notes.append(Notice("one_value", text))
     corner, (width, height) = np.asarray(frame.corner_l0), frame.size_px
     end = corner + np.asarray([width * frame.downsample[0], height * frame.downsample[1]])
     outside = ((grid.coords_l0 + np.asarray(grid.size_l0) <= corner) | (grid.coords_l0 >= end)).any(axis=1)
     if outside.any():
-        notes.append(f"{int(outside.sum())} of {len(grid)} patches lie outside the picture")
+        text = f"{int(outside.sum())} of {len(grid)} patches lie outside the picture"
+        notes.append(Notice("outside_picture", text, outside=int(outside.sum())))
     return notes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.tissue import TissueMask
@@ -58,7 +59,7 @@ class SlideHeatmap:
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str | None = None
     model: str | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
