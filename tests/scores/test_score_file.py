@@ -137,10 +137,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     write_scores(tmp_path / "s.h5", example())
     before = (tmp_path / "s.h5").read_bytes()
 
-    def fail(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+    create, made = h5py.Group.create_dataset, []
 
-    monkeypatch.setattr("mil_heatmaps.scores.score_schema._write_prediction", fail)
+    def fill_the_disk(self: h5py.Group, *args: Any, **keys: Any) -> h5py.Dataset:
+        made.append(1)
+        if len(made) > 2:
+            raise OSError(28, "No space left on device")
+        return create(self, *args, **keys)
+
+    monkeypatch.setattr(h5py.Group, "create_dataset", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         write_scores(tmp_path / "s.h5", example(slide_id="other"))
     assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]

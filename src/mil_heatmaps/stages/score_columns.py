@@ -128,7 +128,8 @@ def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:
     return replace(
         _ranged(work, column),
         binarize=heatmap.binarize,
-        thresh=binary_threshold(heatmap.binary_thresh),
+        # CLAM's -1 means 1/N of softmax weights, which makes everything positive on percentiles; here it means 0.5.
+        thresh=0.5 if heatmap.binary_thresh < 0 else float(heatmap.binary_thresh),
         threshold=heatmap.threshold,
         smooth=heatmap.smooth,
         blur=heatmap.blur,
@@ -145,8 +146,3 @@ def _ranged(work: SlideWork, column: DrawnColumn) -> ColourRule:
     if column.reference is None or scale is not None:  # the bag ranked among itself, or all slides among all
         return replace(colours, normalize="percentile", scale=scale)
     return replace(colours, reference=column.reference)
-
-
-def binary_threshold(value: float) -> float:
-    """CLAM's -1 means 1/N of softmax weights, which makes everything positive on percentiles; here it means 0.5."""
-    return 0.5 if value < 0 else float(value)

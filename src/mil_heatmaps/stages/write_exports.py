@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 def export_all(work: SlideWork) -> StageResult:
     """Write every format that is switched on, for every drawn column; tables once a slide."""
+    from mil_heatmaps.visualization.overlay import draw_to_file
+
     exports, paths = work.config.export_arguments, work.job.paths
     result = StageResult([])
     for planned in planned_maps(work):
@@ -28,7 +30,7 @@ def export_all(work: SlideWork) -> StageResult:
                 quality = getattr(options, "quality", None)
                 lossless = getattr(options, "lossless", False)
                 path = paths.export(f"{column.suffix}_{options.content}.{name}")
-                _picture(path, _content(drawing, options.content), quality, lossless)
+                draw_to_file(path, _content(drawing, options.content), quality=quality, lossless=lossless)
                 result.paths.append(path)
         if exports.ome_tiff is not None:
             result.paths.append(_ome_tiff(work, column, drawing))
@@ -47,12 +49,6 @@ def _content(drawing: Drawing, content: str) -> Drawing:
     from mil_heatmaps.visualization.drawing import colours_alone
 
     return colours_alone(drawing) if content == "colours" else drawing
-
-
-def _picture(path: Path, drawing: Drawing, quality: int | None, lossless: bool) -> None:
-    from mil_heatmaps.visualization.overlay import draw_to_file
-
-    draw_to_file(path, drawing, quality=quality, lossless=lossless)
 
 
 def _ome_tiff(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> Path:

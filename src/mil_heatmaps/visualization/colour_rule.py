@@ -57,11 +57,12 @@ class ColourRule:
     alpha : float
         0 shows the slide alone, 1 the colours alone.
     binarize, thresh
-        Two colours: at or above `thresh` (a shade) or below. Negative means 1 / N, as in CLAM.
+        Two colours: a patch is 1 at or above the shade `thresh`, else 0; a pixel is the rounded mean. A negative
+        `thresh` means 1 / N, as in CLAM.
     threshold : float, optional
         Tint only where the mean shade is at least this.
     smooth : ``none``, ``bilinear``, ``gaussian``
-        Interpolate between patches; borders do not fade, the slide stays sharp.
+        Interpolate between patches, normalised by coverage: borders do not fade, the slide stays sharp.
     blur : bool
         Short for ``smooth="gaussian"``; with ``compat="clam"`` CLAM's blur of shades, borders, slide and all.
     compat : ``"clam"``, optional

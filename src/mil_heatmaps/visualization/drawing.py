@@ -46,22 +46,12 @@ class Drawing:
         0 (first colour) to 1 (last colour). NaN or infinite: no score, drawn as uncovered.
     tissue : TissueMask or None
         Only tissue is tinted; None tints every patch whole.
-    cmap : str
-        Any matplotlib colormap.
-    alpha : float
-        0 shows the slide alone, 1 the colours alone.
-    blank_canvas : bool
-        White instead of the slide.
-    use_holes : bool
-        Leave the holes of the tissue untinted.
-    binarize, thresh
-        Two colours only: a patch is 1 at or above `thresh`, else 0; a pixel is the rounded mean.
-    threshold : float or None
-        Only pixels whose mean shade is at least this are tinted.
-    smooth : ``none``, ``bilinear``, ``gaussian``
-        Interpolate the shades between patches. Normalised by coverage, so borders do not fade.
+    cmap, alpha, binarize, thresh, threshold, smooth
+        See `ColourRule`; `thresh` is the shade itself.
+    blank_canvas, use_holes
+        See `View`.
     blur_px : (width, height) or None
-        CLAM's blur: kernel, in pixels, applied to the shades and then to the picture, slide and all.
+        Kernel of CLAM's blur, in pixels, applied to the shades and then to the picture, slide and all.
     scale : ColourScale
         What 0 and 1 mean, for a colour bar.
     notes : tuple of Notice

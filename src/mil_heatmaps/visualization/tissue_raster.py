@@ -9,10 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.slides.tissue import TissueMask, scale_contour
+from mil_heatmaps.slides.tissue import Contour, TissueMask, scale_contour
 from mil_heatmaps.visualization.frame import Frame
-
-Contour = npt.NDArray[np.int32]
 
 _MOST_MARGIN = 4096
 """An edge that leaves a band further than this is cut there, which may move its border by one pixel."""
