@@ -143,6 +143,7 @@ def test_help_imports_nothing_heavy(script: str) -> None:
     assert "usage" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_finished_by_the_next_with_the_same_outputs(tmp_path: Path) -> None:
     calm, killed = make_small_cohort(tmp_path / "calm"), make_small_cohort(tmp_path / "killed")
     assert main(["--config", str(calm.write())]) == 0
