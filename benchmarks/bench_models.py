@@ -1,13 +1,11 @@
 """Time and memory of every model: one slide's prediction and default score, each run in a process of its own.
 
-    python benchmarks/bench_models.py [--models abmil wikg] [--patches 1000 10000] [--device cuda]
-    [--all_scores] python benchmarks/bench_models.py --full      # to 100,000 patches: wikg and transformer
-    take minutes
+    python benchmarks/bench_models.py [--models abmil wikg] [--patches 1000 10000] [--device cuda] [--all_scores]
+    python benchmarks/bench_models.py --full      # to 100,000 patches: wikg and transformer take minutes
 
-Peak is the process's own (``ru_maxrss``), of which Python, torch and the float16 features, made in place,
-are in column `before`; `estimate` is what the model itself says it needs on top. For transformer and wikg a
-second line gives the plain N x N implementation (`naive_models`) with the same weights, the ratios, and how
-far its logits are.
+Peak is the process's own (``ru_maxrss``), of which Python, torch and the float16 features, made in place, are in column
+`before`; `estimate` is what the model itself says it needs on top. For transformer and wikg a second line gives the
+plain N x N implementation (`naive_models`) with the same weights, the ratios, and how far its logits are.
 """
 
 import argparse

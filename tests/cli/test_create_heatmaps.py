@@ -189,6 +189,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_finished_by_the_next_with_the_same_outputs(tmp_path: Path) -> None:
     calm, killed = make_small_cohort(tmp_path / "calm"), make_small_cohort(tmp_path / "killed")
     assert main(["--config", str(calm.write())]) == 0

@@ -47,6 +47,7 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
         Shard.parse(text)
 
 
+@pytest.mark.slow
 def test_many_shards_at_once_leave_what_one_run_leaves(tmp_path: Path) -> None:
     whole, parts = (make_small_cohort(tmp_path / name) for name in ("whole", "parts"))
     for cohort in (whole, parts):

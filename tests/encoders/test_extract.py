@@ -244,6 +244,7 @@ def test_an_error_keeps_what_was_encoded(slide: Slide, tmp_path: Path) -> None:
     assert (tmp_path / "t.h5").read_bytes() == (tmp_path / "w.h5").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["alone", "parallel"])
 def test_twenty_kills_lose_one_batch_each_at_most(kind: str, single_level_slide: Path, tmp_path: Path) -> None:
     if not hasattr(__import__("os"), "fork"):

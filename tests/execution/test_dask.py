@@ -31,6 +31,8 @@ distributed = pytest.importorskip("distributed", reason=f"needs {dask_cluster.IN
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:

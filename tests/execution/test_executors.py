@@ -25,6 +25,8 @@ from tests.helpers.naughty_models import MARK
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cohort(tmp_path: Path) -> SmallCohort:

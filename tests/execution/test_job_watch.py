@@ -102,6 +102,7 @@ def test_jobs_that_end_before_a_worker_comes_are_replaced_and_then_end_the_run(
     assert (summary.exit_code, summary.left, summary.failed) == (3, 3, {})
 
 
+@pytest.mark.slow
 def test_a_job_that_waits_is_told_with_its_reason_and_cancelled_at_a_stop(
     tmp_path: Path, slurm: Callable[..., None]
 ) -> None:
@@ -324,6 +325,7 @@ def test_the_batch_systems_words_are_found_in_dask_jobqueues_report() -> None:
     assert what_it_said(FileNotFoundError(2, "No such file", "sbatch")) == "[Errno 2] No such file: 'sbatch'"
 
 
+@pytest.mark.slow
 def test_ctrl_c_stays_with_the_run_when_dask_jobqueue_is_imported(tmp_path: Path) -> None:
     code = (
         "import signal, sys; from pathlib import Path\n"

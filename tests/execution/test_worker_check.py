@@ -24,6 +24,8 @@ from tests.helpers.cohort import SmallCohort, make_small_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.slow
+
 OWN_MODEL = """
 import logging, os, signal
 from torch import nn

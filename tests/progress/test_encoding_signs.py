@@ -114,6 +114,7 @@ def seen_while_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_arg
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pool", "dask"])
 def test_the_coordinator_and_watch_tell_how_far_workers_are(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

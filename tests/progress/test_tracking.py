@@ -54,6 +54,7 @@ def test_mlflow_gets_config_numbers_lists_and_pictures(tmp_path: Path) -> None:
     assert heatmaps <= pictures
 
 
+@pytest.mark.slow
 def test_wandb_keeps_a_run_on_this_machine(tmp_path: Path) -> None:
     pytest.importorskip("wandb", reason=f"needs {tracking.INSTALL}")
     folder = tmp_path / "wandb_files"

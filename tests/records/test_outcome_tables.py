@@ -118,6 +118,7 @@ def test_an_outcome_checks_itself() -> None:
         SlideOutcome("processed", classes=("a",))
 
 
+@pytest.mark.slow
 def test_both_tables_of_a_long_list_are_made_in_seconds(tmp_path: Path) -> None:
     rows = read(tmp_path, "slide_id,close\n" + "".join(f"s{i},{i % 3}\n" for i in range(50_000)))
     started = time.process_time()

@@ -214,6 +214,7 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     assert done.stdout.strip().endswith("[]")
 
 
+@pytest.mark.slow
 def test_the_program_prints_one_link_and_stops_cleanly_with_ctrl_c(run: Path) -> None:
     pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
     if not (ROOT / "src/mil_heatmaps/viewer/page/vendor/openseadragon.min.js").is_file():

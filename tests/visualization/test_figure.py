@@ -128,6 +128,7 @@ def test_colour_bar_shows_what_is_not_tinted(tiny_slide: Path) -> None:
     assert two[1].tolist() == two[2].tolist()
 
 
+@pytest.mark.slow
 def test_pyplot_is_never_used(tiny_slide: Path) -> None:
     import subprocess
     import sys
