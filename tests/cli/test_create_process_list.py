@@ -194,13 +194,14 @@ def test_a_runs_list_is_rebuilt_from_its_records(
 ) -> None:
     assert main(["--from_run", "raw/EXP"]) == 0
     assert (experiment / "process_list.csv").read_text() == (
-        "slide_id,label,a_t,process,status,failed_stage,error,seconds,bag_size,Pred_0,p_0,Pred_1,p_1\n"
-        "A.svs,LUAD,1,1,failed,attention,too wide,2.500,,,,,\n"
-        "B,LSCC,,1,processed,,,1.000,5,LSCC,0.75,LUAD,0.25\n"
-        "C,LSCC,,1,tbp,,,,,,,,\n"
-        "B,LUAD,,1,failed,process_list,slide_id 'B' is in the list already (line 3),,,,,,\n"
-        "E,LUAD,,1,failed,files,no slide,,,,,,\n"
-        "D,LUAD,,,processed,,,1.000,,,,,\n"
+        "slide_id,label,a_t,process,status,failed_stage,error,seconds,bag_size,uncoloured,unreadable,notes,"
+        "Pred_0,p_0,Pred_1,p_1\n"
+        "A.svs,LUAD,1,1,failed,attention,too wide,2.500,,,,,,,,\n"
+        "B,LSCC,,1,processed,,,1.000,5,,,,LSCC,0.75,LUAD,0.25\n"
+        "C,LSCC,,1,tbp,,,,,,,,,,,\n"
+        "B,LUAD,,1,failed,process_list,slide_id 'B' is in the list already (line 3),,,,,,,,,\n"
+        "E,LUAD,,1,failed,files,no slide,,,,,,,,,\n"
+        "D,LUAD,,,processed,,,1.000,,,,,,,,\n"
     )
     assert "(failed 3, processed 2, tbp 1)" in capsys.readouterr().out
     (experiment / "process_list.csv").unlink()
