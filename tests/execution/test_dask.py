@@ -23,7 +23,7 @@ from mil_heatmaps.execution import dask_cluster, job_watch
 from mil_heatmaps.files import atomic
 from mil_heatmaps.files.atomic import writer
 from mil_heatmaps.pipeline.runner import Runner, RunSummary
-from mil_heatmaps.progress.bars import Quiet
+from mil_heatmaps.progress.bars import Progress
 from tests.execution.test_executors import make_naughty
 from tests.helpers.cohort import SmallCohort, make_small_cohort
 
@@ -61,7 +61,7 @@ def run(cohort: SmallCohort, progress: Any = None) -> RunSummary:
     return Runner(load_config(cohort.write()), progress=progress).run()
 
 
-class Saying(Quiet):
+class Saying(Progress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 

@@ -20,7 +20,7 @@ from mil_heatmaps.execution.interrupts import StopRequest
 from mil_heatmaps.execution.run_slides import Execution
 from mil_heatmaps.execution.slide_tasks import SlideTask
 from mil_heatmaps.pipeline.runner import Runner
-from mil_heatmaps.progress.bars import Quiet
+from mil_heatmaps.progress.bars import Progress
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.stages.run_encoder import GPU_READERS, reading_threads
 from mil_heatmaps.stages.run_slide import SlideRun
@@ -84,7 +84,7 @@ def run_many(cohort: SmallCohort) -> None:
     names = ("segment", "coords", "features", "attention", "heatmap")
     stages = [stage for stage in runner.stages if stage.name in names]
     jobs = runner.chosen_jobs()[:1] * 100
-    with Execution(runner.config, cohort.root, Quiet()) as execution, StopRequest(cohort.root / "stop") as stop:
+    with Execution(runner.config, cohort.root, Progress()) as execution, StopRequest(cohort.root / "stop") as stop:
         assert len(list(execution.run(jobs, runner.settings, stages, frozenset(), stop))) == 100
 
 

@@ -19,7 +19,7 @@ from mil_heatmaps.execution import run_slides
 from mil_heatmaps.execution.executors import SerialExecutor
 from mil_heatmaps.files.atomic import writer
 from mil_heatmaps.pipeline.runner import Runner, RunOptions, RunSummary
-from mil_heatmaps.progress.bars import Quiet
+from mil_heatmaps.progress.bars import Progress
 from tests.helpers.cohort import SmallCohort, make_encoded, make_small_cohort, write_features
 from tests.helpers.naughty_models import MARK
 
@@ -140,7 +140,7 @@ def test_a_stop_between_stages_keeps_what_is_done_and_the_next_run_goes_on(cohor
     runner = Runner(load_config(cohort.write()))
     seen: list[str] = []
 
-    class StopAtAttention(Quiet):
+    class StopAtAttention(Progress):
         def slide(self, slide_id: str) -> None:
             seen.append(slide_id)
 
@@ -185,7 +185,7 @@ def test_halves_of_files_of_killed_workers_are_removed_also_at_ctrl_c_twice(
     gone.wait()
     half = cohort.production / f".x.{writer().partition('-')[0]}-{gone.pid}-0123abcd.partial.jpg"
 
-    class Interrupted(Quiet):
+    class Interrupted(Progress):
         def slide(self, slide_id: str) -> None:
             half.touch()
             raise KeyboardInterrupt

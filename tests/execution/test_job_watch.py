@@ -24,7 +24,7 @@ from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution import dask_cluster, job_watch
 from mil_heatmaps.execution.job_watch import JobWatch, last_words, what_it_said
 from mil_heatmaps.pipeline.runner import Runner, RunSummary
-from mil_heatmaps.progress.bars import Quiet
+from mil_heatmaps.progress.bars import Progress
 from tests.helpers.cohort import make_small_cohort
 
 pytest.importorskip("dask_jobqueue", reason=f"needs {dask_cluster.INSTALL}")
@@ -39,7 +39,7 @@ ENDS = TAKEN + """
 log=$(sed -n 's/^#SBATCH -e //p' "${@: -1}"); echo "module: command not found" >"${log/\\%J/$number}" """
 
 
-class Saying(Quiet):
+class Saying(Progress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import pickle
 import signal
@@ -154,6 +155,7 @@ def test_workers_begin_with_everything_imported() -> None:
     subprocess.run([sys.executable, "-c", f"import {WORKER_IMPORTS}"], cwd=ROOT, timeout=120, check=True)
     with LocalPool(1) as pool:
         assert pool.ask(eval, f"{{'torch', {WORKER_IMPORTS!r}}} <= set(__import__('sys').modules)")
+        assert pool.ask(gc.get_freeze_count) > 10_000  # kept from the search for garbage
 
 
 def test_torch_is_asked_for_gpus_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from mil_heatmaps.encoders.encoding_progress import EncodingProgress
 from mil_heatmaps.execution import run_slides
 from mil_heatmaps.files.heartbeat import SILENT_AFTER_S
 from mil_heatmaps.pipeline.runner import Runner
-from mil_heatmaps.progress.bars import STILL_AT_IT_S, LogLines, Quiet
+from mil_heatmaps.progress.bars import STILL_AT_IT_S, LogLines, Progress
 from mil_heatmaps.progress.encoding_signs import Encoding, EncodingSign, describe, find_encodings, forget_silent
 from mil_heatmaps.progress.watch import ExperimentView, view_text
 from tests.helpers.cohort import make_encoded
@@ -89,7 +89,7 @@ def test_a_log_file_gets_a_sign_of_life_now_and_then(
     assert told == ["[0 of 9 done] a: encoding 1/2 patches"] * 2
 
 
-class Seen(Quiet):
+class Seen(Progress):
     """Keeps what is told of encoding, and what `--watch` shows at that moment."""
 
     def __init__(self, folder: Path) -> None:

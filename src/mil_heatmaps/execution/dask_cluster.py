@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import multiprocessing
 import shlex
 import signal
 import sys
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 INSTALL = install_line("distributed")
 
-# With Dask's own three a slide that kills would take four workers before anyone hears of it; counting is done here.
+# Dask's default of three allowed failures would let a deadly slide kill four workers unheard. Deaths are counted here.
 _SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.worker-saturation": 1.0,
@@ -55,19 +54,19 @@ def check_installed(kind: str) -> None:
 def open_client(
     arguments: ClusterArguments, *, workers: int, log_dir: Path
 ) -> Iterator[tuple[Client, JobWatch | None]]:
-    """Yield a client of the cluster, and who watches its jobs if it has any; what was started is closed with it.
+    """Yield a client of the cluster, and the watch over its jobs if it has any. A cluster started here ends with it.
 
     Parameters
     ----------
     workers : int
-        Worker processes of ``kind: local`` when `maximum` does not say.
+        Worker processes of ``kind: local`` when `arguments` give no `maximum`.
     log_dir : Path
-        Where jobs write their logs when `log_dir` does not say.
+        Where jobs write their logs when `arguments` give no `log_dir`.
 
     Raises
     ------
     ConfigError
-        When it cannot be reached or started, or its workers run another version of this program.
+        When the cluster cannot be reached or started, or its workers run another version of this program.
     """
     check_installed(arguments.kind)
     import dask
@@ -111,7 +110,7 @@ def _join(address: str) -> Client:
 
 
 def _local(arguments: ClusterArguments, workers: int) -> Any:
-    """Worker processes here: as many as `workers`, or between `minimum` and `maximum` when that is given."""
+    """Return a cluster of processes here: `workers` of them, or between `minimum` and `maximum` where that is given."""
     from distributed import Client, LocalCluster, WorkerPlugin
 
     fork_from_warm_server()
@@ -146,31 +145,29 @@ def _local(arguments: ClusterArguments, workers: int) -> Any:
 
 
 def fork_from_warm_server() -> None:
-    """Have Dask's local workers begin with everything imported, as those of the local pool do."""
+    """Have Dask's local workers begin with everything imported, as those of `LocalPool` do."""
     import dask
 
     from mil_heatmaps.execution.worker_server import start_server
 
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return
-    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-    start_server(also=["distributed"])
+    if start_server(also=["distributed"]):
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 
 
 def _submit(cluster: Any, arguments: ClusterArguments, watch: JobWatch) -> None:
-    """Submit a first job and have their number follow the work. RuntimeError when it is refused."""
+    """Submit a first job and have the number of jobs follow the work. RuntimeError when the job is refused."""
     cluster.scale(jobs=1)
     watch.check_first()
     settings: dict[str, Any] = {"minimum": arguments.minimum, "maximum": arguments.most_jobs}
     if arguments.processes_per_job > 1:
         settings |= {"Adaptive": adaptive_of(arguments.processes_per_job), "worker_key": job_of_worker}
-    # Also where it is always the same number, as nothing else replaces jobs that end. A job waits in its queue for
-    # minutes: idle ones are kept for one before they go.
+    # Also for a fixed number of jobs: nothing else replaces jobs that end. A new job would wait in its queue for
+    # minutes, so idle ones are kept for one minute.
     cluster.adapt(**settings, interval=ADAPT_EVERY, wait_count=12)
 
 
 def job_cluster(arguments: ClusterArguments, log_dir: Path, watch: JobWatch | None = None) -> Any:
-    """Return the dask_jobqueue cluster, no job submitted yet; ``.job_script()`` shows what would be."""
+    """Return the dask_jobqueue cluster with no job submitted yet; its ``job_script()`` shows a job's script."""
     with _own_ctrl_c():
         import dask_jobqueue
 
@@ -184,7 +181,7 @@ def job_cluster(arguments: ClusterArguments, log_dir: Path, watch: JobWatch | No
 
 @contextmanager
 def _own_ctrl_c() -> Iterator[None]:
-    """Keep Ctrl-C to the run: dask_jobqueue takes it when imported, and would end the program with exit code 0."""
+    """Keep Ctrl-C with the run: dask_jobqueue takes it over on import, and would end the program with exit code 0."""
     before = signal.getsignal(signal.SIGINT)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -237,12 +234,12 @@ def _path_of_checkout() -> list[str]:
 
 
 def _dashboard_settings(arguments: ClusterArguments) -> dict[str, Any]:
-    """Return the scheduler's settings; without an address Dask takes one that may be in use."""
+    """Return the scheduler's settings: without an address any free port, as Dask's own may be in use."""
     return {"dashboard_address": arguments.dashboard or ":0", "dashboard": arguments.dashboard is not None}
 
 
 def _check_versions(client: Client) -> None:
-    """Workers that are there already must run this program, in this version."""
+    """Raise a ConfigError unless the workers that are there already run this version of the program."""
     from mil_heatmaps.version import __version__
 
     try:
@@ -276,14 +273,14 @@ def _cause(arguments: ClusterArguments, error: BaseException) -> str:
 
 
 def _log_with_the_run() -> None:
-    """Have Dask's own log lines go where the run's go, not across the progress bar."""
+    """Send Dask's own log lines where the run's go, not across the progress bar."""
     log = logging.getLogger("distributed")
     log.handlers[:] = logging.getLogger("mil_heatmaps").handlers or [logging.NullHandler()]
     log.propagate = False
 
 
 def processes_at_most(arguments: ClusterArguments, workers: int) -> int | None:
-    """Return how many slides the cluster can ever work on at once; None when others decide that."""
+    """Return the most slides the cluster can work on at once; None when others run it."""
     if arguments.kind == "address":
         return None
     if arguments.kind == "local":
@@ -292,7 +289,7 @@ def processes_at_most(arguments: ClusterArguments, workers: int) -> int | None:
 
 
 def cores_of_worker(arguments: ClusterArguments, workers: int) -> int:
-    """Return how many cores a worker process may use; one where others started it and did not say."""
+    """Return how many cores a worker process may use; one where others run the cluster."""
     if arguments.kind == "address":
         return 1
     if arguments.kind == "local":
@@ -301,7 +298,7 @@ def cores_of_worker(arguments: ClusterArguments, workers: int) -> int:
 
 
 def dashboard(client: Client) -> str:
-    """Return the dashboard's address, or what it would need."""
+    """Return the dashboard's address, "none", or what it needs."""
     if importlib.util.find_spec("bokeh") is None:
         return "none, it needs bokeh: pip install bokeh"
     try:

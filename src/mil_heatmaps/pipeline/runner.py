@@ -21,7 +21,7 @@ from mil_heatmaps.execution.run_slides import Execution
 from mil_heatmaps.files.atomic import remove_abandoned, write_text
 from mil_heatmaps.notices import distinct
 from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
-from mil_heatmaps.progress.bars import Progress, Quiet
+from mil_heatmaps.progress.bars import Progress
 from mil_heatmaps.progress.encoding_signs import forget_silent
 from mil_heatmaps.progress.run_report import RunReport, shared_with
 from mil_heatmaps.records.finished_run import RunTable
@@ -45,7 +45,7 @@ class Runner:
     def __init__(self, config: Config, options: RunOptions | None = None, progress: Progress | None = None) -> None:
         self.config = config
         self.options = options or RunOptions()
-        self.progress = progress or Quiet()
+        self.progress = progress or Progress()
         self.stages = choose_stages(self.options.stages, self.options.from_stage)
         if self.options.rerun not in (None, "all", *STATUSES):
             raise ConfigError(f"unknown status {self.options.rerun!r} to rerun; choose from all, {', '.join(STATUSES)}")
