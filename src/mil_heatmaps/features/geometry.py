@@ -113,6 +113,15 @@ def geometry_from_attributes(attributes: Mapping[str, Any]) -> AttributeGeometry
     )
 
 
+def slide_size(attributes: Mapping[str, Any]) -> Size | None:
+    """Return the (width, height) of the slide's level 0 that the attributes state, None when they state none."""
+    try:
+        width, height = int(attributes["level0_width"]), int(attributes["level0_height"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (width, height) if min(width, height) > 0 else None
+
+
 def _trident_step(
     attributes: Mapping[str, Any],
     patch: tuple[float, float] | None,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features import checks
 from mil_heatmaps.features.find import find_coords_file, find_feature_file, list_feature_files
-from mil_heatmaps.features.geometry import SizeLike
+from mil_heatmaps.features.geometry import SizeLike, slide_size
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.features.stored_coords import (
@@ -27,7 +27,6 @@ from mil_heatmaps.features.stored_coords import (
     grid_of,
     own_coords,
     read_coords_file,
-    said_slide_size,
 )
 from mil_heatmaps.features.torch_files import features_from_pt
 from mil_heatmaps.files import hdf5
@@ -180,7 +179,7 @@ def feature_info(path: PathLike) -> FeatureInfo:
         n, width = checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
         attributes = hdf5.attributes(file, "features", "coords")
         encoder = _encoder(hdf5.attributes(file, "coords", "features"), path)
-        size = said_slide_size(attributes)
+        size = slide_size(attributes)
         return FeatureInfo(path, n, width, str(source.dtype), encoder, found is not None, size, attributes)
 
 

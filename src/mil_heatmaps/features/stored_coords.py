@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features import checks
 from mil_heatmaps.features.find import find_coords_file
-from mil_heatmaps.features.geometry import SizeLike, build_grid, geometry_from_attributes
+from mil_heatmaps.features.geometry import SizeLike, build_grid, geometry_from_attributes, slide_size
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.features.torch_files import features_from_pt
 from mil_heatmaps.files import hdf5
@@ -119,14 +119,5 @@ def grid_of(
     where = str(stored.path)
     attributes = attributes_of(stored, path, coords_dir)
     grid, notes = build_grid(stored.coords_l0, attributes, patch_size_l0=patch_size_l0, where=where)
-    notes += checks.check_slide_size(said_slide_size(attributes), slide_size_l0, where)
+    notes += checks.check_slide_size(slide_size(attributes), slide_size_l0, where)
     return grid, notes + checks.check_on_slide(grid, slide_size_l0, where)
-
-
-def said_slide_size(attributes: dict[str, Any]) -> tuple[int, int] | None:
-    """Return (width, height) in level-0 pixels of the slide that a file was made on, None where it does not say."""
-    try:
-        width, height = int(attributes["level0_width"]), int(attributes["level0_height"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return (width, height) if min(width, height) > 0 else None

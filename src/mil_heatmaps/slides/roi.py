@@ -116,17 +116,17 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
         No patch belongs to it; says how many there are and where they lie.
     """
     rule = rule or ("corner" if roi.polygons is None else "center")
-    points_l0 = grid.coords_l0.astype(np.float64)
+    points = grid.coords_l0.astype(np.float64)
     if rule == "center":
-        points_l0 += np.array(grid.size_l0) / 2
+        points = points + np.array(grid.size_l0) / 2
     # Corners are compared as they stand; the box of a polygon only spares work.
-    within = (points_l0 >= roi.top_left_l0) & (points_l0 <= roi.bot_right_l0)
+    within = (points >= roi.top_left_l0) & (points <= roi.bot_right_l0)
     if rule == "reach":
-        within = (points_l0 + grid.size_l0 > roi.top_left_l0) & (points_l0 < roi.bot_right_l0)
+        within = (points + grid.size_l0 > roi.top_left_l0) & (points < roi.bot_right_l0)
     inside: npt.NDArray[np.bool_] = within[:, 0] & within[:, 1]
     if roi.polygons is not None and rule != "reach":
         candidates = np.flatnonzero(inside)
-        inside[candidates] = _in_polygons(points_l0[candidates], roi.polygons)
+        inside[candidates] = _in_polygons(points[candidates], roi.polygons)
     if not inside.any():
         span = "there are no patches at all"
         if len(grid):
