@@ -74,7 +74,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> type[NoPool]:
     monkeypatch.setattr(run_slides, "LocalPool", NoPool)
     monkeypatch.setattr(NoPool, "made", [])
     monkeypatch.setattr(NoPool, "tasks", [])
-    monkeypatch.setattr("mil_heatmaps.stages.load_model.cuda_devices", lambda devices, device: [])
+    monkeypatch.setattr("mil_heatmaps.devices.cuda_devices", lambda devices, device: [])
     return NoPool
 
 
@@ -103,7 +103,7 @@ def test_the_workers_of_gpus_share_the_cores_among_themselves(
 ) -> None:
     monkeypatch.setattr(machine, "cores", lambda: 9)
     monkeypatch.setattr(
-        "mil_heatmaps.stages.load_model.cuda_devices", lambda devices, device: ["cuda:0", "cuda:1"]
+        "mil_heatmaps.devices.cuda_devices", lambda devices, device: ["cuda:0", "cuda:1"]
     )
     cohort.config["run_arguments"] = {"workers": 4}
     run_many(cohort)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mil_heatmaps.scores.score_file import read_scores
+from mil_heatmaps.scores.score_schema import read_scores
 from tests.helpers.cohort import make_small_cohort
 from tests.helpers.places import ROOT
 

@@ -13,7 +13,7 @@ from PIL import Image
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.pipeline.runner import Runner, RunSummary
 from mil_heatmaps.scores.percentiles import rank_percentiles
-from mil_heatmaps.scores.score_file import read_scores
+from mil_heatmaps.scores.score_schema import read_scores
 from mil_heatmaps.slides.reader import open_slide
 from mil_heatmaps.visualization.palette import colour_table
 from tests.helpers.cohort import PATCH, SIZE, SmallCohort, make_small_cohort

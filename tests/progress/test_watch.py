@@ -76,8 +76,9 @@ def test_watch_looks_once_or_every_so_many_seconds_until_ctrl_c(
 
     monkeypatch.setattr("time.sleep", sleep)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    with Presence(tmp_path) as presence:
-        sign = json.loads(presence._path.read_text())
+    with Presence(tmp_path):
+        (path,) = tmp_path.glob(".running-*")
+        sign = json.loads(path.read_text())
         start = {"event": "run_started", "slides": 10, "up_to_date": 0, "shard": None, "host": sign["host"]}
         run = {**start, "run": f"{sign['host']}-{sign['pid']}-1", "time": time.time(), "pid": sign["pid"]}
         (tmp_path / "events.jsonl").write_text(json.dumps(run) + "\n")

@@ -30,7 +30,7 @@ class LevelReader:
     """
 
     def __init__(self, path: Path, source: Source, levels: Levels, threads: int) -> None:
-        self._path = path
+        self.path = path
         self._source = source
         self._levels = levels
         self._threads = threads
@@ -117,7 +117,7 @@ class LevelReader:
             raise
         except Exception as error:  # OpenSlide's errors are of many kinds, and say little of where
             what = f"level {level}, {size_px[0]} x {size_px[1]} pixels at level-0 {corner_l0},"
-            raise SlideError(f"cannot read {what} of slide {self._path}: {error}") from error
+            raise SlideError(f"cannot read {what} of slide {self.path}: {error}") from error
 
     def _from_tiff(
         self, tiff: TiffLevel, corner_px: tuple[int, int], size_px: tuple[int, int], *, cached: bool
