@@ -140,7 +140,7 @@ def refuse_grid_positions(
     asked = distinct[:: max(1, len(distinct) // _GRID_ASKED)]
     if len(distinct) < 2:
         return
-    distances = cKDTree(distinct).query(asked, k=2, p=np.inf)[0][:, 1]
+    distances = np.asarray(cKDTree(distinct).query(asked, k=2, p=np.inf)[0])[:, 1]
     if 2 * np.count_nonzero(distances <= near) > len(asked):
         x, y = coords_l0[0].tolist()
         raise FeatureError(

@@ -90,8 +90,8 @@ def read_features(
     Parameters
     ----------
     path : file
-        TRIDENT, CLAM or STAMP ``.h5`` (``features`` or ``feats``, and ``coords``), or a ``.pt`` whose coordinates lie in an
-        ``.h5`` of the same stem: beside it, in ``../h5_files``, ``../patches``, ``../../patches`` or
+        TRIDENT, CLAM or STAMP ``.h5`` (``features`` or ``feats``, and ``coords``), or a ``.pt`` whose coordinates lie
+        in an ``.h5`` of the same stem: beside it, in ``../h5_files``, ``../patches``, ``../../patches`` or
         `coords_dir`.
     patch_size_l0 : float or (width, height), optional
         Used where the file does not say how large its patches are; it then wins over a guess from the
@@ -208,8 +208,7 @@ def _features_dataset(file: h5py.File, path: Path) -> h5py.Dataset:
     kind = hdf5.attributes(file, found[0].name).get("feat_type")
     if kind in ("slide", "patient"):
         raise FeatureError(
-            f"{path}: features of feat_type {kind!r} are one vector for the whole {kind}; a heatmap needs the features of "
-            "its patches"
+            f"{path}: features of feat_type {kind!r} are one vector for the whole {kind}; a heatmap needs those of patches"
         )
     return found[0]
 

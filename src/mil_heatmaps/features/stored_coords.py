@@ -64,10 +64,17 @@ def coords_in(file: h5py.File, path: Path) -> StoredCoords | None:
     if found is None:
         return None
     values, kept = read_rows(found), rows_kept(file, path)
-    attributes = hdf5.attributes(file, *FEATURES, "coords")
+    return StoredCoords(values if kept is None else drop_rows(values, kept, path), coords_attributes(file), path, kept)
+
+
+def coords_attributes(file: h5py.File) -> dict[str, Any]:
+    """Return what an open feature, coordinates or score file says of its coordinates."""
+    attributes = hdf5.attributes(file, "attention_scores", "scores", *FEATURES, "coords")
+    if hdf5.dataset(file, "scores") is not None:  # a unit on scores is theirs
+        attributes["unit"] = hdf5.attributes(file, "coords").get("unit")
     if hdf5.dataset(file, FEATURES[0]) is None and hdf5.dataset(file, FEATURES[1]) is not None:
         attributes[FEATS] = True
-    return StoredCoords(values if kept is None else drop_rows(values, kept, path), attributes, path, kept)
+    return attributes
 
 
 def rows_kept(file: h5py.File, path: Path) -> npt.NDArray[np.bool_] | None:
@@ -133,7 +140,8 @@ def attributes_of(stored: StoredCoords, path: Path, coords_dir: PathLike | None)
         return stored.attributes
     try:
         other = read_coords_file(beside)
-        same = np.array_equal(*(checks.clean_coords(each.values, str(each.path)) for each in (other, stored)))
+        theirs, own = (checks.clean_coords(each.values, str(each.path)) for each in (other, stored))
+        same = np.array_equal(theirs, own)
     except FeatureError as error:
         logger.debug("%s: not used: %s", beside, error)
         return stored.attributes

@@ -27,7 +27,7 @@ _STAMP_1_UM = 256.0
 """STAMP before 2.0 resampled slides so that patches of 224 pixels cover 256 µm, and counts those pixels."""
 
 _BY_FILE, _BY_KEY, _BY_STEP = "as the file says", "as coords_unit says", "as their step of 224 shows"
-_BY_NOBODY = "as nothing says otherwise"
+BY_NOBODY = "as nothing says otherwise"
 
 _WORDS: dict[str, float | None] = {
     **dict.fromkeys(("px", "pixel", "pixels"), None),
@@ -104,8 +104,20 @@ def unit_of(attributes: Mapping[str, Any], values: npt.NDArray[Any] | None, spac
                 f"{where}: holds 'feats' and does not say whether its coords are pixels or µm (no attribute unit, "
                 "tile_size_um or patch_size_level0); say it with data_arguments.coords_unit: px or um"
             )
-        return Unit(_STAMP_1_UM / _STAMP_1_PX, f"pixels of {_STAMP_1_UM:g}/{_STAMP_1_PX} µm (STAMP before 2.0)", _BY_STEP)
-    return Unit(None, said=_BY_NOBODY)
+        name = f"pixels of {_STAMP_1_UM:g}/{_STAMP_1_PX} µm (STAMP before 2.0)"
+        return Unit(_STAMP_1_UM / _STAMP_1_PX, name, _BY_STEP)
+    return Unit(None, said=BY_NOBODY)
+
+
+def needed_mpp(unit: Unit, space: SlideSpace, where: str) -> float:
+    """Return the resolution that coordinates in `unit` need; FeatureError when it is not known."""
+    if space.mpp is None:
+        raise FeatureError(
+            f"{where}: its coordinates are {unit.name}, {unit.said}, and the slide's resolution (mpp) is not known, "
+            "without which they cannot be turned into pixels; give it in the column mpp of the process list, or as "
+            "data_arguments.slide_mpp"
+        )
+    return space.mpp
 
 
 def in_pixels(values: npt.NDArray[Any], attributes: Mapping[str, Any], space: SlideSpace, where: str) -> InPixels:
@@ -123,19 +135,14 @@ def in_pixels(values: npt.NDArray[Any], attributes: Mapping[str, Any], space: Sl
         if tile_um is not None and space.mpp is not None and geometry_from_attributes(attributes).size_l0 is None:
             return InPixels(values, _with_size(attributes, tile_um, space.mpp), notes=notes)
         return InPixels(values, dict(attributes), notes=notes)
-    if space.mpp is None:
-        raise FeatureError(
-            f"{where}: its coordinates are {unit.name}, {unit.said}, and the slide's resolution (mpp) is not known, "
-            "without which they cannot be turned into pixels; give it in the column mpp of the process list, or as "
-            "data_arguments.slide_mpp"
-        )
+    mpp = needed_mpp(unit, space, where)
     if values.dtype.kind not in "iuf" or values.size == 0:  # what is wrong with them is said where they are checked
         return InPixels(values, dict(attributes), notes=notes)
     values_um = values.astype(np.float64) * unit.um
-    text = f"coordinates are {unit.name}, {unit.said}: turned into pixels at {space.mpp:.6g} µm per pixel"
+    text = f"coordinates are {unit.name}, {unit.said}: turned into pixels at {mpp:.6g} µm per pixel"
     notes.append(Notice("units", text))
-    described = dict(attributes) if tile_um is None else _with_size(attributes, tile_um, space.mpp)
-    return InPixels(np.rint(values_um / space.mpp), described, _seen_step(values_um, space.mpp), notes)
+    described = dict(attributes) if tile_um is None else _with_size(attributes, tile_um, mpp)
+    return InPixels(np.rint(values_um / mpp), described, _seen_step(values_um, mpp), notes)
 
 
 def check_extent(

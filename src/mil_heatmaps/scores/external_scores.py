@@ -1,6 +1,6 @@
 """Bring your own scores: a score file, or a table with x, y and one or more score columns.
 
-x and y are a patch's top-left corner, in level-0 pixels unless the columns are x_um and y_um or the user says otherwise.
+x and y are a patch's top-left corner, in level-0 pixels; x_um and y_um are micrometres.
 """
 
 import gzip
@@ -97,6 +97,12 @@ def read_external_scores(
     return ScoreFile(
         grid=grid, scores=scores, slide_id=slide_id, slide_size_l0=space.size_l0, notes=tuple(notes)
     )
+
+
+def table_unit(path: Path) -> str | None:
+    """Return ``um`` where the columns of a table say so, else None; reads its first two lines."""
+    names = {_plain(name) for name in _dialect(path)[0]}
+    return None if names & set(_X) or not names & set(_X_UM) else "um"
 
 
 def _read_table(path: Path) -> "pd.DataFrame":

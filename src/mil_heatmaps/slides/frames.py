@@ -87,7 +87,7 @@ def place_mask(mask: TissueMask, space: SlideSpace, what: str = "outlines") -> t
 
 
 def place_box(corners_l0: Sequence[float], space: SlideSpace) -> tuple[Sequence[float], list[Notice]]:
-    """Return a region (x1, y1, x2, y2), any two opposite corners, in the slide's frame, and a notice if it was moved."""
+    """Return a region, two opposite corners (x1, y1, x2, y2), in the slide's frame, and a notice if it was moved."""
     if space.scanned_l0 is None or len(corners_l0) != 4 or not np.isfinite(corners_l0).all():
         return corners_l0, []
     points = np.asarray(corners_l0, np.float64).reshape(2, 2).astype(np.int64)
