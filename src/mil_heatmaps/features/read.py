@@ -208,7 +208,7 @@ def _features_dataset(file: h5py.File, path: Path) -> h5py.Dataset:
     kind = hdf5.attributes(file, found[0].name).get("feat_type")
     if kind in ("slide", "patient"):
         raise FeatureError(
-            f"{path}: features of feat_type {kind!r} are one vector for the whole {kind}; a heatmap needs those of patches"
+            f"{path}: features of feat_type {kind!r} are one vector for the whole {kind}; those of patches are needed"
         )
     return found[0]
 

@@ -70,4 +70,4 @@ def _frame(attributes: dict[str, Any], space: SlideSpace) -> str:
         return "counted from the slide's corner or the scanned area's (bounds), as they show when they are read"
     nowhere = np.empty((0, 2), np.int64)
     shift = frame_shift(space, nowhere, nowhere, said=said)
-    return "counted from the slide's corner" if shift == (0, 0) else f"counted from the scanned area (bounds) at {shift}"
+    return "counted from " + ("the slide's corner" if shift == (0, 0) else f"the scanned area (bounds) at {shift}")

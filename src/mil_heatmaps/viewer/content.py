@@ -134,7 +134,7 @@ class Content:
                 yield error
 
     def _space(self, entry: SlideEntry) -> "SlideSpace | None":
-        """Return what coordinates in the user's own files mean; those of a run, and without a slide, are as they are."""
+        """Return what coordinates in the user's own files mean; None for those of a run, which are as they are."""
         if not entry.own_files or entry.slide_path is None:
             return None
         try:
