@@ -128,10 +128,10 @@ def refuse_grid_positions(
         near = min(near, min(step_l0) - 1)
     if near < 1 or len(coords_l0) < 2:
         return
-    # The exact answer takes a hundred times as long. Points that near mostly share a square four times as large.
-    reach = 4 * int(near)
-    points = coords_l0 - coords_l0.min(axis=0)
-    cells = np.sort((points[:, 0] // reach << 32) + points[:, 1] // reach)
+    # The exact answer takes a hundred times as long. Points that near mostly share a square four times as large, or,
+    # as shifting bits is cheaper than dividing, a little larger.
+    bits = (4 * int(near) - 1).bit_length()
+    cells = np.sort((coords_l0[:, 0] >> bits << 32) + (coords_l0[:, 1] >> bits))
     if 4 * np.count_nonzero(cells[1:] == cells[:-1]) < len(cells):
         return
     from scipy.spatial import cKDTree

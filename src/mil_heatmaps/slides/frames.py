@@ -56,16 +56,21 @@ def frame_shift(
         return x, y
     if said is not None:
         return (x, y) if says_scanned_size(said, space) else (0, 0)
-    corner, size, reach = np.array([x, y]), np.array([width, height]), np.array(reach_l0)
-    if not ((ends_l0 > corner) & (starts_l0 < corner + size)).all():
-        fits = (starts_l0 > -reach - 1) & (starts_l0 < size) & (ends_l0 > 0) & (ends_l0 < size + reach + 1)
-        if fits.all():
-            return x, y
-    return 0, 0
+    if not len(starts_l0):
+        return 0, 0
+    as_it_stands, in_bounds = True, True
+    for axis, corner, side, reach in ((0, x, width, reach_l0[0]), (1, y, height, reach_l0[1])):
+        starts, ends = starts_l0[:, axis], ends_l0[:, axis]
+        first_start, last_start, first_end, last_end = starts.min(), starts.max(), ends.min(), ends.max()
+        as_it_stands &= bool(first_end > corner and last_start < corner + side)
+        in_bounds &= bool(-reach <= first_start and last_start < side and first_end > 0 and last_end <= side + reach)
+    return (x, y) if in_bounds and not as_it_stands else (0, 0)
 
 
 def place_grid(grid: PatchGrid, space: SlideSpace, said: Size | None = None) -> tuple[PatchGrid, list[Notice]]:
     """Return the patches in the slide's frame, and a notice if they were moved; `said` as in `frame_shift`."""
+    if space.scanned_l0 is None:
+        return grid, []
     starts = grid.coords_l0
     # Less than a whole patch: boxes touch the area that they may stick out of.
     reach = (grid.size_l0[0] - 1, grid.size_l0[1] - 1)
