@@ -177,7 +177,7 @@ def test_columns_in_micrometres_become_pixels(tmp_path: Path) -> None:
 def test_a_table_in_the_frame_of_the_scanned_area_is_moved(tmp_path: Path) -> None:
     space = SlideSpace((4096, 2048), (1024, 600, 1024, 1024))
     got = read(tmp_path, table("x,y,score"), space=space)
-    np.testing.assert_array_equal(got.grid.coords_l0, np.array([row[:2] for row in ROWS]) + [1024, 600])
+    np.testing.assert_array_equal(got.grid.coords_l0, np.array([row[:2] for row in ROWS]) + np.array([1024, 600]))
     assert [note.code for note in got.notes] == ["patch_size", "frame"]
 
 
@@ -199,5 +199,5 @@ def test_a_table_of_one_slide_is_taken_whatever_that_is_called(tmp_path: Path) -
     assert got.notes[-1] == "s.csv says it is of the slide other.svs, and is drawn on mine"
     two = text + "third,0,0,1\n"
     assert len(read(tmp_path, two, slide_id="other")) == 4
-    with pytest.raises(ScoreError, match="no rows for slide 'mine'; its 'slide_id' are other.svs, third"):
+    with pytest.raises(ScoreError, match=r"no rows for slide 'mine'; its 'slide_id' are other\.svs, third"):
         read(tmp_path, two, slide_id="mine")
