@@ -24,3 +24,11 @@ METHODS: tuple[str, ...] = get_args(Method)
 Task = Literal["classification", "regression", "survival"]
 TASKS: tuple[str, ...] = get_args(Task)
 """What the outputs of a model are: logits of classes, values as they are, or hazards of successive intervals."""
+
+CoordsFrame = Literal["slide", "bounds", "auto"]
+COORDS_FRAMES: tuple[str, ...] = get_args(CoordsFrame)
+"""Where coordinates in files count from: `data_arguments.coords_frame`."""
+
+CoordsUnit = Literal["auto", "px", "um"]
+COORDS_UNITS: tuple[str, ...] = get_args(CoordsUnit)
+"""What coordinates are in, where their file does not say: `data_arguments.coords_unit`."""

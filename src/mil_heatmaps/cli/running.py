@@ -64,13 +64,16 @@ def print_plan(runner: Runner) -> int:
     check_needs(runner.settings, runner.needed(found))
     for slide in found:
         print(f"{slide.job.slide_id}")
-        problem = slide.problem or _width_problem(runner, slide)
+        coordinates, odd = _coordinates(runner, slide)
+        problem = slide.problem or _width_problem(runner, slide) or odd
         if problem is not None:
             print(f"  would fail: {problem}")
             failing += 1
         for plan in slide.plans:
             print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
             counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
+        for line in coordinates:
+            print(f"  {line}")
     for name, reason in runner.problems().items():
         print(f"{name}\n  would fail: {reason}")
         failing += 1
@@ -78,6 +81,20 @@ def print_plan(runner: Runner) -> int:
     if failing:
         print(f"{failing} of the slides would fail")
     return 1 if failing else 0
+
+
+def _coordinates(runner: Runner, slide: Surveyed) -> tuple[list[str], str | None]:
+    """Return what coordinates of the slide's files are taken for, and why they cannot be used."""
+    from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.stages.told_coordinates import told_coordinates
+
+    work = SlideWork(slide.job, runner.settings, slide.record)
+    try:
+        return told_coordinates(work, slide.needed), None
+    except HeatmapError as error:
+        return [], str(error)
+    finally:
+        work.close()
 
 
 def _width_problem(runner: Runner, slide: Surveyed) -> str | None:

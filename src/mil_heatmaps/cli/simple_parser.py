@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
-from mil_heatmaps.choices import EXPORTS, METHODS, TASKS
+from mil_heatmaps.choices import COORDS_FRAMES, COORDS_UNITS, EXPORTS, METHODS, TASKS
 from mil_heatmaps.cli.running import count
 from mil_heatmaps.words import near
 
@@ -78,6 +78,15 @@ def _inputs(parser: argparse.ArgumentParser) -> None:
     needed.add_argument(
         "--csv", type=Path, metavar="FILE",
         help="only the slides in its column slide_id; its column label is used, if there is one",
+    )  # fmt: skip
+    needed.add_argument(
+        "--coords_frame", choices=COORDS_FRAMES,
+        help="where coordinates count from if only an area of a slide was scanned: the corner of the slide or of that "
+        "area (bounds); default auto: as each file shows",
+    )  # fmt: skip
+    needed.add_argument(
+        "--coords_unit", choices=COORDS_UNITS,
+        help="what coordinates are in where a file does not say: level-0 pixels or micrometres; default auto",
     )  # fmt: skip
     job = parser.add_argument_group("a TRIDENT job in place of --h5_dir")
     job.add_argument("--job_dir", type=Path, metavar="J", help="the job's folder; its tissue outlines are used, too")

@@ -24,6 +24,8 @@ KEY_OF_FLAG = {
     "output_names": "model_arguments.output_names",
     "task": "model_arguments.task",
     "device": "model_arguments.device",
+    "coords_frame": "data_arguments.coords_frame",
+    "coords_unit": "data_arguments.coords_unit",
     "vis_level": "heatmap_arguments.vis_level",
     "cmap": "heatmap_arguments.cmap",
     "alpha": "heatmap_arguments.alpha",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mil_heatmaps.choices import Task
+from mil_heatmaps.choices import CoordsFrame, CoordsUnit, Task
 from mil_heatmaps.config.section_types import (
     SLIDE_EXTENSIONS,
     AsWritten,
@@ -149,6 +149,17 @@ class DataArguments(Section):
         description="New: side of a patch in level-0 pixels, when the feature files do not say or say "
         "it wrong.",
     )  # fmt: skip
+    coords_frame: CoordsFrame = Field(
+        default="auto",
+        description="New: where coordinates of features, scores, outlines and regions count from, on slides of which "
+        "only an area was scanned (MRXS, SCN, BIF). slide: the slide's corner, as CLAM and TRIDENT do. bounds: the "
+        "scanned area's, as QuPath does. auto: as each file shows.",
+    )
+    coords_unit: CoordsUnit = Field(
+        default="auto",
+        description="New: what coordinates of patches are in, where their file does not say: px (level-0 pixels) or um "
+        "(micrometres, which need the slide's resolution). auto: px, unless it shows otherwise.",
+    )
 
 
 class PatchingArguments(Section):

@@ -13,6 +13,9 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 _FARTHEST_L0 = 1 << 31
 """No slide is wider; larger numbers are damage or another unit."""
 
+_GRID_SHARE, _GRID_PX, _GRID_ASKED = 32, 4, 2000
+"""Neighbours within this share of a patch, or so many pixels, are columns and rows; so many patches are asked."""
+
 
 def clean_features(features: npt.NDArray[Any], where: str, patches: int | None = None) -> npt.NDArray[Any]:
     """Return features (N, D), float16 or float32, all finite; no copy is made of an array that is so already.
@@ -90,13 +93,61 @@ def clean_coords(stored: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
             row, count = int(np.argmax(wrong.any(axis=1))), int(wrong.any(axis=1).sum())
             raise FeatureError(
                 f"{where}: {count} of {len(coords_l0)} coords are no whole numbers, the first in row {row}:"
-                f" {coords_l0[row].tolist()}; level-0 pixels are needed, not µm and not fractions"
+                f" {coords_l0[row].tolist()}; level-0 pixels are needed; if they are µm, set"
+                " data_arguments.coords_unit: um"
             )
     if (far := np.abs(coords_l0.astype(np.float64)).max()) >= _FARTHEST_L0:
         raise FeatureError(
             f"{where}: coords reach {far:.0f}, beyond any slide: damaged, or not level-0 pixels"
         )
     return np.ascontiguousarray(coords_l0, dtype=np.int64)
+
+
+def refuse_grid_positions(
+    coords_l0: npt.NDArray[np.int64],
+    size_l0: tuple[float, float] | None,
+    step_l0: tuple[int, int] | None,
+    where: str,
+) -> None:
+    """Raise where coordinates are columns and rows of a grid: most have a neighbour within 1/32 of a patch.
+
+    Parameters
+    ----------
+    size_l0 : (width, height), optional
+        Size of a patch as it is said; where it is not, neighbours within 4 pixels count.
+    step_l0 : (x, y), optional
+        The step that the file states: patches may be that near.
+
+    Raises
+    ------
+    FeatureError
+        Names what they look like, and where.
+    """
+    near = _GRID_PX if size_l0 is None else max(size_l0) / _GRID_SHARE
+    if step_l0 is not None:
+        near = min(near, min(step_l0) - 1)
+    if near < 1 or len(coords_l0) < 2:
+        return
+    # The exact answer takes a hundred times as long. Points that near mostly share a square four times as large, or,
+    # as shifting bits is cheaper than dividing, a little larger.
+    bits = (4 * int(near) - 1).bit_length()
+    cells = np.sort((coords_l0[:, 0] >> bits << 32) + (coords_l0[:, 1] >> bits))
+    if 4 * np.count_nonzero(cells[1:] == cells[:-1]) < len(cells):
+        return
+    from scipy.spatial import cKDTree
+
+    distinct = np.unique(coords_l0, axis=0)
+    asked = distinct[:: max(1, len(distinct) // _GRID_ASKED)]
+    if len(distinct) < 2:
+        return
+    distances = np.asarray(cKDTree(distinct).query(asked, k=2, p=np.inf)[0])[:, 1]
+    if 2 * np.count_nonzero(distances <= near) > len(asked):
+        x, y = coords_l0[0].tolist()
+        raise FeatureError(
+            f"{where}: coordinates ({x}, {y}), ... are at most {near:g} pixels from each other: they look like columns "
+            "and rows of a grid, and level-0 pixels of each patch's top-left corner are needed; multiply them by the "
+            "step of the grid in level-0 pixels"
+        )
 
 
 def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where: str) -> list[Notice]:

@@ -18,24 +18,29 @@ from mil_heatmaps.features.geometry import SizeLike, slide_size
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.features.stored_coords import (
+    FEATURES,
     PathLike,
     StoredCoords,
     attributes_of,
     coords_from_elsewhere,
     coords_in,
+    drop_rows,
     grid_of,
     own_coords,
     read_coords_file,
+    rows_kept,
 )
 from mil_heatmaps.features.torch_files import features_from_pt
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
 
 __all__ = [
     "FeatureInfo",
     "feature_info",
     "patch_attributes",
+    "place_coords",
     "read_coords",
     "read_features",
 ]
@@ -77,6 +82,7 @@ def read_features(
     *,
     patch_size_l0: SizeLike | None = None,
     slide_size_l0: tuple[int, int] | None = None,
+    space: SlideSpace | None = None,
     coords_dir: PathLike | None = None,
 ) -> PatchFeatures:
     """Return the features of one slide with their patches.
@@ -84,14 +90,17 @@ def read_features(
     Parameters
     ----------
     path : file
-        TRIDENT or CLAM ``.h5`` (``features`` and ``coords``), or a ``.pt`` whose coordinates lie in an
-        ``.h5`` of the same stem: beside it, in ``../h5_files``, ``../patches``, ``../../patches`` or
+        TRIDENT, CLAM or STAMP ``.h5`` (``features`` or ``feats``, and ``coords``), or a ``.pt`` whose coordinates lie
+        in an ``.h5`` of the same stem: beside it, in ``../h5_files``, ``../patches``, ``../../patches`` or
         `coords_dir`.
     patch_size_l0 : float or (width, height), optional
         Used where the file does not say how large its patches are; it then wins over a guess from the
         coordinates, which cannot see overlap.
     slide_size_l0 : (width, height), optional
         Lets a file of another slide be refused.
+    space : SlideSpace, optional
+        What is known of the slide, `Slide.space`, in place of its size: needed for coordinates in micrometres, and for
+        those that count from the scanned area.
     coords_dir : folder, optional
         Where to look first for the coordinates of a ``.pt``.
 
@@ -113,16 +122,16 @@ def read_features(
             source = _features_dataset(file, path)
             found = hdf5.dataset(file, "coords")
             checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
-            features = read_rows(source)
-            attributes = hdf5.attributes(file, "coords", "features")
+            features, kept = read_rows(source), rows_kept(file, path)
+            features = features if kept is None else drop_rows(features, kept, path)
+            attributes = hdf5.attributes(file, "coords", *FEATURES)
             stored = coords_in(file, path)
     stored = stored or coords_from_elsewhere(path, coords_dir)
-    features = checks.clean_features(features, str(path), len(stored.coords_l0))
+    features = checks.clean_features(features, str(path), stored.n)
     _check_lengths(features, stored, path)
     notes = [note] if (note := hdf5.lock_note(path)) else []
-    grid, guesses = grid_of(
-        stored, path, coords_dir=coords_dir, patch_size_l0=patch_size_l0, slide_size_l0=slide_size_l0
-    )
+    space = space or SlideSpace(slide_size_l0)
+    grid, guesses = grid_of(stored, path, space, coords_dir=coords_dir, patch_size_l0=patch_size_l0)
     notes += guesses
     _log(path, notes)
     return PatchFeatures(grid, features, _encoder(attributes, path), path, tuple(notes))
@@ -133,16 +142,23 @@ def read_coords(
     *,
     patch_size_l0: SizeLike | None = None,
     slide_size_l0: tuple[int, int] | None = None,
+    space: SlideSpace | None = None,
 ) -> PatchGrid:
     """Return the patches of a coordinates file or a feature file (``.h5``), without reading any features.
 
     Parameters and errors are those of `read_features`.
     """
+    return place_coords(path, space or SlideSpace(slide_size_l0), patch_size_l0=patch_size_l0)[0]
+
+
+def place_coords(
+    path: PathLike, space: SlideSpace, *, patch_size_l0: SizeLike | None = None
+) -> tuple[PatchGrid, list[Notice]]:
+    """Return `read_coords`, and notes on what was decided, guessed or is odd."""
     path = Path(path)
-    stored = read_coords_file(path)
-    grid, notes = grid_of(stored, path, coords_dir=None, patch_size_l0=patch_size_l0, slide_size_l0=slide_size_l0)
+    grid, notes = grid_of(read_coords_file(path), path, space, coords_dir=None, patch_size_l0=patch_size_l0)
     _log(path, notes)
-    return grid
+    return grid, notes
 
 
 def patch_attributes(path: PathLike, coords_dir: PathLike | None = None) -> dict[str, Any]:
@@ -174,18 +190,27 @@ def feature_info(path: PathLike) -> FeatureInfo:
         source = _features_dataset(file, path)
         found = hdf5.dataset(file, "coords")
         n, width = checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
-        attributes = hdf5.attributes(file, "features", "coords")
-        encoder = _encoder(hdf5.attributes(file, "coords", "features"), path)
+        attributes = hdf5.attributes(file, *FEATURES, "coords")
+        encoder = _encoder(hdf5.attributes(file, "coords", *FEATURES), path)
         size = slide_size(attributes)
         return FeatureInfo(path, n, width, str(source.dtype), encoder, found is not None, size, attributes)
 
 
 def _features_dataset(file: h5py.File, path: Path) -> h5py.Dataset:
-    found = hdf5.dataset(file, "features")
-    if found is not None:
-        return found
-    hint = "; this is a coordinates file, the features are in another one" if "coords" in file else ""
-    raise FeatureError(f"{path}: no dataset 'features'; it holds {hdf5.contents(file)}{hint}")
+    found = [item for name in FEATURES if (item := hdf5.dataset(file, name)) is not None]
+    if not found:
+        hint = "; this is a coordinates file, the features are in another one" if "coords" in file else ""
+        raise FeatureError(f"{path}: no dataset 'features'; it holds {hdf5.contents(file)}{hint}")
+    if found[-1].shape != found[0].shape:
+        raise FeatureError(
+            f"{path}: holds 'features' {found[0].shape} and 'feats' {found[-1].shape}; one of them has to go"
+        )
+    kind = hdf5.attributes(file, found[0].name).get("feat_type")
+    if kind in ("slide", "patient"):
+        raise FeatureError(
+            f"{path}: features of feat_type {kind!r} are one vector for the whole {kind}; those of patches are needed"
+        )
+    return found[0]
 
 
 def _log(path: Path, notes: list[Notice]) -> None:
@@ -194,10 +219,10 @@ def _log(path: Path, notes: list[Notice]) -> None:
 
 
 def _check_lengths(features: npt.NDArray[Any], stored: StoredCoords, path: Path) -> None:
-    if len(features) != len(stored.coords_l0):
+    if len(features) != stored.n:
         where = "" if stored.path == path else f" in {stored.path}"
         raise FeatureError(
-            f"{path}: {len(features)} rows of features but {len(stored.coords_l0)} coordinates{where}; they must belong"
+            f"{path}: {len(features)} rows of features but {stored.n} coordinates{where}; they must belong"
             " together row by row: extract the features of this slide again"
         )
 
@@ -207,7 +232,7 @@ def _rows(found: h5py.Dataset | None) -> int | None:
 
 
 def _encoder(attributes: dict[str, Any], path: Path) -> str | None:
-    named = hdf5.text_attribute(attributes, "encoder")
+    named = hdf5.text_attribute(attributes, "encoder") or hdf5.text_attribute(attributes, "extractor")
     folder = path.parent.name
     if named is None and folder.startswith("features_") and len(folder) > len("features_"):
         return folder.removeprefix("features_")

@@ -42,7 +42,7 @@ class StoredReading:
 
 def stored_reading(attributes: Mapping[str, Any]) -> StoredReading:
     """Return what the attributes of TRIDENT's, CLAM's or this program's files say."""
-    patch_px = _size(attributes.get("patch_size"))
+    patch_px = _size(attributes.get("patch_size")) or _size(attributes.get("tile_size_px"))  # the latter is STAMP's
     if (level := _level(attributes.get("read_level"))) is not None:
         return StoredReading(patch_px, level, _size(attributes.get("read_size")) or patch_px)
     # A file with both has its patch size at the magnification, as TRIDENT does.

@@ -11,15 +11,16 @@ import numpy.typing as npt
 
 from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.features import checks
-from mil_heatmaps.features.geometry import build_grid, geometry_from_attributes, slide_size
+from mil_heatmaps.features.geometry import slide_size
+from mil_heatmaps.features.place_patches import place_patches
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.atomic import atomic_path
-from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
+from mil_heatmaps.slides.frames import says_scanned_size
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
 
 FORMAT = "mil-heatmaps scores"
 FORMAT_VERSION = 1
@@ -42,6 +43,7 @@ def read_scores(
     *,
     patch_size_l0: float | tuple[float, float] | None = None,
     slide_size_l0: tuple[int, int] | None = None,
+    space: SlideSpace | None = None,
 ) -> ScoreFile:
     """Return what a score file holds: ours, CLAM's own ``blockmap.h5``, or any HDF5 file with the least
     content.
@@ -55,6 +57,8 @@ def read_scores(
         taken.
     slide_size_l0 : (width, height), optional
         Lets scores of another slide be refused.
+    space : SlideSpace, optional
+        What is known of the slide, `Slide.space`, in place of its size.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def read_scores(
         coordinates that cannot belong to the slide, unknown kind or patch size.
     """
     try:
-        return _parse(Path(path), patch_size_l0, slide_size_l0)
+        return _parse(Path(path), patch_size_l0, space or SlideSpace(slide_size_l0))
     except ScoreError:
         raise
     except ValueError as cause:  # coordinates and grids are checked by the code that reads features
@@ -127,26 +131,25 @@ def _write_prediction(main: h5py.Dataset, prediction: Prediction) -> None:
         main.attrs["prediction_risk"] = prediction.risk
 
 
-def _parse(
-    path: Path, patch_size_l0: float | tuple[float, float] | None, slide_size_l0: tuple[int, int] | None
-) -> ScoreFile:
+def _parse(path: Path, patch_size_l0: float | tuple[float, float] | None, space: SlideSpace) -> ScoreFile:
     """Return what the file holds; see `read_scores`."""
     with hdf5.open_h5(path, ScoreError) as file:
         coords = hdf5.dataset(file, "coords")
         if coords is None:
             raise ScoreError(f"{path}: no dataset 'coords'; it holds {hdf5.contents(file)}")
-        points = checks.clean_coords(read_rows(coords), str(path)) if coords.size else np.empty((0, 2), np.int64)
         attributes = hdf5.attributes(file, "coords", "attention_scores", "scores")
         _check_version(attributes, path)
-        grid, notes = _grid(points, attributes, patch_size_l0, path)
-        notes += checks.check_slide_size(slide_size(attributes), slide_size_l0, str(path))
-        notes += checks.check_on_slide(grid, slide_size_l0, str(path)) if len(grid) else []
+        # A unit on the scores is that of the scores.
+        described = {**attributes, "unit": hdf5.attributes(file, "coords").get("unit")}
+        grid, notes = place_patches(
+            read_rows(coords), described, space, patch_size_l0=patch_size_l0, of_scores=True, where=str(path)
+        )
         main, attention = _main_scores(file, grid, path)
         group = file.get("extra")
         homes = [group[name] for name in sorted(group)] if isinstance(group, h5py.Group) else []
         extra = tuple(_scores(item, grid, path) for item in homes if isinstance(item, h5py.Dataset))
         prediction = _prediction(attributes, path)
-    mpp = attributes.get("level0_mpp")
+    mpp, said_size = attributes.get("level0_mpp"), slide_size(attributes)
     texts = {key: hdf5.text_attribute(attributes, key) for key in _TEXTS}
     return ScoreFile(
         grid=grid,
@@ -154,7 +157,7 @@ def _parse(
         attention=attention,
         extra=extra,
         prediction=prediction,
-        slide_size_l0=slide_size(attributes),
+        slide_size_l0=space.size_l0 if says_scanned_size(said_size, space) else said_size,
         level0_mpp=float(mpp) if isinstance(mpp, float | int) and mpp > 0 else None,
         features_fingerprint=_json(attributes.get("features_fingerprint")),
         notes=tuple(notes),
@@ -168,20 +171,6 @@ def _check_version(attributes: dict[str, Any], path: Path) -> None:
         raise ScoreError(
             f"{path}: score file of version {version}; this program reads up to {FORMAT_VERSION}: update it"
         )
-
-
-def _grid(
-    points: npt.NDArray[np.int64],
-    attributes: dict[str, Any],
-    patch_size_l0: float | tuple[float, float] | None,
-    path: Path,
-) -> tuple[PatchGrid, list[Notice]]:
-    said = geometry_from_attributes(attributes)
-    if said.size_l0 and said.step_l0 and "step_level0" in attributes:
-        return PatchGrid(points, said.size_l0, said.step_l0), []
-    if not len(points) and said.size_l0 is None and patch_size_l0 is None:
-        return PatchGrid(points, (1, 1), (1, 1)), []
-    return build_grid(points, attributes, patch_size_l0=patch_size_l0, where=str(path))
 
 
 def _main_scores(file: h5py.File, grid: PatchGrid, path: Path) -> tuple[PatchScores, Floats]:

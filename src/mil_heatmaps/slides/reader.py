@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mil_heatmaps import machine
+from mil_heatmaps.choices import CoordsFrame, CoordsUnit
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
 from mil_heatmaps.notices import Notice
@@ -18,6 +19,7 @@ from mil_heatmaps.slides.level_reader import LevelReader
 from mil_heatmaps.slides.levels import Levels
 from mil_heatmaps.slides.pixels import RGB
 from mil_heatmaps.slides.resolution import read_mpp, read_objective_power
+from mil_heatmaps.slides.slide_space import SlideSpace, scanned_area
 from mil_heatmaps.slides.sources import Source, open_source
 from mil_heatmaps.slides.strips import iter_strips, shrink_strips
 from mil_heatmaps.slides.tiff_levels import TiffLevel
@@ -114,6 +116,11 @@ class Slide(Levels):
             return level, None
         text = f"level {level} is not in {self.path.name}, whose deepest is {deepest}; that one is used"
         return deepest, Notice("level", text)
+
+    def space(self, frame: CoordsFrame = "auto", unit: CoordsUnit = "auto") -> SlideSpace:
+        """Return what coordinates in a file mean on this slide; `frame` and `unit` are what the user says of them."""
+        size = self.dimensions_l0
+        return SlideSpace(size, scanned_area(self._source.properties, size), self.mpp, frame, unit, self.slide_id)
 
     # Pixels
 

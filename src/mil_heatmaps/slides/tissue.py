@@ -88,6 +88,14 @@ class TissueMask:
             tuple(tuple(scale_contour(hole, factors) for hole in holes) for holes in self.holes_l0),
         )
 
+    def moved(self, shift_l0: tuple[int, int]) -> "TissueMask":
+        """Return the mask with whole numbers of pixels added to x and y."""
+        shift = np.array(shift_l0, np.int32)
+        return TissueMask(
+            tuple(contour + shift for contour in self.contours_l0),
+            tuple(tuple(hole + shift for hole in holes) for holes in self.holes_l0),
+        )
+
 
 def scale_contour(contour: Contour, factors: tuple[float, float]) -> Contour:
     """Return a contour with x and y multiplied and cut to whole numbers toward zero, as CLAM does."""

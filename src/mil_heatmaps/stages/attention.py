@@ -42,7 +42,8 @@ class AttentionStage:
             inputs["outputs"] = _OUTPUTS
         if job.scores_path is not None:
             size = work.config.data_arguments.patch_size_level0
-            return {**inputs, "scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
+            own = {"scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
+            return {**inputs, **own, **work.space_inputs()}
         if job.features_path is None:
             return {**inputs, "features_sha256": work.artifact(job.paths.features_h5, "features")}
         return {
@@ -50,6 +51,7 @@ class AttentionStage:
             "features": work.fingerprint(job.features_path),
             "coords_file": work.coords_file,
             "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
+            **work.space_inputs(),
         }
 
     def run(self, work: SlideWork) -> StageResult:
@@ -57,7 +59,7 @@ class AttentionStage:
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
-        score_file = _external(work) if work.job.scores_path is not None else _infer(work, notes)
+        score_file = _external(work, notes) if work.job.scores_path is not None else _infer(work, notes)
         write_scores(work.job.paths.blockmap_h5, score_file)
         work.record.summary = _summary(score_file)
         return StageResult([work.job.paths.blockmap_h5], notes)
@@ -130,13 +132,15 @@ def _score_file(
     )
 
 
-def _external(work: SlideWork) -> ScoreFile:
+def _external(work: SlideWork, notes: list[Notice]) -> ScoreFile:
     from mil_heatmaps.scores.external_scores import read_external_scores
 
     assert work.job.scores_path is not None
-    return read_external_scores(
+    score_file = read_external_scores(
         work.job.scores_path,
         patch_size_l0=work.config.data_arguments.patch_size_level0,
-        slide_size_l0=work.slide.dimensions_l0,
+        space=work.space,
         slide_id=work.job.slide_id,
     )
+    notes += score_file.notes
+    return score_file

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.scores.score_file import ScoreFile
     from mil_heatmaps.slides.reader import Slide
     from mil_heatmaps.slides.roi import Roi
+    from mil_heatmaps.slides.slide_space import SlideSpace
     from mil_heatmaps.slides.tissue import TissueMask
     from mil_heatmaps.stages.model_source import ModelSource
     from mil_heatmaps.stages.planned_map import PlannedMap
@@ -113,6 +114,21 @@ class SlideWork:
             self._slide = open_slide(self.job.slide_path, threads=threads, keep_bytes=KEPT_LEVELS_BYTES)
         return self._slide
 
+    @property
+    def space(self) -> SlideSpace:
+        """What coordinates in the user's own files mean on the slide; files of the run are in its pixels and frame."""
+        data = self.config.data_arguments
+        return self.slide.space(data.coords_frame, data.coords_unit)
+
+    def space_inputs(self, *names: str) -> dict[str, Any]:
+        """Return what the user says of coordinates, of `names` or all of coords_frame and coords_unit.
+
+        Only what is not the default: earlier runs, whose records do not have it, are still up to date.
+        """
+        data = self.config.data_arguments
+        said = {name: getattr(data, name) for name in names or ("coords_frame", "coords_unit")}
+        return {name: value for name, value in said.items() if value != "auto"}
+
     def close(self) -> None:
         """Close what was opened."""
         if self._slide is not None:
@@ -187,6 +203,7 @@ class SlideWork:
             self.features_path,
             patch_size_l0=self.config.data_arguments.patch_size_level0,
             slide_size_l0=self.slide.dimensions_l0,
+            space=self.space if self.job.features_path is not None else None,
             coords_dir=self.job.coords_dir,
         )
 
@@ -218,16 +235,18 @@ class SlideWork:
         if not self.config.heatmap_arguments.use_roi:
             return None
         if self.job.roi_path is not None:
-            return read_roi(self.job.roi_path, self.slide.dimensions_l0)
+            return read_roi(self.job.roi_path, self.space)
         if self.job.row.roi is None:
             raise SlideError(f"{self.job.slide_id} has no region of interest: give x1, y1, x2, y2 or a file in roi_dir")
-        return roi_from_box(self.job.row.roi, self.slide.dimensions_l0)
+        return roi_from_box(self.job.row.roi, self.space)
 
     def roi_inputs(self) -> Any:
         """Return what the region of interest depends on, None when none is asked for."""
         if not self.config.heatmap_arguments.use_roi:
             return None
-        return self.job.row.roi if self.job.roi_path is None else self.fingerprint(self.job.roi_path)
+        region = self.job.row.roi if self.job.roi_path is None else self.fingerprint(self.job.roi_path)
+        frame = self.space_inputs("coords_frame")
+        return {"region": region, **frame} if frame else region
 
     def on_encoding(self, progress: EncodingProgress) -> None:
         """Tell how far the encoding of patches is; end it there when asked to, as it goes on where it was."""

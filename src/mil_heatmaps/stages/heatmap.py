@@ -64,7 +64,7 @@ class HeatmapStage:
 
     def run(self, work: SlideWork) -> StageResult:
         """Draw everything; a picture is written whole or not at all."""
-        result = StageResult([])
+        result = StageResult([], [] if work.roi is None else list(work.roi.notes))
         maps, coarse = planned_maps(work), plan_coarse(work)
         blockmap = [work.job.paths.blockmap_png]
         for number, planned in enumerate(maps):

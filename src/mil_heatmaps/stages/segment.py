@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.config.tissue_sections import VisualizationArguments
@@ -43,16 +44,16 @@ class SegmentStage:
             "picture": job.row.visualization.model_dump(),
         }
         if job.tissue_path is not None:
-            return {**inputs, "tissue_file": work.fingerprint(job.tissue_path)}
+            return {**inputs, "tissue_file": work.fingerprint(job.tissue_path), **work.space_inputs("coords_frame")}
         return {**inputs, "segmentation": {**asdict(_params(work)), **_OTHER_KEYS}}
 
     def run(self, work: SlideWork) -> StageResult:
         """Segment or read, then write both files."""
-        from mil_heatmaps.slides.tissue_files import read_mask, write_mask_pkl
+        from mil_heatmaps.slides.tissue_files import write_mask_pkl
 
         job = work.job
         notes: list[Notice] = []
-        mask = _segment(work, notes) if job.tissue_path is None else read_mask(job.tissue_path)
+        mask = _segment(work, notes) if job.tissue_path is None else _given(work, job.tissue_path, notes)
         notes += _about_outlines(work)
         if mask.is_empty:
             source = job.slide_path if job.tissue_path is None else job.tissue_path
@@ -84,6 +85,16 @@ def _about_outlines(work: SlideWork) -> list[Notice]:
         return [missing] if work.config.inputs.tissue else []
     ignored = Notice("outlines", "keep_ids and exclude_ids do not apply to given outlines")
     return [ignored] if p.keep_ids or p.exclude_ids else []
+
+
+def _given(work: SlideWork, path: Path, notes: list[Notice]) -> TissueMask:
+    """Return given outlines in the slide's frame."""
+    from mil_heatmaps.slides.frames import place_mask
+    from mil_heatmaps.slides.tissue_files import read_mask
+
+    mask, moved = place_mask(read_mask(path), work.space)
+    notes += moved
+    return mask
 
 
 def _segment(work: SlideWork, notes: list[Notice]) -> TissueMask:

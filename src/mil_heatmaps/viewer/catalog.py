@@ -47,6 +47,9 @@ class SlideEntry:
         then says all of it, and nothing is right or wrong.
     problem : str
         Why it failed, or what is missing.
+    own_files : bool
+        Scores and outlines are the user's own, whose coordinates may count from the scanned area or be micrometres;
+        those of a run are in the slide's pixels and frame.
     """
 
     slide_id: str
@@ -61,6 +64,7 @@ class SlideEntry:
     probability: float | None = None
     problem: str = ""
     number: float | None = None
+    own_files: bool = False
 
     @property
     def is_wrong(self) -> bool | None:
@@ -176,5 +180,6 @@ def catalog_of_files(slide: Path, pictures: Sequence[Path], scores: Sequence[Pat
         scores=tuple(map(NamedFile, scores, titles_for(scores), range(len(scores)))),
         pictures=tuple(map(NamedFile, pictures, titles_for(pictures))),
         tissue=tissue,
+        own_files=True,
     )
     return Catalog(slide.stem, (entry,))

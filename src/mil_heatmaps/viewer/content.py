@@ -6,9 +6,12 @@ file.
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
@@ -16,6 +19,10 @@ from mil_heatmaps.viewer.open_slides import OpenSlides
 from mil_heatmaps.viewer.palettes import palettes
 from mil_heatmaps.viewer.tile_slide import TileSlide
 from mil_heatmaps.words import one_line
+
+if TYPE_CHECKING:
+    from mil_heatmaps.slides.slide_space import SlideSpace
+    from mil_heatmaps.slides.tissue import TissueMask
 
 THUMBNAIL_PX = 192
 PATCH_PX = 160
@@ -70,6 +77,7 @@ class Content:
                 problems.append(one_line(found))
             else:
                 out["layers"] += [layer.describe() for layer in found]
+                problems += [f"{layer.named.title}: {note}" for layer in found[:1] for note in _placed(layer)]
         for number, named in enumerate(entry.pictures):
             try:
                 with self._slides.use(named.path, lossless=True) as picture:
@@ -85,6 +93,9 @@ class Content:
                 problems.append(one_line(error))
         _say_what_is_usual(out["layers"], self.catalog.defaults)
         out["tissue"] = entry.tissue is not None
+        if entry.own_files and entry.tissue is not None:
+            with suppress(HeatmapError):  # the page asks for the outlines, and is told then
+                problems += self._outlines(entry)[1]
         problems += _mismatches(out)
         return out
 
@@ -118,9 +129,19 @@ class Content:
         """Yield the layers of each score file, or why it cannot be read; such a file has none."""
         for file, named in enumerate(entry.scores):
             try:
-                yield layers_of(self._scores.read(named.path, entry.slide_id), named, file)
+                yield layers_of(self._scores.read(named.path, entry.slide_id, self._space(entry)), named, file)
             except (HeatmapError, OSError) as error:
                 yield error
+
+    def _space(self, entry: SlideEntry) -> "SlideSpace | None":
+        """Return what coordinates in the user's own files mean; None for those of a run, which are as they are."""
+        if not entry.own_files or entry.slide_path is None:
+            return None
+        try:
+            with self._slides.use(entry.slide_path) as opened:
+                return replace(opened.slide.space(), size_l0=None)  # files of another slide are shown as well
+        except HeatmapError:
+            return None
 
     def patch(self, slide: int, number: int, patch: int) -> bytes:
         """Return one patch as a small JPEG."""
@@ -132,22 +153,32 @@ class Content:
 
     def tissue(self, slide: int) -> bytes:
         """Return the outlines as JSON: pieces, each with its holes, as flat x, y lists."""
-        from mil_heatmaps.slides.tissue_files import read_mask
-
-        entry = self.entry(slide)
-        if entry.tissue is None:
-            raise LookupError("no outlines")
-        mask = read_mask(entry.tissue)
+        mask, _ = self._outlines(self.entry(slide))
         pieces = [
             {"outline": contour.reshape(-1).tolist(), "holes": [hole.reshape(-1).tolist() for hole in holes]}
             for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True)
         ]
         return json.dumps(pieces, separators=(",", ":")).encode()
 
+    def _outlines(self, entry: SlideEntry) -> "tuple[TissueMask, list[Notice]]":
+        """Return the outlines in the slide's frame, and a notice if they were moved; LookupError without any."""
+        from mil_heatmaps.slides.frames import place_mask
+        from mil_heatmaps.slides.tissue_files import read_mask
+
+        if entry.tissue is None:
+            raise LookupError("no outlines")
+        mask, space = read_mask(entry.tissue), self._space(entry)
+        return (mask, []) if space is None else place_mask(mask, space)
+
     def entry(self, slide: int) -> SlideEntry:
         """Return a slide of the catalog."""
         entry: SlideEntry = _at(self.catalog.slides, slide)
         return entry
+
+
+def _placed(layer: ScoreLayer) -> list[Notice]:
+    """Return what was decided of where the scores belong, which for scores of a run it was when they were made."""
+    return [note for note in layer.source.notes if note.code in ("frame", "units", "pairing")]
 
 
 def _at(items: Any, index: int) -> Any:

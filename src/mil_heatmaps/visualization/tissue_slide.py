@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import CoordsFrame
 from mil_heatmaps.errors import TissueError
+from mil_heatmaps.slides.frames import place_mask
 from mil_heatmaps.slides.reader import Slide, open_slide
 from mil_heatmaps.slides.segmentation_params import AREA_LIMITS, SegmentationParams
 from mil_heatmaps.slides.tissue import Contour, TissueMask, segment_tissue
@@ -115,9 +117,12 @@ class TissueSlide:
         params = SegmentationParams(seg_level, sthresh, mthresh, close, use_otsu, *ids, **limits)
         self.tissue = segment_tissue(self.slide, params)
 
-    def load_mask(self, path: str | os.PathLike[str]) -> None:
-        """Take the tissue from a GeoJSON (TRIDENT, QuPath) or a CLAM mask.pkl."""
-        self.tissue = read_mask(Path(path))
+    def load_mask(self, path: str | os.PathLike[str], coords_frame: CoordsFrame = "auto") -> None:
+        """Take the tissue from a GeoJSON (TRIDENT, QuPath) or a CLAM mask.pkl.
+
+        Outlines that count from the scanned area are moved: as `coords_frame` says, or as they show (``auto``).
+        """
+        self.tissue, _ = place_mask(read_mask(Path(path)), self.slide.space(coords_frame))
 
     def save_mask(self, path: str | os.PathLike[str]) -> None:
         """Write the tissue as a CLAM mask.pkl, or as GeoJSON when the suffix says so."""

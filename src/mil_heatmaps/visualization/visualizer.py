@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.choices import TASKS, Task
+from mil_heatmaps.choices import TASKS, CoordsFrame, CoordsUnit, Task
 from mil_heatmaps.devices import choose_device
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.features.patch_features import PatchFeatures
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.slide_heatmap import SlideHeatmap
 
@@ -117,6 +119,8 @@ class MILLabVisualizer:
         label: str | None = None,
         patch_size_level0: int | None = None,
         coords_dir: PathLike | None = None,
+        coords_frame: CoordsFrame = "auto",
+        coords_unit: CoordsUnit = "auto",
         **options: Any,
     ) -> SlideHeatmap:
         """Return the slide's scores and prediction, ready to be drawn.
@@ -138,6 +142,8 @@ class MILLabVisualizer:
             The slide's true class, for the figure and ``classes="label"``.
         patch_size_level0, coords_dir : optional
             For feature files that hold no patch size, or no coordinates.
+        coords_frame, coords_unit
+            Where coordinates count from and what they are in, as the config's keys of these names say it.
         **options
             Of `draw_heatmap`: ``vis_level``, ``cmap``, ``alpha``, ``normalize``, ``smooth``, ...
 
@@ -152,9 +158,9 @@ class MILLabVisualizer:
 
         path = Path(slide)
         with open_slide(path) as opened:
-            slide_size = opened.dimensions_l0
-            mask = _tissue(opened, tissue) if segment else None
-        features = _features(h5, path.stem, patch_size_level0, slide_size, coords_dir)
+            space = opened.space(coords_frame, coords_unit)
+            mask, notes = _tissue(opened, tissue, space) if segment else (None, [])
+        features = _features(h5, path.stem, patch_size_level0, space, coords_dir)
         prediction, found = infer(
             self.model, features, scores=[self.score], class_names=self.class_names, task=self.task
         )
@@ -170,25 +176,28 @@ class MILLabVisualizer:
             options=options,
             label=label,
             model=self.model.title,
-            notes=features.notes,
+            notes=(*notes, *features.notes),
         )
 
 
-def _tissue(slide: Any, given: PathLike | TissueMask | None) -> TissueMask:
+def _tissue(
+    slide: Any, given: PathLike | TissueMask | None, space: SlideSpace
+) -> tuple[TissueMask, list[Notice]]:
+    from mil_heatmaps.slides.frames import place_mask
     from mil_heatmaps.slides.segmentation_params import SegmentationParams
     from mil_heatmaps.slides.tissue import segment_tissue
     from mil_heatmaps.slides.tissue_files import read_mask
 
-    if isinstance(given, TissueMask):
-        return given
-    return segment_tissue(slide, SegmentationParams(**TISSUE)) if given is None else read_mask(Path(given))
+    if given is None:
+        return segment_tissue(slide, SegmentationParams(**TISSUE)), []
+    return (given, []) if isinstance(given, TissueMask) else place_mask(read_mask(Path(given)), space)
 
 
 def _features(
     given: PathLike | PatchFeatures,
     slide_id: str,
     patch_size: int | None,
-    slide_size_l0: tuple[int, int],
+    space: SlideSpace,
     coords_dir: PathLike | None,
 ) -> PatchFeatures:
     from mil_heatmaps.features.find import FeatureIndex
@@ -200,4 +209,4 @@ def _features(
     if path.is_dir():
         beside = path / f"{slide_id}.h5"
         path = beside if beside.is_file() else FeatureIndex([path]).find(slide_id)
-    return read_features(path, patch_size_l0=patch_size, slide_size_l0=slide_size_l0, coords_dir=coords_dir)
+    return read_features(path, patch_size_l0=patch_size, space=space, coords_dir=coords_dir)
