@@ -22,7 +22,10 @@ from mil_heatmaps.errors import HeatmapError, ModelError
 from mil_heatmaps.models.base import Bag, BagResult, Explanation, Features, MILModel, ScoreSpec
 from mil_heatmaps.models.explanation import grid_and_values
 from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
+from mil_heatmaps.slides.patch_grid import PatchGrid
 
+_TRIED = 64
+"""Patches that the order of the scores is tried on."""
 _ANYTHING = (Exception, SystemExit)
 """What code of the user's may raise without ending the run: a script's sys.exit is no wish of the user's here."""
 
@@ -103,6 +106,8 @@ class CustomModel(MILModel):
         self._forward, self._patch_scores_of = _forward_of(inner), getattr(inner, "patch_scores", None)
         if self._forward is None and not callable(self._patch_scores_of):
             raise ModelError(f"{title} has neither forward nor patch_scores; see docs/own_model.md")
+        self._takes_coords = tuple(map(_takes_coords, (self._forward, self._patch_scores_of)))
+        self._in_order = False
         self.inner = inner
         self.name = title  # type: ignore[misc]
         self._kind: ScoreKind = getattr(inner, "score_kind", "external")
@@ -133,10 +138,12 @@ class CustomModel(MILModel):
         grid, values = grid_and_values(features)
         count, width = len(values), int(values.shape[1])
         self._check_bag(count, width if self.in_dim else 0)
-        bag = Bag(values, device=self.device, dtype=self.dtype)
+        x = Bag(values, device=self.device, dtype=self.dtype).all()
+        coords_l0 = self._coords(grid)
         try:
             with torch.inference_mode():
-                logits, raw = self._run(bag.all())
+                self._check_order(x, coords_l0)
+                logits, raw = self._run(x, coords_l0)
         except HeatmapError:
             raise
         except _ANYTHING as error:  # the user's own code
@@ -155,13 +162,48 @@ class CustomModel(MILModel):
             },
         )
 
-    def _run(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return (logits or None, scores or None) of features (N, D)."""
+    def _coords(self, grid: PatchGrid | None) -> Tensor | None:
+        """Return the corners (N, 2), int64, for code that has an argument `coords`; None where none has."""
+        if not any(self._takes_coords):
+            return None
+        if grid is None:
+            raise ModelError(f"{self.title} takes coords: give PatchFeatures, which hold them, instead of an array")
+        return torch.from_numpy(grid.coords_l0.copy()).to(self.device)
+
+    def _check_order(self, x: Tensor, coords_l0: Tensor | None) -> None:
+        """Raise a ModelError when scores do not follow the patches: a few patches are tried in both orders, once.
+
+        Scores that change with the order, as those of a model that knows positions in the bag may, prove nothing.
+        """
+        some = slice(0, _TRIED)
+        if self._in_order or len(x[some]) < 3:
+            return
+        self._in_order = True
+        few, where = x[some], None if coords_l0 is None else coords_l0[some]
+        turned = few.flip(0), None if where is None else where.flip(0)
+        try:
+            first, second = self._run(few, where)[1], self._run(*turned)[1]
+        except _ANYTHING:  # a class that wants more patches than these says so on the whole bag, or does not mind
+            return
+        if first is None or second is None:
+            return
+        one, two = (self._checked(self._default, scores, len(few)).float().cpu() for scores in (first, second))
+        if one.shape != two.shape or torch.allclose(one, two.flip(0), rtol=1e-3, atol=1e-5):
+            return
+        if torch.allclose(one.sort(0)[0], two.sort(0)[0], rtol=1e-4, atol=1e-6):
+            raise ModelError(
+                f"{self.title} does not return scores in the order of the patches: {len(few)} patches in turned order "
+                "gave the same numbers, but not in turned order; give row i of the scores to row i of the features"
+            )
+
+    def _run(self, x: Tensor, coords_l0: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return (logits or None, scores or None) of features (N, D) and corners (N, 2)."""
         logits, scores = None, None
+        to_forward, to_scores = ({"coords": coords_l0} if takes else {} for takes in self._takes_coords)
         if self._forward is not None:
-            logits, scores = _logits_and_attention(self._forward(x.unsqueeze(0)), self.title)
+            logits, scores = _logits_and_attention(self._forward(x.unsqueeze(0), **to_forward), self.title)
         if callable(self._patch_scores_of):
-            scores = self._patch_scores_of(x)
+            scores = self._patch_scores_of(x, **to_scores)
         if scores is not None and not isinstance(scores, Tensor):
             scores = torch.from_numpy(np.array(scores, np.float32))
         return logits, scores
@@ -194,8 +236,8 @@ class CustomModel(MILModel):
             values = values.T  # (heads, N), as attention is often returned
         if values.ndim not in (1, 2) or values.shape[0] != count:
             raise ModelError(
-                f"{self.title} returned {name} of shape {shape} for {count} patches: give one number, "
-                "or one row, a patch"
+                f"{self.title} returned {name} of shape {shape} for {count} patches: ({count},) or ({count}, K) is "
+                "needed, one number or one row a patch"
             )
         return values.reshape(count, -1)
 
@@ -231,7 +273,19 @@ def _whole(inner: Any, name: str, title: str) -> int:
     return int(value)
 
 
-def _forward_of(inner: Any) -> Callable[[Tensor], Any] | None:
+def _takes_coords(function: Any) -> bool:
+    """Whether the user's function has an argument `coords`; a module's is that of its forward."""
+    if isinstance(function, nn.Module):
+        function = function.forward
+    if not callable(function):
+        return False
+    try:
+        return "coords" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # compiled code may not say
+        return False
+
+
+def _forward_of(inner: Any) -> Callable[..., Any] | None:
     """Return how to call the user's object, None if it has no forward of its own."""
     if isinstance(inner, nn.Module):
         return inner if type(inner).forward is not nn.Module.forward else None
