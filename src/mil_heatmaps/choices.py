@@ -21,9 +21,10 @@ Method = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", 
 METHODS: tuple[str, ...] = get_args(Method)
 """How scores become colours: `heatmap_arguments.normalize`."""
 
-Task = Literal["classification", "regression", "survival"]
+Task = Literal["classification", "multilabel", "regression", "survival"]
 TASKS: tuple[str, ...] = get_args(Task)
-"""What the outputs of a model are: logits of classes, values as they are, or hazards of successive intervals."""
+"""What the outputs of a model are: logits of classes that exclude each other, logits of labels that do not, values as
+they are, or hazards of successive intervals."""
 
 CoordsFrame = Literal["slide", "bounds", "auto"]
 COORDS_FRAMES: tuple[str, ...] = get_args(CoordsFrame)

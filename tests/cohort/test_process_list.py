@@ -309,3 +309,10 @@ def test_a_hundred_thousand_rows_are_read_in_seconds(tmp_path: Path) -> None:
     assert len(rows) == 100_000
     assert time.process_time() - started < 5
     assert isinstance(rows[99_999], ProcessRow)
+
+
+def test_labels_of_one_number_are_one_class_called_by_all_of_them(read: Reader) -> None:
+    labels = {"benign": 0, "tumour": 1, "normal": 0}
+    rows = read("slide_id,label\na,benign\nb,normal\nc,0\nd,tumour\n", data_arguments={"label_dict": labels})
+    assert [row.group for row in rows] == ["benign/normal"] * 3 + ["tumour"]
+    assert rows[0].label == "benign"

@@ -258,7 +258,7 @@ def test_classes_are_counted_from_the_labels() -> None:
         check_files=False,
     )
     assert cfg.n_classes == 2
-    assert cfg.class_names == ["A", "b"]
+    assert cfg.class_names == ["a/A", "b"]
 
 
 def test_class_numbers_may_be_text_but_not_negative(load: Loader) -> None:
@@ -298,3 +298,10 @@ def test_a_window_of_samples_may_be_given_in_shares_or_percent(load: Loader) -> 
 def test_near_finds_no_neighbour_where_there_is_none() -> None:
     assert near("a", ["exp_arguments", "data_arguments"]) is None
     assert near("SLIDE_ID", ["label", "slide_id"]) == "slide_id"
+
+
+def test_numbers_of_labels_begin_at_zero(load: Loader) -> None:
+    said = message(load, "data_arguments: {data_dir: ., scores_dir: ., label_dict: {a: 1, b: 2}}\n")
+    assert "label_dict has numbers that begin at 1 (a: 1, b: 2), but those of a model's outputs begin at 0" in said
+    assert "{a: 0, b: 1}" in said
+    assert "3" not in said.replace("x.yaml", "")

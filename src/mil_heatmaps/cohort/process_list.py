@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.cohort.slide_index import list_slides
+from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.section_types import unsafe_name
 from mil_heatmaps.config.tissue_parameters import (
     BLANKS,
@@ -69,7 +70,7 @@ class _RowReader:
         self.path = path
         self.params = cohort_params(cfg)
         self.labels = cfg.data_arguments.label_dict
-        self.by_number = {number: name for name, number in (self.labels or {}).items()}
+        self.by_number = class_names_by_number(self.labels or {})
         self.extensions = cfg.data_arguments.slide_ext
         data_dir = cfg.data_arguments.data_dir
         self.sources = list(data_dir) if isinstance(data_dir, dict) else None
@@ -109,7 +110,7 @@ class _RowReader:
             return UNSPECIFIED, UNSPECIFIED
         text = cells["label"]
         if self.labels and text in self.labels:
-            return text, text
+            return text, self.by_number[self.labels[text]]
         if text in BLANKS:
             notes.append(Notice("no_label", "has no label; its group is Unspecified"))
             return UNSPECIFIED, UNSPECIFIED

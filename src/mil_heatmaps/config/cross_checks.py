@@ -63,6 +63,11 @@ def _labels(cfg: Config) -> list[Problem]:
     if labels is None or n_classes is None or cfg.model_arguments.task != "classification":
         return []  # of a regression or survival model label_dict names groups of slides, not outputs
     path, problems = ("data_arguments", "label_dict"), []
+    if labels and min(labels.values()) > 0:
+        given = ", ".join(f"{name}: {number}" for name, number in labels.items())
+        shifted = ", ".join(f"{name}: {number - min(labels.values())}" for name, number in labels.items())
+        said = f"has numbers that begin at {min(labels.values())} ({given}), but those of a model's outputs begin at 0"
+        return [Problem(path, f"{said}: {{{shifted}}}")]
     for name, number in labels.items():
         if not 0 <= number < n_classes:
             problems.append(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from mil_heatmaps.config.drawing_sections import HeatmapArguments, SampleArguments
 from mil_heatmaps.config.export_section import ExportArguments
 from mil_heatmaps.config.input_paths import InputPaths
+from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.run_section import RunArguments
 from mil_heatmaps.config.sections import (
     DataArguments,
@@ -69,11 +70,11 @@ class Config(BaseModel):
     def class_names(self) -> list[str] | None:
         """Name of each class, in the model's order; None without a label_dict, or for a model without classes.
 
-        As in CLAM the last name wins when label_dict gives one class several.
+        Labels that label_dict gives one number are one class, called by all of them: ``benign/normal``.
         """
         if self.data_arguments.label_dict is None or self.model_arguments.task != "classification":
             return None
-        names = {number: name for name, number in self.data_arguments.label_dict.items()}
+        names = class_names_by_number(self.data_arguments.label_dict)
         return [names.get(c, str(c)) for c in range(self.n_classes or 0)]
 
     @property

@@ -264,6 +264,6 @@ class ModelArguments(Section):
     output_names: Annotated[list[Text], AfterValidator(_output_names)] | None = Field(
         default=None,
         min_length=1,
-        description="New: names of a regression's outputs, or of a survival model's intervals, in the model's "
-        "order. Classes are named in label_dict.",
+        description="New: names of a multilabel model's labels, of a regression's outputs, or of a survival model's "
+        "intervals, in the model's order. Classes are named in label_dict.",
     )

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.words import one_line
 
 KeyPath = tuple[str | int, ...]
@@ -68,6 +69,7 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], LineMap]:
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], LineMap]:
     """Return the mapping in the file at `path` and the line of each key; see `parse_yaml`."""
+    refuse_stand_in(path, ConfigError)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

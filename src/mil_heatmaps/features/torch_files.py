@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.safe_pickle import UnsafePickleError
 from mil_heatmaps.files.safe_torch import load_torch
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.words import one_line
 
 _FEATURE_KEYS = ("features", "feats", "embeddings")
@@ -31,6 +32,7 @@ def load_pt(path: Path) -> Any:
     """
     if not path.is_file():
         raise FeatureError(f"{path}: does not exist")
+    refuse_stand_in(path, FeatureError)
     try:
         return load_torch(path)
     except UnsafePickleError as cause:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mil_heatmaps.errors import ProcessListError
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -27,6 +28,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     ProcessListError
         When there is no such file, it is no CSV, has no header, or two columns of one name.
     """
+    refuse_stand_in(path, ProcessListError)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError, HeatmapError
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.words import first_of, one_line
 
@@ -41,6 +42,7 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
     except OSError:
         readable = True  # let the attempt to open it tell the reason
     if not readable:
+        refuse_stand_in(path, error)
         raise error(f"{path}: not an HDF5 file, it begins with {_first_bytes(path)!r}{tail}")
     try:
         with h5py.File(path, "r") as file:

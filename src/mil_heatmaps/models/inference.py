@@ -31,7 +31,8 @@ def infer(
         Of the outputs: classes, quantities or intervals. For a model with one output in a classification, two: of
         the negative and of the positive class.
     task : str
-        What the outputs are: logits of classes, values as they are, or hazards of successive intervals.
+        What the outputs are: logits of classes that exclude each other, logits of labels that do not, values as they
+        are, or hazards of successive intervals.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def output_names(count: int, task: Task) -> tuple[str, ...]:
     """
     if count == 1 and task != "classification":
         return ("risk" if task == "survival" else "output",)
-    noun = {"classification": "class", "regression": "output", "survival": "interval"}[task]
+    noun = {"classification": "class", "survival": "interval"}.get(task, "output")
     return tuple(f"{noun} {i}" for i in range(count))
 
 
@@ -81,6 +82,7 @@ def predict(
 
     - classification: probabilities are softmax(logits). A single logit z means (0, z), a negative and a
       positive class, for which that is (1 - sigmoid(z), sigmoid(z)).
+    - multilabel: the chance of each label by itself, sigmoid(logit); chances need not sum to 1.
     - regression: the outputs themselves.
     - survival: hazards h_t = sigmoid(logit_t), survival S_t = prod_{k<=t} (1 - h_k), risk = -sum_t S_t, the
       discrete-time model of Zadeh and Schmid (2020) that Patch-GCN and MCAT use. A single output is the risk
@@ -94,6 +96,8 @@ def predict(
     if task == "classification":
         shifted = np.exp(wide - wide.max())
         values = shifted / shifted.sum()
+    elif task == "multilabel":
+        values = np.exp(-np.logaddexp(0, -wide))  # sigmoid(x), which does not overflow
     elif task == "regression" or len(logits) == 1:
         values = wide
     else:

@@ -22,8 +22,10 @@ _UNSAFE = re.compile(r"[^\w.+@ -]", flags=re.UNICODE)
 
 
 def safe_name(text: str) -> str:
-    """Return `text` fit for one path component: odd characters become ``_``, never empty, never dots alone."""
-    name = _UNSAFE.sub("_", text).strip(" ")[:120]
+    """Return `text` fit for one path component: ``/`` becomes ``-``, other odd characters ``_``; never empty, never
+    dots alone.
+    """
+    name = _UNSAFE.sub("_", text.replace("/", "-")).strip(" ")[:120]
     return name if name.strip(".") else "_"
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features.pairing import names_slide
 from mil_heatmaps.features.place_patches import place_patches
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.score_file import ScoreFile
@@ -109,6 +110,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
     """Return the table as text and numbers, its index counting the lines below the header."""
     import pandas as pd
 
+    refuse_stand_in(path, ScoreError)
     try:
         names, separator, decimal = _dialect(path)
         # Slide names may look like numbers; as text they keep their leading zeros.

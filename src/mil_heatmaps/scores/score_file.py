@@ -107,6 +107,6 @@ def clam_column(scores: PatchScores, prediction: Prediction | None = None) -> Fl
     if values.shape[1] == 1:
         return np.ascontiguousarray(values[:, 0])
     if prediction is not None and prediction.task != "survival" and scores.names == prediction.classes:
-        column = prediction.predicted if prediction.task == "classification" else 0
+        column = prediction.predicted if prediction.task in ("classification", "multilabel") else 0
         return np.ascontiguousarray(values[:, column])
     return np.asarray(values.mean(axis=1, dtype=np.float32))

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import SlideError
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.pixels import RGB, WHITE
 
 _OPAQUE = 254
@@ -72,6 +73,7 @@ class OpenSlideSource:
         try:
             self._slide: Any = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError:
+            refuse_stand_in(path, SlideError)
             raise SlideError(f"{path} is not a slide that can be read: {_why_unknown(path)}") from None
         except openslide.OpenSlideError as error:
             raise SlideError(f"cannot open slide {path}: {error}") from error

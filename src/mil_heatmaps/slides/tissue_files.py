@@ -16,6 +16,7 @@ import numpy as np
 from mil_heatmaps.errors import TissueError
 from mil_heatmaps.files.atomic import binary_writer
 from mil_heatmaps.files.safe_pickle import UnsafePickleError, dump_pickle, load_pickle
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.tissue import Contour, TissueMask
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def read_mask(path: str | os.PathLike[str]) -> TissueMask:
     place = Path(path)
     if not place.is_file():
         raise TissueError(f"tissue file not found: {place}")
+    refuse_stand_in(place, TissueError)
     suffixes = [suffix.lower() for suffix in place.suffixes]
     packed = suffixes[-1:] == [".gz"]
     kind = suffixes[-2 if packed else -1 :][:1]

@@ -13,6 +13,7 @@ from typing import Any
 
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.input_paths import resolve_input_path
+from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.records.finished_run import FinishedRun
@@ -150,8 +151,10 @@ class _Run:
             )
         self.slides = self._slide_index(slide_dirs)
         labels = section(self.config, "data_arguments").get("label_dict") or {}
-        pairs = labels.items() if isinstance(labels, dict) else ()
-        self._class_names = {str(number): str(name) for name, number in pairs}
+        numbers = {str(name): number for name, number in labels.items()} if isinstance(labels, dict) else {}
+        by_number = class_names_by_number(numbers)
+        self._class_names = {str(number): name for number, name in by_number.items()}
+        self._class_names |= {label: by_number[number] for label, number in numbers.items()}
 
     def _scan(self, place: Path) -> None:
         for here, folders, names in os.walk(place):
@@ -205,7 +208,7 @@ class _Run:
         ]
 
     def class_name(self, text: str) -> str:
-        """Return the name of a class given as number or name."""
+        """Return the name of a class given as number or as one of its labels."""
         return self._class_names.get(text.removesuffix(".0"), text)
 
 

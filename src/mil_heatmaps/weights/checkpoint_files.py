@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.files.safe_pickle import UnsafePickleError
 from mil_heatmaps.files.safe_torch import load_torch
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.weights.checkpoint_paths import config_beside, is_index, read_json, shards_of, weights_file
 
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
@@ -72,6 +73,7 @@ def read_stored(path: Path) -> Stored:
 
 
 def _read_one(file: Path) -> Any:
+    refuse_stand_in(file, CheckpointError)
     return _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
 
 

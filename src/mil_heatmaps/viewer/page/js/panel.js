@@ -236,7 +236,7 @@ export class Panel {
       if (about.encoder) facts.push(["Features", about.encoder]);
       facts.push(["Patches", `${grouped(about.count)} of ${about.patch.join(" × ")} px, step ${about.step.join(" × ")}`]);
       if (about.prediction) facts.push(["Prediction", predictionText(about.prediction)]);
-      if (about.prediction?.details?.length) facts.push(["Survival", about.prediction.details.join(", ")]);
+      if (about.prediction?.details?.length) facts.push([about.prediction.task === "survival" ? "Survival" : "Others", about.prediction.details.join(", ")]);
     }
     const entry = this.app.index.slides[this.app.number];
     if (entry.label) facts.push(["Label", entry.label]);
