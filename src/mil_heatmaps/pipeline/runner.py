@@ -30,6 +30,7 @@ from mil_heatmaps.records.run_signs import Presence, run_name
 from mil_heatmaps.records.run_tables import ListKeeper
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.records.table_claim import claim_table
 from mil_heatmaps.stages.all_stages import choose_stages
 from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.model_source import ModelSource
@@ -190,6 +191,8 @@ class Runner:
         layout = self.cohort.layout
         for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
             check_writable(folder)
+        self.cohort.layout, said = claim_table(layout)
+        self.cohort.notes += [said] if said else []
         execution.check(self.settings, self.needed(found), sum(not slide.up_to_date for slide in found))
         write_text(layout.config_yaml, effective_yaml(self.config))
 
