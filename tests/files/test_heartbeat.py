@@ -1,0 +1,40 @@
+"""Signs of life: fresh while their process works, gone when it is done, silent when it was killed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from mil_heatmaps.files import heartbeat
+from mil_heatmaps.files.heartbeat import Heartbeat, read_notes, silence_s
+
+
+def test_a_sign_is_read_back_with_its_news_and_its_age(tmp_path: Path) -> None:
+    sign = Heartbeat(tmp_path / ".sign-1", {"host": "node7"})
+    sign.tell({"done": 3})
+    (tmp_path / ".sign-2").write_text("{torn")
+    (tmp_path / ".sign-3").write_text("[]")
+    os.utime(sign.path, (0, 0))
+    ((path, note, silent_s),) = read_notes(tmp_path, ".sign-*")
+    assert (path, note) == (sign.path, {"host": "node7", "done": 3})
+    assert silent_s == pytest.approx(time.time(), abs=60)
+    sign.remove()
+    sign.remove()
+    assert not sign.path.exists()
+
+
+def test_a_sign_is_kept_fresh_until_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
+    sign = Heartbeat(tmp_path / "sign", {})
+    sign.tell()
+    os.utime(sign.path, (0, 0))
+    sign.keep_fresh()
+    deadline = time.monotonic() + 30
+    while silence_s(sign.path) > 3600:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    sign.remove()
+    assert list(tmp_path.iterdir()) == []
