@@ -163,16 +163,12 @@ def remove_log(path: Path) -> None:
     """Delete the log at `path` and its lock, if they are there."""
     path.unlink(missing_ok=True)
     with suppress(PermissionError):  # Windows: whoever holds the lock removes it
-        _lock_path(path).unlink(missing_ok=True)
-
-
-def _lock_path(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
+        Path(f"{path}.lock").unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> FileLock:
     """Return the lock of the log at `path`, held; FeatureError while another process holds it."""
-    lock = FileLock(_lock_path(path))
+    lock = FileLock(f"{path}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

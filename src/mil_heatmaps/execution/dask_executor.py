@@ -191,7 +191,10 @@ class DaskExecutor(SlideExecutor):
         if submitted is None or submitted.over:
             return
         if future.status == "finished":
-            self._take_result(key, submitted, future)  # its message came before, unless it was lost on the way
+            try:  # its message came before, unless it was lost on the way
+                submitted.settle(value=future.result(timeout=RESULT_S))
+            except Exception as error:
+                self._again(key, submitted, f"its result was lost ({type(error).__name__})")
             return
         if future.status in ("cancelled", "lost"):
             if not self._closing and self.lost is None:
@@ -215,12 +218,6 @@ class DaskExecutor(SlideExecutor):
         if self._is_death(error):
             self._note_dead(submitted)
         submitted.settle(error=error or RuntimeError(f"Dask future {future.status}"))
-
-    def _take_result(self, key: str, submitted: _Submitted, future: DaskFuture) -> None:
-        try:
-            submitted.settle(value=future.result(timeout=RESULT_S))
-        except Exception as error:
-            self._again(key, submitted, f"its result was lost ({type(error).__name__})")
 
     def _note_dead(self, submitted: _Submitted) -> None:
         if submitted.writer is not None:

@@ -19,13 +19,8 @@ class UnfitWorker(HeatmapError, RuntimeError):
 def do_on_worker(task: SlideTask, topic: str, key: str, folder: str) -> SlideRun | None:
     """Do a slide in the coordinator's `folder` with one thread; send when it begins, and its run when it is done.
 
-    The run is also returned, but Dask keeps results in the worker's memory: it is lost when the next slide kills the
-    worker. The message is with the scheduler by then.
-
-    Raises
-    ------
-    UnfitWorker
-        This machine does not see the run's folders.
+    Dask keeps what is returned in the worker's memory, where the next slide may kill it; the message is safe by then.
+    Raises UnfitWorker when this machine does not see the run's folders.
     """
     from distributed import get_worker
 

@@ -36,17 +36,11 @@ class SlideExecutor(Executor):
     """Why no slide can be done any more, such as a cluster that is gone."""
 
     def dead_writers(self) -> frozenset[str]:
-        """Return the `files.atomic.writer` of each dead or hung process of other machines.
-
-        Local ones need no entry: their process id is checked.
-        """
+        """Return the writers of dead or hung remote processes. Local ones need no entry: their pids are checked."""
         return frozenset()
 
     def failure_of(self, error: BaseException) -> Failure | None:
-        """Tell whether the worker died, was stopped for taking too long, or its slide was taken back.
-
-        None if `error` is none of these.
-        """
+        """Return whether the worker died, hung and was stopped, or its slide was taken back; None for other errors."""
         return None
 
     def deaths(self, error: BaseException) -> int:
@@ -87,10 +81,7 @@ class SerialExecutor(SlideExecutor):
 
 
 class LocalPool(SlideExecutor):
-    """Worker processes of this machine; killing one does no harm to the others.
-
-    A worker that takes longer than `timeout` seconds for a slide is killed.
-    """
+    """Worker processes of this machine, each killed when it takes longer than `timeout` seconds for a slide."""
 
     ahead = 1
 
@@ -108,10 +99,7 @@ class LocalPool(SlideExecutor):
         return future
 
     def ask(self, fn: Callable[..., Result], /, *args: Any) -> Result:
-        """Return `fn(*args)` of a worker, with no time limit.
-
-        Raises what `fn` raises, and WorkerError when the worker died of it.
-        """
+        """Return what `fn` returns in a worker, with no time limit; WorkerError when the worker died of it."""
         future: Future[Result] = self._pool.schedule(fn, args=args)
         try:
             return future.result()

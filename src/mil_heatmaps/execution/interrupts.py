@@ -18,11 +18,7 @@ class StopRequest:
 
     The first signal makes the stop file, and every worker that sees it ends after its current stage. The second raises
     KeyboardInterrupt in the main thread.
-
-    Attributes
-    ----------
-    reason : str or None
-        Why the run is to end; None while it is not.
+    `reason` says why the run is to end, and is None before that.
     """
 
     def __init__(self, stop_file: Path, *, time_limit: float | None = None) -> None:

@@ -45,8 +45,6 @@ _LOGS = {
 }
 """Names of a job's logs by its number: dask_jobqueue's, else the batch system's; errors first."""
 
-RunCommand = Callable[[list[str]], str | None]
-
 
 def run_command(command: list[str]) -> str | None:
     """Return what a command prints; None when it fails or takes longer than `QUERY_S`."""
@@ -75,10 +73,7 @@ class Job:
     here: bool = False
 
     def is_over(self, states: dict[str, str] | None, now: float) -> bool:
-        """Whether the job has ended, or was refused and is to be tried again.
-
-        `states` are the jobs that the batch system lists, None where it is not asked.
-        """
+        """Whether the job has ended, as far as the listed `states` tell, or was refused and is to be tried again."""
         without = now - self.since
         if self.number is None:
             return without > SUBMIT_AGAIN_S
@@ -94,12 +89,9 @@ class JobWatch:
 
     Attributes
     ----------
-    jobs : dict of str to Job
-        The jobs to watch, by Dask's name of them.
-    early_ends : int
-        Jobs that ended before a worker came, since the last one that brought a worker.
-    refusal : str or None
-        What the batch system said when it last refused a job.
+    jobs : the jobs to watch, by Dask's name of each
+    early_ends : how many jobs ended before a worker came, since the last one that brought a worker
+    refusal : what the batch system said when it last refused a job; None when it took the last one
     """
 
     def __init__(
@@ -108,14 +100,12 @@ class JobWatch:
         log_dir: Path,
         most_jobs: int,
         *,
-        run_command: RunCommand = run_command,
+        run_command: Callable[[list[str]], str | None] = run_command,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._kind = kind
-        self._log_dir = log_dir
+        self._kind, self._log_dir = kind, log_dir
         self._most_ended = max(ENDED_AT_LEAST, most_jobs)
-        self._run_command = run_command
-        self._clock = clock
+        self._run_command, self._clock = run_command, clock
         self.jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._heard = threading.Event()
@@ -207,10 +197,7 @@ class JobWatch:
         return None
 
     def _note_arrived(self, here: set[str], now: float) -> None:
-        """Note which jobs have a worker in `here`.
-
-        A worker is named after its job, followed by ``-0``, ``-1`` and so on when the job has several.
-        """
+        """Note which jobs have a worker in `here`: of the job's name, with ``-0`` and so on when it has several."""
         jobs_here = {worker.rpartition("-")[0] for worker in here}
         with self._lock:
             for name, job in list(self.jobs.items()):

@@ -48,21 +48,12 @@ ASSUMED_BYTES = 8 << 30
 
 
 class Execution:
-    """Runs stages of many slides, in this process or in workers. `run` may be called again, for a second pass.
-
-    Parameters
-    ----------
-    experiment : Path
-        The run's folder: workers write there how far encoding is, and the logs of cluster jobs go there.
-    on_start : callable
-        Called with the slide_id of each slide that is handed to a worker.
+    """Runs stages of many slides of the run in `experiment`, here or in workers; `run` may be called a second time.
 
     Attributes
     ----------
-    lost_workers : bool
-        Whether a worker died or hung, and may have left halves of files.
-    dead_writers : frozenset of str
-        The `files.atomic.writer` of each of them on other machines, known when the block has ended.
+    lost_workers : whether a worker died or hung, and may have left halves of files
+    dead_writers : the `files.atomic.writer` of each of them on other machines, once the block has ended
     """
 
     def __init__(

@@ -24,8 +24,7 @@ POLL_S = 0.5
 CPU = "cpu"
 
 
-Parts = list[tuple[str, SlideTask]]
-"""A slide's tasks in order, each with the name of the executor that does it."""
+Parts = list[tuple[str, SlideTask]]  # a slide's tasks in order, each with the name of the executor that does it
 
 
 @dataclass
@@ -64,14 +63,7 @@ class SlideProgress:
 
 @dataclass
 class Limits:
-    """When to give up a slide, and how much memory slides may take at once.
-
-    Attributes
-    ----------
-    retries : how often a slide is tried again after its worker died
-    slide_timeout : seconds a slide may take
-    memory_bytes : for all slides at work together; None: no limit
-    """
+    """How many dead workers and seconds a slide may cost, and how much memory all slides at work may take."""
 
     retries: int = 1
     slide_timeout: float | None = None
@@ -84,8 +76,7 @@ class Scheduler:
 
     Attributes
     ----------
-    executors : by name
-        ``cpu``, and one for each device that has a process of its own.
+    executors : by name: ``cpu``, and one for each device that has a process of its own
     on_start : called with each task that is handed in
     on_wait : called a few times a second with the slide_ids at work
     lost_workers : whether a worker died or hung, and may have left halves of files

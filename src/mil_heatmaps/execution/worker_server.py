@@ -13,18 +13,13 @@ WORKER_IMPORTS = "mil_heatmaps.execution.worker_imports"
 
 def fresh_processes() -> Any:
     """Return a way to start workers without inherited threads, locks or CUDA state: fork from a server, or spawn."""
-    if not start_server():
-        return multiprocessing.get_context("spawn")
-    return multiprocessing.get_context("forkserver")
+    return multiprocessing.get_context("forkserver" if start_server() else "spawn")
 
 
 def start_server(also: Sequence[str] = ()) -> bool:
-    """Have the fork server ready when workers are needed: it imports `WORKER_IMPORTS` and `also` in the background.
+    """Start the fork server unless it runs; it imports `WORKER_IMPORTS` and `also` while this process goes on.
 
-    Returns
-    -------
-    bool
-        False where there is no fork server (Windows), and nothing was done. A server that runs already stays as it is.
+    Returns False, with nothing done, where there is no fork server (Windows).
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return False

@@ -1,7 +1,6 @@
-"""Signs of life: a JSON file that says what a process is at, fresh while it works and removed when it is done.
+"""Signs of life: a JSON file that says what a process does, fresh while it works and removed when it is done.
 
-Files work between processes, executors and machines: all share the folder. A file that is no longer fresh is of a
-process that was killed.
+All processes and machines that share the folder can read it. One that is no longer fresh is of a killed process.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ class Heartbeat:
     """The sign of life at `path` that says `note`."""
 
     def __init__(self, path: Path, note: Mapping[str, Any]) -> None:
-        self.path = path
-        self._note = note
+        self.path, self._note = path, note
         self._end = threading.Event()
 
     def tell(self, news: Mapping[str, Any] | None = None, *, durable: bool = False) -> None:
@@ -52,15 +50,11 @@ class Heartbeat:
                 os.utime(self.path)
 
 
-def silence_s(path: Path) -> float:
-    """Return for how many seconds the file was not touched."""
-    return time.time() - path.stat().st_mtime
-
-
 def read_notes(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, Any], float]]:
-    """Yield path, note and `silence_s` of each sign in `folder`; files that are no sign are passed over."""
+    """Yield each sign's path, note and seconds since it was touched; the note is empty where it cannot be read."""
     for path in folder.glob(pattern):
+        note = None
         with suppress(OSError, ValueError):
             note = json.loads(path.read_bytes())
-            if isinstance(note, dict):
-                yield path, note, silence_s(path)
+        with suppress(OSError):
+            yield path, note if isinstance(note, dict) else {}, time.time() - path.stat().st_mtime

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mil_heatmaps.encoders.encoding_progress import EncodingProgress
-from mil_heatmaps.files.heartbeat import SILENT_AFTER_S, Heartbeat, read_notes, silence_s
+from mil_heatmaps.files.heartbeat import SILENT_AFTER_S, Heartbeat, read_notes
 from mil_heatmaps.records.layout import safe_name
 
 FOLDER = ".encoding"
@@ -67,9 +67,9 @@ def find_encodings(experiment: Path, slide_ids: Collection[str] | None = None) -
 def forget_silent(experiment: Path) -> None:
     """Remove the files of processes that were killed."""
     folder = experiment / FOLDER
-    for path in folder.glob("*.json"):
-        with suppress(OSError):
-            if silence_s(path) >= SILENT_AFTER_S:
+    for path, _, silent_s in read_notes(folder, "*.json"):
+        if silent_s >= SILENT_AFTER_S:
+            with suppress(OSError):
                 path.unlink()
     with suppress(OSError):
         folder.rmdir()

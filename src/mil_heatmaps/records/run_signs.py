@@ -57,9 +57,8 @@ def find_runs(folder: Path) -> list[RunSign]:
     found = []
     for path, told, silent_s in read_notes(folder, ".running-*"):
         with suppress(ValueError, KeyError, TypeError):
-            found.append(
-                RunSign(path, told["host"], int(told["pid"]), float(told["since"]), told["shard"], silent_s)
-            )
+            sign = RunSign(path, told["host"], int(told["pid"]), float(told["since"]), told["shard"], silent_s)
+            found.append(sign)
     return sorted(found, key=lambda sign: sign.since)
 
 
