@@ -57,9 +57,10 @@ class AttentionStage:
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
-        score_file = _external(work) if work.job.scores_path is not None else _infer(work, notes)
+        score_file = _external(work, notes) if work.job.scores_path is not None else _infer(work, notes)
         write_scores(work.job.paths.blockmap_h5, score_file)
-        work.record.summary = _summary(score_file)
+        counted = {name: count for name, count in work.record.summary.items() if name in ("uncoloured", "unreadable")}
+        work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
         return StageResult([work.job.paths.blockmap_h5], notes)
 
 
@@ -130,13 +131,15 @@ def _score_file(
     )
 
 
-def _external(work: SlideWork) -> ScoreFile:
+def _external(work: SlideWork, notes: list[Notice]) -> ScoreFile:
     from mil_heatmaps.scores.external_scores import read_external_scores
 
     assert work.job.scores_path is not None
-    return read_external_scores(
+    score_file = read_external_scores(
         work.job.scores_path,
         patch_size_l0=work.config.data_arguments.patch_size_level0,
         slide_size_l0=work.slide.dimensions_l0,
         slide_id=work.job.slide_id,
     )
+    notes += score_file.notes
+    return score_file
