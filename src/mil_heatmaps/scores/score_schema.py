@@ -16,7 +16,7 @@ from mil_heatmaps.features.geometry import build_grid, geometry_from_attributes,
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.atomic import atomic_path
-from mil_heatmaps.notices import Notice
+from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -92,6 +92,8 @@ def _fill(path: Path, scores: ScoreFile) -> None:
             main.attrs["level0_mpp"] = float(scores.level0_mpp)
         if scores.features_fingerprint is not None:
             main.attrs["features_fingerprint"] = json.dumps(dict(scores.features_fingerprint), sort_keys=True)
+        if scores.notices:
+            main.attrs["notices"] = json.dumps([notice.plain() for notice in scores.notices], ensure_ascii=False)
         if scores.prediction is not None:
             _write_prediction(main, scores.prediction)
         for extra in sorted(scores.extra, key=lambda item: item.score):
@@ -146,7 +148,7 @@ def _parse(
         homes = [group[name] for name in sorted(group)] if isinstance(group, h5py.Group) else []
         extra = tuple(_scores(item, grid, path) for item in homes if isinstance(item, h5py.Dataset))
         prediction = _prediction(attributes, path)
-    mpp = attributes.get("level0_mpp")
+    mpp, notices = attributes.get("level0_mpp"), _notices(attributes.get("notices"))
     texts = {key: hdf5.text_attribute(attributes, key) for key in _TEXTS}
     return ScoreFile(
         grid=grid,
@@ -157,7 +159,8 @@ def _parse(
         slide_size_l0=slide_size(attributes),
         level0_mpp=float(mpp) if isinstance(mpp, float | int) and mpp > 0 else None,
         features_fingerprint=_json(attributes.get("features_fingerprint")),
-        notes=tuple(notes),
+        notices=notices,
+        notes=distinct((*notes, *notices)),
         **{**texts, "slide_id": texts["slide_id"] or hdf5.text_attribute(attributes, "name")},
     )
 
@@ -266,6 +269,16 @@ def texts(value: Any) -> tuple[str, ...] | None:
         return None
     items = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
     return tuple(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in items)
+
+
+def _notices(value: Any) -> tuple[Notice, ...]:
+    """Return the notices of an attribute; what cannot be read as such is one, as it stands."""
+    if value is None:
+        return ()
+    try:
+        return tuple(map(Notice.read, json.loads(value)))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return tuple(map(Notice.read, texts(value) or ()))
 
 
 def _json(value: Any) -> dict[str, Any] | None:

@@ -47,6 +47,8 @@ class SlideEntry:
         then says all of it, and nothing is right or wrong.
     problem : str
         Why it failed, or what is missing.
+    record : Path or None
+        The slide's record, which has its notices.
     """
 
     slide_id: str
@@ -61,6 +63,7 @@ class SlideEntry:
     probability: float | None = None
     problem: str = ""
     number: float | None = None
+    record: Path | None = None
 
     @property
     def is_wrong(self) -> bool | None:
@@ -80,6 +83,7 @@ class SlideEntry:
             "number": self.number,
             "wrong": self.is_wrong,
             "problem": self.problem,
+            "notices": self.cells.get("notes", ""),
             "cells": self.cells,
             "canOpen": self.slide_path is not None,
             "layers": len(self.scores) + len(self.pictures),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.records.slide_record import SlideRecord, read_record
 from mil_heatmaps.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
@@ -55,6 +56,7 @@ class Content:
             "name": entry.slide_id,
             "layers": [],
             "problems": problems,
+            "notices": list(_notices(entry)),
             "slide": None,
         }
         if entry.slide_path is not None:
@@ -70,6 +72,7 @@ class Content:
                 problems.append(one_line(found))
             else:
                 out["layers"] += [layer.describe() for layer in found]
+                out["notices"] += [notice for layer in found for notice in layer.source.notices]
         for number, named in enumerate(entry.pictures):
             try:
                 with self._slides.use(named.path, lossless=True) as picture:
@@ -83,6 +86,7 @@ class Content:
                     )
             except HeatmapError as error:
                 problems.append(one_line(error))
+        out["notices"] = list(dict.fromkeys(out["notices"]))
         _say_what_is_usual(out["layers"], self.catalog.defaults)
         out["tissue"] = entry.tissue is not None
         problems += _mismatches(out)
@@ -183,6 +187,14 @@ def _describe_levels(opened: TileSlide) -> dict[str, Any]:
             for level in opened.levels
         ],
     }
+
+
+def _notices(entry: SlideEntry) -> tuple[str, ...]:
+    """Return what is to know of a slide: from its record, else as the process list says it."""
+    data = None if entry.record is None else read_record(entry.record)
+    if data is not None and entry.record is not None:
+        return SlideRecord.of(data, entry.record, entry.slide_id).notices()
+    return (listed,) if (listed := entry.cells.get("notes", "")) else ()
 
 
 def _describe_slide(opened: TileSlide) -> dict[str, Any]:

@@ -247,7 +247,7 @@ class Painter:
         self.coverage: Coverage | None = None
         if watch and drawing.alpha > 0:
             wanted = self.canvas.shades >= (-np.inf if drawing.cut is None else drawing.cut)
-            self.coverage = Coverage(self.canvas, wanted, clipped=self.tissue is not None)
+            self.coverage = Coverage(self.canvas, wanted, self.tissue)
         self._smooth: SmoothShades | None = None
         if drawing.smooth != "none":
             (x, y), (scale_x, scale_y) = drawing.grid.step_l0, drawing.frame.scale
