@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,7 +155,7 @@ class HeatmapStage:
             model=score_file.model,
             prediction=score_file.prediction,
             method=_method(work, column),
-            notices=distinct((*work.record.notices(before="heatmap"), *result.notes)),
+            notices=_of_figure((*work.record.notices(before="heatmap"), *result.notes)),
         )
         path = work.job.paths.figure(column.suffix)
         write_figure(path, planned.drawing, planned.drawn_scores, text, legend=h.legend)
@@ -207,6 +208,11 @@ def _method(work: SlideWork, column: DrawnColumn) -> str | None:
     asked, how = float(work.config.patching_arguments.overlap), work.fine_file.scored_as
     other = f" ({asked:.0%} was asked)" if abs(column.grid.overlap - asked) > 0.01 else ""
     return f"fine map: patches overlap by {column.grid.overlap:.0%}{other}" + (f", {how}" if how else "")
+
+
+def _of_figure(notices: Iterable[Notice]) -> tuple[Notice, ...]:
+    """Return the notices for the foot of the figure, which says in a line of its own how a fine map was made."""
+    return distinct(notice for notice in notices if notice.code != "fine_map")
 
 
 def _is_shrunk(work: SlideWork) -> bool:
