@@ -11,10 +11,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-from mil_heatmaps.cli.summary import summary_text
+from mil_heatmaps.cli.summary import _notes, summary_text
 from mil_heatmaps.config.config import load_config
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.pipeline.runner import Runner, RunSummary
+from mil_heatmaps.visualization.figure import FigureText, compose_figure
+from mil_heatmaps.visualization.figure_parts import BAD
+from mil_heatmaps.visualization.wsi_object import WholeSlideImage
 from tests.helpers.cohort import SmallCohort, grid_coords, make_small_cohort, write_features
+from tests.helpers.drawings import planned
 from tests.helpers.slides import make_single_level
 
 
@@ -127,3 +132,33 @@ def test_a_region_of_outlines_holds_the_patches_whose_centre_is_inside(cohort: S
     np.testing.assert_array_equal(coloured, expected)
     assert cohort.process_list()["s1"]["uncoloured"] == "0"
     assert "NaN" not in cohort.process_list()["s1"]["notes"]
+
+
+def test_many_notices_that_differ_in_numbers_are_one_line_of_the_summary() -> None:
+    notes = {f"s{n}": (Notice("uncoloured", f"{n} of 99 patches are not coloured", uncoloured=n),) for n in range(30)}
+    assert _notes(dict(list(notes.items())[:2])) == [
+        "  note    s0: 0 of 99 patches are not coloured",
+        "  note    s1: 1 of 99 patches are not coloured",
+    ]
+    assert _notes({**notes, "old": (Notice.read("words of before"),)}) == [
+        "  note    s0 and 29 more: 0 of 99 patches are not coloured (or the like, see the column notes)",
+        "  note    old: words of before",
+    ]
+
+
+def test_all_notices_stand_at_the_foot_of_the_figure_in_red(tiny_slide: Path) -> None:
+    notices = (*(f"notice {n}: {'so many words that a line is soon full, ' * 3}" for n in range(4)), "the last one")
+    coords = np.array([[0, 0], [512, 512]])
+    with WholeSlideImage(tiny_slide) as wsi:
+        drawing = planned([1.0, 2.0], coords, wsi, segment=False)
+        pages = [compose_figure(drawing, np.ones(2), FigureText(notices=said), legend=True)
+                 for said in ((), notices, notices * 20, tuple(f"{n}: {notices[0]}" for n in range(40)))]  # fmt: skip
+    red = [[text.get_text() for text in page.figure.texts if text.get_color() == BAD] for page in pages]
+    assert red[0] == []
+    assert red[1] == red[2]
+    words = " ".join(red[1][::-1])
+    assert [words.find(f"notice {n}:") >= 0 for n in range(4)] == [True] * 4
+    assert "the last one" in words
+    assert len(red[3]) == 6
+    assert red[3][0].startswith("… and more")
+    assert pages[1].height > pages[0].height

@@ -47,8 +47,6 @@ class SlideEntry:
         then says all of it, and nothing is right or wrong.
     problem : str
         Why it failed, or what is missing.
-    record : Path or None
-        The slide's record, which has its notices.
     """
 
     slide_id: str
@@ -63,7 +61,6 @@ class SlideEntry:
     probability: float | None = None
     problem: str = ""
     number: float | None = None
-    record: Path | None = None
 
     @property
     def is_wrong(self) -> bool | None:

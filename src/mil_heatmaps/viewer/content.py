@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.records.layout import RECORD
 from mil_heatmaps.records.slide_record import SlideRecord, read_record
 from mil_heatmaps.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
@@ -56,7 +57,7 @@ class Content:
             "name": entry.slide_id,
             "layers": [],
             "problems": problems,
-            "notices": list(_notices(entry)),
+            "notices": _notices(entry),
             "slide": None,
         }
         if entry.slide_path is not None:
@@ -189,12 +190,13 @@ def _describe_levels(opened: TileSlide) -> dict[str, Any]:
     }
 
 
-def _notices(entry: SlideEntry) -> tuple[str, ...]:
-    """Return what is to know of a slide: from its record, else as the process list says it."""
-    data = None if entry.record is None else read_record(entry.record)
-    if data is not None and entry.record is not None:
-        return SlideRecord.of(data, entry.record, entry.slide_id).notices()
-    return (listed,) if (listed := entry.cells.get("notes", "")) else ()
+def _notices(entry: SlideEntry) -> list[str]:
+    """Return what is to know of a slide: from the records beside its scores, else as the process list says it."""
+    paths = dict.fromkeys(named.path.with_name(RECORD) for named in entry.scores)
+    records = [(path, data) for path in paths if (data := read_record(path)) is not None]
+    if records:
+        return [text for path, data in records for text in SlideRecord.of(data, path, entry.slide_id).notices()]
+    return [listed] if (listed := entry.cells.get("notes", "")) else []
 
 
 def _describe_slide(opened: TileSlide) -> dict[str, Any]:

@@ -79,7 +79,6 @@ def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> Sli
         probability,
         "; ".join(text for text in (failure, problem) if text),
         number,
-        own.record_of(slide_id),
     )
 
 
@@ -191,10 +190,6 @@ class _Run:
                     status, stage, error = record.status, record.failed_stage or "", record.error or ""
                     break
         return status, f"{stage}: {error}" if stage and error else error
-
-    def record_of(self, slide_id: str) -> Path | None:
-        """Return where the slide's record is, None without one."""
-        return next((run.records[slide_id] for run in self._runs if slide_id in run.records), None)
 
     def maps(self, slide_id: str, bag: Path, title: str, source: int) -> list[NamedFile]:
         """Return the scores of a slide: those of its fine map first, if the run makes one."""

@@ -76,7 +76,7 @@ class TissueRaster:
         grid = np.zeros((-(-self._height // side), -(-self._width // side)), np.bool_)
         if not self._polygons or not grid.size:
             return grid
-        points = np.concatenate([polygon.points[:, 0] for polygon in self._polygons]) + np.int32(self._offset)
+        points = np.concatenate([polygon.points[:, 0] for polygon in self._polygons]) + np.array(self._offset, np.int32)
         ends = np.cumsum([len(polygon.points) for polygon in self._polygons])
         following = np.arange(1, len(points) + 1)
         following[ends - 1] = np.concatenate(([0], ends[:-1]))
@@ -90,7 +90,7 @@ class TissueRaster:
             nth = np.arange(1, len(edge) + 1) - np.repeat(np.cumsum(more) - more, more)
             between = points[edge] + way[edge] * (nth / pieces[edge])[:, None]
             points = np.concatenate((points, np.rint(between).astype(np.int32)))
-        reach, most = np.int32(side // 4 + _NEAR), np.int32([self._width - 1, self._height - 1])
+        reach, most = np.int32(side // 4 + _NEAR), np.array([self._width - 1, self._height - 1], np.int32)
         first = np.clip(points - reach, 0, most) // np.int32(side)
         last = np.clip(points + reach, 0, most) // np.int32(side)
         flat, columns = grid.reshape(-1), grid.shape[1]

@@ -67,5 +67,6 @@ class View:
         if region is None:
             return slice(None)
         if self.outlines is not None:
-            return np.flatnonzero(patches_in_roi(grid, Roi(*map(as_pair, region), self.outlines, "outlines")))
+            top_left, bot_right = map(as_pair, region)
+            return np.flatnonzero(patches_in_roi(grid, Roi(top_left, bot_right, self.outlines, "outlines")))
         return np.flatnonzero(patches_in_box(grid, *region, rule="reach" if self.reaching else "corner"))
