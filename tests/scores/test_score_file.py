@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.scores.score_file import ScoreFile, clam_column
 from mil_heatmaps.scores.score_schema import read_scores, write_scores
@@ -95,6 +97,19 @@ def test_the_bytes_do_not_depend_on_who_still_holds_a_dataset(tmp_path: Path, mo
     write_scores(tmp_path / "b.h5", example())
     assert len(held) > 2
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_notices_are_kept_and_are_among_the_readers_notes(tmp_path: Path) -> None:
+    notice = Notice("frame", "coordinates moved by (512, 256) µm", patches=3)
+    write_scores(tmp_path / "s.h5", replace(example(), notices=(notice,)))
+    got = read_scores(tmp_path / "s.h5")
+    assert got.notices == got.notes == (notice,)
+    assert (got.notices[0].code, dict(got.notices[0].counts)) == ("frame", {"patches": 3})
+    write_scores(tmp_path / "plain.h5", example())
+    with h5py.File(tmp_path / "plain.h5", "r+") as file:
+        assert "notices" not in file["scores"].attrs
+        file["scores"].attrs["notices"] = "drawn by hand"
+    assert read_scores(tmp_path / "plain.h5").notices == ("drawn by hand",)
 
 
 def test_clams_tools_find_what_they_expect(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from mil_heatmaps.cli.view_heatmap_sync import main
 from mil_heatmaps.errors import ConfigError
-from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.records.slide_record import SlideRecord, StageRecord
 from mil_heatmaps.viewer.catalog import catalog_of_files, titles_for
+from mil_heatmaps.viewer.content import Content
 from mil_heatmaps.viewer.run_folder import catalog_of_runs
 from tests.helpers.slides import make_single_level
 from tests.helpers.viewer import write_score_file
@@ -62,6 +64,22 @@ def test_a_run_gives_its_slides_scores_and_what_the_list_says(run: Path) -> None
     assert "no slide for 'gone'" in gone.problem
     assert catalog.columns == ("label", "site", "status", "Pred_0", "p_0")
     assert (catalog.defaults.cmap, catalog.defaults.alpha, catalog.defaults.normalize) == ("viridis", 0.3, "minmax")
+
+
+def test_notices_of_a_slide_stand_in_list_and_panel(run: Path) -> None:
+    rows = [line.split(",") for line in (run / "process_list.csv").read_text().splitlines()]
+    cells = {"slide_id": "notes", "done.tif": "2 of 6 patches", "gone": "as the list says"}
+    text = "\n".join(",".join([*row, cells.get(row[0], "")]) for row in rows)
+    (run / "process_list.csv").write_text(text + "\n")
+    record = SlideRecord(run / "tumor" / "done" / "record.json", "done", "processed")
+    for stage, words in (("segment", "outlines moved"), ("heatmap", "2 of 6 patches")):
+        record.stages[stage] = StageRecord.of({}, [], run, 0.0, [Notice("uncoloured", words, uncoloured=2)])
+    record.save()
+    content = Content(catalog_of_runs([run]))
+    assert [slide["notices"] for slide in content.index("")["slides"]] == ["2 of 6 patches", "", "as the list says"]
+    told = [content.describe(number)["notices"] for number in range(3)]
+    content.close()
+    assert told == [["outlines moved", "2 of 6 patches"], [], ["as the list says"]]
 
 
 def test_a_second_row_of_a_slide_does_not_make_it_failed(run: Path) -> None:

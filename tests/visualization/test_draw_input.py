@@ -136,7 +136,8 @@ def test_patches_outside_the_slide_are_cut_and_counted(wsi: WholeSlideImage) -> 
     table = colour_table("jet")
     expected[:32, :32], expected[352:, 480:] = table[int(0.1 * 256)], table[int(0.9 * 256)]
     np.testing.assert_array_equal(np.asarray(picture), expected)
-    assert picture.info["notes"] == ["2 of 4 patches lie outside the picture"]
+    (note,) = picture.info["notes"]
+    assert note.startswith("2 of 4 patches are not coloured: 2 outside the slide (possible causes")
 
 
 def test_an_unknown_filter_parameter_lists_the_choices(wsi: WholeSlideImage) -> None:

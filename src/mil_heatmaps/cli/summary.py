@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mil_heatmaps.notices import Notice
+from mil_heatmaps.notices import UNCLASSIFIED, Notice
 from mil_heatmaps.pipeline.runner import RunSummary
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
@@ -73,11 +73,18 @@ def _failures(failed: dict[str, str]) -> list[str]:
 
 
 def _notes(notes: dict[str, tuple[Notice, ...]]) -> list[str]:
-    """Say each note once, with how many slides it is about."""
-    counts: Counter[Notice] = Counter(note for slide_notes in notes.values() for note in slide_notes)
-    first = {note: slide_id for slide_id, slide_notes in reversed(notes.items()) for note in slide_notes}
-    shown = [
-        f"  note    {first[note]}{f' and {count - 1} more' if count > 1 else ''}: {note}"
-        for note, count in counts.most_common(SHOWN)
-    ]
-    return [*shown, f"  … and {len(counts) - SHOWN} other notes, see run.log"] if len(counts) > SHOWN else shown
+    """Say each note once, with how many slides it is about; where many differ only in their numbers, one of a kind."""
+    by_words: dict[str, list[tuple[str, Notice]]] = {}
+    by_kind: dict[str, list[tuple[str, Notice]]] = {}
+    for slide_id, slide_notes in notes.items():
+        for note in slide_notes:
+            by_words.setdefault(note, []).append((slide_id, note))
+            by_kind.setdefault(note if note.code == UNCLASSIFIED else note.code, []).append((slide_id, note))
+    groups = by_words if len(by_words) <= SHOWN else by_kind
+    shown = []
+    for group in sorted(groups.values(), key=len, reverse=True)[:SHOWN]:
+        (slide_id, note), slides = group[0], len({slide_id for slide_id, _ in group})
+        more = f" and {slides - 1} more" if slides > 1 else ""
+        alike = "" if len({words for _, words in group}) == 1 else " (or the like, see the column notes)"
+        shown.append(f"  note    {slide_id}{more}: {note}{alike}")
+    return [*shown, f"  … and {len(groups) - SHOWN} other notes, see run.log"] if len(groups) > SHOWN else shown

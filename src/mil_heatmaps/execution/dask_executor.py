@@ -193,8 +193,8 @@ class DaskExecutor(SlideExecutor):
         if future.status == "finished":
             try:  # its message came before, unless it was lost on the way
                 submitted.settle(value=future.result(timeout=RESULT_S))
-            except Exception as error:
-                self._again(key, submitted, f"its result was lost ({type(error).__name__})")
+            except Exception as lost:
+                self._again(key, submitted, f"its result was lost ({type(lost).__name__})")
             return
         if future.status in ("cancelled", "lost"):
             if not self._closing and self.lost is None:

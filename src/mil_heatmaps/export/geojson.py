@@ -6,7 +6,7 @@ other, so memory does not follow their number.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mil_heatmaps.export.regions import Region, merge_patches
 from mil_heatmaps.export.tables import percentile_columns, score_columns
 from mil_heatmaps.files.atomic import binary_writer
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.slides.tissue_files import closed_ring
@@ -57,6 +58,7 @@ def write_geojson(
     regions: bool = True,
     tissue: TissueMask | None = None,
     threshold: float = 0.9,
+    notices: Iterable[Notice] = (),
 ) -> int:
     """Write the file, packed when `path` ends in .gz, and return how many features it holds.
 
@@ -70,10 +72,14 @@ def write_geojson(
         number, mean and maximum score, and area in px² and, where the slide's resolution is known, µm².
     tissue : TissueMask, optional
         Written as annotations with their holes.
+    notices : Notice
+        What is to know of the slide; a member ``notices`` of the collection, which readers of GeoJSON pass over.
     """
+    said = [notice.plain() for notice in notices]
     count = 0
     with binary_writer(path) as file:
-        file.write(b'{"type":"FeatureCollection","features":[')
+        own = f'"notices":{json.dumps(said, ensure_ascii=False)},' if said else ""
+        file.write(f'{{"type":"FeatureCollection",{own}"features":['.encode())
         for text in _features(score_file, drawn, detections, regions, tissue, threshold):
             file.write(f"{',' if count else ''}\n{text}".encode())
             count += 1

@@ -6,7 +6,7 @@ other slide, and for colours alone, the finest level is drawn in bands and the c
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ def write_ome_tiff(
     quality: int = 85,
     tile_size: int = 512,
     threads: int | None = None,
+    notices: Sequence[str] = (),
 ) -> None:
     """Write the drawing as a pyramidal BigTIFF with OME metadata; QuPath, OpenSlide and tifffile open it.
 
@@ -53,6 +54,8 @@ def write_ome_tiff(
         Of JPEG tiles, 1 to 100; copied tiles keep their own.
     tile_size : int
         Side of a tile, a multiple of 16. Where the slide's own tiles are copied, theirs.
+    notices : texts
+        What is to know of the slide: the picture's description in the OME metadata, a line each.
     """
     if compression not in ("jpeg", "deflate"):
         raise ConfigError(f"unknown compression {compression!r}; choose 'jpeg' or 'deflate'")
@@ -69,7 +72,7 @@ def write_ome_tiff(
     with atomic_path(path) as partial, partial.open("wb") as file:
         if sources is not None:
             layouts = [_layout_of(source) for source in sources]
-            writer = PyramidWriter(file, layouts, mpp=mpp, name=slide.slide_id)
+            writer = PyramidWriter(file, layouts, mpp=mpp, name=slide.slide_id, notes=notices)
             _write_over_tiles(writer, drawing, sources, layouts, quality, threads)
         else:
             sizes = level_sizes(drawing.size_px, tile_size)
@@ -77,7 +80,7 @@ def write_ome_tiff(
             if compression == "deflate":
                 layout = replace(layout, compression=DEFLATE, photometric=PHOTOMETRIC_RGB, subsampling=(1, 1))
             layouts = [replace(layout, size_px=size) for size in sizes]
-            writer = PyramidWriter(file, layouts, mpp=mpp, name=slide.slide_id)
+            writer = PyramidWriter(file, layouts, mpp=mpp, name=slide.slide_id, notes=notices)
             _write_bands(writer, drawing, layouts, quality, threads)
         writer.finish()
 

@@ -132,9 +132,14 @@ class SlideRecord:
         except (KeyError, TypeError, AttributeError):
             return cls(path, slide_id)
 
-    def notices(self) -> tuple[Notice, ...]:
-        """Return what is to know of the slide, from all its stages."""
-        return distinct(notice for name in STAGE_NAMES if name in self.stages for notice in self.stages[name].notes)
+    def notices(self, *, before: str | None = None) -> tuple[Notice, ...]:
+        """Return what is to know of the slide, from all its stages or those before one."""
+        names = STAGE_NAMES if before is None else STAGE_NAMES[: STAGE_NAMES.index(before)]
+        return distinct(notice for name in names for notice in self.notices_of(name))
+
+    def notices_of(self, stage: str) -> tuple[Notice, ...]:
+        """Return what one stage had to say, nothing when it is not on record."""
+        return self.stages[stage].notes if stage in self.stages else ()
 
     def without_files(self) -> "SlideRecord":
         """Return what the lists show of the record, pictures included: a hundred thousand of these fit in memory."""

@@ -45,8 +45,10 @@ class ScoreFile:
         Of the program that wrote the file.
     scored_as : str or None
         How the patches were scored, where that takes words: a fine map by a model that depends on the whole bag.
+    notices : tuple of Notice
+        What is to know of the scores, from whoever made them; stored.
     notes : tuple of Notice
-        What the reader had to guess; not stored.
+        What the reader had to guess, and the notices; not stored.
     """
 
     grid: PatchGrid
@@ -64,6 +66,7 @@ class ScoreFile:
     encoder: str | None = None
     program_version: str | None = None
     scored_as: str | None = None
+    notices: tuple[Notice, ...] = ()
     notes: tuple[Notice, ...] = ()
 
     def __post_init__(self) -> None:

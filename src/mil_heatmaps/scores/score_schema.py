@@ -16,6 +16,7 @@ from mil_heatmaps.features.place_patches import place_patches
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.frames import says_scanned_size
@@ -96,6 +97,8 @@ def _fill(path: Path, scores: ScoreFile) -> None:
             main.attrs["level0_mpp"] = float(scores.level0_mpp)
         if scores.features_fingerprint is not None:
             main.attrs["features_fingerprint"] = json.dumps(dict(scores.features_fingerprint), sort_keys=True)
+        if scores.notices:
+            main.attrs["notices"] = json.dumps([notice.plain() for notice in scores.notices], ensure_ascii=False)
         if scores.prediction is not None:
             _write_prediction(main, scores.prediction)
         for extra in sorted(scores.extra, key=lambda item: item.score):
@@ -150,6 +153,7 @@ def _parse(path: Path, patch_size_l0: float | tuple[float, float] | None, space:
         extra = tuple(_scores(item, grid, path) for item in homes if isinstance(item, h5py.Dataset))
         prediction = _prediction(attributes, path)
     mpp, said_size = attributes.get("level0_mpp"), slide_size(attributes)
+    notices = _notices(attributes.get("notices"))
     texts = {key: hdf5.text_attribute(attributes, key) for key in _TEXTS}
     return ScoreFile(
         grid=grid,
@@ -160,7 +164,8 @@ def _parse(path: Path, patch_size_l0: float | tuple[float, float] | None, space:
         slide_size_l0=space.size_l0 if says_scanned_size(said_size, space) else said_size,
         level0_mpp=float(mpp) if isinstance(mpp, float | int) and mpp > 0 else None,
         features_fingerprint=_json(attributes.get("features_fingerprint")),
-        notes=tuple(notes),
+        notices=notices,
+        notes=distinct((*notes, *notices)),
         **{**texts, "slide_id": texts["slide_id"] or hdf5.text_attribute(attributes, "name")},
     )
 
@@ -255,6 +260,16 @@ def texts(value: Any) -> tuple[str, ...] | None:
         return None
     items = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
     return tuple(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in items)
+
+
+def _notices(value: Any) -> tuple[Notice, ...]:
+    """Return the notices of an attribute; what cannot be read as such is one, as it stands."""
+    if value is None:
+        return ()
+    try:
+        return tuple(map(Notice.read, json.loads(value)))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return tuple(map(Notice.read, texts(value) or ()))
 
 
 def _json(value: Any) -> dict[str, Any] | None:

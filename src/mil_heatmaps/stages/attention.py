@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mil_heatmaps.notices import Notice
+from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
@@ -60,8 +61,10 @@ class AttentionStage:
 
         notes: list[Notice] = []
         score_file = _external(work, notes) if work.job.scores_path is not None else _infer(work, notes)
-        write_scores(work.job.paths.blockmap_h5, score_file)
-        work.record.summary = _summary(score_file)
+        of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
+        write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
+        counted = {name: count for name, count in work.record.summary.items() if name in ("uncoloured", "unreadable")}
+        work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
         return StageResult([work.job.paths.blockmap_h5], notes)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
-from mil_heatmaps.notices import Notice
+from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, note_if_unlike_bag
 from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encoder
@@ -177,6 +177,7 @@ class FineScoresStage:
         if config.heatmap_arguments.use_ref_scores:
             column = reference_percentiles(column, coarse_columns(work)[0].scores)
         path = work.fine_scores_path
+        said = Notice("fine_map", f"fine map: {how}")
         write_scores(
             path,
             ScoreFile(
@@ -193,9 +194,10 @@ class FineScoresStage:
                 encoder=features.encoder,
                 program_version=__version__,
                 scored_as=how,
+                notices=distinct((*work.record.notices_of("fine_features"), said)),
             ),
         )
-        return StageResult([path], [Notice("fine_map", f"fine map: {how}")])
+        return StageResult([path], [said])
 
 
 def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, str]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from mil_heatmaps.records.layout import safe_name
 from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
 
 if TYPE_CHECKING:
     from mil_heatmaps.scores.score_file import ScoreFile
-    from mil_heatmaps.slides.roi import Rule
+    from mil_heatmaps.slides.roi import Roi
     from mil_heatmaps.stages.base import SlideWork
     from mil_heatmaps.visualization.colour_rule import ColourRule
     from mil_heatmaps.visualization.drawing import Drawing
@@ -72,23 +69,23 @@ def plan_coarse(work: SlideWork) -> Drawing:
 
     heatmap, column = work.config.heatmap_arguments, coarse_columns(work)[0]
     view = View(segment=heatmap.segment, use_holes=heatmap.use_holes)
-    return _plan(work, column, column.scores, view, _ranged(work, column))
+    return _plan(work, column, view, _ranged(work, column))
 
 
 def _plan_finished(work: SlideWork, column: DrawnColumn) -> Drawing:
-    return _plan(work, column, _inside_region(work, column), _view(work, column), _colours(work, column))
+    if work.roi is not None:
+        _check_region(work.roi, column)
+    return _plan(work, column, _view(work, column), _colours(work, column))
 
 
-def _plan(
-    work: SlideWork, column: DrawnColumn, scores: npt.NDArray[np.float32], view: View, colours: ColourRule
-) -> Drawing:
+def _plan(work: SlideWork, column: DrawnColumn, view: View, colours: ColourRule) -> Drawing:
     from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
     from mil_heatmaps.visualization.tissue_slide import TissueSlide
 
     slide = TissueSlide(work.slide)
     if view.segment:
         slide.tissue = work.mask
-    return plan_heatmap(scores, column.grid, slide, view, colours)
+    return plan_heatmap(column.scores, column.grid, slide, view, colours)
 
 
 def _view(work: SlideWork, column: DrawnColumn) -> View:
@@ -102,24 +99,18 @@ def _view(work: SlideWork, column: DrawnColumn) -> View:
         top_left=None if roi is None else roi.top_left_l0,
         bot_right=None if roi is None else roi.bot_right_l0,
         reaching=column.reaching,
+        outlines=None if roi is None else roi.polygons,
         blank_canvas=heatmap.blank_canvas,
         segment=heatmap.segment,
         use_holes=heatmap.use_holes,
     )
 
 
-def _inside_region(work: SlideWork, column: DrawnColumn) -> npt.NDArray[np.float32]:
-    """Return the scores with NaN, which is not drawn, for the patches that a region of interest leaves out.
-
-    A region without any patch is an error, not a picture without colours.
-    """
+def _check_region(roi: Roi, column: DrawnColumn) -> None:
+    """Raise a SlideError for a region without any patch, which would be a picture without colours."""
     from mil_heatmaps.slides.roi import patches_in_roi
 
-    roi = work.roi
-    if roi is None:
-        return column.scores
-    rule: Rule | None = "reach" if column.reaching and roi.polygons is None else None
-    return np.where(patches_in_roi(column.grid, roi, rule=rule), column.scores, np.float32(np.nan))
+    patches_in_roi(column.grid, roi, rule="reach" if column.reaching and roi.polygons is None else None)
 
 
 def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.score_columns import drawn_file, planned_maps
 
@@ -40,8 +41,13 @@ def export_all(work: SlideWork) -> StageResult:
             result.paths.append(_geojson(work, planned, exports.geojson))
         result.notes += drawing.notes
     result.paths += _tables(work)
-    result.notes = list(dict.fromkeys(result.notes))
+    result.notes = list(distinct(result.notes))
     return result
+
+
+def _notices(work: SlideWork, drawing: Drawing) -> tuple[Notice, ...]:
+    """What the metadata of an export say: the notices of all earlier stages and of the drawing."""
+    return distinct((*work.record.notices(before="exports"), *drawing.notes))
 
 
 def _content(drawing: Drawing, content: str) -> Drawing:
@@ -64,6 +70,7 @@ def _ome_tiff(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> Path:
         compression=options.compression,
         quality=options.quality,
         tile_size=options.tile_size,
+        notices=_notices(work, drawing),
     )
     return path
 
@@ -104,6 +111,7 @@ def _geojson(work: SlideWork, planned: PlannedMap, options: GeojsonExport) -> Pa
         regions=options.regions,
         tissue=work.mask if options.tissue and work.job.paths.mask_pkl.is_file() else None,
         threshold=options.threshold,
+        notices=_notices(work, drawing),
     )
     return path
 

@@ -84,6 +84,7 @@ class SlideEntry:
             "number": self.number,
             "wrong": self.is_wrong,
             "problem": self.problem,
+            "notices": self.cells.get("notes", ""),
             "cells": self.cells,
             "canOpen": self.slide_path is not None,
             "layers": len(self.scores) + len(self.pictures),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.records.layout import RECORD
+from mil_heatmaps.records.slide_record import SlideRecord, read_record
 from mil_heatmaps.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
@@ -62,6 +64,7 @@ class Content:
             "name": entry.slide_id,
             "layers": [],
             "problems": problems,
+            "notices": _notices(entry),
             "slide": None,
         }
         if entry.slide_path is not None:
@@ -78,6 +81,7 @@ class Content:
             else:
                 out["layers"] += [layer.describe() for layer in found]
                 problems += [f"{layer.named.title}: {note}" for layer in found[:1] for note in _placed(layer)]
+                out["notices"] += [notice for layer in found for notice in layer.source.notices]
         for number, named in enumerate(entry.pictures):
             try:
                 with self._slides.use(named.path, lossless=True) as picture:
@@ -91,6 +95,7 @@ class Content:
                     )
             except HeatmapError as error:
                 problems.append(one_line(error))
+        out["notices"] = list(dict.fromkeys(out["notices"]))
         _say_what_is_usual(out["layers"], self.catalog.defaults)
         out["tissue"] = entry.tissue is not None
         if entry.own_files and entry.tissue is not None:
@@ -214,6 +219,15 @@ def _describe_levels(opened: TileSlide) -> dict[str, Any]:
             for level in opened.levels
         ],
     }
+
+
+def _notices(entry: SlideEntry) -> list[str]:
+    """Return what is to know of a slide: from the records beside its scores, else as the process list says it."""
+    paths = dict.fromkeys(named.path.with_name(RECORD) for named in entry.scores)
+    records = [(path, data) for path in paths if (data := read_record(path)) is not None]
+    if records:
+        return [text for path, data in records for text in SlideRecord.of(data, path, entry.slide_id).notices()]
+    return [listed] if (listed := entry.cells.get("notes", "")) else []
 
 
 def _describe_slide(opened: TileSlide) -> dict[str, Any]:

@@ -99,11 +99,11 @@ class PatchCanvas:
             np.rint(mean, out=mean)
         return Cells(cells.x_edges, cells.y_edges, mean, covered)
 
-    def touching(self, y0: int, y1: int) -> npt.NDArray[np.intp]:
-        """Return the indices of the patches with a row in `y0` to `y1` (not included), in patch order."""
+    def touching(self, y0: int, y1: int, *, in_order: bool = True) -> npt.NDArray[np.intp]:
+        """Return the indices of the patches with a row in `y0` to `y1` (not included), in patch order or any."""
         first = np.searchsorted(self._tops, y0 - self.size_px[1], side="right")
         last = np.searchsorted(self._tops, y1, side="left")
-        return np.sort(self._by_top[first:last])
+        return np.sort(self._by_top[first:last]) if in_order else self._by_top[first:last]
 
 
 def _accumulate(

@@ -9,17 +9,17 @@ import cv2
 import numpy as np
 
 from mil_heatmaps.slides.pixels import UInt8Array
-from mil_heatmaps.visualization.drawing import Drawing, Painter
+from mil_heatmaps.visualization.drawing import Painter
 from mil_heatmaps.visualization.palette import colour_index
 from mil_heatmaps.visualization.slide_rows import iter_slide_rows
 
 
-def draw_blurred(drawing: Drawing) -> UInt8Array:
+def draw_blurred(painter: Painter) -> UInt8Array:
     """Return the whole picture of a drawing that has `blur_px`, (height, width, 3)."""
+    drawing = painter.drawing
     kernel = drawing.blur_px
     assert kernel is not None  # callers choose this function by it
     width, height = drawing.size_px
-    painter = Painter(drawing)
     cells = painter.canvas.cells(0, height)
     shades = np.zeros((height, width))
     painted = np.zeros((height, width), np.bool_)
@@ -32,8 +32,9 @@ def draw_blurred(drawing: Drawing) -> UInt8Array:
         shades[place] = np.repeat(np.repeat(cells.mean, rows, axis=0), columns, axis=1)
         painted[place] = np.repeat(np.repeat(cells.covered, rows, axis=0), columns, axis=1)
     shades = cv2.GaussianBlur(shades, kernel, 0)
-    if painter.tissue is not None:
-        painted &= painter.tissue.rows(0, height).astype(np.bool_)
+    tissue = painter.rows_of_tissue(0, height)
+    if tissue is not None:
+        painted &= tissue.astype(np.bool_)
     canvas = np.empty((height, width, 3), np.uint8)
     for y0, band in iter_slide_rows(drawing.slide, drawing.frame, 1024, blank=drawing.blank_canvas):
         canvas[y0 : y0 + len(band)] = band

@@ -20,6 +20,7 @@ from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.canvas import Cells, PatchCanvas, place_patches
 from mil_heatmaps.visualization.colour_rule import ColourScale, Smooth
+from mil_heatmaps.visualization.coverage import Coverage, Uncoloured
 from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.palette import colour_index, colour_table
 from mil_heatmaps.visualization.smooth import SmoothLayer, SmoothShades
@@ -27,6 +28,7 @@ from mil_heatmaps.visualization.tissue_raster import TissueRaster
 
 _BLOCK = 2048
 """Columns painted at a time."""
+_ROWS_LOOKED_AT = 512
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -55,7 +57,9 @@ class Drawing:
     scale : ColourScale
         What 0 and 1 mean, for a colour bar.
     notes : tuple of Notice
-        What a user should know of this picture.
+        What a user should know of this picture, as far as it is known before it is painted.
+    region : TissueMask or None
+        Outlines the patches were chosen by; the figure shows them, the picture does not.
     """
 
     slide: Slide
@@ -75,6 +79,7 @@ class Drawing:
     blur_px: tuple[int, int] | None
     scale: ColourScale
     notes: tuple[Notice, ...] = ()
+    region: TissueMask | None = None
     colours: UInt8Array = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,6 +92,11 @@ class Drawing:
         """(width, height) of the picture."""
         return self.frame.size_px
 
+    @property
+    def cut(self) -> float | None:
+        """The shade below which a patch is left without colour on purpose; None when there is none."""
+        return self.thresh if self.binarize else self.threshold
+
     def same_pixels(self, other: "Drawing") -> bool:
         """Whether both give the same picture, as their contents tell: notes, scale and unused limits aside."""
         mine, others = (
@@ -97,6 +107,7 @@ class Drawing:
                 patches=self.patches,
                 scale=ColourScale(),
                 notes=(),
+                region=None,
             )
             for drawing in (self, other)
         )
@@ -212,12 +223,16 @@ class Band:
 
 
 class Painter:
-    """Paints bands of one drawing. Bands are independent of each other; several threads may paint at once."""
+    """Paints bands of one drawing. Bands are independent of each other; several threads may paint at once.
 
-    def __init__(self, drawing: Drawing) -> None:
+    With `watch` it takes note of the patches that it colours: see `uncoloured`.
+    """
+
+    def __init__(self, drawing: Drawing, *, watch: bool = False) -> None:
         self.drawing = drawing
         corners, size = place_patches(drawing.grid, drawing.frame)
         scored = np.isfinite(drawing.shades)
+        self._scored = scored
         self.canvas = PatchCanvas(
             corners_px=corners[scored],
             size_px=size,
@@ -229,6 +244,10 @@ class Painter:
         self.tissue: TissueRaster | None = None
         if drawing.tissue is not None:
             self.tissue = TissueRaster(drawing.tissue, drawing.frame, use_holes=drawing.use_holes)
+        self.coverage: Coverage | None = None
+        if watch and drawing.alpha > 0:
+            wanted = self.canvas.shades >= (-np.inf if drawing.cut is None else drawing.cut)
+            self.coverage = Coverage(self.canvas, wanted, self.tissue)
         self._smooth: SmoothShades | None = None
         if drawing.smooth != "none":
             (x, y), (scale_x, scale_y) = drawing.grid.step_l0, drawing.frame.scale
@@ -239,9 +258,8 @@ class Painter:
         if self.drawing.alpha == 0:
             return None
         layer = self._layer(y0, y1)
-        if layer is None:
-            return None
-        return Band(layer, None if self.tissue is None else self.tissue.rows(y0, y1), self.drawing.alpha)
+        tissue = self.rows_of_tissue(y0, y1, needed=layer is not None)
+        return None if layer is None else Band(layer, tissue, self.drawing.alpha)
 
     def paint(self, pixels: UInt8Array, y0: int) -> UInt8Array:
         """Return `pixels`, the slide's rows from `y0` on, with the colours over. Changes its argument."""
@@ -249,6 +267,33 @@ class Painter:
         if band is not None:
             band.paint(pixels)
         return pixels
+
+    def look(self) -> None:
+        """Take note of the patches that painting would colour, without painting."""
+        height = self.drawing.size_px[1]
+        for y0 in range(0, height, _ROWS_LOOKED_AT):
+            self.rows_of_tissue(y0, min(y0 + _ROWS_LOOKED_AT, height), needed=False)
+
+    def uncoloured(self) -> Uncoloured:
+        """Return the patches with a score that are not coloured, once all rows were painted or looked at.
+
+        Patches below a threshold are not counted; nor is any when the colours are transparent.
+        """
+        drawing = self.drawing
+        if self.coverage is None:
+            return Uncoloured(int(self._scored.sum()))
+        grid = drawing.grid.take(self._scored)
+        return self.coverage.uncoloured(grid, drawing.slide.dimensions_l0, whole=drawing.frame.whole)
+
+    def rows_of_tissue(self, y0: int, y1: int, *, needed: bool = True) -> UInt8Array | None:
+        """Return the tissue of some rows if it is `needed`, and take note of the patches that have any."""
+        waits = self.coverage is not None and self.coverage.waits(y0, y1)
+        if self.tissue is None or not (needed or waits):
+            return None
+        rows = self.tissue.rows(y0, y1)
+        if waits and self.coverage is not None:
+            self.coverage.look(rows, y0)
+        return rows
 
     def _layer(self, y0: int, y1: int) -> Layer | None:
         cells = self.canvas.cells(y0, y1)

@@ -7,7 +7,8 @@ that equal input gives equal bytes.
 """
 
 import os
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +38,9 @@ _SIDE = max(_BLOCK[0], 3.6), 2.3 + (2 * _BLOCK[1] + 0.3)
 _SHOWN: tuple[tuple[Mode, str], ...] = (("topk", "highest"), ("reverse_topk", "lowest"))
 _PANEL_MOST = 5.6
 
+_CHARACTERS_AN_INCH = 15
+_NOTICE_LINES = 6
+
 _DETAILS = 4
 """So many further classes, or survival probabilities, stand beside the prediction."""
 
@@ -55,6 +59,8 @@ class FigureText:
     prediction : Prediction or None
     method : str or None
         How the map was made, in a line of its own.
+    notices : tuple of str
+        What is to know of the slide, in red at the foot, before what is to know of the drawing.
     """
 
     score_name: str = "score"
@@ -64,6 +70,7 @@ class FigureText:
     model: str | None = None
     prediction: Prediction | None = None
     method: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 def write_figure(
@@ -137,17 +144,21 @@ def compose_figure(drawing: Drawing, scores: npt.NDArray[Any], text: FigureText,
     panel = width, width * high
     bar = _BAR if legend else 0.0
     tall = high > 1.15
-    foot = _FOOT + (_LINE if text.method else 0)
     if tall:
+        content = 2 * panel[0] + _GAP + bar + 2 * _GAP + _SIDE[0]
         body = max(panel[1], _SIDE[1])
-        page = Page(2 * _MARGIN + 2 * panel[0] + _GAP + bar + 2 * _GAP + _SIDE[0], head + body + foot)
     else:
         content = max(2 * panel[0] + _GAP + bar, 3.0 + 2 * (_BLOCK[0] + 2 * _GAP))
-        page = Page(2 * _MARGIN + content, head + panel[1] + 0.55 + _BLOCK[1] + foot + 0.1)
+        body = panel[1] + 0.55 + _BLOCK[1] + 0.1
+    notices = _notice_lines((*text.notices, *drawing.notes), content)
+    foot = _FOOT + _LINE * (bool(text.method) + max(len(notices) - 1, 0))
+    page = Page(2 * _MARGIN + content, head + body + foot)
     _write_head(page, drawing, text)
     for nth, (picture, title) in enumerate(zip(pictures, (_slide_title(drawing), _map_title(drawing)), strict=True)):
         axes = page.axes(_MARGIN + nth * (panel[0] + _GAP), head, *panel)
         parts.show_picture(axes, picture, title)
+        if drawing.region is not None:
+            parts.draw_outlines(axes, drawing.region, drawing.frame)
         if legend and drawing.slide.mpp is not None:
             width_l0 = drawing.frame.size_px[0] * drawing.frame.downsample[0]
             parts.draw_scale_bar(axes, width_l0 * drawing.slide.mpp)
@@ -160,7 +171,7 @@ def compose_figure(drawing: Drawing, scores: npt.NDArray[Any], text: FigureText,
         _draw_column(page, corner, drawing, scores, text)
     else:
         _draw_row(page, (_MARGIN, head + panel[1] + 0.55), drawing, scores, text)
-    _write_foot(page, drawing, text)
+    _write_foot(page, drawing, text, notices)
     return page
 
 
@@ -272,14 +283,23 @@ def _after(page: Page, written: Any) -> float:
     return float(written.get_window_extent(renderer).x1) / DPI + 0.045 * spaces
 
 
-def _write_foot(page: Page, drawing: Drawing, text: FigureText) -> None:
+def _notice_lines(notices: Iterable[str], width: float) -> list[str]:
+    """Return the notices, each once, as lines no wider than `width` inches; the last says how many are left out."""
+    most = int(width * _CHARACTERS_AN_INCH)
+    joined = textwrap.wrap(parts.join(list(dict.fromkeys(notices))), most, break_on_hyphens=False)
+    if len(joined) <= _NOTICE_LINES:
+        return joined
+    return [*joined[: _NOTICE_LINES - 1], "… and more: the column `notes` of the process list has them all"]
+
+
+def _write_foot(page: Page, drawing: Drawing, text: FigureText, notices: Sequence[str]) -> None:
     slide, size = drawing.slide, drawing.grid.size_l0
     patch = f"patches {size[0]} × {size[1]} px at level 0"
     if slide.mpp is not None:
         patch += f" ({size[0] * slide.mpp:.0f} µm)"
     resolution = f"{slide.mpp:.4g} µm/px" if slide.mpp is not None else "pixel size unknown, so no scale bar"
     known = parts.join([text.model or "", patch, resolution, f"colormap {drawing.cmap}"])
-    notes = parts.short(parts.join(drawing.notes), 200)
-    lines = [(known, GREY), *([(text.method, GREY)] if text.method else []), (notes, BAD)]
+    # From the bottom upwards.
+    lines = [(known, GREY), *([(text.method, GREY)] if text.method else []), *((line, BAD) for line in notices[::-1])]
     for nth, (words, colour) in enumerate(lines):
         page.write(_MARGIN, page.height - 0.2 - nth * _LINE, words, fontsize=SMALL, color=colour, va="center")

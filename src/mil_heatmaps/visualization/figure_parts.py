@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.slides.pixels import UInt8Array
+from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.palette import colour_index
 from mil_heatmaps.visualization.sampling import SampledPatch
 from mil_heatmaps.words import grouped, number_words
@@ -72,10 +74,21 @@ def draw_scale_bar(axes: Any, width_um: float) -> None:
     axes.text(0, 0, text, transform=label, fontsize=SMALL, color=INK, va="bottom", zorder=5)
 
 
+def draw_outlines(axes: Any, region: TissueMask, frame: Frame) -> None:
+    """Draw the outlines of a region and of its holes over the picture of a frame, dark with a pale edge."""
+    from matplotlib.patheffects import withStroke
+
+    size_l0 = [side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True)]
+    for ring in (*region.contours_l0, *(hole for holes in region.holes_l0 for hole in holes)):
+        x, y = ((np.vstack([ring[:, 0], ring[:1, 0]]) - frame.corner_l0) / size_l0).T
+        (line,) = axes.plot(x, 1 - y, transform=axes.transAxes, color=INK, linewidth=1.2, zorder=3)
+        line.set_path_effects([withStroke(linewidth=2.8, foreground="white", alpha=0.85)])
+
+
 def shown_colours(drawing: Drawing, shades: npt.NDArray[np.floating]) -> UInt8Array:
     """Return the colour in which the map shows each shade; near white where it shows none."""
     colours = drawing.colours[colour_index(shades, len(drawing.colours))]
-    cut = drawing.thresh if drawing.binarize else drawing.threshold
+    cut = drawing.cut
     if cut is not None:
         if drawing.binarize:
             colours[:] = drawing.colours[-1]
@@ -97,7 +110,7 @@ def draw_colour_bar(axes: Any, drawing: Drawing, title: str) -> None:
     names = [number_words(tick, 3) for tick in ticks]
     axes.set_yticks(ticks, names, fontsize=SMALL, color=INK)
     axes.tick_params(axis="y", length=3, width=0.8, color=GREY)
-    cut = drawing.thresh if drawing.binarize else drawing.threshold
+    cut = drawing.cut
     if cut is not None and 0 < cut <= 1:
         value = scale.vmin + cut * (scale.vmax - scale.vmin)
         axes.axhline(value, color=INK, linewidth=1.2)

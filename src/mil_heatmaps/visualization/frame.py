@@ -100,7 +100,7 @@ def choose_frame(
             text = f"no level near 1/{DEFAULT_DOWNSAMPLE}: made from level {frame.level}"
             frame = replace(frame, note=Notice("level", text))
     region = region_between(top_left, bot_right)
-    return frame if region is None else _cut(frame, *map(_as_pair, region))
+    return frame if region is None else _cut(frame, *map(as_pair, region))
 
 
 def region_between(top_left: Corner | None, bot_right: Corner | None) -> tuple[Corner, Corner] | None:
@@ -142,5 +142,5 @@ def _cut(frame: Frame, top_left: Pair, bot_right: Pair) -> Frame:
     return replace(frame, size_px=(size[0], size[1]), corner_l0=top_left, whole=False)
 
 
-def _as_pair(corner: Corner) -> Pair:
+def as_pair(corner: Corner) -> Pair:
     return int(corner[0]), int(corner[1])

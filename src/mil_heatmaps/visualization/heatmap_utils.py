@@ -22,7 +22,7 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.colour_rule import ColourRule
-from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.drawing import Drawing, Painter
 from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.palette import DEFAULT_CMAP
@@ -58,8 +58,8 @@ def draw_heatmap(
     """Return a heatmap of patch scores over a slide.
 
     The picture is in memory whole; for pictures of any size use ``draw_to_file(path, plan_heatmap(...))``. What a user
-    should know of it (a level that was clamped, scores that were no numbers) is logged and is in
-    ``picture.info["notes"]``, a list of sentences.
+    should know of it (a level that was clamped, scores that were no numbers, patches without colour) is logged and
+    is in ``picture.info["notes"]``, a list of sentences.
 
     Parameters
     ----------
@@ -103,10 +103,13 @@ def draw_heatmap(
         if drawing.blur_px is not None and not isinstance(coords, PatchGrid):
             # CLAM's kernel follows the overlap it is told, not the step, which is cut to whole pixels.
             drawing = replace(drawing, blur_px=_clam_kernel(drawing.grid, drawing.frame, (1 - overlap, 1 - overlap)))
-        for note in drawing.notes:
+        painter = Painter(drawing, watch=True)
+        picture = shrink(Image.fromarray(draw(drawing, painter=painter)), custom_downsample, max_size)
+        uncoloured = painter.uncoloured().notice()
+        notes = [*drawing.notes, *([] if uncoloured is None else [uncoloured])]
+        for note in notes:
             logger.warning("%s: %s", wsi_object.name, note)
-        picture = shrink(Image.fromarray(draw(drawing)), custom_downsample, max_size)
-        picture.info["notes"] = list(drawing.notes)
+        picture.info["notes"] = notes
         return picture
 
 
@@ -183,7 +186,8 @@ def plan_heatmap(
         smooth="gaussian" if colours.blur and not clam_blur else colours.smooth,
         blur_px=_clam_kernel(grid, frame, steps) if clam_blur else None,
         scale=scale,
-        notes=tuple(_notes(frame, grid, drawn)),
+        notes=tuple(_notes(frame, grid, drawn, as_percentiles=colours.normalize is None)),
+        region=view.outlines,
     )
 
 
@@ -212,7 +216,7 @@ def _clam_kernel(grid: PatchGrid, frame: Frame, steps: tuple[float | Fraction, .
     return width, height
 
 
-def _notes(frame: Frame, grid: PatchGrid, scores: npt.NDArray[Any]) -> list[Notice]:
+def _notes(frame: Frame, grid: PatchGrid, scores: npt.NDArray[Any], *, as_percentiles: bool) -> list[Notice]:
     notes = [frame.note] if frame.note else []
     if not len(grid):
         return [*notes, Notice("no_patches", "there are no patches to draw: the picture shows the slide alone")]
@@ -225,10 +229,8 @@ def _notes(frame: Frame, grid: PatchGrid, scores: npt.NDArray[Any]) -> list[Noti
     if len(kept) > 1 and (kept == kept[0]).all():
         text = f"all {len(kept)} scores are equal ({number_words(kept[0])}), so the map has one colour"
         notes.append(Notice("one_value", text))
-    corner, (width, height) = np.asarray(frame.corner_l0), frame.size_px
-    end = corner + np.asarray([width * frame.downsample[0], height * frame.downsample[1]])
-    outside = ((grid.coords_l0 + np.asarray(grid.size_l0) <= corner) | (grid.coords_l0 >= end)).any(axis=1)
-    if outside.any():
-        text = f"{int(outside.sum())} of {len(grid)} patches lie outside the picture"
-        notes.append(Notice("outside_picture", text, outside=int(outside.sum())))
+    below = int((kept < 0).sum()) if as_percentiles else 0
+    if below:
+        text = f"{below} of {len(scores)} scores are below 0, which is no percentile, and drawn as uncovered"
+        notes.append(Notice("below_zero", text, below_zero=below))
     return notes

@@ -56,6 +56,15 @@ def check_size(path: Path, size_px: tuple[int, int]) -> None:
         )
 
 
+def fits(path: Path, size_px: tuple[int, int]) -> bool:
+    """Whether a file of this suffix can hold such a picture."""
+    try:
+        check_size(path, size_px)
+    except ConfigError:
+        return False
+    return True
+
+
 @contextmanager
 def open_picture_file(
     path: str | os.PathLike[str],

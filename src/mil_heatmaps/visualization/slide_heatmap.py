@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.notices import Notice
+from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.tissue import TissueMask
@@ -84,6 +84,7 @@ class SlideHeatmap:
         """The figure for people: slide and map side by side, colour bar, scale bar, patches."""
         from PIL import Image
 
+        from mil_heatmaps.visualization.drawing import Painter
         from mil_heatmaps.visualization.figure import FigureText, draw_figure
 
         names = self.scores.names
@@ -96,7 +97,11 @@ class SlideHeatmap:
             prediction=self.prediction,
         )
         with self._planned() as drawing:
-            return Image.fromarray(draw_figure(drawing, self.values, text))
+            painter = Painter(drawing, watch=True)
+            painter.look()
+            unseen = painter.uncoloured().notice()
+            notices = distinct((*self.notes, *drawing.notes, *([] if unseen is None else [unseen])))
+            return Image.fromarray(draw_figure(drawing, self.values, replace(text, notices=notices)))
 
     def draw(self, **options: Any) -> "Image.Image":
         """Return the heatmap drawn otherwise: any of `draw_heatmap`'s options, such as ``cmap="viridis"``."""

@@ -18,12 +18,17 @@ export class Panel {
     this.scoreMenu = make("select", { id: "score-menu" });
     this.classMenu = make("select", { id: "class-menu" });
     this.facts = make("dl", { className: "facts" });
+    this.notices = make("ul");
+    this.noticed = make("section", { id: "notices" }, make("h2", { text: "Notices" }), this.notices);
     this.build();
     this.scoreMenu.addEventListener("change", () => this.chooseColumn(Number(this.scoreMenu.value), 0));
     this.classMenu.addEventListener("change", () => {
       this.chooseColumn(Number(this.scoreMenu.value), Number(this.classMenu.value));
     });
-    app.on("slide", () => this.showFacts());
+    app.on("slide", () => {
+      this.showNotices();
+      this.showFacts();
+    });
     app.on("panes", () => this.fillPaneMenus());
     app.on("colours", () => this.update());
   }
@@ -66,6 +71,7 @@ export class Panel {
     });
     byId("panel").append(
       make("section", {}, make("h2", { text: "Meaning of the colours" }), this.bars),
+      this.noticed,
       make(
         "section", { id: "score-section" }, make("h2", { text: "Scores" }),
         field("Score", this.scoreMenu), field("Class or head", this.classMenu),
@@ -215,6 +221,12 @@ export class Panel {
     this.classMenu.value = at.column;
     this.classMenu.parentElement.hidden = names.length < 2;
     this.scoreMenu.title = columnTitle(app.layers, at);
+  }
+
+  showNotices() {
+    const { notices } = this.app.slide;
+    this.noticed.hidden = !notices.length;
+    this.notices.replaceChildren(...notices.map((text) => make("li", { text })));
   }
 
   showFacts() {
