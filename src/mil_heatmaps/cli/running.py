@@ -18,6 +18,7 @@ from mil_heatmaps.errors import HeatmapError
 if TYPE_CHECKING:
     from mil_heatmaps.pipeline.decide import Surveyed
     from mil_heatmaps.pipeline.runner import Runner
+    from mil_heatmaps.slides.resolution import Resolution
 
 
 def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
@@ -65,6 +66,10 @@ def print_plan(runner: Runner) -> int:
     for slide in found:
         print(f"{slide.job.slide_id}")
         problem = slide.problem or _width_problem(runner, slide)
+        try:
+            print(f"  {'mpp':<10} {_resolution(runner, slide).words}")
+        except HeatmapError as error:
+            problem = problem or str(error)
         if problem is not None:
             print(f"  would fail: {problem}")
             failing += 1
@@ -78,6 +83,18 @@ def print_plan(runner: Runner) -> int:
     if failing:
         print(f"{failing} of the slides would fail")
     return 1 if failing else 0
+
+
+def _resolution(runner: Runner, slide: Surveyed) -> Resolution:
+    """Return the resolution of a slide, for which it is opened unless a run has put it on record as it is now."""
+    from mil_heatmaps.slides.resolution import Resolution
+    from mil_heatmaps.stages.base import SlideWork
+
+    known = slide.record.summary.get("resolution")
+    if known and known.get("mpp") and "segment" not in slide.needed:
+        return Resolution(known["mpp"], known["source"])
+    with SlideWork(slide.job, runner.settings, slide.record) as work:
+        return work.slide.resolution
 
 
 def _width_problem(runner: Runner, slide: Surveyed) -> str | None:

@@ -36,7 +36,7 @@ class AttentionStage:
         inputs = {
             "version": self.version,
             "model": work.settings.model.identity,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
         }
         if work.config.model_arguments.task != "classification":
             inputs["outputs"] = _OUTPUTS
@@ -60,6 +60,7 @@ class AttentionStage:
         score_file = _external(work) if work.job.scores_path is not None else _infer(work, notes)
         write_scores(work.job.paths.blockmap_h5, score_file)
         work.record.summary = _summary(score_file)
+        work.note_resolution()
         return StageResult([work.job.paths.blockmap_h5], notes)
 
 

@@ -18,6 +18,7 @@ from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.devices import choose_device
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.features.patch_features import PatchFeatures
+from mil_heatmaps.files.names import names_of_slide
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.slide_heatmap import SlideHeatmap
 
@@ -117,6 +118,7 @@ class MILLabVisualizer:
         label: str | None = None,
         patch_size_level0: int | None = None,
         coords_dir: PathLike | None = None,
+        mpp: float | None = None,
         **options: Any,
     ) -> SlideHeatmap:
         """Return the slide's scores and prediction, ready to be drawn.
@@ -124,6 +126,7 @@ class MILLabVisualizer:
         Parameters
         ----------
         slide : path
+            A file, or the folder of a DICOM series.
         h5 : path or PatchFeatures
             The slide's features (TRIDENT, CLAM, ``.pt``), or the folder they are in.
         tissue : path or TissueMask, optional
@@ -138,6 +141,8 @@ class MILLabVisualizer:
             The slide's true class, for the figure and ``classes="label"``.
         patch_size_level0, coords_dir : optional
             For feature files that hold no patch size, or no coordinates.
+        mpp : float, optional
+            Resolution of the slide in micrometres per level-0 pixel; left out, as the slide says.
         **options
             Of `draw_heatmap`: ``vis_level``, ``cmap``, ``alpha``, ``normalize``, ``smooth``, ...
 
@@ -151,10 +156,10 @@ class MILLabVisualizer:
         from mil_heatmaps.slides.reader import open_slide
 
         path = Path(slide)
-        with open_slide(path) as opened:
-            slide_size = opened.dimensions_l0
+        with open_slide(path, mpp=mpp) as opened:
+            slide_size, about_slide = opened.dimensions_l0, opened.resolution.notes
             mask = _tissue(opened, tissue) if segment else None
-        features = _features(h5, path.stem, patch_size_level0, slide_size, coords_dir)
+        features = _features(h5, names_of_slide(path.name), patch_size_level0, slide_size, coords_dir)
         prediction, found = infer(
             self.model, features, scores=[self.score], class_names=self.class_names, task=self.task
         )
@@ -170,7 +175,8 @@ class MILLabVisualizer:
             options=options,
             label=label,
             model=self.model.title,
-            notes=features.notes,
+            notes=(*about_slide, *features.notes),
+            mpp=mpp,
         )
 
 
@@ -186,7 +192,7 @@ def _tissue(slide: Any, given: PathLike | TissueMask | None) -> TissueMask:
 
 def _features(
     given: PathLike | PatchFeatures,
-    slide_id: str,
+    names: Sequence[str],
     patch_size: int | None,
     slide_size_l0: tuple[int, int],
     coords_dir: PathLike | None,
@@ -198,6 +204,6 @@ def _features(
         return given
     path = Path(given)
     if path.is_dir():
-        beside = path / f"{slide_id}.h5"
-        path = beside if beside.is_file() else FeatureIndex([path]).find(slide_id)
+        beside = path / f"{names[0]}.h5"
+        path = beside if beside.is_file() else FeatureIndex([path]).find(*names)
     return read_features(path, patch_size_l0=patch_size, slide_size_l0=slide_size_l0, coords_dir=coords_dir)
