@@ -66,6 +66,8 @@ def test_a_missing_slide_shows_the_nearest_names(folder: Path) -> None:
     with pytest.raises(SlideError, match="names there look like A"):
         index.find("zzzzzz")
     with pytest.raises(SlideError, match=r"nothing in .* ends with \.ndpi"):
+        SlideIndex([folder], [".ndpi"]).find("zzzzzz")
+    with pytest.raises(SlideError, match=r"'A': .*A\.svs cannot be used: only files that end with \.ndpi are read"):
         SlideIndex([folder], [".ndpi"]).find("A")
 
 

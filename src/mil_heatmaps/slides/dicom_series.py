@@ -106,6 +106,8 @@ def _values(file: BinaryIO, size: int) -> Mapping[int, bytes]:
             _skip_nested(file, explicit, 0)
         elif tag in _WANTED and length <= _LONGEST:
             found[tag] = file.read(length)
+            if len(found[tag]) < length:
+                raise ValueError("the file is cut short")
         else:
             file.seek(length, os.SEEK_CUR)
     return found
