@@ -100,7 +100,7 @@ def test_a_presets_parameters_are_written_into_the_rows(cohort: Path) -> None:
 def test_a_name_shared_by_two_files_is_left_out_and_named(
     cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("slides/inner/A.tiff").touch()
+    Path("slides/A.tiff").touch()
     assert main(["--slide_dir", "slides", "--recursive", "--output", "a.csv"]) == 0
     assert {row["slide_id"]: row["process"] for row in rows(Path("a.csv"))}["A"] == "0"
     assert "1 is the name of several files (process 0): A" in capsys.readouterr().out

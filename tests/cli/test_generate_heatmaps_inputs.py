@@ -40,6 +40,25 @@ def test_a_slide_of_the_table_that_is_missing_fails_alone(cohort: SmallCohort) -
     assert "no slide for 's9'" in rows["s9"]["error"]
 
 
+def test_features_named_with_the_slides_extension_and_the_tables_resolution_are_used(
+    cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cohort.features / "s1.h5").rename(cohort.features / "s1.tif.h5")
+    (cohort.features / "s2.h5").rename(cohort.features / "s2.tif.h5")  # the slide is s2.svs
+    chosen = cohort.root / "some.csv"
+    chosen.write_text("slide_id,mpp\ns1,0.25\ns3,\n")
+    assert main(flags(cohort, "--dry_run")) == 0
+    out = capsys.readouterr().out
+    assert "2 slides with features (found 3 slides, 3 feature files)" in out
+    assert "1 feature file has no slide: s2.tif" in out
+    assert main(flags(cohort, "--csv", str(chosen), "--dry_run")) == 0
+    out = capsys.readouterr().out
+    assert "0.25 µm per pixel (process list)" in out
+    assert "0.5 µm per pixel (" in out
+    assert main(flags(cohort, "--slide_mpp", "20")) == 2
+    assert "--slide_mpp" in capsys.readouterr().err
+
+
 def test_nested_folders_several_extensions_and_names_with_dots_are_found(
     cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -277,7 +277,6 @@ def test_without_a_list_every_slide_of_the_folder_is_a_row(tmp_path: Path) -> No
         ("a.svs", True),
         ("b.svs", True),
         ("m.mrxs", True),
-        ("a.svs", False),
         ("c.svs", True),
     ]
     sources = config(data_arguments={"data_dir": {"x": str(tmp_path / "inner")}})

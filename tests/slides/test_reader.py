@@ -14,7 +14,7 @@ from PIL import Image
 
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.reader import Slide, open_slide
-from mil_heatmaps.slides.resolution import read_mpp
+from mil_heatmaps.slides.resolution import decide_resolution
 from mil_heatmaps.slides.sources import OpenSlideSource
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 from tests.helpers.slides import make_svs_like, make_tiled_pyramid, open_by_openslide, tissue_picture
@@ -175,7 +175,8 @@ def test_a_slide_says_what_it_knows(tiny_slide: Path, tiny_svs: Path) -> None:
 def test_only_a_plausible_resolution_is_believed(
     properties: dict[str, str], mpp: float | None, note: str | None
 ) -> None:
-    found, why = read_mpp(properties)
+    resolution = decide_resolution(properties)
+    found, why = resolution.mpp, resolution.notes[0] if resolution.notes else None
     assert found == (None if mpp is None else pytest.approx(mpp))
     assert (why is None) is (note is None)
     assert note is None or note in str(why)

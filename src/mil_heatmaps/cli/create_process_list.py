@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _from_slides(options: argparse.Namespace) -> None:
     from mil_heatmaps.cohort.make_process_list import list_from_slides
     from mil_heatmaps.config.input_paths import resolve_input_path
-    from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
+    from mil_heatmaps.files.names import SLIDE_EXTENSIONS
 
     output = _output(options, "process_list.csv")
     extensions = tuple("." + ext.strip().lstrip(".") for ext in options.slide_ext or SLIDE_EXTENSIONS)

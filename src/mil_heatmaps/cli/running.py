@@ -18,6 +18,7 @@ from mil_heatmaps.errors import HeatmapError
 if TYPE_CHECKING:
     from mil_heatmaps.pipeline.decide import Surveyed
     from mil_heatmaps.pipeline.runner import Runner
+    from mil_heatmaps.slides.resolution import Resolution
 
 
 def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
@@ -66,6 +67,10 @@ def print_plan(runner: Runner) -> int:
         print(f"{slide.job.slide_id}")
         coordinates, odd = _coordinates(runner, slide)
         problem = slide.problem or _width_problem(runner, slide) or odd
+        try:
+            print(f"  {'mpp':<10} {_resolution(runner, slide).words}")
+        except HeatmapError as error:
+            problem = problem or str(error)
         if problem is not None:
             print(f"  would fail: {problem}")
             failing += 1
@@ -88,13 +93,23 @@ def _coordinates(runner: Runner, slide: Surveyed) -> tuple[list[str], str | None
     from mil_heatmaps.stages.base import SlideWork
     from mil_heatmaps.stages.told_coordinates import told_coordinates
 
-    work = SlideWork(slide.job, runner.settings, slide.record)
-    try:
-        return told_coordinates(work, slide.needed), None
-    except HeatmapError as error:
-        return [], str(error)
-    finally:
-        work.close()
+    with SlideWork(slide.job, runner.settings, slide.record) as work:
+        try:
+            return told_coordinates(work, slide.needed), None
+        except HeatmapError as error:
+            return [], str(error)
+
+
+def _resolution(runner: Runner, slide: Surveyed) -> Resolution:
+    """Return the resolution of a slide, for which it is opened unless a run has put it on record as it is now."""
+    from mil_heatmaps.slides.resolution import Resolution
+    from mil_heatmaps.stages.base import SlideWork
+
+    known = slide.record.summary.get("resolution")
+    if known and known.get("mpp") and "segment" not in slide.needed:
+        return Resolution(known["mpp"], known["source"])
+    with SlideWork(slide.job, runner.settings, slide.record) as work:
+        return work.slide.resolution
 
 
 def _width_problem(runner: Runner, slide: Surveyed) -> str | None:

@@ -88,6 +88,10 @@ def _inputs(parser: argparse.ArgumentParser) -> None:
         "--coords_unit", choices=COORDS_UNITS,
         help="what coordinates are in where a file does not say: level-0 pixels or micrometres; default auto",
     )  # fmt: skip
+    needed.add_argument(
+        "--slide_mpp", type=float, metavar="MPP",
+        help="µm per pixel of slides that do not say it; a column mpp of the --csv says it slide by slide",
+    )  # fmt: skip
     job = parser.add_argument_group("a TRIDENT job in place of --h5_dir")
     job.add_argument("--job_dir", type=Path, metavar="J", help="the job's folder; its tissue outlines are used, too")
     job.add_argument("--coords_dir", metavar="NAME", help="such as 20x_256px_0px_overlap; found if there is one")

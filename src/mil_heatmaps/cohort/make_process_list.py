@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mil_heatmaps.cohort.slide_index import SlideIndex
-from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
 from mil_heatmaps.config.tissue_parameters import read_preset_cells
 from mil_heatmaps.errors import FeatureError, ProcessListError
 from mil_heatmaps.features.find import FeatureIndex
 from mil_heatmaps.files.csv_tables import csv_text, read_table
-from mil_heatmaps.files.stem_index import stem_of
+from mil_heatmaps.files.names import SLIDE_EXTENSIONS, comparable, stem_of
 from mil_heatmaps.records.finished_run import FinishedRun
 from mil_heatmaps.records.outcome_tables import SlideOutcome, input_columns, outcome_of_row, process_list_text
 from mil_heatmaps.records.rows import ProcessList, ProcessRow
@@ -72,7 +71,8 @@ def list_from_slides(
         When no slide is found, none has features, or the labels cannot be read.
     """
     slides = SlideIndex(slide_dirs, extensions, recursive=recursive)
-    stems = sorted(slides.by_stem)
+    found = dict(sorted(slides.slides()))
+    stems = list(found)
     if not stems:
         inside = "" if recursive else "; slides in folders inside are found with --recursive"
         raise ProcessListError(
@@ -83,16 +83,17 @@ def list_from_slides(
         # CLAM's lists have no column for these two, which its heatmaps do not use.
         unused = ("white_thresh", "black_thresh")
         extra = {name: text for name, text in read_preset_cells(preset).items() if name not in unused}
-    names = read_labels(labels, extensions) if labels is not None else None
-    if names is not None:
+    labelled = read_labels(labels, extensions) if labels is not None else None
+    if labelled is not None:
         columns.append("label")
-    new = NewList([*columns, "process", *extra], [], shared=sorted(slides.repeated))
+    new = NewList([*columns, "process", *extra], [], shared=[stem for stem in stems if len(found[stem]) > 1])
     if h5_dirs:
         index = FeatureIndex(h5_dirs)
-        features = set(index.by_stem)
-        new.rival_features = _rivals(index, stems)
-        new.no_features = [stem for stem in stems if stem not in features]
-        new.no_slide = sorted(features - set(stems))
+        names = {stem: slides.names_of(found[stem][0]) for stem in stems}
+        own = {stem: index.stem_for(*names[stem]) for stem in stems}
+        new.rival_features = _rivals(index, own.values())
+        new.no_features = [stem for stem in stems if own[stem] is None]
+        new.no_slide = sorted(set(index.by_stem) - set(own.values()))
         if len(new.no_features) == len(stems):
             look = (
                 f"features there look like {new.no_slide[0]}"
@@ -103,20 +104,20 @@ def list_from_slides(
                 f"none of the {len(stems)} slides has features in {first_of(h5_dirs, 5)}: "
                 f"slides look like {stems[0]}, {look}"
             )
-    if names is not None:
-        new.no_label = [stem for stem in stems if not names.get(stem)]
-        new.unknown_labels = sorted(set(names) - set(stems))
+    if labelled is not None:
+        new.no_label = [stem for stem in stems if not labelled.get(comparable(stem))]
+        new.unknown_labels = sorted(set(labelled) - set(map(comparable, stems)))
     left_out = {*new.no_features, *new.shared}
     for stem in stems:
-        label = {"label": names.get(stem, "")} if names is not None else {}
+        label = {"label": labelled.get(comparable(stem), "")} if labelled is not None else {}
         new.rows.append({"slide_id": stem, **label, "process": "0" if stem in left_out else "1", **extra})
     return new
 
 
-def _rivals(features: FeatureIndex, stems: Iterable[str]) -> dict[Path, int]:
+def _rivals(features: FeatureIndex, stems: Iterable[str | None]) -> dict[Path, int]:
     """Return the folders that hold features of the same slides, each with how many, as of several encoders."""
     folders: Counter[Path] = Counter()
-    for stem in stems:
+    for stem in filter(None, stems):
         try:
             features.get(stem)
         except FeatureError:
@@ -125,7 +126,7 @@ def _rivals(features: FeatureIndex, stems: Iterable[str]) -> dict[Path, int]:
 
 
 def read_labels(path: Path, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> dict[str, str]:
-    """Return the label of each slide_id in a table with the columns slide_id and label.
+    """Return the label of each slide_id, as `comparable` has it, in a table with the columns slide_id and label.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def read_labels(path: Path, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> dic
             raise ProcessListError(f"{path} has no column {wanted}{guess}; it has: {', '.join(columns)}")
     labels: dict[str, str] = {}
     for line, cells, _ in records:
-        stem = stem_of(cells["slide_id"], extensions)
+        stem = comparable(stem_of(cells["slide_id"], extensions))
         if labels.setdefault(stem, cells["label"]) != cells["label"]:
             raise ProcessListError(
                 f"{path} labels {stem!r} both {labels[stem]!r} and {cells['label']!r} (line {line})"

@@ -10,7 +10,7 @@ from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.errors import ConfigError, HeatmapError, ProcessListError
 from mil_heatmaps.features.find import FeatureIndex
 from mil_heatmaps.files.csv_tables import csv_text, read_table
-from mil_heatmaps.files.stem_index import stem_of
+from mil_heatmaps.files.names import comparable, stem_of
 from mil_heatmaps.words import counted, first_of
 
 ID_COLUMNS = ("slide_id", "image_id", "wsi", "slide", "slide_name", "filename", "file_name")
@@ -69,7 +69,9 @@ def match(
     """
     slides = SlideIndex(slide_dirs, extensions)
     features = FeatureIndex(feature_dirs)
-    slide_ids, feature_ids = _names(slides, output), _names(features, output)
+    slide_stems, feature_ids = _names(slides, output), _names(features, output)
+    nearest = (slides.nearest(slides.by_stem[stem])[0] for stem in slide_stems)
+    slide_ids = {stem_of(path.name, extensions): path for path in nearest}
     if not slide_ids:
         raise ConfigError(f"no slide in {first_of(slide_dirs, 5)}: {_instead(slide_dirs, extensions)}")
     if not feature_ids:
@@ -77,18 +79,21 @@ def match(
         raise ConfigError(
             f"no features in {first_of(feature_dirs, 5)}: {_instead(feature_dirs, features.extensions)} ({hint})"
         )
-    both = [slide_id for slide_id in slide_ids if slide_id in feature_ids]
+    own = {slide_id: features.stem_for(*slides.names_of(path)) for slide_id, path in slide_ids.items()}
+    own = {slide_id: stem if stem in feature_ids else None for slide_id, stem in own.items()}
+    both = [slide_id for slide_id, stem in own.items() if stem is not None]
     if not both:
         raise ConfigError(_no_match(list(slide_ids), list(feature_ids), slide_dirs, feature_dirs))
-    _refuse_repeats(features, both)
+    _refuse_repeats(features, [stem for stem in own.values() if stem is not None])
     counts = (len(slide_ids), len(feature_ids))
-    no_slide = [slide_id for slide_id in feature_ids if slide_id not in slide_ids]
-    no_features = [slide_id for slide_id in slide_ids if slide_id not in feature_ids]
+    taken = set(own.values())
+    no_slide = [stem for stem in feature_ids if stem not in taken]
+    no_features = [slide_id for slide_id, stem in own.items() if stem is None]
     if table is None:
         return Matching(["slide_id"], [{"slide_id": slide_id} for slide_id in both], *counts, no_slide, no_features)
     columns, rows, notes = _table_rows(table)
-    wanted = {stem_of(row["slide_id"], extensions) for row in rows}
-    if not wanted & set(both):
+    wanted = {comparable(stem_of(row["slide_id"], extensions)) for row in rows}
+    if not wanted & set(map(comparable, both)):
         raise ConfigError(
             f"no slide of {table} has a slide and features: the table has {_some(sorted(wanted))}; "
             f"slides are {_some(list(slide_ids))}, features {_some(list(feature_ids))}"
@@ -97,8 +102,8 @@ def match(
         columns,
         rows,
         *counts,
-        [slide_id for slide_id in no_slide if slide_id in wanted],
-        [slide_id for slide_id in no_features if slide_id in wanted],
+        [stem for stem in no_slide if comparable(stem_of(stem)) in wanted],
+        [slide_id for slide_id in no_features if comparable(slide_id) in wanted],
         notes,
     )
 

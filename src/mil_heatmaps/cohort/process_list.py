@@ -6,10 +6,11 @@ the whole list unusable is a `ProcessListError` before any work.
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mil_heatmaps.cohort.slide_index import list_slides
+from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.section_types import unsafe_name
 from mil_heatmaps.config.tissue_parameters import (
@@ -19,16 +20,17 @@ from mil_heatmaps.config.tissue_parameters import (
 )
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
-from mil_heatmaps.files.stem_index import stem_of
+from mil_heatmaps.files.names import comparable, stem_of
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.rows import UNSPECIFIED, ProcessList, ProcessRow
+from mil_heatmaps.slides.resolution import MPP_BELIEVED
 from mil_heatmaps.words import did_you_mean, near
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
 
 ROI_KEYS = ("x1", "y1", "x2", "y2")
-KNOWN_COLUMNS = ("slide_id", "process", "status", "label", *ROI_KEYS, *PARAMETER_KEYS)
+KNOWN_COLUMNS = ("slide_id", "process", "status", "label", "mpp", *ROI_KEYS, *PARAMETER_KEYS)
 _WHOLE = re.compile(r"^[+-]?\d+(\.0*)?$")
 
 
@@ -99,9 +101,10 @@ class _RowReader:
             problems.append(str(error))
         roi = self._roi(cells, problems)
         source = self._source(cells, problems)
+        mpp = _mpp(cells.get("mpp", ""), problems)
         return ProcessRow(
             slide_id, name, label, group, source, roi, params, cells, line,
-            "; ".join(problems) or None, tuple(notes),
+            "; ".join(problems) or None, tuple(notes), mpp,
         )  # fmt: skip
 
     def _label(self, cells: dict[str, str], problems: list[str], notes: list[Notice]) -> tuple[str, str]:
@@ -169,13 +172,29 @@ class _RowReader:
                 yield f"column {name!r} of {self.path} is not read; did you mean {plain!r}?"
 
 
+def _mpp(text: str, problems: list[str]) -> float | None:
+    """Return the slide's resolution; a decimal comma is read as well."""
+    if text in BLANKS:
+        return None
+    low, high = MPP_BELIEVED
+    try:
+        mpp = float(text.replace(",", "."))
+    except ValueError:
+        mpp = 0.0
+    if low <= mpp <= high:
+        return mpp
+    problems.append(f"mpp must be a number of µm per pixel from {low:g} to {high:g}, got {text!r}")
+    return None
+
+
 def _without_repeats(rows: Sequence[ProcessRow]) -> Iterator[ProcessRow]:
     """Yield the rows; a slide's second row fails, as its outputs would replace the first's."""
     seen: dict[str, ProcessRow] = {}
     for row in rows:
-        first = seen.setdefault(row.slide_id, row)
+        first = seen.setdefault(comparable(row.slide_id), row)
         if first is not row and row.slide_id:
-            reason = f"slide_id {row.slide_id!r} is in the list already (line {first.line})"
+            where = f"the list already (line {first.line})" if first.line else f"{first.source!r} of data_dir as well"
+            reason = f"slide_id {row.slide_id!r} is in {where}"
             problem = f"{row.problem}; {reason}" if row.problem else reason
             row = ProcessRow(**{**vars(row), "problem": problem})
         yield row
@@ -189,10 +208,13 @@ def _from_folder(cfg: "Config") -> ProcessList:
     reader = _RowReader(cfg, columns, None)
     rows = []
     for source, folders in cfg.inputs.slides.items():
-        for path in list_slides(folders, data.slide_ext, recursive=data.recursive):
-            row = reader.row(0, {"slide_id": path.name, **({data.data_dir_key: source} if named else {})})
+        index = SlideIndex(folders, data.slide_ext, recursive=data.recursive)
+        for slide_id, paths in index.slides():
+            name = paths[0].name if len(paths) == 1 else slide_id
+            row = reader.row(0, {"slide_id": name, **({data.data_dir_key: source} if named else {})})
             if row is not None:
-                rows.append(row)
+                problem = row.problem if len(paths) == 1 else index.too_many(slide_id, paths)
+                rows.append(replace(row, problem=problem))
     if not rows:
         places = ", ".join(str(folder) for folders in cfg.inputs.slides.values() for folder in folders)
         raise ProcessListError(

@@ -19,9 +19,11 @@ class SlideJob:
     features_path: Path | None
     tissue_path: Path | None
     scores_path: Path | None
-    coords_dir: Path | None = None
+    coords_dir: Path | None = None  # or the one file in it that is this slide's
     coords_path: Path | None = None  # where patches are to be encoded, when no features are brought
     roi_path: Path | None = None
+    unused_tissue: str = ""
+    """Which files of the slide in tissue_dir cannot be used, and why, where it has no outlines there."""
 
     @property
     def slide_id(self) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.names import SLIDE_EXTENSIONS
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -32,6 +32,7 @@ KEY_OF_FLAG = {
     "score": "heatmap_arguments.score",
     "normalize": "heatmap_arguments.normalize",
     "figure": "heatmap_arguments.figure",
+    "slide_mpp": "data_arguments.slide_mpp",
 }
 """Flags whose value one key of the config takes as it is; the key keeps its own default where the flag is not given."""
 

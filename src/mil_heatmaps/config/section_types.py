@@ -7,11 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-SLIDE_EXTENSIONS = (
-    ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm",
-)  # fmt: skip
-"""Endings of slides where `slide_ext` is left out; ``.ome.tif`` and the like end with one of them."""
-
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 

@@ -11,7 +11,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from mil_heatmaps.choices import CoordsFrame, CoordsUnit, Task
 from mil_heatmaps.config.section_types import (
-    SLIDE_EXTENSIONS,
     AsWritten,
     Extensions,
     Float,
@@ -23,6 +22,8 @@ from mil_heatmaps.config.section_types import (
     experiment_name,
     shown,
 )
+from mil_heatmaps.files.names import SLIDE_EXTENSIONS
+from mil_heatmaps.slides.resolution import MPP_BELIEVED
 
 _DEVICE = re.compile(r"^(auto|cpu|cuda(:\d+)?)$")
 
@@ -160,6 +161,11 @@ class DataArguments(Section):
         description="New: what coordinates of patches are in, where their file does not say: px (level-0 pixels) or um "
         "(micrometres, which need the slide's resolution). auto: px, unless it shows otherwise.",
     )
+    slide_mpp: Float | None = Field(
+        default=None, ge=MPP_BELIEVED[0], le=MPP_BELIEVED[1],
+        description="New: µm per level-0 pixel of slides that do not say it; the process list's column mpp says it "
+        "slide by slide.",
+    )  # fmt: skip
 
 
 class PatchingArguments(Section):

@@ -178,8 +178,8 @@ def extraction_key(
 def _slide_fingerprint(slide: Slide) -> dict[str, Any]:
     """Tell a slide by its size and both ends of its file: copying it does not change it, scanning again does."""
     levels = [list(level) for level in slide.level_dimensions]
-    size = slide.path.stat().st_size
-    return {"name": slide.slide_id, "bytes": size, "ends": sha256_ends(slide.path), "levels": levels}
+    path = slide.data_path
+    return {"name": path.stem, "bytes": path.stat().st_size, "ends": sha256_ends(path), "levels": levels}
 
 
 def _encode_rest(

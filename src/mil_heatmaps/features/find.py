@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.files.names import spellings, stem_of
 from mil_heatmaps.files.stem_index import StemIndex
 
 SUFFIXES = (".h5", ".hdf5", ".pt")
@@ -21,24 +22,43 @@ class FeatureIndex(StemIndex):
             folders, SUFFIXES, recursive=recursive, noun="feature file", error=FeatureError, skip=_OTHER_FOLDERS
         )
 
-    def _preferred(self, paths: Sequence[Path]) -> Sequence[Path]:
+    def nearest(self, paths: Sequence[Path]) -> Sequence[Path]:
         """Return the files that hold coordinates if there are any; of those, the ones nearest."""
-        return super()._preferred([path for path in paths if path.suffix != ".pt"] or paths)
+        return super().nearest([path for path in paths if path.suffix != ".pt"] or paths)
 
 
 def find_coords_file(feature_file: Path, coords_dir: str | os.PathLike[str] | None = None) -> Path | None:
     """Return the coordinates file that belongs to a feature file, None when there is none.
 
     Looked for in `coords_dir` (and its ``patches``), beside the file, in ``../h5_files``, ``../patches`` and
-    ``../../patches``, as ``<slide>.h5`` or ``<slide>_patches.h5``.
+    ``../../patches``, as ``<slide>.h5`` or ``<slide>_patches.h5``. `coords_dir` may be that file itself.
     """
     # Plain strings: this is asked for every slide of a cohort, and paths as objects cost ten times as much.
     own = os.path.normpath(feature_file)
+    if coords_dir is not None and os.path.isfile(coords_dir):
+        return Path(coords_dir)
+    names = _coords_names(feature_file.stem)
     for folder in coords_folders(os.path.dirname(feature_file), coords_dir):
-        for name in (f"{feature_file.stem}_patches.h5", f"{feature_file.stem}.h5"):
+        for name in names:
             candidate = os.path.join(folder, name)
             if os.path.isfile(candidate) and (found := os.path.normpath(candidate)) != own:
                 return Path(found)
+    return None
+
+
+def _coords_names(stem: str) -> list[str]:
+    """Return the names of files with the coordinates of features called ``S`` or ``S.svs``, best first."""
+    stems = dict.fromkeys((stem_of(stem), stem))
+    return [name for stem in stems for end in ("_patches.h5", ".h5") for name in spellings(stem + end)]
+
+
+def coords_named_like(slide_name: str, coords_dir: Path) -> Path | None:
+    """Return the coordinates file in a folder (or its ``patches``) that is named after the slide's whole file name."""
+    for folder in (coords_dir, coords_dir / "patches"):
+        for end in ("_patches.h5", ".h5"):
+            for name in spellings(slide_name + end):
+                if (path := folder / name).is_file():
+                    return path
     return None
 
 

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from mil_heatmaps.files.names import DICOM_EXTENSION
 
 SMALL_FILE_BYTES = 1 << 20
 """Up to this size a file is known by its content; beyond it by size and mtime, as hashing slides takes too long."""
@@ -41,9 +44,12 @@ def sha256_ends(path: Path) -> str:
 def file_fingerprint(path: Path) -> dict[str, Any]:
     """Say what a file is: its size and, when small, its SHA-256, else its mtime.
 
-    The name is left out on purpose: moving a cohort with its times kept does not redo it.
+    The name is left out on purpose: moving a cohort with its times kept does not redo it. The folder of a DICOM series
+    is what its files are.
     """
     status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        return {"files": sorted(_parts(path))}
     if status.st_size <= SMALL_FILE_BYTES:
         known: dict[str, Any] = {"size": status.st_size, "sha256": sha256_file(path)}
     else:
@@ -52,6 +58,14 @@ def file_fingerprint(path: Path) -> dict[str, Any]:
     if path.suffix.lower() in _WITH_DATA_FOLDER and data.is_dir():
         known["data"] = sorted([part.name, part.stat().st_size] for part in data.iterdir() if part.is_file())
     return known
+
+
+def _parts(folder: Path) -> Iterator[list[Any]]:
+    """Yield name, size and mtime of each DICOM file in a folder."""
+    for part in folder.iterdir():
+        if part.name.lower().endswith(DICOM_EXTENSION) and not part.name.startswith("."):
+            status = part.stat()
+            yield [part.name, status.st_size, status.st_mtime_ns]
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution.interrupts import StopRequest
 from mil_heatmaps.execution.run_slides import Execution
 from mil_heatmaps.files.atomic import remove_abandoned, write_text
+from mil_heatmaps.files.names import nfc
 from mil_heatmaps.notices import distinct
 from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
 from mil_heatmaps.progress.bars import Progress
@@ -56,7 +57,7 @@ class Runner:
         self.settings = RunSettings(config, self.model)
         self.report = RunReport(self.cohort.layout.events_jsonl)
         self._check_shard()
-        self._named = frozenset(self.options.slides)
+        self._named = frozenset(map(nfc, self.options.slides))
         self._listed = RunTable(self.cohort.layout.process_list).outcomes() if self.options.rerun else {}
         self.force: frozenset[str] = frozenset()
         if self.options.rerun in ("all", "processed"):
@@ -77,8 +78,8 @@ class Runner:
 
     def chosen_jobs(self) -> list[SlideJob]:
         """Return the jobs the options leave, in the order of the list."""
-        names = {name: row.slide_id for row in self.cohort.rows for name in (row.slide_name, row.slide_id)}
-        unknown = sorted(set(self.options.slides) - set(names))
+        names = {nfc(name) for row in self.cohort.rows for name in (row.slide_name, row.slide_id)}
+        unknown = sorted(self._named - names)
         if unknown:
             known = first_of(list(self.cohort.jobs), 5)
             raise ConfigError(f"--slides: {', '.join(unknown)} not in the process list; it has {known}")
@@ -105,7 +106,7 @@ class Runner:
     def _is_asked_for(self, row: ProcessRow) -> bool:
         """Whether the row is among ``--slides`` and in this run's shard."""
         named, shard = self._named, self.options.shard
-        is_named = not named or row.slide_id in named or row.slide_name in named
+        is_named = not named or nfc(row.slide_id) in named or nfc(row.slide_name) in named
         return is_named and (shard is None or shard.has(row.slide_id))
 
     def _has_status(self, job: SlideJob) -> bool:

@@ -11,9 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 from mil_heatmaps.choices import STATUSES
-from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
 from mil_heatmaps.files.csv_tables import read_rows, read_table
-from mil_heatmaps.files.stem_index import stem_of
+from mil_heatmaps.files.names import stem_of
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import RECORD, ExperimentLayout
 from mil_heatmaps.records.outcome_tables import NOTICE_COLUMNS, NUMBER_PREFIX, STATUS_COLUMNS, SlideOutcome, outcome_of
@@ -63,7 +62,7 @@ class RunTable:
         """Return the columns and the rows. ProcessListError when the table cannot be read."""
         columns, records = read_table(self.path)
         return columns, [
-            ListedRow(line, stem_of(cells.get("slide_id", ""), SLIDE_EXTENSIONS), cells) for line, cells, _ in records
+            ListedRow(line, stem_of(cells.get("slide_id", "")), cells) for line, cells, _ in records
         ]
 
     def told(self) -> dict[str, Told]:

@@ -29,6 +29,8 @@ class ProcessRow:
         Key of the folder the slide is in, when the config maps several; else ''.
     roi : (x1, y1, x2, y2) or None
         Level-0 pixels.
+    mpp : float or None
+        Resolution given by hand, in micrometres per level-0 pixel.
     params : SlideParams
         Resolved segmentation and outline parameters.
     cells : mapping from column to cell text, in the order of the list
@@ -50,6 +52,7 @@ class ProcessRow:
     line: int = 0
     problem: str | None = None
     notes: tuple[Notice, ...] = ()
+    mpp: float | None = None
 
     @property
     def segmentation(self) -> SegmentationArguments:

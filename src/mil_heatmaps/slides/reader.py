@@ -14,11 +14,13 @@ from mil_heatmaps import machine
 from mil_heatmaps.choices import CoordsFrame, CoordsUnit
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
-from mil_heatmaps.notices import Notice
+from mil_heatmaps.files.names import slide_id_of
+from mil_heatmaps.notices import Notice, joined
+from mil_heatmaps.slides.dicom_series import data_file
 from mil_heatmaps.slides.level_reader import LevelReader
 from mil_heatmaps.slides.levels import Levels
 from mil_heatmaps.slides.pixels import RGB
-from mil_heatmaps.slides.resolution import read_mpp, read_objective_power
+from mil_heatmaps.slides.resolution import decide_resolution, read_objective_power
 from mil_heatmaps.slides.slide_space import SlideSpace, scanned_area
 from mil_heatmaps.slides.sources import Source, open_source
 from mil_heatmaps.slides.strips import iter_strips, shrink_strips
@@ -28,18 +30,26 @@ _MOST_THREADS = 4
 _SHRINK_ROWS = 512
 
 
-def open_slide(path: str | os.PathLike[str], *, threads: int | None = None, keep_bytes: int = 0) -> "Slide":
+def open_slide(
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    keep_bytes: int = 0,
+    mpp: float | None = None,
+    default_mpp: float | None = None,
+) -> "Slide":
     """Return the slide at `path`; SlideError when it is missing or no slide. Use it in a `with` statement.
 
-    Large reads are decoded by `threads`: when None one a core, at most 4. Levels that are read row by row are kept as
-    far as they fit in `keep_bytes` together, for whoever reads them again.
+    `path` may be the folder of a DICOM series. Large reads are decoded by `threads`: when None one a core, at most 4.
+    Levels that are read row by row are kept as far as they fit in `keep_bytes` together, for whoever reads them again.
+    `mpp` is the resolution in micrometres per level-0 pixel, whatever the slide says, and `default_mpp` that of a slide
+    that says none.
     """
     place = Path(path)
     if not place.exists():
         raise SlideError(f"slide not found: {place}")
-    if place.is_dir():
-        raise SlideError(f"{place} is a folder, not a slide")
-    return Slide(place, open_source(place), threads=threads, keep_bytes=keep_bytes)
+    source = open_source(data_file(place))
+    return Slide(place, source, threads=threads, keep_bytes=keep_bytes, mpp=mpp, default_mpp=default_mpp)
 
 
 class Slide(Levels):
@@ -50,30 +60,43 @@ class Slide(Levels):
     Attributes
     ----------
     path : Path
+        A file, or the folder of a DICOM series.
+    data_path : Path
+        The file that is open.
     slide_id : str
-        The file name without its extension.
+        The name of the file or folder without its extension.
     vendor : str
         OpenSlide's name of the format, or ``picture``.
     dimensions_l0, level_dimensions, level_downsamples
         See `Levels`.
-    mpp, mpp_note
-        Micrometres per level-0 pixel or None; the note says why there is none, or what is odd.
+    resolution : Resolution
+    mpp : float or None
+        Micrometres per level-0 pixel.
     objective_power : float or None
     """
 
     def __init__(
-        self, path: Path, source: Source, *, threads: int | None = None, keep_bytes: int = 0
+        self,
+        path: Path,
+        source: Source,
+        *,
+        threads: int | None = None,
+        keep_bytes: int = 0,
+        mpp: float | None = None,
+        default_mpp: float | None = None,
     ) -> None:
         super().__init__(source.level_dimensions)
         self.path = path
-        self.slide_id = path.stem
+        self.data_path = data_file(path)
+        self.slide_id = slide_id_of(path)
         self._source = source
         self.vendor = source.vendor
-        self.mpp, self.mpp_note = read_mpp(source.properties)
+        self.resolution = decide_resolution(source.properties, self.dimensions_l0, listed=mpp, otherwise=default_mpp)
+        self.mpp = self.resolution.mpp
         self.objective_power = read_objective_power(source.properties)
         self.threads = threads or min(_MOST_THREADS, machine.cores())
         self._closed = False
-        self._reader = LevelReader(path, source, self, self.threads)
+        self._reader = LevelReader(self.data_path, source, self, self.threads)
         self._kept: ByteCache[RGB] = ByteCache(keep_bytes)
         self._keeping = threading.Lock()
 
@@ -121,6 +144,11 @@ class Slide(Levels):
         """Return what coordinates in a file mean on this slide; `frame` and `unit` are what the user says of them."""
         size = self.dimensions_l0
         return SlideSpace(size, scanned_area(self._source.properties, size), self.mpp, frame, unit, self.slide_id)
+
+    @property
+    def mpp_note(self) -> str | None:
+        """What is to know of the resolution: why there is none, what is odd, or that it was given by hand."""
+        return joined(self.resolution.notes) or None
 
     # Pixels
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import SlideError
+from mil_heatmaps.files.names import PICTURE_EXTENSIONS, SLIDE_EXTENSIONS
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.pixels import RGB, WHITE
 
 _OPAQUE = 254
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 
 class Source(Protocol):
@@ -117,9 +117,11 @@ def _why_unknown(path: Path) -> str:
             return f"the file is cut short, its directory begins at byte {directory} of {size}"
     if size == 0:
         return "the file is empty"
+    if path.suffix.lower() == ".czi":
+        return "this version of OpenSlide does not read Zeiss CZI; convert it, for example to OME-TIFF"
     return (
-        "OpenSlide does not know its format, or it is damaged or cut short "
-        "(expected e.g. .svs, .ndpi, .mrxs, .scn or a tiled .tif, or a .png or .jpg picture)"
+        "OpenSlide does not know its format, or it is damaged or cut short (slides end with "
+        f"{', '.join(SLIDE_EXTENSIONS)}; a .tif must be tiled; pictures end with {', '.join(PICTURE_EXTENSIONS)})"
     )
 
 
@@ -208,6 +210,6 @@ class PictureSource:
 
 def open_source(path: Path) -> Source:
     """Return the source for `path`, chosen by its suffix."""
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    if path.suffix.lower() in PICTURE_EXTENSIONS:
         return PictureSource(path)
     return OpenSlideSource(path)

@@ -37,7 +37,7 @@ class AttentionStage:
         inputs = {
             "version": self.version,
             "model": work.settings.model.identity,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
         }
         if work.config.model_arguments.task != "classification":
             inputs["outputs"] = _OUTPUTS
@@ -65,6 +65,7 @@ class AttentionStage:
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
         counted = {name: count for name, count in work.record.summary.items() if name in ("uncoloured", "unreadable")}
         work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
+        work.note_resolution()
         return StageResult([work.job.paths.blockmap_h5], notes)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.config.fine_map import makes_fine_map
@@ -14,6 +14,7 @@ from mil_heatmaps.errors import HeatmapError, SlideError, TissueError
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.input_files import InputFiles
 from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.slides.resolution import LISTED, OTHERWISE
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -110,8 +111,13 @@ class SlideWork:
         if self._slide is None:
             from mil_heatmaps.slides.reader import open_slide
 
-            threads = self.settings.slide_threads
-            self._slide = open_slide(self.job.slide_path, threads=threads, keep_bytes=KEPT_LEVELS_BYTES)
+            self._slide = open_slide(
+                self.job.slide_path,
+                threads=self.settings.slide_threads,
+                keep_bytes=KEPT_LEVELS_BYTES,
+                mpp=self.job.row.mpp,
+                default_mpp=self.config.data_arguments.slide_mpp,
+            )
         return self._slide
 
     @property
@@ -128,12 +134,38 @@ class SlideWork:
         data = self.config.data_arguments
         said = {name: getattr(data, name) for name in names or ("coords_frame", "coords_unit")}
         return {name: value for name, value in said.items() if value != "auto"}
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close what was opened."""
         if self._slide is not None:
             self._slide.close()
             self._slide = None
+
+    def slide_inputs(self) -> dict[str, Any]:
+        """Return what the slide is, for a stage's inputs: its file, and a resolution given by hand where it counts."""
+        file, listed, otherwise = self.fingerprint(self.job.slide_path), self.job.row.mpp, self._slide_mpp()
+        mpp = otherwise if listed is None else listed
+        return file if mpp is None else {**file, "mpp": mpp}
+
+    def _slide_mpp(self) -> float | None:
+        """Return `slide_mpp` if this slide says no resolution. Where a run has noted that, no slide is opened."""
+        given = self.config.data_arguments.slide_mpp
+        if given is None or self.job.row.mpp is not None:
+            return None
+        source = self.record.summary.get("resolution", {}).get("source")
+        if source in (None, "", LISTED):
+            source = self.slide.resolution.source
+        return given if source == OTHERWISE else None
+
+    def note_resolution(self) -> None:
+        """Put the slide's resolution and its source on record."""
+        resolution = self.slide.resolution
+        self.record.summary |= {"resolution": {"mpp": resolution.mpp, "source": resolution.source}}
 
     def fingerprint(self, path: Path) -> dict[str, Any]:
         """Return what an input file is, as `InputFiles` says."""

@@ -31,7 +31,7 @@ class CoordsStage:
         if work.patches_path is not None:
             return {
                 "version": self.version,
-                "slide": work.fingerprint(job.slide_path),
+                "slide": work.slide_inputs(),
                 "features": work.fingerprint(work.patches_path),
                 "coords_file": work.coords_file,
                 "patch_size_level0": data.patch_size_level0,
@@ -39,7 +39,7 @@ class CoordsStage:
             }
         return {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
             "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
             "patching": work.settings.section("patching_arguments", exclude=("overlap", "grid")),
             **bag_grid_inputs(work),

@@ -41,7 +41,7 @@ class FineFeaturesStage:
         job, config = work.job, work.config
         inputs: dict[str, Any] = {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
             "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
             "patching": {**work.settings.section("patching_arguments"), "grid": config.patch_grid},
             "use_center_shift": config.heatmap_arguments.use_center_shift,

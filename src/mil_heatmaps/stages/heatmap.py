@@ -49,7 +49,7 @@ class HeatmapStage:
         job, config = work.job, work.config
         inputs: dict[str, Any] = {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
             "drawing": work.settings.section("heatmap_arguments", exclude=_NOT_DRAWN),
             "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},

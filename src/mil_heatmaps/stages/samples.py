@@ -67,7 +67,7 @@ class SamplesStage:
         drawing = work.settings.section("heatmap_arguments")
         return {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
             "samples": work.settings.section("sample_arguments"),
             "column": {key: drawing[key] for key in ("classes", "head")},

@@ -40,7 +40,7 @@ class SegmentStage:
         job = work.job
         inputs: dict[str, Any] = {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
             "picture": job.row.visualization.model_dump(),
         }
         if job.tissue_path is not None:
@@ -63,8 +63,8 @@ class SegmentStage:
                     cure = f"{_why_empty(work)}; or {cure}"
                 raise TissueError(f"no tissue in {source.name}: {cure}")
             notes.append(Notice("no_tissue", f"no tissue in {source.name}"))
-        if work.slide.mpp_note:
-            notes.append(work.slide.mpp_note)
+        notes += work.slide.resolution.notes
+        work.note_resolution()
         write_mask_pkl(mask, job.paths.mask_pkl)
         notes += _draw_outlines(work, mask)
         return StageResult([job.paths.mask_pkl, job.paths.mask_jpg], notes)
@@ -81,7 +81,8 @@ def _about_outlines(work: SlideWork) -> list[Notice]:
     """Say where given outlines do not do what somebody may expect of them."""
     given, p = work.job.tissue_path, work.job.row.segmentation
     if given is None:
-        missing = Notice("outlines", "there are no outlines of it in tissue_dir: segmented instead")
+        unused = f" ({work.job.unused_tissue})" if work.job.unused_tissue else ""
+        missing = Notice("outlines", f"there are no outlines of it in tissue_dir{unused}: segmented instead")
         return [missing] if work.config.inputs.tissue else []
     ignored = Notice("outlines", "keep_ids and exclude_ids do not apply to given outlines")
     return [ignored] if p.keep_ids or p.exclude_ids else []

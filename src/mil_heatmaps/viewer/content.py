@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.notices import Notice
+from mil_heatmaps.notices import Notice, joined
 from mil_heatmaps.records.layout import RECORD
 from mil_heatmaps.records.slide_record import SlideRecord, read_record
+from mil_heatmaps.slides.resolution import decide_resolution
 from mil_heatmaps.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
@@ -70,7 +71,7 @@ class Content:
         if entry.slide_path is not None:
             try:
                 with self._slides.use(entry.slide_path) as opened:
-                    out["slide"] = _describe_slide(opened)
+                    out["slide"] = _describe_slide(opened, entry)
             except HeatmapError as error:
                 problems.append(one_line(error))
         elif not problems:
@@ -230,12 +231,15 @@ def _notices(entry: SlideEntry) -> list[str]:
     return [listed] if (listed := entry.cells.get("notes", "")) else []
 
 
-def _describe_slide(opened: TileSlide) -> dict[str, Any]:
+def _describe_slide(opened: TileSlide, entry: SlideEntry) -> dict[str, Any]:
     slide = opened.slide
+    resolution = decide_resolution(
+        slide.properties, slide.dimensions_l0, listed=entry.mpp, otherwise=entry.default_mpp
+    )
     return {
         **_describe_levels(opened),
-        "mpp": slide.mpp,
-        "mppNote": slide.mpp_note,
+        "mpp": resolution.mpp,
+        "mppNote": joined(resolution.notes) or None,
         "objective": slide.objective_power,
         "vendor": slide.vendor,
         "fileLevels": slide.level_count,

@@ -14,12 +14,13 @@ from typing import Any
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.input_paths import resolve_input_path
 from mil_heatmaps.config.labels import class_names_by_number
-from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
 from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.files.names import SLIDE_EXTENSIONS
 from mil_heatmaps.records.finished_run import FinishedRun
 from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
 from mil_heatmaps.records.layout import BLOCKMAP, MASK, ExperimentLayout, SlideLayout
 from mil_heatmaps.records.outcome_tables import NUMBER_PREFIX
+from mil_heatmaps.slides.resolution import MPP_BELIEVED
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry, titles_for
 from mil_heatmaps.viewer.run_defaults import defaults_of, fine_map_of, fine_map_words, section
 from mil_heatmaps.words import number_words, one_line
@@ -80,6 +81,8 @@ def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> Sli
         probability,
         "; ".join(text for text in (failure, problem) if text),
         number,
+        mpp=_believed(cells.get("mpp", "")),
+        default_mpp=_believed(str(section(own.config, "data_arguments").get("slide_mpp", ""))),
     )
 
 
@@ -118,6 +121,12 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def _believed(text: str) -> float | None:
+    """Return a resolution that was given by hand; None for what the run cannot have used."""
+    mpp = _number(text.replace(",", "."))
+    return mpp if mpp is not None and MPP_BELIEVED[0] <= mpp <= MPP_BELIEVED[1] else None
 
 
 class _Run:

@@ -298,6 +298,8 @@ def _write_foot(page: Page, drawing: Drawing, text: FigureText, notices: Sequenc
     if slide.mpp is not None:
         patch += f" ({size[0] * slide.mpp:.0f} µm)"
     resolution = f"{slide.mpp:.4g} µm/px" if slide.mpp is not None else "pixel size unknown, so no scale bar"
+    if slide.resolution.by_hand:
+        resolution += f", given by hand ({slide.resolution.source})"
     known = parts.join([text.model or "", patch, resolution, f"colormap {drawing.cmap}"])
     # From the bottom upwards.
     lines = [(known, GREY), *([(text.method, GREY)] if text.method else []), *((line, BAD) for line in notices[::-1])]

@@ -86,8 +86,10 @@ def choose_frame(
     """
     if mpp is not None:
         if slide.mpp is None:
-            reason = slide.mpp_note or "no pixel size is stored"
-            raise ConfigError(f"mpp={mpp:g} needs a slide with a pixel size, {slide.path} has none: {reason}")
+            raise ConfigError(
+                f"mpp={mpp:g} needs a slide with a pixel size, {slide.path} has none: {slide.mpp_note}; give it in the "
+                "process list's column mpp, or in data_arguments.slide_mpp for every slide without one"
+            )
         downsample = mpp / slide.mpp
     if downsample is not None:
         frame = _frame_at(slide, downsample)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -48,6 +49,8 @@ class SlideHeatmap:
         Of `draw_heatmap`, as they were given to `visualize`.
     label, model : str or None
     notes : what the readers had to guess
+    mpp : float or None
+        Resolution given by hand, micrometres per level-0 pixel.
     """
 
     slide_path: Path
@@ -60,13 +63,14 @@ class SlideHeatmap:
     label: str | None = None
     model: str | None = None
     notes: tuple[Notice, ...] = ()
+    mpp: float | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __repr__(self) -> str:
         said = "" if self.prediction is None else f", prediction={self.prediction.summary!r}"
-        return f"SlideHeatmap({self.slide_path.stem!r}, n={len(self)}, score={self.scores.score!r}{said})"
+        return f"SlideHeatmap({slide_id_of(self.slide_path)!r}, n={len(self)}, score={self.scores.score!r}{said})"
 
     @property
     def grid(self) -> PatchGrid:
@@ -91,7 +95,7 @@ class SlideHeatmap:
         text = FigureText(
             score_name=self.scores.score,
             class_name=self.column if len(names) > 1 else None,
-            slide_id=self.slide_path.stem,
+            slide_id=slide_id_of(self.slide_path),
             label=self.label,
             model=self.model,
             prediction=self.prediction,
@@ -124,7 +128,7 @@ class SlideHeatmap:
         """Return the patches with the highest scores (or, by `mode`, the lowest), with their pictures."""
         from mil_heatmaps.slides.reader import open_slide
 
-        with open_slide(self.slide_path) as slide:
+        with open_slide(self.slide_path, mpp=self.mpp) as slide:
             return sample_top_patches(
                 self.values,
                 self.grid.coords_l0,
@@ -142,6 +146,7 @@ class SlideHeatmap:
     @contextmanager
     def _planned(self, **options: Any) -> Iterator["Drawing"]:
         """Yield the drawing with the slide open."""
+        from mil_heatmaps.slides.reader import open_slide
         from mil_heatmaps.visualization.heatmap_utils import plan_heatmap, with_options
         from mil_heatmaps.visualization.tissue_slide import TissueSlide
         from mil_heatmaps.visualization.view import View
@@ -149,7 +154,7 @@ class SlideHeatmap:
         chosen = {"normalize": None, "cmap": None, **self.options, **options}
         usual = ColourRule.for_kind(self.scores.kind, chosen.pop("normalize"), chosen.pop("cmap"))
         view, colours = with_options(View(segment=self.tissue is not None), usual, chosen)
-        with TissueSlide(self.slide_path) as slide:
+        with TissueSlide(open_slide(self.slide_path, mpp=self.mpp)) as slide:
             if self.tissue is not None:
                 slide.tissue = self.tissue
             yield plan_heatmap(self.values, self.grid, slide, view, colours)

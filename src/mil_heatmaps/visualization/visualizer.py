@@ -18,6 +18,7 @@ from mil_heatmaps.choices import TASKS, CoordsFrame, CoordsUnit, Task
 from mil_heatmaps.devices import choose_device
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.features.patch_features import PatchFeatures
+from mil_heatmaps.files.names import names_of_slide
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.slides.tissue import TissueMask
@@ -121,6 +122,7 @@ class MILLabVisualizer:
         coords_dir: PathLike | None = None,
         coords_frame: CoordsFrame = "auto",
         coords_unit: CoordsUnit = "auto",
+        mpp: float | None = None,
         **options: Any,
     ) -> SlideHeatmap:
         """Return the slide's scores and prediction, ready to be drawn.
@@ -128,6 +130,7 @@ class MILLabVisualizer:
         Parameters
         ----------
         slide : path
+            A file, or the folder of a DICOM series.
         h5 : path or PatchFeatures
             The slide's features (TRIDENT, CLAM, ``.pt``), or the folder they are in.
         tissue : path or TissueMask, optional
@@ -144,6 +147,8 @@ class MILLabVisualizer:
             For feature files that hold no patch size, or no coordinates.
         coords_frame, coords_unit
             Where coordinates count from and what they are in, as the config's keys of these names say it.
+        mpp : float, optional
+            Resolution of the slide in micrometres per level-0 pixel; left out, as the slide says.
         **options
             Of `draw_heatmap`: ``vis_level``, ``cmap``, ``alpha``, ``normalize``, ``smooth``, ...
 
@@ -157,10 +162,10 @@ class MILLabVisualizer:
         from mil_heatmaps.slides.reader import open_slide
 
         path = Path(slide)
-        with open_slide(path) as opened:
-            space = opened.space(coords_frame, coords_unit)
+        with open_slide(path, mpp=mpp) as opened:
+            space, about_slide = opened.space(coords_frame, coords_unit), opened.resolution.notes
             mask, notes = _tissue(opened, tissue, space) if segment else (None, [])
-        features = _features(h5, path.stem, patch_size_level0, space, coords_dir)
+        features = _features(h5, names_of_slide(path.name), patch_size_level0, space, coords_dir)
         prediction, found = infer(
             self.model, features, scores=[self.score], class_names=self.class_names, task=self.task
         )
@@ -176,7 +181,8 @@ class MILLabVisualizer:
             options=options,
             label=label,
             model=self.model.title,
-            notes=(*notes, *features.notes),
+            notes=(*about_slide, *notes, *features.notes),
+            mpp=mpp,
         )
 
 
@@ -195,7 +201,7 @@ def _tissue(
 
 def _features(
     given: PathLike | PatchFeatures,
-    slide_id: str,
+    names: Sequence[str],
     patch_size: int | None,
     space: SlideSpace,
     coords_dir: PathLike | None,
@@ -207,6 +213,6 @@ def _features(
         return given
     path = Path(given)
     if path.is_dir():
-        beside = path / f"{slide_id}.h5"
-        path = beside if beside.is_file() else FeatureIndex([path]).find(slide_id)
+        beside = path / f"{names[0]}.h5"
+        path = beside if beside.is_file() else FeatureIndex([path]).find(*names)
     return read_features(path, patch_size_l0=patch_size, space=space, coords_dir=coords_dir)
