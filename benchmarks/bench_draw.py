@@ -75,6 +75,8 @@ def run_ours(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict[
     from mil_heatmaps.export.pyramid import write_ome_tiff
     from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
     from mil_heatmaps.visualization.overlay import draw_to_file
+    from mil_heatmaps.visualization.patch_arguments import as_grid
+    from mil_heatmaps.visualization.view import View
     from mil_heatmaps.visualization.wsi_object import WholeSlideImage
 
     count, overlap, level, suffix = case
@@ -83,7 +85,7 @@ def run_ours(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict[
     def work() -> None:
         with WholeSlideImage(slide) as wsi:
             wsi.segment_tissue()
-            drawing = plan_heatmap(scores, coords, wsi, vis_level=level, patch_size=size, overlap=overlap)
+            drawing = plan_heatmap(scores, as_grid(coords, size, overlap), wsi, View(level))
             if suffix == ".ome.tif":
                 write_ome_tiff(out, drawing, quality=80)
             else:

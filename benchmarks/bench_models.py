@@ -1,13 +1,11 @@
 """Time and memory of every model: one slide's prediction and default score, each run in a process of its own.
 
-    python benchmarks/bench_models.py [--models abmil wikg] [--patches 1000 10000] [--device cuda]
-    [--all_scores] python benchmarks/bench_models.py --full      # to 100,000 patches: wikg and transformer
-    take minutes
+    python benchmarks/bench_models.py [--models abmil wikg] [--patches 1000 10000] [--device cuda] [--all_scores]
+    python benchmarks/bench_models.py --full      # to 100,000 patches: wikg and transformer take minutes
 
-Peak is the process's own (``ru_maxrss``), of which Python, torch and the float16 features, made in place,
-are in column `before`; `estimate` is what the model itself says it needs on top. For transformer and wikg a
-second line gives the plain N x N implementation (`naive_models`) with the same weights, the ratios, and how
-far its logits are.
+Peak is the process's own (``ru_maxrss``), of which Python, torch and the float16 features, made in place, are in column
+`before`; `estimate` is what the model itself says it needs on top. For transformer and wikg a second line gives the
+plain N x N implementation (`naive_models`) with the same weights, the ratios, and how far its logits are.
 """
 
 import argparse
@@ -60,14 +58,13 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
         logits = model.explain(features, scores).logits.tolist()
     if device != "cpu":
         torch.cuda.synchronize()
-    estimate = getattr(model, "memory_estimate", None)
     return {
         "wall": time.perf_counter() - wall,
         "cpu": time.process_time() - cpu,
         "before": before,
         "peak": peak_mb(),
         "gpu": torch.cuda.max_memory_allocated() / 2**20 if device != "cpu" else 0,
-        "estimate": estimate(patches) / 2**20 if estimate and not naive else float("nan"),
+        "estimate": float("nan") if naive else (model.memory_estimate(patches) / 2**20 or float("nan")),
         "logits": logits,
     }
 

@@ -22,6 +22,7 @@ import openslide
 
 from mil_heatmaps.slides.contour_grid import region_grid
 from mil_heatmaps.slides.reader import Slide, open_slide
+from mil_heatmaps.slides.segmentation_params import SegmentationParams
 from mil_heatmaps.slides.tissue import TissueMask, segment_tissue
 from mil_heatmaps.slides.tissue_binary import tissue_binary
 from mil_heatmaps.slides.write_pyramid import write_pyramid
@@ -141,13 +142,13 @@ def bench_reading(path: Path, rounds: int) -> bool:
 
 def bench_tissue(slide: Slide, rounds: int) -> tuple[bool, TissueMask]:
     options: dict[str, Any] = {"sthresh": 15, "mthresh": 7, "close": 4}
-    limits = {"a_t": 1, "a_h": 0.05, "max_n_holes": 8}
+    limits: dict[str, Any] = {"a_t": 1, "a_h": 0.05, "max_n_holes": 8}
     good, mask = True, TissueMask()
     for level in (2, 3):
         picture = slide.read_level(level)
         ours, theirs = measure(
             rounds,
-            lambda level=level: segment_tissue(slide, seg_level=level, filter_params=limits, **options),
+            lambda level=level: segment_tissue(slide, SegmentationParams(seg_level=level, **limits, **options)),
             lambda picture=picture: mask_in_the_usual_order(picture),
         )
         equal = np.array_equal(tissue_binary(slide, level, **options), theirs[2])

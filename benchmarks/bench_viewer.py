@@ -331,7 +331,8 @@ def make_scores(path: Path, count: int) -> None:
     import numpy as np
 
     from mil_heatmaps.scores.patch_scores import PatchScores
-    from mil_heatmaps.scores.score_file import ScoreFile, write_scores
+    from mil_heatmaps.scores.score_file import ScoreFile
+    from mil_heatmaps.scores.score_schema import write_scores
     from mil_heatmaps.slides.patch_grid import PatchGrid
 
     step = max(4, int((SIZE[0] * SIZE[1] / count) ** 0.5))

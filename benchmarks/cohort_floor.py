@@ -1,6 +1,6 @@
 """The least a slide of `bench_cohort.py` takes: the work that cannot be left out, in one thread, part by part.
 
-    python benchmarks/cohort_floor.py FOLDER PATCHES PROCESSES     as JSON, once the folder holds a run's files
+`bench_cohort.py` runs it in processes of its own, with the folder of a run's files and the number of patches.
 
 The median of several passes over all parts, of CPU seconds. With two processes at once the same work takes each of
 them longer, as they share caches, memory and often the core itself: that is the floor for two workers.

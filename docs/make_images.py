@@ -75,7 +75,7 @@ def heatmap(
     """Return the picture of one slide, (H, W, 3), with its tissue and patches as the run found them."""
     import numpy as np
 
-    from mil_heatmaps.scores.score_file import read_scores
+    from mil_heatmaps.scores.score_schema import read_scores
     from mil_heatmaps.slides.tissue_files import read_mask
     from mil_heatmaps.visualization.heatmap_utils import draw_heatmap
     from mil_heatmaps.visualization.wsi_object import WholeSlideImage
@@ -171,7 +171,7 @@ def scores_by_class(cohort: Cohort) -> None:
 
 def scores_of(job: SlideJob) -> ScoreFile:
     """Return the slide's score file."""
-    from mil_heatmaps.scores.score_file import read_scores
+    from mil_heatmaps.scores.score_schema import read_scores
 
     return read_scores(job.paths.blockmap_h5)
 

@@ -5,16 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.places import CURE, ROOT, SHARED
 from tests.helpers.slides import make_blank, make_single_level, make_svs_like, make_tiled_pyramid
 
 
 def pytest_configure() -> None:
-    """Give each of several test processes its share of the cores: threads that wait for a core spin meanwhile."""
+    """Refuse to test another checkout's code; give each of several test processes its share of the cores."""
+    import mil_heatmaps
+
+    if not Path(mil_heatmaps.__file__).is_relative_to(ROOT):
+        pytest.exit(f"mil_heatmaps is {mil_heatmaps.__file__}, not this checkout's: pip install -e {ROOT}", 2)
+    # Threads that wait for a core spin meanwhile.
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes > 1:
         import torch
 
-        from mil_heatmaps.execution.executors import cores_each
+        from mil_heatmaps.machine import cores_each
 
         torch.set_num_threads(cores_each(processes))
 
@@ -52,13 +58,9 @@ def blank_slide(slides_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder that holds golden/ and data/; tests that need it are skipped where it is absent."""
-    default = Path(__file__).resolve().parents[1].parent / "shared"
-    folder = Path(os.environ.get("HEATMAP_TEST_DATA", default))
-    if not (folder / "golden").is_dir():
-        pytest.skip(
-            f"no golden data at {folder}; set HEATMAP_TEST_DATA to the folder that holds golden/ and data/"
-        )
-    return folder
+    if not (SHARED / "golden").is_dir():
+        pytest.skip(f"no golden data at {SHARED}; {CURE}")
+    return SHARED
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,9 @@ from importlib import import_module
 from typing import Any
 
 _PLACES = {
+    "ColourRule": "mil_heatmaps.visualization.colour_rule",
     "MILLabVisualizer": "mil_heatmaps.visualization.visualizer",
+    "View": "mil_heatmaps.visualization.view",
     "WholeSlideImage": "mil_heatmaps.visualization.wsi_object",
     "draw_heatmap": "mil_heatmaps.visualization.heatmap_utils",
     "draw_to_file": "mil_heatmaps.visualization.overlay",

@@ -1,5 +1,5 @@
-"""`from src.visualization.heatmap_utils import draw_heatmap`, in a checkout."""
+"""`from src.visualization.heatmap_utils import draw_heatmap`, in a checkout: the names of `src.visualization`."""
 
-from mil_heatmaps.visualization.heatmap_utils import draw_heatmap, plan_heatmap
-
-__all__ = ["draw_heatmap", "plan_heatmap"]
+from src.visualization import __all__ as __all__
+from src.visualization import __dir__ as __dir__
+from src.visualization import __getattr__ as __getattr__

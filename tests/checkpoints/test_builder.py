@@ -101,8 +101,10 @@ def test_mil_labs_clam_is_made_on_a_cpu_without_smooth_topk() -> None:
 
 
 def test_clams_settings_make_clams_networks() -> None:
-    small, big = create_clam("clam_sb", "small", 2, 1024), create_clam("clam_mb", "big", 3, 768, gate=False)
+    small = create_clam("clam_sb", "small", 2, 1024, drop_out=0.1)
+    big = create_clam("clam_mb", "big", 3, 768, gate=False)
     assert small.state_dict()["attention_net.3.attention_a.0.weight"].shape == (256, 512)
+    assert {part.p for part in small.modules() if isinstance(part, torch.nn.Dropout)} == {0.1}
     assert big.state_dict()["attention_net.3.module.3.weight"].shape == (3, 384)
     assert (create_clam("mil", n_classes=2).name, create_clam("mil", n_classes=4).name) == (
         "mil_fc",
@@ -141,11 +143,13 @@ def test_a_task_downloads_public_weights_only_when_there_is_no_checkpoint(
     assert asked == []
     loaded = create_model("abmil.base.uni_v2.pc108-24k")
     create_model("somebody/abmil.base.uni_v2.none")
+    create_model("abmil.base.uni_v2.none", from_pretrained=True)
     create_model("abmil.base.uni_v2.none", checkpoint_path=Path("hf://me/mine@v2"))
     names = [(repository, revision) for repository, revision, _ in asked]
     assert names == [
         ("mahmoodlab/abmil.base.uni_v2.pc108-24k", None),
         ("somebody/abmil.base.uni_v2.none", None),
+        ("mahmoodlab/abmil.base.uni_v2.none", None),
         ("me/mine", "v2"),
     ]
     assert all("*.py" not in patterns for _, _, patterns in asked)
@@ -154,15 +158,28 @@ def test_a_task_downloads_public_weights_only_when_there_is_no_checkpoint(
     np.testing.assert_array_equal(*scores)
 
 
-def test_what_the_hub_refuses_is_one_line_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("OSError", r"cannot get the weights mahmoodlab/abmil.* from https:.* \(Client Error\); or give a"),
+        ("GatedRepoError", r"mahmoodlab/abmil.* are gated: request access at https.*hf auth login.*downloaded folder"),
+        ("RepositoryNotFoundError", r"mahmoodlab/abmil.* are not at https.*, or only for those who log in"),
+        ("LocalEntryNotFoundError", r"mahmoodlab/abmil.* are not in the local cache.*run `hf download mahmoodlab/ab"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line_with_the_mend(
+    kind: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub = pytest.importorskip("huggingface_hub")
+    failure = type(kind, (Exception,), {})
 
     def snapshot_download(repository: str, **options: Any) -> str:
-        raise OSError("401 Client Error\nmore")
+        raise failure("Client Error\nmore")
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
-    with pytest.raises(CheckpointError, match=r"cannot get mahmoodlab/abmil.*401 Client Error.*hf auth login"):
+    with pytest.raises(CheckpointError, match=message) as caught:
         create_model("abmil.base.uni.pc108-24k")
+    assert "more" not in str(caught.value)
     with pytest.raises(CheckpointError, match="must read hf://owner/name"):
         create_model("abmil.base.uni.none", checkpoint_path="hf://abmil")
 

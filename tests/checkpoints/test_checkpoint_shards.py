@@ -1,6 +1,8 @@
 """Models cut into several files, as Hugging Face saves large ones; settings stored beside weights; odd weights."""
 
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from mil_heatmaps.checkpoints.builder import create_model
-from mil_heatmaps.checkpoints.load import describe_checkpoint, load_checkpoint, model_from_checkpoint
+from mil_heatmaps.checkpoints.load import load_checkpoint, model_from_checkpoint
+from mil_heatmaps.checkpoints.report import describe_checkpoint
 from mil_heatmaps.config.config import make_config
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.models.base import MILModel
@@ -57,25 +60,41 @@ def test_a_model_in_several_files_is_one_model(kind: str, model: MILModel, tmp_p
     assert "num_heads 4" in text
 
 
-def test_a_change_in_any_file_changes_the_checkpoints_sha256(model: MILModel, tmp_path: Path) -> None:
+def source_of(checkpoint: Path) -> ModelSource:
+    values = {"data_arguments": {"data_dir": ".", "h5_dir": "."}, "model_arguments": {"ckpt_path": "m"}}
+    values["exp_arguments"] = {"n_classes": 3}  # type: ignore[dict-item]
+    return ModelSource(make_config(values, check_files=False), checkpoint)
+
+
+def test_a_change_in_any_file_changes_what_the_model_is(model: MILModel, tmp_path: Path) -> None:
     index = write_shards(tmp_path, model)
-
-    def identity() -> tuple[str, Any]:
-        values = {"data_arguments": {"data_dir": ".", "scores_dir": "."}, "model_arguments": {"ckpt_path": "m"}}
-        source = ModelSource(make_config(values, check_files=False), tmp_path)
-        return load_checkpoint(tmp_path).sha256, (source.checkpoint_sha256, source._checkpoint_config_sha256())
-
-    before = identity()
+    before = source_of(tmp_path).identity
     with torch.no_grad():
         next(model.parameters())[0, 0] += 1
     write_shards(tmp_path, model)
-    after = identity()
-    assert after[0] != before[0]
-    assert after[1][0] != before[1][0]
-    assert after[1][1] == before[1][1]
+    after = source_of(tmp_path).identity
+    assert after == {**before, "checkpoint_sha256": after["checkpoint_sha256"]}
+    assert after["checkpoint_sha256"] != before["checkpoint_sha256"]
     (tmp_path / "config.json").write_text('{"num_heads": 8}')
-    assert identity()[1][1] != before[1][1]
+    assert source_of(tmp_path).identity["checkpoint_config_sha256"] != before["checkpoint_config_sha256"]
     assert index.is_file()
+
+
+def test_inspecting_a_checkpoint_names_the_sha256_that_records_and_score_files_hold(
+    model: MILModel, tmp_path: Path
+) -> None:
+    files = [write_shards(tmp_path, model), *sorted(tmp_path.glob("model-*.safetensors"))]
+    told = json.dumps(
+        {"files": [f"{file.name}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files]},
+        separators=(",", ":"),
+    )
+    expected = hashlib.sha256(told.encode()).hexdigest()  # as in the records of earlier runs
+    assert load_checkpoint(tmp_path).sha256 == source_of(tmp_path).checkpoint_sha256 == expected
+    assert re.search(rf"SHA-256 +{expected}", describe_checkpoint(tmp_path))
+    torch.save(model.state_dict(), tmp_path / "one.pt")
+    expected = hashlib.sha256((tmp_path / "one.pt").read_bytes()).hexdigest()
+    assert source_of(tmp_path / "one.pt").checkpoint_sha256 == expected
+    assert re.search(rf"SHA-256 +{expected}", describe_checkpoint(tmp_path / "one.pt"))
 
 
 @pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "sub/part.safetensors", "..", "a\\b", ""])

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from mil_heatmaps.checkpoints.builder import create_clam, create_model
-from mil_heatmaps.checkpoints.load import describe_checkpoint, identify, load_checkpoint, model_from_checkpoint
+from mil_heatmaps.checkpoints.load import identify, load_checkpoint, model_from_checkpoint
+from mil_heatmaps.checkpoints.report import describe_checkpoint
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.models.abmil import ABMIL
 from mil_heatmaps.models.clam import ClamSB

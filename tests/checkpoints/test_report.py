@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from mil_heatmaps.checkpoints.builder import create_model
-from mil_heatmaps.checkpoints.load import describe_checkpoint
+from mil_heatmaps.checkpoints.report import describe_checkpoint
 from mil_heatmaps.cli.create_heatmaps import main as create_heatmaps
 from mil_heatmaps.cli.generate_heatmaps import main as generate_heatmaps
 from mil_heatmaps.config.config import make_config

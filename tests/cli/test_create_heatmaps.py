@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mil_heatmaps.cli.create_heatmaps import main
 from tests.helpers.cohort import SmallCohort, make_small_cohort, write_features
@@ -56,6 +55,9 @@ def test_a_failed_slide_gives_1_and_its_reason(
         (["--rerun", "done"], "choose from all"),
         (["--slides", "s9"], "s9"),
         (["--overlap", "1.5"], "overlap"),
+        (["--devices", "gpu"], "run_arguments.devices must be auto, cpu, cuda or cuda:N, got 'gpu' (given on the"),
+        (["--devices", "auto", "cpu"], "run_arguments.devices must be auto, cpu, or a list such as [cuda:0, cuda:1]"),
+        (["--memory_limit", "lots"], "run_arguments.memory_limit must be a size in memory such as 8GB, got 'lots'"),
     ],
 )
 def test_a_bad_command_gives_2_and_does_nothing(
@@ -127,6 +129,30 @@ def test_the_command_line_changes_the_config(cohort: SmallCohort) -> None:
     assert not (cohort.root / "prod" / "E").exists()
 
 
+@pytest.mark.parametrize(
+    ("devices", "kept"), [(["cpu"], "cpu"), (["cpu", "cpu"], ["cpu", "cpu"]), (["cpu,cpu"], ["cpu", "cpu"])]
+)
+def test_how_much_of_the_machine_to_use_may_be_given_on_the_command_line(
+    devices: list[str], kept: str | list[str], cohort: SmallCohort
+) -> None:
+    flags = ["--devices", *devices, "--memory_limit", "16GB", "--workers", "1", "--stages", "segment"]
+    assert main(["--config", str(cohort.write()), *flags]) == 0
+    run = yaml.safe_load((cohort.raw / "config.yaml").read_text())["run_arguments"]
+    assert (run["devices"], run["memory_limit"], run["workers"]) == (kept, 16_000_000_000, 1)
+
+
+def test_a_time_limit_ends_the_run_with_3_and_the_same_command_goes_on(
+    cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(cohort.write())
+    assert main(["--config", path, "--time_limit", "1e-9"]) == 3
+    assert "stopped before the end (the time limit is near), 3 slides left" in capsys.readouterr().out
+    assert main(["--config", path, "--time_limit", "3h30m"]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["--config", path, "--time_limit", "soon"])
+    assert "must be a time such as 3h30m, 45m, 04:00:00 or seconds, got 'soon'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("script", ["create_heatmaps.py", "create_process_list.py"])
 def test_help_imports_nothing_heavy(script: str) -> None:
     code = (
@@ -143,20 +169,34 @@ def test_help_imports_nothing_heavy(script: str) -> None:
     assert "usage" in done.stdout
 
 
+DIE_AFTER_SAVES = """
+import os, signal, sys
+from mil_heatmaps.cli.create_heatmaps import main
+from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.stages import run_slide
+
+save, left = SlideRecord.save, int(sys.argv[1])
+
+def save_and_count(record):
+    global left
+    save(record)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+SlideRecord.save, run_slide.SAVE_EVERY_S = save_and_count, 0.0  # a save after every stage
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
 def test_a_killed_run_is_finished_by_the_next_with_the_same_outputs(tmp_path: Path) -> None:
     calm, killed = make_small_cohort(tmp_path / "calm"), make_small_cohort(tmp_path / "killed")
     assert main(["--config", str(calm.write())]) == 0
-    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(killed.write())]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for wanted in (1, 3):  # kill once this many stages are on record
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if sum(_stages(path) for path in killed.raw.rglob("record.json")) >= wanted:
-                break
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    for saves in ("1", "3"):
+        command = [sys.executable, "-c", DIE_AFTER_SAVES, saves, "--config", str(killed.write())]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+        assert done.returncode == -signal.SIGKILL
     before = {path: path.read_text() for path in killed.raw.rglob("record.json")}
     assert before
     assert main(["--config", str(killed.write())]) == 0
@@ -173,13 +213,6 @@ def _stages(record: Path) -> int:
         return 0
 
 
-def test_help_names_every_stage_in_order() -> None:
-    from mil_heatmaps.cli.create_heatmaps import STAGES
-    from mil_heatmaps.stages.all_stages import STAGE_NAMES
-
-    assert STAGES == STAGE_NAMES
-
-
 def test_rows_that_failed_before_they_had_a_record_are_taken_by_rerun_failed(
     cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,3 +227,18 @@ def test_a_dry_run_finds_what_a_run_would_refuse(cohort: SmallCohort, capsys: py
     cohort.config["heatmap_arguments"]["cmap"] = "jett"
     assert main(["--config", str(cohort.write()), "--dry-run"]) == 2
     assert "did you mean 'jet'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["heatmap", "exports"])
+def test_an_unknown_colormap_stops_every_stage_that_draws_before_any_work(
+    stage: str, cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort.config["export_arguments"] = {"png": True}
+    assert main(["--config", str(cohort.write()), "--stages", "segment,coords,attention"]) == 0
+    before = cohort.outputs()
+    capsys.readouterr()
+    cohort.config["heatmap_arguments"]["cmap"] = "nope"
+    assert main(["--config", str(cohort.write()), "--stages", stage]) == 2
+    assert "unknown colormap 'nope'" in capsys.readouterr().err
+    assert cohort.outputs() == before
+    assert main(["--config", str(cohort.write()), "--stages", "samples"]) == 0  # it has no colours

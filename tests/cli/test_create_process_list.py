@@ -1,17 +1,15 @@
 """create_process_list.py: lists from folders of slides and from what a run has left."""
 
 import csv
-import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mil_heatmaps.cli.create_process_list import main
-from mil_heatmaps.cohort.make_process_list import read_records
+from mil_heatmaps.records.slide_record import SlideRecord, StageRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,10 +32,10 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def record(experiment: Path, group: str, slide_id: str, **values: Any) -> None:
+def record(experiment: Path, group: str, slide_id: str, status: str = "processed", **values: Any) -> None:
     path = experiment / group / slide_id / "record.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"slide_id": slide_id, "status": "processed", "stages": {"a": {}}, **values}))
+    SlideRecord(path, slide_id, status, stages={"attention": StageRecord({}, "", {}, 1.0)}, **values).save()
 
 
 def test_a_list_holds_every_slide_and_says_what_is_missing(
@@ -102,7 +100,7 @@ def test_a_presets_parameters_are_written_into_the_rows(cohort: Path) -> None:
 def test_a_name_shared_by_two_files_is_left_out_and_named(
     cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("slides/inner/A.tiff").touch()
+    Path("slides/A.tiff").touch()
     assert main(["--slide_dir", "slides", "--recursive", "--output", "a.csv"]) == 0
     assert {row["slide_id"]: row["process"] for row in rows(Path("a.csv"))}["A"] == "0"
     assert "1 is the name of several files (process 0): A" in capsys.readouterr().out
@@ -177,24 +175,6 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_records_are_the_truth_of_a_run(experiment: Path) -> None:
-    found = {
-        slide_id: (entry.group, entry.outcome.status) for slide_id, entry in read_records(experiment).items()
-    }
-    assert found == {
-        "A": ("LUAD", "failed"),
-        "B": ("LSCC", "processed"),
-        "C": ("LSCC", "tbp"),
-        "D": ("LUAD", "processed"),
-    }
-
-
-def test_the_newer_of_two_records_of_a_slide_counts(experiment: Path) -> None:
-    time.sleep(0.01)
-    record(experiment, "LSCC", "A")
-    assert read_records(experiment)["A"].group == "LSCC"
-
-
 def test_slides_of_a_status_make_a_new_list(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--from_run", "raw/EXP", "--status", "failed", "--output", "again.csv"]) == 0
     assert rows(Path("again.csv")) == [
@@ -214,13 +194,14 @@ def test_a_runs_list_is_rebuilt_from_its_records(
 ) -> None:
     assert main(["--from_run", "raw/EXP"]) == 0
     assert (experiment / "process_list.csv").read_text() == (
-        "slide_id,label,a_t,process,status,failed_stage,error,seconds,bag_size,Pred_0,p_0,Pred_1,p_1\n"
-        "A.svs,LUAD,1,1,failed,attention,too wide,2.500,,,,,\n"
-        "B,LSCC,,1,processed,,,1.000,5,LSCC,0.75,LUAD,0.25\n"
-        "C,LSCC,,1,tbp,,,,,,,,\n"
-        "B,LUAD,,1,failed,process_list,slide_id 'B' is in the list already (line 3),,,,,,\n"
-        "E,LUAD,,1,failed,files,no slide,,,,,,\n"
-        "D,LUAD,,,processed,,,1.000,,,,,\n"
+        "slide_id,label,a_t,process,status,failed_stage,error,seconds,bag_size,uncoloured,unreadable,notes,"
+        "Pred_0,p_0,Pred_1,p_1\n"
+        "A.svs,LUAD,1,1,failed,attention,too wide,2.500,,,,,,,,\n"
+        "B,LSCC,,1,processed,,,1.000,5,,,,LSCC,0.75,LUAD,0.25\n"
+        "C,LSCC,,1,tbp,,,,,,,,,,,\n"
+        "B,LUAD,,1,failed,process_list,slide_id 'B' is in the list already (line 3),,,,,,,,,\n"
+        "E,LUAD,,1,failed,files,no slide,,,,,,,,,\n"
+        "D,LUAD,,,processed,,,1.000,,,,,,,,\n"
     )
     assert "(failed 3, processed 2, tbp 1)" in capsys.readouterr().out
     (experiment / "process_list.csv").unlink()

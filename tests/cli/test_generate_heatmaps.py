@@ -31,9 +31,10 @@ def test_pictures_lie_side_by_side_with_a_table_of_all(cohort: SmallCohort) -> N
     assert len(list((out / "top_patches" / "s1").glob("[01]_s1_x_*.png"))) == 2
     header = (out / "heatmap_results.csv").read_text().splitlines()[0]
     assert header == (
-        "slide_id,num_patches,prediction,probabilities,attention_mean,attention_std,heatmap_path,status,error"
+        "slide_id,num_patches,prediction,probabilities,attention_mean,attention_std,heatmap_path,status,error,"
+        "uncoloured,unreadable,notes"
     )
-    from mil_heatmaps.scores.score_file import read_scores
+    from mil_heatmaps.scores.score_schema import read_scores
 
     for slide_id, row in table(out).items():
         scores = read_scores(out / "work" / slide_id / f"{slide_id}_blockmap.h5")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +38,25 @@ def test_a_slide_of_the_table_that_is_missing_fails_alone(cohort: SmallCohort) -
     rows = table(cohort.root / "O")
     assert [rows[s]["status"] for s in ("s1", "s9")] == ["processed", "failed"]
     assert "no slide for 's9'" in rows["s9"]["error"]
+
+
+def test_features_named_with_the_slides_extension_and_the_tables_resolution_are_used(
+    cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cohort.features / "s1.h5").rename(cohort.features / "s1.tif.h5")
+    (cohort.features / "s2.h5").rename(cohort.features / "s2.tif.h5")  # the slide is s2.svs
+    chosen = cohort.root / "some.csv"
+    chosen.write_text("slide_id,mpp\ns1,0.25\ns3,\n")
+    assert main(flags(cohort, "--dry_run")) == 0
+    out = capsys.readouterr().out
+    assert "2 slides with features (found 3 slides, 3 feature files)" in out
+    assert "1 feature file has no slide: s2.tif" in out
+    assert main(flags(cohort, "--csv", str(chosen), "--dry_run")) == 0
+    out = capsys.readouterr().out
+    assert "0.25 µm per pixel (process list)" in out
+    assert "0.5 µm per pixel (" in out
+    assert main(flags(cohort, "--slide_mpp", "20")) == 2
+    assert "--slide_mpp" in capsys.readouterr().err
 
 
 def test_nested_folders_several_extensions_and_names_with_dots_are_found(
@@ -170,11 +188,9 @@ def test_help_is_instant_and_free_of_heavy_imports() -> None:
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "print({'torch', 'numpy', 'pydantic', 'cv2', 'h5py'} & set(sys.modules))"
     )
-    started = time.perf_counter()
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert shown.endswith("set()\n")
     assert "examples:" in shown
-    assert time.perf_counter() - started < 2.0  # 0.1 s on an idle machine; the tests share theirs
     for name in ("inputs and output", "a TRIDENT job", "model", "picture", "more outputs", "what to do"):
         assert f"\n{name}" in shown
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow, read_process_list
+from mil_heatmaps.cohort.process_list import read_process_list
 from mil_heatmaps.config.config import Config, make_config
 from mil_heatmaps.errors import ProcessListError
+from mil_heatmaps.records.rows import ProcessList, ProcessRow
 
 Reader = Callable[..., ProcessList]
 
@@ -70,7 +71,7 @@ def test_each_layer_of_parameters_gives_way_to_the_next(read: Reader, tmp_path: 
     assert (a.segmentation.a_t, b.segmentation.a_t) == (0.05, 3.0)
     assert (a.segmentation.a_h, a.segmentation.close, b.segmentation.close) == (0.25, 4, 1)
     assert (a.visualization.vis_level, a.visualization.line_thickness) == (2, 250)
-    assert a.segmentation.filter_params == {"a_t": 0.05, "a_h": 0.25, "max_n_holes": 10}
+    assert (a.segmentation.a_t, a.segmentation.a_h, a.segmentation.max_n_holes) == (0.05, 0.25, 10)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,6 @@ def test_without_a_list_every_slide_of_the_folder_is_a_row(tmp_path: Path) -> No
         ("a.svs", True),
         ("b.svs", True),
         ("m.mrxs", True),
-        ("a.svs", False),
         ("c.svs", True),
     ]
     sources = config(data_arguments={"data_dir": {"x": str(tmp_path / "inner")}})
@@ -308,3 +308,10 @@ def test_a_hundred_thousand_rows_are_read_in_seconds(tmp_path: Path) -> None:
     assert len(rows) == 100_000
     assert time.process_time() - started < 5
     assert isinstance(rows[99_999], ProcessRow)
+
+
+def test_labels_of_one_number_are_one_class_called_by_all_of_them(read: Reader) -> None:
+    labels = {"benign": 0, "tumour": 1, "normal": 0}
+    rows = read("slide_id,label\na,benign\nb,normal\nc,0\nd,tumour\n", data_arguments={"label_dict": labels})
+    assert [row.group for row in rows] == ["benign/normal"] * 3 + ["tumour"]
+    assert rows[0].label == "benign"

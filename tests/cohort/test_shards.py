@@ -15,7 +15,8 @@ from mil_heatmaps.cohort.shards import Shard
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.pipeline.runner import Runner, RunOptions
-from mil_heatmaps.records.run_tables import ListKeeper, read_outcomes
+from mil_heatmaps.records.finished_run import RunTable
+from mil_heatmaps.records.run_tables import ListKeeper
 from mil_heatmaps.records.slide_record import SlideRecord
 from tests.helpers.cohort import SmallCohort, make_small_cohort
 
@@ -46,6 +47,7 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
         Shard.parse(text)
 
 
+@pytest.mark.slow
 def test_many_shards_at_once_leave_what_one_run_leaves(tmp_path: Path) -> None:
     whole, parts = (make_small_cohort(tmp_path / name) for name in ("whole", "parts"))
     for cohort in (whole, parts):
@@ -96,10 +98,11 @@ def two_keepers(cohort: SmallCohort) -> tuple[ListKeeper, ListKeeper, Runner]:
     runner = Runner(config)
     cohort.raw.mkdir(parents=True)
     (cohort.root / "results").mkdir()
-    keepers = ListKeeper(runner.cohort, config), ListKeeper(runner.cohort, config)
+    layout, rows, problems = runner.cohort.layout, runner.cohort.rows, runner.cohort.problems
+    keepers = tuple(ListKeeper(layout, rows, problems, config.output_names) for _ in range(2))
     for keeper in keepers:
         keeper.start({})
-    return *keepers, runner
+    return keepers[0], keepers[1], runner
 
 
 def test_the_list_takes_what_other_runs_wrote_and_never_falls_back(
@@ -130,9 +133,9 @@ def test_a_list_that_somebody_edited_is_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "process_list.csv"
     header = "slide_id,status,failed_stage,error,seconds,bag_size,Pred_0,p_0\n"
     path.write_text(header + "a,processed,,,soon,many,x,y\nb,odd,,,,,,\nc,failed,coords,why,1.5,3,x,0.5\nd,processed\n")
-    found = read_outcomes(path)
+    found = RunTable(path).outcomes()
     assert list(found) == ["a", "c"]
     assert (found["a"].status, found["a"].seconds) == ("processed", None)
     assert (found["c"].error, found["c"].bag_size, found["c"].probabilities) == ("why", 3, (0.5,))
     path.write_text("slide_id,status\na,processed\n")
-    assert read_outcomes(path) == {}
+    assert RunTable(path).outcomes() == {}

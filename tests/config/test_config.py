@@ -67,6 +67,7 @@ def test_unknown_key_names_its_neighbour_its_section_and_its_line(load: Loader) 
             "smooth: gausian",
             "must be one of none, bilinear, gaussian; got 'gausian', did you mean",
         ),
+        ("model_arguments", "initiate_fn: my_model", "must be one of initiate_model; got 'my_model'"),
         ("patching_arguments", "patch_size: big", "must be a whole number, got 'big'"),
         ("patching_arguments", "patch_size: true", "must be a number, got true"),
         ("patching_arguments", "overlap: 1", "must be less than 1, got 1"),
@@ -200,8 +201,8 @@ def test_the_fine_map_is_made_by_default_only_where_nothing_is_brought() -> None
     assert made.heatmap_arguments.calc_heatmap is True
     assert brought.heatmap_arguments.calc_heatmap is False
     assert (made.patch_grid, brought.patch_grid) == ("clam", "features")
-    assert made.heatmap_arguments.rule("attention_logit", fine=True) == "percentile_ref"
-    assert made.heatmap_arguments.rule("attention_logit", fine=False) == "percentile"
+    assert made.heatmap_arguments.colours("attention_logit", fine=True).normalize == "percentile_ref"
+    assert made.heatmap_arguments.colours("attention_logit", fine=False).normalize == "percentile"
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ def test_classes_are_counted_from_the_labels() -> None:
         check_files=False,
     )
     assert cfg.n_classes == 2
-    assert cfg.class_names == ["A", "b"]
+    assert cfg.class_names == ["a/A", "b"]
 
 
 def test_class_numbers_may_be_text_but_not_negative(load: Loader) -> None:
@@ -291,9 +292,16 @@ def test_a_window_of_samples_may_be_given_in_shares_or_percent(load: Loader) -> 
         LEAST + "sample_arguments:\n  samples:\n  - {name: a, score_start: 0.4, score_end: 0.6}\n"
         "  - {name: b, score_start: 40, score_end: 60}\n  - {name: c}\n"
     ).sample_arguments.samples
-    assert [sample.window_percent for sample in samples] == [(40, 60), (40, 60), (0, 100)]
+    assert [sample.choice.window for sample in samples] == [(40, 60), (40, 60), (0, 100)]
 
 
 def test_near_finds_no_neighbour_where_there_is_none() -> None:
     assert near("a", ["exp_arguments", "data_arguments"]) is None
     assert near("SLIDE_ID", ["label", "slide_id"]) == "slide_id"
+
+
+def test_numbers_of_labels_begin_at_zero(load: Loader) -> None:
+    said = message(load, "data_arguments: {data_dir: ., scores_dir: ., label_dict: {a: 1, b: 2}}\n")
+    assert "label_dict has numbers that begin at 1 (a: 1, b: 2), but those of a model's outputs begin at 0" in said
+    assert "{a: 0, b: 1}" in said
+    assert "3" not in said.replace("x.yaml", "")

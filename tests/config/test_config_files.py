@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from mil_heatmaps.cohort.process_list import read_process_list
-from mil_heatmaps.config.config import Config, config_schema, effective_yaml, load_config
+from mil_heatmaps.config.config import effective_yaml, load_config
 from mil_heatmaps.config.input_paths import resolve_input_path
 from mil_heatmaps.config.key_reference import KEYS_FILE, SCHEMA_FILE, keys_text, schema_text
-from mil_heatmaps.config.tissue_parameters import SlideParams, read_preset
+from mil_heatmaps.config.schema import Config, config_schema
+from mil_heatmaps.config.tissue_parameters import SlideParams, cohort_params, read_preset
 from mil_heatmaps.config.validation_errors import model_in
 from mil_heatmaps.errors import ConfigError
 
@@ -207,6 +208,18 @@ def test_the_presets_hold_clams_values(name: str, values: tuple[int, ...]) -> No
         "keep_ids",
     ):
         assert params.value(key) == SlideParams().value(key)
+
+
+def test_a_key_wins_over_the_preset_even_with_the_default_value_and_null_counts_as_left_out(tmp_path: Path) -> None:
+    config = tmp_path / "x.yaml"
+    config.write_text(
+        f"data_arguments: {{data_dir: ., scores_dir: ., preset: {ROOT / 'presets' / 'tcga.csv'}}}\n"
+        "segmentation_arguments: {sthresh: 15, mthresh: null}\nvisualization_arguments: {line_thickness: null}\n"
+    )
+    cfg = load_config(config)
+    params = cohort_params(cfg)
+    assert [params.value(key) for key in ("sthresh", "mthresh", "line_thickness")] == [15, 7, 100]
+    assert yaml.safe_load(effective_yaml(cfg))["segmentation_arguments"] == {"sthresh": 15}
 
 
 def test_a_bad_preset_is_a_config_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
@@ -19,16 +20,18 @@ def test_public_names_are_importable() -> None:
 
 
 def test_draw_heatmap_takes_the_documented_arguments() -> None:
-    from mil_heatmaps.visualization.heatmap_utils import draw_heatmap, plan_heatmap
+    from mil_heatmaps.visualization.colour_rule import ColourRule
+    from mil_heatmaps.visualization.heatmap_utils import draw_heatmap
+    from mil_heatmaps.visualization.view import View
 
     names = list(inspect.signature(draw_heatmap).parameters)
     assert names[:10] == [
         "scores", "coords", "slide_path", "wsi_object", "vis_level", "patch_size", "cmap", "alpha",
         "convert_to_percentiles", "segment",
     ]  # fmt: skip
-    clam = {"blank_canvas", "binarize", "thresh", "blur", "overlap", "top_left", "bot_right", "use_holes"}
-    assert clam <= set(inspect.signature(plan_heatmap).parameters)
-    assert {"max_size", "custom_downsample"} <= set(names)
+    clam = {"blank_canvas", "binarize", "thresh", "blur", "top_left", "bot_right", "use_holes"}
+    assert clam <= {field.name for part in (View, ColourRule) for field in fields(part)}
+    assert {"max_size", "custom_downsample", "overlap", "canvas_color"} <= set(names)
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -76,7 +76,7 @@ def test_a_width_the_model_does_not_take_names_both(fake_timm: Any) -> None:
 def test_a_gpu_that_is_not_there_is_said() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(ModelError, match="sees no CUDA GPU"):
+    with pytest.raises(ModelError, match=r"no device 'cuda': torch .* sees no CUDA device; use auto or cpu"):
         create_encoder("tests.helpers.stub_encoder:create", device="cuda")
 
 
@@ -221,12 +221,12 @@ def test_timms_real_networks_have_the_widths_of_the_catalogue() -> None:
         import timm  # noqa: F401
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"timm cannot be imported here: {error}")
-    from mil_heatmaps.encoders.create import _pool
+    from mil_heatmaps.encoders.create import pooling_of
     from mil_heatmaps.encoders.timm_models import build_timm
 
     for spec in ENCODERS.values():
         if spec.builder == "timm":
             with torch.device("meta"):
                 returned = build_timm(spec).eval()(torch.zeros(1, 3, 224, 224))
-            pool = _pool(spec)
+            pool = pooling_of(spec)
             assert (returned if pool is None else pool(returned)).shape == (1, spec.width), spec.name

@@ -161,7 +161,7 @@ def test_a_path_that_cannot_be_written_is_named(slide: Slide, encoder: ModuleEnc
 
 
 def test_rows_are_written_slice_by_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mil_heatmaps.features.write_features._SLICE_BYTES", 64)
+    monkeypatch.setattr("mil_heatmaps.features.write_features.SLICE_BYTES", 64)
     features = np.arange(70, dtype=np.float32).reshape(10, 7)
     path = write_features(
         tmp_path / "s.h5", GRID.coords_l0[:10], lambda rows: features[rows], 7,
@@ -244,6 +244,7 @@ def test_an_error_keeps_what_was_encoded(slide: Slide, tmp_path: Path) -> None:
     assert (tmp_path / "t.h5").read_bytes() == (tmp_path / "w.h5").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["alone", "parallel"])
 def test_twenty_kills_lose_one_batch_each_at_most(kind: str, single_level_slide: Path, tmp_path: Path) -> None:
     if not hasattr(__import__("os"), "fork"):
@@ -321,9 +322,13 @@ def test_a_log_of_something_else_begins_anew(tmp_path: Path) -> None:
 
 
 def test_two_processes_do_not_write_one_log(tmp_path: Path) -> None:
-    pytest.importorskip("fcntl", reason="no file locks here")
-    with log_of(tmp_path / "log"), pytest.raises(FeatureError, match="another process is encoding into"):
-        log_of(tmp_path / "log")
+    with log_of(tmp_path / "log") as log:
+        with pytest.raises(FeatureError, match="another process is encoding into"):
+            log_of(tmp_path / "log")
+        log.remove()
+    assert list(tmp_path.iterdir()) == []
+    with log_of(tmp_path / "log") as log:
+        assert log.rows == 0
 
 
 def test_a_slide_that_cannot_be_read_keeps_its_batches(

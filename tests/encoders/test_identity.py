@@ -15,7 +15,7 @@ import torch
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.encoders.catalogue import ENCODERS
 from mil_heatmaps.encoders.create import create_encoder
-from mil_heatmaps.encoders.identity import _TIMM, describe_encoder
+from mil_heatmaps.encoders.identity import describe_encoder, pretrained_config
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.stages.run_encoder import encoder_identity
 from mil_heatmaps.weights.own_code import code_digest
@@ -141,16 +141,14 @@ def test_a_model_of_timm_counts_by_its_weights_and_by_what_the_installed_timm_do
     monkeypatch.setattr(
         sys.modules["timm"], "get_pretrained_cfg", lambda name: SimpleNamespace(to_dict=lambda: config), raising=False
     )
-    monkeypatch.setattr("mil_heatmaps.encoders.identity._TIMM", {})
+    monkeypatch.setattr("mil_heatmaps.encoders.identity.pretrained_config", pretrained_config.__wrapped__)
     first = describe_encoder("timm:tiny_model", None)
     assert first["preprocessing"]["mean"] == (0.5, 0.5, 0.5)
     weights = cached(hub, "timm/tiny.v1", {"model.safetensors": b"x"}) / "model.safetensors"
     second = describe_encoder("timm:tiny_model", None)
     assert second == {**first, "weights_sha256": describe_encoder("timm:tiny_model", weights)["weights_sha256"]}
     config["mean"] = (0.4, 0.5, 0.5)
-    monkeypatch.setattr("mil_heatmaps.encoders.identity._TIMM", {})  # another version of timm is another process
     assert describe_encoder("timm:tiny_model", None)["preprocessing"] != first["preprocessing"]
-    assert _TIMM == {}
 
 
 def test_what_is_cached_is_loaded_without_asking_the_hub(
@@ -247,9 +245,6 @@ def test_code_that_cannot_be_read_still_counts(lab: Path) -> None:
 
 def encode_with(cohort: SmallCohort) -> set[str]:
     forget("lab_encoder", "lab_nets")
-    from mil_heatmaps.stages import run_encoder
-
-    run_encoder._LOADED.clear()
     summary = Runner(load_config(cohort.write())).run()
     assert summary.failed == {}
     return set(summary.stage_seconds)

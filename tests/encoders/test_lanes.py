@@ -205,8 +205,8 @@ def test_lanes_that_run_out_of_memory_together_halve_the_batch_once_each_size(
 
 def test_a_size_another_lane_halved_already_is_not_halved_again() -> None:
     batches = BatchEncoder(Small(5), torch.device("cpu"), 16)
-    batches._halve(16, MemoryError())
-    batches._halve(16, MemoryError())
+    batches.halve(16, MemoryError())
+    batches.halve(16, MemoryError())
     assert batches.size == 8
 
 
@@ -241,6 +241,6 @@ def test_on_a_gpu_one_lane_launches_at_a_time() -> None:
             return super().encode(tensor)
 
     batches = BatchEncoder(Counting(8), torch.device("cpu"), 8)
-    batches._launching = threading.Lock()  # as for a device of type cuda
+    batches.launching = threading.Lock()  # as for a device of type cuda
     assert len(list(in_lanes(batches.encode, [np.zeros((4, 8, 8, 3), np.uint8)] * 6, 2))) == 6
     assert most == 1

@@ -94,6 +94,24 @@ def test_weights_fill_a_network_without_values_in_its_own_precision(tmp_path: Pa
     torch.testing.assert_close(network.eval()(pixels), trained.float().eval()(pixels))
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: {"state_dict": weights, "epoch": 3},
+        lambda weights: {"model": {"state_dict": {f"module.{key}": value for key, value in weights.items()}}},
+        lambda weights: {"teacher": weights, "student": {key: value + 1 for key, value in weights.items()}},
+        lambda weights: {"model": {key: value + 1 for key, value in weights.items()}, "model_ema": weights},
+    ],
+)
+def test_weights_are_found_in_whatever_was_saved_around_them(wrap: Any, tmp_path: Path) -> None:
+    """By the same rules as in checkpoints of models."""
+    weights = Tiny().state_dict()
+    torch.save(wrap(weights), tmp_path / "w.pt")
+    network = Tiny()
+    load_strictly(network, tmp_path / "w.pt", "mine")
+    assert torch.equal(network.conv1.weight, weights["conv1.weight"])
+
+
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_a_file_cut_short_says_so(fake_timm: list[Any], tmp_path: Path, suffix: str) -> None:
     from safetensors.torch import save_file

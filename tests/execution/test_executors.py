@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mil_heatmaps import machine
 from mil_heatmaps.config.config import load_config
+from mil_heatmaps.execution import run_slides
 from mil_heatmaps.execution.executors import SerialExecutor
-from mil_heatmaps.execution.run_slides import Execution
-from mil_heatmaps.execution.scheduler import CPU
-from mil_heatmaps.files import atomic
 from mil_heatmaps.files.atomic import writer
 from mil_heatmaps.pipeline.runner import Runner, RunOptions, RunSummary
+from mil_heatmaps.progress.bars import Progress
 from tests.helpers.cohort import SmallCohort, make_encoded, make_small_cohort, write_features
 from tests.helpers.naughty_models import MARK
 
 ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -138,31 +140,13 @@ def test_a_stop_between_stages_keeps_what_is_done_and_the_next_run_goes_on(cohor
     runner = Runner(load_config(cohort.write()))
     seen: list[str] = []
 
-    class StopAtAttention:
-        def __init__(self) -> None:
-            self.total = 0
-
-        def start(self, total: int) -> None:
-            self.total = total
-
-        def say(self, line: str) -> None:
-            pass
-
+    class StopAtAttention(Progress):
         def slide(self, slide_id: str) -> None:
             seen.append(slide_id)
 
         def stage(self, name: str) -> None:
             if seen == ["s1", "s2"] and name == "attention":
                 os.kill(os.getpid(), signal.SIGTERM)
-
-        def encoding(self, told: str) -> None:
-            pass
-
-        def finished(self, slide_id: str, run: object) -> None:
-            pass
-
-        def close(self) -> None:
-            pass
 
     runner.progress = StopAtAttention()
     summary = runner.run()
@@ -195,39 +179,38 @@ def test_two_runs_at_once_share_the_slides_and_harm_nothing(tmp_path: Path) -> N
 
 
 def test_halves_of_files_of_killed_workers_are_removed_also_at_ctrl_c_twice(
-    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+    cohort: SmallCohort,
 ) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    half = cohort.production / f".x.{atomic._HOST}-{gone.pid}-0123abcd.partial.jpg"
+    half = cohort.production / f".x.{writer().partition('-')[0]}-{gone.pid}-0123abcd.partial.jpg"
 
-    def interrupted(self: Runner, *args: object) -> None:
-        half.touch()
-        raise KeyboardInterrupt
+    class Interrupted(Progress):
+        def slide(self, slide_id: str) -> None:
+            half.touch()
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(Runner, "_work", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(cohort)
+        Runner(load_config(cohort.write()), progress=Interrupted()).run()
     assert not half.exists()
 
 
 def test_more_slides_than_a_process_is_worth_go_to_workers(
     cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mil_heatmaps.execution.run_slides as execution
-
     started: list[int] = []
 
-    def start(self: Execution, left: int) -> dict[str, SerialExecutor]:
-        started.append(left)
-        return {CPU: SerialExecutor()}
+    class NoPool(SerialExecutor):
+        def __init__(self, workers: int, **options: Any) -> None:
+            super().__init__()
+            started.append(workers)
 
     cohort.config["run_arguments"]["workers"] = "auto"
-    monkeypatch.setattr(Execution, "_start", start)
-    monkeypatch.setattr(Execution, "_most_workers", lambda self: 2)
-    monkeypatch.setattr(execution, "WORTH_WORKERS_S", 0.0)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(run_slides, "LocalPool", NoPool)
+    monkeypatch.setattr(run_slides, "WORTH_WORKERS_S", 0.0)
     assert run(cohort).processed == ["s1", "s2", "s3"]
-    assert started == [2]
+    assert started == [2]  # one for each slide that is left
 
 
 def test_ctrl_c_twice_stops_at_once_and_the_run_can_go_on(cohort: SmallCohort) -> None:
@@ -241,7 +224,9 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_can_go_on(cohort: SmallCohort) -
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    while not list(cohort.raw.glob(".stop-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert process.poll() is None  # it waits for the slide that is begun
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130

@@ -22,9 +22,9 @@ from mil_heatmaps.config.cluster_section import ClusterArguments
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution import dask_cluster, job_watch
-from mil_heatmaps.execution.job_watch import JobWatch, what_it_said
+from mil_heatmaps.execution.job_watch import JobWatch, last_words, what_it_said
 from mil_heatmaps.pipeline.runner import Runner, RunSummary
-from mil_heatmaps.progress.bars import Quiet
+from mil_heatmaps.progress.bars import Progress
 from tests.helpers.cohort import make_small_cohort
 
 pytest.importorskip("dask_jobqueue", reason=f"needs {dask_cluster.INSTALL}")
@@ -39,7 +39,7 @@ ENDS = TAKEN + """
 log=$(sed -n 's/^#SBATCH -e //p' "${@: -1}"); echo "module: command not found" >"${log/\\%J/$number}" """
 
 
-class Saying(Quiet):
+class Saying(Progress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
@@ -102,6 +102,7 @@ def test_jobs_that_end_before_a_worker_comes_are_replaced_and_then_end_the_run(
     assert (summary.exit_code, summary.left, summary.failed) == (3, 3, {})
 
 
+@pytest.mark.slow
 def test_a_job_that_waits_is_told_with_its_reason_and_cancelled_at_a_stop(
     tmp_path: Path, slurm: Callable[..., None]
 ) -> None:
@@ -128,17 +129,35 @@ class Here:
         call(*args)
 
 
+class Queue:
+    """A batch system's list of jobs, and a clock that goes on by `step_s` whenever it is read."""
+
+    def __init__(self) -> None:
+        self.listed: str | None = ""
+        self.asked: list[list[str]] = []
+        self.step_s = 100.0  # longer than anything is waited for
+        self._now = 0.0
+
+    def run_command(self, command: list[str]) -> str | None:
+        self.asked.append(command)
+        return self.listed
+
+    def clock(self) -> float:
+        self._now += self.step_s
+        return self._now
+
+
 @pytest.fixture
-def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobWatch:
-    for name in ("LOOK_EVERY_S", "TELL_AFTER_S", "SUBMIT_AGAIN_S"):
-        monkeypatch.setattr(job_watch, name, -1.0)
-    return JobWatch("slurm", tmp_path, most_jobs=1)
+def queue() -> Queue:
+    return Queue()
 
 
-def test_a_job_whose_workers_are_here_is_kept_also_when_the_queue_does_not_list_it(
-    watch: JobWatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watch, "_states", dict)
+@pytest.fixture
+def watch(tmp_path: Path, queue: Queue) -> JobWatch:
+    return JobWatch("slurm", tmp_path, most_jobs=1, run_command=queue.run_command, clock=queue.clock)
+
+
+def test_a_job_whose_workers_are_here_is_kept_also_when_the_queue_does_not_list_it(watch: JobWatch) -> None:
     watch.accepted("SLURMCluster-1", "7")
     watch.accepted("SLURMCluster-10", "8")
     cluster = Here("SLURMCluster-1-1")
@@ -148,26 +167,23 @@ def test_a_job_whose_workers_are_here_is_kept_also_when_the_queue_does_not_list_
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_job_of_several_workers_that_ends_after_they_came_is_replaced_and_counts_as_no_early_end(
-    watch: JobWatch, monkeypatch: pytest.MonkeyPatch, asked: bool
+    watch: JobWatch, queue: Queue, asked: bool
 ) -> None:
-    states: dict[str, str] | None = {"7": "running"} if asked else None
-    monkeypatch.setattr(watch, "_states", lambda: states)
+    queue.listed = "7|RUNNING|None\n" if asked else None
+    queue.step_s = 0.75 * job_watch.GONE_AFTER_S
     watch.accepted("J-1", "7")
     assert watch.look(Here("J-1-0", "J-1-1"), pytest.fail) is None
     cluster = Here()
     assert watch.look(cluster, lambda line: None) is None
     assert cluster.dropped == []  # its workers may be between two lives
     if asked:
-        states = {}
-    else:
-        monkeypatch.setattr(job_watch, "GONE_AFTER_S", -1.0)
+        queue.listed = ""
     assert watch.look(cluster, lambda line: None) is None
     assert cluster.dropped == ["J-1"]
-    assert watch._ended == 0
+    assert watch.early_ends == 0
 
 
-def test_a_job_with_one_worker_that_came_is_dasks_to_replace(watch: JobWatch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_states", dict)
+def test_a_job_with_one_worker_that_came_is_dasks_to_replace(watch: JobWatch) -> None:
     watch.accepted("J-1", "7")
     assert watch.look(Here("J-1"), pytest.fail) is None
     cluster = Here()
@@ -176,7 +192,7 @@ def test_a_job_with_one_worker_that_came_is_dasks_to_replace(watch: JobWatch, mo
 
 
 def test_a_job_that_dask_takes_back_is_no_early_end(
-    tmp_path: Path, slurm: Callable[..., None], watch: JobWatch, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, slurm: Callable[..., None], watch: JobWatch
 ) -> None:
     slurm(sbatch=TAKEN)
     arguments = ClusterArguments(kind="slurm", maximum=1, memory="2GB")  # type: ignore[arg-type]
@@ -185,15 +201,13 @@ def test_a_job_that_dask_takes_back_is_no_early_end(
         watch.check_first()
         jobs.sync(jobs.scale_down, list(jobs.worker_spec))
         assert (tmp_path / "cancelled").read_text().split() == ["7"]
-        monkeypatch.setattr(watch, "_states", dict)
         assert watch.look(jobs, pytest.fail) is None
-        assert watch._ended == 0
+        assert watch.early_ends == 0
 
 
-def test_a_job_that_is_taken_back_leaves_another_of_its_name(watch: JobWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_is_taken_back_leaves_another_of_its_name(watch: JobWatch) -> None:
     watch.accepted("J-1", "8")
     watch.taken_back("J-1", "7")
-    monkeypatch.setattr(watch, "_states", dict)
     cluster = Here()
     watch.look(cluster, lambda line: None)
     assert cluster.dropped == ["J-1"]
@@ -211,7 +225,7 @@ def test_a_second_job_that_is_refused_does_not_end_a_run_that_has_one(
         while watch.refusal is None and time.monotonic() < end:
             time.sleep(0.1)
         assert "invalid partition" in (watch.refusal or "")
-        assert watch._jobs["SLURMCluster-0"].number == "7"
+        assert watch.jobs["SLURMCluster-0"].number == "7"
 
 
 def test_a_job_of_four_workers_that_waits_keeps_its_place_for_two_slides_and_goes_without_any(
@@ -252,23 +266,29 @@ def test_a_job_of_four_workers_that_waits_keeps_its_place_for_two_slides_and_goe
 )
 def test_the_last_words_are_the_jobs_own(tmp_path: Path, kind: str, mine: str, other: str) -> None:
     (tmp_path / other).write_text("of another\n")
-    assert "it wrote nothing" in JobWatch(kind, tmp_path, 1)._last_words("7")
+    assert "it wrote nothing" in last_words(kind, tmp_path, "7")
     (tmp_path / mine).write_text("mine\n")
-    assert JobWatch(kind, tmp_path, 1)._last_words("7") == f" ({tmp_path / mine}: mine)"
+    assert last_words(kind, tmp_path, "7") == f" ({tmp_path / mine}: mine)"
 
 
 def test_the_queue_is_asked_for_who_runs_this_whatever_logname_says(
-    tmp_path: Path, slurm: Callable[..., None], watch: JobWatch, monkeypatch: pytest.MonkeyPatch
+    watch: JobWatch, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOGNAME", "somebody")
-    slurm(squeue='echo "$@" >>"$FAKE/asked"')
     watch.accepted("J-1", "7")
     watch.look(Here(), lambda line: None)
-    assert f"--user {os.getuid()} " in (tmp_path / "asked").read_text()
+    assert [command[2:4] for command in queue.asked] == [["--user", str(os.getuid())]]
 
 
-def test_early_ends_count_from_the_last_worker_that_came(watch: JobWatch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_states", dict)
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [(["sh", "-c", "echo 7"], "7\n"), (["sh", "-c", "echo 7; exit 1"], None), (["/no/such/squeue"], None)],
+)
+def test_a_command_that_fails_tells_nothing(command: list[str], printed: str | None) -> None:
+    assert job_watch.run_command(command) == printed
+
+
+def test_early_ends_count_from_the_last_worker_that_came(watch: JobWatch) -> None:
     told: list[str] = []
     for number in range(2):
         watch.accepted(f"J-{number}", str(number))
@@ -282,8 +302,8 @@ def test_early_ends_count_from_the_last_worker_that_came(watch: JobWatch, monkey
     assert "3 jobs ended before a worker came, the last 5" in (watch.look(Here(), told.append) or "")
 
 
-def test_a_queue_that_does_not_answer_ends_no_job(watch: JobWatch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_states", lambda: None)
+def test_a_queue_that_does_not_answer_ends_no_job(watch: JobWatch, queue: Queue) -> None:
+    queue.listed = None
     watch.accepted("J-1", "7")
     cluster, told = Here(), list[str]()
     assert watch.look(cluster, told.append) is None
@@ -305,6 +325,7 @@ def test_the_batch_systems_words_are_found_in_dask_jobqueues_report() -> None:
     assert what_it_said(FileNotFoundError(2, "No such file", "sbatch")) == "[Errno 2] No such file: 'sbatch'"
 
 
+@pytest.mark.slow
 def test_ctrl_c_stays_with_the_run_when_dask_jobqueue_is_imported(tmp_path: Path) -> None:
     code = (
         "import signal, sys; from pathlib import Path\n"

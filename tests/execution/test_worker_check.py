@@ -12,16 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from mil_heatmaps import machine
 from mil_heatmaps.config.config import load_config
+from mil_heatmaps.devices import cuda_devices, surely_without_gpu
 from mil_heatmaps.errors import CheckpointError, HeatmapError, ModelError, WorkerError
 from mil_heatmaps.execution import run_slides
 from mil_heatmaps.execution.executors import LocalPool
+from mil_heatmaps.execution.worker_server import WORKER_IMPORTS
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.stages import preflight
-from mil_heatmaps.stages.load_model import cuda_devices, surely_without_gpu
 from tests.helpers.cohort import SmallCohort, make_small_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.slow
 
 OWN_MODEL = """
 import logging, os, signal
@@ -140,16 +144,18 @@ def test_many_slides_go_to_workers_from_the_first_one_on_though_nobody_said_how_
     cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_slides, "MANY", 3)
-    monkeypatch.setattr(run_slides, "cores", lambda: 2)
+    monkeypatch.setattr(machine, "cores", lambda: 2)
     monkeypatch.setattr(run_slides, "SerialExecutor", None)  # nothing may be done in this process
     cohort.config["run_arguments"]["workers"] = "auto"
     assert len(Runner(load_config(cohort.write())).run().processed) == 3
     assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
 
 
-def test_workers_keep_libraries_from_the_search_for_garbage() -> None:
+def test_workers_begin_with_everything_imported() -> None:
+    subprocess.run([sys.executable, "-c", f"import {WORKER_IMPORTS}"], cwd=ROOT, timeout=120, check=True)
     with LocalPool(1) as pool:
-        assert pool.ask(gc.get_freeze_count) > 10_000
+        assert pool.ask(eval, f"{{'torch', {WORKER_IMPORTS!r}}} <= set(__import__('sys').modules)")
+        assert pool.ask(gc.get_freeze_count) > 10_000  # kept from the search for garbage
 
 
 def test_torch_is_asked_for_gpus_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,9 +181,13 @@ def test_without_torch_the_driver_tells_whether_there_may_be_a_gpu(
 
 
 def test_the_server_of_workers_ends_without_a_word_at_ctrl_c_while_it_imports() -> None:
-    from mil_heatmaps.execution.worker_server import PRELOADED
-
-    code = f"import time, {PRELOADED[0]}; print('importing', flush=True); time.sleep(60)"
+    code = (
+        "import sys, time\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'matplotlib': print('importing', flush=True); time.sleep(60)\n"
+        f"sys.meta_path.insert(0, Slow())\nimport {WORKER_IMPORTS}"
+    )
     server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert server.stdout is not None
     assert server.stdout.readline() == b"importing\n"

@@ -99,6 +99,18 @@ def test_survival_has_one_risk_and_regression_its_values() -> None:
     np.testing.assert_array_equal(value.values, z.values)
 
 
+def test_labels_are_explained_each_by_itself() -> None:
+    x, model, names = random_features(30, WIDTH), abmil(3), ["a", "b", "c"]
+    task = {"task": "multilabel"}
+    odds = model.explain(x, ["single", "leave_one_out"], names, settings=task)
+    z = model.explain(x, ["single", "leave_one_out"], names, settings=task | {"output": "logit"})
+    for name in odds.scores:
+        np.testing.assert_array_equal(values(odds, name), values(z, name))
+    chance = model.explain(x, "single", names, settings=task | {"output": "probability"})
+    np.testing.assert_allclose(values(chance, "single"), 1 / (1 + np.exp(-values(z, "single"))), rtol=1e-5)
+    assert model.explain(x, "single", settings=task).scores["single"].names == ("output 0", "output 1", "output 2")
+
+
 @pytest.mark.parametrize(
     ("settings", "names", "text"),
     [
@@ -245,6 +257,45 @@ def test_own_models_are_explained_by_their_forward() -> None:
     np.testing.assert_allclose(values(found, "leave_one_out"), left, rtol=1e-4, atol=1e-6)
     assert found.scores["occlusion"].names == ("a", "b")
     assert found.checks["integrated_gradients"]["complete"] == [True, True]
+
+
+class Placed(nn.Module):
+    """A mean of the first two features, each patch times its column on the lattice plus one."""
+
+    def forward(self, h: torch.Tensor, coords: torch.Tensor) -> torch.Tensor:
+        assert coords.shape == (h.shape[1], 2)
+        return (h[0, :, :2] * (coords[:, :1] / 256 + 1)).mean(dim=0)
+
+
+def test_own_models_with_coords_get_those_of_the_patches_that_are_kept() -> None:
+    x, model = random_features(24, WIDTH), CustomModel(Placed(), "Placed")
+    names: list[str] = list(EXPLANATIONS)
+    bag = PatchFeatures(PatchGrid(LATTICE, (256, 256), (256, 256)), x, None, Path("x.h5"))
+    found = model.explain(bag, names, settings={"output": "logit"})
+    z = x[:, :2].astype(np.float64) * (LATTICE[:, :1] / 256 + 1)
+    np.testing.assert_allclose(values(found, "single"), z, rtol=1e-5)
+    np.testing.assert_allclose(values(found, "leave_one_out"), (z - z.mean(axis=0)) / 23, rtol=1e-3, atol=1e-6)
+    for name in ("gradient_x_input", "integrated_gradients"):
+        np.testing.assert_allclose(values(found, name), z / 24, rtol=1e-4, atol=1e-6)
+    order = np.argsort(-z[:, 1], kind="stable")
+    measured = model.faithfulness(bag, {"z": z[:, 1]}, target=1, settings={"output": "logit"}).as_dict()
+    kept = [z[order[k:], 1].mean() for k in measured["removed"]]
+    np.testing.assert_allclose(measured["maps"]["z"]["morf"]["logit"], kept, rtol=1e-4, atol=1e-6)
+    bare = model.explain(x, names, settings={"output": "logit"}, coords_l0=LATTICE)
+    for name in names:
+        np.testing.assert_array_equal(values(bare, name), values(found, name))
+    again = model.faithfulness(x, {"z": z[:, 1]}, target=1, settings={"output": "logit"}, coords_l0=LATTICE)
+    assert again.as_dict()["maps"]["z"]["morf"] == measured["maps"]["z"]["morf"]
+    with pytest.raises(ModelError, match="Placed takes coords: give PatchFeatures"):
+        model.explain(x, "single")
+
+
+def test_a_gradient_whose_memory_is_measured_has_the_coords_of_the_patches_it_is_measured_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(explaining, "_MEASURED", (4, 8, 16))
+    found = CustomModel(Placed(), "Placed").explain(random_features(24, WIDTH), "gradient_x_input", coords_l0=LATTICE)
+    assert np.isfinite(values(found, "gradient_x_input")).all()
 
 
 def test_an_own_model_whose_forward_changes_is_refused() -> None:

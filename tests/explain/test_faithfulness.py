@@ -130,6 +130,21 @@ def compare(one: Any, other: Any) -> None:
         assert one == other
 
 
+def test_a_label_flips_when_its_own_chance_falls_below_a_half() -> None:
+    values = np.concatenate([np.full(30, -1.0), np.full(30, 3.0)])  # their mean is 1: b holds, a does not
+    model, x = mean_model(), strip(values)
+    found = model.faithfulness(x, {"self": values}, ["a", "b"], settings={"task": "multilabel"}).as_dict()
+    entry = found["maps"]["self"]
+    assert found["target"]["name"] == "b"
+    assert found["full"]["probability"] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)
+    kept = np.array([np.sort(values)[: 60 - k].mean() for k in found["removed"]])
+    assert entry["flip_at"] == found["removed"][int(np.argmax(kept <= 0))] / 60
+    assert entry["foot"].startswith("Removing the top 5 % of this map drops p(b) from 0.73 to ")
+    other = model.faithfulness(x, {"self": values}, ["a", "b"], target="a", settings={"task": "multilabel"}).as_dict()
+    assert other["full"]["probability"] == pytest.approx(1 / (1 + np.e), abs=1e-6)
+    assert other["maps"]["self"]["flip_at"] == entry["flip_at"]  # a's logit is minus b's
+
+
 def test_what_means_nothing_is_said_and_not_measured() -> None:
     x, model = random_features(30, WIDTH), abmil()
     few = np.full(30, np.nan)

@@ -49,6 +49,11 @@ def asked(family: str, dtype: torch.dtype = torch.float64, sharp: float = 3.0) -
     return model, rows, model.exact_form(rows), ByForwards(rows, lambda part: model.bag_logits(RowsBag(part)))
 
 
+def slow_to_begin(family: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Return the marks of a family: torch prepares forward derivatives of a LayerNorm for seconds."""
+    return (pytest.mark.slow,) if family.startswith("dsmil") else ()
+
+
 def close(ours: Any, definition: Any, tolerance: float = 1e-12) -> None:
     np.testing.assert_allclose(ours, definition, rtol=0, atol=tolerance * np.abs(definition).max())
 
@@ -76,7 +81,7 @@ def test_parts_of_the_bag(family: str, chunk: int, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("chunk", [4096, 5])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param(name, marks=slow_to_begin(name)) for name in FAMILIES])
 def test_derivatives(family: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_module, "CHUNK_ROWS", chunk)
     model, rows, form, forwards = asked(family)

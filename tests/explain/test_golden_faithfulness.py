@@ -18,13 +18,14 @@ from tests.helpers.explain_golden import (
     manifest,
     needs_golden,
     settings,
+    slow,
 )
 
 pytestmark = needs_golden
 PRECISIONS = [torch.float64, torch.float32]
 
 
-@pytest.mark.parametrize("case", list(manifest()))
+@pytest.mark.parametrize("case", [pytest.param(case, marks=slow(case)) for case in manifest()])
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_curves_and_areas(case: str, dtype: torch.dtype) -> None:
     golden, output = arrays(case), manifest()[case]["main_output"]

@@ -15,11 +15,12 @@ from tests.helpers.explain_golden import (
     manifest,
     needs_golden,
     settings,
+    slow,
 )
 
 pytestmark = needs_golden
 PRECISIONS = [torch.float64, torch.float32]
-CASES = [(case, dtype) for case in manifest() for dtype in PRECISIONS]
+CASES = [pytest.param(case, dtype, marks=slow(case)) for case in manifest() for dtype in PRECISIONS]
 DIFFERENCES_OF_FORWARDS = 1e-3
 
 

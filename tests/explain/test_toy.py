@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.explain_golden import needs_golden, toy, toy_abmil, toy_transmil
 
-pytestmark = needs_golden
+pytestmark = [needs_golden, pytest.mark.slow]
 SIX = ["leave_one_out", "single", "gradient_x_input", "integrated_gradients", "occlusion", "mask_regression"]
 ABMIL = dict(zip(SIX, (0.92, 0.93, 0.91, 0.93, 0.90, 0.92), strict=True)) | {"class_contribution": 0.93}
 TRANSMIL = dict(zip(SIX, (0.93, 0.93, 0.87, 0.93, 0.88, 0.90), strict=True))

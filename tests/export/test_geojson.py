@@ -26,7 +26,7 @@ def example(mpp: float | None = 0.5, n: int = 20) -> tuple[ScoreFile, DrawnMap]:
     values[2] = np.nan
     scores = PatchScores(grid, values[:, None], ("attention",), "attention_logit", 'at"tention')
     file = ScoreFile(grid, scores, level0_mpp=mpp)
-    return file, DrawnMap("attention", values, normalize(values, "minmax").values, TABLE)
+    return file, DrawnMap("attention", values, normalize(values, "minmax").shades, TABLE)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def test_every_drawn_patch_is_a_detection_with_its_scores(tmp_path: Path, name: 
         assert ring == [[x, y], [x + 256, y], [x + 256, y + 256], [x, y + 256], [x, y]]
         properties = feature["properties"]
         assert properties["objectType"] == "detection"
-        assert np.float32(properties["measurements"]['at"tention']) == drawn.values[row]
+        assert np.float32(properties["measurements"]['at"tention']) == drawn.scores[row]
         shade = min(int(drawn.shades[row] * 256), 255)
         assert properties["color"] == [shade] * 3
     top = features[-1]["properties"]["measurements"]['at"tention percentile']
@@ -66,7 +66,7 @@ def test_hot_patches_become_regions_with_their_area(tmp_path: Path) -> None:
     measured = region["properties"]["measurements"]
     assert (measured["Patches"], measured["Area px^2"]) == (2, 2 * 256 * 256)
     assert measured["Area µm^2"] == 2 * 128 * 128
-    assert measured["attention mean"] == pytest.approx(drawn.values[hot].mean())
+    assert measured["attention mean"] == pytest.approx(drawn.scores[hot].mean())
     assert measured["attention max"] == 1
     assert region["properties"]["classification"]["name"] == "Hot region"
 

@@ -18,9 +18,9 @@ from mil_heatmaps.export.deepzoom import write_deepzoom
 from mil_heatmaps.export.pyramid import write_ome_tiff
 from mil_heatmaps.export.reduce import halved, iter_pyramid, level_sizes
 from mil_heatmaps.visualization.drawing import Drawing, colours_alone
-from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
 from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from tests.helpers.drawings import planned
 
 
 def _drawing(slide_path: Path, **options: Any) -> Drawing:
@@ -28,7 +28,7 @@ def _drawing(slide_path: Path, **options: Any) -> Drawing:
     wsi = WholeSlideImage(slide_path)
     scores = np.random.default_rng(1).normal(size=len(coords))
     arguments = {"vis_level": 0, "patch_size": 128, "segment": False, **options}
-    return plan_heatmap(scores, coords, wsi, **arguments)
+    return planned(scores, coords, wsi, **arguments)
 
 
 def _read(slide: openslide.OpenSlide, level: int) -> npt.NDArray[np.uint8]:
@@ -70,7 +70,7 @@ def test_tifffile_reads_the_same_pyramid(tiny_slide: Path, tmp_path: Path) -> No
 def test_levels_that_are_made_are_means_of_the_finer_ones(
     single_level_slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: Any, alone: bool
 ) -> None:
-    monkeypatch.setattr("mil_heatmaps.export.pyramid._COARSE_ENOUGH_PX", 100)
+    monkeypatch.setattr("mil_heatmaps.export.pyramid.COARSE_ENOUGH_PX", 100)
     drawing = _drawing(single_level_slide)
     drawing = colours_alone(drawing) if alone else drawing
     write_ome_tiff(tmp_path / "map.ome.tif", drawing, compression=compression, tile_size=128, quality=95)
@@ -198,7 +198,7 @@ def test_disk_full_halfway_leaves_the_old_export(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mil_heatmaps.export.pyramid.PyramidWriter.write_tile", full)
-    monkeypatch.setattr("mil_heatmaps.export.deepzoom._ZipSink.add", full)
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
     original = Path.write_bytes
 
     def full_folder(path: Path, data: bytes) -> int:

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import pytest
 from scipy.ndimage import label
 
-from mil_heatmaps.export import regions as regions_module
 from mil_heatmaps.export.regions import Region, merge_patches
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
@@ -102,10 +101,9 @@ def test_any_overlap_and_any_place_is_exact(seed: int, step: int) -> None:
     check(grid_of(coords), rng.random(60) < 0.7)
 
 
-def test_scattered_patches_are_rounded_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regions_module, "_MOST_CELLS", 2000)
+def test_scattered_patches_are_rounded_not_refused() -> None:
     rng = np.random.default_rng(0)
     grid = grid_of(rng.integers(0, 100_000, (400, 2)), 512)
-    found = merge_patches(grid, np.ones(400, bool))
+    found = merge_patches(grid, np.ones(400, bool), most_cells=2000)
     assert sum(len(region.patches) for region in found) == 400
     assert all(region.area_px > 0 for region in found)

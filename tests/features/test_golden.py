@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mil_heatmaps.errors import FeatureError
-from mil_heatmaps.features.read import feature_info, find_feature_file, list_feature_files, read_coords, read_features
+from mil_heatmaps.features.find import FeatureIndex
+from mil_heatmaps.features.read import feature_info, read_coords, read_features
 
 DATA = Path(os.environ.get("HEATMAP_TEST_DATA", Path(__file__).parents[3] / "shared"))
 TRIDENT = DATA / "golden/trident"
@@ -106,12 +107,12 @@ def test_tridents_pt_of_a_numpy_array_is_read_with_coordinates_from_elsewhere() 
 
 def test_features_of_one_slide_are_refused_on_another() -> None:
     with pytest.raises(FeatureError, match="made on a slide of 10240 x 7680 px"):
-        read_features(find_feature_file(JOB, "synth_40x"), slide_size_l0=SIZES_L0["synth_20x"])
+        read_features(FeatureIndex([JOB]).find("synth_40x"), slide_size_l0=SIZES_L0["synth_20x"])
 
 
 def test_the_job_dir_itself_lists_its_slides() -> None:
     home = JOB / "20x_256px_0px_overlap/features_uni_v2"
-    assert list_feature_files(JOB) == {name: home / f"{name}.h5" for name in ("synth_20x", "synth_40x")}
+    assert FeatureIndex([JOB]).by_stem == {name: [home / f"{name}.h5"] for name in ("synth_20x", "synth_40x")}
 
 
 @pytest.mark.parametrize("slide", ["LUAD/B/B", "LSCC/D_single/D_single"])
@@ -146,7 +147,7 @@ def test_the_real_features_are_read(
     folder = DATA / "data/features" / encoder
     if not folder.is_dir():
         pytest.skip(f"no real features at {folder}")
-    got = read_features(find_feature_file(folder, slide), slide_size_l0=slide_size)
+    got = read_features(FeatureIndex([folder]).find(slide), slide_size_l0=slide_size)
     assert got.features.shape == (n, width)
     assert got.grid.size_l0 == got.grid.step_l0 == (size, size)
     assert feature_info(folder / f"{slide}.h5").slide_size_l0 == slide_size

@@ -13,7 +13,6 @@ import torch
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.clam_files import load_hdf5, load_pkl, save_hdf5, save_pkl
 
-DATA = Path(os.environ.get("HEATMAP_TEST_DATA", Path(__file__).parents[3] / "shared"))
 FEATURES = np.arange(40, dtype=np.float32).reshape(10, 4)
 COORDS = np.arange(20).reshape(10, 2)
 
@@ -151,11 +150,8 @@ def test_groups_go_by_their_path(tmp_path: Path) -> None:
     assert list(load_hdf5(tmp_path / "a.h5")[0]) == ["extra/rollout"]
 
 
-def test_clams_files_are_loaded() -> None:
-    path = DATA / "golden/clam/coords/B_basic_256.h5"
-    if not path.exists():
-        pytest.skip(f"golden data not found at {path}; set HEATMAP_TEST_DATA")
-    arrays, attributes = load_hdf5(path)
+def test_clams_files_are_loaded(golden: Path) -> None:
+    arrays, attributes = load_hdf5(golden / "clam/coords/B_basic_256.h5")
     assert arrays["coords"].shape == (136, 2)
     assert attributes["coords"]["patch_size"] == 256
 

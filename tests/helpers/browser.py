@@ -13,23 +13,30 @@ PATCH = 128
 Open = Callable[..., Any]
 
 
-def settle(page: Any, seconds: float = 10) -> None:
+def wait_until(page: Any, script: str, arg: Any = None, seconds: float = 10) -> None:
+    """Ask the page until the answer is true. Playwright's `wait_for_function` is barred by the page's policy."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(script, arg):
+        assert time.monotonic() < end, f"still not so after {seconds} s: {script}"
+        page.wait_for_timeout(40)
+
+
+def settle(page: Any) -> None:
     """Wait until all panes stand still with all their tiles."""
     still = """!heatmapViewer.busy && heatmapViewer.panes.every(p => p.isOpen && !p.heat.moving()
         && p.viewer.world.getItemAt(0).getFullyLoaded())"""
-    end = time.monotonic() + seconds
-    while not page.evaluate(still):
-        assert time.monotonic() < end, "the panes did not come to rest"
-        page.wait_for_timeout(40)
+    wait_until(page, still)
     page.wait_for_timeout(80)
 
 
 def places(page: Any) -> list[list[float]]:
+    """Return x, y (level-0 pixels), zoom and angle of every pane."""
     return page.evaluate("""heatmapViewer.panes.map(p => { const v = p.viewer.viewport, c = v.getCenter(true);
         return [c.x, c.y, v.getZoom(true) * p.width, v.getRotation(true)]; })""")
 
 
 def assert_in_lockstep(page: Any, panes: int = 3) -> None:
+    """Require that all panes show the same place at the same zoom and angle."""
     first, *others = places(page)
     assert len(others) == panes - 1
     for other in others:
@@ -47,10 +54,12 @@ def pixel_at(page: Any, pane: int, x_l0: float, y_l0: float) -> list[int]:
 
 
 def go_to(page: Any, x: float, y: float, scale: float) -> None:
+    """Show a level-0 point in the middle, at `scale` screen pixels a level-0 pixel."""
     page.evaluate("([x, y, scale]) => heatmapViewer.lockstep.goTo({x, y, scale}, true)", [x, y, scale])
     settle(page)
 
 
 def set_view(page: Any, **change: Any) -> None:
+    """Change parts of the view, as the controls do."""
     page.evaluate("(change) => heatmapViewer.store.set(change)", change)
     page.wait_for_timeout(60)

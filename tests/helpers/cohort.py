@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import yaml
 
+from tests.helpers import features
 from tests.helpers.slides import make_single_level, make_svs_like, make_tiled_pyramid
 
 WIDTH = 16
@@ -78,22 +78,18 @@ class SmallCohort:
         return found
 
 
-def grid_coords(size: tuple[int, int] = SIZE, patch: int = PATCH) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Every patch of a slide, (N, 2)."""
-    x, y = np.meshgrid(np.arange(0, size[0], patch), np.arange(0, size[1], patch))
-    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.int64)
+def grid_coords(size: tuple[int, int] = SIZE, patch: int = PATCH) -> features.Array:
+    """Every patch of a slide, also those that reach over its edge, (N, 2) int64."""
+    return features.grid_coords(-(-size[0] // patch), -(-size[1] // patch), patch)
 
 
 def write_features(path: Path, seed: int, width: int = WIDTH, **changes: Any) -> None:
     """Write a TRIDENT-like feature file; `changes` replaces datasets (`features`, `coords`)."""
     coords = changes.get("coords", grid_coords())
-    features = changes.get("features", np.random.default_rng(seed).normal(size=(len(coords), width)).astype(np.float32))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        made = file.create_dataset("coords", data=coords)
-        made.attrs.update({"patch_size": PATCH, "patch_size_level0": PATCH, "level0_magnification": 20,
-                           "target_magnification": 20, "overlap": 0})  # fmt: skip
-        file.create_dataset("features", data=features)
+    values = changes.get("features", np.random.default_rng(seed).normal(size=(len(coords), width)).astype(np.float32))
+    attributes = {"patch_size": PATCH, "patch_size_level0": PATCH, "overlap": 0}
+    attributes |= {"level0_magnification": 20, "target_magnification": 20}
+    features.write(path, values, coords, attributes)
 
 
 def write_abmil(path: Path, *, seed: int = 0, classes: int = 2, width: int = WIDTH) -> None:

@@ -26,6 +26,11 @@ def manifest() -> dict[str, Any]:
     return {name: entry for name, entry in entries.items() if isinstance(entry, dict) and "arrays" in entry}
 
 
+def slow(case: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Return the marks of a case: one without a closed form takes a forward a question."""
+    return (pytest.mark.slow,) if case == "transmil" else ()
+
+
 @cache
 def arrays(case: str) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a case."""

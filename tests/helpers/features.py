@@ -12,11 +12,13 @@ Array = npt.NDArray[Any]
 
 
 def grid_coords(columns: int = 5, rows: int = 4, step: int = 256) -> Array:
+    """Return the corners of a grid, row by row, (N, 2) int64."""
     y, x = np.mgrid[:rows, :columns]
     return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.int64) * step
 
 
 def numbers(n: int = 20, width: int = 8, dtype: Any = np.float32) -> Array:
+    """Return (n, width) normal numbers, the same for the same `n`."""
     return np.random.default_rng(n).normal(size=(n, width)).astype(dtype)
 
 
@@ -39,6 +41,7 @@ def write(
     attributes: Mapping[str, Any] = {},
     feature_attributes: Mapping[str, Any] = {},
 ) -> Path:
+    """Write the datasets that are given, with their attributes; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         if features is not None:

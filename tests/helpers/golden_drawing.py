@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +9,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from tests.helpers.places import SHARED
 
-_DEFAULT = Path(__file__).resolve().parents[2].parent / "shared"
-CLAM = Path(os.environ.get("HEATMAP_TEST_DATA", _DEFAULT)) / "golden" / "clam"
+CLAM = SHARED / "golden" / "clam"
 
 
 def cases(kind: str) -> list[dict[str, Any]]:

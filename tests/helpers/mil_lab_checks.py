@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from mil_heatmaps.models import bag as bag_module
-from mil_heatmaps.models import streaming
+from mil_heatmaps.layers import bag as bag_module
+from mil_heatmaps.layers import streaming
 from mil_heatmaps.models.base import Explanation
 from tests.helpers.mil_lab_golden import Case, build, load_case
 

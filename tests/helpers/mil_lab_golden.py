@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +12,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
-SHARED = Path(os.environ.get("HEATMAP_TEST_DATA", Path(__file__).parents[3] / "shared"))
+from tests.helpers.places import CURE, SHARED
+
 FOLDER = SHARED / "golden" / "mil_lab"
-needs_golden = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no golden data in {FOLDER} (set HEATMAP_TEST_DATA)")
+needs_golden = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no golden data in {FOLDER} ({CURE})")
 
 
 @cache

@@ -58,9 +58,7 @@ class DiskFiller(_Marked):
     """From this slide on nothing can be written by its process: the disk of this machine is full."""
 
     def misbehave(self) -> None:
-        import mil_heatmaps.files.atomic
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        def full(path: object) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-        mil_heatmaps.files.atomic._fsync = full  # type: ignore[assignment]
+        os.fsync = full  # type: ignore[assignment]

@@ -9,6 +9,7 @@ from tests.helpers.cohort import SmallCohort
 
 
 def flags(cohort: SmallCohort, *more: str) -> list[str]:
+    """Return the flags of a run into the folder `O`."""
     return [
         "--checkpoint", str(cohort.checkpoint), "--h5_dir", str(cohort.features), "--slide_dir", str(cohort.slides),
         "--output_dir", str(cohort.root / "O"), *more,
@@ -16,9 +17,11 @@ def flags(cohort: SmallCohort, *more: str) -> list[str]:
 
 
 def table(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of the results, by slide."""
     with (folder / "heatmap_results.csv").open(newline="") as file:
         return {row["slide_id"]: row for row in csv.DictReader(file)}
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every heatmap, by file name."""
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*_heatmap*.png"))}

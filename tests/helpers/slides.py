@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.slides.reader import Slide
+from mil_heatmaps.slides.sources import open_source
 from mil_heatmaps.slides.write_pyramid import write_pyramid
 
 BLOBS = ((0.28, 0.35, 0.20, 0.25), (0.72, 0.62, 0.20, 0.28))
@@ -67,3 +69,10 @@ def make_single_level(path: Path, size: tuple[int, int] = (1024, 768), seed: int
 def make_blank(path: Path, size: tuple[int, int] = (1024, 768)) -> Path:
     """Write a slide of nothing but glass."""
     return _make(path, size, None, {"downsamples": (1, 4)})
+
+
+def open_by_openslide(path: Path, **options: Any) -> Slide:
+    """Open a slide of which no level is decoded directly: as a format that is not known to be tiled TIFF."""
+    source = open_source(path)
+    source.vendor = "unknown"
+    return Slide(path, source, **options)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
-from mil_heatmaps.scores.score_file import ScoreFile, write_scores
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.scores.score_schema import write_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.viewer.catalog import Catalog
 from mil_heatmaps.viewer.serve import listen
+from tests.helpers.features import grid_coords
 
 if TYPE_CHECKING:
     from mil_heatmaps.viewer.app import ViewerApp
@@ -93,9 +95,8 @@ def running(catalog: Catalog) -> Iterator[RunningViewer]:
 def lattice(size: tuple[int, int], patch: int, step: int | None = None) -> PatchGrid:
     """Return the patches that lie wholly on a slide of `size`, row by row."""
     step = step or patch
-    xs, ys = np.meshgrid(np.arange(0, size[0] - patch + 1, step), np.arange(0, size[1] - patch + 1, step))
-    coords = np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.int64)
-    return PatchGrid(coords, (patch, patch), (step, step))
+    columns, rows = ((side - patch) // step + 1 for side in size)
+    return PatchGrid(grid_coords(columns, rows, step), (patch, patch), (step, step))
 
 
 def write_score_file(

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from mil_heatmaps.errors import FeatureError, ModelError
-from mil_heatmaps.models import bag as bag_module
 from mil_heatmaps.models.abmil import ABMIL
 from tests.helpers.mil_lab_golden import build, case_names, load_case, needs_golden
 
@@ -72,28 +71,6 @@ def test_class_contributions_add_up_to_the_logits_less_their_bias() -> None:
     bias = model.model.classifier.bias.detach().numpy()
     np.testing.assert_allclose(contribution.values.sum(axis=0), explanation.logits - bias, atol=1e-5)
     assert explanation.scores["attention_softmax"].values.sum() == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.parametrize("gate", [True, False])
-def test_the_chunking_does_not_change_the_result(gate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_abmil(gate=gate)
-    x = features(1000)
-    whole = model.explain(x, ["attention", "class_contribution"])
-    results, _ = model(torch.from_numpy(x))
-    np.testing.assert_allclose(whole.logits, results["logits"][0].detach(), atol=1e-6)
-    for rows in (1, 7, 999):
-        monkeypatch.setattr(bag_module, "CHUNK_ROWS", rows)
-        chunked = model.explain(x, ["attention", "class_contribution"])
-        np.testing.assert_allclose(chunked.logits, whole.logits, atol=1e-6)
-        for name, scores in whole.scores.items():
-            np.testing.assert_allclose(chunked.scores[name].values, scores.values, atol=1e-6)
-
-
-def test_half_precision_features_are_widened() -> None:
-    model = small_abmil()
-    halved = features(50).astype(np.float16)
-    wide = model.explain(halved.astype(np.float32))
-    np.testing.assert_array_equal(model.explain(halved).scores["attention"].values, wide.scores["attention"].values)
 
 
 def test_extreme_attention_does_not_overflow() -> None:

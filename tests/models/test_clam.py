@@ -9,7 +9,7 @@ import torch
 
 from mil_heatmaps.checkpoints.load import model_from_checkpoint
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models import bag as bag_module
+from mil_heatmaps.layers import bag as bag_module
 from mil_heatmaps.models.clam import ClamMB, ClamSB
 from mil_heatmaps.models.clam_mil_lab import CLAMInMILLab
 from mil_heatmaps.models.inference import infer

@@ -2,21 +2,28 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from mil_heatmaps.checkpoints.own_model import load_custom_model
 from mil_heatmaps.errors import CheckpointError, FeatureError, ModelError
-from mil_heatmaps.models.custom import import_class, load_custom_model
+from mil_heatmaps.features.patch_features import PatchFeatures
+from mil_heatmaps.models.custom import CustomModel, import_class
 from mil_heatmaps.models.inference import infer
+from mil_heatmaps.models.replaced_patches import score_in_place
+from mil_heatmaps.slides.patch_grid import PatchGrid
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "own_model.md"
 
 MODELS = """
 import torch
+from torch import nn
 from torch import nn
 
 class Short(nn.Module):
@@ -159,7 +166,7 @@ def test_patch_scores_alone_give_no_prediction(module: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Short", r"lab_models:Short returned attention of shape \(5,\) for 6 patches"),
+        ("Short", r"lab_models:Short returned attention of shape \(5,\) for 6 patches: \(6,\) or \(6, K\)"),
         ("Broken", "lab_models:Broken gave 6 NaN or infinite values"),
         ("Crashes", r"failed on features of shape \(6, 4\), RuntimeError: out of ideas"),
         ("Leaves", r"failed on features of shape \(6, 4\), SystemExit: 3"),
@@ -173,6 +180,54 @@ def test_a_model_that_misbehaves_is_named(module: str, name: str, message: str) 
     model = load_custom_model(f"{module}:{name}")
     with pytest.raises(ModelError, match=message):
         infer(model, features())
+
+
+def bag_of_six() -> PatchFeatures:
+    """Features on a grid of 3 x 2 patches."""
+    corners = np.array([(x, y) for y in (0, 256) for x in (0, 256, 512)], np.int64)
+    return PatchFeatures(PatchGrid(corners, (256, 256), (256, 256)), features(), "encoder", Path("s.h5"))
+
+
+class Positions(nn.Module):
+    """Scores are where the patches are."""
+
+    num_classes = 0
+
+    def forward(self, h: torch.Tensor, coords: torch.Tensor) -> tuple[None, torch.Tensor]:
+        assert coords.dtype == torch.int64
+        return None, coords[:, 0] + coords[:, 1] / 1000
+
+
+class Sorted(nn.Module):
+    """Returns the scores from high to low, as a top-k does."""
+
+    def patch_scores(self, features: torch.Tensor) -> torch.Tensor:
+        return features[:, 0].sort(descending=True)[0]
+
+
+def test_an_argument_coords_gets_the_corners_in_level_0_pixels() -> None:
+    given = bag_of_six()
+    _, scores = infer(CustomModel(Positions(), "Positions"), given)
+    corners = given.grid.coords_l0
+    np.testing.assert_allclose(next(iter(scores.values())).values[:, 0], corners[:, 0] + corners[:, 1] / 1000)
+
+
+def test_a_model_that_takes_coords_wants_features_that_have_them() -> None:
+    with pytest.raises(ModelError, match="Positions takes coords: give PatchFeatures"):
+        CustomModel(Positions(), "Positions").explain(features())
+
+
+def test_patches_in_the_place_of_others_bring_their_own_coords() -> None:
+    bag = bag_of_six()
+    extra = replace(bag, grid=replace(bag.grid, coords_l0=bag.grid.coords_l0 + 3))
+    made = score_in_place(CustomModel(Positions(), "P"), bag, extra, np.zeros(len(bag), np.int64), "attention")
+    corners = extra.grid.coords_l0
+    np.testing.assert_allclose(made.values[:, 0], corners[:, 0] + corners[:, 1] / 1000)
+
+
+def test_scores_in_another_order_than_the_patches_are_refused() -> None:
+    with pytest.raises(ModelError, match="does not return scores in the order of the patches: 6 patches in turned"):
+        infer(CustomModel(Sorted(), "Sorted"), features())
 
 
 @pytest.mark.parametrize(
@@ -211,15 +266,3 @@ def test_a_subclass_of_milmodel_is_taken_as_it_is() -> None:
     prediction, scores = infer(model, features(), scores="class_contribution")
     assert prediction is not None
     assert scores["class_contribution"].values.shape == (6, 2)
-
-
-def test_a_model_that_writes_into_its_input_leaves_the_features_alone() -> None:
-    import torch
-
-    from mil_heatmaps.models.bag import Bag
-
-    features = np.ones((5, 3), np.float32)
-    for given in (features, torch.from_numpy(features)):
-        bag = Bag(given, device=torch.device("cpu"), dtype=torch.float32)
-        bag.all().mul_(0)
-        assert np.array_equal(features, np.ones((5, 3)))

@@ -1,6 +1,7 @@
 """DFTD: MIL-Lab's numbers in the patches' own order; what luck decides is fixed or averaged."""
 
 import random
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,18 +9,17 @@ import pytest
 import torch
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models.dftd import DFTD, GROUPINGS
+from mil_heatmaps.models.dftd import GROUPINGS
 from mil_heatmaps.models.grouping import draw_grouping
 from tests.helpers.mil_lab_checks import (
-    assert_chunking_changes_nothing,
     assert_close,
     assert_exact_in_double,
     assert_golden,
-    assert_half_precision_features_are_widened,
     assert_trains,
     random_features,
 )
 from tests.helpers.mil_lab_golden import build, case_names, load_case, needs_golden
+from tests.helpers.small_models import small_model
 
 KINDS = [
     {},
@@ -30,10 +30,7 @@ KINDS = [
 LUCKY = KINDS[1:]
 
 
-def small(**settings: Any) -> DFTD:
-    torch.manual_seed(0)
-    sizes = {"in_dim": 24, "embed_dim": 16, "attention_dim": 6, "num_residuals": 2, "num_classes": 3}
-    return DFTD(**(sizes | settings)).eval()
+small = partial(small_model, "dftd")
 
 
 @needs_golden
@@ -159,15 +156,6 @@ def test_fewer_patches_than_groups_work(settings: dict[str, Any], n: int) -> Non
     explanation = model.explain(x, list(model.score_specs()))
     results, _ = model(torch.from_numpy(x), label=torch.tensor([0]), loss_fn=torch.nn.CrossEntropyLoss())
     np.testing.assert_allclose(explanation.logits, results["logits"][0].detach(), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("settings", KINDS)
-def test_the_chunking_does_not_change_the_result(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_chunking_changes_nothing(small(**settings), 150, monkeypatch)
-
-
-def test_half_precision_features_are_widened() -> None:
-    assert_half_precision_features_are_widened(small())
 
 
 def test_it_trains_with_groups_drawn_from_the_global_state() -> None:

@@ -1,27 +1,22 @@
 """DSMIL: MIL-Lab's numbers; attention and instance logits a class."""
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models.dsmil import DSMIL
 from tests.helpers.mil_lab_checks import (
-    assert_chunking_changes_nothing,
     assert_close,
     assert_golden,
-    assert_half_precision_features_are_widened,
     assert_trains,
     random_features,
 )
 from tests.helpers.mil_lab_golden import build, case_names, load_case, needs_golden
+from tests.helpers.small_models import small_model
 
-
-def small(**settings: Any) -> DSMIL:
-    torch.manual_seed(0)
-    return DSMIL(**({"in_dim": 24, "embed_dim": 16, "attn_dim": 12, "num_classes": 3} | settings)).eval()
+small = partial(small_model, "dsmil")
 
 
 @needs_golden
@@ -73,14 +68,6 @@ def test_each_class_has_its_column_and_its_shares_sum_to_one() -> None:
     scores = small().patch_scores(random_features(300), class_names=["a", "b", "c"])
     assert (scores.names, scores.kind) == (("a", "b", "c"), "attention_softmax")
     np.testing.assert_allclose(scores.values.sum(axis=0), 1, atol=1e-5)
-
-
-def test_the_chunking_does_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_chunking_changes_nothing(small(num_fc_layers=2), 150, monkeypatch)
-
-
-def test_half_precision_features_are_widened() -> None:
-    assert_half_precision_features_are_widened(small())
 
 
 def test_it_trains_all_but_the_convolution_nothing_uses() -> None:

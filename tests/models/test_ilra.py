@@ -1,29 +1,23 @@
 """ILRA: MIL-Lab's numbers; pooling attention a head."""
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models.ilra import ILRA
 from tests.helpers.mil_lab_checks import (
-    assert_chunking_changes_nothing,
     assert_close,
     assert_exact_in_double,
     assert_golden,
-    assert_half_precision_features_are_widened,
     assert_trains,
     random_features,
 )
 from tests.helpers.mil_lab_golden import case_names, needs_golden
+from tests.helpers.small_models import small_model
 
-
-def small(**settings: Any) -> ILRA:
-    torch.manual_seed(0)
-    sizes = {"in_dim": 24, "embed_dim": 16, "num_heads": 4, "topk": 5, "num_classes": 3}
-    return ILRA(**(sizes | settings)).eval()
+small = partial(small_model, "ilra")
 
 
 @needs_golden
@@ -56,14 +50,6 @@ def test_shares_sum_to_one_in_every_head() -> None:
     np.testing.assert_allclose(
         scores["attention_heads"].values.mean(axis=1), scores["attention"].values[:, 0], atol=1e-7
     )
-
-
-def test_the_chunking_does_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_chunking_changes_nothing(small(num_attention_layers=3), 150, monkeypatch)
-
-
-def test_half_precision_features_are_widened() -> None:
-    assert_half_precision_features_are_widened(small())
 
 
 def test_it_trains() -> None:

@@ -11,6 +11,8 @@ from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.models.abmil import ABMIL
 from mil_heatmaps.models.inference import infer, predict
+from mil_heatmaps.scores.patch_scores import PatchScores
+from mil_heatmaps.scores.select import select_columns
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 
@@ -111,7 +113,7 @@ def test_wrong_names_tasks_and_widths_are_refused(model: ABMIL) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_gives_the_same_numbers(model: ABMIL) -> None:
     expected, on_cpu = infer(model, bag(9000))
-    found, on_gpu = infer(model, bag(9000), device="cuda")
+    found, on_gpu = infer(model.to("cuda"), bag(9000))
     assert expected is not None
     assert found is not None
     np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
@@ -124,3 +126,22 @@ def test_a_probability_that_is_nearly_one_is_not_told_as_certain() -> None:
     assert sure.details == ["c < 0.1%", "b < 0.1%"]
     unsure = predict(np.array([1.0, 0.0], np.float32), ["a", "b"])
     assert (unsure.headline[1], unsure.details) == ("a 73.1%", ["b 26.9%"])
+
+
+def test_labels_that_do_not_exclude_each_other_have_chances_of_their_own() -> None:
+    prediction = predict(np.array([2, 2, -1], np.float32), ["a", "b", "c"], "multilabel")
+    np.testing.assert_allclose(prediction.probabilities, [0.880797, 0.880797, 0.268941], atol=1e-6)
+    assert list(prediction.numbers) == ["a", "b", "c"]
+    assert prediction.headline == ("predicted", "a 88.1%, b 88.1%")
+    assert prediction.details == ["c 26.9%"]
+    none = predict(np.array([-2, -1], np.float32), None, "multilabel")
+    assert none.headline == ("predicted", "none of 2, highest output 1 26.9%")
+    assert (none.likely, none.details) == ([1], ["output 0 11.9%"])
+
+
+def test_predicted_draws_every_label_of_at_least_a_half_else_the_highest() -> None:
+    scores = PatchScores(None, np.zeros((3, 3), np.float32), ("a", "b", "c"), "class_contribution", "x")
+    both = predict(np.array([2, 0, -1], np.float32), ["a", "b", "c"], "multilabel")
+    assert [column.name for column in select_columns(scores, both)] == ["a", "b"]
+    none = predict(np.array([-2, -3, -1], np.float32), ["a", "b", "c"], "multilabel")
+    assert [column.name for column in select_columns(scores, none)] == ["c"]

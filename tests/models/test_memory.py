@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 PATCHES = 12_000
+
+pytestmark = pytest.mark.slow
 DENSE_MB = 4 * PATCHES**2 / 2**20  # one N x N matrix: 549 MB
 
 RUN = """

@@ -1,5 +1,6 @@
 """RRT: MIL-Lab's numbers, pooling weights, contributions that add up."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,21 +10,16 @@ import torch
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.models.rrt import RRT
 from tests.helpers.mil_lab_checks import (
-    assert_chunking_changes_nothing,
     assert_close,
     assert_exact_in_double,
     assert_golden,
-    assert_half_precision_features_are_widened,
     assert_trains,
     random_features,
 )
 from tests.helpers.mil_lab_golden import case_names, needs_golden
+from tests.helpers.small_models import small_model
 
-
-def small(**settings: Any) -> RRT:
-    torch.manual_seed(0)
-    sizes = {"in_dim": 24, "mlp_dim": 16, "n_heads": 2, "trans_dim": 8, "num_classes": 3}
-    return RRT(**(sizes | settings)).eval()
+small = partial(small_model, "rrt")
 
 
 @needs_golden
@@ -72,15 +68,6 @@ def test_class_contributions_add_up_to_the_logits_less_their_bias() -> None:
     assert contribution.names == ("a", "b", "c")
     bias = model.model.classifier.bias.detach().numpy()
     np.testing.assert_allclose(contribution.values.sum(axis=0), explanation.logits - bias, atol=1e-5)
-
-
-@pytest.mark.parametrize("settings", [{}, {"ffn": True, "da_gated": True}])
-def test_the_chunking_does_not_change_the_result(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_chunking_changes_nothing(small(**settings), 300, monkeypatch)
-
-
-def test_half_precision_features_are_widened() -> None:
-    assert_half_precision_features_are_widened(small())
 
 
 def test_it_trains_all_but_the_positions_nothing_applies() -> None:

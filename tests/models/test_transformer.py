@@ -1,5 +1,6 @@
 """Transformer: MIL-Lab's numbers on the right forward, class-token rows and rollout without a square matrix."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,21 +11,16 @@ from mil_heatmaps.errors import ModelError
 from mil_heatmaps.models import memory
 from mil_heatmaps.models.transformer import Transformer
 from tests.helpers.mil_lab_checks import (
-    assert_chunking_changes_nothing,
     assert_close,
     assert_exact_in_double,
     assert_golden,
-    assert_half_precision_features_are_widened,
     assert_trains,
     random_features,
 )
 from tests.helpers.mil_lab_golden import case_names, needs_golden
+from tests.helpers.small_models import small_model
 
-
-def small(**settings: Any) -> Transformer:
-    torch.manual_seed(0)
-    sizes = {"in_dim": 24, "embed_dim": 16, "num_heads": 4, "encoder_mlp_dim": 20, "num_classes": 3}
-    return Transformer(**(sizes | settings)).eval()
+small = partial(small_model, "transformer")
 
 
 @needs_golden
@@ -82,15 +78,6 @@ def test_rows_and_rollout_are_those_of_the_full_matrices(settings: dict[str, Any
     for block, matrix in enumerate(matrices):
         heads = explanation.scores[f"attention_block{block}_heads"].values
         np.testing.assert_allclose(heads.T, matrix[:, 0, 1:], atol=1e-7)
-
-
-@pytest.mark.parametrize("settings", [{"num_attention_layers": 3}, {"encoder_mlp_dim": -1, "num_fc_layers": 2}])
-def test_the_chunking_does_not_change_the_result(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_chunking_changes_nothing(small(**settings), 150, monkeypatch)
-
-
-def test_half_precision_features_are_widened() -> None:
-    assert_half_precision_features_are_widened(small())
 
 
 def test_it_trains() -> None:

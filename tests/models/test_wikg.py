@@ -1,5 +1,6 @@
 """WiKG: MIL-Lab's numbers; readout weights; neighbours without the N x N matrix."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,18 @@ from torch import Tensor
 
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.models import memory
-from mil_heatmaps.models.neighbours import top_neighbours
 from mil_heatmaps.models.wikg import WiKG
 from tests.helpers.mil_lab_checks import (
-    assert_chunking_changes_nothing,
     assert_close,
     assert_exact_in_double,
     assert_golden,
-    assert_half_precision_features_are_widened,
     assert_trains,
     random_features,
 )
 from tests.helpers.mil_lab_golden import case_names, needs_golden
+from tests.helpers.small_models import small_model
 
-
-def small(**settings: Any) -> WiKG:
-    torch.manual_seed(0)
-    return WiKG(**({"in_dim": 24, "embed_dim": 16, "num_classes": 3} | settings)).eval()
+small = partial(small_model, "wikg")
 
 
 @needs_golden
@@ -37,7 +33,7 @@ def test_golden_numbers_at_every_bag_size(name: str) -> None:
     _, log = model(x, return_slide_feats=True)
     assert_close(log["slide_feats"], case.arrays["slide_feats"])
     with torch.no_grad():
-        nodes = list(model._nodes(model.model.patch_embed(x)))
+        nodes = list(model.nodes(model.model.patch_embed(x)))
     index = np.concatenate([part.index for part in nodes])
     assert (index == case.arrays["topk_index"]).all()
     total = torch.cat([part.nodes for part in nodes]).sum(dim=-1)
@@ -92,15 +88,6 @@ def test_every_aggregation_and_readout_is_the_dense_one(agg_type: str, pool: str
         np.testing.assert_allclose(explanation.scores["max_share"].values[:, 0], winners, atol=1e-7)
 
 
-@pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 300, 5000])
-def test_neighbours_are_those_of_a_full_top_k(n: int) -> None:
-    generator = torch.Generator().manual_seed(n)
-    heads, tails = torch.randn(40, 8, generator=generator), torch.randn(n, 8, generator=generator)
-    k = min(6, n)
-    expected = torch.topk(heads.double() @ tails.double().T, k).indices
-    assert torch.equal(top_neighbours(heads.double(), tails.double(), k), expected)
-
-
 def test_identical_patches_are_no_trouble() -> None:
     model = small().double()
     x = np.repeat(random_features(3), 200, axis=0)
@@ -125,15 +112,6 @@ def test_a_batch_is_its_bags() -> None:
         alone, alone_log = model(x[i], return_attention=True)
         np.testing.assert_allclose(together["logits"][i].detach(), alone["logits"][0].detach(), atol=1e-6)
         np.testing.assert_allclose(log["attention"][i].detach(), alone_log["attention"][0].detach(), atol=1e-6)
-
-
-@pytest.mark.parametrize("pool", ["attn", "mean", "max"])
-def test_the_chunking_does_not_change_the_result(pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_chunking_changes_nothing(small(pool=pool), 200, monkeypatch)
-
-
-def test_half_precision_features_are_widened() -> None:
-    assert_half_precision_features_are_widened(small())
 
 
 def test_it_trains_all_but_the_gates_nothing_uses() -> None:

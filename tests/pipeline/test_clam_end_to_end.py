@@ -17,6 +17,8 @@ from mil_heatmaps.pipeline.runner import Runner
 
 STUB = "tests.helpers.stub_encoder:create"
 
+pytestmark = pytest.mark.slow
+
 
 def run_golden(golden: Path, config: str, out: Path, **more: Any) -> Path:
     """Run one of CLAM's configs with our program; return the root of its output."""

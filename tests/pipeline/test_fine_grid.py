@@ -213,17 +213,14 @@ def figure_words(cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every text of the figure that a run draws."""
     from matplotlib.text import Text
 
-    from mil_heatmaps.visualization import figure
-
     found: list[str] = []
-    compose = figure._compose
+    draw = Text.draw
 
-    def listening(*args: Any) -> Any:
-        page = compose(*args)
-        found.extend(item.get_text() for item in page.figure.findobj(Text))
-        return page
+    def listening(text: Text, *args: Any, **options: Any) -> None:
+        found.append(text.get_text())
+        draw(text, *args, **options)
 
-    monkeypatch.setattr(figure, "_compose", listening)
+    monkeypatch.setattr(Text, "draw", listening)
     cohort.config["heatmap_arguments"]["figure"] = True
     cohort.config["run_arguments"] = {"workers": 1}
     assert run(cohort).failed == {}

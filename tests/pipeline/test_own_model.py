@@ -13,7 +13,8 @@ import torch
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.errors import ConfigError, FeatureError
 from mil_heatmaps.pipeline.runner import Runner
-from mil_heatmaps.scores.score_file import ScoreFile, read_scores
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.scores.score_schema import read_scores
 from tests.helpers.cohort import SmallCohort, make_small_cohort
 
 MODELS = """
@@ -68,7 +69,7 @@ def test_heads_that_are_not_the_classes_are_averaged_by_default(tmp_path: Path, 
     job = runner.cohort.jobs["s1"]
     (column,) = coarse_columns(SlideWork(job, runner.settings, SlideRecord.load(job.paths.record, "s1")))
     assert column.name == f"mean of {heads} heads"
-    np.testing.assert_allclose(column.values, scores.scores.values.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(column.scores, scores.scores.values.mean(axis=1), rtol=1e-6)
 
 
 def test_a_single_head_can_be_chosen(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.pipeline.runner import Runner, RunOptions, RunSummary
-from mil_heatmaps.scores.score_file import read_scores
+from mil_heatmaps.scores.score_schema import read_scores
 from mil_heatmaps.visualization.palette import colour_table
 from tests.helpers.cohort import SmallCohort, grid_coords, make_small_cohort, write_abmil, write_features
 
@@ -299,17 +299,17 @@ def test_scores_for_and_against_a_class_are_drawn_around_zero_unless_told_otherw
 def test_outlines_and_both_maps_decode_their_level_once(
     cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mil_heatmaps.slides.reader import Slide
+    from mil_heatmaps.slides.level_reader import LevelReader
 
     cohort.config["heatmap_arguments"].update(vis_level=-1)
     decoded: list[tuple[str, int]] = []
-    decode = Slide._decode_rows
+    decode = LevelReader.rows
 
-    def counted(slide: Slide, level: int, y0: int, y1: int) -> Any:
-        decoded.append((slide.slide_id, level))
-        return decode(slide, level, y0, y1)
+    def counted(reader: LevelReader, level: int, y0: int, y1: int) -> Any:
+        decoded.append((reader.path.name, level))
+        return decode(reader, level, y0, y1)
 
-    monkeypatch.setattr(Slide, "_decode_rows", counted)
+    monkeypatch.setattr(LevelReader, "rows", counted)
     assert run(cohort).exit_code == 0
     assert decoded
     assert len(decoded) == len(set(decoded))

@@ -14,9 +14,9 @@ import pytest
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.encoders.encoding_progress import EncodingProgress
 from mil_heatmaps.execution import run_slides
+from mil_heatmaps.files.heartbeat import SILENT_AFTER_S
 from mil_heatmaps.pipeline.runner import Runner
-from mil_heatmaps.progress import encoding_signs
-from mil_heatmaps.progress.bars import STILL_AT_IT_S, LogLines, Quiet
+from mil_heatmaps.progress.bars import STILL_AT_IT_S, LogLines, Progress
 from mil_heatmaps.progress.encoding_signs import Encoding, EncodingSign, describe, find_encodings, forget_silent
 from mil_heatmaps.progress.watch import ExperimentView, view_text
 from tests.helpers.cohort import make_encoded
@@ -34,15 +34,15 @@ def test_a_sign_is_read_back_and_removed_in_the_end(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sign_is_written_every_few_seconds_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[Any] = []
-    now = [100.0]
-    monkeypatch.setattr(encoding_signs, "write_json", lambda path, value, durable: written.append(value["done"]))
-    monkeypatch.setattr(encoding_signs.time, "monotonic", lambda: now[0])
-    sign = EncodingSign(tmp_path, "s")
+def test_a_sign_is_written_every_few_seconds_only(tmp_path: Path) -> None:
+    written: list[int] = []
+    now = 100.0
+    sign = EncodingSign(tmp_path, "s", clock=lambda: now)
     for done in range(200):
         sign.tell(EncodingProgress(done, 200, 10.0, 1.0))
-        now[0] += 0.125
+        now += 0.125
+        (told,) = find_encodings(tmp_path)
+        written += [told.progress.done] if told.progress.done not in written else []
     assert written == [0, 40, 80, 120, 160]
 
 
@@ -59,7 +59,7 @@ def test_signs_that_fell_silent_or_are_broken_are_passed_over_and_cleared(tmp_pa
         EncodingSign(tmp_path, name).tell(HALF)
     (tmp_path / ".encoding" / "broken.json").write_text("{")
     (tmp_path / ".encoding" / "other.json").write_text(json.dumps({"slide_id": "x", "new_key": 1}))
-    old = time.time() - encoding_signs.SILENT_AFTER_S - 1
+    old = time.time() - SILENT_AFTER_S - 1
     os.utime(tmp_path / ".encoding" / "killed.json", (old, old))
     assert [one.slide_id for one in find_encodings(tmp_path)] == ["alive"]
     forget_silent(tmp_path)
@@ -89,7 +89,7 @@ def test_a_log_file_gets_a_sign_of_life_now_and_then(
     assert told == ["[0 of 9 done] a: encoding 1/2 patches"] * 2
 
 
-class Seen(Quiet):
+class Seen(Progress):
     """Keeps what is told of encoding, and what `--watch` shows at that moment."""
 
     def __init__(self, folder: Path) -> None:
@@ -114,6 +114,7 @@ def seen_while_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_arg
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pool", "dask"])
 def test_the_coordinator_and_watch_tell_how_far_workers_are(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

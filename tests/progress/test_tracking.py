@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def test_mlflow_gets_config_numbers_lists_and_pictures(tmp_path: Path) -> None:
     cohort = make(tmp_path, kind="mlflow", uri=uri, experiment="lung", pictures=1, tags={"site": "A"})
     assert run(cohort).exit_code == 1
     assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ
-    with tracking._mlflow_file_store(uri):
+    with tracking.mlflow_file_store(uri):
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name("lung")
         assert experiment is not None
@@ -53,6 +54,7 @@ def test_mlflow_gets_config_numbers_lists_and_pictures(tmp_path: Path) -> None:
     assert heatmaps <= pictures
 
 
+@pytest.mark.slow
 def test_wandb_keeps_a_run_on_this_machine(tmp_path: Path) -> None:
     pytest.importorskip("wandb", reason=f"needs {tracking.INSTALL}")
     folder = tmp_path / "wandb_files"
@@ -65,6 +67,23 @@ def test_wandb_keeps_a_run_on_this_machine(tmp_path: Path) -> None:
     assert b"slides/s1/" not in data
     media = {path.name for path in kept.parent.rglob("*.jpg")}
     assert any("s2" in name for name in media), media
+
+
+def test_a_wandb_process_that_fails_costs_a_line_in_the_log_and_does_not_end_the_program(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb", reason=f"needs {tracking.INSTALL}")
+    teardown = wandb.teardown
+
+    def failing() -> None:
+        teardown()
+        sys.exit(3)
+
+    monkeypatch.setattr(wandb, "teardown", failing)
+    cohort = make(tmp_path, kind="wandb", uri=str(tmp_path / "wandb_files"), offline=True)
+    assert run(cohort).processed == ["s1", "s2"]
+    assert "could not be told to wandb" in caplog.text
+    assert "exit code 3" in caplog.text
 
 
 def test_a_tracker_that_fails_costs_a_line_in_the_log_and_no_slide(

@@ -63,11 +63,38 @@ def test_watch_shows_a_finished_run(cohort: SmallCohort, capsys: pytest.CaptureF
     assert main(["--watch", str(cohort.root / "nothing")]) == 2
 
 
+@pytest.mark.parametrize("once", [True, False])
+def test_watch_looks_once_or_every_so_many_seconds_until_ctrl_c(
+    once: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    with Presence(tmp_path):
+        (path,) = tmp_path.glob(".running-*")
+        sign = json.loads(path.read_text())
+        start = {"event": "run_started", "slides": 10, "up_to_date": 0, "shard": None, "host": sign["host"]}
+        run = {**start, "run": f"{sign['host']}-{sign['pid']}-1", "time": time.time(), "pid": sign["pid"]}
+        (tmp_path / "events.jsonl").write_text(json.dumps(run) + "\n")
+        (tmp_path / "process_list.csv").write_text("slide_id,status,failed_stage,error\na,tbp,,\n")
+        assert main(["--watch", str(tmp_path), *(["--once"] if once else ["--every", "7"])]) == 0
+    out = capsys.readouterr().out
+    assert waited == ([] if once else [7.0, 7.0])
+    assert out.count("0 of 1 slides done (0 %)") == (1 if once else 2)
+    assert ("again every 7 s; Ctrl-C leaves, the run goes on" in out) is not once
+
+
 def test_watch_shows_a_run_at_work_and_one_that_was_killed(tmp_path: Path) -> None:
     """A run is at work while its process lives, whatever the events say."""
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    with Presence(tmp_path) as presence:
-        sign = json.loads(presence._path.read_text())
+    with Presence(tmp_path):
+        sign = json.loads(next(tmp_path.glob(".running-*")).read_text())
     sign["pid"] = other.pid
     marker = tmp_path / f".running-{sign['host']}-{other.pid}"
     marker.write_text(json.dumps(sign))

@@ -8,14 +8,11 @@ from typing import Any
 
 import pytest
 
-from mil_heatmaps.cohort.process_list import (
-    ProcessList,
-    SlideOutcome,
-    process_list_text,
-    read_process_list,
-    results_csv_text,
-)
+from mil_heatmaps.cohort.process_list import read_process_list
 from mil_heatmaps.config.config import Config, load_config, make_config
+from mil_heatmaps.records.finished_run import RunTable
+from mil_heatmaps.records.outcome_tables import SlideOutcome, process_list_text, results_csv_text
+from mil_heatmaps.records.rows import ProcessList
 
 OUTCOMES = {
     "e1": {
@@ -96,11 +93,12 @@ def test_the_runs_list_keeps_the_input_and_adds_what_became_of_each_slide(tmp_pa
         "C": SlideOutcome("failed", "attention", "first line\n  second", 0.5),
     }
     assert process_list_text(rows, outcomes) == (
-        "slide_id,note,a_t,status,failed_stage,error,seconds,bag_size,Pred_0,p_0,Pred_1,p_1\n"
-        "B,0.50,1,processed,,,3.142,122,LUAD,0.5857091,LSCC,0.41429088\n"
-        "C,,,failed,attention,first line second,0.500,,,,,\n"
-        "C,,,failed,process_list,slide_id 'C' is in the list already (line 3),,,,,,\n"
-        "D,,,tbp,,,,,,,,\n"
+        "slide_id,note,a_t,status,failed_stage,error,seconds,bag_size,uncoloured,unreadable,notes,"
+        "Pred_0,p_0,Pred_1,p_1\n"
+        "B,0.50,1,processed,,,3.142,122,,,,LUAD,0.5857091,LSCC,0.41429088\n"
+        "C,,,failed,attention,first line second,0.500,,,,,,,,\n"
+        "C,,,failed,process_list,slide_id 'C' is in the list already (line 3),,,,,,,,,\n"
+        "D,,,tbp,,,,,,,,,,,\n"
     )
 
 
@@ -110,9 +108,25 @@ def test_a_runs_list_can_be_run_again(tmp_path: Path) -> None:
     again = read(tmp_path, written)
     assert again[0].problem is None
     assert process_list_text(again, OUTCOMES["e1"]) == written
-    assert process_list_text(again, {}, n_classes=1) == (
-        "slide_id,note,status,failed_stage,error,seconds,bag_size,Pred_0,p_0\nB,x,tbp,,,,,,\n"
+    assert process_list_text(again, {}) == (
+        "slide_id,note,status,failed_stage,error,seconds,bag_size,uncoloured,unreadable,notes\nB,x,tbp,,,,,,,\n"
     )
+
+
+def test_the_runs_list_tells_what_is_to_know_of_a_slide_and_of_its_row(tmp_path: Path) -> None:
+    rows = read(tmp_path, "slide_id,label\nA,x\nB,\n")
+    outcome = SlideOutcome("processed", uncoloured=2, unreadable=0, notes="2 of 6 patches are not coloured")
+    header, _, line = process_list_text(rows, {"B": outcome}).splitlines()
+    cells = dict(zip(header.split(","), line.split(","), strict=True))
+    assert (cells["uncoloured"], cells["unreadable"]) == ("2", "0")
+    assert cells["notes"] == "has no label; its group is Unspecified; 2 of 6 patches are not coloured"
+
+
+def test_a_list_of_a_version_without_notices_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "process_list.csv"
+    path.write_text("slide_id,status,failed_stage,error,seconds,bag_size,Pred_0,p_0\nB,processed,,,1.0,3,x,0.5\n")
+    (outcome,) = RunTable(path).outcomes().values()
+    assert (outcome.classes, outcome.probabilities, outcome.uncoloured, outcome.notes) == (("x",), (0.5,), None, "")
 
 
 def test_an_outcome_checks_itself() -> None:
@@ -122,6 +136,7 @@ def test_an_outcome_checks_itself() -> None:
         SlideOutcome("processed", classes=("a",))
 
 
+@pytest.mark.slow
 def test_both_tables_of_a_long_list_are_made_in_seconds(tmp_path: Path) -> None:
     rows = read(tmp_path, "slide_id,close\n" + "".join(f"s{i},{i % 3}\n" for i in range(50_000)))
     started = time.process_time()

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mil_heatmaps.files.atomic import atomic_path, remove_abandoned, write_text
+from mil_heatmaps.files.digests import file_fingerprint, fingerprint
 from mil_heatmaps.records.layout import ExperimentLayout, HeatmapName, safe_name
-from mil_heatmaps.records.slide_record import SlideRecord, StageRecord, decide, file_fingerprint, fingerprint
+from mil_heatmaps.records.slide_record import SlideRecord, StageRecord, decide
 
 
 def record_of(folder: Path, inputs: dict[str, object], name: str = "out.txt", text: str = "result") -> StageRecord:
@@ -123,7 +124,7 @@ def test_no_label_or_id_leads_out_of_the_output_folder(tmp_path: Path) -> None:
 
 
 def test_safe_names_are_never_empty_or_dots() -> None:
-    assert [safe_name(text) for text in ("", "..", "a/b", "LUAD")] == ["_", "_", "a_b", "LUAD"]
+    assert [safe_name(text) for text in ("", "..", "a/b", "LUAD")] == ["_", "_", "a-b", "LUAD"]
 
 
 def test_the_record_is_json_a_person_can_read(tmp_path: Path) -> None:

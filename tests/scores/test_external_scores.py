@@ -1,6 +1,7 @@
 """Scores somebody brings as a table."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.external_scores import read_external_scores
+from mil_heatmaps.scores.external_scores import read_external_scores, table_unit
 from mil_heatmaps.scores.patch_scores import PatchScores
-from mil_heatmaps.scores.score_file import ScoreFile, write_scores
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.scores.score_schema import write_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
 from tests.helpers.features import grid_coords
 
 ROWS = [(0, 0, 0.5), (256, 0, 1.5), (0, 256, -2.0), (256, 256, 3.25)]
@@ -148,3 +151,53 @@ def test_a_score_file_goes_the_same_way(tmp_path: Path) -> None:
     scores = PatchScores(grid, np.zeros((20, 1), np.float32), ("a",), "similarity", "sim")
     write_scores(tmp_path / "s.h5", ScoreFile(grid, scores))
     assert read_external_scores(tmp_path / "s.h5").scores.kind == "similarity"
+
+
+SPACE = SlideSpace((2048, 1024), mpp=0.5)
+HALF = [(x / 2, y / 2, score) for x, y, score in ROWS]
+
+
+def test_columns_in_micrometres_become_pixels(tmp_path: Path) -> None:
+    rows = [(*row, 128) for row in HALF]
+    for header, space in (
+        ("x_um,y_um,score,tile_size_um", SPACE),
+        ("x_um,y_um,score,patch_size", SPACE),
+        ("x,y,score,patch_size", replace(SPACE, unit="um")),
+    ):
+        got = read(tmp_path, table(header, rows), space=space)
+        np.testing.assert_array_equal(got.grid.coords_l0, [row[:2] for row in ROWS])
+        assert got.grid.size_l0 == (256, 256)
+        assert got.scores.names == ("score",)
+        assert [note.code for note in got.notes] == ["units"]
+    with pytest.raises(ScoreError, match=r"s\.csv: its coordinates are µm, as the file says, .*resolution \(mpp\)"):
+        read(tmp_path, table("x_um,y_um,score", HALF))
+    assert table_unit(tmp_path / "s.csv") == "um"
+
+
+def test_a_table_in_the_frame_of_the_scanned_area_is_moved(tmp_path: Path) -> None:
+    space = SlideSpace((4096, 2048), (1024, 600, 1024, 1024))
+    got = read(tmp_path, table("x,y,score"), space=space)
+    np.testing.assert_array_equal(got.grid.coords_l0, np.array([row[:2] for row in ROWS]) + np.array([1024, 600]))
+    assert [note.code for note in got.notes] == ["patch_size", "frame"]
+
+
+def test_a_score_file_of_the_scanned_area_is_one_of_the_slide(tmp_path: Path) -> None:
+    grid = PatchGrid(grid_coords(2, 2), (256, 256), (256, 256))
+    scores = PatchScores(grid, np.zeros((4, 1), np.float32), ("a",), "external", "a")
+    write_scores(tmp_path / "s.h5", ScoreFile(grid=grid, scores=scores, slide_size_l0=(1023, 1024), slide_id="other"))
+    space = SlideSpace((4096, 2048), (1024, 600, 1024, 1024), name="s")
+    got = read_external_scores(tmp_path / "s.h5", space=space)
+    np.testing.assert_array_equal(got.grid.coords_l0, grid.coords_l0 + np.array([1024, 600]))
+    assert got.slide_size_l0 == (4096, 2048)
+    assert [note.code for note in got.notes] == ["frame", "pairing"]
+
+
+def test_a_table_of_one_slide_is_taken_whatever_that_is_called(tmp_path: Path) -> None:
+    text = table("slide_id,x,y,score", [("other.svs", *row) for row in ROWS])
+    assert read(tmp_path, text, slide_id="other").notes[-1].code == "patch_size"
+    got = read(tmp_path, text, slide_id="mine")
+    assert got.notes[-1] == "s.csv says it is of the slide other.svs, and is drawn on mine"
+    two = text + "third,0,0,1\n"
+    assert len(read(tmp_path, two, slide_id="other")) == 4
+    with pytest.raises(ScoreError, match=r"no rows for slide 'mine'; its 'slide_id' are other\.svs, third"):
+        read(tmp_path, two, slide_id="mine")

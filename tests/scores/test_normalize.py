@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import rankdata
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.normalize import CohortScale, normalize, summarize_scores
+from mil_heatmaps.scores.normalize import normalize
 from mil_heatmaps.scores.percentiles import rank_percentiles, reference_percentiles, to_percentiles
+from mil_heatmaps.scores.scale import CohortScale, summarize_scores
 
 DATA = Path(os.environ.get("HEATMAP_TEST_DATA", Path(__file__).parents[3] / "shared"))
 
@@ -79,39 +80,39 @@ def test_ranks_of_nothing_are_nothing() -> None:
 def test_percentile_keeps_clams_division() -> None:
     golden = _golden("to_percentiles.npz")
     got = normalize(golden["scores"], "percentile")
-    np.testing.assert_array_equal(got.values, golden["percentile"] / 100)
+    np.testing.assert_array_equal(got.shades, golden["percentile"] / 100)
     assert (got.vmin, got.vmax, got.unit, got.scope) == (0, 100, "percentile", "slide")
 
 
 def test_percentile_ref_divides_in_float32_as_clam_does() -> None:
     golden = _golden("ref_percentile.npz")
     got = normalize(golden["scores"], "percentile_ref", reference=golden["ref"])
-    np.testing.assert_array_equal(got.values, (golden["percentile_float32"][:, 0] / np.float32(100)))
-    assert got.values.dtype == np.float64
+    np.testing.assert_array_equal(got.shades, (golden["percentile_float32"][:, 0] / np.float32(100)))
+    assert got.shades.dtype == np.float32
 
 
 def test_minmax_puts_lowest_at_zero_and_highest_at_one() -> None:
     got = normalize([2.0, 4.0, 3.0], "minmax")
-    np.testing.assert_array_equal(got.values, [0, 1, 0.5])
+    np.testing.assert_array_equal(got.shades, [0, 1, 0.5])
     assert (got.vmin, got.vmax, got.unit) == (2, 4, "score")
     assert got.label == "minimum to maximum of the slide: 2 to 4"
 
 
 def test_fixed_ends_clip_and_are_named() -> None:
     got = normalize([-1.0, 0.5, 3.0], "minmax", vmin=0, vmax=2)
-    np.testing.assert_array_equal(got.values, [0, 0.25, 1])
+    np.testing.assert_array_equal(got.shades, [0, 0.25, 1])
     assert got.scope == "fixed"
     assert got.label == "fixed range, clipped: 0 to 2"
 
 
 def test_one_fixed_end_leaves_the_other_to_the_slide() -> None:
     got = normalize([1.0, 2.0, 5.0], "minmax", vmin=0)
-    np.testing.assert_array_equal(got.values, [0.2, 0.4, 1])
+    np.testing.assert_array_equal(got.shades, [0.2, 0.4, 1])
 
 
 def test_fixed_percentile_ends_are_in_percent() -> None:
     got = normalize(np.arange(100.0), "percentile", vmin=50)
-    np.testing.assert_allclose(got.values[[0, 49, 74, 99]], [0, 0, 0.5, 1])
+    np.testing.assert_allclose(got.shades[[0, 49, 74, 99]], [0, 0, 0.5, 1])
     assert "50 to 100" in got.label
 
 
@@ -131,14 +132,14 @@ def test_robust_ignores_one_outlier() -> None:
     got = normalize(scores, "robust")
     low, high = np.quantile(scores, (0.01, 0.99))
     assert (got.vmin, got.vmax) == (low, high)
-    assert got.values[-1] == 1
-    assert 0.4 < got.values[500] < 0.6
+    assert got.shades[-1] == 1
+    assert 0.4 < got.shades[500] < 0.6
     assert "1st to 99th percentile" in got.label
 
 
 def test_robust_says_when_it_falls_back_to_minmax() -> None:
     got = normalize(np.append(np.zeros(500), 1.0), "robust")
-    assert got.values[-1] == 1
+    assert got.shades[-1] == 1
     assert "coincide" in got.label
 
 
@@ -146,31 +147,31 @@ def test_softmax_shares_sum_to_one_before_they_are_stretched() -> None:
     scores = np.array([0.0, 1.0, 2.0])
     got = normalize(scores, "softmax")
     share = np.exp(scores) / np.exp(scores).sum()
-    np.testing.assert_allclose(got.values, share / share[2], rtol=1e-15)
+    np.testing.assert_allclose(got.shades, share / share[2], rtol=1e-15)
     assert got.vmax == pytest.approx(share[2])
     assert got.unit == "share"
 
 
 def test_softmax_of_huge_logits_does_not_overflow() -> None:
-    np.testing.assert_array_equal(normalize([1e30, 0.0], "softmax").values, [1, 0])
+    np.testing.assert_array_equal(normalize([1e30, 0.0], "softmax").shades, [1, 0])
 
 
 def test_weights_that_are_shares_are_not_softmaxed_again() -> None:
     got = normalize([0.1, 0.3, 0.6], "softmax", kind="attention_softmax")
-    np.testing.assert_allclose(got.values, [0.1 / 0.6, 0.5, 1])
+    np.testing.assert_allclose(got.shades, [0.1 / 0.6, 0.5, 1])
     assert got.vmax == 0.6
 
 
 def test_none_draws_the_numbers_as_they_are() -> None:
     got = normalize([-0.5, 0.25, 1.5], "none")
-    np.testing.assert_array_equal(got.values, [0, 0.25, 1])
+    np.testing.assert_array_equal(got.shades, [0, 0.25, 1])
     assert (got.vmin, got.vmax) == (0, 1)
 
 
 @pytest.mark.parametrize("method", ["minmax", "robust", "none"])
 def test_a_centred_range_puts_zero_in_the_middle(method: str) -> None:
     got = normalize([-1.0, 0.0, 3.0], method, center=0)
-    assert got.values[1] == 0.5
+    assert got.shades[1] == 0.5
     assert got.vmin == -got.vmax
     assert got.center == 0
     assert "centred at 0" in got.label
@@ -195,25 +196,25 @@ def test_nan_and_infinity_stay_out_and_are_counted(method: str) -> None:
     scores = np.array([0.0, np.nan, 1.0, np.inf, -np.inf, 0.5], np.float32)
     got = normalize(scores, method, reference=scores)
     assert got.excluded == 3
-    np.testing.assert_array_equal(np.isnan(got.values), ~np.isfinite(scores))
-    kept = got.values[np.isfinite(scores)]
+    np.testing.assert_array_equal(np.isnan(got.shades), ~np.isfinite(scores))
+    kept = got.shades[np.isfinite(scores)]
     assert ((kept >= 0) & (kept <= 1)).all()
     np.testing.assert_array_equal(
-        kept, normalize(scores[np.isfinite(scores)], method, reference=scores).values
+        kept, normalize(scores[np.isfinite(scores)], method, reference=scores).shades
     )
 
 
 @pytest.mark.parametrize("method", ["percentile", "minmax", "robust", "softmax"])
 def test_equal_scores_lie_mid_scale(method: str) -> None:
     got = normalize(np.full(1000, 7.0), method)
-    np.testing.assert_allclose(got.values, 0.5, atol=0.001)
+    np.testing.assert_allclose(got.shades, 0.5, atol=0.001)
     assert got.constant
 
 
 @pytest.mark.parametrize(("method", "expected"), [("percentile", 1), ("minmax", 0.5), ("softmax", 1)])
 def test_one_score_is_drawn(method: str, expected: float) -> None:
     got = normalize([3.0], method)
-    np.testing.assert_array_equal(got.values, [expected])
+    np.testing.assert_array_equal(got.shades, [expected])
     assert not got.constant
 
 
@@ -221,7 +222,7 @@ def test_one_score_is_drawn(method: str, expected: float) -> None:
 @pytest.mark.parametrize("scores", [[], [np.nan, np.nan]])
 def test_no_score_at_all_gives_an_empty_map(method: str, scores: list[float]) -> None:
     got = normalize(scores, method)
-    assert len(got.values) == len(scores) == got.excluded
+    assert len(got.shades) == len(scores) == got.excluded
     assert got.vmin < got.vmax
 
 
@@ -249,7 +250,7 @@ def test_the_callers_scores_are_left_alone() -> None:
 
 
 def test_integers_may_be_given() -> None:
-    np.testing.assert_array_equal(normalize(np.array([1, 2, 3]), "minmax").values, [0, 0.5, 1])
+    np.testing.assert_array_equal(normalize(np.array([1, 2, 3]), "minmax").shades, [0, 0.5, 1])
 
 
 def test_a_cohort_of_small_slides_equals_the_pooled_scores() -> None:
@@ -297,10 +298,10 @@ def test_a_summary_keeps_the_finite_scores_of_a_small_slide_and_its_largest_shar
 def test_softmax_on_a_cohort_scale_uses_the_largest_share_of_all() -> None:
     scale = CohortScale([summarize_scores([0.0, 5.0]), summarize_scores(np.zeros(10))])
     got = normalize(np.zeros(10), "softmax", scale=scale)
-    np.testing.assert_allclose(got.values, 0.1 / scale.max_share)
+    np.testing.assert_allclose(got.shades, 0.1 / scale.max_share)
 
 
 def test_a_cohort_without_scores_does_not_crash() -> None:
     scale = CohortScale([summarize_scores([np.nan])])
-    assert len(normalize([np.nan], "robust", scale=scale).values) == 1
+    assert len(normalize([np.nan], "robust", scale=scale).shades) == 1
     assert np.isnan(scale.percentiles([1.0])).all()

@@ -1,8 +1,8 @@
 """The score file: what is written comes back, the same bytes each time."""
 
-import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,12 @@ import h5py
 import numpy as np
 import pytest
 
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
-from mil_heatmaps.scores.score_file import ScoreFile, clam_column, read_scores, write_scores
+from mil_heatmaps.scores.score_file import ScoreFile, clam_column
+from mil_heatmaps.scores.score_schema import read_scores, write_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from tests.helpers.scores import example
-
-DATA = Path(os.environ.get("HEATMAP_TEST_DATA", Path(__file__).parents[3] / "shared"))
-CLAM = DATA / "golden/clam/e2e/tree/heatmaps/heatmap_raw_results"
 
 
 def assert_equal(got: ScoreFile, wanted: ScoreFile) -> None:
@@ -78,7 +77,7 @@ def test_two_writes_give_the_same_bytes_also_in_another_process(tmp_path: Path) 
     write_scores(tmp_path / "b.h5", read_scores(tmp_path / "a.h5"))
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     code = (
-        "import sys; from mil_heatmaps.scores.score_file import read_scores, write_scores;"
+        "import sys; from mil_heatmaps.scores.score_schema import read_scores, write_scores;"
         "write_scores(sys.argv[2], read_scores(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.h5", tmp_path / "c.h5"], check=True)
@@ -98,6 +97,19 @@ def test_the_bytes_do_not_depend_on_who_still_holds_a_dataset(tmp_path: Path, mo
     write_scores(tmp_path / "b.h5", example())
     assert len(held) > 2
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_notices_are_kept_and_are_among_the_readers_notes(tmp_path: Path) -> None:
+    notice = Notice("frame", "coordinates moved by (512, 256) µm", patches=3)
+    write_scores(tmp_path / "s.h5", replace(example(), notices=(notice,)))
+    got = read_scores(tmp_path / "s.h5")
+    assert got.notices == got.notes == (notice,)
+    assert (got.notices[0].code, dict(got.notices[0].counts)) == ("frame", {"patches": 3})
+    write_scores(tmp_path / "plain.h5", example())
+    with h5py.File(tmp_path / "plain.h5", "r+") as file:
+        assert "notices" not in file["scores"].attrs
+        file["scores"].attrs["notices"] = "drawn by hand"
+    assert read_scores(tmp_path / "plain.h5").notices == ("drawn by hand",)
 
 
 def test_clams_tools_find_what_they_expect(tmp_path: Path) -> None:
@@ -140,10 +152,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     write_scores(tmp_path / "s.h5", example())
     before = (tmp_path / "s.h5").read_bytes()
 
-    def fail(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+    create, made = h5py.Group.create_dataset, []
 
-    monkeypatch.setattr("mil_heatmaps.scores.score_schema._write_prediction", fail)
+    def fill_the_disk(self: h5py.Group, *args: Any, **keys: Any) -> h5py.Dataset:
+        made.append(1)
+        if len(made) > 2:
+            raise OSError(28, "No space left on device")
+        return create(self, *args, **keys)
+
+    monkeypatch.setattr(h5py.Group, "create_dataset", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         write_scores(tmp_path / "s.h5", example(slide_id="other"))
     assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]

@@ -1,6 +1,5 @@
 """Score files that other programs wrote, or that are damaged: read as far as they tell, or refused by name."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,9 @@ import numpy as np
 import pytest
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.score_file import read_scores, write_scores
+from mil_heatmaps.scores.score_schema import read_scores, write_scores
 from tests.helpers.features import grid_coords, tissue_coords
 from tests.helpers.scores import example
-
-DATA = Path(os.environ.get("HEATMAP_TEST_DATA", Path(__file__).parents[3] / "shared"))
-CLAM = DATA / "golden/clam/e2e/tree/heatmaps/heatmap_raw_results"
 
 
 @pytest.mark.parametrize(
@@ -25,11 +21,10 @@ CLAM = DATA / "golden/clam/e2e/tree/heatmaps/heatmap_raw_results"
         ("E1/LUAD/B/B_0.5_roi_False.h5", 452, 256),
     ],
 )
-def test_clams_own_score_files_are_read(file: str, n: int, size: int) -> None:
-    if not (CLAM / file).exists():
-        pytest.skip(f"golden data not found at {CLAM}; set HEATMAP_TEST_DATA")
-    got = read_scores(CLAM / file, patch_size_l0=size)
-    with h5py.File(CLAM / file) as stored:
+def test_clams_own_score_files_are_read(golden: Path, file: str, n: int, size: int) -> None:
+    path = golden / "clam/e2e/tree/heatmaps/heatmap_raw_results" / file
+    got = read_scores(path, patch_size_l0=size)
+    with h5py.File(path) as stored:
         np.testing.assert_array_equal(got.attention, stored["attention_scores"][:, 0])
         np.testing.assert_array_equal(got.grid.coords_l0, stored["coords"][()])
     assert got.scores.values.shape == (n, 1)

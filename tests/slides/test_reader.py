@@ -4,6 +4,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,10 @@ from PIL import Image
 
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.reader import Slide, open_slide
-from mil_heatmaps.slides.resolution import read_mpp
-from tests.helpers.slides import make_svs_like, make_tiled_pyramid, tissue_picture
+from mil_heatmaps.slides.resolution import decide_resolution
+from mil_heatmaps.slides.sources import OpenSlideSource
+from mil_heatmaps.slides.tiff_levels import TiffLevel
+from tests.helpers.slides import make_svs_like, make_tiled_pyramid, open_by_openslide, tissue_picture
 
 
 def by_openslide(
@@ -34,18 +37,14 @@ def any_slide(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-def without_tiles(slide: Slide) -> Slide:
-    """Make the slide read everything through OpenSlide."""
-    for level in range(slide.level_count):
-        slide._tiff.give_up(level, RuntimeError("for the test"))
-    return slide
+def open_directly_or_not(path: Path, direct: bool, **options: Any) -> Slide:
+    """Open a slide as usual, or one that OpenSlide alone reads."""
+    return open_slide(path, **options) if direct else open_by_openslide(path, **options)
 
 
 @pytest.mark.parametrize("direct", [True, False])
 def test_whole_levels_equal_openslide_whether_decoded_directly_or_not(any_slide: Path, direct: bool) -> None:
-    with open_slide(any_slide) as slide:
-        if not direct:
-            without_tiles(slide)
+    with open_directly_or_not(any_slide, direct) as slide:
         for level, size_px in enumerate(slide.level_dimensions):
             expected = by_openslide(any_slide, (0, 0), level, size_px)
             np.testing.assert_array_equal(slide.read_level(level), expected)
@@ -59,9 +58,7 @@ def test_whole_levels_equal_openslide_whether_decoded_directly_or_not(any_slide:
 def test_regions_equal_openslide_inside_across_and_outside_the_slide(
     tiny_slide: Path, corner_l0: tuple[int, int], direct: bool
 ) -> None:
-    with open_slide(tiny_slide) as slide:
-        if not direct:
-            without_tiles(slide)
+    with open_directly_or_not(tiny_slide, direct) as slide:
         for level in range(slide.level_count):
             region = slide.read_region(corner_l0, level, (120, 90))
             expected = by_openslide(tiny_slide, corner_l0, level, (120, 90))
@@ -92,9 +89,7 @@ def test_transparent_pixels_are_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize("rows", [1, 7, 100, 256, 300, 5000])
 def test_strips_of_any_height_add_up_to_the_level(tiny_svs: Path, rows: int, direct: bool) -> None:
-    with open_slide(tiny_svs) as slide:
-        if not direct:
-            without_tiles(slide)
+    with open_directly_or_not(tiny_svs, direct) as slide:
         strips = list(slide.iter_strips(1, rows=rows))
         level = slide.read_level(1)
     assert [y0 for y0, _ in strips] == list(range(0, len(level), rows))
@@ -111,8 +106,7 @@ def test_rows_are_a_part_of_the_level_and_never_outside_it(tiny_slide: Path) -> 
 
 def test_odd_level_sizes_read_the_same_both_ways(tmp_path: Path) -> None:
     path = make_tiled_pyramid(tmp_path / "odd.tif", (2051, 1533), downsamples=(1, 3.99, 15.2))
-    with open_slide(path) as direct, open_slide(path) as other:
-        without_tiles(other)
+    with open_slide(path) as direct, open_by_openslide(path) as other:
         for level in range(direct.level_count):
             assert direct.tiff_level(level) is not None
             np.testing.assert_array_equal(direct.read_level(level), other.read_level(level))
@@ -150,10 +144,6 @@ def test_a_slide_says_what_it_knows(tiny_slide: Path, tiny_svs: Path) -> None:
         assert repr(slide) == "Slide('tiny.tif', 2048 x 1536, levels [1, 4, 16], mpp=0.5, generic-tiff)"
     with open_slide(tiny_svs) as slide:
         assert (slide.vendor, slide.mpp, slide.objective_power) == ("aperio", 0.499, 20.0)
-        assert slide.associated_names == ("thumbnail",)
-        assert slide.read_associated("thumbnail").shape == (192, 256, 3)
-        with pytest.raises(SlideError, match=r"no associated image 'label'; it has \['thumbnail'\]"):
-            slide.read_associated("label")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +175,8 @@ def test_a_slide_says_what_it_knows(tiny_slide: Path, tiny_svs: Path) -> None:
 def test_only_a_plausible_resolution_is_believed(
     properties: dict[str, str], mpp: float | None, note: str | None
 ) -> None:
-    found, why = read_mpp(properties)
+    resolution = decide_resolution(properties)
+    found, why = resolution.mpp, resolution.notes[0] if resolution.notes else None
     assert found == (None if mpp is None else pytest.approx(mpp))
     assert (why is None) is (note is None)
     assert note is None or note in str(why)
@@ -283,36 +274,50 @@ def test_the_real_slides_are_read_as_openslide_reads_them(real_slides: Path) -> 
         open_slide(real_slides / "not_a_slide.tif")
 
 
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """Return a list that gets (level, first row, row after the last) of every read below `Slide`, as they come."""
+    reads: list[tuple[int, int, int]] = []
+    decode, read = TiffLevel.read, OpenSlideSource.read
+
+    def counted_decode(tiff: TiffLevel, corner_px: tuple[int, int], size_px: tuple[int, int], **options: Any) -> Any:
+        reads.append((tiff.level, corner_px[1], corner_px[1] + size_px[1]))
+        return decode(tiff, corner_px, size_px, **options)
+
+    def counted_read(source: OpenSlideSource, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> Any:
+        reads.append((level, corner_l0[1], corner_l0[1] + size_px[1]))
+        return read(source, corner_l0, level, size_px)
+
+    monkeypatch.setattr(TiffLevel, "read", counted_decode)
+    monkeypatch.setattr(OpenSlideSource, "read", counted_read)
+    return reads
+
+
 @pytest.mark.parametrize("direct", [True, False])
 def test_a_kept_level_is_decoded_once_and_gives_the_same_pixels(
     any_slide: Path, direct: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_slide(any_slide, keep_bytes=64 << 20) as slide:
-        if not direct:
-            without_tiles(slide)
+    with open_directly_or_not(any_slide, direct, keep_bytes=64 << 20) as slide:
         level = slide.level_count - 1
-        decoded: list[int] = []
-        decode = slide._decode_rows
-        monkeypatch.setattr(slide, "_decode_rows", lambda lv, a, b: decoded.append(lv) or decode(lv, a, b))
+        assert (slide.tiff_level(level) is not None) is direct  # what proves it is read before counting begins
+        reads = count_reads(monkeypatch)
         for rows in (64, 100, 4096):
             strips = [strip for _, strip in slide.iter_strips(level, rows)]
             expected = by_openslide(any_slide, (0, 0), level, slide.level_dimensions[level])
             np.testing.assert_array_equal(np.concatenate(strips), expected)
             strips[0][:] = 0  # readers paint into what they are given
-        assert decoded == [level]
+        assert reads == [(level, 0, slide.level_dimensions[level][1])]
 
 
 def test_a_level_too_large_to_be_kept_is_read_in_strips(tiny_slide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_slide(tiny_slide) as probe:
         width, height = probe.level_dimensions[1]
     with open_slide(tiny_slide, keep_bytes=3 * width * height) as slide:
-        decoded: list[tuple[int, int, int]] = []
-        decode = slide._decode_rows
-        monkeypatch.setattr(slide, "_decode_rows", lambda *where: decoded.append(where) or decode(*where))
+        assert all(slide.tiff_level(level) is not None for level in range(3))
+        reads = count_reads(monkeypatch)
         for level in (0, 1, 1, 2, 1):
             list(slide.iter_strips(level, 256))
-        assert [where for where in decoded if where[0] == 0] == [
+        assert [read for read in reads if read[0] == 0] == [
             (0, y, min(y + 256, slide.dimensions_l0[1])) for y in range(0, slide.dimensions_l0[1], 256)
         ]
         # Level 1 fills the room, so that level 2 drives it out.
-        assert [where[0] for where in decoded if where[0]] == [1, 2, 1]
+        assert [level for level, _, _ in reads if level] == [1, 2, 1]

@@ -10,7 +10,7 @@ import pytest
 
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.patch_grid import PatchGrid
-from mil_heatmaps.slides.roi import Roi, patches_in_roi, read_roi, roi_from_box, roi_from_polygons
+from mil_heatmaps.slides.roi import Roi, patches_in_box, patches_in_roi, read_roi, roi_from_box, roi_from_polygons
 from mil_heatmaps.slides.tissue import TissueMask
 
 SLIDE = (1000, 800)
@@ -53,6 +53,17 @@ def test_a_box_cuts_a_real_grid_by_clams_rule(golden: Path) -> None:
     found = patches_in_roi(whole, roi_from_box((*top_left, *bot_right), (6001, 5003)))
     assert np.array_equal(found, expected)
     assert 0 < expected.sum() < len(coords)
+
+
+@pytest.mark.parametrize("rule", ["corner", "center", "reach"])
+def test_a_patch_belongs_to_a_box_by_its_corner_its_centre_or_any_pixel(rule: Any) -> None:
+    whole = grid(step=70)
+    top_left, bot_right = (140, 95), (420, 420)
+    corner, centre = whole.coords_l0, whole.coords_l0 + 50
+    looked_at = {"corner": (corner, corner), "center": (centre, centre), "reach": (corner + 99, corner + 1)}[rule]
+    expected = (looked_at[0] >= top_left).all(1) & (looked_at[1] <= bot_right).all(1)
+    assert np.array_equal(patches_in_box(whole, top_left, bot_right, rule), expected)
+    assert 0 < expected.sum() < len(whole)
 
 
 def test_corners_may_be_given_the_other_way_round_and_are_cut_to_the_slide() -> None:

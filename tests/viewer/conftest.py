@@ -11,12 +11,20 @@ import pytest
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from tests.helpers.browser import MARKUP, SIZE, Open, settle
+from tests.helpers.places import ROOT
 from tests.helpers.viewer import RunningViewer, running, write_score_file
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
 ]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts a browser as slow."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +34,7 @@ def browser() -> Iterator[Any]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    if not (Path(__file__).parents[2] / "src/mil_heatmaps/viewer/page/vendor/openseadragon.min.js").is_file():
+    if not (ROOT / "src/mil_heatmaps/viewer/page/vendor/openseadragon.min.js").is_file():
         pytest.skip("OpenSeadragon was not fetched (python hatch_build.py)")
     with playwright.sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=program, args=FLAGS)

@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 
 from mil_heatmaps.cli.view_heatmap_sync import main
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.records.slide_record import SlideRecord, StageRecord
 from mil_heatmaps.viewer.catalog import catalog_of_files, titles_for
+from mil_heatmaps.viewer.content import Content
 from mil_heatmaps.viewer.run_folder import catalog_of_runs
 from tests.helpers.slides import make_single_level
 from tests.helpers.viewer import write_score_file
@@ -31,9 +35,8 @@ def run(tmp_path: Path) -> Path:
     for name in ("done", "gone"):
         write_score_file(folder / "tumor" / name / f"{name}_blockmap.h5", (1024, 768))
     (folder / "tumor" / "bad").mkdir()
-    (folder / "tumor" / "bad" / "record.json").write_text(
-        '{"status": "failed", "failed_stage": "coords", "error": "no tissue"}'
-    )
+    record = folder / "tumor" / "bad" / "record.json"
+    SlideRecord(record, "bad", "failed", failed_stage="coords", error="no tissue").save()
     with (folder / "process_list.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["slide_id", "label", "site", "status", "failed_stage", "error", "Pred_0", "p_0"])
@@ -63,11 +66,58 @@ def test_a_run_gives_its_slides_scores_and_what_the_list_says(run: Path) -> None
     assert (catalog.defaults.cmap, catalog.defaults.alpha, catalog.defaults.normalize) == ("viridis", 0.3, "minmax")
 
 
+def test_notices_of_a_slide_stand_in_list_and_panel(run: Path) -> None:
+    rows = [line.split(",") for line in (run / "process_list.csv").read_text().splitlines()]
+    cells = {"slide_id": "notes", "done.tif": "2 of 6 patches", "gone": "as the list says"}
+    text = "\n".join(",".join([*row, cells.get(row[0], "")]) for row in rows)
+    (run / "process_list.csv").write_text(text + "\n")
+    record = SlideRecord(run / "tumor" / "done" / "record.json", "done", "processed")
+    for stage, words in (("segment", "outlines moved"), ("heatmap", "2 of 6 patches")):
+        record.stages[stage] = StageRecord.of({}, [], run, 0.0, [Notice("uncoloured", words, uncoloured=2)])
+    record.save()
+    content = Content(catalog_of_runs([run]))
+    assert [slide["notices"] for slide in content.index("")["slides"]] == ["2 of 6 patches", "", "as the list says"]
+    told = [content.describe(number)["notices"] for number in range(3)]
+    content.close()
+    assert told == [["outlines moved", "2 of 6 patches"], [], ["as the list says"]]
+
+
 def test_a_second_row_of_a_slide_does_not_make_it_failed(run: Path) -> None:
     with (run / "process_list.csv").open("a", newline="") as file:
         csv.writer(file).writerow(["done", "1", "A", "failed", "process_list", "is in the list already", "", ""])
     done, *others = catalog_of_runs([run]).slides
     assert (done.status, done.problem, done.prediction, len(others)) == ("processed", "", "normal", 2)
+
+
+FINE = """encoder_arguments: {model_name: uni_v2}
+patching_arguments: {overlap: 0.5}
+heatmap_arguments: {calc_heatmap: true, use_roi: false}
+data_arguments: {data_dir_key: site, """
+
+
+@pytest.mark.parametrize(
+    ("scores_dir", "titles"),
+    [
+        ("null", ["fine map, overlap 0.5", "coarse map"]),
+        ("given", ["scores"]),
+        ("{A: given}", ["scores"]),
+        ("{B: given}", ["fine map, overlap 0.5", "coarse map"]),
+    ],
+)
+def test_a_fine_map_is_shown_only_where_the_run_makes_one(run: Path, scores_dir: str, titles: list[str]) -> None:
+    """A file of an earlier config may lie there; slides whose scores were given have no fine map."""
+    write_score_file(run / "tumor" / "done" / "done_0.5_roi_False.h5", (1024, 768), step=64)
+    (run / "config.yaml").write_text(f"{FINE}scores_dir: {scores_dir}}}\n")
+    assert [named.title for named in catalog_of_runs([run]).slides[0].scores] == titles
+
+
+@pytest.mark.parametrize("layout", ["clam", "flat"])
+def test_raw_results_that_lie_elsewhere_are_found_by_the_config(run: Path, tmp_path: Path, layout: str) -> None:
+    folder = tmp_path / "seen"
+    folder.mkdir()
+    where = {"clam": f"raw_save_dir: {run.parent}, save_exp_code: exp", "flat": f"raw_save_dir: {run}"}[layout]
+    (folder / "run.yaml").write_text(f"exp_arguments: {{layout: {layout}, {where}}}\n")
+    assert [slide.slide_id for slide in catalog_of_runs([folder]).slides] == ["done", "bad", "gone"]
 
 
 def test_a_scale_over_the_cohort_which_the_viewer_has_not_is_said(run: Path) -> None:
@@ -83,6 +133,28 @@ def test_a_run_is_given_by_its_name(
     assert main(["--run", "exp", "--export_html", str(tmp_path / "page.html"), "--export_px", "256"]) == 0
     assert main(["--run", "exq"]) == 2
     assert f"in {tmp_path / 'raw'} there is exp" in capsys.readouterr().err
+
+
+def test_export_slide_chooses_the_slide_of_the_page(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    export = ["--run", str(run), "--export_html", str(page), "--export_px", "256"]
+    for choice, name in (([], "done"), (["--export_slide", "bad"], "bad")):
+        assert main([*export, *choice]) == 0
+        assert f"{page}: {name} at " in capsys.readouterr().out
+    assert main([*export, "--export_slide", "dome"]) == 2
+    assert "there is no slide 'dome' among the 3 of exp" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_told_and_one_out_of_range_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--run", str(run), "--no_browser", "--port", str(port)]) == 2
+    assert f"port {port} cannot be used (" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["--run", str(run), "--port", "70000"])
+    assert "must be 0 to 65535, got '70000'" in capsys.readouterr().err
 
 
 def test_slides_that_moved_are_found_with_slide_dir(run: Path, tmp_path: Path) -> None:
@@ -160,16 +232,19 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     assert done.stdout.strip().endswith("[]")
 
 
+@pytest.mark.slow
 def test_the_program_prints_one_link_and_stops_cleanly_with_ctrl_c(run: Path) -> None:
     pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
     if not (ROOT / "src/mil_heatmaps/viewer/page/vendor/openseadragon.min.js").is_file():
         pytest.skip("OpenSeadragon was not fetched (python hatch_build.py)")
-    command = [sys.executable, str(ROOT / "view_heatmap_sync.py"), "--run", str(run), "--no_browser"]
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        port = str(chosen.getsockname()[1])
+    command = [sys.executable, str(ROOT / "view_heatmap_sync.py"), "--run", str(run), "--no_browser", "--port", port]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(3)]
     assert lines[0] == "exp: 3 slides\n"
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{20,}\n", lines[1])
+    assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/\?token=[\w-]{{20,}}\n", lines[1])
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=20)
     assert (process.returncode, rest, errors) == (0, "stopped\n", "")

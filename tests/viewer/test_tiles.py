@@ -8,7 +8,6 @@ import pytest
 
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.reader import open_slide
-from mil_heatmaps.viewer.byte_cache import ByteCache
 from mil_heatmaps.viewer.jpeg_tiles import serves_own_tiles, standalone_jpeg
 from mil_heatmaps.viewer.open_slides import OpenSlides
 from mil_heatmaps.viewer.pyramid import view_levels
@@ -133,19 +132,6 @@ def _wide_gamut_profile() -> bytes:
     header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28
     header += fixed(0.9642) + fixed(1.0) + fixed(0.8249)
     return header + b"\0" * (128 - len(header)) + table + body
-
-
-def test_the_cache_forgets_what_was_used_longest_ago_and_stays_within_its_bytes() -> None:
-    cache = ByteCache(100)
-    for key in range(5):
-        cache.put(key, bytes(30))
-        assert cache.nbytes <= 100
-        assert cache.get(0) is not None or key > 2
-    assert cache.get(0) is not None  # asked for all along
-    assert cache.get(1) is None
-    cache.put("huge", bytes(101))
-    assert cache.get("huge") is None
-    assert len(cache) == 3
 
 
 def test_few_slides_are_open_at_once_and_never_closed_in_use(tmp_path: Path) -> None:

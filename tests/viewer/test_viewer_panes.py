@@ -8,7 +8,7 @@ import pytest
 from mil_heatmaps.scores.normalize import normalize
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.visualization.palette import colour_table
-from tests.helpers.browser import PATCH, SIZE, Open, assert_in_lockstep, go_to, pixel_at, places, settle
+from tests.helpers.browser import PATCH, SIZE, Open, assert_in_lockstep, go_to, pixel_at, places, settle, wait_until
 
 
 def test_panes_move_as_one_from_either_side(open_page: Open) -> None:
@@ -54,7 +54,7 @@ def test_turning_keeps_colours_on_their_patches(open_page: Open, scores: dict[st
     seen = page.evaluate("""() => { const heat = heatmapViewer.panes[1].heat, g = heat.geometry();
         return [...heat.canvas.getContext('2d').getImageData(Math.round(g.middleX), Math.round(g.middleY -
         100), 1, 1).data]; }""")
-    row = min(int(normalize(written.scores.values[:, 0], "percentile").values[index] * 256), 255)
+    row = min(int(normalize(written.scores.values[:, 0], "percentile").shades[index] * 256), 255)
     assert np.abs(np.array(seen[:3]) - colour_table("viridis")[row]).max() <= 2
 
 
@@ -65,7 +65,7 @@ def test_a_patch_has_its_colour_at_every_zoom_and_ends_at_its_edge(
     page = open_page("cmap=viridis", device_scale_factor=ratio)
     written = scores["a"][1]
     coords = written.grid.coords_l0
-    shares = normalize(written.scores.values[:, 0], "percentile").values
+    shares = normalize(written.scores.values[:, 0], "percentile").shades
     table = colour_table("viridis")
     for index, scale in ((20, 0.21), (20, 1.7), (75, 0.5), (75, 6.0)):
         x, y = coords[index].tolist()
@@ -81,7 +81,7 @@ def test_a_patch_has_its_colour_at_every_zoom_and_ends_at_its_edge(
 def test_overlapping_patches_show_their_mean(open_page: Open, scores: dict[str, tuple[Path, ScoreFile]]) -> None:
     page = open_page("panes=2.0&cmap=gray")
     written = scores["b"][1]
-    shares = np.floor(normalize(written.scores.values[:, 0], "percentile").values * 65536)
+    shares = np.floor(normalize(written.scores.values[:, 0], "percentile").shades * 65536)
     coords = written.grid.coords_l0
     for point in ((700, 500), (1000, 900), (30, 30)):
         inside = ((coords <= point) & (np.array(point) < coords + PATCH)).all(1)
@@ -128,7 +128,7 @@ def test_compare_shows_another_model_and_then_the_difference(
     settle(page)
     assert page.evaluate("heatmapViewer.contents") == ["0.0", "2.0", "0.0-2.0"]
     a, b = scores["a"][1], scores["b"][1]
-    shares = [np.floor(normalize(f.scores.values[:, 0], "percentile").values * 65536) for f in (a, b)]
+    shares = [np.floor(normalize(f.scores.values[:, 0], "percentile").shades * 65536) for f in (a, b)]
     point = (1000, 900)
     go_to(page, *point, 1.0)
     means = []
@@ -145,11 +145,11 @@ def test_compare_shows_another_model_and_then_the_difference(
 
 def test_a_picture_is_stretched_over_the_slide(open_page: Open) -> None:
     page = open_page("panes=slide;p4&opacity=1")
-    page.wait_for_timeout(400)
     inside = """([x, y]) => { const p = heatmapViewer.panes[1], g = p.heat.geometry(), c =
     p.viewer.drawer.canvas;
         return [...c.getContext('2d').getImageData((x - g.x) * g.scale + g.middleX, (y - g.y) * g.scale +
         g.middleY, 1, 1).data]; }"""
+    wait_until(page, f"(point) => ({inside})(point)[0] === 255", [20, 20])
     assert page.evaluate(inside, [20, 20]) == [255, 0, 0, 255]
     assert page.evaluate(inside, [SIZE[0] - 20, SIZE[1] - 20]) == [255, 0, 0, 255]
     assert page.evaluate(inside, [SIZE[0] + 40, SIZE[1] - 20])[3] == 0
@@ -181,8 +181,7 @@ def test_outline_and_scale_bar(open_page: Open) -> None:
         return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v > 0); }"""
     assert page.evaluate(lines)
     page.keyboard.press("o")
-    page.wait_for_timeout(80)
-    assert not page.evaluate(lines)
+    wait_until(page, f"!({lines})()")
 
 
 @pytest.mark.parametrize("size", [(1400, 850), (1000, 700), (700, 600), (360, 800)])

@@ -59,7 +59,7 @@ def test_a_run_opens_with_its_fine_map_ranked_among_the_coarse_one(
     assert page.evaluate("heatmapViewer.contents") == ["slide", "0.0", "4.0"]  # the other run's own, not the bag's
     fine, coarse = maps[1]["fine"], maps[1]["E"]
     assert reference_words(coarse.scores.values[:, 0]) in page.locator(".legend").first.inner_text()
-    ranked = normalize(fine.scores.values[:, 0], "percentile_ref", reference=coarse.scores.values[:, 0]).values
+    ranked = normalize(fine.scores.values[:, 0], "percentile_ref", reference=coarse.scores.values[:, 0]).shades
     point = (1000, 900)
     go_to(page, *point, 1.0)
     corners = fine.grid.coords_l0

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mil_heatmaps.models.inference import predict
-from mil_heatmaps.scores.score_file import write_scores
+from mil_heatmaps.scores.score_schema import write_scores
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from tests.helpers.browser import SIZE, Open
 from tests.helpers.viewer import running, write_score_file

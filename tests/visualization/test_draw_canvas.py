@@ -16,7 +16,7 @@ def _plain(canvas: PatchCanvas) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     width, height = canvas.picture_px
     total, count = np.zeros((height, width)), np.zeros((height, width))
     covered = np.zeros((height, width), bool)
-    for (x, y), value in zip(canvas.corners_px, canvas.values, strict=True):
+    for (x, y), value in zip(canvas.corners_px, canvas.shades, strict=True):
         place = (
             slice(max(y, 0), max(y + canvas.size_px[1], 0)),
             slice(max(x, 0), max(x + canvas.size_px[0], 0)),

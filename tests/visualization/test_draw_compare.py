@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.visualization.colour_rule import ColourRule
 from mil_heatmaps.visualization.compare import (
     MatchedScores,
     compare_scores,
@@ -18,10 +19,13 @@ from mil_heatmaps.visualization.compare import (
     plan_comparison,
 )
 from mil_heatmaps.visualization.overlay import draw
-from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from mil_heatmaps.visualization.tissue_slide import TissueSlide
+from mil_heatmaps.visualization.view import View
 
 COORDS = np.stack(np.meshgrid(np.arange(256, 1600, 128), np.arange(256, 1000, 128)), axis=-1).reshape(-1, 2)
 GRID = PatchGrid(COORDS.astype(np.int64), (128, 128), (128, 128))
+
+WHOLE = View(segment=False)
 
 
 def _matched(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> MatchedScores:
@@ -56,34 +60,36 @@ def test_rank_correlation_is_that_of_scipy_with_ties() -> None:
 
 
 def test_overlap_is_the_share_of_common_top_patches() -> None:
-    a = np.arange(len(GRID), dtype=float)
+    a = np.arange(120, dtype=float)
     b = a.copy()
     b[-5:] = -1  # five of the ten highest fall out
-    comparison = compare_scores(_matched(a, b), top=(10, 20, 10_000))
-    assert comparison.overlap == {10: 0.5, 20: 0.75}
+    grid = PatchGrid(np.zeros((120, 2), np.int64), (128, 128), (128, 128))
+    comparison = compare_scores(MatchedScores(grid, a, b, 0, 0))
+    assert comparison.overlap == {10: 0.5, 50: 0.9}  # of 100 of 120, most are common by chance
     assert comparison.as_row()["top_10_overlap"] == 0.5
+    a = np.arange(len(GRID), dtype=float)
     assert compare_scores(_matched(a, a * 3 - 1)).spearman == pytest.approx(1)
 
 
 def test_both_maps_share_one_scale(tiny_slide: Path) -> None:
     a, b = np.linspace(0, 1, len(GRID)), np.linspace(2, 4, len(GRID))
-    with WholeSlideImage(tiny_slide) as wsi:
-        first, second, difference = plan_comparison(_matched(a, b), wsi, normalize="minmax", segment=False)
+    with TissueSlide(tiny_slide) as slide:
+        first, second, difference = plan_comparison(_matched(a, b), slide, WHOLE, ColourRule("minmax"))
     assert (first.scale.vmin, first.scale.vmax) == (second.scale.vmin, second.scale.vmax) == (0, 4)
-    np.testing.assert_allclose(first.values, a / 4)
-    np.testing.assert_allclose(second.values, b / 4)
-    shown = difference.scale.vmin + difference.values * (difference.scale.vmax - difference.scale.vmin)
+    np.testing.assert_allclose(first.shades, a / 4)
+    np.testing.assert_allclose(second.shades, b / 4)
+    shown = difference.scale.vmin + difference.shades * (difference.scale.vmax - difference.scale.vmin)
     np.testing.assert_allclose(shown, a - b, atol=1e-12)
     assert first.scale.label == "minimum to maximum of both maps: 0 to 4"
 
 
 def test_equal_maps_differ_nowhere(tiny_slide: Path) -> None:
     a = np.random.default_rng(0).normal(size=len(GRID))
-    with WholeSlideImage(tiny_slide) as wsi:
+    with TissueSlide(tiny_slide) as slide:
         _, _, difference = plan_comparison(
-            _matched(a, a), wsi, segment=False, vis_level=1, blank_canvas=True, alpha=1.0
+            _matched(a, a), slide, View(1, segment=False, blank_canvas=True), ColourRule(alpha=1.0)
         )
-        assert np.unique(difference.values).tolist() == [0.5]
+        assert np.unique(difference.shades).tolist() == [0.5]
         colours = np.unique(draw(difference).reshape(-1, 3), axis=0)
     assert len(colours) == 2
 
@@ -92,8 +98,8 @@ def test_comparison_is_drawn(tiny_slide: Path) -> None:
     generator = np.random.default_rng(3)
     a = generator.normal(size=len(GRID))
     matched = _matched(a, a + generator.normal(size=len(GRID)))
-    with WholeSlideImage(tiny_slide) as wsi:
-        drawings = plan_comparison(matched, wsi, segment=False)
+    with TissueSlide(tiny_slide) as slide:
+        drawings = plan_comparison(matched, slide, WHOLE)
         picture = draw_comparison(drawings, compare_scores(matched), ("abmil", "clam_sb"))
     assert picture.shape[1] > 2000
     assert picture.std() > 10

@@ -11,11 +11,11 @@ from PIL import Image
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.visualization.drawing import Drawing, Painter
-from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
 from mil_heatmaps.visualization.overlay import band_rows, draw, draw_to_file, draw_to_files
 from mil_heatmaps.visualization.picture_files import check_size, open_picture_file, save_picture
 from mil_heatmaps.visualization.png_stream import combine_adler32
 from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from tests.helpers.drawings import planned
 
 
 def _picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -119,7 +119,7 @@ def _drawing(slide_path: Path, **options: object) -> Drawing:
     wsi = WholeSlideImage(slide_path)
     wsi.segment_tissue(filter_params={"a_t": 0.1, "a_h": 0.01})
     arguments = {"vis_level": 0, "patch_size": 128, "overlap": 0.5, "segment": False, **options}
-    return plan_heatmap(generator.normal(size=len(coords)), coords, wsi, **arguments)  # type: ignore[arg-type]
+    return planned(generator.normal(size=len(coords)), coords, wsi, **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("smooth", ["none", "bilinear", "gaussian"])
@@ -208,8 +208,8 @@ def test_drawings_are_alike_when_their_pixels_are(tiny_slide: Path, options: dic
         wsi.segment_tissue(filter_params={"a_t": 0.1, "a_h": 0.01})
         coords = np.array([[0, 0], [512, 512], [640, 512]])
         usual: dict[str, object] = {"vis_level": 0, "patch_size": 128, "segment": True}
-        one = plan_heatmap([1.0, 2.0, 3.0], coords, wsi, **usual)  # type: ignore[arg-type]
-        other = plan_heatmap([1.0, 2.0, 3.0], coords.copy(), wsi, **{**usual, **options})  # type: ignore[arg-type]
+        one = planned([1.0, 2.0, 3.0], coords, wsi, **usual)  # type: ignore[arg-type]
+        other = planned([1.0, 2.0, 3.0], coords.copy(), wsi, **{**usual, **options})  # type: ignore[arg-type]
         assert one.same_pixels(other) is same
-        moved = plan_heatmap([1.0, 2.0, 3.0], coords + 1, wsi, **usual)  # type: ignore[arg-type]
+        moved = planned([1.0, 2.0, 3.0], coords + 1, wsi, **usual)  # type: ignore[arg-type]
         assert not one.same_pixels(moved)

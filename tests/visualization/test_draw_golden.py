@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mil_heatmaps.visualization.heatmap_utils import draw_heatmap, plan_heatmap
+from mil_heatmaps.visualization.heatmap_utils import draw_heatmap
 from mil_heatmaps.visualization.overlay import draw_to_file
+from tests.helpers.drawings import planned
 from tests.helpers.golden_drawing import case_ids, cases, digest, inputs, segmented
 
 pytestmark = pytest.mark.usefixtures("golden")
@@ -44,7 +45,7 @@ def test_file_holds_the_pixels_of_clam(tmp_path: Path, suffix: str) -> None:
     case = next(case for case in cases("heatmap") if case["name"] == "B_l1_ov05_def")
     scores, coords = inputs(case)
     with segmented("B.tif", case["seg"]) as wsi:
-        draw_to_file(tmp_path / f"map{suffix}", plan_heatmap(scores, coords, wsi, **_arguments(case)))
+        draw_to_file(tmp_path / f"map{suffix}", planned(scores, coords, wsi, **_arguments(case)))
     assert digest(Image.open(tmp_path / f"map{suffix}")) == case["sha256_right"]
 
 

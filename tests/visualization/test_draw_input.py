@@ -10,9 +10,10 @@ import pytest
 
 from mil_heatmaps.errors import ScoreError, SlideError, TissueError
 from mil_heatmaps.slides.reader import open_slide
-from mil_heatmaps.visualization.heatmap_utils import draw_heatmap, plan_heatmap
+from mil_heatmaps.visualization.heatmap_utils import draw_heatmap
 from mil_heatmaps.visualization.palette import colour_table
 from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from tests.helpers.drawings import planned
 
 COORDS = np.array([[0, 0], [256, 0], [512, 256], [768, 512]])
 SCORES = np.array([0.1, 0.9, 0.4, 0.7])
@@ -135,7 +136,13 @@ def test_patches_outside_the_slide_are_cut_and_counted(wsi: WholeSlideImage) -> 
     table = colour_table("jet")
     expected[:32, :32], expected[352:, 480:] = table[int(0.1 * 256)], table[int(0.9 * 256)]
     np.testing.assert_array_equal(np.asarray(picture), expected)
-    assert picture.info["notes"] == ["2 of 4 patches lie outside the picture"]
+    (note,) = picture.info["notes"]
+    assert note.startswith("2 of 4 patches are not coloured: 2 outside the slide (possible causes")
+
+
+def test_an_unknown_filter_parameter_lists_the_choices(wsi: WholeSlideImage) -> None:
+    with pytest.raises(TissueError, match=r"unknown filter parameter 'a_T'; choose from \['a_h', 'a_t', 'max_n_holes'"):
+        wsi.segmentTissue(filter_params={"a_T": 1})
 
 
 def test_glass_stays_glass(wsi: WholeSlideImage) -> None:
@@ -189,7 +196,7 @@ def test_threshold_tints_hot_pixels_only(wsi: WholeSlideImage) -> None:
 @pytest.mark.parametrize("downsample", [3.0, 5.7, 18.0, 30.0])
 def test_level_that_does_not_exist_is_the_mean_of_the_next_finer(tiny_slide: Path, downsample: float) -> None:
     with open_slide(tiny_slide) as slide:
-        drawing = plan_heatmap([], [], slide, downsample=downsample, segment=False)
+        drawing = planned([], [], slide, downsample=downsample, segment=False)
         from mil_heatmaps.visualization.overlay import draw
 
         picture = draw(drawing)
@@ -202,15 +209,15 @@ def test_level_that_does_not_exist_is_the_mean_of_the_next_finer(tiny_slide: Pat
 
 def test_downsample_near_a_level_is_that_level(tiny_slide: Path) -> None:
     with open_slide(tiny_slide) as slide:
-        drawing = plan_heatmap([], [], slide, downsample=4.02, segment=False)
+        drawing = planned([], [], slide, downsample=4.02, segment=False)
         assert drawing.frame.level == 1
         assert not drawing.frame.resized
 
 
 def test_mpp_chooses_the_scale(tiny_slide: Path, blank_slide: Path) -> None:
     with open_slide(tiny_slide) as slide:  # 0.5 um/px
-        assert plan_heatmap([], [], slide, mpp=2.0, segment=False).frame.level == 1
-        assert plan_heatmap([], [], slide, mpp=3.0, segment=False).size_px == (
+        assert planned([], [], slide, mpp=2.0, segment=False).frame.level == 1
+        assert planned([], [], slide, mpp=3.0, segment=False).size_px == (
             round(2048 / 6),
             round(1536 / 6),
         )
@@ -259,9 +266,9 @@ def test_single_level_slides_that_are_too_large_are_drawn_smaller(
     single_level_slide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_slide(single_level_slide) as slide:
-        assert plan_heatmap([], [], slide, segment=False).size_px == (1024, 768)
-        monkeypatch.setattr("mil_heatmaps.visualization.frame.MOST_PIXELS", 100_000)
-        drawing = plan_heatmap([], [], slide, segment=False)
+        assert planned([], [], slide, segment=False).size_px == (1024, 768)
+        monkeypatch.setattr("mil_heatmaps.visualization.frame.MOST_PIXELS_UNASKED", 100_000)
+        drawing = planned([], [], slide, segment=False)
         assert drawing.size_px == (32, 24)
         assert "made from level 0" in drawing.notes[0]
 

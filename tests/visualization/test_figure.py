@@ -14,10 +14,10 @@ from PIL import Image
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.patch_scores import Prediction
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.figure import FigureText, _compose, draw_figure, write_figure
+from mil_heatmaps.visualization.figure import FigureText, compose_figure, draw_figure, write_figure
 from mil_heatmaps.visualization.figure_parts import scale_bar_um, shown_colours
-from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
 from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from tests.helpers.drawings import planned
 
 COORDS = np.stack(np.meshgrid(np.arange(256, 1600, 128), np.arange(256, 1000, 128)), axis=-1).reshape(-1, 2)
 SCORES = np.linspace(-1, 2, len(COORDS))
@@ -25,12 +25,12 @@ PREDICTION = Prediction(("LUAD", "LSCC"), np.array([0.9, 0.1], np.float32), np.a
 
 
 def _drawing(path: Path, scores: npt.NDArray[Any] = SCORES, **options: Any) -> Drawing:
-    return plan_heatmap(scores, COORDS, WholeSlideImage(path), **{"patch_size": 128, "segment": False, **options})
+    return planned(scores, COORDS, WholeSlideImage(path), **{"patch_size": 128, "segment": False, **options})
 
 
 def _words(drawing: Drawing, text: FigureText, scores: npt.NDArray[Any] = SCORES, legend: bool = True) -> str:
     """Return every text of the figure."""
-    figure = _compose(drawing, scores, text, legend, 2).figure
+    figure = compose_figure(drawing, scores, text, legend=legend).figure
     return "\n".join(item.get_text() for item in figure.findobj(Text) if item.get_visible() and item.get_text())
 
 
@@ -48,7 +48,7 @@ def test_figure_says_what_it_shows(tiny_slide: Path) -> None:
 
 def test_scale_bar_only_with_a_pixel_size(real_slides: Path) -> None:
     wsi = WholeSlideImage(real_slides / "TCGA-CR-7395-01A-01-TS1.svs")
-    drawing = plan_heatmap([1, 2], [[0, 0], [512, 512]], wsi, segment=False)
+    drawing = planned([1, 2], [[0, 0], [512, 512]], wsi, segment=False)
     words = _words(drawing, FigureText(), np.array([1.0, 2.0]))
     assert "pixel size unknown, so no scale bar" in words
     assert "µm" not in words
@@ -83,7 +83,7 @@ def test_negative_numbers_have_one_minus_sign_everywhere(tiny_slide: Path, optio
     prediction = Prediction(("risk",), np.array([1.0], np.float32), np.array([-0.37], np.float32), "survival")
     scores = SCORES * 1e-6 if options["normalize"] == "robust" else np.full(len(COORDS), -0.25)
     drawing = _drawing(tiny_slide, scores, **options)
-    figure = _compose(drawing, scores, FigureText("attention", prediction=prediction), True, 2).figure
+    figure = compose_figure(drawing, scores, FigureText("attention", prediction=prediction), legend=True).figure
     figure.savefig(io.BytesIO())  # matplotlib writes the numbers of its axes when it draws
     words = "\n".join(item.get_text() for item in figure.findobj(Text))
     assert "risk \N{MINUS SIGN}0.37" in words
@@ -104,7 +104,7 @@ def test_scores_without_spread_still_make_a_figure(tiny_slide: Path, scores: npt
 
 
 def test_no_patches_still_make_a_figure(tiny_slide: Path) -> None:
-    drawing = plan_heatmap([], [], WholeSlideImage(tiny_slide), segment=False)
+    drawing = planned([], [], WholeSlideImage(tiny_slide), segment=False)
     assert draw_figure(drawing, []).std() > 1
 
 
@@ -119,24 +119,25 @@ def test_scale_bar_is_a_round_number_of_about_a_fifth(width: float, bar: float) 
 
 
 def test_colour_bar_shows_what_is_not_tinted(tiny_slide: Path) -> None:
-    values = np.array([0.1, 0.6, 0.95])
-    hot = shown_colours(_drawing(tiny_slide, threshold=0.5), values)
-    plain = shown_colours(_drawing(tiny_slide), values)
+    shades = np.array([0.1, 0.6, 0.95])
+    hot = shown_colours(_drawing(tiny_slide, threshold=0.5), shades)
+    plain = shown_colours(_drawing(tiny_slide), shades)
     np.testing.assert_array_equal(hot[1:], plain[1:])
     assert hot[0].tolist() == [226, 229, 232]
-    two = shown_colours(_drawing(tiny_slide, binarize=True, thresh=0.5), values)
+    two = shown_colours(_drawing(tiny_slide, binarize=True, thresh=0.5), shades)
     assert two[1].tolist() == two[2].tolist()
 
 
+@pytest.mark.slow
 def test_pyplot_is_never_used(tiny_slide: Path) -> None:
     import subprocess
     import sys
 
     code = (
-        "import sys, numpy as np; from src.visualization import WholeSlideImage, plan_heatmap;"
+        "import sys; from src.visualization import WholeSlideImage; from tests.helpers.drawings import planned;"
         "from mil_heatmaps.visualization.figure import draw_figure;"
         f"wsi = WholeSlideImage({str(tiny_slide)!r});"
-        "draw_figure(plan_heatmap([1., 2.], [[0, 0], [256, 0]], wsi, segment=False), [1., 2.]);"
+        "draw_figure(planned([1., 2.], [[0, 0], [256, 0]], wsi, segment=False), [1., 2.]);"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

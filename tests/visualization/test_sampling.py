@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw
 from mil_heatmaps.errors import ConfigError, ScoreError, SlideError
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.slides.reader import open_slide
-from mil_heatmaps.visualization.patch_arguments import as_grid, inside_region
+from mil_heatmaps.slides.roi import patches_in_box
+from mil_heatmaps.visualization.patch_arguments import as_grid
 from mil_heatmaps.visualization.sample_files import write_samples
-from mil_heatmaps.visualization.sampling import choose_patches, sample_top_patches
+from mil_heatmaps.visualization.sampling import Choice, choose_patches, sample_top_patches
 from tests.helpers.golden_drawing import cases, inputs
 
 
@@ -25,9 +26,9 @@ def test_samples_are_those_of_clam(case: dict[str, Any]) -> None:
     top_left, bot_right = arguments.pop("top_left", None), arguments.pop("bot_right", None)
     candidates = None
     if top_left:
-        candidates = np.flatnonzero(inside_region(as_grid(coords, 256), top_left, bot_right))
+        candidates = np.flatnonzero(patches_in_box(as_grid(coords, 256), top_left, bot_right))
     percentiles = rank_percentiles(scores[:, 0])
-    chosen = choose_patches(percentiles, candidates, mode=case["mode"], unit="percent", **arguments)
+    chosen = choose_patches(percentiles, Choice(mode=case["mode"], unit="percent", **arguments), candidates)
     if case["scalar"]:
         assert not len(chosen)  # nothing in the window, where CLAM crashes
         return
@@ -38,8 +39,8 @@ def test_samples_are_those_of_clam(case: dict[str, Any]) -> None:
 
 def test_ties_keep_the_order_of_the_patches() -> None:
     percentiles = np.array([50.0, 90, 50, 90, 90, 10])
-    assert choose_patches(percentiles, k=4, mode="topk").tolist() == [1, 3, 4, 0]
-    assert choose_patches(percentiles, k=3, mode="reverse_topk").tolist() == [5, 0, 2]
+    assert choose_patches(percentiles, Choice(4)).tolist() == [1, 3, 4, 0]
+    assert choose_patches(percentiles, Choice(3, "reverse_topk")).tolist() == [5, 0, 2]
 
 
 @pytest.mark.parametrize(
@@ -55,9 +56,7 @@ def test_ties_keep_the_order_of_the_patches() -> None:
 )
 def test_windows_are_read_as_shares_or_percent(start: float, end: float, unit: Any, expected: Any) -> None:
     percentiles = np.arange(1.0, 101)
-    chosen = choose_patches(
-        percentiles, k=1000, mode="range_sample", score_start=start, score_end=end, unit=unit
-    )
+    chosen = choose_patches(percentiles, Choice(1000, "range_sample", 1, start, end, unit))
     assert sorted(chosen.tolist()) == list(expected)
 
 
@@ -65,7 +64,7 @@ def test_the_global_generator_is_left_alone() -> None:
     np.random.seed(0)
     expected = np.random.rand()
     np.random.seed(0)
-    choose_patches(np.arange(1.0, 101), mode="range_sample", seed=9)
+    choose_patches(np.arange(1.0, 101), Choice(mode="range_sample", seed=9))
     assert np.random.rand() == expected
 
 
@@ -81,7 +80,7 @@ def test_the_global_generator_is_left_alone() -> None:
 )
 def test_requests_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        choose_patches(np.arange(1.0, 101), **options)
+        Choice(**options)
 
 
 def test_patches_come_with_their_pixels_and_numbers(tiny_slide: Path) -> None:

@@ -13,7 +13,7 @@ CLAM_ATTENTION_WIDTHS = {"small": 256, "big": 384}
 
 
 def create_model(
-    model_name: str,
+    model_name: str | None,
     num_classes: int | None = None,
     checkpoint_path: str | os.PathLike[str] | None = None,
     *,
@@ -25,11 +25,11 @@ def create_model(
 
     Parameters
     ----------
-    model_name : str
+    model_name : str or None
         ``{type}.{config}.{encoder}.{task}``, as in ``abmil.base.uni_v2.none``; parts left out at the end are
-        ``base``, ``uni`` and ``none``. The encoder gives the width of the features (its name in MIL-Lab,
-        TRIDENT or CLAM, or the width itself). A task other than ``none``, with no checkpoint, names public
-        weights: ``abmil.base.uni_v2.pc108-24k`` is downloaded from the Hugging Face hub as
+        ``base``, ``uni`` and ``none``. None: what the checkpoint tells. The encoder gives the width of the features
+        (its name in MIL-Lab, TRIDENT or CLAM, or the width itself). A task other than ``none``, with no checkpoint,
+        names public weights: ``abmil.base.uni_v2.pc108-24k`` is downloaded from the Hugging Face hub as
         ``mahmoodlab/...``.
     num_classes : int, optional
         Must agree with the checkpoint's. Without a checkpoint the model's own default: 2 for MIL-Lab's.
@@ -49,6 +49,10 @@ def create_model(
     CheckpointError
         The checkpoint is unusable or does not fit.
     """
+    if model_name is None:
+        if checkpoint_path is None:
+            raise ModelError("give the name of a model, or a checkpoint that tells what it is")
+        return model_from_checkpoint(checkpoint_path, None, num_classes, keep_classifier=keep_classifier, **overrides)
     owner, _, bare_name = model_name.rpartition("/")
     name = parse_model_name(bare_name)
     if checkpoint_path is None and (from_pretrained or owner or name.task != "none"):

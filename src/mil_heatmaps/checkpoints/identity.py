@@ -11,12 +11,11 @@ from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.registry import config_names, constructor_arguments, model_class, model_config, model_types
 from mil_heatmaps.models.settings import checked_setting
+from mil_heatmaps.weights.fit import require_plain_weights, require_same_keys
+from mil_heatmaps.words import first_of
 
 _TYPE_NAMES = {"rrtmil": "rrt"}
 """`model_type` in a config.json -> our type, where they differ."""
-
-MOST_REPEATED = 2**26
-"""Bytes that a tensor may unpack to beyond those in the file, as one row repeated does."""
 
 _TRAINS_ONLY = ("loss", "criterion", "metric", "auroc", "auc", "confmat")
 """What stands in the names of tensors that a training keeps beside its model."""
@@ -192,9 +191,10 @@ def build(identity: Identity) -> MILModel:
         Tensors missing, left over, or of another shape, each named.
     """
     if identity.unexplained:
+        others = first_of(list(identity.unexplained), 12)
         raise CheckpointError(
             f"the checkpoint does not fit {identity.model_type}: beside the model, whose keys begin with "
-            f"{identity.prefix!r}, it holds {_some(list(identity.unexplained))}, which may change its predictions: "
+            f"{identity.prefix!r}, it holds {others}, which may change its predictions: "
             "save the model's own state dict alone, or bring the whole as model_class"
         )
     cls = model_class(identity.model_type)
@@ -209,39 +209,3 @@ def build(identity: Identity) -> MILModel:
     weights = {cls.key_prefix + key: value.detach().to(expected[key].dtype) for key, value in identity.tensors.items()}
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
-
-
-def require_plain_weights(tensors: Mapping[str, Tensor]) -> None:
-    """Raise a `CheckpointError` for a tensor that is no plain array of real numbers, or would unpack to far more."""
-    for key, value in tensors.items():
-        what = ""
-        if value.is_meta or value.layout != torch.strided or value.is_quantized or value.is_nested:
-            kind = "quantized" if value.is_quantized else "sparse or nested"
-            what = "a tensor without data" if value.is_meta else f"a {kind} tensor"
-        elif not value.is_floating_point():
-            what = f"{str(value.dtype).removeprefix('torch.')} numbers"
-        elif (size := value.numel() * value.element_size()) > max(value.untyped_storage().nbytes(), MOST_REPEATED):
-            what = f"a view that would unpack to {size:,} bytes"
-        if what:
-            raise CheckpointError(f"{key} is {what}, where plain weights are needed: save the model's state dict anew")
-
-
-def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], title: str) -> None:
-    """Raise a `CheckpointError` that lists missing, unexpected and differently shaped tensors, if there are any."""
-    problems = {
-        "missing": sorted(expected.keys() - given.keys()),
-        "unexpected": sorted(given.keys() - expected.keys()),
-        "of another shape": [
-            f"{key} {tuple(given[key].shape)} instead of {tuple(expected[key].shape)}"
-            for key in sorted(expected.keys() & given.keys())
-            if given[key].shape != expected[key].shape
-        ],
-    }
-    if any(problems.values()):
-        text = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems.items() if keys)
-        raise CheckpointError(f"the checkpoint does not fit {title}: {text}")
-
-
-def _some(keys: list[str], most: int = 12) -> str:
-    rest = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + rest

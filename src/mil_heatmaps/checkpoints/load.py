@@ -1,6 +1,5 @@
 """Any checkpoint file -> tensors, what model they are, and the model itself. Loading is safe and strict."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Collection, Mapping
@@ -12,9 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from mil_heatmaps.checkpoints.identity import Identity, build, find_model
-from mil_heatmaps.checkpoints.layouts import Found, best_candidates, stored_settings
-from mil_heatmaps.checkpoints.report import report
 from mil_heatmaps.errors import CheckpointError, ModelError
+from mil_heatmaps.files.digests import sha256_files
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.registry import (
     constructor_arguments,
@@ -26,6 +24,7 @@ from mil_heatmaps.models.registry import (
 from mil_heatmaps.models.settings import checked_setting
 from mil_heatmaps.weights.checkpoint_files import read_stored
 from mil_heatmaps.weights.hub import download, is_hub_name
+from mil_heatmaps.weights.layouts import Found, best_candidates, joined, stored_settings
 
 logger = logging.getLogger(__name__)
 
@@ -40,37 +39,32 @@ class Checkpoint:
         The state dict, on the CPU, with the keys the file has (less what compilers and wrappers add to them).
     source : Path
         The file they came from; inside a folder, the one chosen; of several files, their index.
+    parts : tuple of Path
+        Every file the tensors came from: `source` alone, or an index and the files it names.
     notes : tuple of str
         How the weights were found, for people.
     config : dict or None
         What the file, or a ``config.json`` beside it, says of the model.
     config_source : Path or None
         Where `config` stands.
-    parts : tuple of Path
-        Every file the tensors came from, when there are several.
     """
 
     tensors: dict[str, Tensor]
     source: Path
+    parts: tuple[Path, ...]
     notes: tuple[str, ...] = ()
     config: dict[str, Any] | None = None
     config_source: Path | None = None
-    parts: tuple[Path, ...] = ()
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file, or of all files one after the other, read when first asked for."""
-        digest = hashlib.sha256()
-        for part in self.parts or (self.source,):
-            with part.open("rb") as stream:
-                while block := stream.read(2**20):
-                    digest.update(block)
-        return digest.hexdigest()
+        """What records and score files name it by: SHA-256 of its file, or over those of all its files."""
+        return sha256_files(self.parts)
 
     @property
     def bytes(self) -> int:
         """Size on the disk, of all files."""
-        return sum(part.stat().st_size for part in self.parts or (self.source,))
+        return sum(part.stat().st_size for part in self.parts)
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.source.name!r}, tensors={len(self.tensors)})"
@@ -103,7 +97,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         notes.append(f"not used: {', '.join(passed_over)}")
     if len(stored.parts) > 1:
         notes.append(f"in {len(stored.parts) - 1} files: {', '.join(part.name for part in stored.parts[1:9])}")
-    return Checkpoint(tensors, stored.file, tuple(notes), settings, told_by, stored.parts)
+    return Checkpoint(tensors, stored.file, stored.parts, tuple(notes), settings, told_by)
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
@@ -111,22 +105,6 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     if is_hub_name(path):
         return download(path)
     return Path(path).expanduser()
-
-
-def describe_checkpoint(path: str | os.PathLike[str]) -> str:
-    """Return, in words, what a checkpoint holds: model, classes, widths, scores, what it does not tell, and what to
-    write into a config.
-
-    A checkpoint of an unknown model is described by its tensors. Raises `CheckpointError` for an unusable
-    file.
-    """
-    checkpoint = load_checkpoint(path)
-    identity, problem = None, ""
-    try:
-        identity = identify(checkpoint)
-    except CheckpointError as error:
-        problem = str(error)
-    return report(checkpoint, identity, problem, given=os.fspath(path))
 
 
 def _contents(content: Any) -> str:
@@ -145,8 +123,7 @@ def _one_model(candidates: list[Found], file: Path) -> tuple[dict[str, Tensor], 
         raise CheckpointError(f"{file} holds {len(models)} models ({titles}): save the one you want on its own")
     if models:
         return models[0].tensors, models[0].title
-    joined = {".".join((*item.inner, key)): value for item in candidates for key, value in item.tensors.items()}
-    return joined, " + ".join(item.title for item in candidates)
+    return joined(candidates), " + ".join(item.title for item in candidates)
 
 
 def identify(

@@ -1,33 +1,32 @@
-"""What a checkpoint holds, in words."""
+"""What a checkpoint holds, in words: what `--inspect_checkpoint` prints."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import os
 
 from mil_heatmaps.checkpoints.identity import Identity, build
+from mil_heatmaps.checkpoints.load import Checkpoint, identify, load_checkpoint
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.models.registry import ENCODER_ALIASES, ENCODER_WIDTHS, model_class
-
-if TYPE_CHECKING:
-    from mil_heatmaps.checkpoints.load import Checkpoint
 
 _MOST_TENSORS = 30
 _MOST_CLASSES = 10
 
 
-def report(checkpoint: Checkpoint, identity: Identity | None, problem: str = "", *, given: str = "") -> str:
+def describe_checkpoint(path: str | os.PathLike[str]) -> str:
     """Return lines of name and value: file, model, classes, widths, settings, what had to be assumed, scores, config.
 
-    `given` is the checkpoint as the user named it. Without an `identity` the tensors are listed, and `problem` says
-    why there is none.
+    A checkpoint of an unknown model is described by its tensors. Raises `CheckpointError` for an unusable file.
     """
+    checkpoint, given = load_checkpoint(path), os.fspath(path)
+    try:
+        about = _known(checkpoint, identify(checkpoint), given)
+    except CheckpointError as error:
+        about = _unknown(checkpoint, str(error), given)
     rows = [
         ("file", f"{checkpoint.source} ({checkpoint.bytes:,} bytes)"),
         ("SHA-256", checkpoint.sha256),
         *(("layout", note) for note in checkpoint.notes),
+        *about,
     ]
-    path = given or str(checkpoint.source)
-    rows += _unknown(checkpoint, problem, path) if identity is None else _known(checkpoint, identity, path)
     width = max(len(name) for name, _ in rows)
     lines, previous = [], ""
     for name, value in rows:

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.choices import STAGE_NAMES
 from mil_heatmaps.cli.running import count, exit_code_of, print_plan, run_log
 from mil_heatmaps.cohort.shards import Shard
+from mil_heatmaps.words import counted
 
 EPILOG = """examples:
   python create_heatmaps.py --config heatmaps/configs/config_demo.yaml
@@ -26,11 +28,6 @@ EPILOG = """examples:
 Rerunning the same command continues where it stopped: only what changed is done again.
 exit codes: 0 all well, 1 some slides failed (with --dry-run: would fail), 2 bad config or command
             (nothing was done), 3 asked to stop before all slides were done, 130 stopped at once (Ctrl-C twice)"""
-
-# Spelt out, as importing the stages would make --help slow; a test keeps it in step.
-STAGES = (
-    "segment", "coords", "features", "attention", "fine_features", "fine", "heatmap", "samples", "exports",
-)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="only slides with this status (failed, running, ...); all: do every stage again",
     )
     what.add_argument(
-        "--stages", metavar="A,B", help="only these, such as segment,coords; in order: " + ", ".join(STAGES)
+        "--stages", metavar="A,B", help="only these, such as segment,coords; in order: " + ", ".join(STAGE_NAMES)
     )
     what.add_argument("--from_stage", metavar="S", help="this stage and the later ones")
     what.add_argument(
@@ -107,7 +104,7 @@ def _shard(text: str) -> Shard:
 
 def _seconds(text: str) -> float:
     """Return the seconds of ``3h30m``, for argparse."""
-    from mil_heatmaps.config.cluster_section import parse_duration
+    from mil_heatmaps.config.quantities import parse_duration
 
     try:
         return parse_duration(text)
@@ -125,12 +122,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     """Do what the arguments ask for: look at something, or run."""
     if args.schema:
-        from mil_heatmaps.config.config import config_schema
+        from mil_heatmaps.config.schema import config_schema
 
         print(json.dumps(config_schema(), indent=2))
         return 0
     if args.inspect_checkpoint:
-        from mil_heatmaps.checkpoints.load import describe_checkpoint
+        from mil_heatmaps.checkpoints.report import describe_checkpoint
 
         print(describe_checkpoint(args.inspect_checkpoint))
         return 0
@@ -159,7 +156,7 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
         drawn += slide.error is None
         numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items())
         print(f"{slide.slide_id}: {slide.error or numbers}")
-    pictures = f"{drawn} picture{'' if drawn == 1 else 's'} and" if drawn else "no picture was drawn;"
+    pictures = f"{counted(drawn, 'picture')} and" if drawn else "no picture was drawn;"
     print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
     return 1 if failed else 0
 

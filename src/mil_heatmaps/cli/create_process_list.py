@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mil_heatmaps.choices import STATUSES
 from mil_heatmaps.errors import HeatmapError, ProcessListError
+from mil_heatmaps.words import counted, first_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.make_process_list import NewList
@@ -26,7 +28,6 @@ EPILOG = """examples:
 
 exit codes: 0 written, 2 nothing written"""
 
-STATUSES = ("tbp", "running", "processed", "failed", "skipped")
 SHOWN = 5
 
 
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _from_slides(options: argparse.Namespace) -> None:
     from mil_heatmaps.cohort.make_process_list import list_from_slides
     from mil_heatmaps.config.input_paths import resolve_input_path
-    from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
+    from mil_heatmaps.files.names import SLIDE_EXTENSIONS
 
     output = _output(options, "process_list.csv")
     extensions = tuple("." + ext.strip().lstrip(".") for ext in options.slide_ext or SLIDE_EXTENSIONS)
@@ -104,11 +105,11 @@ def _from_slides(options: argparse.Namespace) -> None:
         labels=resolve_input_path(options.labels) if options.labels else None,
         preset=resolve_input_path(options.preset, None, "preset") if options.preset else None,
     )
-    print(f"found {_count(len(new.rows), 'slide')} in {', '.join(options.slide_dir)}")
+    print(f"found {counted(len(new.rows), 'slide')} in {', '.join(options.slide_dir)}")
     if options.h5_dir:
         print(f"  {len(new.rows) - len(new.no_features)} of them with features")
     if new.rival_features:
-        found = ", ".join(f"{folder} ({_count(n, 'slide')})" for folder, n in new.rival_features.items())
+        found = ", ".join(f"{folder} ({counted(n, 'slide')})" for folder, n in new.rival_features.items())
         print(
             f"  warning: the same slides have features in several folders: {found}; a run cannot choose between them: "
             "name the one of the model's encoder here (--h5_dir) and in the config (data_arguments.h5_dir)"
@@ -150,7 +151,7 @@ def _from_run(options: argparse.Namespace) -> None:
     # The run's own list is made of the records, so there is nothing of the user's to lose in it.
     output = _output(options, "") if options.output else experiment / "process_list.csv"
     write_text(output, text)
-    total = _count(sum(counts.values()), "slide")
+    total = counted(sum(counts.values()), "slide")
     print(f"wrote {output}: {total} ({', '.join(f'{status} {n}' for status, n in sorted(counts.items()))})")
 
 
@@ -168,20 +169,15 @@ def _write(output: Path, new: NewList) -> None:
     from mil_heatmaps.files.atomic import write_text
 
     write_text(output, new.text)
-    print(f"wrote {output}: {_count(len(new.rows), 'row')}, {new.to_process} to process")
+    print(f"wrote {output}: {counted(len(new.rows), 'row')}, {new.to_process} to process")
     where = f"data_arguments.process_list: {output.as_posix()}"
     print(f"next: put {where} into the config, then run create_heatmaps.py --config")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _say(many: str, one: str, names: Sequence[str]) -> None:
     """Print how many names there are, and the first of them."""
     if names:
-        shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        print(f"  {len(names)} {one if len(names) == 1 else many}: {shown}")
+        print(f"  {counted(len(names), one, many)}: {first_of(names, SHOWN)}")
 
 
 if __name__ == "__main__":

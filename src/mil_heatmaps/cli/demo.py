@@ -37,7 +37,7 @@ def _found_lesions() -> str:
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.demo.cohort import SLIDES, lesion_share, roc_auc
     from mil_heatmaps.pipeline.runner import Runner
-    from mil_heatmaps.scores.score_file import read_scores
+    from mil_heatmaps.scores.score_schema import read_scores
 
     jobs = Runner(load_config(CONFIG)).cohort.jobs
     lines = ["", "patch-level ROC AUC of the attention against the planted lesions (positive: at least half lesion)"]

@@ -15,13 +15,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mil_heatmaps.words import counted, install_line, one_line
+
 if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.models.base import MILModel
 
 Verdict = Literal["pass", "warn", "fail"]
 
-OLDEST_PYTHON = (3, 10)
+OLDEST_PYTHON = (3, 11)
 INSTALL = "pip install -e ."
 
 NEEDED = {
@@ -50,7 +52,7 @@ EXTRAS = {
     "tracking": ("MLflow, Weights & Biases", {"mlflow-skinny": "mlflow", "wandb": "wandb"}),
     "demo": ("the demo cohort", {"scikit-image": "skimage"}),
 }  # fmt: skip
-"""What only some things need, by the name of the extra: what for, and its packages as above."""
+"""By the name of each extra: what it is for, and its packages as above."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def check_extra(extra: str) -> Check:
     missing = [package for package, module in packages.items() if importlib.util.find_spec(module) is None]
     if missing:
         lacking = f"not installed: {', '.join(missing)}; needed for {purpose}"
-        return Check(f"extra: {extra}", "warn", lacking, f"pip install -e '.[{extra}]'")
+        return Check(f"extra: {extra}", "warn", lacking, install_line(extra))
     versions = (f"{package} {_version(package, module)}" for package, module in packages.items())
     return Check(f"extra: {extra}", "pass", f"{purpose} ({', '.join(versions)})")
 
@@ -176,7 +178,7 @@ def open_and_read(path: Path, *, make: bool) -> str:
         pixels = slide.read_region((width // 2, height // 2), 0, (min(256, width), min(256, height)))
         mpp = f"{slide.mpp:.3g} µm/px" if slide.mpp else "resolution unknown"
         name = "a generated pyramid" if make else path.name
-        levels = f"{slide.level_count} level{'' if slide.level_count == 1 else 's'}"
+        levels = counted(slide.level_count, "level")
         return f"{name}: {slide.vendor}, {width} x {height}, {levels}, {mpp}, read {pixels.shape[1]} px"
 
 
@@ -267,5 +269,5 @@ def _version(package: str, module: str) -> str:
 
 
 def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."

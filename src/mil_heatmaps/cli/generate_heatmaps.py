@@ -1,4 +1,4 @@
-"""`generate_heatmaps.py`: the simple face. Flags become a config, and the one pipeline runs it.
+"""`generate_heatmaps.py`: heatmaps from flags alone. The flags become a config, which the same pipeline runs.
 
 Heavy imports come after the arguments are parsed, so that ``--help`` is instant.
 """
@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log
 from mil_heatmaps.cli.simple_parser import PROG, build_parser
 from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.words import counted, first_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.matching import Matching
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 TRIED = 3
-"""So many feature files are compared with the model before any work; if none fits, none will."""
+"""How many feature files are compared with the model before any work; one that fits is enough."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _chosen(args: argparse.Namespace) -> int:
     """Look at a checkpoint, or run."""
     if args.inspect_checkpoint:
-        from mil_heatmaps.checkpoints.load import describe_checkpoint
+        from mil_heatmaps.checkpoints.report import describe_checkpoint
 
         print(describe_checkpoint(args.inspect_checkpoint))
         return 0
@@ -51,7 +52,7 @@ def _chosen(args: argparse.Namespace) -> int:
 
 
 def _flag_words(message: str) -> str:
-    """Name flags where a message names config keys."""
+    """Return a message with flags in place of config keys."""
     from mil_heatmaps.config.from_flags import name_flags
 
     return name_flags(message)
@@ -93,42 +94,21 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
-    """Return the options with every folder found, and what was found that had not been named."""
-    from mil_heatmaps.cohort.trident_job import find_trident_job
-    from mil_heatmaps.config.from_flags import SimpleOptions
+    """Return the options with every folder found, and a line for each that was found without having been named."""
+    from mil_heatmaps.config.from_flags import KEY_OF_FLAG, SimpleOptions
 
-    outlines: Path | None = None
-    notes: list[str] = []
-    if args.job_dir is not None:
-        if args.h5_dir:
-            raise ConfigError("give --job_dir or --h5_dir, not both")
-        slide_dirs = args.slide_dir or [None]
-        job = find_trident_job(args.job_dir, args.coords_dir, args.patch_encoder, slide_dirs[0])
-        features, slides = [job.features], [*(slide_dirs if args.slide_dir else [job.slides])]
-        notes += job.notes
-        outlines = None if args.no_segment else job.outlines
-        if outlines is not None:
-            notes.append(f"tissue outlines from {outlines}")
-        stem = args.checkpoint.stem if args.checkpoint is not None else ""
-        output = args.output_dir or job.features.parent / f"heatmaps_{stem}"
-    else:
-        for name in ("coords_dir", "patch_encoder"):
-            if getattr(args, name):
-                raise ConfigError(f"--{name} belongs to --job_dir, which is not given")
-        features, slides, output = args.h5_dir, args.slide_dir, args.output_dir
-    missing = [
-        flag
-        for flag, value in (
-            ("--checkpoint", args.checkpoint),
-            ("--h5_dir (or --job_dir)", features),
-            ("--slide_dir", slides),
-            ("--output_dir", output),
-        )
-        if not value
-    ]
-    if missing:
+    features, slides, output, outlines, notes = _of_job(args) if args.job_dir is not None else _of_folders(args)
+    needed = {
+        "--checkpoint": args.checkpoint,
+        "--h5_dir (or --job_dir)": features,
+        "--slide_dir": slides,
+        "--output_dir": output,
+    }
+    if missing := [flag for flag, value in needed.items() if not value]:
         raise ConfigError(f"give {', '.join(missing)}; {PROG} --help shows examples")
+    assert output is not None
     _check_inputs(args.checkpoint, features, slides, args.csv)
+    given = {key: getattr(args, flag) for flag, key in KEY_OF_FLAG.items()}
     options = SimpleOptions(
         checkpoint=args.checkpoint,
         output=output,
@@ -136,24 +116,47 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
         features=tuple(features),
         outlines=outlines,
         extensions=tuple(args.slide_ext),
-        model_name=args.model_name,
-        num_classes=args.num_classes,
         class_names=tuple(args.class_names),
-        output_names=tuple(args.output_names),
-        task=args.task,
-        device=args.device,
-        score=args.score,
         classes=tuple(args.classes),
-        normalize=args.normalize,
-        vis_level=args.vis_level,
-        cmap=args.cmap,
-        alpha=args.alpha,
         segment=not args.no_segment,
-        figure=args.figure,
         top_patches=args.top_patches,
         exports=tuple(args.export),
+        settings={key: value for key, value in given.items() if value is not None and value != []},
     )
     return options, notes
+
+
+class _Folders(NamedTuple):
+    """Where a run's inputs and outputs are, as far as the flags say."""
+
+    features: Sequence[Path]
+    slides: Sequence[Path]
+    output: Path | None
+    outlines: Path | None
+    notes: list[str]
+
+
+def _of_job(args: argparse.Namespace) -> _Folders:
+    """Return the folders of a TRIDENT job."""
+    from mil_heatmaps.cohort.trident_job import find_trident_job
+
+    if args.h5_dir:
+        raise ConfigError("give --job_dir or --h5_dir, not both")
+    slides = args.slide_dir or []
+    job = find_trident_job(args.job_dir, args.coords_dir, args.patch_encoder, slides[0] if slides else None)
+    outlines = None if args.no_segment else job.outlines
+    notes = [*job.notes, *([] if outlines is None else [f"tissue outlines from {outlines}"])]
+    stem = args.checkpoint.stem if args.checkpoint is not None else ""
+    output = args.output_dir or job.features.parent / f"heatmaps_{stem}"
+    return _Folders([job.features], slides or [job.slides], output, outlines, notes)
+
+
+def _of_folders(args: argparse.Namespace) -> _Folders:
+    """Return the folders that are named one by one."""
+    for name in ("coords_dir", "patch_encoder"):
+        if getattr(args, name):
+            raise ConfigError(f"--{name} belongs to --job_dir, which is not given")
+    return _Folders(args.h5_dir or [], args.slide_dir or [], args.output_dir, None, [])
 
 
 def _check_inputs(checkpoint: Path, features: Sequence[Path], slides: Sequence[Path], table: Path | None) -> None:
@@ -174,7 +177,7 @@ def _check_inputs(checkpoint: Path, features: Sequence[Path], slides: Sequence[P
 
 
 def _nearest(folder: Path) -> str:
-    """Say how far a path leads, and what is there."""
+    """Return the deepest folder of a path that exists, and the folders in it, as the end of a message."""
     parent = next((parent for parent in folder.absolute().parents if parent.is_dir()), None)
     if parent is None:
         return ""
@@ -182,30 +185,28 @@ def _nearest(folder: Path) -> str:
         inside = sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:
         return ""
-    shown = ", ".join(inside[:SHOWN]) + (", …" if len(inside) > SHOWN else "")
-    return f"; {parent} holds {shown or 'no folders'}"
+    return f"; {parent} holds {first_of(inside, SHOWN) or 'no folders'}"
 
 
 def _found(found: Matching, table: Path | None) -> list[str]:
-    """Return what was found and what was left out, a line each."""
+    """Return lines that say what was found and what was left out."""
     lines = list(found.notes)
     todo = len(found.rows)
     source = f"in {table.name}" if table is not None else "with features"
-    lines.append(f"{_count(todo, 'slide')} {source} (found {_count(found.slides, 'slide')}, "
-                 f"{_count(found.features, 'feature file')})")  # fmt: skip
+    lines.append(f"{counted(todo, 'slide')} {source} (found {counted(found.slides, 'slide')}, "
+                 f"{counted(found.features, 'feature file')})")  # fmt: skip
     where = "" if table is None else f" of {table.name}"
     for names, one, many in (
         (found.no_slide, "feature file has no slide", "feature files have no slide"),
         (found.no_features, f"slide{where} has no features", f"slides{where} have no features"),
     ):
         if names:
-            shown = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-            lines.append(f"  {len(names)} {one if len(names) == 1 else many}: {shown}")
+            lines.append(f"  {counted(len(names), one, many)}: {first_of(names, SHOWN)}")
     return lines
 
 
 def _remove_beginnings(options: SimpleOptions) -> None:
-    """Leave no folder behind where nothing was done."""
+    """Remove the folders of a run that did nothing."""
     for path in (options.process_list, options.output / "run.log"):
         path.unlink(missing_ok=True)
     for folder in (options.process_list.parent, options.output):
@@ -214,7 +215,7 @@ def _remove_beginnings(options: SimpleOptions) -> None:
 
 
 def _check_width(runner: Runner) -> None:
-    """Load the model and compare it with the first feature files, if any slide is to be scored at all."""
+    """Load the model and compare its width with that of the first feature files, unless every slide has scores."""
     from mil_heatmaps.features.read import feature_info
 
     jobs = runner.chosen_jobs()
@@ -248,14 +249,10 @@ def _outputs(model: MILModel, config: Config) -> str:
         return "no classifier"
     task = config.model_arguments.task
     if task != "classification":
-        return f"{_count(model.num_classes, 'output')} ({task})"
+        return f"{counted(model.num_classes, 'output')} ({task})"
     if model.num_classes == 1:
         return "1 output, taken as the logit of the second of two classes (--task says what else it may be)"
-    return _count(model.num_classes, "classe")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return counted(model.num_classes, "class", "classes")
 
 
 if __name__ == "__main__":

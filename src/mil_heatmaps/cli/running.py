@@ -18,12 +18,13 @@ from mil_heatmaps.errors import HeatmapError
 if TYPE_CHECKING:
     from mil_heatmaps.pipeline.decide import Surveyed
     from mil_heatmaps.pipeline.runner import Runner
+    from mil_heatmaps.slides.resolution import Resolution
 
 
 def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
-    """Run `command`; return its exit code, or that of the error a user can act on, which is printed as one line.
+    """Run `command` and return its exit code. A HeatmapError gives 2 and is printed as one line.
 
-    `words` puts a message in the terms of this command line.
+    `words` rewrites the message in the terms of this command line.
     """
     # Taking torch apart at the end would take half a second; the system gets its memory back anyhow.
     atexit.register(gc.freeze)
@@ -54,7 +55,7 @@ count.__name__ = "whole number"  # argparse shows it: "invalid whole number valu
 def print_plan(runner: Runner) -> int:
     """Print what a run would do, slide by slide and stage by stage; return the exit code.
 
-    It is 1 when a slide would fail, as the run's own would be.
+    The code is 1 when a slide would fail, like that of the run itself.
     """
     from mil_heatmaps.stages.preflight import check_needs
 
@@ -64,13 +65,20 @@ def print_plan(runner: Runner) -> int:
     check_needs(runner.settings, runner.needed(found))
     for slide in found:
         print(f"{slide.job.slide_id}")
-        problem = slide.problem or _width_problem(runner, slide)
+        coordinates, odd = _coordinates(runner, slide)
+        problem = slide.problem or _width_problem(runner, slide) or odd
+        try:
+            print(f"  {'mpp':<10} {_resolution(runner, slide).words}")
+        except HeatmapError as error:
+            problem = problem or str(error)
         if problem is not None:
             print(f"  would fail: {problem}")
             failing += 1
         for plan in slide.plans:
             print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
             counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
+        for line in coordinates:
+            print(f"  {line}")
     for name, reason in runner.problems().items():
         print(f"{name}\n  would fail: {reason}")
         failing += 1
@@ -78,6 +86,30 @@ def print_plan(runner: Runner) -> int:
     if failing:
         print(f"{failing} of the slides would fail")
     return 1 if failing else 0
+
+
+def _coordinates(runner: Runner, slide: Surveyed) -> tuple[list[str], str | None]:
+    """Return what coordinates of the slide's files are taken for, and why they cannot be used."""
+    from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.stages.told_coordinates import told_coordinates
+
+    with SlideWork(slide.job, runner.settings, slide.record) as work:
+        try:
+            return told_coordinates(work, slide.needed), None
+        except HeatmapError as error:
+            return [], str(error)
+
+
+def _resolution(runner: Runner, slide: Surveyed) -> Resolution:
+    """Return the resolution of a slide, for which it is opened unless a run has put it on record as it is now."""
+    from mil_heatmaps.slides.resolution import Resolution
+    from mil_heatmaps.stages.base import SlideWork
+
+    known = slide.record.summary.get("resolution")
+    if known and known.get("mpp") and "segment" not in slide.needed:
+        return Resolution(known["mpp"], known["source"])
+    with SlideWork(slide.job, runner.settings, slide.record) as work:
+        return work.slide.resolution
 
 
 def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
@@ -108,6 +140,7 @@ def run_log(runner: Runner, *, verbose: bool) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger("mil_heatmaps")
+    before = root.level, root.propagate
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     root.addHandler(handler)
     root.propagate = False
@@ -117,3 +150,5 @@ def run_log(runner: Runner, *, verbose: bool) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
+        root.setLevel(before[0])
+        root.propagate = before[1]

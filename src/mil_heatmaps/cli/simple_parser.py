@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
+from mil_heatmaps.choices import COORDS_FRAMES, COORDS_UNITS, EXPORTS, METHODS, TASKS
 from mil_heatmaps.cli.running import count
+from mil_heatmaps.words import near
 
 PROG = "generate_heatmaps.py"
 
@@ -26,20 +27,20 @@ O/run.yaml does the same work. HEATMAPS_README.md explains options, colours and 
 exit codes: 0 all well, 1 some slides failed (with --dry_run: would fail), 2 nothing done (wrong flags or inputs),
             3 stopped before the end"""
 
-NORMALIZE = ("percentile", "minmax", "robust", "softmax", "none")
-EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
+NORMALIZE = tuple(method for method in METHODS if method != "percentile_ref")
+"""All but the one that needs a fine map, which this command does not make."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Names the flag that was probably meant."""
+    """A parser that answers an unknown flag with the one most like it."""
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and leave with exit code 2."""
         head, _, rest = message.partition("unrecognized arguments: ")
         if rest:
             known = [flag for action in self._actions for flag in action.option_strings]
-            near = get_close_matches(rest.split()[0].partition("=")[0], known, n=1, cutoff=0.6)
-            message = f"{head}no flag {rest.split()[0]}" + (f"; did you mean {near[0]}?" if near else "")
+            meant = near(rest.split()[0].partition("=")[0], known)
+            message = f"{head}no flag {rest.split()[0]}" + (f"; did you mean {meant}?" if meant else "")
         super().error(message)
 
 
@@ -78,6 +79,19 @@ def _inputs(parser: argparse.ArgumentParser) -> None:
         "--csv", type=Path, metavar="FILE",
         help="only the slides in its column slide_id; its column label is used, if there is one",
     )  # fmt: skip
+    needed.add_argument(
+        "--coords_frame", choices=COORDS_FRAMES,
+        help="where coordinates count from if only an area of a slide was scanned: the corner of the slide or of that "
+        "area (bounds); default auto: as each file shows",
+    )  # fmt: skip
+    needed.add_argument(
+        "--coords_unit", choices=COORDS_UNITS,
+        help="what coordinates are in where a file does not say: level-0 pixels or micrometres; default auto",
+    )  # fmt: skip
+    needed.add_argument(
+        "--slide_mpp", type=float, metavar="MPP",
+        help="µm per pixel of slides that do not say it; a column mpp of the --csv says it slide by slide",
+    )  # fmt: skip
     job = parser.add_argument_group("a TRIDENT job in place of --h5_dir")
     job.add_argument("--job_dir", type=Path, metavar="J", help="the job's folder; its tissue outlines are used, too")
     job.add_argument("--coords_dir", metavar="NAME", help="such as 20x_256px_0px_overlap; found if there is one")
@@ -92,7 +106,7 @@ def _model(parser: argparse.ArgumentParser) -> None:
         "--class_names", nargs="+", default=[], metavar="NAME", help="names of the classes, in the model's order"
     )
     model.add_argument(
-        "--task", choices=("classification", "regression", "survival"),
+        "--task", choices=TASKS,
         help="what the outputs are; default classification",
     )  # fmt: skip
     model.add_argument(

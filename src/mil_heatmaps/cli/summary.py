@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mil_heatmaps.notices import UNCLASSIFIED, Notice
 from mil_heatmaps.pipeline.runner import RunSummary
-from mil_heatmaps.progress.bars import duration
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
+from mil_heatmaps.words import counted, duration
 
 SHOWN = 10
 
@@ -41,11 +42,6 @@ def summary_text(summary: RunSummary, *, only_failed: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 slide``, ``2 slides``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _places(layout: ExperimentLayout) -> list[str]:
     """Say where the outputs are."""
     if isinstance(layout, FlatLayout):
@@ -76,12 +72,19 @@ def _failures(failed: dict[str, str]) -> list[str]:
     return [*lines, f"  … and {rest} other reasons, all in the process list"] if rest > 0 else lines
 
 
-def _notes(notes: dict[str, tuple[str, ...]]) -> list[str]:
-    """Say each note once, with how many slides it is about."""
-    counts: Counter[str] = Counter(note for slide_notes in notes.values() for note in slide_notes)
-    first = {note: slide_id for slide_id, slide_notes in reversed(notes.items()) for note in slide_notes}
-    shown = [
-        f"  note    {first[note]}{f' and {count - 1} more' if count > 1 else ''}: {note}"
-        for note, count in counts.most_common(SHOWN)
-    ]
-    return [*shown, f"  … and {len(counts) - SHOWN} other notes, see run.log"] if len(counts) > SHOWN else shown
+def _notes(notes: dict[str, tuple[Notice, ...]]) -> list[str]:
+    """Say each note once, with how many slides it is about; where many differ only in their numbers, one of a kind."""
+    by_words: dict[str, list[tuple[str, Notice]]] = {}
+    by_kind: dict[str, list[tuple[str, Notice]]] = {}
+    for slide_id, slide_notes in notes.items():
+        for note in slide_notes:
+            by_words.setdefault(note, []).append((slide_id, note))
+            by_kind.setdefault(note if note.code == UNCLASSIFIED else note.code, []).append((slide_id, note))
+    groups = by_words if len(by_words) <= SHOWN else by_kind
+    shown = []
+    for group in sorted(groups.values(), key=len, reverse=True)[:SHOWN]:
+        (slide_id, note), slides = group[0], len({slide_id for slide_id, _ in group})
+        more = f" and {slides - 1} more" if slides > 1 else ""
+        alike = "" if len({words for _, words in group}) == 1 else " (or the like, see the column notes)"
+        shown.append(f"  note    {slide_id}{more}: {note}{alike}")
+    return [*shown, f"  … and {len(groups) - SHOWN} other notes, see run.log"] if len(groups) > SHOWN else shown

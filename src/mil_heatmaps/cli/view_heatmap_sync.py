@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.words import counted
 
 if TYPE_CHECKING:
     from mil_heatmaps.viewer.catalog import Catalog
@@ -154,8 +155,7 @@ def _export(catalog: Catalog, arguments: argparse.Namespace) -> int:
 
 
 def _ready(catalog: Catalog, link: str, no_browser: bool) -> None:
-    count = len(catalog.slides)
-    print(f"{catalog.title}: {count} slide{'' if count == 1 else 's'}")
+    print(f"{catalog.title}: {counted(len(catalog.slides), 'slide')}")
     print(link, flush=True)
     print("Ctrl-C stops.", flush=True)
     if not no_browser:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow, read_process_list
-from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, StemIndex
+from mil_heatmaps.cohort.process_list import read_process_list
+from mil_heatmaps.cohort.slide_index import SlideIndex
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import FeatureError, HeatmapError, ProcessListError
+from mil_heatmaps.features.find import FeatureIndex, coords_named_like
+from mil_heatmaps.files.stem_index import StemIndex
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
-from mil_heatmaps.stages.base import SlideJob
+from mil_heatmaps.records.rows import ProcessList, ProcessRow
+from mil_heatmaps.words import one_line
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -31,9 +35,9 @@ class TissueIndex(StemIndex):
     def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
         super().__init__(folders, TISSUE_EXTENSIONS, recursive=recursive, noun="outline file")
 
-    def get(self, name: str) -> Path | None:
-        """Return the outlines of `name`, GeoJSON before pickle."""
-        return super().get(name) or super().get(f"{name}_mask")
+    def stems_for(self, name: str) -> tuple[str, ...]:
+        """Return the stems of outlines, GeoJSON before pickle."""
+        return name, f"{name}_mask"
 
 
 class CoordsIndex(StemIndex):
@@ -42,9 +46,9 @@ class CoordsIndex(StemIndex):
     def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
         super().__init__(folders, COORDS_EXTENSIONS, recursive=recursive, noun="coordinates file", error=FeatureError)
 
-    def get(self, name: str) -> Path | None:
-        """Return the coordinates of `name`."""
-        return super().get(f"{name}_patches") or super().get(name)
+    def stems_for(self, name: str) -> tuple[str, ...]:
+        """Return the stems of coordinates."""
+        return f"{name}_patches", name
 
 
 class RoiIndex(StemIndex):
@@ -60,9 +64,9 @@ class ScoreIndex(StemIndex):
     def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
         super().__init__(folders, SCORE_EXTENSIONS, recursive=recursive, noun="score file")
 
-    def get(self, name: str) -> Path | None:
-        """Return the scores of `name`."""
-        return super().get(name) or super().get(f"{name}_blockmap")
+    def stems_for(self, name: str) -> tuple[str, ...]:
+        """Return the stems of scores."""
+        return name, f"{name}_blockmap"
 
 
 class Files:
@@ -81,6 +85,12 @@ class Files:
         self.tissue = {key: TissueIndex(folders, recursive=True) for key, folders in inputs.tissue.items()}
         self.scores = {key: ScoreIndex(folders, recursive=True) for key, folders in inputs.scores.items()}
         self.roi = {key: RoiIndex(folders, recursive=True) for key, folders in inputs.roi.items()}
+
+    def slides_of(self, row: ProcessRow) -> SlideIndex:
+        """Return where a row's slide is looked for."""
+        slides = self.of_source(self.slides, row.source)
+        assert slides is not None  # data_dir is required, and a row's source was checked against it
+        return slides
 
     @staticmethod
     def of_source(indexes: dict[str, IndexT], source: str) -> IndexT | None:
@@ -129,9 +139,12 @@ def find_cohort(config: Config) -> Cohort:
         try:
             if row.problem is not None:
                 raise ProcessListError(row.problem)
-            cohort.jobs[row.slide_id] = _job(row, files, layout, config)
+            slides = files.slides_of(row)
+            slide_path = slides.get(row.slide_name) or slides.find(row.slide_id)
+            row = rows[index] = _as_file_says(row, slide_path, slides)
+            cohort.jobs[row.slide_id] = _job(row, slide_path, files, layout, config)
         except HeatmapError as error:
-            cohort.problems[index] = " ".join(str(error).split())
+            cohort.problems[index] = one_line(error)
     if not cohort.jobs:
         cohort.notes.append(f"none of the {len(rows)} slides in the list can be done")
     return cohort
@@ -151,33 +164,43 @@ def layout_of(config: Config) -> ExperimentLayout:
     )
 
 
-def _job(row: ProcessRow, files: Files, layout: ExperimentLayout, config: Config) -> SlideJob:
-    slides = Files.of_source(files.slides, row.source)
-    assert slides is not None  # data_dir is required, and a row's source was checked against it
-    slide_path = slides.get(row.slide_name) or slides.find(row.slide_id)
+def _as_file_says(row: ProcessRow, slide_path: Path, slides: SlideIndex) -> ProcessRow:
+    """Return the row with the slide's name spelt as its file has it: one name may be written in two ways in Unicode."""
+    slide_id, name = slides.spelt(slide_path, row.slide_id), slides.spelt(slide_path, row.slide_name)
+    if (slide_id, name) == (row.slide_id, row.slide_name):
+        return row
+    return replace(row, slide_id=slide_id, slide_name=name, cells={**row.cells, "slide_id": name})
+
+
+def _job(row: ProcessRow, slide_path: Path, files: Files, layout: ExperimentLayout, config: Config) -> SlideJob:
+    names = tuple(dict.fromkeys((row.slide_id, *files.slides_of(row).names_of(slide_path))))
     scores = Files.of_source(files.scores, row.source)
-    scores_path = scores.find(row.slide_id) if scores is not None else None
+    scores_path = scores.find(*names) if scores is not None else None
     features_path = None
     features = Files.of_source(files.features, row.source)
     if features is not None and scores_path is None:
-        features_path = features.find(row.slide_id)
+        features_path = features.find(*names)
     coords = Files.of_source(files.coords, row.source) if features_path is None and scores_path is None else None
     tissue = Files.of_source(files.tissue, row.source)
+    tissue_path = tissue.get(*names) if tissue is not None else None
     roi = Files.of_source(files.roi, row.source) if config.heatmap_arguments.use_roi else None
     return SlideJob(
         row=row,
         paths=layout.slide(row.slide_id, row.group),
         slide_path=slide_path,
         features_path=features_path,
-        tissue_path=tissue.get(row.slide_id) if tissue is not None else None,
+        tissue_path=tissue_path,
         scores_path=scores_path,
-        coords_dir=_coords_dir(row, config),
-        coords_path=coords.find(row.slide_id) if coords is not None else None,
-        roi_path=roi.find(row.slide_id) if roi is not None else None,
+        coords_dir=_coords_dir(row, slide_path, config),
+        coords_path=coords.find(*names) if coords is not None else None,
+        roi_path=roi.find(*names) if roi is not None else None,
+        unused_tissue=tissue.unused(*names, longer=True) if tissue is not None and tissue_path is None else "",
     )
 
 
-def _coords_dir(row: ProcessRow, config: Config) -> Path | None:
-    """Return the folder of coordinates that goes with a row's features."""
+def _coords_dir(row: ProcessRow, slide_path: Path, config: Config) -> Path | None:
+    """Return the folder of coordinates that goes with a row's features, or the file if it has the slide's extension."""
     folders = config.inputs.coords.get(row.source) or config.inputs.coords.get("") or ()
-    return folders[0] if folders else None
+    if not folders:
+        return None
+    return coords_named_like(slide_path.name, folders[0]) or folders[0]

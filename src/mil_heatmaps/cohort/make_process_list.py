@@ -1,29 +1,20 @@
 """Make process lists: from a folder of slides, or from what a run has left."""
 
-import csv
-import io
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow
-from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, stem_of
-from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
+from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.tissue_parameters import read_preset_cells
-from mil_heatmaps.config.validation_errors import near
 from mil_heatmaps.errors import FeatureError, ProcessListError
-from mil_heatmaps.files.csv_tables import read_table
-from mil_heatmaps.records.outcome_tables import (
-    STATUSES,
-    SlideOutcome,
-    input_columns,
-    outcome_of_row,
-    predicted,
-    process_list_text,
-)
+from mil_heatmaps.features.find import FeatureIndex
+from mil_heatmaps.files.csv_tables import csv_text, read_table
+from mil_heatmaps.files.names import SLIDE_EXTENSIONS, comparable, stem_of
+from mil_heatmaps.records.finished_run import FinishedRun
+from mil_heatmaps.records.outcome_tables import SlideOutcome, input_columns, outcome_of_row, process_list_text
+from mil_heatmaps.records.rows import ProcessList, ProcessRow
+from mil_heatmaps.words import first_of, near
 
 
 @dataclass
@@ -57,11 +48,7 @@ class NewList:
     @property
     def text(self) -> str:
         """The list as CSV."""
-        out = io.StringIO()
-        writer = csv.DictWriter(out, self.columns, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return out.getvalue()
+        return csv_text(self.columns, ([row.get(name, "") for name in self.columns] for row in self.rows))
 
 
 def list_from_slides(
@@ -84,27 +71,29 @@ def list_from_slides(
         When no slide is found, none has features, or the labels cannot be read.
     """
     slides = SlideIndex(slide_dirs, extensions, recursive=recursive)
-    stems = sorted(slides.by_stem)
+    found = dict(sorted(slides.slides()))
+    stems = list(found)
     if not stems:
         inside = "" if recursive else "; slides in folders inside are found with --recursive"
         raise ProcessListError(
-            f"no slide in {_named(slide_dirs)}: nothing ends with {', '.join(extensions)}{inside}"
+            f"no slide in {first_of(slide_dirs, 5)}: nothing ends with {', '.join(extensions)}{inside}"
         )
     columns, extra = ["slide_id"], {}
     if preset is not None:
         # CLAM's lists have no column for these two, which its heatmaps do not use.
         unused = ("white_thresh", "black_thresh")
         extra = {name: text for name, text in read_preset_cells(preset).items() if name not in unused}
-    names = read_labels(labels, extensions) if labels is not None else None
-    if names is not None:
+    labelled = read_labels(labels, extensions) if labels is not None else None
+    if labelled is not None:
         columns.append("label")
-    new = NewList([*columns, "process", *extra], [], shared=sorted(slides.repeated))
+    new = NewList([*columns, "process", *extra], [], shared=[stem for stem in stems if len(found[stem]) > 1])
     if h5_dirs:
         index = FeatureIndex(h5_dirs)
-        features = set(index.by_stem)
-        new.rival_features = _rivals(index, stems)
-        new.no_features = [stem for stem in stems if stem not in features]
-        new.no_slide = sorted(features - set(stems))
+        names = {stem: slides.names_of(found[stem][0]) for stem in stems}
+        own = {stem: index.stem_for(*names[stem]) for stem in stems}
+        new.rival_features = _rivals(index, own.values())
+        new.no_features = [stem for stem in stems if own[stem] is None]
+        new.no_slide = sorted(set(index.by_stem) - set(own.values()))
         if len(new.no_features) == len(stems):
             look = (
                 f"features there look like {new.no_slide[0]}"
@@ -112,23 +101,23 @@ def list_from_slides(
                 else "there are no features there"
             )
             raise ProcessListError(
-                f"none of the {len(stems)} slides has features in {_named(h5_dirs)}: "
+                f"none of the {len(stems)} slides has features in {first_of(h5_dirs, 5)}: "
                 f"slides look like {stems[0]}, {look}"
             )
-    if names is not None:
-        new.no_label = [stem for stem in stems if not names.get(stem)]
-        new.unknown_labels = sorted(set(names) - set(stems))
+    if labelled is not None:
+        new.no_label = [stem for stem in stems if not labelled.get(comparable(stem))]
+        new.unknown_labels = sorted(set(labelled) - set(map(comparable, stems)))
     left_out = {*new.no_features, *new.shared}
     for stem in stems:
-        label = {"label": names.get(stem, "")} if names is not None else {}
+        label = {"label": labelled.get(comparable(stem), "")} if labelled is not None else {}
         new.rows.append({"slide_id": stem, **label, "process": "0" if stem in left_out else "1", **extra})
     return new
 
 
-def _rivals(features: FeatureIndex, stems: Iterable[str]) -> dict[Path, int]:
+def _rivals(features: FeatureIndex, stems: Iterable[str | None]) -> dict[Path, int]:
     """Return the folders that hold features of the same slides, each with how many, as of several encoders."""
     folders: Counter[Path] = Counter()
-    for stem in stems:
+    for stem in filter(None, stems):
         try:
             features.get(stem)
         except FeatureError:
@@ -137,7 +126,7 @@ def _rivals(features: FeatureIndex, stems: Iterable[str]) -> dict[Path, int]:
 
 
 def read_labels(path: Path, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> dict[str, str]:
-    """Return the label of each slide_id in a table with the columns slide_id and label.
+    """Return the label of each slide_id, as `comparable` has it, in a table with the columns slide_id and label.
 
     Raises
     ------
@@ -152,53 +141,12 @@ def read_labels(path: Path, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> dic
             raise ProcessListError(f"{path} has no column {wanted}{guess}; it has: {', '.join(columns)}")
     labels: dict[str, str] = {}
     for line, cells, _ in records:
-        stem = stem_of(cells["slide_id"], extensions)
+        stem = comparable(stem_of(cells["slide_id"], extensions))
         if labels.setdefault(stem, cells["label"]) != cells["label"]:
             raise ProcessListError(
                 f"{path} labels {stem!r} both {labels[stem]!r} and {cells['label']!r} (line {line})"
             )
     return labels
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What one record.json says: the slide, its group folder and its outcome."""
-
-    slide_id: str
-    group: str
-    outcome: SlideOutcome
-
-
-def read_records(experiment: Path) -> dict[str, RunRecord]:
-    """Return the record of every slide of an experiment folder, by slide_id.
-
-    A record that cannot be read counts as a slide still to do. Of two records of one slide (its label was
-    changed between runs) the newer is taken.
-    """
-    found: dict[str, tuple[int, RunRecord]] = {}
-    for path in experiment.glob("*/*/record.json"):
-        try:
-            written = path.stat().st_mtime_ns
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            slide_id = str(record["slide_id"])
-            outcome = _outcome(record)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            written, slide_id, outcome = 0, path.parent.name, SlideOutcome()
-        if slide_id not in found or found[slide_id][0] < written:
-            found[slide_id] = (written, RunRecord(slide_id, path.parent.parent.name, outcome))
-    return {slide_id: found[slide_id][1] for slide_id in sorted(found)}
-
-
-def _outcome(record: Mapping[str, Any]) -> SlideOutcome:
-    summary = record.get("summary") or {}
-    return SlideOutcome(
-        status=record["status"] if record["status"] in STATUSES else "tbp",
-        failed_stage=record.get("failed_stage") or "",
-        error=record.get("error") or "",
-        seconds=record.get("seconds") if record.get("stages") else None,
-        bag_size=summary.get("bag_size"),
-        **predicted(summary),
-    )
 
 
 def read_run(experiment: Path) -> tuple[ProcessList, dict[str, SlideOutcome]]:
@@ -212,36 +160,31 @@ def read_run(experiment: Path) -> tuple[ProcessList, dict[str, SlideOutcome]]:
     ProcessListError
         When the folder holds neither a list nor a record.
     """
-    records = read_records(experiment)
-    listed = experiment / "process_list.csv"
-    if not listed.is_file() and not records:
+    run = FinishedRun(experiment)
+    listed = run.process_list.path.is_file()
+    if not listed and not run.records:
         raise ProcessListError(
             f"{experiment} holds no process_list.csv and no record.json; give the experiment's folder, "
             "<raw_save_dir>/<save_exp_code>"
         )
-    columns, table = read_table(listed) if listed.is_file() else (["slide_id", "label"], [])
-    rows, outcomes = [], {}
-    for line, cells, _ in table:
-        name = cells.get("slide_id", "")
-        slide_id = name if name in records else stem_of(name, SLIDE_EXTENSIONS)
+    columns, table = run.process_list.read() if listed else (["slide_id", "label"], [])
+    rows, outcomes = [], dict[str, SlideOutcome]()
+    for row in table:
+        name, told = row.cells.get("slide_id", ""), row.outcome
+        slide_id = name if name in run.records else row.slide_id
         # What was wrong with the row itself is in no record: a second row of a slide shares the first's.
-        problem = cells.get("error") if cells.get("failed_stage") == "process_list" else None
-        rows.append(ProcessRow(slide_id, name, cells=cells, line=line, problem=problem or None))
+        problem = told.error if told.failed_stage == "process_list" else None
+        rows.append(ProcessRow(slide_id, name, cells=row.cells, line=row.line, problem=problem or None))
         # A slide may have failed before it was opened, for want of a file; the list's word is all there is of that.
-        known = slide_id in records and cells.get("failed_stage") != "files"
-        outcomes[slide_id] = records[slide_id].outcome if known else _listed_outcome(cells)
-    for slide_id, record in records.items():
+        known = slide_id in run.records and told.failed_stage != "files"
+        unknown = told if told.status == "failed" else SlideOutcome()
+        outcomes.setdefault(slide_id, run.outcome(slide_id) if known else unknown)
+    for slide_id, path in run.records.items():
         if slide_id not in outcomes:
-            rows.append(ProcessRow(slide_id, slide_id, cells={"slide_id": slide_id, "label": record.group}))
-            outcomes[slide_id] = record.outcome
+            group = path.parents[1].name if path.parents[1] != experiment else ""
+            rows.append(ProcessRow(slide_id, slide_id, cells={"slide_id": slide_id, "label": group}))
+            outcomes[slide_id] = run.outcome(slide_id)
     return ProcessList(rows, columns), outcomes
-
-
-def _listed_outcome(cells: Mapping[str, str]) -> SlideOutcome:
-    status = cells.get("status", "")
-    if status != "failed":
-        return SlideOutcome()
-    return SlideOutcome("failed", cells.get("failed_stage", ""), cells.get("error", ""))
 
 
 def list_from_run(experiment: Path, statuses: Iterable[str]) -> NewList:
@@ -273,5 +216,3 @@ def rebuilt_list(experiment: Path) -> tuple[str, dict[str, int]]:
     return process_list_text(rows, outcomes), counts
 
 
-def _named(folders: Sequence[Path]) -> str:
-    return ", ".join(str(folder) for folder in folders)

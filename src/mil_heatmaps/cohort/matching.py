@@ -1,16 +1,17 @@
 """Which slides have features and which features have a slide, by name; and what to say when none has."""
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mil_heatmaps.cohort.slide_index import FeatureIndex, SlideIndex, stem_of
+from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.errors import ConfigError, HeatmapError, ProcessListError
-from mil_heatmaps.files.csv_tables import read_table
+from mil_heatmaps.features.find import FeatureIndex
+from mil_heatmaps.files.csv_tables import csv_text, read_table
+from mil_heatmaps.files.names import comparable, stem_of
+from mil_heatmaps.words import counted, first_of
 
 ID_COLUMNS = ("slide_id", "image_id", "wsi", "slide", "slide_name", "filename", "file_name")
 """Columns that are taken for the slide's name, the first that is there: CLAM's, PANDA's, TRIDENT's, common ones."""
@@ -41,11 +42,7 @@ class Matching:
     @property
     def text(self) -> str:
         """The process list as CSV."""
-        out = io.StringIO()
-        writer = csv.DictWriter(out, self.columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return out.getvalue()
+        return csv_text(self.columns, ([row.get(name, "") for name in self.columns] for row in self.rows))
 
 
 def match(
@@ -72,26 +69,31 @@ def match(
     """
     slides = SlideIndex(slide_dirs, extensions)
     features = FeatureIndex(feature_dirs)
-    slide_ids, feature_ids = _names(slides, output), _names(features, output)
+    slide_stems, feature_ids = _names(slides, output), _names(features, output)
+    nearest = (slides.nearest(slides.by_stem[stem])[0] for stem in slide_stems)
+    slide_ids = {stem_of(path.name, extensions): path for path in nearest}
     if not slide_ids:
-        raise ConfigError(f"no slide in {_joined(slide_dirs)}: {_instead(slide_dirs, extensions)}")
+        raise ConfigError(f"no slide in {first_of(slide_dirs, 5)}: {_instead(slide_dirs, extensions)}")
     if not feature_ids:
         hint = "features lie in a folder such as 20x_256px_0px_overlap/features_uni_v2"
         raise ConfigError(
-            f"no features in {_joined(feature_dirs)}: {_instead(feature_dirs, features.extensions)} ({hint})"
+            f"no features in {first_of(feature_dirs, 5)}: {_instead(feature_dirs, features.extensions)} ({hint})"
         )
-    both = [slide_id for slide_id in slide_ids if slide_id in feature_ids]
+    own = {slide_id: features.stem_for(*slides.names_of(path)) for slide_id, path in slide_ids.items()}
+    own = {slide_id: stem if stem in feature_ids else None for slide_id, stem in own.items()}
+    both = [slide_id for slide_id, stem in own.items() if stem is not None]
     if not both:
         raise ConfigError(_no_match(list(slide_ids), list(feature_ids), slide_dirs, feature_dirs))
-    _refuse_repeats(features, both)
+    _refuse_repeats(features, [stem for stem in own.values() if stem is not None])
     counts = (len(slide_ids), len(feature_ids))
-    no_slide = [slide_id for slide_id in feature_ids if slide_id not in slide_ids]
-    no_features = [slide_id for slide_id in slide_ids if slide_id not in feature_ids]
+    taken = set(own.values())
+    no_slide = [stem for stem in feature_ids if stem not in taken]
+    no_features = [slide_id for slide_id, stem in own.items() if stem is None]
     if table is None:
         return Matching(["slide_id"], [{"slide_id": slide_id} for slide_id in both], *counts, no_slide, no_features)
     columns, rows, notes = _table_rows(table)
-    wanted = {stem_of(row["slide_id"], extensions) for row in rows}
-    if not wanted & set(both):
+    wanted = {comparable(stem_of(row["slide_id"], extensions)) for row in rows}
+    if not wanted & set(map(comparable, both)):
         raise ConfigError(
             f"no slide of {table} has a slide and features: the table has {_some(sorted(wanted))}; "
             f"slides are {_some(list(slide_ids))}, features {_some(list(feature_ids))}"
@@ -100,8 +102,8 @@ def match(
         columns,
         rows,
         *counts,
-        [slide_id for slide_id in no_slide if slide_id in wanted],
-        [slide_id for slide_id in no_features if slide_id in wanted],
+        [stem for stem in no_slide if comparable(stem_of(stem)) in wanted],
+        [slide_id for slide_id in no_features if comparable(slide_id) in wanted],
         notes,
     )
 
@@ -135,7 +137,7 @@ def _table_rows(table: Path) -> tuple[list[str], list[dict[str, str]], list[str]
 
 
 def _refuse_repeats(features: FeatureIndex, names: Sequence[str]) -> None:
-    """Raise when every slide has several feature files: the folder of more than one encoder was given."""
+    """Raise a ConfigError when every slide has several feature files: those of several encoders."""
     first: HeatmapError | None = None
     for name in names:
         try:
@@ -146,7 +148,7 @@ def _refuse_repeats(features: FeatureIndex, names: Sequence[str]) -> None:
     paths = features.by_stem[names[0]]
     raise ConfigError(
         f"every slide has {len(paths)} feature files; give the folder of one encoder: "
-        + ", ".join(str(path.parent) for path in paths[:5])
+        + first_of([path.parent for path in paths], 5)
     ) from first
 
 
@@ -154,8 +156,8 @@ def _no_match(
     slide_ids: list[str], feature_ids: list[str], slide_dirs: Sequence[Path], feature_dirs: Sequence[Path]
 ) -> str:
     text = (
-        f"no slide has features: {_count(len(slide_ids), 'slide')} in {_joined(slide_dirs)} named like "
-        f"{_some(slide_ids)}; {_count(len(feature_ids), 'feature file')} in {_joined(feature_dirs)} named like "
+        f"no slide has features: {counted(len(slide_ids), 'slide')} in {first_of(slide_dirs, 5)} named like "
+        f"{_some(slide_ids)}; {counted(len(feature_ids), 'feature file')} in {first_of(feature_dirs, 5)} named like "
         f"{_some(feature_ids)}. The names must be equal up to the extension"
     )
     if all(name.endswith("_patches") for name in feature_ids):
@@ -164,7 +166,7 @@ def _no_match(
 
 
 def _instead(folders: Sequence[Path], wanted: Sequence[str]) -> str:
-    """Say what kinds of file are there, of a folder that holds none of the wanted ones."""
+    """Say which kinds of file some folders hold that have none of the wanted ones."""
     kinds: Counter[str] = Counter()
     for folder in folders:
         for here, below, names in os.walk(folder, followlinks=False):
@@ -179,13 +181,4 @@ def _instead(folders: Sequence[Path], wanted: Sequence[str]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:EXAMPLES])
-    return shown + (", …" if len(names) > EXAMPLES else "")
-
-
-def _joined(folders: Sequence[Path]) -> str:
-    return ", ".join(str(folder) for folder in folders)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return first_of([repr(name) for name in names], EXAMPLES)

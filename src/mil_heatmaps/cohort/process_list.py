@@ -5,116 +5,33 @@ the whole list unusable is a `ProcessListError` before any work.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mil_heatmaps.cohort.slide_index import list_slides, stem_of
+from mil_heatmaps.cohort.slide_index import SlideIndex
+from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.section_types import unsafe_name
 from mil_heatmaps.config.tissue_parameters import (
     BLANKS,
     PARAMETER_KEYS,
-    SegmentationParams,
-    SlideParams,
-    VisualizationParams,
     cohort_params,
 )
-from mil_heatmaps.config.validation_errors import near
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
-from mil_heatmaps.records.outcome_tables import SlideOutcome, process_list_text, results_csv_text
+from mil_heatmaps.files.names import comparable, stem_of
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.records.rows import UNSPECIFIED, ProcessList, ProcessRow
+from mil_heatmaps.slides.resolution import MPP_BELIEVED
+from mil_heatmaps.words import did_you_mean, near
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
 
-__all__ = [
-    "ProcessList",
-    "ProcessRow",
-    "SlideOutcome",
-    "process_list_text",
-    "read_process_list",
-    "read_table",
-    "results_csv_text",
-]
-
-UNSPECIFIED = "Unspecified"
-"""CLAM's label for a slide without one."""
-
 ROI_KEYS = ("x1", "y1", "x2", "y2")
-KNOWN_COLUMNS = ("slide_id", "process", "status", "label", *ROI_KEYS, *PARAMETER_KEYS)
+KNOWN_COLUMNS = ("slide_id", "process", "status", "label", "mpp", *ROI_KEYS, *PARAMETER_KEYS)
 _WHOLE = re.compile(r"^[+-]?\d+(\.0*)?$")
-
-
-@dataclass(frozen=True)
-class ProcessRow:
-    """One slide to do.
-
-    Attributes
-    ----------
-    slide_id : str
-        Without extension; names all outputs.
-    slide_name : str
-        As the list has it, perhaps with extension.
-    label : str
-        The cell, ``Unspecified`` when there is none; names the folder of sampled patches.
-    group : str
-        Name of the label's class; the folder of the slide's results.
-    source : str
-        Key of the folder the slide is in, when the config maps several; else ''.
-    roi : (x1, y1, x2, y2) or None
-        Level-0 pixels.
-    params : SlideParams
-        Resolved segmentation and outline parameters.
-    cells : mapping from column to cell text, in the order of the list
-    line : int
-        Line of the list, 1 being the header; 0 without a list.
-    problem : str or None
-        Why the slide cannot be done.
-    notes : sentences worth a warning
-    """
-
-    slide_id: str
-    slide_name: str
-    label: str = UNSPECIFIED
-    group: str = UNSPECIFIED
-    source: str = ""
-    roi: tuple[int, int, int, int] | None = None
-    params: SlideParams = field(default_factory=SlideParams)
-    cells: dict[str, str] = field(default_factory=dict)
-    line: int = 0
-    problem: str | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def segmentation(self) -> SegmentationParams:
-        """How this slide's tissue is found."""
-        return self.params.segmentation
-
-    @property
-    def visualization(self) -> VisualizationParams:
-        """How this slide's outlines are pictured."""
-        return self.params.visualization
-
-
-class ProcessList(list[ProcessRow]):
-    """The rows to do, in the order of the list, with what the table as a whole says.
-
-    Attributes
-    ----------
-    columns : names of the columns, in order
-    dropped : int
-        Rows left out as their ``process`` is not 1.
-    column_texts : mapping from each column of parameters to its cells, those of the rows left out among them
-    notes : sentences worth a warning
-    """
-
-    def __init__(self, rows: Iterable[ProcessRow] = (), columns: Sequence[str] = ("slide_id",)) -> None:
-        super().__init__(rows)
-        self.columns = tuple(columns)
-        self.dropped = 0
-        self.column_texts: dict[str, tuple[str, ...]] = {}
-        self.notes: list[str] = []
 
 
 def read_process_list(path: Path | None, cfg: "Config") -> ProcessList:
@@ -155,7 +72,7 @@ class _RowReader:
         self.path = path
         self.params = cohort_params(cfg)
         self.labels = cfg.data_arguments.label_dict
-        self.by_number = {number: name for name, number in (self.labels or {}).items()}
+        self.by_number = class_names_by_number(self.labels or {})
         self.extensions = cfg.data_arguments.slide_ext
         data_dir = cfg.data_arguments.data_dir
         self.sources = list(data_dir) if isinstance(data_dir, dict) else None
@@ -163,7 +80,7 @@ class _RowReader:
     def row(self, line: int, cells: dict[str, str], extra: int = 0) -> ProcessRow | None:
         """Return the row, or None when its process cell says to leave it out."""
         problems: list[str] = []
-        notes: list[str] = []
+        notes: list[Notice] = []
         process = cells.get("process", "")
         if process not in BLANKS:
             if not _WHOLE.match(process) and process.lower() not in ("true", "false"):
@@ -184,20 +101,21 @@ class _RowReader:
             problems.append(str(error))
         roi = self._roi(cells, problems)
         source = self._source(cells, problems)
+        mpp = _mpp(cells.get("mpp", ""), problems)
         return ProcessRow(
             slide_id, name, label, group, source, roi, params, cells, line,
-            "; ".join(problems) or None, tuple(notes),
+            "; ".join(problems) or None, tuple(notes), mpp,
         )  # fmt: skip
 
-    def _label(self, cells: dict[str, str], problems: list[str], notes: list[str]) -> tuple[str, str]:
+    def _label(self, cells: dict[str, str], problems: list[str], notes: list[Notice]) -> tuple[str, str]:
         """Return the label as written and the name of its class."""
         if "label" not in self.columns:
             return UNSPECIFIED, UNSPECIFIED
         text = cells["label"]
         if self.labels and text in self.labels:
-            return text, text
+            return text, self.by_number[self.labels[text]]
         if text in BLANKS:
-            notes.append("has no label; its group is Unspecified")
+            notes.append(Notice("no_label", "has no label; its group is Unspecified"))
             return UNSPECIFIED, UNSPECIFIED
         if text == UNSPECIFIED:
             return UNSPECIFIED, UNSPECIFIED
@@ -205,8 +123,7 @@ class _RowReader:
             number = int(float(text)) if _WHOLE.match(text) else None
             if number in self.by_number:
                 return str(number), self.by_number[number]
-            hint = near(text, list(self.labels))
-            guess = f"did you mean {hint!r}? " if hint else ""
+            guess = did_you_mean(text, self.labels)
             known = ", ".join(f"{name} ({number})" for name, number in self.labels.items())
             problems.append(f"unknown label {text!r}; {guess}label_dict has {known}")
             return text, UNSPECIFIED
@@ -255,13 +172,29 @@ class _RowReader:
                 yield f"column {name!r} of {self.path} is not read; did you mean {plain!r}?"
 
 
+def _mpp(text: str, problems: list[str]) -> float | None:
+    """Return the slide's resolution; a decimal comma is read as well."""
+    if text in BLANKS:
+        return None
+    low, high = MPP_BELIEVED
+    try:
+        mpp = float(text.replace(",", "."))
+    except ValueError:
+        mpp = 0.0
+    if low <= mpp <= high:
+        return mpp
+    problems.append(f"mpp must be a number of µm per pixel from {low:g} to {high:g}, got {text!r}")
+    return None
+
+
 def _without_repeats(rows: Sequence[ProcessRow]) -> Iterator[ProcessRow]:
     """Yield the rows; a slide's second row fails, as its outputs would replace the first's."""
     seen: dict[str, ProcessRow] = {}
     for row in rows:
-        first = seen.setdefault(row.slide_id, row)
+        first = seen.setdefault(comparable(row.slide_id), row)
         if first is not row and row.slide_id:
-            reason = f"slide_id {row.slide_id!r} is in the list already (line {first.line})"
+            where = f"the list already (line {first.line})" if first.line else f"{first.source!r} of data_dir as well"
+            reason = f"slide_id {row.slide_id!r} is in {where}"
             problem = f"{row.problem}; {reason}" if row.problem else reason
             row = ProcessRow(**{**vars(row), "problem": problem})
         yield row
@@ -275,10 +208,13 @@ def _from_folder(cfg: "Config") -> ProcessList:
     reader = _RowReader(cfg, columns, None)
     rows = []
     for source, folders in cfg.inputs.slides.items():
-        for path in list_slides(folders, data.slide_ext, recursive=data.recursive):
-            row = reader.row(0, {"slide_id": path.name, **({data.data_dir_key: source} if named else {})})
+        index = SlideIndex(folders, data.slide_ext, recursive=data.recursive)
+        for slide_id, paths in index.slides():
+            name = paths[0].name if len(paths) == 1 else slide_id
+            row = reader.row(0, {"slide_id": name, **({data.data_dir_key: source} if named else {})})
             if row is not None:
-                rows.append(row)
+                problem = row.problem if len(paths) == 1 else index.too_many(slide_id, paths)
+                rows.append(replace(row, problem=problem))
     if not rows:
         places = ", ".join(str(folder) for folders in cfg.inputs.slides.values() for folder in folders)
         raise ProcessListError(

@@ -6,10 +6,7 @@ from dataclasses import dataclass, field
 
 from mil_heatmaps.cohort.jobs import Cohort
 from mil_heatmaps.cohort.shards import Shard
-from mil_heatmaps.errors import ConfigError
-from mil_heatmaps.stages.all_stages import STAGE_NAMES, STAGES, Stage
-
-STATUSES = ("tbp", "running", "processed", "failed", "skipped")
+from mil_heatmaps.notices import Notice
 
 
 @dataclass(frozen=True)
@@ -34,16 +31,6 @@ class RunOptions:
     time_limit: float | None = None
     shard: Shard | None = None
 
-    def chosen_stages(self) -> tuple[Stage, ...]:
-        """Return the stages to run, in order. ConfigError when a name is not a stage."""
-        for name in (*self.stages, *([self.from_stage] if self.from_stage else [])):
-            if name not in STAGE_NAMES:
-                raise ConfigError(f"unknown stage {name!r}; choose from {', '.join(STAGE_NAMES)}")
-        first = STAGE_NAMES.index(self.from_stage) if self.from_stage else 0
-        return tuple(
-            stage for stage in STAGES[first:] if not self.stages or stage.name in self.stages
-        )
-
 
 @dataclass
 class RunSummary:
@@ -54,7 +41,7 @@ class RunSummary:
     processed: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # slide_id (with its line when it is there twice) -> reason
-    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: dict[str, tuple[Notice, ...]] = field(default_factory=dict)
     worked_on: set[str] = field(default_factory=set)  # slides of which some stage was computed
     stage_seconds: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None  # why the run ended early

@@ -1,212 +1,59 @@
-"""Find the slides, features and other files of a cohort by stem; a folder is listed once for all slides."""
+"""Find the slides of a cohort."""
 
-import os
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
-from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
-from mil_heatmaps.errors import FeatureError, HeatmapError, SlideError
-
-_COMPOUND = (".ome",)
-_MOST_HINTS = 50
-"""Looking for names alike is slow in a long list, and whoever misses thousands of files has seen enough."""
-
-_NOT_FEATURES = ("patches", "patch_images", "slide_features_", "wsi_states", "runs", "heatmaps_")
-"""Folders of TRIDENT and CLAM whose files are named like the features but hold something else."""
-
-
-@lru_cache(maxsize=64)
-def _by_dots(extensions: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return the extensions of one dot, and the others, in small letters."""
-    lower = [ext.lower() for ext in extensions]
-    single = frozenset(ext for ext in lower if ext.rfind(".") == 0)
-    return single, tuple(sorted((ext for ext in lower if ext not in single), key=len, reverse=True))
-
-
-def extension_of(name: str, extensions: Sequence[str]) -> str | None:
-    """Return the longest of `extensions` that `name` ends with, as `name` spells it, or None.
-
-    ``.ome`` before it belongs to it: the extension of ``A.ome.tif`` is ``.ome.tif``.
-    """
-    folded = name.lower()
-    single, others = _by_dots(tuple(extensions))
-    if folded.endswith(others):
-        end = len(folded) - len(next(ext for ext in others if folded.endswith(ext)))
-    else:
-        end = folded.rfind(".")
-        if end < 0 or folded[end:] not in single:
-            return None
-    for part in _COMPOUND:
-        if folded.endswith(part, 0, end) and end > len(part):
-            end -= len(part)
-    return name[end:]
-
-
-def stem_of(name: str, extensions: Sequence[str]) -> str:
-    """Return `name` without its extension; dots that belong to the name, as in TCGA's, stay."""
-    extension = extension_of(name, extensions)
-    return name[: -len(extension)] if extension else name
-
-
-def list_files(
-    folder: Path, extensions: Sequence[str], *, recursive: bool = True, skip: Sequence[str] = ()
-) -> Iterator[Path]:
-    """Yield the files below `folder` with one of `extensions`, folders and names in order.
-
-    Links to folders are followed, once each. Left out: hidden files, and the data folder beside a ``.mrxs``,
-    and folders whose name starts with one of `skip`.
-    """
-    left_out = (".", *skip)
-    seen: set[str] = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        data_of = {name[:-5] for name in names if name.lower().endswith(".mrxs")}
-        folders[:] = sorted(
-            f for f in folders if recursive and not f.startswith(left_out) and f not in data_of
-        )
-        for name in sorted(names):
-            if not name.startswith(".") and extension_of(name, extensions):
-                yield Path(here, name)
-
-
-def list_slides(folders: Sequence[Path], extensions: Sequence[str], *, recursive: bool = True) -> list[Path]:
-    """Return every slide below `folders`, sorted by name within each."""
-    found = [path for folder in folders for path in list_files(folder, extensions, recursive=recursive)]
-    return list(dict.fromkeys(found))
-
-
-class StemIndex:
-    """Files of some folders by stem.
-
-    Parameters
-    ----------
-    folders : paths of existing folders
-    extensions : with their dots; the spelling of case does not matter
-    recursive : look in folders inside, too
-    noun : what the files are, for messages
-    error : class of the errors raised
-    skip : beginnings of the names of folders not to look in
-    """
-
-    def __init__(
-        self,
-        folders: Sequence[Path],
-        extensions: Sequence[str],
-        *,
-        recursive: bool = True,
-        noun: str = "file",
-        error: type[HeatmapError] = HeatmapError,
-        skip: Sequence[str] = (),
-    ) -> None:
-        self.folders = tuple(folders)
-        self.extensions = tuple(extensions)
-        self.recursive = recursive
-        self.noun = noun
-        self.error = error
-        self.skip = tuple(skip)
-        self._missed = 0
-        self._by_stem: dict[str, list[Path]] | None = None
-        self._by_name: dict[str, list[Path]] = {}
-
-    @property
-    def by_stem(self) -> dict[str, list[Path]]:
-        """The files of each stem, in the order they were found; listed on first use."""
-        if self._by_stem is None:
-            self._by_stem = {}
-            for folder in self.folders:
-                for path in list_files(folder, self.extensions, recursive=self.recursive, skip=self.skip):
-                    self._by_stem.setdefault(stem_of(path.name, self.extensions), []).append(path)
-                    self._by_name.setdefault(path.name, []).append(path)
-        return self._by_stem
-
-    @property
-    def repeated(self) -> dict[str, list[Path]]:
-        """The stems that several files share."""
-        return {stem: paths for stem, paths in self.by_stem.items() if len(paths) > 1}
-
-    def get(self, name: str) -> Path | None:
-        """Return the file of `name` (a stem, or a file name with extension), or None when there is none.
-
-        Raises
-        ------
-        `error`
-            When several files share it.
-        """
-        by_stem = self.by_stem
-        found = self._by_name.get(name) or by_stem.get(name) or by_stem.get(stem_of(name, self.extensions))
-        if not found:
-            return None
-        best = self._preferred(found)
-        if len(best) > 1:
-            places = ", ".join(str(path) for path in best[:4]) + (", ..." if len(best) > 4 else "")
-            raise self.error(
-                f"{len(best)} {self.noun}s are named {name!r}: {places}; keep one, or name a narrower folder"
-            )
-        return best[0]
-
-    def find(self, name: str) -> Path:
-        """Return the file of `name`; one that is missing or named alike several times is an error.
-
-        Raises
-        ------
-        `error`
-            With the names most like it.
-        """
-        if (path := self.get(name)) is not None:
-            return path
-        where = ", ".join(str(folder) for folder in self.folders) or "no folder"
-        if not self.by_stem:
-            raise self.error(
-                f"no {self.noun} for {name!r}: nothing in {where} ends with {', '.join(self.extensions)}"
-            )
-        raise self.error(
-            f"no {self.noun} for {name!r} among {len(self.by_stem)} in {where}{self._hint(name)}"
-        )
-
-    def _hint(self, name: str) -> str:
-        """Return the end of a message that shows the names most like `name`."""
-        self._missed += 1
-        if self._missed > _MOST_HINTS:
-            return ""
-        stem = stem_of(name, self.extensions)
-        alike = [other for other in self.by_stem if other.startswith(stem) or stem.startswith(other)][:3]
-        alike = alike or get_close_matches(stem, list(self.by_stem)[:20000], n=3, cutoff=0.75)
-        if alike:
-            return f"; the nearest names are {', '.join(alike)}"
-        return f"; names there look like {next(iter(self.by_stem))}"
-
-    def _preferred(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """Return the files to choose from: those in the folders themselves, else those in folders inside."""
-        if len(paths) == 1:
-            return paths
-        return [path for path in paths if path.parent in self.folders] or paths
+from mil_heatmaps.errors import SlideError
+from mil_heatmaps.files.names import DICOM_EXTENSION, comparable, nfc, stem_of
+from mil_heatmaps.files.stem_index import StemIndex, list_files
+from mil_heatmaps.slides.dicom_series import slides_in
 
 
 class SlideIndex(StemIndex):
-    """Slides by slide_id."""
+    """Slides by slide_id; the files of a DICOM series are one, see `slides_in`."""
 
     def __init__(self, folders: Sequence[Path], extensions: Sequence[str], *, recursive: bool = True) -> None:
         super().__init__(folders, extensions, recursive=recursive, noun="slide", error=SlideError)
+        self._parts: dict[str, list[Path]] = {}
 
+    def _listed(self, folder: Path) -> Iterator[Path]:
+        found = list(super()._listed(folder))
+        if any(path.name.lower().endswith(DICOM_EXTENSION) for path in found):
+            for place, files in groupby(found, key=lambda path: path.parent):
+                yield from self._with_series(place, list(files), inside=place != folder and place not in self.folders)
+        else:
+            yield from found
+        if not self.recursive and DICOM_EXTENSION in map(str.lower, self.extensions):
+            # A folder that is a slide lies in the folder of slides as a file does.
+            for place in sorted(place for place in folder.iterdir() if place.is_dir()):
+                if not place.name.startswith("."):
+                    parts = list(list_files(place, [DICOM_EXTENSION], recursive=False))
+                    yield from (path for path in self._with_series(place, parts, inside=True) if path == place)
 
-class FeatureIndex(StemIndex):
-    """Feature files by slide_id; of CLAM's ``.h5`` and ``.pt`` the ``.h5``, which holds coordinates too."""
+    def _with_series(self, folder: Path, files: list[Path], *, inside: bool) -> list[Path]:
+        """Return the files of one folder with its DICOM files put together to slides."""
+        dicom = [path for path in files if path.name.lower().endswith(DICOM_EXTENSION)]
+        slides = slides_in(folder, dicom, inside=inside) if dicom else []
+        for path in set(dicom).difference(slides):
+            self._parts.setdefault(comparable(stem_of(path.name, self.extensions)), []).append(path)
+        return [*(path for path in files if path not in dicom), *slides] if dicom else files
 
-    def __init__(self, folders: Sequence[Path], *, recursive: bool = True) -> None:
-        super().__init__(
-            folders,
-            (".h5", ".hdf5", ".pt"),
-            recursive=recursive,
-            noun="feature file",
-            error=FeatureError,
-            skip=_NOT_FEATURES,
-        )
+    def _files(self, name: str) -> list[Path]:
+        """A list may name a slide by one of its DICOM files as well."""
+        return super()._files(name) or self._parts.get(comparable(stem_of(name, self.extensions)), [])
 
-    def _preferred(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """Return the files that hold coordinates if there are any; of those, the ones nearest."""
-        return super()._preferred([path for path in paths if path.suffix != ".pt"] or paths)
+    def slides(self) -> Iterator[tuple[str, Sequence[Path]]]:
+        """Yield each slide_id with the slides that share it, one as a rule, in the order they were found."""
+        for paths in self.by_stem.values():
+            best = self.nearest(paths)
+            yield stem_of(best[0].name, self.extensions), best
+
+    def spelt(self, path: Path, name: str) -> str:
+        """Return a slide's name in a list as the slide's file has it; a name that is not the file's stays."""
+        own = stem_of(path.name, self.extensions) + name[len(stem_of(name, self.extensions)) :]
+        return own if nfc(own) == nfc(name) else name
+
+    def too_many(self, name: str, paths: Sequence[Path]) -> str:
+        """Return what to say where several slides share a name."""
+        return f"{super().too_many(name, paths)}, or list the one that is meant with its extension"

@@ -39,7 +39,7 @@ class TridentJob:
 def find_trident_job(
     job_dir: Path, coords_dir: str | None = None, patch_encoder: str | None = None, wsi_dir: Path | None = None
 ) -> TridentJob:
-    """Return the folders of a job; a name that is not given is found where there is only one.
+    """Return the folders of a job. A name may be left out where there is only one to choose.
 
     Parameters
     ----------

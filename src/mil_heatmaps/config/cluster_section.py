@@ -1,64 +1,15 @@
-"""The keys of ``run_arguments.cluster`` and ``run_arguments.track``: other machines, and other people's notebooks."""
+"""The sections ``run_arguments.cluster`` and ``run_arguments.track``: a Dask cluster, an experiment tracker."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from mil_heatmaps.config.section_types import Int, Section, Text, shown
+from mil_heatmaps.config.quantities import Duration, Memory
+from mil_heatmaps.config.section_types import Int, Section, Text
 
 JOB_KINDS = ("slurm", "pbs", "lsf", "sge")
-
-_CLOCK = re.compile(r"^(?:(\d+)-)?(\d{1,3}):(\d{2})(?::(\d{2}))?$")
-_UNITS = re.compile(r"^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?$")
-
-
-def parse_duration(value: Any) -> float:
-    """Return the seconds in ``3h30m``, ``45m``, ``1d``, ``04:00:00``, ``1-12:00:00`` or a plain number.
-
-    Raises
-    ------
-    ValueError
-        When it is none of these, or nothing at all.
-    """
-    text = "" if isinstance(value, bool) else str(value).strip().lower().replace(" ", "")
-    try:
-        seconds = float(text)
-    except ValueError:
-        if clock := _CLOCK.match(text):
-            days, hours, minutes, secs = (int(part or 0) for part in clock.groups())
-            seconds = ((days * 24 + hours) * 60 + minutes) * 60 + secs
-        elif text and (units := _UNITS.match(text)):
-            days_, hours_, minutes_, secs_ = (float(part or 0) for part in units.groups())
-            seconds = ((days_ * 24 + hours_) * 60 + minutes_) * 60 + secs_
-        else:
-            seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"must be a time such as 3h30m, 45m, 04:00:00 or seconds, got {shown(value)}")
-    return seconds
-
-
-def clock(seconds: float) -> str:
-    """``16200`` as ``04:30:00``, the way job schedulers write it."""
-    minutes, secs = divmod(round(seconds), 60)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{secs:02d}"
-
-
-def _memory(value: Any) -> int:
-    from mil_heatmaps.config.run_section import parse_bytes
-
-    return parse_bytes(value)
-
-
-def _duration(value: Any) -> float:
-    """YAML reads ``04:00:00`` without quotes as a number in base 60, which is the seconds it says."""
-    return parse_duration(value)
-
-
-Memory = Annotated[int, BeforeValidator(_memory, json_schema_input_type=str | int)]
-Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float)]
 
 
 class ClusterArguments(Section):
@@ -129,12 +80,12 @@ class ClusterArguments(Section):
 
     @property
     def processes_per_job(self) -> int:
-        """Worker processes a job starts."""
+        """How many worker processes a job starts."""
         return self.processes or self.cores
 
     @property
     def most_jobs(self) -> int:
-        """Jobs at most."""
+        """How many jobs there may be at once."""
         return max(self.minimum, 8) if self.maximum is None else self.maximum
 
 
@@ -159,8 +110,5 @@ class TrackArguments(Section):
     tags: dict[str, Text] = Field(default_factory=dict, description="Tags of the run, name to text.")
 
     def describe(self) -> str:
-        """Where it goes, for the log."""
+        """Return the tracker and its address, for the log."""
         return f"{self.kind} ({self.uri or 'its default place'})"
-
-
-__all__ = ["JOB_KINDS", "ClusterArguments", "TrackArguments", "clock", "parse_duration"]

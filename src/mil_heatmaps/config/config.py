@@ -12,91 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import ValidationError
 
 from mil_heatmaps.config.cross_checks import cross_checks
-from mil_heatmaps.config.drawing_sections import HeatmapArguments, SampleArguments
-from mil_heatmaps.config.export_section import ExportArguments
-from mil_heatmaps.config.input_paths import InputPaths, find_inputs, portable_values, resolve_input_path
-from mil_heatmaps.config.run_section import RunArguments
-from mil_heatmaps.config.sections import (
-    DataArguments,
-    EncoderArguments,
-    ExpArguments,
-    ModelArguments,
-    PatchingArguments,
-)
+from mil_heatmaps.config.find_inputs import find_inputs, portable_values
+from mil_heatmaps.config.input_paths import resolve_input_path
+from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.tissue_parameters import cohort_params
-from mil_heatmaps.config.tissue_sections import SegmentationArguments, VisualizationArguments
 from mil_heatmaps.config.validation_errors import Places, Problem, describe
 from mil_heatmaps.config.yaml_lines import KeyPath, LineMap, read_yaml
 from mil_heatmaps.errors import ConfigError
 
-__all__ = ["Config", "config_schema", "effective_yaml", "load_config", "make_config", "resolve_input_path"]
-
-
-class Config(BaseModel):
-    """The whole config; build it with `load_config` or `make_config`, which check what one section cannot."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    exp_arguments: ExpArguments = ExpArguments()
-    data_arguments: DataArguments
-    patching_arguments: PatchingArguments = PatchingArguments()
-    encoder_arguments: EncoderArguments = EncoderArguments()
-    model_arguments: ModelArguments = ModelArguments()
-    heatmap_arguments: HeatmapArguments = HeatmapArguments()
-    sample_arguments: SampleArguments = SampleArguments()
-    segmentation_arguments: SegmentationArguments = SegmentationArguments()
-    visualization_arguments: VisualizationArguments = VisualizationArguments()
-    export_arguments: ExportArguments = ExportArguments()
-    run_arguments: RunArguments = RunArguments()
-
-    _source: Path | None = PrivateAttr(None)
-    _inputs: InputPaths = PrivateAttr(default_factory=InputPaths)
-
-    @property
-    def source(self) -> Path | None:
-        """The file it was read from, or None."""
-        return self._source
-
-    @property
-    def inputs(self) -> InputPaths:
-        """The files and folders it names, found; empty when loaded without looking."""
-        return self._inputs
-
-    @property
-    def n_classes(self) -> int | None:
-        """Outputs of the model, or None when only the checkpoint can tell."""
-        return self.exp_arguments.n_classes
-
-    @property
-    def output_names(self) -> list[str] | None:
-        """Name of each output, in the model's order: its classes, or what a regression or survival model gives.
-
-        None when the config names none.
-        """
-        if self.model_arguments.task == "classification":
-            return self.class_names
-        names = self.model_arguments.output_names
-        return None if names is None else list(names)
-
-    @property
-    def class_names(self) -> list[str] | None:
-        """Name of each class, in the model's order; None without a label_dict, or for a model without classes.
-
-        As in CLAM the last name wins when label_dict gives one class several.
-        """
-        if self.data_arguments.label_dict is None or self.model_arguments.task != "classification":
-            return None
-        names = {number: name for name, number in self.data_arguments.label_dict.items()}
-        return [names.get(c, str(c)) for c in range(self.n_classes or 0)]
-
-    @property
-    def patch_grid(self) -> str:
-        """``features`` or ``clam``: the grid of the fine map."""
-        data = self.data_arguments
-        return self.patching_arguments.grid or ("features" if data.h5_dir or data.coords_dir else "clam")
+__all__ = ["Config", "effective_yaml", "load_config", "make_config"]
 
 
 def load_config(
@@ -154,7 +81,7 @@ def make_config(
         if check_files:
             cfg._inputs, missing = find_inputs(cfg, source.parent if source else None)
             problems += [*missing, *_preset(cfg)]
-    # What follows from a key already complained of would only repeat it.
+    # A problem that follows from a wrong key would only repeat the first message.
     problems = [p for p in problems if p.path not in failed and p.path[:1] not in failed]
     messages += [
         (places.line(p.path), f"{'.'.join(p.path[:2])} {p.message} ({places(p.path)})") for p in problems
@@ -164,42 +91,21 @@ def make_config(
     return cfg
 
 
-def config_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the config file."""
-    schema: dict[str, Any] = _standard_bounds(Config.model_json_schema())
-    for name, section in schema["properties"].items():
-        if "$ref" in section and name not in schema["required"]:  # a section whose keys are all commented out
-            schema["properties"][name] = {"anyOf": [{"$ref": section["$ref"]}, {"type": "null"}]}
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "Config of create_heatmaps.py"
-    return schema
-
-
-_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-
-
-def _standard_bounds(node: Any) -> Any:
-    """Return a schema with JSON Schema's names of bounds where pydantic left its own (beside validators)."""
-    if isinstance(node, dict):
-        return {_BOUNDS.get(key, key): _standard_bounds(value) for key, value in node.items()}
-    return [_standard_bounds(item) for item in node] if isinstance(node, list) else node
-
-
 def effective_yaml(cfg: Config) -> str:
-    """Return the config as it was understood, defaults filled in, as YAML that loads to the same config.
+    """Return the config with its defaults filled in, as YAML that loads to the same config.
 
-    Paths stand as they were given, but those that only make sense beside the config's own file are absolute.
+    Paths stay as they were given, except that those found only from the config's own folder are absolute.
     """
     plain = cfg.model_dump(mode="json")
     for section, key, value in portable_values(cfg):
         plain[section][key] = value
     for section in ("segmentation_arguments", "visualization_arguments"):  # only what overrides the preset
-        plain[section] = {key: value for key, value in plain[section].items() if value is not None}
+        plain[section] = getattr(cfg, section).model_dump(mode="json", exclude_unset=True)
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
 
 
 def _section(value: Any) -> Any:
-    """Return a copy of a section's values with text for keys; a section left empty has none."""
+    """Return a copy of a section, its keys as text; an empty section becomes {}."""
     if isinstance(value, Mapping):
         return {str(key): copy.deepcopy(entry) for key, entry in value.items()}
     return {} if value is None else copy.deepcopy(value)
@@ -208,9 +114,8 @@ def _section(value: Any) -> Any:
 def _default_by_context(raw: dict[str, Any]) -> None:
     """Fill in the two defaults that depend on other sections, in place.
 
-    CLAM makes a fine map unless told not to. Whoever brings features or scores and does not mention the fine
-    map wants those drawn, not every patch encoded again. The number of outputs is that of their names: the
-    labels name a classification's.
+    calc_heatmap is false with h5_dir or scores_dir: they are drawn rather than every patch encoded again. Without them
+    it is true, as in CLAM. n_classes is the number of names: of the labels in a classification, else of output_names.
     """
     data = raw.get("data_arguments")
     if not isinstance(data, dict):
@@ -268,7 +173,7 @@ def _preset(cfg: Config) -> list[Problem]:
 
 
 def _drop(raw: dict[str, Any], path: KeyPath) -> None:
-    """Remove the key at `path`; of anything deeper than a section's key, the whole key."""
+    """Remove the key at `path`; a path inside a section's key removes that key."""
     section = raw.get(str(path[0]))
     if len(path) == 1:
         raw.pop(str(path[0]), None)

@@ -1,20 +1,18 @@
-"""Check what no single config section can: keys that need, exclude or contradict each other."""
+"""Check keys of different sections that need, exclude or contradict each other."""
 
-from typing import TYPE_CHECKING
 
-from mil_heatmaps.config.validation_errors import Problem, near
+from mil_heatmaps.config.schema import Config
+from mil_heatmaps.config.validation_errors import Problem
 from mil_heatmaps.weights.hub import name_of_weights
-
-if TYPE_CHECKING:
-    from mil_heatmaps.config.config import Config
+from mil_heatmaps.words import did_you_mean
 
 
-def cross_checks(cfg: "Config") -> list[Problem]:
-    """Return every contradiction between keys of a config whose sections are sound by themselves."""
+def cross_checks(cfg: Config) -> list[Problem]:
+    """Return every contradiction between the sections; each section by itself is sound."""
     return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg)]
 
 
-def _model(cfg: "Config") -> list[Problem]:
+def _model(cfg: Config) -> list[Problem]:
     model, problems = cfg.model_arguments, []
     brings_scores = cfg.data_arguments.scores_dir is not None
     loads_itself = model.model_class is not None or name_of_weights(model.model_name) is not None
@@ -48,7 +46,7 @@ def _model(cfg: "Config") -> list[Problem]:
     return [*problems, *_outputs(cfg)]
 
 
-def _outputs(cfg: "Config") -> list[Problem]:
+def _outputs(cfg: Config) -> list[Problem]:
     names, n_classes, path = cfg.model_arguments.output_names, cfg.n_classes, ("model_arguments", "output_names")
     if names is None:
         return []
@@ -60,11 +58,16 @@ def _outputs(cfg: "Config") -> list[Problem]:
     return []
 
 
-def _labels(cfg: "Config") -> list[Problem]:
+def _labels(cfg: Config) -> list[Problem]:
     labels, n_classes = cfg.data_arguments.label_dict, cfg.exp_arguments.n_classes
     if labels is None or n_classes is None or cfg.model_arguments.task != "classification":
         return []  # of a regression or survival model label_dict names groups of slides, not outputs
     path, problems = ("data_arguments", "label_dict"), []
+    if labels and min(labels.values()) > 0:
+        given = ", ".join(f"{name}: {number}" for name, number in labels.items())
+        shifted = ", ".join(f"{name}: {number - min(labels.values())}" for name, number in labels.items())
+        said = f"has numbers that begin at {min(labels.values())} ({given}), but those of a model's outputs begin at 0"
+        return [Problem(path, f"{said}: {{{shifted}}}")]
     for name, number in labels.items():
         if not 0 <= number < n_classes:
             problems.append(
@@ -79,7 +82,7 @@ def _labels(cfg: "Config") -> list[Problem]:
     return problems
 
 
-def _inputs(cfg: "Config") -> list[Problem]:
+def _inputs(cfg: Config) -> list[Problem]:
     data, problems = cfg.data_arguments, []
     if isinstance(data.data_dir, dict):
         for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "scores_dir"):
@@ -126,7 +129,7 @@ def _inputs(cfg: "Config") -> list[Problem]:
     return problems
 
 
-def _chosen_outputs(cfg: "Config") -> list[Problem]:
+def _chosen_outputs(cfg: Config) -> list[Problem]:
     """Return what is wrong with `classes`, as far as the names of the outputs are known."""
     given, names, task = cfg.heatmap_arguments.classes, cfg.output_names, cfg.model_arguments.task
     path, noun = ("heatmap_arguments", "classes"), "class" if task == "classification" else "output"
@@ -142,13 +145,12 @@ def _chosen_outputs(cfg: "Config") -> list[Problem]:
     choices, problems = [*words, *names], []
     for name in chosen:
         if name not in choices and not (name.isdigit() and int(name) < len(names)):
-            hint = near(name, choices)
-            guess = f"did you mean {hint!r}? " if hint else ""
+            guess = did_you_mean(name, choices)
             problems.append(Problem(path, f"no {noun} {name!r}; {guess}choose from {', '.join(choices)}"))
     return problems
 
 
-def _drawing(cfg: "Config") -> list[Problem]:
+def _drawing(cfg: Config) -> list[Problem]:
     heatmap, problems = cfg.heatmap_arguments, _chosen_outputs(cfg)
     if heatmap.normalize == "percentile_ref" and not heatmap.calc_heatmap:
         problems.append(

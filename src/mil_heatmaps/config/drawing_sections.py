@@ -3,24 +3,27 @@
 The attribute names are the YAML names. A description that starts with "New:" marks a key CLAM does not have.
 """
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from mil_heatmaps.choices import Method
 from mil_heatmaps.config.section_types import (
+    AsWritten,
     Float,
     Int,
     Section,
     Text,
     file_name,
-    no_bool,
     none_word,
     shown,
 )
-from mil_heatmaps.scores.normalize import default_method
-from mil_heatmaps.visualization.palette import default_cmap
+from mil_heatmaps.visualization.colour_rule import ColourRule
+from mil_heatmaps.visualization.palette import DEFAULT_CMAP
 
-Normalize = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
+if TYPE_CHECKING:
+    from mil_heatmaps.visualization.sampling import Choice
 
 
 def _classes(value: Any) -> Any:
@@ -42,17 +45,6 @@ def _head(value: Any) -> Any:
     if value in ("mean", "all") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
     raise ValueError(f"must be mean, all, or the number of a head from 0; got {shown(value)}")
-
-
-def _number(value: Any) -> Any:
-    """Keep whole and broken numbers as written (CLAM's file names show the difference)."""
-    no_bool(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError(f"must be a number, got {shown(value)}") from None
-    return value
 
 
 def _picture_ext(value: Any) -> Any:
@@ -98,8 +90,8 @@ class HeatmapArguments(Section):
         description="Make the fine map: patches with overlap, encoded and scored again. false draws "
         "the scores of the bag. Left out: false when h5_dir or scores_dir is given.",
     )
-    binarize: bool = Field(default=False, description="Show only above and below binary_thresh.")
-    binary_thresh: Annotated[int | float, BeforeValidator(_number)] = Field(
+    binarize: bool = Field(default=False, description="Colour only patches at or above binary_thresh, all alike.")
+    binary_thresh: AsWritten = Field(
         default=-1,
         le=1,
         description="Where binarize cuts, 0 to 1 on the colour scale; negative: 0.5.",
@@ -114,7 +106,7 @@ class HeatmapArguments(Section):
         description="Any Matplotlib colormap. Left out: jet; coolwarm for scores that speak for or "
         "against a class.",
     )
-    normalize: Normalize | None = Field(
+    normalize: Method | None = Field(
         default=None,
         description="New: how scores become colours. percentile ranks them within the slide, "
         "percentile_ref among the scores of the bag, minmax and robust stretch them, "
@@ -163,7 +155,8 @@ class HeatmapArguments(Section):
     )
     compat: Annotated[Literal["none", "clam"], BeforeValidator(none_word)] = Field(
         default="none",
-        description="New: clam repeats CLAM's pixels also where they are a fault.",
+        description="New: clam repeats CLAM's pixels also where they are a fault, and lays the bag's patches as CLAM's "
+        "heatmaps do.",
     )
     downsample: Float | None = Field(
         default=None,
@@ -196,16 +189,18 @@ class HeatmapArguments(Section):
             raise ValueError("downsample and mpp exclude each other; give one")
         return self
 
-    def rule(self, kind: str, *, fine: bool) -> Normalize:
-        """Return the normalisation for scores of a kind: the one asked for, or the kind's own; CLAM's for ranks."""
-        if self.normalize is not None:
-            return self.normalize
-        usual: Normalize = "percentile" if self.compat == "clam" else default_method(kind)
-        return "percentile_ref" if usual == "percentile" and fine and self.use_ref_scores else usual
+    def colours(self, kind: str, *, fine: bool) -> ColourRule:
+        """Return how scores of a kind become colours: as asked for, or as is usual for the kind; CLAM's for ranks.
 
-    def colormap(self, kind: str) -> str:
-        """Return the colormap for scores of a kind: the one asked for, or the kind's own."""
-        return self.cmap or ("jet" if self.compat == "clam" else default_cmap(kind))
+        Without the keys of the finished map alone: `binarize`, `threshold`, `smooth` and `blur`.
+        """
+        normalize, cmap = self.normalize, self.cmap
+        if self.compat == "clam":
+            normalize, cmap = normalize or "percentile", cmap or DEFAULT_CMAP
+        rule = ColourRule.for_kind(kind, normalize, cmap)
+        if self.normalize is None and rule.normalize == "percentile" and fine and self.use_ref_scores:
+            rule = replace(rule, normalize="percentile_ref")
+        return replace(rule, vmin=self.vmin, vmax=self.vmax, alpha=self.alpha)
 
 
 class Sample(Section):
@@ -241,10 +236,11 @@ class Sample(Section):
         return self
 
     @property
-    def window_percent(self) -> tuple[float, float]:
-        """Both ends of the window as percentiles 0..100; one that ends at 1 or less was given as shares."""
-        factor = 100.0 if self.score_end <= 1 else 1.0
-        return self.score_start * factor, self.score_end * factor
+    def choice(self) -> "Choice":
+        """Which patches of a slide these are."""
+        from mil_heatmaps.visualization.sampling import Choice
+
+        return Choice(self.k, self.mode, self.seed, self.score_start, self.score_end)
 
 
 class SampleArguments(Section):

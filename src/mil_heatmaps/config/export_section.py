@@ -1,62 +1,64 @@
 """The config section of the exports: a switch for each format, or a mapping of its options."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import core_schema
 
 from mil_heatmaps.config.section_types import Float, Int, Section, shown
 
-Content = Literal["overlay", "colours"]
 
-
-def _switch(value: Any) -> Any:
-    """Read true as all defaults, and false as off."""
-    if value is True:
-        return {}
-    if value is False:
-        return None
+def _options(value: Any) -> Any:
+    """Return the options of a format: none of its own for true, no format for false."""
+    if value is True or value is False:
+        return {} if value else None
     if value is None or isinstance(value, (dict, Section)):
         return value
     raise ValueError(f"must be true, false, or a mapping of options; got {shown(value)}")
 
 
-class PngExport(Section):
+class _Switchable:
+    """Makes an optional mapping of options take true and false as well; the JSON Schema says so."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        options = handler(source)
+        given = core_schema.union_schema([core_schema.bool_schema(), options])
+        return core_schema.no_info_before_validator_function(_options, options, json_schema_input_schema=given)
+
+
+T = TypeVar("T", bound=Section)
+Format = Annotated[T | None, _Switchable()]
+
+
+class PictureExport(Section):
+    """A picture of the heatmap."""
+
+    content: Literal["overlay", "colours"] = Field(
+        default="overlay",
+        description="Colours over the slide, or the colours alone on white.",
+    )
+
+
+class PngExport(PictureExport):
     """A PNG of the heatmap."""
 
-    content: Content = Field(
-        default="overlay",
-        description="Colours over the slide, or the colours alone on white.",
-    )
 
-
-class JpegExport(Section):
+class JpegExport(PictureExport):
     """A JPEG of the heatmap; no side may exceed 65 500 pixels."""
 
-    content: Content = Field(
-        default="overlay",
-        description="Colours over the slide, or the colours alone on white.",
-    )
     quality: Int = Field(default=90, ge=1, le=100, description="JPEG quality.")
 
 
-class WebpExport(Section):
+class WebpExport(PictureExport):
     """A WebP of the heatmap; no side may exceed 16 383 pixels."""
 
-    content: Content = Field(
-        default="overlay",
-        description="Colours over the slide, or the colours alone on white.",
-    )
     quality: Int = Field(default=80, ge=1, le=100, description="WebP quality.")
     lossless: bool = Field(default=False, description="Keep every pixel.")
 
 
-class OmeTiffExport(Section):
+class OmeTiffExport(PictureExport):
     """A pyramidal OME-TIFF that QuPath, OpenSlide and tifffile open."""
 
-    content: Content = Field(
-        default="overlay",
-        description="Colours over the slide, or the colours alone on white.",
-    )
     level: Int | None = Field(
         default=None,
         ge=0,
@@ -67,13 +69,9 @@ class OmeTiffExport(Section):
     tile_size: Int = Field(default=512, ge=16, multiple_of=16, description="Side of a tile.")
 
 
-class DeepZoomExport(Section):
+class DeepZoomExport(PictureExport):
     """DeepZoom tiles for a browser."""
 
-    content: Content = Field(
-        default="overlay",
-        description="Colours over the slide, or the colours alone on white.",
-    )
     container: Literal["szi", "dzi"] = Field(default="szi", description="One zip file, or a folder of tiles.")
     level: Int | None = Field(
         default=None,
@@ -108,42 +106,11 @@ class NpzExport(Section):
 class ExportArguments(Section):
     """New: further files a slide. Each format takes true, false, or a mapping of its options."""
 
-    png: Annotated[
-        PngExport | None, BeforeValidator(_switch, json_schema_input_type=bool | PngExport | None)
-    ] = Field(
-        default=None,
-        description="A PNG of the heatmap.",
-    )
-    jpeg: Annotated[
-        JpegExport | None, BeforeValidator(_switch, json_schema_input_type=bool | JpegExport | None)
-    ] = Field(
-        default=None,
-        description="A JPEG of the heatmap.",
-    )
-    webp: Annotated[
-        WebpExport | None, BeforeValidator(_switch, json_schema_input_type=bool | WebpExport | None)
-    ] = Field(
-        default=None,
-        description="A WebP of the heatmap.",
-    )
-    ome_tiff: Annotated[
-        OmeTiffExport | None, BeforeValidator(_switch, json_schema_input_type=bool | OmeTiffExport | None)
-    ] = Field(default=None, description="A pyramid for QuPath and other slide viewers.")
-    deepzoom: Annotated[
-        DeepZoomExport | None, BeforeValidator(_switch, json_schema_input_type=bool | DeepZoomExport | None)
-    ] = Field(default=None, description="Tiles for a browser.")
-    geojson: Annotated[
-        GeojsonExport | None, BeforeValidator(_switch, json_schema_input_type=bool | GeojsonExport | None)
-    ] = Field(default=None, description="Patches, hot regions and tissue for QuPath.")
-    csv: Annotated[
-        CsvExport | None, BeforeValidator(_switch, json_schema_input_type=bool | CsvExport | None)
-    ] = Field(
-        default=None,
-        description="Scores as a table.",
-    )
-    npz: Annotated[
-        NpzExport | None, BeforeValidator(_switch, json_schema_input_type=bool | NpzExport | None)
-    ] = Field(
-        default=None,
-        description="Scores as NumPy arrays.",
-    )
+    png: Format[PngExport] = Field(default=None, description="A PNG of the heatmap.")
+    jpeg: Format[JpegExport] = Field(default=None, description="A JPEG of the heatmap.")
+    webp: Format[WebpExport] = Field(default=None, description="A WebP of the heatmap.")
+    ome_tiff: Format[OmeTiffExport] = Field(default=None, description="A pyramid for QuPath and other slide viewers.")
+    deepzoom: Format[DeepZoomExport] = Field(default=None, description="Tiles for a browser.")
+    geojson: Format[GeojsonExport] = Field(default=None, description="Patches, hot regions and tissue for QuPath.")
+    csv: Format[CsvExport] = Field(default=None, description="Scores as a table.")
+    npz: Format[NpzExport] = Field(default=None, description="Scores as NumPy arrays.")

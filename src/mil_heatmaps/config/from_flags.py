@@ -1,14 +1,14 @@
-"""From the flags of generate_heatmaps.py to the config of the one pipeline there is."""
+"""Turn the flags of generate_heatmaps.py into a config."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.names import SLIDE_EXTENSIONS
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -18,34 +18,40 @@ WORK = "work"
 
 TOP_PATCHES = "top_patches"
 
-EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
+KEY_OF_FLAG = {
+    "model_name": "model_arguments.model_name",
+    "num_classes": "exp_arguments.n_classes",
+    "output_names": "model_arguments.output_names",
+    "task": "model_arguments.task",
+    "device": "model_arguments.device",
+    "coords_frame": "data_arguments.coords_frame",
+    "coords_unit": "data_arguments.coords_unit",
+    "vis_level": "heatmap_arguments.vis_level",
+    "cmap": "heatmap_arguments.cmap",
+    "alpha": "heatmap_arguments.alpha",
+    "score": "heatmap_arguments.score",
+    "normalize": "heatmap_arguments.normalize",
+    "figure": "heatmap_arguments.figure",
+    "slide_mpp": "data_arguments.slide_mpp",
+}
+"""Flags whose value one key of the config takes as it is; the key keeps its own default where the flag is not given."""
 
-FLAGS = {
+_WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "model_arguments.ckpt_path": "--checkpoint",
-    "model_arguments.model_name": "--model_name",
-    "model_arguments.device": "--device",
-    "exp_arguments.n_classes": "--num_classes",
     "exp_arguments.production_save_dir": "--output_dir",
     "data_arguments.label_dict": "--class_names",
-    "model_arguments.output_names": "--output_names",
-    "model_arguments.task": "--task",
     "data_arguments.h5_dir": "--h5_dir",
     "data_arguments.data_dir": "--slide_dir",
     "data_arguments.slide_ext": "--slide_ext",
     "data_arguments.process_list": "--csv",
-    "heatmap_arguments.vis_level": "--vis_level",
-    "heatmap_arguments.cmap": "--cmap",
-    "heatmap_arguments.alpha": "--alpha",
-    "heatmap_arguments.score": "--score",
     "heatmap_arguments.classes": "--classes",
-    "heatmap_arguments.normalize": "--normalize",
     "heatmap_arguments.segment: false": "--no_segment",
     "heatmap_arguments.segment": "--no_segment",
     "sample_arguments.samples": "--top_patches",
     "num_classes (n_classes) says": "--class_names or --num_classes says",
     " (in the config)": "",
 }
-"""What a key of the config is called on the command line; messages name the flag."""
+"""What a key of the config is called on the command line."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,11 @@ class SimpleOptions:
     slides, features : folders
     outlines : folder of tissue outlines, or None to find the tissue
     extensions : of slides; empty for all that can be opened
+    class_names, classes : as the flags of the same names
+    segment : whether only tissue is coloured
     top_patches : how many to save of each slide
-    exports : names of `EXPORTS`
-    others : as the flags of the same names, None where the default is the config's own
+    exports : names of `mil_heatmaps.choices.EXPORTS`
+    settings : values by key of the config: the flags of `KEY_OF_FLAG` that were given
     """
 
     checkpoint: Path
@@ -69,22 +77,12 @@ class SimpleOptions:
     features: tuple[Path, ...]
     outlines: Path | None = None
     extensions: tuple[str, ...] = ()
-    model_name: str | None = None
-    num_classes: int | None = None
     class_names: tuple[str, ...] = ()
-    output_names: tuple[str, ...] = ()
-    task: str | None = None
-    device: str | None = None
-    score: str | None = None
     classes: tuple[str, ...] = ()
-    normalize: str | None = None
-    vis_level: int | None = None
-    cmap: str | None = None
-    alpha: float | None = None
     segment: bool = True
-    figure: bool = False
     top_patches: int = 0
     exports: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def slide_extensions(self) -> tuple[str, ...]:
@@ -98,7 +96,7 @@ class SimpleOptions:
 
 
 def simple_config(options: SimpleOptions, process_list: Path | None) -> Config:
-    """Return the config that does what the flags ask for, checked; messages name flags.
+    """Return the checked config that does what the flags ask for; messages name flags.
 
     Paths in it are absolute, so that the file it is saved to can be run from anywhere.
 
@@ -117,32 +115,32 @@ def simple_config(options: SimpleOptions, process_list: Path | None) -> Config:
 
 def name_flags(message: str) -> str:
     """Return a message of the pipeline with flags in place of the config's keys."""
-    for key, flag in FLAGS.items():
+    for key, flag in _WORDS.items():
         message = message.replace(key, flag)
     return message
 
 
 def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]:
-    """Return the config's values; whatever was not asked for is left to its own default."""
+    """Return the config's values; keys that no flag sets keep their defaults."""
     from mil_heatmaps.visualization.visualizer import TISSUE
 
     if len(set(options.class_names)) < len(options.class_names):
         raise ConfigError(f"--class_names names a class twice: {', '.join(options.class_names)}")
-    if options.class_names and options.task not in (None, "classification"):
+    task = options.settings.get(KEY_OF_FLAG["task"], "classification")
+    if options.class_names and task != "classification":
         raise ConfigError(
-            f"--class_names names classes, and a {options.task} model has none; name its outputs with --output_names"
+            f"--class_names names classes, and a {task} model has none; name its outputs with --output_names"
         )
     output = options.output.absolute()
     names = {name: number for number, name in enumerate(options.class_names)} or None
     classes: Any = list(options.classes) if len(options.classes) > 1 else next(iter(options.classes), None)
     samples = [{"name": TOP_PATCHES, "k": options.top_patches}] if options.top_patches else []
-    return {
+    values: dict[str, Any] = {
         "exp_arguments": {
             "layout": "flat",
             "raw_save_dir": str(output / WORK),
             "production_save_dir": str(output),
             "results_dir": str(output),
-            **_given(n_classes=options.num_classes),
         },
         "data_arguments": {
             "data_dir": _folders(options.slides),
@@ -154,34 +152,22 @@ def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]
                 label_dict=names,
             ),
         },
-        "model_arguments": {
-            "ckpt_path": str(options.checkpoint.absolute()),
-            **_given(
-                model_name=options.model_name,
-                device=options.device,
-                task=options.task,
-                output_names=list(options.output_names) or None,
-            ),
-        },
+        "model_arguments": {"ckpt_path": str(options.checkpoint.absolute())},
         "heatmap_arguments": {
             "calc_heatmap": False,
             "save_ext": "png",
             "save_orig": False,
-            "figure": options.figure,
             "segment": options.segment,
-            **_given(
-                vis_level=options.vis_level,
-                cmap=options.cmap,
-                alpha=options.alpha,
-                score=options.score,
-                normalize=options.normalize,
-                classes=classes,
-            ),
+            **_given(classes=classes),
         },
         "sample_arguments": {"samples": samples},
         "segmentation_arguments": dict(TISSUE),
         "export_arguments": dict.fromkeys(options.exports, True),
     }
+    for key, value in options.settings.items():
+        section, _, name = key.partition(".")
+        values[section][name] = value
+    return values
 
 
 def _given(**values: Any) -> Mapping[str, Any]:

@@ -1,17 +1,13 @@
-"""Find the files and folders a config names, and say where one was looked for when it is missing."""
+"""Find a file or folder that a config names; say where it was looked for when it is missing."""
 
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
-from mil_heatmaps.config.validation_errors import Problem
-from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.weights.hub import hub_hint
-
-if TYPE_CHECKING:
-    from mil_heatmaps.config.config import Config
 
 Kind = Literal["config", "process_list", "preset", "checkpoint", "file", "folder"]
 FolderMap = dict[str, tuple[Path, ...]]
@@ -89,9 +85,10 @@ def _candidates(value: str, config_dir: Path | None, kind: Kind) -> Iterator[Pat
 
 @dataclass(frozen=True)
 class InputPaths:
-    """Everything a config reads, found: absolute paths.
+    """The absolute path of everything a config reads.
 
-    The folder maps have one entry named '' unless the config gives a mapping, and none for an absent key.
+    A folder map is empty where the config does not have the key. It has one entry, named '', where the key is not a
+    mapping.
     """
 
     slides: FolderMap = field(default_factory=dict)
@@ -104,121 +101,3 @@ class InputPaths:
     preset: Path | None = None
     checkpoint: Path | None = None
     encoder_weights: Path | None = None
-
-
-def find_inputs(cfg: "Config", config_dir: Path | None) -> tuple[InputPaths, list[Problem]]:
-    """Return the paths of all inputs of `cfg`, and a problem for each that is missing."""
-    problems: list[Problem] = []
-
-    def one(section: str, key: str, kind: Kind) -> Path | None:
-        value = getattr(getattr(cfg, section), key)
-        if value is None:
-            return None
-        try:
-            return resolve_input_path(value, config_dir, kind)
-        except ConfigError as error:
-            problems.append(Problem((section, key), f"names {error}"))
-            return None
-
-    def folders(key: str) -> FolderMap:
-        value = getattr(cfg.data_arguments, key)
-        if value is None:
-            return {}
-        named = value if isinstance(value, dict) else {"": value}
-        found: FolderMap = {}
-        for name, entry in named.items():
-            paths = []
-            for folder in [entry] if isinstance(entry, str) else entry:
-                inner = (name,) if name else ()
-                try:
-                    paths.append(resolve_input_path(folder, config_dir, "folder"))
-                except ConfigError as error:
-                    problems.append(Problem(("data_arguments", key, *inner), f"names {error}"))
-            found[name] = tuple(paths)
-        return found
-
-    inputs = InputPaths(
-        slides=folders("data_dir"),
-        features=folders("h5_dir"),
-        tissue=folders("tissue_dir"),
-        coords=folders("coords_dir"),
-        scores=folders("scores_dir"),
-        roi=folders("roi_dir"),
-        process_list=one("data_arguments", "process_list", "process_list"),
-        preset=one("data_arguments", "preset", "preset"),
-        checkpoint=_checkpoint_on_hub(cfg, problems) or one("model_arguments", "ckpt_path", "checkpoint"),
-        encoder_weights=one("encoder_arguments", "weights", "checkpoint") or _weights_of_environment(cfg),
-    )
-    return inputs, problems
-
-
-def _checkpoint_on_hub(cfg: "Config", problems: list[Problem]) -> Path | None:
-    """Return the folder of weights downloaded from the hub, None for a checkpoint of this machine."""
-    from mil_heatmaps.weights.hub import download, is_hub_name, name_of_weights
-
-    model = cfg.model_arguments
-    name = name_of_weights(model.model_name) if model.ckpt_path is None else model.ckpt_path
-    if name is None or not is_hub_name(name):
-        return None
-    try:
-        return download(name)
-    except HeatmapError as error:
-        key = "model_name" if model.ckpt_path is None else "ckpt_path"
-        problems.append(Problem(("model_arguments", key), str(error)))
-        return Path(name)  # not looked for as a file, which would only be complained of again
-
-
-def _weights_of_environment(cfg: "Config") -> Path | None:
-    """Return the weights in the encoder's environment variable: looked up once, so that all workers have the same.
-
-    One that leads nowhere is told when the encoder is loaded; perhaps it is not needed.
-    """
-    from mil_heatmaps.encoders.catalogue import ENCODERS
-    from mil_heatmaps.encoders.weight_files import named_weights
-
-    spec = ENCODERS.get(cfg.encoder_arguments.model_name or "")
-    path = named_weights(spec) if spec is not None and cfg.encoder_arguments.weights is None else None
-    return path if path is not None and path.exists() else None
-
-
-def portable_values(cfg: "Config") -> Iterator[tuple[str, str, Any]]:
-    """Yield section, key and value of each input that is found only from the config's own folder, made absolute."""
-    from mil_heatmaps.weights.hub import is_hub_name
-
-    inputs = cfg.inputs
-    files: list[tuple[str, str, Kind, Path | None]] = [
-        ("data_arguments", "process_list", "process_list", inputs.process_list),
-        ("data_arguments", "preset", "preset", inputs.preset),
-        ("model_arguments", "ckpt_path", "checkpoint", inputs.checkpoint),
-        ("encoder_arguments", "weights", "checkpoint", inputs.encoder_weights),
-    ]
-    for section, key, kind, path in files:
-        given = getattr(getattr(cfg, section), key)
-        if given is not None and path is not None and not is_hub_name(given) and _portable(given, path, kind) != given:
-            yield section, key, str(path)
-    folders = {"data_dir": inputs.slides, "h5_dir": inputs.features, "tissue_dir": inputs.tissue}
-    folders |= {"coords_dir": inputs.coords, "scores_dir": inputs.scores, "roi_dir": inputs.roi}
-    for key, found in folders.items():
-        given = getattr(cfg.data_arguments, key)
-        if isinstance(given, dict):
-            values: Any = {name: _folder_values(entry, found.get(name, ())) for name, entry in given.items()}
-        else:
-            values = _folder_values(given, found.get("", ()))
-        if values != given:
-            yield "data_arguments", key, values
-
-
-def _folder_values(given: Any, found: tuple[Path, ...]) -> Any:
-    if isinstance(given, str):
-        return _portable(given, found[0], "folder") if found else given
-    if isinstance(given, list) and found:
-        return [_portable(value, path, "folder") for value, path in zip(given, found, strict=True)]
-    return given
-
-
-def _portable(given: str, found: Path, kind: Kind) -> str:
-    """Return `given` if it leads to `found` without the config's folder, else the absolute path."""
-    try:
-        return given if resolve_input_path(given, None, kind) == found else str(found)
-    except ConfigError:
-        return str(found)

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mil_heatmaps.config.config import Config, config_schema
+from mil_heatmaps.config.schema import Config, config_schema
 from mil_heatmaps.config.validation_errors import model_in
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.words import one_line
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMA_FILE = ROOT / "heatmaps" / "configs" / "schema.json"
@@ -75,7 +76,7 @@ def _table(model: type[BaseModel], definitions: dict[str, Any]) -> str:
 
 def _plain(text: str | None) -> str:
     """Return a description on one line, the mark of new keys in italics."""
-    joined = " ".join((text or "").split()).replace("|", "\\|")
+    joined = one_line(text or "").replace("|", "\\|")
     return joined.replace("New:", "*New:*", 1)
 
 

@@ -1,15 +1,13 @@
 """The config section that says how much of the machine to use."""
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from mil_heatmaps.config.cluster_section import ClusterArguments, TrackArguments
+from mil_heatmaps.config.quantities import Memory
 from mil_heatmaps.config.section_types import Float, Int, Section, shown
 from mil_heatmaps.config.sections import check_device
-
-_BYTES = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE)
 
 
 def _devices(value: Any) -> Any:
@@ -29,15 +27,6 @@ def _workers(value: Any) -> Any:
     raise ValueError(f"must be auto or a whole number of at least 1, got {shown(value)}")
 
 
-def parse_bytes(value: Any) -> int:
-    """Return the number of bytes in ``8GB``, ``512 MiB`` or a plain number; GB is 1000³, GiB 1024³."""
-    match = None if isinstance(value, bool) else _BYTES.match(str(value))
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"must be a size in memory such as 8GB, got {shown(value)}")
-    base = 1024 if match[3] else 1000
-    return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
-
-
 class RunArguments(Section):
     """How much of the machine to use, and when to give up on a slide."""
 
@@ -49,11 +38,9 @@ class RunArguments(Section):
         default="auto",
         description="New: auto, cpu, or a list such as [cuda:0, cuda:1].",
     )
-    memory_limit: Annotated[int, BeforeValidator(parse_bytes, json_schema_input_type=str | int)] | None = (
-        Field(
-            default=None,
-            description="New: memory to stay under, such as 16GB. null: what the machine has.",
-        )
+    memory_limit: Memory | None = Field(
+        default=None,
+        description="New: memory to stay under, such as 16GB. null: what the machine has.",
     )
     retries: Int = Field(
         default=1,

@@ -7,11 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-SLIDE_EXTENSIONS = (
-    ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm",
-)  # fmt: skip
-"""What counts as a slide when `slide_ext` does not say; ``.ome.tif`` and the like end with one of them."""
-
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
@@ -19,7 +14,7 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 80
 _repr.maxlevel = 3
 shown = _repr.repr
-"""Like `repr`, cut short: a value may be a page of text, or aliases that unfold without end."""
+"""`repr`, cut short: a value may be a page of text, or YAML aliases that unfold without end."""
 
 
 class Section(BaseModel):
@@ -37,8 +32,19 @@ def no_bool(value: Any) -> Any:
     return value
 
 
+def as_written(value: Any) -> Any:
+    """Return a number as it was given, 0 and 0.0 apart: CLAM writes either into file names. Text becomes a float."""
+    no_bool(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(f"must be a number, got {shown(value)}") from None
+    return value
+
+
 def _text(value: Any) -> Any:
-    """Undo what YAML makes of text: a date of ``2024-01-05``. What a bare ``on`` meant, nobody can know."""
+    """Return ``2024-01-05``, a date to YAML, as text; refuse a bare ``on``, as nobody can tell what it meant."""
     if type(value) is datetime.date:
         return value.isoformat()
     if isinstance(value, bool):
@@ -105,7 +111,7 @@ def _ids(value: Any) -> Any:
 
 
 def _yes_or_no(value: Any) -> Any:
-    """Read ``1.0`` and ``0.0`` as switches too: tables with blank cells make them of 1 and 0."""
+    """Read ``1.0`` and ``0.0`` as switches, too: pandas writes 1 and 0 like that in a column with blank cells."""
     if isinstance(value, (str, float, int)) and not isinstance(value, bool):
         text = str(value).strip().lower()
         return {"1.0": True, "0.0": False}.get(text, text)
@@ -145,6 +151,7 @@ def experiment_name(value: str) -> str:
 
 Int = Annotated[int, BeforeValidator(no_bool)]
 Float = Annotated[float, BeforeValidator(no_bool)]
+AsWritten = Annotated[int | float, BeforeValidator(as_written)]
 Text = Annotated[str, BeforeValidator(_text)]
 Folders = Annotated[str | list[str] | dict[str, str], BeforeValidator(_folders)]
 Extensions = Annotated[tuple[str, ...], BeforeValidator(_extensions, json_schema_input_type=str | list[str])]

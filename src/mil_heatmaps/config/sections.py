@@ -9,18 +9,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from mil_heatmaps.choices import CoordsFrame, CoordsUnit, Task
 from mil_heatmaps.config.section_types import (
-    SLIDE_EXTENSIONS,
+    AsWritten,
     Extensions,
     Float,
     Folders,
     Int,
     Section,
     Text,
+    as_written,
     experiment_name,
-    no_bool,
     shown,
 )
+from mil_heatmaps.files.names import SLIDE_EXTENSIONS
+from mil_heatmaps.slides.resolution import MPP_BELIEVED
 
 _DEVICE = re.compile(r"^(auto|cpu|cuda(:\d+)?)$")
 
@@ -32,7 +35,7 @@ def _label_dict(value: Any) -> Any:
 
 
 def _output_names(names: list[str]) -> list[str]:
-    """Refuse names that could not be told apart, or chosen by `heatmap_arguments.classes`."""
+    """Refuse a name that stands twice, and one that `heatmap_arguments.classes` could not choose."""
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"names {name!r} twice")
@@ -46,17 +49,6 @@ def check_device(value: Any) -> Any:
     if not isinstance(value, str) or not _DEVICE.match(value.strip().lower()):
         raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {shown(value)}")
     return value.strip().lower()
-
-
-def _ratio(value: Any) -> Any:
-    """Keep 0 and 0.0 apart, as CLAM writes them into file names; take text for the number it holds."""
-    no_bool(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError(f"must be a number, got {shown(value)}") from None
-    return value
 
 
 class ExpArguments(Section):
@@ -158,13 +150,29 @@ class DataArguments(Section):
         description="New: side of a patch in level-0 pixels, when the feature files do not say or say "
         "it wrong.",
     )  # fmt: skip
+    coords_frame: CoordsFrame = Field(
+        default="auto",
+        description="New: where coordinates of features, scores, outlines and regions count from, on slides of which "
+        "only an area was scanned (MRXS, SCN, BIF). slide: the slide's corner, as CLAM and TRIDENT do. bounds: the "
+        "scanned area's, as QuPath does. auto: as each file shows.",
+    )
+    coords_unit: CoordsUnit = Field(
+        default="auto",
+        description="New: what coordinates of patches are in, where their file does not say: px (level-0 pixels) or um "
+        "(micrometres, which need the slide's resolution). auto: px, unless it shows otherwise.",
+    )
+    slide_mpp: Float | None = Field(
+        default=None, ge=MPP_BELIEVED[0], le=MPP_BELIEVED[1],
+        description="New: µm per level-0 pixel of slides that do not say it; the process list's column mpp says it "
+        "slide by slide.",
+    )  # fmt: skip
 
 
 class PatchingArguments(Section):
     """How slides are cut into patches."""
 
     patch_size: Int = Field(default=256, ge=1, description="Side of a patch, in pixels of patch_level.")
-    overlap: Annotated[int | float, BeforeValidator(_ratio)] = Field(
+    overlap: AsWritten = Field(
         default=0.5,
         ge=0,
         lt=1,
@@ -226,13 +234,11 @@ class ModelArguments(Section):
         description="Kept for CLAM's files; has one value.",
     )
     model_size: Literal["small", "big"] = Field(default="small", description="Size of a CLAM model.")
-    drop_out: Annotated[bool | float, BeforeValidator(lambda v: v if isinstance(v, bool) else _ratio(v))] = (
-        Field(
-            default=0.0,
-            ge=0,
-            le=1,
-            description="Kept for CLAM's files; drop-out is off when a model is applied.",
-        )
+    drop_out: Annotated[bool | float, BeforeValidator(lambda v: v if isinstance(v, bool) else as_written(v))] = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Kept for CLAM's files; drop-out is off when a model is applied.",
     )
     embed_dim: Int = Field(default=1024, ge=1, description="Width of the features a CLAM model takes.")
     n_classes: Int | None = Field(
@@ -257,13 +263,13 @@ class ModelArguments(Section):
         default="auto",
         description="New: auto (a GPU if there is one), cpu, cuda or cuda:N.",
     )
-    task: Literal["classification", "regression", "survival"] = Field(
+    task: Task = Field(
         default="classification",
         description="New: what the outputs mean.",
     )
     output_names: Annotated[list[Text], AfterValidator(_output_names)] | None = Field(
         default=None,
         min_length=1,
-        description="New: names of a regression's outputs, or of a survival model's intervals, in the model's "
-        "order. Classes are named in label_dict.",
+        description="New: names of a multilabel model's labels, of a regression's outputs, or of a survival model's "
+        "intervals, in the model's order. Classes are named in label_dict.",
     )

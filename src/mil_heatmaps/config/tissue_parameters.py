@@ -1,64 +1,33 @@
-"""The segmentation and outline parameters of one slide, and where each value comes from.
+"""The segmentation and outline parameters of one slide.
 
-CLAM's built-in defaults give way to the preset's row, that to what the config's segmentation_arguments and
-visualization_arguments set, and that to a filled cell of the process list. Fractions of a_t and a_h are kept.
+Each value comes from the first of these that gives it: the slide's cell of the process list, the config's
+segmentation_arguments or visualization_arguments, the preset's row, CLAM's built-in default. Fractions of a_t and a_h
+are kept.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.tissue_sections import SegmentationArguments, VisualizationArguments
-from mil_heatmaps.config.validation_errors import describe_cell, near
+from mil_heatmaps.config.validation_errors import describe_cell
 from mil_heatmaps.errors import ConfigError, ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
+from mil_heatmaps.words import did_you_mean
 
-if TYPE_CHECKING:
-    from mil_heatmaps.config.config import Config
+Layer = TypeVar("Layer", SegmentationArguments, VisualizationArguments)
 
 BLANKS = frozenset({"", "nan", "NaN", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "<NA>"})
-"""Cell texts that mean "no value", as pandas, which CLAM reads its tables with, understands them."""
+"""Cell texts that mean "no value" to pandas, with which CLAM reads its tables."""
 
 
-@dataclass(frozen=True)
-class SegmentationParams:
-    """How the tissue of one slide is found; CLAM's names and built-in values."""
-
-    seg_level: int = -1
-    sthresh: int = 15
-    mthresh: int = 11
-    close: int = 2
-    use_otsu: bool = False
-    keep_ids: tuple[int, ...] = ()
-    exclude_ids: tuple[int, ...] = ()
-    a_t: float = 50.0
-    a_h: float = 8.0
-    max_n_holes: int = 10
-    white_thresh: int = 5
-    black_thresh: int = 50
-    use_padding: bool = True
-    contour_fn: str = "four_pt"
-
-    @property
-    def filter_params(self) -> dict[str, float | int]:
-        """The area limits, as `segment_tissue` takes them."""
-        return {"a_t": self.a_t, "a_h": self.a_h, "max_n_holes": self.max_n_holes}
-
-
-@dataclass(frozen=True)
-class VisualizationParams:
-    """How the outlines of one slide are pictured; CLAM's names and built-in values."""
-
-    vis_level: int = -1
-    line_thickness: int = 250
-
-
-SEGMENTATION_KEYS = tuple(field.name for field in fields(SegmentationParams))
-VISUALIZATION_KEYS = tuple(field.name for field in fields(VisualizationParams))
+SEGMENTATION_KEYS = tuple(SegmentationArguments.model_fields)
+VISUALIZATION_KEYS = tuple(VisualizationArguments.model_fields)
 PARAMETER_KEYS = (*SEGMENTATION_KEYS, *VISUALIZATION_KEYS)
 
 
@@ -66,8 +35,11 @@ PARAMETER_KEYS = (*SEGMENTATION_KEYS, *VISUALIZATION_KEYS)
 class SlideParams:
     """All parameters of one slide."""
 
-    segmentation: SegmentationParams = SegmentationParams()
-    visualization: VisualizationParams = VisualizationParams()
+    segmentation: SegmentationArguments = field(default_factory=SegmentationArguments)
+    visualization: VisualizationArguments = field(default_factory=VisualizationArguments)
+
+    def __hash__(self) -> int:  # of some values only: it is asked for once a row of a long process list
+        return hash((self.segmentation.sthresh, self.segmentation.a_t, self.visualization.line_thickness))
 
     def value(self, key: str) -> Any:
         """Return the parameter named `key`."""
@@ -104,20 +76,17 @@ def _with_values(base: SlideParams, given: tuple[tuple[str, Any], ...]) -> Slide
 def _layered(
     base: SlideParams, segmentation: SegmentationArguments, visualization: VisualizationArguments
 ) -> SlideParams:
-    """Return `base` with every value the two sections set in its place."""
-    seg = {key: value for key, value in segmentation.model_dump().items() if value is not None}
-    vis = {key: value for key, value in visualization.model_dump().items() if value is not None}
-    return SlideParams(
-        SegmentationParams(**{**vars(base.segmentation), **seg}),
-        VisualizationParams(**{**vars(base.visualization), **vis}),
-    )
+    """Return `base` with every value that was given to the two sections in its place."""
+    return SlideParams(_over(base.segmentation, segmentation), _over(base.visualization, visualization))
 
 
-def cohort_params(cfg: "Config") -> SlideParams:
+def _over(base: Layer, given: Layer) -> Layer:
+    return base.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
+
+
+def cohort_params(cfg: Config) -> SlideParams:
     """Return the parameters every slide has unless its row says otherwise."""
-    base = SlideParams()
-    if cfg.inputs.preset is not None:
-        base = read_preset(cfg.inputs.preset)
+    base = SlideParams() if cfg.inputs.preset is None else read_preset(cfg.inputs.preset)
     return _layered(base, cfg.segmentation_arguments, cfg.visualization_arguments)
 
 
@@ -151,8 +120,7 @@ def read_preset_cells(path: Path) -> dict[str, str]:
         raise ConfigError(f"the preset {path} holds no row of values")
     for name in columns:
         if name not in PARAMETER_KEYS:
-            hint = near(name, PARAMETER_KEYS)
-            guess = f"did you mean {hint!r}? " if hint else ""
+            guess = did_you_mean(name, PARAMETER_KEYS)
             raise ConfigError(
                 f"unknown column {name!r} in the preset {path}; {guess}"
                 f"Choose from {', '.join(PARAMETER_KEYS)}"

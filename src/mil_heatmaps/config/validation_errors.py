@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel
 
 from mil_heatmaps.config.section_types import shown
 from mil_heatmaps.config.yaml_lines import KeyPath, LineMap, line_of
+from mil_heatmaps.words import did_you_mean, near
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,6 @@ class Places:
         return 0 if path[:2] in self.overridden else line_of(path, self.lines) or 0
 
 
-def near(name: str, choices: Sequence[str]) -> str | None:
-    """Return the choice most like `name`, or None when nothing is alike."""
-    folded = {choice.lower(): choice for choice in choices}
-    if found := get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6):
-        return folded[found[0]]
-    wanted = set(name.lower().replace("-", "_").split("_"))
-    parts = [choice for choice in choices if wanted & set(choice.lower().split("_"))]
-    inside = [
-        choice
-        for choice in choices
-        if min(len(choice), len(name)) > 2 and (choice in name.lower() or name.lower() in choice.lower())
-    ]
-    return next(iter(inside or parts), None)
-
-
 # Names people carry over from other programs, where spelling alone does not lead to ours.
 _SYNONYMS = {
     "colormap": "cmap", "colourmap": "cmap", "color_map": "cmap", "opacity": "alpha", "transparency": "alpha",
@@ -98,9 +83,8 @@ def describe(error: Mapping[str, Any], root: type[BaseModel], places: Places) ->
     if kind == "extra_forbidden":
         sections = {name: sorted(fields_of(root, (name,))) for name in root.model_fields}
         if len(path) == 1:
-            hint = near(key, list(sections))
-            did = f"did you mean {hint!r}?" if hint else "no section is named alike."
-            return f"unknown section {key!r} ({places(path)}); {did} Choose from {', '.join(sections)}"
+            guess = did_you_mean(key, sections) or "no section is named alike. "
+            return f"unknown section {key!r} ({places(path)}); {guess}Choose from {', '.join(sections)}"
         return unknown_key(key, owner, sorted(fields_of(root, path[:-1])), sections, places(path))
     if kind == "missing":
         return (
@@ -160,10 +144,8 @@ def _reason(kind: str, error: Mapping[str, Any], given: Any) -> str:
         return f"must be {words} {context[name]:g}, got {shown(given)}"
     if kind == "literal_error":
         choices = [choice.strip("' ") for choice in context["expected"].replace(" or ", ", ").split(",")]
-        hint = near(str(given), choices)
-        return f"must be one of {', '.join(choices)}; got {shown(given)}" + (
-            f", did you mean {hint!r}?" if hint else ""
-        )
+        guess = did_you_mean(str(given), choices, before=", ", after="")
+        return f"must be one of {', '.join(choices)}; got {shown(given)}{guess}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "multiple_of":

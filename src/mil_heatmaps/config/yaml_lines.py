@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.words import one_line
 
 KeyPath = tuple[str | int, ...]
 LineMap = dict[KeyPath, int]
@@ -57,7 +59,7 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], LineMap]:
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_bad_yaml(error, name)) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{name} is not YAML: {one_line(error)}") from error
     except (ValueError, RecursionError) as error:  # 2024-13-45 as a date, a mapping nested without end
         raise ConfigError(f"{name} is not YAML this program can read: {error}") from error
     finally:
@@ -67,6 +69,7 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], LineMap]:
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], LineMap]:
     """Return the mapping in the file at `path` and the line of each key; see `parse_yaml`."""
+    refuse_stand_in(path, ConfigError)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

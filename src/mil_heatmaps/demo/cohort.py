@@ -80,11 +80,12 @@ def _write_features(folder: Path, slide: DemoSlide) -> None:
 
     from mil_heatmaps.slides.contour_grid import grid_from_contours
     from mil_heatmaps.slides.reader import open_slide
+    from mil_heatmaps.slides.segmentation_params import SegmentationParams
     from mil_heatmaps.slides.tissue import segment_tissue
 
     with open_slide(folder / "slides" / slide.file_name) as opened:
-        mask = segment_tissue(opened, filter_params={"a_t": 1, "a_h": 1, "max_n_holes": 10})
-        grid = grid_from_contours(mask, opened, patch_size=PATCH, step_size=PATCH, contour_fn="four_pt_hard")
+        mask = segment_tissue(opened, SegmentationParams(a_t=1, a_h=1))
+        grid = grid_from_contours(mask, opened, patch_size=PATCH, contour_fn="four_pt_hard")
         rows = [patch_statistics(opened.read_region((int(x), int(y)), 0, (PATCH, PATCH))) for x, y in grid.coords_l0]
     attributes: dict[str, Any] = {
         "name": slide.slide_id,

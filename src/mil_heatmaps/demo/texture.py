@@ -41,9 +41,9 @@ def stained_textures() -> tuple[Pixels, Pixels]:
         from skimage.color import hed2rgb, rgb2hed
         from skimage.data import immunohistochemistry
     except ImportError as error:
-        from mil_heatmaps.errors import MissingDependencyError
+        from mil_heatmaps.words import install_line, lacking
 
-        raise MissingDependencyError("the demo needs scikit-image: pip install -e '.[demo]'") from error
+        raise lacking("the demo", "scikit-image", install_line("demo"), error) from error
     stains = rgb2hed(immunohistochemistry())
     nuclei, brown = np.clip(stains[..., 0], 0, None), np.clip(stains[..., 2], 0, None)
     eosin = 0.02 + 0.16 * brown + 0.10 * nuclei

@@ -75,6 +75,8 @@ class BatchEncoder:
     ----------
     size : int
         Most patches at a time; halved whenever memory runs out.
+    launching
+        Held while a part is encoded: a lock on a GPU, nothing on the processor.
     """
 
     def __init__(self, encoder: PatchEncoder, device: torch.device, size: int) -> None:
@@ -85,7 +87,7 @@ class BatchEncoder:
         # On a GPU one thread at a time launches, so that the memory of one batch is in use; what it launched runs on
         # while the next thread launches and the first waits for its features.
         on_gpu = device.type == "cuda"
-        self._launching: AbstractContextManager[Any] = threading.Lock() if on_gpu else nullcontext()
+        self.launching: AbstractContextManager[Any] = threading.Lock() if on_gpu else nullcontext()
 
     def encode(self, batch: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.float32]]:
         """Yield the features of a prepared batch in its order, part by part.
@@ -104,14 +106,14 @@ class BatchEncoder:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(tried, error.with_traceback(None))  # its frames hold what filled the memory
+                self.halve(tried, error.with_traceback(None))  # its frames hold what filled the memory
                 continue
             yield features
             done += len(part)
 
     def _encode_part(self, part: torch.Tensor) -> npt.NDArray[np.float32]:
         name, width = self._encoder.name, self._encoder.width
-        with self._launching:
+        with self.launching:
             moved = part.to(self._device, non_blocking=True)
             encoded = self._encoder.encode(moved)
         features = self._to_numpy(encoded)
@@ -122,14 +124,14 @@ class BatchEncoder:
         if not np.isfinite(features).all() and getattr(self._encoder, "mixed_precision", False):
             # Half precision overflows for the odd patch (pure black, say); full precision does not.
             exact: Any = self._encoder
-            with self._launching:
+            with self.launching:
                 encoded = exact.encode(moved, exact=True)
             features = self._to_numpy(encoded)
         if not np.isfinite(features).all():
             raise ModelError(f"encoder {name} returned NaN or infinite features")
         return features
 
-    def _halve(self, tried: int, error: BaseException) -> None:
+    def halve(self, tried: int, error: BaseException) -> None:
         """Halve the size that ran out of memory, unless another thread did so meanwhile."""
         if tried == 1:
             raise ModelError(

@@ -1,6 +1,5 @@
 """Encoders by name."""
 
-import difflib
 import importlib
 import inspect
 import os
@@ -11,10 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from mil_heatmaps.devices import choose_device
 from mil_heatmaps.encoders.base import ModuleEncoder, PatchEncoder
 from mil_heatmaps.encoders.catalogue import ENCODERS, EncoderSpec
 from mil_heatmaps.encoders.preprocessing import Preprocessing
 from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.words import did_you_mean
 
 PathLike = str | os.PathLike[str]
 
@@ -43,13 +44,13 @@ def create_encoder(
     Raises
     ------
     ModelError
-        Unknown name (lists the nearest), or a factory that returns no encoder.
+        Unknown name (lists the nearest), a factory that returns no encoder, or no such device.
     CheckpointError
         Weights missing, not granted, unsafe, or of another network.
     MissingDependencyError
         A package is missing; holds the line that installs it.
     """
-    device = _usable(torch.device(device))
+    device = torch.device(choose_device(device))
     if name in ENCODERS:
         return _from_catalogue(ENCODERS[name], weights, device, target_img_size)
     kind, colon, rest = name.partition(":")
@@ -60,11 +61,9 @@ def create_encoder(
         return _from_catalogue(spec, weights, device, target_img_size, network)
     if colon and rest:
         return _from_factory(name, weights, device, target_img_size)
-    near = difflib.get_close_matches(name, ENCODERS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     raise ModelError(
-        f"unknown encoder {name!r}: {hint}choose from {', '.join(sorted(ENCODERS))}, timm:NAME, "
-        "or your own module:factory"
+        f"unknown encoder {name!r}: {did_you_mean(name, ENCODERS)}choose from {', '.join(sorted(ENCODERS))}, "
+        "timm:NAME, or your own module:factory"
     )
 
 
@@ -74,12 +73,6 @@ def check_width(encoder: PatchEncoder, in_dim: int, model: str) -> None:
         raise FeatureError(
             f"encoder {encoder.name} makes {encoder.width}-d features, but model {model} takes {in_dim}-d ones"
         )
-
-
-def _usable(device: torch.device) -> torch.device:
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"device {device} was asked for, but torch {torch.__version__} sees no CUDA GPU")
-    return device
 
 
 def _for_target(spec: EncoderSpec, target: int | None) -> Preprocessing:
@@ -119,11 +112,11 @@ def _from_catalogue(
         _for_target(spec, target),
         device=device,
         weights=digest,
-        pool=_pool(spec),
+        pool=pooling_of(spec),
     )
 
 
-def _pool(spec: EncoderSpec) -> Callable[[Any], torch.Tensor] | None:
+def pooling_of(spec: EncoderSpec) -> Callable[[Any], torch.Tensor] | None:
     """Return the step from what the network returns to (B, width)."""
     first_patch = 1 + spec.registers
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mil_heatmaps.words import duration
+
 
 @dataclass(frozen=True)
 class EncodingProgress:
@@ -25,6 +27,5 @@ class EncodingProgress:
     def __str__(self) -> str:
         if self.seconds_left is None:
             return f"{self.done}/{self.total} patches"
-        minutes, seconds = divmod(round(self.seconds_left), 60)
-        left = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        left = duration(self.seconds_left)
         return f"{self.done}/{self.total} patches, {self.patches_per_s:.0f}/s, {left} left"

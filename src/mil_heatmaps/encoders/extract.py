@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.encoders.encoding_progress import EncodingProgress
-from mil_heatmaps.encoders.feature_log import FeatureLog
+from mil_heatmaps.encoders.feature_log import FeatureLog, remove_log
 from mil_heatmaps.encoders.lanes import in_lanes, lanes_for, share_out
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.write_features import read_key, trident_attributes, write_features
 from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.files.digests import sha256_ends
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.patch_reader import PatchReader, default_threads
 from mil_heatmaps.slides.read_plan import PatchReading, reading_for_grid
@@ -36,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 _VERSION = 1
 """Of the way patches are read and ordered; raise it when features would differ."""
-_SAMPLE_BYTES = 1 << 20
 _READ_AHEAD = 64
 """Patches at least that are read before they are asked for: where a new row of tiles begins, reading is slow."""
 
@@ -78,7 +78,6 @@ def extract_features(
     *,
     reading: PatchReading | None = None,
     batch_size: int | Literal["auto"] = "auto",
-    device: str | None = None,
     threads: int | None = None,
     code: str | None = None,
     others: Iterable[Path] = (),
@@ -93,8 +92,6 @@ def extract_features(
     batch_size
         Patches at work at once; ``auto`` finds one that fits. Cores of the processor, or two lanes of a GPU, share it:
         see `lanes.share_out`. Parts are halved when memory runs out.
-    device
-        Where tensors go for an encoder that does not say; `ModuleEncoder` does.
     threads
         Threads that read, and parts of a batch encoded at once on the processor: the cores this process may use. The
         features are the same with any number. None: all cores.
@@ -126,7 +123,7 @@ def extract_features(
     log_path = out.with_name(out.name + ".encoding")
     found = read_key(out)
     if found == key:
-        log_path.unlink(missing_ok=True)
+        remove_log(log_path)
         return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun)
     if found is None and out.exists():
         raise FeatureError(f"{out} is there, and not of this program's making: move it away, or write elsewhere")
@@ -134,7 +131,7 @@ def extract_features(
         if read_key(other) == key:
             with atomic_path(out) as partial:
                 shutil.copyfile(other, partial)
-            log_path.unlink(missing_ok=True)
+            remove_log(log_path)
             return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun, copied_from=other)
     reader = PatchReader(slide, grid, reading, threads=threads)
     with FeatureLog(log_path, key, len(grid), encoder.width) as log:
@@ -143,7 +140,7 @@ def extract_features(
             logger.info("%s: %d of %d patches were encoded before", slide.slide_id, resumed, len(grid))
         size = 0
         if resumed < len(grid):
-            size = _encode_rest(reader, encoder, log, batch_size, device, threads, progress)
+            size = _encode_rest(reader, encoder, log, batch_size, threads, progress)
         place = np.empty(len(grid), np.int64)
         place[reader.order] = np.arange(len(grid))
         attributes = trident_attributes(slide, grid, reading)
@@ -180,14 +177,9 @@ def extraction_key(
 
 def _slide_fingerprint(slide: Slide) -> dict[str, Any]:
     """Tell a slide by its size and both ends of its file: copying it does not change it, scanning again does."""
-    size = slide.path.stat().st_size
-    digest = hashlib.sha256()
-    with slide.path.open("rb") as file:
-        digest.update(file.read(_SAMPLE_BYTES))
-        file.seek(max(0, size - _SAMPLE_BYTES))
-        digest.update(file.read(_SAMPLE_BYTES))
     levels = [list(level) for level in slide.level_dimensions]
-    return {"name": slide.slide_id, "bytes": size, "ends": digest.hexdigest(), "levels": levels}
+    path = slide.data_path
+    return {"name": path.stem, "bytes": path.stat().st_size, "ends": sha256_ends(path), "levels": levels}
 
 
 def _encode_rest(
@@ -195,7 +187,6 @@ def _encode_rest(
     encoder: "PatchEncoder",
     log: FeatureLog,
     batch_size: int | Literal["auto"],
-    device: str | None,
     threads: int,
     progress: Callable[[EncodingProgress], None] | None,
 ) -> int:
@@ -204,7 +195,7 @@ def _encode_rest(
 
     from mil_heatmaps.encoders.batch_size import BatchEncoder, find_batch_size
 
-    place = torch.device(getattr(encoder, "device", None) or device or "cpu")
+    place = torch.device(getattr(encoder, "device", None) or "cpu")
     # Half of the work, in uint8, for encoders that do the other half on the device.
     shrink = getattr(encoder, "shrink", None)
     prepare = shrink if callable(shrink) else _numpy_from(encoder)

@@ -1,8 +1,8 @@
 """Features on their way to a file: batches appended as they come, whole or not at all.
 
-HDF5 does not survive a kill in the middle of an append: its index may point at what was never written. So
+HDF5 does not survive a kill in the middle of an append: its index may point at data that were never written. So
 batches go to a plain log, each with its length and checksum, and become an HDF5 file when all are there. After a
-kill at any moment the log holds every batch that was complete; a torn one at its end is cut off.
+kill at any moment the log holds every complete batch; a torn one at its end is cut off.
 
 Layout, little endian: ``MILFEAT1``, uint32 length and JSON of what the features depend on, padded with blanks to
 64 bytes; then for each batch ``ROWS``, uint32 rows, uint32 CRC-32 of the values, 4 bytes of zero, and rows *
@@ -14,12 +14,13 @@ import os
 import struct
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock, Timeout
 
 from mil_heatmaps.errors import FeatureError
 
@@ -28,10 +29,11 @@ _HEAD = struct.Struct("<8sI")
 _FRAME = struct.Struct("<4sII4x")
 _ALIGN = 64
 _SYNC_SECONDS = 5.0
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
 
 
 class FeatureLog:
-    """The log of one slide. Opening it takes up what an earlier, killed run left, if it is of the same key.
+    """The log of one slide, locked while it is open. Opening it resumes the log of a killed run that had the same key.
 
     Attributes
     ----------
@@ -60,7 +62,8 @@ class FeatureLog:
         self._head = _HEAD.pack(_MAGIC, len(head) + len(padding)) + head + padding
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _open_alone(path)
+            self._lock = _locked(path)
+            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o644), "r+b", 0)
             self._take_up(n)
         except OSError as error:
             raise FeatureError(f"cannot write features to {path}: {error}") from error
@@ -73,6 +76,7 @@ class FeatureLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        self._lock.release()
 
     @property
     def batch_size(self) -> int:
@@ -113,7 +117,8 @@ class FeatureLog:
 
     def remove(self) -> None:
         """Delete the log, when its features are in their file."""
-        self.path.unlink(missing_ok=True)
+        self._file.close()
+        remove_log(self.path)
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)
@@ -154,22 +159,20 @@ class FeatureLog:
         file.seek(self._end())
 
 
-def _open_alone(path: Path) -> BinaryIO:
-    """Open for reading and writing, unbuffered, as the only process that does."""
+def remove_log(path: Path) -> None:
+    """Delete the log at `path` and its lock, if they are there."""
+    path.unlink(missing_ok=True)
+    with suppress(PermissionError):  # Windows: whoever holds the lock removes it
+        Path(f"{path}.lock").unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> FileLock:
+    """Return the lock of the log at `path`, held; FeatureError while another process holds it."""
+    lock = FileLock(f"{path}.lock")
     try:
-        import fcntl
-    except ImportError:  # Windows: two runs on one slide are then the user's to avoid
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644), "r+b", 0)
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b", 0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise FeatureError(f"another process is encoding into {path}: wait for it, or end it") from None
-        except OSError:  # a file system without locks
-            return file
-        # The one before may have finished and deleted the file between our opening and locking it.
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            return file
-        file.close()
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FeatureError(f"another process is encoding into {path}: wait for it, or end it") from None
+    except (OSError, NotImplementedError):  # a file system without locks
+        pass
+    return lock

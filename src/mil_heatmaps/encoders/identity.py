@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.encoders.catalogue import ENCODERS
-from mil_heatmaps.encoders.weight_files import (
-    cached_snapshot,
-    cached_weights,
-    lite0_weights,
-    named_weights,
-    weights_digest,
-)
+from mil_heatmaps.encoders.weight_files import lite0_weights, named_weights, weights_digest
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.weights.hub import cached_snapshot, cached_weights
 from mil_heatmaps.weights.own_code import code_digest
 
 _WHOLE_REPOSITORY = ("transformers", "conch_v1_5")
 """Builders that load a repository by its commit, not one file."""
-
-_TIMM: dict[str, dict[str, Any]] = {}
 
 
 def describe_encoder(name: str, weights: str | os.PathLike[str] | None) -> dict[str, Any]:
@@ -74,16 +68,19 @@ def _digest(name: str, weights: str | os.PathLike[str] | None) -> str | None:
 
 
 def _timm_config(name: str) -> dict[str, Any]:
-    """Return what the installed timm says about the pretrained model."""
+    try:
+        return pretrained_config(name)
+    except (HeatmapError, RuntimeError):  # told when it is loaded
+        return {}
+
+
+@cache
+def pretrained_config(name: str) -> dict[str, Any]:
+    """Return what the installed timm says about the pretrained model, asked once a process."""
     from mil_heatmaps.encoders.timm_models import import_timm
 
-    if name not in _TIMM:
-        try:
-            found = import_timm(f"timm:{name}").get_pretrained_cfg(name)
-        except (HeatmapError, RuntimeError):  # told when it is loaded
-            return {}
-        _TIMM[name] = {} if found is None else found.to_dict()
-    return _TIMM[name]
+    found = import_timm(f"timm:{name}").get_pretrained_cfg(name)
+    return {} if found is None else dict(found.to_dict())
 
 
 def _preprocessing(name: str) -> dict[str, Any]:

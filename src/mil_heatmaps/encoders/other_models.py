@@ -9,9 +9,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mil_heatmaps.encoders.catalogue import EncoderSpec
-from mil_heatmaps.encoders.weight_files import LITE, cached_snapshot, lite0_weights, weights_digest
+from mil_heatmaps.encoders.weight_files import LITE, lite0_weights, weights_digest
 from mil_heatmaps.encoders.weights import explain_hub_error, find_weights, load_strictly, read_tensors
-from mil_heatmaps.errors import CheckpointError, MissingDependencyError
+from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.weights.hub import cached_snapshot
+from mil_heatmaps.words import lacking
 
 TRUST = "HEATMAP_TRUST_REMOTE_CODE"
 """Environment variable that allows code from a model's repository on the hub to be run."""
@@ -24,9 +26,7 @@ def import_package(name: str, package: str, install: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise MissingDependencyError(
-            f"encoder {name} needs the package {package.split('.')[0]} ({error}): {install}"
-        ) from error
+        raise lacking(f"encoder {name}", package.split(".")[0], install, error) from error
 
 
 def build_efficientnet_lite0(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> tuple[nn.Module, str]:
@@ -144,9 +144,8 @@ def build_conch_v1_5(spec: EncoderSpec, weights: str | os.PathLike[str] | None) 
         )
         network, _ = titan.return_conch()
     except ImportError as error:
-        raise MissingDependencyError(
-            f"encoder {spec.name}: the code in {source} needs {error.name}: pip install {error.name}"
-        ) from error
+        code = f"encoder {spec.name}: the code in {source}"
+        raise lacking(code, str(error.name), f"pip install {error.name}") from error
     except Exception as error:  # of many kinds: HTTP, gates, missing files
         raise _explain(spec, weights, error) from error
     return network, _digest(spec, weights, titan)

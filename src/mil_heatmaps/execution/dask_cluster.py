@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import multiprocessing
+import shlex
 import signal
 import sys
 import threading
@@ -13,25 +13,28 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.config.cluster_section import JOB_KINDS, ClusterArguments, clock
-from mil_heatmaps.errors import ConfigError, MissingDependencyError
+from mil_heatmaps import machine
+from mil_heatmaps.config.cluster_section import JOB_KINDS, ClusterArguments
+from mil_heatmaps.config.quantities import clock
+from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution.adaptive_jobs import adaptive_of, job_of_worker
 from mil_heatmaps.execution.job_watch import JobWatch
+from mil_heatmaps.words import install_line, lacking, one_line
 
 if TYPE_CHECKING:
     from distributed import Client
 
 logger = logging.getLogger(__name__)
 
-INSTALL = "pip install -e '.[distributed]'"
+INSTALL = install_line("distributed")
 
-# With Dask's own three a slide that kills would take four workers before anyone hears of it; counting is done here.
+# Dask's default of three allowed failures would let a deadly slide kill four workers unheard. Deaths are counted here.
 _SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": True,
 }
-_CONNECT = "20s"
+CONNECT_WITHIN = "20s"
 ADAPT_EVERY = "5s"
 """How often the number of jobs is adjusted to the work left."""
 
@@ -44,28 +47,26 @@ def check_installed(kind: str) -> None:
     wanted = {"distributed": "dask.distributed", **({"dask_jobqueue": "dask-jobqueue"} if kind in JOB_KINDS else {})}
     for module, name in wanted.items():
         if importlib.util.find_spec(module) is None:
-            raise MissingDependencyError(
-                f"run_arguments.cluster (kind: {kind}) needs {name}, which is not installed: {INSTALL}"
-            )
+            raise lacking(f"run_arguments.cluster (kind: {kind})", name, INSTALL)
 
 
 @contextmanager
 def open_client(
     arguments: ClusterArguments, *, workers: int, log_dir: Path
 ) -> Iterator[tuple[Client, JobWatch | None]]:
-    """Yield a client of the cluster, and who watches its jobs if it has any; what was started is closed with it.
+    """Yield a client of the cluster, and the watch over its jobs if it has any. A cluster started here ends with it.
 
     Parameters
     ----------
     workers : int
-        Worker processes of ``kind: local`` when `maximum` does not say.
+        Worker processes of ``kind: local`` when `arguments` give no `maximum`.
     log_dir : Path
-        Where jobs write their logs when `log_dir` does not say.
+        Where jobs write their logs when `arguments` give no `log_dir`.
 
     Raises
     ------
     ConfigError
-        When it cannot be reached or started, or its workers run another version of this program.
+        When the cluster cannot be reached or started, or its workers run another version of this program.
     """
     check_installed(arguments.kind)
     import dask
@@ -104,12 +105,12 @@ def _join(address: str) -> Client:
     from distributed import Client
 
     if "://" not in address and (path := Path(address).expanduser()).is_file():
-        return Client(scheduler_file=str(path), set_as_default=False, timeout=_CONNECT)
-    return Client(address, set_as_default=False, timeout=_CONNECT)
+        return Client(scheduler_file=str(path), set_as_default=False, timeout=CONNECT_WITHIN)
+    return Client(address, set_as_default=False, timeout=CONNECT_WITHIN)
 
 
 def _local(arguments: ClusterArguments, workers: int) -> Any:
-    """Worker processes here: as many as `workers`, or between `minimum` and `maximum` when that is given."""
+    """Return a cluster of processes here: `workers` of them, or between `minimum` and `maximum` where that is given."""
     from distributed import Client, LocalCluster, WorkerPlugin
 
     fork_from_warm_server()
@@ -144,31 +145,29 @@ def _local(arguments: ClusterArguments, workers: int) -> Any:
 
 
 def fork_from_warm_server() -> None:
-    """Have Dask's local workers begin with everything imported, as those of the local pool do."""
+    """Have Dask's local workers begin with everything imported, as those of `LocalPool` do."""
     import dask
 
     from mil_heatmaps.execution.worker_server import start_server
 
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return
-    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-    start_server(also=["distributed"])
+    if start_server(also=["distributed"]):
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 
 
 def _submit(cluster: Any, arguments: ClusterArguments, watch: JobWatch) -> None:
-    """Submit a first job and have their number follow the work. RuntimeError when it is refused."""
+    """Submit a first job and have the number of jobs follow the work. RuntimeError when the job is refused."""
     cluster.scale(jobs=1)
     watch.check_first()
     settings: dict[str, Any] = {"minimum": arguments.minimum, "maximum": arguments.most_jobs}
     if arguments.processes_per_job > 1:
         settings |= {"Adaptive": adaptive_of(arguments.processes_per_job), "worker_key": job_of_worker}
-    # Also where it is always the same number, as nothing else replaces jobs that end. A job waits in its queue for
-    # minutes: idle ones are kept for one before they go.
+    # Also for a fixed number of jobs: nothing else replaces jobs that end. A new job would wait in its queue for
+    # minutes, so idle ones are kept for one minute.
     cluster.adapt(**settings, interval=ADAPT_EVERY, wait_count=12)
 
 
 def job_cluster(arguments: ClusterArguments, log_dir: Path, watch: JobWatch | None = None) -> Any:
-    """Return the dask_jobqueue cluster, no job submitted yet; ``.job_script()`` shows what would be."""
+    """Return the dask_jobqueue cluster with no job submitted yet; its ``job_script()`` shows a job's script."""
     with _own_ctrl_c():
         import dask_jobqueue
 
@@ -182,7 +181,7 @@ def job_cluster(arguments: ClusterArguments, log_dir: Path, watch: JobWatch | No
 
 @contextmanager
 def _own_ctrl_c() -> Iterator[None]:
-    """Keep Ctrl-C to the run: dask_jobqueue takes it when imported, and would end the program with exit code 0."""
+    """Keep Ctrl-C with the run: dask_jobqueue takes it over on import, and would end the program with exit code 0."""
     before = signal.getsignal(signal.SIGINT)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -199,7 +198,7 @@ def job_settings(arguments: ClusterArguments, log_dir: Path) -> dict[str, Any]:
         "job_name": "mil-heatmaps",
         "python": arguments.python or sys.executable,
         "log_directory": arguments.log_dir or str(log_dir),
-        "job_script_prologue": ["export OMP_NUM_THREADS=1", *arguments.prologue],
+        "job_script_prologue": ["export OMP_NUM_THREADS=1", *_path_of_checkout(), *arguments.prologue],
         "job_extra_directives": list(arguments.directives),
         "scheduler_options": _dashboard_settings(arguments),
     }
@@ -226,13 +225,21 @@ def job_settings(arguments: ClusterArguments, log_dir: Path) -> dict[str, Any]:
     return settings | arguments.options
 
 
+def _path_of_checkout() -> list[str]:
+    """Return the line by which a job runs a checkout's own code, installed or not; none for an installed package."""
+    home = Path(__file__).resolve().parents[2]
+    if not (home / "__init__.py").is_file():
+        return []
+    return [f"export PYTHONPATH={shlex.quote(str(home))}${{PYTHONPATH:+:$PYTHONPATH}}"]
+
+
 def _dashboard_settings(arguments: ClusterArguments) -> dict[str, Any]:
-    """Return the scheduler's settings; without an address Dask takes one that may be in use."""
+    """Return the scheduler's settings: without an address any free port, as Dask's own may be in use."""
     return {"dashboard_address": arguments.dashboard or ":0", "dashboard": arguments.dashboard is not None}
 
 
 def _check_versions(client: Client) -> None:
-    """Workers that are there already must run this program, in this version."""
+    """Raise a ConfigError unless the workers that are there already run this version of the program."""
     from mil_heatmaps.version import __version__
 
     try:
@@ -259,21 +266,21 @@ def _version_here() -> str:
 
 
 def _cause(arguments: ClusterArguments, error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error) or type(error).__name__
     if arguments.kind == "address":
         return f"no Dask scheduler answers at {arguments.address}: {text}"
     return f"cannot start a cluster of kind {arguments.kind}: {text}"
 
 
 def _log_with_the_run() -> None:
-    """Have Dask's own log lines go where the run's go, not across the progress bar."""
+    """Send Dask's own log lines where the run's go, not across the progress bar."""
     log = logging.getLogger("distributed")
     log.handlers[:] = logging.getLogger("mil_heatmaps").handlers or [logging.NullHandler()]
     log.propagate = False
 
 
 def processes_at_most(arguments: ClusterArguments, workers: int) -> int | None:
-    """Return how many slides the cluster can ever work on at once; None when others decide that."""
+    """Return the most slides the cluster can work on at once; None when others run it."""
     if arguments.kind == "address":
         return None
     if arguments.kind == "local":
@@ -282,18 +289,16 @@ def processes_at_most(arguments: ClusterArguments, workers: int) -> int | None:
 
 
 def cores_of_worker(arguments: ClusterArguments, workers: int) -> int:
-    """Return how many cores a worker process may use; one where others started it and did not say."""
-    from mil_heatmaps.execution.executors import cores_each
-
+    """Return how many cores a worker process may use; one where others run the cluster."""
     if arguments.kind == "address":
         return 1
     if arguments.kind == "local":
-        return cores_each(workers if arguments.maximum is None else arguments.maximum)
+        return machine.cores_each(workers if arguments.maximum is None else arguments.maximum)
     return max(1, arguments.cores // arguments.processes_per_job)
 
 
 def dashboard(client: Client) -> str:
-    """Return the dashboard's address, or what it would need."""
+    """Return the dashboard's address, "none", or what it needs."""
     if importlib.util.find_spec("bokeh") is None:
         return "none, it needs bokeh: pip install bokeh"
     try:

@@ -1,8 +1,8 @@
-"""Slides on a Dask cluster: the adapter between its futures and the scheduler of slides.
+"""Slides on a Dask cluster, as an executor for the scheduler of slides.
 
-A worker that dies fails its slide with Dask's KilledWorker, which is counted and retried as everywhere else. A slide
-that was only waiting on that worker is not to blame and is handed in again. Workers tell when they begin a slide; from
-then on its time counts, and a worker that is over it is restarted.
+When a worker dies, Dask fails its slide with KilledWorker, which is counted and retried as with other executors. A
+slide that only waited on that worker is handed in again without blame. Workers send a message when they begin a slide;
+its time counts from then on, and a worker that takes too long is restarted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mil_heatmaps.config.cluster_section import ClusterArguments
 from mil_heatmaps.execution.dask_worker import UnfitWorker, do_on_worker
 from mil_heatmaps.execution.executors import Failure, SlideExecutor
 from mil_heatmaps.execution.slide_tasks import SlideTask
-from mil_heatmaps.stages.run_slide import SlideRun
+from mil_heatmaps.records.slide_run import SlideRun
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -37,12 +37,12 @@ COUNT_EVERY_S = 2.0
 """How often the workers of a cluster that others run are counted."""
 
 MOST_HANDED_IN_AGAIN = 20
-"""A slide whose worker dies before it begins is not to blame; this often, something else is wrong."""
+"""A slide whose worker dies before the slide begins is not to blame; this often, something else is wrong."""
 
 RESTART_S = 30.0
 
-WORD_S = 1.0
-"""How long a worker's word about a slide may take longer than Dask's that its task is done."""
+RESULT_S = 30.0
+"""How long to wait for a result whose message was lost: its worker may be gone, and Dask does the slide again."""
 
 
 class Withdrawn(Exception):  # not an error: the slide is left for the next run
@@ -68,7 +68,7 @@ class _Submitted:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def settle(self, *, value: SlideRun | None = None, error: BaseException | None = None) -> None:
-        """Give the slide's outcome, once."""
+        """Finish the slide's future; only the first call counts."""
         with self.lock:
             if self.over:
                 return
@@ -79,7 +79,7 @@ class _Submitted:
             self.result.set_exception(error)
 
     def cancel(self) -> None:
-        """Have Dask forget it."""
+        """Have Dask forget the slide."""
         if self.future is not None:
             self.future.cancel(force=True)
 
@@ -97,7 +97,7 @@ class DaskExecutor(SlideExecutor):
     timeout : float or None
         Seconds a slide may take once begun.
     tell : callable
-        Told in a line why no worker comes.
+        Called with a line that says why no worker comes.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class DaskExecutor(SlideExecutor):
         self._proven = False  # whether some worker could do a slide
         self.address = str(self._client.scheduler.address) if self._client.scheduler else "?"
         self.dashboard = dashboard(self._client)
-        self._client.subscribe_topic(self._topic, self._on_word)
+        self._client.subscribe_topic(self._topic, self._on_message)
 
     @property
     def _topic(self) -> str:
@@ -138,7 +138,7 @@ class DaskExecutor(SlideExecutor):
 
     @property
     def slots(self) -> int:  # type: ignore[override]
-        """Slides handed in at once: as many as workers may ever come; of a cluster others run, twice its threads."""
+        """Slides handed in at once: the most workers there may ever be, or twice the threads of others' cluster."""
         if self._most is not None:
             return self._most
         now = time.monotonic()
@@ -151,7 +151,7 @@ class DaskExecutor(SlideExecutor):
         return max(2, 2 * self._threads)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Hand a slide in."""
+        """Hand in a slide; `fn` is not used, as workers do `do_on_worker`."""
         (task,) = args
         submitted = _Submitted(task)
         if self.lost:
@@ -163,7 +163,7 @@ class DaskExecutor(SlideExecutor):
 
     def _hand_in(self, submitted: _Submitted) -> None:
         key = f"slide-{self._token}{next(self._numbers):08x}"
-        self._at_work[key] = submitted  # first: the worker's word that it begins may be here before submit returns
+        self._at_work[key] = submitted  # first: the message that it begins may be here before `submit` returns
         submitted.future = self._client.submit(
             do_on_worker, submitted.task, self._topic, key, os.getcwd(), key=key, pure=False
         )
@@ -173,9 +173,9 @@ class DaskExecutor(SlideExecutor):
         for key in [key for key, other in self._at_work.items() if other is submitted]:
             self._at_work.pop(key, None)
 
-    # -- what the cluster tells; called in threads of Dask's -----------------------------------------------------
+    # -- what the cluster tells; called in Dask's threads --------------------------------------------------------
 
-    def _on_word(self, event: tuple[float, dict[str, Any]]) -> None:
+    def _on_message(self, event: tuple[float, dict[str, Any]]) -> None:
         _, told = event
         submitted = self._at_work.get(told["key"])
         if submitted is None:
@@ -191,10 +191,10 @@ class DaskExecutor(SlideExecutor):
         if submitted is None or submitted.over:
             return
         if future.status == "finished":
-            # The word that carries the result came before; when it did not, it is found to be done when done again.
-            time.sleep(WORD_S)
-            if not submitted.over:
-                self._again(key, submitted, "its result was lost")
+            try:  # its message came before, unless it was lost on the way
+                submitted.settle(value=future.result(timeout=RESULT_S))
+            except Exception as lost:
+                self._again(key, submitted, f"its result was lost ({type(lost).__name__})")
             return
         if future.status in ("cancelled", "lost"):
             if not self._closing and self.lost is None:
@@ -224,7 +224,7 @@ class DaskExecutor(SlideExecutor):
             self._dead_writers.add(submitted.writer)
 
     def _again(self, key: str, submitted: _Submitted, why: str) -> None:
-        """Hand a slide in again that is not to blame."""
+        """Hand in again a slide that is not to blame."""
         if self._closing or self.lost:
             submitted.settle(error=Withdrawn())
             return
@@ -237,7 +237,7 @@ class DaskExecutor(SlideExecutor):
     # -- what the scheduler of slides asks -----------------------------------------------------------------------
 
     def look_after(self) -> None:
-        """Look after the jobs; give up slides that are over their time, and have their workers restarted."""
+        """Look after the jobs; give up slides that take too long, and restart their workers."""
         if self._watch is not None and self.lost is None:
             self.lost = self._watch.look(self._client.cluster, self._say)
         if self._timeout is None:
@@ -254,7 +254,7 @@ class DaskExecutor(SlideExecutor):
                 self._restarts.append(restart)
 
     def _restart(self, worker: str) -> None:
-        """Have the worker's nanny end it and start another; one without a nanny keeps hanging."""
+        """Have the worker's nanny end it and start another; without a nanny it keeps hanging."""
         try:
             self._client.restart_workers([worker], timeout=RESTART_S, raise_for_error=False)
             logger.warning("restarted the worker at %s, which hung", worker)
@@ -262,7 +262,7 @@ class DaskExecutor(SlideExecutor):
             logger.warning("the worker at %s hangs and cannot be restarted (%s): it needs a nanny", worker, error)
 
     def withdraw(self) -> None:
-        """Take back what no worker has begun."""
+        """Take back slides that no worker has begun."""
         for submitted in list(self._at_work.values()):
             if submitted.began is None and not submitted.over:
                 submitted.settle(error=Withdrawn())
@@ -275,7 +275,7 @@ class DaskExecutor(SlideExecutor):
         return isinstance(error, KilledWorker)
 
     def failure_of(self, error: BaseException) -> Failure | None:
-        """Tell deaths, slides over their time and slides taken back apart."""
+        """Tell a death, a slide that took too long and a slide taken back apart."""
         if isinstance(error, Withdrawn):
             return "withdrawn"
         if isinstance(error, TookTooLong):
@@ -283,7 +283,7 @@ class DaskExecutor(SlideExecutor):
         return "died" if self._is_death(error) else None
 
     def deaths(self, error: BaseException) -> int:
-        """How many workers died before Dask told: a cluster others run may try a task several times by itself."""
+        """Return how many workers died before Dask said so: others' cluster may retry a task several times itself."""
         allowed = getattr(error, "allowed_failures", 0)
         return 1 + allowed if isinstance(allowed, int) else 1
 
@@ -293,11 +293,11 @@ class DaskExecutor(SlideExecutor):
         return f"worker {getattr(worker, 'address', '?')}; out of memory, killed or gone"
 
     def dead_writers(self) -> frozenset[str]:
-        """As the workers introduced themselves when they began the slide that they did not finish."""
+        """Return the writers of workers that died or hung, as they named themselves when they began the slide."""
         return frozenset(self._dead_writers)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leave the cluster; one that was started for this run ends, workers of another are left fit for work."""
+        """Leave the cluster. It ends if it was started for this run; the workers of others are left fit for work."""
         self._closing = True
         for restart in self._restarts:
             restart.join(2 * RESTART_S)

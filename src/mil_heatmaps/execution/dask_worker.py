@@ -1,4 +1,4 @@
-"""What a worker of a Dask cluster does with a slide, and the words it sends about it."""
+"""What a worker of a Dask cluster does with a slide, and the messages it sends about it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import socket
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.execution.slide_tasks import SlideTask, do_task, use_one_thread
 from mil_heatmaps.files.atomic import writer
+from mil_heatmaps.records.slide_run import SlideRun
 
 
 class UnfitWorker(HeatmapError, RuntimeError):
     """A worker does not see the folders of the run."""
 
 
-def do_on_worker(task: SlideTask, topic: str, key: str, folder: str) -> None:
-    """Do a slide on a worker: tell that it begins, stand where the coordinator stands, use one thread.
+def do_on_worker(task: SlideTask, topic: str, key: str, folder: str) -> SlideRun | None:
+    """Do a slide in the coordinator's `folder` with one thread; send when it begins, and its run when it is done.
 
-    What became of it is told as well, not returned: results stay in the memory of workers and are gone when the
-    next slide kills the worker.
+    Dask keeps what is returned in the worker's memory, where the next slide may kill it; the message is safe by then.
+    Raises UnfitWorker when this machine does not see the run's folders.
     """
     from distributed import get_worker
 
@@ -36,7 +37,9 @@ def do_on_worker(task: SlideTask, topic: str, key: str, folder: str) -> None:
             "all machines share"
         )
     use_one_thread()
-    worker.log_event(topic, {"key": key, "run": pickle.dumps(do_task(task))})
+    run = do_task(task)
+    worker.log_event(topic, {"key": key, "run": pickle.dumps(run)})
+    return run
 
 
 def _host() -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C and a cluster's time limit: once, finish what is begun and leave; twice, stop at once."""
+"""Ctrl-C, SIGTERM and the time limit: once, finish what has begun and leave; twice, stop at once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ logger = logging.getLogger(__name__)
 class StopRequest:
     """Listens to SIGINT and SIGTERM while a run is on.
 
-    The first one makes the stop file, at which every worker ends after its present stage; the second raises
+    The first signal makes the stop file, and every worker that sees it ends after its current stage. The second raises
     KeyboardInterrupt in the main thread.
+    `reason` says why the run is to end, and is None before that.
     """
 
     def __init__(self, stop_file: Path, *, time_limit: float | None = None) -> None:
@@ -42,11 +43,11 @@ class StopRequest:
 
     @property
     def asked(self) -> bool:
-        """Whether to begin nothing new."""
+        """Whether a stop was asked for: no new slide or stage begins."""
         return self.reason is not None
 
     def no_time_for(self, seconds: float) -> bool:
-        """Whether `seconds` of work would run past the time limit; if so, asks to stop admitting slides."""
+        """Whether a stop was asked for, or `seconds` of work would run past the time limit, which then asks for one."""
         if self._deadline is not None and not self.asked and time.monotonic() + seconds > self._deadline:
             self.reason = "the time limit is near"
         return self.asked

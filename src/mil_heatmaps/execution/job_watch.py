@@ -1,7 +1,7 @@
-"""What becomes of the jobs that carry the workers.
+"""Follow the batch jobs that workers come with.
 
-Dask takes no notice of a job that is refused, that waits, that ends before its worker came, or that ends and had
-several workers: it would wait for ever.
+Dask would wait forever for a job that was refused, that waits in the queue, that ended before its worker came, or that
+ended and had several workers: it does not notice any of these.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from mil_heatmaps.words import one_line
 
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 10.0
 TELL_AFTER_S = 30.0
-"""How long no worker at all may come before the user is told why, and how soon a new reason is told."""
+"""How long there may be no worker at all before the user is told why."""
 
 TELL_AGAIN_S = 600.0
 SUBMIT_AGAIN_S = 60.0
-"""When a job that was refused is tried again, as other jobs may have ended by then."""
+"""When a refused job is tried again: other jobs may have ended by then."""
 
 ENDED_AT_LEAST = 3
-"""So many jobs, and not fewer than run at once, that end before a worker came mean that none ever will."""
+"""When this many jobs, or as many as run at once, have ended before a worker came, none ever will."""
 
 GONE_AFTER_S = 20.0
-"""How long none of a job's workers is there before it counts as ended, where the batch system is not asked."""
+"""A job whose workers are all gone for this long has ended, where the batch system is not asked."""
 
 FIRST_S = 60.0
 QUERY_S = 10.0
@@ -41,7 +43,16 @@ _LOGS = {
     "pbs": ("*.e{}", "{}.*ER", "*.o{}", "{}.*OU"),
     "sge": ("*.e{}", "*.o{}"),
 }
-"""How a job's logs are named by its number: by dask_jobqueue, else by the batch system; errors first."""
+"""Names of a job's logs by its number: dask_jobqueue's, else the batch system's; errors first."""
+
+
+def run_command(command: list[str]) -> str | None:
+    """Return what a command prints; None when it fails or takes longer than `QUERY_S`."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
 
 
 @dataclass
@@ -50,19 +61,19 @@ class Job:
 
     Attributes
     ----------
-    number : the batch system's number of it; None when it refused the job
-    since : when it was submitted, or when one of its workers was last seen
-    arrived : whether a worker of it ever came
-    here : whether one was there at the last look
+    number : the batch system's number of the job; None when it refused the job
+    since : when the job was submitted, or when one of its workers was last seen
+    arrived : whether one of its workers ever came
+    here : whether one of its workers was there at the last look
     """
 
     number: str | None
-    since: float = field(default_factory=time.monotonic)
+    since: float
     arrived: bool = False
     here: bool = False
 
     def is_over(self, states: dict[str, str] | None, now: float) -> bool:
-        """Tell whether it ended, as far as `states` (None: nobody says) goes, or is to be tried again if refused."""
+        """Whether the job has ended, as far as the listed `states` tell, or was refused and is to be tried again."""
         without = now - self.since
         if self.number is None:
             return without > SUBMIT_AGAIN_S
@@ -78,20 +89,29 @@ class JobWatch:
 
     Attributes
     ----------
-    refusal : str or None
-        What the batch system said when it last refused a job.
+    jobs : the jobs to watch, by Dask's name of each
+    early_ends : how many jobs ended before a worker came, since the last one that brought a worker
+    refusal : what the batch system said when it last refused a job; None when it took the last one
     """
 
-    def __init__(self, kind: str, log_dir: Path, most_jobs: int) -> None:
-        self._kind = kind
-        self._log_dir = log_dir
+    def __init__(
+        self,
+        kind: str,
+        log_dir: Path,
+        most_jobs: int,
+        *,
+        run_command: Callable[[list[str]], str | None] = run_command,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kind, self._log_dir = kind, log_dir
         self._most_ended = max(ENDED_AT_LEAST, most_jobs)
-        self._jobs: dict[str, Job] = {}
+        self._run_command, self._clock = run_command, clock
+        self.jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._heard = threading.Event()
-        self._ended = 0
+        self.early_ends = 0
         self._last_end = ""
-        self._looked = self._told_at = self._no_worker_since = time.monotonic()
+        self._looked = self._told_at = self._no_worker_since = clock()
         self._told = ""
         self.refusal: str | None = None
 
@@ -124,23 +144,23 @@ class JobWatch:
     def accepted(self, name: str, number: str) -> None:
         """Note that the batch system took a job."""
         with self._lock:
-            self._jobs[name] = Job(number)
+            self.jobs[name] = Job(number, self._clock())
             self.refusal = None
         self._heard.set()
 
     def refused(self, name: str, error: BaseException) -> None:
-        """Note that it did not."""
+        """Note that the batch system refused a job."""
         with self._lock:
-            self._jobs[name] = Job(None)
+            self.jobs[name] = Job(None, self._clock())
             self.refusal = what_it_said(error)
         logger.warning("a job was refused: %s", self.refusal)
         self._heard.set()
 
     def taken_back(self, name: str, number: str | None) -> None:
-        """Note that Dask itself ends a job; another may have its name by now."""
+        """Note that Dask itself ends a job. Another job may have its name by now."""
         with self._lock:
-            if name in self._jobs and self._jobs[name].number == number:
-                del self._jobs[name]
+            if name in self.jobs and self.jobs[name].number == number:
+                del self.jobs[name]
 
     # -- what the run asks ---------------------------------------------------------------------------------------
 
@@ -151,14 +171,14 @@ class JobWatch:
             raise RuntimeError(self.refusal)
 
     def look(self, cluster: Any, tell: Callable[[str], None]) -> str | None:
-        """Replace jobs that ended, and tell why no worker comes; now and then, else nothing is done.
+        """Replace jobs that ended, and tell why no worker comes; does so every `LOOK_EVERY_S` at most.
 
         Returns
         -------
         str or None
             Why no worker will ever come.
         """
-        now = time.monotonic()
+        now = self._clock()
         if now - self._looked < LOOK_EVERY_S:
             return None
         self._looked = now
@@ -167,40 +187,40 @@ class JobWatch:
         states = self._states()
         gone = self._take_ended(states, now)
         if gone:
-            cluster.sync(cluster.scale_down, gone)  # from the plan: as many new ones are submitted as are missed
+            cluster.sync(cluster.scale_down, gone)  # out of Dask's plan, which then submits as many new ones
         if here:
             self._no_worker_since = now
             return None
-        if self._ended >= self._most_ended:
-            return f"{self._ended} jobs ended before a worker came, the last {self._last_end}"
+        if self.early_ends >= self._most_ended:
+            return f"{self.early_ends} jobs ended before a worker came, the last {self._last_end}"
         self._tell_why(states, now, tell)
         return None
 
     def _note_arrived(self, here: set[str], now: float) -> None:
-        """Workers are named after their job; with ``-0`` and so on when it has several, and Dask minds no such job."""
+        """Note which jobs have a worker in `here`: of the job's name, with ``-0`` and so on when it has several."""
         jobs_here = {worker.rpartition("-")[0] for worker in here}
         with self._lock:
-            for name, job in list(self._jobs.items()):
+            for name, job in list(self.jobs.items()):
                 job.here = name in here or name in jobs_here
                 if not job.here:
                     continue
                 if not job.arrived:
-                    self._ended = 0
+                    self.early_ends = 0
                 job.arrived, job.since = True, now
                 if name in here:
-                    del self._jobs[name]  # Dask replaces it when its only worker goes
+                    del self.jobs[name]  # its only worker: Dask replaces the job when it goes
 
     def _take_ended(self, states: dict[str, str] | None, now: float) -> list[str]:
-        """Take out and return the jobs that ended, and those refused long enough ago to be tried again."""
+        """Remove and return the jobs that ended, and the refused ones that are to be tried again."""
         with self._lock:
-            gone = {name: job for name, job in self._jobs.items() if job.is_over(states, now)}
+            gone = {name: job for name, job in self.jobs.items() if job.is_over(states, now)}
             for name, job in gone.items():
-                del self._jobs[name]
+                del self.jobs[name]
                 if job.arrived:
                     logger.warning("job %s ended; another takes its place while there is work", job.number)
                 elif job.number is not None:
-                    self._ended += 1
-                    self._last_end = f"{job.number}{self._last_words(job.number)}"
+                    self.early_ends += 1
+                    self._last_end = f"{job.number}{last_words(self._kind, self._log_dir, job.number)}"
                     logger.warning("a job ended before its worker came: %s", self._last_end)
         return list(gone)
 
@@ -215,8 +235,8 @@ class JobWatch:
 
     def _why(self, states: dict[str, str] | None) -> str:
         with self._lock:
-            numbers = [job.number for job in self._jobs.values() if job.number is not None]
-            refused = len(self._jobs) - len(numbers)
+            numbers = [job.number for job in self.jobs.values() if job.number is not None]
+            refused = len(self.jobs) - len(numbers)
         parts = []
         if numbers and states is None:
             parts.append(f"waiting for job {', '.join(numbers)}; see {LISTED_BY[self._kind]}, logs in {self._log_dir}")
@@ -228,44 +248,41 @@ class JobWatch:
             parts.append(f"a job ended before its worker came: {self._last_end}")
         return "; ".join(parts)
 
-    def _last_words(self, number: str) -> str:
-        """Return the last line of what the job wrote, and where."""
-        named = (pattern.format(number) for pattern in _LOGS[self._kind])
-        for path in (path for name in named for path in sorted(self._log_dir.glob(name))):
-            try:
-                lines = path.read_text(errors="replace").split("\n")
-            except OSError:
-                continue
-            if said := [line.strip() for line in lines if line.strip()]:
-                return f" ({path}: {said[-1][:200]})"
-        return f" (it wrote nothing; logs are in {self._log_dir})"
-
     def _states(self) -> dict[str, str] | None:
-        """Return the state of every job of this user that waits or runs, by its number; None when nobody says."""
+        """Return the state of each job of this user that waits or runs, by its number; None where it is not known."""
         with self._lock:
-            waited_for = any(job.number is not None and not job.here for job in self._jobs.values())
+            waited_for = any(job.number is not None and not job.here for job in self.jobs.values())
         if self._kind != "slurm" or not waited_for:
             return None
-        try:
-            listed = subprocess.run(
-                ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%i|%T|%r"],
-                capture_output=True, text=True, timeout=QUERY_S, check=True,
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
+        listed = self._run_command(["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%i|%T|%r"])
+        if listed is None:
             return None
         states = {}
-        for line in listed.stdout.split("\n"):
+        for line in listed.split("\n"):
             number, _, state = line.strip().partition("|")
             what, _, why = state.partition("|")
             states[number] = what.lower() + (f" ({why})" if why not in ("", "None") else "")
         return states
 
 
+def last_words(kind: str, log_dir: Path, number: str) -> str:
+    """Return in brackets the last line that a job wrote to its logs, and in which file."""
+    named = (pattern.format(number) for pattern in _LOGS[kind])
+    for path in (path for name in named for path in sorted(log_dir.glob(name))):
+        try:
+            lines = path.read_text(errors="replace").split("\n")
+        except OSError:
+            continue
+        if said := [line.strip() for line in lines if line.strip()]:
+            return f" ({path}: {said[-1][:200]})"
+    return f" (it wrote nothing; logs are in {log_dir})"
+
+
 def what_it_said(error: BaseException) -> str:
     """Return the batch system's own words out of dask_jobqueue's report of a command that failed."""
     text = str(error)
     command = text.partition("Command:\n")[2].partition("\n")[0].split()
-    said = " ".join(text.partition("stderr:\n")[2].split()) or " ".join(text.partition("stdout:\n")[2].split())
+    said = one_line(text.partition("stderr:\n")[2]) or one_line(text.partition("stdout:\n")[2])
     if command and said:
         return f"{command[0]} refused the job: {said}"
-    return " ".join(text.split()) or type(error).__name__
+    return one_line(text) or type(error).__name__

@@ -6,28 +6,24 @@ import logging
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mil_heatmaps.execution.executors import (
-    LocalPool,
-    SerialExecutor,
-    SlideExecutor,
-    available_bytes,
-    cores,
-    cores_each,
-)
+from mil_heatmaps import machine
+from mil_heatmaps.cohort.slide_job import SlideJob
+from mil_heatmaps.execution.executors import LocalPool, SerialExecutor, SlideExecutor
 from mil_heatmaps.execution.interrupts import StopRequest
-from mil_heatmaps.execution.scheduler import CPU, Limits, Scheduler
+from mil_heatmaps.execution.scheduler import CPU, Limits, Parts, Scheduler
 from mil_heatmaps.execution.slide_tasks import SlideTask, use_one_thread
 from mil_heatmaps.execution.worker_server import start_server
 from mil_heatmaps.progress.bars import Progress
 from mil_heatmaps.progress.encoding_signs import describe, find_encodings
-from mil_heatmaps.stages.all_stages import STAGES, Stage
-from mil_heatmaps.stages.base import RunSettings, SlideJob
+from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.stages.all_stages import STAGES
+from mil_heatmaps.stages.base import RunSettings, Stage
 from mil_heatmaps.stages.preflight import check_and_tell, check_needs
 from mil_heatmaps.stages.run_encoder import encoder_bytes
-from mil_heatmaps.stages.run_slide import SlideRun
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.cluster_section import ClusterArguments
@@ -36,22 +32,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WORTH_WORKERS_S = 10.0
-"""Work this long or longer is worth the seconds that processes take to start."""
+"""Starting worker processes takes seconds: they are started for this much work or more."""
 
 WORKER_BYTES = 600 << 20
 """Memory of a worker, besides the weights of an encoder."""
 
 TELL_EVERY_S = 2.0
-"""How often the progress of encoding in other processes is looked for."""
+"""How often the workers' progress with encoding is looked for."""
 
 MANY = 10
-"""So many slides are taken to be worth it, before the first one has shown how long it takes."""
+"""This many slides get workers from the start, before the first one has shown how long a slide takes."""
 
-Parts = list[tuple[str, SlideTask]]
+ASSUMED_BYTES = 8 << 30
+"""Free memory where the system does not tell."""
 
 
 class Execution:
-    """Runs stages of many slides; used once or twice (two passes) in a run of the experiment in a folder."""
+    """Runs stages of many slides of the run in `experiment`, here or in workers; `run` may be called a second time.
+
+    Attributes
+    ----------
+    lost_workers : whether a worker died or hung, and may have left halves of files
+    dead_writers : the `files.atomic.writer` of each of them on other machines, once the block has ended
+    """
 
     def __init__(
         self,
@@ -87,9 +90,9 @@ class Execution:
             self._put_back()
 
     def check(self, settings: RunSettings, needed: Collection[str], slides: int) -> None:
-        """Do `check_needs` before so many slides; in a worker, where there are to be some on the processor.
+        """Do `check_needs` before a run of so many slides: in a worker, if the run begins with workers on the CPU.
 
-        This process then does without torch, and the worker has the model when its first slide comes.
+        Then this process never imports torch, and the worker has the model when its first slide comes.
         """
         if not needed or not self._begins_with_workers(slides):
             check_needs(settings, needed)
@@ -100,7 +103,7 @@ class Execution:
             return
         self._executors = self._start(slides)
         pool = self._executors[CPU]
-        assert isinstance(pool, LocalPool)  # not a cluster: those begin with workers of their own
+        assert isinstance(pool, LocalPool)  # `_begins_with_workers` is False for a cluster
         told = pool.ask(check_and_tell, settings, needed, logging.getLogger("mil_heatmaps").getEffectiveLevel())
         for record in told.records:
             logging.getLogger(record.name).handle(record)
@@ -117,7 +120,7 @@ class Execution:
         *,
         keep_running: bool = False,
     ) -> Iterator[SlideRun]:
-        """Yield what became of each slide, as they finish."""
+        """Yield each slide's run as it finishes."""
         tasks = iter(
             SlideTask(
                 job,
@@ -142,7 +145,7 @@ class Execution:
         self.lost_workers |= scheduler.lost_workers
 
     def _begins_with_workers(self, slides: int) -> bool:
-        """Whether so many slides are worked on in other processes of this machine from the first one on."""
+        """Whether the first of so many slides already goes to a worker process of this machine."""
         run = self._config.run_arguments
         if run.cluster is not None:
             return False
@@ -153,7 +156,7 @@ class Execution:
         return run.workers > 1
 
     def _alone(self, tasks: Iterator[SlideTask], left: int, stop: StopRequest) -> Generator[SlideRun, None, int]:
-        """Work in this process until the rest is worth starting others; return how many slides are left."""
+        """Yield slides done in this process until workers are worth starting; return how many slides are left."""
         workers = self._config.run_arguments.workers
         if self._config.run_arguments.cluster is not None or self._begins_with_workers(left):
             return left
@@ -180,7 +183,7 @@ class Execution:
         self._tell(task.job.slide_id)
 
     def _tell_encoding(self, slide_ids: Collection[str]) -> None:
-        """Tell how far the workers are with encoding, now and then."""
+        """Tell every `TELL_EVERY_S` how far the workers are with encoding."""
         now = time.monotonic()
         if now - self._told_encoding < TELL_EVERY_S:
             return
@@ -191,30 +194,31 @@ class Execution:
         self._encoding_shown = bool(told)
 
     def _most_workers(self) -> int:
-        """As many as there are cores, and as memory allows."""
-        memory = self._limits.memory_bytes or available_bytes()
+        """Return how many workers cores and memory allow."""
+        memory = self._limits.memory_bytes or _free_bytes()
         encoder = 0 if self._devices() else encoder_bytes(self._config)
-        return max(1, min(cores(), memory // (WORKER_BYTES + encoder)))
+        return max(1, min(machine.cores(), memory // (WORKER_BYTES + encoder)))
 
     def _start(self, left: int) -> dict[str, SlideExecutor]:
-        """Start the workers: one a core for the processor's part, one a GPU for the model's; or the cluster."""
+        """Return the executors by name: the cluster, or a pool for the CPU and one worker for each GPU."""
         if self._config.run_arguments.cluster is not None:
             return {CPU: self._join_cluster(self._config.run_arguments.cluster)}
         asked = self._config.run_arguments.workers
         workers = min(self._most_workers() if asked == "auto" else asked, left)
         if self._limits.memory_bytes is None:
-            self._limits.memory_bytes = available_bytes() * 8 // 10
+            self._limits.memory_bytes = _free_bytes() * 8 // 10
         timeout = self._limits.slide_timeout
-        executors: dict[str, SlideExecutor] = {CPU: LocalPool(workers, threads=cores_each(workers), timeout=timeout)}
+        threads = machine.cores_each(workers)
+        executors: dict[str, SlideExecutor] = {CPU: LocalPool(workers, threads=threads, timeout=timeout)}
         devices = self._devices()
         for device in devices:
-            # All cores for the GPUs: they wait for patches more than the drawing of other slides waits for cores.
-            executors[device] = LocalPool(1, threads=cores_each(len(devices)), timeout=timeout)
+            # GPUs get all cores: they wait for patches longer than drawing other slides waits for cores.
+            executors[device] = LocalPool(1, threads=machine.cores_each(len(devices)), timeout=timeout)
         logger.info("%d workers%s", workers, "".join(f", one for {d}" for d in executors if d != CPU))
         return executors
 
     def _join_cluster(self, cluster: ClusterArguments) -> SlideExecutor:
-        """Start or join it; each of its processes minds its own memory, so there is no limit for all."""
+        """Start or join the cluster. Its workers each watch their own memory, so there is no limit for all together."""
         from mil_heatmaps.execution.dask_executor import DaskExecutor
 
         asked = self._config.run_arguments.workers
@@ -231,29 +235,28 @@ class Execution:
         return executor
 
     def _devices(self) -> list[str]:
-        """The GPUs that models run on, by number; none when they run on the processor."""
-        from mil_heatmaps.stages.load_model import cuda_devices
+        """Return the GPUs that models run on, such as ``cuda:0``; empty when they run on the CPU."""
+        from mil_heatmaps.devices import cuda_devices
 
         return cuda_devices(self._config.run_arguments.devices, self._config.model_arguments.device)
 
     def _parts(self, task: SlideTask, number: int) -> Parts:
-        """Cut a slide where the work changes between processor and GPU; slides take turns on the GPUs."""
+        """Cut a slide's stages where the work changes between CPU and GPU; slide `number` has its turn on one GPU."""
         devices = [name for name in self._executors if name != CPU]
         if not devices:
             return [(CPU, replace(task, threads=self._executors[CPU].threads))]
         device = devices[number % len(devices)]
+        chosen = (stage for stage in STAGES if stage.name in task.stages)
         parts: Parts = []
-        for stage in STAGES:
-            if stage.name not in task.stages:
-                continue
-            resource = device if stage.uses_model else CPU
-            if parts and parts[-1][0] == resource:
-                resource_task = replace(parts[-1][1], stages=(*parts[-1][1].stages, stage.name))
-                parts[-1] = (resource, resource_task)
-            else:
-                on, threads = device if stage.uses_model else None, self._executors[resource].threads
-                part = replace(task, stages=(stage.name,), keep_running=True, device=on, threads=threads)
-                parts.append((resource, part))
+        for name, stages in groupby(chosen, lambda stage: device if stage.uses_model else CPU):
+            names, on = tuple(stage.name for stage in stages), None if name == CPU else name
+            threads = self._executors[name].threads
+            parts.append((name, replace(task, stages=names, keep_running=True, device=on, threads=threads)))
         last, final = parts[-1]
         parts[-1] = (last, replace(final, keep_running=task.keep_running))
         return parts
+
+
+def _free_bytes() -> int:
+    free = machine.available_bytes()
+    return ASSUMED_BYTES if free is None else free

@@ -1,4 +1,4 @@
-"""Hand slides to executors, take results as they come, and answer for workers that die or hang."""
+"""Hand slides to executors, take their results, and retry or give up slides whose worker died or hung."""
 
 from __future__ import annotations
 
@@ -11,33 +11,37 @@ from dataclasses import dataclass, field, replace
 from mil_heatmaps.execution.executors import SlideExecutor
 from mil_heatmaps.execution.interrupts import StopRequest
 from mil_heatmaps.execution.slide_tasks import SlideTask, do_task
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.stages.run_slide import SlideRun, one_line
+from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.words import counted, one_line, reason_of
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
-"""How often signals are looked for while nothing finishes."""
+"""How long to wait for a result before signals and executors are looked after."""
 
 CPU = "cpu"
 
 
+Parts = list[tuple[str, SlideTask]]  # a slide's tasks in order, each with the name of the executor that does it
+
+
 @dataclass
-class Progressing:
-    """One slide on its way through its parts.
+class SlideProgress:
+    """A slide's remaining tasks, and what the finished ones did.
 
     Attributes
     ----------
-    parts : (resource, task) still to be done, in order
-    attempts : how many workers died of it
+    parts : (name of the executor, task) still to be done, in order
+    attempts : how many workers died of the slide
     """
 
     parts: deque[tuple[str, SlideTask]]
     attempts: int = 0
-    busy: int = 0
     done: tuple[str, ...] = ()
     seconds: float = 0.0
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
     lines: tuple[str, ...] = ()
 
     @property
@@ -49,7 +53,7 @@ class Progressing:
         return self.parts[0][0]
 
     def take(self, run: SlideRun) -> SlideRun:
-        """Add what a part did; return the slide's whole run so far."""
+        """Add what a task did; return the slide's whole run so far."""
         self.done += run.done
         self.seconds += run.seconds
         self.notes = tuple(dict.fromkeys(self.notes + run.notes))
@@ -59,7 +63,7 @@ class Progressing:
 
 @dataclass
 class Limits:
-    """When to give up on a slide, and how much may be under way at once."""
+    """How many dead workers and seconds a slide may cost, and how much memory all slides at work may take."""
 
     retries: int = 1
     slide_timeout: float | None = None
@@ -72,9 +76,10 @@ class Scheduler:
 
     Attributes
     ----------
-    executors : by resource
-        ``cpu``, and one for each device that a process of its own serves.
-    on_start, on_wait : told of each slide that begins; and a few times a second which slides are at work
+    executors : by name: ``cpu``, and one for each device that has a process of its own
+    on_start : called with each task that is handed in
+    on_wait : called a few times a second with the slide_ids at work
+    lost_workers : whether a worker died or hung, and may have left halves of files
     """
 
     executors: dict[str, SlideExecutor]
@@ -82,60 +87,54 @@ class Scheduler:
     stop: StopRequest
     on_start: Callable[[SlideTask], None] = lambda task: None
     on_wait: Callable[[Collection[str]], None] = lambda slide_ids: None
-    _running: dict[Future[SlideRun | None], Progressing] = field(default_factory=dict)
+    lost_workers: bool = False
+    _running: dict[Future[SlideRun | None], SlideProgress] = field(default_factory=dict)
+    _waiting: dict[str, deque[SlideProgress]] = field(default_factory=dict)  # for an executor, by its name
+    _postponed: deque[SlideProgress] = field(default_factory=deque)  # another run is at work on them
     _finished: int = 0
     _worked_s: float = 0.0
     _withdrawn: bool = False
-    lost_workers: bool = False
-    """Whether a worker died or hung, and may have left halves of files."""
 
-    def run(self, slides: Iterable[list[tuple[str, SlideTask]]]) -> Iterator[SlideRun]:
-        """Yield what became of each slide, as they finish. Slides not begun when a stop is asked for are left out."""
-        waiting: dict[str, deque[Progressing]] = {name: deque() for name in self.executors}
+    def run(self, slides: Iterable[Parts]) -> Iterator[SlideRun]:
+        """Yield each slide's run as it finishes. Slides that have not begun when a stop is asked for are left out."""
+        self._waiting = {name: deque() for name in self.executors}
+        inline = any(executor.runs_inline for executor in self.executors.values())
         source = iter(slides)
         exhausted = False
-        postponed: deque[Progressing] = deque()
         outcomes: deque[SlideRun] = deque()
         while True:
-            # Parts later in a slide go first, so that slides are finished rather than begun.
-            for name, queue in waiting.items():
+            # Slides that have begun go first, so that slides are finished rather than begun.
+            for name, queue in self._waiting.items():
                 while queue and self._room(name, queue[0]):
                     self._submit(name, queue.popleft())
-            while not exhausted and not self._stop_admitting() and not waiting[CPU] and self._slot(CPU):
+            while not exhausted and not self._stop_admitting() and not self._waiting[CPU] and self._slot(CPU):
                 parts = next(source, None)
                 if parts is None:
                     exhausted = True
                     break
-                self._enqueue(Progressing(deque(parts)), waiting)
-            # Only now, with every worker busy again: whoever takes them writes lists, which takes its time.
+                self._enqueue(SlideProgress(deque(parts)))
+            # Only now, with every worker busy again: the caller writes lists for each result, which takes time.
             while outcomes:
                 yield outcomes.popleft()
-            if exhausted and postponed and not self._running and not any(waiting.values()):
-                # Another run had them; by now it has done them, or its lock is waited for.
-                slide = postponed.popleft()
+            if exhausted and self._postponed and not self._running and not any(self._waiting.values()):
+                # By now the other run has done the slide, or this run waits for its lock.
+                slide = self._postponed.popleft()
                 slide.parts[0] = (slide.resource, replace(slide.task, wait=True))
-                self._enqueue(slide, waiting)
+                self._enqueue(slide)
                 continue
             if not self._running:
-                if any(waiting.values()) and not self.stop.asked:
-                    continue
-                if exhausted or self.stop.asked:
+                if self.stop.asked or (exhausted and not any(self._waiting.values())):
                     return
                 continue
             done, _ = wait(self._running, timeout=POLL_S, return_when=FIRST_COMPLETED)
             for future in done:
-                outcomes.extend(self._settle(future, waiting, postponed))
-            while outcomes and self._alone:
+                outcomes.extend(self._settle(future))
+            while outcomes and inline:  # the next `submit` blocks: results do not wait for it
                 yield outcomes.popleft()
             self._look_after()
 
-    @property
-    def _alone(self) -> bool:
-        """Whether handing in a slide is doing it, so that results would wait for the next slide."""
-        return any(executor.at_once for executor in self.executors.values())
-
     def _look_after(self) -> None:
-        """Let the executors see to their workers; take back what waits there once a stop is asked for."""
+        """Let the executors see to their workers; once a stop is asked for, take back slides not begun."""
         for executor in self.executors.values():
             executor.look_after()
             if executor.lost is not None and not self.stop.asked:
@@ -145,14 +144,14 @@ class Scheduler:
         self._withdrawn = self.stop.asked
         self.on_wait({slide.task.job.slide_id for slide in self._running.values()})
 
-    def _enqueue(self, slide: Progressing, waiting: dict[str, deque[Progressing]]) -> None:
+    def _enqueue(self, slide: SlideProgress) -> None:
         name = slide.resource
         if self._room(name, slide):
             self._submit(name, slide)
         else:
-            waiting[name].append(slide)
+            self._waiting[name].append(slide)
 
-    def _submit(self, name: str, slide: Progressing) -> None:
+    def _submit(self, name: str, slide: SlideProgress) -> None:
         self.on_start(slide.task)
         self._running[self.executors[name].submit(do_task, slide.task)] = slide
 
@@ -160,8 +159,8 @@ class Scheduler:
         handed_in = sum(1 for slide in self._running.values() if slide.resource == name)
         return handed_in < self.executors[name].slots + self.executors[name].ahead
 
-    def _room(self, name: str, slide: Progressing) -> bool:
-        """Whether a slide may begin: a free worker, and memory for it unless it would be the only one."""
+    def _room(self, name: str, slide: SlideProgress) -> bool:
+        """Whether a slide may begin: a worker is free, and memory is left or no other slide is at work."""
         if not self._slot(name):
             return False
         if self.limits.memory_bytes is None or not self._running:
@@ -171,15 +170,11 @@ class Scheduler:
 
     def _stop_admitting(self) -> bool:
         usual = self._worked_s / self._finished if self._finished else 0.0
-        # A slide that is handed in ahead waits about as long as one takes before it begins.
+        # A slide that is handed in ahead first waits about as long as another one takes.
         return self.stop.no_time_for(usual * (1 + self.executors[CPU].ahead))
 
-    def _settle(
-        self,
-        future: Future[SlideRun | None],
-        waiting: dict[str, deque[Progressing]],
-        postponed: deque[Progressing],
-    ) -> Iterator[SlideRun]:
+    def _settle(self, future: Future[SlideRun | None]) -> Iterator[SlideRun]:
+        """Yield the slide's run if it is over; else the slide waits for its next task, another try or another run."""
         slide = self._running.pop(future)
         executor = self.executors[slide.resource]
         error = future.exception()
@@ -194,38 +189,37 @@ class Scheduler:
                 logger.warning(
                     "%s: its worker died (%s); trying again", slide.task.job.slide_id, executor.describe_death(error)
                 )
-                waiting[slide.resource].append(slide)
+                self._waiting[slide.resource].append(slide)
                 return
             yield slide.take(self._failed(slide, executor, error, failure))
             return
         run = future.result()
         if run is None:
-            postponed.append(slide)
+            self._postponed.append(slide)
             return
         whole = slide.take(run)
         slide.parts.popleft()
         if slide.parts and not run.failed and not run.stopped:
-            waiting[slide.resource].append(slide)
+            self._waiting[slide.resource].append(slide)
             return
         self._finished += 1
         self._worked_s += whole.seconds
         yield whole
 
     def _failed(
-        self, slide: Progressing, executor: SlideExecutor, error: BaseException, failure: str | None
+        self, slide: SlideProgress, executor: SlideExecutor, error: BaseException, failure: str | None
     ) -> SlideRun:
-        """Put on record, in the worker's stead, that it did not come back."""
+        """Record the slide as failed, as its worker cannot."""
         job = slide.task.job
         record = SlideRecord.load(job.paths.record, job.slide_id)
         if failure == "died":
-            times = slide.attempts
-            what = f"its worker died ({executor.describe_death(error)}), {times} time{'s' if times > 1 else ''}"
+            what = f"its worker died ({executor.describe_death(error)}), {counted(slide.attempts, 'time')}"
         elif failure == "hung":
             what = f"gave up after {self.limits.slide_timeout:g} s (run_arguments.slide_timeout)"
         else:
-            what = one_line(error)
+            what = reason_of(error)
             logger.error("%s", what, exc_info=error)
-        record.status, record.failed_stage, record.error = "failed", "worker", " ".join(what.split())
+        record.status, record.failed_stage, record.error = "failed", "worker", one_line(what)
         try:
             record.save()
         except OSError as problem:

@@ -1,4 +1,4 @@
-"""One slide's work as a value that can be sent to another process, and the function that does it there."""
+"""A slide's work as a value that can be sent to another process, and the function that does it there."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.all_stages import STAGES
-from mil_heatmaps.stages.base import RunSettings, SlideJob
+from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.run_encoder import encoder_bytes
-from mil_heatmaps.stages.run_slide import OnStage, SlideRun, one_line, run_slide
+from mil_heatmaps.stages.run_slide import OnStage, run_slide
+from mil_heatmaps.words import reason_of
 
 BASE_BYTES = 500 << 20
-"""Memory of a process at work on a slide, besides its features: libraries, one band of the picture, decoded levels."""
+"""Memory of a worker besides the slide's features: libraries, one band of the picture, decoded levels."""
 
 
 @dataclass(frozen=True)
 class SlideTask:
-    """Stages of one slide, to be done in one go.
+    """Stages of one slide, done by one worker in one go.
 
     Attributes
     ----------
@@ -29,13 +32,13 @@ class SlideTask:
     keep_running : bool
         More of the slide follows later: leave its status at ``running``.
     wait : bool
-        Wait for a slide another run is at; else come back empty-handed.
+        Wait for the slide while another run works on it; else `do_task` returns None.
     device : str or None
-        Where the model runs, when not as the config says.
+        Where the model runs; None: as the config says.
     threads : int
-        Cores that reading patches and encoding them may use; everything else takes one.
+        Cores that reading and encoding patches may use; everything else takes one.
     stop_file : Path
-        While it exists no new stage is begun.
+        No new stage begins while this file exists.
     """
 
     job: SlideJob
@@ -50,7 +53,7 @@ class SlideTask:
 
     @property
     def memory_bytes(self) -> int:
-        """About how much memory it takes."""
+        """Roughly how much memory the task takes."""
         path = self.job.features_path
         try:
             features = path.stat().st_size * 5 // 4 if path is not None else 0
@@ -61,9 +64,13 @@ class SlideTask:
 
 
 def do_task(task: SlideTask, on_stage: OnStage | None = None) -> SlideRun | None:
-    """Do it under the slide's lock; None when another run holds that and the task is not to wait. Never raises."""
+    """Do the task under the slide's lock; None if another run holds the lock and the task is not to wait.
+
+    Never raises: errors are in the record of the run that is returned.
+    """
     job = task.job
-    settings = replace(task.settings, device=task.device or task.settings.device, threads=task.threads)
+    device = task.device or task.settings.device
+    settings = replace(task.settings, device=device, threads=task.threads, slide_threads=1)
     stages = [stage for stage in STAGES if stage.name in task.stages]
     try:
         job.paths.raw.mkdir(parents=True, exist_ok=True)
@@ -81,7 +88,7 @@ def do_task(task: SlideTask, on_stage: OnStage | None = None) -> SlideRun | None
     except Timeout:
         return None
     except OSError as error:
-        record = SlideRecord(job.paths.record, job.slide_id, "failed", "open", one_line(error))
+        record = SlideRecord(job.paths.record, job.slide_id, "failed", "open", reason_of(error))
         return SlideRun(record, (), 0.0)
 
 
@@ -90,11 +97,11 @@ def _stop_test(path: Path | None) -> Callable[[], bool]:
 
 
 def use_one_thread() -> Callable[[], None]:
-    """Keep this process to one thread a library; return a function that puts the numbers back.
+    """Have each numerical library use one thread in this process; return a function that restores the numbers.
 
-    A process a core is faster than threads that wait for each other, and a matrix product split over threads may round
-    differently: with one thread every executor gives the same bytes. Reading and encoding patches use several cores
-    all the same (`SlideTask.threads`), each for a batch of its own.
+    One process a core is faster than threads that wait for each other. A matrix product split over threads may also
+    round differently: with one thread every executor writes the same bytes. Reading and encoding patches still use
+    several cores (`SlideTask.threads`), each for a batch of its own.
     """
     import cv2
     import torch
@@ -109,7 +116,7 @@ def use_one_thread() -> Callable[[], None]:
         torch.set_num_threads(before[1])
         cv2.setNumThreads(before[2])
 
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the slide reader for its own threads
+    os.environ["OMP_NUM_THREADS"] = "1"  # for libraries that are loaded later
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     return put_back

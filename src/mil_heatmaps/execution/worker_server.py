@@ -8,55 +8,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-PRELOADED = (
-    "mil_heatmaps.execution.forkserver_first",
-    "mil_heatmaps.execution.slide_tasks",
-    "mil_heatmaps.config.config",
-    "mil_heatmaps.stages.load_model",
-    "mil_heatmaps.features.read",
-    "mil_heatmaps.features.write_coords",
-    "mil_heatmaps.checkpoints.builder",
-    "mil_heatmaps.models.abmil",
-    "mil_heatmaps.files.safe_pickle",
-    "mil_heatmaps.models.inference",
-    "mil_heatmaps.scores.score_schema",
-    "mil_heatmaps.scores.select",
-    "mil_heatmaps.slides.roi",
-    "mil_heatmaps.slides.tissue_files",
-    "mil_heatmaps.visualization.heatmap_utils",
-    "mil_heatmaps.visualization.overlay",
-    "imagecodecs._jpeg8",
-    "matplotlib.cm",
-    "openslide",
-    "tifffile",
-    "mil_heatmaps.execution.forkserver_last",
-)
-"""Modules that a slide's stages import when they first need them, and the libraries these import in their turn."""
+WORKER_IMPORTS = "mil_heatmaps.execution.worker_imports"
 
 
 def fresh_processes() -> Any:
-    """A way to start workers that inherits no threads, locks or CUDA state: fork from a clean server, or spawn."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    start_server()
-    return multiprocessing.get_context("forkserver")
+    """Return a way to start workers without inherited threads, locks or CUDA state: fork from a server, or spawn."""
+    return multiprocessing.get_context("forkserver" if start_server() else "spawn")
 
 
-def start_server(also: Sequence[str] = ()) -> None:
-    """Begin to start the server, unless it is there; it imports, besides `also`, while this process goes on.
+def start_server(also: Sequence[str] = ()) -> bool:
+    """Start the fork server unless it runs; it imports `WORKER_IMPORTS` and `also` while this process goes on.
 
-    Called early, so that workers find it ready. Where there is no such server (Windows) this does nothing.
+    Returns False, with nothing done, where there is no fork server (Windows).
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
-        return
+        return False
     from multiprocessing import forkserver
 
-    multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOADED[0], *also, *PRELOADED[1:]])
-    # The server looks for modules in the folder it is started in first, and somebody's own project there may have a
-    # package of that name as well. Its workers go to the folder this process was started in.
+    # The server passes over a module that it cannot import without a word: a test imports this one.
+    multiprocessing.get_context("forkserver").set_forkserver_preload([WORKER_IMPORTS, *also])
+    # The server looks for modules in the folder it is started in first, and the user may stand in a project that has
+    # a package of the same name. Workers themselves go to the user's folder.
     before = os.getcwd()
     os.chdir(Path(__file__).resolve().parents[2])
     try:
         forkserver.ensure_running()
     finally:
         os.chdir(before)
+    return True

@@ -10,7 +10,6 @@ import numpy as np
 from mil_heatmaps.explain.answers import Answers, others
 from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.rows import Floats, Ints
-from mil_heatmaps.explain.verdicts import classes_of
 
 MOST_FORWARDS = 12
 """Of a bisection between two points of the ladder."""
@@ -60,7 +59,7 @@ def evidence_sets(
     full = answers.full()
     p_full = float(probability.of(full)[0])
     holds: dict[str, Callable[[Floats], bool]] = {
-        "class": lambda z: bool(classes_of(z) == classes_of(full)),
+        "class": lambda z: bool(probability.decided(z) == probability.decided(full)),
         "p90": lambda z: float(probability.of(z)[0]) >= ENOUGH,
         "p90_of_full": lambda z: float(probability.of(z)[0]) >= ENOUGH * p_full,
     }

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Answers
 from mil_heatmaps.explain.curves import Curves, area_under, ladder, measure_curves, most_relevant_first, random_orders
@@ -200,9 +201,9 @@ class _Measurement:
         made["auc_lerf"] = float(area_under(lerf, removed, n))
         for key, curve in (("morf", at.morf[0]), ("lerf", at.lerf[0])):
             made[key] = {name: outputs.of(curve)[:, 0].tolist() for name, outputs in self._numbers().items()}
-        is_class = self.outputs.task == "classification"
-        made["flip_at"] = flip_at(at.morf[0], removed, n) if is_class else None
-        made["enough_at"] = enough_at(at.lerf[0], removed, n) if is_class else None
+        is_class, decided = self.outputs.task in TASKS_WITH_CHANCES, self.outputs.decided
+        made["flip_at"] = flip_at(decided(at.morf[0]), removed, n) if is_class else None
+        made["enough_at"] = enough_at(decided(at.lerf[0]), removed, n) if is_class else None
         return made | {"top5": self._top(curves, random, n)}
 
     def _top(self, curves: Curves, random: Curves, n: int) -> dict[str, Any]:

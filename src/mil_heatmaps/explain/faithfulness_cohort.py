@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mil_heatmaps.scores.number_text import with_minus
+from mil_heatmaps.words import with_minus
 
 COLUMNS = (
     "slide_id", "score", "target", "drawn", "verdict", "p_value", "srg", "srg_probability", "auc_morf", "auc_lerf",

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.explain.rows import Floats
-from mil_heatmaps.scores.patch_scores import Task
+from mil_heatmaps.explain.rows import Floats, Ints
 
 OutputName = Literal["log_odds", "logit", "probability", "value", "risk"]
 
 _ALLOWED: dict[Task, tuple[OutputName, ...]] = {
     "classification": ("log_odds", "logit", "probability"),
+    "multilabel": ("log_odds", "logit", "probability"),
     "regression": ("value", "logit"),
     "survival": ("risk", "logit"),
 }
@@ -35,15 +36,12 @@ class Outputs:
         Of the model's output that each target is; -1 for the risk, which is made of all.
     targets : K str
         Their names.
-    sigmoid : bool
-        Every class has a sigmoid of its own (multilabel): its log-odds are its logit.
     """
 
     name: OutputName
     task: Task
     index: tuple[int, ...]
     targets: tuple[str, ...]
-    sigmoid: bool = False
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -54,7 +52,7 @@ class Outputs:
             alone = logits[..., :1]
             return alone if logits.shape[-1] == 1 else -torch.sigmoid(-logits).cumprod(-1).sum(-1, keepdim=True)
         chosen = logits[..., list(self.index)]
-        lonely = self.sigmoid or logits.shape[-1] == 1
+        lonely = self.task == "multilabel" or logits.shape[-1] == 1  # a sigmoid of its own: its log-odds are its logit
         if self.name == "probability":
             return torch.sigmoid(chosen) if lonely else torch.softmax(logits, -1)[..., list(self.index)]
         if self.name != "log_odds" or lonely:
@@ -66,6 +64,15 @@ class Outputs:
         """Return f (..., K) of an array of logits (..., C)."""
         values: Floats = self(torch.from_numpy(np.ascontiguousarray(logits))).numpy()
         return values
+
+    def decided(self, logits: Floats) -> Ints:
+        """Return what the model decides (...,) by logits (..., C): the class, or the side of 0 of a single logit.
+
+        Of labels that do not exclude each other it is whether the first target holds.
+        """
+        if self.task == "multilabel":
+            logits = logits[..., list(self.index[:1])]
+        return np.asarray(logits[..., 0] > 0 if logits.shape[-1] == 1 else logits.argmax(axis=-1), np.int64)
 
     def slopes(self, logits: Floats) -> tuple[Floats, Floats]:
         """Return f (K,) and df/dlogits (K, C) at logits (C,)."""
@@ -82,7 +89,7 @@ def output_names(count: int, task: Task) -> tuple[str, ...]:
     """
     if count == 1 and task != "classification":
         return ("risk" if task == "survival" else "output",)
-    noun = {"classification": "class", "regression": "output", "survival": "interval"}[task]
+    noun = {"classification": "class", "survival": "interval"}.get(task, "output")
     return tuple(f"{noun} {i}" for i in range(count))
 
 
@@ -98,7 +105,6 @@ def choose_outputs(
     task: Task = "classification",
     output: str = "auto",
     targets: Any = "all",
-    sigmoid: bool = False,
 ) -> Outputs:
     """Return what is explained of a model that gave `logits` (C,) for the whole bag.
 
@@ -107,7 +113,7 @@ def choose_outputs(
     names : C str
         Of the model's outputs.
     targets : "all", "predicted", a name, a number, or a list of names and numbers
-        ``predicted`` is the largest logit of a classification, the first output of a regression.
+        ``predicted`` is the largest logit of a classification or of labels, the first output of a regression.
 
     Raises
     ------
@@ -125,7 +131,7 @@ def choose_outputs(
         chosen = [0] if task == "regression" else [int(logits.argmax())]
     else:
         chosen = list(range(len(names))) if isinstance(targets, str) and targets == "all" else _numbers(targets, names)
-    return Outputs(name, task, tuple(chosen), tuple(names[i] for i in chosen), sigmoid)
+    return Outputs(name, task, tuple(chosen), tuple(names[i] for i in chosen))
 
 
 def _numbers(targets: Any, names: Sequence[str]) -> list[int]:

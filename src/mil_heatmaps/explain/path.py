@@ -51,7 +51,8 @@ class Path:
 
     def at(self, alpha: float) -> Rows:
         """Return the bag at `alpha` of the way."""
-        return ShiftedRows(self.rows.features, self.rows.device, self.rows.dtype, self.baseline, alpha)
+        rows = self.rows
+        return ShiftedRows(rows.features, rows.device, rows.dtype, rows.coords_l0, self.baseline, alpha)
 
     def direction(self, start: int, stop: int) -> Tensor:
         """Return x - x' of some rows."""

@@ -42,11 +42,14 @@ class Rows:
         As stored; a slice is widened and moved at a time.
     device, dtype
         Of the network.
+    coords_l0 : (N, 2) ints, optional
+        Corners of the patches, for networks that ask where they lie.
     """
 
     features: Any
     device: torch.device
     dtype: torch.dtype
+    coords_l0: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -71,7 +74,8 @@ class Rows:
 
     def choose(self, index: Ints) -> "Rows":
         """Return the bag of the patches `index`, in that order."""
-        return replace(self, features=ChosenRows(self.features, index))
+        coords_l0 = None if self.coords_l0 is None else self.coords_l0[index]
+        return replace(self, features=ChosenRows(self.features, index), coords_l0=coords_l0)
 
     def mean(self) -> Tensor:
         """Return the mean feature, (D,), summed in float64."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.explain.estimates import time_words
-from mil_heatmaps.scores.number_text import number_words, with_minus
+from mil_heatmaps.words import number_words, with_minus
 
 _OPENING = {
     "better than random": "",
@@ -15,14 +16,14 @@ _OPENING = {
 
 def quantity(target: str, task: str, output: str) -> str:
     """Return what the numbers of a sentence are of: ``p(tumour)``, a regression's output, the risk."""
-    if task == "classification":
+    if task in TASKS_WITH_CHANCES:
         return f"p({target})"
     return f"log-odds of the event in {target}" if task == "survival" and output == "logit" else target
 
 
 def number(value: float, task: str) -> str:
     """Return a probability with two decimals, never called certain; any other number with four digits."""
-    if task != "classification":
+    if task not in TASKS_WITH_CHANCES:
         return number_words(value)
     text = f"{value:.2f}"
     return {"1.00": "> 0.99", "0.00": "< 0.01"}.get(text, text)
@@ -45,8 +46,9 @@ def verdict_sentence(found: Mapping[str, Any], full: Mapping[str, float], target
         return f"Too few patches ({found['scored_patches']}) to measure."
     if status == "failed":
         return f"Faithfulness not measured: {found['error']}"
-    top, whole = found["top5"], full["probability" if task == "classification" else output]
-    suffix = "_probability" if task == "classification" else ""
+    chances = task in TASKS_WITH_CHANCES
+    top, whole = found["top5"], full["probability" if chances else output]
+    suffix = "_probability" if chances else ""
     after = top["probability" if suffix else "value"]
     middle, low, high = (number(top[f"random{suffix}{end}"], task) for end in ("", "_low", "_high"))
     opening = _OPENING[found["verdict"]]

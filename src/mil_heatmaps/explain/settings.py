@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.scores.patch_scores import Task
+from mil_heatmaps.words import near
 
 EXPLANATIONS: Final[dict[str, str]] = {
     "leave_one_out": "what the prediction loses without the patch",
@@ -56,8 +56,8 @@ class Settings:
     task: Task = "classification"
 
     def __post_init__(self) -> None:
-        if self.task not in get_args(Task):
-            raise ModelError(f"unknown task {self.task!r}; choose from {list(get_args(Task))}")
+        if self.task not in TASKS:
+            raise ModelError(f"unknown task {self.task!r}; choose from {list(TASKS)}")
         for key in ("steps", "max_steps", "groups", "masks", "max_forwards"):
             _whole(key, getattr(self, key), 1)
         _whole("seed", self.seed, 0)
@@ -85,8 +85,8 @@ def settings_from(given: Mapping[str, Any] | None) -> Settings:
     known = [field.name for field in fields(Settings)]
     for key in given or {}:
         if key not in known:
-            close = get_close_matches(str(key), known, n=1)
-            meant = f", did you mean {close[0]!r}?" if close else ""
+            close = near(str(key), known)
+            meant = f", did you mean {close!r}?" if close else ""
             raise ModelError(f"unknown setting {key!r} of explanations{meant}; choose from {known}")
     return Settings(**dict(given or {}))
 

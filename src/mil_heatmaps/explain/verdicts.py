@@ -33,19 +33,14 @@ def verdict(srg: float, random: Floats) -> Verdict:
     return "worse than random" if p_value(-srg, random) <= LEVEL else "no better than random"
 
 
-def classes_of(logits: Floats) -> Ints:
-    """Return the class (...,) of logits (..., C): the largest, or the side of 0 of a single one."""
-    return np.asarray(logits[..., 0] > 0 if logits.shape[-1] == 1 else logits.argmax(axis=-1), np.int64)
-
-
-def flip_at(morf: Floats, removed: Ints, n: int) -> float | None:
-    """Return the least removed share at which the class of `morf` (J, C) is another, None if it never is."""
-    turned = np.flatnonzero(classes_of(morf) != classes_of(morf[0]))
+def flip_at(morf: Ints, removed: Ints, n: int) -> float | None:
+    """Return the least removed share at which the class `morf` (J,) is another, None if it never is."""
+    turned = np.flatnonzero(morf != morf[0])
     return float(removed[turned[0]] / n) if len(turned) else None
 
 
-def enough_at(lerf: Floats, removed: Ints, n: int) -> float:
-    """Return the least kept share from which on, up to the whole bag, the class of `lerf` (J, C) stays."""
-    stays: Bools = classes_of(lerf) == classes_of(lerf[0])
+def enough_at(lerf: Ints, removed: Ints, n: int) -> float:
+    """Return the least kept share from which on, up to the whole bag, the class `lerf` (J,) stays."""
+    stays: Bools = lerf == lerf[0]
     last = len(stays) - 1 if stays.all() else int(stays.argmin()) - 1
     return float(1 - removed[last] / n)

@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.export.reduce import iter_pyramid, level_sizes
 from mil_heatmaps.files.atomic import atomic_path, write_text
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.jpeg_stream import encode_jpeg
 from mil_heatmaps.visualization.overlay import iter_in_order, iter_painted
 from mil_heatmaps.visualization.png_stream import PngWriter
-
-UInt8Array = npt.NDArray[np.uint8]
 
 OVERLAP = 1
 _TILES_AT_ONCE = 24

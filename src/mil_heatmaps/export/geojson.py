@@ -6,7 +6,7 @@ other, so memory does not follow their number.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.export.regions import Region, merge_patches
-from mil_heatmaps.export.tables import binary_writer, percentile_columns, score_columns
+from mil_heatmaps.export.tables import percentile_columns, score_columns
+from mil_heatmaps.files.atomic import binary_writer
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.slides.tissue_files import closed_ring
 from mil_heatmaps.visualization.palette import colour_index
 
 _BLOCK_ROWS = 10_000
@@ -32,8 +35,8 @@ class DrawnMap:
     ----------
     name : str
         What is drawn, such as ``attention LSCC``.
-    values : (N,) float
-        Raw scores.
+    scores : (N,) float
+        As the model gave them.
     shades : (N,) float64
         The same on the colour scale, 0 to 1; NaN where nothing is drawn.
     table : (n, 3) uint8
@@ -41,20 +44,21 @@ class DrawnMap:
     """
 
     name: str
-    values: npt.NDArray[Any]
+    scores: npt.NDArray[Any]
     shades: npt.NDArray[np.float64]
     table: npt.NDArray[np.uint8]
 
 
 def write_geojson(
     path: str | os.PathLike[str],
-    scores: ScoreFile,
+    score_file: ScoreFile,
     drawn: DrawnMap,
     *,
     detections: bool = True,
     regions: bool = True,
     tissue: TissueMask | None = None,
     threshold: float = 0.9,
+    notices: Iterable[Notice] = (),
 ) -> int:
     """Write the file, packed when `path` ends in .gz, and return how many features it holds.
 
@@ -68,11 +72,15 @@ def write_geojson(
         number, mean and maximum score, and area in px² and, where the slide's resolution is known, µm².
     tissue : TissueMask, optional
         Written as annotations with their holes.
+    notices : Notice
+        What is to know of the slide; a member ``notices`` of the collection, which readers of GeoJSON pass over.
     """
+    said = [notice.plain() for notice in notices]
     count = 0
     with binary_writer(path) as file:
-        file.write(b'{"type":"FeatureCollection","features":[')
-        for text in _features(scores, drawn, detections, regions, tissue, threshold):
+        own = f'"notices":{json.dumps(said, ensure_ascii=False)},' if said else ""
+        file.write(f'{{"type":"FeatureCollection",{own}"features":['.encode())
+        for text in _features(score_file, drawn, detections, regions, tissue, threshold):
             file.write(f"{',' if count else ''}\n{text}".encode())
             count += 1
         file.write(b"\n]}\n")
@@ -80,7 +88,7 @@ def write_geojson(
 
 
 def _features(
-    scores: ScoreFile,
+    score_file: ScoreFile,
     drawn: DrawnMap,
     detections: bool,
     regions: bool,
@@ -92,25 +100,25 @@ def _features(
     if regions:
         with np.errstate(invalid="ignore"):
             hot = drawn.shades >= threshold
-        for number, region in enumerate(merge_patches(scores.grid, hot), start=1):
-            yield _region(region, number, scores, drawn)
+        for number, region in enumerate(merge_patches(score_file.grid, hot), start=1):
+            yield _region(region, number, score_file, drawn)
     if detections:
-        yield from _detections(scores, drawn)
+        yield from _detections(score_file, drawn)
 
 
-def _detections(scores: ScoreFile, drawn: DrawnMap) -> Iterator[str]:
+def _detections(score_file: ScoreFile, drawn: DrawnMap) -> Iterator[str]:
     """Yield each patch. Put together as text: a JSON encoder would take most of the time of a large slide."""
-    measures: dict[str, npt.NDArray[Any]] = {**score_columns(scores), **percentile_columns(scores)}
+    measures: dict[str, npt.NDArray[Any]] = {**score_columns(score_file), **percentile_columns(score_file)}
     keys = [json.dumps(name, ensure_ascii=False) for name in measures]
-    width, height = scores.grid.size_l0
+    width, height = score_file.grid.size_l0
     rows_drawn = np.flatnonzero(np.isfinite(drawn.shades))
     for start in range(0, len(rows_drawn), _BLOCK_ROWS):
         rows = rows_drawn[start : start + _BLOCK_ROWS]
         columns: list[list[str]] = [_number_texts(values[rows]) for values in measures.values()]
         colours: list[list[int]] = drawn.table[colour_index(drawn.shades[rows], len(drawn.table))].tolist()
-        corners: list[list[int]] = scores.grid.coords_l0[rows].tolist()
+        coords_l0: list[list[int]] = score_file.grid.coords_l0[rows].tolist()
         numbers_of = zip(*columns, strict=True)
-        for (x, y), (red, green, blue), numbers in zip(corners, colours, numbers_of, strict=True):
+        for (x, y), (red, green, blue), numbers in zip(coords_l0, colours, numbers_of, strict=True):
             right, bottom = x + width, y + height
             listed = ",".join(f"{key}:{text}" for key, text in zip(keys, numbers, strict=True) if text)
             yield (
@@ -128,16 +136,16 @@ def _number_texts(values: npt.NDArray[Any]) -> list[str]:
     return listed
 
 
-def _region(region: Region, number: int, scores: ScoreFile, drawn: DrawnMap) -> str:
-    values = drawn.values[region.patches].astype(np.float64)
+def _region(region: Region, number: int, score_file: ScoreFile, drawn: DrawnMap) -> str:
+    scores = drawn.scores[region.patches].astype(np.float64)
     measurements: dict[str, float] = {
         "Patches": len(region.patches),
         "Area px^2": region.area_px,
-        f"{drawn.name} mean": float(values.mean()),
-        f"{drawn.name} max": float(values.max()),
+        f"{drawn.name} mean": float(scores.mean()),
+        f"{drawn.name} max": float(scores.max()),
     }
-    if scores.level0_mpp is not None:
-        measurements["Area µm^2"] = region.area_px * scores.level0_mpp**2
+    if score_file.level0_mpp is not None:
+        measurements["Area µm^2"] = region.area_px * score_file.level0_mpp**2
     return _annotation(
         [ring.tolist() for ring in region.rings_l0],
         {
@@ -150,13 +158,8 @@ def _region(region: Region, number: int, scores: ScoreFile, drawn: DrawnMap) -> 
 
 def _tissue(mask: TissueMask) -> Iterator[str]:
     for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True):
-        rings = [_closed(part.reshape(-1, 2).tolist()) for part in (contour, *holes)]
+        rings = [closed_ring(part) for part in (contour, *holes)]
         yield _annotation(rings, {"classification": {"name": "Tissue", "color": _TISSUE_COLOUR}})
-
-
-def _closed(points: list[list[int]]) -> list[list[int]]:
-    """Return a ring of at least four positions, the first again at the end, as GeoJSON asks."""
-    return points + [points[0]] * max(1, 4 - len(points))
 
 
 def _annotation(rings: list[list[list[int]]], properties: dict[str, Any]) -> str:

@@ -6,28 +6,26 @@ other slide, and for colours alone, the finest level is drawn in bands and the c
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.export.reduce import iter_pyramid, level_sizes
-from mil_heatmaps.export.tiff_writer import DEFLATE, JPEG, RGB, YCBCR, LevelLayout, PyramidWriter
+from mil_heatmaps.export.tiff_writer import LevelLayout, PyramidWriter
 from mil_heatmaps.export.tile_codecs import SUBSAMPLING, encode_tile
 from mil_heatmaps.files.atomic import atomic_path
-from mil_heatmaps.slides.tiff_levels import TiffLevel
+from mil_heatmaps.slides.pixels import WHITE, UInt8Array
+from mil_heatmaps.slides.tiff_levels import DEFLATE, JPEG, PHOTOMETRIC_RGB, TiffLevel
 from mil_heatmaps.visualization.drawing import Band, Drawing, Painter
 from mil_heatmaps.visualization.frame import choose_frame
 from mil_heatmaps.visualization.overlay import iter_in_order, iter_painted
 
-UInt8Array = npt.NDArray[np.uint8]
-
 _TILES_AT_ONCE = 24
-_WHITE = 255
-_COARSE_ENOUGH_PX = 4096
+COARSE_ENOUGH_PX = 4096
+"""A slide whose coarsest level is longer than this gets coarser ones."""
 
 
 def write_ome_tiff(
@@ -39,6 +37,7 @@ def write_ome_tiff(
     quality: int = 85,
     tile_size: int = 512,
     threads: int | None = None,
+    notices: Sequence[str] = (),
 ) -> None:
     """Write the drawing as a pyramidal BigTIFF with OME metadata; QuPath, OpenSlide and tifffile open it.
 
@@ -55,6 +54,8 @@ def write_ome_tiff(
         Of JPEG tiles, 1 to 100; copied tiles keep their own.
     tile_size : int
         Side of a tile, a multiple of 16. Where the slide's own tiles are copied, theirs.
+    notices : texts
+        What is to know of the slide: the picture's description in the OME metadata, a line each.
     """
     if compression not in ("jpeg", "deflate"):
         raise ConfigError(f"unknown compression {compression!r}; choose 'jpeg' or 'deflate'")
@@ -71,13 +72,15 @@ def write_ome_tiff(
     with atomic_path(path) as partial, partial.open("wb") as file:
         if sources is not None:
             layouts = [_layout_of(source) for source in sources]
-            writer = PyramidWriter(file, layouts, mpp=mpp, name=slide.slide_id)
+            writer = PyramidWriter(file, layouts, mpp=mpp, name=slide.slide_id, notes=notices)
             _write_over_tiles(writer, drawing, sources, layouts, quality, threads)
         else:
             sizes = level_sizes(drawing.size_px, tile_size)
-            storage = (DEFLATE, RGB, (1, 1)) if compression == "deflate" else (JPEG, YCBCR, (2, 2))
-            layouts = [LevelLayout(size, (tile_size, tile_size), *storage) for size in sizes]
-            writer = PyramidWriter(file, layouts, mpp=mpp, name=slide.slide_id)
+            layout = LevelLayout(drawing.size_px, (tile_size, tile_size))
+            if compression == "deflate":
+                layout = replace(layout, compression=DEFLATE, photometric=PHOTOMETRIC_RGB, subsampling=(1, 1))
+            layouts = [replace(layout, size_px=size) for size in sizes]
+            writer = PyramidWriter(file, layouts, mpp=mpp, name=slide.slide_id, notes=notices)
             _write_bands(writer, drawing, layouts, quality, threads)
         writer.finish()
 
@@ -96,7 +99,7 @@ def _copied_levels(drawing: Drawing) -> list[TiffLevel] | None:
             return None
         levels.append(level)
     # A viewer needs coarse levels; a slide that has none gets its own.
-    return levels if max(levels[-1].size_px) <= _COARSE_ENOUGH_PX else None
+    return levels if max(levels[-1].size_px) <= COARSE_ENOUGH_PX else None
 
 
 def _layout_of(level: TiffLevel) -> LevelLayout:
@@ -180,7 +183,7 @@ def _write_bands(
         for nth, x0 in enumerate(range(0, part.shape[1], side)):
             tile = part[:, x0 : x0 + side]
             # Tiles of paper are all alike: stored once.
-            blank = drawing.blank_canvas and bool((tile == _WHITE).all())
+            blank = drawing.blank_canvas and bool((tile == WHITE).all())
             encoded.append((index + nth, encode_tile(tile, layouts[number], quality), blank))
         return number, encoded
 

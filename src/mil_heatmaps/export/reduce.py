@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-UInt8Array = npt.NDArray[np.uint8]
+from mil_heatmaps.slides.pixels import UInt8Array
 
 
 def level_sizes(size_px: tuple[int, int], smallest: int = 512) -> list[tuple[int, int]]:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.slides.edge_cells import EdgeCells, Ints
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
-Ints = npt.NDArray[np.int64]
-
-_MOST_CELLS = 1 << 24
+MOST_CELLS = 1 << 24
 """Cells the plane may be cut into; scattered patches that need more have their edges rounded."""
 
 
@@ -37,25 +36,25 @@ class Region:
     area_px: int
 
 
-def merge_patches(grid: PatchGrid, chosen: npt.NDArray[np.bool_]) -> list[Region]:
+def merge_patches(
+    grid: PatchGrid, chosen: npt.NDArray[np.bool_], *, most_cells: int = MOST_CELLS
+) -> list[Region]:
     """Return the regions that the chosen patches form, the largest first.
 
     Patches that only touch at a corner are apart. Outlines are exact, unless the patches are so scattered
-    that their edges would cut the plane into more than 16 million cells: then edges are rounded to a 16th of
+    that their edges would cut the plane into more than `most_cells` cells: then edges are rounded to a 16th of
     a patch or more.
     """
     rows = np.flatnonzero(chosen)
     if not len(rows):
         return []
-    corners = grid.coords_l0[rows]
-    edges_x, edges_y, low, high = _cut(corners, np.asarray(grid.size_l0))
-    covered = _covered(low, high, (len(edges_y) - 1, len(edges_x) - 1))
+    cells = _cut(grid.coords_l0[rows], np.asarray(grid.size_l0), most_cells)
     from scipy.ndimage import label
 
-    marked, count = label(covered)
+    marked, count = label(cells.covered())
     labels = np.asarray(marked, dtype=np.int32)
-    rings = _rings(labels, edges_x, edges_y)
-    owner = labels[low[:, 1], low[:, 0]]
+    rings = _rings(labels, cells.x_edges, cells.y_edges)
+    owner = labels[cells.y0, cells.x0]
     order = np.argsort(owner, kind="stable")
     members = np.split(rows[order], np.searchsorted(owner[order], np.arange(2, count + 1)))
     found = []
@@ -66,30 +65,16 @@ def merge_patches(grid: PatchGrid, chosen: npt.NDArray[np.bool_]) -> list[Region
     return sorted(found, key=lambda region: (-region.area_px, tuple(region.rings_l0[0][0])))
 
 
-def _cut(corners: Ints, size: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return the cut positions along x and y, and the first and last-plus-one cell of every patch."""
+def _cut(coords_l0: Ints, size_l0: Ints, most_cells: int) -> EdgeCells:
+    """Return the cells of the patches, their edges rounded as far as `most_cells` asks."""
     unit = 1
     while True:
-        first = (corners + unit // 2) // unit * unit
-        last = np.maximum((corners + size + unit // 2) // unit * unit, first + unit)
-        edges_x, edges_y = (np.unique(np.concatenate((first[:, a], last[:, a]))) for a in (0, 1))
-        if len(edges_x) * len(edges_y) <= _MOST_CELLS:
-            break
-        unit = max(2 * unit, int(size.min()) // 16)
-    low, high = (
-        np.stack((np.searchsorted(edges_x, ends[:, 0]), np.searchsorted(edges_y, ends[:, 1])), axis=1)
-        for ends in (first, last)
-    )
-    return edges_x, edges_y, low, high
-
-
-def _covered(low: Ints, high: Ints, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return which cells any patch covers, (rows, columns)."""
-    change = np.zeros((shape[0] + 1, shape[1] + 1), dtype=np.int32)
-    for xs, ys, sign in ((low, low, 1), (high, high, 1), (low, high, -1), (high, low, -1)):
-        np.add.at(change, (ys[:, 1], xs[:, 0]), sign)
-    total = change.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
-    return np.asarray(total[:-1, :-1] > 0)
+        first = (coords_l0 + unit // 2) // unit * unit
+        last = np.maximum((coords_l0 + size_l0 + unit // 2) // unit * unit, first + unit)
+        cells = EdgeCells.cut(*first.T, *last.T)
+        if len(cells.x_edges) * len(cells.y_edges) <= most_cells:
+            return cells
+        unit = max(2 * unit, int(size_l0.min()) // 16)
 
 
 def _rings(labels: npt.NDArray[np.int32], edges_x: Ints, edges_y: Ints) -> dict[int, list[tuple[int, Ints]]]:

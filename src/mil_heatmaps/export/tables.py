@@ -1,16 +1,12 @@
 """Scores as tables for other programs: CSV and NPZ. One row a patch, in the order of the score file."""
 
-import gzip
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.files.atomic import binary_writer
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.scores.score_file import ScoreFile
 
@@ -36,17 +32,6 @@ def percentile_columns(scores: ScoreFile) -> dict[str, npt.NDArray[np.float64]]:
         )
         for index, name in enumerate(scores.scores.names)
     }
-
-
-@contextmanager
-def binary_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Yield a file to write, whole or not at all; packed, without a time, when the name ends in .gz."""
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        if Path(path).suffix != ".gz":
-            yield file
-            return
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
-            yield packed  # type: ignore[misc]  # a GzipFile writes bytes like any other
 
 
 def write_csv(path: str | os.PathLike[str], scores: ScoreFile) -> None:

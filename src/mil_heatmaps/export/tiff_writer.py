@@ -9,13 +9,12 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import numpy.typing as npt
 
-JPEG, DEFLATE = 7, 8
-RGB, YCBCR = 2, 6
+from mil_heatmaps.slides.tiff_levels import DEFLATE, JPEG, PHOTOMETRIC_YCBCR
 
 _SHORT, _LONG, _RATIONAL, _ASCII, _UNDEFINED, _LONG8, _IFD8 = 3, 4, 5, 2, 7, 16, 18
 _SIZES = {_SHORT: 2, _LONG: 4, _RATIONAL: 8, _ASCII: 1, _UNDEFINED: 1, _LONG8: 8, _IFD8: 8}
@@ -31,7 +30,7 @@ class LevelLayout:
     size_px, tile_px : (width, height)
         Of the level and of one tile; tile sides are multiples of 16.
     compression : `JPEG` or `DEFLATE`
-    photometric : `RGB` or `YCBCR`
+    photometric : `PHOTOMETRIC_RGB` or `PHOTOMETRIC_YCBCR`
         What the compressed tiles hold.
     subsampling : (x, y)
         Of the chroma in YCbCr tiles.
@@ -42,7 +41,7 @@ class LevelLayout:
     size_px: tuple[int, int]
     tile_px: tuple[int, int]
     compression: int = JPEG
-    photometric: int = YCBCR
+    photometric: int = PHOTOMETRIC_YCBCR
     subsampling: tuple[int, int] = (2, 2)
     jpeg_tables: bytes | None = None
 
@@ -63,15 +62,24 @@ class PyramidWriter:
         Micrometres per pixel of the finest level; stored as TIFF resolution and in the OME description.
     name : str
         Of the picture, for the OME description.
+    notes : texts
+        What the OME description says of the picture besides, a line each.
     """
 
     def __init__(
-        self, file: BinaryIO, levels: Sequence[LevelLayout], *, mpp: float | None = None, name: str = ""
+        self,
+        file: BinaryIO,
+        levels: Sequence[LevelLayout],
+        *,
+        mpp: float | None = None,
+        name: str = "",
+        notes: Sequence[str] = (),
     ) -> None:
         self._file = file
         self._levels = list(levels)
         self._mpp = mpp
         self._name = name
+        self._notes = tuple(notes)
         counts = [math.prod(level.tiles) for level in levels]
         self._offsets = [np.zeros(count, np.uint64) for count in counts]
         self._byte_counts = [np.zeros(count, np.uint64) for count in counts]
@@ -142,7 +150,7 @@ class PyramidWriter:
             entries.append((347, _UNDEFINED, len(level.jpeg_tables), level.jpeg_tables))
         if level.compression == DEFLATE:
             entries.append(_numbers(317, _SHORT, [2]))  # tiles hold differences to the pixel on the left
-        if level.photometric == YCBCR:
+        if level.photometric == PHOTOMETRIC_YCBCR:
             entries.append(_numbers(530, _SHORT, level.subsampling))
         return sorted(entries)
 
@@ -161,13 +169,14 @@ class PyramidWriter:
         """Return the OME-XML of one RGB picture."""
         width, height = self._levels[0].size_px
         size = "" if self._mpp is None else f' PhysicalSizeX="{self._mpp:.6g}" PhysicalSizeY="{self._mpp:.6g}"'
+        said = f"<Description>{escape(chr(10).join(self._notes))}</Description>" if self._notes else ""
         return (
             '<?xml version="1.0" encoding="UTF-8"?>'
             '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
             'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
             'xsi:schemaLocation="http://www.openmicroscopy.org/Schemas/OME/2016-06 '
             'http://www.openmicroscopy.org/Schemas/OME/2016-06/ome.xsd">'
-            f'<Image ID="Image:0" Name={quoteattr(self._name)}>'
+            f'<Image ID="Image:0" Name={quoteattr(self._name)}>{said}'
             f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="{width}" SizeY="{height}" '
             f'SizeC="3" SizeZ="1" SizeT="1" Interleaved="true"{size}>'
             '<Channel ID="Channel:0:0" SamplesPerPixel="3"/><TiffData IFD="0" PlaneCount="1"/>'

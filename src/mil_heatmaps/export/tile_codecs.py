@@ -4,13 +4,13 @@ import zlib
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from mil_heatmaps.export.tiff_writer import DEFLATE, YCBCR, LevelLayout
+from mil_heatmaps.export.tiff_writer import LevelLayout
+from mil_heatmaps.slides.pixels import UInt8Array
+from mil_heatmaps.slides.tiff_levels import DEFLATE, PHOTOMETRIC_YCBCR
+from mil_heatmaps.visualization.jpeg_stream import StoredColours, Subsampling, encode_jpeg
 
-UInt8Array = npt.NDArray[np.uint8]
-
-SUBSAMPLING = {(1, 1): "444", (2, 1): "422", (2, 2): "420"}
+SUBSAMPLING: dict[tuple[int, ...], Subsampling] = {(1, 1): "444", (2, 1): "422", (2, 2): "420"}
 """The chroma subsamplings that can be written."""
 
 
@@ -23,15 +23,5 @@ def encode_tile(tile: UInt8Array, layout: LevelLayout, quality: int) -> bytes:
         differences = tile.copy()
         differences[:, 1:] -= tile[:, :-1]
         return zlib.compress(differences.data, 6)
-    import imagecodecs
-
-    kind = "YCBCR" if layout.photometric == YCBCR else "RGB"
-    return bytes(
-        imagecodecs.jpeg8_encode(
-            np.ascontiguousarray(tile),
-            quality,
-            colorspace="RGB",
-            outcolorspace=kind,
-            subsampling=SUBSAMPLING[layout.subsampling],
-        )
-    )
+    stored: StoredColours = "YCBCR" if layout.photometric == PHOTOMETRIC_YCBCR else "RGB"
+    return encode_jpeg(tile, quality, SUBSAMPLING[layout.subsampling], stored)

@@ -7,13 +7,17 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.hdf5 import first_not_finite
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 _FARTHEST_L0 = 1 << 31
 """No slide is wider; larger numbers are damage or another unit."""
 
+_GRID_SHARE, _GRID_PX, _GRID_ASKED = 32, 4, 2000
+"""Neighbours within this share of a patch, or so many pixels, are columns and rows; so many patches are asked."""
 
-def clean_features(raw: npt.NDArray[Any], where: str, patches: int | None = None) -> npt.NDArray[Any]:
+
+def clean_features(features: npt.NDArray[Any], where: str, patches: int | None = None) -> npt.NDArray[Any]:
     """Return features (N, D), float16 or float32, all finite; no copy is made of an array that is so already.
 
     A leading axis of 1 goes: (1, N, D) is how some public data sets are written. `patches`, the number of
@@ -24,8 +28,8 @@ def clean_features(raw: npt.NDArray[Any], where: str, patches: int | None = None
     FeatureError
         One vector for the whole slide, another shape or type, no patch, NaN or infinite numbers.
     """
-    check_feature_shape(raw.shape, raw.dtype, where, patches)
-    features = raw[0] if raw.ndim == 3 else raw
+    check_feature_shape(features.shape, features.dtype, where, patches)
+    features = features[0] if features.ndim == 3 else features
     if features.dtype not in (np.float16, np.float32):
         with np.errstate(over="ignore"):
             features = features.astype(np.float32)
@@ -66,7 +70,7 @@ def check_feature_shape(
     return core[0], core[1]
 
 
-def clean_coords(raw: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
+def clean_coords(stored: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
     """Return coordinates (N, 2) as int64; a leading axis of 1 goes, whole numbers stored as floats are taken.
 
     Raises
@@ -74,31 +78,79 @@ def clean_coords(raw: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
     FeatureError
         No patch, another shape, fractions, NaN, or numbers no slide has.
     """
-    coords = raw[0] if raw.ndim == 3 and raw.shape[0] == 1 else raw
-    if coords.size == 0:
-        raise FeatureError(f"{where}: no patches (coords {raw.shape}): a blank slide, or no tissue was found")
-    if coords.ndim != 2 or coords.shape[1] != 2:
+    coords_l0 = stored[0] if stored.ndim == 3 and stored.shape[0] == 1 else stored
+    if coords_l0.size == 0:
+        raise FeatureError(f"{where}: no patches (coords {stored.shape}): a blank slide, or no tissue was found")
+    if coords_l0.ndim != 2 or coords_l0.shape[1] != 2:
         raise FeatureError(
-            f"{where}: coords have shape {raw.shape}; (N, 2) is needed, x and y of each corner"
+            f"{where}: coords have shape {stored.shape}; (N, 2) is needed, x and y of each corner"
         )
-    if coords.dtype.kind not in "iuf":
-        raise FeatureError(f"{where}: coords are {coords.dtype}; whole numbers (level-0 pixels) are needed")
-    if coords.dtype.kind == "f":
-        wrong = ~np.isfinite(coords) | (coords != np.floor(coords))
+    if coords_l0.dtype.kind not in "iuf":
+        raise FeatureError(f"{where}: coords are {coords_l0.dtype}; whole numbers (level-0 pixels) are needed")
+    if coords_l0.dtype.kind == "f":
+        wrong = ~np.isfinite(coords_l0) | (coords_l0 != np.floor(coords_l0))
         if wrong.any():
             row, count = int(np.argmax(wrong.any(axis=1))), int(wrong.any(axis=1).sum())
             raise FeatureError(
-                f"{where}: {count} of {len(coords)} coords are no whole numbers, the first in row {row}:"
-                f" {coords[row].tolist()}; level-0 pixels are needed, not µm and not fractions"
+                f"{where}: {count} of {len(coords_l0)} coords are no whole numbers, the first in row {row}:"
+                f" {coords_l0[row].tolist()}; level-0 pixels are needed; if they are µm, set"
+                " data_arguments.coords_unit: um"
             )
-    if (far := np.abs(coords.astype(np.float64)).max()) >= _FARTHEST_L0:
+    if (far := np.abs(coords_l0.astype(np.float64)).max()) >= _FARTHEST_L0:
         raise FeatureError(
             f"{where}: coords reach {far:.0f}, beyond any slide: damaged, or not level-0 pixels"
         )
-    return np.ascontiguousarray(coords, dtype=np.int64)
+    return np.ascontiguousarray(coords_l0, dtype=np.int64)
 
 
-def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where: str) -> list[str]:
+def refuse_grid_positions(
+    coords_l0: npt.NDArray[np.int64],
+    size_l0: tuple[float, float] | None,
+    step_l0: tuple[int, int] | None,
+    where: str,
+) -> None:
+    """Raise where coordinates are columns and rows of a grid: most have a neighbour within 1/32 of a patch.
+
+    Parameters
+    ----------
+    size_l0 : (width, height), optional
+        Size of a patch as it is said; where it is not, neighbours within 4 pixels count.
+    step_l0 : (x, y), optional
+        The step that the file states: patches may be that near.
+
+    Raises
+    ------
+    FeatureError
+        Names what they look like, and where.
+    """
+    near = _GRID_PX if size_l0 is None else max(size_l0) / _GRID_SHARE
+    if step_l0 is not None:
+        near = min(near, min(step_l0) - 1)
+    if near < 1 or len(coords_l0) < 2:
+        return
+    # The exact answer takes a hundred times as long. Points that near mostly share a square four times as large, or,
+    # as shifting bits is cheaper than dividing, a little larger.
+    bits = (4 * int(near) - 1).bit_length()
+    cells = np.sort((coords_l0[:, 0] >> bits << 32) + (coords_l0[:, 1] >> bits))
+    if 4 * np.count_nonzero(cells[1:] == cells[:-1]) < len(cells):
+        return
+    from scipy.spatial import cKDTree
+
+    distinct = np.unique(coords_l0, axis=0)
+    asked = distinct[:: max(1, len(distinct) // _GRID_ASKED)]
+    if len(distinct) < 2:
+        return
+    distances = np.asarray(cKDTree(distinct).query(asked, k=2, p=np.inf)[0])[:, 1]
+    if 2 * np.count_nonzero(distances <= near) > len(asked):
+        x, y = coords_l0[0].tolist()
+        raise FeatureError(
+            f"{where}: coordinates ({x}, {y}), ... are at most {near:g} pixels from each other: they look like columns "
+            "and rows of a grid, and level-0 pixels of each patch's top-left corner are needed; multiply them by the "
+            "step of the grid in level-0 pixels"
+        )
+
+
+def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where: str) -> list[Notice]:
     """Return a note on patches that stick out; refuse a grid that cannot belong to the slide.
 
     Patches may stick out on every side. None may lie wholly left of or above the slide, and at most half of
@@ -130,12 +182,13 @@ def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where
             f" patches reach {x} x {y}): it belongs to another slide, or its coordinates are not level-0"
             " pixels"
         )
-    return [f"{outside} of {len(grid)} patches lie mostly outside the slide"] if outside else []
+    text = f"{outside} of {len(grid)} patches lie mostly outside the slide"
+    return [Notice("outside_slide", text, outside=outside, patches=len(grid))] if outside else []
 
 
 def check_slide_size(
     said: tuple[int, int] | None, slide_size_l0: tuple[int, int] | None, where: str
-) -> list[str]:
+) -> list[Notice]:
     """Return a note when the file was made on a slide of slightly other size; refuse one of quite another
     size.
 
@@ -149,4 +202,4 @@ def check_slide_size(
         raise FeatureError(
             f"{where}: {text}: another slide, or another level 0; its coordinates would be off"
         )
-    return [text]
+    return [Notice("slide_size", text)]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.grid_step import SeenStep, Size, infer_step
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 logger = logging.getLogger(__name__)
@@ -45,28 +46,30 @@ def build_grid(
     attributes: Mapping[str, Any],
     *,
     patch_size_l0: SizeLike | None = None,
+    seen: SeenStep | None = None,
     where: str = "coordinates",
-) -> tuple[PatchGrid, list[str]]:
+) -> tuple[PatchGrid, list[Notice]]:
     """Return the grid and notes on what had to be guessed.
 
     The size of a patch comes from the attributes, else from `patch_size_l0`, else it is the step of the
     coordinates (no overlap assumed). It grows to the step when that is one pixel more: the size was floored
-    when it was written, and squares drawn from it would leave hairline gaps.
+    when it was written, and squares drawn from it would leave hairline gaps. `seen` is the step that the
+    coordinates show, where it is known better than from these.
 
     Raises
     ------
     FeatureError
         No attribute, no argument, and the coordinates show no grid.
     """
-    notes: list[str] = []
+    notes: list[Notice] = []
     said = geometry_from_attributes(attributes)
     asked = None if patch_size_l0 is None else _as_size(patch_size_l0, where)
     size = said.size_l0 or asked
-    seen = infer_step(coords_l0)
+    seen = seen or infer_step(coords_l0)
     if said.size_l0 and asked and max(abs(a - b) for a, b in zip(said.size_l0, asked, strict=True)) > 1:
-        notes.append(
-            f"patches are {_text(said.size_l0)} by the file's attributes, not {_text(asked)} as asked"
-        )
+        notes.append(Notice(
+            "patch_size", f"patches are {_text(said.size_l0)} by the file's attributes, not {_text(asked)} as asked"
+        ))
     if size is None:
         if seen is None:
             raise FeatureError(
@@ -75,10 +78,12 @@ def build_grid(
                 " covers"
             )
         size = seen.step_l0
-        notes.append(f"patch size {_text(size)} taken from the coordinates, assuming no overlap")
+        text = f"patch size {_text(size)} taken from the coordinates, assuming no overlap"
+        notes.append(Notice("patch_size", text))
     step = tuple(_settle_step(axis, size, said.step_l0, seen) for axis in (0, 1))
     if said.size_l0 is None and asked and any(t > s + 1 for t, s in zip(step, asked, strict=True)):
-        notes.append(f"patches of {_text(asked)} on a grid of {_text((step[0], step[1]))} leave gaps")
+        text = f"patches of {_text(asked)} on a grid of {_text((step[0], step[1]))} leave gaps"
+        notes.append(Notice("gaps", text))
     width, height = (t if t == s + 1 else s for t, s in zip(step, size, strict=True))
     return PatchGrid(coords_l0, (width, height), (step[0], step[1])), notes
 
@@ -90,12 +95,12 @@ def geometry_from_attributes(attributes: Mapping[str, Any]) -> AttributeGeometry
     ``target_magnification``; CLAM's ``patch_size`` * ``downsample`` of ``patch_level``. All floored, as both
     programs do. Folder names are never asked: they have been wrong.
     """
-    explicit = _numbers(attributes, "patch_size_level0")
-    patch = _numbers(attributes, "patch_size")
-    source, target = (_numbers(attributes, f"{name}_magnification") for name in ("level0", "target"))
+    explicit = positive_pair(attributes, "patch_size_level0")
+    patch = positive_pair(attributes, "patch_size")
+    source, target = (positive_pair(attributes, f"{name}_magnification") for name in ("level0", "target"))
     if source and target:
         ratio: Size | tuple[float, float] | None = (source[0] / target[0],) * 2
-    elif (downsample := _numbers(attributes, "downsample")) is not None:
+    elif (downsample := positive_pair(attributes, "downsample")) is not None:
         ratio = downsample
     elif (level := attributes.get("patch_level")) is not None and np.all(np.asarray(level) == 0):
         ratio = (1.0, 1.0)
@@ -107,10 +112,19 @@ def geometry_from_attributes(attributes: Mapping[str, Any]) -> AttributeGeometry
         size = _floor((patch[0] * ratio[0], patch[1] * ratio[1]))
     else:
         size = None
-    step = _numbers(attributes, "step_level0")
+    step = positive_pair(attributes, "step_level0")
     return AttributeGeometry(
         size, _floor(step) if step else _trident_step(attributes, patch, explicit, ratio)
     )
+
+
+def slide_size(attributes: Mapping[str, Any]) -> Size | None:
+    """Return the (width, height) of the slide's level 0 that the attributes state, None when they state none."""
+    try:
+        width, height = int(attributes["level0_width"]), int(attributes["level0_height"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (width, height) if min(width, height) > 0 else None
 
 
 def _trident_step(
@@ -126,7 +140,7 @@ def _trident_step(
         return None
     if ratio is None and explicit is not None:
         ratio = (explicit[0] / patch[0], explicit[1] / patch[1])
-    overlap = _numbers(attributes, "overlap") or (0.0, 0.0)
+    overlap = positive_pair(attributes, "overlap") or (0.0, 0.0)
     if ratio is None:
         return None
     x, y = (round(p * r) - round(o * r) for p, o, r in zip(patch, overlap, ratio, strict=True))
@@ -146,10 +160,11 @@ def _settle_step(axis: int, size: Size, said: Size | None, seen: SeenStep | None
     return step
 
 
-def _numbers(attributes: Mapping[str, Any], key: str) -> tuple[float, float] | None:
+def positive_pair(attributes: Mapping[str, Any], key: str) -> tuple[float, float] | None:
     """Return a positive attribute as a pair, None when it is absent or no such number."""
     try:
-        values = np.asarray(attributes.get(key, np.nan), dtype=np.float64).ravel()
+        given = attributes.get(key)
+        values = np.asarray(np.nan if given is None else given, dtype=np.float64).ravel()
     except (TypeError, ValueError):
         return None
     if len(values) not in (1, 2) or not (np.isfinite(values) & (values > 0)).all():
@@ -164,7 +179,7 @@ def _floor(pair: tuple[float, float]) -> Size | None:
 
 
 def _as_size(value: SizeLike, where: str) -> Size:
-    pair = _numbers({"size": value}, "size")
+    pair = positive_pair({"size": value}, "size")
     size = _floor(pair) if pair else None
     if size is None:
         raise FeatureError(

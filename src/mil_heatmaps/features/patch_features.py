@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 
@@ -22,7 +23,7 @@ class PatchFeatures:
         What the file says made them.
     source : Path
         The file they came from.
-    notes : str
+    notes : Notice
         What the reader had to guess or wants known, one sentence each.
     """
 
@@ -30,7 +31,7 @@ class PatchFeatures:
     features: npt.NDArray[Any]
     encoder: str | None
     source: Path
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.features) != len(self.grid):

@@ -1,9 +1,8 @@
-"""Read a whole HDF5 dataset; the one stored row by row, as TRIDENT writes it, several times faster than HDF5
-does.
+"""Read whole HDF5 datasets; those with one row a chunk, as TRIDENT writes them, in a third of the time HDF5 takes.
 
-TRIDENT appends with one row a chunk and no compression: 100,000 patches are 100,000 chunks, and HDF5's cost
-is by chunk. Such chunks lie one behind the other in the file, with few gaps, so their places are asked for
-once and long runs are read straight into the result.
+TRIDENT writes one row a chunk without compression, so 100,000 patches are 100,000 chunks, and HDF5 takes its time for
+each. Such chunks lie one behind the other in the file with few gaps. Their places are asked for once, and each run of
+neighbouring chunks is read straight into the result.
 """
 
 import math
@@ -12,8 +11,6 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-
-from mil_heatmaps.features.room import room_for
 
 _LEAST_CHUNKS = 256
 """Below this HDF5's own reading costs nothing worth saving."""
@@ -30,7 +27,7 @@ def read_rows(source: h5py.Dataset) -> npt.NDArray[Any]:
     if source.shape is None:  # a dataset without a place for numbers
         return np.asarray(source[()])
     places = _row_chunk_places(source)
-    out = room_for(source.shape, source.dtype)
+    out = np.empty(source.shape, source.dtype)
     if places is not None:
         _read_runs(source, *places, out)
     elif source.size:

@@ -3,9 +3,9 @@
 torch is imported by the functions that need it, so that this module costs nothing to import.
 """
 
+import pickle
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.files.safe_pickle import UnsafePickleError
+from mil_heatmaps.files.safe_torch import load_torch
+from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.words import one_line
 
 _FEATURE_KEYS = ("features", "feats", "embeddings")
 _COORDS_KEYS = ("coords", "coordinates")
-
-
-@contextmanager
-def _numpy_arrays_allowed() -> Iterator[None]:
-    """Let torch's safe loader also build NumPy arrays: TRIDENT's ``.pt`` files hold one instead of a
-    tensor.
-    """
-    import pickle
-
-    import torch
-
-    reconstruct: Any = np.empty(0).__reduce__()[0]
-
-    def rebuild(kind: Any, shape: Any, code: Any) -> Any:
-        if kind is not np.ndarray or shape != (0,):  # what NumPy writes; anything else only eats memory
-            raise pickle.UnpicklingError(f"an array of type {kind!r} and shape {shape!r}")
-        return reconstruct(kind, shape, code)
-
-    allowed: list[Any] = [np.ndarray, np.dtype, *(getattr(np.dtypes, name) for name in np.dtypes.__all__)]
-    # The module of this function was renamed in NumPy 2; files carry either name.
-    allowed += [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    with torch.serialization.safe_globals(allowed):
-        yield
 
 
 def load_pt(path: Path) -> Any:
@@ -49,15 +30,13 @@ def load_pt(path: Path) -> Any:
     FeatureError
         The file is missing, damaged, or holds anything that would run code when loaded.
     """
-    import pickle
-
-    import torch
-
     if not path.is_file():
         raise FeatureError(f"{path}: does not exist")
+    refuse_stand_in(path, FeatureError)
     try:
-        with _numpy_arrays_allowed():
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_torch(path)
+    except UnsafePickleError as cause:
+        raise FeatureError(str(cause)) from cause
     except pickle.UnpicklingError as cause:
         named = re.search(r"Unsupported (?:global|class):? (?:GLOBAL )?([\w.]+)|GLOBAL ([\w.]+)", str(cause))
         what = f"a pickled {named.group(1) or named.group(2)}" if named else "more than tensors and arrays"
@@ -66,7 +45,7 @@ def load_pt(path: Path) -> Any:
             " torch.save(features_tensor, path), or write features and coords to an HDF5 file"
         ) from cause
     except Exception as cause:  # torch raises a different type for every way a file can be damaged
-        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        reason = one_line(cause)[:200] or type(cause).__name__
         raise FeatureError(f"{path}: damaged or not a torch file ({reason})") from cause
 
 

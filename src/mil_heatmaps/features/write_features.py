@@ -21,7 +21,7 @@ from mil_heatmaps.slides.reader import Slide
 
 ReadRows = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 
-_SLICE_BYTES = 16 << 20
+SLICE_BYTES = 16 << 20
 
 
 def trident_attributes(slide: Slide, grid: PatchGrid, reading: PatchReading) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def write_features(
             rows.attrs["name"] = attributes["name"]
             if key:
                 rows.attrs["key"] = key
-            step = max(1, _SLICE_BYTES // (4 * width))
+            step = max(1, SLICE_BYTES // (4 * width))
             for start in range(0, n, step):
                 stop = min(start + step, n)
                 rows[start:stop] = read(np.arange(start, stop))

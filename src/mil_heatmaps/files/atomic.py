@@ -1,5 +1,6 @@
 """Write files whole: readers see the old file or the new one, never half of one."""
 
+import gzip
 import json
 import os
 import re
@@ -10,7 +11,9 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from mil_heatmaps.machine import process_lives
 
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _PARTIAL = re.compile(r"^\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.partial(\.[^.]*)?$")
@@ -55,31 +58,26 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
             _fsync(target.parent)
 
 
+@contextmanager
+def binary_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Yield a file to write, whole or not at all; packed, without a time, when the name ends in .gz."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        if Path(path).suffix.lower() != ".gz":
+            yield file
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
+            yield packed  # type: ignore[misc]  # a GzipFile writes bytes like any other
+
+
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = True) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with atomic_path(path, durable=durable) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data`, whole or not at all."""
-    with atomic_path(path) as partial:
-        partial.write_bytes(data)
-
-
 def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True) -> None:
     """Write `value` as indented JSON with sorted keys, whole or not at all."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", durable=durable)
-
-
-def _process_lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def remove_abandoned(root: Path, dead: Collection[str] = ()) -> int:
@@ -89,6 +87,7 @@ def remove_abandoned(root: Path, dead: Collection[str] = ()) -> int:
     be `dead` or it is a day old.
     """
     removed = 0
+    here = writer().partition("-")[0]
     for folder, _, names in os.walk(root):
         for name in names:
             match = _PARTIAL.match(name)
@@ -98,8 +97,8 @@ def remove_abandoned(root: Path, dead: Collection[str] = ()) -> int:
             with suppress(OSError):
                 if f"{match['host']}-{match['pid']}" in dead:
                     abandoned = True
-                elif match["host"] == _HOST:
-                    abandoned = not _process_lives(int(match["pid"]))
+                elif match["host"] == here:
+                    abandoned = not process_lives(int(match["pid"]))
                 else:
                     abandoned = time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
                 if abandoned:

@@ -1,16 +1,34 @@
-"""Read the tables people keep by hand or in a spreadsheet: CSV with named columns."""
+"""Read and write tables: CSV with named columns, as people keep them by hand, in a spreadsheet or from a run."""
 
 import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mil_heatmaps.errors import ProcessListError
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 
 
-def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str], int]]]:
-    """Return the columns of a CSV and, for each row, its line, its cells and how many cells it has too many.
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as CSV: the header, then a line a row, whose cells are in the order of the columns."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
 
-    Cells are stripped text. Semicolons and tabs are taken for commas when the header has no comma.
+
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the header of a CSV, then each row that is not blank: its line, and its cells as stripped text.
+
+    Semicolons and tabs are taken for commas when the header has no comma.
+
+    Raises
+    ------
+    ProcessListError
+        When there is no such file, it is no CSV, has no header, or two columns of one name.
     """
+    refuse_stand_in(path, ProcessListError)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()
@@ -21,14 +39,11 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str], i
             while columns and not columns[-1]:  # a spreadsheet's empty columns at the right
                 columns.pop()
             _check_header(columns, path)
-            records = []
+            yield reader.line_num, columns
             for cells in reader:
-                texts = [cell.strip() for cell in cells]
+                texts = list(map(str.strip, cells))
                 if any(texts):
-                    extra = sum(1 for text in texts[len(columns) :] if text)
-                    row = dict.fromkeys(columns, "")
-                    row.update(zip(columns, texts, strict=False))
-                    records.append((reader.line_num, row, extra))
+                    yield reader.line_num, texts
     except FileNotFoundError:
         raise ProcessListError(f"no such table: {path}") from None
     except OSError as error:
@@ -39,6 +54,20 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str], i
         ) from error
     except csv.Error as error:
         raise ProcessListError(f"{path} is no CSV: {error} (line {reader.line_num})") from error
+
+
+def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str], int]]]:
+    """Return the columns of a CSV and, for each row, its line, its cells and how many cells it has too many.
+
+    See `read_rows`, also for the errors.
+    """
+    rows = read_rows(path)
+    _, columns = next(rows)
+    records = []
+    for line, texts in rows:
+        row = dict.fromkeys(columns, "")
+        row.update(zip(columns, texts, strict=False))
+        records.append((line, row, sum(1 for text in texts[len(columns) :] if text)))
     return columns, records
 
 

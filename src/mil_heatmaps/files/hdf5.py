@@ -11,16 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError, HeatmapError
+from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.words import first_of, one_line
 
 logger = logging.getLogger(__name__)
 
 
-def lock_note(path: Path) -> str | None:
+def lock_note(path: Path) -> Notice | None:
     """Return what a TRIDENT lock beside the file means, None without one."""
     lock = path.with_name(path.name + ".lock")
     if not lock.exists():
         return None
-    return f"{lock.name} lies beside it: the file is being written, or a failed run left the lock behind"
+    text = f"{lock.name} lies beside it: the file is being written, or a failed run left the lock behind"
+    return Notice("lock", text)
 
 
 @contextmanager
@@ -38,6 +42,7 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
     except OSError:
         readable = True  # let the attempt to open it tell the reason
     if not readable:
+        refuse_stand_in(path, error)
         raise error(f"{path}: not an HDF5 file, it begins with {_first_bytes(path)!r}{tail}")
     try:
         with h5py.File(path, "r") as file:
@@ -52,7 +57,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _short(cause: BaseException) -> str:
-    return " ".join(str(cause).split())[:200]
+    return one_line(cause)[:200]
 
 
 def contents(file: h5py.File) -> str:
@@ -64,7 +69,7 @@ def contents(file: h5py.File) -> str:
             found.append(f"{name} {item.dtype} {item.shape}")
 
     file.visititems(note)
-    return ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "") or "nothing"
+    return first_of(found, 12) or "nothing"
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset | None:

@@ -45,7 +45,7 @@ class _PlainUnpickler(pickle.Unpickler):
         """Return the few globals plain data need."""
         module = {"__builtin__": "builtins"}.get(module, module)
         if module in _NUMPY_MODULES and name in _NUMPY_NAMES:
-            return _numpy_global(name)
+            return numpy_global(name)
         if (module, name) == ("_codecs", "encode"):
             return _encode_latin1
         if (module, name) in _OTHERS:
@@ -58,8 +58,12 @@ class _PlainUnpickler(pickle.Unpickler):
         raise UnsafePickleError("the pickle refers to an object outside itself; only plain data are read")
 
 
-def _numpy_global(name: str) -> Any:
-    """Return NumPy's own rebuilding function of that name, wherever this version keeps it."""
+def numpy_global(name: str) -> Any:
+    """Return NumPy's own rebuilding function of that name, wherever this version keeps it.
+
+    That of arrays is guarded: NumPy writes every array as one of shape (0,), which its content then fills. Any other
+    shape would take memory before a byte of it is read.
+    """
     import numpy as np
 
     if name in ("ndarray", "dtype"):

@@ -8,16 +8,16 @@ from torch import Tensor, nn
 from mil_heatmaps.explain.additive import Additive
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.rows import Rows, wide
-from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
-from mil_heatmaps.models.layers import (
+from mil_heatmaps.layers.attention import (
     RowFunction,
     attention,
     mask_scores,
     mlp,
-    mlp_layers,
     pool_bag,
     softmax_over_patches,
 )
+from mil_heatmaps.layers.shapes import classes_of, mlp_layers
+from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from mil_heatmaps.models.registry import register_model
 
 RAW = ScoreSpec("attention_logit", "raw attention, before the softmax over the patches", alone=True)
@@ -86,7 +86,7 @@ class ABMIL(MILModel):
             "attn_dim": first[0],
             "num_fc_layers": mlp_layers(shapes),
             "gate": gate,
-            "num_classes": shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
+            "num_classes": classes_of(shapes),
         }
 
     def score_specs(self) -> dict[str, ScoreSpec]:
@@ -110,18 +110,11 @@ class ABMIL(MILModel):
         slide_feats = torch.bmm(torch.softmax(raw, dim=-1), embedded).squeeze(1)
         return slide_feats, {"attention": raw if return_attention else None}
 
-    def forward_head(self, slide_feats: Tensor) -> Tensor:
-        """Return logits (B, C)."""
-        self.require_classifier()
-        logits: Tensor = self.model.classifier(slide_feats)
-        return logits
-
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """Embed, weigh and pool chunk by chunk."""
         per_row = self.row_scores(wanted)
         raw, pooled, rows = pool_bag(bag, self.model.patch_embed, self.model.global_attn, per_row)
-        logits = self.model.classifier(pooled)[0] if self.num_classes else None
-        return BagResult(logits, attention_scores(raw, rows, wanted))
+        return BagResult(self.slide_logits(pooled), attention_scores(raw, rows, wanted))
 
     def exact_form(self, rows: Rows) -> Form:
         """The logits are sums over the patches."""

@@ -1,5 +1,4 @@
-"""What every MIL model offers: MIL-Lab's `forward` for training, and `explain` for logits and patch scores in
-one pass.
+"""What every MIL model offers: MIL-Lab's `forward` for training, `explain` for logits and patch scores in one pass.
 
 A model file holds one class with `@register_model`. It supplies the network (`forward_features`,
 `forward_head`), the scores it can honestly give (`score_specs`) and one inference pass over a bag of any size
@@ -7,40 +6,25 @@ A model file holds one class with `@register_model`. It supplies the network (`f
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.settings import EXPLANATIONS
-from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, grid_and_values
+from mil_heatmaps.layers.bag import Bag
+from mil_heatmaps.layers.parts import Parts
+from mil_heatmaps.layers.shapes import Shapes
 from mil_heatmaps.models.explained import ExplainedModel
+from mil_heatmaps.models.explanation import BagResult, Explanation, Features, ScoreSpec, grid_and_values
+from mil_heatmaps.models.memory import require_memory
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 __all__ = ["Bag", "BagResult", "Explanation", "Features", "MILModel", "Parts", "ScoreSpec", "Shapes"]
-
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
-
-
-def loss_then_label(loss_fn: Any, label: Any) -> tuple[Any, Tensor | None]:
-    """Return the two in this order: MIL-Lab's clam, dftd, dsmil and ilra take the label first, its others second."""
-    return (label, loss_fn) if isinstance(loss_fn, Tensor) else (loss_fn, label)
-
-
-class Parts(nn.Module):
-    """Named modules and parameters under one roof, so that state-dict keys read as MIL-Lab's: ``model.<part>...``."""
-
-    def __init__(self, **parts: nn.Module | nn.Parameter) -> None:
-        super().__init__()
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def __getattr__(self, name: str) -> Any:  # typed as Any: a part is a module of its own kind
-        return super().__getattr__(name)
 
 
 class MILModel(ExplainedModel):
@@ -69,17 +53,14 @@ class MILModel(ExplainedModel):
         self.in_dim = in_dim
         self.num_classes = num_classes
 
-    # -- what a subclass supplies
-    # ------------------------------------------------------------------------------
+    # -- what a subclass supplies ------------------------------------------------------------------------------
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Return the constructor arguments that these tensor shapes tell, or None if they are another
-        architecture's.
+        """Return the constructor arguments that these tensor shapes tell, None if they are another architecture's.
 
-        `shapes` has keys in this class's present form (`canonical_key`), without `key_prefix`. The result
-        holds `in_dim`, `num_classes` (0 without classifier keys) and every size; it leaves out what is in
-        `not_in_tensors`.
+        `shapes` has keys in this class's present form (`canonical_key`), without `key_prefix`. The result holds
+        `in_dim`, `num_classes` (0 without classifier keys) and every size; it leaves out what is in `not_in_tensors`.
         """
         raise NotImplementedError
 
@@ -107,11 +88,23 @@ class MILModel(ExplainedModel):
         raise NotImplementedError
 
     def forward_head(self, slide_feats: Tensor) -> Tensor:
-        """Return the logits (B, C) of slide vectors."""
-        raise NotImplementedError
+        """Return the logits (B, C) of slide vectors: by the linear ``model.classifier`` unless overridden."""
+        self.require_classifier()
+        return cast(Tensor, cast(Any, self.model).classifier(slide_feats))
 
-    # -- what every model then has
-    # -----------------------------------------------------------------------------
+    def head_logits(self, slide_feats: Tensor, log: dict[str, Any]) -> Tensor:
+        """Return the logits for `forward`; a head that needs more takes it out of the log of `forward_features`."""
+        return self.forward_head(slide_feats)
+
+    def add_loss(self, h: Tensor, loss_fn: Any, label: Tensor, results: dict[str, Any], log: dict[str, Any]) -> None:
+        """Put the loss of bags `h` (B, N, D) into `results`, and the terms it is made of into `results` and `log`."""
+        results["loss"] = loss_fn(results["logits"], label)
+
+    def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
+        """Return the bytes that explaining a bag of `n` patches takes beside its features; 0: a few chunks."""
+        return 0
+
+    # -- what every model then has -----------------------------------------------------------------------------
 
     @property
     def title(self) -> str:
@@ -147,14 +140,20 @@ class MILModel(ExplainedModel):
         (-1 if none), `attention` and, if asked for, `slide_feats`. `loss_fn` and `label` may change places.
         """
         h = self.as_batch(h)
-        loss_fn, label = loss_then_label(loss_fn, label)
+        if isinstance(loss_fn, Tensor):  # MIL-Lab's clam, dftd, dsmil and ilra take the label first
+            loss_fn, label = label, loss_fn
         slide_feats, log = self.forward_features(h, attn_mask=attn_mask, return_attention=return_attention)
-        logits = self.forward_head(slide_feats)
-        loss = None if loss_fn is None or label is None else loss_fn(logits, label)
-        log["loss"] = -1 if loss is None else loss.item()
+        results: dict[str, Any] = {"logits": self.head_logits(slide_feats, log), "loss": None}
+        if loss_fn is not None and label is not None:
+            self.add_loss(h, loss_fn, label, results, log)
+        log["loss"] = -1 if results["loss"] is None else results["loss"].item()
         if return_slide_feats:
             log["slide_feats"] = slide_feats
-        return {"logits": logits, "loss": loss}, log
+        return results, log
+
+    def slide_logits(self, slide_feats: Tensor) -> Tensor | None:
+        """Return the logits (C,) of one slide's vector (1, ...), None without a classifier."""
+        return self.forward_head(slide_feats)[0] if self.num_classes else None
 
     def require_classifier(self) -> None:
         """Raise if there is nothing to make logits with."""
@@ -184,12 +183,16 @@ class MILModel(ExplainedModel):
         _, values = grid_and_values(features)
         self._check_bag(len(values), int(values.shape[1]))
 
-    def _explain_own(self, features: Features, names: list[str], class_names: Sequence[str] | None) -> Explanation:
+    def _explain_own(
+        self, features: Features, names: list[str], class_names: Sequence[str] | None, coords_l0: Any = None
+    ) -> Explanation:
         """Return logits and the model's own scores, all from one pass."""
         classes = self.class_columns(class_names)
         grid, values = grid_and_values(features)
         self._check_bag(len(values), int(values.shape[1]))
         bag = Bag(values, device=self.device, dtype=self.dtype)
+        if needed := self.memory_estimate(len(bag), frozenset(names)):
+            require_memory(needed, bag.device, f"{self.title} on {len(bag):,} patches")
         was_training = self.training
         self.eval()
         try:

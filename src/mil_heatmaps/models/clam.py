@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from mil_heatmaps.explain.additive import Additive
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.rows import Rows, wide
+from mil_heatmaps.layers.attention import RowFunction, attention, mask_scores, pool_bag
+from mil_heatmaps.layers.shapes import count_layers
 from mil_heatmaps.models.abmil import CONTRIBUTION, RAW, SOFTMAX, attention_scores
-from mil_heatmaps.models.bag import Bag, BagResult, ScoreSpec
-from mil_heatmaps.models.base import MILModel, Shapes
+from mil_heatmaps.models.base import Bag, BagResult, MILModel, ScoreSpec, Shapes
 from mil_heatmaps.models.clam_mil_lab import INSTANCE_LOGIT, instance_classifiers, instance_log_odds
-from mil_heatmaps.models.layers import RowFunction, attention, mask_scores, pool_bag
 from mil_heatmaps.models.registry import register_model
 
 _PARALLEL = re.compile(r"^attention_net\.module\.(?=\d)")
@@ -86,9 +86,7 @@ class CLAM(MILModel):
             "attn_dim": first[0],
             "gate": gate,
             "num_classes": classes,
-            "instance_classes": sum(
-                key.startswith("instance_classifiers.") and key.endswith(".weight") for key in shapes
-            ),
+            "instance_classes": count_layers(shapes, "instance_classifiers.{}.weight"),
         }
 
     @classmethod
@@ -132,8 +130,7 @@ class CLAM(MILModel):
         if "instance_logit" in wanted:
             per_row["instance_logit"] = lambda h: instance_log_odds(self.instance_classifiers, h)
         raw, pooled, rows = pool_bag(bag, self._embed, self.attention_net[3], per_row)
-        logits = self.forward_head(pooled[None])[0] if self.num_classes else None
-        return BagResult(logits, attention_scores(raw, rows, wanted))
+        return BagResult(self.slide_logits(pooled[None]), attention_scores(raw, rows, wanted))
 
     def exact_form(self, rows: Rows) -> Form:
         """The logits are sums over the patches; each branch's softmax weighs its own class's."""
@@ -194,8 +191,7 @@ class ClamMB(CLAM):
 
     @classmethod
     def _classes_from_shapes(cls, shapes: Shapes) -> int | None:
-        count = sum(bool(re.fullmatch(r"classifiers\.\d+\.weight", key)) for key in shapes)
-        return count or None
+        return count_layers(shapes, "classifiers.{}.weight") or None
 
     def score_specs(self) -> dict[str, ScoreSpec]:
         """As CLAM_SB's, with a column a class for attention too."""

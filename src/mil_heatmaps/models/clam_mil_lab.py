@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
+from mil_heatmaps.layers.attention import RowFunction
+from mil_heatmaps.layers.shapes import count_layers
 from mil_heatmaps.models.abmil import ABMIL
-from mil_heatmaps.models.bag import ScoreSpec
-from mil_heatmaps.models.base import Shapes, loss_then_label
+from mil_heatmaps.models.base import ScoreSpec, Shapes
 from mil_heatmaps.models.instance_loss import INSTANCE_LOSSES, instance_loss
-from mil_heatmaps.models.layers import RowFunction
 from mil_heatmaps.models.registry import register_model
 
 INSTANCE_LOGIT = ScoreSpec(
@@ -72,12 +72,11 @@ class CLAMInMILLab(ABMIL):
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
         """Read the sizes; without instance classifiers it is an ABMIL."""
-        count = sum(key.startswith("instance_classifiers.") and key.endswith(".weight") for key in shapes)
+        count = count_layers(shapes, "instance_classifiers.{}.weight")
         config = super().config_from_shapes(shapes) if count else None
         if config is None:
             return None
-        config["attention_dim"] = config.pop("attn_dim")
-        config["n_fc_layers"] = config.pop("num_fc_layers")
+        config |= {"attention_dim": config.pop("attn_dim"), "n_fc_layers": config.pop("num_fc_layers")}
         return config | {"instance_classes": count}
 
     @classmethod
@@ -107,6 +106,22 @@ class CLAMInMILLab(ABMIL):
             log["attention"] = log["attention"].squeeze(1)
         return slide_feats, log
 
+    def add_loss(self, h: Tensor, loss_fn: Any, label: Tensor, results: dict[str, Any], log: dict[str, Any]) -> None:
+        """Weigh the loss of the bag against the instance loss."""
+        bag_loss = loss_fn(results["logits"], label)
+        extra = instance_loss(
+            self.model.patch_embed(h),
+            log["attention"],
+            label,
+            self.model.instance_classifiers,
+            count=self.k_sample,
+            subtyping=self.subtyping,
+            kind=self.instance_loss_fn,
+        )
+        log["cls_loss"], log["instance_loss"] = bag_loss.item(), extra.item()
+        results["loss"] = self.bag_weight * bag_loss + (1 - self.bag_weight) * extra
+        results["instance_loss"] = extra
+
     def forward(
         self,
         h: Tensor,
@@ -116,24 +131,8 @@ class CLAMInMILLab(ABMIL):
         return_attention: bool = False,
         return_slide_feats: bool = False,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As every model's; with a label the loss is the weighted sum of bag loss and instance loss."""
-        h = self.as_batch(h)
-        loss_fn, label = loss_then_label(loss_fn, label)
+        """As every model's; the instance loss needs the attention, asked for or not."""
         results, log = super().forward(h, loss_fn, label, attn_mask, True, return_slide_feats)
-        if results["loss"] is not None and label is not None:
-            extra = instance_loss(
-                self.model.patch_embed(h),
-                log["attention"],
-                label,
-                self.model.instance_classifiers,
-                count=self.k_sample,
-                subtyping=self.subtyping,
-                kind=self.instance_loss_fn,
-            )
-            log["cls_loss"], log["instance_loss"] = results["loss"].item(), extra.item()
-            results["loss"] = self.bag_weight * results["loss"] + (1 - self.bag_weight) * extra
-            results["instance_loss"] = extra
-            log["loss"] = results["loss"].item()
         if not return_attention:
             log["attention"] = None
         return results, log

@@ -7,7 +7,6 @@ The contract, with an example, is in docs/own_model.md.
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,11 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import HeatmapError, ModelError
+from mil_heatmaps.explain.rows import Ints
+from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.models import explaining
-from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features, ScoreSpec, grid_and_values
-from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.models.base import BagResult, Explanation, Features, MILModel, ScoreSpec
+from mil_heatmaps.models.explanation import grid_and_values
 from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
 
+_TRIED = 64
+"""Patches that the order of the scores is tried on."""
 _ANYTHING = (Exception, SystemExit)
 """What code of the user's may raise without ending the run: a script's sys.exit is no wish of the user's here."""
 
@@ -74,33 +77,17 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def load_custom_model(
-    model_class: str,
-    init_args: Mapping[str, Any] | None = None,
-    checkpoint_path: str | os.PathLike[str] | None = None,
-) -> MILModel:
-    """Return the user's model, in eval mode, behind the interface of `MILModel`.
-
-    Parameters
-    ----------
-    model_class : str
-        See `import_class`.
-    init_args : dict, optional
-        Keyword arguments of the class.
-    checkpoint_path : file or folder, optional
-        Its tensors are loaded strictly, with ``module.``, ``model.`` and the like in front of all keys or
-        not. Without one the class has loaded what it needs itself.
+def construct(model_class: str, init_args: Mapping[str, Any] | None = None) -> Any:
+    """Return an object of the class that `import_class` finds, made with these keyword arguments.
 
     Raises
     ------
     ModelError
-        The class cannot be imported or made, or keeps to no contract.
-    CheckpointError
-        The checkpoint does not fit.
+        The class cannot be imported or made.
     """
     cls = import_class(model_class)
     try:
-        inner = cls(**dict(init_args or {}))
+        return cls(**dict(init_args or {}))
     except HeatmapError:
         raise
     except _ANYTHING as error:  # the user's constructor
@@ -108,37 +95,6 @@ def load_custom_model(
             f"{model_class}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
             f"{type(error).__name__}: {error}; its arguments are init_args: {inspect.signature(cls)}"
         ) from error
-    if checkpoint_path is not None:
-        _load_weights(inner, model_class, checkpoint_path)
-    if isinstance(inner, MILModel):
-        return inner.eval()
-    return CustomModel(inner, model_class).eval()
-
-
-def _load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) -> None:
-    from mil_heatmaps.checkpoints.identity import require_plain_weights, require_same_keys
-    from mil_heatmaps.checkpoints.load import load_checkpoint
-
-    if not isinstance(inner, nn.Module):
-        raise ModelError(f"{model_class} is no torch.nn.Module: give it the checkpoint's path in init_args")
-    checkpoint, expected = load_checkpoint(path), inner.state_dict()
-    tensors = _without_prefix(checkpoint.tensors, expected)
-    require_same_keys(expected, tensors, f"{model_class} ({checkpoint.source})")
-    require_plain_weights({key: value for key, value in tensors.items() if expected[key].is_floating_point()})
-    inner.load_state_dict(tensors, strict=True)
-
-
-def _without_prefix(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `tensors` without what a wrapper put in front of all keys, if that makes them the expected ones."""
-    if tensors.keys() == expected.keys() or not tensors or not expected:
-        return dict(tensors)
-    some = min(expected, key=len)
-    for prefix in sorted({key[: -len(some)] for key in tensors if key.endswith(some)}, key=len):
-        if all(key.startswith(prefix) for key in tensors):
-            shorter = {key[len(prefix) :]: value for key, value in tensors.items()}
-            if shorter.keys() == expected.keys():
-                return shorter
-    return dict(tensors)
 
 
 class CustomModel(MILModel):
@@ -152,6 +108,8 @@ class CustomModel(MILModel):
         self._forward, self._patch_scores_of = _forward_of(inner), getattr(inner, "patch_scores", None)
         if self._forward is None and not callable(self._patch_scores_of):
             raise ModelError(f"{title} has neither forward nor patch_scores; see docs/own_model.md")
+        self._takes_coords = tuple(map(_takes_coords, (self._forward, self._patch_scores_of)))
+        self._in_order = False
         self.inner = inner
         self.name = title  # type: ignore[misc]
         self._kind: ScoreKind = getattr(inner, "score_kind", "external")
@@ -171,15 +129,19 @@ class CustomModel(MILModel):
         """One score, of the class's `score_kind`."""
         return {self._default: ScoreSpec(self._kind, f"as {self.title} gives it", self._meaning or "class")}
 
-    def _explain_own(self, features: Features, names: list[str], class_names: Sequence[str] | None) -> Explanation:
+    def _explain_own(
+        self, features: Features, names: list[str], class_names: Sequence[str] | None, coords_l0: Any = None
+    ) -> Explanation:
         """Run the user's code on the whole bag and check what it returns."""
         grid, values = grid_and_values(features)
         count, width = len(values), int(values.shape[1])
         self._check_bag(count, width if self.in_dim else 0)
-        bag = Bag(values, device=self.device, dtype=self.dtype)
+        x = Bag(values, device=self.device, dtype=self.dtype).all()
+        corners = self._coords(explaining.corners_of(grid, count, coords_l0))
         try:
             with torch.inference_mode():
-                logits, raw = self._run(bag.all())
+                self._check_order(x, corners)
+                logits, raw = self._run(x, corners)
         except HeatmapError:
             raise
         except _ANYTHING as error:  # the user's own code
@@ -198,6 +160,40 @@ class CustomModel(MILModel):
             },
         )
 
+    def _coords(self, coords_l0: Ints | None) -> Tensor | None:
+        """Return the corners (N, 2), int64, for code that has an argument `coords`; None where none has."""
+        if not any(self._takes_coords):
+            return None
+        if coords_l0 is None:
+            raise ModelError(f"{self.title} takes coords: give PatchFeatures, which hold them, instead of an array")
+        return torch.from_numpy(coords_l0.copy()).to(self.device)
+
+    def _check_order(self, x: Tensor, coords_l0: Tensor | None) -> None:
+        """Raise a ModelError when scores do not follow the patches: a few patches are tried in both orders, once.
+
+        Scores that change with the order, as those of a model that knows positions in the bag may, prove nothing.
+        """
+        some = slice(0, _TRIED)
+        if self._in_order or len(x[some]) < 3:
+            return
+        self._in_order = True
+        few, where = x[some], None if coords_l0 is None else coords_l0[some]
+        turned = few.flip(0), None if where is None else where.flip(0)
+        try:
+            first, second = self._run(few, where)[1], self._run(*turned)[1]
+        except _ANYTHING:  # a class that wants more patches than these says so on the whole bag, or does not mind
+            return
+        if first is None or second is None:
+            return
+        one, two = (self._checked(self._default, scores, len(few)).float().cpu() for scores in (first, second))
+        if one.shape != two.shape or torch.allclose(one, two.flip(0), rtol=1e-3, atol=1e-5):
+            return
+        if torch.allclose(one.sort(0)[0], two.sort(0)[0], rtol=1e-4, atol=1e-6):
+            raise ModelError(
+                f"{self.title} does not return scores in the order of the patches: {len(few)} patches in turned order "
+                "gave the same numbers, but not in turned order; give row i of the scores to row i of the features"
+            )
+
     def unexplained(self) -> str | None:
         """Only a forward gives a prediction."""
         return None if self._forward is not None else "the class has no forward, so there is no prediction to explain"
@@ -210,16 +206,15 @@ class CustomModel(MILModel):
         _, values = grid_and_values(features)
         self._check_bag(len(values), int(values.shape[1]) if self.in_dim else 0)
 
-    def bag_logits(self, bag: Bag) -> Tensor:
+    def bag_logits(self, bag: Bag, coords_l0: Ints | None = None) -> Tensor:
         """Return the logits (C,) of a bag, as the user's forward gives them."""
-        return self.differentiable_logits(bag.all())
+        return self.differentiable_logits(bag.all(), coords_l0)
 
-    def differentiable_logits(self, x: Tensor) -> Tensor:
+    def differentiable_logits(self, x: Tensor, coords_l0: Ints | None = None) -> Tensor:
         """Return the logits (C,) of features (N, D), with gradients if the user's forward lets them through."""
-        if self._forward is None:
-            raise ModelError(f"{self.title} has no forward")
+        corners = self._coords(coords_l0)
         try:
-            logits = self._one_row(_logits_and_attention(self._forward(x.unsqueeze(0)), self.title)[0])
+            logits = self._one_row(self._call_forward(x, corners)[0])
         except HeatmapError:
             raise
         except _ANYTHING as error:  # the user's own code
@@ -230,16 +225,21 @@ class CustomModel(MILModel):
             raise ModelError(f"{self.title} returned no logits, so there is no prediction to explain")
         return logits
 
-    def _run(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return (logits or None, scores or None) of features (N, D)."""
-        logits, scores = None, None
-        if self._forward is not None:
-            logits, scores = _logits_and_attention(self._forward(x.unsqueeze(0)), self.title)
+    def _run(self, x: Tensor, coords_l0: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return (logits or None, scores or None) of features (N, D) and corners (N, 2)."""
+        logits, scores = self._call_forward(x, coords_l0)
         if callable(self._patch_scores_of):
-            scores = self._patch_scores_of(x)
+            scores = self._patch_scores_of(x, **({"coords": coords_l0} if self._takes_coords[1] else {}))
         if scores is not None and not isinstance(scores, Tensor):
             scores = torch.from_numpy(np.array(scores, np.float32))
         return logits, scores
+
+    def _call_forward(self, x: Tensor, coords_l0: Tensor | None) -> tuple[Tensor | None, Any]:
+        """Return what the user's forward gives: logits and scores, as far as it has them; None of a class without."""
+        if self._forward is None:
+            return None, None
+        to_forward = {"coords": coords_l0} if self._takes_coords[0] else {}
+        return _logits_and_attention(self._forward(x.unsqueeze(0), **to_forward), self.title)
 
     def _one_row(self, logits: Tensor | None) -> Tensor | None:
         """Return the logits after checking that they are one row, for the slide, of as many as the class says."""
@@ -269,8 +269,8 @@ class CustomModel(MILModel):
             values = values.T  # (heads, N), as attention is often returned
         if values.ndim not in (1, 2) or values.shape[0] != count:
             raise ModelError(
-                f"{self.title} returned {name} of shape {shape} for {count} patches: give one number, "
-                "or one row, a patch"
+                f"{self.title} returned {name} of shape {shape} for {count} patches: ({count},) or ({count}, K) is "
+                "needed, one number or one row a patch"
             )
         return values.reshape(count, -1)
 
@@ -306,7 +306,19 @@ def _whole(inner: Any, name: str, title: str) -> int:
     return int(value)
 
 
-def _forward_of(inner: Any) -> Callable[[Tensor], Any] | None:
+def _takes_coords(function: Any) -> bool:
+    """Whether the user's function has an argument `coords`; a module's is that of its forward."""
+    if isinstance(function, nn.Module):
+        function = function.forward
+    if not callable(function):
+        return False
+    try:
+        return "coords" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # compiled code may not say
+        return False
+
+
+def _forward_of(inner: Any) -> Callable[..., Any] | None:
     """Return how to call the user's object, None if it has no forward of its own."""
     if isinstance(inner, nn.Module):
         return inner if type(inner).forward is not nn.Module.forward else None

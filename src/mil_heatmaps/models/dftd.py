@@ -26,14 +26,14 @@ from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.additive import Additive
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.rows import Rows, wide
-from mil_heatmaps.models.bag import CHUNK_ROWS
-from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes, loss_then_label
+from mil_heatmaps.layers.attention import attention, mlp
+from mil_heatmaps.layers.bag import CHUNK_ROWS
+from mil_heatmaps.layers.shapes import classes_of, count_layers, mlp_layers
+from mil_heatmaps.layers.streaming import OVERHEAD_BYTES, stream_rows
+from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from mil_heatmaps.models.dftd_tiers import Distillation, embed, pass_first_tier, patch_weights, rank_patches
 from mil_heatmaps.models.grouping import Grouping, draw_grouping, fixed_groupings, group_of_patch
-from mil_heatmaps.models.layers import attention, mlp, mlp_layers
-from mil_heatmaps.models.memory import require_memory
 from mil_heatmaps.models.registry import register_model
-from mil_heatmaps.models.streaming import OVERHEAD_BYTES, stream_rows
 
 GROUPINGS: Final = 16
 """How many groupings the `_mean` scores average over."""
@@ -107,17 +107,13 @@ class DFTD(MILModel):
         gate = shapes.get("attCls.global_attn.attention_a.0.weight")
         if first is None or gate is None:
             return None
-        residuals = 0
-        while f"patch_embed.resBlocks.{residuals}.block.0.weight" in shapes:
-            residuals += 1
-        head = shapes.get("attCls.classifier.fc.weight")
         return {
             "in_dim": first[1],
             "embed_dim": first[0],
-            "num_residuals": residuals,
+            "num_residuals": count_layers(shapes, "patch_embed.resBlocks.{}.block.0.weight"),
             "num_fc_layers": mlp_layers(shapes, "patch_embed.fc1."),
             "attention_dim": gate[0],
-            "num_classes": head[0] if head else 0,
+            "num_classes": classes_of(shapes, "attCls.classifier.fc.weight"),
         }
 
     @classmethod
@@ -182,7 +178,7 @@ class DFTD(MILModel):
 
         return Additive(rows, votes, wide(classifier.bias))
 
-    def memory_estimate(self, n: int) -> int:
+    def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""
         width = int(self.model.patch_embed.fc1[0].out_features)
         kept = n * (4 + 3 * self.num_classes + (0 if self._exact else 4 * GROUPINGS))
@@ -204,23 +200,19 @@ class DFTD(MILModel):
         goes on, row i is patch i. With labels there are `instance_loss` and `cls_loss` too. Takes
         `attn_mask` and, like upstream, ignores it.
         """
-        h = self.as_batch(h)
-        loss_fn, label = loss_then_label(loss_fn, label)
-        slide_feats, log = self.forward_features(h, return_attention=return_attention)
-        group_sums = log.pop("group_sums")
-        logits = self.forward_head(slide_feats)
-        results: dict[str, Any] = {"logits": logits, "loss": None, "instance_loss": None}
-        log |= {"loss": -1, "instance_loss": -1, "cls_loss": -1}
-        if loss_fn is not None and label is not None:
-            sub_logits = self.model.classifier.fc(group_sums())
-            instance_loss = loss_fn(sub_logits, label.reshape(-1).expand(len(sub_logits)))
-            cls_loss = loss_fn(logits, label)
-            loss = self.bag_weight * cls_loss + (1 - self.bag_weight) * instance_loss
-            results |= {"loss": loss, "instance_loss": instance_loss}
-            log |= {"loss": loss.item(), "instance_loss": instance_loss.item(), "cls_loss": cls_loss.item()}
-        if return_slide_feats:
-            log["slide_feats"] = slide_feats
-        return results, log
+        results, log = super().forward(h, loss_fn, label, attn_mask, return_attention, return_slide_feats)
+        del log["group_sums"]
+        results["instance_loss"] = results.get("instance_loss")
+        return results, {"instance_loss": -1, "cls_loss": -1} | log
+
+    def add_loss(self, h: Tensor, loss_fn: Any, label: Tensor, results: dict[str, Any], log: dict[str, Any]) -> None:
+        """Weigh the loss of the bag against that of its groups, each of which has the bag's label."""
+        sub_logits = self.model.classifier.fc(log["group_sums"]())
+        instance_loss = loss_fn(sub_logits, label.reshape(-1).expand(len(sub_logits)))
+        cls_loss = loss_fn(results["logits"], label)
+        results["loss"] = self.bag_weight * cls_loss + (1 - self.bag_weight) * instance_loss
+        results["instance_loss"] = instance_loss
+        log |= {"instance_loss": instance_loss.item(), "cls_loss": cls_loss.item()}
 
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
@@ -255,14 +247,12 @@ class DFTD(MILModel):
 
     def forward_head(self, slide_feats: Tensor) -> Tensor:
         """Return logits (1, C) of what enters the second tier (R, E): their gated sum, classified."""
-        if not self.num_classes:
-            raise ModelError("this dftd has no classifier (num_classes 0), so it gives no logits")
+        self.require_classifier()
         pooled = self.model.attCls.global_attn(slide_feats).T @ slide_feats
         return cast(Tensor, self.model.attCls.classifier.fc(pooled))
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """One pass keeps a few numbers a patch; every grouping's weights and logits follow from them."""
-        require_memory(self.memory_estimate(len(bag)), bag.device, f"dftd on {len(bag):,} patches")
         groupings: list[Grouping] = []
         if not self._exact:
             count = GROUPINGS if any(name.endswith("_mean") for name in wanted) else 1

@@ -10,12 +10,12 @@ from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.critical_pooling import CriticalPooling
 from mil_heatmaps.explain.rows import Rows
-from mil_heatmaps.models.bag import CHUNK_ROWS
-from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes, loss_then_label
-from mil_heatmaps.models.layers import map_rows, mask_scores, mlp, mlp_layers
-from mil_heatmaps.models.memory import require_memory
+from mil_heatmaps.layers.attention import map_rows, mask_scores, mlp
+from mil_heatmaps.layers.bag import CHUNK_ROWS
+from mil_heatmaps.layers.shapes import mlp_layers
+from mil_heatmaps.layers.streaming import OVERHEAD_BYTES
+from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from mil_heatmaps.models.registry import register_model
-from mil_heatmaps.models.streaming import OVERHEAD_BYTES
 
 UNUSED_CONV_CHANNELS = 3
 """Upstream keeps a Conv1d(3, 3) that nothing calls; its weights are in every checkpoint."""
@@ -103,41 +103,25 @@ class DSMIL(MILModel):
             "class_contribution": "a LayerNorm stands between pooling and classifier, so the logit is no sum"
         }
 
-    def memory_estimate(self, n: int) -> int:
+    def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""
         width = int(self.model.b_classifier.norm.weight.numel())
         return OVERHEAD_BYTES + 4 * (
             n * (width + 4 * self.num_classes) + 3 * min(n, CHUNK_ROWS) * max(width, self.in_dim)
         )
 
-    def forward(
-        self,
-        h: Tensor,
-        loss_fn: Any = None,
-        label: Tensor | None = None,
-        attn_mask: Tensor | None = None,
-        return_attention: bool = False,
-        return_slide_feats: bool = False,
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return (results, log) of bags (B, N, D); `attention` (B, N, C) is the softmax over the patches.
-
-        `attn_mask` (B, N) has 1 for valid patches. As upstream it does not keep a masked patch from being
-        critical.
-        """
-        h = self.as_batch(h)
-        loss_fn, label = loss_then_label(loss_fn, label)
-        slide_feats, log = self.forward_features(h, attn_mask=attn_mask, return_attention=return_attention)
-        logits = self.forward_head(slide_feats, log.pop("instance_classes"))
-        loss = None if loss_fn is None or label is None else loss_fn(logits, label)
-        log["loss"] = -1 if loss is None else loss.item()
-        if return_slide_feats:
-            log["slide_feats"] = slide_feats
-        return {"logits": logits, "loss": loss}, log
+    def head_logits(self, slide_feats: Tensor, log: dict[str, Any]) -> Tensor:
+        """Return the logits of the slide's vectors and of the patches, which leave the log."""
+        return self.forward_head(slide_feats, log.pop("instance_classes"))
 
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, C, E) and a log with `attention` and `instance_classes` (B, N, C)."""
+        """Return slide vectors (B, C, E) and a log with `attention` and `instance_classes` (B, N, C).
+
+        `attention` is the softmax over the patches. `attn_mask` (B, N) has 1 for valid patches; as upstream it does
+        not keep a masked patch from being critical.
+        """
         embedded = self.model.patch_embed(h)
         instances = self.model.i_classifier.inst_classifier(embedded)
         raw = self._compare(embedded, instances)
@@ -158,7 +142,6 @@ class DSMIL(MILModel):
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """Embed chunk by chunk; comparing and pooling then are two thin matrix products."""
-        require_memory(self.memory_estimate(len(bag)), bag.device, f"dsmil on {len(bag):,} patches")
         embedded = map_rows(bag, self.model.patch_embed).unsqueeze(0)
         instances = self.model.i_classifier.inst_classifier(embedded)
         raw = self._compare(embedded, instances)

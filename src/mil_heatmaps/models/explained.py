@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.faithfulness import Faithfulness
-from mil_heatmaps.explain.rows import Rows
+from mil_heatmaps.explain.rows import Ints, Rows
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.explain.watch import Watch
+from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.models import explaining
-from mil_heatmaps.models.bag import Bag, BagResult, Explanation, Features
+from mil_heatmaps.models.explanation import BagResult, Explanation, Features
 from mil_heatmaps.models.faithful import faithfulness as measure_faithfulness
 
 
@@ -59,7 +60,9 @@ class ExplainedModel(nn.Module):
     def _check_features(self, features: Features) -> None:
         raise NotImplementedError
 
-    def _explain_own(self, features: Features, names: list[str], class_names: Sequence[str] | None) -> Explanation:
+    def _explain_own(
+        self, features: Features, names: list[str], class_names: Sequence[str] | None, coords_l0: Any = None
+    ) -> Explanation:
         raise NotImplementedError
 
     # -- what every model then has
@@ -99,7 +102,7 @@ class ExplainedModel(nn.Module):
         settings : dict, optional
             Keys of `explanation_arguments`, and ``task``.
         coords_l0, step_l0 : (N, 2), and (x, y) or a number; optional
-            Level-0 corners of the patches of bare features, and the distance of neighbours.
+            Level-0 corners of the patches of bare features, and the distance of neighbours. Own models get the corners.
         watch : Watch, optional
             Is told how far long scores are, and may stop them and go on later.
 
@@ -114,7 +117,7 @@ class ExplainedModel(nn.Module):
         names = self._chosen(scores)
         asked = [name for name in names if name in EXPLANATIONS]
         if not asked:
-            return self._explain_own(features, names, class_names)
+            return self._explain_own(features, names, class_names, coords_l0)
         self._check_features(features)
         found = explaining.explain(
             self, features, asked, class_names,
@@ -122,7 +125,8 @@ class ExplainedModel(nn.Module):
         )  # fmt: skip
         if len(asked) == len(names):
             return found
-        own = self._explain_own(features, [name for name in names if name not in EXPLANATIONS], class_names)
+        rest = [name for name in names if name not in EXPLANATIONS]
+        own = self._explain_own(features, rest, class_names, coords_l0)
         scores_of = {name: (found.scores | own.scores)[name] for name in names}
         return replace(found, logits=own.logits, scores=scores_of)
 
@@ -172,17 +176,17 @@ class ExplainedModel(nn.Module):
 
         return measure_faithfulness(
             self, explain, features, maps, class_names,
-            target=target, level=level, settings=settings, drawn=drawn, mpp=mpp, watch=watch,
+            target=target, level=level, settings=settings, drawn=drawn, mpp=mpp, coords_l0=coords_l0, watch=watch,
         )  # fmt: skip
 
-    def bag_logits(self, bag: Bag) -> Tensor:
-        """Return the logits (C,) of a bag, without gradients."""
+    def bag_logits(self, bag: Bag, coords_l0: Ints | None = None) -> Tensor:
+        """Return the logits (C,) of a bag, without gradients. Where its patches lie matters to own models only."""
         logits = self.explain_bag(bag, frozenset()).logits
         if logits is None:
             raise ModelError(f"{self.title} gives no logits: {explaining.NO_CLASSIFIER}")
         return logits.reshape(-1)
 
-    def differentiable_logits(self, x: Tensor) -> Tensor:
+    def differentiable_logits(self, x: Tensor, coords_l0: Ints | None = None) -> Tensor:
         """Return the logits (C,) of features (N, D), with gradients."""
         logits: Tensor = self.forward(x.unsqueeze(0))[0]["logits"]
         return logits.reshape(-1)

@@ -15,12 +15,13 @@ from mil_heatmaps.explain.answers import Form, Slopes
 from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes, grown, saved_bytes
 from mil_heatmaps.explain.lattice import Lattice
 from mil_heatmaps.explain.outputs import Outputs, choose_outputs, output_names
-from mil_heatmaps.explain.rows import Floats, Rows, wide
+from mil_heatmaps.explain.rows import Floats, Ints, Rows, wide
 from mil_heatmaps.explain.scores import Asked, check_finite, check_steady, explain_scores
 from mil_heatmaps.explain.settings import EXPLANATIONS, Settings, settings_from
 from mil_heatmaps.explain.watch import SILENT, Watch
 from mil_heatmaps.features.grid_step import infer_step
-from mil_heatmaps.models.bag import Bag, Explanation, Features, grid_and_values
+from mil_heatmaps.layers.bag import Bag
+from mil_heatmaps.models.explanation import Explanation, Features, grid_and_values
 from mil_heatmaps.models.memory import require_memory
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -45,8 +46,8 @@ class Explainable(Protocol):
     def eval(self) -> Any: ...
     def train(self, mode: bool = True) -> Any: ...
     def exact_form(self, rows: Rows) -> Form | None: ...
-    def bag_logits(self, bag: Bag) -> Tensor: ...
-    def differentiable_logits(self, x: Tensor) -> Tensor: ...
+    def bag_logits(self, bag: Bag, coords_l0: Ints | None = None) -> Tensor: ...
+    def differentiable_logits(self, x: Tensor, coords_l0: Ints | None = None) -> Tensor: ...
 
 
 class RowsBag(Bag):
@@ -62,9 +63,9 @@ class RowsBag(Bag):
 
 
 @contextmanager
-def question(model: Explainable, values: Any) -> Any:
+def question(model: Explainable, values: Any, coords_l0: Ints | None = None) -> Any:
     """Yield the model, in eval mode, and a bag as `Asked`."""
-    rows = Rows(values, model.device, model.dtype)
+    rows = Rows(values, model.device, model.dtype, coords_l0)
     was_training = model.training
     model.eval()
     try:
@@ -80,7 +81,7 @@ def _asked(model: Explainable, rows: Rows) -> Asked:
         return Asked(rows, form, lambda: form, model.title)
 
     def forward(part: Rows) -> Tensor:
-        return model.bag_logits(RowsBag(part))
+        return model.bag_logits(RowsBag(part), part.coords_l0)
 
     answers = ByForwards(rows, forward)
     check_finite(answers.full(), model.title)
@@ -88,7 +89,7 @@ def _asked(model: Explainable, rows: Rows) -> Asked:
 
     def slopes() -> Slopes:
         _check_memory(model, rows)
-        return WholeSlopes(forward, model.differentiable_logits, model.title)
+        return WholeSlopes(forward, lambda x: model.differentiable_logits(x, rows.coords_l0), model.title)
 
     return Asked(rows, answers, slopes, model.title)
 
@@ -99,13 +100,18 @@ def _check_memory(model: Explainable, rows: Rows) -> None:
     if n <= _MEASURED[-1]:
         return
     try:
-        used = [saved_bytes(model.differentiable_logits, rows.part(0, size)) for size in _MEASURED]
+        used = [_saved_bytes(model, rows, size) for size in _MEASURED]
     except (RuntimeError, TypeError, NotImplementedError):  # no gradients at all: said when they are asked for
         return
     first, second, third = used
     kept = grown(_MEASURED, (first, second, third), n)
     own = 4 * n * rows.width * torch.finfo(rows.dtype).bits // 8
     require_memory(int(1.5 * kept) + own, rows.device, f"a gradient of {model.title} on {n:,} patches")
+
+
+def _saved_bytes(model: Explainable, rows: Rows, count: int) -> int:
+    coords_l0 = None if rows.coords_l0 is None else rows.coords_l0[:count]
+    return saved_bytes(lambda x: model.differentiable_logits(x, coords_l0), rows.part(0, count))
 
 
 def explain(
@@ -123,7 +129,7 @@ def explain(
     """Return the explanations `names`; see `MILModel.explain`."""
     chosen = chosen_settings(settings)
     grid, values = grid_and_values(features)
-    with question(model, values) as asked:
+    with question(model, values, corners_of(grid, len(values), coords_l0)) as asked:
         logits = asked.answers.full()
         outputs = outputs_of(model, logits, class_names, chosen, targets)
         made = explain_scores(asked, names, outputs, chosen, lattice_of(grid, len(values), coords_l0, step_l0),
@@ -158,30 +164,37 @@ def outputs_of(
         names = names[-1:]  # one logit stands for the second of two classes
     if len(names) != len(logits):
         raise ModelError(f"{len(names)} names ({', '.join(names)}) for {len(logits)} outputs of {model.title}")
-    sigmoid = bool(getattr(model, "sigmoid_classes", False))
-    return choose_outputs(
-        logits, names, task=settings.task, output=settings.output, targets=targets, sigmoid=sigmoid
-    )
+    return choose_outputs(logits, names, task=settings.task, output=settings.output, targets=targets)
 
 
-def lattice_of(grid: PatchGrid | None, n: int, coords_l0: Any, step_l0: Any) -> Lattice | None:
-    """Return the lattice of a slide's grid or of coordinates given beside bare features, None without either."""
+def corners_of(grid: PatchGrid | None, n: int, coords_l0: Any) -> Ints | None:
+    """Return the corners (N, 2) of a slide's grid or those given beside bare features, None without either."""
     if grid is not None:
-        return Lattice.of(grid.coords_l0, grid.step_l0)
+        return grid.coords_l0
     if coords_l0 is None:
         return None
     coords: npt.NDArray[np.int64] = np.asarray(coords_l0)
     if coords.shape != (n, 2):
         raise FeatureError(f"coords_l0 must have shape ({n}, 2), one corner a patch; got {coords.shape}")
+    return coords.astype(np.int64)
+
+
+def lattice_of(grid: PatchGrid | None, n: int, coords_l0: Any, step_l0: Any) -> Lattice | None:
+    """Return the lattice of a slide's grid or of coordinates given beside bare features, None without either."""
+    coords = corners_of(grid, n, coords_l0)
+    if coords is None:
+        return None
+    if grid is not None:
+        return Lattice.of(coords, grid.step_l0)
     if step_l0 is None:
-        seen = infer_step(coords.astype(np.int64))
+        seen = infer_step(coords)
         if seen is None:
             raise FeatureError("the coordinates show no grid: give step_l0, the distance (x, y) of neighbours")
         step_l0 = seen.step_l0
     step = np.broadcast_to(np.asarray(step_l0, np.int64), (2,))
     if (step < 1).any():
         raise FeatureError(f"step_l0 must be at least 1, got {step_l0}")
-    return Lattice.of(coords.astype(np.int64), (int(step[0]), int(step[1])))
+    return Lattice.of(coords, (int(step[0]), int(step[1])))
 
 
 def _patch_scores(name: str, values: Floats, outputs: Outputs, grid: PatchGrid | None) -> PatchScores:

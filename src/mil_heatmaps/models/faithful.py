@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.evidence import AreaOf, area_mm2
 from mil_heatmaps.explain.faithfulness import Faithfulness, measure
@@ -15,8 +16,8 @@ from mil_heatmaps.explain.outputs import choose_outputs
 from mil_heatmaps.explain.sentences import check_sentences
 from mil_heatmaps.explain.settings import settings_from
 from mil_heatmaps.explain.watch import SILENT, Watch
-from mil_heatmaps.models.bag import Explanation, Features, grid_and_values
-from mil_heatmaps.models.explaining import Explainable, outputs_of, question
+from mil_heatmaps.models.explaining import Explainable, corners_of, outputs_of, question
+from mil_heatmaps.models.explanation import Explanation, Features, grid_and_values
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
@@ -36,6 +37,7 @@ def faithfulness(
     settings: Mapping[str, Any] | None = None,
     drawn: str | None = None,
     mpp: float | None = None,
+    coords_l0: Any = None,
     watch: Watch | None = None,
 ) -> Faithfulness:
     """Return the measurement; see `MILModel.faithfulness`.
@@ -51,7 +53,7 @@ def faithfulness(
     plan = Plan(level, **{key: given[key] for key in _PLAN if key in given})
     chosen = settings_from({key: given[key] for key in _WHAT if key in given})
     grid, values = grid_and_values(features)
-    with question(model, values) as asked:
+    with question(model, values, corners_of(grid, len(values), coords_l0)) as asked:
         start = time.perf_counter()
         logits = asked.answers.full()
         seconds = time.perf_counter() - start
@@ -61,9 +63,9 @@ def faithfulness(
         every = outputs_of(model, logits, class_names, chosen, "all")
         index = every.targets.index(outputs.targets[0])
         probability = None
-        if chosen.task == "classification":
+        if chosen.task in TASKS_WITH_CHANCES:
             probability = choose_outputs(
-                logits, every.targets, output="probability", targets=index, sigmoid=outputs.sigmoid
+                logits, every.targets, task=chosen.task, output="probability", targets=index
             )
         made, remarks = _maps(maps, explain, every.targets, index)
         return measure(

@@ -10,12 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models.bag import CHUNK_ROWS
-from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
-from mil_heatmaps.models.heads import classify, logits_or_none
-from mil_heatmaps.models.memory import require_memory
-from mil_heatmaps.models.registry import register_model
-from mil_heatmaps.models.streaming import (
+from mil_heatmaps.layers.bag import CHUNK_ROWS
+from mil_heatmaps.layers.shapes import classes_of, count_layers
+from mil_heatmaps.layers.streaming import (
     OVERHEAD_BYTES,
     OnlineAttention,
     merge_heads,
@@ -23,6 +20,8 @@ from mil_heatmaps.models.streaming import (
     split_heads,
     stream_rows,
 )
+from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
+from mil_heatmaps.models.registry import register_model
 
 Rows = Callable[[int, int], Tensor]
 """(start, stop) -> (B, stop - start, D), the features or the tokens of some patches."""
@@ -152,15 +151,12 @@ class ILRA(MILModel):
         first = shapes.get("gab_blocks.0.project_forward.fc_k.weight")
         if latent is None or first is None or "pooling.S" not in shapes:
             return None
-        layers = 0
-        while f"gab_blocks.{layers}.latent" in shapes:
-            layers += 1
         return {
             "in_dim": first[1],
             "embed_dim": latent[2],
-            "num_attention_layers": layers,
+            "num_attention_layers": count_layers(shapes, "gab_blocks.{}.latent"),
             "topk": latent[1],
-            "num_classes": shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
+            "num_classes": classes_of(shapes),
         }
 
     def score_specs(self) -> dict[str, ScoreSpec]:
@@ -177,7 +173,7 @@ class ILRA(MILModel):
         """Nothing after the pooling is linear."""
         return {"class_contribution": "LayerNorms and a feed-forward layer follow, so the logit is no sum"}
 
-    def memory_estimate(self, n: int) -> int:
+    def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features: two sets of tokens and a
         chunk.
         """
@@ -195,18 +191,13 @@ class ILRA(MILModel):
         slide_feats, heads = self._run(lambda start, stop: h[:, start:stop], h.shape[1], return_attention)
         return slide_feats, {"attention": None if heads is None else heads.mean(dim=1)}
 
-    def forward_head(self, slide_feats: Tensor) -> Tensor:
-        """Return logits (B, C)."""
-        return classify(self, slide_feats)
-
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """Two passes over the patches a block: into the latents, and back."""
-        require_memory(self.memory_estimate(len(bag)), bag.device, f"ilra on {len(bag):,} patches")
         slide_feats, heads = self._run(
             lambda start, stop: bag.rows(start, stop).unsqueeze(0), len(bag), bool(wanted)
         )
         scores = {} if heads is None else {"attention": heads[0].mean(dim=0), "attention_heads": heads[0].T}
-        return BagResult(logits_or_none(self, slide_feats), scores)
+        return BagResult(self.slide_logits(slide_feats), scores)
 
     def _run(self, rows: Rows, n: int, keep: bool) -> tuple[Tensor, Tensor | None]:
         """Return slide vectors (B, E) and, if `keep`, the pooling attention (B, H, n)."""

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.outputs import output_names
 from mil_heatmaps.models.base import Features, MILModel
-from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, Task
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 
 
 def infer(
@@ -20,7 +20,6 @@ def infer(
     scores: str | Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
     task: Task = "classification",
-    device: str | None = None,
 ) -> tuple[Prediction | None, dict[str, PatchScores]]:
     """Return what the model says of the slide, None without a classifier, and of each patch.
 
@@ -33,9 +32,8 @@ def infer(
         Of the outputs: classes, quantities or intervals. For a model with one output in a classification, two: of
         the negative and of the positive class.
     task : str
-        What the outputs are: logits of classes, values as they are, or hazards of successive intervals.
-    device : str, optional
-        Move the model there first (``cuda``, ``cpu``).
+        What the outputs are: logits of classes that exclude each other, logits of labels that do not, values as they
+        are, or hazards of successive intervals.
 
     Raises
     ------
@@ -44,10 +42,8 @@ def infer(
     ModelError
         An unknown score or task, or outputs that are not finite.
     """
-    if task not in get_args(Task):
-        raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
-    if device is not None:
-        model.to(device)
+    if task not in TASKS:
+        raise ModelError(f"unknown task {task!r}; choose from {list(TASKS)}")
     names = column_names(model, class_names, task)
     explanation = model.explain(features, scores, names, settings={"task": task})
     if explanation.logits is None:
@@ -77,6 +73,7 @@ def predict(
 
     - classification: probabilities are softmax(logits). A single logit z means (0, z), a negative and a
       positive class, for which that is (1 - sigmoid(z), sigmoid(z)).
+    - multilabel: the chance of each label by itself, sigmoid(logit); chances need not sum to 1.
     - regression: the outputs themselves.
     - survival: hazards h_t = sigmoid(logit_t), survival S_t = prod_{k<=t} (1 - h_k), risk = -sum_t S_t, the
       discrete-time model of Zadeh and Schmid (2020) that Patch-GCN and MCAT use. A single output is the risk
@@ -90,6 +87,8 @@ def predict(
     if task == "classification":
         shifted = np.exp(wide - wide.max())
         values = shifted / shifted.sum()
+    elif task == "multilabel":
+        values = np.exp(-np.logaddexp(0, -wide))  # sigmoid(x), which does not overflow
     elif task == "regression" or len(logits) == 1:
         values = wide
     else:

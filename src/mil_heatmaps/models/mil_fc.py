@@ -9,9 +9,8 @@ from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.deciding import Deciding
 from mil_heatmaps.explain.rows import Rows
-from mil_heatmaps.models.bag import Bag, BagResult, ScoreSpec
-from mil_heatmaps.models.base import MILModel, Shapes
-from mil_heatmaps.models.layers import map_rows
+from mil_heatmaps.layers.attention import map_rows
+from mil_heatmaps.models.base import Bag, BagResult, MILModel, ScoreSpec, Shapes
 from mil_heatmaps.models.registry import register_model
 
 

@@ -1,6 +1,5 @@
 """Model names: the class of a type, the YAML of a configuration, the width of an encoder's features."""
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ import yaml
 
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.words import did_you_mean
 
 MODULES = {
     "abmil": "mil_heatmaps.models.abmil",
@@ -194,5 +194,4 @@ def constructor_arguments(cls: type[MILModel]) -> list[str]:
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``, did you mean 'x'?`` for an error message, or nothing."""
-    close = difflib.get_close_matches(word, list(choices), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return did_you_mean(word, choices, before=", ", after="")

@@ -54,7 +54,9 @@ def score_in_place(
         keys = np.concatenate([place[rows] + np.where(replaces[rows], 0.0, 0.5), own[stays]])
         order = np.argsort(keys, kind="stable")
         features = np.concatenate([extra.features[rows], bag.features[stays]])[order]
-        scored = model.patch_scores(features, score, class_names)
+        coords_l0 = np.concatenate([extra.grid.coords_l0[rows], bag.grid.coords_l0[stays]])[order]
+        seen = replace(bag, grid=replace(bag.grid, coords_l0=coords_l0), features=features)
+        scored = model.patch_scores(seen, score, class_names)
         back = np.argsort(order)[: len(rows)]
         if values is None:
             values = np.empty((len(extra), scored.values.shape[1]), np.float32)

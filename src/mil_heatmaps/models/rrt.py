@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models.bag import CHUNK_ROWS
+from mil_heatmaps.layers.attention import map_rows
+from mil_heatmaps.layers.bag import CHUNK_ROWS
+from mil_heatmaps.layers.nystrom import NystromAttention
+from mil_heatmaps.layers.shapes import classes_of, count_layers
+from mil_heatmaps.layers.streaming import OVERHEAD_BYTES, OnlineAttention, add_rows, row_chunks, stream_rows
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
-from mil_heatmaps.models.heads import classify, logits_or_none
-from mil_heatmaps.models.layers import map_rows
-from mil_heatmaps.models.memory import require_memory
-from mil_heatmaps.models.nystrom import NystromAttention
 from mil_heatmaps.models.registry import register_model
-from mil_heatmaps.models.streaming import OVERHEAD_BYTES, OnlineAttention, add_rows, row_chunks, stream_rows
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 LANDMARKS = 256
@@ -158,23 +157,20 @@ class RRT(MILModel):
         first, heads = shapes.get("patch_embed.0.weight"), shapes.get("encoder.layer1.attn.res_conv.weight")
         if first is None or heads is None:
             return None
-        layers = 1
-        while f"encoder.layers.{layers - 1}.norm.weight" in shapes:
-            layers += 1
         pool = "encoder.pool_fn.attention."
         gated = pool + "attention_c.weight" in shapes
         hidden = shapes.get("encoder.layer1.mlp.fc1.weight")
         config: dict[str, Any] = {
             "in_dim": first[1],
             "mlp_dim": first[0],
-            "n_layers": layers,
+            "n_layers": 1 + count_layers(shapes, "encoder.layers.{}.norm.weight"),
             "n_heads": heads[0],
             "trans_dim": shapes["encoder.layer1.attn.to_qkv.weight"][0] // (3 * heads[0]),
             "da_gated": gated,
             "da_bias": pool + ("attention_c.bias" if gated else "attention.0.bias") in shapes,
             "da_dropout": pool + "attention.3.weight" in shapes,
             "ffn": hidden is not None,
-            "num_classes": shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
+            "num_classes": classes_of(shapes),
         }
         if hidden is not None:
             config["mlp_ratio"] = hidden[0] / first[0]
@@ -200,7 +196,7 @@ class RRT(MILModel):
         """A headless checkpoint has nothing to contribute to."""
         return {} if self.num_classes else {"class_contribution": "the checkpoint has no classifier"}
 
-    def memory_estimate(self, n: int) -> int:
+    def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""
         beside: int = self.model.encoder.layer1.attn.memory_estimate(n, self.embed_dim)
         chunk = min(n, CHUNK_ROWS) * (2 * self.in_dim + 2 * self.embed_dim)
@@ -217,20 +213,15 @@ class RRT(MILModel):
         slide_feats, raw, _ = self._encode(tokens, False)
         return slide_feats, {"attention": torch.softmax(raw.squeeze(-1), dim=1)}
 
-    def forward_head(self, slide_feats: Tensor) -> Tensor:
-        """Return logits (B, C)."""
-        return classify(self, slide_feats)
-
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """Embed by chunks, then the layers, then pool by chunks."""
-        require_memory(self.memory_estimate(len(bag)), bag.device, f"rrt on {len(bag):,} patches")
         tokens = map_rows(bag, self.model.patch_embed).unsqueeze(0)
         slide_feats, raw, per_class = self._encode(tokens, "class_contribution" in wanted)
         attention = torch.softmax(raw[0], dim=0)
         scores = {"attention": attention, "attention_logit": raw[0]}
         if per_class is not None:
             scores["class_contribution"] = attention * per_class[0]
-        return BagResult(logits_or_none(self, slide_feats), scores)
+        return BagResult(self.slide_logits(slide_feats), scores)
 
     def _encode(self, tokens: Tensor, per_class: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return slide vectors (B, E), raw scores (B, N, 1) and, if asked, W h without bias (B, N, C)."""

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models.bag import CHUNK_ROWS
+from mil_heatmaps.layers.attention import mlp
+from mil_heatmaps.layers.bag import CHUNK_ROWS
+from mil_heatmaps.layers.shapes import classes_of, count_layers, mlp_layers
+from mil_heatmaps.layers.streaming import OVERHEAD_BYTES, RowFunction, prepend_class_token
+from mil_heatmaps.layers.transformer_block import TransformerBlock
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
-from mil_heatmaps.models.heads import classify, logits_or_none
-from mil_heatmaps.models.layers import mlp, mlp_layers
 from mil_heatmaps.models.memory import require_memory
 from mil_heatmaps.models.registry import register_model
-from mil_heatmaps.models.streaming import OVERHEAD_BYTES, RowFunction, prepend_class_token
-from mil_heatmaps.models.transformer_block import TransformerBlock
 
 
 @register_model("transformer")
@@ -66,17 +66,14 @@ class Transformer(MILModel):
         first = shapes.get("patch_embed.0.weight")
         if first is None or "cls_token" not in shapes or "blocks.0.attention.in_proj_weight" not in shapes:
             return None
-        layers = 0
-        while f"blocks.{layers}.attention.in_proj_weight" in shapes:
-            layers += 1
         hidden = shapes.get("blocks.0.mlp.0.weight")
         return {
             "in_dim": first[1],
             "embed_dim": first[0],
             "num_fc_layers": mlp_layers(shapes),
-            "num_attention_layers": layers,
+            "num_attention_layers": count_layers(shapes, "blocks.{}.attention.in_proj_weight"),
             "encoder_mlp_dim": hidden[0] if hidden else -1,
-            "num_classes": shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
+            "num_classes": classes_of(shapes),
         }
 
     def score_specs(self) -> dict[str, ScoreSpec]:
@@ -107,10 +104,11 @@ class Transformer(MILModel):
             "class_contribution": "blocks and LayerNorm are not linear, so the logit is no sum over patches"
         }
 
-    def memory_estimate(self, n: int, rollout: bool = False) -> int:
+    def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features: tokens, keys, values and a
         chunk.
         """
+        rollout = "rollout" in wanted
         kept = 3 + (len(self.model.blocks) - 1 if rollout else 0)
         tokens = (n + 1) * (kept * self.embed_dim + 2 * self.num_heads * len(self.model.blocks))
         chunk = min(n, CHUNK_ROWS) * (2 * self.in_dim + 8 * self.embed_dim)
@@ -138,18 +136,11 @@ class Transformer(MILModel):
         slide_feats, _ = self._encode(tokens, frozenset())
         return slide_feats, {"attention": matrix}
 
-    def forward_head(self, slide_feats: Tensor) -> Tensor:
-        """Return logits (B, C)."""
-        return classify(self, slide_feats)
-
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """Blocks by chunks of queries over all keys; class-token rows in passing; rollout backwards at the
         end.
         """
         rollout = "rollout" in wanted
-        require_memory(
-            self.memory_estimate(len(bag), rollout), bag.device, f"transformer on {len(bag):,} patches"
-        )
         tokens = self._tokens(lambda start, stop: bag.rows(start, stop).unsqueeze(0), len(bag))
         last = len(self.model.blocks) - 1
         rows = {i for i in range(last + 1) if {f"attention_block{i}", f"attention_block{i}_heads"} & wanted}
@@ -165,7 +156,7 @@ class Transformer(MILModel):
                 scores[f"{name}_heads"] = row[0, :, 1:].T
         if rollout:
             scores["rollout"] = self._roll_out(heads[last], inputs)
-        return BagResult(logits_or_none(self, slide_feats), scores)
+        return BagResult(self.slide_logits(slide_feats), scores)
 
     def _tokens(self, rows: RowFunction, n: int) -> Tensor:
         embed = self.model.patch_embed

@@ -10,23 +10,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models.bag import CHUNK_ROWS
+from mil_heatmaps.layers.attention import mlp
+from mil_heatmaps.layers.bag import CHUNK_ROWS
+from mil_heatmaps.layers.nystrom import NystromAttention
+from mil_heatmaps.layers.shapes import classes_of, count_layers, mlp_layers
+from mil_heatmaps.layers.streaming import OVERHEAD_BYTES, RowFunction, prepend_class_token, rows_for
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
-from mil_heatmaps.models.heads import classify, logits_or_none
-from mil_heatmaps.models.layers import mlp, mlp_layers
-from mil_heatmaps.models.memory import require_memory
-from mil_heatmaps.models.nystrom import NystromAttention
 from mil_heatmaps.models.registry import register_model
-from mil_heatmaps.models.streaming import OVERHEAD_BYTES, RowFunction, prepend_class_token, rows_for
 
 
 class PyramidPositions(nn.Module):
     """Depthwise 7x7 + 5x5 + 3x3 convolutions plus identity over tokens laid out as a square (PPEG)."""
 
-    def __init__(self, dim: int, sizes: tuple[int, int, int] = (7, 5, 3)) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.proj, self.proj1, self.proj2 = (
-            nn.Conv2d(dim, dim, size, padding=size // 2, groups=dim) for size in sizes
+            nn.Conv2d(dim, dim, size, padding=size // 2, groups=dim) for size in (7, 5, 3)
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -122,16 +121,13 @@ class TransMIL(MILModel):
             or "pos_layer.proj.weight" not in shapes
         ):
             return None
-        layers = 0
-        while f"blocks.{layers}.attention.res_conv.weight" in shapes:
-            layers += 1
         return {
             "in_dim": first[1],
             "embed_dim": first[0],
             "num_fc_layers": mlp_layers(shapes),
-            "num_attention_layers": layers,
+            "num_attention_layers": count_layers(shapes, "blocks.{}.attention.res_conv.weight"),
             "num_heads": heads[0],
-            "num_classes": shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
+            "num_classes": classes_of(shapes),
         }
 
     def score_specs(self) -> dict[str, ScoreSpec]:
@@ -165,7 +161,7 @@ class TransMIL(MILModel):
         """Nothing about the logit is a sum over patches."""
         return {"class_contribution": "attention and a LayerNorm follow, so the logit is no sum over patches"}
 
-    def memory_estimate(self, n: int) -> int:
+    def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""
         tokens = square_of(n) + 1
         chunk = min(n, CHUNK_ROWS) * (2 * self.in_dim + 2 * self.embed_dim)
@@ -183,14 +179,9 @@ class TransMIL(MILModel):
         slide_feats, similarity, _ = self._encode(tokens, return_attention, frozenset())
         return slide_feats, {"attention": similarity}
 
-    def forward_head(self, slide_feats: Tensor) -> Tensor:
-        """Return logits (B, C)."""
-        return classify(self, slide_feats)
-
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """Embed by chunks, then the blocks; the last computes only the class token's row."""
         n = len(bag)
-        require_memory(self.memory_estimate(n), bag.device, f"transmil on {n:,} patches")
         last = len(self.model.blocks) - 1
         rows = {i for i in range(last + 1) if {f"attention_block{i}", f"attention_block{i}_heads"} & wanted}
         if wanted & {"attention", "attention_heads"}:
@@ -202,7 +193,7 @@ class TransMIL(MILModel):
             for name in [f"attention_block{i}"] + (["attention"] if i == last else []):
                 scores[name] = row[0, :, 1 : n + 1].mean(dim=0)
                 scores[f"{name}_heads"] = row[0, :, 1 : n + 1].T
-        return BagResult(logits_or_none(self, slide_feats), scores)
+        return BagResult(self.slide_logits(slide_feats), scores)
 
     def _tokens(self, rows: RowFunction, n: int) -> Tensor:
         embed = self.model.patch_embed

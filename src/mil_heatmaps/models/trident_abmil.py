@@ -5,8 +5,7 @@ softmax).
 """
 
 import copy
-import re
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,9 @@ from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.explain.vector_pooling import VectorPooling
-from mil_heatmaps.models.bag import Bag, BagResult, ScoreSpec
-from mil_heatmaps.models.base import MILModel, Parts, Shapes
-from mil_heatmaps.models.layers import pool_bag, softmax_over_patches
+from mil_heatmaps.layers.attention import pool_bag, softmax_over_patches
+from mil_heatmaps.layers.shapes import count_layers
+from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from mil_heatmaps.models.registry import register_model
 
 _MASKED = -1e9  # what TRIDENT puts in the place of masked scores
@@ -74,6 +73,13 @@ class TridentModel(MILModel):
     """What the three models share: scores from one block, with what comes before and after it."""
 
     block: TridentBlock
+    classifies: ClassVar[bool] = False
+    head_keys = ()
+
+    def __init__(self, *, in_dim: int, num_classes: int) -> None:
+        super().__init__(in_dim=in_dim, num_classes=num_classes)
+        if num_classes and not self.classifies:
+            raise ModelError(f"it has no classifier, so num_classes is 0, not {num_classes}; see trident_classifier")
 
     def before(self, x: Tensor) -> Tensor:
         """Return what the block sees of features (..., in_dim)."""
@@ -114,7 +120,7 @@ class TridentModel(MILModel):
         raw, pooled, _ = pool_bag(bag, self.before, block.scores)
         share = softmax_over_patches(raw)
         mean = share.reshape(-1, block.n_branches, block.n_heads).mean(dim=2)
-        logits = self.forward_head(self.after(block.condense(pooled[None])))[0] if self.num_classes else None
+        logits = self.slide_logits(self.after(block.condense(pooled[None])))
         scores = {"attention": raw, "attention_softmax": share, "attention_mean": mean}
         return BagResult(logits, scores, self._columns())
 
@@ -133,8 +139,6 @@ class TridentModel(MILModel):
 class TridentABMIL(TridentModel):
     """The block alone: scores and pooled features, no prediction."""
 
-    head_keys = ()
-
     def __init__(
         self,
         in_dim: int = 1024,
@@ -144,7 +148,7 @@ class TridentABMIL(TridentModel):
         n_branches: int = 1,
         num_classes: int = 0,
     ) -> None:
-        super().__init__(in_dim=in_dim, num_classes=_no_classes(num_classes))
+        super().__init__(in_dim=in_dim, num_classes=num_classes)
         self.model = TridentBlock(in_dim, head_dim, n_heads, n_branches, gated)
 
     @property
@@ -158,15 +162,34 @@ class TridentABMIL(TridentModel):
         return _block_config(shapes)
 
 
-class TridentEncoderModel(TridentModel):
-    """Linear and GELU, the block with one branch, Linear and GELU."""
+@register_model("trident_slide_encoder")
+class TridentSlideEncoder(TridentModel):
+    """TRIDENT's ABMILSlideEncoder alone: Linear and GELU, the block with one branch, Linear and GELU; no prediction."""
 
-    head_keys = ()
+    def __init__(
+        self,
+        in_dim: int = 1024,
+        embed_dim: int | None = None,
+        out_dim: int | None = None,
+        n_heads: int = 1,
+        head_dim: int = 512,
+        gated: bool = True,
+        dropout: float = 0.0,
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__(in_dim=in_dim, num_classes=num_classes)
+        embed_dim = embed_dim or in_dim
+        out_dim = out_dim or embed_dim
+        self.model = Parts(
+            pre_attention_layers=nn.Sequential(nn.Linear(in_dim, embed_dim), nn.GELU(), nn.Dropout(dropout)),
+            image_pooler=TridentBlock(embed_dim, head_dim, n_heads, 1, gated),
+            post_attention_layers=nn.Sequential(nn.Linear(embed_dim, out_dim), nn.GELU(), nn.Dropout(dropout)),
+        )
 
     @property
     def encoder(self) -> Parts:
-        """The three."""
-        raise NotImplementedError
+        """What the weights before a classifier are in."""
+        return self.model
 
     @property
     def block(self) -> TridentBlock:  # type: ignore[override]
@@ -181,30 +204,6 @@ class TridentEncoderModel(TridentModel):
         """Return slide vectors (..., E)."""
         return cast(Tensor, self.encoder.post_attention_layers(pooled[..., 0, :]))
 
-
-@register_model("trident_slide_encoder")
-class TridentSlideEncoder(TridentEncoderModel):
-    """TRIDENT's ABMILSlideEncoder alone: scores and slide vectors, no prediction."""
-
-    def __init__(
-        self,
-        in_dim: int = 1024,
-        embed_dim: int | None = None,
-        out_dim: int | None = None,
-        n_heads: int = 1,
-        head_dim: int = 512,
-        gated: bool = True,
-        dropout: float = 0.0,
-        num_classes: int = 0,
-    ) -> None:
-        super().__init__(in_dim=in_dim, num_classes=_no_classes(num_classes))
-        self.model = _encoder(in_dim, embed_dim, out_dim, n_heads, head_dim, gated, dropout)
-
-    @property
-    def encoder(self) -> Parts:
-        """What the weights are in."""
-        return self.model
-
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
         """Read the sizes."""
@@ -212,10 +211,11 @@ class TridentSlideEncoder(TridentEncoderModel):
 
 
 @register_model("trident_classifier")
-class TridentClassifier(TridentEncoderModel):
+class TridentClassifier(TridentSlideEncoder):
     """The slide encoder and the classifier of TRIDENT's third tutorial: Linear, ReLU, Linear."""
 
     key_prefix = ""
+    classifies = True
 
     def __init__(
         self,
@@ -229,10 +229,10 @@ class TridentClassifier(TridentEncoderModel):
         hidden_dim: int = 256,
         num_classes: int = 1,
     ) -> None:
-        super().__init__(in_dim=in_dim, num_classes=num_classes)
-        encoder = _encoder(in_dim, embed_dim, out_dim, n_heads, head_dim, gated, dropout)
-        width = encoder.post_attention_layers[0].out_features
-        self.feature_encoder = Parts(model=encoder)
+        super().__init__(in_dim, embed_dim, out_dim, n_heads, head_dim, gated, dropout, num_classes)
+        self.feature_encoder = Parts(model=self.model)  # what the tutorial calls it
+        del self.model
+        width = self.encoder.post_attention_layers[0].out_features
         self.classifier = nn.Sequential(nn.Linear(width, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, num_classes))
 
     @property
@@ -263,35 +263,14 @@ class TridentClassifier(TridentEncoderModel):
         return config | {"hidden_dim": first[0], "num_classes": last[0]}
 
 
-def _encoder(
-    in_dim: int,
-    embed_dim: int | None,
-    out_dim: int | None,
-    n_heads: int,
-    head_dim: int,
-    gated: bool,
-    dropout: float,
-) -> Parts:
-    embed_dim = embed_dim or in_dim
-    out_dim = out_dim or embed_dim
-    return Parts(
-        pre_attention_layers=nn.Sequential(nn.Linear(in_dim, embed_dim), nn.GELU(), nn.Dropout(dropout)),
-        image_pooler=TridentBlock(embed_dim, head_dim, n_heads, 1, gated),
-        post_attention_layers=nn.Sequential(nn.Linear(embed_dim, out_dim), nn.GELU(), nn.Dropout(dropout)),
-    )
-
-
 def _block_config(shapes: Shapes, prefix: str = "") -> dict[str, Any] | None:
-    first, branch = (
-        shapes.get(f"{prefix}attention_heads.0.0.weight"),
-        shapes.get(f"{prefix}branching_layers.0.weight"),
-    )
+    first = shapes.get(f"{prefix}attention_heads.0.0.weight")
+    branch = shapes.get(f"{prefix}branching_layers.0.weight")
     if first is None or branch is None:
         return None
-    pattern = re.compile(re.escape(prefix) + r"attention_heads\.\d+\.0\.weight")
     return {
         "in_dim": first[1],
-        "n_heads": sum(bool(pattern.fullmatch(key)) for key in shapes),
+        "n_heads": count_layers(shapes, prefix + "attention_heads.{}.0.weight"),
         "head_dim": first[0],
         "gated": f"{prefix}gating_layers.0.0.weight" in shapes,
         "n_branches": branch[0],
@@ -307,10 +286,3 @@ def _encoder_config(shapes: Shapes, prefix: str) -> dict[str, Any] | None:
         return None
     del config["n_branches"]
     return config | {"in_dim": before[1], "embed_dim": before[0], "out_dim": after[0]}
-
-
-def _no_classes(num_classes: int) -> int:
-    """Return 0, the only number of classes of a network without a classifier."""
-    if num_classes:
-        raise ModelError(f"it has no classifier, so num_classes is 0, not {num_classes}; see trident_classifier")
-    return 0

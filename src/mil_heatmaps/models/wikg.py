@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models.bag import CHUNK_ROWS
+from mil_heatmaps.layers.attention import map_rows
+from mil_heatmaps.layers.bag import CHUNK_ROWS
+from mil_heatmaps.layers.neighbours import neighbour_rows, top_neighbours
+from mil_heatmaps.layers.shapes import classes_of
+from mil_heatmaps.layers.streaming import OVERHEAD_BYTES, row_chunks, rows_for
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
-from mil_heatmaps.models.heads import classify, logits_or_none
-from mil_heatmaps.models.layers import map_rows
 from mil_heatmaps.models.memory import require_memory
-from mil_heatmaps.models.neighbours import neighbour_rows, top_neighbours
 from mil_heatmaps.models.registry import register_model
-from mil_heatmaps.models.streaming import OVERHEAD_BYTES, row_chunks, rows_for
 from mil_heatmaps.models.wikg_readout import Nodes, Readout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -108,7 +108,7 @@ class WiKG(MILModel):
             "in_dim": first[1],
             "embed_dim": first[0],
             "agg_type": aggregation,
-            "num_classes": shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
+            "num_classes": classes_of(shapes),
         }
         return config | ({"pool": "attn"} if "readout.gate_nn.0.weight" in shapes else {"pool": "mean"})
 
@@ -145,7 +145,7 @@ class WiKG(MILModel):
             refused["attention"] = f"its readout is a plain {self.pool}, which has no attention"
         return refused
 
-    def memory_estimate(self, n: int) -> int:
+    def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""
         k = min(self.topk, n)
         rows = min(n, neighbour_rows(n), CHUNK_ROWS)
@@ -175,7 +175,7 @@ class WiKG(MILModel):
         for one in h:
             matrix = one.new_zeros(n, n) if return_attention else None
             readout = self._readout()
-            for nodes in self._nodes(self.model.patch_embed(one)):
+            for nodes in self.nodes(self.model.patch_embed(one)):
                 readout.add(nodes)
                 if matrix is not None:
                     matrix[nodes.rows] = matrix[nodes.rows].scatter(1, nodes.index, nodes.share.to(matrix.dtype))
@@ -183,26 +183,21 @@ class WiKG(MILModel):
             matrices += [] if matrix is None else [matrix]
         return torch.stack(vectors), {"attention": torch.stack(matrices) if matrices else None}
 
-    def forward_head(self, slide_feats: Tensor) -> Tensor:
-        """Return logits (B, C)."""
-        return classify(self, slide_feats)
-
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """Embed by chunks, then find neighbours, aggregate and read out by chunks."""
         n = len(bag)
-        require_memory(self.memory_estimate(n), bag.device, f"wikg on {n:,} patches")
         readout = self._readout()
         received = torch.zeros(n, dtype=bag.dtype, device=bag.device)
-        for nodes in self._nodes(map_rows(bag, self.model.patch_embed)):
+        for nodes in self.nodes(map_rows(bag, self.model.patch_embed)):
             readout.add(nodes)
             received.index_add_(0, nodes.index.reshape(-1), nodes.share.reshape(-1).to(received.dtype))
         scores = readout.scores() | {"attention_received": received / n}
-        return BagResult(logits_or_none(self, self.model.norm(readout.vector())[None]), scores)
+        return BagResult(self.slide_logits(self.model.norm(readout.vector())[None]), scores)
 
     def _readout(self) -> Readout:
         return Readout(self.pool, self.model.readout.gate_nn if self.pool == "attn" else None)
 
-    def _nodes(self, embedded: Tensor) -> Iterator[Nodes]:
+    def nodes(self, embedded: Tensor) -> Iterator[Nodes]:
         """Yield the aggregated nodes of patches (N, E), chunk by chunk; overwrites `embedded` without
         gradients.
         """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mil_heatmaps.models.streaming import OnlineAttention
+from mil_heatmaps.layers.streaming import OnlineAttention
 
 
 @dataclass(frozen=True)

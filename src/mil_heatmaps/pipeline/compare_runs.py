@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.csv_tables import csv_text
+from mil_heatmaps.records.finished_run import FinishedRun
 from mil_heatmaps.records.layout import safe_name
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.stages.run_slide import one_line
+from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
+    from mil_heatmaps.cohort.slide_job import SlideJob
     from mil_heatmaps.pipeline.runner import Runner
-    from mil_heatmaps.stages.base import SlideJob
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +54,8 @@ def open_run(folder: Path) -> Runner:
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.pipeline.runner import Runner
 
-    for name in ("config.yaml", "run.yaml"):
-        if (folder / name).is_file():
-            return Runner(load_config((folder / name).resolve()))
+    for config in FinishedRun(folder).configs:
+        return Runner(load_config(config.resolve()))
     raise ConfigError(
         f"{folder} is no experiment: it holds neither config.yaml (<raw_save_dir>/<save_exp_code>) nor run.yaml"
     )
@@ -74,7 +73,7 @@ def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[Compared
         try:
             slide = _compare(first, second, job, names, out)
         except (HeatmapError, OSError) as error:
-            slide = ComparedSlide(job.slide_id, {}, error=one_line(error))
+            slide = ComparedSlide(job.slide_id, {}, error=reason_of(error))
         done.append(slide)
         yield slide
     write_text(out / "comparison.csv", _table(done))
@@ -82,9 +81,10 @@ def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[Compared
 
 def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str], out: Path) -> ComparedSlide:
     from mil_heatmaps.stages.base import SlideWork
-    from mil_heatmaps.stages.score_columns import drawn_columns, range_of
+    from mil_heatmaps.stages.score_columns import drawn_columns
     from mil_heatmaps.visualization.compare import compare_scores, match_scores, plan_comparison, write_comparison
-    from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+    from mil_heatmaps.visualization.tissue_slide import TissueSlide
+    from mil_heatmaps.visualization.view import View
 
     works = []
     for runner in (first, second):
@@ -98,26 +98,17 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
             raise ConfigError(f"the runs draw different things: {a.kind} and {b.kind}; compare runs of one score")
         if a.name != b.name:
             names = (f"{names[0]}: {a.name}", f"{names[1]}: {b.name}")
-        matched = match_scores(a.grid, a.values, b.grid, b.values)
+        matched = match_scores(a.grid, a.scores, b.grid, b.scores)
         comparison = compare_scores(matched)
         heatmap = first.config.heatmap_arguments
-        rule = heatmap.rule(a.kind, fine=False)
-        if rule == "percentile_ref":
-            rule = "percentile"  # the two maps, which are all that is compared, are ranked each among itself
-        wsi = WholeSlideImage(works[0].slide)
+        colours = replace(heatmap.colours(a.kind, fine=False), threshold=heatmap.threshold)
+        if colours.normalize == "percentile_ref":  # the two maps, which are all that is compared, rank each by itself
+            colours = replace(colours, normalize="percentile")
+        slide = TissueSlide(works[0].slide)
         if heatmap.segment and job.paths.mask_pkl.is_file():
-            wsi.tissue = works[0].mask
-        drawings = plan_comparison(
-            matched,
-            wsi,
-            cmap=heatmap.colormap(a.kind),
-            alpha=heatmap.alpha,
-            overlap=a.overlap,
-            segment=heatmap.segment,
-            use_holes=heatmap.use_holes,
-            threshold=heatmap.threshold,
-            **range_of(heatmap, rule, a.kind),
-        )
+            slide.tissue = works[0].mask
+        view = View(segment=heatmap.segment, use_holes=heatmap.use_holes)
+        drawings = plan_comparison(matched, slide, view, colours)
         picture = out / f"{safe_name(job.slide_id)}_compare.png"
         scores = works[0].score_file.scores
         column = f" · {a.name}" if len(scores.names) > 1 and a.name == b.name else ""
@@ -130,9 +121,5 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
 
 def _table(slides: list[ComparedSlide]) -> str:
     columns = list(dict.fromkeys(key for slide in slides for key in slide.row))
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["slide_id", *columns, "error"])
-    for slide in slides:
-        rows.writerow([slide.slide_id, *(slide.row.get(key, "") for key in columns), slide.error or ""])
-    return text.getvalue()
+    rows = ([slide.slide_id, *(slide.row.get(key, "") for key in columns), slide.error or ""] for slide in slides)
+    return csv_text(["slide_id", *columns, "error"], rows)

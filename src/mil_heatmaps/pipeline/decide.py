@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.records.proofs import Prover
-from mil_heatmaps.records.record_file import read_head
+from mil_heatmaps.records.input_files import SeenFiles
 from mil_heatmaps.records.slide_record import Decision, SlideRecord, decide
-from mil_heatmaps.stages.base import RunSettings, SlideJob, SlideWork, Stage
-from mil_heatmaps.stages.run_slide import one_line
+from mil_heatmaps.stages.base import RunSettings, SlideWork, Stage
+from mil_heatmaps.words import reason_of
 
 
 @contextmanager
@@ -56,12 +54,14 @@ class Surveyed:
     ----------
     plans : one a stage that applies
     problem : why it cannot even be planned; the run finds out the same and records it
+    read_files : input files that had to be read because the record does not know them as they are
     """
 
     job: SlideJob
     record: SlideRecord
     plans: tuple[StagePlan, ...] = ()
     problem: str | None = None
+    read_files: SeenFiles = field(default_factory=dict)
 
     @cached_property
     def needed(self) -> frozenset[str]:
@@ -84,30 +84,20 @@ def survey(
 ) -> Iterator[Surveyed]:
     """Yield each slide with what would be done; touches nothing.
 
-    With `brief`, a slide whose record proves that it is up to date comes without plans and without what its record
-    says of inputs and outputs.
+    With `brief`, a slide that is up to date comes without plans and without what its record says of inputs and outputs.
     """
-    prover = Prover(settings) if brief and not force else None
     for job in jobs:
-        path = job.paths.record
-        if prover is not None and (head := read_head(os.fspath(path))) is not None and _proven(prover, job, head):
-            yield Surveyed(job, SlideRecord.of_head(head, path, job.slide_id))
-            continue
-        record = SlideRecord.load(path, job.slide_id)
+        record = SlideRecord.load(job.paths.record, job.slide_id)
         work = SlideWork(job, settings, record)
         try:
-            yield Surveyed(job, record, tuple(plan_stages(work, stages, force)))
+            found = Surveyed(job, record, tuple(plan_stages(work, stages, force)), read_files=work.files.read)
         except Exception as error:  # whatever is wrong with one slide is that slide's matter
-            yield Surveyed(job, record, problem=one_line(error))
+            found = Surveyed(job, record, problem=reason_of(error))
         finally:
             work.close()
-
-
-def _proven(prover: Prover, job: SlideJob, head: dict[str, Any]) -> bool:
-    try:
-        return prover.holds(job, head)
-    except (KeyError, TypeError, AttributeError, ValueError):  # somebody edited the record
-        return False
+        if brief and found.up_to_date:
+            found = replace(found, record=record.without_files(), plans=())
+        yield found
 
 
 def plan_stages(work: SlideWork, stages: Sequence[Stage], force: Collection[str]) -> Iterator[StagePlan]:

@@ -5,29 +5,37 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from mil_heatmaps.choices import STAGE_NAMES, STATUSES
 from mil_heatmaps.cohort.jobs import find_cohort
-from mil_heatmaps.cohort.process_list import ProcessRow
-from mil_heatmaps.cohort.run_options import STATUSES, RunOptions, RunSummary
+from mil_heatmaps.cohort.run_options import RunOptions, RunSummary
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.config.config import Config, effective_yaml
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution.interrupts import StopRequest
 from mil_heatmaps.execution.run_slides import Execution
 from mil_heatmaps.files.atomic import remove_abandoned, write_text
+from mil_heatmaps.files.names import nfc
+from mil_heatmaps.notices import distinct
 from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
-from mil_heatmaps.progress.bars import Progress, Quiet
+from mil_heatmaps.progress.bars import Progress
 from mil_heatmaps.progress.encoding_signs import forget_silent
 from mil_heatmaps.progress.run_report import RunReport, shared_with
-from mil_heatmaps.records.proofs import Prover
+from mil_heatmaps.records.finished_run import RunTable
+from mil_heatmaps.records.rows import ProcessRow
 from mil_heatmaps.records.run_signs import Presence, run_name
-from mil_heatmaps.records.run_tables import ListKeeper, read_outcomes
+from mil_heatmaps.records.run_tables import ListKeeper
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.stages.all_stages import STAGE_NAMES
-from mil_heatmaps.stages.base import RunSettings, SlideJob
+from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.records.table_claim import claim_table
+from mil_heatmaps.stages.all_stages import choose_stages
+from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.model_source import ModelSource
-from mil_heatmaps.stages.run_slide import SlideRun
+from mil_heatmaps.words import first_of
 
 __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
 
@@ -39,8 +47,8 @@ class Runner:
     def __init__(self, config: Config, options: RunOptions | None = None, progress: Progress | None = None) -> None:
         self.config = config
         self.options = options or RunOptions()
-        self.progress = progress or Quiet()
-        self.stages = self.options.chosen_stages()
+        self.progress = progress or Progress()
+        self.stages = choose_stages(self.options.stages, self.options.from_stage)
         if self.options.rerun not in (None, "all", *STATUSES):
             raise ConfigError(f"unknown status {self.options.rerun!r} to rerun; choose from all, {', '.join(STATUSES)}")
         with no_collection():
@@ -49,8 +57,8 @@ class Runner:
         self.settings = RunSettings(config, self.model)
         self.report = RunReport(self.cohort.layout.events_jsonl)
         self._check_shard()
-        self._named = frozenset(self.options.slides)
-        self._listed = read_outcomes(self.cohort.layout.process_list) if self.options.rerun else {}
+        self._named = frozenset(map(nfc, self.options.slides))
+        self._listed = RunTable(self.cohort.layout.process_list).outcomes() if self.options.rerun else {}
         self.force: frozenset[str] = frozenset()
         if self.options.rerun in ("all", "processed"):
             self.force = frozenset(stage.name for stage in self.stages)
@@ -70,11 +78,11 @@ class Runner:
 
     def chosen_jobs(self) -> list[SlideJob]:
         """Return the jobs the options leave, in the order of the list."""
-        names = {name: row.slide_id for row in self.cohort.rows for name in (row.slide_name, row.slide_id)}
-        unknown = sorted(set(self.options.slides) - set(names))
+        names = {nfc(name) for row in self.cohort.rows for name in (row.slide_name, row.slide_id)}
+        unknown = sorted(self._named - names)
         if unknown:
-            known = ", ".join(list(self.cohort.jobs)[:5])
-            raise ConfigError(f"--slides: {', '.join(unknown)} not in the process list; it has {known}, …")
+            known = first_of(list(self.cohort.jobs), 5)
+            raise ConfigError(f"--slides: {', '.join(unknown)} not in the process list; it has {known}")
         jobs = []
         for index, row in enumerate(self.cohort.rows):
             job = None if index in self.cohort.problems else self.cohort.jobs.get(row.slide_id)
@@ -98,7 +106,7 @@ class Runner:
     def _is_asked_for(self, row: ProcessRow) -> bool:
         """Whether the row is among ``--slides`` and in this run's shard."""
         named, shard = self._named, self.options.shard
-        is_named = not named or row.slide_id in named or row.slide_name in named
+        is_named = not named or nfc(row.slide_id) in named or nfc(row.slide_name) in named
         return is_named and (shard is None or shard.has(row.slide_id))
 
     def _has_status(self, job: SlideJob) -> bool:
@@ -146,7 +154,7 @@ class Runner:
         """Work off what is to be done and keep the lists; `stack` ends the workers."""
         summary = RunSummary(self.cohort, asked_for=self.options.rerun)
         layout, shard = self.cohort.layout, self.options.shard
-        lists = ListKeeper(self.cohort, self.config)
+        lists = ListKeeper(layout, self.cohort.rows, self.cohort.problems, self.config.output_names)
         with Presence(layout.raw_root, str(shard) if shard else None) as presence:
             self._clear_up(presence)
             with no_collection():
@@ -184,6 +192,8 @@ class Runner:
         layout = self.cohort.layout
         for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
             check_writable(folder)
+        self.cohort.layout, said = claim_table(layout)
+        self.cohort.notes += [said] if said else []
         execution.check(self.settings, self.needed(found), sum(not slide.up_to_date for slide in found))
         write_text(layout.config_yaml, effective_yaml(self.config))
 
@@ -203,12 +213,10 @@ class Runner:
     ) -> None:
         if self.config.heatmap_arguments.scale == "cohort" and any(slide.needed for slide in found):
             found = self._score_everyone(found, summary, lists, execution, stop)
-        prover: Prover | None = None
         for slide in found:
             if slide.up_to_date:
-                if slide.plans:  # decided on the long way
-                    prover = prover or Prover(self.settings)
-                    prover.renew(slide.job)
+                if slide.read_files:
+                    _remember(slide)
                 self._take(SlideRun(slide.record, (), 0.0), summary, lists)
         jobs = [slide.job for slide in found if not slide.up_to_date]
         if jobs and not stop.asked:
@@ -247,9 +255,8 @@ class Runner:
         for name in run.done:
             seconds = record.stages[name].seconds if name in record.stages else 0.0
             summary.stage_seconds[name] = summary.stage_seconds.get(name, 0.0) + seconds
-        notes = (*self.cohort.jobs[slide_id].row.notes, *(n for stage in record.stages.values() for n in stage.notes))
-        if notes:
-            summary.notes[slide_id] = tuple(dict.fromkeys(notes))
+        if notes := distinct((*self.cohort.jobs[slide_id].row.notes, *record.notices())):
+            summary.notes[slide_id] = notes
         if run.failed:
             summary.failed[slide_id] = f"{record.failed_stage}: {record.error}"
         elif final and not run.stopped:
@@ -259,6 +266,17 @@ class Runner:
         lists.update(record)
         if (final or run.failed) and not run.stopped:
             self.progress.finished(slide_id, run)
+
+
+def _remember(slide: Surveyed) -> None:
+    """Put on record what was read of a finished slide's input files, so that the next run need not read them.
+
+    Otherwise they would be read every time after a copy of the cohort.
+    """
+    with suppress(Timeout, OSError), FileLock(slide.job.paths.lock).acquire(timeout=0):
+        record = SlideRecord.load(slide.job.paths.record, slide.job.slide_id)
+        record.files |= slide.read_files
+        record.save()
 
 
 def check_writable(folder: Path) -> None:

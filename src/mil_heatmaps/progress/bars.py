@@ -4,67 +4,44 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Protocol
+from typing import Any
 
-from mil_heatmaps.stages.run_slide import SlideRun
+from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.words import counted, duration
 
 STILL_AT_IT_S = 60.0
-"""A slide that takes longer than this tells its stage in the log file."""
+"""In a log file, a slide that takes longer than this has its stage told."""
 LOG_LINE_EVERY_S = 10.0
-"""In a log file a slide that did nothing new is not worth a line of its own more often than this."""
+"""In a log file, slides with nothing to do get a line no more often than this."""
 
 
-def duration(seconds: float) -> str:
-    """``75`` as ``1 min 15 s``: two units, for people."""
-    total = round(seconds)
-    if total < 1:
-        return f"{seconds:.1f} s"
-    hours, rest = divmod(total, 3600)
-    minutes, secs = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {secs} s" if minutes else f"{secs} s"
-
-
-class Progress(Protocol):
-    """What the runner tells while it works."""
-
-    def start(self, total: int) -> None: ...
-    def say(self, line: str) -> None: ...
-    def slide(self, slide_id: str) -> None: ...
-    def stage(self, name: str) -> None: ...
-    def encoding(self, told: str) -> None: ...
-    def finished(self, slide_id: str, run: SlideRun) -> None: ...
-    def close(self) -> None: ...
-
-
-class Quiet:
-    """No progress, for Python callers and tests."""
+class Progress:
+    """What the runner tells while it works. This one shows nothing: for Python callers, and to inherit from."""
 
     def start(self, total: int) -> None:
-        """Nothing."""
+        """The run begins, with `total` slides to go."""
 
     def say(self, line: str) -> None:
-        """Nothing."""
+        """There is something to tell that is not about a slide."""
 
     def slide(self, slide_id: str) -> None:
-        """Nothing."""
+        """A slide begins."""
 
     def stage(self, name: str) -> None:
-        """Nothing."""
+        """The slide's next stage begins; not told by workers."""
 
     def encoding(self, told: str) -> None:
-        """Nothing."""
+        """Workers are encoding, and that far; an empty text when they no longer are."""
 
     def finished(self, slide_id: str, run: SlideRun) -> None:
-        """Nothing."""
+        """A slide is done or has failed."""
 
     def close(self) -> None:
-        """Nothing."""
+        """The run ends."""
 
 
 def describe(run: SlideRun) -> str:
-    """What happened to a slide, in a few words."""
+    """Return in a few words what happened to a slide."""
     if run.failed:
         return f"FAILED in {run.record.failed_stage}: {run.record.error}"
     if not run.done:
@@ -72,7 +49,7 @@ def describe(run: SlideRun) -> str:
     return f"{', '.join(run.done)} in {duration(run.seconds)}"
 
 
-class TerminalBar:
+class TerminalBar(Progress):
     """A tqdm bar over slides that names the slide and its stage and estimates what is left."""
 
     def __init__(self) -> None:
@@ -120,8 +97,8 @@ class TerminalBar:
             self._bar.close()
 
 
-class LogLines:
-    """One line a slide: position, what was done, what is left; short of noise when nothing was to be done."""
+class LogLines(Progress):
+    """Writes one line a slide: its number, what was done, how much is left; slides with nothing to do are grouped."""
 
     def __init__(self) -> None:
         self._total = self._count = self._worked = self._failed = 0
@@ -129,20 +106,20 @@ class LogLines:
         self._slide = ""
 
     def start(self, total: int) -> None:
-        """Remember how many there are."""
+        """Write how many slides there are."""
         self._total, self._began = total, time.monotonic()
-        self._write(f"{total} slide{'s' * (total != 1)} to go")
+        self._write(f"{counted(total, 'slide')} to go")
 
     def say(self, line: str) -> None:
         """Write a line."""
         self._write(line)
 
     def slide(self, slide_id: str) -> None:
-        """Remember it: the line comes when the slide is done."""
+        """Remember the slide: its line comes when it is done."""
         self._slide = slide_id
 
     def stage(self, name: str) -> None:
-        """Write a sign of life of a slide that takes long; else the line comes when the slide is done."""
+        """Write which stage a slide is at that takes long; others get their line when they are done."""
         if time.monotonic() - self._last_line >= STILL_AT_IT_S:
             self._write(f"[{self._count + 1}/{self._total}] {self._slide}: {name}")
 
@@ -163,15 +140,12 @@ class LogLines:
         self._write(f"[{self._count}/{self._total}] {slide_id}: {describe(run)}{self._outlook()}")
 
     def _outlook(self) -> str:
-        """Say how fast it goes, when it will be done and how many failed; nothing after the last slide."""
+        """Return speed, time left and number of failures; empty after the last slide."""
         if self._count == self._total or not self._worked:
             return ""
         each = (time.monotonic() - self._began) / self._worked  # by the clock: several are worked on at once
         failed = f", {self._failed} failed" if self._failed else ""
         return f" - {60 / each:.1f} slides/min, about {duration(each * (self._total - self._count))} left{failed}"
-
-    def close(self) -> None:
-        """Nothing to close."""
 
     def _write(self, line: str) -> None:
         sys.stderr.write(line + "\n")
@@ -180,5 +154,5 @@ class LogLines:
 
 
 def choose_progress() -> Progress:
-    """A bar on a terminal, lines elsewhere."""
+    """Return a bar on a terminal, lines elsewhere."""
     return TerminalBar() if sys.stderr.isatty() else LogLines()

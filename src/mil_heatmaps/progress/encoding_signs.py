@@ -1,51 +1,48 @@
-"""How far the encoding of slides is, told from whatever process does it: ``<experiment>/.encoding/``, a file a slide.
+"""How far the encoding of slides is, whichever process does it: a heartbeat a slide in ``<experiment>/.encoding/``.
 
-Files, because they work for every executor and for ``--watch`` on another machine: all share the experiment's folder.
-Each is replaced every few seconds at most and removed in the end; one that fell silent is of a process that was killed.
+The run reads them, and ``--watch`` on any machine.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mil_heatmaps.encoders.encoding_progress import EncodingProgress
-from mil_heatmaps.files.atomic import write_json
+from mil_heatmaps.files.heartbeat import SILENT_AFTER_S, Heartbeat, read_notes
 from mil_heatmaps.records.layout import safe_name
 
 FOLDER = ".encoding"
 EVERY_S = 5.0
 """How often a slide's file is written at most."""
-SILENT_AFTER_S = 120.0
 
 
 class EncodingSign:
     """The file of one slide. A disk that refuses it costs the sign, not the slide."""
 
-    def __init__(self, experiment: Path, slide_id: str) -> None:
-        self._path = experiment / FOLDER / f"{safe_name(slide_id)}.json"
-        self._slide_id = slide_id
+    def __init__(self, experiment: Path, slide_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sign = Heartbeat(experiment / FOLDER / f"{safe_name(slide_id)}.json", {"slide_id": slide_id})
+        self._clock = clock
         self._written: float | None = None
 
     def tell(self, progress: EncodingProgress) -> None:
-        """Write how far it is, unless that was done a moment ago."""
-        now = time.monotonic()
+        """Write how far the slide is, unless the file is younger than `EVERY_S`."""
+        now = self._clock()
         if self._written is not None and now - self._written < EVERY_S:
             return
         self._written = now
         with suppress(OSError):
-            write_json(self._path, {"slide_id": self._slide_id, **vars(progress)}, durable=False)
+            self._sign.tell(vars(progress))
 
     def remove(self) -> None:
-        """Take the file away: the slide is done, or given up."""
+        """Remove the file: the slide is done, or given up."""
         if self._written is not None:
+            self._sign.remove()
             with suppress(OSError):
-                self._path.unlink(missing_ok=True)
-                self._path.parent.rmdir()  # by the last one
+                self._sign.path.parent.rmdir()  # if this was the last one
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,12 @@ class Encoding:
 
 
 def find_encodings(experiment: Path, slide_ids: Collection[str] | None = None) -> list[Encoding]:
-    """Return the slides being encoded now, or those of `slide_ids` among them, by name."""
+    """Return the slides being encoded now, in the order of their names; only those of `slide_ids` if given."""
     found = []
-    for path in (experiment / FOLDER).glob("*.json"):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            told = json.loads(path.read_bytes())
+    for _, told, silent_s in read_notes(experiment / FOLDER, "*.json"):
+        with suppress(TypeError, KeyError):
             slide_id = told.pop("slide_id")
-            if time.time() - path.stat().st_mtime < SILENT_AFTER_S and (slide_ids is None or slide_id in slide_ids):
+            if silent_s < SILENT_AFTER_S and (slide_ids is None or slide_id in slide_ids):
                 found.append(Encoding(slide_id, EncodingProgress(**told)))
     return sorted(found, key=lambda encoding: encoding.slide_id)
 
@@ -71,16 +67,16 @@ def find_encodings(experiment: Path, slide_ids: Collection[str] | None = None) -
 def forget_silent(experiment: Path) -> None:
     """Remove the files of processes that were killed."""
     folder = experiment / FOLDER
-    for path in folder.glob("*.json"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime >= SILENT_AFTER_S:
+    for path, _, silent_s in read_notes(folder, "*.json"):
+        if silent_s >= SILENT_AFTER_S:
+            with suppress(OSError):
                 path.unlink()
     with suppress(OSError):
         folder.rmdir()
 
 
 def describe(encodings: Sequence[Encoding]) -> str:
-    """Say in one line how far they are: the one slide, or all together; nothing when there is none."""
+    """Return one line on how far the one slide is, or all together; empty when there is none."""
     if not encodings:
         return ""
     if len(encodings) == 1:

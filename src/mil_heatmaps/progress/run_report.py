@@ -1,4 +1,4 @@
-"""Put what happens in a run into its events and its log."""
+"""Write what happens in a run to its events and its log."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from mil_heatmaps.cohort.run_options import RunSummary
 from mil_heatmaps.progress.events import EventLog
 from mil_heatmaps.records.run_signs import RunSign
-from mil_heatmaps.stages.run_slide import SlideRun
+from mil_heatmaps.records.slide_run import SlideRun
 
-logger = logging.getLogger("mil_heatmaps.pipeline.runner")
+logger = logging.getLogger(__name__)
 
 
 class RunReport:
@@ -22,7 +22,7 @@ class RunReport:
         self._events = EventLog(path)
 
     def begin(self, slides: int, up_to_date: int, problems: int, shard: str | None) -> None:
-        """Tell what there is to do."""
+        """Tell how many slides there are, and that the run begins."""
         from mil_heatmaps.version import __version__
 
         self._events.add(
@@ -36,7 +36,7 @@ class RunReport:
         self._events.add("slide_started", slide_id=slide_id)
 
     def slide(self, run: SlideRun) -> None:
-        """Tell what became of a slide, with its times by stage, after what its stages have to say."""
+        """Log the lines of the slide's stages, then the slide's outcome with its seconds by stage."""
         record = run.record
         for line in run.lines:
             logger.info("%s: %s", record.slide_id, line)

@@ -1,4 +1,4 @@
-"""Tell an experiment tracker, MLflow or Weights & Biases, what a run was asked and what came of it."""
+"""Send a run's config, numbers and pictures to an experiment tracker, MLflow or Weights & Biases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.errors import MissingDependencyError
+from mil_heatmaps.words import install_line, lacking
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.run_options import RunSummary
@@ -19,24 +19,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-INSTALL = "pip install -e '.[tracking]'"
+INSTALL = install_line("tracking")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 MOST_BYTES = 20 << 20
-"""A larger picture is left out: trackers are looked at in a browser."""
+"""Larger pictures are left out: trackers are looked at in a browser."""
 
 
 def check_installed(kind: str) -> None:
     """Raise a MissingDependencyError with the line that installs the tracker."""
     if importlib.util.find_spec(kind) is None:
-        raise MissingDependencyError(
-            f"run_arguments.track (kind: {kind}) needs {kind}, which is not installed: {INSTALL}"
-        )
+        raise lacking(f"run_arguments.track (kind: {kind})", kind, INSTALL)
 
 
 def track(arguments: TrackArguments, config: Config, summary: RunSummary) -> bool:
-    """Send config, numbers and pictures of one run; say whether it went well.
+    """Send config, numbers and pictures of one run; return whether that went well, with all data on disk or sent.
 
-    The pictures are done by then, so whatever is wrong with the tracker is a line in the log and no more.
+    An error of the tracker is a line in the log and no more: the run itself is done by then.
     """
     try:
         send = {"mlflow": _to_mlflow, "wandb": _to_wandb}[arguments.kind]
@@ -49,7 +47,7 @@ def track(arguments: TrackArguments, config: Config, summary: RunSummary) -> boo
 
 
 def numbers(summary: RunSummary) -> dict[str, float]:
-    """Return what is to be plotted of a run: counts, seconds by stage, and the mean of what slides say."""
+    """Return the numbers of a run that are worth a plot: counts, seconds in all and by stage, slides a minute."""
     found: dict[str, float] = {
         "slides_processed": len(summary.processed),
         "slides_reused": len(summary.reused),
@@ -64,7 +62,7 @@ def numbers(summary: RunSummary) -> dict[str, float]:
 
 
 def flat_config(config: Config) -> dict[str, str]:
-    """Return the config as ``section.key`` to text; what stands for its default too."""
+    """Return the config as ``section.key`` to text, defaults included."""
     plain = config.model_dump(mode="json")
     return {
         f"{section}.{key}": str(value) for section, values in plain.items() for key, value in (values or {}).items()
@@ -72,7 +70,7 @@ def flat_config(config: Config) -> dict[str, str]:
 
 
 def pictures(arguments: TrackArguments, summary: RunSummary) -> Iterator[tuple[str, Path]]:
-    """Yield slide_id and file of each picture to send: of the slides asked for, or of the first of the list."""
+    """Yield slide_id and file of each picture to send: of the slides asked for, or of the first ones of the list."""
     from mil_heatmaps.records.slide_record import SlideRecord
 
     cohort = summary.cohort
@@ -94,10 +92,10 @@ def pictures(arguments: TrackArguments, summary: RunSummary) -> Iterator[tuple[s
 
 
 def _to_mlflow(arguments: TrackArguments, config: Config, summary: RunSummary) -> None:
-    """Through the client and by run id, so that nothing is left set for whoever called."""
+    """Send to MLflow through a client and by run id, so that the caller's own MLflow state stays as it is."""
     from mlflow.tracking import MlflowClient
 
-    with _mlflow_file_store(arguments.uri):
+    with mlflow_file_store(arguments.uri):
         client = MlflowClient(tracking_uri=arguments.uri)
         name = arguments.experiment or "mil-heatmaps"
         known = client.get_experiment_by_name(name)
@@ -118,8 +116,8 @@ def _to_mlflow(arguments: TrackArguments, config: Config, summary: RunSummary) -
 
 
 @contextmanager
-def _mlflow_file_store(uri: str | None) -> Iterator[None]:
-    """Let MLflow write a plain folder, which version 3 only does when told that it is meant."""
+def mlflow_file_store(uri: str | None) -> Iterator[None]:
+    """Allow MLflow to write to a plain folder, which version 3 refuses unless told."""
     name = "MLFLOW_ALLOW_FILE_STORE"
     before = os.environ.get(name)
     if uri is not None and (uri.startswith("file:") or "://" not in uri):
@@ -140,6 +138,7 @@ def _to_wandb(arguments: TrackArguments, config: Config, summary: RunSummary) ->
     folder = Path(arguments.uri) if arguments.uri else layout.raw_root
     folder.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {"silent": True, "console": "off", "disable_git": True}
+    alone = wandb.run is None  # else whoever called has a run of their own, which goes on
     run = wandb.init(
         project=arguments.experiment or "mil-heatmaps",
         name=arguments.run_name or config.exp_arguments.save_exp_code,
@@ -158,3 +157,15 @@ def _to_wandb(arguments: TrackArguments, config: Config, summary: RunSummary) ->
                 run.save(str(path), base_path=str(path.parent), policy="now")
     finally:
         run.finish(exit_code=summary.exit_code)
+        if alone:
+            _wait_until_written()
+
+
+def _wait_until_written() -> None:
+    """End wandb's own process: it writes the last data after `finish` has returned."""
+    import wandb
+
+    try:
+        wandb.teardown()
+    except SystemExit as error:  # which would end the run as well
+        raise RuntimeError(f"wandb's own process ended with exit code {error.code}") from error

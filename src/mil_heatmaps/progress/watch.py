@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mil_heatmaps.cohort.slide_index import stem_of
-from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
+from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.progress.encoding_signs import Encoding, describe, find_encodings
 from mil_heatmaps.progress.events import EventReader
+from mil_heatmaps.records.finished_run import FinishedRun
 from mil_heatmaps.records.run_signs import RunSign, find_runs
+from mil_heatmaps.words import duration, first_of
 
 RECENT_S = 600.0
 """Throughput is that of the last so many seconds."""
 
 LIST_TRAILS_S = 60.0
-"""A slide told of within this time before the list was written may not be in it yet, or another clock is behind."""
+"""Events up to so much older than the list count more than the list: it trails them, and clocks differ."""
 
 SHOWN = 5
 
@@ -81,7 +81,8 @@ class ExperimentView:
         self.stage_counts: Counter[str] = Counter()
         self.signs: list[RunSign] = []
         self.encodings: list[Encoding] = []
-        self._reader = EventReader(folder / "events.jsonl")
+        self._run = FinishedRun(folder)
+        self._reader = EventReader(self._run.layout.events_jsonl)
         self._list_state: tuple[int, int] | None = None
         self._told: dict[str, tuple[float, str, Failure | None]] = {}
 
@@ -109,25 +110,26 @@ class ExperimentView:
         return [run for run in self.runs.values() if self.alive(run)]
 
     def _read_list(self) -> None:
-        """Read the list when it changed; what events said since a slide's row was written wins."""
-        path = self.folder / "process_list.csv"
+        """Read the list if it has changed. Events that came after a slide's row was written count more than the row."""
+        table = self._run.process_list
         try:
-            state = path.stat()
+            state = table.path.stat()
             if self._list_state == (state.st_mtime_ns, state.st_size):
                 return
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if row.get("slide_id")]
-        except (OSError, ValueError, csv.Error):
+            _, rows = table.read()
+        except (OSError, ProcessListError):
             return
         self._list_state = (state.st_mtime_ns, state.st_size)
         self.statuses, self.failures = {}, {}
-        for number, row in enumerate(rows, start=2):
-            slide_id, status = stem_of(row["slide_id"], SLIDE_EXTENSIONS), row.get("status") or "tbp"
+        for row in rows:
+            slide_id, outcome = row.slide_id, row.outcome
+            if not slide_id:
+                continue
             if slide_id in self.statuses:  # a slide's second row is a failure of its own, not the slide's
-                slide_id = f"{slide_id} (line {number})"
-            failed = status == "failed"
-            failure = Failure(slide_id, f"{row.get('failed_stage')}: {row.get('error')}") if failed else None
-            self._set(slide_id, status, failure)
+                slide_id = f"{slide_id} (line {row.line})"
+            failed = outcome.status == "failed"
+            failure = Failure(slide_id, f"{outcome.failed_stage}: {outcome.error}") if failed else None
+            self._set(slide_id, outcome.status, failure)
         # The list trails the events of slides that finish while it is being written.
         for slide_id, (moment, status, failure) in self._told.items():
             if slide_id in self.statuses and moment > state.st_mtime - LIST_TRAILS_S:
@@ -186,9 +188,7 @@ def view_text(view: ExperimentView, *, width: int = 80, now: float | None = None
         lines.append(f"mean time: {means}")
     busy = sorted((since, slide) for run in view.at_work for slide, since in run.at_work.items())
     if busy:
-        shown = ", ".join(f"{slide} ({_duration(now - since)})" for since, slide in busy[: 2 * SHOWN])
-        more = f" and {len(busy) - 2 * SHOWN} more" if len(busy) > 2 * SHOWN else ""
-        lines.append(f"at work: {shown}{more}")
+        lines.append(f"at work: {first_of([f'{slide} ({duration(now - since)})' for since, slide in busy], 2 * SHOWN)}")
     if len(view.encodings) > 1:
         lines.append(describe(view.encodings))
     lines += [_cut(f"  {one.slide_id}: encoding {one.progress}", width) for one in view.encodings[:SHOWN]]
@@ -204,10 +204,10 @@ def _runs(view: ExperimentView, now: float) -> list[str]:
     lines = []
     for run in view.at_work:
         rate = run.per_minute(now)
-        left = f", about {_duration(60 * run.left / rate)} left" if rate and run.left else ""
+        left = f", about {duration(60 * run.left / rate)} left" if rate and run.left else ""
         part = f" shard {run.shard}" if run.shard else ""
         lines.append(
-            f"run{part} on {run.host} for {_duration(now - run.began)}: {run.done} done, {run.failed} failed, "
+            f"run{part} on {run.host} for {duration(now - run.began)}: {run.done} done, {run.failed} failed, "
             f"{run.left} to go, {rate:.1f} slides/min{left}"
         )
     if len(lines) > 1:
@@ -221,8 +221,8 @@ def _runs(view: ExperimentView, now: float) -> list[str]:
     end = last.finished
     why = f"; {end['stopped']}, {end['left']} left" if end.get("stopped") else ""
     return [
-        f"no run is at work; the last one ended {_duration(max(0.0, now - float(end['time'])))} ago after "
-        f"{_duration(float(end['seconds']))}: {end['processed']} processed, {end['reused']} reused, "
+        f"no run is at work; the last one ended {duration(max(0.0, now - float(end['time'])))} ago after "
+        f"{duration(float(end['seconds']))}: {end['processed']} processed, {end['reused']} reused, "
         f"{end['failed']} failed{why}"
     ]
 
@@ -243,9 +243,3 @@ def _percent(done: int, total: int) -> str:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(1, width - 1)] + "…"
-
-
-def _duration(seconds: float) -> str:
-    from mil_heatmaps.progress.bars import duration
-
-    return duration(seconds)

@@ -11,6 +11,8 @@ from pathlib import Path
 from mil_heatmaps.records.layout import ExperimentLayout, HeatmapName, SlideLayout, check_inside, safe_name
 
 RESULTS = "heatmap_results.csv"
+HEATMAP = "_heatmap"
+"""What follows the slide's name in the name of a picture; the exporting format's suffix may come after it."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class FlatSlide(SlideLayout):
 
     def heatmap(self, name_parts: HeatmapName, suffix: str, ext: str) -> Path:
         """Return ``O/S_heatmap.png``; how it was drawn is in ``run.yaml``, not in the name."""
-        return self.production / f"{self.slide_id}_heatmap{suffix}.{ext}"
+        return self.production / f"{self.slide_id}{HEATMAP}{suffix}.{ext}"
 
     def original(self, level: int, ext: str) -> Path:
         """Return ``O/S_slide.png``, the slide without colours."""

@@ -1,7 +1,8 @@
 """Every path the pipeline writes, in CLAM's tree with CLAM's names.
 
 ``R/E/G/S`` = raw_save_dir / save_exp_code / group (label name) / slide id; ``P/E/G`` the same below
-production_save_dir. Nothing else in the program composes an output path.
+production_save_dir. Nothing else in the program composes the path of an output, and who looks for outputs takes
+the endings of their names from here.
 """
 
 import os
@@ -12,12 +13,19 @@ from pathlib import Path
 
 from mil_heatmaps.errors import ConfigError
 
+RECORD = "record.json"
+BLOCKMAP = "_blockmap.h5"
+MASK = "_mask.pkl"
+"""What follows the slide's name in the name of its scores and of its outlines."""
+
 _UNSAFE = re.compile(r"[^\w.+@ -]", flags=re.UNICODE)
 
 
 def safe_name(text: str) -> str:
-    """Return `text` fit for one path component: odd characters become ``_``, never empty, never dots alone."""
-    name = _UNSAFE.sub("_", text).strip(" ")[:120]
+    """Return `text` fit for one path component: ``/`` becomes ``-``, other odd characters ``_``; never empty, never
+    dots alone.
+    """
+    name = _UNSAFE.sub("_", text.replace("/", "-")).strip(" ")[:120]
     return name if name.strip(".") else "_"
 
 
@@ -45,7 +53,7 @@ class SlideLayout:
 
     @property
     def record(self) -> Path:
-        return self.raw / "record.json"
+        return self.raw / RECORD
 
     @property
     def lock(self) -> Path:
@@ -57,7 +65,7 @@ class SlideLayout:
 
     @property
     def mask_pkl(self) -> Path:
-        return self._raw("_mask.pkl")
+        return self._raw(MASK)
 
     @property
     def mask_jpg(self) -> Path:
@@ -77,7 +85,7 @@ class SlideLayout:
 
     @property
     def blockmap_h5(self) -> Path:
-        return self._raw("_blockmap.h5")
+        return self._raw(BLOCKMAP)
 
     @property
     def blockmap_png(self) -> Path:

@@ -1,23 +1,23 @@
 """What became of each slide, in the two tables of a run: CLAM's results and the run's own process list."""
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from mil_heatmaps.choices import STATUSES
 from mil_heatmaps.config.tissue_parameters import BLANKS
-
-if TYPE_CHECKING:
-    from mil_heatmaps.cohort.process_list import ProcessList, ProcessRow
-
-STATUSES = ("tbp", "running", "processed", "failed", "skipped")
-"""tbp is CLAM's "to be processed"."""
+from mil_heatmaps.files.csv_tables import csv_text
+from mil_heatmaps.notices import joined
+from mil_heatmaps.records.rows import ProcessList, ProcessRow
+from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.words import one_line
 
 STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
+NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
+"""Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
 
 # The order in which CLAM adds the columns its table lacks.
 _ADDED = (
@@ -47,6 +47,10 @@ class SlideOutcome:
         Patches of the bag.
     classes, probabilities : tuples of equal length
         Names and probabilities by falling probability, of a classification.
+    uncoloured, unreadable : int or None
+        Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
+    notes : str
+        The words of the slide's notices.
     numbers : (column, value) pairs
         What a regression or survival model gives, by column of the lists.
     """
@@ -59,12 +63,30 @@ class SlideOutcome:
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     numbers: tuple[tuple[str, float], ...] = ()
+    uncoloured: int | None = None
+    unreadable: int | None = None
+    notes: str = ""
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"unknown status {self.status!r}; choose from {', '.join(STATUSES)}")
         if len(self.classes) != len(self.probabilities):
             raise ValueError(f"{len(self.classes)} classes but {len(self.probabilities)} probabilities")
+
+
+def outcome_of(record: SlideRecord) -> SlideOutcome:
+    """Return what a record says of a slide, as the tables show it."""
+    return SlideOutcome(
+        status=record.status if record.status in STATUSES else "tbp",
+        failed_stage=record.failed_stage or "",
+        error=record.error or "",
+        seconds=record.seconds if record.stages else None,
+        bag_size=record.summary.get("bag_size"),
+        uncoloured=record.summary.get("uncoloured"),
+        unreadable=record.summary.get("unreadable"),
+        notes=joined(record.notices()),
+        **predicted(record.summary),
+    )
 
 
 def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,12 +104,16 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
 def input_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
     from_run = "bag_size" in columns
-    return [name for name in columns if not (_OURS.match(name) or (from_run and name.startswith(NUMBER_PREFIX)))]
+    ours = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
+    return [
+        name
+        for name in columns
+        if not (_OURS.match(name) or name in ours or (from_run and name.startswith(NUMBER_PREFIX)))
+    ]
 
 
 def process_list_text(
-    rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None
-) -> str:
+    rows: ProcessList, outcomes: Mapping[str, SlideOutcome]) -> str:
     """Return the run's own process list: the input columns as they were, then what became of each slide.
 
     Parameters
@@ -95,28 +121,24 @@ def process_list_text(
     rows : ProcessList
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
-    n_classes : int, optional
-        How many pairs of Pred_c and p_c to write; by default as many as some slide has.
     """
-    predictions = _Predictions(outcomes.values(), n_classes)
+    predictions = _Predictions(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
-    lines = [[*columns, *STATUS_COLUMNS, *predictions.columns]]
+    lines = []
     for row in rows:
         outcome = outcome_of_row(row, outcomes)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.3f}"
         bag = "" if outcome.bag_size is None else str(outcome.bag_size)
-        error = " ".join(outcome.error.split())
+        error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
-        lines.append(
-            [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *predictions.cells(outcome)]
-        )
-    return _csv(lines)
+        told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
+        lines.append([*told, *predictions.cells(outcome)])
+    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns], lines)
 
 
 def results_csv_text(
-    rows: "ProcessList", outcomes: Mapping[str, SlideOutcome], n_classes: int | None = None
-) -> str:
+    rows: ProcessList, outcomes: Mapping[str, SlideOutcome]) -> str:
     """Return CLAM's table of results: the input columns, every parameter, bag_size, the ranked predictions.
 
     Of a regression or survival model, which CLAM does not know, the numbers stand in place of the predictions.
@@ -124,12 +146,12 @@ def results_csv_text(
     Numbers are written as CLAM writes them: a column that has a blank somewhere becomes one of fractions
     (``1.0``), and blanks take the slide's own parameter.
     """
-    predictions = _Predictions(outcomes.values(), n_classes)
+    predictions = _Predictions(outcomes.values())
     own = set(input_columns(rows.columns))
     kept = [name for name in rows.columns if name == "status" or name in own]
     columns = [*kept, *(name for name in _ADDED if name not in kept)]
     kinds = {name: _kind(rows.column_texts.get(name, ())) for name in columns}
-    lines = [[*columns, "bag_size", *predictions.columns]]
+    lines = []
     as_written = [kinds[name] not in ("bool", "float") for name in kept]
     blanks: dict[int, list[str]] = {}  # most rows share their parameters, which are worked out but once
     for row in rows:
@@ -144,10 +166,16 @@ def results_csv_text(
         outcome = outcome_of_row(row, outcomes)
         bag = "" if outcome.bag_size is None else str(float(outcome.bag_size))
         lines.append([*cells, *blank[len(kept) :], bag, *predictions.cells(outcome)])
-    return _csv(lines)
+    return csv_text([*columns, "bag_size", *predictions.columns], lines)
 
 
-def outcome_of_row(row: "ProcessRow", outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:
+def notice_cells(row: ProcessRow, outcome: SlideOutcome) -> list[str]:
+    """Return the cells of `NOTICE_COLUMNS`."""
+    counts = ["" if count is None else str(count) for count in (outcome.uncoloured, outcome.unreadable)]
+    return [*counts, "; ".join(text for text in (joined(row.notes), outcome.notes) if text)]
+
+
+def outcome_of_row(row: ProcessRow, outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:
     """Return what became of a row: a row with a problem has failed, whatever its slide's other row did."""
     if row.problem is not None:
         return SlideOutcome("failed", "process_list", row.problem)
@@ -157,11 +185,11 @@ def outcome_of_row(row: "ProcessRow", outcomes: Mapping[str, SlideOutcome]) -> S
 class _Predictions:
     """The columns that tell predictions, and their cells of one slide."""
 
-    def __init__(self, outcomes: Iterable[SlideOutcome], n_classes: int | None) -> None:
-        pairs, numbers = n_classes or 0, dict[str, None]()
+    def __init__(self, outcomes: Iterable[SlideOutcome]) -> None:
+        pairs, numbers = 0, dict[str, None]()
         for outcome in outcomes:
             numbers |= dict.fromkeys(name for name, _ in outcome.numbers)
-            pairs = max(pairs, len(outcome.classes)) if n_classes is None else pairs
+            pairs = max(pairs, len(outcome.classes))
         self._pairs, self._numbers = pairs, list(numbers)
 
     @property
@@ -176,7 +204,7 @@ class _Predictions:
             for name, p in zip(outcome.classes, outcome.probabilities, strict=True)
             for text in (name, str(np.float32(p)))
         ]
-        cells = [*pairs, *[""] * (2 * self._pairs)][: 2 * self._pairs]
+        cells = [*pairs, *[""] * (2 * self._pairs - len(pairs))]
         if self._numbers:
             known = dict(outcome.numbers)
             cells += [str(np.float32(known[name])) if name in known else "" for name in self._numbers]
@@ -200,8 +228,8 @@ def _kind(texts: Sequence[str]) -> str:
     return "float"
 
 
-def _blank(row: "ProcessRow", name: str, kind: str) -> str:
-    """Return what stands in the results where the list has a blank: the parameter the slide was given."""
+def _blank(row: ProcessRow, name: str, kind: str) -> str:
+    """Return the text of a cell that is blank in the list: the parameter the slide was given."""
     if name == "process":
         return _spelt(1, kind)
     if name == "status":
@@ -221,9 +249,3 @@ def _spelt(value: object, kind: str) -> str:
         except (TypeError, ValueError):
             return str(value)
     return str(value)
-
-
-def _csv(lines: Iterable[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()

@@ -5,26 +5,33 @@ The table describes the pictures beside it: slides that an earlier run drew into
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mil_heatmaps.records.outcome_tables import NUMBER_PREFIX, SlideOutcome, outcome_of_row, predicted
-
-if TYPE_CHECKING:
-    from mil_heatmaps.cohort.process_list import ProcessList
-    from mil_heatmaps.records.flat_layout import FlatLayout
-    from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.errors import ProcessListError
+from mil_heatmaps.files.csv_tables import csv_text
+from mil_heatmaps.records.finished_run import RunTable
+from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
+from mil_heatmaps.records.outcome_tables import (
+    NOTICE_COLUMNS,
+    NUMBER_PREFIX,
+    SlideOutcome,
+    notice_cells,
+    outcome_of_row,
+    predicted,
+)
+from mil_heatmaps.records.rows import ProcessList
+from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.words import one_line
 
 COLUMNS = (
     "slide_id", "num_patches", "prediction", "probabilities", "attention_mean", "attention_std", "heatmap_path",
-    "status", "error",
+    "status", "error", *NOTICE_COLUMNS,
 )  # fmt: skip
 _OF_CLASSES = ("prediction", "probabilities")
 """Give way to ``predicted_...`` in a table of a regression or survival model."""
@@ -67,16 +74,17 @@ class SimpleResults:
             if outcome.status in ("processed", "failed", "skipped"):
                 numbers = {} if row.problem else self._numbers.get(row.slide_id, {})
                 stage = f"{outcome.failed_stage}: " if outcome.failed_stage not in ("", "files", "process_list") else ""
-                error = stage + " ".join(outcome.error.split()) if outcome.error else ""
+                error = stage + one_line(outcome.error) if outcome.error else ""
                 own = {"slide_id": row.slide_id or row.slide_name, "status": outcome.status, "error": error}
-                lines.append({**numbers, **own, "label": row.cells.get("label", "")})
+                noticed = dict(zip(NOTICE_COLUMNS, notice_cells(row, outcome), strict=True))
+                lines.append({**numbers, **own, **noticed, "label": row.cells.get("label", "")})
         here = {row.slide_id for row in rows}
         kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]
         lines += kept
         columns = _columns(lines)
         if "label" in rows.columns or any(row.get("label") for row in kept):
             columns.append("label")
-        return _csv(columns, lines)
+        return csv_text(columns, ([row.get(name, "") for name in columns] for row in lines))
 
     def _scores(self, summary: Mapping[str, Any]) -> Row:
         row = {"num_patches": str(summary.get("bag_size", ""))}
@@ -94,7 +102,7 @@ class SimpleResults:
     def _picture(self, record: SlideRecord) -> str:
         """Return the heatmap's path from the table's folder; of several the first."""
         stage = record.stages.get("heatmap")
-        prefix = f"{record.slide_id}_heatmap"
+        prefix = f"{record.slide_id}{HEATMAP}"
         found = [key for key in (stage.outputs if stage else ()) if Path(key).name.startswith(prefix)]
         if not found:
             return ""
@@ -113,20 +121,8 @@ def _columns(lines: list[Row]) -> list[str]:
 def _earlier_rows(path: Path) -> dict[str, Row]:
     """Return the rows of the table as it is whose pictures are still there, by slide."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(file)]
-    except (OSError, ValueError, csv.Error):
+        _, rows = RunTable(path).read()
+    except ProcessListError:
         return {}
-    return {
-        row["slide_id"]: row
-        for row in rows
-        if row.get("slide_id") and row.get("heatmap_path") and (path.parent / row["heatmap_path"]).is_file()
-    }
-
-
-def _csv(columns: list[str], rows: Iterable[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    pictures = ((row.cells, row.cells.get("heatmap_path")) for row in rows)
+    return {cells["slide_id"]: cells for cells, name in pictures if name and (path.parent / name).is_file()}

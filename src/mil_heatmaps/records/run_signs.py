@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
-import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from mil_heatmaps.files.atomic import write_json
-
-BEAT_S = 15.0
-SILENT_AFTER_S = 120.0
-"""A run on another machine that gave no sign for this long is taken for dead; clocks may differ by a part of it."""
+from mil_heatmaps.files.heartbeat import SILENT_AFTER_S, Heartbeat, read_notes
+from mil_heatmaps.machine import process_lives
 
 _HOST = re.sub(r"[^\w.-]", "_", socket.gethostname())[:60] or "host"
 
 
 def run_name() -> str:
-    """What tells this process from all others that may work on the same folder."""
+    """Return the name of this process among all that may work on the same folder."""
     return f"{_HOST}-{os.getpid()}"
 
 
 @dataclass(frozen=True)
 class RunSign:
-    """One run that began and did not end, as its file says."""
+    """A run that began and has not ended, as its file says.
+
+    Attributes
+    ----------
+    since : seconds since 1970
+    silent_s : seconds since its last sign of life
+    """
 
     path: Path
     host: str
     pid: int
     since: float
     shard: str | None
-    last_sign: float
+    silent_s: float
 
     @property
     def alive(self) -> bool:
-        """Whether it is at work."""
+        """Whether the run is at work."""
         if self.host != _HOST:
-            return time.time() - self.last_sign < SILENT_AFTER_S
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True
-        return time.time() - self.last_sign < 4 * SILENT_AFTER_S  # the number may be another process's by now
+            return self.silent_s < SILENT_AFTER_S
+        # The number may be another process's by now.
+        return process_lives(self.pid) and self.silent_s < 4 * SILENT_AFTER_S
 
     def __str__(self) -> str:
         part = f", shard {self.shard}" if self.shard else ""
@@ -59,17 +55,15 @@ class RunSign:
 def find_runs(folder: Path) -> list[RunSign]:
     """Return the signs in an experiment's folder, oldest first."""
     found = []
-    for path in folder.glob(".running-*"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads(path.read_text(encoding="utf-8"))
-            sign = RunSign(path, told["host"], int(told["pid"]), float(told["since"]), told["shard"],
-                           path.stat().st_mtime)  # fmt: skip
+    for path, told, silent_s in read_notes(folder, ".running-*"):
+        with suppress(ValueError, KeyError, TypeError):
+            sign = RunSign(path, told["host"], int(told["pid"]), float(told["since"]), told["shard"], silent_s)
             found.append(sign)
     return sorted(found, key=lambda sign: sign.since)
 
 
 class Presence:
-    """This run's sign, kept fresh while the block lasts.
+    """This run's sign of life, kept fresh while the block lasts.
 
     Attributes
     ----------
@@ -79,10 +73,9 @@ class Presence:
     """
 
     def __init__(self, folder: Path, shard: str | None = None) -> None:
-        self._path = folder / f".running-{run_name()}"
-        self._shard = shard
-        self._end = threading.Event()
-        signs = [sign for sign in find_runs(folder) if sign.path != self._path]
+        note = {"host": _HOST, "pid": os.getpid(), "since": round(time.time(), 1), "shard": shard}
+        self._sign = Heartbeat(folder / f".running-{run_name()}", note)
+        signs = [sign for sign in find_runs(folder) if sign.path != self._sign.path]
         self.others = [sign for sign in signs if sign.alive]
         self._dead = [sign for sign in signs if not sign.alive]
         self.after_a_kill = bool(self._dead)
@@ -90,20 +83,11 @@ class Presence:
     def __enter__(self) -> Presence:
         for sign in self._dead:
             sign.path.unlink(missing_ok=True)
-        write_json(
-            self._path, {"host": _HOST, "pid": os.getpid(), "since": round(time.time(), 1), "shard": self._shard}
-        )
-        threading.Thread(target=self._beat, daemon=True, name="sign-of-life").start()
+        self._sign.tell(durable=True)
+        self._sign.keep_fresh()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
-
-    def _beat(self) -> None:
-        while not self._end.wait(BEAT_S):
-            with suppress(OSError):
-                os.utime(self._path)
+        self._sign.remove()

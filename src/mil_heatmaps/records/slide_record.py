@@ -5,61 +5,21 @@ versions, fingerprints of files), a SHA-256 over them, and the outputs with size
 only if inputs and outputs match.
 """
 
-import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mil_heatmaps.choices import STAGE_NAMES
 from mil_heatmaps.files.atomic import write_text
-from mil_heatmaps.records.record_file import read_record, record_text
+from mil_heatmaps.files.digests import fingerprint, sha256_file
+from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.words import first_of
 
 Action = Literal["compute", "recompute", "reuse"]
-SMALL_FILE_BYTES = 1 << 20
-"""Up to this size a file is known by its content; beyond it by size and mtime, as hashing slides takes too long."""
-
-
-_WITH_DATA_FOLDER = (".mrxs", ".vms", ".vmu")
-"""Slides whose file is an index of a folder of the same name."""
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of the file's bytes, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
-
-
-def _digest(stream: Any) -> str:
-    """`hashlib.file_digest` for Python 3.10."""
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def file_fingerprint(path: Path) -> dict[str, Any]:
-    """Say what a file is: its size and, when small, its SHA-256, else its mtime.
-
-    The name is left out on purpose: moving a cohort with its times kept does not redo it.
-    """
-    status = path.stat()
-    if status.st_size <= SMALL_FILE_BYTES:
-        known: dict[str, Any] = {"size": status.st_size, "sha256": sha256_file(path)}
-    else:
-        known = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    data = path.with_suffix("")
-    if path.suffix.lower() in _WITH_DATA_FOLDER and data.is_dir():
-        known["data"] = sorted([part.name, part.stat().st_size] for part in data.iterdir() if part.is_file())
-    return known
-
-
-def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """SHA-256 over the inputs as canonical JSON."""
-    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -75,15 +35,15 @@ class OutputFile:
         status = path.stat()
         return cls(status.st_size, status.st_mtime_ns, sha256_file(path))
 
-    def matches(self, path: Path) -> bool:
+    def matches(self, path: str | Path) -> bool:
         """Whether `path` still holds what was written; the content is read only when the times differ."""
         try:
-            status = path.stat()
+            status = os.stat(path)
         except OSError:
             return False
         if status.st_size != self.size:
             return False
-        return status.st_mtime_ns == self.mtime_ns or sha256_file(path) == self.sha256
+        return status.st_mtime_ns == self.mtime_ns or sha256_file(Path(path)) == self.sha256
 
 
 @dataclass(frozen=True)
@@ -94,11 +54,11 @@ class StageRecord:
     fingerprint: str
     outputs: Mapping[str, OutputFile]  # by path relative to the record's folder, with /
     seconds: float
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
 
     @classmethod
     def of(
-        cls, inputs: Mapping[str, Any], paths: Iterable[Path], base: Path, seconds: float, notes: Iterable[str]
+        cls, inputs: Mapping[str, Any], paths: Iterable[Path], base: Path, seconds: float, notes: Iterable[Notice]
     ) -> "StageRecord":
         """Record that `paths` were written from `inputs`."""
         outputs = {relative(path, base): OutputFile.of(path) for path in paths}
@@ -107,7 +67,19 @@ class StageRecord:
 
 def relative(path: Path, base: Path) -> str:
     """`path` as seen from `base`, with forward slashes, so that an experiment can be moved as a whole."""
-    return Path(os.path.relpath(path, base)).as_posix()
+    text, inside = str(path), f"{base}{os.sep}"
+    # Mostly the path lies inside; os.path.relpath costs twenty times as much, and is asked for every stage of a slide.
+    beside = text[len(inside) :] if text.startswith(inside) and ".." not in text else os.path.relpath(path, base)
+    return beside.replace(os.sep, "/")
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return what a record's file holds; None when it is missing or no JSON mapping."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 @dataclass
@@ -122,7 +94,7 @@ class SlideRecord:
     seconds: float = 0.0
     stages: dict[str, StageRecord] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)  # bag_size, prediction: what the lists show
-    proof: dict[str, Any] | None = None  # see mil_heatmaps.records.proofs
+    files: dict[str, list[Any]] = field(default_factory=dict)  # input files that were read, see `InputFiles`
     saved_at: float = field(default=0.0, compare=False)  # by the monotonic clock
     behind: bool = field(default=False, compare=False)  # a stage was done that the file does not tell of
 
@@ -132,10 +104,8 @@ class SlideRecord:
         return cls.of(read_record(path), path, slide_id)
 
     @classmethod
-    def of(cls, data: dict[str, Any] | None, path: Path, slide_id: str) -> "SlideRecord":
+    def of(cls, data: Any, path: Path, slide_id: str) -> "SlideRecord":
         """Make a record of what its file holds."""
-        if data is None:
-            return cls(path, slide_id)
         try:
             stages = {
                 name: StageRecord(
@@ -143,37 +113,41 @@ class SlideRecord:
                     stage["fingerprint"],
                     {key: OutputFile(**value) for key, value in stage["outputs"].items()},
                     stage["seconds"],
-                    tuple(stage["notes"]),
+                    tuple(map(Notice.read, stage["notes"])),
                 )
                 for name, stage in data["stages"].items()
             }
-            return cls._with_head(data, path, slide_id, stages)
+            files = data.get("files", {})
+            return cls(
+                path,
+                slide_id,
+                data["status"],
+                data["failed_stage"],
+                data["error"],
+                data["seconds"],
+                stages,
+                data["summary"],
+                files if isinstance(files, dict) else {},
+            )
         except (KeyError, TypeError, AttributeError):
             return cls(path, slide_id)
 
-    @classmethod
-    def of_head(cls, head: dict[str, Any], path: Path, slide_id: str) -> "SlideRecord":
-        """Make the record of a finished slide of the file's head alone: of the stages it has but names and notes."""
-        stages = {
-            name: StageRecord({}, "", {}, 0.0, tuple(stage["notes"])) for name, stage in head["proof"]["stages"].items()
-        }
-        return cls._with_head({**head, "proof": None}, path, slide_id, stages)
+    def notices(self, *, before: str | None = None) -> tuple[Notice, ...]:
+        """Return what is to know of the slide, from all its stages or those before one."""
+        names = STAGE_NAMES if before is None else STAGE_NAMES[: STAGE_NAMES.index(before)]
+        return distinct(notice for name in names for notice in self.notices_of(name))
 
-    @classmethod
-    def _with_head(
-        cls, head: dict[str, Any], path: Path, slide_id: str, stages: dict[str, StageRecord]
-    ) -> "SlideRecord":
-        return cls(
-            path,
-            slide_id,
-            head["status"],
-            head["failed_stage"],
-            head["error"],
-            head["seconds"],
-            stages,
-            head["summary"],
-            head.get("proof"),
-        )
+    def notices_of(self, stage: str) -> tuple[Notice, ...]:
+        """Return what one stage had to say, nothing when it is not on record."""
+        return self.stages[stage].notes if stage in self.stages else ()
+
+    def without_files(self) -> "SlideRecord":
+        """Return what the lists show of the record, pictures included: a hundred thousand of these fit in memory."""
+        stages = {
+            name: replace(stage, inputs={}, fingerprint="", outputs=stage.outputs if name == "heatmap" else {})
+            for name, stage in self.stages.items()
+        }
+        return replace(self, stages=stages, files={})
 
     def save(self) -> None:
         """Write the record whole."""
@@ -182,26 +156,26 @@ class SlideRecord:
 
     def text(self) -> str:
         """Return what the record's file holds."""
-        head = {
+        data = {
             "slide_id": self.slide_id,
             "status": self.status,
             "failed_stage": self.failed_stage,
             "error": self.error,
             "seconds": round(self.seconds, 3),
             "summary": self.summary,
-            "proof": self.proof,
+            "files": self.files,
+            "stages": {
+                name: {
+                    "inputs": dict(stage.inputs),
+                    "fingerprint": stage.fingerprint,
+                    "outputs": {key: vars(value) for key, value in stage.outputs.items()},
+                    "seconds": stage.seconds,
+                    "notes": [notice.plain() for notice in stage.notes],
+                }
+                for name, stage in self.stages.items()
+            },
         }
-        stages = {
-            name: {
-                "inputs": dict(stage.inputs),
-                "fingerprint": stage.fingerprint,
-                "outputs": {key: vars(value) for key, value in stage.outputs.items()},
-                "seconds": stage.seconds,
-                "notes": list(stage.notes),
-            }
-            for name, stage in self.stages.items()
-        }
-        return record_text(head, stages)
+        return json.dumps(data, ensure_ascii=False, sort_keys=True) + "\n"
 
     def output_sha256(self, path: Path) -> str:
         """SHA-256 of a file some stage wrote, from the record when it still holds, else from the file."""
@@ -229,9 +203,9 @@ def decide(record: StageRecord | None, inputs: Mapping[str, Any], base: Path) ->
         old = _flat(record.inputs)
         new = _flat(json.loads(json.dumps(inputs)))
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-        return Decision("recompute", "changed: " + ", ".join(changed[:4]) + (", …" if len(changed) > 4 else ""))
+        return Decision("recompute", f"changed: {first_of(changed, 4)}")
     for key, output in record.outputs.items():
-        if not output.matches(base / key):
+        if not output.matches(f"{base}/{key}"):
             state = "changed since" if (base / key).exists() else "missing"
             return Decision("recompute", f"output {state}: {Path(key).name}")
     return Decision("reuse", "nothing changed")

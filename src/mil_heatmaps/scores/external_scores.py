@@ -1,12 +1,13 @@
 """Bring your own scores: a score file, or a table with x, y and one or more score columns.
 
-x and y are a patch's top-left corner in level-0 pixels.
+x and y are a patch's top-left corner, in level-0 pixels; x_um and y_um are micrometres.
 """
 
 import gzip
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +15,27 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.features import checks
-from mil_heatmaps.features.geometry import build_grid
+from mil_heatmaps.features.pairing import names_slide
+from mil_heatmaps.features.place_patches import place_patches
+from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores
-from mil_heatmaps.scores.score_file import ScoreFile, read_scores
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.scores.score_schema import read_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
+from mil_heatmaps.words import first_of, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _X = ("x", "x_l0", "x_level0", "coord_x", "coords_x", "x_coord", "left", "patch_x", "tile_x")
 _Y = ("y", "y_l0", "y_level0", "coord_y", "coords_y", "y_coord", "top", "patch_y", "tile_y")
-_WIDTH = ("width", "w", "patch_width", "patch_size_level0", "patch_size_l0", "patch_size", "size")
-_HEIGHT = ("height", "h", "patch_height")
+_X_UM, _Y_UM = ("x_um", "coord_x_um"), ("y_um", "coord_y_um")
+_WIDTH_L0 = ("patch_size_level0", "patch_size_l0")
+_WIDTH_UM = ("tile_size_um", "patch_size_um", "width_um")
+_WIDTH = (*_WIDTH_UM, "width", "w", "patch_width", *_WIDTH_L0, "patch_size", "tile_size", "size")
+_HEIGHT = ("height_um", "height", "h", "patch_height")
 _SLIDE = ("slide_id", "slide", "slide_name", "case_id", "filename")
 _IGNORED = ("", "index", "patch", "patch_id", "id", "i", "rank", "label", "row", "col", "column")
 
@@ -39,6 +48,7 @@ def read_external_scores(
     *,
     patch_size_l0: float | tuple[float, float] | None = None,
     slide_size_l0: tuple[int, int] | None = None,
+    space: SlideSpace | None = None,
     slide_id: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> ScoreFile:
@@ -53,6 +63,8 @@ def read_external_scores(
     ----------
     slide_size_l0 : (width, height), optional
         Lets scores of another slide be refused.
+    space : SlideSpace, optional
+        What is known of the slide, `Slide.space`, in place of its size.
     slide_id : str, optional
         Picks the rows of one slide where the table has a ``slide_id`` column.
     columns : names, optional
@@ -63,17 +75,18 @@ def read_external_scores(
     ScoreError
         Says which columns or values are missing or wrong, and in which line.
     """
-    path = Path(path)
+    path, space = Path(path), space or SlideSpace(slide_size_l0)
+    space = space if space.name is not None else replace(space, name=slide_id)
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
     if suffix in HDF5_SUFFIXES:
-        return read_scores(path, patch_size_l0=patch_size_l0, slide_size_l0=slide_size_l0)
+        return read_scores(path, patch_size_l0=patch_size_l0, space=space)
     if suffix not in TABLE_SUFFIXES:
         raise ScoreError(f"{path}: scores are read from {', '.join((*HDF5_SUFFIXES, *TABLE_SUFFIXES))} files")
     if not path.is_file():
         raise ScoreError(f"{path}: does not exist")
     table = _of_slide(_read_table(path), slide_id, path)
     try:
-        grid, notes = _grid(table, patch_size_l0, slide_size_l0, path)
+        grid, notes = _grid(table, patch_size_l0, space, path)
     except ScoreError:
         raise
     except ValueError as cause:  # coordinates and grids are checked by the code that reads features
@@ -83,14 +96,21 @@ def read_external_scores(
     with np.errstate(over="ignore"):
         scores = PatchScores(grid, values.astype(np.float32), tuple(names), "external", "external")
     return ScoreFile(
-        grid=grid, scores=scores, slide_id=slide_id, slide_size_l0=slide_size_l0, notes=tuple(notes)
+        grid=grid, scores=scores, slide_id=slide_id, slide_size_l0=space.size_l0, notes=tuple(notes)
     )
+
+
+def table_unit(path: Path) -> str | None:
+    """Return ``um`` where the columns of a table say so, else None; reads its first two lines."""
+    names = {_plain(name) for name in _dialect(path)[0]}
+    return None if names & set(_X) or not names & set(_X_UM) else "um"
 
 
 def _read_table(path: Path) -> "pd.DataFrame":
     """Return the table as text and numbers, its index counting the lines below the header."""
     import pandas as pd
 
+    refuse_stand_in(path, ScoreError)
     try:
         names, separator, decimal = _dialect(path)
         # Slide names may look like numbers; as text they keep their leading zeros.
@@ -105,8 +125,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
             skip_blank_lines=False,
         )
     except (OSError, EOFError, ValueError) as cause:  # pandas' own errors are ValueErrors
-        reason = " ".join(str(cause).split())[:200]
-        raise ScoreError(f"{path}: cannot be read as a table ({reason})") from cause
+        raise ScoreError(f"{path}: cannot be read as a table ({one_line(cause)[:200]})") from cause
     if _all_numbers(names):
         raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
     # pandas renames the second of two equal columns, so they are looked for before it read them.
@@ -144,20 +163,20 @@ def _dialect(path: Path) -> tuple[list[str], str, str]:
 
 
 def _of_slide(table: "pd.DataFrame", slide_id: str | None, path: Path) -> "pd.DataFrame":
+    """Return the rows of the slide; those of the only slide in the table also when it is called otherwise."""
     column = _find(table, _SLIDE)
     if column is None:
         return table
     slides = table[column].astype(str)
     known = list(dict.fromkeys(slides))
-    if slide_id is None:
-        if len(known) > 1:
-            some = ", ".join(known[:3])
-            raise ScoreError(f"{path}: holds {len(known)} slides ({some}, ...); say which with slide_id")
+    if len(known) < 2:
         return table
-    chosen = table[slides == slide_id]
-    if not len(chosen):
-        raise ScoreError(f"{path}: no rows for slide {slide_id!r}; its {column!r} are {', '.join(known[:5])}")
-    return chosen
+    if slide_id is None:
+        raise ScoreError(f"{path}: holds {len(known)} slides ({first_of(known, 3)}); say which with slide_id")
+    meant = [name for name in known if names_slide(name, slide_id)]
+    if not meant:
+        raise ScoreError(f"{path}: no rows for slide {slide_id!r}; its {column!r} are {first_of(known, 5)}")
+    return table[slides.isin(meant)]
 
 
 def _plain(name: object) -> str:
@@ -173,10 +192,12 @@ def _find(table: "pd.DataFrame", names: Sequence[str]) -> str | None:
 def _grid(
     table: "pd.DataFrame",
     patch_size_l0: float | tuple[float, float] | None,
-    slide_size_l0: tuple[int, int] | None,
+    space: SlideSpace,
     path: Path,
-) -> tuple[PatchGrid, list[str]]:
-    x, y = _find(table, _X), _find(table, _Y)
+) -> tuple[PatchGrid, list[Notice]]:
+    x, y, attributes = _find(table, _X), _find(table, _Y), _attributes(table, space, path)
+    if x is None and y is None and (x := _find(table, _X_UM)) and (y := _find(table, _Y_UM)):
+        attributes["unit"] = "um"
     if x is None or y is None:
         lacking = " and ".join(name for name, found in (("x", x), ("y", y)) if found is None)
         raise ScoreError(
@@ -186,11 +207,23 @@ def _grid(
     if not len(table):
         raise ScoreError(f"{path}: no rows below the header")
     corners = np.stack([_numbers(table, x, path), _numbers(table, y, path)], axis=1)
-    points = checks.clean_coords(corners, str(path))
-    said = _size_columns(table, path)
-    attributes = {} if said is None else {"patch_size_level0": said}
-    grid, notes = build_grid(points, attributes, patch_size_l0=patch_size_l0, where=str(path))
-    return grid, notes + checks.check_on_slide(grid, slide_size_l0, str(path))
+    return place_patches(corners, attributes, space, patch_size_l0=patch_size_l0, where=str(path))
+
+
+def _attributes(table: "pd.DataFrame", space: SlideSpace, path: Path) -> dict[str, Any]:
+    """Return what the columns say of patches and slide, under the names that HDF5 files use.
+
+    A size whose column names no unit is in that of the coordinates.
+    """
+    attributes: dict[str, Any] = {}
+    if (said := _size_columns(table, path)) is not None:
+        width = _plain(_find(table, _WIDTH))
+        in_um = space.unit == "um" or _find(table, _X_UM) is not None
+        name = "tile_size_um" if width in _WIDTH_UM else "tile_size" if in_um else "patch_size_level0"
+        attributes["patch_size_level0" if width in _WIDTH_L0 else name] = said
+    if (column := _find(table, _SLIDE)) is not None and len(table):
+        attributes["slide_id"] = str(table[column].iloc[0])
+    return attributes
 
 
 def _size_columns(table: "pd.DataFrame", path: Path) -> npt.NDArray[np.float64] | None:
@@ -213,7 +246,7 @@ def _score_columns(table: "pd.DataFrame", columns: Sequence[str] | None, path: P
             known = [str(column) for column in table.columns]
             raise ScoreError(f"{path}: no column {missing[0]!r}; choose from {known}")
         return list(columns)
-    used = {_find(table, names) for names in (_X, _Y, _WIDTH, _HEIGHT, _SLIDE)}
+    used = {_find(table, names) for names in (_X, _Y, _X_UM, _Y_UM, _WIDTH, _HEIGHT, _SLIDE)}
     names = [
         str(column)
         for column in table.columns

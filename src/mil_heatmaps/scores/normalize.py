@@ -1,37 +1,21 @@
-"""Put patch scores on the scale 0 to 1 that a colour table needs, and say in words what was done.
+"""Turn patch scores into shades, on the scale 0 to 1 that a colour table needs, and say in words what was done.
 
 Everything here is pure: arrays in, arrays out. Scores that are NaN or infinite stay out of every statistic,
 come back as NaN (drawn as uncovered) and are counted.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import METHODS, Method
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.number_text import number_words
 from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST
-from mil_heatmaps.scores.percentiles import rank_percentiles, reference_percentiles, to_percentiles
+from mil_heatmaps.scores.percentiles import rank_percentiles, reference_percentiles
 from mil_heatmaps.scores.scale import ROBUST_QUANTILES, CohortScale, summarize_scores
-
-__all__ = [
-    "ROBUST_QUANTILES",
-    "CohortScale",
-    "Method",
-    "NormalizedScores",
-    "default_method",
-    "normalize",
-    "rank_percentiles",
-    "reference_percentiles",
-    "reference_words",
-    "summarize_scores",
-    "to_percentiles",
-]
-
-Method = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
-METHODS: tuple[str, ...] = get_args(Method)
+from mil_heatmaps.words import grouped, number_words
 
 _SHARE_KINDS = {"attention_softmax", "attention_mean"}
 _PERCENT_METHODS = {"percentile", "percentile_ref"}
@@ -43,7 +27,7 @@ class NormalizedScores:
 
     Attributes
     ----------
-    values : (N,) float64
+    shades : (N,) float64, of ``percentile_ref`` float32 as in CLAM
         In [0, 1]; NaN where there is nothing to draw.
     method : Method
     vmin, vmax : float
@@ -62,7 +46,7 @@ class NormalizedScores:
         One phrase for the colour bar, without the score's own name.
     """
 
-    values: npt.NDArray[np.float64]
+    shades: npt.NDArray[np.floating]
     method: str
     vmin: float
     vmax: float
@@ -74,11 +58,11 @@ class NormalizedScores:
     label: str
 
     def __repr__(self) -> str:
-        return f"NormalizedScores(n={len(self.values)}, {self.label!r}, excluded={self.excluded})"
+        return f"NormalizedScores(n={len(self.shades)}, {self.label!r}, excluded={self.excluded})"
 
 
 def normalize(
-    values: npt.ArrayLike,
+    scores: npt.ArrayLike,
     method: str = "percentile",
     *,
     vmin: float | None = None,
@@ -88,12 +72,12 @@ def normalize(
     scale: CohortScale | None = None,
     kind: str | None = None,
 ) -> NormalizedScores:
-    """Return `values` on the scale 0 to 1.
+    """Return `scores` as shades, on the scale 0 to 1.
 
     Parameters
     ----------
-    values : (N,) or (N, 1)
-        Raw scores of one slide.
+    scores : (N,) or (N, 1)
+        As the model gave them, of one slide.
     method : Method
         ``percentile`` (average rank / N), ``percentile_ref`` (percentile among `reference`), ``minmax``,
         ``robust`` (1st to 99th percentile, clipped), ``softmax`` (share of the slide's attention, 0 to the
@@ -102,14 +86,14 @@ def normalize(
         Fixed ends in the method's unit: scores, percentiles 0 to 100, or shares. Beyond them colours
         saturate.
     reference : (M,), optional
-        Raw scores of the coarse map, for ``percentile_ref``.
+        Scores of the coarse map, for ``percentile_ref``.
     center : float, optional
         Widen the range so that this score lies in its middle, for diverging maps. Percentiles and shares have
         no such middle and ignore it; when both ends are fixed they are kept as they are.
     scale : CohortScale, optional
         One scale for a whole run; without it the slide's own scores set the range.
     kind : ScoreKind, optional
-        With ``attention_softmax`` or ``attention_mean`` the values are shares already and `softmax` leaves
+        With ``attention_softmax`` or ``attention_mean`` the scores are shares already and `softmax` leaves
         them so.
 
     Raises
@@ -119,26 +103,27 @@ def normalize(
     """
     if method not in METHODS:
         raise ScoreError(f"unknown normalisation {method!r}; choose from {list(METHODS)}")
-    scores = _flat(values)
-    finite = np.isfinite(scores)
-    kept = scores[finite]
-    center = None if method in _PERCENT_METHODS or method == "softmax" else center
+    flat = _flat(scores)
+    finite = np.isfinite(flat)
+    kept = flat[finite]
     numbers = _transform(kept, method, reference, scale, kind)
-    low, high, scope, fell_back = _range(kept, numbers, method, scale)
-    low, high, scope, center = _apply_ends(low, high, scope, vmin, vmax, center)
-    out = np.full(scores.shape, np.nan)
-    out[finite] = _stretch(numbers, low, high)
+    center = None if method in _PERCENT_METHODS or method == "softmax" else center
+    ends = _own_ends(kept, numbers, method, scale).given(vmin, vmax, center)
+    stretched = ends.stretch(numbers)
+    shades = np.full(flat.shape, np.nan, stretched.dtype)
+    shades[finite] = stretched
+    words = reference_words(reference) if method == "percentile_ref" and reference is not None else ""
     return NormalizedScores(
-        values=out,
+        shades=shades,
         method=method,
-        vmin=low,
-        vmax=high,
+        vmin=ends.low,
+        vmax=ends.high,
         unit=_unit(method),
-        scope=scope,
-        center=center,
-        excluded=int(len(scores) - len(kept)),
+        scope=ends.scope,
+        center=ends.center,
+        excluded=int(len(flat) - len(kept)),
         constant=len(kept) > 1 and bool((kept == kept[0]).all()),
-        label=_label(method, low, high, scope, center, scale, fell_back, reference),
+        label=ends.label(method, scale, words),
     )
 
 
@@ -153,7 +138,7 @@ def default_method(kind: str) -> Method:
 def reference_words(reference: npt.ArrayLike) -> str:
     """Return what a percentile among the scores of the coarse map is, for a colour bar."""
     count = int(np.isfinite(np.asarray(reference)).sum())
-    return f"percentile among the slide's {count:,} coarse patches".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"percentile among the slide's {grouped(count)} coarse patches"
 
 
 def _flat(values: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -187,31 +172,88 @@ def _transform(
     return numbers
 
 
-def _range(
-    kept: npt.NDArray[Any], numbers: npt.NDArray[Any], method: str, scale: CohortScale | None
-) -> tuple[float, float, str, bool]:
-    """Return the ends the method chooses, whose they are, and whether `robust` fell back to min-max."""
+@dataclass(frozen=True)
+class _Ends:
+    """The range of numbers that becomes 0 to 1, and whose it is; `fell_back` when `robust` had to be min-max."""
+
+    low: float
+    high: float
+    scope: str
+    fell_back: bool = False
+    center: float | None = None
+
+    def given(self, vmin: float | None, vmax: float | None, center: float | None) -> "_Ends":
+        """Return the ends after the caller's own ones and the wish for a centre."""
+        for name, end in (("vmin", vmin), ("vmax", vmax)):
+            if end is not None and not np.isfinite(end):
+                raise ScoreError(f"{name} must be a finite number, got {end}")
+        low, high, scope = self.low, self.high, self.scope
+        if center is not None and (vmin is None or vmax is None):
+            reached = [end for end in (vmin, vmax) if end is not None] or [low, high]
+            half = max(abs(end - center) for end in reached)
+            low, high = center - half, center + half
+        else:
+            low, high = (low if vmin is None else vmin), (high if vmax is None else vmax)
+            if center is not None and not np.isclose(center, (low + high) / 2, rtol=0, atol=1e-9 * (high - low)):
+                center = None
+        if vmin is not None or vmax is not None:
+            scope = "fixed"
+            if low >= high:
+                raise ScoreError(f"the colour range is empty: vmin {low:g} must be below vmax {high:g}")
+        return _Ends(float(low), float(high), scope, self.fell_back, center)
+
+    def stretch(self, numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Map the range to [0, 1] and clip; one half where it has no width."""
+        if self.low == self.high:
+            return np.full(len(numbers), 0.5)
+        # From zero, one division in the numbers' own type: percentiles then keep CLAM's bits (float32 / 100 too).
+        part = numbers / self.high if self.low == 0 else (numbers - self.low) / (self.high - self.low)
+        return np.clip(part, 0.0, 1.0)
+
+    def label(self, method: str, scale: CohortScale | None, reference: str) -> str:
+        """Return the phrase for the colour bar; `reference` says what a ``percentile_ref`` ranks among."""
+        whose = "the slide" if scale is None else scale.words
+        words = {
+            "percentile": f"percentile within {whose}",
+            "percentile_ref": reference,
+            "minmax": f"minimum to maximum of {whose}",
+            "robust": f"1st to 99th percentile of {whose}, clipped",
+            "softmax": "share of the slide's attention (softmax)" + ("" if scale is None else f", scaled to {whose}"),
+            "none": "as given, clipped",
+        }[method]
+        if self.fell_back:
+            words = f"minimum to maximum of {whose} (1st and 99th percentile coincide)"
+        if self.scope == "fixed" and method in {"minmax", "robust"}:
+            words = "fixed range, clipped"
+        if self.center is not None:
+            words += f", centred at {number_words(self.center)}"
+        if method in _PERCENT_METHODS and (self.low, self.high) == (0.0, 100.0):
+            return words
+        return f"{words}: {number_words(self.low)} to {number_words(self.high)}"
+
+
+def _own_ends(kept: npt.NDArray[Any], numbers: npt.NDArray[Any], method: str, scale: CohortScale | None) -> _Ends:
+    """Return the ends that the method chooses."""
+    scope = "slide" if scale is None else "cohort"
     if method in _PERCENT_METHODS:
-        scope = "reference" if method == "percentile_ref" else "slide" if scale is None else "cohort"
-        return 0.0, 100.0, scope, False
+        return _Ends(0.0, 100.0, "reference" if method == "percentile_ref" else scope)
     if method == "none":
-        return 0.0, 1.0, "fixed", False
+        return _Ends(0.0, 1.0, "fixed")
     if method == "softmax":
         if scale is not None and scale.count:
-            return 0.0, scale.max_share, "cohort", False
+            return _Ends(0.0, scale.max_share, scope)
         top = float(numbers.max()) if len(numbers) else 1.0
         # Equal shares are neither hot nor cold: they belong in the middle of the bar.
         flat = len(numbers) > 1 and float(numbers.min()) == top
-        return 0.0, (2 * top if flat else top) or 1.0, "slide", False
+        return _Ends(0.0, (2 * top if flat else top) or 1.0, "slide")
     own = CohortScale([summarize_scores(kept)]) if scale is None else scale
-    scope = "slide" if scale is None else "cohort"
     if not own.count:
-        return 0.0, 1.0, scope, False
+        return _Ends(0.0, 1.0, scope)
     if method == "robust":
         low, high = _exact_bounds(kept) if scale is None else own.robust_bounds
         if low < high:
-            return low, high, scope, False
-    return own.minimum, own.maximum, scope, method == "robust"
+            return _Ends(low, high, scope)
+    return _Ends(own.minimum, own.maximum, scope, fell_back=method == "robust")
 
 
 def _exact_bounds(kept: npt.NDArray[Any]) -> tuple[float, float]:
@@ -219,67 +261,5 @@ def _exact_bounds(kept: npt.NDArray[Any]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _apply_ends(
-    low: float, high: float, scope: str, vmin: float | None, vmax: float | None, center: float | None
-) -> tuple[float, float, str, float | None]:
-    """Return the ends after the caller's own ones and the wish for a centre."""
-    for name, end in (("vmin", vmin), ("vmax", vmax)):
-        if end is not None and not np.isfinite(end):
-            raise ScoreError(f"{name} must be a finite number, got {end}")
-    if center is not None and (vmin is None or vmax is None):
-        given = [end for end in (vmin, vmax) if end is not None] or [low, high]
-        half = max(abs(end - center) for end in given)
-        low, high = center - half, center + half
-    else:
-        low, high = (low if vmin is None else vmin), (high if vmax is None else vmax)
-        if center is not None and not np.isclose(center, (low + high) / 2, rtol=0, atol=1e-9 * (high - low)):
-            center = None
-    if vmin is not None or vmax is not None:
-        scope = "fixed"
-        if low >= high:
-            raise ScoreError(f"the colour range is empty: vmin {low:g} must be below vmax {high:g}")
-    return float(low), float(high), scope, center
-
-
-def _stretch(numbers: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[Any]:
-    """Map [low, high] to [0, 1] and clip; one half where the range has no width."""
-    if low == high:
-        return np.full(len(numbers), 0.5)
-    # From zero, one division in the numbers' own type: percentiles then keep CLAM's bits (float32 / 100 too).
-    part = numbers / high if low == 0 else (numbers - low) / (high - low)
-    return np.clip(part, 0.0, 1.0)
-
-
 def _unit(method: str) -> str:
     return "percentile" if method in _PERCENT_METHODS else "share" if method == "softmax" else "score"
-
-
-def _label(
-    method: str,
-    low: float,
-    high: float,
-    scope: str,
-    center: float | None,
-    scale: CohortScale | None,
-    fell_back: bool,
-    reference: npt.ArrayLike | None,
-) -> str:
-    cohort = "" if scale is None else scale.words
-    whose = cohort or "the slide"
-    words = {
-        "percentile": f"percentile within {whose}",
-        "percentile_ref": "" if reference is None else reference_words(reference),
-        "minmax": f"minimum to maximum of {whose}",
-        "robust": f"1st to 99th percentile of {whose}, clipped",
-        "softmax": "share of the slide's attention (softmax)" + (f", scaled to {cohort}" if cohort else ""),
-        "none": "as given, clipped",
-    }[method]
-    if fell_back:
-        words = f"minimum to maximum of {whose} (1st and 99th percentile coincide)"
-    if scope == "fixed" and method in {"minmax", "robust"}:
-        words = "fixed range, clipped"
-    if center is not None:
-        words += f", centred at {number_words(center)}"
-    if method in _PERCENT_METHODS and (low, high) == (0.0, 100.0):
-        return words
-    return f"{words}: {number_words(low)} to {number_words(high)}"

@@ -6,8 +6,9 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.scores.number_text import number_words
+from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.words import number_words
 
 ScoreKind = Literal[
     "attention_logit",  # before the softmax: any real number, meaningful up to a constant
@@ -28,9 +29,6 @@ ScoreKind = Literal[
     "mask_regression",  # weight in a linear surrogate over random halves of the slide
     "external",  # from the user's own file
 ]
-
-Task = Literal["classification", "regression", "survival"]
-"""What a model's outputs are: logits of classes, values as they are, or hazards of successive intervals."""
 
 EXPLANATION_KINDS: frozenset[str] = frozenset(
     {"leave_one_out", "single", "gradient_x_input", "integrated_gradients", "occlusion", "mask_regression"}
@@ -89,6 +87,10 @@ class PatchScores:
         return f"PatchScores(n={len(self)}, score={self.score!r}, kind={self.kind!r}, names={list(self.names)})"
 
 
+LIKELY = 0.5
+"""Chance from which a label of a multilabel model counts as predicted."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What the model says of the slide, from the same forward as the patch scores.
@@ -99,12 +101,13 @@ class Prediction:
         Names of the outputs, in the model's order: classes, the quantities of a regression, the intervals of a
         survival model.
     probabilities : (C,) float32
-        What the outputs mean: for a classification the softmax of the logits; for a regression the outputs as
-        they are; for survival the probability of surviving each interval, S_t = prod_{k<=t} (1 -
-        sigmoid(logit_k)). A survival model with a single output gives a log relative hazard (Cox), as it is.
+        What the outputs mean: for a classification the softmax of the logits; of a multilabel model the sigmoid of
+        each; for a regression the outputs as they are; for survival the probability of surviving each interval,
+        S_t = prod_{k<=t} (1 - sigmoid(logit_k)). A survival model with a single output gives a log relative hazard
+        (Cox), as it is.
     logits : (C,) float32
     task : str
-        ``classification``, ``regression`` or ``survival``.
+        ``classification``, ``multilabel``, ``regression`` or ``survival``.
     """
 
     classes: tuple[str, ...]
@@ -113,8 +116,8 @@ class Prediction:
     task: Task = "classification"
 
     def __post_init__(self) -> None:
-        if self.task not in get_args(Task):
-            raise ValueError(f"unknown task {self.task!r}; choose from {list(get_args(Task))}")
+        if self.task not in TASKS:
+            raise ValueError(f"unknown task {self.task!r}; choose from {list(TASKS)}")
 
     @property
     def hazards(self) -> npt.NDArray[np.float32]:
@@ -130,10 +133,11 @@ class Prediction:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """What tables show of a regression or survival model, by name.
+        """What tables show of any model but a classification, by name.
 
-        A regression: each output by its name. Survival: ``risk``, then ``S_0``, ``S_1``, … or ``S_<name>`` of
-        named intervals, the probability of surviving each; a model with a single output has its risk only.
+        A multilabel model: the chance of each label. A regression: each output by its name. Survival: ``risk``, then
+        ``S_0``, ``S_1``, … or ``S_<name>`` of named intervals, the probability of surviving each; a model with a single
+        output has its risk only.
         """
         if self.task != "survival":
             return dict(zip(self.classes, map(float, self.probabilities), strict=True))
@@ -147,13 +151,21 @@ class Prediction:
         """The prediction as (what it is, its value): a class with its probability, a risk, or values by name."""
         if self.task == "survival":
             return "survival", f"risk {number_words(self.risk)}"
+        if self.task == "multilabel":
+            chances = [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.likely]
+            if self.probabilities[self.predicted] < LIKELY:
+                return "predicted", f"none of {len(self.classes)}, highest {chances[0]}"
+            return "predicted", ", ".join(chances)
         if self.task == "regression":
             return "predicted", ", ".join(f"{name} {number_words(value)}" for name, value in self.numbers.items())
         return "predicted", f"{self.classes[self.predicted]} {_percent(self.probabilities[self.predicted])}"
 
     @property
     def details(self) -> list[str]:
-        """The rest of the prediction: the other classes by probability, or the chances behind a risk."""
+        """The rest of the prediction: the other classes or labels by probability, or the chances behind a risk."""
+        if self.task == "multilabel":
+            others = [i for i in self.ranking if i not in self.likely]
+            return [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in others]
         if self.task == "classification":
             return [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.ranking[1:]]
         if self.task == "survival":
@@ -166,10 +178,15 @@ class Prediction:
         _, value = self.headline
         if self.task == "classification":
             return f"{self.classes[self.predicted]} (p {self.probabilities[self.predicted]:.3f})"
-        if self.task == "regression":
+        if self.task in ("regression", "multilabel"):
             return value
         behind = f"minus the sum of {len(self.classes)} survival probabilities"
         return f"{value} ({behind if len(self.classes) > 1 else 'log relative hazard'})"
+
+    @property
+    def likely(self) -> list[int]:
+        """Of a multilabel model: the labels with a chance of at least a half, highest first; else the highest."""
+        return [i for i in self.ranking if self.probabilities[i] >= LIKELY] or self.ranking[:1]
 
     @property
     def ranking(self) -> list[int]:
@@ -180,7 +197,7 @@ class Prediction:
 
     @property
     def predicted(self) -> int:
-        """Index of the most probable class. A regression or survival model has no such thing: see `numbers`."""
+        """Index of the most probable class or label. A regression or survival model has none: see `numbers`."""
         return self.ranking[0]
 
 

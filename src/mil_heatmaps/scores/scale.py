@@ -11,6 +11,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.words import counted
+
 ROBUST_QUANTILES = (0.01, 0.99)
 """The quantiles that bound a ``robust`` range."""
 
@@ -73,7 +75,7 @@ class CohortScale:
     @property
     def words(self) -> str:
         """The pool as the colour bar names it."""
-        return self.name or f"the cohort ({self.slides} slide{'' if self.slides == 1 else 's'})"
+        return self.name or f"the cohort ({counted(self.slides, 'slide')})"
 
     def __repr__(self) -> str:
         return f"CohortScale(slides={self.slides}, count={self.count})"

@@ -5,16 +5,14 @@ read it) with a dataset ``scores`` beside them whose attributes say what the num
 write one; the least that does is described in docs/score_file.md. Names ending ``_l0`` are level-0 pixels.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
@@ -47,8 +45,10 @@ class ScoreFile:
         Of the program that wrote the file.
     scored_as : str or None
         How the patches were scored, where that takes words: a fine map by a model that depends on the whole bag.
-    notes : tuple of str
-        What the reader had to guess; not stored.
+    notices : tuple of Notice
+        What is to know of the scores, from whoever made them; stored.
+    notes : tuple of Notice
+        What the reader had to guess, and the notices; not stored.
     """
 
     grid: PatchGrid
@@ -66,7 +66,8 @@ class ScoreFile:
     encoder: str | None = None
     program_version: str | None = None
     scored_as: str | None = None
-    notes: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    notes: tuple[Notice, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", self._on_grid(self.scores))
@@ -109,51 +110,6 @@ def clam_column(scores: PatchScores, prediction: Prediction | None = None) -> Fl
     if values.shape[1] == 1:
         return np.ascontiguousarray(values[:, 0])
     if prediction is not None and prediction.task != "survival" and scores.names == prediction.classes:
-        column = prediction.predicted if prediction.task == "classification" else 0
+        column = prediction.predicted if prediction.task in ("classification", "multilabel") else 0
         return np.ascontiguousarray(values[:, column])
     return np.asarray(values.mean(axis=1, dtype=np.float32))
-
-
-def write_scores(path: str | os.PathLike[str], scores: ScoreFile) -> None:
-    """Write the file whole or not at all. The same `ScoreFile` always gives the same bytes."""
-    from mil_heatmaps.files.atomic import atomic_path
-    from mil_heatmaps.scores.score_schema import fill
-
-    with atomic_path(path) as partial:
-        fill(partial, scores)
-
-
-def read_scores(
-    path: str | os.PathLike[str],
-    *,
-    patch_size_l0: float | tuple[float, float] | None = None,
-    slide_size_l0: tuple[int, int] | None = None,
-) -> ScoreFile:
-    """Return what a score file holds: ours, CLAM's own ``blockmap.h5``, or any HDF5 file with the least
-    content.
-
-    The least is ``coords`` (N, 2) and either ``scores`` (N,) or (N, K) or ``attention_scores`` (N, 1).
-
-    Parameters
-    ----------
-    patch_size_l0 : float or (width, height), optional
-        For files that do not say how large their patches are; without it the step of the coordinates is
-        taken.
-    slide_size_l0 : (width, height), optional
-        Lets scores of another slide be refused.
-
-    Raises
-    ------
-    ScoreError
-        Missing or damaged file, no scores or coordinates in it (lists what there is), lengths that differ,
-        coordinates that cannot belong to the slide, unknown kind or patch size.
-    """
-    from mil_heatmaps.scores.score_schema import parse
-
-    try:
-        return parse(Path(path), patch_size_l0, slide_size_l0)
-    except ScoreError:
-        raise
-    except ValueError as cause:  # coordinates and grids are checked by the code that reads features
-        text = str(cause)
-        raise ScoreError(text if str(path) in text else f"{path}: {text}") from cause

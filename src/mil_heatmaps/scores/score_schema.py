@@ -1,6 +1,7 @@
-"""How a `ScoreFile` lies in HDF5. docs/score_file.md describes the schema; keep the two together."""
+"""Read and write score files, HDF5. docs/score_file.md describes the schema; keep the two together."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,14 +9,19 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.features import checks
-from mil_heatmaps.features.geometry import build_grid, geometry_from_attributes
+from mil_heatmaps.features.geometry import slide_size
+from mil_heatmaps.features.place_patches import place_patches
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
-from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind, Task
+from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
+from mil_heatmaps.slides.frames import says_scanned_size
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
 
 FORMAT = "mil-heatmaps scores"
 FORMAT_VERSION = 1
@@ -27,7 +33,50 @@ _TEXTS = ("slide_id", "model", "checkpoint_sha256", "features_file", "encoder", 
 """Fields of `ScoreFile` stored under their own names, where they are not None."""
 
 
-def fill(path: Path, scores: ScoreFile) -> None:
+def write_scores(path: str | os.PathLike[str], scores: ScoreFile) -> None:
+    """Write the file whole or not at all. The same `ScoreFile` always gives the same bytes."""
+    with atomic_path(path) as partial:
+        _fill(partial, scores)
+
+
+def read_scores(
+    path: str | os.PathLike[str],
+    *,
+    patch_size_l0: float | tuple[float, float] | None = None,
+    slide_size_l0: tuple[int, int] | None = None,
+    space: SlideSpace | None = None,
+) -> ScoreFile:
+    """Return what a score file holds: ours, CLAM's own ``blockmap.h5``, or any HDF5 file with the least
+    content.
+
+    The least is ``coords`` (N, 2) and either ``scores`` (N,) or (N, K) or ``attention_scores`` (N, 1).
+
+    Parameters
+    ----------
+    patch_size_l0 : float or (width, height), optional
+        For files that do not say how large their patches are; without it the step of the coordinates is
+        taken.
+    slide_size_l0 : (width, height), optional
+        Lets scores of another slide be refused.
+    space : SlideSpace, optional
+        What is known of the slide, `Slide.space`, in place of its size.
+
+    Raises
+    ------
+    ScoreError
+        Missing or damaged file, no scores or coordinates in it (lists what there is), lengths that differ,
+        coordinates that cannot belong to the slide, unknown kind or patch size.
+    """
+    try:
+        return _parse(Path(path), patch_size_l0, space or SlideSpace(slide_size_l0))
+    except ScoreError:
+        raise
+    except ValueError as cause:  # coordinates and grids are checked by the code that reads features
+        text = str(cause)
+        raise ScoreError(text if str(path) in text else f"{path}: {text}") from cause
+
+
+def _fill(path: Path, scores: ScoreFile) -> None:
     """Write the file, at `path` itself."""
     # No times of creation anywhere (h5py's default), and names in the order of the alphabet: equal bytes each
     # time.
@@ -48,6 +97,8 @@ def fill(path: Path, scores: ScoreFile) -> None:
             main.attrs["level0_mpp"] = float(scores.level0_mpp)
         if scores.features_fingerprint is not None:
             main.attrs["features_fingerprint"] = json.dumps(dict(scores.features_fingerprint), sort_keys=True)
+        if scores.notices:
+            main.attrs["notices"] = json.dumps([notice.plain() for notice in scores.notices], ensure_ascii=False)
         if scores.prediction is not None:
             _write_prediction(main, scores.prediction)
         for extra in sorted(scores.extra, key=lambda item: item.score):
@@ -83,28 +134,26 @@ def _write_prediction(main: h5py.Dataset, prediction: Prediction) -> None:
         main.attrs["prediction_risk"] = prediction.risk
 
 
-def parse(
-    path: Path, patch_size_l0: float | tuple[float, float] | None, slide_size_l0: tuple[int, int] | None
-) -> ScoreFile:
+def _parse(path: Path, patch_size_l0: float | tuple[float, float] | None, space: SlideSpace) -> ScoreFile:
     """Return what the file holds; see `read_scores`."""
     with hdf5.open_h5(path, ScoreError) as file:
         coords = hdf5.dataset(file, "coords")
         if coords is None:
             raise ScoreError(f"{path}: no dataset 'coords'; it holds {hdf5.contents(file)}")
-        points = checks.clean_coords(read_rows(coords), str(path)) if coords.size else _no_points(coords)
         attributes = hdf5.attributes(file, "coords", "attention_scores", "scores")
         _check_version(attributes, path)
-        grid, notes = _grid(points, attributes, patch_size_l0, path)
-        notes += checks.check_slide_size(
-            _pair(attributes, "level0_width", "level0_height"), slide_size_l0, str(path)
+        # A unit on the scores is that of the scores.
+        described = {**attributes, "unit": hdf5.attributes(file, "coords").get("unit")}
+        grid, notes = place_patches(
+            read_rows(coords), described, space, patch_size_l0=patch_size_l0, of_scores=True, where=str(path)
         )
-        notes += checks.check_on_slide(grid, slide_size_l0, str(path)) if len(grid) else []
         main, attention = _main_scores(file, grid, path)
         group = file.get("extra")
         homes = [group[name] for name in sorted(group)] if isinstance(group, h5py.Group) else []
         extra = tuple(_scores(item, grid, path) for item in homes if isinstance(item, h5py.Dataset))
         prediction = _prediction(attributes, path)
-    mpp = attributes.get("level0_mpp")
+    mpp, said_size = attributes.get("level0_mpp"), slide_size(attributes)
+    notices = _notices(attributes.get("notices"))
     texts = {key: hdf5.text_attribute(attributes, key) for key in _TEXTS}
     return ScoreFile(
         grid=grid,
@@ -112,17 +161,13 @@ def parse(
         attention=attention,
         extra=extra,
         prediction=prediction,
-        slide_size_l0=_pair(attributes, "level0_width", "level0_height"),
+        slide_size_l0=space.size_l0 if says_scanned_size(said_size, space) else said_size,
         level0_mpp=float(mpp) if isinstance(mpp, float | int) and mpp > 0 else None,
         features_fingerprint=_json(attributes.get("features_fingerprint")),
-        notes=tuple(notes),
+        notices=notices,
+        notes=distinct((*notes, *notices)),
         **{**texts, "slide_id": texts["slide_id"] or hdf5.text_attribute(attributes, "name")},
     )
-
-
-def _no_points(coords: h5py.Dataset) -> npt.NDArray[np.int64]:
-    """Return no patches: a score file may be empty, as the picture of a blank slide is drawn too."""
-    return np.empty((0, 2), dtype=np.int64)
 
 
 def _check_version(attributes: dict[str, Any], path: Path) -> None:
@@ -131,20 +176,6 @@ def _check_version(attributes: dict[str, Any], path: Path) -> None:
         raise ScoreError(
             f"{path}: score file of version {version}; this program reads up to {FORMAT_VERSION}: update it"
         )
-
-
-def _grid(
-    points: npt.NDArray[np.int64],
-    attributes: dict[str, Any],
-    patch_size_l0: float | tuple[float, float] | None,
-    path: Path,
-) -> tuple[PatchGrid, list[str]]:
-    said = geometry_from_attributes(attributes)
-    if said.size_l0 and said.step_l0 and "step_level0" in attributes:
-        return PatchGrid(points, said.size_l0, said.step_l0), []
-    if not len(points) and said.size_l0 is None and patch_size_l0 is None:
-        return PatchGrid(points, (1, 1), (1, 1)), []
-    return build_grid(points, attributes, patch_size_l0=patch_size_l0, where=str(path))
 
 
 def _main_scores(file: h5py.File, grid: PatchGrid, path: Path) -> tuple[PatchScores, Floats]:
@@ -231,12 +262,14 @@ def texts(value: Any) -> tuple[str, ...] | None:
     return tuple(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in items)
 
 
-def _pair(attributes: dict[str, Any], first: str, second: str) -> tuple[int, int] | None:
+def _notices(value: Any) -> tuple[Notice, ...]:
+    """Return the notices of an attribute; what cannot be read as such is one, as it stands."""
+    if value is None:
+        return ()
     try:
-        a, b = int(attributes[first]), int(attributes[second])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return (a, b) if min(a, b) > 0 else None
+        return tuple(map(Notice.read, json.loads(value)))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return tuple(map(Notice.read, texts(value) or ()))
 
 
 def _json(value: Any) -> dict[str, Any] | None:

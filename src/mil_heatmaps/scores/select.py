@@ -20,7 +20,7 @@ class Column(NamedTuple):
     """One score a patch, (N,) float32, and the name to show with it."""
 
     name: str
-    values: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
 
 
 def select_columns(
@@ -42,8 +42,8 @@ def select_columns(
     label : str, optional
         The slide's own class, for ``label``.
     classes : ``predicted``, ``label``, ``all``, a class (name or number), or a list of classes
-        No output of a regression or survival model is the predicted one: ``predicted`` means every output of a
-        regression, and the mean over the intervals of a survival model.
+        Of a multilabel model ``predicted`` means every label with a chance of at least a half, else the highest; of a
+        regression every output; of a survival model the mean over the intervals.
     head : ``mean``, ``all``, or a number from 0
         For scores with a column a head, called ``head 0`` or ``<class> head 0``.
 
@@ -88,6 +88,8 @@ def _chosen_groups(
         serves_all = want in ("predicted", "label") and len(groups) == 1
         if want == "all" or serves_all or (want == "predicted" and prediction is None):
             found += groups
+        elif want == "predicted" and prediction is not None and prediction.task == "multilabel":
+            found += [_group(scores, groups, prediction.classes[i], prediction) for i in prediction.likely]
         elif want == "predicted" and prediction is not None and prediction.task != "classification":
             found += [_MEAN] if prediction.task == "survival" else groups
         elif want == "predicted" and prediction is not None:
@@ -136,8 +138,8 @@ def _mean(scores: PatchScores, groups: dict[str, list[tuple[int, int | None]]], 
     means = []
     for parts in zip(*each, strict=True):
         of_head = parts[0].name.removeprefix(next(iter(groups)))
-        values = np.stack([part.values for part in parts]).mean(axis=0, dtype=np.float32)
-        means.append(Column(f"mean of {len(each)} intervals{of_head}", values))
+        mean = np.stack([part.scores for part in parts]).mean(axis=0, dtype=np.float32)
+        means.append(Column(f"mean of {len(each)} intervals{of_head}", mean))
     return means
 
 

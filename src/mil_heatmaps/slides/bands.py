@@ -1,4 +1,4 @@
-"""Cut a tall read into bands that OpenSlide returns without interpolating.
+"""Cut a tall read into bands, one OpenSlide call each, that OpenSlide returns without interpolating.
 
 `*_px` are rows of the level, `*_l0` level-0 pixels.
 """
@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 ON_PIXEL = 0.003
-"""How far, in level pixels, a level-0 corner may be from a pixel of the level and still be read as that
-pixel.
+"""Distance in level pixels up to which a level-0 corner counts as lying on a pixel of the level.
 
-OpenSlide interpolates when a corner falls between two pixels; it takes it to fall on one within 1/256
-(measured).
+OpenSlide interpolates when a corner lies between two pixels. Below 1/256 of a pixel it does not (measured).
 """
 
 CALL_PIXELS = 4 << 20
@@ -32,8 +30,9 @@ class Band:
 def cut_bands(downsample: float, width_px: int, height_px: int, call_pixels: int = CALL_PIXELS) -> list[Band]:
     """Return bands that cover rows 0 to `height_px` of a read `width_px` wide, in order.
 
-    A level-0 corner is a whole number, so at a downsample of 4.0007 few rows can be addressed exactly. Bands
-    begin at those; where the next one is too far for a call of bounded size, at the row that is least wrong.
+    A level-0 corner is a whole number, so at a downsample of 4.0007 few rows can be addressed exactly. Bands begin at
+    such rows. Where the next such row is too far for a call of bounded size, the band begins at the row with the
+    smallest error.
     """
     rows = np.arange(height_px, dtype=np.int64)
     rows_l0 = np.rint(rows * downsample).astype(np.int64)

@@ -7,19 +7,16 @@ patch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import CONTOUR_TESTS, ContourTest
 from mil_heatmaps.errors import TissueError
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.points_in_contour import Axis, Edges, Inside, classify_lattice
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tissue import Contour, TissueMask
-
-ContourTest = Literal["basic", "center", "four_pt", "four_pt_hard"]
-CONTOUR_TESTS: tuple[ContourTest, ...] = ("basic", "center", "four_pt", "four_pt_hard")
 
 _LATTICE_POINTS = 1 << 24
 """Most points looked at in one go, about 100 MB."""
@@ -42,8 +39,6 @@ def grid_from_contours(
     step_size: int | None = None,
     contour_fn: ContourTest = "four_pt",
     use_padding: bool = True,
-    top_left: tuple[int, int] | None = None,
-    bot_right: tuple[int, int] | None = None,
 ) -> PatchGrid:
     """Return the patches of CLAM's `create_patches_fp`, on which models are trained; none where nothing fits.
 
@@ -57,8 +52,6 @@ def grid_from_contours(
         centre must not lie inside a hole.
     use_padding
         Whether patches may reach over the slide's edge.
-    top_left, bot_right
-        Level-0 corners of a region to stay in; the grid then begins at the region.
     """
     if contour_fn not in CONTOUR_TESTS:
         raise TissueError(f"unknown contour_fn {contour_fn!r}; choose from {list(CONTOUR_TESTS)}")
@@ -73,7 +66,6 @@ def grid_from_contours(
         _scaled((step, step), downsample),
         _training_probe(contour_fn, ref_l0[0]),
         use_padding=use_padding,
-        region_l0=_region(top_left, bot_right),
     )
     size_l0 = _drawn_size((patch_size, patch_size), downsample)
     return PatchGrid(coords, size_l0, _scaled((step, step), downsample))
@@ -207,7 +199,7 @@ def _lay(
     probe: _Probe,
     *,
     use_padding: bool,
-    region_l0: tuple[tuple[int, int], tuple[int, int]] | None,
+    region_l0: tuple[tuple[int, int], tuple[int, int]] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Return the corners (N, 2) of the patches of all pieces. CLAM's `process_contours`."""
     found = [np.empty((0, 2), np.int64)]

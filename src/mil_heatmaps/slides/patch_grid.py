@@ -38,5 +38,14 @@ class PatchGrid:
     def __len__(self) -> int:
         return len(self.coords_l0)
 
+    @property
+    def overlap(self) -> float:
+        """Share of its width by which a patch overlaps its neighbour, 0 up to 1."""
+        return max(0.0, 1 - self.step_l0[0] / self.size_l0[0])
+
+    def take(self, patches: npt.NDArray[np.bool_ | np.intp]) -> "PatchGrid":
+        """Return the grid of some of the patches, by a mask or by their numbers."""
+        return PatchGrid(self.coords_l0[patches], self.size_l0, self.step_l0)
+
     def __repr__(self) -> str:
         return f"PatchGrid(n={len(self)}, size_l0={self.size_l0}, step_l0={self.step_l0})"

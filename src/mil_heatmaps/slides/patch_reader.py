@@ -1,18 +1,17 @@
 """Read the patches of a grid, many at a time, decoding each tile of the slide once.
 
-Overlapping patches share tiles: with half overlap every pixel belongs to four patches, and read one by one it is
-decoded four times or more. Here patches are taken in an order that keeps the shared tiles few, several threads
-decode, and a tile is forgotten after the last patch that needs it.
+Overlapping patches share tiles: with half overlap every pixel belongs to four patches, and patches read one by one
+decode it four times or more. Here patches are taken in an order in which few tiles are shared at a time, several
+threads decode, and a tile is forgotten after the last patch that needs it.
 
 Pixels are OpenSlide's: white outside the slide, and interpolated where a corner falls between the pixels of the level
-(never at level 0). They are the same to the last bit where the slide's tiles are known; in other formats such a patch
-may differ by a few grey levels in the one row or column that lies on a seam.
+(never at level 0). They are the same to the last bit where the slide's tiles are known; in other formats an
+interpolated patch may differ by a few grey levels in the row or column that lies on a seam.
 
 Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level read.
 """
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,34 +20,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps import machine
 from mil_heatmaps.errors import SlideError
+from mil_heatmaps.slides.bands import ON_PIXEL
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.pixels import RGB, WHITE
 from mil_heatmaps.slides.read_plan import PatchReading, reading_for_grid
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.resize_patches import resize_patches
 from mil_heatmaps.slides.shared_tiles import SharedTiles
-from mil_heatmaps.slides.sources import RGB, WHITE
 from mil_heatmaps.slides.subpixel import STEPS, shifted
 
 Prepare = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 
 MOST_THREADS = 16
-"""That read; more would wait for each other."""
+"""Most threads that read; more would wait for each other."""
 
 TILE_BYTES = 512 << 20
 """Most bytes of decoded tiles held at once."""
 
-_ON_PIXEL = 0.003
 _BLOCK_PX = 512
-"""Side of the blocks that formats without a tile table are read in."""
+"""Side of the blocks in which formats without a tile table are read."""
 _MOST_PER_TASK = 16
 
 
 def default_threads() -> int:
-    """Return how many threads read patches, when nobody says: one a core; OMP_NUM_THREADS does not count here."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_THREADS, cores))
+    """Return how many threads read patches when the caller does not say: one a core, at most `MOST_THREADS`."""
+    return min(MOST_THREADS, machine.cores())
 
 
 class PatchReader:
@@ -57,9 +56,8 @@ class PatchReader:
     Attributes
     ----------
     order : (N,) int64
-        In which the patches come: indices into the grid. It depends on nothing but slide, grid and reading.
-    tiles_needed : int
-        Tiles of the slide that the patches touch; 0 when they are read one by one.
+        Indices into the grid, in the order in which `batches` yields the patches. It depends on nothing but slide,
+        grid and reading.
     """
 
     def __init__(
@@ -78,21 +76,14 @@ class PatchReader:
         self._most_bytes = most_bytes
         self._downsample = slide.mean_downsample(self._reading.level)
         self._decode, self._tile_px, self._across = self._tiling()
-        self._corners = self._corners_px()
+        self._coords_px = self._coords_on_level()
         self._spans = self._tile_spans()
         self.order = self._traversal()
-        self.tiles_needed = int(np.count_nonzero(self._uses(0))) if self._decode else 0
-        self._tiles: SharedTiles | None = None
 
     @property
     def reading(self) -> PatchReading:
         """Level and sizes."""
         return self._reading
-
-    @property
-    def tiles_decoded(self) -> int:
-        """Tiles decoded by the last run of `batches`."""
-        return self._tiles.decoded if self._tiles else 0
 
     def batches(
         self,
@@ -123,7 +114,6 @@ class PatchReader:
         if not len(todo):
             return
         tiles = SharedTiles(self._decode, self._uses(start), self._most_bytes) if self._decode else None
-        self._tiles = tiles
         width, height = self._reading.patch_px
         probe: npt.NDArray[Any] = np.full((1, height, width, 3), WHITE, np.uint8)
         probe = probe if prepare is None else prepare(probe)
@@ -176,7 +166,7 @@ class PatchReader:
         return self._slide.read_region((x, y), self._reading.level, self._reading.read_px)
 
     def _read_shared(self, i: int, tiles: SharedTiles, out: RGB) -> None:
-        x, y = self._corners[i].tolist()
+        x, y = self._coords_px[i].tolist()
         left, top = math.floor(x), math.floor(y)
         shift_x, shift_y = x - left, y - top
         first_x, first_y, last_x, last_y = self._spans[i].tolist()
@@ -213,7 +203,7 @@ class PatchReader:
     # The plan ---------------------------------------------------------------------------------------------
 
     def _tiling(self) -> tuple[Callable[[int], RGB] | None, tuple[int, int], int]:
-        """Return (decode a tile by number, tile size, tiles across); no decode when patches are read alone."""
+        """Return (decode a tile by number, tile size, tiles across); no decode where patches are read one by one."""
         level = self._reading.level
         level_w, level_h = self._slide.level_dimensions[level]
         tiff = self._slide.tiff_level(level)
@@ -221,32 +211,32 @@ class PatchReader:
             return tiff.decode, tiff.tile_px, tiff.tiles[0]
         side = max(_BLOCK_PX, *self._reading.read_px)
         across, down = -(-level_w // side), -(-level_h // side)
-        corners = np.arange(max(across, down)) * side
-        corners_l0 = np.rint(corners * self._downsample)
-        on_pixels = bool((np.abs(corners_l0 / self._downsample - corners) < _ON_PIXEL).all())
+        edges_px = np.arange(max(across, down)) * side
+        edges_l0 = np.rint(edges_px * self._downsample)
+        on_pixels = bool((np.abs(edges_l0 / self._downsample - edges_px) < ON_PIXEL).all())
         if self._slide.vendor == "picture" or not on_pixels:
             return None, (side, side), across
 
         def read_block(index: int) -> RGB:
             row, column = divmod(index, across)
-            x, y = int(corners_l0[column]), int(corners_l0[row])
+            x, y = int(edges_l0[column]), int(edges_l0[row])
             size = min(side, level_w - column * side), min(side, level_h - row * side)
             return self._slide.read_region((x, y), level, size)
 
         return read_block, (side, side), across
 
-    def _corners_px(self) -> npt.NDArray[np.float64]:
-        """Return (N, 2) corners on the level, in whole 65536ths of a pixel as OpenSlide takes them."""
-        corners = np.rint(self._grid.coords_l0 / self._downsample * STEPS) / STEPS
+    def _coords_on_level(self) -> npt.NDArray[np.float64]:
+        """Return (N, 2) top-left corners on the level, in whole 65536ths of a pixel as OpenSlide takes them."""
+        coords_px = np.rint(self._grid.coords_l0 / self._downsample * STEPS) / STEPS
         # Left of and above the slide OpenSlide leaves out whole pixels and begins at 0.
-        return np.where(corners < 0, np.ceil(corners), corners)
+        return np.where(coords_px < 0, np.ceil(coords_px), coords_px)
 
     def _tile_spans(self) -> npt.NDArray[np.int64]:
         """Return (N, 4) first and last tile of each patch (x, y, x, y); last below first where it has none."""
         level_size = np.array(self._slide.level_dimensions[self._reading.level])
-        first_px = np.floor(self._corners).astype(np.int64)
+        first_px = np.floor(self._coords_px).astype(np.int64)
         # A corner between pixels needs one pixel more to the right and below.
-        end_px = np.ceil(self._corners).astype(np.int64) + self._reading.read_px
+        end_px = np.ceil(self._coords_px).astype(np.int64) + self._reading.read_px
         tile = np.array(self._tile_px)
         first = np.maximum(first_px, 0) // tile
         last = (np.minimum(end_px, level_size) - 1) // tile
@@ -272,10 +262,10 @@ class PatchReader:
         """
         if not len(self._grid):
             return np.empty(0, np.int64)
-        corners = self._corners
-        tile = corners // np.array(self._tile_px)
-        extent = np.ptp(corners, axis=0)
+        coords_px = self._coords_px
+        tile = coords_px // np.array(self._tile_px)
+        extent = np.ptp(coords_px, axis=0)
         along = 0 if extent[0] <= extent[1] else 1
         across = 1 - along
-        keys = (corners[:, along], corners[:, across], tile[:, along], tile[:, across])
+        keys = (coords_px[:, along], coords_px[:, across], tile[:, along], tile[:, across])
         return np.lexsort(keys).astype(np.int64)

@@ -23,7 +23,7 @@ _BUCKETS = ((0.16, 80), (0.2, 60), (0.3, 40), (0.6, 20), (1.2, 10), (2.4, 5))
 
 @dataclass(frozen=True)
 class PatchReading:
-    """How the pixels of one patch are got.
+    """What is read for a patch, and the size in which it is handed out.
 
     Attributes
     ----------
@@ -96,8 +96,8 @@ def size_l0_for_mpp(slide: Slide, patch_px: int, mpp: float) -> int:
     """Return how many level-0 pixels a patch of `patch_px` pixels at `mpp` um/px covers."""
     if slide.mpp is None:
         raise SlideError(
-            f"{slide.path.name}: {slide.mpp_note}; patches at {mpp:g} um/px cannot be cut, "
-            "give patch_level and patch_size instead"
+            f"{slide.path.name}: {slide.mpp_note}; patches at {mpp:g} um/px cannot be cut: give the resolution in the "
+            "process list's column mpp or in data_arguments.slide_mpp, or patch_level and patch_size instead"
         )
     if mpp <= 0:
         raise ValueError(f"mpp must be above 0, got {mpp}")

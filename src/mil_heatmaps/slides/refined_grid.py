@@ -3,12 +3,14 @@
 Names ending ``_l0`` are level-0 pixels.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import TissueError
+from mil_heatmaps.slides.edge_cells import EdgeCells
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 _MOST_CELLS = 1 << 26
@@ -25,12 +27,12 @@ class RefinedGrid:
     grid : PatchGrid
         Row by row from the top.
     phases : (N,) int64
-        Which of the `parts` x `parts` shifts of the training grid each patch belongs to, 0 for its own patches. The
-        patches of one phase lie to each other as those of the training grid do.
+        Which of the `parts` x `parts` shifts of the training grid each patch belongs to; 0 is the training grid
+        itself. Within a phase, patches have the distances of the training grid.
     parts : int
         Into how many parts each step is cut; 1 leaves the grid as it is.
     overlap : float
-        What that makes of the overlap.
+        Share of a patch that the next one covers too, after the cut.
     """
 
     grid: PatchGrid
@@ -94,46 +96,36 @@ def refine_grid(grid: PatchGrid, overlap: float) -> RefinedGrid:
     for phase in range(1, parts * parts):
         numbers_xy = phase % parts, phase // parts
         shift = [round(i * step / parts) for i, step in zip(numbers_xy, steps, strict=True)]
-        between = grid.coords_l0 + np.array(shift)
-        inside = np.ones(len(between), bool)
+        between_l0 = grid.coords_l0 + np.array(shift)
+        inside = np.ones(len(between_l0), bool)
         for corner in corners:
-            inside &= covered(between + np.array(corner))
-        found.append(between[inside])
+            inside &= covered(between_l0 + np.array(corner))
+        found.append(between_l0[inside])
         numbers.append(np.full(np.count_nonzero(inside), phase))
-    coords, phases = np.concatenate(found), np.concatenate(numbers)
+    coords_l0, phases = np.concatenate(found), np.concatenate(numbers)
     # Pieces of tissue with grids of their own may lay a patch twice; the first of them, in order of phases, stays.
-    _, first = np.unique(coords, axis=0, return_index=True)
+    _, first = np.unique(coords_l0, axis=0, return_index=True)
     first.sort()
-    order = first[np.lexsort((coords[first, 0], coords[first, 1]))]
+    order = first[np.lexsort((coords_l0[first, 0], coords_l0[first, 1]))]
     step_l0 = max(1, round(steps[0] / parts)), max(1, round(steps[1] / parts))
-    refined = PatchGrid(np.ascontiguousarray(coords[order]), grid.size_l0, step_l0)
+    refined = PatchGrid(np.ascontiguousarray(coords_l0[order]), grid.size_l0, step_l0)
     return RefinedGrid(refined, phases[order], parts, drawn)
 
 
 class _Coverage:
-    """Says which points lie in some patch, on the small grid that all patch edges cut."""
+    """Says which points lie in some patch."""
 
     def __init__(self, grid: PatchGrid) -> None:
-        size = np.array(grid.size_l0)
-        ends = grid.coords_l0 + size
-        self._x, self._y = (np.unique(np.concatenate([grid.coords_l0[:, i], ends[:, i]])) for i in (0, 1))
-        if len(self._x) * len(self._y) > _MOST_CELLS:
+        (left, top), (right, bottom) = grid.coords_l0.T, (grid.coords_l0 + np.array(grid.size_l0)).T
+        self._cells = EdgeCells.cut(left, top, right, bottom)
+        if math.prod(self._cells.shape) > _MOST_CELLS:
             raise TissueError("the patches are scattered without a grid, so it cannot be refined; use grid: clam")
-        change = np.zeros((len(self._y), len(self._x)), np.int32)
-        (x0, y0), (x1, y1) = self._cells(grid.coords_l0), self._cells(ends)
-        for y, x, sign in ((y0, x0, 1), (y1, x1, 1), (y0, x1, -1), (y1, x0, -1)):
-            np.add.at(change, (y, x), sign)
-        for axis in (0, 1):
-            np.cumsum(change, axis=axis, out=change)
-        self._covered = change > 0
-
-    def _cells(self, points_l0: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        x = np.searchsorted(self._x, points_l0[:, 0], side="right") - 1
-        y = np.searchsorted(self._y, points_l0[:, 1], side="right") - 1
-        return x, y
+        self._covered = self._cells.covered()
 
     def __call__(self, points_l0: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        x, y = self._cells(points_l0)
-        on: npt.NDArray[np.bool_] = (x >= 0) & (y >= 0)
+        x = np.searchsorted(self._cells.x_edges, points_l0[:, 0], side="right") - 1
+        y = np.searchsorted(self._cells.y_edges, points_l0[:, 1], side="right") - 1
+        rows, columns = self._cells.shape
+        on: npt.NDArray[np.bool_] = (x >= 0) & (y >= 0) & (x < columns) & (y < rows)
         on[on] = self._covered[y[on], x[on]]
         return on

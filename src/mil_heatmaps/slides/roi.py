@@ -13,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import SlideError, TissueError
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.slides.frames import place_box, place_mask
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.slides.tissue_files import read_mask
 
@@ -33,12 +36,15 @@ class Roi:
         Its outlines with their holes; None when it is the whole box.
     source : str
         Where it comes from, for messages and figures.
+    notes : tuple of Notice
+        What its reader had to decide.
     """
 
     top_left_l0: tuple[int, int]
     bot_right_l0: tuple[int, int]
     polygons: TissueMask | None
     source: str
+    notes: tuple[Notice, ...] = ()
 
     @property
     def size_l0(self) -> tuple[int, int]:
@@ -50,26 +56,32 @@ class Roi:
         return f"Roi({self.top_left_l0} to {self.bot_right_l0}{count}, {self.source})"
 
 
-def roi_from_box(corners_l0: Sequence[float], dimensions_l0: tuple[int, int], *, source: str = "x1, y1, x2, y2") -> Roi:
+def roi_from_box(corners_l0: Sequence[float], slide: SlideSpace | tuple[int, int]) -> Roi:
     """Return the region between two opposite corners, (x1, y1, x2, y2) in any order, cut to the slide.
+
+    `slide` is its size, or what else is known of it: then corners may count from its scanned area.
 
     Raises
     ------
     SlideError
         Not four numbers, no area, or outside the slide.
     """
-    values = [float(v) for v in corners_l0]
+    space = _space(slide)
+    placed, notes = place_box(corners_l0, space)
+    values, source = [float(v) for v in placed], "x1, y1, x2, y2"
     if len(values) != 4 or not all(map(math.isfinite, values)):
         raise SlideError(f"the ROI needs four numbers x1, y1, x2, y2 in level-0 pixels, got {list(corners_l0)}")
     x1, x2 = sorted((int(values[0]), int(values[2])))
     y1, y2 = sorted((int(values[1]), int(values[3])))
     if x1 == x2 or y1 == y2:
         raise SlideError(f"the ROI ({x1}, {y1}) to ({x2}, {y2}) has no area ({source})")
-    return Roi(*_on_slide((x1, y1), (x2, y2), dimensions_l0, source), None, source)
+    return Roi(*_on_slide((x1, y1), (x2, y2), space, source), None, source, tuple(notes))
 
 
-def roi_from_polygons(mask: TissueMask, dimensions_l0: tuple[int, int], *, source: str = "polygons") -> Roi:
-    """Return the region inside any of the outlines and outside their holes.
+def roi_from_polygons(
+    mask: TissueMask, slide: SlideSpace | tuple[int, int], *, source: str = "polygons"
+) -> Roi:
+    """Return the region inside any of the outlines and outside their holes; `slide` as in `roi_from_box`.
 
     Raises
     ------
@@ -78,13 +90,17 @@ def roi_from_polygons(mask: TissueMask, dimensions_l0: tuple[int, int], *, sourc
     """
     if not mask.contours_l0:
         raise SlideError(f"the ROI holds no polygon ({source})")
+    space = _space(slide)
+    mask, notes = place_mask(mask, space, "the region of interest")
     points = np.concatenate([contour.reshape(-1, 2) for contour in mask.contours_l0])
     (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
-    return Roi(*_on_slide((x1, y1), (x2, y2), dimensions_l0, source), mask, source)
+    return Roi(*_on_slide((x1, y1), (x2, y2), space, source), mask, source, tuple(notes))
 
 
-def read_roi(path: str | os.PathLike[str], dimensions_l0: tuple[int, int]) -> Roi:
+def read_roi(path: str | os.PathLike[str], slide: SlideSpace | tuple[int, int]) -> Roi:
     """Return the region drawn in QuPath and exported as GeoJSON (.geojson, .json, either also .gz).
+
+    `slide` as in `roi_from_box`.
 
     Polygons and multi-polygons count, points and lines do not, nor what is classified as ``Ignore…``.
 
@@ -97,7 +113,7 @@ def read_roi(path: str | os.PathLike[str], dimensions_l0: tuple[int, int]) -> Ro
         mask = read_mask(path)
     except TissueError as error:
         raise SlideError(f"cannot read the ROI: {error}") from error
-    return roi_from_polygons(mask, dimensions_l0, source=os.fspath(path))
+    return roi_from_polygons(mask, slide, source=os.fspath(path))
 
 
 def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> npt.NDArray[np.bool_]:
@@ -106,9 +122,7 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
     Parameters
     ----------
     rule
-        ``corner``: the patch's top-left corner lies in the box, both ends included; CLAM's rule, and the default
-        for boxes. ``center``: the centre lies in the region, its border included; the default for polygons.
-        ``reach``: the patch covers a pixel of the box.
+        See `patches_in_box`; left out, ``corner`` for a box and ``center`` for polygons.
 
     Raises
     ------
@@ -116,17 +130,10 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
         No patch belongs to it; says how many there are and where they lie.
     """
     rule = rule or ("corner" if roi.polygons is None else "center")
-    points = grid.coords_l0.astype(np.float64)
-    if rule == "center":
-        points = points + np.array(grid.size_l0) / 2
-    # Corners are compared as they stand; the box of a polygon only spares work.
-    within = (points >= roi.top_left_l0) & (points <= roi.bot_right_l0)
-    if rule == "reach":
-        within = (points + grid.size_l0 > roi.top_left_l0) & (points < roi.bot_right_l0)
-    inside: npt.NDArray[np.bool_] = within[:, 0] & within[:, 1]
-    if roi.polygons is not None and rule != "reach":
+    inside = patches_in_box(grid, roi.top_left_l0, roi.bot_right_l0, rule)
+    if roi.polygons is not None and rule != "reach":  # their box only spares work
         candidates = np.flatnonzero(inside)
-        inside[candidates] = _in_polygons(points[candidates], roi.polygons)
+        inside[candidates] = _in_polygons(_points(grid, rule)[candidates], roi.polygons)
     if not inside.any():
         span = "there are no patches at all"
         if len(grid):
@@ -136,10 +143,42 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
     return inside
 
 
+def patches_in_box(
+    grid: PatchGrid, top_left_l0: Sequence[float], bot_right_l0: Sequence[float], rule: Rule = "corner"
+) -> npt.NDArray[np.bool_]:
+    """Return (N,) true for the patches that belong to the box between two corners.
+
+    Parameters
+    ----------
+    rule
+        ``corner``: the patch's top-left corner lies in the box, both ends included, as in CLAM. ``center``: its centre
+        does. ``reach``: the patch covers a pixel of the box.
+    """
+    points, top_left, bot_right = _points(grid, rule), np.asarray(top_left_l0), np.asarray(bot_right_l0)
+    if rule == "reach":
+        within = (points + grid.size_l0 > top_left) & (points < bot_right)
+    else:
+        within = (points >= top_left) & (points <= bot_right)
+    return np.asarray(within[:, 0] & within[:, 1])
+
+
+def _points(grid: PatchGrid, rule: Rule) -> npt.NDArray[np.float64]:
+    """Return the points that a rule looks at, (N, 2): top-left corners, or centres."""
+    corners = grid.coords_l0.astype(np.float64)
+    return corners + np.array(grid.size_l0) / 2 if rule == "center" else corners
+
+
+def _space(slide: SlideSpace | tuple[int, int]) -> SlideSpace:
+    return slide if isinstance(slide, SlideSpace) else SlideSpace(slide)
+
+
 def _on_slide(
-    top_left: tuple[int, int], bot_right: tuple[int, int], size_l0: tuple[int, int], source: str
+    top_left: tuple[int, int], bot_right: tuple[int, int], space: SlideSpace, source: str
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    (x1, y1), (x2, y2), (width, height) = top_left, bot_right, size_l0
+    (x1, y1), (x2, y2) = top_left, bot_right
+    if space.size_l0 is None:
+        return top_left, bot_right
+    width, height = space.size_l0
     if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
         raise SlideError(
             f"the ROI ({x1}, {y1}) to ({x2}, {y2}) lies outside the slide of {width} x {height} pixels ({source})"

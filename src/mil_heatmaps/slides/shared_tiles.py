@@ -1,4 +1,4 @@
-"""Decoded tiles that several patches need: decoded once, kept while needed, forgotten after the last one."""
+"""Decoded tiles that several patches share: each is decoded once and forgotten after the last patch needs it."""
 
 import threading
 from collections import OrderedDict
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.slides.sources import RGB
+from mil_heatmaps.slides.pixels import RGB
 
 
 class _Slot:
@@ -24,22 +24,16 @@ class SharedTiles:
 
     A thread that needs a tile another one is decoding waits for that one; a thread that decodes waits for
     nobody, so no two can wait for each other.
-
-    Attributes
-    ----------
-    decoded : int
-        How many were decoded, again ones counted again.
     """
 
     def __init__(self, decode: Callable[[int], RGB], uses: npt.NDArray[np.int64], most_bytes: int) -> None:
-        """`uses[i]` is how many patches need tile i; above `most_bytes` the ones not used longest are dropped."""
+        """`uses[i]` is how many patches need tile i; above `most_bytes` the tiles used longest ago are dropped."""
         self._decode = decode
         self._left = uses.copy()
         self._most_bytes = most_bytes
         self._bytes = 0
         self._slots: OrderedDict[int, _Slot] = OrderedDict()
         self._lock = threading.Lock()
-        self.decoded = 0
 
     def get(self, index: int) -> RGB:
         """Return the pixels of a tile; raises what decoding it raised."""
@@ -48,7 +42,6 @@ class SharedTiles:
             mine = slot is None
             if slot is None:
                 slot = self._slots[index] = _Slot()
-                self.decoded += 1
             else:
                 self._slots.move_to_end(index)
         if mine:

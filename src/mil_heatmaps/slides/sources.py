@@ -6,7 +6,7 @@ hand.
 
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,13 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import SlideError
+from mil_heatmaps.files.names import PICTURE_EXTENSIONS, SLIDE_EXTENSIONS
+from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.slides.pixels import RGB, WHITE
 
-RGB = npt.NDArray[np.uint8]
-"""(H, W, 3) pixels."""
-
-WHITE = 255
 _OPAQUE = 254
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 
 class Source(Protocol):
@@ -30,7 +28,6 @@ class Source(Protocol):
     vendor: str
     level_dimensions: tuple[tuple[int, int], ...]
     properties: Mapping[str, str]
-    associated_names: tuple[str, ...]
 
     @property
     def icc_profile(self) -> bytes | None:
@@ -39,10 +36,6 @@ class Source(Protocol):
 
     def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
         """Return `size_px` pixels of `level` from a level-0 corner on; the caller bounds the size."""
-        ...
-
-    def read_associated(self, name: str) -> RGB:
-        """Return a label, macro or thumbnail picture."""
         ...
 
     def close(self) -> None:
@@ -80,13 +73,13 @@ class OpenSlideSource:
         try:
             self._slide: Any = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError:
+            refuse_stand_in(path, SlideError)
             raise SlideError(f"{path} is not a slide that can be read: {_why_unknown(path)}") from None
         except openslide.OpenSlideError as error:
             raise SlideError(f"cannot open slide {path}: {error}") from error
         self.properties: Mapping[str, str] = dict(self._slide.properties)
         self.vendor = self.properties.get("openslide.vendor", "unknown")
         self.level_dimensions = tuple((int(w), int(h)) for w, h in self._slide.level_dimensions)
-        self.associated_names = tuple(sorted(self._slide.associated_images))
 
     @property
     def icc_profile(self) -> bytes | None:
@@ -96,25 +89,16 @@ class OpenSlideSource:
             return None
         return None if profile is None else bytes(profile.tobytes())
 
-    def _reading(self, read: Callable[[Any], Any]) -> RGB:
-        """Return what `read(slide)` gives over white.
-
-        A slide that failed once refuses every later read with the first one's message, so it is opened anew.
-        """
+    def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
         slide = self._slide
         try:
-            return rgb_over_white(np.asarray(read(slide)))
+            return rgb_over_white(np.asarray(slide.read_region(corner_l0, level, size_px)))
         except self._error:
+            # A slide that failed once refuses every later read with the first one's message: open it anew.
             with self._lock:
                 if self._slide is slide:
                     self._slide = type(slide)(self._path)
             raise
-
-    def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        return self._reading(lambda slide: slide.read_region(corner_l0, level, size_px))
-
-    def read_associated(self, name: str) -> RGB:
-        return self._reading(lambda slide: slide.associated_images[name].convert("RGBA"))
 
     def close(self) -> None:
         self._slide.close()
@@ -133,9 +117,11 @@ def _why_unknown(path: Path) -> str:
             return f"the file is cut short, its directory begins at byte {directory} of {size}"
     if size == 0:
         return "the file is empty"
+    if path.suffix.lower() == ".czi":
+        return "this version of OpenSlide does not read Zeiss CZI; convert it, for example to OME-TIFF"
     return (
-        "OpenSlide does not know its format, or it is damaged or cut short "
-        "(expected e.g. .svs, .ndpi, .mrxs, .scn or a tiled .tif, or a .png or .jpg picture)"
+        "OpenSlide does not know its format, or it is damaged or cut short (slides end with "
+        f"{', '.join(SLIDE_EXTENSIONS)}; a .tif must be tiled; pictures end with {', '.join(PICTURE_EXTENSIONS)})"
     )
 
 
@@ -163,7 +149,6 @@ class PictureSource:
     """
 
     vendor = "picture"
-    associated_names: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         from PIL import Image, UnidentifiedImageError
@@ -219,15 +204,12 @@ class PictureSource:
             region[top - y : bottom - y, left - x : right - x] = pixels[top:bottom, left:right]
         return region
 
-    def read_associated(self, name: str) -> RGB:
-        raise SlideError(f"{self._path} is a plain picture and has no associated image {name!r}")
-
     def close(self) -> None:
         self._pixels = None
 
 
 def open_source(path: Path) -> Source:
     """Return the source for `path`, chosen by its suffix."""
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    if path.suffix.lower() in PICTURE_EXTENSIONS:
         return PictureSource(path)
     return OpenSlideSource(path)

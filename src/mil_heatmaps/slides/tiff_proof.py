@@ -1,7 +1,7 @@
 """Open the levels of a TIFF slide for direct decoding, and prove that they decode to OpenSlide's pixels.
 
-That they do is not taken on trust: a few tiles of every level are decoded both ways when the level is first
-asked for, and it is left to OpenSlide when one differs or anything about the file is out of the ordinary.
+When a level is first asked for, a few of its tiles are decoded both ways. Where one differs, or anything about the
+file is out of the ordinary, OpenSlide reads the level.
 
 One difference is known. Bytes overwritten in the middle of a JPEG tile are an error to OpenSlide, while the
 decoder used here may return wrong pixels for that tile. Tiles that are missing, blank or cut short, as broken
@@ -18,15 +18,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mil_heatmaps.slides.sources import RGB
-from mil_heatmaps.slides.tiff_levels import TiffLevel, TileCache
+from mil_heatmaps.files.byte_cache import ByteCache
+from mil_heatmaps.slides.pixels import RGB
+from mil_heatmaps.slides.tiff_levels import CACHE_BYTES, JPEG, PHOTOMETRIC_RGB, PHOTOMETRIC_YCBCR, TiffLevel
 
 logger = logging.getLogger(__name__)
 
 VENDORS = frozenset({"generic-tiff", "aperio"})
-JPEG = 7
-YCBCR = 6
-_PHOTOMETRIC_NAMES = {2: "RGB", YCBCR: "YCBCR"}
+_PHOTOMETRIC_NAMES = {PHOTOMETRIC_RGB: "RGB", PHOTOMETRIC_YCBCR: "YCBCR"}
 _END_OF_JPEG = b"\xff\xd9"
 _MOST_PADDING = 64  # bytes after the end of the data, as some writers leave
 _MOST_PAGES = 256  # a slide has a dozen; more means a damaged or foreign file
@@ -118,7 +117,7 @@ class TiffLevels:
         self._vendor = vendor
         self._dimensions = level_dimensions
         self._read_reference = read_reference
-        self._cache = TileCache()
+        self._cache: ByteCache[RGB] = ByteCache(CACHE_BYTES)
         self._lock = threading.Lock()
         self._levels: dict[int, TiffLevel | None] = {}
         self._pages: list[Any] = []
@@ -157,14 +156,13 @@ class TiffLevels:
             return None
         if self._vendor == "aperio" and not byte_counts.all():
             return None  # OpenSlide fills these from the next finer level
-        is_ycbcr_jpeg = page.compression == JPEG and int(page.photometric) == YCBCR
+        is_ycbcr_jpeg = page.compression == JPEG and int(page.photometric) == PHOTOMETRIC_YCBCR
         candidate = TiffLevel(
             path=self._path, level=level, size_px=(width, height), tile_px=tile_px, tiles=tiles,
             offsets=offsets, byte_counts=byte_counts,
             compression=int(page.compression), photometric=int(page.photometric),
             subsampling=tuple(page.subsampling or (2, 2)) if is_ycbcr_jpeg else (1, 1),
-            jpeg_tables=page.jpegtables, _file=self._file, _decode=_tile_decoder(page),
-            _cache=self._cache,
+            jpeg_tables=page.jpegtables, decoder=_tile_decoder(page), _file=self._file, _cache=self._cache,
         )  # fmt: skip
         probes = _probes(candidate, os.fstat(self._file.fileno()).st_size)
         if probes is None:

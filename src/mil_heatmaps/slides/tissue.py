@@ -5,7 +5,7 @@ Names ending ``_l0`` are level-0 pixels. Contours are OpenCV's: int32 arrays (n,
 
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +14,15 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import TissueError
 from mil_heatmaps.slides.reader import Slide
+from mil_heatmaps.slides.segmentation_params import BUILT_IN, SegmentationParams
 from mil_heatmaps.slides.tissue_binary import tissue_binary
 
 logger = logging.getLogger(__name__)
 
 Contour = npt.NDArray[np.int32]
 
-DEFAULT_FILTER: Mapping[str, float] = {"a_t": 50, "a_h": 8, "max_n_holes": 10}
-"""Smallest tissue and hole, in squares of 512 level-0 pixels, and the most holes a piece keeps."""
-
 AUTO_DOWNSAMPLE = 32.0
-MOST_PIXELS = 100_000_000
+MOST_PIXELS_SEGMENTED = 100_000_000
 """A larger level is not segmented unless asked for by number: a shrunk picture is."""
 
 
@@ -83,24 +81,19 @@ class TissueMask:
         pieces = sum(cv2.contourArea(contour) for contour in self.contours_l0)
         return float(pieces - sum(cv2.contourArea(hole) for holes in self.holes_l0 for hole in holes))
 
-    @property
-    def bounds_l0(self) -> tuple[int, int, int, int] | None:
-        """Left, top, right and bottom (not included) of all pieces, None when there are none."""
-        if self.is_empty:
-            return None
-        points = np.concatenate(self.contours_l0)[:, 0]
-        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-        return int(left), int(top), int(right) + 1, int(bottom) + 1
-
-    def scaled(self, factors: tuple[float, float], offset: tuple[int, int] = (0, 0)) -> "TissueMask":
-        """Return the mask with x and y multiplied, cut to whole numbers toward zero, then moved."""
-
-        def scale(contour: Contour) -> Contour:
-            return scale_contour(contour, factors) + np.asarray(offset, np.int32)
-
+    def scaled(self, factors: tuple[float, float]) -> "TissueMask":
+        """Return the mask with x and y multiplied and cut to whole numbers toward zero."""
         return TissueMask(
-            tuple(scale(contour) for contour in self.contours_l0),
-            tuple(tuple(scale(hole) for hole in holes) for holes in self.holes_l0),
+            tuple(scale_contour(contour, factors) for contour in self.contours_l0),
+            tuple(tuple(scale_contour(hole, factors) for hole in holes) for holes in self.holes_l0),
+        )
+
+    def moved(self, shift_l0: tuple[int, int]) -> "TissueMask":
+        """Return the mask with whole numbers of pixels added to x and y."""
+        shift = np.array(shift_l0, np.int32)
+        return TissueMask(
+            tuple(contour + shift for contour in self.contours_l0),
+            tuple(tuple(hole + shift for hole in holes) for holes in self.holes_l0),
         )
 
 
@@ -109,65 +102,26 @@ def scale_contour(contour: Contour, factors: tuple[float, float]) -> Contour:
     return (contour * np.asarray(factors, np.float64)).astype(np.int32)
 
 
-def segment_tissue(
-    slide: Slide,
-    *,
-    seg_level: int = -1,
-    sthresh: float = 15,
-    mthresh: int = 11,
-    close: int = 2,
-    use_otsu: bool = False,
-    filter_params: Mapping[str, float] | None = None,
-    keep_ids: Collection[int] = (),
-    exclude_ids: Collection[int] = (),
-) -> TissueMask:
+def segment_tissue(slide: Slide, params: SegmentationParams = BUILT_IN) -> TissueMask:
     """Return the tissue of a slide; an empty mask when there is none. CLAM's `segmentTissue`, to the pixel.
-
-    Parameters
-    ----------
-    seg_level
-        Level to look at. -1 takes the level nearest below a downsample of 32 (32.03 counts for 32). When that
-        is larger than `MOST_PIXELS`, as in a slide of one level, a picture averaged down to about 1/32 is
-        segmented instead. A level deeper than the pyramid is its deepest.
-    sthresh
-        Saturation (0 to 255) above which a pixel is tissue; ignored with `use_otsu`.
-    mthresh
-        Side of the median filter, odd; 1 filters nothing.
-    close
-        Side of the block by which gaps are closed; 0 closes none.
-    filter_params
-        `a_t`, `a_h`: smallest tissue and hole in squares of 512 x 512 level-0 pixels (fractions are kept);
-        `max_n_holes`: only the largest holes of a piece count. What is left out is as in `DEFAULT_FILTER`.
-    keep_ids, exclude_ids
-        Numbers of the pieces to keep (none: all) and to leave out, as drawn in the mask picture.
 
     Raises
     ------
     TissueError
         A parameter is out of range, or `keep_ids` names a piece that does not exist.
     """
-    limits = _check_filter(filter_params)
-    level, factor = _choose_level(slide, seg_level)
+    p = params
+    level, factor = _choose_level(slide, p.seg_level)
     binary = tissue_binary(
-        slide, level, factor=factor, sthresh=sthresh, mthresh=mthresh, close=close, use_otsu=use_otsu
+        slide, level, factor=factor, sthresh=p.sthresh, mthresh=p.mthresh, close=p.close, use_otsu=p.use_otsu
     )
     downsample_x, downsample_y = (d * factor for d in slide.level_downsamples[level])
     unit = int(512 * 512 / (downsample_x * downsample_y))
-    pieces = _filter_contours(binary, limits["a_t"] * unit, limits["a_h"] * unit, int(limits["max_n_holes"]))
-    kept = [pieces[i] for i in _chosen_ids(len(pieces), keep_ids, exclude_ids, slide)]
+    pieces = _filter_contours(binary, p.a_t * unit, p.a_h * unit, int(p.max_n_holes))
+    kept = [pieces[i] for i in _chosen_ids(len(pieces), p.keep_ids, p.exclude_ids, slide)]
     return TissueMask(tuple(piece for piece, _ in kept), tuple(tuple(holes) for _, holes in kept)).scaled(
         (downsample_x, downsample_y)
     )
-
-
-def _check_filter(filter_params: Mapping[str, float] | None) -> dict[str, float]:
-    limits = {**DEFAULT_FILTER, **(filter_params or {})}
-    if unknown := sorted(set(limits) - set(DEFAULT_FILTER)):
-        raise TissueError(f"unknown filter parameter {unknown[0]!r}; choose from {sorted(DEFAULT_FILTER)}")
-    for name, value in limits.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise TissueError(f"{name} must be at least 0, got {value}")
-    return limits
 
 
 def _choose_level(slide: Slide, seg_level: int) -> tuple[int, int]:
@@ -180,13 +134,13 @@ def _choose_level(slide: Slide, seg_level: int) -> tuple[int, int]:
         level, note = slide.clamp_level(seg_level)
         logger.warning("segmentation: %s", note)
     width, height = slide.level_dimensions[level]
-    if width * height <= MOST_PIXELS:
+    if width * height <= MOST_PIXELS_SEGMENTED:
         return level, 1
     nearest = slide.nearest_level(AUTO_DOWNSAMPLE)
     near_width, near_height = slide.level_dimensions[nearest]
-    if near_width * near_height <= MOST_PIXELS and slide.mean_downsample(nearest) <= 2.1 * AUTO_DOWNSAMPLE:
+    if near_width * near_height <= MOST_PIXELS_SEGMENTED and slide.mean_downsample(nearest) <= 2.1 * AUTO_DOWNSAMPLE:
         return nearest, 1
-    at_least = math.ceil(math.sqrt(width * height / MOST_PIXELS))
+    at_least = math.ceil(math.sqrt(width * height / MOST_PIXELS_SEGMENTED))
     factor = max(at_least, round(AUTO_DOWNSAMPLE / slide.mean_downsample(level)))
     logger.info(
         "%s: level %d is large; it is shrunk %d times to be segmented", slide.path.name, level, factor

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from mil_heatmaps.errors import TissueError
-from mil_heatmaps.files.atomic import write_bytes, write_text
+from mil_heatmaps.files.atomic import binary_writer
 from mil_heatmaps.files.safe_pickle import UnsafePickleError, dump_pickle, load_pickle
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.tissue import Contour, TissueMask
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def read_mask(path: str | os.PathLike[str]) -> TissueMask:
     place = Path(path)
     if not place.is_file():
         raise TissueError(f"tissue file not found: {place}")
+    refuse_stand_in(place, TissueError)
     suffixes = [suffix.lower() for suffix in place.suffixes]
     packed = suffixes[-1:] == [".gz"]
     kind = suffixes[-2 if packed else -1 :][:1]
@@ -60,7 +62,7 @@ def write_geojson(mask: TissueMask, path: str | os.PathLike[str]) -> None:
     """Write the mask as GeoJSON that QuPath imports as annotations, packed when `path` ends in .gz."""
     features = []
     for number, (contour, holes) in enumerate(zip(mask.contours_l0, mask.holes_l0, strict=True)):
-        rings = [_ring(contour), *(_ring(hole) for hole in holes)]
+        rings = [closed_ring(part) for part in (contour, *holes)]
         properties = {
             "objectType": "annotation",
             "tissue_id": number,
@@ -69,16 +71,12 @@ def write_geojson(mask: TissueMask, path: str | os.PathLike[str]) -> None:
         geometry = {"type": "Polygon", "coordinates": rings}
         features.append({"type": "Feature", "properties": properties, "geometry": geometry})
     text = json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":")) + "\n"
-    if Path(path).suffix.lower() == ".gz":
-        write_bytes(
-            path, gzip.compress(text.encode(), mtime=0)
-        )  # without the time, equal masks are equal files
-    else:
-        write_text(path, text)
+    with binary_writer(path) as file:
+        file.write(text.encode())
 
 
-def _ring(contour: Contour) -> list[list[int]]:
-    """Return a closed ring of at least four positions, as GeoJSON asks."""
+def closed_ring(contour: Contour) -> list[list[int]]:
+    """Return a contour as GeoJSON asks: at least four positions, the first again at the end."""
     points: list[list[int]] = contour.reshape(-1, 2).tolist()
     return points + [points[0]] * max(1, 4 - len(points))
 

@@ -17,7 +17,7 @@ Compression = Literal["jpeg", "jpeg2000", "deflate", "lzw", "none"]
 _TIFF_NAMES = {"deflate": "adobe_deflate", "lzw": "lzw"}
 
 
-def shrink(picture: npt.NDArray[np.uint8], size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def average_down(picture: npt.NDArray[np.uint8], size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Return the picture averaged down to `size_px` (width, height)."""
     import cv2
 
@@ -83,7 +83,7 @@ def write_pyramid(
     with atomic_path(path) as partial, tifffile.TiffWriter(partial, bigtiff=big) as tiff:
         for number, factor in enumerate(downsamples):
             size = max(1, int(width / factor)), max(1, int(height / factor))
-            level = picture if factor == 1 else shrink(picture, size)
+            level = picture if factor == 1 else average_down(picture, size)
             reduced = number > 0 and not svs
             description = None
             if svs:
@@ -97,7 +97,7 @@ def write_pyramid(
                 software=False,
             )
             if svs and number == 0:
-                thumbnail = shrink(picture, (min(width, 256), max(1, height * min(width, 256) // width)))
+                thumbnail = average_down(picture, (min(width, 256), max(1, height * min(width, 256) // width)))
                 about = f"Aperio Image Library v11.2.1 \n{width}x{height} -> thumbnail"
                 tiff.write(
                     thumbnail,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
@@ -35,13 +37,14 @@ class AttentionStage:
         inputs = {
             "version": self.version,
             "model": work.settings.model.identity,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
         }
         if work.config.model_arguments.task != "classification":
             inputs["outputs"] = _OUTPUTS
         if job.scores_path is not None:
             size = work.config.data_arguments.patch_size_level0
-            return {**inputs, "scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
+            own = {"scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
+            return {**inputs, **own, **work.space_inputs()}
         if job.features_path is None:
             return {**inputs, "features_sha256": work.artifact(job.paths.features_h5, "features")}
         return {
@@ -49,16 +52,20 @@ class AttentionStage:
             "features": work.fingerprint(job.features_path),
             "coords_file": work.coords_file,
             "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
+            **work.space_inputs(),
         }
 
     def run(self, work: SlideWork) -> StageResult:
         """Infer, or take over, then write."""
-        from mil_heatmaps.scores.score_file import write_scores
+        from mil_heatmaps.scores.score_schema import write_scores
 
-        notes: list[str] = []
-        score_file = _external(work) if work.job.scores_path is not None else _infer(work, notes)
-        write_scores(work.job.paths.blockmap_h5, score_file)
-        work.record.summary = _summary(score_file)
+        notes: list[Notice] = []
+        score_file = _external(work, notes) if work.job.scores_path is not None else _infer(work, notes)
+        of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
+        write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
+        counted = {name: count for name, count in work.record.summary.items() if name in ("uncoloured", "unreadable")}
+        work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
+        work.note_resolution()
         return StageResult([work.job.paths.blockmap_h5], notes)
 
 
@@ -82,17 +89,11 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
     return summary
 
 
-def _infer(work: SlideWork, notes: list[str]) -> ScoreFile:
-    from mil_heatmaps.features.read import read_features
+def _infer(work: SlideWork, notes: list[Notice]) -> ScoreFile:
     from mil_heatmaps.models.inference import infer
 
-    job, config, source = work.job, work.config, work.settings.model
-    features = read_features(
-        work.features_path,
-        patch_size_l0=config.data_arguments.patch_size_level0,
-        slide_size_l0=work.slide.dimensions_l0,
-        coords_dir=job.coords_dir,
-    )
+    config, source = work.config, work.settings.model
+    features = work.bag_features()
     notes += features.notes
     prediction, scores = infer(
         source.load(work.settings.device),
@@ -102,7 +103,7 @@ def _infer(work: SlideWork, notes: list[str]) -> ScoreFile:
         task=config.model_arguments.task,
     )
     if prediction is None:
-        notes.append("the checkpoint has no classifier: scores, but no prediction")
+        notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
     first, *extra = scores.values()
     return _score_file(work, features, first, extra, prediction)
 
@@ -135,13 +136,15 @@ def _score_file(
     )
 
 
-def _external(work: SlideWork) -> ScoreFile:
+def _external(work: SlideWork, notes: list[Notice]) -> ScoreFile:
     from mil_heatmaps.scores.external_scores import read_external_scores
 
     assert work.job.scores_path is not None
-    return read_external_scores(
+    score_file = read_external_scores(
         work.job.scores_path,
         patch_size_l0=work.config.data_arguments.patch_size_level0,
-        slide_size_l0=work.slide.dimensions_l0,
+        space=work.space,
         slide_id=work.job.slide_id,
     )
+    notes += score_file.notes
+    return score_file

@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from mil_heatmaps.cohort.slide_job import SlideJob
+from mil_heatmaps.config.fine_map import makes_fine_map
 from mil_heatmaps.errors import HeatmapError, SlideError, TissueError
-from mil_heatmaps.records.layout import SlideLayout
-from mil_heatmaps.records.proofs import signature
-from mil_heatmaps.records.slide_record import SlideRecord, file_fingerprint
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.records.input_files import InputFiles
+from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.slides.resolution import LISTED, OTHERWISE
 
 if TYPE_CHECKING:
-    from mil_heatmaps.cohort.process_list import ProcessRow
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.encoders.encoding_progress import EncodingProgress
+    from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.progress.encoding_signs import EncodingSign
     from mil_heatmaps.scores.scale import CohortScale
     from mil_heatmaps.scores.score_file import ScoreFile
     from mil_heatmaps.slides.reader import Slide
     from mil_heatmaps.slides.roi import Roi
+    from mil_heatmaps.slides.slide_space import SlideSpace
     from mil_heatmaps.slides.tissue import TissueMask
     from mil_heatmaps.stages.model_source import ModelSource
+    from mil_heatmaps.stages.planned_map import PlannedMap
 
 
 KEPT_LEVELS_BYTES = 96 << 20
 """Decoded levels that are held while a slide is worked on: outlines and maps are mostly drawn on one and the same."""
-
-
-@dataclass(frozen=True)
-class SlideJob:
-    """One row of the process list with the files found for it."""
-
-    row: ProcessRow
-    paths: SlideLayout
-    slide_path: Path
-    features_path: Path | None
-    tissue_path: Path | None
-    scores_path: Path | None
-    coords_dir: Path | None = None
-    coords_path: Path | None = None  # where patches are to be encoded, when no features are brought
-    roi_path: Path | None = None
-
-    @property
-    def slide_id(self) -> str:
-        return self.row.slide_id
 
 
 @dataclass(frozen=True)
@@ -59,6 +45,19 @@ class RunSettings:
     cohort_scale_digest: str | None = None
     device: str | None = None  # where the model runs, when not as the config says
     threads: int = 1  # cores that reading and encoding may use
+    slide_threads: int | None = None  # that decode the slide for drawing; None: as `open_slide` chooses
+    _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def section(self, name: str, *, exclude: tuple[str, ...] = (), filled: bool = False) -> dict[str, Any]:
+        """Return a section of the config as JSON values, for a stage's inputs; made once a run.
+
+        `filled` leaves out what is None.
+        """
+        key = name, exclude, filled
+        if key not in self._dumps:
+            section = getattr(self.config, name)
+            self._dumps[key] = section.model_dump(mode="json", exclude=set(exclude), exclude_none=filled)
+        return dict(self._dumps[key])
 
 
 @dataclass
@@ -66,7 +65,7 @@ class StageResult:
     """The files a stage wrote and what the user should know about it."""
 
     paths: list[Path]
-    notes: list[str] = field(default_factory=list)
+    notes: list[Notice] = field(default_factory=list)
 
 
 class Stopped(Exception):  # not an error: the run was asked to end
@@ -96,8 +95,9 @@ class SlideWork:
         self.should_stop = should_stop
         self._sign = sign
         self._slide: Slide | None = None
-        self._fingerprints: dict[Path, dict[str, Any]] = {}
-        self.seen: dict[Path, list[int] | None] = {}
+        self.files = InputFiles(record.files)
+        self.maps: list[PlannedMap] | None = None
+        """The finished maps, once they are planned; see `score_columns.planned_maps`."""
         self.lines: list[str] = []
         """What run.log is to say of this slide; the coordinator writes it, wherever the slide is worked on."""
 
@@ -111,8 +111,34 @@ class SlideWork:
         if self._slide is None:
             from mil_heatmaps.slides.reader import open_slide
 
-            self._slide = open_slide(self.job.slide_path, keep_bytes=KEPT_LEVELS_BYTES)
+            self._slide = open_slide(
+                self.job.slide_path,
+                threads=self.settings.slide_threads,
+                keep_bytes=KEPT_LEVELS_BYTES,
+                mpp=self.job.row.mpp,
+                default_mpp=self.config.data_arguments.slide_mpp,
+            )
         return self._slide
+
+    @property
+    def space(self) -> SlideSpace:
+        """What coordinates in the user's own files mean on the slide; files of the run are in its pixels and frame."""
+        data = self.config.data_arguments
+        return self.slide.space(data.coords_frame, data.coords_unit)
+
+    def space_inputs(self, *names: str) -> dict[str, Any]:
+        """Return what the user says of coordinates, of `names` or all of coords_frame and coords_unit.
+
+        Only what is not the default: earlier runs, whose records do not have it, are still up to date.
+        """
+        data = self.config.data_arguments
+        said = {name: getattr(data, name) for name in names or ("coords_frame", "coords_unit")}
+        return {name: value for name, value in said.items() if value != "auto"}
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close what was opened."""
@@ -120,21 +146,38 @@ class SlideWork:
             self._slide.close()
             self._slide = None
 
+    def slide_inputs(self) -> dict[str, Any]:
+        """Return what the slide is, for a stage's inputs: its file, and a resolution given by hand where it counts."""
+        file, listed, otherwise = self.fingerprint(self.job.slide_path), self.job.row.mpp, self._slide_mpp()
+        mpp = otherwise if listed is None else listed
+        return file if mpp is None else {**file, "mpp": mpp}
+
+    def _slide_mpp(self) -> float | None:
+        """Return `slide_mpp` if this slide says no resolution. Where a run has noted that, no slide is opened."""
+        given = self.config.data_arguments.slide_mpp
+        if given is None or self.job.row.mpp is not None:
+            return None
+        source = self.record.summary.get("resolution", {}).get("source")
+        if source in (None, "", LISTED):
+            source = self.slide.resolution.source
+        return given if source == OTHERWISE else None
+
+    def note_resolution(self) -> None:
+        """Put the slide's resolution and its source on record."""
+        resolution = self.slide.resolution
+        self.record.summary |= {"resolution": {"mpp": resolution.mpp, "source": resolution.source}}
+
     def fingerprint(self, path: Path) -> dict[str, Any]:
-        """Fingerprint of an input file, taken once a slide."""
-        if path not in self._fingerprints:
-            self.seen[path] = signature(path)  # before it is read: whatever changes it later shows
-            try:
-                self._fingerprints[path] = file_fingerprint(path)
-            except OSError as error:
-                raise HeatmapError(f"cannot read {path}: {error.strerror or error}") from error
-        return self._fingerprints[path]
+        """Return what an input file is, as `InputFiles` says."""
+        return self.files.fingerprint(path)
 
     def artifact(self, path: Path, stage: str) -> str:
         """SHA-256 of a file that `stage` writes; says which stage to run when it is not there."""
-        if not path.is_file():
-            raise HeatmapError(f"{path.name} is not there: run the stage {stage!r} first (in {path.parent})")
-        return self.record.output_sha256(path)
+        try:
+            return self.record.output_sha256(path)
+        except FileNotFoundError as error:
+            missing = f"{path.name} is not there: run the stage {stage!r} first (in {path.parent})"
+            raise HeatmapError(missing) from error
 
     @cached_property
     def mask(self) -> TissueMask:
@@ -149,18 +192,52 @@ class SlideWork:
     @cached_property
     def score_file(self) -> ScoreFile:
         """The scores, as the attention stage (or another program) wrote them."""
-        from mil_heatmaps.scores.score_file import read_scores
+        from mil_heatmaps.scores.score_schema import read_scores
 
         return read_scores(self.job.paths.blockmap_h5)
 
     @cached_property
     def fine_file(self) -> ScoreFile:
         """The scores of the fine map."""
-        from mil_heatmaps.scores.score_file import read_scores
+        from mil_heatmaps.scores.score_schema import read_scores
 
+        return read_scores(self.fine_scores_path)
+
+    @property
+    def wants_fine_map(self) -> bool:
+        """Whether the config asks for a fine map and there is an encoder to make it with."""
         config = self.config
-        overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
-        return read_scores(self.job.paths.fine_scores_h5(overlap, use_roi))
+        return makes_fine_map(
+            calc_heatmap=config.heatmap_arguments.calc_heatmap,
+            encoder=config.encoder_arguments.model_name,
+            own_scores=self.job.scores_path,
+        )
+
+    @property
+    def fine_features_path(self) -> Path:
+        """Where the features of the fine map are."""
+        return self.job.paths.fine_features_h5(*self._fine_name)
+
+    @property
+    def fine_scores_path(self) -> Path:
+        """Where the scores of the fine map are."""
+        return self.job.paths.fine_scores_h5(*self._fine_name)
+
+    @property
+    def _fine_name(self) -> tuple[float | int, bool]:
+        return self.config.patching_arguments.overlap, self.config.heatmap_arguments.use_roi
+
+    def bag_features(self) -> PatchFeatures:
+        """Read the features of the bag; not kept, for they may be large."""
+        from mil_heatmaps.features.read import read_features
+
+        return read_features(
+            self.features_path,
+            patch_size_l0=self.config.data_arguments.patch_size_level0,
+            slide_size_l0=self.slide.dimensions_l0,
+            space=self.space if self.job.features_path is not None else None,
+            coords_dir=self.job.coords_dir,
+        )
 
     @property
     def features_path(self) -> Path:
@@ -172,7 +249,7 @@ class SlideWork:
         """The file, brought by the user, that says where the bag's patches are; None when they are laid here."""
         return self.job.features_path or self.job.coords_path
 
-    @property
+    @cached_property
     def coords_file(self) -> dict[str, Any] | None:
         """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
         from mil_heatmaps.features.find import find_coords_file
@@ -190,10 +267,18 @@ class SlideWork:
         if not self.config.heatmap_arguments.use_roi:
             return None
         if self.job.roi_path is not None:
-            return read_roi(self.job.roi_path, self.slide.dimensions_l0)
+            return read_roi(self.job.roi_path, self.space)
         if self.job.row.roi is None:
             raise SlideError(f"{self.job.slide_id} has no region of interest: give x1, y1, x2, y2 or a file in roi_dir")
-        return roi_from_box(self.job.row.roi, self.slide.dimensions_l0)
+        return roi_from_box(self.job.row.roi, self.space)
+
+    def roi_inputs(self) -> Any:
+        """Return what the region of interest depends on, None when none is asked for."""
+        if not self.config.heatmap_arguments.use_roi:
+            return None
+        region = self.job.row.roi if self.job.roi_path is None else self.fingerprint(self.job.roi_path)
+        frame = self.space_inputs("coords_frame")
+        return {"region": region, **frame} if frame else region
 
     def on_encoding(self, progress: EncodingProgress) -> None:
         """Tell how far the encoding of patches is; end it there when asked to, as it goes on where it was."""
@@ -204,11 +289,14 @@ class SlideWork:
         if self.on_stage is not None:
             self.on_stage(f"encoding {progress}")
 
-    def forget_artifacts(self) -> None:
-        """Drop what was read from artifacts, after a stage wrote new ones."""
-        self.__dict__.pop("mask", None)
-        self.__dict__.pop("score_file", None)
-        self.__dict__.pop("fine_file", None)
+    def forget_artifacts(self, written: Collection[Path]) -> None:
+        """Drop what was read from artifacts that a stage has now written anew, and what follows from them."""
+        paths, config = self.job.paths, self.config
+        fine = paths.fine_scores_h5(config.patching_arguments.overlap, config.heatmap_arguments.use_roi)
+        for name, path in (("mask", paths.mask_pkl), ("score_file", paths.blockmap_h5), ("fine_file", fine)):
+            if path in written:
+                self.__dict__.pop(name, None)
+                self.maps = None
 
 
 class Stage(Protocol):

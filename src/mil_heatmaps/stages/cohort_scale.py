@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from mil_heatmaps.records.slide_record import SlideRecord, fingerprint
+from mil_heatmaps.cohort.slide_job import SlideJob
+from mil_heatmaps.files.digests import fingerprint
+from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.scores.scale import CohortScale, summarize_scores
-from mil_heatmaps.stages.base import RunSettings, SlideJob, SlideWork
+from mil_heatmaps.stages.base import RunSettings, SlideWork
 from mil_heatmaps.stages.score_columns import drawn_columns
 
 _SHARES = ("attention_softmax", "attention_mean")
@@ -25,8 +27,8 @@ def cohort_scale(settings: RunSettings, jobs: Sequence[SlideJob]) -> tuple[Cohor
         work = SlideWork(job, settings, SlideRecord.load(job.paths.record, job.slide_id))
         try:
             columns = drawn_columns(work)
-            summaries += [summarize_scores(column.values, are_shares=is_share(work)) for column in columns]
-            known[job.slide_id] = [hashlib.sha256(column.values.tobytes()).hexdigest() for column in columns]
+            summaries += [summarize_scores(column.scores, are_shares=is_share(work)) for column in columns]
+            known[job.slide_id] = [hashlib.sha256(column.scores.tobytes()).hexdigest() for column in columns]
         except ValueError:
             # Its own heatmap stage says what is wrong with it; the others' scale does without.
             continue

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.patch_grids import lay_clam_grid
+from mil_heatmaps.stages.patch_grids import bag_grid_inputs, lay_bag_grid
 
 if TYPE_CHECKING:
     from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -30,18 +31,18 @@ class CoordsStage:
         if work.patches_path is not None:
             return {
                 "version": self.version,
-                "slide": work.fingerprint(job.slide_path),
+                "slide": work.slide_inputs(),
                 "features": work.fingerprint(work.patches_path),
                 "coords_file": work.coords_file,
                 "patch_size_level0": data.patch_size_level0,
+                **work.space_inputs(),
             }
-        patching = work.config.patching_arguments
         return {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
             "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
-            "patching": patching.model_dump(mode="json", exclude={"overlap", "grid"}),
-            "use_center_shift": work.config.heatmap_arguments.use_center_shift,
+            "patching": work.settings.section("patching_arguments", exclude=("overlap", "grid")),
+            **bag_grid_inputs(work),
         }
 
     def run(self, work: SlideWork) -> StageResult:
@@ -49,20 +50,23 @@ class CoordsStage:
         from mil_heatmaps.features.write_coords import write_coords
 
         job = work.job
-        path = work.patches_path
-        grid = _grid_of_file(work, path) if path is not None else lay_clam_grid(work, overlap=0.0)
+        path, notes = work.patches_path, list[Notice]()
+        grid = _grid_of_file(work, path, notes) if path is not None else lay_bag_grid(work)
         if not len(grid):
             source = path.name if path is not None else "the tissue found"
             raise FeatureError(f"there are no patches in {source} for {job.slide_id}")
         write_coords(job.paths.coords_h5, grid, work.slide)
-        return StageResult([job.paths.coords_h5])
+        return StageResult([job.paths.coords_h5], notes)
 
 
-def _grid_of_file(work: SlideWork, path: Path) -> PatchGrid:
+def _grid_of_file(work: SlideWork, path: Path, notes: list[Notice]) -> PatchGrid:
     """Read the coordinates a file brings or its features belong to, without the features where it has both."""
-    from mil_heatmaps.features.read import feature_info, read_coords, read_features
+    from mil_heatmaps.features.read import feature_info, place_coords
 
-    size, slide_size = work.config.data_arguments.patch_size_level0, work.slide.dimensions_l0
     if path == work.job.coords_path or (path.suffix != ".pt" and feature_info(path).has_coords):
-        return read_coords(path, patch_size_l0=size, slide_size_l0=slide_size)
-    return read_features(path, patch_size_l0=size, slide_size_l0=slide_size, coords_dir=work.job.coords_dir).grid
+        grid, found = place_coords(path, work.space, patch_size_l0=work.config.data_arguments.patch_size_level0)
+        notes += found
+        return grid
+    features = work.bag_features()
+    notes += features.notes
+    return features.grid

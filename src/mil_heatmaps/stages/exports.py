@@ -16,7 +16,7 @@ class ExportsStage:
 
     def applies(self, work: SlideWork) -> bool:
         """When any export is switched on."""
-        return bool(work.config.export_arguments.model_dump(exclude_none=True))
+        return bool(work.settings.section("export_arguments", filled=True))
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """What the map depends on, and the switches."""
@@ -29,7 +29,7 @@ class ExportsStage:
         return {
             **inputs,
             "version": self.version,
-            "exports": work.config.export_arguments.model_dump(mode="json", exclude_none=True),
+            "exports": work.settings.section("export_arguments", filled=True),
         }
 
     def run(self, work: SlideWork) -> StageResult:

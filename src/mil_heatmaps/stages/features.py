@@ -27,9 +27,9 @@ class FeaturesStage:
         read_as = {} if job.coords_path is None else {"coords_file": work.coords_file}
         return read_as | {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
             "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
-            "patching": config.patching_arguments.model_dump(mode="json", exclude={"overlap", "grid"}),
+            "patching": work.settings.section("patching_arguments", exclude=("overlap", "grid")),
             "encoder": encoder_identity(config),
         }
 

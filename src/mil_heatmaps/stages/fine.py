@@ -15,24 +15,15 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.settings import EXPLANATIONS
+from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, unlike_the_bag
+from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, note_if_unlike_bag
 from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encoder
 
 if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.scores.patch_scores import PatchScores
     from mil_heatmaps.slides.patch_grid import PatchGrid
-
-
-def wants_fine_map(work: SlideWork) -> bool:
-    """Whether the config asks for a fine map and there is an encoder to make it with."""
-    config = work.config
-    return (
-        config.heatmap_arguments.calc_heatmap
-        and config.encoder_arguments.model_name is not None
-        and work.job.scores_path is None
-    )
 
 
 class FineFeaturesStage:
@@ -44,18 +35,18 @@ class FineFeaturesStage:
 
     def applies(self, work: SlideWork) -> bool:
         """When a fine map is wanted."""
-        return wants_fine_map(work)
+        return work.wants_fine_map
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The slide, where the patches are, how they are read, the encoder; not the model."""
         job, config = work.job, work.config
         inputs: dict[str, Any] = {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
             "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
-            "patching": {**config.patching_arguments.model_dump(mode="json"), "grid": config.patch_grid},
+            "patching": {**work.settings.section("patching_arguments"), "grid": config.patch_grid},
             "use_center_shift": config.heatmap_arguments.use_center_shift,
-            "roi": roi_inputs(work),
+            "roi": work.roi_inputs(),
             "encoder": encoder_identity(config),
         }
         if config.patch_grid == "features":
@@ -75,10 +66,9 @@ class FineFeaturesStage:
             reading, notes = bag_reading(work, fine.grid)
         else:
             reading = clam_reading(work.config, work.slide, fine.grid)
-            notes = unlike_the_bag(work, read_coords(work.job.paths.coords_h5))
-        overlap, use_roi = work.config.patching_arguments.overlap, work.config.heatmap_arguments.use_roi
-        path = work.job.paths.fine_features_h5(overlap, use_roi)
-        # Several overlaps may make one grid (0.25 and 0.5 do), and no overlap makes the bag's.
+            notes = note_if_unlike_bag(work, read_coords(work.job.paths.coords_h5))
+        path = work.fine_features_path
+        # Several overlaps may make one grid (0.25 and 0.5 do), and no overlap may make the bag's.
         alike = path.parent.glob(f"{glob.escape(work.job.slide_id)}_*_features.h5")
         encode(work, fine.grid, path, reading, [work.job.paths.features_h5, *sorted(alike)])
         return StageResult([path], [*fine.notes, *notes, *_other_encoder(work)])
@@ -91,7 +81,7 @@ def _no_patches(work: SlideWork) -> str:
     return f"no patch lies in the ROI {roi.top_left_l0} to {roi.bot_right_l0} ({roi.source}): no tissue takes one there"
 
 
-def _other_encoder(work: SlideWork) -> list[str]:
+def _other_encoder(work: SlideWork) -> list[Notice]:
     """Return a note when features of the bag and of the fine map are by encoders of different names."""
     from mil_heatmaps.features.read import feature_info
 
@@ -100,21 +90,13 @@ def _other_encoder(work: SlideWork) -> list[str]:
     own = load_encoder(work.config, work.settings.device).name
     if said is None or _plain(said) == _plain(own):
         return []
-    return [f"{path} was made with {said}, the fine map with {own}: unless they are one encoder, it means nothing"]
+    text = f"{path} was made with {said}, the fine map with {own}: unless they are one encoder, it means nothing"
+    return [Notice("encoder", text)]
 
 
 def _plain(name: str) -> str:
     """Return an encoder's name as it compares: conch_v15 and conch_v1_5 are one."""
     return "".join(character for character in name.lower() if character.isalnum())
-
-
-def roi_inputs(work: SlideWork) -> Any:
-    """Return what the region of interest depends on, None when none is asked for."""
-    if not work.config.heatmap_arguments.use_roi:
-        return None
-    if work.job.roi_path is not None:
-        return work.fingerprint(work.job.roi_path)
-    return work.job.row.roi
 
 
 @dataclass(frozen=True)
@@ -123,34 +105,34 @@ class FineGrid:
 
     grid: PatchGrid
     phases: npt.NDArray[np.int64]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
 
 
 def lay_fine_grid(work: SlideWork) -> FineGrid:
     """CLAM's grid in the tissue, or the grid of the bag made finer; in the region of interest if there is one."""
     from mil_heatmaps.features.read import read_coords
-    from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.slides.refined_grid import refine_grid
     from mil_heatmaps.slides.roi import patches_in_roi
 
     config, roi = work.config, work.roi
     overlap = float(config.patching_arguments.overlap)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
     if config.patch_grid == "features":
         fine = refine_grid(read_coords(work.job.paths.coords_h5), overlap)
         grid, phases = fine.grid, fine.phases
         if abs(fine.overlap - overlap) > 0.01:
-            notes = (
+            text = (
                 f"the fine map overlaps by {fine.overlap:.3g}, not {overlap:g}: only steps of 1/n of the bag's keep its"
-                " patches in a regular map",
+                " patches in a regular map"
             )
+            notes = (Notice("overlap", text),)
     else:
         grid = lay_clam_grid(work, overlap, roi)
         phases = phase_numbers(grid)
     if roi is None or (config.patch_grid == "clam" and roi.polygons is None):
         return FineGrid(grid, phases, notes)
     kept = patches_in_roi(grid, roi, rule="reach" if roi.polygons is None else None)
-    return FineGrid(PatchGrid(grid.coords_l0[kept], grid.size_l0, grid.step_l0), phases[kept], notes)
+    return FineGrid(grid.take(kept), phases[kept], notes)
 
 
 class FineScoresStage:
@@ -162,40 +144,41 @@ class FineScoresStage:
 
     def applies(self, work: SlideWork) -> bool:
         """When a fine map is wanted."""
-        return wants_fine_map(work)
+        return work.wants_fine_map
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The fine features, the model, and the bag's scores they are ranked among."""
         job, config = work.job, work.config
-        overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
+        drawing = work.settings.section("heatmap_arguments")
         return {
             "version": self.version,
             "model": work.settings.model.identity,
-            "features_sha256": work.artifact(job.paths.fine_features_h5(overlap, use_roi), "fine_features"),
+            "features_sha256": work.artifact(work.fine_features_path, "fine_features"),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
             "use_ref_scores": config.heatmap_arguments.use_ref_scores,
-            "column": config.heatmap_arguments.model_dump(mode="json", include={"classes", "head"}),
+            "column": {key: drawing[key] for key in ("classes", "head")},
             "label": job.row.label,
-            "to": job.paths.fine_scores_h5(overlap, use_roi).name,  # features of two overlaps may be the same bytes
+            "to": work.fine_scores_path.name,  # features of two overlaps may be the same bytes
         }
 
     def run(self, work: SlideWork) -> StageResult:
         """Score every patch, then rank among the bag's if asked."""
         from mil_heatmaps.features.read import read_features
         from mil_heatmaps.scores.percentiles import reference_percentiles
-        from mil_heatmaps.scores.score_file import ScoreFile, write_scores
+        from mil_heatmaps.scores.score_file import ScoreFile
+        from mil_heatmaps.scores.score_schema import write_scores
         from mil_heatmaps.stages.score_columns import coarse_columns, columns_of
         from mil_heatmaps.version import __version__
 
         job, config, bag = work.job, work.config, work.score_file
-        overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
-        features = read_features(job.paths.fine_features_h5(overlap, use_roi))
+        features = read_features(work.fine_features_path)
         scores, how = score_fine_map(work, features)
         raw = ScoreFile(grid=features.grid, scores=scores, prediction=bag.prediction)
-        column = columns_of(work, raw)[0].values
+        column = columns_of(work, raw)[0].scores
         if config.heatmap_arguments.use_ref_scores:
-            column = reference_percentiles(column, coarse_columns(work)[0].values)
-        path = job.paths.fine_scores_h5(overlap, use_roi)
+            column = reference_percentiles(column, coarse_columns(work)[0].scores)
+        path = work.fine_scores_path
+        said = Notice("fine_map", f"fine map: {how}")
         write_scores(
             path,
             ScoreFile(
@@ -212,9 +195,10 @@ class FineScoresStage:
                 encoder=features.encoder,
                 program_version=__version__,
                 scored_as=how,
+                notices=distinct((*work.record.notices_of("fine_features"), said)),
             ),
         )
-        return StageResult([path], [f"fine map: {how}"])
+        return StageResult([path], [said])
 
 
 def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, str]:
@@ -223,13 +207,12 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
     A score that depends on the patch alone is taken from one pass. Any other would change with the bag, so its patches
     are scored in the places of the bag's own: see `mil_heatmaps.models.replaced_patches`.
     """
-    from mil_heatmaps.features.read import read_features
     from mil_heatmaps.models.replaced_patches import score_in_place
 
-    config, source, device = work.config, work.settings.model, work.settings.device
+    source, device = work.settings.model, work.settings.device
     model, name = source.load(device), source.scores_wanted(device)[0]
     if model.is_alone(name):
-        task = {"task": config.model_arguments.task}
+        task = {"task": work.config.model_arguments.task}
         return model.patch_scores(fine, name, source.column_names(device), task), "each patch scored by itself"
     if name in EXPLANATIONS:
         raise ModelError(
@@ -239,13 +222,7 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
     laid = lay_fine_grid(work)
     if not np.array_equal(laid.grid.coords_l0, fine.grid.coords_l0):
         raise FeatureError(f"{fine.source.name} holds other patches than the fine map has: run fine_features again")
-    bag = read_features(
-        work.features_path,
-        patch_size_l0=config.data_arguments.patch_size_level0,
-        slide_size_l0=work.slide.dimensions_l0,
-        coords_dir=work.job.coords_dir,
-    )
-    scores = score_in_place(model, bag, fine, laid.phases, name, source.column_names(device))
+    scores = score_in_place(model, work.bag_features(), fine, laid.phases, name, source.column_names(device))
     count = len(np.unique(laid.phases))
     bags = f"{count} bags, each set without overlap" if count > 1 else "one bag"
     return scores, f"scored in {bags} in the place of the bag's own patches"

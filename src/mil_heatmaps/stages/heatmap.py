@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.cohort.process_list import UNSPECIFIED
+from mil_heatmaps.notices import UNCLASSIFIED, Notice, distinct
 from mil_heatmaps.records.layout import HeatmapName
+from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.fine import roi_inputs, wants_fine_map
-from mil_heatmaps.stages.score_columns import DrawnColumn, coarse_columns, drawn_columns, plan_column
+from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
 
 if TYPE_CHECKING:
-    from mil_heatmaps.visualization.drawing import Drawing
+    from mil_heatmaps.slides.reader import Slide
+    from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
+    from mil_heatmaps.visualization.drawing import Drawing, Painter
+    from mil_heatmaps.visualization.frame import Frame
 
 
 def _shown_label(work: SlideWork) -> str | None:
@@ -24,6 +28,9 @@ def _shown_label(work: SlideWork) -> str | None:
     if label == UNSPECIFIED and work.config.model_arguments.task != "classification":
         label = row.label
     return None if label == UNSPECIFIED else label
+
+
+_NOT_DRAWN = ("calc_heatmap", "use_center_shift")
 
 
 class HeatmapStage:
@@ -42,50 +49,60 @@ class HeatmapStage:
         job, config = work.job, work.config
         inputs: dict[str, Any] = {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
-            "drawing": config.heatmap_arguments.model_dump(mode="json", exclude={"calc_heatmap", "use_center_shift"}),
+            "drawing": work.settings.section("heatmap_arguments", exclude=_NOT_DRAWN),
             "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},
-            "roi": roi_inputs(work),
+            "roi": work.roi_inputs(),
             "to": relative(job.paths.production, job.paths.raw),
         }
         if config.model_arguments.task != "classification":
             inputs["task"] = config.model_arguments.task
-        if wants_fine_map(work):
-            overlap, use_roi = config.patching_arguments.overlap, config.heatmap_arguments.use_roi
-            inputs["fine_sha256"] = work.artifact(job.paths.fine_scores_h5(overlap, use_roi), "fine")
+        if work.wants_fine_map:
+            inputs["fine_sha256"] = work.artifact(work.fine_scores_path, "fine")
         if config.heatmap_arguments.segment:
             inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
         if work.settings.cohort_scale is not None:
             inputs["cohort_scale"] = work.settings.cohort_scale_digest
+        # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.
+        if notices := [n.plain() for n in work.record.notices(before=self.name) if n.code != UNCLASSIFIED]:
+            inputs["notices"] = notices
         return inputs
 
     def run(self, work: SlideWork) -> StageResult:
         """Draw everything; a picture is written whole or not at all."""
-        result = StageResult([])
-        columns = drawn_columns(work)
-        coarse = plan_column(work, coarse_columns(work)[0], coarse=True)
+        from mil_heatmaps.visualization.drawing import Painter
+
+        result, uncoloured = StageResult([], [] if work.roi is None else list(work.roi.notes)), 0
+        maps, coarse = planned_maps(work), plan_coarse(work)
         blockmap = [work.job.paths.blockmap_png]
-        for number, column in enumerate(columns):
-            drawing = plan_column(work, column)
+        for number, planned in enumerate(maps):
+            drawing = planned.drawing
             result.notes += drawing.notes
+            painter = Painter(drawing, watch=True)
             if number == 0 and (_is_shrunk(work) or not drawing.same_pixels(coarse)):
                 self._save(work, blockmap, coarse, result, shrink=False)
                 blockmap = []
             # At the usual levels both maps are one picture, which is painted once.
-            self._save(work, [*(blockmap if number == 0 else ()), self._path(work, column)], drawing, result)
+            paths = [*(blockmap if number == 0 else ()), self._path(work, planned.column)]
+            self._save(work, paths, drawing, result, painter=painter)
+            unseen = painter.uncoloured()
+            uncoloured = max(uncoloured, unseen.total)
+            result.notes += [notice] if (notice := unseen.notice()) is not None else []
             if work.config.heatmap_arguments.figure:
-                self._write_figure(work, column, drawing, result)
+                self._write_figure(work, planned, result)
         if work.config.heatmap_arguments.save_orig:
-            self._save_original(work, plan_column(work, columns[0]), result)
-        result.notes = list(dict.fromkeys(result.notes))
+            self._save_original(work, maps[0].drawing, result)
+        result.notes = list(distinct(result.notes))
+        work.record.summary |= {"uncoloured": uncoloured}
         return result
 
     @staticmethod
     def _path(work: SlideWork, column: DrawnColumn) -> Path:
         h = work.config.heatmap_arguments
+        asked, own = work.config.patching_arguments.overlap, round(column.grid.overlap, 4)
         name = HeatmapName(
-            overlap=float(work.config.patching_arguments.overlap) if wants_fine_map(work) else column.overlap,
+            overlap=float(asked) if work.wants_fine_map else own,
             use_roi=h.use_roi,
             blur=h.blur,
             use_ref_scores=h.use_ref_scores,
@@ -99,7 +116,13 @@ class HeatmapStage:
 
     @staticmethod
     def _save(
-        work: SlideWork, paths: list[Path], drawing: Drawing, result: StageResult, *, shrink: bool = True
+        work: SlideWork,
+        paths: list[Path],
+        drawing: Drawing,
+        result: StageResult,
+        *,
+        shrink: bool = True,
+        painter: Painter | None = None,
     ) -> None:
         """Write a drawing to each path, streamed; shrunk as a whole only where CLAM's own keys ask for that."""
         from mil_heatmaps.visualization.overlay import draw, draw_to_files
@@ -111,20 +134,19 @@ class HeatmapStage:
 
             from mil_heatmaps.visualization.resize_picture import shrink as shrunk
 
-            picture = shrunk(Image.fromarray(draw(drawing)), h.custom_downsample, h.max_size)
+            picture = shrunk(Image.fromarray(draw(drawing, painter=painter)), h.custom_downsample, h.max_size)
             for path in paths:
                 save_picture(path, picture)
         else:
-            draw_to_files(paths, drawing)
+            draw_to_files(paths, drawing, painter=painter)
         result.paths += paths
 
     @staticmethod
-    def _write_figure(work: SlideWork, column: DrawnColumn, drawing: Drawing, result: StageResult) -> None:
+    def _write_figure(work: SlideWork, planned: PlannedMap, result: StageResult) -> None:
         """Write ``S_figure.png``: slide and map side by side, with what the colours mean."""
         from mil_heatmaps.visualization.figure import FigureText, write_figure
 
-        h, score_file = work.config.heatmap_arguments, work.score_file
-        values = column.values[column.drawn(work.roi)]  # the drawing holds the patches of the region only
+        h, score_file, column = work.config.heatmap_arguments, work.score_file, planned.column
         text = FigureText(
             score_name=score_file.scores.score,
             class_name=column.name if len(score_file.scores.names) > 1 else None,
@@ -133,32 +155,64 @@ class HeatmapStage:
             model=score_file.model,
             prediction=score_file.prediction,
             method=_method(work, column),
+            notices=_of_figure((*work.record.notices(before="heatmap"), *result.notes)),
         )
         path = work.job.paths.figure(column.suffix)
-        write_figure(path, drawing, values, text, legend=h.legend)
+        write_figure(path, planned.drawing, planned.drawn_scores, text, legend=h.legend)
         result.paths.append(path)
 
     def _save_original(self, work: SlideWork, drawing: Drawing, result: StageResult) -> None:
-        """Write the whole slide without colours; CLAM names it after the level and never after -1."""
-        from mil_heatmaps.visualization.frame import choose_frame
+        """Write the slide without colours: of the map's size, or the whole slide where the map shows a region of it.
 
-        h = work.config.heatmap_arguments
-        wanted = h.vis_level if h.vis_level >= 0 else work.job.row.visualization.vis_level
-        frame = choose_frame(work.slide, wanted)
+        CLAM names it after the level and never after -1.
+        """
+        from mil_heatmaps.visualization.frame import choose_frame
+        from mil_heatmaps.visualization.picture_files import fits
+
+        h, slide = work.config.heatmap_arguments, work.slide
+        frame = drawing.frame
+        if not frame.whole:
+            frame = choose_frame(slide, h.vis_level if h.vis_level >= 0 else work.job.row.visualization.vis_level)
+        path = work.job.paths.original(frame.level, h.save_ext)
+        if not _is_shrunk(work) and not fits(path, frame.size_px):
+            frame, said = _fitting(slide, frame, path)
+            path = work.job.paths.original(frame.level, h.save_ext)
+            result.notes.append(said)
         slide_alone = replace(
             drawing, frame=frame, alpha=0.0, blank_canvas=False, tissue=None, blur_px=None, smooth="none"
         )
-        level = wanted if 0 <= wanted < work.slide.level_count else frame.level
-        self._save(work, [work.job.paths.original(level, h.save_ext)], slide_alone, result)
+        self._save(work, [path], slide_alone, result)
+
+
+def _fitting(slide: Slide, asked: Frame, path: Path) -> tuple[Frame, Notice]:
+    """Return the frame of the finest level that the format of `path` can hold, and what to say of it."""
+    from mil_heatmaps.visualization.frame import choose_frame
+    from mil_heatmaps.visualization.picture_files import fits
+
+    levels = (choose_frame(slide, level) for level in range(asked.level, slide.level_count))
+    averaged = (choose_frame(slide, downsample=2.0**power) for power in range(1, 32))  # of a slide of few levels
+    frame = next(frame for frame in (*levels, *averaged) if fits(path, frame.size_px))
+    width, height = asked.size_px
+    where = f"at 1/{round(frame.downsample[0])}" if frame.resized else f"at level {frame.level}"
+    text = (
+        f"the slide without colours does not fit {path.suffix[1:].upper()} at level {asked.level} ({width} x {height} "
+        f"pixels): drawn {where}"
+    )
+    return frame, Notice("original_level", text)
 
 
 def _method(work: SlideWork, column: DrawnColumn) -> str | None:
     """Return how a fine map was made, None for a map of the bag."""
-    if not wants_fine_map(work):
+    if not work.wants_fine_map:
         return None
     asked, how = float(work.config.patching_arguments.overlap), work.fine_file.scored_as
-    other = f" ({asked:.0%} was asked)" if abs(column.overlap - asked) > 0.01 else ""
-    return f"fine map: patches overlap by {column.overlap:.0%}{other}" + (f", {how}" if how else "")
+    other = f" ({asked:.0%} was asked)" if abs(column.grid.overlap - asked) > 0.01 else ""
+    return f"fine map: patches overlap by {column.grid.overlap:.0%}{other}" + (f", {how}" if how else "")
+
+
+def _of_figure(notices: Iterable[Notice]) -> tuple[Notice, ...]:
+    """Return the notices for the foot of the figure, which says in a line of its own how a fine map was made."""
+    return distinct(notice for notice in notices if notice.code != "fine_map")
 
 
 def _is_shrunk(work: SlideWork) -> bool:

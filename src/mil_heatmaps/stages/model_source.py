@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import CheckpointError, ConfigError, ModelError
-from mil_heatmaps.records.slide_record import sha256_file
+from mil_heatmaps.files.digests import fingerprint, sha256_file, sha256_files
+from mil_heatmaps.stages.last_loaded import LastLoaded
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 PER_CLASS_SCORES = ("class_contribution", "instance_probability", "instance_logit")
 """Kept beside the drawn score when the model has them, the first that it has: what speaks for which class."""
 
-_LOADED: dict[str, MILModel] = {}
+_LAST: LastLoaded[MILModel] = LastLoaded()
 
 
 class ModelSource:
@@ -40,15 +41,9 @@ class ModelSource:
     @cached_property
     def checkpoint_sha256(self) -> str | None:
         """SHA-256 of the file of weights, or over those of all files it is cut into; None without a checkpoint."""
-        if self.checkpoint is None:
-            return None
-        from mil_heatmaps.records.slide_record import fingerprint
         from mil_heatmaps.weights.checkpoint_paths import checkpoint_parts
 
-        parts = checkpoint_parts(self.checkpoint)
-        if len(parts) == 1:
-            return sha256_file(parts[0])
-        return fingerprint({"files": [f"{path.name}:{sha256_file(path)}" for path in parts]})
+        return None if self.checkpoint is None else sha256_files(checkpoint_parts(self.checkpoint))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -74,21 +69,18 @@ class ModelSource:
 
         A process keeps the last model it loaded, whichever source asks for it.
         """
-        from mil_heatmaps.records.slide_record import fingerprint
+        where = device or self._config.model_arguments.device
+        return _LAST.get(lambda: fingerprint({"model": self.identity, "device": where}), lambda: self._load(where))
 
-        device = device or self._config.model_arguments.device
-        key = fingerprint({"model": self.identity, "device": device})
-        if key not in _LOADED:
-            from mil_heatmaps.stages.load_model import load_model
+    def _load(self, device: str) -> MILModel:
+        from mil_heatmaps.stages.load_model import load_model
 
-            try:
-                model = load_model(self._config, self.checkpoint, device)
-            except CheckpointError as error:
-                raise CheckpointError(f"{error}{self._about_labels(str(error))}") from error
-            self._check_outputs(model)
-            _LOADED.clear()
-            _LOADED[key] = model
-        return _LOADED[key]
+        try:
+            model = load_model(self._config, self.checkpoint, device)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}{self._about_labels(str(error))}") from error
+        self._check_outputs(model)
+        return model
 
     def _checkpoint_config_sha256(self) -> str | None:
         """SHA-256 of the config.json beside the weights, which tells settings that no tensor does."""

@@ -1,10 +1,11 @@
-"""How patches are cut: by the config, or as those of a feature or coordinates file were."""
+"""Where patches lie and how they are read: by the config, or as a feature or coordinates file says."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import TissueError
+from mil_heatmaps.notices import Notice
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -20,7 +21,7 @@ _CUTS = ("patch_size", "patch_level", "custom_downsample", "mpp", "magnification
 
 
 def clam_options(config: Config, slide: Slide) -> dict[str, Any]:
-    """Return level, side and shrinking of CLAM's grid as `region_grid` takes them, also by mpp or magnification."""
+    """Return level, side and shrinking of patches as `region_grid` takes them; mpp and magnification give the side."""
     from mil_heatmaps.slides.read_plan import size_l0_for_magnification, size_l0_for_mpp
 
     patching = config.patching_arguments
@@ -36,8 +37,38 @@ def clam_options(config: Config, slide: Slide) -> dict[str, Any]:
     }
 
 
+def lay_bag_grid(work: SlideWork) -> PatchGrid:
+    """Return the patches of the bag where no file brings them, laid as CLAM lays the patches a model is trained on.
+
+    With ``compat: clam`` they are those of CLAM's heatmaps, the fine map's grid without overlap.
+
+    Raises
+    ------
+    TissueError
+        Patches larger than the slide, or a level it does not have.
+    """
+    from mil_heatmaps.slides.contour_grid import grid_from_contours
+
+    if work.config.heatmap_arguments.compat == "clam":
+        return lay_clam_grid(work, overlap=0.0)
+    options, segmentation = clam_options(work.config, work.slide), work.job.row.segmentation
+    options["patch_size"] *= options.pop("custom_downsample", 1)
+    contour_fn, use_padding = segmentation.contour_fn, segmentation.use_padding
+    grid = grid_from_contours(work.mask, work.slide, contour_fn=contour_fn, use_padding=use_padding, **options)
+    return _not_larger_than(work.slide, grid)
+
+
+def bag_grid_inputs(work: SlideWork) -> dict[str, Any]:
+    """Return what `lay_bag_grid` depends on besides the tissue and patching_arguments."""
+    if work.config.heatmap_arguments.compat == "clam":
+        return {"use_center_shift": work.config.heatmap_arguments.use_center_shift}
+    return work.job.row.segmentation.model_dump(include={"contour_fn", "use_padding"})
+
+
 def lay_clam_grid(work: SlideWork, overlap: float, roi: Roi | None = None) -> PatchGrid:
-    """Return CLAM's grid in the slide's tissue, or in the box around a region, which it then begins at.
+    """Return the grid of CLAM's heatmaps in the slide's tissue, or in the box around a region, where it then begins.
+
+    As in CLAM, contour_fn and use_padding have no effect on it.
 
     Raises
     ------
@@ -57,6 +88,11 @@ def lay_clam_grid(work: SlideWork, overlap: float, roi: Roi | None = None) -> Pa
         bot_right=roi.bot_right_l0 if roi is not None else None,
         **options,
     )
+    return _not_larger_than(slide, grid)
+
+
+def _not_larger_than(slide: Slide, grid: PatchGrid) -> PatchGrid:
+    """Return `grid`; raise where its patches are larger than the slide in both directions."""
     (width, height), (width_l0, height_l0) = slide.dimensions_l0, grid.size_l0
     if width_l0 > width and height_l0 > height:
         raise TissueError(
@@ -67,7 +103,7 @@ def lay_clam_grid(work: SlideWork, overlap: float, roi: Roi | None = None) -> Pa
 
 
 def clam_reading(config: Config, slide: Slide, grid: PatchGrid) -> PatchReading:
-    """Return how the patches of CLAM's grid are read: from its level, or the level that suits a resolution."""
+    """Return how patches laid here are read: from patch_level, or from the level that suits mpp or magnification."""
     from mil_heatmaps.slides.read_plan import reading_at_level, reading_for_grid
 
     patching = config.patching_arguments
@@ -81,53 +117,56 @@ def clam_reading(config: Config, slide: Slide, grid: PatchGrid) -> PatchReading:
     )
 
 
-def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[str]]:
-    """Return how patches are read as those of the slide's bag are or were, and what to know of it.
+def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[Notice]]:
+    """Return how the patches of the slide's bag are read, and notes about it.
 
-    Where the user brings features or coordinates, the model knows patches as they were read then: what the file says
-    counts, and not what the config says.
+    Where the user brings features or coordinates, the file decides and not the config: the model knows patches as they
+    were read for that file.
     """
     from mil_heatmaps.features.read import patch_attributes
-    from mil_heatmaps.features.stored_patches import reading_as_stored, stored_patches
+    from mil_heatmaps.features.stored_reading import reading_as_stored, stored_reading
 
     patching, path = work.config.patching_arguments, work.patches_path
     if path is None:
         return clam_reading(work.config, work.slide, grid), []
-    stored = stored_patches(patch_attributes(path, work.job.coords_dir))
+    stored = stored_reading(patch_attributes(path, work.job.coords_dir))
     reading = reading_as_stored(work.slide, grid, stored, patching.patch_size)
     if stored.patch_px is None:
         side = patching.patch_size
-        return reading, [
+        text = (
             f"{path.name} does not say how many pixels its patches have: {side} x {side} are taken"
             " (patching_arguments.patch_size)"
-        ]
+        )
+        return reading, [Notice("patch_reading", text)]
     given = ", ".join(f"{key} {value:g}" for key in _CUTS if (value := _given(patching, key)) is not None)
     if not given or _agrees(work, grid, stored.patch_px):
         return reading, []
     (width, height), (width_l0, height_l0) = stored.patch_px, grid.size_l0
-    return reading, [
+    text = (
         f"patching_arguments ({given}) are not used: patches are read as {path.name} says its own were,"
         f" {width} x {height} pixels that cover {width_l0} x {height_l0} of level 0"
-    ]
+    )
+    return reading, [Notice("patch_reading", text)]
 
 
-def unlike_the_bag(work: SlideWork, bag: PatchGrid) -> list[str]:
+def note_if_unlike_bag(work: SlideWork, bag: PatchGrid) -> list[Notice]:
     """Return a note when CLAM's grid has patches of another kind than the file that the bag comes from."""
     from mil_heatmaps.features.read import patch_attributes
-    from mil_heatmaps.features.stored_patches import stored_patches
+    from mil_heatmaps.features.stored_reading import stored_reading
 
     path = work.patches_path
     if path is None:
         return []
     side = work.config.patching_arguments.patch_size
-    patch_px = stored_patches(patch_attributes(path, work.job.coords_dir)).patch_px
+    patch_px = stored_reading(patch_attributes(path, work.job.coords_dir)).patch_px
     if _agrees(work, bag, patch_px or (side, side)):
         return []
     pixels = f"{patch_px[0]} x {patch_px[1]} pixels that cover " if patch_px is not None else ""
-    return [
+    text = (
         f"the fine map's patches are cut by patching_arguments, unlike those of {path.name} ({pixels}{bag.size_l0[0]} x"
         f" {bag.size_l0[1]} of level 0), which the model knows; use grid: features, or cut them alike"
-    ]
+    )
+    return [Notice("patch_reading", text)]
 
 
 def _given(patching: PatchingArguments, key: str) -> float | None:

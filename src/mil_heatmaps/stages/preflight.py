@@ -1,4 +1,4 @@
-"""What a run's slides need besides their own files, checked before any work: the colormap, the model, the encoder."""
+"""Check what all slides of a run need before any work: the colormap, the model, the encoder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from logging.handlers import QueueHandler
 
 from mil_heatmaps.errors import HeatmapError, WorkerError
 from mil_heatmaps.stages.base import RunSettings
-from mil_heatmaps.stages.run_slide import one_line
+from mil_heatmaps.words import reason_of
 
 logger = logging.getLogger(__name__)
 
 
 def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
-    """Check what the stages `needed` by some slide take, and no more.
+    """Check the colormap, model and encoder, each only if one of the stages `needed` uses it.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
         An unknown colormap; a model or an encoder that cannot be loaded or do not fit each other.
     """
     config, stages = settings.config, frozenset(needed)
-    if "heatmap" in stages and config.heatmap_arguments.cmap is not None:
+    if stages & {"heatmap", "exports"} and config.heatmap_arguments.cmap is not None:
         from mil_heatmaps.visualization.palette import colour_table
 
         colour_table(config.heatmap_arguments.cmap)
@@ -36,12 +36,12 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class Told:
-    """What came of a check in another process.
+    """The result of a check in another process.
 
     Attributes
     ----------
-    records : what was logged meanwhile
-    error : why it failed, of a class that every process knows
+    records : what the check logged
+    error : why it failed, of a class that every process knows; None when it passed
     """
 
     records: tuple[logging.LogRecord, ...]
@@ -49,7 +49,7 @@ class Told:
 
 
 def check_and_tell(settings: RunSettings, needed: Collection[str], level: int) -> Told:
-    """Do `check_needs` in a worker, for the process that keeps the log, which takes lines of `level` and above."""
+    """Do `check_needs` in a worker; return its log lines of `level` and above, and its error, to the main process."""
     told: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     handler, root = QueueHandler(told), logging.getLogger("mil_heatmaps")
     before = root.level
@@ -72,7 +72,7 @@ def _known(problem: Exception) -> HeatmapError:
         if issubclass(kind, HeatmapError) and kind.__module__ == HeatmapError.__module__:
             return kind(str(problem))
     logger.error("the check of model and encoder failed", exc_info=problem)
-    return WorkerError(f"the check of model and encoder failed: {one_line(problem)}; run.log has the traceback")
+    return WorkerError(f"the check of model and encoder failed: {reason_of(problem)}; run.log has the traceback")
 
 
 def _check_encoder(settings: RunSettings) -> None:

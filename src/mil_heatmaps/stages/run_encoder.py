@@ -7,8 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mil_heatmaps.devices import choose_device
 from mil_heatmaps.errors import ConfigError
-from mil_heatmaps.records.slide_record import fingerprint
+from mil_heatmaps.files.digests import fingerprint
+from mil_heatmaps.stages.last_loaded import LastLoaded
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 GPU_READERS = 4
 """Reading threads at least that feed a GPU."""
 
-_LOADED: dict[str, PatchEncoder] = {}
+_LAST: LastLoaded[PatchEncoder] = LastLoaded()
 
 
 def encoder_identity(config: Config) -> dict[str, Any]:
@@ -64,24 +66,20 @@ def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:
         When it is unknown, its weights are missing or do not fit, or a package is.
     """
     from mil_heatmaps.encoders.create import create_encoder
-    from mil_heatmaps.stages.load_model import choose_device
 
     arguments = config.encoder_arguments
-    if arguments.model_name is None:
+    if (name := arguments.model_name) is None:
         raise ConfigError("encoder_arguments.model_name names no encoder; give the one the model was trained on")
     where = choose_device(device or config.model_arguments.device)
-    loaded = _LOADED.get(fingerprint({**encoder_identity(config), "device": where}))
-    if loaded is None:
-        _LOADED.clear()
-        loaded = create_encoder(
-            arguments.model_name,
+    return _LAST.get(
+        lambda: fingerprint({**encoder_identity(config), "device": where}),
+        lambda: create_encoder(
+            name,
             weights=config.inputs.encoder_weights,
             device=where,
             target_img_size=arguments.target_img_size,
-        )
-        # Only now: its weights may have come into the hub's cache just then.
-        _LOADED[fingerprint({**encoder_identity(config), "device": where})] = loaded
-    return loaded
+        ),
+    )
 
 
 def encode(
@@ -103,7 +101,7 @@ def encode(
         out,
         reading=reading,
         batch_size=config.exp_arguments.batch_size if "batch_size" in given else "auto",
-        threads=_threads(encoder, work.settings.threads),
+        threads=reading_threads(encoder, work.settings.threads),
         code=encoder_identity(config).get("code_sha256"),
         others=others,
         progress=work.on_encoding,
@@ -118,7 +116,7 @@ def encode(
     )
 
 
-def _threads(encoder: PatchEncoder, cores: int) -> int:
-    """One a core; for a GPU some in any case, as it would wait for a single one."""
+def reading_threads(encoder: PatchEncoder, cores: int) -> int:
+    """Return how many threads read patches: one a core, and for a GPU `GPU_READERS` at least."""
     on_gpu = getattr(getattr(encoder, "device", None), "type", "cpu") == "cuda"
     return max(cores, GPU_READERS) if on_gpu else cores

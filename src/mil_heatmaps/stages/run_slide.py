@@ -7,16 +7,17 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.progress.encoding_signs import EncodingSign
 from mil_heatmaps.records.layout import SlideLayout
-from mil_heatmaps.records.proofs import Prover
 from mil_heatmaps.records.slide_record import Decision, SlideRecord, StageRecord, decide
-from mil_heatmaps.stages.base import RunSettings, SlideJob, SlideWork, Stage, Stopped
+from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.stages.base import RunSettings, SlideWork, Stage, Stopped
+from mil_heatmaps.words import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,32 +27,6 @@ SAVE_EVERY_S = 1.0
 """Stages that took less than this together are put on record with the next one: a kill costs no more than that."""
 
 
-def one_line(error: BaseException) -> str:
-    """The error as one line for a list: the message of a `HeatmapError`, else type and message."""
-    text = " ".join(str(error).split())
-    if isinstance(error, HeatmapError):
-        return text
-    if isinstance(error, OSError) and error.strerror:
-        name = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{name}"
-    return f"unexpected {type(error).__name__}: {text}" if text else f"unexpected {type(error).__name__}"
-
-
-@dataclass(frozen=True)
-class SlideRun:
-    """What happened to one slide in this run."""
-
-    record: SlideRecord
-    done: tuple[str, ...]  # stages that were computed in this run
-    seconds: float
-    notes: tuple[str, ...] = ()
-    stopped: bool = False  # the run was asked to stop before the slide was done
-    lines: tuple[str, ...] = ()  # for run.log
-
-    @property
-    def failed(self) -> bool:
-        """Whether something was wrong with the slide."""
-        return self.record.status == "failed"
 
 
 def run_slide(
@@ -75,13 +50,13 @@ def run_slide(
     sign = EncodingSign(experiment, job.slide_id) if experiment is not None else None
     work = SlideWork(job, settings, record, on_stage, should_stop, sign)
     done: list[str] = []
-    notes: list[str] = []
+    notes: list[Notice] = []
     current, stopped = "open", False
     try:
         for stage in stages:
             current = stage.name
             if not stage.applies(work):
-                _drop_stage(record, stage.name, job.paths)
+                record.stages.pop(stage.name, None)  # the config no longer asks for it; its pictures stay
                 continue
             if on_stage is not None:
                 on_stage(stage.name)
@@ -96,7 +71,7 @@ def run_slide(
         _note_failure(record, job, current, error)
     else:
         status = "running" if keep_running else "processed" if _is_complete(work) else "tbp"
-        _note_success(record, job, settings, status, changed=bool(done))
+        _note_success(record, job, status, changed=bool(done))
     finally:
         work.close()
         if sign is not None:
@@ -115,7 +90,7 @@ def _is_complete(work: SlideWork) -> bool:
 
 
 def _bring_up_to_date(
-    stage: Stage, work: SlideWork, *, force: bool, notes: list[str], should_stop: Callable[[], bool]
+    stage: Stage, work: SlideWork, *, force: bool, notes: list[Notice], should_stop: Callable[[], bool]
 ) -> bool:
     """Run `stage` unless its record still holds; say whether it ran."""
     record, paths = work.record, work.job.paths
@@ -131,12 +106,12 @@ def _bring_up_to_date(
     logger.debug("%s: %s %s (%s)", work.job.slide_id, decision.action, stage.name, decision.reason)
     started = time.perf_counter()
     if record.status != "running":
-        record.status, record.failed_stage, record.error, record.proof = "running", None, None, None
+        record.status, record.failed_stage, record.error = "running", None, None
         record.save()
     elif record.behind and time.monotonic() - record.saved_at >= SAVE_EVERY_S:
         record.save()
     result = stage.run(work)
-    work.forget_artifacts()
+    work.forget_artifacts(result.paths)
     entry = StageRecord.of(inputs, result.paths, paths.raw, time.perf_counter() - started, result.notes)
     record.stages[stage.name] = entry
     if stage.name == "samples":
@@ -163,13 +138,8 @@ def _remove_stale(previous: StageRecord | None, record: SlideRecord, paths: Slid
             path.unlink(missing_ok=True)
 
 
-def _drop_stage(record: SlideRecord, name: str, paths: SlideLayout) -> None:
-    """Forget a stage that the config no longer asks for; its pictures stay."""
-    record.stages.pop(name, None)
-
-
 def _note_failure(record: SlideRecord, job: SlideJob, stage: str, error: Exception) -> None:
-    record.status, record.failed_stage, record.error = "failed", stage, one_line(error)
+    record.status, record.failed_stage, record.error = "failed", stage, reason_of(error)
     logger.error("%s: failed in %s: %s", job.slide_id, stage, record.error)
     trace = "".join(traceback.format_exception(error))
     # The disk may be full or read-only, which may be the very error; the coordinator still has it in memory.
@@ -179,11 +149,10 @@ def _note_failure(record: SlideRecord, job: SlideJob, stage: str, error: Excepti
         record.save()
 
 
-def _note_success(record: SlideRecord, job: SlideJob, settings: RunSettings, status: str, *, changed: bool) -> None:
+def _note_success(record: SlideRecord, job: SlideJob, status: str, *, changed: bool) -> None:
     if record.status == status and not changed:
         return
     record.status, record.failed_stage, record.error = status, None, None
-    record.proof = None if status != "processed" else Prover(settings).prove(job, record)
     try:
         record.save()
         job.paths.error_log.unlink(missing_ok=True)

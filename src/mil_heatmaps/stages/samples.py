@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.score_columns import coarse_columns
@@ -63,13 +64,13 @@ class SamplesStage:
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The score file's content, the slide, which samples, and which column they are taken from."""
         job, config = work.job, work.config
-        heatmap = config.heatmap_arguments
+        drawing = work.settings.section("heatmap_arguments")
         return {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
+            "slide": work.slide_inputs(),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
-            "samples": config.sample_arguments.model_dump(mode="json"),
-            "column": heatmap.model_dump(mode="json", include={"classes", "head"}),
+            "samples": work.settings.section("sample_arguments"),
+            "column": {key: drawing[key] for key in ("classes", "head")},
             "label": job.row.label,
             **({} if config.model_arguments.task == "classification" else {"folder": job.row.group}),
             "to": relative(job.paths.sampled_patches, job.paths.raw),
@@ -78,30 +79,21 @@ class SamplesStage:
     def run(self, work: SlideWork) -> StageResult:
         """Choose, cut, write."""
         from mil_heatmaps.visualization.sample_files import write_samples
-        from mil_heatmaps.visualization.sampling import sample_top_patches
+        from mil_heatmaps.visualization.sampling import sample_patches
 
-        job, settings, score_file = work.job, work.config.sample_arguments, work.score_file
+        job, settings = work.job, work.config.sample_arguments
         column = coarse_columns(work)[0]
         label, predicted = _label_and_class(work)
         result, side_px = StageResult([]), model_side_px(work)
         for sample in settings.samples:
             if not sample.sample:
                 continue
-            low, high = sample.window_percent
-            patches = sample_top_patches(
-                column.values,
-                score_file.grid.coords_l0,
-                wsi_object=work.slide,
-                k=sample.k,
-                mode=sample.mode,
-                seed=sample.seed,
-                score_start=low,
-                score_end=high,
-                unit="percent",
-                patch_size=score_file.grid.size_l0,
+            patches = sample_patches(
+                column.scores, column.grid, work.slide, sample.choice, size_px=column.grid.size_l0
             )
             if not patches:
-                result.notes.append(f"sample {sample.name!r}: no patch lies in its window")
+                text = f"sample {sample.name!r}: no patch lies in its window"
+                result.notes.append(Notice("empty_sample", text))
                 continue
             patches = [replace(patch, image=shown(patch.image, side_px)) for patch in patches]
             folder = job.paths.sample_dir(label, predicted, sample.name)

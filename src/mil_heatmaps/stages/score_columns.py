@@ -2,66 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mil_heatmaps.records.layout import safe_name
-from mil_heatmaps.scores.patch_scores import SIGNED_KINDS
+from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
 
 if TYPE_CHECKING:
-    from mil_heatmaps.config.drawing_sections import HeatmapArguments, Normalize
     from mil_heatmaps.scores.score_file import ScoreFile
-    from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.slides.roi import Roi
     from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.visualization.colour_rule import ColourRule
     from mil_heatmaps.visualization.drawing import Drawing
-
-
-@dataclass(frozen=True)
-class DrawnColumn:
-    """One column of scores on its way to a picture.
-
-    Attributes
-    ----------
-    name : str
-        The column's own name: a class, a head, or the score's.
-    suffix : str
-        What tells its files from those of other columns; empty for the one CLAM's rules choose.
-    values : (N,) float32
-        As the model gave them.
-    grid : PatchGrid
-        Where they are.
-    kind : ScoreKind
-    reference : (M,) float32 or None
-        The same column of the bag, for a fine map that is ranked among it.
-    reaching : bool
-        Whether patches that reach into a region from the left or above are drawn. On CLAM's grid, which begins at the
-        region's corner, there are none.
-    """
-
-    name: str
-    suffix: str
-    values: npt.NDArray[np.float32]
-    grid: PatchGrid
-    kind: str
-    reference: npt.NDArray[np.float32] | None = None
-    reaching: bool = False
-
-    def drawn(self, roi: Roi | None) -> npt.NDArray[np.bool_]:
-        """Return (N,) which patches the drawing of a region holds."""
-        from mil_heatmaps.visualization.patch_arguments import inside_region
-
-        if roi is None:
-            return np.ones(len(self.grid), bool)
-        return inside_region(self.grid, roi.top_left_l0, roi.bot_right_l0, reaching=self.reaching)
-
-    @property
-    def overlap(self) -> float:
-        """Share by which neighbouring patches overlap, 0 up to 1."""
-        return max(0.0, round(1 - self.grid.step_l0[0] / self.grid.size_l0[0], 4))
+    from mil_heatmaps.visualization.view import View
 
 
 def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
@@ -75,15 +28,10 @@ def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
     )
     usual = heatmap.classes == "predicted" and heatmap.head == "mean" and len(chosen) == 1
     prefix = f"_s_{safe_name(heatmap.score)}" if heatmap.score else ""
+    kind = score_file.scores.kind
     return [
-        DrawnColumn(
-            name,
-            prefix + ("" if usual else f"_c_{safe_name(name)}"),
-            values,
-            score_file.grid,
-            score_file.scores.kind,
-        )
-        for name, values in chosen
+        DrawnColumn(name, prefix + ("" if usual else f"_c_{safe_name(name)}"), scores, score_file.grid, kind)
+        for name, scores in chosen
     ]
 
 
@@ -94,121 +42,98 @@ def coarse_columns(work: SlideWork) -> list[DrawnColumn]:
 
 def drawn_columns(work: SlideWork) -> list[DrawnColumn]:
     """Return the columns of the finished map: of the fine map where there is one, else of the bag."""
-    from mil_heatmaps.stages.fine import wants_fine_map
-
     coarse = coarse_columns(work)
-    if not wants_fine_map(work):
+    if not work.wants_fine_map:
         return coarse
     fine, reaching = columns_of(work, work.fine_file), work.config.patch_grid == "features"
     return [
-        replace(column, reference=bag.values, reaching=reaching) for column, bag in zip(fine, coarse, strict=True)
+        replace(column, reference=bag.scores, reaching=reaching) for column, bag in zip(fine, coarse, strict=True)
     ]
 
 
 def drawn_file(work: SlideWork) -> ScoreFile:
     """Return the scores the finished map shows: of the fine map where there is one, else of the bag."""
-    from mil_heatmaps.stages.fine import wants_fine_map
-
-    return work.fine_file if wants_fine_map(work) else work.score_file
+    return work.fine_file if work.wants_fine_map else work.score_file
 
 
-def plan_column(work: SlideWork, column: DrawnColumn, *, coarse: bool = False) -> Drawing:
-    """Return the drawing of one column; `coarse` is CLAM's blockmap: the whole slide at about 1/32."""
+def planned_maps(work: SlideWork) -> list[PlannedMap]:
+    """Return the finished map of every drawn column; planned once, and kept until its scores or tissue change."""
+    if work.maps is None:
+        work.maps = [PlannedMap(column, _plan_finished(work, column)) for column in drawn_columns(work)]
+    return work.maps
+
+
+def plan_coarse(work: SlideWork) -> Drawing:
+    """Return the drawing of CLAM's blockmap: the whole slide at about 1/32."""
+    from mil_heatmaps.visualization.view import View
+
+    heatmap, column = work.config.heatmap_arguments, coarse_columns(work)[0]
+    view = View(segment=heatmap.segment, use_holes=heatmap.use_holes)
+    return _plan(work, column, view, _ranged(work, column))
+
+
+def _plan_finished(work: SlideWork, column: DrawnColumn) -> Drawing:
+    if work.roi is not None:
+        _check_region(work.roi, column)
+    return _plan(work, column, _view(work, column), _colours(work, column))
+
+
+def _plan(work: SlideWork, column: DrawnColumn, view: View, colours: ColourRule) -> Drawing:
     from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
-    from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+    from mil_heatmaps.visualization.tissue_slide import TissueSlide
 
-    heatmap = work.config.heatmap_arguments
-    values, scaling = _scaled(work, column)
-    options: dict[str, Any] = {
-        "patch_size": column.grid.size_l0,
-        "overlap": column.overlap,
-        "segment": heatmap.segment,
-        "use_holes": heatmap.use_holes,
-        "cmap": heatmap.colormap(column.kind),
-        "alpha": heatmap.alpha,
-        "compat": None if heatmap.compat == "none" else heatmap.compat,
-        **scaling,
-    }
-    if not coarse:
-        options.update(_finished(work), reaching=column.reaching)
-        values = _inside_region(work, column, values)
-    wsi = WholeSlideImage(work.slide)
-    if heatmap.segment:
-        wsi.tissue = work.mask
-    return plan_heatmap(values, column.grid.coords_l0, wsi, **options)
+    slide = TissueSlide(work.slide)
+    if view.segment:
+        slide.tissue = work.mask
+    return plan_heatmap(column.scores, column.grid, slide, view, colours)
 
 
-def _finished(work: SlideWork) -> dict[str, Any]:
-    """Options of the finished map that the coarse one does not take."""
+def _view(work: SlideWork, column: DrawnColumn) -> View:
+    from mil_heatmaps.visualization.view import View
+
     heatmap, roi = work.config.heatmap_arguments, work.roi
-    options: dict[str, Any] = {
-        "vis_level": heatmap.vis_level,
-        "downsample": heatmap.downsample,
-        "mpp": heatmap.mpp,
-        "blank_canvas": heatmap.blank_canvas,
-        "blur": heatmap.blur,
-        "smooth": heatmap.smooth,
-        "binarize": heatmap.binarize,
-        "thresh": binary_threshold(heatmap.binary_thresh),
-        "threshold": heatmap.threshold,
-    }
-    if roi is not None:
-        options.update(top_left=roi.top_left_l0, bot_right=roi.bot_right_l0)
-    return options
+    return View(
+        vis_level=heatmap.vis_level,
+        downsample=heatmap.downsample,
+        mpp=heatmap.mpp,
+        top_left=None if roi is None else roi.top_left_l0,
+        bot_right=None if roi is None else roi.bot_right_l0,
+        reaching=column.reaching,
+        outlines=None if roi is None else roi.polygons,
+        blank_canvas=heatmap.blank_canvas,
+        segment=heatmap.segment,
+        use_holes=heatmap.use_holes,
+    )
 
 
-def _inside_region(work: SlideWork, column: DrawnColumn, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the values with NaN, which is not drawn, where the outlines of a region of interest leave a patch out.
-
-    A region without any patch is an error, not a picture without colours.
-    """
-    roi = work.roi
-    if roi is None:
-        return values
+def _check_region(roi: Roi, column: DrawnColumn) -> None:
+    """Raise a SlideError for a region without any patch, which would be a picture without colours."""
     from mil_heatmaps.slides.roi import patches_in_roi
 
-    if roi.polygons is None:  # the drawing takes the patches of a box itself
-        patches_in_roi(column.grid, roi, rule="reach" if column.reaching else None)
-        return values
-    inside = patches_in_roi(column.grid, roi)
-    return np.where(inside, values, np.nan).astype(np.result_type(values, np.float32))
+    patches_in_roi(column.grid, roi, rule="reach" if column.reaching and roi.polygons is None else None)
 
 
-def binary_threshold(value: float) -> float:
-    """CLAM's -1 means 1/N of softmax weights, which makes everything positive on percentiles; here it means 0.5."""
-    return 0.5 if value < 0 else float(value)
-
-
-def _scaled(work: SlideWork, column: DrawnColumn) -> tuple[npt.NDArray[Any], dict[str, Any]]:
-    """Return the values to draw and how they become colours. Plain percentiles go CLAM's own way, bit for bit."""
+def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:
+    """Return how the scores of the finished map become colours."""
     heatmap = work.config.heatmap_arguments
-    rule, scale = heatmap.rule(column.kind, fine=column.reference is not None), work.settings.cohort_scale
-    fixed = heatmap.vmin is not None or heatmap.vmax is not None
-    if rule == "percentile_ref" and (column.reference is None or scale is not None):
-        rule = "percentile"  # the bag ranked among itself, or all slides among all
-    if rule in ("percentile", "percentile_ref") and scale is None and not fixed:
-        if rule == "percentile":
-            return column.values, {"convert_to_percentiles": True}
-        from mil_heatmaps.scores.normalize import reference_percentiles, reference_words
-
-        assert column.reference is not None
-        words = reference_words(column.reference)
-        ranked = reference_percentiles(column.values, column.reference)
-        return ranked, {"convert_to_percentiles": False, "label": words}
-    return column.values, {
-        **range_of(heatmap, rule, column.kind),
-        "reference": column.reference if rule == "percentile_ref" else None,
-        "scale": scale,
-    }
+    return replace(
+        _ranged(work, column),
+        binarize=heatmap.binarize,
+        # CLAM's -1 means 1/N of softmax weights, which makes everything positive on percentiles; here it means 0.5.
+        thresh=0.5 if heatmap.binary_thresh < 0 else float(heatmap.binary_thresh),
+        threshold=heatmap.threshold,
+        smooth=heatmap.smooth,
+        blur=heatmap.blur,
+        compat=None if heatmap.compat == "none" else heatmap.compat,
+    )
 
 
-def range_of(heatmap: HeatmapArguments, rule: Normalize, kind: str) -> dict[str, Any]:
-    """Return the options of `plan_heatmap` that set a normalisation's range; zero is the middle of signed scores."""
-    centred = kind in SIGNED_KINDS and rule in ("minmax", "robust", "none")
-    return {
-        "normalize": rule,
-        "vmin": heatmap.vmin,
-        "vmax": heatmap.vmax,
-        "center": 0.0 if centred else None,
-        "kind": kind,
-    }
+def _ranged(work: SlideWork, column: DrawnColumn) -> ColourRule:
+    """Return how the scores of any map become colours, with the reference or the cohort's scale that sets the range."""
+    scale = work.settings.cohort_scale
+    colours = work.config.heatmap_arguments.colours(column.kind, fine=column.reference is not None)
+    if colours.normalize != "percentile_ref":
+        return replace(colours, scale=scale)
+    if column.reference is None or scale is not None:  # the bag ranked among itself, or all slides among all
+        return replace(colours, normalize="percentile", scale=scale)
+    return replace(colours, reference=column.reference)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mil_heatmaps.config.tissue_sections import VisualizationArguments
 from mil_heatmaps.errors import TissueError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
-    from mil_heatmaps.config.tissue_parameters import SegmentationParams
+    from mil_heatmaps.slides.segmentation_params import SegmentationParams
     from mil_heatmaps.slides.tissue import TissueMask
 
-BUILT_IN_THICKNESS = 250
-"""CLAM's width of outlines, in level-0 pixels."""
+BUILT_IN_THICKNESS = VisualizationArguments().line_thickness
 SMALLEST_SAMPLE = 0.5
 """Less tissue than this, in squares of 512 level-0 pixels, is taken for dust unless a_t says otherwise."""
+
+_OTHER_KEYS = {"white_thresh": 5, "black_thresh": 50, "use_padding": True, "contour_fn": "four_pt"}
+"""Keys of the segmentation that do not change the tissue, as all of CLAM's presets have them. The inputs name them
+only because those of earlier runs did, which would otherwise be segmented again."""
 
 
 class SegmentStage:
@@ -34,20 +40,20 @@ class SegmentStage:
         job = work.job
         inputs: dict[str, Any] = {
             "version": self.version,
-            "slide": work.fingerprint(job.slide_path),
-            "picture": asdict(job.row.visualization),
+            "slide": work.slide_inputs(),
+            "picture": job.row.visualization.model_dump(),
         }
         if job.tissue_path is not None:
-            return {**inputs, "tissue_file": work.fingerprint(job.tissue_path)}
-        return {**inputs, "segmentation": _parameters(work)}
+            return {**inputs, "tissue_file": work.fingerprint(job.tissue_path), **work.space_inputs("coords_frame")}
+        return {**inputs, "segmentation": {**asdict(_params(work)), **_OTHER_KEYS}}
 
     def run(self, work: SlideWork) -> StageResult:
         """Segment or read, then write both files."""
-        from mil_heatmaps.slides.tissue_files import read_mask, write_mask_pkl
+        from mil_heatmaps.slides.tissue_files import write_mask_pkl
 
         job = work.job
-        notes: list[str] = []
-        mask = _segment(work, notes) if job.tissue_path is None else read_mask(job.tissue_path)
+        notes: list[Notice] = []
+        mask = _segment(work, notes) if job.tissue_path is None else _given(work, job.tissue_path, notes)
         notes += _about_outlines(work)
         if mask.is_empty:
             source = job.slide_path if job.tissue_path is None else job.tissue_path
@@ -56,33 +62,45 @@ class SegmentStage:
                 if job.tissue_path is None:
                     cure = f"{_why_empty(work)}; or {cure}"
                 raise TissueError(f"no tissue in {source.name}: {cure}")
-            notes.append(f"no tissue in {source.name}")
-        if work.slide.mpp_note:
-            notes.append(work.slide.mpp_note)
+            notes.append(Notice("no_tissue", f"no tissue in {source.name}"))
+        notes += work.slide.resolution.notes
+        work.note_resolution()
         write_mask_pkl(mask, job.paths.mask_pkl)
         notes += _draw_outlines(work, mask)
         return StageResult([job.paths.mask_pkl, job.paths.mask_jpg], notes)
 
 
-def _parameters(work: SlideWork) -> dict[str, Any]:
+def _params(work: SlideWork) -> SegmentationParams:
     """Return how tissue is found. CLAM cuts the fractions off a_t and a_h, which is repeated only when asked for."""
-    parameters = asdict(work.job.row.segmentation)
-    if work.config.heatmap_arguments.compat == "clam":
-        parameters.update(a_t=int(parameters["a_t"]), a_h=int(parameters["a_h"]))
-    return parameters
+    params = work.job.row.segmentation.params
+    as_clam = work.config.heatmap_arguments.compat == "clam"
+    return replace(params, a_t=int(params.a_t), a_h=int(params.a_h)) if as_clam else params
 
 
-def _about_outlines(work: SlideWork) -> list[str]:
+def _about_outlines(work: SlideWork) -> list[Notice]:
     """Say where given outlines do not do what somebody may expect of them."""
     given, p = work.job.tissue_path, work.job.row.segmentation
     if given is None:
-        return ["there are no outlines of it in tissue_dir: segmented instead"] if work.config.inputs.tissue else []
-    return ["keep_ids and exclude_ids do not apply to given outlines"] if p.keep_ids or p.exclude_ids else []
+        unused = f" ({work.job.unused_tissue})" if work.job.unused_tissue else ""
+        missing = Notice("outlines", f"there are no outlines of it in tissue_dir{unused}: segmented instead")
+        return [missing] if work.config.inputs.tissue else []
+    ignored = Notice("outlines", "keep_ids and exclude_ids do not apply to given outlines")
+    return [ignored] if p.keep_ids or p.exclude_ids else []
 
 
-def _segment(work: SlideWork, notes: list[str]) -> TissueMask:
+def _given(work: SlideWork, path: Path, notes: list[Notice]) -> TissueMask:
+    """Return given outlines in the slide's frame."""
+    from mil_heatmaps.slides.frames import place_mask
+    from mil_heatmaps.slides.tissue_files import read_mask
+
+    mask, moved = place_mask(read_mask(path), work.space)
+    notes += moved
+    return mask
+
+
+def _segment(work: SlideWork, notes: list[Notice]) -> TissueMask:
     """Find the tissue. On a slide too small for the built-in area limits the limits follow its largest piece."""
-    p = replace(work.job.row.segmentation, **_parameters(work))
+    p = _params(work)
     mask = _segment_with(work, p)
     if not mask.is_empty or not _limits_are_built_in(work):
         return mask
@@ -91,10 +109,11 @@ def _segment(work: SlideWork, notes: list[str]) -> TissueMask:
         return mask
     a_t = round(largest / 20, 3)
     # The same words for every such slide, so that a run tells it once, with a count; the numbers go into its log.
-    notes.append(
+    text = (
         f"the largest piece of tissue is below the usual a_t of {p.a_t:g} squares of 512 px: pieces from a twentieth "
         "of it on are taken (run.log has the numbers); set segmentation_arguments.a_t to decide yourself"
     )
+    notes.append(Notice("small_tissue", text))
     work.lines.append(f"the largest piece of tissue is {largest:.3g} squares of 512 px: those from {a_t:g} on count")
     return _segment_with(work, replace(p, a_t=a_t, a_h=round(p.a_h * a_t / p.a_t, 4)))
 
@@ -102,7 +121,7 @@ def _segment(work: SlideWork, notes: list[str]) -> TissueMask:
 def _limits_are_built_in(work: SlideWork) -> bool:
     """Whether nobody chose a_t: neither config, preset nor process list. CLAM itself finds nothing then."""
     config = work.config
-    chosen = config.segmentation_arguments.a_t is not None or config.inputs.preset is not None
+    chosen = "a_t" in config.segmentation_arguments.model_fields_set or config.inputs.preset is not None
     return not chosen and not work.job.row.cells.get("a_t") and config.heatmap_arguments.compat != "clam"
 
 
@@ -119,7 +138,7 @@ def _largest_piece(mask: TissueMask) -> float:
 
 def _why_empty(work: SlideWork) -> str:
     """Say what there is and which number would let it through."""
-    p = replace(work.job.row.segmentation, **_parameters(work))
+    p = _params(work)
     largest = _largest_piece(_segment_with(work, replace(p, a_t=0.0, a_h=0.0, keep_ids=(), exclude_ids=())))
     if largest <= 0:
         return f"nothing is more saturated than sthresh {p.sthresh}; lower it for this slide"
@@ -131,23 +150,13 @@ def _why_empty(work: SlideWork) -> str:
     )
 
 
-def _segment_with(work: SlideWork, p: SegmentationParams) -> TissueMask:
+def _segment_with(work: SlideWork, params: SegmentationParams) -> TissueMask:
     from mil_heatmaps.slides.tissue import segment_tissue
 
-    return segment_tissue(
-        work.slide,
-        seg_level=p.seg_level,
-        sthresh=p.sthresh,
-        mthresh=p.mthresh,
-        close=p.close,
-        use_otsu=p.use_otsu,
-        filter_params={"a_t": p.a_t, "a_h": p.a_h, "max_n_holes": p.max_n_holes},
-        keep_ids=p.keep_ids,
-        exclude_ids=p.exclude_ids,
-    )
+    return segment_tissue(work.slide, params)
 
 
-def _draw_outlines(work: SlideWork, mask: TissueMask) -> list[str]:
+def _draw_outlines(work: SlideWork, mask: TissueMask) -> list[Notice]:
     """Write ``S_mask.jpg`` as CLAM does: the slide at about 1/32 with numbered outlines, JPEG quality 75."""
     from mil_heatmaps.visualization.picture_files import save_picture
     from mil_heatmaps.visualization.wsi_object import WholeSlideImage

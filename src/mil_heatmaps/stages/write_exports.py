@@ -8,37 +8,46 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.score_columns import DrawnColumn, drawn_columns, drawn_file, plan_column
+from mil_heatmaps.stages.score_columns import drawn_file, planned_maps
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.export_section import GeojsonExport
+    from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
     from mil_heatmaps.visualization.drawing import Drawing
 
 
 def export_all(work: SlideWork) -> StageResult:
     """Write every format that is switched on, for every drawn column; tables once a slide."""
+    from mil_heatmaps.visualization.overlay import draw_to_file
+
     exports, paths = work.config.export_arguments, work.job.paths
     result = StageResult([])
-    for column in drawn_columns(work):
-        drawing = plan_column(work, column)
+    for planned in planned_maps(work):
+        column, drawing = planned.column, planned.drawing
         for name, options in (("png", exports.png), ("jpg", exports.jpeg), ("webp", exports.webp)):
             if options is not None:
                 quality = getattr(options, "quality", None)
                 lossless = getattr(options, "lossless", False)
                 path = paths.export(f"{column.suffix}_{options.content}.{name}")
-                _picture(path, _content(drawing, options.content), quality, lossless)
+                draw_to_file(path, _content(drawing, options.content), quality=quality, lossless=lossless)
                 result.paths.append(path)
         if exports.ome_tiff is not None:
             result.paths.append(_ome_tiff(work, column, drawing))
         if exports.deepzoom is not None:
             result.paths += _deepzoom(work, column, drawing)
         if exports.geojson is not None:
-            result.paths.append(_geojson(work, column, drawing, exports.geojson))
+            result.paths.append(_geojson(work, planned, exports.geojson))
         result.notes += drawing.notes
     result.paths += _tables(work)
-    result.notes = list(dict.fromkeys(result.notes))
+    result.notes = list(distinct(result.notes))
     return result
+
+
+def _notices(work: SlideWork, drawing: Drawing) -> tuple[Notice, ...]:
+    """What the metadata of an export say: the notices of all earlier stages and of the drawing."""
+    return distinct((*work.record.notices(before="exports"), *drawing.notes))
 
 
 def _content(drawing: Drawing, content: str) -> Drawing:
@@ -46,12 +55,6 @@ def _content(drawing: Drawing, content: str) -> Drawing:
     from mil_heatmaps.visualization.drawing import colours_alone
 
     return colours_alone(drawing) if content == "colours" else drawing
-
-
-def _picture(path: Path, drawing: Drawing, quality: int | None, lossless: bool) -> None:
-    from mil_heatmaps.visualization.overlay import draw_to_file
-
-    draw_to_file(path, drawing, quality=quality, lossless=lossless)
 
 
 def _ome_tiff(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> Path:
@@ -67,6 +70,7 @@ def _ome_tiff(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> Path:
         compression=options.compression,
         quality=options.quality,
         tile_size=options.tile_size,
+        notices=_notices(work, drawing),
     )
     return path
 
@@ -92,21 +96,22 @@ def _deepzoom(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> list[Pa
     return [path, *sorted(tile for tile in tiles.rglob("*") if tile.is_file())] if tiles.is_dir() else [path]
 
 
-def _geojson(work: SlideWork, column: DrawnColumn, drawing: Drawing, options: GeojsonExport) -> Path:
+def _geojson(work: SlideWork, planned: PlannedMap, options: GeojsonExport) -> Path:
     from mil_heatmaps.export.geojson import DrawnMap, write_geojson
 
+    column, drawing = planned.column, planned.drawing
     path = work.job.paths.export(f"{column.suffix}.geojson" + (".gz" if options.gzip else ""))
-    scores = drawn_file(work)
-    shades = np.full(len(scores), np.nan)
-    shades[column.drawn(work.roi)] = drawing.values  # patches outside a region stay in the file, without a colour
+    shades = np.full(len(column.scores), np.nan)
+    shades[drawing.patches] = drawing.shades  # patches outside a region stay in the file, without a colour
     write_geojson(
         path,
-        scores,
-        DrawnMap(column.name, column.values, shades, drawing.colours),
+        drawn_file(work),
+        DrawnMap(column.name, column.scores, shades, drawing.colours),
         detections=options.detections,
         regions=options.regions,
         tissue=work.mask if options.tissue and work.job.paths.mask_pkl.is_file() else None,
         threshold=options.threshold,
+        notices=_notices(work, drawing),
     )
     return path
 

@@ -17,13 +17,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.files.byte_cache import ByteCache
 from mil_heatmaps.viewer.assets import MEDIA_TYPES, page_files
-from mil_heatmaps.viewer.byte_cache import ByteCache
 from mil_heatmaps.viewer.catalog import Catalog
 from mil_heatmaps.viewer.content import Content
 from mil_heatmaps.viewer.security import Gate
+from mil_heatmaps.words import one_line
 
 logger = logging.getLogger(__name__)
+
+_TILE_BYTES = 128 << 20
+"""Most bytes of encoded tiles that are kept."""
 
 _FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 """For addresses that hold the nonce of this start: browsers keep tiles, and never take those of another
@@ -44,7 +48,7 @@ class ViewerApp:
 
     def __init__(self, catalog: Catalog, *, port: int = 0, token: str | None = None) -> None:
         self.content = Content(catalog)
-        self.cache = ByteCache()
+        self.cache: ByteCache[bytes] = ByteCache(_TILE_BYTES)
         self.token = token or secrets.token_urlsafe(24)
         self.nonce = secrets.token_urlsafe(8)
         cached = f"/data/{self.nonce}"
@@ -174,4 +178,4 @@ async def _guarded(answer: Callable[[], Response]) -> Response:
         return Response("not found", status_code=404, media_type="text/plain")
     except (HeatmapError, OSError) as error:
         logger.warning("%s", error)
-        return Response(" ".join(str(error).split()), status_code=422, media_type="text/plain")
+        return Response(one_line(error), status_code=422, media_type="text/plain")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.names import slide_id_of
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class SlideEntry:
         then says all of it, and nothing is right or wrong.
     problem : str
         Why it failed, or what is missing.
+    own_files : bool
+        Scores and outlines are the user's own, whose coordinates may count from the scanned area or be micrometres;
+        those of a run are in the slide's pixels and frame.
+    mpp, default_mpp : float or None
+        The resolution given by hand for this slide, and for all that say none.
     """
 
     slide_id: str
@@ -61,6 +67,9 @@ class SlideEntry:
     probability: float | None = None
     problem: str = ""
     number: float | None = None
+    own_files: bool = False
+    mpp: float | None = None
+    default_mpp: float | None = None
 
     @property
     def is_wrong(self) -> bool | None:
@@ -80,6 +89,7 @@ class SlideEntry:
             "number": self.number,
             "wrong": self.is_wrong,
             "problem": self.problem,
+            "notices": self.cells.get("notes", ""),
             "cells": self.cells,
             "canOpen": self.slide_path is not None,
             "layers": len(self.scores) + len(self.pictures),
@@ -171,10 +181,11 @@ def catalog_of_files(slide: Path, pictures: Sequence[Path], scores: Sequence[Pat
         if not path.exists():
             raise ConfigError(f"no such file: {path}")
     entry = SlideEntry(
-        slide.stem,
+        slide_id_of(slide),
         slide,
         scores=tuple(map(NamedFile, scores, titles_for(scores), range(len(scores)))),
         pictures=tuple(map(NamedFile, pictures, titles_for(pictures))),
         tissue=tissue,
+        own_files=True,
     )
-    return Catalog(slide.stem, (entry,))
+    return Catalog(slide_id_of(slide), (entry,))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mil_heatmaps.slides.sources import RGB
+from mil_heatmaps.slides.pixels import RGB
 
 logger = logging.getLogger(__name__)
 

@@ -6,15 +6,26 @@ file.
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.notices import Notice, joined
+from mil_heatmaps.records.layout import RECORD
+from mil_heatmaps.records.slide_record import SlideRecord, read_record
+from mil_heatmaps.slides.resolution import decide_resolution
 from mil_heatmaps.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
 from mil_heatmaps.viewer.open_slides import OpenSlides
 from mil_heatmaps.viewer.palettes import palettes
 from mil_heatmaps.viewer.tile_slide import TileSlide
+from mil_heatmaps.words import one_line
+
+if TYPE_CHECKING:
+    from mil_heatmaps.slides.slide_space import SlideSpace
+    from mil_heatmaps.slides.tissue import TissueMask
 
 THUMBNAIL_PX = 192
 PATCH_PX = 160
@@ -54,21 +65,24 @@ class Content:
             "name": entry.slide_id,
             "layers": [],
             "problems": problems,
+            "notices": _notices(entry),
             "slide": None,
         }
         if entry.slide_path is not None:
             try:
                 with self._slides.use(entry.slide_path) as opened:
-                    out["slide"] = _describe_slide(opened)
+                    out["slide"] = _describe_slide(opened, entry)
             except HeatmapError as error:
-                problems.append(" ".join(str(error).split()))
+                problems.append(one_line(error))
         elif not problems:
             problems.append(f"the slide {entry.slide_id} was not found")
         for found in self._score_layers(entry):
             if isinstance(found, Exception):
-                problems.append(" ".join(str(found).split()))
+                problems.append(one_line(found))
             else:
                 out["layers"] += [layer.describe() for layer in found]
+                problems += [f"{layer.named.title}: {note}" for layer in found[:1] for note in _placed(layer)]
+                out["notices"] += [notice for layer in found for notice in layer.source.notices]
         for number, named in enumerate(entry.pictures):
             try:
                 with self._slides.use(named.path, lossless=True) as picture:
@@ -81,9 +95,13 @@ class Content:
                         }
                     )
             except HeatmapError as error:
-                problems.append(" ".join(str(error).split()))
+                problems.append(one_line(error))
+        out["notices"] = list(dict.fromkeys(out["notices"]))
         _say_what_is_usual(out["layers"], self.catalog.defaults)
         out["tissue"] = entry.tissue is not None
+        if entry.own_files and entry.tissue is not None:
+            with suppress(HeatmapError):  # the page asks for the outlines, and is told then
+                problems += self._outlines(entry)[1]
         problems += _mismatches(out)
         return out
 
@@ -117,9 +135,19 @@ class Content:
         """Yield the layers of each score file, or why it cannot be read; such a file has none."""
         for file, named in enumerate(entry.scores):
             try:
-                yield layers_of(self._scores.read(named.path, entry.slide_id), named, file)
+                yield layers_of(self._scores.read(named.path, entry.slide_id, self._space(entry)), named, file)
             except (HeatmapError, OSError) as error:
                 yield error
+
+    def _space(self, entry: SlideEntry) -> "SlideSpace | None":
+        """Return what coordinates in the user's own files mean; None for those of a run, which are as they are."""
+        if not entry.own_files or entry.slide_path is None:
+            return None
+        try:
+            with self._slides.use(entry.slide_path) as opened:
+                return replace(opened.slide.space(), size_l0=None)  # files of another slide are shown as well
+        except HeatmapError:
+            return None
 
     def patch(self, slide: int, number: int, patch: int) -> bytes:
         """Return one patch as a small JPEG."""
@@ -131,22 +159,32 @@ class Content:
 
     def tissue(self, slide: int) -> bytes:
         """Return the outlines as JSON: pieces, each with its holes, as flat x, y lists."""
-        from mil_heatmaps.slides.tissue_files import read_mask
-
-        entry = self.entry(slide)
-        if entry.tissue is None:
-            raise LookupError("no outlines")
-        mask = read_mask(entry.tissue)
+        mask, _ = self._outlines(self.entry(slide))
         pieces = [
             {"outline": contour.reshape(-1).tolist(), "holes": [hole.reshape(-1).tolist() for hole in holes]}
             for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True)
         ]
         return json.dumps(pieces, separators=(",", ":")).encode()
 
+    def _outlines(self, entry: SlideEntry) -> "tuple[TissueMask, list[Notice]]":
+        """Return the outlines in the slide's frame, and a notice if they were moved; LookupError without any."""
+        from mil_heatmaps.slides.frames import place_mask
+        from mil_heatmaps.slides.tissue_files import read_mask
+
+        if entry.tissue is None:
+            raise LookupError("no outlines")
+        mask, space = read_mask(entry.tissue), self._space(entry)
+        return (mask, []) if space is None else place_mask(mask, space)
+
     def entry(self, slide: int) -> SlideEntry:
         """Return a slide of the catalog."""
         entry: SlideEntry = _at(self.catalog.slides, slide)
         return entry
+
+
+def _placed(layer: ScoreLayer) -> list[Notice]:
+    """Return what was decided of where the scores belong, which for scores of a run it was when they were made."""
+    return [note for note in layer.source.notes if note.code in ("frame", "units", "pairing")]
 
 
 def _at(items: Any, index: int) -> Any:
@@ -184,12 +222,24 @@ def _describe_levels(opened: TileSlide) -> dict[str, Any]:
     }
 
 
-def _describe_slide(opened: TileSlide) -> dict[str, Any]:
+def _notices(entry: SlideEntry) -> list[str]:
+    """Return what is to know of a slide: from the records beside its scores, else as the process list says it."""
+    paths = dict.fromkeys(named.path.with_name(RECORD) for named in entry.scores)
+    records = [(path, data) for path in paths if (data := read_record(path)) is not None]
+    if records:
+        return [text for path, data in records for text in SlideRecord.of(data, path, entry.slide_id).notices()]
+    return [listed] if (listed := entry.cells.get("notes", "")) else []
+
+
+def _describe_slide(opened: TileSlide, entry: SlideEntry) -> dict[str, Any]:
     slide = opened.slide
+    resolution = decide_resolution(
+        slide.properties, slide.dimensions_l0, listed=entry.mpp, otherwise=entry.default_mpp
+    )
     return {
         **_describe_levels(opened),
-        "mpp": slide.mpp,
-        "mppNote": slide.mpp_note,
+        "mpp": resolution.mpp,
+        "mppNote": joined(resolution.notes) or None,
         "objective": slide.objective_power,
         "vendor": slide.vendor,
         "fileLevels": slide.level_count,

@@ -20,6 +20,7 @@ from mil_heatmaps.viewer.catalog import Catalog, SlideEntry
 from mil_heatmaps.viewer.content import Content
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.tile_slide import TileSlide
+from mil_heatmaps.words import counted
 
 QUALITY = 80
 PATCHES_EACH = 12
@@ -61,7 +62,7 @@ def export_html(
     number = _choose(catalog, slide_id)
     content = Content(catalog)
     try:
-        inside = _collect(content, catalog, number, longest_px)
+        inside = _collect(content, number, longest_px)
     finally:
         content.close()
     page = _page(json.dumps(inside, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
@@ -69,7 +70,7 @@ def export_html(
     width, height = inside["slide"]["slide"]["levels"][-1]["size"]
     maps = len(inside["slide"]["layers"])
     return (
-        f"{inside['slide']['name']} at {width} x {height} pixels with {maps} map{'' if maps == 1 else 's'}, "
+        f"{inside['slide']['name']} at {width} x {height} pixels with {counted(maps, 'map')}, "
         f"{len(page.encode()) / 1e6:.1f} MB"
     )
 
@@ -86,7 +87,7 @@ def _choose(catalog: Catalog, slide_id: str | None) -> int:
     raise ConfigError(f"there is no slide {slide_id!r} among the {len(catalog.slides)} of {catalog.title}")
 
 
-def _collect(content: Content, catalog: Catalog, number: int, longest_px: int) -> dict[str, Any]:
+def _collect(content: Content, number: int, longest_px: int) -> dict[str, Any]:
     """Return everything the page asks for, as JSON values."""
     entry = content.entry(number)
     about = content.describe(number)

@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from mil_heatmaps.slides.sources import RGB
-from mil_heatmaps.slides.tiff_levels import TiffLevel
+from mil_heatmaps.slides.pixels import RGB
+from mil_heatmaps.slides.tiff_levels import JPEG, PHOTOMETRIC_YCBCR, TiffLevel
+from mil_heatmaps.visualization import jpeg_stream
 
 QUALITY = 92
-_JPEG = 7
-_YCBCR = 6
 _START = b"\xff\xd8"
 _ADOBE = b"\xff\xee"
 _ALIKE = 2.0
@@ -18,9 +17,7 @@ differently).
 
 def encode_jpeg(pixels: RGB, quality: int = QUALITY) -> bytes:
     """Return (H, W, 3) pixels as JPEG, colours at full resolution (a fifth of a millisecond a tile)."""
-    import imagecodecs
-
-    return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=quality, subsampling="444"))
+    return jpeg_stream.encode_jpeg(pixels, quality, "444")
 
 
 def encode_png(pixels: RGB) -> bytes:
@@ -39,14 +36,14 @@ def standalone_jpeg(tiff: TiffLevel, data: bytes) -> bytes:
     tables = (tiff.jpeg_tables or b"")[2:-2]
     if _ADOBE in data[:64]:  # it says so itself
         return _START + tables + data[2:]
-    transform = 1 if tiff.photometric == _YCBCR else 0
+    transform = 1 if tiff.photometric == PHOTOMETRIC_YCBCR else 0
     adobe = _ADOBE + b"\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transform])
     return _START + adobe + tables + data[2:]
 
 
 def serves_own_tiles(tiff: TiffLevel | None) -> bool:
     """Say whether the file's tiles of a level can be sent as they are; tries it on the largest one."""
-    if tiff is None or tiff.compression != _JPEG:
+    if tiff is None or tiff.compression != JPEG:
         return False
     import imagecodecs
 

@@ -20,6 +20,7 @@ from mil_heatmaps.viewer.catalog import NamedFile
 
 if TYPE_CHECKING:
     from mil_heatmaps.scores.score_file import ScoreFile
+    from mil_heatmaps.slides.slide_space import SlideSpace
 
 MOST_FILES = 4
 """Score files held in memory."""
@@ -92,15 +93,14 @@ def layers_of(source: "ScoreFile", named: NamedFile, file: int) -> list[ScoreLay
 class ScoreFiles:
     """Reads score files when asked for, and keeps those used last; safe to share between threads."""
 
-    def __init__(self, most: int = MOST_FILES) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._files: OrderedDict[tuple[Path, str], ScoreFile] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, path: Path, slide_id: str) -> "ScoreFile":
+    def read(self, path: Path, slide_id: str, space: "SlideSpace | None" = None) -> "ScoreFile":
         """Return the scores in `path`: a score file, CLAM's own, or a table; ScoreError when it has none.
 
-        `slide_id` picks the rows of a table that holds several slides.
+        `slide_id` picks the rows of a table that holds several slides; `space` is what coordinates mean on the slide.
         """
         from mil_heatmaps.scores.external_scores import read_external_scores
 
@@ -109,9 +109,9 @@ class ScoreFiles:
             if key in self._files:
                 self._files.move_to_end(key)
                 return self._files[key]
-        source = read_external_scores(path, slide_id=slide_id)
+        source = read_external_scores(path, slide_id=slide_id, space=space)
         with self._lock:
             self._files[key] = source
-            while len(self._files) > self._most:
+            while len(self._files) > MOST_FILES:
                 self._files.popitem(last=False)
         return source

@@ -1,11 +1,14 @@
 """How a run's own pictures are coloured, read from the config it left: where the viewer begins."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.choices import METHODS
+from mil_heatmaps.config.fine_map import makes_fine_map
+from mil_heatmaps.records.layout import SlideLayout
 from mil_heatmaps.viewer.catalog import Defaults
-
-METHODS = ("percentile", "percentile_ref", "minmax", "robust", "softmax", "none")
+from mil_heatmaps.visualization.palette import DEFAULT_CMAP
 
 
 def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -14,10 +17,27 @@ def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def has_fine_map(config: Mapping[str, Any]) -> bool:
-    """Whether the run makes fine maps."""
-    encoder = section(config, "encoder_arguments").get("model_name")
-    return bool(encoder and section(config, "heatmap_arguments").get("calc_heatmap"))
+def fine_map_of(config: Mapping[str, Any], slide: SlideLayout, source: str) -> Path | None:
+    """Return the scores of a slide's fine map; None when the run makes none of it.
+
+    Parameters
+    ----------
+    source : what the process list says in the column that tells which of several data folders the slide is in
+    """
+    drawn, own = section(config, "heatmap_arguments"), section(config, "data_arguments").get("scores_dir")
+    path = slide.fine_scores_h5(section(config, "patching_arguments").get("overlap", 0), bool(drawn.get("use_roi")))
+    wanted = makes_fine_map(
+        calc_heatmap=drawn.get("calc_heatmap"),
+        encoder=section(config, "encoder_arguments").get("model_name"),
+        own_scores=own.get(source) if isinstance(own, dict) else own,
+    )
+    return path if wanted and path.is_file() else None
+
+
+def fine_map_words(config: Mapping[str, Any]) -> str:
+    """Return what the viewer calls a fine map."""
+    region = ", region of interest" if section(config, "heatmap_arguments").get("use_roi") else ""
+    return f"fine map, overlap {section(config, 'patching_arguments').get('overlap', 0)}{region}"
 
 
 def defaults_of(config: Mapping[str, Any]) -> Defaults:
@@ -29,7 +49,7 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
     if None not in ends and ends[0] >= ends[1]:  # type: ignore[operator]
         ends = None, None
     return Defaults(
-        cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else "jet" if as_clam else None,
+        cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else DEFAULT_CMAP if as_clam else None,
         alpha=float(alpha) if isinstance(alpha, int | float) and 0 < alpha <= 1 else None,
         normalize=method if method in METHODS else None,
         ends=ends,

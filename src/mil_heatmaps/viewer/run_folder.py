@@ -5,30 +5,29 @@ Works for an experiment's folder of raw results, and for the flat folder of gene
 be found is said on the slide it concerns; the others can be looked at.
 """
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mil_heatmaps.cohort.slide_index import SlideIndex, stem_of
+from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.input_paths import resolve_input_path
-from mil_heatmaps.config.section_types import SLIDE_EXTENSIONS
+from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.errors import ConfigError, HeatmapError
-from mil_heatmaps.files.csv_tables import read_table
+from mil_heatmaps.files.names import SLIDE_EXTENSIONS
+from mil_heatmaps.records.finished_run import FinishedRun
+from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
+from mil_heatmaps.records.layout import BLOCKMAP, MASK, ExperimentLayout, SlideLayout
 from mil_heatmaps.records.outcome_tables import NUMBER_PREFIX
-from mil_heatmaps.scores.number_text import number_words
+from mil_heatmaps.slides.resolution import MPP_BELIEVED
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry, titles_for
-from mil_heatmaps.viewer.run_defaults import defaults_of, has_fine_map, section
+from mil_heatmaps.viewer.run_defaults import defaults_of, fine_map_of, fine_map_words, section
+from mil_heatmaps.words import number_words, one_line
 
 logger = logging.getLogger(__name__)
 
-CONFIGS = ("config.yaml", "run.yaml")
-LISTS = ("process_list.csv", "heatmap_results.csv")
-SCORES = "_blockmap.h5"
-PICTURE = "_heatmap.png"
-MASK = "_mask.pkl"
+PICTURE = f"{HEATMAP}.png"
 
 Cells = dict[str, str]
 
@@ -60,7 +59,7 @@ def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> Sli
     """Return one slide with the score files of every run; the first run that lists it says the rest."""
     own = next(run for run in runs if slide_id in run.ids)
     cells = own.cells.get(slide_id, {})
-    slide_path, problem = _first_found(slide_id, cells, runs)
+    slide_path, problem = _first_found(slide_id, runs)
     scores, pictures = [], []
     for source, (run, title) in enumerate(zip(runs, titles, strict=True)):
         if (path := run.scores.get(slide_id)) is not None:
@@ -82,16 +81,18 @@ def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> Sli
         probability,
         "; ".join(text for text in (failure, problem) if text),
         number,
+        mpp=_believed(cells.get("mpp", "")),
+        default_mpp=_believed(str(section(own.config, "data_arguments").get("slide_mpp", ""))),
     )
 
 
-def _first_found(slide_id: str, cells: Cells, runs: Sequence["_Run"]) -> tuple[Path | None, str]:
+def _first_found(slide_id: str, runs: Sequence["_Run"]) -> tuple[Path | None, str]:
     problem = ""
     for run in runs:
         try:
             return run.slides.find(slide_id), ""
         except HeatmapError as error:
-            problem = problem or " ".join(str(error).split())
+            problem = problem or one_line(error)
     return None, problem
 
 
@@ -122,6 +123,12 @@ def _number(text: str) -> float | None:
         return None
 
 
+def _believed(text: str) -> float | None:
+    """Return a resolution that was given by hand; None for what the run cannot have used."""
+    mpp = _number(text.replace(",", "."))
+    return mpp if mpp is not None and MPP_BELIEVED[0] <= mpp <= MPP_BELIEVED[1] else None
+
+
 class _Run:
     """What one folder holds."""
 
@@ -129,21 +136,22 @@ class _Run:
         if not folder.is_dir():
             raise ConfigError(f"no such folder: {folder}")
         self.notes: list[str] = []
-        self.config = _config_in(folder)
-        places = _result_folders(folder, self.config)
+        here = FinishedRun(folder)
+        self.config = _config_of(here)
+        self._runs = [here, *(FinishedRun(place) for place in _raw_results(folder, self.config))]
         self.scores: dict[str, Path] = {}
         self.pictures: dict[str, Path] = {}
         self.masks: dict[str, Path] = {}
-        self.records: dict[str, Path] = {}
-        for place in places:
-            self._scan(place)
-        self.columns, self.cells = _lists_in(places)
+        for run in self._runs:
+            self._scan(run.folder)
+        self.columns, self.cells = _lists_of(self._runs)
         # A dict keeps the order and is searched at once, for cohorts of many thousands.
         self.ids = dict.fromkeys((*self.cells, *self.scores, *self.pictures))
         if not self.ids:
             raise ConfigError(
-                f"{folder} holds no run: no {' or '.join(LISTS)}, no *{SCORES}, no *{PICTURE}; give the folder "
-                "of raw results (<raw_save_dir>/<save_exp_code>) or the output folder of generate_heatmaps.py"
+                f"{folder} holds no run: no {here.process_list.path.name} or {here.results.path.name}, no *{BLOCKMAP}, "
+                f"no *{PICTURE}; give the folder of raw results (<raw_save_dir>/<save_exp_code>) or the output folder "
+                "of generate_heatmaps.py"
             )
         if section(self.config, "heatmap_arguments").get("scale") == "cohort":
             self.notes.append(
@@ -152,8 +160,10 @@ class _Run:
             )
         self.slides = self._slide_index(slide_dirs)
         labels = section(self.config, "data_arguments").get("label_dict") or {}
-        pairs = labels.items() if isinstance(labels, dict) else ()
-        self._class_names = {str(number): str(name) for name, number in pairs}
+        numbers = {str(name): number for name, number in labels.items()} if isinstance(labels, dict) else {}
+        by_number = class_names_by_number(numbers)
+        self._class_names = {str(number): name for number, name in by_number.items()}
+        self._class_names |= {label: by_number[number] for label, number in numbers.items()}
 
     def _scan(self, place: Path) -> None:
         for here, folders, names in os.walk(place):
@@ -162,11 +172,9 @@ class _Run:
                 path = Path(here, name)
                 if name.startswith("."):
                     continue
-                for ending, found in ((SCORES, self.scores), (PICTURE, self.pictures), (MASK, self.masks)):
+                for ending, found in ((BLOCKMAP, self.scores), (PICTURE, self.pictures), (MASK, self.masks)):
                     if name.endswith(ending):
                         found.setdefault(name[: -len(ending)], path)
-                if name == "record.json":
-                    self.records.setdefault(path.parent.name, path)
 
     def _slide_index(self, slide_dirs: Sequence[Path]) -> SlideIndex:
         data = section(self.config, "data_arguments")
@@ -188,77 +196,70 @@ class _Run:
         cells = self.cells.get(slide_id, {})
         status, error = cells.get("status", ""), cells.get("error", "")
         stage = cells.get("failed_stage", "")
-        if status in ("", "tbp", "running") and slide_id in self.records:
-            try:
-                record = json.loads(self.records[slide_id].read_text(encoding="utf-8"))
-                status = record.get("status") or status
-                error, stage = record.get("error") or "", record.get("failed_stage") or ""
-            except (OSError, ValueError, AttributeError):
-                logger.debug("%s cannot be read", self.records[slide_id])
+        if status in ("", "tbp", "running"):
+            for run in self._runs:
+                if (record := run.record(slide_id)) is not None:
+                    status, stage, error = record.status, record.failed_stage or "", record.error or ""
+                    break
         return status, f"{stage}: {error}" if stage and error else error
 
     def maps(self, slide_id: str, bag: Path, title: str, source: int) -> list[NamedFile]:
         """Return the scores of a slide: those of its fine map first, if the run makes one."""
-        overlap = section(self.config, "patching_arguments").get("overlap")
-        region = bool(section(self.config, "heatmap_arguments").get("use_roi"))
-        fine = bag.parent / f"{slide_id}_{overlap}_roi_{region}.h5"
-        if not has_fine_map(self.config) or not fine.is_file():
+        paths = SlideLayout(slide_id, bag.parent, bag.parent, bag.parent)
+        key = section(self.config, "data_arguments").get("data_dir_key", "")
+        fine = fine_map_of(self.config, paths, self.cells.get(slide_id, {}).get(key, ""))
+        if fine is None:
             return [NamedFile(bag, title or "scores", source)]
         prefix = f"{title}: " if title else ""
-        words = f"{prefix}fine map, overlap {overlap}" + (", region of interest" if region else "")
-        return [NamedFile(fine, words, source), NamedFile(bag, f"{prefix}coarse map", source, bag=True)]
+        return [
+            NamedFile(fine, prefix + fine_map_words(self.config), source),
+            NamedFile(bag, f"{prefix}coarse map", source, bag=True),
+        ]
 
     def class_name(self, text: str) -> str:
-        """Return the name of a class given as number or name."""
+        """Return the name of a class given as number or as one of its labels."""
         return self._class_names.get(text.removesuffix(".0"), text)
 
 
-def _config_in(folder: Path) -> dict[str, Any]:
+def _config_of(run: FinishedRun) -> dict[str, Any]:
     """Return the run's config as plain data, empty when there is none that can be read."""
     import yaml
 
-    for name in CONFIGS:
-        path = folder / name
-        if path.is_file():
-            try:
-                read = yaml.safe_load(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError, yaml.YAMLError) as error:
-                logger.warning("%s cannot be read: %s", path, error)
-                continue
-            if isinstance(read, dict):
-                return read
+    for path in run.configs:
+        try:
+            read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            logger.warning("%s cannot be read: %s", path, error)
+            continue
+        if isinstance(read, dict):
+            return read
     return {}
 
 
-def _result_folders(folder: Path, config: Mapping[str, Any]) -> list[Path]:
-    """Return the folder itself, and the experiment's raw results when its config names another place for
-    them.
-    """
+def _raw_results(folder: Path, config: Mapping[str, Any]) -> list[Path]:
+    """Return the experiment's folder of raw results when its config names one outside of `folder`."""
     exp = section(config, "exp_arguments")
     raw, code = exp.get("raw_save_dir"), exp.get("save_exp_code")
-    if not (isinstance(raw, str) and isinstance(code, str)):
-        return [folder]
+    if not isinstance(raw, str) or not (exp.get("layout") == "flat" or isinstance(code, str)):
+        return []
     here = folder.resolve()
-    for root in (Path(raw), folder / raw):
-        place = (root / code).resolve()
+    for root in (raw, str(folder / raw)):
+        flat = exp.get("layout") == "flat"
+        layout = FlatLayout.at(root, "", "") if flat else ExperimentLayout.of(root, "", "", str(code), None)
+        place = layout.raw_root.resolve()
         if place.is_dir() and not place.is_relative_to(here) and not here.is_relative_to(place):
-            return [folder, place]
-    return [folder]
+            return [place]
+    return []
 
 
-def _lists_in(places: Sequence[Path]) -> tuple[list[str], dict[str, Cells]]:
-    """Return the columns and rows of the run's list, rows by slide_id."""
-    for place in places:
-        for name in LISTS:
-            path = place / name
-            if not path.is_file():
-                continue
-            columns, records = read_table(path)
-            if "slide_id" not in columns:
-                continue
-            rows: dict[str, Cells] = {}
-            for _, cells, _ in records:  # a slide's second row only says that it is the second; the first one counts
-                rows.setdefault(stem_of(cells["slide_id"], SLIDE_EXTENSIONS), cells)
-            shown = [column for column in columns if any(cells[column] for cells in rows.values())]
-            return [column for column in shown if column != "slide_id"], rows
+def _lists_of(runs: Sequence[FinishedRun]) -> tuple[list[str], dict[str, Cells]]:
+    """Return the columns and rows of the first list there is, rows by slide_id."""
+    for run in runs:
+        if not run.columns:
+            continue
+        rows: dict[str, Cells] = {}
+        for row in run.rows:  # a slide's second row only says that it is the second; the first one counts
+            rows.setdefault(row.slide_id, row.cells)
+        shown = [column for column in run.columns if any(cells[column] for cells in rows.values())]
+        return [column for column in shown if column != "slide_id"], rows
     return [], {}

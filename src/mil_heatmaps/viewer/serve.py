@@ -3,9 +3,10 @@
 import socket
 from collections.abc import Callable
 
-from mil_heatmaps.errors import HeatmapError, MissingDependencyError
+from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.viewer.assets import check_library
 from mil_heatmaps.viewer.catalog import Catalog
+from mil_heatmaps.words import install_line, lacking
 
 HOST = "127.0.0.1"
 
@@ -40,9 +41,7 @@ def serve(catalog: Catalog, *, port: int = 0, on_ready: Callable[[str], None]) -
 
         from mil_heatmaps.viewer.app import ViewerApp
     except ImportError as error:
-        raise MissingDependencyError(
-            f"the viewer needs {error.name}, which is not installed: pip install -e '.[viewer]'"
-        ) from error
+        raise lacking("the viewer", str(error.name), install_line("viewer")) from error
 
     listener = listen(port)
     number = int(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Patch scores to mean values, on the small grid cut by all patch edges.
+"""Shades of patches to mean shades, on the small grid cut by all patch edges.
 
 No patch is ever rasterised: between two neighbouring edges every pixel has the same patches, so a grid with
 one cell there holds the whole picture. Grids are built for a band of rows at a time, from the patches that
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.slides.edge_cells import EdgeCells
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.visualization.frame import Frame
 
@@ -24,14 +25,14 @@ _FEW_CELLS = 24
 
 @dataclass(frozen=True)
 class Cells:
-    """Mean values of one band of rows.
+    """Mean shades of one band of rows.
 
     Attributes
     ----------
     x_edges, y_edges : (nx + 1,), (ny + 1,) int64
         Where the cells begin and end, rising. Nothing lies outside them.
     mean : (ny, nx) float64
-        Mean value of the patches over each cell, 0 where there is none.
+        Mean shade of the patches over each cell, 0 where there is none.
     covered : (ny, nx) bool
         True where a patch that counts as shown lies.
     """
@@ -44,9 +45,9 @@ class Cells:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PatchCanvas:
-    """The patches of a picture with their values, ready to be cut into cells.
+    """The patches of a picture with their shades, ready to be cut into cells.
 
-    A pixel's value is the mean over its patches, summed in patch order in float64 as CLAM sums them: the bits
+    A pixel's shade is the mean over its patches, summed in patch order in float64 as CLAM sums them: the bits
     agree. Patches below `floor` add 0 and by themselves show nothing, as in CLAM.
 
     Attributes
@@ -55,18 +56,18 @@ class PatchCanvas:
         Top left, may lie outside the picture.
     size_px : (width, height)
         Of every patch.
-    values : (N,) float64
+    shades : (N,) float64
         All finite.
     picture_px : (width, height)
     floor : float
-        Values below it count as 0.
+        Shades below it count as 0.
     binary : bool
-        Values are 1 at or above the floor and 0 below; the mean is rounded half to even.
+        Shades are 1 at or above the floor and 0 below; the mean is rounded half to even.
     """
 
     corners_px: npt.NDArray[np.int64]
     size_px: tuple[int, int]
-    values: npt.NDArray[np.float64]
+    shades: npt.NDArray[np.float64]
     picture_px: tuple[int, int]
     floor: float = 0.0
     binary: bool = False
@@ -85,73 +86,58 @@ class PatchCanvas:
         right = np.clip(self.corners_px[index, 0] + self.size_px[0], 0, self.picture_px[0])
         top = np.clip(self.corners_px[index, 1], y0, y1)
         bottom = np.clip(self.corners_px[index, 1] + self.size_px[1], y0, y1)
-        x_edges = np.unique(np.concatenate((left, right)))
-        y_edges = np.unique(np.concatenate((top, bottom)))
-        shape = max(len(y_edges) - 1, 0), max(len(x_edges) - 1, 0)
+        cells = EdgeCells.cut(left, top, right, bottom)
+        shape = cells.shape
         if 0 in shape:
-            return Cells(x_edges, y_edges, np.zeros(shape), np.zeros(shape, np.bool_))
-        spans = _Spans(
-            np.searchsorted(x_edges, left), np.searchsorted(x_edges, right),
-            np.searchsorted(y_edges, top), np.searchsorted(y_edges, bottom),
-        )  # fmt: skip
-        shown = self.values[index] >= self.floor
-        added = np.where(shown, 1.0 if self.binary else self.values[index], 0.0)
-        total, count = spans.accumulate(added, shape)
-        covered = count > 0 if shown.all() else spans.accumulate(shown.astype(np.float64), shape)[0] > 0
+            return Cells(cells.x_edges, cells.y_edges, np.zeros(shape), np.zeros(shape, np.bool_))
+        shown = self.shades[index] >= self.floor
+        added = np.where(shown, 1.0 if self.binary else self.shades[index], 0.0)
+        total, count = _accumulate(cells, added)
+        covered = count > 0 if shown.all() else _accumulate(cells, shown.astype(np.float64))[0] > 0
         mean = np.divide(total, count, out=total, where=count > 0)
         if self.binary:
             np.rint(mean, out=mean)
-        return Cells(x_edges, y_edges, mean, covered)
+        return Cells(cells.x_edges, cells.y_edges, mean, covered)
 
-    def touching(self, y0: int, y1: int) -> npt.NDArray[np.intp]:
-        """Return the indices of the patches with a row in `y0` to `y1` (not included), in patch order."""
+    def touching(self, y0: int, y1: int, *, in_order: bool = True) -> npt.NDArray[np.intp]:
+        """Return the indices of the patches with a row in `y0` to `y1` (not included), in patch order or any."""
         first = np.searchsorted(self._tops, y0 - self.size_px[1], side="right")
         last = np.searchsorted(self._tops, y1, side="left")
-        return np.sort(self._by_top[first:last])
+        return np.sort(self._by_top[first:last]) if in_order else self._by_top[first:last]
 
 
-@dataclass(frozen=True)
-class _Spans:
-    """The cells of every patch: columns `x0` to `x1`, rows `y0` to `y1`, ends not included."""
+def _accumulate(
+    cells: EdgeCells, values: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the sum of the patches' `values` over each cell, added in patch order, and how many were added."""
+    total, count = np.zeros(cells.shape), np.zeros(cells.shape)
+    per_patch = (cells.x1 - cells.x0) * (cells.y1 - cells.y0)
+    if per_patch.sum() <= _FEW_CELLS * len(values):
+        for cell, patch in _pairs(cells, per_patch):
+            np.add.at(total.reshape(-1), cell, values[patch])
+            np.add.at(count.reshape(-1), cell, 1.0)
+    else:
+        blocks = zip(cells.x0.tolist(), cells.x1.tolist(), cells.y0.tolist(), cells.y1.tolist(), strict=True)
+        for value, (x0, x1, y0, y1) in zip(values.tolist(), blocks, strict=True):
+            total[y0:y1, x0:x1] += value
+            count[y0:y1, x0:x1] += 1.0
+    return total, count
 
-    x0: npt.NDArray[np.intp]
-    x1: npt.NDArray[np.intp]
-    y0: npt.NDArray[np.intp]
-    y1: npt.NDArray[np.intp]
 
-    def accumulate(
-        self, values: npt.NDArray[np.float64], shape: tuple[int, int]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return the sum of `values` over each cell, added in patch order, and how many were added."""
-        total, count = np.zeros(shape), np.zeros(shape)
-        per_patch = (self.x1 - self.x0) * (self.y1 - self.y0)
-        if per_patch.sum() <= _FEW_CELLS * len(values):
-            for cell, patch in self._pairs(per_patch, shape[1]):
-                np.add.at(total.reshape(-1), cell, values[patch])
-                np.add.at(count.reshape(-1), cell, 1.0)
-        else:
-            blocks = zip(self.x0.tolist(), self.x1.tolist(), self.y0.tolist(), self.y1.tolist(), strict=True)
-            for value, (x0, x1, y0, y1) in zip(values.tolist(), blocks, strict=True):
-                total[y0:y1, x0:x1] += value
-                count[y0:y1, x0:x1] += 1.0
-        return total, count
-
-    def _pairs(
-        self, per_patch: npt.NDArray[np.intp], columns: int
-    ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-        """Yield (flat cell index, patch index) of every patch on every cell of its own, in patch order."""
-        ends = np.cumsum(per_patch)
-        begin = 0
-        while begin < len(ends):
-            before = ends[begin - 1] if begin else 0
-            end = max(begin + 1, int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right")))
-            patch = np.repeat(np.arange(begin, end), per_patch[begin:end])
-            nth = np.arange(len(patch)) - np.repeat(
-                ends[begin:end] - per_patch[begin:end] - before, per_patch[begin:end]
-            )
-            row, column = np.divmod(nth, np.maximum(self.x1 - self.x0, 1)[patch])
-            yield (self.y0[patch] + row) * columns + self.x0[patch] + column, patch
-            begin = end
+def _pairs(
+    cells: EdgeCells, per_patch: npt.NDArray[np.intp]
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """Yield (flat cell index, patch index) of every patch on every cell of its own, in patch order."""
+    ends, columns = np.cumsum(per_patch), cells.shape[1]
+    begin = 0
+    while begin < len(ends):
+        before = ends[begin - 1] if begin else 0
+        end = max(begin + 1, int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right")))
+        patch = np.repeat(np.arange(begin, end), per_patch[begin:end])
+        nth = np.arange(len(patch)) - np.repeat(ends[begin:end] - per_patch[begin:end] - before, per_patch[begin:end])
+        row, column = np.divmod(nth, np.maximum(cells.x1 - cells.x0, 1)[patch])
+        yield (cells.y0[patch] + row) * columns + cells.x0[patch] + column, patch
+        begin = end
 
 
 def place_patches(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""CLAM's blur, pixel for pixel: the values are blurred, then the finished picture with its slide, then
+"""CLAM's blur, pixel for pixel: the shades are blurred, then the finished picture with its slide, then
 blended.
 
 Kept for parity only. It smears the slide under the colours and lets them fade towards glass; `smooth` does
@@ -7,23 +7,21 @@ neither. Needs the whole picture in memory, at about 40 bytes a pixel.
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from mil_heatmaps.visualization.drawing import Drawing, Painter
+from mil_heatmaps.slides.pixels import UInt8Array
+from mil_heatmaps.visualization.drawing import Painter
 from mil_heatmaps.visualization.palette import colour_index
 from mil_heatmaps.visualization.slide_rows import iter_slide_rows
 
-UInt8Array = npt.NDArray[np.uint8]
 
-
-def draw_blurred(drawing: Drawing) -> UInt8Array:
+def draw_blurred(painter: Painter) -> UInt8Array:
     """Return the whole picture of a drawing that has `blur_px`, (height, width, 3)."""
+    drawing = painter.drawing
     kernel = drawing.blur_px
     assert kernel is not None  # callers choose this function by it
     width, height = drawing.size_px
-    painter = Painter(drawing)
     cells = painter.canvas.cells(0, height)
-    values = np.zeros((height, width))
+    shades = np.zeros((height, width))
     painted = np.zeros((height, width), np.bool_)
     if cells.mean.size:
         rows, columns = np.diff(cells.y_edges), np.diff(cells.x_edges)
@@ -31,16 +29,17 @@ def draw_blurred(drawing: Drawing) -> UInt8Array:
             slice(int(cells.y_edges[0]), int(cells.y_edges[-1])),
             slice(int(cells.x_edges[0]), int(cells.x_edges[-1])),
         )
-        values[place] = np.repeat(np.repeat(cells.mean, rows, axis=0), columns, axis=1)
+        shades[place] = np.repeat(np.repeat(cells.mean, rows, axis=0), columns, axis=1)
         painted[place] = np.repeat(np.repeat(cells.covered, rows, axis=0), columns, axis=1)
-    values = cv2.GaussianBlur(values, kernel, 0)
-    if painter.tissue is not None:
-        painted &= painter.tissue.rows(0, height).astype(np.bool_)
+    shades = cv2.GaussianBlur(shades, kernel, 0)
+    tissue = painter.rows_of_tissue(0, height)
+    if tissue is not None:
+        painted &= tissue.astype(np.bool_)
     canvas = np.empty((height, width, 3), np.uint8)
     for y0, band in iter_slide_rows(drawing.slide, drawing.frame, 1024, blank=drawing.blank_canvas):
         canvas[y0 : y0 + len(band)] = band
     picture = canvas.copy()
-    picture[painted] = drawing.colours[colour_index(values[painted], len(drawing.colours))]
+    picture[painted] = drawing.colours[colour_index(shades[painted], len(drawing.colours))]
     picture = cv2.GaussianBlur(picture, kernel, 0)
     if drawing.alpha < 1:
         picture = cv2.addWeighted(picture, drawing.alpha, canvas, 1 - drawing.alpha, 0)

@@ -5,7 +5,6 @@ map has is counted and left out of every number.
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,20 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.normalize import CohortScale, rank_percentiles, summarize_scores
-from mil_heatmaps.scores.number_text import with_minus
+from mil_heatmaps.scores.percentiles import rank_percentiles
+from mil_heatmaps.scores.scale import CohortScale, summarize_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
-from mil_heatmaps.visualization.drawing import ColourScale, Drawing
+from mil_heatmaps.visualization.colour_rule import ColourRule, ColourScale
+from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure import Page, panel_frame, panel_picture
-from mil_heatmaps.visualization.figure_parts import GREY, INK, SMALL, TEXT, TITLE, UInt8Array
+from mil_heatmaps.visualization.figure_parts import GREY, INK, SMALL, TEXT, TITLE
 from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
 from mil_heatmaps.visualization.overlay import draw
+from mil_heatmaps.visualization.palette import DIVERGING_CMAP
 from mil_heatmaps.visualization.patch_arguments import as_scores
 from mil_heatmaps.visualization.picture_files import save_picture
-from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from mil_heatmaps.visualization.tissue_slide import TissueSlide
+from mil_heatmaps.visualization.view import View
+from mil_heatmaps.words import with_minus
 
-DEFAULT_TOP = (10, 50, 100)
+_TOP = (10, 50, 100)
 _MARGIN, _GAP, _HEAD, _BAR, _PANEL = 0.4, 0.3, 1.15, 1.25, 4.4
 
 
@@ -83,59 +87,55 @@ def match_scores(
     """
     if grid_a.size_l0 != grid_b.size_l0:
         raise ScoreError(f"patches of {grid_a.size_l0} and {grid_b.size_l0} level-0 pixels cannot be compared")
-    values_a, values_b = as_scores(scores_a, len(grid_a)), as_scores(scores_b, len(grid_b))
-    place_b = {tuple(corner): i for i, corner in enumerate(grid_b.coords_l0.tolist()) if np.isfinite(values_b[i])}
+    a, b = as_scores(scores_a, len(grid_a)), as_scores(scores_b, len(grid_b))
+    place_b = {tuple(corner): i for i, corner in enumerate(grid_b.coords_l0.tolist()) if np.isfinite(b[i])}
     pairs = [
         (i, place_b[tuple(corner)])
         for i, corner in enumerate(grid_a.coords_l0.tolist())
-        if tuple(corner) in place_b and np.isfinite(values_a[i])
+        if tuple(corner) in place_b and np.isfinite(a[i])
     ]
     if not pairs:
         raise ScoreError(f"none of {len(grid_a)} and {len(grid_b)} patches has a score in both maps")
     index_a, index_b = np.asarray(pairs).T
-    return MatchedScores(
-        PatchGrid(grid_a.coords_l0[index_a], grid_a.size_l0, grid_a.step_l0),
-        values_a[index_a],
-        values_b[index_b],
-        len(grid_a) - len(pairs),
-        len(grid_b) - len(pairs),
-    )
+    only_a, only_b = len(grid_a) - len(pairs), len(grid_b) - len(pairs)
+    return MatchedScores(grid_a.take(index_a), a[index_a], b[index_b], only_a, only_b)
 
 
-def compare_scores(matched: MatchedScores, top: Sequence[int] = DEFAULT_TOP) -> Comparison:
+def compare_scores(matched: MatchedScores) -> Comparison:
     """Return how far two maps agree."""
     a, b = rank_percentiles(matched.a), rank_percentiles(matched.b)
     varied = len(a) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0
     overlap = {}
-    for k in top:
-        if 0 < k <= len(a) / 2:
-            best = [set(np.argsort(-values, kind="stable")[:k].tolist()) for values in (a, b)]
+    for k in _TOP:
+        if k <= len(a) / 2:
+            best = [set(np.argsort(-ranks, kind="stable")[:k].tolist()) for ranks in (a, b)]
             overlap[k] = len(best[0] & best[1]) / k
     spearman = float(np.corrcoef(a, b)[0, 1]) if varied else float("nan")
     return Comparison(len(a), matched.only_a, matched.only_b, spearman, overlap)
 
 
 def plan_comparison(
-    matched: MatchedScores, wsi: WholeSlideImage, *, normalize: str = "percentile", **options: Any
+    matched: MatchedScores, wsi: TissueSlide, view: View | None = None, colours: ColourRule | None = None
 ) -> tuple[Drawing, Drawing, Drawing]:
     """Return the drawings of both maps on one scale, and of their difference, first minus second.
 
     Percentiles are each map's own, so that models with other units compare; every other normalisation takes its
-    range from both maps together. `options` are those of `plan_heatmap`; the difference is drawn in ``coolwarm``.
+    range from both maps together. The difference is drawn in ``coolwarm``.
     """
-    if normalize not in ("percentile", "percentile_ref"):
-        options["scale"] = CohortScale([summarize_scores(matched.a), summarize_scores(matched.b)], "both maps")
-    first, second = (
-        plan_heatmap(values, matched.grid, wsi, normalize=normalize, **options) for values in (matched.a, matched.b)
-    )
-    change = first.values.astype(np.float64) - second.values
+    colours = colours or ColourRule()
+    if colours.normalize not in ("percentile", "percentile_ref"):
+        both = CohortScale([summarize_scores(matched.a), summarize_scores(matched.b)], "both maps")
+        colours = replace(colours, scale=both)
+    first, second = (plan_heatmap(scores, matched.grid, wsi, view, colours) for scores in (matched.a, matched.b))
+    change = first.shades.astype(np.float64) - second.shades
     reach = float(np.max(np.abs(change), initial=0)) or 1.0
     width = first.scale.vmax - first.scale.vmin
     words = "percentile points, first minus second" if first.scale.unit == "percentile" else "first minus second"
     scale = ColourScale(-reach * width, reach * width, first.scale.unit, words, 0.0)
     difference = replace(
-        first, values=change / (2 * reach) + 0.5, cmap="coolwarm", scale=scale, threshold=None, binarize=False, notes=()
-    )
+        first, shades=change / (2 * reach) + 0.5, cmap=DIVERGING_CMAP, scale=scale, threshold=None, binarize=False,
+        notes=(),
+    )  # fmt: skip
     return first, second, difference
 
 

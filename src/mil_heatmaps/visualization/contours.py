@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.slides.pixels import UInt8Array
+from mil_heatmaps.slides.tissue import Contour, TissueMask
 from mil_heatmaps.visualization.frame import Frame
-from mil_heatmaps.visualization.tissue_raster import Contour, contour_offset_px, contour_px
+from mil_heatmaps.visualization.tissue_raster import contour_offset_px, contour_px
 
-UInt8Array = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 

@@ -6,49 +6,29 @@ Memory is that of the patches and of one band, whatever the size of the picture.
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.errors import ConfigError, ScoreError
+from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.canvas import Cells, PatchCanvas, place_patches
+from mil_heatmaps.visualization.colour_rule import ColourScale, Smooth
+from mil_heatmaps.visualization.coverage import Coverage, Uncoloured
 from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.palette import colour_index, colour_table
-from mil_heatmaps.visualization.smooth import SmoothLayer, SmoothValues
+from mil_heatmaps.visualization.smooth import SmoothLayer, SmoothShades
 from mil_heatmaps.visualization.tissue_raster import TissueRaster
-
-UInt8Array = npt.NDArray[np.uint8]
-Smooth = Literal["none", "bilinear", "gaussian"]
 
 _BLOCK = 2048
 """Columns painted at a time."""
-
-
-@dataclass(frozen=True)
-class ColourScale:
-    """What the two ends of the colour table stand for; drawn as the figure's colour bar.
-
-    Attributes
-    ----------
-    vmin, vmax : float
-        In `unit`.
-    unit : ``percentile``, ``share`` or ``score``
-    label : str
-        How scores became colours, in one phrase.
-    center : float or None
-        The score in the middle of a diverging map.
-    """
-
-    vmin: float = 0.0
-    vmax: float = 100.0
-    unit: str = "percentile"
-    label: str = "percentile"
-    center: float | None = None
+_ROWS_LOOKED_AT = 512
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -62,65 +42,60 @@ class Drawing:
     frame : Frame
         Which part of it, at what scale.
     grid : PatchGrid
-    values : (N,) float
+    patches : (N,) int, or a slice
+        Which of the scores that were given are drawn; others lie outside the region.
+    shades : (N,) float
         0 (first colour) to 1 (last colour). NaN or infinite: no score, drawn as uncovered.
     tissue : TissueMask or None
         Only tissue is tinted; None tints every patch whole.
-    cmap : str
-        Any matplotlib colormap.
-    alpha : float
-        0 shows the slide alone, 1 the colours alone.
-    blank_canvas : bool
-        White instead of the slide.
-    use_holes : bool
-        Leave the holes of the tissue untinted.
-    binarize, thresh
-        Two colours only: a patch is 1 at or above `thresh`, else 0; a pixel is the rounded mean.
-    threshold : float or None
-        Only pixels whose mean value is at least this are tinted.
-    smooth : ``none``, ``bilinear``, ``gaussian``
-        Interpolate the values between patches. Normalised by coverage, so borders do not fade.
+    cmap, alpha, binarize, thresh, threshold, smooth
+        See `ColourRule`; `thresh` is the shade itself.
+    blank_canvas, use_holes
+        See `View`.
     blur_px : (width, height) or None
-        CLAM's blur: kernel, in pixels, applied to the values and then to the picture, slide and all.
+        Kernel of CLAM's blur, in pixels, applied to the shades and then to the picture, slide and all.
     scale : ColourScale
         What 0 and 1 mean, for a colour bar.
-    notes : tuple of str
-        What a user should know of this picture.
+    notes : tuple of Notice
+        What a user should know of this picture, as far as it is known before it is painted.
+    region : TissueMask or None
+        Outlines the patches were chosen by; the figure shows them, the picture does not.
     """
 
     slide: Slide
     frame: Frame
     grid: PatchGrid
-    values: npt.NDArray[np.floating]
-    tissue: TissueMask | None = None
-    cmap: str = "jet"
-    alpha: float = 0.4
-    blank_canvas: bool = False
-    use_holes: bool = True
-    binarize: bool = False
-    thresh: float = 0.5
-    threshold: float | None = None
-    smooth: Smooth = "none"
-    blur_px: tuple[int, int] | None = None
-    scale: ColourScale = ColourScale()
-    notes: tuple[str, ...] = ()
+    patches: npt.NDArray[np.intp] | slice
+    shades: npt.NDArray[np.floating]
+    tissue: TissueMask | None
+    cmap: str
+    alpha: float
+    blank_canvas: bool
+    use_holes: bool
+    binarize: bool
+    thresh: float
+    threshold: float | None
+    smooth: Smooth
+    blur_px: tuple[int, int] | None
+    scale: ColourScale
+    notes: tuple[Notice, ...] = ()
+    region: TissueMask | None = None
     colours: UInt8Array = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.values.shape != (len(self.grid),):
-            raise ScoreError(f"{len(self.grid)} patches but values of shape {self.values.shape}")
-        if not 0 <= self.alpha <= 1:
-            raise ConfigError(f"alpha must be between 0 (slide only) and 1 (colours only), got {self.alpha}")
-        if self.smooth not in ("none", "bilinear", "gaussian"):
-            raise ConfigError(f"unknown smoothing {self.smooth!r}; choose from 'none', 'bilinear', 'gaussian'")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ConfigError(f"threshold must be between 0 and 1, got {self.threshold}")
+        if self.shades.shape != (len(self.grid),):
+            raise ScoreError(f"{len(self.grid)} patches but shades of shape {self.shades.shape}")
         object.__setattr__(self, "colours", colour_table(self.cmap))
 
     @property
     def size_px(self) -> tuple[int, int]:
         """(width, height) of the picture."""
         return self.frame.size_px
+
+    @property
+    def cut(self) -> float | None:
+        """The shade below which a patch is left without colour on purpose; None when there is none."""
+        return self.thresh if self.binarize else self.threshold
 
     def same_pixels(self, other: "Drawing") -> bool:
         """Whether both give the same picture, as their contents tell: notes, scale and unused limits aside."""
@@ -129,8 +104,10 @@ class Drawing:
                 drawing,
                 frame=replace(drawing.frame, note=None),
                 thresh=drawing.thresh if drawing.binarize else 0.5,
+                patches=self.patches,
                 scale=ColourScale(),
                 notes=(),
+                region=None,
             )
             for drawing in (self, other)
         )
@@ -246,16 +223,20 @@ class Band:
 
 
 class Painter:
-    """Paints bands of one drawing. Bands are independent of each other; several threads may paint at once."""
+    """Paints bands of one drawing. Bands are independent of each other; several threads may paint at once.
 
-    def __init__(self, drawing: Drawing) -> None:
+    With `watch` it takes note of the patches that it colours: see `uncoloured`.
+    """
+
+    def __init__(self, drawing: Drawing, *, watch: bool = False) -> None:
         self.drawing = drawing
         corners, size = place_patches(drawing.grid, drawing.frame)
-        scored = np.isfinite(drawing.values)
+        scored = np.isfinite(drawing.shades)
+        self._scored = scored
         self.canvas = PatchCanvas(
             corners_px=corners[scored],
             size_px=size,
-            values=drawing.values[scored].astype(np.float64),
+            shades=drawing.shades[scored].astype(np.float64),
             picture_px=drawing.size_px,
             floor=drawing.thresh if drawing.binarize else 0.0,
             binary=drawing.binarize,
@@ -263,16 +244,22 @@ class Painter:
         self.tissue: TissueRaster | None = None
         if drawing.tissue is not None:
             self.tissue = TissueRaster(drawing.tissue, drawing.frame, use_holes=drawing.use_holes)
-        self._smooth = None if drawing.smooth == "none" else SmoothValues(drawing, self.canvas)
+        self.coverage: Coverage | None = None
+        if watch and drawing.alpha > 0:
+            wanted = self.canvas.shades >= (-np.inf if drawing.cut is None else drawing.cut)
+            self.coverage = Coverage(self.canvas, wanted, self.tissue)
+        self._smooth: SmoothShades | None = None
+        if drawing.smooth != "none":
+            (x, y), (scale_x, scale_y) = drawing.grid.step_l0, drawing.frame.scale
+            self._smooth = SmoothShades(self.canvas, (max(1.0, x * scale_x), max(1.0, y * scale_y)), drawing.smooth)
 
     def band(self, y0: int, y1: int) -> Band | None:
         """Return the rows `y0` to `y1` (not included), None when nothing is tinted there."""
         if self.drawing.alpha == 0:
             return None
         layer = self._layer(y0, y1)
-        if layer is None:
-            return None
-        return Band(layer, None if self.tissue is None else self.tissue.rows(y0, y1), self.drawing.alpha)
+        tissue = self.rows_of_tissue(y0, y1, needed=layer is not None)
+        return None if layer is None else Band(layer, tissue, self.drawing.alpha)
 
     def paint(self, pixels: UInt8Array, y0: int) -> UInt8Array:
         """Return `pixels`, the slide's rows from `y0` on, with the colours over. Changes its argument."""
@@ -280,6 +267,33 @@ class Painter:
         if band is not None:
             band.paint(pixels)
         return pixels
+
+    def look(self) -> None:
+        """Take note of the patches that painting would colour, without painting."""
+        height = self.drawing.size_px[1]
+        for y0 in range(0, height, _ROWS_LOOKED_AT):
+            self.rows_of_tissue(y0, min(y0 + _ROWS_LOOKED_AT, height), needed=False)
+
+    def uncoloured(self) -> Uncoloured:
+        """Return the patches with a score that are not coloured, once all rows were painted or looked at.
+
+        Patches below a threshold are not counted; nor is any when the colours are transparent.
+        """
+        drawing = self.drawing
+        if self.coverage is None:
+            return Uncoloured(int(self._scored.sum()))
+        grid = drawing.grid.take(self._scored)
+        return self.coverage.uncoloured(grid, drawing.slide.dimensions_l0, whole=drawing.frame.whole)
+
+    def rows_of_tissue(self, y0: int, y1: int, *, needed: bool = True) -> UInt8Array | None:
+        """Return the tissue of some rows if it is `needed`, and take note of the patches that have any."""
+        waits = self.coverage is not None and self.coverage.waits(y0, y1)
+        if self.tissue is None or not (needed or waits):
+            return None
+        rows = self.tissue.rows(y0, y1)
+        if waits and self.coverage is not None:
+            self.coverage.look(rows, y0)
+        return rows
 
     def _layer(self, y0: int, y1: int) -> Layer | None:
         cells = self.canvas.cells(y0, y1)
@@ -291,5 +305,5 @@ class Painter:
         layer = CellLayer(cells, covered, self.drawing.colours, y0, y1)
         if self._smooth is None:
             return layer
-        values = self._smooth.rows(y0, y1)
-        return SmoothLayer(layer, values, self.drawing.colours, self.drawing.threshold)
+        shades = self._smooth.rows(y0, y1)
+        return SmoothLayer(layer, shades, self.drawing.colours, self.drawing.threshold)

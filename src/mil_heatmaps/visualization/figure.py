@@ -7,7 +7,8 @@ that equal input gives equal bytes.
 """
 
 import os
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.scores.patch_scores import Prediction
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, SMALL, TEXT, TITLE
@@ -23,16 +25,21 @@ from mil_heatmaps.visualization.frame import Frame, choose_frame
 from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.patch_arguments import as_scores
 from mil_heatmaps.visualization.picture_files import save_picture
-from mil_heatmaps.visualization.sampling import Mode, SampledPatch, sample_top_patches
-
-UInt8Array = npt.NDArray[np.uint8]
+from mil_heatmaps.visualization.sampling import Choice, Mode, SampledPatch, sample_patches
 
 DPI = 150
 _PANEL_PX = 1000  # longer side of slide and map, before matplotlib fits them
 _MARGIN, _GAP, _FOOT, _BAR, _LINE = 0.4, 0.3, 0.42, 1.6, 0.17  # inches
-_TILE, _CAPTION = 1.12, 0.62
+_PATCHES, _TILE, _CAPTION = 4, 1.12, 0.62
+_BLOCK = _PATCHES * _TILE + (_PATCHES - 1) * 0.1, _TILE + _CAPTION
+"""(width, height) of a row of patches."""
+_SIDE = max(_BLOCK[0], 3.6), 2.3 + (2 * _BLOCK[1] + 0.3)
+"""(width, height) of the histogram above two rows of patches."""
+_SHOWN: tuple[tuple[Mode, str], ...] = (("topk", "highest"), ("reverse_topk", "lowest"))
 _PANEL_MOST = 5.6
 
+_CHARACTERS_AN_INCH = 15
+_NOTICE_LINES = 6
 
 _DETAILS = 4
 """So many further classes, or survival probabilities, stand beside the prediction."""
@@ -52,6 +59,8 @@ class FigureText:
     prediction : Prediction or None
     method : str or None
         How the map was made, in a line of its own.
+    notices : tuple of str
+        What is to know of the slide, in red at the foot, before what is to know of the drawing.
     """
 
     score_name: str = "score"
@@ -61,6 +70,7 @@ class FigureText:
     model: str | None = None
     prediction: Prediction | None = None
     method: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 def write_figure(
@@ -70,10 +80,9 @@ def write_figure(
     text: FigureText | None = None,
     *,
     legend: bool = True,
-    patches: int = 4,
 ) -> None:
     """Write the figure as PNG, JPEG or any format of `save_picture`; see `draw_figure`."""
-    save_picture(path, draw_figure(drawing, scores, text, legend=legend, patches=patches))
+    save_picture(path, draw_figure(drawing, scores, text, legend=legend))
 
 
 def draw_figure(
@@ -82,7 +91,6 @@ def draw_figure(
     text: FigureText | None = None,
     *,
     legend: bool = True,
-    patches: int = 4,
 ) -> UInt8Array:
     """Return the figure of a drawing, (height, width, 3), 150 dots an inch.
 
@@ -91,15 +99,13 @@ def draw_figure(
     drawing : Drawing
         Any scale and region; the map is drawn anew at the size of the figure.
     scores : (N,)
-        The raw scores of the drawing's patches, for the histogram and the captions.
+        Of the drawing's patches, for the histogram and the captions.
     text : FigureText
     legend : bool
         With the colour bar and the scale bar.
-    patches : int
-        How many of the highest and of the lowest patches are shown, up to 4; 0 shows none.
     """
-    raw = as_scores(scores, len(drawing.grid))
-    return _compose(drawing, raw, text or FigureText(), legend, min(patches, 4)).rendered()
+    own = as_scores(scores, len(drawing.grid))
+    return compose_figure(drawing, own, text or FigureText(), legend=legend).rendered()
 
 
 class Page:
@@ -127,7 +133,8 @@ class Page:
         return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
-def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: bool, count: int) -> Page:
+def compose_figure(drawing: Drawing, scores: npt.NDArray[Any], text: FigureText, *, legend: bool) -> Page:
+    """Return the page of `draw_figure` with everything on it, as matplotlib's objects."""
     small = replace(drawing, frame=panel_frame(drawing), blur_px=None)
     slide_alone = replace(small, alpha=0.0, blank_canvas=False, tissue=None, smooth="none")
     pictures = [panel_picture(draw(slide_alone)), panel_picture(draw(small))]
@@ -137,18 +144,21 @@ def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: 
     panel = width, width * high
     bar = _BAR if legend else 0.0
     tall = high > 1.15
-    foot = _FOOT + (_LINE if text.method else 0)
-    side, block = _side_sizes(count)
     if tall:
-        body = max(panel[1], side[1])
-        page = Page(2 * _MARGIN + 2 * panel[0] + _GAP + bar + 2 * _GAP + side[0], head + body + foot)
+        content = 2 * panel[0] + _GAP + bar + 2 * _GAP + _SIDE[0]
+        body = max(panel[1], _SIDE[1])
     else:
-        content = max(2 * panel[0] + _GAP + bar, 3.0 + (2 * (block[0] + 2 * _GAP) if count else 0))
-        page = Page(2 * _MARGIN + content, head + panel[1] + 0.55 + block[1] + foot + 0.1)
+        content = max(2 * panel[0] + _GAP + bar, 3.0 + 2 * (_BLOCK[0] + 2 * _GAP))
+        body = panel[1] + 0.55 + _BLOCK[1] + 0.1
+    notices = _notice_lines((*text.notices, *drawing.notes), content)
+    foot = _FOOT + _LINE * (bool(text.method) + max(len(notices) - 1, 0))
+    page = Page(2 * _MARGIN + content, head + body + foot)
     _write_head(page, drawing, text)
     for nth, (picture, title) in enumerate(zip(pictures, (_slide_title(drawing), _map_title(drawing)), strict=True)):
         axes = page.axes(_MARGIN + nth * (panel[0] + _GAP), head, *panel)
         parts.show_picture(axes, picture, title)
+        if drawing.region is not None:
+            parts.draw_outlines(axes, drawing.region, drawing.frame)
         if legend and drawing.slide.mpp is not None:
             width_l0 = drawing.frame.size_px[0] * drawing.frame.downsample[0]
             parts.draw_scale_bar(axes, width_l0 * drawing.slide.mpp)
@@ -158,10 +168,10 @@ def _compose(drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, legend: 
         parts.draw_colour_bar(page.axes(left, head, 0.17, panel[1]), drawing, name)
     if tall:
         corner = _MARGIN + 2 * panel[0] + _GAP + bar + 2 * _GAP, head
-        _draw_column(page, corner, side, drawing, raw, text, count)
+        _draw_column(page, corner, drawing, scores, text)
     else:
-        _draw_row(page, (_MARGIN, head + panel[1] + 0.55), drawing, raw, text, count)
-    _write_foot(page, drawing, text)
+        _draw_row(page, (_MARGIN, head + panel[1] + 0.55), drawing, scores, text)
+    _write_foot(page, drawing, text, notices)
     return page
 
 
@@ -175,35 +185,27 @@ def _among(drawing: Drawing, text: FigureText) -> str:
     return "" if drawing.frame.whole and not text.method else " of those drawn"
 
 
-def _side_sizes(count: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return the (width, height) of the part with histogram and patches, and of one row of patches."""
-    block = max(count, 1) * _TILE + (max(count, 1) - 1) * 0.1, _TILE + _CAPTION
-    return (max(block[0], 3.6), 2.3 + (2 * block[1] + 0.3 if count else 0.0)), block
-
-
 def _draw_column(
-    page: Page, corner: tuple[float, float], size: tuple[float, float], drawing: Drawing,
-    raw: npt.NDArray[Any], text: FigureText, count: int,
-) -> None:  # fmt: skip
+    page: Page, corner: tuple[float, float], drawing: Drawing, scores: npt.NDArray[Any], text: FigureText
+) -> None:
     """Histogram, highest and lowest patches from top to bottom."""
     left, top = corner
-    parts.draw_histogram(page.axes(left + 0.35, top, size[0] - 0.35, 1.65), raw, drawing, text.score_name)
-    for mode, title in (("topk", "highest"), ("reverse_topk", "lowest")):
+    parts.draw_histogram(page.axes(left + 0.35, top, _SIDE[0] - 0.35, 1.65), scores, drawing, text.score_name)
+    for mode, title in _SHOWN:
         top += 2.6 if mode == "topk" else _TILE + _CAPTION + 0.3
-        _draw_patches(page, (left, top), title + _among(drawing, text), _sampled(drawing, raw, mode, count))
+        _draw_patches(page, (left, top), title + _among(drawing, text), _sampled(drawing, scores, mode))
 
 
 def _draw_row(
-    page: Page, corner: tuple[float, float], drawing: Drawing, raw: npt.NDArray[Any], text: FigureText, count: int
+    page: Page, corner: tuple[float, float], drawing: Drawing, scores: npt.NDArray[Any], text: FigureText
 ) -> None:
     """Histogram, highest and lowest patches from left to right."""
     left, top = corner
-    _, block = _side_sizes(count)
-    room = page.width - 2 * _MARGIN - (2 * (block[0] + 2 * _GAP) if count else 0)
-    parts.draw_histogram(page.axes(left + 0.35, top, room - 0.35, 1.25), raw, drawing, text.score_name)
-    for nth, (mode, title) in enumerate((("topk", "highest"), ("reverse_topk", "lowest"))):
-        place = left + room + 2 * _GAP + nth * (block[0] + 2 * _GAP), top
-        _draw_patches(page, place, title + _among(drawing, text), _sampled(drawing, raw, mode, count))
+    room = page.width - 2 * _MARGIN - 2 * (_BLOCK[0] + 2 * _GAP)
+    parts.draw_histogram(page.axes(left + 0.35, top, room - 0.35, 1.25), scores, drawing, text.score_name)
+    for nth, (mode, title) in enumerate(_SHOWN):
+        place = left + room + 2 * _GAP + nth * (_BLOCK[0] + 2 * _GAP), top
+        _draw_patches(page, place, title + _among(drawing, text), _sampled(drawing, scores, mode))
 
 
 def _draw_patches(page: Page, corner: tuple[float, float], title: str, patches: Sequence[SampledPatch]) -> None:
@@ -213,16 +215,12 @@ def _draw_patches(page: Page, corner: tuple[float, float], title: str, patches: 
         parts.draw_patch(page.axes(corner[0] + nth * (_TILE + 0.1), corner[1], _TILE, _TILE), patch)
 
 
-def _sampled(drawing: Drawing, raw: npt.NDArray[Any], mode: Any, count: int) -> list[SampledPatch]:
-    if not count:
-        return []
+def _sampled(drawing: Drawing, scores: npt.NDArray[Any], mode: Mode) -> list[SampledPatch]:
     slide, size_l0 = drawing.slide, drawing.grid.size_l0
     level = slide.level_for_downsample(max(1.0, max(size_l0) / (_TILE * DPI)))
-    size = [max(1, round(side / factor)) for side, factor in zip(size_l0, slide.level_downsamples[level], strict=True)]
-    chosen: Mode = mode
-    return sample_top_patches(
-        raw, drawing.grid.coords_l0, wsi_object=slide, k=count, mode=chosen, patch_size=size, patch_level=level
-    )
+    factors = slide.level_downsamples[level]
+    size = max(1, round(size_l0[0] / factors[0])), max(1, round(size_l0[1] / factors[1]))
+    return sample_patches(scores, drawing.grid, slide, Choice(_PATCHES, mode), size_px=size, level=level)
 
 
 def panel_frame(drawing: Drawing) -> Frame:
@@ -285,14 +283,25 @@ def _after(page: Page, written: Any) -> float:
     return float(written.get_window_extent(renderer).x1) / DPI + 0.045 * spaces
 
 
-def _write_foot(page: Page, drawing: Drawing, text: FigureText) -> None:
+def _notice_lines(notices: Iterable[str], width: float) -> list[str]:
+    """Return the notices, each once, as lines no wider than `width` inches; the last says how many are left out."""
+    most = int(width * _CHARACTERS_AN_INCH)
+    joined = textwrap.wrap(parts.join(list(dict.fromkeys(notices))), most, break_on_hyphens=False)
+    if len(joined) <= _NOTICE_LINES:
+        return joined
+    return [*joined[: _NOTICE_LINES - 1], "… and more: the column `notes` of the process list has them all"]
+
+
+def _write_foot(page: Page, drawing: Drawing, text: FigureText, notices: Sequence[str]) -> None:
     slide, size = drawing.slide, drawing.grid.size_l0
     patch = f"patches {size[0]} × {size[1]} px at level 0"
     if slide.mpp is not None:
         patch += f" ({size[0] * slide.mpp:.0f} µm)"
     resolution = f"{slide.mpp:.4g} µm/px" if slide.mpp is not None else "pixel size unknown, so no scale bar"
+    if slide.resolution.by_hand:
+        resolution += f", given by hand ({slide.resolution.source})"
     known = parts.join([text.model or "", patch, resolution, f"colormap {drawing.cmap}"])
-    notes = parts.short(parts.join(drawing.notes), 200)
-    lines = [(known, GREY), *([(text.method, GREY)] if text.method else []), (notes, BAD)]
+    # From the bottom upwards.
+    lines = [(known, GREY), *([(text.method, GREY)] if text.method else []), *((line, BAD) for line in notices[::-1])]
     for nth, (words, colour) in enumerate(lines):
         page.write(_MARGIN, page.height - 0.2 - nth * _LINE, words, fontsize=SMALL, color=colour, va="center")

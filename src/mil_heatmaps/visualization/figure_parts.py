@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.scores.number_text import number_words
+from mil_heatmaps.slides.pixels import UInt8Array
+from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.palette import colour_index
 from mil_heatmaps.visualization.sampling import SampledPatch
-
-UInt8Array = npt.NDArray[np.uint8]
+from mil_heatmaps.words import grouped, number_words
 
 INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
 _UNTINTED = (226, 229, 232)
@@ -23,12 +24,12 @@ GOOD, BAD = "#1a7f37", "#b3261e"
 TITLE, TEXT, SMALL = 15.0, 9.5, 8.0
 
 
-def bare(axes: Any, *, frame: bool = True) -> None:
-    """Take ticks and, without `frame`, the border off the axes."""
+def bare(axes: Any) -> None:
+    """Take the ticks off the axes and make their border pale."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
-        spine.set_visible(frame)
+        spine.set_visible(True)
         spine.set_color(LINE)
         spine.set_linewidth(0.8)
 
@@ -73,14 +74,25 @@ def draw_scale_bar(axes: Any, width_um: float) -> None:
     axes.text(0, 0, text, transform=label, fontsize=SMALL, color=INK, va="bottom", zorder=5)
 
 
-def shown_colours(drawing: Drawing, values: npt.NDArray[np.floating]) -> UInt8Array:
-    """Return the colour in which the map shows each value from 0 to 1; near white where it shows none."""
-    colours = drawing.colours[colour_index(values, len(drawing.colours))]
-    cut = drawing.thresh if drawing.binarize else drawing.threshold
+def draw_outlines(axes: Any, region: TissueMask, frame: Frame) -> None:
+    """Draw the outlines of a region and of its holes over the picture of a frame, dark with a pale edge."""
+    from matplotlib.patheffects import withStroke
+
+    size_l0 = [side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True)]
+    for ring in (*region.contours_l0, *(hole for holes in region.holes_l0 for hole in holes)):
+        x, y = ((np.vstack([ring[:, 0], ring[:1, 0]]) - frame.corner_l0) / size_l0).T
+        (line,) = axes.plot(x, 1 - y, transform=axes.transAxes, color=INK, linewidth=1.2, zorder=3)
+        line.set_path_effects([withStroke(linewidth=2.8, foreground="white", alpha=0.85)])
+
+
+def shown_colours(drawing: Drawing, shades: npt.NDArray[np.floating]) -> UInt8Array:
+    """Return the colour in which the map shows each shade; near white where it shows none."""
+    colours = drawing.colours[colour_index(shades, len(drawing.colours))]
+    cut = drawing.cut
     if cut is not None:
         if drawing.binarize:
             colours[:] = drawing.colours[-1]
-        colours[values < cut] = _UNTINTED
+        colours[shades < cut] = _UNTINTED
     return colours
 
 
@@ -98,7 +110,7 @@ def draw_colour_bar(axes: Any, drawing: Drawing, title: str) -> None:
     names = [number_words(tick, 3) for tick in ticks]
     axes.set_yticks(ticks, names, fontsize=SMALL, color=INK)
     axes.tick_params(axis="y", length=3, width=0.8, color=GREY)
-    cut = drawing.thresh if drawing.binarize else drawing.threshold
+    cut = drawing.cut
     if cut is not None and 0 < cut <= 1:
         value = scale.vmin + cut * (scale.vmax - scale.vmin)
         axes.axhline(value, color=INK, linewidth=1.2)
@@ -119,17 +131,16 @@ def _ticks(low: float, high: float, center: float | None) -> list[float]:
     return ticks
 
 
-def draw_histogram(axes: Any, raw: npt.NDArray[Any], drawing: Drawing, score_name: str) -> None:
-    """Draw how the raw scores are spread, each bar in the mean colour of its patches."""
-    finite = np.isfinite(raw) & np.isfinite(drawing.values)
-    scores = raw[finite].astype(np.float64)
+def draw_histogram(axes: Any, scores: npt.NDArray[Any], drawing: Drawing, score_name: str) -> None:
+    """Draw how the scores are spread, each bar in the mean colour of its patches."""
+    finite = np.isfinite(scores) & np.isfinite(drawing.shades)
+    scores = scores[finite].astype(np.float64)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
     axes.tick_params(labelsize=SMALL, colors=GREY, length=3, width=0.8)
     axes.set_xlabel(score_name, fontsize=TEXT, color=INK)
-    axes.set_title(f"{len(scores):,} patches".replace(",", "\N{NARROW NO-BREAK SPACE}"), loc="left",
-                   fontsize=TEXT, color=GREY, pad=6)  # fmt: skip
+    axes.set_title(f"{grouped(len(scores))} patches", loc="left", fontsize=TEXT, color=GREY, pad=6)
     if not len(scores):
         bare(axes)
         return
@@ -139,7 +150,7 @@ def draw_histogram(axes: Any, raw: npt.NDArray[Any], drawing: Drawing, score_nam
     bins = min(40, max(8, int(np.sqrt(len(scores)) * 1.5)))
     counts, edges = np.histogram(scores, bins=bins, range=(low, high))
     which = np.clip(np.digitize(scores, edges) - 1, 0, bins - 1)
-    sums = np.bincount(which, weights=drawing.values[finite].astype(np.float64), minlength=bins)
+    sums = np.bincount(which, weights=drawing.shades[finite].astype(np.float64), minlength=bins)
     means = np.divide(sums, counts, out=np.zeros(bins), where=counts > 0)
     colours = shown_colours(drawing, means) / 255
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours, edgecolor="white", linewidth=0.4)

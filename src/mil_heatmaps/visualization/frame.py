@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.reader import Slide
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_DOWNSAMPLE = 32
-MOST_PIXELS = 64_000_000
+MOST_PIXELS_UNASKED = 64_000_000
 """A picture nobody chose the level of is not drawn larger than this."""
 
 Pair = tuple[int, int]
@@ -39,7 +40,7 @@ class Frame:
         True when the picture shows the whole slide.
     resized : bool
         True when no level has this scale and the pixels are averaged from the next finer one.
-    note : str or None
+    note : Notice or None
         What a user should know of the choice.
     """
 
@@ -49,7 +50,7 @@ class Frame:
     corner_l0: Pair = (0, 0)
     whole: bool = True
     resized: bool = False
-    note: str | None = None
+    note: Notice | None = None
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -69,7 +70,7 @@ def choose_frame(
     """Return the frame for a level, a downsample or a resolution, of the whole slide or of a region.
 
     A level below 0 means about 1/32: OpenSlide's rule (the last level whose mean downsample is at most 32),
-    as CLAM has it, unless that level holds more than `MOST_PIXELS` pixels; then the picture is made at 1/32
+    as CLAM has it, unless that level holds more than `MOST_PIXELS_UNASKED` pixels; then the picture is made at 1/32
     by averaging. A level deeper than the pyramid becomes the deepest, with a note. A downsample or mpp within
     1 % of a level is that level; any other is averaged from the next finer level.
 
@@ -85,8 +86,10 @@ def choose_frame(
     """
     if mpp is not None:
         if slide.mpp is None:
-            reason = slide.mpp_note or "no pixel size is stored"
-            raise ConfigError(f"mpp={mpp:g} needs a slide with a pixel size, {slide.path} has none: {reason}")
+            raise ConfigError(
+                f"mpp={mpp:g} needs a slide with a pixel size, {slide.path} has none: {slide.mpp_note}; give it in the "
+                "process list's column mpp, or in data_arguments.slide_mpp for every slide without one"
+            )
         downsample = mpp / slide.mpp
     if downsample is not None:
         frame = _frame_at(slide, downsample)
@@ -94,14 +97,21 @@ def choose_frame(
         frame = _frame_of_level(slide, vis_level)
     else:
         frame = _frame_of_level(slide, slide.level_for_downsample(DEFAULT_DOWNSAMPLE))
-        if math.prod(frame.size_px) > MOST_PIXELS:
+        if math.prod(frame.size_px) > MOST_PIXELS_UNASKED:
             frame = _frame_at(slide, DEFAULT_DOWNSAMPLE)
-            frame = replace(frame, note=f"no level near 1/{DEFAULT_DOWNSAMPLE}: made from level {frame.level}")
-    if (top_left is None) != (bot_right is None):
-        raise ConfigError("a region needs both corners, top_left and bot_right")
+            text = f"no level near 1/{DEFAULT_DOWNSAMPLE}: made from level {frame.level}"
+            frame = replace(frame, note=Notice("level", text))
+    region = region_between(top_left, bot_right)
+    return frame if region is None else _cut(frame, *map(as_pair, region))
+
+
+def region_between(top_left: Corner | None, bot_right: Corner | None) -> tuple[Corner, Corner] | None:
+    """Return the corners of a region, None when there are none; a ConfigError when one is missing."""
+    if top_left is None and bot_right is None:
+        return None
     if top_left is None or bot_right is None:
-        return frame
-    return _cut(frame, _as_pair(top_left), _as_pair(bot_right))
+        raise ConfigError("a region needs both corners, top_left and bot_right")
+    return top_left, bot_right
 
 
 def _frame_of_level(slide: Slide, level: int) -> Frame:
@@ -134,5 +144,5 @@ def _cut(frame: Frame, top_left: Pair, bot_right: Pair) -> Frame:
     return replace(frame, size_px=(size[0], size[1]), corner_l0=top_left, whole=False)
 
 
-def _as_pair(corner: Corner) -> Pair:
+def as_pair(corner: Corner) -> Pair:
     return int(corner[0]), int(corner[1])

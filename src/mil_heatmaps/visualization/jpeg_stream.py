@@ -5,12 +5,14 @@ as if the whole picture had been compressed at once.
 """
 
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-UInt8Array = npt.NDArray[np.uint8]
+from mil_heatmaps.slides.pixels import UInt8Array
+
+Subsampling = Literal["444", "422", "420"]
+StoredColours = Literal["YCBCR", "RGB"]
 
 MOST_SIDE = 65500
 """libjpeg's limit; the format itself ends at 65535."""
@@ -18,12 +20,17 @@ MOST_SIDE = 65500
 _SOF0, _SOS = 0xC0, 0xDA
 
 
-def encode_jpeg(pixels: UInt8Array, quality: int) -> bytes:
-    """Return a baseline JPEG file as PIL writes it: chroma halved both ways, the standard Huffman tables."""
+def encode_jpeg(
+    pixels: UInt8Array, quality: int, subsampling: Subsampling = "420", stored: StoredColours = "YCBCR"
+) -> bytes:
+    """Return (H, W, 3) pixels as a baseline JPEG file with the standard Huffman tables.
+
+    As PIL writes it: chroma halved both ways, unless `subsampling` or the colours that are `stored` are others.
+    """
     import imagecodecs
 
     data = imagecodecs.jpeg8_encode(
-        np.ascontiguousarray(pixels), quality, colorspace="RGB", outcolorspace="YCBCR", subsampling="420"
+        np.ascontiguousarray(pixels), quality, colorspace="RGB", outcolorspace=stored, subsampling=subsampling
     )
     return bytes(data)
 

@@ -15,20 +15,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing, Painter
-from mil_heatmaps.visualization.picture_files import check_size, open_picture_file
+from mil_heatmaps.visualization.picture_files import MOST_PIXELS_IN_MEMORY, check_size, open_picture_file
 from mil_heatmaps.visualization.slide_rows import iter_slide_rows
 
 logger = logging.getLogger(__name__)
 
-UInt8Array = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-MOST_PIXELS_IN_MEMORY = 1 << 30
 
 
 def draw_to_file(
@@ -60,8 +57,12 @@ def draw_to_files(
     quality: int | None = None,
     lossless: bool = False,
     threads: int | None = None,
+    painter: Painter | None = None,
 ) -> None:
-    """Draw once into several files, each in the format of its suffix; otherwise as `draw_to_file`."""
+    """Draw once into several files, each in the format of its suffix; otherwise as `draw_to_file`.
+
+    `painter` is one of this drawing that is to be asked afterwards which patches it coloured.
+    """
     for path in paths:
         check_size(Path(path), drawing.size_px)
     rows = band_rows(drawing)
@@ -70,7 +71,10 @@ def draw_to_files(
             stack.enter_context(open_picture_file(path, drawing.size_px, rows, quality=quality, lossless=lossless))
             for path in paths
         ]
-        for parts in iter_painted(drawing, rows, lambda band: [p.encode(band) for p in pictures], threads=threads):
+        painted = iter_painted(
+            drawing, rows, lambda band: [p.encode(band) for p in pictures], threads=threads, painter=painter
+        )
+        for parts in painted:
             for picture, part in zip(pictures, parts, strict=True):
                 picture.write(part)
 
@@ -81,16 +85,17 @@ def iter_painted(
     then: Callable[[UInt8Array], Any] = lambda band: band,
     *,
     threads: int | None = None,
+    painter: Painter | None = None,
 ) -> Iterator[Any]:
     """Yield `then(band)` of the finished picture from top to bottom, bands of `rows` rows (the last may be fewer).
 
     `then` runs in the painting threads. A drawing with CLAM's blur is drawn whole first.
     """
+    painter = painter or Painter(drawing)
     if drawing.blur_px is not None:
-        picture = draw(drawing)
+        picture = draw(drawing, painter=painter)
         yield from (then(picture[y0 : y0 + rows]) for y0 in range(0, len(picture), rows))
         return
-    painter = Painter(drawing)
     yield from iter_in_order(
         lambda item: then(painter.paint(item[1], item[0])),
         iter_slide_rows(drawing.slide, drawing.frame, rows, blank=drawing.blank_canvas),
@@ -98,8 +103,8 @@ def iter_painted(
     )
 
 
-def draw(drawing: Drawing, *, threads: int | None = None) -> UInt8Array:
-    """Return the whole picture, (height, width, 3).
+def draw(drawing: Drawing, *, threads: int | None = None, painter: Painter | None = None) -> UInt8Array:
+    """Return the whole picture, (height, width, 3); `painter` as in `draw_to_files`.
 
     Raises
     ------
@@ -115,11 +120,11 @@ def draw(drawing: Drawing, *, threads: int | None = None) -> UInt8Array:
     if drawing.blur_px is not None:
         from mil_heatmaps.visualization.clam_blur import draw_blurred
 
-        return draw_blurred(drawing)
+        return draw_blurred(painter or Painter(drawing))
     width, height = drawing.size_px
     out = np.empty((height, width, 3), np.uint8)
     y0 = 0
-    for band in iter_painted(drawing, band_rows(drawing), threads=threads):
+    for band in iter_painted(drawing, band_rows(drawing), threads=threads, painter=painter):
         out[y0 : y0 + len(band)] = band
         y0 += len(band)
     return out

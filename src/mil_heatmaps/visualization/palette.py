@@ -8,15 +8,20 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST
+from mil_heatmaps.slides.pixels import UInt8Array
 
-UInt8Array = npt.NDArray[np.uint8]
+DEFAULT_CMAP = "jet"
+"""CLAM's."""
+
+DIVERGING_CMAP = "coolwarm"
+"""For scores around a middle."""
 
 
 @lru_cache(maxsize=32)
 def colour_table(cmap: str) -> UInt8Array:
     """Return the colours of a matplotlib colormap, lowest value first.
 
-    A value v in [0, 1] has the colour ``table[min(trunc(v * len(table)), len(table) - 1)]``, as matplotlib
+    A shade v in [0, 1] has the colour ``table[min(trunc(v * len(table)), len(table) - 1)]``, as matplotlib
     looks it up. Channels are ``trunc(c * 255)``, as CLAM makes them (matplotlib's own bytes are rounded).
 
     Parameters
@@ -46,12 +51,12 @@ def colour_table(cmap: str) -> UInt8Array:
     return table
 
 
-def colour_index(values: npt.NDArray[np.floating], colours: int) -> npt.NDArray[np.intp]:
-    """Return each value's row in a colour table of `colours` rows; values outside [0, 1] take its ends."""
-    index = (values * colours).astype(np.intp)
+def colour_index(shades: npt.NDArray[np.floating], colours: int) -> npt.NDArray[np.intp]:
+    """Return each shade's row in a colour table of `colours` rows; shades outside [0, 1] take its ends."""
+    index = (shades * colours).astype(np.intp)
     return np.clip(index, 0, colours - 1, out=index)
 
 
 def default_cmap(kind: str) -> str:
     """Return the colormap of a kind of score: CLAM's, or one with a middle where the sign tells for from against."""
-    return "coolwarm" if kind in FOR_AND_AGAINST else "jet"
+    return DIVERGING_CMAP if kind in FOR_AND_AGAINST else DEFAULT_CMAP

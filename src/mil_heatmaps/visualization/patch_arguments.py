@@ -30,16 +30,16 @@ def as_grid(coords: npt.ArrayLike | PatchGrid, patch_size: PatchSize, overlap: f
         raise ConfigError(f"patch_size must be one or two level-0 pixel counts of at least 1, got {patch_size}")
     if not 0 <= overlap < 1:
         raise ConfigError(f"overlap must be at least 0 and below 1, got {overlap}")
-    corners = np.asarray(coords)
-    if corners.size == 0:
-        corners = np.empty((0, 2), np.int64)
-    if corners.ndim != 2 or corners.shape[1] != 2:
-        raise ScoreError(f"coords must have shape (N, 2), one (x, y) a patch; got {corners.shape}")
-    if not np.isfinite(corners).all():
-        raise ScoreError(f"{int((~np.isfinite(corners)).any(axis=1).sum())} of {len(corners)} coords are not numbers")
+    coords_l0 = np.asarray(coords)
+    if coords_l0.size == 0:
+        coords_l0 = np.empty((0, 2), np.int64)
+    if coords_l0.ndim != 2 or coords_l0.shape[1] != 2:
+        raise ScoreError(f"coords must have shape (N, 2), one (x, y) a patch; got {coords_l0.shape}")
+    if bad := int((~np.isfinite(coords_l0)).any(axis=1).sum()):
+        raise ScoreError(f"{bad} of {len(coords_l0)} coords are not numbers")
     size = int(sizes[0]), int(sizes[1])
     step = max(1, int(size[0] * (1 - overlap))), max(1, int(size[1] * (1 - overlap)))
-    return PatchGrid(np.floor(corners).astype(np.int64), size, step)
+    return PatchGrid(np.floor(coords_l0).astype(np.int64), size, step)
 
 
 def as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
@@ -52,27 +52,15 @@ def as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
     ScoreError
         When there are not `count` scores, or several a patch.
     """
-    values = np.asarray(scores)
-    if values.ndim > 1 and values.size == max(values.shape, default=0):
-        values = values.reshape(-1)
-    if values.size == 0:
-        values = values.reshape(-1)
-    if values.ndim > 1:
+    own = np.asarray(scores)
+    if own.ndim > 1 and own.size == max(own.shape, default=0):
+        own = own.reshape(-1)
+    if own.size == 0:
+        own = own.reshape(-1)
+    if own.ndim > 1:
         raise ScoreError(
-            f"scores have shape {values.shape}: one score a patch is needed; choose a class or head, scores[:, k]"
+            f"scores have shape {own.shape}: one score a patch is needed; choose a class or head, scores[:, k]"
         )
-    if values.shape != (count,):
-        raise ScoreError(f"{values.size} scores but {count} coords; each patch needs one of both")
-    return values.astype(np.float32 if values.dtype == np.float32 else np.float64)
-
-
-def inside_region(
-    grid: PatchGrid, top_left: Sequence[int], bot_right: Sequence[int], *, reaching: bool = False
-) -> npt.NDArray[np.bool_]:
-    """Return which patches begin in the region, its borders included, as CLAM chooses them.
-
-    With `reaching` those count that cover any pixel of it.
-    """
-    first = grid.coords_l0 + (np.asarray(grid.size_l0) - 1 if reaching else 0)
-    after, before = first >= np.asarray(top_left), grid.coords_l0 <= np.asarray(bot_right) - reaching
-    return np.asarray((after & before).all(axis=1))
+    if own.shape != (count,):
+        raise ScoreError(f"{own.size} scores but {count} coords; each patch needs one of both")
+    return own.astype(np.float32 if own.dtype == np.float32 else np.float64)

@@ -8,23 +8,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.jpeg_stream import MOST_SIDE as JPEG_MOST_SIDE
 from mil_heatmaps.visualization.jpeg_stream import JpegWriter
 from mil_heatmaps.visualization.png_stream import PngWriter
-
-UInt8Array = npt.NDArray[np.uint8]
 
 JPEG_QUALITY, WEBP_QUALITY = 100, 80
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 _OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".bmp")
 SUFFIXES = (".png", *JPEG_SUFFIXES, *_OTHER_SUFFIXES)
 _MOST_SIDE = {".webp": 16383, **dict.fromkeys(JPEG_SUFFIXES, JPEG_MOST_SIDE)}
-_MOST_PIXELS_AT_ONCE = 1 << 30
+MOST_PIXELS_IN_MEMORY = 1 << 30
+"""A picture that has to be whole before it can be written may have so many."""
 
 
 class PictureWriter(Protocol):
@@ -50,11 +49,20 @@ def check_size(path: Path, size_px: tuple[int, int]) -> None:
             f"which ends at {most} a side; "
             "choose png, a pyramidal TIFF export, or a coarser level"
         )
-    if suffix in _OTHER_SUFFIXES and math.prod(size_px) > _MOST_PIXELS_AT_ONCE:
+    if suffix in _OTHER_SUFFIXES and math.prod(size_px) > MOST_PIXELS_IN_MEMORY:
         raise ConfigError(
             f"{path.name}: {suffix[1:].upper()} needs all {width} x {height} pixels in memory at once; "
             "choose png, a pyramidal TIFF export, or a coarser level"
         )
+
+
+def fits(path: Path, size_px: tuple[int, int]) -> bool:
+    """Whether a file of this suffix can hold such a picture."""
+    try:
+        check_size(path, size_px)
+    except ConfigError:
+        return False
+    return True
 
 
 @contextmanager

@@ -9,10 +9,10 @@ import zlib
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 from isal import isal_zlib
 
-UInt8Array = npt.NDArray[np.uint8]
+from mil_heatmaps.slides.pixels import UInt8Array
+
 Band = tuple[bytes, int, int]
 
 MOST_SIDE = 2**31 - 1

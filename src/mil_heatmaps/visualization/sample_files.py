@@ -1,7 +1,5 @@
 """Files for sampled patches: a PNG each under CLAM's names, a table, and a sheet to look at."""
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,11 +10,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mil_heatmaps.files.atomic import write_text
-from mil_heatmaps.scores.number_text import number_words
+from mil_heatmaps.files.csv_tables import csv_text
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.picture_files import save_picture
-from mil_heatmaps.visualization.sampling import SampledPatch, UInt8Array
+from mil_heatmaps.visualization.sampling import SampledPatch
+from mil_heatmaps.words import number_words
 
 _INK, _GREY, _FRAME, _PAPER = (25, 28, 33), (110, 116, 125), (205, 209, 214), (255, 255, 255)
+_TILE_PX = 224
 _COLUMNS = ("rank", "percentile", "score", "x", "y", "index", "file")
 
 
@@ -52,14 +53,14 @@ def write_samples(
 
 
 def _table(slide_id: str, patches: Sequence[SampledPatch]) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(_COLUMNS)
-    for i, patch in enumerate(patches):
-        x, y = patch.coords_l0
-        name = patch_file_name(i, slide_id, patch)
-        rows.writerow((patch.rank, f"{patch.percentile:.3f}", repr(patch.score), x, y, patch.index, name))
-    return text.getvalue()
+    rows = (
+        (
+            patch.rank, f"{patch.percentile:.3f}", repr(patch.score), *patch.coords_l0, patch.index,
+            patch_file_name(i, slide_id, patch),
+        )
+        for i, patch in enumerate(patches)
+    )  # fmt: skip
+    return csv_text(_COLUMNS, rows)
 
 
 def patch_file_name(position: int, slide_id: str, patch: SampledPatch) -> str:
@@ -68,28 +69,26 @@ def patch_file_name(position: int, slide_id: str, patch: SampledPatch) -> str:
     return f"{position}_{slide_id}_x_{x}_y_{y}_a_{patch.percentile:.3f}.png"
 
 
-def contact_sheet(
-    patches: Sequence[SampledPatch], *, title: str, score_name: str = "score", tile_px: int = 224
-) -> UInt8Array:
+def contact_sheet(patches: Sequence[SampledPatch], *, title: str, score_name: str = "score") -> UInt8Array:
     """Return all patches on one page, each with its rank, percentile and score below."""
     columns = min(5, max(1, len(patches)))
-    gap, caption, head = tile_px // 12, tile_px // 4, tile_px // 3
+    gap, caption, head = _TILE_PX // 12, _TILE_PX // 4, _TILE_PX // 3
     rows = -(-len(patches) // columns)
-    bold, plain = _font(tile_px // 14, bold=True), _font(tile_px // 16)
-    titles = _font(tile_px // 10, bold=True)
-    width = max(columns * (tile_px + gap) + gap, int(titles.getlength(title)) + 2 * gap)
-    sheet = Image.new("RGB", (width, head + rows * (tile_px + caption + gap)), _PAPER)
+    bold, plain = _font(_TILE_PX // 14, bold=True), _font(_TILE_PX // 16)
+    titles = _font(_TILE_PX // 10, bold=True)
+    width = max(columns * (_TILE_PX + gap) + gap, int(titles.getlength(title)) + 2 * gap)
+    sheet = Image.new("RGB", (width, head + rows * (_TILE_PX + caption + gap)), _PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((gap, head // 2), title, _INK, titles, anchor="lm")
     for i, patch in enumerate(patches):
-        left, top = gap + i % columns * (tile_px + gap), head + i // columns * (tile_px + caption + gap)
-        picture = _fitted(patch.image, tile_px)
-        x, y = left + (tile_px - picture.shape[1]) // 2, top + (tile_px - picture.shape[0]) // 2
+        left, top = gap + i % columns * (_TILE_PX + gap), head + i // columns * (_TILE_PX + caption + gap)
+        picture = _fitted(patch.image, _TILE_PX)
+        x, y = left + (_TILE_PX - picture.shape[1]) // 2, top + (_TILE_PX - picture.shape[0]) // 2
         sheet.paste(Image.fromarray(picture), (x, y))
         pen.rectangle((x - 1, y - 1, x + picture.shape[1], y + picture.shape[0]), outline=_FRAME)
-        below = top + tile_px + caption // 3
+        below = top + _TILE_PX + caption // 3
         pen.text((left, below), f"#{patch.rank}", _INK, bold, anchor="lm")
-        pen.text((left + tile_px, below), f"{patch.percentile:.1f} %ile", _INK, bold, anchor="rm")
+        pen.text((left + _TILE_PX, below), f"{patch.percentile:.1f} %ile", _INK, bold, anchor="rm")
         pen.text((left, below + caption // 3), f"{score_name} {number_words(patch.score)}", _GREY, plain, anchor="lm")
     return np.asarray(sheet)
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,15 @@ import numpy.typing as npt
 from mil_heatmaps.errors import ConfigError, SlideError
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.reader import Slide, open_slide
-from mil_heatmaps.visualization.patch_arguments import PatchSize, as_grid, as_scores, inside_region
-from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from mil_heatmaps.slides.roi import patches_in_box
+from mil_heatmaps.visualization.frame import region_between
+from mil_heatmaps.visualization.patch_arguments import PatchSize, as_grid, as_scores
+from mil_heatmaps.visualization.tissue_slide import TissueSlide
 
-UInt8Array = npt.NDArray[np.uint8]
 Mode = Literal["topk", "reverse_topk", "range_sample"]
 Unit = Literal["auto", "percent", "fraction"]
-MODES = ("topk", "reverse_topk", "range_sample")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -56,29 +57,18 @@ class SampledPatch:
         return f"SampledPatch(rank={self.rank}, coords_l0={self.coords_l0}, percentile={self.percentile:.3f})"
 
 
-def choose_patches(
-    percentiles: npt.NDArray[np.float64],
-    candidates: npt.NDArray[np.intp] | None = None,
-    *,
-    k: int = 15,
-    mode: Mode = "topk",
-    seed: int = 1,
-    score_start: float = 0,
-    score_end: float = 1,
-    unit: Unit = "auto",
-) -> npt.NDArray[np.intp]:
-    """Return the indices of the chosen patches, at most `k`, in the order CLAM lists them.
+@dataclass(frozen=True)
+class Choice:
+    """Which patches are taken, at most `k`.
 
-    Parameters
+    Attributes
     ----------
-    percentiles : (N,)
-        0 to 100; NaN is never chosen.
-    candidates : (M,), optional
-        Indices to choose from; all when left out.
     mode
         ``topk`` the highest, best first; ``reverse_topk`` the lowest, worst first; ``range_sample`` a random
         sample without replacement among those with `score_start` <= percentile <= `score_end`, drawn as
         NumPy's legacy generator draws it, so that CLAM's samples come again.
+    seed : int
+        Of the random sample.
     unit
         Of the window. ``auto`` reads one that ends at 1 or below as shares, so (0, 1) is everything and
         (0.45, 0.55) the middle; ``percent`` and ``fraction`` say it. CLAM knows percent only, though its
@@ -89,53 +79,72 @@ def choose_patches(
     ConfigError
         For an unknown mode or unit, a negative `k`, or a window that is upside down or beyond 100.
     """
-    if mode not in MODES:
-        raise ConfigError(f"unknown sampling mode {mode!r}; choose from {list(MODES)}")
-    if k < 0:
-        raise ConfigError(f"k must be at least 0, got {k}")
+
+    k: int = 15
+    mode: Mode = "topk"
+    seed: int = 1
+    score_start: float = 0
+    score_end: float = 1
+    unit: Unit = "auto"
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ConfigError(f"unknown sampling mode {self.mode!r}; choose from {list(get_args(Mode))}")
+        if self.k < 0:
+            raise ConfigError(f"k must be at least 0, got {self.k}")
+        if self.unit not in get_args(Unit):
+            raise ConfigError(f"unknown unit {self.unit!r}; choose from 'auto', 'percent', 'fraction'")
+        low, high = self.window
+        if self.mode == "range_sample" and not 0 <= low <= high <= 100:
+            raise ConfigError(
+                f"the window {self.score_start:g} to {self.score_end:g} holds no percentile; score_start and score_end "
+                "rise, from 0 to 1 or from 0 to 100"
+            )
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Both ends as percentiles."""
+        factor = 100 if self.unit == "fraction" or (self.unit == "auto" and self.score_end <= 1) else 1
+        return self.score_start * factor, self.score_end * factor
+
+
+def choose_patches(
+    percentiles: npt.NDArray[np.float64], choice: Choice, candidates: npt.NDArray[np.intp] | None = None
+) -> npt.NDArray[np.intp]:
+    """Return the numbers of the chosen patches, in the order CLAM lists them.
+
+    Parameters
+    ----------
+    percentiles : (N,)
+        0 to 100; NaN is never chosen.
+    candidates : (M,), optional
+        Numbers to choose from; all when left out.
+    """
     pool = np.arange(len(percentiles)) if candidates is None else np.asarray(candidates, np.intp)
     pool = pool[np.isfinite(percentiles[pool])]
-    if mode == "topk":
-        return pool[np.argsort(-percentiles[pool], kind="stable")[:k]]
-    if mode == "reverse_topk":
-        return pool[np.argsort(percentiles[pool], kind="stable")[:k]]
-    low, high = _window(score_start, score_end, unit)
+    if choice.mode == "topk":
+        return pool[np.argsort(-percentiles[pool], kind="stable")[: choice.k]]
+    if choice.mode == "reverse_topk":
+        return pool[np.argsort(percentiles[pool], kind="stable")[: choice.k]]
+    low, high = choice.window
     pool = pool[(percentiles[pool] >= low) & (percentiles[pool] <= high)]
     if not len(pool):
         return pool
     # The legacy generator on purpose: NumPy promises that its stream never changes.
-    return np.random.RandomState(seed).choice(pool, min(k, len(pool)), replace=False)
-
-
-def _window(start: float, end: float, unit: Unit) -> tuple[float, float]:
-    if unit not in ("auto", "percent", "fraction"):
-        raise ConfigError(f"unknown unit {unit!r}; choose from 'auto', 'percent', 'fraction'")
-    factor = 100 if unit == "fraction" or (unit == "auto" and end <= 1) else 1
-    low, high = start * factor, end * factor
-    if not 0 <= low <= high <= 100:
-        raise ConfigError(
-            f"the window {start:g} to {end:g} holds no percentile; score_start and score_end rise, "
-            "from 0 to 1 or from 0 to 100"
-        )
-    return low, high
+    return np.random.RandomState(choice.seed).choice(pool, min(choice.k, len(pool)), replace=False)
 
 
 def sample_top_patches(
     scores: npt.ArrayLike,
     coords: npt.ArrayLike | PatchGrid,
     slide_path: str | os.PathLike[str] | None = None,
-    wsi_object: WholeSlideImage | Slide | None = None,
+    wsi_object: TissueSlide | Slide | None = None,
     *,
-    k: int = 15,
-    mode: Mode = "topk",
-    seed: int = 1,
-    score_start: float = 0,
-    score_end: float = 1,
-    unit: Unit = "auto",
     patch_size: PatchSize = (256, 256),
     patch_level: int = 0,
     top_left: Sequence[int] | None = None,
     bot_right: Sequence[int] | None = None,
+    **choice: Any,
 ) -> list[SampledPatch]:
     """Return the patches that matter, with their pictures; fewer than `k` when there are no more.
 
@@ -145,60 +154,60 @@ def sample_top_patches(
         NaN and infinite ones are left out.
     coords : (N, 2)
         Level-0 corners.
-    k, mode, seed, score_start, score_end, unit
-        See `choose_patches`.
     patch_size : int or (width, height)
-        Of the pictures, in pixels of `patch_level`.
+        Of the pictures, in pixels of `patch_level`. A grid brings its own.
     top_left, bot_right : (x, y)
         Choose only patches that begin in this region; percentiles stay those of the whole slide.
+    k, mode, seed, score_start, score_end, unit
+        The fields of `Choice`.
     """
     grid = as_grid(coords, patch_size)
-    values = as_scores(scores, len(grid))
-    percentiles = rank_percentiles(values)
-    candidates = None
-    if (top_left is None) != (bot_right is None):
-        raise ConfigError("a region needs both corners, top_left and bot_right")
-    if top_left is not None and bot_right is not None:
-        candidates = np.flatnonzero(inside_region(grid, top_left, bot_right))
-    chosen = choose_patches(
-        percentiles,
-        candidates,
-        k=k,
-        mode=mode,
-        seed=seed,
-        score_start=score_start,
-        score_end=score_end,
-        unit=unit,
-    )
-    ranks = _ranks(values)
+    drawn, chosen, region = as_scores(scores, len(grid)), Choice(**choice), region_between(top_left, bot_right)
+    candidates = None if region is None else np.flatnonzero(patches_in_box(grid, *region))
     with ExitStack() as stack:
         slide = _slide(stack, slide_path, wsi_object)
-        level, _ = slide.clamp_level(patch_level)
-        return [
-            SampledPatch(
-                coords_l0=(int(x), int(y)),
-                score=float(values[index]),
-                percentile=float(percentiles[index]),
-                rank=int(ranks[index]),
-                index=int(index),
-                image=slide.read_region((int(x), int(y)), level, grid.size_l0),
-            )
-            for index, (x, y) in zip(chosen, grid.coords_l0[chosen], strict=True)
-        ]
+        return sample_patches(drawn, grid, slide, chosen, candidates, size_px=grid.size_l0, level=patch_level)
 
 
-def _ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+def sample_patches(
+    scores: npt.NDArray[Any],
+    grid: PatchGrid,
+    slide: Slide,
+    choice: Choice,
+    candidates: npt.NDArray[np.intp] | None = None,
+    *,
+    size_px: tuple[int, int],
+    level: int = 0,
+) -> list[SampledPatch]:
+    """Return the chosen patches, their pictures of `size_px` pixels of a level; see `choose_patches`."""
+    percentiles, ranks = rank_percentiles(scores), _ranks(scores)
+    chosen = choose_patches(percentiles, choice, candidates)
+    level, _ = slide.clamp_level(level)
+    return [
+        SampledPatch(
+            coords_l0=(int(x), int(y)),
+            score=float(scores[index]),
+            percentile=float(percentiles[index]),
+            rank=int(ranks[index]),
+            index=int(index),
+            image=slide.read_region((int(x), int(y)), level, size_px),
+        )
+        for index, (x, y) in zip(chosen, grid.coords_l0[chosen], strict=True)
+    ]
+
+
+def _ranks(scores: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     """Return 1 for the highest score, 2 for the next; ties in patch order, NaN and infinite last."""
-    order = np.argsort(-np.where(np.isfinite(values), values, -np.inf), kind="stable")
-    ranks = np.empty(len(values), np.intp)
-    ranks[order] = np.arange(1, len(values) + 1)
+    order = np.argsort(-np.where(np.isfinite(scores), scores, -np.inf), kind="stable")
+    ranks = np.empty(len(scores), np.intp)
+    ranks[order] = np.arange(1, len(scores) + 1)
     return ranks
 
 
 def _slide(
-    stack: ExitStack, slide_path: str | os.PathLike[str] | None, wsi_object: WholeSlideImage | Slide | None
+    stack: ExitStack, slide_path: str | os.PathLike[str] | None, wsi_object: TissueSlide | Slide | None
 ) -> Slide:
-    if isinstance(wsi_object, WholeSlideImage):
+    if isinstance(wsi_object, TissueSlide):
         return wsi_object.slide
     if wsi_object is not None:
         return wsi_object

@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.scores.normalize import default_method
-from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, PatchScores, Prediction
+from mil_heatmaps.files.names import slide_id_of
+from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.tissue import TissueMask
-from mil_heatmaps.visualization.palette import default_cmap
+from mil_heatmaps.visualization.colour_rule import ColourRule
 from mil_heatmaps.visualization.sampling import Mode, SampledPatch, sample_top_patches
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from mil_heatmaps.visualization.drawing import Drawing
-    from mil_heatmaps.visualization.wsi_object import WholeSlideImage
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -49,6 +49,8 @@ class SlideHeatmap:
         Of `draw_heatmap`, as they were given to `visualize`.
     label, model : str or None
     notes : what the readers had to guess
+    mpp : float or None
+        Resolution given by hand, micrometres per level-0 pixel.
     """
 
     slide_path: Path
@@ -60,14 +62,15 @@ class SlideHeatmap:
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str | None = None
     model: str | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Notice, ...] = ()
+    mpp: float | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __repr__(self) -> str:
         said = "" if self.prediction is None else f", prediction={self.prediction.summary!r}"
-        return f"SlideHeatmap({self.slide_path.stem!r}, n={len(self)}, score={self.scores.score!r}{said})"
+        return f"SlideHeatmap({slide_id_of(self.slide_path)!r}, n={len(self)}, score={self.scores.score!r}{said})"
 
     @property
     def grid(self) -> PatchGrid:
@@ -85,22 +88,27 @@ class SlideHeatmap:
         """The figure for people: slide and map side by side, colour bar, scale bar, patches."""
         from PIL import Image
 
+        from mil_heatmaps.visualization.drawing import Painter
         from mil_heatmaps.visualization.figure import FigureText, draw_figure
 
         names = self.scores.names
         text = FigureText(
             score_name=self.scores.score,
             class_name=self.column if len(names) > 1 else None,
-            slide_id=self.slide_path.stem,
+            slide_id=slide_id_of(self.slide_path),
             label=self.label,
             model=self.model,
             prediction=self.prediction,
         )
         with self._planned() as drawing:
-            return Image.fromarray(draw_figure(drawing, self.values, text))
+            painter = Painter(drawing, watch=True)
+            painter.look()
+            unseen = painter.uncoloured().notice()
+            notices = distinct((*self.notes, *drawing.notes, *([] if unseen is None else [unseen])))
+            return Image.fromarray(draw_figure(drawing, self.values, replace(text, notices=notices)))
 
     def draw(self, **options: Any) -> "Image.Image":
-        """Return the heatmap drawn otherwise: any of `plan_heatmap`'s options, such as ``cmap="viridis"``."""
+        """Return the heatmap drawn otherwise: any of `draw_heatmap`'s options, such as ``cmap="viridis"``."""
         from PIL import Image
 
         from mil_heatmaps.visualization.overlay import draw
@@ -120,7 +128,7 @@ class SlideHeatmap:
         """Return the patches with the highest scores (or, by `mode`, the lowest), with their pictures."""
         from mil_heatmaps.slides.reader import open_slide
 
-        with open_slide(self.slide_path) as slide:
+        with open_slide(self.slide_path, mpp=self.mpp) as slide:
             return sample_top_patches(
                 self.values,
                 self.grid.coords_l0,
@@ -138,37 +146,15 @@ class SlideHeatmap:
     @contextmanager
     def _planned(self, **options: Any) -> Iterator["Drawing"]:
         """Yield the drawing with the slide open."""
-        from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
-        from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+        from mil_heatmaps.slides.reader import open_slide
+        from mil_heatmaps.visualization.heatmap_utils import plan_heatmap, with_options
+        from mil_heatmaps.visualization.tissue_slide import TissueSlide
+        from mil_heatmaps.visualization.view import View
 
-        chosen = {**self.options, **options}
-        normalize = chosen.pop("normalize", None)
-        with WholeSlideImage(self.slide_path) as wsi:
-            _set_tissue(wsi, self.tissue)
-            yield plan_heatmap(
-                self.values,
-                self.grid.coords_l0,
-                wsi,
-                patch_size=self.grid.size_l0,
-                overlap=max(0.0, round(1 - self.grid.step_l0[0] / self.grid.size_l0[0], 4)),
-                segment=self.tissue is not None,
-                **_scaling(normalize, self.scores.kind, chosen),
-                **chosen,
-            )
-
-
-def _set_tissue(wsi: "WholeSlideImage", tissue: TissueMask | None) -> None:
-    if tissue is not None:
-        wsi.tissue = tissue
-
-
-def _scaling(normalize: str | None, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how scores become colours: as their kind asks for unless told otherwise."""
-    method = normalize or default_method(kind)
-    colours = {} if "cmap" in options else {"cmap": default_cmap(kind)}
-    fixed = options.get("vmin") is not None or options.get("vmax") is not None
-    if method == "percentile" and not fixed:
-        return {"convert_to_percentiles": True, **colours}
-    centred = kind in SIGNED_KINDS and method in ("minmax", "robust", "none")
-    scaling = {"normalize": method, "kind": kind, "center": 0.0 if centred else None, **colours}
-    return {key: value for key, value in scaling.items() if key not in options}
+        chosen = {"normalize": None, "cmap": None, **self.options, **options}
+        usual = ColourRule.for_kind(self.scores.kind, chosen.pop("normalize"), chosen.pop("cmap"))
+        view, colours = with_options(View(segment=self.tissue is not None), usual, chosen)
+        with TissueSlide(open_slide(self.slide_path, mpp=self.mpp)) as slide:
+            if self.tissue is not None:
+                slide.tissue = self.tissue
+            yield plan_heatmap(self.values, self.grid, slide, view, colours)

@@ -3,15 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from mil_heatmaps.slides.bands import cut_bands
+from mil_heatmaps.slides.pixels import WHITE, UInt8Array
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.visualization.frame import Frame
-
-UInt8Array = npt.NDArray[np.uint8]
-
-WHITE = 255
 
 
 def iter_slide_rows(slide: Slide, frame: Frame, rows: int, *, blank: bool = False) -> Iterator[tuple[int, UInt8Array]]:

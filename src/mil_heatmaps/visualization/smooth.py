@@ -1,24 +1,22 @@
-"""Values interpolated between patches, off by default.
+"""Shades interpolated between patches, off by default.
 
-The map of patch means is averaged over one patch step (``bilinear``: close to linear interpolation between
+The map of mean shades is averaged over one patch step (``bilinear``: close to linear interpolation between
 the centres of a lattice) or with a Gaussian of half a step. Both divide by the coverage averaged
-likewise, so values do not fade towards glass, and both colour the patches' own area only. The work is done on
+likewise, so shades do not fade towards glass, and both colour the patches' own area only. The work is done on
 a coarse raster, four samples a step each way, and enlarged band by band.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.canvas import PatchCanvas
+from mil_heatmaps.visualization.colour_rule import Smooth
 from mil_heatmaps.visualization.palette import colour_index
 
-if TYPE_CHECKING:
-    from mil_heatmaps.visualization.drawing import Drawing
-
-UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
 _SAMPLES_A_STEP = 4
@@ -33,38 +31,36 @@ class PaintedLayer(Protocol):
 class SmoothLayer:
     """Some rows in smoothed colours, tinted where the patches lie."""
 
-    def __init__(self, patches: PaintedLayer, values: FloatArray, table: UInt8Array, threshold: float | None) -> None:
+    def __init__(self, patches: PaintedLayer, shades: FloatArray, table: UInt8Array, threshold: float | None) -> None:
         self._patches = patches
-        self._values = values
+        self._shades = shades
         self._table = table
         self._threshold = threshold
 
     def painted(self, x0: int, x1: int) -> UInt8Array:
         painted = self._patches.painted(x0, x1)
         if self._threshold is not None:
-            painted &= self._values[:, x0:x1] >= self._threshold
+            painted &= self._shades[:, x0:x1] >= self._threshold
         return painted
 
     def colours(self, x0: int, x1: int) -> UInt8Array:
-        # A running mean may fall a hair below the value it averages, and so to the colour below.
-        return self._table[colour_index(self._values[:, x0:x1] + 1e-6, len(self._table))]
+        # A running mean may fall a hair below the shades it averages, and so to the colour below.
+        return self._table[colour_index(self._shades[:, x0:x1] + 1e-6, len(self._table))]
 
 
-class SmoothValues:
-    """The smoothed values of a drawing with `smooth` set."""
+class SmoothShades:
+    """The smoothed shades of a canvas whose patches lie `step_px` apart, (x, y) and at least 1."""
 
-    def __init__(self, drawing: "Drawing", canvas: PatchCanvas) -> None:
-        self._drawing = drawing
+    def __init__(self, canvas: PatchCanvas, step_px: tuple[float, float], smooth: Smooth) -> None:
         self._canvas = canvas
-        steps = [max(1.0, s * k) for s, k in zip(drawing.grid.step_l0, drawing.frame.scale, strict=True)]
-        self._cell = max(1, int(steps[0] / _SAMPLES_A_STEP)), max(1, int(steps[1] / _SAMPLES_A_STEP))
-        self._raster = self._smoothed(steps)
+        self._cell = max(1, int(step_px[0] / _SAMPLES_A_STEP)), max(1, int(step_px[1] / _SAMPLES_A_STEP))
+        self._raster = self._smoothed(step_px, smooth)
 
-    def _smoothed(self, steps: list[float]) -> FloatArray:
-        """Return the smoothed values at the centres of the coarse cells."""
+    def _smoothed(self, steps: tuple[float, float], smooth: Smooth) -> FloatArray:
+        """Return the smoothed shades at the centres of the coarse cells."""
         total, weight = self._sampled()
         for picture in (total, weight):
-            if self._drawing.smooth == "bilinear":
+            if smooth == "bilinear":
                 # Odd, so that the average lies on the cell.
                 side = [2 * max(1, round(s / c / 2)) + 1 for s, c in zip(steps, self._cell, strict=True)]
                 cv2.blur(picture, side, dst=picture, borderType=cv2.BORDER_CONSTANT)
@@ -76,7 +72,7 @@ class SmoothValues:
 
     def _sampled(self) -> tuple[FloatArray, FloatArray]:
         """Return the mean at the centre of each coarse cell, 0 where uncovered, and whether it is covered."""
-        width, height = self._drawing.size_px
+        width, height = self._canvas.picture_px
         columns, rows = -(-width // self._cell[0]), -(-height // self._cell[1])
         x = np.minimum((np.arange(columns) * self._cell[0]) + self._cell[0] // 2, width - 1)
         total, weight = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
@@ -93,7 +89,7 @@ class SmoothValues:
 
     def rows(self, y0: int, y1: int) -> FloatArray:
         """Return the raster interpolated to some rows; each row is the same whatever the band."""
-        width = self._drawing.size_px[0]
+        width = self._canvas.picture_px[0]
         place = np.clip((np.arange(y0, y1) + 0.5) / self._cell[1] - 0.5, 0, len(self._raster) - 1)
         upper = np.minimum(place.astype(np.intp), len(self._raster) - 1)
         lower = np.minimum(upper + 1, len(self._raster) - 1)

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.slides.tissue import TissueMask, scale_contour
+from mil_heatmaps.slides.tissue import Contour, TissueMask, scale_contour
 from mil_heatmaps.visualization.frame import Frame
-
-Contour = npt.NDArray[np.int32]
 
 _MOST_MARGIN = 4096
 """An edge that leaves a band further than this is cut there, which may move its border by one pixel."""
+_NEAR = 3
+"""Pixels by which a drawn edge may lie beside the true one, at most, and one for rounding."""
 
 
 def contour_px(contour_l0: Contour, frame: Frame) -> Contour:
@@ -63,16 +63,53 @@ class TissueRaster:
         return mask[above : above + y1 - y0]
 
 
+    @property
+    def n_points(self) -> int:
+        """The number of points of all outlines."""
+        return sum(len(polygon.points) for polygon in self._polygons)
+
+    def cells_with_edges(self, side: int) -> npt.NDArray[np.bool_]:
+        """Return (rows, columns) of squares of `side` pixels, at least 16: True where an edge passes or comes near.
+
+        The pixels of a square without an edge are all tissue or all not.
+        """
+        grid = np.zeros((-(-self._height // side), -(-self._width // side)), np.bool_)
+        if not self._polygons or not grid.size:
+            return grid
+        points = np.concatenate([polygon.points[:, 0] for polygon in self._polygons]) + np.array(self._offset, np.int32)
+        ends = np.cumsum([len(polygon.points) for polygon in self._polygons])
+        following = np.arange(1, len(points) + 1)
+        following[ends - 1] = np.concatenate(([0], ends[:-1]))
+        # Points at most half a square apart: every part of an edge lies within a quarter of one of them.
+        way = points[following] - points
+        pieces = -(-np.abs(way).max(axis=1) * 2 // side)
+        long = np.flatnonzero(pieces > 1)
+        if len(long):
+            more = pieces[long] - 1
+            edge = np.repeat(long, more)
+            nth = np.arange(1, len(edge) + 1) - np.repeat(np.cumsum(more) - more, more)
+            between = points[edge] + way[edge] * (nth / pieces[edge])[:, None]
+            points = np.concatenate((points, np.rint(between).astype(np.int32)))
+        reach, most = np.int32(side // 4 + _NEAR), np.array([self._width - 1, self._height - 1], np.int32)
+        first = np.clip(points - reach, 0, most) // np.int32(side)
+        last = np.clip(points + reach, 0, most) // np.int32(side)
+        flat, columns = grid.reshape(-1), grid.shape[1]
+        for row in (first[:, 1], last[:, 1]):
+            for column in (first[:, 0], last[:, 0]):
+                flat[row * columns + column] = True
+        return grid
+
+
 class _Polygon:
     """One contour or hole, and its part near a band of rows."""
 
     def __init__(self, points: Contour, value: int) -> None:
-        self._points = points.reshape(-1, 1, 2)
+        self.points = points.reshape(-1, 1, 2)
         self.value = value
 
     @cached_property
     def _y(self) -> Contour:
-        return np.ascontiguousarray(self._points[:, 0, 1])
+        return np.ascontiguousarray(self.points[:, 0, 1])
 
     @cached_property
     def _extent(self) -> tuple[int, int]:
@@ -86,12 +123,12 @@ class _Polygon:
         by the given rows.
         """
         none = np.empty((0, 1, 2), np.int32)
-        if not len(self._points) or self._extent[1] < top or self._extent[0] >= bottom:
+        if not len(self.points) or self._extent[1] < top or self._extent[0] >= bottom:
             return none, 0, 0
         y = self._y
         side = (y >= bottom).astype(np.int8) - (y < top)
         kept = (side == 0) | (side != np.roll(side, 1)) | (side != np.roll(side, -1))
-        points, y, side = self._points[kept], y[kept], side[kept]
+        points, y, side = self.points[kept], y[kept], side[kept]
         following = np.roll(side, -1)
         crosses = side != following
         low, high = np.minimum(y, np.roll(y, -1))[crosses], np.maximum(y, np.roll(y, -1))[crosses]

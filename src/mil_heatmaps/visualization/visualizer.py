@@ -12,11 +12,15 @@ It draws what generate_heatmaps.py draws, from the same functions, and writes no
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
+from mil_heatmaps.choices import TASKS, CoordsFrame, CoordsUnit, Task
+from mil_heatmaps.devices import choose_device
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.features.patch_features import PatchFeatures
-from mil_heatmaps.scores.patch_scores import Task
+from mil_heatmaps.files.names import names_of_slide
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.slide_heatmap import SlideHeatmap
 
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-TISSUE = {"a_t": 0.1, "a_h": 0.1, "max_n_holes": 100}
+TISSUE: dict[str, Any] = {"a_t": 0.1, "a_h": 0.1, "max_n_holes": 100}
 """Which pieces of tissue and which holes count, in squares of 512 x 512 level-0 pixels. CLAM's 50 and 8, made for
 whole resections to be cut into patches, would leave nothing of a biopsy and colour the glass inside of it; here the
 patches are given, so that a speck which is kept does no harm: it has no colour unless it has features."""
@@ -74,21 +78,24 @@ class MILLabVisualizer:
     ) -> None:
         if (checkpoint is None) == (model is None):
             raise ModelError("give a checkpoint, or a model in memory; not both")
-        loaded = model if model is not None else _load(checkpoint, model_name, num_classes, overrides)
-        self.model: MILModel = loaded.to(_device(device)).eval()
+        if model is None:
+            from mil_heatmaps.checkpoints.builder import create_model
+
+            model = create_model(model_name, num_classes, checkpoint, **overrides)
+        self.model: MILModel = model.to(choose_device(device)).eval()
         self.class_names = None if class_names is None else list(class_names)
-        if task not in get_args(Task):
-            raise ModelError(f"unknown task {task!r}; choose from {list(get_args(Task))}")
+        if task not in TASKS:
+            raise ModelError(f"unknown task {task!r}; choose from {list(TASKS)}")
         self.task = task
-        one_logit = task == "classification" and loaded.num_classes == 1
-        if self.class_names is not None and not one_logit and loaded.num_classes not in (0, len(self.class_names)):
+        one_logit = task == "classification" and model.num_classes == 1
+        if self.class_names is not None and not one_logit and model.num_classes not in (0, len(self.class_names)):
             raise ModelError(
                 f"{len(self.class_names)} class names ({', '.join(self.class_names)}) for a model with "
-                f"{loaded.num_classes} outputs"
+                f"{model.num_classes} outputs"
             )
-        self.score = score or loaded.default_score
-        if self.score not in loaded.score_names():
-            raise ModelError(f"{loaded.title} has no score {score!r}; choose from {list(loaded.score_names())}")
+        self.score = score or model.default_score
+        if self.score not in model.score_names():
+            raise ModelError(f"{model.title} has no score {score!r}; choose from {list(model.score_names())}")
 
     def __repr__(self) -> str:
         noun = "classes" if self.task == "classification" else f"outputs ({self.task})"
@@ -113,6 +120,9 @@ class MILLabVisualizer:
         label: str | None = None,
         patch_size_level0: int | None = None,
         coords_dir: PathLike | None = None,
+        coords_frame: CoordsFrame = "auto",
+        coords_unit: CoordsUnit = "auto",
+        mpp: float | None = None,
         **options: Any,
     ) -> SlideHeatmap:
         """Return the slide's scores and prediction, ready to be drawn.
@@ -120,6 +130,7 @@ class MILLabVisualizer:
         Parameters
         ----------
         slide : path
+            A file, or the folder of a DICOM series.
         h5 : path or PatchFeatures
             The slide's features (TRIDENT, CLAM, ``.pt``), or the folder they are in.
         tissue : path or TissueMask, optional
@@ -134,6 +145,10 @@ class MILLabVisualizer:
             The slide's true class, for the figure and ``classes="label"``.
         patch_size_level0, coords_dir : optional
             For feature files that hold no patch size, or no coordinates.
+        coords_frame, coords_unit
+            Where coordinates count from and what they are in, as the config's keys of these names say it.
+        mpp : float, optional
+            Resolution of the slide in micrometres per level-0 pixel; left out, as the slide says.
         **options
             Of `draw_heatmap`: ``vis_level``, ``cmap``, ``alpha``, ``normalize``, ``smooth``, ...
 
@@ -147,10 +162,10 @@ class MILLabVisualizer:
         from mil_heatmaps.slides.reader import open_slide
 
         path = Path(slide)
-        with open_slide(path) as opened:
-            slide_size = opened.dimensions_l0
-            mask = _tissue(opened, tissue) if segment else None
-        features = _features(h5, path.stem, patch_size_level0, slide_size, coords_dir)
+        with open_slide(path, mpp=mpp) as opened:
+            space, about_slide = opened.space(coords_frame, coords_unit), opened.resolution.notes
+            mask, notes = _tissue(opened, tissue, space) if segment else (None, [])
+        features = _features(h5, names_of_slide(path.name), patch_size_level0, space, coords_dir)
         prediction, found = infer(
             self.model, features, scores=[self.score], class_names=self.class_names, task=self.task
         )
@@ -159,61 +174,45 @@ class MILLabVisualizer:
         return SlideHeatmap(
             slide_path=path,
             scores=scores,
-            values=column.values,
+            values=column.scores,
             column=column.name,
             prediction=prediction,
             tissue=mask,
             options=options,
             label=label,
             model=self.model.title,
-            notes=features.notes,
+            notes=(*about_slide, *notes, *features.notes),
+            mpp=mpp,
         )
 
 
-def _load(
-    checkpoint: PathLike | None, model_name: str | None, num_classes: int | None, overrides: dict[str, Any]
-) -> "MILModel":
-    if model_name is not None:
-        from mil_heatmaps.checkpoints.builder import create_model
-
-        return create_model(model_name, num_classes=num_classes, checkpoint_path=checkpoint, **overrides)
-    from mil_heatmaps.checkpoints.load import model_from_checkpoint
-
-    assert checkpoint is not None  # the caller's check
-    return model_from_checkpoint(checkpoint, None, num_classes, **overrides)
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise ModelError(f"no device {wanted!r}: PyTorch sees {torch.cuda.device_count()} GPUs; use auto or cpu")
-    return wanted
-
-
-def _tissue(slide: Any, given: PathLike | TissueMask | None) -> TissueMask:
+def _tissue(
+    slide: Any, given: PathLike | TissueMask | None, space: SlideSpace
+) -> tuple[TissueMask, list[Notice]]:
+    from mil_heatmaps.slides.frames import place_mask
+    from mil_heatmaps.slides.segmentation_params import SegmentationParams
     from mil_heatmaps.slides.tissue import segment_tissue
     from mil_heatmaps.slides.tissue_files import read_mask
 
-    if isinstance(given, TissueMask):
-        return given
-    return segment_tissue(slide, filter_params=TISSUE) if given is None else read_mask(Path(given))
+    if given is None:
+        return segment_tissue(slide, SegmentationParams(**TISSUE)), []
+    return (given, []) if isinstance(given, TissueMask) else place_mask(read_mask(Path(given)), space)
 
 
 def _features(
     given: PathLike | PatchFeatures,
-    slide_id: str,
+    names: Sequence[str],
     patch_size: int | None,
-    slide_size_l0: tuple[int, int],
+    space: SlideSpace,
     coords_dir: PathLike | None,
 ) -> PatchFeatures:
-    from mil_heatmaps.features.read import find_feature_file, read_features
+    from mil_heatmaps.features.find import FeatureIndex
+    from mil_heatmaps.features.read import read_features
 
     if isinstance(given, PatchFeatures):
         return given
     path = Path(given)
     if path.is_dir():
-        path = find_feature_file(path, slide_id)
-    return read_features(path, patch_size_l0=patch_size, slide_size_l0=slide_size_l0, coords_dir=coords_dir)
+        beside = path / f"{names[0]}.h5"
+        path = beside if beside.is_file() else FeatureIndex([path]).find(*names)
+    return read_features(path, patch_size_l0=patch_size, space=space, coords_dir=coords_dir)

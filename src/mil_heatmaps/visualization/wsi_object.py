@@ -1,141 +1,25 @@
-"""`WholeSlideImage`: a slide with its tissue, under the names CLAM's users know."""
+"""`WholeSlideImage`: a slide, its tissue, and pictures of both, under the names CLAM's users know."""
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mil_heatmaps.errors import TissueError
 from mil_heatmaps.slides.patch_grid import PatchGrid
-from mil_heatmaps.slides.reader import Slide, open_slide
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.contours import Colour, OutlineStyle, outline
 from mil_heatmaps.visualization.frame import Corner, choose_frame
+from mil_heatmaps.visualization.heatmap_utils import draw_heatmap
+from mil_heatmaps.visualization.palette import DIVERGING_CMAP
 from mil_heatmaps.visualization.resize_picture import shrink
 from mil_heatmaps.visualization.slide_rows import iter_slide_rows
+from mil_heatmaps.visualization.tissue_slide import TissueSlide
 
-Contour = npt.NDArray[np.int32]
 
-
-class WholeSlideImage:
-    """One slide, its tissue contours, and pictures of both.
-
-    Parameters
-    ----------
-    path : path of the slide, or an open `Slide`
-
-    Attributes
-    ----------
-    slide : Slide
-    name : str
-        The file name without its extension.
-    contours_tissue : list of int32 (n, 1, 2) arrays, or None before any segmentation
-        Level-0 pixels. May be set.
-    holes_tissue : list, one a contour, of lists of int32 (n, 1, 2) arrays
-        May be set.
-    contours_tumor : list of int32 (n, 1, 2) arrays, or None
-        Annotations to draw; set by the user.
-    """
-
-    def __init__(self, path: str | os.PathLike[str] | Slide) -> None:
-        self.slide = path if isinstance(path, Slide) else open_slide(path)
-        self.name = self.slide.slide_id
-        self.contours_tissue: list[Contour] | None = None
-        self.holes_tissue: list[list[Contour]] | None = None
-        self.contours_tumor: list[Contour] | None = None
-
-    def __repr__(self) -> str:
-        pieces = "not segmented" if self.contours_tissue is None else f"{len(self.contours_tissue)} pieces of tissue"
-        return f"WholeSlideImage({self.name!r}, {pieces})"
-
-    def __enter__(self) -> "WholeSlideImage":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release the slide's file."""
-        self.slide.close()
-
-    @property
-    def level_dim(self) -> tuple[tuple[int, int], ...]:
-        """(width, height) of each level."""
-        return self.slide.level_dimensions
-
-    @property
-    def level_downsamples(self) -> tuple[tuple[float, float], ...]:
-        """(x, y) downsample of each level."""
-        return self.slide.level_downsamples
-
-    @property
-    def tissue(self) -> TissueMask | None:
-        """The contours and holes as one checked object, None before any segmentation."""
-        if self.contours_tissue is None:
-            return None
-        holes = self.holes_tissue if self.holes_tissue is not None else [[] for _ in self.contours_tissue]
-        if len(holes) != len(self.contours_tissue):
-            raise TissueError(
-                f"{self.name}: {len(self.contours_tissue)} contours but holes for {len(holes)}; "
-                "holes_tissue needs one list for each contour"
-            )
-        return TissueMask(
-            tuple(_as_contour(contour) for contour in self.contours_tissue),
-            tuple(tuple(_as_contour(hole) for hole in own) for own in holes),
-        )
-
-    @tissue.setter
-    def tissue(self, mask: TissueMask) -> None:
-        self.contours_tissue = list(mask.contours_l0)
-        self.holes_tissue = [list(holes) for holes in mask.holes_l0]
-
-    def segment_tissue(
-        self,
-        seg_level: int = -1,
-        sthresh: float = 15,
-        mthresh: int = 11,
-        close: int = 2,
-        use_otsu: bool = False,
-        filter_params: Mapping[str, float] | None = None,
-        keep_ids: Sequence[int] = (),
-        exclude_ids: Sequence[int] = (),
-    ) -> None:
-        """Find the tissue with CLAM's method and keep it in `contours_tissue` and `holes_tissue`.
-
-        See `mil_heatmaps.slides.tissue.segment_tissue` for the parameters; `filter_params` holds ``a_t``, ``a_h`` and
-        ``max_n_holes``, those left out keep their defaults (50, 8, 10).
-        """
-        from mil_heatmaps.slides.tissue import segment_tissue
-
-        self.tissue = segment_tissue(
-            self.slide, seg_level=seg_level, sthresh=sthresh, mthresh=mthresh, close=close, use_otsu=use_otsu,
-            filter_params=filter_params, keep_ids=keep_ids, exclude_ids=exclude_ids,
-        )  # fmt: skip
-
-    def load_mask(self, path: str | os.PathLike[str]) -> None:
-        """Take the tissue from a GeoJSON (TRIDENT, QuPath) or a CLAM mask.pkl."""
-        from mil_heatmaps.slides.tissue_files import read_mask
-
-        self.tissue = read_mask(Path(path))
-
-    def save_mask(self, path: str | os.PathLike[str]) -> None:
-        """Write the tissue as a CLAM mask.pkl, or as GeoJSON when the suffix says so."""
-        from mil_heatmaps.slides.tissue_files import write_geojson, write_mask_pkl
-
-        mask = self.tissue
-        if mask is None:
-            raise TissueError(f"{self.name}: no tissue to save; call segment_tissue or load_mask first")
-        if ".geojson" in Path(path).suffixes:
-            write_geojson(mask, Path(path))
-        else:
-            write_mask_pkl(mask, Path(path))
+class WholeSlideImage(TissueSlide):
+    """One slide, its tissue contours, and pictures of both: a `TissueSlide`, which see, that draws."""
 
     def draw_contours(
         self, vis_level: int = 0, *, max_size: int | None = None, custom_downsample: float = 1, **options: Any
@@ -156,7 +40,7 @@ class WholeSlideImage:
         number_contours: bool = False,
         seg_display: bool = True,
         annot_display: bool = True,
-    ) -> npt.NDArray[np.uint8]:
+    ) -> UInt8Array:
         """Return the slide at a level with its tissue outlined, (height, width, 3).
 
         Corners and `line_thickness` are level-0 pixels, a negative level means about 1/32.
@@ -183,22 +67,8 @@ class WholeSlideImage:
         These differ in two: the colormap is ``coolwarm``, and scores are taken as percentiles, 0 to 100,
         already.
         """
-        from mil_heatmaps.visualization.heatmap_utils import draw_heatmap
-
-        defaults = {"cmap": "coolwarm", "convert_to_percentiles": False}
+        defaults = {"cmap": DIVERGING_CMAP, "convert_to_percentiles": False}
         return draw_heatmap(scores, coords, wsi_object=self, vis_level=vis_level, **{**defaults, **options})
 
     visWSI = draw_contours
     visHeatmap = draw_heatmap
-    segmentTissue = segment_tissue
-    initSegmentation = load_mask
-    saveSegmentation = save_mask
-
-
-def _as_contour(points: npt.ArrayLike) -> Contour:
-    contour = np.asarray(points)
-    if contour.ndim == 2 and contour.shape[1:] == (2,):
-        contour = contour[:, None, :]
-    if contour.ndim != 3 or contour.shape[1:] != (1, 2):
-        raise TissueError(f"a contour must have shape (n, 1, 2), got {contour.shape}")
-    return contour.astype(np.int32, copy=False)

@@ -4,27 +4,21 @@ Everything goes through safetensors or torch's ``weights_only`` unpickler. A fil
 and plain values is refused with the line that converts it where its origin is trusted.
 """
 
-import argparse
-import logging
-import pathlib
 import re
-import warnings
-import zipfile
-from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.files.safe_pickle import UnsafePickleError
+from mil_heatmaps.files.safe_torch import load_torch
+from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.weights.checkpoint_paths import config_beside, is_index, read_json, shards_of, weights_file
-
-logger = logging.getLogger(__name__)
 
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
 _UNSAFE = re.compile(r"Unsupported (?:global|operand|class)|Trying to call reduce|Can only build|allowed types")
@@ -79,6 +73,7 @@ def read_stored(path: Path) -> Stored:
 
 
 def _read_one(file: Path) -> Any:
+    refuse_stand_in(file, CheckpointError)
     return _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
 
 
@@ -111,54 +106,12 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
 
 
 def _read_torch(file: Path) -> Any:
-    _refuse_inflating(file)
     try:
-        with (
-            torch.serialization.safe_globals(_harmless_globals()),
-            warnings.catch_warnings(),
-            file.open("rb") as stream,  # from a path torch goes by the name
-        ):
-            warnings.simplefilter("ignore")  # what torch warns of, the message of a refusal says too
-            return torch.load(stream, map_location="cpu", weights_only=True)
+        return load_torch(file)
+    except UnsafePickleError as error:
+        raise CheckpointError(str(error)) from error
     except Exception as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
         raise CheckpointError(_explain_failure(file, str(error))) from error
-
-
-def _refuse_inflating(file: Path) -> None:
-    """Refuse an archive that grows when unpacked: torch.save never compresses, so it is no checkpoint of its making."""
-    if not zipfile.is_zipfile(file):
-        return
-    try:
-        with zipfile.ZipFile(file) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return  # torch's own message says more
-    size = file.stat().st_size
-    if unpacked > 4 * size + 2**20:
-        raise CheckpointError(
-            f"{file} ({size:,} bytes) would unpack to {unpacked:,} bytes: it was not written by torch.save "
-            "and was not unpacked"
-        )
-
-
-def _harmless_globals() -> list[Any]:
-    """Return what training scripts store beside weights and what cannot do anything: NumPy values, options, paths."""
-    scalar, rebuild = np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0]
-    multiarray = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since NumPy 2
-    return [
-        *((scalar, f"{module}.scalar") for module in multiarray),
-        *((rebuild, f"{module}._reconstruct") for module in multiarray),
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
-        argparse.Namespace,
-        OrderedDict,
-        defaultdict,
-        dict,
-        list,
-        *((pathlib.PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "PurePosixPath")),
-        (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
-    ]
 
 
 def _explain_failure(file: Path, message: str) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.errors import CheckpointError
-from mil_heatmaps.weights.hub import SUFFIXES, hub_hint
+from mil_heatmaps.weights.hub import HUB_FILES, SUFFIXES, hub_hint
 
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """What Hugging Face calls the list of the files that a large model is cut into."""
-WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", *INDEX_NAMES, "model.pt", "model.pth", "model.bin")
+WEIGHT_NAMES = (*HUB_FILES, *INDEX_NAMES, "model.pt", "model.pth", "model.bin")
 """What a folder's weights are called, best first."""
 CONFIG_NAME = "config.json"
 MOST_JSON_BYTES = 32 * 2**20

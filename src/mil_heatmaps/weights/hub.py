@@ -1,20 +1,25 @@
 """Weights from the Hugging Face hub, downloaded only when a user names them."""
 
+import importlib
 import logging
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from mil_heatmaps.errors import CheckpointError, MissingDependencyError
+from mil_heatmaps.words import install_line
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
 """What files of weights end in."""
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""What the hub calls the one file of a model, best first."""
 
 SCHEME = "hf:/"  # hf://owner/name, whose second slash a Path drops
 _WANTED = [
-    "model.safetensors", "pytorch_model.bin", "config.json",
+    *HUB_FILES, "config.json",
     "model-*.safetensors", "pytorch_model-*.bin", "*.index.json",  # of models in several files
 ]  # fmt: skip
 
@@ -57,23 +62,106 @@ def download(path: str | os.PathLike[str]) -> Path:
     CheckpointError
         No such repository, no access, or no network.
     """
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise MissingDependencyError(
-            "downloading weights needs huggingface_hub: pip install -e '.[hub]', or give a local checkpoint"
-        ) from error
+    hub = _hub(f"downloading weights needs huggingface_hub: {install_line('hub')}, or give a local checkpoint")
     repository, _, revision = os.fspath(path)[len(SCHEME) :].lstrip("/").partition("@")
     if repository.count("/") != 1 or not all(repository.split("/")):
         raise CheckpointError(f"{os.fspath(path)} must read hf://owner/name")
     logger.info("looking for %s on the Hugging Face hub", repository)
     try:
-        folder = snapshot_download(repository, revision=revision or None, allow_patterns=_WANTED)
+        return Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=_WANTED))
     except Exception as error:  # the hub's errors share no base class across its versions
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"cannot get {repository} from the Hugging Face hub ({type(error).__name__}: {reason}): gated "
-            "models need access granted on their page and `hf auth login`; offline (HF_HUB_OFFLINE=1) only "
-            "cached ones load; a downloaded folder can be given as the checkpoint"
-        ) from error
-    return Path(folder)
+        mend = "or give a downloaded folder as the checkpoint"
+        raise explain_failure(error, f"the weights {repository}", repository, mend) from error
+
+
+def fetch_weights(repo: str, missing: str) -> Path:
+    """Return the one file of weights in a repository, downloaded when it is not cached.
+
+    Raises
+    ------
+    MissingDependencyError
+        huggingface_hub is not installed; says `missing`.
+    Exception
+        Whatever the hub raises, see `explain_failure`.
+    """
+    hub = _hub(missing)
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    failures: list[Exception] = []
+    for name in HUB_FILES:
+        try:
+            return Path(hub.hf_hub_download(repo, name))
+        except EntryNotFoundError as error:  # of no such name, or not cached and no network: try the other name
+            failures.append(error)
+    raise next((error for error in failures if isinstance(error, LocalEntryNotFoundError)), failures[0])
+
+
+def cached_weights(repo: str) -> Path | None:
+    """Return the weights of a repository that are in the hub's cache; asks no network."""
+    return next((path for name in HUB_FILES if (path := _cached(repo, name)) is not None), None)
+
+
+def cached_snapshot(repo: str) -> Path | None:
+    """Return the folder of a repository in the hub's cache, named after its commit; asks no network."""
+    found = _cached(repo, "config.json")
+    return None if found is None else found.parent
+
+
+def explain_failure(error: Exception, what: str, repo: str, mend: str, *, gated: bool = False) -> CheckpointError:
+    """Return the error that says why `what`, of a repository, cannot be had, and what to do.
+
+    Parameters
+    ----------
+    what : str
+        In the plural, as in "the weights of encoder uni_v1".
+    mend : str
+        Another way to give it.
+    gated : bool
+        Whether access is known to be needed: the hub then says of such a repository that there is none.
+    """
+    page = f"https://huggingface.co/{repo}"
+    kinds = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
+    absent = "RepositoryNotFoundError" in kinds
+    if kinds & {"GatedRepoError", "LocalTokenNotFoundError"} or (absent and gated):
+        return CheckpointError(
+            f"{what} are gated: request access at {page}, then log in with `hf auth login` or set HF_TOKEN; {mend}"
+        )
+    if absent:
+        return CheckpointError(
+            f"{what} are not at {page}, or only for those who log in with `hf auth login` or set HF_TOKEN; {mend}"
+        )
+    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled"}:
+        first = f"request access at {page}, then, " if gated else ""
+        return CheckpointError(
+            f"{what} are not in the local cache, and the hub cannot be asked (offline, or HF_HUB_OFFLINE is set): "
+            f"{first}where there is a network, run `hf download {repo}` and copy the cache (HF_HOME); {mend}"
+        )
+    summary = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return CheckpointError(f"cannot get {what} from {page} ({summary}); {mend}")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the error and what it came from: transformers wraps the hub's errors in an OSError."""
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return found
+
+
+def _cached(repo: str, name: str) -> Path | None:
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    found = try_to_load_from_cache(repo, name)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _hub(missing: str) -> Any:
+    """Return the package huggingface_hub, or raise a `MissingDependencyError` that says `missing`."""
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise MissingDependencyError(missing) from error

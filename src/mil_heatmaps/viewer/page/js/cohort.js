@@ -114,6 +114,7 @@ export class Cohort {
           "span", { className: "slide-line" },
           slide.status && slide.status !== "processed" ? make("span", { className: `badge ${slide.status}`, text: slide.status }) : null,
           slide.label ? make("span", { text: slide.label }) : null,
+          slide.notices ? make("span", { className: "badge notice", text: "!", title: slide.notices }) : null,
           prediction ? make("span", { className: `badge ${state}`, text: `→ ${prediction}`, title: state === "wrong" ? "differs from the label" : "prediction" }) : null,
         ),
         slide.problem ? make("span", { className: "slide-problem", text: slide.problem, title: slide.problem }) : null,

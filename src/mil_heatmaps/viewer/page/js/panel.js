@@ -18,12 +18,17 @@ export class Panel {
     this.scoreMenu = make("select", { id: "score-menu" });
     this.classMenu = make("select", { id: "class-menu" });
     this.facts = make("dl", { className: "facts" });
+    this.notices = make("ul");
+    this.noticed = make("section", { id: "notices" }, make("h2", { text: "Notices" }), this.notices);
     this.build();
     this.scoreMenu.addEventListener("change", () => this.chooseColumn(Number(this.scoreMenu.value), 0));
     this.classMenu.addEventListener("change", () => {
       this.chooseColumn(Number(this.scoreMenu.value), Number(this.classMenu.value));
     });
-    app.on("slide", () => this.showFacts());
+    app.on("slide", () => {
+      this.showNotices();
+      this.showFacts();
+    });
     app.on("panes", () => this.fillPaneMenus());
     app.on("colours", () => this.update());
   }
@@ -66,6 +71,7 @@ export class Panel {
     });
     byId("panel").append(
       make("section", {}, make("h2", { text: "Meaning of the colours" }), this.bars),
+      this.noticed,
       make(
         "section", { id: "score-section" }, make("h2", { text: "Scores" }),
         field("Score", this.scoreMenu), field("Class or head", this.classMenu),
@@ -217,6 +223,12 @@ export class Panel {
     this.scoreMenu.title = columnTitle(app.layers, at);
   }
 
+  showNotices() {
+    const { notices } = this.app.slide;
+    this.noticed.hidden = !notices.length;
+    this.notices.replaceChildren(...notices.map((text) => make("li", { text })));
+  }
+
   showFacts() {
     const { slide } = this.app;
     const facts = [];
@@ -236,7 +248,7 @@ export class Panel {
       if (about.encoder) facts.push(["Features", about.encoder]);
       facts.push(["Patches", `${grouped(about.count)} of ${about.patch.join(" × ")} px, step ${about.step.join(" × ")}`]);
       if (about.prediction) facts.push(["Prediction", predictionText(about.prediction)]);
-      if (about.prediction?.details?.length) facts.push(["Survival", about.prediction.details.join(", ")]);
+      if (about.prediction?.details?.length) facts.push([about.prediction.task === "survival" ? "Survival" : "Others", about.prediction.details.join(", ")]);
     }
     const entry = this.app.index.slides[this.app.number];
     if (entry.label) facts.push(["Label", entry.label]);

@@ -1,0 +1,38 @@
+"""The words a user may choose from. No heavy imports: the command lines list these words in ``--help``."""
+
+from typing import Literal, get_args
+
+STATUSES = ("tbp", "running", "processed", "failed", "skipped")
+"""What became of a slide; tbp is CLAM's "to be processed"."""
+
+STAGE_NAMES = (
+    "segment", "coords", "features", "attention", "fine_features", "fine", "heatmap", "samples", "exports",
+)  # fmt: skip
+"""The stages of a slide, in order."""
+
+EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
+"""The formats of `export_arguments`."""
+
+ContourTest = Literal["basic", "center", "four_pt", "four_pt_hard"]
+CONTOUR_TESTS: tuple[str, ...] = get_args(ContourTest)
+"""When a patch belongs to a piece of tissue: `segmentation_arguments.contour_fn`."""
+
+Method = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
+METHODS: tuple[str, ...] = get_args(Method)
+"""How scores become colours: `heatmap_arguments.normalize`."""
+
+Task = Literal["classification", "multilabel", "regression", "survival"]
+TASKS: tuple[str, ...] = get_args(Task)
+"""What the outputs of a model are: logits of classes that exclude each other, logits of labels that do not, values as
+they are, or hazards of successive intervals."""
+
+TASKS_WITH_CHANCES: frozenset[str] = frozenset({"classification", "multilabel"})
+"""Tasks whose outputs are the chances of classes or labels."""
+
+CoordsFrame = Literal["slide", "bounds", "auto"]
+COORDS_FRAMES: tuple[str, ...] = get_args(CoordsFrame)
+"""Where coordinates in files count from: `data_arguments.coords_frame`."""
+
+CoordsUnit = Literal["auto", "px", "um"]
+COORDS_UNITS: tuple[str, ...] = get_args(CoordsUnit)
+"""What coordinates are in, where their file does not say: `data_arguments.coords_unit`."""

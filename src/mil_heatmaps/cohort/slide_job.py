@@ -1,0 +1,30 @@
+"""One row of the process list with the files found for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mil_heatmaps.records.layout import SlideLayout
+from mil_heatmaps.records.rows import ProcessRow
+
+
+@dataclass(frozen=True)
+class SlideJob:
+    """A slide to be worked on: what its row says, where its results go, and its input files."""
+
+    row: ProcessRow
+    paths: SlideLayout
+    slide_path: Path
+    features_path: Path | None
+    tissue_path: Path | None
+    scores_path: Path | None
+    coords_dir: Path | None = None  # or the one file in it that is this slide's
+    coords_path: Path | None = None  # where patches are to be encoded, when no features are brought
+    roi_path: Path | None = None
+    unused_tissue: str = ""
+    """Which files of the slide in tissue_dir cannot be used, and why, where it has no outlines there."""
+
+    @property
+    def slide_id(self) -> str:
+        return self.row.slide_id

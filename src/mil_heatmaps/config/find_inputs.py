@@ -1,0 +1,125 @@
+"""Find all files and folders that a config names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mil_heatmaps.config.input_paths import FolderMap, InputPaths, Kind, resolve_input_path
+from mil_heatmaps.config.schema import Config
+from mil_heatmaps.config.validation_errors import Problem
+from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.weights.hub import download, is_hub_name, name_of_weights
+
+
+def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[Problem]]:
+    """Return the paths of all inputs of `cfg`, and a problem for each that is missing."""
+    problems: list[Problem] = []
+
+    def one(section: str, key: str, kind: Kind) -> Path | None:
+        value = getattr(getattr(cfg, section), key)
+        if value is None:
+            return None
+        try:
+            return resolve_input_path(value, config_dir, kind)
+        except ConfigError as error:
+            problems.append(Problem((section, key), f"names {error}"))
+            return None
+
+    def folders(key: str) -> FolderMap:
+        value = getattr(cfg.data_arguments, key)
+        if value is None:
+            return {}
+        named = value if isinstance(value, dict) else {"": value}
+        found: FolderMap = {}
+        for name, entry in named.items():
+            paths = []
+            for folder in [entry] if isinstance(entry, str) else entry:
+                inner = (name,) if name else ()
+                try:
+                    paths.append(resolve_input_path(folder, config_dir, "folder"))
+                except ConfigError as error:
+                    problems.append(Problem(("data_arguments", key, *inner), f"names {error}"))
+            found[name] = tuple(paths)
+        return found
+
+    inputs = InputPaths(
+        slides=folders("data_dir"),
+        features=folders("h5_dir"),
+        tissue=folders("tissue_dir"),
+        coords=folders("coords_dir"),
+        scores=folders("scores_dir"),
+        roi=folders("roi_dir"),
+        process_list=one("data_arguments", "process_list", "process_list"),
+        preset=one("data_arguments", "preset", "preset"),
+        checkpoint=_checkpoint_on_hub(cfg, problems) or one("model_arguments", "ckpt_path", "checkpoint"),
+        encoder_weights=one("encoder_arguments", "weights", "checkpoint") or _weights_of_environment(cfg),
+    )
+    return inputs, problems
+
+
+def _checkpoint_on_hub(cfg: Config, problems: list[Problem]) -> Path | None:
+    """Download the checkpoint if it is one of the hub, and return its folder; None for a checkpoint on this machine."""
+    model = cfg.model_arguments
+    name = name_of_weights(model.model_name) if model.ckpt_path is None else model.ckpt_path
+    if name is None or not is_hub_name(name):
+        return None
+    try:
+        return download(name)
+    except HeatmapError as error:
+        key = "model_name" if model.ckpt_path is None else "ckpt_path"
+        problems.append(Problem(("model_arguments", key), str(error)))
+        return Path(name)  # so that it is not also reported as a missing file
+
+
+def _weights_of_environment(cfg: Config) -> Path | None:
+    """Return the weight file that the encoder's environment variable names, so that all workers use the same file.
+
+    None when the variable leads nowhere: loading the encoder says so, if the run needs it.
+    """
+    from mil_heatmaps.encoders.catalogue import ENCODERS
+    from mil_heatmaps.encoders.weight_files import named_weights
+
+    spec = ENCODERS.get(cfg.encoder_arguments.model_name or "")
+    path = named_weights(spec) if spec is not None and cfg.encoder_arguments.weights is None else None
+    return path if path is not None and path.exists() else None
+
+
+def portable_values(cfg: Config) -> Iterator[tuple[str, str, Any]]:
+    """Yield section, key and value of each input that is found only from the config's own folder, made absolute."""
+    inputs = cfg.inputs
+    files: list[tuple[str, str, Kind, Path | None]] = [
+        ("data_arguments", "process_list", "process_list", inputs.process_list),
+        ("data_arguments", "preset", "preset", inputs.preset),
+        ("model_arguments", "ckpt_path", "checkpoint", inputs.checkpoint),
+        ("encoder_arguments", "weights", "checkpoint", inputs.encoder_weights),
+    ]
+    for section, key, kind, path in files:
+        given = getattr(getattr(cfg, section), key)
+        if given is not None and path is not None and not is_hub_name(given) and _portable(given, path, kind) != given:
+            yield section, key, str(path)
+    folders = {"data_dir": inputs.slides, "h5_dir": inputs.features, "tissue_dir": inputs.tissue}
+    folders |= {"coords_dir": inputs.coords, "scores_dir": inputs.scores, "roi_dir": inputs.roi}
+    for key, found in folders.items():
+        given = getattr(cfg.data_arguments, key)
+        if isinstance(given, dict):
+            values: Any = {name: _folder_values(entry, found.get(name, ())) for name, entry in given.items()}
+        else:
+            values = _folder_values(given, found.get("", ()))
+        if values != given:
+            yield "data_arguments", key, values
+
+
+def _folder_values(given: Any, found: tuple[Path, ...]) -> Any:
+    if isinstance(given, str):
+        return _portable(given, found[0], "folder") if found else given
+    if isinstance(given, list) and found:
+        return [_portable(value, path, "folder") for value, path in zip(given, found, strict=True)]
+    return given
+
+
+def _portable(given: str, found: Path, kind: Kind) -> str:
+    """Return `given` if it leads to `found` without the config's folder, else the absolute path."""
+    try:
+        return given if resolve_input_path(given, None, kind) == found else str(found)
+    except ConfigError:
+        return str(found)

@@ -1,0 +1,105 @@
+"""The whole config as one model, and its JSON Schema."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from mil_heatmaps.config.drawing_sections import HeatmapArguments, SampleArguments
+from mil_heatmaps.config.export_section import ExportArguments
+from mil_heatmaps.config.input_paths import InputPaths
+from mil_heatmaps.config.labels import class_names_by_number
+from mil_heatmaps.config.run_section import RunArguments
+from mil_heatmaps.config.sections import (
+    DataArguments,
+    EncoderArguments,
+    ExpArguments,
+    ModelArguments,
+    PatchingArguments,
+)
+from mil_heatmaps.config.tissue_sections import SegmentationArguments, VisualizationArguments
+
+
+class Config(BaseModel):
+    """The whole config; build it with `load_config` or `make_config`, which check what one section cannot."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exp_arguments: ExpArguments = ExpArguments()
+    data_arguments: DataArguments
+    patching_arguments: PatchingArguments = PatchingArguments()
+    encoder_arguments: EncoderArguments = EncoderArguments()
+    model_arguments: ModelArguments = ModelArguments()
+    heatmap_arguments: HeatmapArguments = HeatmapArguments()
+    sample_arguments: SampleArguments = SampleArguments()
+    segmentation_arguments: SegmentationArguments = SegmentationArguments()
+    visualization_arguments: VisualizationArguments = VisualizationArguments()
+    export_arguments: ExportArguments = ExportArguments()
+    run_arguments: RunArguments = RunArguments()
+
+    _source: Path | None = PrivateAttr(None)
+    _inputs: InputPaths = PrivateAttr(default_factory=InputPaths)
+
+    @property
+    def source(self) -> Path | None:
+        """The YAML file of the config, None when there is none."""
+        return self._source
+
+    @property
+    def inputs(self) -> InputPaths:
+        """The files and folders that the config names; empty when it was loaded with ``check_files=False``."""
+        return self._inputs
+
+    @property
+    def n_classes(self) -> int | None:
+        """Outputs of the model, or None when only the checkpoint can tell."""
+        return self.exp_arguments.n_classes
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """Name of each output, in the model's order: its classes, or what a regression or survival model gives.
+
+        None when the config names none.
+        """
+        if self.model_arguments.task == "classification":
+            return self.class_names
+        names = self.model_arguments.output_names
+        return None if names is None else list(names)
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Name of each class, in the model's order; None without a label_dict, or for a model without classes.
+
+        Labels that label_dict gives one number are one class, called by all of them: ``benign/normal``.
+        """
+        if self.data_arguments.label_dict is None or self.model_arguments.task != "classification":
+            return None
+        names = class_names_by_number(self.data_arguments.label_dict)
+        return [names.get(c, str(c)) for c in range(self.n_classes or 0)]
+
+    @property
+    def patch_grid(self) -> str:
+        """``features`` or ``clam``: the grid of the fine map."""
+        data = self.data_arguments
+        return self.patching_arguments.grid or ("features" if data.h5_dir or data.coords_dir else "clam")
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the config file."""
+    schema: dict[str, Any] = _standard_bounds(Config.model_json_schema())
+    for name, section in schema["properties"].items():
+        if "$ref" in section and name not in schema["required"]:  # a section whose keys are all commented out
+            schema["properties"][name] = {"anyOf": [{"$ref": section["$ref"]}, {"type": "null"}]}
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Config of create_heatmaps.py"
+    return schema
+
+
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+
+
+def _standard_bounds(node: Any) -> Any:
+    """Return the schema with JSON Schema's names of bounds; beside validators pydantic leaves its own names."""
+    if isinstance(node, dict):
+        return {_BOUNDS.get(key, key): _standard_bounds(value) for key, value in node.items()}
+    return [_standard_bounds(item) for item in node] if isinstance(node, list) else node

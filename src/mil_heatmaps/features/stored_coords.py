@@ -1,0 +1,169 @@
+"""The coordinates of a slide's patches as files hold them, and the grid that they make.
+
+Names ending ``_l0`` are level-0 pixels. A feature file without coordinates, or with coordinates but no word on the size
+of a patch, is completed by the coordinates file that goes with it.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.features import checks
+from mil_heatmaps.features.find import find_coords_file
+from mil_heatmaps.features.geometry import SizeLike, geometry_from_attributes
+from mil_heatmaps.features.place_patches import place_patches
+from mil_heatmaps.features.row_chunks import read_rows
+from mil_heatmaps.features.torch_files import features_from_pt
+from mil_heatmaps.features.units import FEATS
+from mil_heatmaps.files import hdf5
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
+
+logger = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike[str]
+
+FEATURES = ("features", "feats")
+"""What the dataset of features is called: by TRIDENT and CLAM, and by STAMP."""
+
+
+@dataclass(frozen=True)
+class StoredCoords:
+    """Coordinates as a file holds them, not checked, and the attributes that may describe the grid.
+
+    Attributes
+    ----------
+    kept : (N,) bool or None
+        Which of the file's rows these are, where some of them are augmented copies of others, as STAMP writes; None for
+        all.
+    """
+
+    values: npt.NDArray[Any]
+    attributes: dict[str, Any]
+    path: Path
+    kept: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def n(self) -> int:
+        """The number of patches; FeatureError when the values have no such shape."""
+        plain = self.values.ndim == 2 and self.values.shape[1] == 2
+        return len(self.values if plain else checks.clean_coords(self.values, str(self.path)))
+
+
+def coords_in(file: h5py.File, path: Path) -> StoredCoords | None:
+    """Return the coordinates of an open file; its attributes on ``coords`` win over the others."""
+    found = hdf5.dataset(file, "coords")
+    if found is None:
+        return None
+    values, kept = read_rows(found), rows_kept(file, path)
+    return StoredCoords(values if kept is None else drop_rows(values, kept, path), coords_attributes(file), path, kept)
+
+
+def coords_attributes(file: h5py.File) -> dict[str, Any]:
+    """Return what an open feature, coordinates or score file says of its coordinates."""
+    attributes = hdf5.attributes(file, "attention_scores", "scores", *FEATURES, "coords")
+    if hdf5.dataset(file, "scores") is not None:  # a unit on scores is theirs
+        attributes["unit"] = hdf5.attributes(file, "coords").get("unit")
+    if hdf5.dataset(file, FEATURES[0]) is None and hdf5.dataset(file, FEATURES[1]) is not None:
+        attributes[FEATS] = True
+    return attributes
+
+
+def rows_kept(file: h5py.File, path: Path) -> npt.NDArray[np.bool_] | None:
+    """Return which rows are patches, (N,), None for all: STAMP's ``augmented`` marks copies that only train a model."""
+    marked = hdf5.dataset(file, "augmented")
+    if marked is None:
+        return None
+    augmented = read_rows(marked).ravel()
+    if augmented.dtype.kind not in "biu":
+        raise FeatureError(f"{path}: 'augmented' holds {augmented.dtype}; true or false is needed for each row")
+    return ~augmented.astype(bool) if augmented.any() else None
+
+
+def drop_rows(values: npt.NDArray[Any], kept: npt.NDArray[np.bool_], path: Path) -> npt.NDArray[Any]:
+    """Return the rows of (N, D) or (1, N, D) values that are kept; FeatureError when there are not that many."""
+    rows = values[0] if values.ndim == 3 and len(values) == 1 else values
+    if len(rows) != len(kept):
+        raise FeatureError(f"{path}: 'augmented' has {len(kept)} rows, but there are {len(rows)}")
+    return np.asarray(rows[kept])
+
+
+def read_coords_file(path: Path) -> StoredCoords:
+    """Return the coordinates a file holds itself; FeatureError when it has none."""
+    if (own := own_coords(path)) is not None:
+        return own
+    if path.suffix == ".pt":
+        raise FeatureError(f"{path}: holds no coordinates; give the .h5 file that does")
+    with hdf5.open_h5(path) as file:
+        raise FeatureError(f"{path}: no dataset 'coords'; it holds {hdf5.contents(file)}")
+
+
+def own_coords(path: Path) -> StoredCoords | None:
+    """Return the coordinates a file holds itself, None when it has none."""
+    if path.suffix == ".pt":
+        held = features_from_pt(path)[1]
+        return None if held is None else StoredCoords(held, {}, path)
+    with hdf5.open_h5(path) as file:
+        return coords_in(file, path)
+
+
+def coords_from_elsewhere(path: Path, coords_dir: PathLike | None) -> StoredCoords:
+    """Return the coordinates of a file that has none, from the file that goes with it."""
+    beside = find_coords_file(path, coords_dir)
+    if beside is None:
+        raise FeatureError(
+            f"{path}: holds features but no coordinates, and no {path.stem}.h5 or {path.stem}_patches.h5 lies"
+            " beside it, in ../h5_files, ../patches or ../../patches; give the folder that has it as"
+            " coords_dir"
+        )
+    return read_coords_file(beside)
+
+
+def attributes_of(stored: StoredCoords, path: Path, coords_dir: PathLike | None) -> dict[str, Any]:
+    """Return the attributes that give the patch size, if need be from CLAM's separate coordinates file.
+
+    CLAM's feature files carry no attributes; the file in ``patches`` from which they were made does. It is
+    believed only if its coordinates are the same.
+    """
+    if geometry_from_attributes(stored.attributes).size_l0 is not None or "tile_size_um" in stored.attributes:
+        return stored.attributes
+    beside = find_coords_file(path, coords_dir)
+    if beside is None or beside == stored.path:
+        return stored.attributes
+    try:
+        other = read_coords_file(beside)
+        theirs, own = (checks.clean_coords(each.values, str(each.path)) for each in (other, stored))
+        same = np.array_equal(theirs, own)
+    except FeatureError as error:
+        logger.debug("%s: not used: %s", beside, error)
+        return stored.attributes
+    return {**other.attributes, **stored.attributes} if same else stored.attributes
+
+
+def grid_of(
+    stored: StoredCoords,
+    path: Path,
+    space: SlideSpace,
+    *,
+    coords_dir: PathLike | None,
+    patch_size_l0: SizeLike | None,
+) -> tuple[PatchGrid, list[Notice]]:
+    """Return the grid of the feature or coordinates file `path` on its slide, and notes; see `place_patches`."""
+    attributes = attributes_of(stored, path, coords_dir)
+    notes = []
+    if stored.kept is not None:
+        dropped = len(stored.kept) - stored.n
+        text = f"{dropped} of {len(stored.kept)} rows are augmented copies of patches: left out"
+        notes.append(Notice("augmented", text, augmented=dropped, rows=len(stored.kept)))
+    grid, placed = place_patches(
+        stored.values, attributes, space, patch_size_l0=patch_size_l0, where=str(stored.path)
+    )
+    return grid, notes + placed

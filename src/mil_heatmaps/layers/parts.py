@@ -1,0 +1,17 @@
+"""A roof for the parts of a network."""
+
+from typing import Any
+
+from torch import nn
+
+
+class Parts(nn.Module):
+    """Named modules and parameters under one roof, so that state-dict keys read as MIL-Lab's: ``model.<part>...``."""
+
+    def __init__(self, **parts: nn.Module | nn.Parameter) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def __getattr__(self, name: str) -> Any:  # typed as Any: a part is a module of its own kind
+        return super().__getattr__(name)

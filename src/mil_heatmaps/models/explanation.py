@@ -1,0 +1,91 @@
+"""What a model offers of each patch, and what a pass over a slide gives."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.explain.outputs import Outputs
+from mil_heatmaps.features.patch_features import PatchFeatures
+from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+Features: TypeAlias = "PatchFeatures | npt.NDArray[Any] | Tensor"
+
+
+@dataclass(frozen=True)
+class ScoreSpec:
+    """One patch score a model offers.
+
+    Attributes
+    ----------
+    kind : ScoreKind
+    about : str
+        One phrase for people, without a full stop.
+    columns : "one", "class" or "head"
+        What the columns of the values are; they are named accordingly. A pass may name them itself instead
+        (`BagResult.columns`).
+    alone : bool
+        Whether a patch's score depends on that patch alone, so that it means the same in any bag.
+    """
+
+    kind: ScoreKind
+    about: str
+    columns: Literal["one", "class", "head"] = "one"
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one pass over a bag gave; prediction and scores therefore belong together.
+
+    Attributes
+    ----------
+    logits : (C,) float32, or None
+        None when the model has no classifier (a headless checkpoint): there is no prediction then.
+    scores : dict
+        By score name, in the order asked for.
+    checks : dict
+        By the name of each explanation: what travels with it, plain numbers and lists.
+    outputs : Outputs or None
+        What the explanations explain.
+    full : (K,) float64 or None
+        That output of the whole bag, one number a target.
+    """
+
+    logits: npt.NDArray[np.float32] | None
+    scores: dict[str, PatchScores]
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outputs: Outputs | None = None
+    full: npt.NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class BagResult:
+    """What a model's own pass returns to `MILModel.explain`.
+
+    Attributes
+    ----------
+    logits : (C,) tensor or None
+    scores : dict of (N,) or (N, K) tensors
+        At least the scores asked for, by name.
+    columns : dict
+        Column names of scores whose columns are neither one, classes nor heads.
+    """
+
+    logits: Tensor | None
+    scores: dict[str, Tensor]
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def grid_and_values(features: Features) -> tuple[PatchGrid | None, npt.NDArray[Any] | Tensor]:
+    if isinstance(features, PatchFeatures):
+        return features.grid, features.features
+    if features.ndim == 3 and features.shape[0] == 1:
+        features = features[0]
+    if features.ndim != 2:
+        raise FeatureError(f"features of one slide must have shape (N, D), got {tuple(features.shape)}")
+    return None, features

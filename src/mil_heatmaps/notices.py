@@ -1,0 +1,77 @@
+"""What a reader must know about a slide's results, from the place where it is seen to every place where it is shown.
+
+A notice is made where its fact is known and is kept in the slide's record. The run's summary, the tables, the figure's
+foot, the score file, the viewer and the exports show it. docs/notices.md lists the codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Self
+
+UNCLASSIFIED = "note"
+"""Code of a notice that an earlier version recorded as plain text."""
+
+
+class Notice(str):
+    """One thing to know about a slide: a sentence without full stop, which knows what kind of thing it says.
+
+    Attributes
+    ----------
+    code : str
+        Names the kind of notice, for programs: ``uncoloured``, ``unreadable``, ``frame``, ...
+    counts : name -> whole number
+        What the words count: ``{"uncoloured": 2, "patches": 6}``.
+    """
+
+    __slots__ = ("code", "counts")
+    code: str
+    counts: Mapping[str, int]
+
+    def __new__(cls, code: str, words: str, **counts: int) -> Self:
+        notice = super().__new__(cls, words)
+        notice.code, notice.counts = code, MappingProxyType(counts)
+        return notice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _notice, (self.code, str(self), dict(self.counts))
+
+    @property
+    def words(self) -> str:
+        """The notice for people."""
+        return str(self)
+
+    @classmethod
+    def read(cls, data: Any) -> Notice:
+        """Return the notice that `plain` wrote; a plain text, as earlier versions kept it, will do."""
+        if isinstance(data, Notice):
+            return data
+        if isinstance(data, str):
+            return cls(UNCLASSIFIED, data)
+        counts = {str(name): int(count) for name, count in data.get("counts", {}).items()}
+        return cls(str(data["code"]), str(data["words"]), **counts)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the notice as JSON values."""
+        counts = {"counts": dict(self.counts)} if self.counts else {}
+        return {"code": self.code, "words": str(self), **counts}
+
+
+def _notice(code: str, words: str, counts: dict[str, int]) -> Notice:
+    return Notice(code, words, **counts)
+
+
+def distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:
+    """Return each notice once, in the order in which they first come."""
+    return tuple(dict.fromkeys(notices))
+
+
+def total(notices: Iterable[Notice], name: str) -> int:
+    """Return the sum of one count over the notices; 0 where none counts it."""
+    return sum(notice.counts.get(name, 0) for notice in distinct(notices))
+
+
+def joined(notices: Iterable[Notice]) -> str:
+    """Return the words of the notices as one cell of a table."""
+    return "; ".join(distinct(notices))

@@ -1,0 +1,53 @@
+"""What input files are, without reading again those that nobody touched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.files.digests import file_fingerprint
+
+SeenFiles = dict[str, list[Any]]
+"""By path: size, mtime and ctime in ns, and SHA-256 of a file that was read. ctime changes with the content even when
+somebody sets the times back."""
+
+
+class InputFiles:
+    """Fingerprints of the input files of one slide.
+
+    Parameters
+    ----------
+    seen : by path
+        What an earlier run saw: the entry `files` of the slide's record, which is kept current. A file whose size and
+        times are those is not read again.
+    """
+
+    def __init__(self, seen: SeenFiles) -> None:
+        self._seen = seen
+        self._fingerprints: dict[Path, dict[str, Any]] = {}
+        self.read: SeenFiles = {}
+        """Files that had to be read."""
+
+    def fingerprint(self, path: Path) -> dict[str, Any]:
+        """Return `file_fingerprint` of a file, taken once a slide. HeatmapError when it cannot be read."""
+        known = self._fingerprints.get(path)
+        if known is None:
+            try:
+                known = self._fingerprints[path] = self._take(path)
+            except OSError as error:
+                raise HeatmapError(f"cannot read {path}: {error.strerror or error}") from error
+        return known
+
+    def _take(self, path: Path) -> dict[str, Any]:
+        status = os.stat(path)  # before the file is read: whatever changes it later shows
+        now = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        key = str(path)
+        match self._seen.get(key):
+            case [size, mtime, ctime, str(sha256)] if [size, mtime, ctime] == now:
+                return {"size": size, "sha256": sha256}
+        known = file_fingerprint(path)
+        if known.keys() == {"size", "sha256"}:
+            self._seen[key] = self.read[key] = [*now, known["sha256"]]
+        return known

@@ -1,0 +1,110 @@
+"""Which corner the coordinates of a file count from: that of the slide, or that of its scanned area.
+
+Of some slides (MRXS, SCN, BIF) only an area was scanned, OpenSlide's bounds. QuPath and programs that crop count from
+its corner, CLAM and TRIDENT from the slide's. Every file is judged by itself, and all of it moves or none. Names ending
+``_l0`` are level-0 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import Size, SlideSpace
+from mil_heatmaps.slides.tissue import TissueMask
+
+Points = npt.NDArray[np.int64]
+
+_ROUNDED = 1
+"""Pixels by which sizes and outlines may differ through rounding."""
+
+
+def says_scanned_size(said: Size | None, space: SlideSpace) -> bool:
+    """Say whether the size that a file states is that of the scanned area, up to a pixel."""
+    if said is None or space.scanned_l0 is None or said == space.size_l0:
+        return False
+    return all(abs(a - b) <= _ROUNDED for a, b in zip(said, space.scanned_l0[2:], strict=True))
+
+
+def frame_shift(
+    space: SlideSpace, starts_l0: Points, ends_l0: Points, *, said: Size | None = None, reach_l0: Size = (0, 0)
+) -> Size:
+    """Return what has to be added to the coordinates of a file, (0, 0) for those in the slide's frame.
+
+    `space.frame` decides if it is ``slide`` or ``bounds``. Else the size that the file states does. Else the slide's
+    frame holds if every box covers scanned pixels as it stands; if not, and all lie within the scanned area's width and
+    height, they count from its corner.
+
+    Parameters
+    ----------
+    starts_l0, ends_l0 : (N, 2) int64
+        The boxes of patches or outlines as the file has them; the ends are not part of them.
+    said : (width, height), optional
+        Size of the slide, as the file states it.
+    reach_l0 : (width, height)
+        Boxes may stick out of the scanned area by less than this.
+    """
+    if space.scanned_l0 is None or space.frame == "slide":
+        return 0, 0
+    x, y, width, height = space.scanned_l0
+    if space.frame == "bounds":
+        return x, y
+    if said is not None:
+        return (x, y) if says_scanned_size(said, space) else (0, 0)
+    if not len(starts_l0):
+        return 0, 0
+    as_it_stands, in_bounds = True, True
+    for axis, corner, side, reach in ((0, x, width, reach_l0[0]), (1, y, height, reach_l0[1])):
+        starts, ends = starts_l0[:, axis], ends_l0[:, axis]
+        first_start, last_start, first_end, last_end = starts.min(), starts.max(), ends.min(), ends.max()
+        as_it_stands &= bool(first_end > corner and last_start < corner + side)
+        in_bounds &= bool(-reach <= first_start and last_start < side and first_end > 0 and last_end <= side + reach)
+    return (x, y) if in_bounds and not as_it_stands else (0, 0)
+
+
+def place_grid(grid: PatchGrid, space: SlideSpace, said: Size | None = None) -> tuple[PatchGrid, list[Notice]]:
+    """Return the patches in the slide's frame, and a notice if they were moved; `said` as in `frame_shift`."""
+    if space.scanned_l0 is None:
+        return grid, []
+    starts = grid.coords_l0
+    # Less than a whole patch: boxes touch the area that they may stick out of.
+    reach = (grid.size_l0[0] - 1, grid.size_l0[1] - 1)
+    shift = frame_shift(space, starts, starts + grid.size_l0, said=said, reach_l0=reach)
+    if shift == (0, 0):
+        return grid, []
+    return replace(grid, coords_l0=grid.coords_l0 + np.array(shift, np.int64)), [_moved("coordinates", shift)]
+
+
+def place_mask(mask: TissueMask, space: SlideSpace, what: str = "outlines") -> tuple[TissueMask, list[Notice]]:
+    """Return outlines in the slide's frame, and a notice, in which they are called `what`, if they were moved."""
+    if space.scanned_l0 is None or mask.is_empty:
+        return mask, []
+    corners = [contour.reshape(-1, 2) for contour in mask.contours_l0]
+    starts = np.array([points.min(axis=0) for points in corners], np.int64)
+    ends = np.array([points.max(axis=0) for points in corners], np.int64)
+    shift = frame_shift(space, starts, np.maximum(ends, starts + 1), reach_l0=(_ROUNDED, _ROUNDED))
+    return (mask, []) if shift == (0, 0) else (mask.moved(shift), [_moved(what, shift)])
+
+
+def place_box(corners_l0: Sequence[float], space: SlideSpace) -> tuple[Sequence[float], list[Notice]]:
+    """Return a region, two opposite corners (x1, y1, x2, y2), in the slide's frame, and a notice if it was moved."""
+    if space.scanned_l0 is None or len(corners_l0) != 4 or not np.isfinite(corners_l0).all():
+        return corners_l0, []
+    points = np.asarray(corners_l0, np.float64).reshape(2, 2).astype(np.int64)
+    starts, ends = points.min(axis=0)[None], points.max(axis=0)[None]
+    x, y = frame_shift(space, starts, np.maximum(ends, starts + 1))
+    if (x, y) == (0, 0):
+        return corners_l0, []
+    x1, y1, x2, y2 = corners_l0
+    return (x1 + x, y1 + y, x2 + x, y2 + y), [_moved("the region of interest", (x, y))]
+
+
+def _moved(what: str, shift_l0: Size) -> Notice:
+    verb = "counts" if what.startswith("the ") else "count"
+    text = f"{what} {verb} from the corner of the scanned area (bounds) at {shift_l0}: moved by as much"
+    return Notice("frame", text, x=shift_l0[0], y=shift_l0[1])

@@ -1,0 +1,152 @@
+"""Read pixels of a slide's levels: from the file's own tiles where that is proven right, else from the source.
+
+Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level at hand; sizes are (width, height),
+pixels are (H, W, 3) uint8 RGB. Whatever is transparent or outside the slide is white.
+"""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from mil_heatmaps.errors import SlideError
+from mil_heatmaps.slides.bands import ON_PIXEL, Band, cut_bands
+from mil_heatmaps.slides.levels import Levels
+from mil_heatmaps.slides.pixels import RGB, WHITE
+from mil_heatmaps.slides.sources import Source
+from mil_heatmaps.slides.tiff_levels import TiffLevel
+from mil_heatmaps.slides.tiff_proof import TiffLevels
+
+_CACHED_PIXELS = 2 << 20
+"""Regions up to this size keep their tiles, since their neighbours are likely to be read next."""
+
+
+class LevelReader:
+    """Reads regions and rows of the levels of one source, in several threads at once.
+
+    The caller checks levels and sizes.
+    """
+
+    def __init__(self, path: Path, source: Source, levels: Levels, threads: int) -> None:
+        self.path = path
+        self._source = source
+        self._levels = levels
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._tiff = TiffLevels(path, source.vendor, source.level_dimensions, self._reference)
+
+    def close(self) -> None:
+        """Release the file and the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+        self._tiff.close()
+        self._source.close()
+
+    def tiff_level(self, level: int) -> TiffLevel | None:
+        """Return the level as a table of compressed tiles, None when only the source can read it."""
+        return self._tiff.get(level)
+
+    def region(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
+        """Return `size_px` pixels of `level` whose top left is the level-0 point `corner_l0`."""
+        (x, y), (width, height) = corner_l0, size_px
+        if width == 0 or height == 0:
+            return np.empty((height, width, 3), np.uint8)
+        downsample = self._levels.mean_downsample(level)
+        # What lies left of or above the slide is cut off by whole pixels, as OpenSlide does.
+        left, top = (min(int(max(-c, 0) / downsample), side) for c, side in ((x, width), (y, height)))
+        if left or top:
+            region = np.full((height, width, 3), WHITE, np.uint8)
+            region[top:, left:] = self.region((max(x, 0), max(y, 0)), level, (width - left, height - top))
+            return region
+        x, y = max(x, 0), max(y, 0)
+        x_px, y_px = round(x / downsample), round(y / downsample)
+        on_pixel = max(abs(x / downsample - x_px), abs(y / downsample - y_px)) < ON_PIXEL
+        if on_pixel and (tiff := self._tiff.get(level)) is not None:
+            few = width * height <= _CACHED_PIXELS
+            decoded = self._from_tiff(tiff, (x_px, y_px), (width, height), cached=few)
+            if decoded is not None:
+                return decoded
+        out = np.empty((height, width, 3), np.uint8)
+        for band in cut_bands(downsample, width, height):
+            size = width, band.stop_px - band.start_px
+            out[band.start_px : band.stop_px] = self._from_source((x, y + band.start_l0), level, size)
+        return out
+
+    def rows(self, level: int, y0: int, y1: int) -> RGB:
+        """Return rows `y0` to `y1` (not included) of a level."""
+        width = self._levels.level_dimensions[level][0]
+        if (tiff := self._tiff.get(level)) is not None:
+            rows = self._from_tiff(tiff, (0, y0), (width, y1 - y0), cached=False)
+            if rows is not None:
+                return rows
+        out = np.empty((y1 - y0, width, 3), np.uint8)
+
+        def read_band(band: Band) -> None:
+            first, stop = max(band.start_px, y0), min(band.stop_px, y1)
+            rows = self._from_source((0, band.start_l0), level, (width, stop - band.start_px))
+            out[first - y0 : stop - y0] = rows[first - band.start_px :]
+
+        bands = [band for band in self._bands(level) if band.start_px < y1 and band.stop_px > y0]
+        pool = self._threads_pool()
+        if pool is None:
+            for band in bands:
+                read_band(band)
+        else:
+            list(pool.map(read_band, bands))
+        return out
+
+    def row_stops(self, level: int, rows: int) -> Iterator[int]:
+        """Yield the rows at which reads of a level best end, about `rows` apart: no tile is then decoded twice."""
+        height = self._levels.level_dimensions[level][1]
+        tiff = self._tiff.get(level)
+        if tiff is None:
+            yield from (band.stop_px for band in self._bands(level))
+        else:
+            step = max(1, rows // tiff.tile_px[1]) * tiff.tile_px[1]
+            yield from (min(stop, height) for stop in range(step, height + step, step))
+
+    def _from_source(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
+        """Return the pixels of one call of the source."""
+        try:
+            return self._source.read(corner_l0, level, size_px)
+        except SlideError:
+            raise
+        except Exception as error:  # OpenSlide's errors are of many kinds, and say little of where
+            what = f"level {level}, {size_px[0]} x {size_px[1]} pixels at level-0 {corner_l0},"
+            raise SlideError(f"cannot read {what} of slide {self.path}: {error}") from error
+
+    def _from_tiff(
+        self, tiff: TiffLevel, corner_px: tuple[int, int], size_px: tuple[int, int], *, cached: bool
+    ) -> RGB | None:
+        """Return a rectangle decoded directly; None when that fails, and OpenSlide reads it or says why."""
+        pool = None if cached else self._threads_pool()
+        try:
+            return tiff.read(corner_px, size_px, pool=pool, threads=self._threads, cached=cached)
+        except SlideError as error:
+            self._tiff.give_up(tiff.level, error)
+            return None
+
+    def _reference(self, level: int, corner_px: tuple[int, int], size_px: tuple[int, int]) -> RGB | None:
+        """Return the source's reading of a part of a level, None when its corner is no level-0 pixel."""
+        downsample = self._levels.mean_downsample(level)
+        x_l0, y_l0 = (round(c * downsample) for c in corner_px)
+        if max(abs(x_l0 / downsample - corner_px[0]), abs(y_l0 / downsample - corner_px[1])) < ON_PIXEL:
+            return self._from_source((x_l0, y_l0), level, size_px)
+        return None
+
+    def _bands(self, level: int) -> list[Band]:
+        width, height = self._levels.level_dimensions[level]
+        return cut_bands(self._levels.mean_downsample(level), width, height)
+
+    def _threads_pool(self) -> ThreadPoolExecutor | None:
+        """Return the threads for one large read, None when there is to be but one."""
+        if self._threads < 2:
+            return None
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="tiles")
+            return self._pool

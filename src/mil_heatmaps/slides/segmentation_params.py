@@ -1,0 +1,61 @@
+"""How tissue is found: the parameters of `segment_tissue`, apart from it so that reading a config stays quick."""
+
+import math
+from dataclasses import dataclass
+
+from mil_heatmaps.errors import TissueError
+
+AREA_LIMITS = ("a_h", "a_t", "max_n_holes")
+"""What CLAM calls filter parameters."""
+
+
+@dataclass(frozen=True)
+class SegmentationParams:
+    """How the tissue of a slide is found, under CLAM's names and with CLAM's built-in values.
+
+    Attributes
+    ----------
+    seg_level
+        Level to look at. -1 takes the level nearest below a downsample of 32 (32.03 counts for 32). When that level is
+        larger than `MOST_PIXELS_SEGMENTED`, as in a slide of one level, a picture averaged down to about 1/32 is
+        segmented instead. A level deeper than the pyramid is its deepest.
+    sthresh
+        Saturation (0 to 255) above which a pixel is tissue; ignored with `use_otsu`.
+    mthresh
+        Side of the median filter, odd; 1 filters nothing.
+    close
+        Side of the block by which gaps are closed; 0 closes none.
+    use_otsu
+        Choose the threshold by Otsu's method.
+    keep_ids, exclude_ids
+        Numbers of the pieces to keep (none: all) and to leave out, as drawn in the mask picture.
+    a_t, a_h
+        Smallest piece and hole, in squares of 512 x 512 level-0 pixels; fractions are kept.
+    max_n_holes
+        Only so many of a piece's largest holes count.
+
+    Raises
+    ------
+    TissueError
+        A limit that is negative or not finite. The other ranges are checked when the tissue is looked for.
+    """
+
+    seg_level: int = -1
+    sthresh: float = 15
+    mthresh: int = 11
+    close: int = 2
+    use_otsu: bool = False
+    keep_ids: tuple[int, ...] = ()
+    exclude_ids: tuple[int, ...] = ()
+    a_t: float = 50.0
+    a_h: float = 8.0
+    max_n_holes: int = 10
+
+    def __post_init__(self) -> None:
+        for name in AREA_LIMITS:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise TissueError(f"{name} must be at least 0, got {value}")
+
+
+BUILT_IN = SegmentationParams()

@@ -1,0 +1,72 @@
+"""Which part of a slide a picture shows, at what scale, and on what ground."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.reader import Slide
+from mil_heatmaps.slides.roi import Roi, patches_in_box, patches_in_roi
+from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.visualization.frame import Corner, Frame, as_pair, choose_frame, region_between
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen of a slide and its patches.
+
+    Attributes
+    ----------
+    vis_level, downsample, mpp
+        Scale of the picture; see `choose_frame`. -1 means about 1/32.
+    top_left, bot_right : (x, y)
+        Draw this region only, level-0 pixels. Percentiles are then those within the region.
+    reaching : bool
+        Draw every patch that reaches into the region, not only those that begin in it as in CLAM.
+    outlines : TissueMask or None
+        Outlines the region was drawn as, within its corners; level-0 pixels. Only the patches are drawn whose centre
+        lies inside an outline and in none of its holes.
+    blank_canvas : bool
+        White in place of the slide.
+    segment, use_holes : bool
+        Tint tissue only, and not its holes.
+
+    Raises
+    ------
+    ConfigError
+        When only one corner is given, or outlines without corners.
+    """
+
+    vis_level: int = -1
+    downsample: float | None = None
+    mpp: float | None = None
+    top_left: Corner | None = None
+    bot_right: Corner | None = None
+    reaching: bool = False
+    outlines: TissueMask | None = None
+    blank_canvas: bool = False
+    segment: bool = True
+    use_holes: bool = True
+
+    def __post_init__(self) -> None:
+        if region_between(self.top_left, self.bot_right) is None and self.outlines is not None:
+            raise ConfigError("outlines of a region need its corners, top_left and bot_right")
+
+    def frame(self, slide: Slide) -> Frame:
+        """Return the place of the picture on a slide."""
+        return choose_frame(
+            slide, self.vis_level, downsample=self.downsample, mpp=self.mpp,
+            top_left=self.top_left, bot_right=self.bot_right,
+        )  # fmt: skip
+
+    def patches(self, grid: PatchGrid) -> npt.NDArray[np.intp] | slice:
+        """Return an index of the patches that are drawn: their rising numbers, or all when there is no region."""
+        region = region_between(self.top_left, self.bot_right)
+        if region is None:
+            return slice(None)
+        if self.outlines is not None:
+            top_left, bot_right = map(as_pair, region)
+            return np.flatnonzero(patches_in_roi(grid, Roi(top_left, bot_right, self.outlines, "outlines")))
+        return np.flatnonzero(patches_in_box(grid, *region, rule="reach" if self.reaching else "corner"))

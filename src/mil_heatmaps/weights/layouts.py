@@ -1,0 +1,142 @@
+"""Find the state dict inside whatever a training script saved around it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+EMA_NAMES = (
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "model_ema_state_dict",
+    "ema_model",
+    "ema",
+    "ema_weights",
+)
+"""Averaged weights, preferred where a file has them: they are what such a training evaluates."""
+WRAPPER_NAMES = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "net",
+    "network",
+    "model_state",
+    "net_state_dict",
+    "weights",
+    "params",
+    "teacher",
+)
+"""Names around the weights, best first (MIL-Lab's order begins so)."""
+SETTINGS_NAMES = ("hyper_parameters", "hparams", "config", "model_config", "args", "opt", "cfg")
+_NOT_WEIGHTS = ("optim", "sched", "scaler", "callbacks", "loops", "rng", "criterion", "loss")
+_DEEPEST = 5
+_MOST_NODES = 2000
+
+
+@dataclass(frozen=True)
+class Found:
+    """One dict of tensors in a checkpoint.
+
+    Attributes
+    ----------
+    wrapper : tuple of str
+        The names of `EMA_NAMES` and `WRAPPER_NAMES` around it, outermost first.
+    inner : tuple of str
+        The other names around it, below the wrapper: ``("encoder",)`` of a model saved in parts.
+    tensors : dict
+    """
+
+    wrapper: tuple[str, ...]
+    inner: tuple[str, ...]
+    tensors: dict[str, Tensor]
+
+    @property
+    def title(self) -> str:
+        """Where it was, for messages."""
+        return ".".join(self.wrapper + self.inner) or "top level"
+
+
+def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
+    """Return the dicts of tensors from the best place in `content`, and the titles of those passed over.
+
+    One dict is the usual case. Several mean a model saved in parts, or several models: the caller must tell.
+    """
+    found = [item for item in _walk(content, (), set()) if item.tensors]
+    if not found:
+        return [], []
+    best = min(_rank(item) for item in found)
+    chosen = [item for item in found if _rank(item) == best]
+    return chosen, [item.title for item in found if _rank(item) != best]
+
+
+def joined(candidates: list[Found]) -> dict[str, Tensor]:
+    """Return the tensors of one place as they are; of several, the parts of a model, with their names in front."""
+    if len(candidates) == 1:
+        return candidates[0].tensors
+    return {".".join((*item.inner, key)): value for item in candidates for key, value in item.tensors.items()}
+
+
+def stored_settings(content: Any) -> dict[str, Any]:
+    """Return the plain settings a training script stored, nested ones by their last name; ambiguous ones left out."""
+    values: dict[str, Any] = {}
+    ambiguous: set[str] = set()
+    if isinstance(content, Mapping):
+        for name in SETTINGS_NAMES:
+            for key, value in _plain_items(content.get(name), 0, set()):
+                if key in values and values[key] != value:
+                    ambiguous.add(key)
+                values[key] = value
+    return {key: value for key, value in values.items() if key not in ambiguous}
+
+
+def _plain_items(node: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    node = node if isinstance(node, Mapping) else getattr(node, "__dict__", None)
+    if not isinstance(node, Mapping) or id(node) in seen or depth > _DEEPEST or len(seen) > _MOST_NODES:
+        return
+    seen.add(id(node))
+    for key, value in node.items():
+        if isinstance(value, bool | int | float | str):
+            yield str(key), value
+        else:
+            yield from _plain_items(value, depth + 1, seen)
+
+
+def _walk(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[Found]:
+    """Yield every mapping with tensors, each object once: a file may refer to itself."""
+    if not isinstance(node, Mapping) or id(node) in seen or len(path) > _DEEPEST or len(seen) > _MOST_NODES:
+        return
+    seen.add(id(node))
+    tensors = {str(key): value for key, value in node.items() if isinstance(value, Tensor)}
+    if any(value.ndim for value in tensors.values()):  # lone numbers are counters and metrics
+        yield _split(path, _plain_names(tensors))
+    for key, value in node.items():
+        if not any(word in str(key).lower() for word in _NOT_WEIGHTS) and str(key) not in SETTINGS_NAMES:
+            yield from _walk(value, (*path, str(key)), seen)
+
+
+def _split(path: tuple[str, ...], tensors: dict[str, Tensor]) -> Found:
+    known = EMA_NAMES + WRAPPER_NAMES
+    depth = max((i + 1 for i, name in enumerate(path) if name in known), default=0)
+    return Found(path[:depth], path[depth:], tensors)
+
+
+def _plain_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without the names that torch.compile, FSDP and weight averaging add."""
+    plain = {
+        key.replace("_orig_mod.", "").replace("_fsdp_wrapped_module.", ""): value for key, value in tensors.items()
+    }
+    for counter in ("n_averaged", "initted", "step"):
+        if counter in plain and plain[counter].numel() == 1:
+            del plain[counter]
+    return plain
+
+
+def _rank(item: Found) -> tuple[int, tuple[int, ...]]:
+    """Order places: averaged weights, then named wrappers in their order, then anything else."""
+    if any(name in EMA_NAMES for name in item.wrapper):
+        return 0, ()
+    if item.wrapper:
+        return 1, tuple(WRAPPER_NAMES.index(name) for name in item.wrapper if name in WRAPPER_NAMES)[:1]
+    return 2, ()

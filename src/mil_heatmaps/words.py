@@ -1,0 +1,95 @@
+"""Words for people: counts, lists of names, the name that was meant, times, numbers, and what has to be installed.
+
+Tables and files that programs read keep plain numbers; these are for messages, pictures and pages.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from mil_heatmaps.errors import HeatmapError, MissingDependencyError
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 slide``, ``2 slides``; `plural` is for nouns that take more than an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def first_of(names: Sequence[object], most: int) -> str:
+    """Return the first `most` names and how many more there are: ``a, b, c and 4 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
+
+def one_line(text: object) -> str:
+    """Return a text, or what an error says, with every run of white space as one space."""
+    return " ".join(str(text).split())
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error on one line: the message of a `HeatmapError`, else its kind and message."""
+    text = one_line(error)
+    if isinstance(error, HeatmapError):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+    return f"unexpected {type(error).__name__}" + (f": {text}" if text else "")
+
+
+def near(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice most like `name`, or None when nothing is alike."""
+    folded = {choice.lower(): choice for choice in choices}
+    if found := get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6):
+        return folded[found[0]]
+    parts = set(name.lower().replace("-", "_").split("_"))
+    inside = (c for c in folded if min(len(c), len(name)) > 2 and (c in name.lower() or name.lower() in c))
+    sharing = (c for c in folded if parts & set(c.split("_")))
+    alike = next(inside, None) or next(sharing, None)
+    return None if alike is None else folded[alike]
+
+
+def did_you_mean(name: str, choices: Iterable[str], before: str = "", after: str = " ") -> str:
+    """Return ``did you mean 'x'? `` for a name that is no choice, nothing when no choice is like it."""
+    found = near(name, choices)
+    return f"{before}did you mean {found!r}?{after}" if found else ""
+
+
+def duration(seconds: float) -> str:
+    """``75`` as ``1 min 15 s``: two units at most."""
+    total = round(seconds)
+    if total < 1:
+        return f"{seconds:.1f} s"
+    hours, rest = divmod(total, 3600)
+    minutes, secs = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {secs} s" if minutes else f"{secs} s"
+
+
+def number_words(value: float, digits: int = 4) -> str:
+    """Return a number with so many significant digits and a true minus sign, also in its exponent."""
+    return with_minus(f"{value:.{digits}g}")
+
+
+def with_minus(number: str) -> str:
+    """Return the text of a number with true minus signs."""
+    return number.replace("-", "\N{MINUS SIGN}")
+
+
+def grouped(number: int) -> str:
+    """Return a whole number in groups of three digits with narrow spaces between: a comma may be a decimal sign."""
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def install_line(name: str) -> str:
+    """Return the line that installs one of this project's extras."""
+    return f"pip install -e '.[{name}]'"
+
+
+def lacking(what: str, package: str, install: str, error: BaseException | None = None) -> MissingDependencyError:
+    """Return the error that says what needs a package, and the line that installs it.
+
+    `error` is what the import raised. It is quoted: a package may be there and lack another one.
+    """
+    if error is None:
+        return MissingDependencyError(f"{what} needs {package}, which is not installed: {install}")
+    return MissingDependencyError(f"{what} needs the package {package} ({one_line(error)}): {install}")

@@ -1,0 +1,12 @@
+"""Where the checkout is, and the real and golden data where there are any."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout that the tests belong to."""
+
+SHARED = Path(os.environ.get("HEATMAP_TEST_DATA", ROOT.parent / "shared"))
+"""The folder of golden/ and data/; it need not be there."""
+
+CURE = "set HEATMAP_TEST_DATA to the folder that holds golden/ and data/"
