@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.pixels import RGB, WHITE
+from mil_heatmaps.slides.unreadable import TileError
 
 _OPAQUE = 254
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
@@ -34,7 +35,10 @@ class Source(Protocol):
         ...
 
     def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        """Return `size_px` pixels of `level` from a level-0 corner on; the caller bounds the size."""
+        """Return `size_px` pixels of `level` from a level-0 corner on; the caller bounds the size.
+
+        TileError when they cannot be decoded, though the rest of the slide may be.
+        """
         ...
 
     def close(self) -> None:
@@ -92,11 +96,29 @@ class OpenSlideSource:
         try:
             return rgb_over_white(np.asarray(slide.read_region(corner_l0, level, size_px)))
         except self._error:
-            # A slide that failed once refuses every later read with the first one's message: open it anew.
-            with self._lock:
+            pass
+        # A slide that failed once refuses every later read with the first one's message: open it anew. It may have been
+        # another thread's read that failed, so this one is tried again where no other thread reads.
+        with self._lock:
+            fresh = self._opened_anew()
+            try:
+                pixels = rgb_over_white(np.asarray(fresh.read_region(corner_l0, level, size_px)))
+            except self._error as error:
+                fresh.close()
                 if self._slide is slide:
-                    self._slide = type(slide)(self._path)
-            raise
+                    self._slide = self._opened_anew()
+                raise TileError(str(error)) from error
+            if self._slide is slide:
+                self._slide = fresh
+            else:
+                fresh.close()
+            return pixels
+
+    def _opened_anew(self) -> Any:
+        try:
+            return type(self._slide)(self._path)
+        except (self._error, OSError) as error:
+            raise SlideError(f"cannot open slide {self._path} any more: {error}") from error
 
     def close(self) -> None:
         self._slide.close()
