@@ -127,19 +127,18 @@ def extract_features(
     key = extraction_key(slide, grid, encoder, reading, code)
     log_path = out.with_name(out.name + ".encoding")
     found = read_key(out)
-    if found == key:
+    # A file that lacks patches is made anew: the slide may have been mended since.
+    if found == key and count_rows(out) == len(grid):
         remove_log(log_path)
-        left_out = len(grid) - count_rows(out)
-        return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun, unreadable=left_out)
+        return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun)
     if found is None and out.exists():
         raise FeatureError(f"{out} is there, and not of this program's making: move it away, or write elsewhere")
     for other in others:
-        if read_key(other) == key:
+        if read_key(other) == key and count_rows(other) == len(grid):
             with atomic_path(out) as partial:
                 shutil.copyfile(other, partial)
             remove_log(log_path)
-            seconds, left_out = time.monotonic() - begun, len(grid) - count_rows(out)
-            return Extraction(out, len(grid), encoder.width, 0, 0, 0, seconds, other, left_out)
+            return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun, copied_from=other)
     reader = PatchReader(slide, grid, reading, threads=threads)
     with FeatureLog(log_path, key, len(grid), encoder.width) as log:
         resumed = log.rows
@@ -153,6 +152,7 @@ def extract_features(
         # Sorted out of the log, not of what was read just now: a run before may have met bad tiles, too.
         kept = np.flatnonzero(~log.missing()[place])
         if not len(kept):
+            log.remove()
             slide.unreadable.check()
             raise SlideError(f"no patch of {slide.path} can be read: every one lies on a tile that cannot be decoded")
         attributes = trident_attributes(slide, grid, reading)

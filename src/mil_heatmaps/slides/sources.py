@@ -137,9 +137,29 @@ def _why_unknown(path: Path) -> str:
             return f"the file is cut short, its directory begins at byte {directory} of {size}"
     if size == 0:
         return "the file is empty"
+    if order is not None and (stored := _stored_in(path)) is not None:
+        return stored
     return (
         "OpenSlide does not know its format, or it is damaged or cut short "
         "(expected e.g. .svs, .ndpi, .mrxs, .scn or a tiled .tif, or a .png or .jpg picture)"
+    )
+
+
+def _stored_in(path: Path) -> str | None:
+    """Say how a TIFF is stored that OpenSlide does not open for want of tiles; None when that is not the reason."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            tiled, size = page.is_tiled, f"{page.imagewidth} x {page.imagelength} pixels"
+    except Exception:  # a foreign file, which may hold anything
+        return None
+    if tiled:
+        return None
+    return (
+        f"a TIFF of {size} stored in strips; OpenSlide reads TIFF in tiles. Convert it, for instance by: "
+        f"vips tiffsave {path.name} {path.stem}_tiled.tif --tile --pyramid --bigtiff --compression jpeg --Q 90"
     )
 
 

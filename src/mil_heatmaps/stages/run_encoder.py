@@ -90,8 +90,8 @@ def encode(
 ) -> list[Notice]:
     """Write the features of `grid`, read as `reading` says, to `out`, going on where a killed run stopped.
 
-    Those of the same patches by the same encoder are copied if they are in one of the `others`. Returned is what to know
-    of them.
+    Those of the same patches by the same encoder are copied if they are in one of the `others`. What to know of
+    them is returned.
     """
     from mil_heatmaps.encoders.extract import extract_features
 
@@ -125,7 +125,8 @@ def _left_out(done: Extraction) -> list[Notice]:
     """Return a note when patches have no features because they cannot be read."""
     if not done.unreadable:
         return []
-    words = f"{done.unreadable} of {counted(done.n, 'patch', 'patches')} left out: they lie on tiles that cannot be read"
+    patches = counted(done.n, "patch", "patches")
+    words = f"{done.unreadable} of {patches} left out, for they lie on tiles that cannot be read"
     return [Notice("unreadable_patches", words, unreadable=done.unreadable, patches=done.n)]
 
 
