@@ -40,5 +40,5 @@ def note_unreadable(record: SlideRecord, met: dict[str, list[Any]]) -> None:
         notes = tuple(note for note in stage.notes if note.code != CODE)
         if name == first:
             words = f"{counted(len(tiles), 'tile')} of the slide cannot be read: painted grey"
-            notes = Notice(CODE, words, tiles=len(tiles)), *notes
+            notes = Notice("unreadable", words, tiles=len(tiles)), *notes
         record.stages[name] = replace(stage, notes=notes)

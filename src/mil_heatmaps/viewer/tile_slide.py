@@ -113,8 +113,9 @@ class TileSlide:
         return small
 
     def _own_tile(self, view: ViewLevel, column: int, row: int) -> bytes | None:
-        """Return the file's own tile as a JPEG; None when pixels must be touched, the tile reaches over the edge or cannot
-        be read.
+        """Return the file's own tile as a JPEG.
+
+        None when pixels must be touched, or the tile reaches over the edge or cannot be read.
         """
         if view.origin != "slide" or self._to_srgb is not None or view.box_px(column, row)[2:] != view.tile_px:
             return None
