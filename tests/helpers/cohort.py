@@ -69,11 +69,11 @@ class SmallCohort:
 
     def outputs(self) -> dict[str, str]:
         """SHA-256 of every output by its path; without what tells times: records, logs, lists with seconds."""
-        left_out = {"record.json", "run.log", "process_list.csv", ".lock", "events.jsonl", "config.yaml"}
+        left_out = {"record.json", "run.log", "process_list.csv", ".lock", "events.jsonl", "config.yaml", ".run_id"}
         found = {}
         for folder in (self.root / "raw", self.root / "prod", self.root / "results"):
             for path in sorted(folder.rglob("*")):
-                if path.is_file() and path.name not in left_out:
+                if path.is_file() and path.name not in left_out and path.suffix != ".run":
                     found[path.relative_to(self.root).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
 

@@ -3,11 +3,12 @@
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.reader import open_slide
-from tests.helpers.slides import make_tiled_pyramid
+from tests.helpers.slides import make_tiled_pyramid, open_by_openslide
 
 
 def test_a_missing_file_a_folder_and_a_stranger_are_refused_by_name(tmp_path: Path) -> None:
@@ -36,13 +37,20 @@ def test_a_slide_cut_short_says_so(tiny_slide: Path, tmp_path: Path) -> None:
             open_slide(tmp_path / name)
 
 
+@pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize("damage", ["cut", "zeros", "half"])
-def test_damaged_tiles_fail_where_they_are_read_and_nowhere_else(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("index", [0, 9])  # 0 is compared with OpenSlide on opening
+def test_a_damaged_tile_is_grey_and_all_others_are_as_they_were(
+    tmp_path: Path, damage: str, index: int, direct: bool
+) -> None:
     path = make_tiled_pyramid(tmp_path / "damaged.tif")
+    opened = open_slide if direct else open_by_openslide
     with open_slide(path) as slide:
         tiff = slide.tiff_level(0)
         assert tiff is not None
-        index = 9  # the second row's second tile, which is not among those compared on opening
+        left, top, right, bottom = tiff.box_px(index)
+        expected = slide.read_level(0)
+        expected[top:bottom, left:right] = 211
         start, count = int(tiff.offsets[index]), int(tiff.byte_counts[index])
     data = bytearray(path.read_bytes())
     if damage == "zeros":
@@ -52,11 +60,20 @@ def test_damaged_tiles_fail_where_they_are_read_and_nowhere_else(tmp_path: Path,
     else:
         _point_past_the_end(data, start)
     path.write_bytes(data)
-    with open_slide(path) as slide:
-        with pytest.raises(SlideError, match=r"cannot read level 0, .* of slide .*damaged\.tif"):
-            slide.read_level(0)
-        assert slide.read_level(1).shape == (384, 512, 3)
-        assert slide.read_region((0, 0), 0, (100, 100)).shape == (100, 100, 3)
+    with opened(path) as slide:
+        slide.read_level(1)
+        assert slide.unreadable.used() == []
+        np.testing.assert_array_equal(slide.read_level(0), expected)
+        region = slide.read_region((left + 7, top + 9), 0, (300, 280))
+        np.testing.assert_array_equal(region, expected[top + 9 : top + 289, left + 7 : left + 307])
+        across = tiff.tiles[0]
+        assert slide.unreadable.used() == [(0, index % across, index // across)]
+        assert (slide.tiff_level(0) is not None) is direct
+        slide.unreadable.check()
+        slide.unreadable.begin()
+        slide.read_region((left, top), 0, (10, 10))
+        with pytest.raises(SlideError, match=r"1 of the 1 tile needed .*: cannot read level 0, .*damaged\.tif: \S"):
+            slide.unreadable.check()
 
 
 def _point_past_the_end(data: bytearray, offset: int) -> None:

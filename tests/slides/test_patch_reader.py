@@ -25,7 +25,7 @@ from mil_heatmaps.slides.reader import Slide, open_slide
 from mil_heatmaps.slides.shared_tiles import SharedTiles
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 from mil_heatmaps.slides.write_pyramid import write_pyramid
-from tests.helpers.slides import make_single_level, tissue_picture
+from tests.helpers.slides import make_single_level, open_by_openslide, tissue_picture
 
 
 def lattice(width: int, height: int, size: int, step: int) -> PatchGrid:
@@ -199,7 +199,8 @@ def test_a_consumer_that_stops_leaves_no_threads(tiny_slide: Path) -> None:
         assert not [t for t in threading.enumerate() if t.name.startswith("patches")]
 
 
-def test_a_damaged_tile_names_the_slide(tmp_path: Path) -> None:
+@pytest.mark.parametrize("direct", [True, False])
+def test_patches_on_a_damaged_tile_are_grey_there_and_told(tmp_path: Path, direct: bool) -> None:
     path = make_single_level(tmp_path / "damaged.tif", (1024, 768))
     with open_slide(path) as slide:
         level = slide.tiff_level(0)
@@ -209,8 +210,18 @@ def test_a_damaged_tile_names_the_slide(tmp_path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(b"\0" * count)
-    with open_slide(path) as slide, pytest.raises(SlideError, match=r"damaged\.tif"):
-        list(PatchReader(slide, lattice(1024, 768, 256, 128), threads=2).batches(8))
+    grid = lattice(1024, 768, 256, 128)
+    with open_slide(path) if direct else open_by_openslide(path) as slide:
+        reader = PatchReader(slide, grid, threads=2)
+        whole = np.pad(slide.read_level(0), ((0, 256), (0, 256), (0, 0)), constant_values=255)
+        assert (whole[256:512, 512:768] == 211).all()
+        told = []
+        for indices, patches in reader.batches(8):
+            told += indices[reader.unreadable(indices)].tolist()
+            for (x, y), patch in zip(grid.coords_l0[indices].tolist(), patches, strict=True):
+                np.testing.assert_array_equal(patch, whole[y : y + 256, x : x + 256])
+    x, y = grid.coords_l0.T
+    assert sorted(told) == np.flatnonzero((abs(x - 512) < 256) & (abs(y - 256) < 256)).tolist()
 
 
 def test_an_empty_grid_yields_nothing(tiny_slide: Path) -> None:

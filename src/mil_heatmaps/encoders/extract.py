@@ -21,8 +21,8 @@ import numpy.typing as npt
 from mil_heatmaps.encoders.encoding_progress import EncodingProgress
 from mil_heatmaps.encoders.feature_log import FeatureLog, remove_log
 from mil_heatmaps.encoders.lanes import in_lanes, lanes_for, share_out
-from mil_heatmaps.errors import FeatureError
-from mil_heatmaps.features.write_features import read_key, trident_attributes, write_features
+from mil_heatmaps.errors import FeatureError, SlideError
+from mil_heatmaps.features.write_features import count_rows, read_key, trident_attributes, write_features
 from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.files.digests import sha256_ends
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -50,7 +50,7 @@ class Extraction:
     path : Path
         The feature file.
     n, width : int
-        Patches, and features of each.
+        Patches asked for, and features of each.
     encoded, resumed : int
         Patches encoded by this call, and taken over from a killed one; both 0 when the file was there already.
     batch_size : int
@@ -58,6 +58,8 @@ class Extraction:
     seconds : float
     copied_from : Path or None
         The file that held these features already.
+    unreadable : int
+        Patches left out of the file, since they lie on tiles of the slide that cannot be read.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class Extraction:
     batch_size: int
     seconds: float
     copied_from: Path | None = None
+    unreadable: int = 0
 
 
 def extract_features(
@@ -84,6 +87,8 @@ def extract_features(
     progress: Callable[[EncodingProgress], None] | None = None,
 ) -> Extraction:
     """Write the features of every patch of `grid` to `out_path`, in TRIDENT's layout and the grid's order.
+
+    Patches on tiles of the slide that cannot be read are left out.
 
     Parameters
     ----------
@@ -109,7 +114,7 @@ def extract_features(
     ModelError
         Out of memory at batch size 1; an encoder that returns other shapes, NaN or infinities.
     SlideError
-        The slide cannot be read; what was encoded until then is kept for the next run.
+        The slide cannot be read, or none of its patches; what was encoded until then is kept for the next run.
     """
     out = Path(out_path)
     if not len(grid):
@@ -122,13 +127,14 @@ def extract_features(
     key = extraction_key(slide, grid, encoder, reading, code)
     log_path = out.with_name(out.name + ".encoding")
     found = read_key(out)
-    if found == key:
+    # A file that lacks patches is made anew: the slide may have been mended since.
+    if found == key and count_rows(out) == len(grid):
         remove_log(log_path)
         return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun)
     if found is None and out.exists():
         raise FeatureError(f"{out} is there, and not of this program's making: move it away, or write elsewhere")
     for other in others:
-        if read_key(other) == key:
+        if read_key(other) == key and count_rows(other) == len(grid):
             with atomic_path(out) as partial:
                 shutil.copyfile(other, partial)
             remove_log(log_path)
@@ -143,14 +149,21 @@ def extract_features(
             size = _encode_rest(reader, encoder, log, batch_size, threads, progress)
         place = np.empty(len(grid), np.int64)
         place[reader.order] = np.arange(len(grid))
+        # Sorted out of the log, not of what was read just now: a run before may have met bad tiles, too.
+        kept = np.flatnonzero(~log.missing()[place])
+        if not len(kept):
+            log.remove()
+            slide.unreadable.check()
+            raise SlideError(f"no patch of {slide.path} can be read: every one lies on a tile that cannot be decoded")
         attributes = trident_attributes(slide, grid, reading)
         write_features(
-            out, grid.coords_l0, lambda rows: log.read(place[rows]), encoder.width,
+            out, grid.coords_l0[kept], lambda rows: log.read(place[kept[rows]]), encoder.width,
             encoder=encoder.name, attributes=attributes, key=key,
         )  # fmt: skip
         log.remove()
     seconds = time.monotonic() - begun
-    return Extraction(out, len(grid), encoder.width, len(grid) - resumed, resumed, size, seconds)
+    left_out = len(grid) - len(kept)
+    return Extraction(out, len(grid), encoder.width, len(grid) - resumed, resumed, size, seconds, None, left_out)
 
 
 def extraction_key(
@@ -218,6 +231,11 @@ def _encode_rest(
     )
     with closing(read), closing(in_lanes(batches.encode, (batch for _, batch in read), lanes)) as encoded:
         for features in encoded:
+            bad = reader.unreadable(reader.order[log.rows : log.rows + len(features)])
+            if bad.any():
+                # Encoded with the others, whose batches and so whose last bits stay what they are without bad tiles.
+                features = features.copy()
+                features[bad] = np.nan
             log.append(features)
             if progress is not None:
                 rate = (log.rows - before) / max(time.monotonic() - begun, 1e-9)

@@ -115,6 +115,15 @@ class FeatureLog:
             out[place] = flat[begin : begin + row_bytes].view("<f4")
         return out
 
+    def missing(self) -> npt.NDArray[np.bool_]:
+        """Return (rows,) which rows have no features: NaN, of patches that could not be read."""
+        flat = np.memmap(self._file, np.uint8, "r")
+        firsts = [
+            flat[offset : offset + 4 * self._width * rows].view("<f4")[:: self._width]
+            for _, rows, offset in self._starts
+        ]
+        return np.isnan(np.concatenate(firsts)) if firsts else np.zeros(0, np.bool_)
+
     def remove(self) -> None:
         """Delete the log, when its features are in their file."""
         self._file.close()

@@ -18,6 +18,7 @@ from mil_heatmaps.export.tiff_writer import LevelLayout, PyramidWriter
 from mil_heatmaps.export.tile_codecs import SUBSAMPLING, encode_tile
 from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.slides.pixels import WHITE, UInt8Array
+from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tiff_levels import DEFLATE, JPEG, PHOTOMETRIC_RGB, TiffLevel
 from mil_heatmaps.visualization.drawing import Band, Drawing, Painter
 from mil_heatmaps.visualization.frame import choose_frame
@@ -111,6 +112,7 @@ class _TileRun:
     """Neighbouring tiles of one row of one level, and the colours over that row."""
 
     number: int
+    slide: Slide
     source: TiffLevel
     layout: LevelLayout
     row: int
@@ -136,7 +138,7 @@ def _write_over_tiles(
                 band = painter.band(y0, min(y0 + source.tile_px[1], source.size_px[1]))
                 for first in range(0, across, _TILES_AT_ONCE):
                     columns = range(first, min(first + _TILES_AT_ONCE, across))
-                    yield _TileRun(number, source, layout, row, columns, band)
+                    yield _TileRun(number, drawing.slide, source, layout, row, columns, band)
 
     def tint(run: _TileRun) -> tuple[int, list[tuple[int, bytes]]]:
         return run.number, [_tinted(run, column, quality) for column in run.columns]
@@ -147,17 +149,20 @@ def _write_over_tiles(
 
 
 def _tinted(run: _TileRun, column: int, quality: int) -> tuple[int, bytes]:
-    """Return (index, bytes) of one tile: the slide's own bytes when no colour touches it."""
+    """Return (index, bytes) of one tile: the slide's own bytes when no colour touches it and they can be read."""
     source = run.source
     index = run.row * source.tiles[0] + column
     x0, y0 = column * source.tile_px[0], run.row * source.tile_px[1]
     x1, y1 = min(x0 + source.tile_px[0], source.size_px[0]), min(y0 + source.tile_px[1], source.size_px[1])
     painted = None if run.band is None else run.band.painted(x0, x1)
     if run.band is None or painted is None:
-        return index, source.read_raw(index)
-    tile = source.decode(index)
+        data = run.slide.tile_bytes(source, index)
+        if data is not None:
+            return index, data
+    tile = run.slide.tile(source, index)
     inside = np.ascontiguousarray(tile[: y1 - y0, : x1 - x0])
-    run.band.paint_where(inside, painted, x0)
+    if run.band is not None and painted is not None:
+        run.band.paint_where(inside, painted, x0)
     return index, encode_tile(inside, run.layout, quality)
 
 

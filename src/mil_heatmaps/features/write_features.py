@@ -115,3 +115,11 @@ def read_key(path: str | os.PathLike[str]) -> str | None:
     except (OSError, KeyError):
         return None
     return key if isinstance(key, str) else None
+
+
+def count_rows(path: str | os.PathLike[str]) -> int:
+    """Return the number of patches in a feature file that `write_features` wrote."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return len(file["features"])

@@ -1,12 +1,16 @@
 """Read pixels of a slide's levels: from the file's own tiles where that is proven right, else from the source.
 
 Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level at hand; sizes are (width, height),
-pixels are (H, W, 3) uint8 RGB. Whatever is transparent or outside the slide is white.
+pixels are (H, W, 3) uint8 RGB. Whatever is transparent or outside the slide is white, tiles that cannot be read are
+grey.
 """
 
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +22,24 @@ from mil_heatmaps.slides.pixels import RGB, WHITE
 from mil_heatmaps.slides.sources import Source
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 from mil_heatmaps.slides.tiff_proof import TiffLevels
+from mil_heatmaps.slides.unreadable import TileError, UnreadableTiles, grey
 
 _CACHED_PIXELS = 2 << 20
 """Regions up to this size keep their tiles, since their neighbours are likely to be read next."""
+
+_ASKED = 16
+"""Bad tiles of a level for which the source is asked as well; when it never knew better, it is no longer asked."""
 
 
 class LevelReader:
     """Reads regions and rows of the levels of one source, in several threads at once.
 
     The caller checks levels and sizes.
+
+    Attributes
+    ----------
+    unreadable : UnreadableTiles
+        What was asked for, and what of it is grey because neither way can read it.
     """
 
     def __init__(self, path: Path, source: Source, levels: Levels, threads: int) -> None:
@@ -37,6 +50,8 @@ class LevelReader:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._tiff = TiffLevels(path, source.vendor, source.level_dimensions, self._reference)
+        self.unreadable = UnreadableTiles(source.level_dimensions, source.properties)
+        self._asked: dict[int, int] = {}
 
     def close(self) -> None:
         """Release the file and the threads."""
@@ -64,6 +79,7 @@ class LevelReader:
             return region
         x, y = max(x, 0), max(y, 0)
         x_px, y_px = round(x / downsample), round(y / downsample)
+        self.unreadable.need(level, (x_px, y_px, x_px + width, y_px + height))
         on_pixel = max(abs(x / downsample - x_px), abs(y / downsample - y_px)) < ON_PIXEL
         if on_pixel and (tiff := self._tiff.get(level)) is not None:
             few = width * height <= _CACHED_PIXELS
@@ -79,6 +95,7 @@ class LevelReader:
     def rows(self, level: int, y0: int, y1: int) -> RGB:
         """Return rows `y0` to `y1` (not included) of a level."""
         width = self._levels.level_dimensions[level][0]
+        self.unreadable.need(level, (0, y0, width, y1))
         if (tiff := self._tiff.get(level)) is not None:
             rows = self._from_tiff(tiff, (0, y0), (width, y1 - y0), cached=False)
             if rows is not None:
@@ -110,32 +127,114 @@ class LevelReader:
             yield from (min(stop, height) for stop in range(step, height + step, step))
 
     def _from_source(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        """Return the pixels of one call of the source."""
+        """Return the pixels of one call of the source; where that fails, of one call a tile."""
+        downsample = self._levels.mean_downsample(level)
+        left, top = (int(c / downsample + ON_PIXEL) for c in corner_l0)
+        if not self.unreadable.touches(level, (left, top, left + size_px[0], top + size_px[1])):
+            with suppress(TileError):
+                return self._read(corner_l0, level, size_px)
+        return self._tile_by_tile((left, top), level, size_px)
+
+    def _read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
         try:
             return self._source.read(corner_l0, level, size_px)
+        except TileError as error:
+            raise TileError(f"cannot read {self._named(corner_l0, level, size_px)}: {error}") from error
         except SlideError:
             raise
         except Exception as error:  # OpenSlide's errors are of many kinds, and say little of where
-            what = f"level {level}, {size_px[0]} x {size_px[1]} pixels at level-0 {corner_l0},"
-            raise SlideError(f"cannot read {what} of slide {self.path}: {error}") from error
+            raise SlideError(f"cannot read {self._named(corner_l0, level, size_px)}: {error}") from error
+
+    def _named(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> str:
+        return f"level {level}, {size_px[0]} x {size_px[1]} pixels at level-0 {corner_l0}, of slide {self.path}"
+
+    def _tile_by_tile(self, corner_px: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
+        """Return a region of which some tile cannot be read: grey where it lies."""
+        (left, top), (width, height) = corner_px, size_px
+        out = np.full((height, width, 3), WHITE, np.uint8)
+        (level_w, level_h), (tile_w, tile_h) = self._levels.level_dimensions[level], self.unreadable.tile_px(level)
+        for y0, y1 in _cut(top, min(top + height, level_h), tile_h):
+            for x0, x1 in _cut(left, min(left + width, level_w), tile_w):
+                out[y0 - top : y1 - top, x0 - left : x1 - left] = self._piece(level, (x0, y0, x1, y1))
+        return out
+
+    def _piece(self, level: int, box_px: tuple[int, int, int, int]) -> RGB:
+        """Return pixels of one tile by the source: grey, and the tile marked, when it cannot be read."""
+        left, top, right, bottom = box_px
+        size = right - left, bottom - top
+        if self.unreadable.touches(level, box_px):
+            return grey(size)
+        downsample = self._levels.mean_downsample(level)
+        x, y = ceil(left * downsample - ON_PIXEL), ceil(top * downsample - ON_PIXEL)
+        try:
+            return self._read((x, y), level, size)
+        except TileError as error:
+            between = max(x / downsample - left, y / downsample - top) > 0
+            if between and min(size) > 1:
+                # A corner between pixels takes in a pixel of the next tile, which may be the bad one.
+                with suppress(TileError):
+                    pixels = grey(size)
+                    pixels[:-1, :-1] = self._read((x, y), level, (size[0] - 1, size[1] - 1))
+                    return pixels
+            self.unreadable.add(level, box_px, error)
+            return grey(size)
 
     def _from_tiff(
         self, tiff: TiffLevel, corner_px: tuple[int, int], size_px: tuple[int, int], *, cached: bool
     ) -> RGB | None:
         """Return a rectangle decoded directly; None when that fails, and OpenSlide reads it or says why."""
         pool = None if cached else self._threads_pool()
+
+        def instead(index: int, error: SlideError) -> RGB:
+            return self._instead(tiff, index, error)
+
         try:
-            return tiff.read(corner_px, size_px, pool=pool, threads=self._threads, cached=cached)
+            return tiff.read(corner_px, size_px, pool=pool, threads=self._threads, cached=cached, instead=instead)
         except SlideError as error:
             self._tiff.give_up(tiff.level, error)
             return None
+
+    def tile(self, tiff: TiffLevel, index: int) -> RGB:
+        """Return the pixels of one tile, by its number, always of the full tile size; grey when it cannot be read."""
+        try:
+            return tiff.decode(index)
+        except SlideError as error:
+            return self._instead(tiff, index, error)
+
+    def tile_bytes(self, tiff: TiffLevel, index: int) -> bytes | None:
+        """Return one tile's compressed bytes, b'' when never written; None for those of a tile that cannot be read."""
+        try:
+            data = tiff.read_raw(index)
+            if data and tiff.looks_damaged(data):
+                tiff.decode(index)
+        except SlideError as error:
+            self._instead(tiff, index, error)
+            return None
+        return None if self.unreadable.touches(tiff.level, tiff.box_px(index)) else data
+
+    def _instead(self, tiff: TiffLevel, index: int, error: SlideError) -> RGB:
+        """Return the source's pixels of a tile that cannot be decoded directly, grey if it cannot read them either."""
+        left, top, right, bottom = box = tiff.box_px(index)
+        level, asked = tiff.level, self._asked.get(tiff.level, 0)
+        whole = grey(tiff.tile_px)
+        if self.unreadable.touches(level, box):
+            return whole
+        if asked >= _ASKED:
+            self.unreadable.add(level, box, error)
+            return whole
+        self._asked[level] = asked + 1
+        pixels = self._piece(level, box)
+        if not self.unreadable.touches(level, box):
+            self._tiff.give_up(level, error)  # the source knows better: it reads the level from now on
+        whole[: bottom - top, : right - left] = pixels
+        return whole
 
     def _reference(self, level: int, corner_px: tuple[int, int], size_px: tuple[int, int]) -> RGB | None:
         """Return the source's reading of a part of a level, None when its corner is no level-0 pixel."""
         downsample = self._levels.mean_downsample(level)
         x_l0, y_l0 = (round(c * downsample) for c in corner_px)
         if max(abs(x_l0 / downsample - corner_px[0]), abs(y_l0 / downsample - corner_px[1])) < ON_PIXEL:
-            return self._from_source((x_l0, y_l0), level, size_px)
+            return self._read((x_l0, y_l0), level, size_px)
         return None
 
     def _bands(self, level: int) -> list[Band]:
@@ -150,3 +249,8 @@ class LevelReader:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="tiles")
             return self._pool
+
+
+def _cut(start: int, stop: int, side: int) -> list[tuple[int, int]]:
+    """Return the parts of pixels `start` to `stop` that lie in one tile each, `side` pixels long."""
+    return list(pairwise([start, *range(start - start % side + side, stop, side), stop])) if start < stop else []

@@ -15,6 +15,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,11 @@ class PatchReader:
         todo = self.order[start:]
         if not len(todo):
             return
-        tiles = SharedTiles(self._decode, self._uses(start), self._most_bytes) if self._decode else None
+        tiles = None
+        if self._decode is not None:
+            uses = self._uses(start)
+            tiles = SharedTiles(self._decode, uses, self._most_bytes)
+            self._slide.unreadable.need_tiles(self._reading.level, uses.reshape(-1, self._across) > 0)
         width, height = self._reading.patch_px
         probe: npt.NDArray[Any] = np.full((1, height, width, 3), WHITE, np.uint8)
         probe = probe if prepare is None else prepare(probe)
@@ -146,6 +151,16 @@ class PatchReader:
                 yield indices, out
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def unreadable(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return (B,) which patches that were read lie on tiles that cannot be read: grey there."""
+        level = self._reading.level
+        if not self._slide.unreadable.any_on(level):
+            return np.zeros(len(indices), np.bool_)
+        size = np.array(self._slide.level_dimensions[level])
+        first = np.clip(np.floor(self._coords_px[indices]).astype(np.int64), 0, size)
+        end = np.clip(np.ceil(self._coords_px[indices]).astype(np.int64) + self._reading.read_px, 0, size)
+        return self._slide.unreadable.touched(level, np.concatenate([first, end], 1))
 
     # One patch --------------------------------------------------------------------------------------------
 
@@ -195,7 +210,7 @@ class PatchReader:
                 finally:
                     tiles.release(index)
         if damaged:
-            # OpenSlide may still read it; if not, its error names the place.
+            # OpenSlide may still read it.
             out[:] = self._read_alone(i)
         elif between:
             out[:] = shifted(region, (shift_x, shift_y), (left, top), self._tile_px)
@@ -208,7 +223,7 @@ class PatchReader:
         level_w, level_h = self._slide.level_dimensions[level]
         tiff = self._slide.tiff_level(level)
         if tiff is not None:
-            return tiff.decode, tiff.tile_px, tiff.tiles[0]
+            return partial(self._slide.tile, tiff), tiff.tile_px, tiff.tiles[0]
         side = max(_BLOCK_PX, *self._reading.read_px)
         across, down = -(-level_w // side), -(-level_h // side)
         edges_px = np.arange(max(across, down)) * side

@@ -1,7 +1,8 @@
 """Read one slide, whatever its format.
 
 Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level at hand; sizes are (width, height),
-pixels are (H, W, 3) uint8 RGB. Whatever is transparent or outside the slide is white.
+pixels are (H, W, 3) uint8 RGB. Whatever is transparent or outside the slide is white, tiles that cannot be read are
+grey.
 """
 
 import os
@@ -25,6 +26,7 @@ from mil_heatmaps.slides.slide_space import SlideSpace, scanned_area
 from mil_heatmaps.slides.sources import Source, open_source
 from mil_heatmaps.slides.strips import iter_strips, shrink_strips
 from mil_heatmaps.slides.tiff_levels import TiffLevel
+from mil_heatmaps.slides.unreadable import UnreadableTiles
 
 _MOST_THREADS = 4
 _SHRINK_ROWS = 512
@@ -223,6 +225,19 @@ class Slide(Levels):
         width, height = (max(1, round(side * max_px / longer)) for side in self.dimensions_l0)
         small: RGB = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         return small
+
+    @property
+    def unreadable(self) -> UnreadableTiles:
+        """Which tiles cannot be read; they are grey in all pixels."""
+        return self._reader.unreadable
+
+    def tile(self, tiff: TiffLevel, index: int) -> RGB:
+        """Return the pixels of one tile of `tiff_level`, of the full tile size; grey when it cannot be read."""
+        return self._reader.tile(tiff, index)
+
+    def tile_bytes(self, tiff: TiffLevel, index: int) -> bytes | None:
+        """Return one tile's compressed bytes as they are, b'' when never written; None when it cannot be read."""
+        return self._reader.tile_bytes(tiff, index)
 
     def tiff_level(self, level: int) -> TiffLevel | None:
         """Return the level as a table of compressed tiles, or None when it cannot be decoded directly."""

@@ -18,6 +18,7 @@ from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.names import PICTURE_EXTENSIONS, SLIDE_EXTENSIONS
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.pixels import RGB, WHITE
+from mil_heatmaps.slides.unreadable import TileError
 
 _OPAQUE = 254
 
@@ -35,7 +36,10 @@ class Source(Protocol):
         ...
 
     def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        """Return `size_px` pixels of `level` from a level-0 corner on; the caller bounds the size."""
+        """Return `size_px` pixels of `level` from a level-0 corner on; the caller bounds the size.
+
+        TileError when they cannot be decoded, though the rest of the slide may be.
+        """
         ...
 
     def close(self) -> None:
@@ -94,11 +98,29 @@ class OpenSlideSource:
         try:
             return rgb_over_white(np.asarray(slide.read_region(corner_l0, level, size_px)))
         except self._error:
-            # A slide that failed once refuses every later read with the first one's message: open it anew.
-            with self._lock:
+            pass
+        # A slide that failed once refuses every later read with the first one's message: open it anew. It may have been
+        # another thread's read that failed, so this one is tried again where no other thread reads.
+        with self._lock:
+            fresh = self._opened_anew()
+            try:
+                pixels = rgb_over_white(np.asarray(fresh.read_region(corner_l0, level, size_px)))
+            except self._error as error:
+                fresh.close()
                 if self._slide is slide:
-                    self._slide = type(slide)(self._path)
-            raise
+                    self._slide = self._opened_anew()
+                raise TileError(str(error)) from error
+            if self._slide is slide:
+                self._slide = fresh
+            else:
+                fresh.close()
+            return pixels
+
+    def _opened_anew(self) -> Any:
+        try:
+            return type(self._slide)(self._path)
+        except (self._error, OSError) as error:
+            raise SlideError(f"cannot open slide {self._path} any more: {error}") from error
 
     def close(self) -> None:
         self._slide.close()
@@ -119,9 +141,29 @@ def _why_unknown(path: Path) -> str:
         return "the file is empty"
     if path.suffix.lower() == ".czi":
         return "this version of OpenSlide does not read Zeiss CZI; convert it, for example to OME-TIFF"
+    if order is not None and (stored := _stored_in(path)) is not None:
+        return stored
     return (
         "OpenSlide does not know its format, or it is damaged or cut short (slides end with "
         f"{', '.join(SLIDE_EXTENSIONS)}; a .tif must be tiled; pictures end with {', '.join(PICTURE_EXTENSIONS)})"
+    )
+
+
+def _stored_in(path: Path) -> str | None:
+    """Say how a TIFF is stored that OpenSlide does not open for want of tiles; None when that is not the reason."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            tiled, size = page.is_tiled, f"{page.imagewidth} x {page.imagelength} pixels"
+    except Exception:  # a foreign file, which may hold anything
+        return None
+    if tiled:
+        return None
+    return (
+        f"a TIFF of {size} stored in strips; OpenSlide reads TIFF in tiles. Convert it, for instance by: "
+        f"vips tiffsave {path.name} {path.stem}_tiled.tif --tile --pyramid --bigtiff --compression jpeg --Q 90"
     )
 
 

@@ -26,8 +26,16 @@ JPEG, DEFLATE = 7, 8
 PHOTOMETRIC_RGB, PHOTOMETRIC_YCBCR = 2, 6
 """Codes of TIFF for how a tile is compressed, and for the colours it holds."""
 
+START_OF_JPEG, END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
+_MOST_PADDING = 64  # bytes after the end of the data, as some writers leave
+
 CACHE_BYTES = 48 << 20
 """Most bytes of decoded tiles that are kept for neighbouring reads."""
+
+
+def ends_as_jpeg(data: bytes) -> bool:
+    """Whether JPEG data are there to their end."""
+    return data.rfind(END_OF_JPEG, -_MOST_PADDING) >= 0
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -72,10 +80,25 @@ class TiffLevel:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def box_px(self, index: int) -> tuple[int, int, int, int]:
+        """Return (left, top, right, bottom) of one tile on the level."""
+        row, column = divmod(index, self.tiles[0])
+        left, top = column * self.tile_px[0], row * self.tile_px[1]
+        return left, top, min(left + self.tile_px[0], self.size_px[0]), min(top + self.tile_px[1], self.size_px[1])
+
+    def looks_damaged(self, data: bytes) -> bool:
+        """Whether compressed bytes are no whole JPEG stream. Other compressions are only known by decoding."""
+        if self.compression != JPEG:
+            return True
+        return not data.startswith(START_OF_JPEG) or not ends_as_jpeg(data)
+
     def read_raw(self, index: int) -> bytes:
         """Return one tile's compressed bytes, b'' when never written; SlideError when the file is cut."""
         count = int(self.byte_counts[index])
-        data = os.pread(self._file.fileno(), count, int(self.offsets[index])) if count else b""
+        try:
+            data = os.pread(self._file.fileno(), count, int(self.offsets[index])) if count else b""
+        except OSError as error:  # a bad sector
+            raise SlideError(f"{self.path}: cannot read tile {index} of level {self.level}: {error}") from error
         if len(data) != count:
             raise SlideError(
                 f"{self.path} is cut short: tile {index} of level {self.level} needs {count} bytes at "
@@ -117,8 +140,12 @@ class TiffLevel:
         pool: ThreadPoolExecutor | None = None,
         threads: int = 1,
         cached: bool = False,
+        instead: Callable[[int, SlideError], RGB] | None = None,
     ) -> RGB:
-        """Return a rectangle of the level, white outside; `cached` keeps the tiles for neighbouring reads."""
+        """Return a rectangle of the level, white outside; `cached` keeps the tiles for neighbouring reads.
+
+        `instead` gives the pixels of a tile, by number, that cannot be decoded; without it that is an error.
+        """
         (left, top), (width, height) = corner_px, size_px
         x0, y0 = max(left, 0), max(top, 0)
         x1, y1 = min(left + width, self.size_px[0]), min(top + height, self.size_px[1])
@@ -138,7 +165,13 @@ class TiffLevel:
 
         def paste(part: list[tuple[int, int]]) -> None:
             for column, row in part:
-                tile = fetch(row * self.tiles[0] + column)
+                index = row * self.tiles[0] + column
+                try:
+                    tile = fetch(index)
+                except SlideError as error:
+                    if instead is None:
+                        raise
+                    tile = instead(index, error)
                 tx, ty = column * tile_w, row * tile_h
                 ax, ay, bx, by = max(x0, tx), max(y0, ty), min(x1, tx + tile_w), min(y1, ty + tile_h)
                 region[ay - top : by - top, ax - left : bx - left] = tile[

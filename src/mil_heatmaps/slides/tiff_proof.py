@@ -5,7 +5,7 @@ file is out of the ordinary, OpenSlide reads the level.
 
 One difference is known. Bytes overwritten in the middle of a JPEG tile are an error to OpenSlide, while the
 decoder used here may return wrong pixels for that tile. Tiles that are missing, blank or cut short, as broken
-copies leave them, are noticed, and OpenSlide then says what is wrong.
+copies leave them, are noticed: OpenSlide is asked for them, and they are grey if it fails as well.
 """
 
 import logging
@@ -18,16 +18,23 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
 from mil_heatmaps.slides.pixels import RGB
-from mil_heatmaps.slides.tiff_levels import CACHE_BYTES, JPEG, PHOTOMETRIC_RGB, PHOTOMETRIC_YCBCR, TiffLevel
+from mil_heatmaps.slides.tiff_levels import (
+    CACHE_BYTES,
+    JPEG,
+    PHOTOMETRIC_RGB,
+    PHOTOMETRIC_YCBCR,
+    TiffLevel,
+    ends_as_jpeg,
+)
+from mil_heatmaps.slides.unreadable import TileError
 
 logger = logging.getLogger(__name__)
 
 VENDORS = frozenset({"generic-tiff", "aperio"})
 _PHOTOMETRIC_NAMES = {PHOTOMETRIC_RGB: "RGB", PHOTOMETRIC_YCBCR: "YCBCR"}
-_END_OF_JPEG = b"\xff\xd9"
-_MOST_PADDING = 64  # bytes after the end of the data, as some writers leave
 _MOST_PAGES = 256  # a slide has a dozen; more means a damaged or foreign file
 
 
@@ -40,7 +47,7 @@ def _tile_decoder(page: Any) -> Callable[[bytes], RGB]:
 
         def decode_jpeg(data: bytes) -> RGB:
             # The decoder fills what is missing with grey and says nothing; OpenSlide refuses it.
-            if data.rfind(_END_OF_JPEG, -_MOST_PADDING) < 0:
+            if not ends_as_jpeg(data):
                 raise ValueError("the JPEG data end too early")
             # The colour space comes from the tag: RGB JPEG tiles carry no marker that says so.
             tile: RGB = imagecodecs.jpeg8_decode(
@@ -77,12 +84,14 @@ def _level_page(pages: list[Any], size_px: tuple[int, int]) -> Any | None:
 
 
 def _probes(level: TiffLevel, file_bytes: int) -> list[int] | None:
-    """Return tiles to compare (corners, middle, largest, one never written), None when the file is cut."""
-    if bool((level.offsets + level.byte_counts > file_bytes).any()):
+    """Return tiles to compare (corners, middle, largest, one never written), None when the file holds none."""
+    there = level.offsets + level.byte_counts <= file_bytes
+    if not there.any():
         return None
     across, down = level.tiles
     last = across * down - 1
-    chosen = {0, across - 1, last, (down // 2) * across + across // 2, int(np.argmax(level.byte_counts))}
+    largest = int(np.argmax(np.where(there, level.byte_counts, 0)))
+    chosen = {0, across - 1, last, (down // 2) * across + across // 2, largest}
     missing = np.flatnonzero(level.byte_counts == 0)
     if len(missing):
         chosen.add(int(missing[0]))
@@ -98,8 +107,20 @@ def _agrees(
         min(level.tile_px[0], level.size_px[0] - corner[0]),
         min(level.tile_px[1], level.size_px[1] - corner[1]),
     )
-    expected = read(corner, size)
+    try:
+        expected = read(corner, size)
+    except TileError:
+        return _fails(level, index)
     return expected is None or np.array_equal(level.decode(index)[: size[1], : size[0]], expected)
+
+
+def _fails(level: TiffLevel, index: int) -> bool:
+    """Whether a tile that OpenSlide cannot read is not decoded here either."""
+    try:
+        level.decode(index)
+    except SlideError:
+        return True
+    return False
 
 
 class TiffLevels:

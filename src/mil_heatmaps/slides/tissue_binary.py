@@ -8,6 +8,9 @@ from mil_heatmaps.slides.reader import Slide
 
 _STRIP_ROWS = 512
 
+GREY = "nothing on it has any colour, the slide is grey, and tissue is told from glass by its colour"
+"""Why there is no tissue on a slide that `is_grey`."""
+
 
 def tissue_binary(
     slide: Slide,
@@ -44,6 +47,12 @@ def tissue_binary(
         binary = cv2.morphologyEx(binary, cv2.MORPH_CLOSE, np.ones((close, close), np.uint8))
     result: npt.NDArray[np.uint8] = binary
     return result
+
+
+def is_grey(slide: Slide) -> bool:
+    """Whether no pixel of the coarsest level has any colour: then no threshold of saturation finds tissue."""
+    level = slide.level_count - 1
+    return all(not _saturation(strip, None).any() for _, strip in slide.iter_strips(level, rows=_STRIP_ROWS))
 
 
 def _check(sthresh: float, mthresh: int, close: int) -> None:

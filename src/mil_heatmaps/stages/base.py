@@ -121,6 +121,11 @@ class SlideWork:
         return self._slide
 
     @property
+    def opened(self) -> Slide | None:
+        """The slide, if any stage has used it."""
+        return self._slide
+
+    @property
     def space(self) -> SlideSpace:
         """What coordinates in the user's own files mean on the slide; files of the run are in its pixels and frame."""
         data = self.config.data_arguments

@@ -42,7 +42,7 @@ class FeaturesStage:
         paths = work.job.paths
         grid = read_coords(paths.coords_h5)
         reading, notes = bag_reading(work, grid)
-        encode(work, grid, paths.features_h5, reading)
+        notes += encode(work, grid, paths.features_h5, reading)
         features = read_features(paths.features_h5).features
         # Into an open file: given a path, torch writes the path's own name, which is a temporary one, into the file.
         with atomic_path(paths.features_pt) as partial, partial.open("wb") as file:

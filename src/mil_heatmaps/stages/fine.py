@@ -70,8 +70,8 @@ class FineFeaturesStage:
         path = work.fine_features_path
         # Several overlaps may make one grid (0.25 and 0.5 do), and no overlap may make the bag's.
         alike = path.parent.glob(f"{glob.escape(work.job.slide_id)}_*_features.h5")
-        encode(work, fine.grid, path, reading, [work.job.paths.features_h5, *sorted(alike)])
-        return StageResult([path], [*fine.notes, *notes, *_other_encoder(work)])
+        left_out = encode(work, fine.grid, path, reading, [work.job.paths.features_h5, *sorted(alike)])
+        return StageResult([path], [*fine.notes, *notes, *left_out, *_other_encoder(work)])
 
 
 def _no_patches(work: SlideWork) -> str:
@@ -220,10 +220,14 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
             f"or {name} without it"
         )
     laid = lay_fine_grid(work)
-    if not np.array_equal(laid.grid.coords_l0, fine.grid.coords_l0):
+    at = {(x, y): i for i, (x, y) in enumerate(laid.grid.coords_l0.tolist())}
+    # All of them, but for those on tiles of the slide that cannot be read.
+    places = [at.get((x, y), -1) for x, y in fine.grid.coords_l0.tolist()]
+    if -1 in places or sorted(places) != places:
         raise FeatureError(f"{fine.source.name} holds other patches than the fine map has: run fine_features again")
-    scores = score_in_place(model, work.bag_features(), fine, laid.phases, name, source.column_names(device))
-    count = len(np.unique(laid.phases))
+    phases = laid.phases[places]
+    scores = score_in_place(model, work.bag_features(), fine, phases, name, source.column_names(device))
+    count = len(np.unique(phases))
     bags = f"{count} bags, each set without overlap" if count > 1 else "one bag"
     return scores, f"scored in {bags} in the place of the bag's own patches"
 

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from mil_heatmaps.devices import choose_device
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.digests import fingerprint
+from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.last_loaded import LastLoaded
+from mil_heatmaps.words import counted
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.encoders.base import PatchEncoder
+    from mil_heatmaps.encoders.extract import Extraction
     from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.slides.read_plan import PatchReading
     from mil_heatmaps.stages.base import SlideWork
@@ -84,10 +87,11 @@ def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:
 
 def encode(
     work: SlideWork, grid: PatchGrid, out: Path, reading: PatchReading, others: Iterable[Path] = ()
-) -> None:
+) -> list[Notice]:
     """Write the features of `grid`, read as `reading` says, to `out`, going on where a killed run stopped.
 
-    Those of the same patches by the same encoder are copied if they are in one of the `others`.
+    Those of the same patches by the same encoder are copied if they are in one of the `others`. What to know of
+    them is returned.
     """
     from mil_heatmaps.encoders.extract import extract_features
 
@@ -108,12 +112,22 @@ def encode(
     )
     if done.copied_from is not None:
         work.lines.append(f"took the features of the same {done.n} patches from {done.copied_from.name}")
-        return
+        return _left_out(done)
     rate = done.encoded / done.seconds if done.seconds > 0 else 0.0
     work.lines.append(
         f"encoded {done.encoded} patches, {done.resumed} from before, {rate:.0f} patches/s, "
         f"batches of {done.batch_size}"
     )
+    return _left_out(done)
+
+
+def _left_out(done: Extraction) -> list[Notice]:
+    """Return a note when patches have no features because they cannot be read."""
+    if not done.unreadable:
+        return []
+    patches = counted(done.n, "patch", "patches")
+    words = f"{done.unreadable} of {patches} left out, for they lie on tiles that cannot be read"
+    return [Notice("unreadable_patches", words, unreadable=done.unreadable, patches=done.n)]
 
 
 def reading_threads(encoder: PatchEncoder, cores: int) -> int:

@@ -10,13 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from mil_heatmaps.cohort.slide_job import SlideJob
+from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.progress.encoding_signs import EncodingSign
 from mil_heatmaps.records.layout import SlideLayout
 from mil_heatmaps.records.slide_record import Decision, SlideRecord, StageRecord, decide
 from mil_heatmaps.records.slide_run import SlideRun
-from mil_heatmaps.stages.base import RunSettings, SlideWork, Stage, Stopped
+from mil_heatmaps.stages.base import RunSettings, SlideWork, Stage, StageResult, Stopped
+from mil_heatmaps.stages.unreadable_tiles import CODE, known_tiles, note_unreadable
 from mil_heatmaps.words import reason_of
 
 logger = logging.getLogger(__name__)
@@ -56,7 +58,8 @@ def run_slide(
         for stage in stages:
             current = stage.name
             if not stage.applies(work):
-                record.stages.pop(stage.name, None)  # the config no longer asks for it; its pictures stay
+                if record.stages.pop(stage.name, None):  # the config no longer asks for it; its pictures stay
+                    note_unreadable(record, known_tiles(record))
                 continue
             if on_stage is not None:
                 on_stage(stage.name)
@@ -79,6 +82,8 @@ def run_slide(
         if record.behind:  # Ctrl-C twice, or a disk that was full a moment ago
             with suppress(OSError):
                 record.save()
+    # The count of tiles grows from stage to stage: the record has the last one.
+    notes = [*(note for note in record.notices() if note.code == CODE), *(note for note in notes if note.code != CODE)]
     return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes), stopped, tuple(work.lines))
 
 
@@ -110,16 +115,37 @@ def _bring_up_to_date(
         record.save()
     elif record.behind and time.monotonic() - record.saved_at >= SAVE_EVERY_S:
         record.save()
-    result = stage.run(work)
+    met = known_tiles(record)
+    result, met[stage.name] = _run_watching(stage, work)
     work.forget_artifacts(result.paths)
     entry = StageRecord.of(inputs, result.paths, paths.raw, time.perf_counter() - started, result.notes)
     record.stages[stage.name] = entry
+    note_unreadable(record, met)
     if stage.name == "samples":
         _remove_stale(previous, record, paths)
     record.seconds = sum(stage_record.seconds for stage_record in record.stages.values())
     record.behind = True
     notes.extend(result.notes)
     return True
+
+
+def _run_watching(stage: Stage, work: SlideWork) -> tuple[StageResult, list[tuple[int, int, int]]]:
+    """Run a stage and see which tiles of the slide it could not read; SlideError when most of those it needed."""
+    if work.opened is not None:
+        work.opened.unreadable.begin()
+    try:
+        result = stage.run(work)
+    except HeatmapError:
+        # Without most of the slide a stage may fail for want of tissue, say: the cause is then another.
+        if work.opened is not None:
+            work.opened.unreadable.check()
+        raise
+    if work.opened is None:
+        return result, []
+    # A few patches to look at, or outlines somebody brings, do not fail for want of pixels.
+    if stage.name != "samples" and (stage.name != "segment" or work.job.tissue_path is None):
+        work.opened.unreadable.check()
+    return result, work.opened.unreadable.used()
 
 
 def _remove_stale(previous: StageRecord | None, record: SlideRecord, paths: SlideLayout) -> None:

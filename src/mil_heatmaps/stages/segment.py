@@ -49,6 +49,7 @@ class SegmentStage:
 
     def run(self, work: SlideWork) -> StageResult:
         """Segment or read, then write both files."""
+        from mil_heatmaps.slides.tissue_binary import GREY, is_grey
         from mil_heatmaps.slides.tissue_files import write_mask_pkl
 
         job = work.job
@@ -60,7 +61,7 @@ class SegmentStage:
             if work.config.heatmap_arguments.segment:
                 cure = "give outlines in data_arguments.tissue_dir, or set heatmap_arguments.segment: false"
                 if job.tissue_path is None:
-                    cure = f"{_why_empty(work)}; or {cure}"
+                    cure = f"{GREY}: {cure}" if is_grey(work.slide) else f"{_why_empty(work)}; or {cure}"
                 raise TissueError(f"no tissue in {source.name}: {cure}")
             notes.append(Notice("no_tissue", f"no tissue in {source.name}"))
         notes += work.slide.resolution.notes

@@ -48,12 +48,12 @@ def serves_own_tiles(tiff: TiffLevel | None) -> bool:
     import imagecodecs
 
     index = int(np.argmax(tiff.byte_counts))
-    data = tiff.read_raw(index)
-    if not data.startswith(_START):
-        return False
     try:
+        data = tiff.read_raw(index)
+        if not data.startswith(_START):
+            return False
         shown = imagecodecs.jpeg8_decode(standalone_jpeg(tiff, data))
         expected = tiff.decode_raw(data)
-    except Exception:  # every codec has errors of its own; such tiles are then encoded anew
+    except Exception:  # every codec has errors of its own, and the file may be cut; such tiles are then encoded anew
         return False
     return shown.shape == expected.shape and float(np.abs(shown.astype(np.int16) - expected).mean()) < _ALIKE

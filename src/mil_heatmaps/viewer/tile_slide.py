@@ -113,8 +113,9 @@ class TileSlide:
         return small
 
     def _own_tile(self, view: ViewLevel, column: int, row: int) -> bytes | None:
-        """Return the file's own tile as a JPEG; None when pixels must be touched or the tile reaches over the
-        edge.
+        """Return the file's own tile as a JPEG.
+
+        None when pixels must be touched, or the tile reaches over the edge or cannot be read.
         """
         if view.origin != "slide" or self._to_srgb is not None or view.box_px(column, row)[2:] != view.tile_px:
             return None
@@ -125,7 +126,7 @@ class TileSlide:
             self._own_tiles[view.source] = serves_own_tiles(tiff)
         if not self._own_tiles[view.source]:
             return None
-        data = tiff.read_raw(row * tiff.tiles[0] + column)
+        data = self.slide.tile_bytes(tiff, row * tiff.tiles[0] + column)
         return standalone_jpeg(tiff, data) if data else None
 
     def _read(self, source: int, factor: int, box_px: tuple[int, int, int, int]) -> RGB:

@@ -200,9 +200,12 @@ def _tissue(wsi_object: TissueSlide | Slide, patches: int) -> TissueMask | None:
         found.segment_tissue()
         mask = found.tissue
     if mask is not None and not mask.contours_l0 and patches:
+        from mil_heatmaps.slides.tissue_binary import GREY, is_grey
+
+        cure = f"{GREY}: bring outlines" if is_grey(wsi.slide) else "segment it with a lower sthresh or a_t"
         raise TissueError(
-            f"{wsi.name}: no tissue, so none of the {patches} patches could be drawn; "
-            "segment it with a lower sthresh or a_t, or draw the patches whole with segment=False"
+            f"{wsi.name}: no tissue, so none of the {patches} patches could be drawn; {cure}, or draw the patches "
+            "whole with segment=False"
         )
     return mask
 

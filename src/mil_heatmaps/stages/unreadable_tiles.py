@@ -1,0 +1,44 @@
+"""What a slide's record says of tiles that cannot be read: which ones each stage met, and one notice of them all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mil_heatmaps.choices import STAGE_NAMES
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.words import counted
+
+if TYPE_CHECKING:
+    from mil_heatmaps.records.slide_record import SlideRecord
+
+CODE = "unreadable"
+_TILES = "unreadable_tiles"
+
+
+def known_tiles(record: SlideRecord) -> dict[str, list[Any]]:
+    """Return the bad tiles that stages met, [level, column, row] each, by stage."""
+    return dict(record.summary.get(_TILES, {}))
+
+
+def note_unreadable(record: SlideRecord, met: dict[str, list[Any]]) -> None:
+    """Put on record the bad tiles, [level, column, row], that stages met: in the summary, and as a notice.
+
+    The notice counts the tiles of all stages once, and stands with the first stage that met one. Stages that are no
+    longer on record are forgotten.
+    """
+    known = {name: tiles for name, tiles in met.items() if tiles and name in record.stages}
+    told = record.summary.pop(_TILES, None)
+    tiles = {tuple(tile) for found in known.values() for tile in found}
+    record.summary[CODE] = len(tiles)
+    if known:
+        record.summary[_TILES] = known
+    elif not told:
+        return
+    first = next((name for name in STAGE_NAMES if name in known), None)
+    for name, stage in record.stages.items():
+        notes = tuple(note for note in stage.notes if note.code != CODE)
+        if name == first:
+            words = f"{counted(len(tiles), 'tile')} of the slide cannot be read: painted grey"
+            notes = Notice("unreadable", words, tiles=len(tiles)), *notes
+        record.stages[name] = replace(stage, notes=notes)
