@@ -168,7 +168,7 @@ def test_a_window_that_holds_the_whole_bag_is_skipped() -> None:
     assert found.checks["occlusion"] == {"windows": 1, "window": 8, "stride": 8}
 
 
-@pytest.mark.parametrize("make", [abmil, transformer])
+@pytest.mark.parametrize("make", [abmil, pytest.param(transformer, marks=pytest.mark.slow)])
 def test_a_bag_of_one_patch(make: Any) -> None:
     x = random_features(1, WIDTH)
     found = make().explain(x, list(EXPLANATIONS), coords_l0=np.zeros((1, 2), int), step_l0=256)
