@@ -150,7 +150,9 @@ class StemIndex:
         """
         if (path := self.get(name)) is not None:
             return path
-        where = ", ".join(str(folder) for folder in self.folders) or "no folder"
+        if not self.folders:
+            raise self.error(f"no {self.noun} for {name!r}: no folder to look in is known")
+        where = first_of(self.folders, 5)
         if not self.by_stem:
             raise self.error(
                 f"no {self.noun} for {name!r}: nothing in {where} ends with {', '.join(self.extensions)}"

@@ -33,7 +33,7 @@ from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.all_stages import choose_stages
 from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.model_source import ModelSource
-from mil_heatmaps.words import first_of
+from mil_heatmaps.words import first_of, said_by
 
 __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
 
@@ -284,7 +284,7 @@ def check_writable(folder: Path) -> None:
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"cannot write to {folder}: {error.strerror or error}; the output folders are raw_save_dir, "
+            f"cannot write to {folder}: {error.strerror or said_by(error)}; the output folders are raw_save_dir, "
             "production_save_dir and results_dir of exp_arguments"
         ) from error
 

@@ -18,6 +18,7 @@ from mil_heatmaps.slides.pixels import RGB, WHITE
 from mil_heatmaps.slides.sources import Source
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 from mil_heatmaps.slides.tiff_proof import TiffLevels
+from mil_heatmaps.words import said_by
 
 _CACHED_PIXELS = 2 << 20
 """Regions up to this size keep their tiles, since their neighbours are likely to be read next."""
@@ -117,7 +118,7 @@ class LevelReader:
             raise
         except Exception as error:  # OpenSlide's errors are of many kinds, and say little of where
             what = f"level {level}, {size_px[0]} x {size_px[1]} pixels at level-0 {corner_l0},"
-            raise SlideError(f"cannot read {what} of slide {self.path}: {error}") from error
+            raise SlideError(f"cannot read {what} of slide {self.path}: {said_by(error)}") from error
 
     def _from_tiff(
         self, tiff: TiffLevel, corner_px: tuple[int, int], size_px: tuple[int, int], *, cached: bool
