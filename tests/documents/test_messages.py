@@ -23,10 +23,10 @@ from tests.helpers.cohort import write_abmil
 from tests.helpers.places import ROOT
 from tests.helpers.slides import make_single_level
 
-EMPTY = re.compile(r":\s*(?=$|[;,.)\]])|(?<!\w)\(\s*\)|, ,|: None\b|\bin ;|; ;", re.MULTILINE)
+EMPTY = re.compile(r":\s*(?=$|[;,.)\]])|(?<!\w)\(\s*\)|, ,|: None\b|\bin ;|; ;|unexpected [A-Z]\w+", re.MULTILINE)
 """Nothing after a colon, in brackets, between commas; the word of Python for nothing."""
 
-WORDS = ("Traceback", "no folder ends", "nothing in no folder", "unexpected ", "<class", "object at 0x")
+WORDS = ("Traceback", "no folder ends", "nothing in no folder", "<class", "object at 0x")
 
 Main = Callable[[list[str]], int]
 

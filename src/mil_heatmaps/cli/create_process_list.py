@@ -157,6 +157,8 @@ def _output(options: argparse.Namespace, default: str) -> Path:
         raise ProcessListError(f"{output} is a folder; --output needs a file name")
     if output.exists() and not options.overwrite:
         raise ProcessListError(f"{output} exists; give another --output, or --overwrite")
+    if file := next((place for place in output.parents if place.is_file()), None):
+        raise ProcessListError(f"cannot write {output}: {file} is a file, not a folder")
     return output
 
 

@@ -38,6 +38,7 @@ KEY_OF_FLAG = {
 _WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "model_arguments.ckpt_path": "--checkpoint",
     "exp_arguments.production_save_dir": "--output_dir",
+    "the output folders are raw_save_dir, production_save_dir and results_dir of exp_arguments": "see --output_dir",
     "data_arguments.label_dict": "--class_names",
     "data_arguments.h5_dir": "--h5_dir",
     "data_arguments.data_dir": "--slide_dir",

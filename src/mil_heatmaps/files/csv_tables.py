@@ -54,7 +54,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             f"{path} is not a text file in UTF-8 (byte {error.start}); save it as CSV UTF-8"
         ) from error
     except csv.Error as error:
-        raise ProcessListError(f"{path} is no CSV: {said_by(error)} (line {reader.line_num})") from error
+        said = said_by(error).replace("unexpected end of data", "a quotation mark is opened and not closed")
+        raise ProcessListError(f"{path} is no CSV: {said} (line {reader.line_num})") from error
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str], int]]]:

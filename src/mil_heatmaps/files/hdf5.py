@@ -36,7 +36,8 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
     hint = lock_note(path)
     tail = f" ({hint})" if hint else ""
     if path.stat().st_size == 0:
-        raise error(f"{path}: the file is empty (0 bytes): writing it was interrupted; write it again{tail}")
+        why = "as when writing or copying was interrupted: write or copy it again"
+        raise error(f"{path}: the file is empty (0 bytes), {why}{tail}")
     try:
         readable = h5py.is_hdf5(path)
     except OSError:

@@ -18,7 +18,7 @@ from mil_heatmaps.files.atomic import binary_writer
 from mil_heatmaps.files.safe_pickle import UnsafePickleError, dump_pickle, load_pickle
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.tissue import Contour, TissueMask
-from mil_heatmaps.words import said_by
+from mil_heatmaps.words import counted, said_by
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _read_pickle(path: Path) -> TissueMask:
     ):
         raise TissueError(f"{path} is not CLAM's mask: 'tissue' must be a list, 'holes' a list of lists")
     if len(tissue) != len(holes):
-        raise TissueError(f"{path} holds {len(tissue)} pieces of tissue but holes for {len(holes)}")
+        raise TissueError(f"{path} holds {counted(len(tissue), 'piece')} of tissue but holes for {len(holes)}")
     return TissueMask(
         tuple(_contour(points, f"{path}: piece {i}") for i, points in enumerate(tissue)),
         tuple(

@@ -59,8 +59,10 @@ class SegmentStage:
             source = job.slide_path if job.tissue_path is None else job.tissue_path
             if work.config.heatmap_arguments.segment:
                 cure = "give outlines in data_arguments.tissue_dir, or set heatmap_arguments.segment: false"
-                if job.tissue_path is None:
-                    cure = f"{_why_empty(work)}; or {cure}"
+                cure = f"{_why_empty(work)}; or {cure}" if job.tissue_path is None else (
+                    "the file holds no outline; draw some, take the file away so that the slide is segmented, or set "
+                    "heatmap_arguments.segment: false"
+                )
                 raise TissueError(f"no tissue in {source.name}: {cure}")
             notes.append(Notice("no_tissue", f"no tissue in {source.name}"))
         if work.slide.mpp_note:

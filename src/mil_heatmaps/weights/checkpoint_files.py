@@ -135,5 +135,5 @@ def _explain_failure(file: Path, error: Exception) -> str:
         what = f"the Python object {forbidden.group(1)}" if forbidden else "Python objects"
         return f"{file} holds {what}, {_NOT_ONLY_WEIGHTS}"
     lines = message.strip().splitlines()
-    reason = lines[0][:200] if lines else said_by(error)
+    reason = lines[0].partition(". ")[0][:200] if lines else said_by(error)
     return f"{file} is a damaged, truncated or foreign checkpoint ({reason}): copy or download it again"
