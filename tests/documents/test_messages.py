@@ -186,7 +186,8 @@ def test_bad_flags_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> 
     given += [
         (view_heatmap_sync, more)
         for more in ([], ["--run", "h5"], ["--run", "absent"], ["--slide", "absent.svs", "--scores", "h5/S.h5"],
-                     ["--slide", "model.pt", "--export_html", "x.html"], ["--run", "h5", "--slide", "slides/S.tif"])
+                     ["--slide", "model.pt", "--export_html", "x.html"], ["--run", "h5", "--slide", "slides/S.tif"],
+                     ["--slide", "slides/S.tif", "--export_html", "model.pt/x.html"])
     ]  # fmt: skip
     given += [
         (create_heatmaps, more)

@@ -119,7 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from mil_heatmaps.viewer.serve import serve
 
         serve(catalog, port=arguments.port, on_ready=lambda link: _ready(catalog, link, arguments.no_browser))
-    except (HeatmapError, PermissionError) as error:
+    except (HeatmapError, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, HeatmapError) and not error.strerror:
+            raise
         print(f"{parser.prog}: {reason_of(error)}", file=sys.stderr)
         return 2
     print("stopped")

@@ -48,7 +48,7 @@ _WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "heatmap_arguments.segment: false": "--no_segment",
     "heatmap_arguments.segment": "--no_segment",
     "sample_arguments.samples": "--top_patches",
-    "num_classes (n_classes) says": "--class_names or --num_classes says",
+    "num_classes (n_classes) says": "--num_classes says",
     " (in the config)": "",
 }
 """What a key of the config is called on the command line."""
