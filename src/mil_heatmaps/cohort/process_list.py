@@ -47,8 +47,8 @@ def read_process_list(path: Path | None, cfg: "Config") -> ProcessList:
     columns, records = read_table(path)
     if "slide_id" not in columns:
         hint = near("slide_id", columns)
-        guess = f"; rename column {hint!r}?" if hint else ""
-        raise ProcessListError(f"{path} has no column slide_id{guess} It has: {', '.join(columns)}")
+        guess = f"; rename column {hint!r}? It has" if hint else "; it has"
+        raise ProcessListError(f"{path} has no column slide_id{guess}: {', '.join(columns)}")
     if not records:
         raise ProcessListError(f"{path} has no rows below its header")
     reader = _RowReader(cfg, columns, path)

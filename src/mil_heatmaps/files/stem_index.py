@@ -156,7 +156,7 @@ class StemIndex:
         """
         if (path := self.get(*names)) is not None:
             return path
-        name, where = names[0], ", ".join(str(folder) for folder in self.folders)
+        name, where = names[0], first_of(self.folders, 5)
         unused = self.unused(*names)
         if not where:
             raise self.error(f"no {self.noun} for {name!r}: there is no folder to look in")
