@@ -125,13 +125,14 @@ class StemIndex:
         `error`
             When several files share it.
         """
-        found = next((paths for name in names for stem in self.stems_for(name) if (paths := self._files(stem))), None)
-        if not found:
-            return None
-        best = self.nearest(found)
-        if len(best) > 1:
-            raise self.error(self.too_many(names[0], best))
-        return best[0]
+        for name in names:
+            for stem in self.stems_for(name):
+                if found := self._files(stem):
+                    best = self.nearest(found)
+                    if len(best) > 1:
+                        raise self.error(self.too_many(names[0], best))
+                    return best[0]
+        return None
 
     def stem_for(self, *names: str) -> str | None:
         """Return the key in `by_stem` of a slide's files, None when it has none; see `get`."""
