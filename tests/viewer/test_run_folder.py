@@ -15,6 +15,7 @@ from mil_heatmaps.cli.view_heatmap_sync import main
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.viewer.catalog import catalog_of_files, titles_for
+from mil_heatmaps.viewer.content import Content
 from mil_heatmaps.viewer.run_folder import catalog_of_runs
 from tests.helpers.slides import make_single_level
 from tests.helpers.viewer import write_score_file
@@ -62,6 +63,21 @@ def test_a_run_gives_its_slides_scores_and_what_the_list_says(run: Path) -> None
     assert "no slide for 'gone'" in gone.problem
     assert catalog.columns == ("label", "site", "status", "Pred_0", "p_0")
     assert (catalog.defaults.cmap, catalog.defaults.alpha, catalog.defaults.normalize) == ("viridis", 0.3, "minmax")
+
+
+def test_a_resolution_given_by_hand_is_shown_as_the_run_used_it(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("  label_dict", "  slide_mpp: 2.0\n  label_dict"))
+    make_single_level(run.parents[1] / "slides" / "bad.tif", mpp=None)
+    table = run / "process_list.csv"
+    table.write_text(table.read_text().replace(",site,", ",mpp,").replace(",A,", ",0.25,").replace(",B,", ",,"))
+    content = Content(catalog_of_runs([run]))
+    try:
+        done, bad = (content.describe(number)["slide"] for number in (0, 1))
+    finally:
+        content.close()
+    assert (done["mpp"], bad["mpp"]) == (0.25, 2.0)
+    assert "given by hand: 0.25 µm per pixel (process list); the slide says 0.5" in done["mppNote"]
 
 
 def test_a_second_row_of_a_slide_does_not_make_it_failed(run: Path) -> None:

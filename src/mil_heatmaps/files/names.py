@@ -88,7 +88,8 @@ def slide_id_of(path: Path) -> str:
 
 def comparable(stem: str) -> str:
     """Return a stem as keys of an index have it: in NFC, a slide's extension in it in small letters."""
-    stem, dot = nfc(stem), stem.rfind(".")
+    stem = nfc(stem)
+    dot = stem.rfind(".")
     if dot < 0 or stem[dot:].lower() not in _KNOWN:  # nearly always: this is asked for every file of a cohort
         return stem
     extension = extension_of(stem) or ""
