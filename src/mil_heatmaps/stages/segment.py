@@ -61,8 +61,10 @@ class SegmentStage:
             if work.config.heatmap_arguments.segment:
                 cure = "give outlines in data_arguments.tissue_dir, or set heatmap_arguments.segment: false"
                 if job.tissue_path is not None:
-                    cure = "the file holds no outline; draw some, take the file away so that the slide is segmented, or "
-                    cure += "set heatmap_arguments.segment: false"
+                    cure = (
+                        "the file holds no outline; draw some, take the file away so that the slide is segmented, "
+                        "or set heatmap_arguments.segment: false"
+                    )
                 else:
                     cure = f"{GREY}: {cure}" if is_grey(work.slide) else f"{_why_empty(work)}; or {cure}"
                 raise TissueError(f"no tissue in {source.name}: {cure}")
