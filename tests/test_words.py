@@ -9,11 +9,13 @@ from mil_heatmaps.words import (
     duration,
     first_of,
     grouped,
+    kind_and_text,
     lacking,
     near,
     number_words,
     one_line,
     reason_of,
+    said_by,
 )
 
 
@@ -69,3 +71,11 @@ def test_what_is_lacking_is_said_with_the_line_that_installs_it() -> None:
     assert isinstance(absent, MissingDependencyError)
     assert str(absent) == "the viewer needs starlette, which is not installed: pip install x"
     assert str(broken) == "encoder uni needs the package timm (no module torchvision): pip install x"
+
+
+def test_an_error_that_says_nothing_is_told_by_its_kind() -> None:
+    assert said_by(MemoryError()) == "MemoryError"
+    assert said_by(ValueError("two\n lines")) == "two lines"
+    assert said_by(KeyError("a")) == "KeyError: 'a'"
+    assert len(said_by(ValueError("x" * 999))) == 200
+    assert kind_and_text(OSError(" ")) == "OSError"

@@ -25,6 +25,18 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def said_by(error: BaseException, most: int = 200) -> str:
+    """Return what an error of another program says, on one line; its kind where it says nothing or a bare name."""
+    text = one_line(error)[:most]
+    return text if text and not isinstance(error, KeyError) else kind_and_text(error, most)
+
+
+def kind_and_text(error: BaseException, most: int = 2000) -> str:
+    """Return ``ValueError: what it says`` on one line, ``MemoryError`` for an error that says nothing."""
+    text = one_line(error)[:most]
+    return type(error).__name__ + (f": {text}" if text else "")
+
+
 def reason_of(error: BaseException) -> str:
     """Return an error on one line: the message of a `HeatmapError`, else its kind and message."""
     text = one_line(error)
@@ -32,7 +44,7 @@ def reason_of(error: BaseException) -> str:
         return text
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
-    return f"unexpected {type(error).__name__}" + (f": {text}" if text else "")
+    return f"unexpected {kind_and_text(error)}"
 
 
 def near(name: str, choices: Iterable[str]) -> str | None:
@@ -92,4 +104,4 @@ def lacking(what: str, package: str, install: str, error: BaseException | None =
     """
     if error is None:
         return MissingDependencyError(f"{what} needs {package}, which is not installed: {install}")
-    return MissingDependencyError(f"{what} needs the package {package} ({one_line(error)}): {install}")
+    return MissingDependencyError(f"{what} needs the package {package} ({said_by(error)}): {install}")

@@ -129,7 +129,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     before = sorted(cohort.root.rglob("*"))
     assert main(flags(cohort, "--dry_run", "--limit", "2")) == 0
     out = capsys.readouterr().out
-    assert "s1\n  segment    compute    not done yet" in out
+    assert "s1\n  mpp        0.5 µm per pixel (openslide.mpp)\n  segment    compute    not done yet" in out
     assert "s3" not in out
     assert sorted(cohort.root.rglob("*")) == before
 

@@ -98,7 +98,7 @@ def test_what_a_run_wrote_is_no_input_of_the_next(cohort: SmallCohort, capsys: p
         ({"--alpha": "3"}, "--alpha must be at most 1, got 3.0"),
         ({"--cmap": "jett"}, "did you mean 'jet'"),
         ({"--score": "atention"}, "--score: abmil has no score 'atention'; choose from"),
-        ({"--class_names": "x"}, "has 2 classes, --class_names or --num_classes says 1"),
+        ({"--class_names": "x"}, "has 2 classes, --class_names names 1: x"),
         ({"--coords_dir": "20x"}, "--coords_dir belongs to --job_dir"),
         ({"--model_name": "clam_sb.small.uni_v2.none"}, "is not a clam_sb"),
         ({"--device": "tpu"}, "--device must be auto, cpu, cuda or cuda:N"),

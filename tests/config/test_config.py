@@ -114,7 +114,7 @@ def test_all_problems_of_a_file_are_reported_at_once_in_its_order(load: Loader) 
     [
         ("", "is empty"),
         ("# only a comment\n", "is empty"),
-        ("- a\n", "must hold sections such as data_arguments:, not a list"),
+        ("- a\n", "must hold sections such as data_arguments, not a list"),
         ("a:\n\tb: 1\n", "line 2, column 1 of x.yaml: found character"),
         ("a: b: c\n", "bad YAML at line 1"),
         ("a: [1\n", "bad YAML at line 2"),

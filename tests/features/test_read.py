@@ -238,7 +238,7 @@ def test_features_that_are_no_floats_are_refused(tmp_path: Path) -> None:
     ("coords", "message"),
     [
         (grid_coords() + 0.5, r"20 of 20 coords are no whole numbers, the first in row 0: \[0.5, 0.5\]"),
-        (np.full((20, 2), np.nan), "no whole numbers"),
+        (np.full((20, 2), np.nan), "40 of 40 numbers of coords are NaN or infinite, the first in row 0"),
         (grid_coords()[:, :1], r"coords have shape \(20, 1\)"),
         (grid_coords().T, r"coords have shape \(2, 20\)"),
         (

@@ -280,7 +280,7 @@ def test_sizes_follow_resolution_and_magnification(tiny_slide: Path) -> None:
 def test_a_slide_without_resolution_says_so(tmp_path: Path) -> None:
     with open_slide(make_single_level(tmp_path / "bare.tif", (300, 200), mpp=None)) as slide:
         assert level0_magnification(slide) is None
-        with pytest.raises(SlideError, match=r"bare\.tif.*give patch_level and patch_size"):
+        with pytest.raises(SlideError, match=r"bare\.tif.*data_arguments.slide_mpp, or patch_level and patch_size"):
             size_l0_for_mpp(slide, 256, 0.5)
         with pytest.raises(SlideError, match="neither its resolution nor its objective"):
             size_l0_for_magnification(slide, 256, 20)

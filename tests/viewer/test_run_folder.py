@@ -82,6 +82,21 @@ def test_notices_of_a_slide_stand_in_list_and_panel(run: Path) -> None:
     assert told == [["outlines moved", "2 of 6 patches"], [], ["as the list says"]]
 
 
+def test_a_resolution_given_by_hand_is_shown_as_the_run_used_it(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("  label_dict", "  slide_mpp: 2.0\n  label_dict"))
+    make_single_level(run.parents[1] / "slides" / "bad.tif", mpp=None)
+    table = run / "process_list.csv"
+    table.write_text(table.read_text().replace(",site,", ",mpp,").replace(",A,", ",0.25,").replace(",B,", ",,"))
+    content = Content(catalog_of_runs([run]))
+    try:
+        done, bad = (content.describe(number)["slide"] for number in (0, 1))
+    finally:
+        content.close()
+    assert (done["mpp"], bad["mpp"]) == (0.25, 2.0)
+    assert "given by hand: 0.25 µm per pixel (process list); the slide says 0.5" in done["mppNote"]
+
+
 def test_a_second_row_of_a_slide_does_not_make_it_failed(run: Path) -> None:
     with (run / "process_list.csv").open("a", newline="") as file:
         csv.writer(file).writerow(["done", "1", "A", "failed", "process_list", "is in the list already", "", ""])

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.choices import STATUSES
-from mil_heatmaps.errors import HeatmapError, ProcessListError
+from mil_heatmaps.cli.running import exit_code_of
+from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.words import counted, first_of
 
 if TYPE_CHECKING:
@@ -79,18 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in unfitting:
         if getattr(options, name):
             parser.error(f"--{name} does not go with {'--slide_dir' if options.slide_dir else '--from_run'}")
-    try:
-        _from_slides(options) if options.slide_dir else _from_run(options)
-    except HeatmapError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code_of(lambda: _from_slides(options) if options.slide_dir else _from_run(options))
 
 
-def _from_slides(options: argparse.Namespace) -> None:
+def _from_slides(options: argparse.Namespace) -> int:
     from mil_heatmaps.cohort.make_process_list import list_from_slides
     from mil_heatmaps.config.input_paths import resolve_input_path
     from mil_heatmaps.files.names import SLIDE_EXTENSIONS
@@ -130,9 +123,10 @@ def _from_slides(options: argparse.Namespace) -> None:
             + (", ".join(f"{name} {count}" for name, count in sorted(counts.items())[:20]) or "none")
         )
     _write(output, new)
+    return 0
 
 
-def _from_run(options: argparse.Namespace) -> None:
+def _from_run(options: argparse.Namespace) -> int:
     from mil_heatmaps.cohort.make_process_list import list_from_run, rebuilt_list
     from mil_heatmaps.config.input_paths import resolve_input_path
     from mil_heatmaps.files.atomic import write_text
@@ -146,13 +140,14 @@ def _from_run(options: argparse.Namespace) -> None:
                 f"no slide of {options.from_run} is {' or '.join(options.status)}; nothing written"
             )
         _write(output, new)
-        return
+        return 0
     text, counts = rebuilt_list(experiment)
     # The run's own list is made of the records, so there is nothing of the user's to lose in it.
     output = _output(options, "") if options.output else experiment / "process_list.csv"
     write_text(output, text)
     total = counted(sum(counts.values()), "slide")
     print(f"wrote {output}: {total} ({', '.join(f'{status} {n}' for status, n in sorted(counts.items()))})")
+    return 0
 
 
 def _output(options: argparse.Namespace, default: str) -> Path:
@@ -162,6 +157,8 @@ def _output(options: argparse.Namespace, default: str) -> Path:
         raise ProcessListError(f"{output} is a folder; --output needs a file name")
     if output.exists() and not options.overwrite:
         raise ProcessListError(f"{output} exists; give another --output, or --overwrite")
+    if file := next((place for place in output.parents if place.is_file()), None):
+        raise ProcessListError(f"cannot write {output}: {file} is a file, not a folder")
     return output
 
 

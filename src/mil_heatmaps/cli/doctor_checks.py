@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mil_heatmaps.words import counted, install_line, one_line
+from mil_heatmaps.words import counted, install_line, said_by
 
 if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
@@ -85,7 +85,7 @@ def check_package(package: str, module: str) -> Check:
     try:
         importlib.import_module(module)
     except Exception as error:
-        return Check(package, "fail", _said(error), f"{INSTALL}      (or: pip install {package})")
+        return Check(package, "fail", said_by(error), f"{INSTALL}      (or: pip install {package})")
     version, least = _version(package, module), _least_version(package)
     if _numbers(version) < _numbers(least):
         return Check(package, "fail", f"{version}, {least} or newer is needed", f"pip install -U '{package}>={least}'")
@@ -134,7 +134,7 @@ def check_page() -> Check:
             return Check("viewer's page", "fail", f"{', '.join(sorted(missing))} missing", INSTALL)
         size = os.path.getsize(check_library())
     except HeatmapError as error:
-        return Check("viewer's page", "fail", _said(error), "python hatch_build.py")
+        return Check("viewer's page", "fail", said_by(error), "python hatch_build.py")
     return Check("viewer's page", "pass", f"{len(page_files())} files, OpenSeadragon {size // 1024} kB")
 
 
@@ -143,7 +143,7 @@ def attempt(name: str, action: Callable[[], str | tuple[Verdict, str]], fix: str
     try:
         result = action()
     except Exception as error:  # the doctor reports whatever is wrong
-        return Check(name, "fail", _said(error), fix)
+        return Check(name, "fail", said_by(error), fix)
     verdict, detail = result if isinstance(result, tuple) else ("pass", result)
     return Check(name, verdict, detail, fix if verdict != "pass" else "")
 
@@ -266,8 +266,3 @@ def _version(package: str, module: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:  # installed by another name, such as opencv-python
         return str(getattr(sys.modules.get(module), "__version__", "version unknown"))
-
-
-def _said(error: BaseException) -> str:
-    text = one_line(error) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."

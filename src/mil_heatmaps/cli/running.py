@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.pipeline.decide import Surveyed
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
-    """Run `command` and return its exit code. A HeatmapError gives 2 and is printed as one line.
+    """Run `command` and return its exit code. A HeatmapError, or the system's word on a file, gives 2 and is one line.
 
     `words` rewrites the message in the terms of this command line.
     """
@@ -36,6 +37,11 @@ def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) 
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if not error.strerror:  # not the system's word on a file: a mistake of this program, which keeps its traceback
+            raise
+        print(f"error: {reason_of(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command continues from here", file=sys.stderr)
         return 130

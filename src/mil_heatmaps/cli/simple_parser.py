@@ -31,6 +31,13 @@ NORMALIZE = tuple(method for method in METHODS if method != "percentile_ref")
 """All but the one that needs a fine map, which this command does not make."""
 
 
+def _path(text: str) -> Path:
+    """Return a path, for argparse; an empty one, as of a variable that is not set, would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: give a path")
+    return Path(text)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that answers an unknown flag with the one most like it."""
 
@@ -64,19 +71,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _inputs(parser: argparse.ArgumentParser) -> None:
     needed = parser.add_argument_group("inputs and output")
-    needed.add_argument("--checkpoint", type=Path, metavar="M.pt", help="the trained model")
-    needed.add_argument("--h5_dir", nargs="+", type=Path, metavar="H", help="folder of features: TRIDENT, CLAM, .pt")
+    needed.add_argument("--checkpoint", type=_path, metavar="M.pt", help="the trained model")
+    needed.add_argument("--h5_dir", nargs="+", type=_path, metavar="H", help="folder of features: TRIDENT, CLAM, .pt")
     needed.add_argument(
-        "--slide_dir", "--wsi_dir", dest="slide_dir", nargs="+", type=Path, metavar="S",
+        "--slide_dir", "--wsi_dir", dest="slide_dir", nargs="+", type=_path, metavar="S",
         help="folder of slides; folders inside are searched, too",
     )  # fmt: skip
-    needed.add_argument("--output_dir", type=Path, metavar="O", help="folder for everything that is written")
+    needed.add_argument("--output_dir", type=_path, metavar="O", help="folder for everything that is written")
     needed.add_argument(
         "--slide_ext", "--wsi_ext", dest="slide_ext", nargs="+", default=[], metavar="EXT",
         help="only slides with these extensions, such as .svs .tiff; default: all that can be opened",
     )  # fmt: skip
     needed.add_argument(
-        "--csv", type=Path, metavar="FILE",
+        "--csv", type=_path, metavar="FILE",
         help="only the slides in its column slide_id; its column label is used, if there is one",
     )  # fmt: skip
     needed.add_argument(
@@ -93,7 +100,7 @@ def _inputs(parser: argparse.ArgumentParser) -> None:
         help="µm per pixel of slides that do not say it; a column mpp of the --csv says it slide by slide",
     )  # fmt: skip
     job = parser.add_argument_group("a TRIDENT job in place of --h5_dir")
-    job.add_argument("--job_dir", type=Path, metavar="J", help="the job's folder; its tissue outlines are used, too")
+    job.add_argument("--job_dir", type=_path, metavar="J", help="the job's folder; its tissue outlines are used, too")
     job.add_argument("--coords_dir", metavar="NAME", help="such as 20x_256px_0px_overlap; found if there is one")
     job.add_argument("--patch_encoder", metavar="NAME", help="such as uni_v2; found if there is one")
 
@@ -115,7 +122,7 @@ def _model(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     model.add_argument("--device", metavar="D", help="auto (default), cpu, cuda or cuda:N")
     model.add_argument(
-        "--inspect_checkpoint", type=Path, metavar="M.pt", help="print what a checkpoint holds, and its scores; no run"
+        "--inspect_checkpoint", type=_path, metavar="M.pt", help="print what a checkpoint holds, and its scores; no run"
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.errors import ConfigError, HeatmapError
-from mil_heatmaps.words import counted
+from mil_heatmaps.words import counted, reason_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.viewer.catalog import Catalog
@@ -119,8 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from mil_heatmaps.viewer.serve import serve
 
         serve(catalog, port=arguments.port, on_ready=lambda link: _ready(catalog, link, arguments.no_browser))
-    except HeatmapError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+    except (HeatmapError, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, HeatmapError) and not error.strerror:
+            raise
+        print(f"{parser.prog}: {reason_of(error)}", file=sys.stderr)
         return 2
     print("stopped")
     return 0

@@ -132,9 +132,9 @@ def find_cohort(config: Config) -> Cohort:
         When the list cannot be used at all.
     """
     layout = layout_of(config)
-    rows = read_process_list(config.inputs.process_list, config)
-    cohort = Cohort(rows, layout, notes=list(rows.notes))
     files = Files(config)
+    rows = read_process_list(config.inputs.process_list, config, files.slides)
+    cohort = Cohort(rows, layout, notes=list(rows.notes))
     for index, row in enumerate(rows):
         try:
             if row.problem is not None:
@@ -166,6 +166,8 @@ def layout_of(config: Config) -> ExperimentLayout:
 
 def _as_file_says(row: ProcessRow, slide_path: Path, slides: SlideIndex) -> ProcessRow:
     """Return the row with the slide's name spelt as its file has it: one name may be written in two ways in Unicode."""
+    if row.slide_name.isascii() and slide_path.name.isascii():
+        return row
     slide_id, name = slides.spelt(slide_path, row.slide_id), slides.spelt(slide_path, row.slide_name)
     if (slide_id, name) == (row.slide_id, row.slide_name):
         return row

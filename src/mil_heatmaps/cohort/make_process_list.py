@@ -131,7 +131,7 @@ def read_labels(path: Path, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> dic
     Raises
     ------
     ProcessListError
-        When a column is missing, or a slide has two labels.
+        When a column is missing, a row names no slide, or a slide has two labels.
     """
     columns, records = read_table(path)
     for wanted in ("slide_id", "label"):
@@ -141,6 +141,8 @@ def read_labels(path: Path, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> dic
             raise ProcessListError(f"{path} has no column {wanted}{guess}; it has: {', '.join(columns)}")
     labels: dict[str, str] = {}
     for line, cells, _ in records:
+        if not cells["slide_id"]:
+            raise ProcessListError(f"{path} has a row without slide_id (line {line})")
         stem = comparable(stem_of(cells["slide_id"], extensions))
         if labels.setdefault(stem, cells["label"]) != cells["label"]:
             raise ProcessListError(

@@ -5,9 +5,10 @@ the whole list unusable is a `ProcessListError` before any work.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.cohort.slide_index import SlideIndex
@@ -34,8 +35,12 @@ KNOWN_COLUMNS = ("slide_id", "process", "status", "label", "mpp", *ROI_KEYS, *PA
 _WHOLE = re.compile(r"^[+-]?\d+(\.0*)?$")
 
 
-def read_process_list(path: Path | None, cfg: "Config") -> ProcessList:
+def read_process_list(
+    path: Path | None, cfg: "Config", slides: Mapping[str, SlideIndex] = MappingProxyType({})
+) -> ProcessList:
     """Return the slides to do: the rows of the table at `path`, or every slide of data_dir when it is None.
+
+    `slides` are the indexes of data_dir by source, if there are any already.
 
     Raises
     ------
@@ -43,12 +48,12 @@ def read_process_list(path: Path | None, cfg: "Config") -> ProcessList:
         When the table is missing, unreadable, without a slide_id column or rows, or no slide is found.
     """
     if path is None:
-        return _from_folder(cfg)
+        return _from_folder(cfg, slides)
     columns, records = read_table(path)
     if "slide_id" not in columns:
         hint = near("slide_id", columns)
-        guess = f"; rename column {hint!r}?" if hint else ""
-        raise ProcessListError(f"{path} has no column slide_id{guess} It has: {', '.join(columns)}")
+        guess = f"; rename column {hint!r}? It has" if hint else "; it has"
+        raise ProcessListError(f"{path} has no column slide_id{guess}: {', '.join(columns)}")
     if not records:
         raise ProcessListError(f"{path} has no rows below its header")
     reader = _RowReader(cfg, columns, path)
@@ -200,7 +205,7 @@ def _without_repeats(rows: Sequence[ProcessRow]) -> Iterator[ProcessRow]:
         yield row
 
 
-def _from_folder(cfg: "Config") -> ProcessList:
+def _from_folder(cfg: "Config", slides: Mapping[str, SlideIndex]) -> ProcessList:
     """Return a row for every slide below data_dir, by name."""
     data = cfg.data_arguments
     named = isinstance(data.data_dir, dict)
@@ -208,13 +213,12 @@ def _from_folder(cfg: "Config") -> ProcessList:
     reader = _RowReader(cfg, columns, None)
     rows = []
     for source, folders in cfg.inputs.slides.items():
-        index = SlideIndex(folders, data.slide_ext, recursive=data.recursive)
+        index = slides.get(source) or SlideIndex(folders, data.slide_ext, recursive=data.recursive)
         for slide_id, paths in index.slides():
             name = paths[0].name if len(paths) == 1 else slide_id
             row = reader.row(0, {"slide_id": name, **({data.data_dir_key: source} if named else {})})
             if row is not None:
-                problem = row.problem if len(paths) == 1 else index.too_many(slide_id, paths)
-                rows.append(replace(row, problem=problem))
+                rows.append(row if len(paths) == 1 else replace(row, problem=index.too_many(slide_id, paths)))
     if not rows:
         places = ", ".join(str(folder) for folders in cfg.inputs.slides.values() for folder in folders)
         raise ProcessListError(

@@ -39,6 +39,7 @@ KEY_OF_FLAG = {
 _WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "model_arguments.ckpt_path": "--checkpoint",
     "exp_arguments.production_save_dir": "--output_dir",
+    "the output folders are raw_save_dir, production_save_dir and results_dir of exp_arguments": "see --output_dir",
     "data_arguments.label_dict": "--class_names",
     "data_arguments.h5_dir": "--h5_dir",
     "data_arguments.data_dir": "--slide_dir",
@@ -48,7 +49,7 @@ _WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "heatmap_arguments.segment: false": "--no_segment",
     "heatmap_arguments.segment": "--no_segment",
     "sample_arguments.samples": "--top_patches",
-    "num_classes (n_classes) says": "--class_names or --num_classes says",
+    "num_classes (n_classes) says": "--num_classes says",
     " (in the config)": "",
 }
 """What a key of the config is called on the command line."""

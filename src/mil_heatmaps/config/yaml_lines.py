@@ -9,7 +9,7 @@ import yaml
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.stand_ins import refuse_stand_in
-from mil_heatmaps.words import one_line
+from mil_heatmaps.words import said_by
 
 KeyPath = tuple[str | int, ...]
 LineMap = dict[KeyPath, int]
@@ -47,7 +47,7 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], LineMap]:
             raise ConfigError(f"{name} is empty; heatmaps/configs/config_template.yaml shows every key")
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(
-                f"{name} must hold sections such as data_arguments:, not {_kind(node)} (line 1)"
+                f"{name} must hold sections such as data_arguments, not {_kind(node)} (line 1)"
             )
         lines: LineMap = {}
         repeated = list(_walk(node, (), lines, set()))
@@ -59,9 +59,9 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], LineMap]:
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_bad_yaml(error, name)) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is not YAML: {one_line(error)}") from error
+        raise ConfigError(f"{name} is not YAML: {said_by(error)}") from error
     except (ValueError, RecursionError) as error:  # 2024-13-45 as a date, a mapping nested without end
-        raise ConfigError(f"{name} is not YAML this program can read: {error}") from error
+        raise ConfigError(f"{name} is not YAML this program can read: {said_by(error)}") from error
     finally:
         loader.dispose()
     return value, lines
@@ -75,7 +75,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], LineMap]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text file in UTF-8 (byte {error.start})") from error
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read {path}: {error.strerror or said_by(error)}") from error
     return parse_yaml(text, str(path))
 
 

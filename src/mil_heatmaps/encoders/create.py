@@ -15,7 +15,7 @@ from mil_heatmaps.encoders.base import ModuleEncoder, PatchEncoder
 from mil_heatmaps.encoders.catalogue import ENCODERS, EncoderSpec
 from mil_heatmaps.encoders.preprocessing import Preprocessing
 from mil_heatmaps.errors import FeatureError, ModelError
-from mil_heatmaps.words import did_you_mean
+from mil_heatmaps.words import did_you_mean, said_by
 
 PathLike = str | os.PathLike[str]
 
@@ -143,7 +143,8 @@ def _from_factory(name: str, weights: PathLike | None, device: torch.device, tar
             factory = getattr(factory, part)
     except (ImportError, AttributeError) as error:
         raise ModelError(
-            f"encoder {name!r}: {error}; expected module:factory, a callable in a module that Python can import"
+            f"encoder {name!r}: {said_by(error)}; "
+            "expected module:factory, a callable in a module that Python can import"
         ) from error
     offered = {"weights": weights, "device": device, "target_img_size": target}
     parameters = inspect.signature(factory).parameters.values()

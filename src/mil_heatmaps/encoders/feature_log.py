@@ -23,6 +23,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.words import said_by
 
 _MAGIC = b"MILFEAT1"
 _HEAD = struct.Struct("<8sI")
@@ -66,7 +67,7 @@ class FeatureLog:
             self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o644), "r+b", 0)
             self._take_up(n)
         except OSError as error:
-            raise FeatureError(f"cannot write features to {path}: {error}") from error
+            raise FeatureError(f"cannot write features to {path}: {said_by(error)}") from error
         self._synced = time.monotonic()
 
     def __enter__(self) -> "FeatureLog":
@@ -98,7 +99,7 @@ class FeatureLog:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
-            raise FeatureError(f"cannot write features to {self.path}: {error}") from error
+            raise FeatureError(f"cannot write features to {self.path}: {said_by(error)}") from error
         self._note(len(values), end + _FRAME.size)
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -97,7 +97,7 @@ def _explain(spec: EncoderSpec, weights: str | os.PathLike[str] | None, error: E
     """Say what to do: about a folder of weights that is not whole, or a download that failed."""
     if weights is None:
         return explain_hub_error(spec, error)
-    summary = (str(error).splitlines() or [type(error).__name__])[0]
+    summary = (str(error).strip() or type(error).__name__).splitlines()[0]
     return CheckpointError(
         f"the folder {weights} does not hold the whole weights of encoder {spec.name} ({summary}): "
         f"copy it again, or make it with `hf download {spec.repo} --local-dir FOLDER`"

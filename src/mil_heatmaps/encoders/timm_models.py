@@ -14,7 +14,7 @@ from mil_heatmaps.encoders.preprocessing import Preprocessing
 from mil_heatmaps.encoders.weights import INSTALL
 from mil_heatmaps.errors import MissingDependencyError, ModelError
 from mil_heatmaps.slides.resize_patches import Interpolation
-from mil_heatmaps.words import lacking
+from mil_heatmaps.words import lacking, said_by
 
 
 def import_timm(name: str) -> Any:
@@ -29,7 +29,7 @@ def import_timm(name: str) -> Any:
         # torchvision made for another torch: "operator torchvision::nms does not exist".
         raise MissingDependencyError(
             f"encoder {name} needs timm, whose torchvision does not fit the installed torch "
-            f"{torch.__version__} ({error}): install both from the same index, "
+            f"{torch.__version__} ({said_by(error)}): install both from the same index, "
             "`pip install --force-reinstall torch torchvision`"
         ) from error
 

@@ -19,7 +19,7 @@ from mil_heatmaps.config.quantities import clock
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution.adaptive_jobs import adaptive_of, job_of_worker
 from mil_heatmaps.execution.job_watch import JobWatch
-from mil_heatmaps.words import install_line, lacking, one_line
+from mil_heatmaps.words import install_line, kind_and_text, lacking, said_by
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -245,12 +245,12 @@ def _check_versions(client: Client) -> None:
     try:
         found = client.run(_version_here, on_error="return")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"run_arguments.cluster: the workers do not answer: {error}") from error
+        raise ConfigError(f"run_arguments.cluster: the workers do not answer: {said_by(error)}") from error
     for address, version in found.items():
         if isinstance(version, BaseException):
             raise ConfigError(
                 f"run_arguments.cluster: the worker at {address} cannot run this program "
-                f"({type(version).__name__}: {version}); start it in the same Python environment"
+                f"({kind_and_text(version)}); start it in the same Python environment"
             )
         if version != __version__:
             raise ConfigError(
@@ -266,7 +266,7 @@ def _version_here() -> str:
 
 
 def _cause(arguments: ClusterArguments, error: BaseException) -> str:
-    text = one_line(error) or type(error).__name__
+    text = said_by(error, 2000)
     if arguments.kind == "address":
         return f"no Dask scheduler answers at {arguments.address}: {text}"
     return f"cannot start a cluster of kind {arguments.kind}: {text}"

@@ -10,6 +10,7 @@ from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.execution.slide_tasks import SlideTask, do_task, use_one_thread
 from mil_heatmaps.files.atomic import writer
 from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.words import said_by
 
 
 class UnfitWorker(HeatmapError, RuntimeError):
@@ -30,7 +31,8 @@ def do_on_worker(task: SlideTask, topic: str, key: str, folder: str) -> SlideRun
         try:
             os.chdir(folder)  # the config's relative paths start from here
         except OSError as error:
-            raise UnfitWorker(f"{_host()} does not see the folder {folder}: {error.strerror}") from error
+            what = error.strerror or said_by(error)
+            raise UnfitWorker(f"{_host()} does not see the folder {folder}: {what}") from error
     if task.stop_file is not None and not task.stop_file.parent.is_dir():
         raise UnfitWorker(
             f"{_host()} does not see {task.stop_file.parent}: slides, features and results must be in folders that "

@@ -16,6 +16,7 @@ from mil_heatmaps import machine
 from mil_heatmaps.errors import WorkerError
 from mil_heatmaps.execution.worker_server import fresh_processes
 from mil_heatmaps.stages.run_slide import OnStage
+from mil_heatmaps.words import said_by
 
 Result = TypeVar("Result")
 Failure = Literal["died", "hung", "withdrawn"]
@@ -55,7 +56,7 @@ class SlideExecutor(Executor):
 
     def describe_death(self, error: BaseException) -> str:
         """Say how a worker died."""
-        return str(error)
+        return said_by(error, 2000)
 
     def kill(self) -> None:
         """Stop at once; slides that are being worked on are lost."""

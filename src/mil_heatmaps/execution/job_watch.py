@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mil_heatmaps.words import one_line
+from mil_heatmaps.words import one_line, said_by
 
 logger = logging.getLogger(__name__)
 
@@ -285,4 +285,4 @@ def what_it_said(error: BaseException) -> str:
     said = one_line(text.partition("stderr:\n")[2]) or one_line(text.partition("stdout:\n")[2])
     if command and said:
         return f"{command[0]} refused the job: {said}"
-    return one_line(text) or type(error).__name__
+    return said_by(error, 2000)

@@ -53,7 +53,7 @@ def check_feature_shape(
         As `clean_features`.
     """
     if np.dtype(dtype).kind != "f":
-        raise FeatureError(f"{where}: features are {dtype}; floating-point numbers are needed")
+        raise FeatureError(f"{where}: features are {_kind(dtype)}; floating-point numbers are needed")
     core = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
     if not shape or 0 in core[:1]:
         raise FeatureError(f"{where}: no patches (features {shape}): a blank slide, or no tissue was found")
@@ -68,6 +68,11 @@ def check_feature_shape(
     if core[1] == 0:
         raise FeatureError(f"{where}: features have shape {shape}: no numbers in a row")
     return core[0], core[1]
+
+
+def _kind(dtype: Any) -> str:
+    """Return what numbers are called, such as int64; those that are none are text."""
+    return "text" if np.dtype(dtype).kind in "SUO" else str(dtype)
 
 
 def clean_coords(stored: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
@@ -86,9 +91,14 @@ def clean_coords(stored: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
             f"{where}: coords have shape {stored.shape}; (N, 2) is needed, x and y of each corner"
         )
     if coords_l0.dtype.kind not in "iuf":
-        raise FeatureError(f"{where}: coords are {coords_l0.dtype}; whole numbers (level-0 pixels) are needed")
+        raise FeatureError(f"{where}: coords are {_kind(coords_l0.dtype)}; whole numbers (level-0 pixels) are needed")
     if coords_l0.dtype.kind == "f":
-        wrong = ~np.isfinite(coords_l0) | (coords_l0 != np.floor(coords_l0))
+        if (spoilt := first_not_finite(coords_l0)) is not None:
+            raise FeatureError(
+                f"{where}: {spoilt[0]} of {coords_l0.size} numbers of coords are NaN or infinite, the first in row "
+                f"{spoilt[1]}; write the coordinates of this slide again"
+            )
+        wrong = coords_l0 != np.floor(coords_l0)
         if wrong.any():
             row, count = int(np.argmax(wrong.any(axis=1))), int(wrong.any(axis=1).sum())
             raise FeatureError(

@@ -24,6 +24,8 @@ class FeatureIndex(StemIndex):
 
     def nearest(self, paths: Sequence[Path]) -> Sequence[Path]:
         """Return the files that hold coordinates if there are any; of those, the ones nearest."""
+        if len(paths) == 1:
+            return paths
         return super().nearest([path for path in paths if path.suffix != ".pt"] or paths)
 
 

@@ -21,6 +21,7 @@ from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.grid_step import SeenStep, Size, infer_step
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ def build_grid(
         if seen is None:
             raise FeatureError(
                 f"{where}: the size of a patch is unknown: no attribute patch_size_level0, and the"
-                f" {len(coords_l0)} coordinates show no grid; pass patch_size_l0, the level-0 pixels a patch"
-                " covers"
+                f" {counted(len(coords_l0), 'patch', 'patches')} show no grid; pass patch_size_l0, the level-0 pixels a"
+                " patch covers (in a config data_arguments.patch_size_level0)"
             )
         size = seen.step_l0
         text = f"patch size {_text(size)} taken from the coordinates, assuming no overlap"

@@ -199,7 +199,8 @@ def feature_info(path: PathLike) -> FeatureInfo:
 def _features_dataset(file: h5py.File, path: Path) -> h5py.Dataset:
     found = [item for name in FEATURES if (item := hdf5.dataset(file, name)) is not None]
     if not found:
-        hint = "; this is a coordinates file, the features are in another one" if "coords" in file else ""
+        only = set(file) == {"coords"}
+        hint = "; this is a coordinates file, the features are in another one" if only else ""
         raise FeatureError(f"{path}: no dataset 'features'; it holds {hdf5.contents(file)}{hint}")
     if found[-1].shape != found[0].shape:
         raise FeatureError(

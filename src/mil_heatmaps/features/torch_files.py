@@ -16,7 +16,7 @@ from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.safe_pickle import UnsafePickleError
 from mil_heatmaps.files.safe_torch import load_torch
 from mil_heatmaps.files.stand_ins import refuse_stand_in
-from mil_heatmaps.words import one_line
+from mil_heatmaps.words import said_by
 
 _FEATURE_KEYS = ("features", "feats", "embeddings")
 _COORDS_KEYS = ("coords", "coordinates")
@@ -45,8 +45,7 @@ def load_pt(path: Path) -> Any:
             " torch.save(features_tensor, path), or write features and coords to an HDF5 file"
         ) from cause
     except Exception as cause:  # torch raises a different type for every way a file can be damaged
-        reason = one_line(cause)[:200] or type(cause).__name__
-        raise FeatureError(f"{path}: damaged or not a torch file ({reason})") from cause
+        raise FeatureError(f"{path}: damaged or not a torch file ({said_by(cause)})") from cause
 
 
 def features_from_pt(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:

@@ -18,6 +18,7 @@ from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.read_plan import PatchReading, level0_magnification
 from mil_heatmaps.slides.reader import Slide
+from mil_heatmaps.words import said_by
 
 ReadRows = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 
@@ -99,7 +100,7 @@ def write_features(
             for name, value in attributes.items():
                 coords.attrs[name] = value
     except OSError as error:
-        raise FeatureError(f"cannot write features to {path}: {error}") from error
+        raise FeatureError(f"cannot write features to {path}: {said_by(error)}") from error
     return Path(path)
 
 

@@ -17,7 +17,7 @@ from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.files.hdf5 import open_h5, plain
 from mil_heatmaps.files.safe_pickle import dump_pickle, load_pickle
-from mil_heatmaps.words import one_line
+from mil_heatmaps.words import said_by
 
 __all__ = ["DataFileError", "load_hdf5", "load_pkl", "save_hdf5", "save_pkl"]
 
@@ -77,7 +77,7 @@ def save_hdf5(
                 _check_fits(file, name, array, path)
             _write(file, arrays, attributes, chunk_size)
     except OSError as cause:
-        raise DataFileError(f"{path}: cannot be appended to ({one_line(cause)[:200]})") from cause
+        raise DataFileError(f"{path}: cannot be appended to ({said_by(cause)})") from cause
     return str(path)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.words import said_by
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -47,13 +48,14 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     except FileNotFoundError:
         raise ProcessListError(f"no such table: {path}") from None
     except OSError as error:
-        raise ProcessListError(f"cannot read {path}: {error.strerror}") from error
+        raise ProcessListError(f"cannot read {path}: {error.strerror or said_by(error)}") from error
     except UnicodeDecodeError as error:
         raise ProcessListError(
             f"{path} is not a text file in UTF-8 (byte {error.start}); save it as CSV UTF-8"
         ) from error
     except csv.Error as error:
-        raise ProcessListError(f"{path} is no CSV: {error} (line {reader.line_num})") from error
+        said = said_by(error).replace("unexpected end of data", "a quotation mark is opened and not closed")
+        raise ProcessListError(f"{path} is no CSV: {said} (line {reader.line_num})") from error
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str], int]]]:

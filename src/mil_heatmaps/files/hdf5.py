@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import FeatureError, HeatmapError
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.notices import Notice
-from mil_heatmaps.words import first_of, one_line
+from mil_heatmaps.words import first_of, said_by
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
     hint = lock_note(path)
     tail = f" ({hint})" if hint else ""
     if path.stat().st_size == 0:
-        raise error(f"{path}: the file is empty (0 bytes): writing it was interrupted; write it again{tail}")
+        why = "as when writing or copying was interrupted: write or copy it again"
+        raise error(f"{path}: the file is empty (0 bytes), {why}{tail}")
     try:
         readable = h5py.is_hdf5(path)
     except OSError:
@@ -48,16 +49,12 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
         with h5py.File(path, "r") as file:
             yield file
     except OSError as cause:
-        raise error(f"{path}: damaged or incomplete, cannot be read ({_short(cause)}){tail}") from cause
+        raise error(f"{path}: damaged or incomplete, cannot be read ({said_by(cause)}){tail}") from cause
 
 
 def _first_bytes(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(8)
-
-
-def _short(cause: BaseException) -> str:
-    return one_line(cause)[:200]
 
 
 def contents(file: h5py.File) -> str:

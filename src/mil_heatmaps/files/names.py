@@ -11,6 +11,8 @@ SLIDE_EXTENSIONS = (
 )  # fmt: skip
 """Endings of slides where `slide_ext` is left out, in any case; ``.ome`` may stand before each."""
 
+_KNOWN = frozenset(SLIDE_EXTENSIONS)
+
 DICOM_EXTENSION = ".dcm"
 """Ending of the files of which several may be one slide."""
 
@@ -86,5 +88,9 @@ def slide_id_of(path: Path) -> str:
 
 def comparable(stem: str) -> str:
     """Return a stem as keys of an index have it: in NFC, a slide's extension in it in small letters."""
-    extension = extension_of(stem)
-    return nfc(stem if extension is None else stem[: -len(extension)] + extension.lower())
+    stem = nfc(stem)
+    dot = stem.rfind(".")
+    if dot < 0 or stem[dot:].lower() not in _KNOWN:  # nearly always: this is asked for every file of a cohort
+        return stem
+    extension = extension_of(stem) or ""
+    return stem.removesuffix(extension) + extension.lower()

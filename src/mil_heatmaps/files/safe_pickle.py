@@ -13,6 +13,7 @@ from typing import Any
 
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.words import said_by
 
 _NUMPY_MODULES = (
     "numpy",
@@ -107,7 +108,7 @@ def loads_pickle(data: bytes, source: str = "the pickle") -> Any:
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{source} was not read: {error}") from None
     except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
-        raise UnsafePickleError(f"{source} is not a readable pickle: {error}") from error
+        raise UnsafePickleError(f"{source} is not a readable pickle: {said_by(error)}") from error
     if _holds_objects(value):
         raise UnsafePickleError(f"{source} was not read: it holds an array of Python objects")
     return value

@@ -2,7 +2,7 @@
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -85,10 +85,13 @@ class StemIndex:
     def by_stem(self) -> dict[str, list[Path]]:
         """The files of each stem, in the order they were found; listed on first use."""
         by_stem: dict[str, list[Path]] = {}
-        listed = (path for folder in self.folders for path in self._listed(folder))
-        for path in dict.fromkeys(listed):  # a folder may be given twice, or lie in another one
-            by_stem.setdefault(comparable(stem_of(path.name, self.extensions)), []).append(path)
-            self._by_name.setdefault(nfc(path.name), []).append(path)
+        listed: Iterable[Path] = (path for folder in self.folders for path in self._listed(folder))
+        if len(self.folders) > 1:  # one may be given twice, or lie in another one
+            listed = dict.fromkeys(listed)
+        for path in listed:
+            name = path.name
+            by_stem.setdefault(comparable(stem_of(name, self.extensions)), []).append(path)
+            self._by_name.setdefault(nfc(name), []).append(path)
         return by_stem
 
     def _listed(self, folder: Path) -> Iterator[Path]:
@@ -122,13 +125,14 @@ class StemIndex:
         `error`
             When several files share it.
         """
-        found = next((paths for name in names for stem in self.stems_for(name) if (paths := self._files(stem))), None)
-        if not found:
-            return None
-        best = self.nearest(found)
-        if len(best) > 1:
-            raise self.error(self.too_many(names[0], best))
-        return best[0]
+        for name in names:
+            for stem in self.stems_for(name):
+                if found := self._files(stem):
+                    best = self.nearest(found)
+                    if len(best) > 1:
+                        raise self.error(self.too_many(names[0], best))
+                    return best[0]
+        return None
 
     def stem_for(self, *names: str) -> str | None:
         """Return the key in `by_stem` of a slide's files, None when it has none; see `get`."""
@@ -156,7 +160,7 @@ class StemIndex:
         """
         if (path := self.get(*names)) is not None:
             return path
-        name, where = names[0], ", ".join(str(folder) for folder in self.folders)
+        name, where = names[0], first_of(self.folders, 5)
         unused = self.unused(*names)
         if not where:
             raise self.error(f"no {self.noun} for {name!r}: there is no folder to look in")

@@ -25,6 +25,7 @@ from mil_heatmaps.models import explaining
 from mil_heatmaps.models.base import BagResult, Explanation, Features, MILModel, ScoreSpec
 from mil_heatmaps.models.explanation import grid_and_values
 from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
+from mil_heatmaps.words import kind_and_text
 
 _TRIED = 64
 """Patches that the order of the scores is tried on."""
@@ -58,7 +59,7 @@ def _import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except _ANYTHING as error:  # the user's own code runs here and may raise anything
         raise ModelError(
-            f"cannot import {name} ({type(error).__name__}: {error}): install it, put its folder on "
+            f"cannot import {name} ({kind_and_text(error)}): install it, put its folder on "
             "PYTHONPATH, or name the file, path/to/file.py:Class"
         ) from error
 
@@ -73,7 +74,7 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except _ANYTHING as error:  # as above
-        raise ModelError(f"cannot import {path} ({type(error).__name__}: {error})") from error
+        raise ModelError(f"cannot import {path} ({kind_and_text(error)})") from error
     return module
 
 
@@ -93,7 +94,7 @@ def construct(model_class: str, init_args: Mapping[str, Any] | None = None) -> A
     except _ANYTHING as error:  # the user's constructor
         raise ModelError(
             f"{model_class}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
-            f"{type(error).__name__}: {error}; its arguments are init_args: {inspect.signature(cls)}"
+            f"{kind_and_text(error)}; its arguments are init_args: {inspect.signature(cls)}"
         ) from error
 
 
@@ -146,7 +147,7 @@ class CustomModel(MILModel):
             raise
         except _ANYTHING as error:  # the user's own code
             raise ModelError(
-                f"{self.title} failed on features of shape ({count}, {width}), {type(error).__name__}: {error}"
+                f"{self.title} failed on features of shape ({count}, {width}), {kind_and_text(error)}"
             ) from error
         made = {name: self._checked(name, raw, count) for name in names}
         outputs = self._finite_logits(BagResult(self._one_row(logits), {}))
@@ -219,7 +220,7 @@ class CustomModel(MILModel):
             raise
         except _ANYTHING as error:  # the user's own code
             raise ModelError(
-                f"{self.title} failed on features of shape {tuple(x.shape)}, {type(error).__name__}: {error}"
+                f"{self.title} failed on features of shape {tuple(x.shape)}, {kind_and_text(error)}"
             ) from error
         if logits is None:
             raise ModelError(f"{self.title} returned no logits, so there is no prediction to explain")

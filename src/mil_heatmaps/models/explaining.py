@@ -25,6 +25,7 @@ from mil_heatmaps.models.explanation import Explanation, Features, grid_and_valu
 from mil_heatmaps.models.memory import require_memory
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.words import reason_of
 
 NO_CLASSIFIER = "the checkpoint has no classifier"
 
@@ -151,7 +152,7 @@ def chosen_settings(settings: Mapping[str, Any] | None) -> Settings:
         try:
             given["baseline"] = np.load(baseline, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read the baseline {baseline}: {error}") from error
+            raise ModelError(f"cannot read the baseline {baseline}: {reason_of(error)}") from error
     return settings_from(given)
 
 

@@ -35,7 +35,7 @@ from mil_heatmaps.records.table_claim import claim_table
 from mil_heatmaps.stages.all_stages import choose_stages
 from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.model_source import ModelSource
-from mil_heatmaps.words import first_of
+from mil_heatmaps.words import first_of, said_by
 
 __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
 
@@ -288,7 +288,7 @@ def check_writable(folder: Path) -> None:
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"cannot write to {folder}: {error.strerror or error}; the output folders are raw_save_dir, "
+            f"cannot write to {folder}: {error.strerror or said_by(error)}; the output folders are raw_save_dir, "
             "production_save_dir and results_dir of exp_arguments"
         ) from error
 

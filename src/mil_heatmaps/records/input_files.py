@@ -8,6 +8,7 @@ from typing import Any
 
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.digests import file_fingerprint
+from mil_heatmaps.words import said_by
 
 SeenFiles = dict[str, list[Any]]
 """By path: size, mtime and ctime in ns, and SHA-256 of a file that was read. ctime changes with the content even when
@@ -37,7 +38,7 @@ class InputFiles:
             try:
                 known = self._fingerprints[path] = self._take(path)
             except OSError as error:
-                raise HeatmapError(f"cannot read {path}: {error.strerror or error}") from error
+                raise HeatmapError(f"cannot read {path}: {error.strerror or said_by(error)}") from error
         return known
 
     def _take(self, path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.scores.score_schema import read_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
-from mil_heatmaps.words import first_of, one_line
+from mil_heatmaps.words import first_of, said_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
             skip_blank_lines=False,
         )
     except (OSError, EOFError, ValueError) as cause:  # pandas' own errors are ValueErrors
-        raise ScoreError(f"{path}: cannot be read as a table ({one_line(cause)[:200]})") from cause
+        raise ScoreError(f"{path}: cannot be read as a table ({said_by(cause)})") from cause
     if _all_numbers(names):
         raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
     # pandas renames the second of two equal columns, so they are looked for before it read them.

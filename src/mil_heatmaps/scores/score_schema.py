@@ -22,6 +22,7 @@ from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.frames import says_scanned_size
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
+from mil_heatmaps.words import said_by
 
 FORMAT = "mil-heatmaps scores"
 FORMAT_VERSION = 1
@@ -72,7 +73,7 @@ def read_scores(
     except ScoreError:
         raise
     except ValueError as cause:  # coordinates and grids are checked by the code that reads features
-        text = str(cause)
+        text = said_by(cause, 1000)
         raise ScoreError(text if str(path) in text else f"{path}: {text}") from cause
 
 
@@ -216,7 +217,7 @@ def _scores(item: h5py.Dataset, grid: PatchGrid, path: Path) -> PatchScores:
     try:
         return PatchScores(grid, values, names, cast("ScoreKind", kind), name)
     except ValueError as cause:
-        raise ScoreError(f"{path}: {cause}") from cause
+        raise ScoreError(f"{path}: {said_by(cause)}") from cause
 
 
 def _values(item: h5py.Dataset, grid: PatchGrid, path: Path) -> Floats:
@@ -251,7 +252,7 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
     try:
         return Prediction(classes, probabilities, logits, cast("Task", task))
     except ValueError as cause:
-        raise ScoreError(f"{path}: prediction_task: {cause}") from cause
+        raise ScoreError(f"{path}: prediction_task: {said_by(cause)}") from cause
 
 
 def texts(value: Any) -> tuple[str, ...] | None:

@@ -23,6 +23,7 @@ from mil_heatmaps.slides.sources import Source
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 from mil_heatmaps.slides.tiff_proof import TiffLevels
 from mil_heatmaps.slides.unreadable import TileError, UnreadableTiles, grey
+from mil_heatmaps.words import said_by
 
 _CACHED_PIXELS = 2 << 20
 """Regions up to this size keep their tiles, since their neighbours are likely to be read next."""
@@ -139,11 +140,11 @@ class LevelReader:
         try:
             return self._source.read(corner_l0, level, size_px)
         except TileError as error:
-            raise TileError(f"cannot read {self._named(corner_l0, level, size_px)}: {error}") from error
+            raise TileError(f"cannot read {self._named(corner_l0, level, size_px)}: {said_by(error)}") from error
         except SlideError:
             raise
         except Exception as error:  # OpenSlide's errors are of many kinds, and say little of where
-            raise SlideError(f"cannot read {self._named(corner_l0, level, size_px)}: {error}") from error
+            raise SlideError(f"cannot read {self._named(corner_l0, level, size_px)}: {said_by(error)}") from error
 
     def _named(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> str:
         return f"level {level}, {size_px[0]} x {size_px[1]} pixels at level-0 {corner_l0}, of slide {self.path}"

@@ -19,6 +19,7 @@ from mil_heatmaps.files.names import PICTURE_EXTENSIONS, SLIDE_EXTENSIONS
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.pixels import RGB, WHITE
 from mil_heatmaps.slides.unreadable import TileError
+from mil_heatmaps.words import said_by
 
 _OPAQUE = 254
 
@@ -80,7 +81,7 @@ class OpenSlideSource:
             refuse_stand_in(path, SlideError)
             raise SlideError(f"{path} is not a slide that can be read: {_why_unknown(path)}") from None
         except openslide.OpenSlideError as error:
-            raise SlideError(f"cannot open slide {path}: {error}") from error
+            raise SlideError(f"cannot open slide {path}: {said_by(error)}") from error
         self.properties: Mapping[str, str] = dict(self._slide.properties)
         self.vendor = self.properties.get("openslide.vendor", "unknown")
         self.level_dimensions = tuple((int(w), int(h)) for w, h in self._slide.level_dimensions)
@@ -206,7 +207,7 @@ class PictureSource:
         except UnidentifiedImageError:
             raise SlideError(f"{path} is not a picture that can be read") from None
         except (OSError, SyntaxError, ValueError) as error:
-            raise SlideError(f"cannot open picture {path}: {error}") from error
+            raise SlideError(f"cannot open picture {path}: {said_by(error)}") from error
         self.properties: Mapping[str, str] = {}
         if dpi is not None:
             self.properties = {
@@ -233,7 +234,7 @@ class PictureSource:
                         else:
                             self._pixels = np.asarray(picture.convert("RGB"))
                 except (OSError, SyntaxError, ValueError) as error:
-                    raise SlideError(f"cannot read picture {self._path}: {error}") from error
+                    raise SlideError(f"cannot read picture {self._path}: {said_by(error)}") from error
             return self._pixels
 
     def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:

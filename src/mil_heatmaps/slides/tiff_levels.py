@@ -21,6 +21,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
 from mil_heatmaps.slides.pixels import RGB, WHITE
+from mil_heatmaps.words import said_by
 
 JPEG, DEFLATE = 7, 8
 PHOTOMETRIC_RGB, PHOTOMETRIC_YCBCR = 2, 6
@@ -122,7 +123,7 @@ class TiffLevel:
             return self.decode_raw(data)
         except Exception as error:  # every codec has errors of its own
             raise SlideError(
-                f"{self.path}: cannot decode tile {index} of level {self.level}: {error}"
+                f"{self.path}: cannot decode tile {index} of level {self.level}: {said_by(error)}"
             ) from error
 
     def _cached(self, index: int) -> RGB:

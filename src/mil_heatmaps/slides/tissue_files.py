@@ -18,6 +18,7 @@ from mil_heatmaps.files.atomic import binary_writer
 from mil_heatmaps.files.safe_pickle import UnsafePickleError, dump_pickle, load_pickle
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.tissue import Contour, TissueMask
+from mil_heatmaps.words import counted, said_by
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def _read_pickle(path: Path) -> TissueMask:
     ):
         raise TissueError(f"{path} is not CLAM's mask: 'tissue' must be a list, 'holes' a list of lists")
     if len(tissue) != len(holes):
-        raise TissueError(f"{path} holds {len(tissue)} pieces of tissue but holes for {len(holes)}")
+        raise TissueError(f"{path} holds {counted(len(tissue), 'piece')} of tissue but holes for {len(holes)}")
     return TissueMask(
         tuple(_contour(points, f"{path}: piece {i}") for i, points in enumerate(tissue)),
         tuple(
@@ -116,7 +117,7 @@ def _contour(points: Any, where: str, *, least: int = 1) -> Contour:
             raise ValueError(f"its shape is {array.shape}")
         array = array.reshape(-1, 2)
     except (TypeError, ValueError) as error:
-        raise TissueError(f"{where} is not a list of x, y positions: {error}") from None
+        raise TissueError(f"{where} is not a list of x, y positions: {said_by(error)}") from None
     if len(array) < least:
         raise TissueError(f"{where} has {len(array)} positions, needs at least {least}")
     if not np.isfinite(array).all() or np.abs(array).max() > _FURTHEST_L0:
@@ -136,7 +137,7 @@ def _read_geojson(path: Path, packed: bool) -> TissueMask:
             f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         ) from None
     except (OSError, EOFError, UnicodeDecodeError, RecursionError) as error:
-        raise TissueError(f"cannot read {path}: {error}") from error
+        raise TissueError(f"cannot read {path}: {said_by(error)}") from error
     contours, holes = [], []
     for rings, where in _polygons(content, str(path)):
         outer, *inner = (_open_ring(ring, f"{where}, ring {i}") for i, ring in enumerate(rings))

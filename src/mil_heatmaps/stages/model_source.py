@@ -78,7 +78,7 @@ class ModelSource:
         try:
             model = load_model(self._config, self.checkpoint, device)
         except CheckpointError as error:
-            raise CheckpointError(f"{error}{self._about_labels(str(error))}") from error
+            raise CheckpointError(self._about_labels(str(error))) from error
         self._check_outputs(model)
         return model
 
@@ -125,11 +125,13 @@ class ModelSource:
         return [first, *extra]
 
     def _about_labels(self, message: str) -> str:
-        """Say where the number of outputs came from, when names in the config gave it."""
+        """Return a message that says where the number of outputs came from, when names in the config gave it."""
         names = self.output_names
         if names is None or "classes" not in message:
-            return ""
-        return f" ({self._names_key} names {len(names)}: {', '.join(names)})"
+            return message
+        told = f"{self._names_key} names {len(names)}: {', '.join(names)}"
+        counted = f"num_classes (n_classes) says {len(names)}"  # a number nobody gave
+        return message.replace(counted, told) if counted in message else f"{message} ({told})"
 
     @property
     def _names_key(self) -> str:

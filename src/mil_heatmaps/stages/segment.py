@@ -60,7 +60,12 @@ class SegmentStage:
             source = job.slide_path if job.tissue_path is None else job.tissue_path
             if work.config.heatmap_arguments.segment:
                 cure = "give outlines in data_arguments.tissue_dir, or set heatmap_arguments.segment: false"
-                if job.tissue_path is None:
+                if job.tissue_path is not None:
+                    cure = (
+                        "the file holds no outline; draw some, take the file away so that the slide is segmented, "
+                        "or set heatmap_arguments.segment: false"
+                    )
+                else:
                     cure = f"{GREY}: {cure}" if is_grey(work.slide) else f"{_why_empty(work)}; or {cure}"
                 raise TissueError(f"no tissue in {source.name}: {cure}")
             notes.append(Notice("no_tissue", f"no tissue in {source.name}"))

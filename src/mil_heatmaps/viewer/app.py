@@ -22,7 +22,7 @@ from mil_heatmaps.viewer.assets import MEDIA_TYPES, page_files
 from mil_heatmaps.viewer.catalog import Catalog
 from mil_heatmaps.viewer.content import Content
 from mil_heatmaps.viewer.security import Gate
-from mil_heatmaps.words import one_line
+from mil_heatmaps.words import said_by
 
 logger = logging.getLogger(__name__)
 
@@ -178,4 +178,4 @@ async def _guarded(answer: Callable[[], Response]) -> Response:
         return Response("not found", status_code=404, media_type="text/plain")
     except (HeatmapError, OSError) as error:
         logger.warning("%s", error)
-        return Response(one_line(error), status_code=422, media_type="text/plain")
+        return Response(said_by(error), status_code=422, media_type="text/plain")

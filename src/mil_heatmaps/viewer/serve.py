@@ -6,7 +6,7 @@ from collections.abc import Callable
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.viewer.assets import check_library
 from mil_heatmaps.viewer.catalog import Catalog
-from mil_heatmaps.words import install_line, lacking
+from mil_heatmaps.words import install_line, lacking, said_by
 
 HOST = "127.0.0.1"
 
@@ -22,7 +22,7 @@ def listen(port: int = 0) -> socket.socket:
     except OSError as error:
         listener.close()
         raise HeatmapError(
-            f"port {port} cannot be used ({error.strerror}); leave --port out for any free one"
+            f"port {port} cannot be used ({error.strerror or said_by(error)}); leave --port out for any free one"
         ) from error
     return listener
 

@@ -14,6 +14,8 @@ from mil_heatmaps.slides.reader import Slide
 
 logger = logging.getLogger(__name__)
 
+FINEST = 0.99
+"""The smallest downsample, which leaves room for rounding: a picture is never finer than its slide."""
 DEFAULT_DOWNSAMPLE = 32
 MOST_PIXELS_UNASKED = 64_000_000
 """A picture nobody chose the level of is not drawn larger than this."""
@@ -91,6 +93,8 @@ def choose_frame(
                 "process list's column mpp, or in data_arguments.slide_mpp for every slide without one"
             )
         downsample = mpp / slide.mpp
+        if downsample < FINEST:
+            raise ConfigError(f"a picture cannot be finer than the slide: mpp {mpp:g}, the slide has {slide.mpp:g}")
     if downsample is not None:
         frame = _frame_at(slide, downsample)
     elif vis_level >= 0:
@@ -120,7 +124,7 @@ def _frame_of_level(slide: Slide, level: int) -> Frame:
 
 
 def _frame_at(slide: Slide, downsample: float) -> Frame:
-    if not downsample >= 0.99:
+    if not downsample >= FINEST:
         raise ConfigError(f"a picture cannot be finer than the slide: downsample {downsample:.3g}, at least 1 will do")
     for level, factors in enumerate(slide.level_downsamples):
         if max(abs(factor / downsample - 1) for factor in factors) < 0.01:

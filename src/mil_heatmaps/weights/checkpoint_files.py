@@ -19,6 +19,7 @@ from mil_heatmaps.files.safe_pickle import UnsafePickleError
 from mil_heatmaps.files.safe_torch import load_torch
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.weights.checkpoint_paths import config_beside, is_index, read_json, shards_of, weights_file
+from mil_heatmaps.words import said_by
 
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
 _UNSAFE = re.compile(r"Unsupported (?:global|operand|class)|Trying to call reduce|Can only build|allowed types")
@@ -102,7 +103,8 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
     try:
         return dict(load_file(file, device="cpu"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{file} is no whole safetensors file ({error}): copy or download it again") from error
+        what = f"{file} is no whole safetensors file ({said_by(error)})"
+        raise CheckpointError(f"{what}: copy or download it again") from error
 
 
 def _read_torch(file: Path) -> Any:
@@ -111,11 +113,12 @@ def _read_torch(file: Path) -> Any:
     except UnsafePickleError as error:
         raise CheckpointError(str(error)) from error
     except Exception as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
-        raise CheckpointError(_explain_failure(file, str(error))) from error
+        raise CheckpointError(_explain_failure(file, error)) from error
 
 
-def _explain_failure(file: Path, message: str) -> str:
+def _explain_failure(file: Path, error: Exception) -> str:
     """Return what is wrong with a file that torch would not load, and the mend."""
+    message = str(error)
     with file.open("rb") as stream:
         start = stream.read(8)
     if start.startswith(b"\x89HDF"):
@@ -131,5 +134,6 @@ def _explain_failure(file: Path, message: str) -> str:
     if forbidden or _UNSAFE.search(message):
         what = f"the Python object {forbidden.group(1)}" if forbidden else "Python objects"
         return f"{file} holds {what}, {_NOT_ONLY_WEIGHTS}"
-    reason = message.splitlines()[0][:200] if message else "unexpected end"
+    lines = message.strip().splitlines()
+    reason = lines[0].partition(". ")[0][:200] if lines else said_by(error)
     return f"{file} is a damaged, truncated or foreign checkpoint ({reason}): copy or download it again"

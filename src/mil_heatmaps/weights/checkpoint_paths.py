@@ -10,6 +10,7 @@ from typing import Any
 
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.weights.hub import HUB_FILES, SUFFIXES, hub_hint
+from mil_heatmaps.words import said_by
 
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """What Hugging Face calls the list of the files that a large model is cut into."""
@@ -112,4 +113,4 @@ def read_json(path: Path) -> Any:
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{path} is not readable JSON: {error}") from error
+        raise CheckpointError(f"{path} is not readable JSON: {said_by(error)}") from error
