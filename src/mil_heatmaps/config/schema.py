@@ -1,5 +1,6 @@
 """The whole config as one model, and its JSON Schema."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ class Config(BaseModel):
             return None
         names = class_names_by_number(self.data_arguments.label_dict)
         return [names.get(c, str(c)) for c in range(self.n_classes or 0)]
+
+    @property
+    def features_cache(self) -> Path | None:
+        """Folder in which encoded features are shared with other runs, None when they are not."""
+        given, raw = self.data_arguments.features_cache, self.exp_arguments.raw_save_dir
+        if given is False:
+            return None
+        return Path(raw).parent / "features_cache" if given is None else Path(os.path.expandvars(given)).expanduser()
 
     @property
     def patch_grid(self) -> str:

@@ -161,6 +161,11 @@ class DataArguments(Section):
         description="New: what coordinates of patches are in, where their file does not say: px (level-0 pixels) or um "
         "(micrometres, which need the slide's resolution). auto: px, unless it shows otherwise.",
     )
+    features_cache: Text | Literal[False] | None = Field(
+        default=None,
+        description="New: folder in which features that are encoded here are shared between runs of the same slides, "
+        "encoder and patching; null takes features_cache beside raw_save_dir, false shares nothing.",
+    )
     slide_mpp: Float | None = Field(
         default=None, ge=MPP_BELIEVED[0], le=MPP_BELIEVED[1],
         description="New: µm per level-0 pixel of slides that do not say it; the process list's column mpp says it "

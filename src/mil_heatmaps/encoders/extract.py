@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.encoders.encoding_progress import EncodingProgress
+from mil_heatmaps.encoders.feature_cache import FeatureCache
 from mil_heatmaps.encoders.feature_log import FeatureLog, remove_log
 from mil_heatmaps.encoders.lanes import in_lanes, lanes_for, share_out
 from mil_heatmaps.errors import FeatureError, SlideError
@@ -84,6 +85,7 @@ def extract_features(
     threads: int | None = None,
     code: str | None = None,
     others: Iterable[Path] = (),
+    cache: FeatureCache | None = None,
     progress: Callable[[EncodingProgress], None] | None = None,
 ) -> Extraction:
     """Write the features of every patch of `grid` to `out_path`, in TRIDENT's layout and the grid's order.
@@ -104,6 +106,8 @@ def extract_features(
         Of the encoder's own code, anything that changes with it; see `extraction_key`.
     others
         Feature files that may hold these very features under another name: one with the same key is copied.
+    cache
+        Features of other runs: taken from there when it has these, else put there.
     progress
         Called after every batch.
 
@@ -139,6 +143,9 @@ def extract_features(
                 shutil.copyfile(other, partial)
             remove_log(log_path)
             return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun, copied_from=other)
+    if cache is not None and (shared := cache.take(key, len(grid), out)) is not None:
+        remove_log(log_path)
+        return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun, copied_from=shared)
     reader = PatchReader(slide, grid, reading, threads=threads)
     with FeatureLog(log_path, key, len(grid), encoder.width) as log:
         resumed = log.rows
@@ -163,6 +170,8 @@ def extract_features(
         log.remove()
     seconds = time.monotonic() - begun
     left_out = len(grid) - len(kept)
+    if cache is not None and not left_out:
+        cache.put(key, out)
     return Extraction(out, len(grid), encoder.width, len(grid) - resumed, resumed, size, seconds, None, left_out)
 
 

@@ -90,10 +90,12 @@ def encode(
 ) -> list[Notice]:
     """Write the features of `grid`, read as `reading` says, to `out`, going on where a killed run stopped.
 
-    Those of the same patches by the same encoder are copied if they are in one of the `others`. What to know of
+    Those of the same patches by the same encoder are copied if they are in one of the `others` or, from another run, in
+    the cache. What to know of
     them is returned.
     """
     from mil_heatmaps.encoders.extract import extract_features
+    from mil_heatmaps.encoders.feature_cache import FeatureCache
 
     config = work.config
     encoder = load_encoder(config, work.settings.device)
@@ -108,6 +110,7 @@ def encode(
         threads=reading_threads(encoder, work.settings.threads),
         code=encoder_identity(config).get("code_sha256"),
         others=others,
+        cache=None if (folder := config.features_cache) is None else FeatureCache(folder),
         progress=work.on_encoding,
     )
     if done.copied_from is not None:
