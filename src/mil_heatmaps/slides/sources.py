@@ -121,7 +121,7 @@ class OpenSlideSource:
         try:
             return type(self._slide)(self._path)
         except (self._error, OSError) as error:
-            raise SlideError(f"cannot open slide {self._path} any more: {error}") from error
+            raise SlideError(f"cannot open slide {self._path} any more: {said_by(error)}") from error
 
     def close(self) -> None:
         self._slide.close()
