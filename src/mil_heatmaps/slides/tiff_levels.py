@@ -99,7 +99,8 @@ class TiffLevel:
         try:
             data = os.pread(self._file.fileno(), count, int(self.offsets[index])) if count else b""
         except OSError as error:  # a bad sector
-            raise SlideError(f"{self.path}: cannot read tile {index} of level {self.level}: {said_by(error)}") from error
+            what = f"tile {index} of level {self.level}"
+            raise SlideError(f"{self.path}: cannot read {what}: {said_by(error)}") from error
         if len(data) != count:
             raise SlideError(
                 f"{self.path} is cut short: tile {index} of level {self.level} needs {count} bytes at "
