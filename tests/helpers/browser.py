@@ -26,6 +26,8 @@ def settle(page: Any) -> None:
     still = """!heatmapViewer.busy && heatmapViewer.panes.every(p => p.isOpen && !p.heat.moving()
         && p.viewer.world.getItemAt(0).getFullyLoaded())"""
     wait_until(page, still)
+    # What follows a resize or a move is drawn a frame later.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     page.wait_for_timeout(80)
 
 

@@ -38,6 +38,8 @@ def test_panes_move_as_one_from_either_side(open_page: Open) -> None:
     settle(page)
     assert_in_lockstep(page)
     page.set_viewport_size({"width": 1001, "height": 700})
+    wait_until(page, """heatmapViewer.panes.every(p => p.viewer.viewport.getContainerSize().x ===
+        p.viewer.container.clientWidth)""")
     settle(page)
     assert_in_lockstep(page)
 
