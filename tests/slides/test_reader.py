@@ -270,7 +270,7 @@ def test_the_real_slides_are_read_as_openslide_reads_them(real_slides: Path) -> 
             expected = by_openslide(path, (0, 0), level, slide.level_dimensions[level])
             np.testing.assert_array_equal(slide.read_level(level), expected)
             assert slide.tiff_level(level) is not None
-    with pytest.raises(SlideError, match="does not know its format"):
+    with pytest.raises(SlideError, match="stored in strips"):
         open_slide(real_slides / "not_a_slide.tif")
 
 
