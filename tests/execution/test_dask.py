@@ -135,7 +135,7 @@ def test_a_worker_that_hangs_is_restarted_and_its_slide_given_up(cohort: SmallCo
     summary = run(cohort)
     assert sorted(summary.processed) == ["s1", "s3"], summary
     assert "gave up after 6 s" in summary.failed["s2"]
-    # The hung process is ended. When its nanny has another one ready is Dask's affair, and takes minutes on a busy machine.
+    # The hung process is ended. When its nanny has another one ready is Dask's affair: minutes on a busy machine.
     deadline = time.monotonic() + 120
     while all(map(process_lives, before)):
         assert time.monotonic() < deadline
