@@ -3,6 +3,7 @@
 Tables and files that programs read keep plain numbers; these are for messages, pictures and pages.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -18,6 +19,29 @@ def first_of(names: Sequence[object], most: int) -> str:
     """Return the first `most` names and how many more there are: ``a, b, c and 4 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
+
+
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters, those that turn the direction of text, and halves of characters."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return a text in which whatever steers a terminal or a line of text is shown as an escape, but for `keep`.
+
+    A byte of a name that is not UTF-8 is shown as ``\\xff``.
+    """
+
+    def escape(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        if found[0] in keep:
+            return found[0]
+        if 0xDC80 <= code <= 0xDCFF:
+            return f"\\x{code - 0xDC00:02x}"
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return _UNSEEN.sub(escape, text)
 
 
 def one_line(text: object) -> str:

@@ -50,7 +50,7 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
             _fsync(partial)
         os.replace(partial, target)
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # gone, or on a drive that is: what is left is removed later
             partial.unlink()
     # Without this the new name itself may be lost in a crash; some network file systems refuse it.
     if durable:
@@ -70,9 +70,12 @@ def binary_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = True) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all.
+
+    Bytes of a name that are not UTF-8 are written as ``\\udcff``, as JSON writes them: `files.names.restored`.
+    """
     with atomic_path(path, durable=durable) as partial:
-        partial.write_text(text, encoding="utf-8", newline="")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True) -> None:

@@ -4,8 +4,11 @@ x and y are a patch's top-left corner, in level-0 pixels; x_um and y_um are micr
 """
 
 import gzip
+import io
 import os
 import re
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +20,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features.pairing import names_slide
 from mil_heatmaps.features.place_patches import place_patches
+from mil_heatmaps.files.packed import read_packed
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores
@@ -40,6 +44,7 @@ _SLIDE = ("slide_id", "slide", "slide_name", "case_id", "filename")
 _IGNORED = ("", "index", "patch", "patch_id", "id", "i", "rank", "label", "row", "col", "column")
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+_LONGEST_LINE = 1 << 20
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
@@ -116,7 +121,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
         # Slide names may look like numbers; as text they keep their leading zeros.
         text_columns = {name: str for name in names if _plain(name) in _SLIDE}
         table = pd.read_csv(
-            path,
+            io.BytesIO(read_packed(path, ScoreError)) if path.suffix == ".gz" else path,
             sep=separator,
             decimal=decimal,
             dtype=text_columns,
@@ -124,12 +129,14 @@ def _read_table(path: Path) -> "pd.DataFrame":
             skipinitialspace=True,
             skip_blank_lines=False,
         )
-    except (OSError, EOFError, ValueError) as cause:  # pandas' own errors are ValueErrors
+    except ScoreError:
+        raise
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as cause:  # pandas' own errors are ValueErrors
         raise ScoreError(f"{path}: cannot be read as a table ({said_by(cause)})") from cause
     if _all_numbers(names):
         raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
     # pandas renames the second of two equal columns, so they are looked for before it read them.
-    if twice := sorted({name for name in map(_trim, names) if name and names.count(name) > 1}):
+    if twice := sorted(name for name, times in Counter(map(_trim, names)).items() if name and times > 1):
         raise ScoreError(f"{path}: two columns are called {twice[0]!r}")
     table = table.dropna(how="all")
     table.columns = [_trim(name) for name in table.columns]
@@ -155,8 +162,13 @@ def _dialect(path: Path) -> tuple[list[str], str, str]:
     With semicolons or tabs a comma in the first row is a decimal sign, as European spreadsheets write.
     """
     opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig") as file:
-        header, first = file.readline(), file.readline()
+    try:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
+            header, first = file.readline(_LONGEST_LINE), file.readline(_LONGEST_LINE)
+    except (OSError, EOFError, ValueError, zlib.error) as cause:
+        raise ScoreError(f"{path}: cannot be read as a table ({said_by(cause)})") from cause
+    if len(header) == _LONGEST_LINE:
+        raise ScoreError(f"{path}: its first line is longer than {_LONGEST_LINE:,} characters; it must name the columns")
     separator = max("\t;,", key=header.count) if any(sign in header for sign in "\t;,") else r"\s+"
     names = re.split(separator, header.strip())
     return names, separator, "," if separator != "," and "," in first else "."
