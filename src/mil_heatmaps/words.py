@@ -51,6 +51,8 @@ def one_line(text: object) -> str:
 
 def said_by(error: BaseException, most: int = 200) -> str:
     """Return what an error of another program says, on one line; its kind where it says nothing or a bare name."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
     text = one_line(error)[:most]
     return text if text and not isinstance(error, KeyError) else kind_and_text(error, most)
 
@@ -68,6 +70,8 @@ def reason_of(error: BaseException) -> str:
         return text
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
     return f"unexpected {kind_and_text(error)}"
 
 

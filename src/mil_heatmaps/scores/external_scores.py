@@ -44,6 +44,7 @@ _SLIDE = ("slide_id", "slide", "slide_name", "case_id", "filename")
 _IGNORED = ("", "index", "patch", "patch_id", "id", "i", "rank", "label", "row", "col", "column")
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+_MOST_COLUMNS = 2_000
 _LONGEST_LINE = 1 << 20
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -133,6 +134,8 @@ def _read_table(path: Path) -> "pd.DataFrame":
         raise
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as cause:  # pandas' own errors are ValueErrors
         raise ScoreError(f"{path}: cannot be read as a table ({said_by(cause)})") from cause
+    if len(names) > _MOST_COLUMNS:
+        raise ScoreError(f"{path}: has {len(names):,} columns; x, y and the scores of one slide are up to {_MOST_COLUMNS:,}")
     if _all_numbers(names):
         raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
     # pandas renames the second of two equal columns, so they are looked for before it read them.
@@ -278,10 +281,8 @@ def _score_columns(table: "pd.DataFrame", columns: Sequence[str] | None, path: P
 
 def _numbers(table: "pd.DataFrame", name: str, path: Path, *, blank: bool = False) -> npt.NDArray[np.float64]:
     """Return a column as float64; empty cells are NaN where `blank` allows them, other text is an error."""
-    import pandas as pd
-
     column = table[name]
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    values = _as_floats(column).to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = np.isnan(values) if not blank else np.isnan(values) & column.notna().to_numpy()
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -292,10 +293,18 @@ def _numbers(table: "pd.DataFrame", name: str, path: Path, *, blank: bool = Fals
 
 def _is_numeric(column: "pd.Series[Any]") -> bool:
     """Say whether most cells are numbers: then the others are mistakes, to be named with their line."""
+    filled = column.dropna()
+    return not len(filled) or bool(_as_floats(filled).notna().mean() > 0.5)
+
+
+def _as_floats(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return a column as numbers, NaN for what is none or has more digits than a number can."""
     import pandas as pd
 
-    filled = column.dropna()
-    return not len(filled) or bool(pd.to_numeric(filled, errors="coerce").notna().mean() > 0.5)
+    try:
+        return pd.to_numeric(column, errors="coerce")
+    except OverflowError:  # whole numbers of hundreds of digits
+        return column.map(lambda cell: float("nan") if isinstance(cell, int) and cell.bit_length() > 1000 else cell)
 
 
 def _line(table: "pd.DataFrame", row: int) -> int:
