@@ -107,7 +107,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 def _not_numbers(tensors: Mapping[str, Tensor]) -> str:
     """Say which weights are NaN or infinite; empty when none is."""
     odd = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    return f"NaN or infinite values in {len(odd)} of {counted(len(tensors), 'tensor')}: {first_of(odd, 4)}" if odd else ""
+    where = f"{len(odd)} of {counted(len(tensors), 'tensor')}: {first_of(odd, 4)}"
+    return f"NaN or infinite values in {where}" if odd else ""
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:

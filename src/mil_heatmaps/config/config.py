@@ -137,7 +137,8 @@ def _number_of_names(model: Any, labels: Any) -> int | None:
     if model.get("task", "classification") != "classification":
         names = model.get("output_names")
         return len(names) if isinstance(names, list) and names else None
-    numbers = [int(number) for number in labels.values() if str(number).isdecimal() and len(str(number)) < 10] if isinstance(labels, dict) else []
+    given = map(str, labels.values()) if isinstance(labels, dict) else ()
+    numbers = [int(number) for number in given if number.isdecimal() and len(number) < 10]
     return max(numbers) + 1 if numbers else None
 
 

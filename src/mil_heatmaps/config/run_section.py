@@ -50,7 +50,7 @@ class RunArguments(Section):
     )
     isolate: Isolate = Field(
         default="auto",
-        description="New: work on a slide in a process of its own, which a hostile file may end without ending the run. "
+        description="New: work on a slide in a process of its own, which a hostile file may end without the run. "
         "auto: where its headers are not known to be harmless, always: every slide, never: as workers say.",
     )
     slide_timeout: Float | None = Field(

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from mil_heatmaps.files.hdf5_writing import write_h5, set_text
+from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files import hdf5
-from mil_heatmaps.files.hdf5_writing import write_h5, set_text
+from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.read_plan import PatchReading, level0_magnification
 from mil_heatmaps.slides.reader import Slide

@@ -12,7 +12,6 @@ from mil_heatmaps.files.names import restored
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.words import said_by
 
-
 _FORMULA = re.compile(r"[=@\t]|[+-][A-Za-z]")
 """How a cell begins that a spreadsheet would run."""
 

@@ -135,7 +135,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as cause:  # pandas' own errors are ValueErrors
         raise ScoreError(f"{path}: cannot be read as a table ({said_by(cause)})") from cause
     if len(names) > _MOST_COLUMNS:
-        raise ScoreError(f"{path}: has {len(names):,} columns; x, y and the scores of one slide are up to {_MOST_COLUMNS:,}")
+        raise ScoreError(f"{path}: has {len(names):,} columns; up to {_MOST_COLUMNS:,} are read")
     if _all_numbers(names):
         raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
     # pandas renames the second of two equal columns, so they are looked for before it read them.
@@ -171,7 +171,7 @@ def _dialect(path: Path) -> tuple[list[str], str, str]:
     except (OSError, EOFError, ValueError, zlib.error) as cause:
         raise ScoreError(f"{path}: cannot be read as a table ({said_by(cause)})") from cause
     if len(header) == _LONGEST_LINE:
-        raise ScoreError(f"{path}: its first line is longer than {_LONGEST_LINE:,} characters; it must name the columns")
+        raise ScoreError(f"{path}: its first line, which names the columns, has over {_LONGEST_LINE:,} characters")
     separator = max("\t;,", key=header.count) if any(sign in header for sign in "\t;,") else r"\s+"
     names = re.split(separator, header.strip())
     return names, separator, "," if separator != "," and "," in first else "."

@@ -15,7 +15,7 @@ from mil_heatmaps.features.geometry import slide_size
 from mil_heatmaps.features.place_patches import place_patches
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
-from mil_heatmaps.files.hdf5_writing import write_h5, set_text
+from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile

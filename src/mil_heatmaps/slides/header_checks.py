@@ -14,7 +14,7 @@ _COMPRESSIONS = frozenset({1, 5, 7, 8, 32946, 33003, 33004, 33005, 34712})
 
 
 def refuse_large_tiles(path: Path) -> None:
-    """Raise a SlideError for a TIFF that declares tiles of more than `MOST_TILE_BYTES`; all else is left to OpenSlide."""
+    """Raise a SlideError for a TIFF that declares tiles of over `MOST_TILE_BYTES`; all else is left to OpenSlide."""
     try:
         if is_tiff(path):
             read_directories(path)
@@ -27,8 +27,8 @@ def refuse_large_tiles(path: Path) -> None:
 def headers_pass(path: Path) -> bool:
     """Whether a slide's headers were read and found right, so that it may be opened in this process.
 
-    So they are of TIFF whose largest picture is in tiles, and of plain pictures, whose size is compared with a limit. Of
-    other formats nothing is known here.
+    So they are of TIFF whose largest picture is in tiles, and of plain pictures, whose size is compared with a limit.
+    Of other formats nothing is known here.
     """
     try:
         if not path.is_file():

@@ -44,9 +44,9 @@ class TileHeaders:
         except (TiffHeaderError, OSError):
             directories = []
         for directory in directories:
-            if directory.tile_px is not None and min(directory.tile_px) > 0 and directory.offsets is not None:
-                if directory.compression in JPEG_COMPRESSIONS:
-                    self._levels.setdefault(directory.size_px, []).append(_Tiles(directory))
+            tiled = directory.tile_px is not None and min(directory.tile_px) > 0 and directory.offsets is not None
+            if tiled and directory.compression in JPEG_COMPRESSIONS:
+                self._levels.setdefault(directory.size_px, []).append(_Tiles(directory))
 
     def first_lie(self, size_px: tuple[int, int], box_px: Box | None) -> str | None:
         """Return what is wrong with a tile of the level of that size in a box (None: anywhere); None when nothing is.

@@ -43,7 +43,8 @@ def weights_file(path: Path) -> Path:
     try:
         there = path.exists()
     except (OSError, ValueError) as error:  # a name too long for a file, or with a null byte
-        raise CheckpointError(f"no checkpoint at {str(path)[:80]}…: {getattr(error, 'strerror', None) or said_by(error)}") from error
+        why = getattr(error, "strerror", None) or said_by(error)
+        raise CheckpointError(f"no checkpoint at {str(path)[:80]}…: {why}") from error
     if not there:
         raise CheckpointError(f"no checkpoint at {path}{hub_hint(path)}")
     return _file_in(path) if path.is_dir() else path
