@@ -195,5 +195,6 @@ def _joined(messages: list[tuple[int, str]], name: str) -> str:
     """Return one message, or all of them in the order of the file."""
     if len(messages) == 1:
         return messages[0][1]
-    count = len(messages) if messages[-1][0] != sys.maxsize else f"more than {len(messages) - 1}"
+    capped = any(line == sys.maxsize for line, _ in messages)
+    count = f"more than {len(messages) - 1}" if capped else str(len(messages))
     return f"{count} problems in {name}:\n" + "\n".join(f"- {text}" for _, text in sorted(messages))

@@ -71,8 +71,9 @@ def save_hdf5(
         with write_h5(path) as file:
             _write(file, arrays, attributes, chunk_size)
         return str(path)
+    _check_whole(path)
     try:
-        with open_h5(path, DataFileError), write_h5(path, append=True) as file:
+        with write_h5(path, append=True) as file:
             for name, array in arrays.items():
                 _check_fits(file, name, array, path)
             _write(file, arrays, attributes, chunk_size)
@@ -114,6 +115,14 @@ def save_pkl(filename: PathLike, save_object: Any) -> None:
 def load_pkl(filename: PathLike) -> Any:
     """Return what a pickle holds: plain containers and NumPy arrays; anything else is refused, not run."""
     return load_pickle(filename)
+
+
+def _check_whole(path: Path) -> None:
+    try:
+        with open_h5(path, DataFileError):
+            pass
+    except DataFileError as cause:
+        raise DataFileError(f"{path}: cannot be appended to ({cause})") from cause
 
 
 def _array(name: str, value: Any, path: Path) -> npt.NDArray[Any]:

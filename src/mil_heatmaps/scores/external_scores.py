@@ -20,6 +20,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features.pairing import names_slide
 from mil_heatmaps.features.place_patches import place_patches
+from mil_heatmaps.files.csv_tables import unguarded
 from mil_heatmaps.files.packed import read_packed
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.notices import Notice
@@ -147,7 +148,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
 
 
 def _trim(name: object) -> str:
-    text = str(name).strip()
+    text = unguarded(str(name))
     return "" if text.startswith("Unnamed: ") else text
 
 
