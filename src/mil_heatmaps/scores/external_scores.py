@@ -29,7 +29,7 @@ from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.scores.score_schema import read_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
-from mil_heatmaps.words import first_of, said_by
+from mil_heatmaps.words import counted, first_of, said_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,6 +135,8 @@ def _read_table(path: Path) -> "pd.DataFrame":
         raise
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as cause:  # pandas' own errors are ValueErrors
         raise ScoreError(f"{path}: cannot be read as a table ({said_by(cause)})") from cause
+    if table.index.nlevels > 1 or not pd.api.types.is_integer_dtype(table.index) or len(names) < table.shape[1]:
+        raise ScoreError(f"{path}: its rows have more cells than the {counted(len(names), 'column')} of its first line")
     if len(names) > _MOST_COLUMNS:
         raise ScoreError(f"{path}: has {len(names):,} columns; up to {_MOST_COLUMNS:,} are read")
     if _all_numbers(names):
