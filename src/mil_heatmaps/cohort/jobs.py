@@ -176,7 +176,7 @@ def _leave_out_bare(rows: ProcessList, files: Files) -> None:
 
 
 def _is_bare(row: ProcessRow, files: Files) -> bool:
-    features, scores = (Files.of_source(index, row.source) for index in (files.features, files.scores))
+    features, scores = Files.of_source(files.features, row.source), Files.of_source(files.scores, row.source)
     if features is None:
         return False
     slides = files.slides_of(row)
