@@ -99,8 +99,10 @@ class Execution:
 
         Then this process never imports torch, and the worker has the model when its first slide comes.
         """
-        if not needed or not self._begins_with_workers(slides):
-            check_needs(settings, needed)
+        if not needed:
+            return
+        if not self._begins_with_workers(slides):
+            check_needs(replace(settings, device=self._own_device()), needed)
             return
         if self._devices():
             start_server()  # imports while this process loads the model
@@ -171,7 +173,8 @@ class Execution:
         self._apart = LocalPool(1, threads=serial.threads, timeout=self._limits.slide_timeout)
         executors: dict[str, SlideExecutor] = {CPU: serial, APART: self._apart}
         scheduler = Scheduler(executors, self._limits, stop, on_start=self._on_start, on_wait=self._tell_encoding)
-        alone = (replace(task, threads=serial.threads) for task in tasks)
+        device = self._own_device()
+        alone = (replace(task, threads=serial.threads, device=device) for task in tasks)
         if workers == 1:
             yield from scheduler.run([(self._where(task), task)] for task in alone)
             self.lost_workers |= scheduler.lost_workers
@@ -253,6 +256,10 @@ class Execution:
         from mil_heatmaps.devices import cuda_devices
 
         return cuda_devices(self._config.run_arguments.devices, self._config.model_arguments.device)
+
+    def _own_device(self) -> str | None:
+        """Return where models of this process run; None: as `model_arguments.device` says."""
+        return None if self._config.run_arguments.devices == "auto" else next(iter(self._devices()), "cpu")
 
     def _parts(self, task: SlideTask, number: int) -> Parts:
         """Cut a slide's stages where the work changes between CPU and GPU; slide `number` has its turn on one GPU."""

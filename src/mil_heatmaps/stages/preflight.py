@@ -32,7 +32,7 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
         colour_table(config.heatmap_arguments.cmap)
     own = config.model_arguments.model_class is not None and not run_own_code
     if stages & {"attention", "fine"} and not settings.model.external and not own:
-        settings.model.load()
+        settings.model.load(settings.device)
     if stages & {"features", "fine_features"}:
         _check_encoder(settings, with_model=not own)
 
@@ -85,6 +85,6 @@ def _check_encoder(settings: RunSettings, *, with_model: bool) -> None:
 
     encoder = load_encoder(settings.config)
     if with_model and not settings.model.external:
-        model = settings.model.load()
+        model = settings.model.load(settings.device)
         if getattr(model, "in_dim", 0):
             check_width(encoder, model.in_dim, model.name or type(model).__name__)
