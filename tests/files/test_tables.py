@@ -15,7 +15,8 @@ from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.csv_tables import csv_text, read_table
 
 NAMES = st.text(
-    st.characters(exclude_characters="\0\r\n\\", exclude_categories=["Cs"]) | st.sampled_from(["\udcff", "'", "=", " "]),
+    st.characters(exclude_characters="\0\r\n\\", exclude_categories=["Cs"])
+    | st.sampled_from(["\udcff", "'", "=", " "]),
     min_size=1,
     max_size=12,
 ).filter(lambda name: bool(name.strip()))

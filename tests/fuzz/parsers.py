@@ -38,9 +38,8 @@ def _process_list(path: Path) -> Any:
     from mil_heatmaps.cohort.process_list import read_process_list
     from mil_heatmaps.config.config import make_config
 
-    config = make_config(
-        {"data_arguments": {"data_dir": ".", "h5_dir": "."}, "model_arguments": {"ckpt_path": "m.pt"}}, check_files=False
-    )
+    sections = {"data_arguments": {"data_dir": ".", "h5_dir": "."}, "model_arguments": {"ckpt_path": "m.pt"}}
+    config = make_config(sections, check_files=False)
     return read_process_list(path, config)
 
 

@@ -17,7 +17,9 @@ FOUND = Path(__file__).parent / "findings"
 
 ODD = [b"\0", b"\xff" * 8, b"9" * 400, b"1:1:1", b"!!bool x", b"&a [*a]", b"[[[[", b"{", b"-1", b"1e400", b"\xff\xd8"]
 MUTATIONS = st.lists(
-    st.tuples(st.integers(0, 1 << 16), st.sampled_from(["replace", "insert", "cut"]), st.sampled_from(ODD) | st.binary()),
+    st.tuples(
+        st.integers(0, 1 << 16), st.sampled_from(["replace", "insert", "cut"]), st.sampled_from(ODD) | st.binary()
+    ),
     min_size=1,
     max_size=4,
 )
@@ -42,8 +44,7 @@ def tried(name: str, data: bytes) -> str:
         try:
             parser.read(path)
         except HeatmapError as error:
-            assert str(error).strip(), "a reason that says nothing"
-            return "refused"
+            return "refused" if str(error).strip() else "refused without a reason"
     return "read"
 
 
@@ -59,7 +60,7 @@ def test_a_mutated_file_is_read_or_refused(name: str) -> None:
     @settings(max_examples=25, deadline=None, derandomize=True, database=None)
     @given(MUTATIONS)
     def check(changes: list[tuple[int, str, bytes]]) -> None:
-        tried(name, mutated(seed, changes))
+        assert tried(name, mutated(seed, changes)) in ("read", "refused")
 
     check()
 

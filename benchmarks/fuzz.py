@@ -1,4 +1,4 @@
-"""Fuzz the parsers for a bounded time: `make fuzz`, or python -m tests.fuzz.fuzz --seconds 60 [--only config geojson].
+"""Fuzz the parsers for a bounded time: `make fuzz`, or python benchmarks/fuzz.py --seconds 60 [--only config geojson].
 
 Mutations by atheris where it is installed, which follows the code's branches, else at random. What breaks a parser is
 written to tests/fuzz/findings/<parser>/ and is a test from then on. Exit code 1 when there is a finding.
@@ -14,6 +14,8 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.fuzz.parsers import PARSERS
 from tests.fuzz.test_parsers import FOUND, ODD, mutated, tried
