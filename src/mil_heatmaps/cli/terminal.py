@@ -34,7 +34,7 @@ class _Escaped:
 def escaped_terminal() -> Iterator[None]:
     """Escape what is printed while the block lasts."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Escaped(sys.stdout), _Escaped(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Escaped(sys.stdout), _Escaped(sys.stderr)
     try:
         yield
     finally:

@@ -58,8 +58,8 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
     if not readable:
         refuse_stand_in(path, error)
         raise error(f"{path}: not an HDF5 file, it begins with {_first_bytes(path)!r}{tail}")
-    if (why := refusal(path)) is not None:
-        raise error(f"{path}: not read: {why}")
+    if (refused := refusal(path)) is not None:
+        raise error(f"{path}: not read: {refused}")
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -99,7 +99,8 @@ def set_text(holder: h5py.HLObject, key: str, text: str | Sequence[str]) -> None
     attribute are written so.
     """
     one = isinstance(text, str)
-    encoded = [item.encode("utf-8", "backslashreplace") for item in ([text] if one else text)]
+    items = [text] if isinstance(text, str) else text
+    encoded = [item.encode("utf-8", "backslashreplace") for item in items]
     length = max(1, *map(len, encoded)) if encoded else 1
     if length * len(encoded) > _MOST_FIXED_BYTES:
         texts = [item.decode() for item in encoded]

@@ -92,7 +92,8 @@ def _read(file: BinaryIO) -> list[TiffDirectory]:
         raise TiffHeaderError("it is no TIFF")
     big = b"+" in head[:4]
     place = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
-    found, seen = [], set()
+    found: list[TiffDirectory] = []
+    seen: set[int] = set()
     while place:
         if place in seen:
             raise TiffHeaderError("its directories lead in a circle")
