@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from mil_heatmaps.config.drawing_sections import HeatmapArguments, SampleArguments
+from mil_heatmaps.config.explanation_section import ExplanationArguments
 from mil_heatmaps.config.export_section import ExportArguments
 from mil_heatmaps.config.input_paths import InputPaths
 from mil_heatmaps.config.labels import class_names_by_number
@@ -32,6 +33,7 @@ class Config(BaseModel):
     encoder_arguments: EncoderArguments = EncoderArguments()
     model_arguments: ModelArguments = ModelArguments()
     heatmap_arguments: HeatmapArguments = HeatmapArguments()
+    explanation_arguments: ExplanationArguments = ExplanationArguments()
     sample_arguments: SampleArguments = SampleArguments()
     segmentation_arguments: SegmentationArguments = SegmentationArguments()
     visualization_arguments: VisualizationArguments = VisualizationArguments()

@@ -8,6 +8,7 @@ from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.gradients import steps_at_most
 from mil_heatmaps.explain.lattice import Lattice
 from mil_heatmaps.explain.settings import Settings
+from mil_heatmaps.words import time_words
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,6 @@ def choose_window(lattice: Lattice, settings: Settings, *, exact: bool) -> tuple
         if not fits and window > max(widest, 2 * stride):
             raise ModelError(f"no window of 4, 8, 16, ... cells is a multiple of stride {stride}; choose a window too")
         window *= 2
-
-
-def time_words(seconds: float) -> str:
-    """Return a time as people say it: ``0.4 s``, ``12 s``, ``40 min``, ``3.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5700 else f"{seconds / 3600:.1f} h"
 
 
 def check_window(window: int, stride: int) -> None:

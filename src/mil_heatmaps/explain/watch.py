@@ -24,8 +24,8 @@ class Watch:
     tell : (what, done, total)
         After each unit of work: a forward, a step, or a pass.
     save : (name, partial)
-        About every `every_s` seconds: what would be lost by a kill. The same call with `load` returning it goes on
-        from there, to the same bits.
+        About every `every_s` seconds, and when `tell` raises: what would be lost by a kill. The same call with `load`
+        returning it goes on from there, to the same bits.
     load : name -> partial or None
     every_s : float
     what : str
@@ -48,18 +48,27 @@ class Watch:
 
 
 class Keeper:
-    """Counts units of work, tells of each, and saves now and then."""
+    """Counts units of work, tells of each, and saves now and then, at the end of long work, and when it is stopped."""
 
     def __init__(self, watch: Watch, total: int, partial: Callable[[], Partial]) -> None:
         self._watch, self._total, self._partial = watch, total, partial
-        self._saved = time.monotonic()
+        self._began = self._saved = time.monotonic()
 
     def done(self, count: int) -> None:
         """Say that `count` units are done; those before `count` are in the partial result."""
-        if count < self._total and time.monotonic() - self._saved >= self._watch.every_s:
-            self._watch.save(self._watch.what, self._partial())
-            self._saved = time.monotonic()
-        self._watch.tell(self._watch.what, count, self._total)
+        now, every_s = time.monotonic(), self._watch.every_s
+        # What took long is kept whole: another score of the same slide may be what is stopped.
+        if now - self._saved >= every_s or (count == self._total and now - self._began >= every_s):
+            self._save()
+        try:
+            self._watch.tell(self._watch.what, count, self._total)
+        except BaseException:  # whoever waits stops the work
+            self._save()
+            raise
+
+    def _save(self) -> None:
+        self._watch.save(self._watch.what, self._partial())
+        self._saved = time.monotonic()
 
 
 SILENT = Watch()

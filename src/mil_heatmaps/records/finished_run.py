@@ -15,7 +15,14 @@ from mil_heatmaps.files.csv_tables import read_rows, read_table
 from mil_heatmaps.files.names import stem_of
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import RECORD, ExperimentLayout
-from mil_heatmaps.records.outcome_tables import NOTICE_COLUMNS, NUMBER_PREFIX, STATUS_COLUMNS, SlideOutcome, outcome_of
+from mil_heatmaps.records.outcome_tables import (
+    GROUP_COLUMN,
+    NOTICE_COLUMNS,
+    NUMBER_PREFIX,
+    STATUS_COLUMNS,
+    SlideOutcome,
+    outcome_of,
+)
 from mil_heatmaps.records.slide_record import SlideRecord, read_record
 
 Told = tuple[str, ...]
@@ -102,7 +109,9 @@ def outcome_told(told: Told) -> SlideOutcome:
     """Return the outcome; numbers that cannot be read, as after somebody's edit, are left out."""
     status, failed_stage, error, seconds, bag_size, uncoloured, unreadable, notes, *pairs = told
     try:
-        filled = [(pairs[i], float(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2) if pairs[i]]
+        texts = {pairs[i]: pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i]}
+        group = texts.pop(_NUMBER + GROUP_COLUMN, "")
+        filled = [(name, float(text)) for name, text in texts.items()]
         ranked = [pair for pair in filled if not pair[0].startswith(_NUMBER)]
         return SlideOutcome(
             status=status,
@@ -116,6 +125,7 @@ def outcome_told(told: Told) -> SlideOutcome:
             classes=tuple(name for name, _ in ranked),
             probabilities=tuple(p for _, p in ranked),
             numbers=tuple((name[1:], value) for name, value in filled if name.startswith(_NUMBER)),
+            group=group,
         )
     except ValueError:
         return SlideOutcome(status, failed_stage, error)
