@@ -140,8 +140,8 @@ def _picture(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     picture.add_argument(
         "--score", metavar="NAME",
-        help="which score of the model; default its attention. --inspect_checkpoint lists them: leave_one_out, ... ask the "
-        "model what moved the prediction",
+        help="which score of the model; default its attention. --inspect_checkpoint lists them: leave_one_out, ... ask "
+        "the model what moved the prediction",
     )  # fmt: skip
     picture.add_argument(
         "--center", metavar="C",

@@ -109,8 +109,8 @@ class Settings:
             _whole("stride", self.stride, 1)
             if self.window == "auto" and self.stride & (self.stride - 1):
                 raise ModelError(
-                    f"stride {self.stride} divides none of the 4, 8, 16, ... cells that window: auto chooses from; choose "
-                    "a window too, or a stride of 1, 2, 4, 8"
+                    f"stride {self.stride} divides none of the 4, 8, 16, ... cells that window: auto chooses from; "
+                    "choose a window too, or a stride of 1, 2, 4, 8"
                 )
             if self.window != "auto" and self.window % self.stride:
                 raise ModelError(

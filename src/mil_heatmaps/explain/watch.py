@@ -1,7 +1,7 @@
 """What a caller may see of a long score while it is made, and keep of it: how far it is, and its partial sums."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -27,6 +27,8 @@ class Watch:
         About every `every_s` seconds, and when `tell` raises: what would be lost by a kill. The same call with `load`
         returning it goes on from there, to the same bits.
     load : name -> partial or None
+    foresee : (costs, seconds)
+        Before any score is begun: what each takes, and what one forward of the bag took.
     every_s : float
     what : str
         The score at work; names of partial results begin with it.
@@ -35,6 +37,7 @@ class Watch:
     tell: Callable[[str, int, int], None] = _nothing
     save: Callable[[str, Partial], None] = _nothing
     load: Callable[[str], Partial | None] = _nothing
+    foresee: Callable[[Sequence[Any], float], None] = _nothing
     every_s: float = 10.0
     what: str = ""
 

@@ -1,5 +1,6 @@
 """The six explanations of any model: its closed form where it has one, forwards of parts of the bag where not."""
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,13 +88,21 @@ def _asked(model: Explainable, rows: Rows) -> Asked:
 
     answers = ByForwards(rows, forward)
     check_finite(answers.full(), model.title)
-    check_steady(answers.full(), wide(forward(rows)), model.title)
+    start = time.perf_counter()
+    again = wide(forward(rows))
+    seconds = time.perf_counter() - start
+    check_steady(answers.full(), again, model.title)
 
     def slopes() -> Slopes:
         _check_memory(model, rows)
         return WholeSlopes(forward, lambda x: model.differentiable_logits(x, rows.coords_l0), model.title)
 
-    return Asked(rows, answers, slopes, model.title)
+    return Asked(rows, answers, slopes, model.title, seconds)
+
+
+def has_exact_form(model: Explainable, width: int) -> bool:
+    """Whether sums over a bag do what else takes forwards; `width` of the features."""
+    return model.exact_form(Rows(np.zeros((1, width), np.float32), model.device, model.dtype)) is not None
 
 
 def _check_memory(model: Explainable, rows: Rows) -> None:

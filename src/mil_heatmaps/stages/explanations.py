@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from mil_heatmaps.files.digests import fingerprint
 from mil_heatmaps.stages.model_source import named_targets
 
 if TYPE_CHECKING:
+    from mil_heatmaps.explain.estimates import Cost
     from mil_heatmaps.explain.watch import Partial, Watch
     from mil_heatmaps.models.base import MILModel
     from mil_heatmaps.scores.patch_scores import Prediction
@@ -116,7 +118,17 @@ def watch_of(work: SlideWork, inputs: dict[str, Any]) -> Watch:
     model = {key: value for key, value in inputs.get("model", {}).items() if key != "score"}
     others = {key: value for key, value in inputs.items() if key not in ("model", "explanations")}
     kept = PartialSums(work, fingerprint({"model": model, **others}))
-    return Watch(_Telling(work), kept.save, kept.load, every_s=SAVE_EVERY_S)
+    return Watch(_Telling(work), kept.save, kept.load, partial(_foretell, work), every_s=SAVE_EVERY_S)
+
+
+def _foretell(work: SlideWork, costs: Sequence[Cost], seconds_each: float) -> None:
+    """Say in the run's log, and where somebody watches, what explanations that take forwards of their own will take."""
+    for cost in costs:
+        if cost.forwards > 1:
+            words = f"{cost.score} takes {cost.with_time(seconds_each)}"
+            work.lines.append(f"{work.job.slide_id}: {words}")
+            if work.on_stage is not None:
+                work.on_stage(words)
 
 
 class _Telling:
