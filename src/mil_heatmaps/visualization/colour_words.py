@@ -1,6 +1,7 @@
 """What the middle of a diverging map is, and what its two colours mean, in words under the colour bar."""
 
 import colorsys
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from mil_heatmaps.words import number_words
 
 TRAINING_MEDIAN = "the training median"
 COHORT_MEDIAN = "the cohort's median"
+
+_FLOAT32 = 1e-6
+"""Two numbers as near as this are one, which was once rounded."""
 
 _HUES = (
     (15, "red"), (42, "orange"), (68, "yellow"), (165, "green"), (200, "cyan"), (255, "blue"), (295, "purple"),
@@ -66,7 +70,7 @@ class Meaning:
         if centre is None or self.kind not in FOR_AND_AGAINST:
             return ""
         down, up = end_colours(cmap)
-        if self.kind in PREDICTION_KINDS and (centre.value or self.output not in ("log_odds", "logit")):
+        if self.kind in PREDICTION_KINDS and (centre.value or self.output not in ("", "log_odds", "logit")):
             return self._beside(up, down, centre)
         if centre.value:
             return f"{up}: above {centre.words}, {down}: below it"
@@ -183,7 +187,7 @@ def group_of(
     if centre is None:
         return None
     noun = " risk" if prediction.task == "survival" else ""
-    if level == centre.value:
+    if math.isclose(level, centre.value, rel_tol=_FLOAT32):
         return f"median{noun}", f"at {centre.words}"
     return f"{'high' if level > centre.value else 'low'}{noun}", (
         f"{'above' if level > centre.value else 'below'} {centre.words}"
