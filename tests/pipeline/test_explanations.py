@@ -292,7 +292,8 @@ def test_flags_ask_for_explanations(tmp_path: Path) -> None:
     cohort = make_small_cohort(tmp_path)
     out = tmp_path / "out"
     flags = ["--checkpoint", cohort.checkpoint, "--h5_dir", cohort.features, "--slide_dir", cohort.slides]
-    flags += ["--limit", "1", "--output_dir", out, "--score", "single", "--explain", "leave_one_out", "attention", "--center", "0.5"]
+    flags += ["--limit", "1", "--output_dir", out, "--score", "single", "--center", "0.5"]
+    flags += ["--explain", "leave_one_out", "attention"]
     flags += ["--explain_targets", "all", "--explain_setting", "output=probability", "max_forwards=100", "--no_segment"]
     assert generate([str(flag) for flag in flags]) == 0
     found = read_scores(next(out.rglob("s1_blockmap.h5")))
