@@ -1,7 +1,8 @@
 """Write the table of docs/scores.md that says which score finds planted evidence.
 
-Run `.venv/bin/python docs/make_scores_table.py`. Every score is asked of 20 bags whose answer is known (of 5 by
-TransMIL, which takes a forward for each part of a bag), see planted_evidence.py, and measured by the program's own faithfulness. Takes about a minute.
+Run `.venv/bin/python docs/make_scores_table.py`; it takes about a minute. Every score is asked of 20 bags whose answer
+is known (of 5 by TransMIL, which takes a forward for each part of a bag), see planted_evidence.py, and measured by the
+program's own faithfulness.
 """
 
 from __future__ import annotations
