@@ -162,8 +162,9 @@ class PartialSums:
         """Write what is done of a score, whole or not at all."""
         if not partial:
             return
+        arrays: dict[str, Any] = dict(partial)
         with suppress(OSError), atomic_path(self._path(name)) as path, path.open("wb") as file:  # costs the sums alone
-            np.savez(file, **partial)
+            np.savez(file, **arrays)
 
     def load(self, name: str) -> Partial | None:
         """Return what is done of a score, None where nothing is."""
