@@ -27,7 +27,8 @@ from mil_heatmaps.stages.all_stages import choose_stages
 from mil_heatmaps.stages.run_slide import run_slide
 from mil_heatmaps.viewer.catalog import NamedFile
 from mil_heatmaps.viewer.layers import layers_of
-from tests.helpers.cohort import SmallCohort, make_small_cohort, write_abmil
+from mil_heatmaps.visualization.visualizer import MILLabVisualizer
+from tests.helpers.cohort import SmallCohort, make_encoded, make_small_cohort, write_abmil
 
 SCORED = ("segment", "coords", "attention")
 
@@ -315,3 +316,35 @@ def test_runs_that_explain_different_things_are_not_compared(tmp_path: Path) -> 
     (slide,) = compare_runs(cohort.raw, cohort.raw, tmp_path / "same")
     assert slide.error is None
     assert slide.row["spearman"] == 1
+
+
+def test_a_fine_map_can_be_of_single_alone(tmp_path: Path) -> None:
+    cohort = make_encoded(tmp_path, "tests.helpers.stub_encoder:create", score="single")
+    cohort.config["encoder_arguments"]["target_img_size"] = 64
+    cohort.config["explanation_arguments"] = {"output": "probability"}
+    run(cohort, stages=())
+    bag = scores_of(cohort)
+    fine = read_scores(next(cohort.raw.glob("*/s1/s1_0.5_roi_False.h5")))
+    assert fine.scores.names == bag.scores.names
+    assert fine.scores.explained.output == "probability"  # type: ignore[union-attr]
+    where = {tuple(corner): i for i, corner in enumerate(fine.grid.coords_l0.tolist())}
+    pairs = [(i, where[tuple(c)]) for i, c in enumerate(bag.grid.coords_l0.tolist()) if tuple(c) in where]
+    assert pairs
+    ours, theirs = np.asarray(pairs).T
+    np.testing.assert_allclose(fine.scores.values[theirs], bag.scores.values[ours], atol=1e-4)
+    cohort.config["heatmap_arguments"]["score"] = "leave_one_out"
+    with pytest.raises(ConfigError, match="draw single, or set calc_heatmap: false"):
+        load_config(cohort.write())
+
+
+def test_the_visualizer_draws_an_explanation(tmp_path: Path) -> None:
+    cohort = make_small_cohort(tmp_path)
+    settings = {"output": "probability"}
+    visualizer = MILLabVisualizer(
+        cohort.checkpoint, class_names=["a", "b"], score="leave_one_out", settings=settings, device="cpu"
+    )
+    found = visualizer.visualize(cohort.slides / "s1.tif", cohort.features / "s1.h5", classes="a", segment=False)
+    assert (found.column, found.scores.explained.output) == ("a", "probability")  # type: ignore[union-attr]
+    assert found.figure.size[0] > 1000
+    with pytest.raises(Exception, match="unknown setting 'stepps' of explanations, did you mean 'steps'"):
+        MILLabVisualizer(cohort.checkpoint, score="single", settings={"stepps": 3})

@@ -284,7 +284,7 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
     task = hdf5.text_attribute(attributes, "prediction_task") or "classification"
     median = _number(attributes, "prediction_train_median")
     try:
-        return Prediction(classes, probabilities, logits, cast("Task", task), median)
+        return Prediction(classes, probabilities, logits, cast("Task", task), train_median=median)
     except ValueError as cause:
         raise ScoreError(f"{path}: prediction_task: {said_by(cause)}") from cause
 
