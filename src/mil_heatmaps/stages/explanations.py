@@ -126,7 +126,7 @@ def _foretell(work: SlideWork, costs: Sequence[Cost], seconds_each: float) -> No
     for cost in costs:
         if cost.forwards > 1:
             words = f"{cost.score} takes {cost.with_time(seconds_each)}"
-            work.lines.append(f"{work.job.slide_id}: {words}")
+            work.lines.append(words)
             if work.on_stage is not None:
                 work.on_stage(words)
 
