@@ -83,7 +83,12 @@ def test_the_median_of_the_cohort_or_a_number(tmp_path: Path) -> None:
     groups = {name: row["predicted_group"] for name, row in cohort.process_list().items()}
     order = sorted(own, key=lambda name: own[name])
     assert [groups[name] for name in order] == ["low risk", "median risk", "high risk"]
-    cohort.config["heatmap_arguments"]["center"] = 0.25
+    assert Runner(load_config(cohort.write())).run().reused == ["s1", "s2", "s3"]
+    cohort.config["heatmap_arguments"]["scale"] = "cohort"
+    both = drawn(cohort)
+    assert both.center == scale.center
+    assert "of the cohort (3 slides)" in both.label
+    cohort.config["heatmap_arguments"] |= {"scale": "slide", "center": 0.25}
     scale = drawn(cohort)
     assert scale.center == 0.25
     assert scale.meaning == "red: above 0.25: high risk; blue: below: low risk"

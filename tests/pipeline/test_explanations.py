@@ -250,7 +250,9 @@ def test_the_report_of_a_checkpoint_says_what_each_costs(tmp_path: Path) -> None
         ("explanation_arguments", {"baseline": "none.npy"}, "names no such file"),
         ("explanation_arguments", {"steps": 64, "max_steps": 32}, "make it 64 or more"),
         ("heatmap_arguments", {"center": 1.5}, "attention has no sign"),
-        ("heatmap_arguments", {"score": "single", "center": 1, "normalize": "percentile"}, "which has no middle"),
+        ("heatmap_arguments", {"score": "single", "center": 1, "normalize": "percentile"}, "shares have no middle"),
+        ("heatmap_arguments", {"score": "single", "center": 1, "compat": "clam"}, "compat: clam, which draws percentiles"),
+        ("heatmap_arguments", {"score": "single", "center": 1, "vmin": 0, "vmax": 3}, "leave one of them out"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_any_work(

@@ -1,5 +1,6 @@
 """Check keys of different sections that need, exclude or contradict each other."""
 
+from mil_heatmaps.config.drawing_sections import HeatmapArguments
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
 from mil_heatmaps.errors import ModelError
@@ -170,6 +171,18 @@ def _explanations(cfg: Config) -> list[Problem]:
     return problems
 
 
+def _center(heatmap: HeatmapArguments) -> list[Problem]:
+    """Return why a middle that is asked for would not be drawn."""
+    text = ""
+    method = heatmap.normalize or ("percentile" if heatmap.compat == "clam" else "robust")
+    if method not in ("minmax", "robust", "none"):
+        why = f"normalize: {method}" if heatmap.normalize else "compat: clam, which draws percentiles"
+        text = f"has no effect with {why}, as ranks and shares have no middle; use normalize: robust, minmax or none"
+    elif heatmap.vmin is not None and heatmap.vmax is not None:
+        text = "has no effect, as vmin and vmax set both ends; leave one of them out"
+    return [Problem(("heatmap_arguments", "center"), text)] if text and heatmap.center != "auto" else []
+
+
 def _drawing(cfg: Config) -> list[Problem]:
     heatmap, problems = cfg.heatmap_arguments, _chosen_outputs(cfg)
     if heatmap.normalize == "percentile_ref" and not heatmap.calc_heatmap:
@@ -179,9 +192,7 @@ def _drawing(cfg: Config) -> list[Problem]:
                 "percentile_ref ranks a fine map among the bag, but calc_heatmap is false; use percentile",
             )
         )
-    if heatmap.center != "auto" and heatmap.normalize not in (None, "minmax", "robust", "none"):
-        text = f"has no effect with normalize: {heatmap.normalize}, which has no middle; use robust, minmax or none"
-        problems.append(Problem(("heatmap_arguments", "center"), text))
+    problems += _center(heatmap)
     if heatmap.save_ext in ("jpg", "jpeg") and heatmap.max_size is not None and heatmap.max_size > 65500:
         problems.append(
             Problem(
