@@ -251,7 +251,7 @@ def test_the_report_of_a_checkpoint_says_what_each_costs(tmp_path: Path) -> None
         ("explanation_arguments", {"steps": 64, "max_steps": 32}, "make it 64 or more"),
         ("heatmap_arguments", {"center": 1.5}, "attention has no sign"),
         ("heatmap_arguments", {"score": "single", "center": 1, "normalize": "percentile"}, "shares have no middle"),
-        ("heatmap_arguments", {"score": "single", "center": 1, "compat": "clam"}, "compat: clam, which draws percentiles"),
+        ("heatmap_arguments", {"score": "single", "center": 1, "compat": "clam"}, "which draws percentiles"),
         ("heatmap_arguments", {"score": "single", "center": 1, "vmin": 0, "vmax": 3}, "leave one of them out"),
     ],
 )  # fmt: skip
