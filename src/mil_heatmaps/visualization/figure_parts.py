@@ -4,6 +4,7 @@ Every function draws into the axes it is given; nothing here knows where on the 
 """
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -179,6 +180,11 @@ def short(text: str, most: int) -> str:
         return text
     half = (most - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
+
+
+def wrapped(text: str, most: int) -> list[str]:
+    """Return the text in lines of at most `most` characters; a number stays with its percent sign."""
+    return textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), most, break_on_hyphens=False)
 
 
 def join(parts: Sequence[str]) -> str:
