@@ -49,6 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     change = parser.add_argument_group("change the config for this run")
     change.add_argument("--save_exp_code", metavar="NAME", help="name of the experiment, the folder of its results")
     change.add_argument("--overlap", type=float, metavar="F", help="overlap of the fine map's patches, 0 up to 1")
+    change.add_argument("--score", metavar="NAME", help="which score of the model to draw")
+    change.add_argument(
+        "--faithfulness", nargs="?", const="quick", choices=("none", "quick", "full"), metavar="LEVEL",
+        help="measure how far each map can be believed: quick (default), full, or none",
+    )  # fmt: skip
     change.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
     change.add_argument("--workers", metavar="N", help="slides worked on at once; auto: by cores and memory")
     change.add_argument("--devices", nargs="+", metavar="D", help="auto, cpu, or GPUs such as cuda:0 cuda:1")
@@ -177,6 +182,8 @@ def _run(args: argparse.Namespace) -> int:
         for key, value in (
             ("exp_arguments.save_exp_code", args.save_exp_code),
             ("patching_arguments.overlap", args.overlap),
+            ("heatmap_arguments.score", args.score),
+            ("faithfulness_arguments.level", args.faithfulness),
             ("model_arguments.device", args.device),
             ("run_arguments.workers", args.workers),
             ("run_arguments.devices", _devices(args.devices)),

@@ -139,6 +139,10 @@ def _picture(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     picture.add_argument("--score", metavar="NAME", help="which score of the model; default its attention")
     picture.add_argument(
+        "--evidence", choices=("none", "outline"),
+        help="outline the evidence set: the fewest patches that are sufficient for this model",
+    )  # fmt: skip
+    picture.add_argument(
         "--classes", nargs="+", default=[], metavar="C",
         help="for scores with a column a class or output: predicted (default), label, all, or names",
     )  # fmt: skip
@@ -148,6 +152,14 @@ def _picture(parser: argparse.ArgumentParser) -> None:
 def _more(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("more outputs")
     more.add_argument("--figure", action="store_true", help="also a figure: slide and map with colour and scale bar")
+    more.add_argument(
+        "--faithfulness", nargs="?", const="quick", choices=("none", "quick", "full"), metavar="LEVEL",
+        help="measure how far each map can be believed: quick (default) or full; the figure says it",
+    )  # fmt: skip
+    more.add_argument(
+        "--faithfulness_scores", nargs="+", default=[], metavar="NAME",
+        help="maps to measure besides the drawn one, by name; default the model's usual one and the explanations",
+    )  # fmt: skip
     more.add_argument("--top_patches", type=_number, default=0, metavar="K", help="save the K highest patches a slide")
     more.add_argument(
         "--export", nargs="+", default=[], choices=EXPORTS, metavar="FORMAT", help=f"any of {', '.join(EXPORTS)}"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
+from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, PatchScores, Prediction
 
 _MEAN = "\0mean"
 """Stands for the mean over all groups; no column can be called so."""
@@ -66,8 +66,15 @@ def column_of_target(scores: PatchScores, targets: Sequence[str], index: int) ->
     """Return the column (N,) of one of the model's targets; of several heads their mean.
 
     A score with one column serves every target; one whose columns are no targets gives the mean of all.
+
+    Raises
+    ------
+    ScoreError
+        An explanation that was made for other targets.
     """
     groups = _groups(scores.names)
+    if scores.kind in EXPLANATION_KINDS and targets[index] not in groups and len(groups) != len(targets):
+        raise ScoreError(f"{scores.score} was made for {', '.join(groups)}, not for {targets[index]}")
     columns = [column for group in groups.values() for column, _ in group]
     if targets[index] in groups:
         columns = [column for column, _ in groups[targets[index]]]

@@ -156,7 +156,7 @@ def _maps(
     classes, task = work.settings.model.column_names(work.settings.device), work.config.model_arguments.task
     for name in names:
         try:
-            if name in kept:
+            if name in kept and not _of_others(kept[name], work):
                 made[name], said = on_bag(kept[name], bag.grid)
                 notes += [one for one in said if one not in notes]
             else:
@@ -169,6 +169,19 @@ def _maps(
     if names[0] in made:
         made[names[0]] = of_head(made[names[0]], work.config.heatmap_arguments.head)
     return made, failed, remarks
+
+
+def _of_others(scores: PatchScores, work: SlideWork) -> bool:
+    """Whether an explanation that is kept was made for other targets than the one that is measured."""
+    from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS
+
+    prediction, target = work.score_file.prediction, drawn_target(work)
+    if scores.kind not in EXPLANATION_KINDS or prediction is None or prediction.task == "survival":
+        return False
+    if target == "predicted":
+        target = 0 if prediction.task == "regression" else int(prediction.logits.argmax())
+    name = prediction.classes[target] if isinstance(target, int) and target < len(prediction.classes) else target
+    return name not in scores.names
 
 
 def _unmeasured(
