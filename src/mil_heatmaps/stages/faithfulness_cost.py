@@ -1,4 +1,4 @@
-"""Say, before any work, what measuring the maps of a slide will cost: one pass, or so many forwards and about how long."""
+"""Say, before any work, what measuring the maps of a slide will cost: one pass, or so many forwards and how long."""
 
 from __future__ import annotations
 

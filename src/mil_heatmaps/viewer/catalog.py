@@ -90,6 +90,8 @@ class SlideEntry:
             "wrong": self.is_wrong,
             "problem": self.problem,
             "notices": self.cells.get("notes", ""),
+            "faithfulness": self.cells.get("faithfulness", ""),
+            "faithfulnessSentence": self.cells.get("faithfulness_sentence", ""),
             "cells": self.cells,
             "canOpen": self.slide_path is not None,
             "layers": len(self.scores) + len(self.pictures),
@@ -113,6 +115,8 @@ class Defaults:
         Scores of every kind are ranked unless `normalize` says otherwise, as in CLAM.
     among_bag : bool
         Those of a fine map are ranked among the bag's, not among themselves.
+    evidence : bool
+        The evidence set of the drawn map is outlined.
     """
 
     cmap: str | None = None
@@ -124,6 +128,7 @@ class Defaults:
     smooth: bool = False
     by_rank: bool = False
     among_bag: bool = True
+    evidence: bool = False
 
     @property
     def has_ends(self) -> bool:

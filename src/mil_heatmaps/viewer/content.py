@@ -18,6 +18,7 @@ from mil_heatmaps.slides.resolution import decide_resolution
 from mil_heatmaps.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
+from mil_heatmaps.viewer.measured import measured
 from mil_heatmaps.viewer.open_slides import OpenSlides
 from mil_heatmaps.viewer.palettes import palettes
 from mil_heatmaps.viewer.tile_slide import TileSlide
@@ -80,7 +81,8 @@ class Content:
             if isinstance(found, Exception):
                 problems.append(one_line(found))
             else:
-                out["layers"] += [layer.describe() for layer in found]
+                told = measured(found, entry.slide_id, outlines=self.catalog.defaults.evidence)
+                out["layers"] += [layer.describe() | more for layer, more in zip(found, told, strict=True)]
                 problems += [f"{layer.named.title}: {note}" for layer in found[:1] for note in _placed(layer)]
                 out["notices"] += [notice for layer in found for notice in layer.source.notices]
         for number, named in enumerate(entry.pictures):

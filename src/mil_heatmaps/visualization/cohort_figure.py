@@ -36,8 +36,8 @@ def cohort_page(rows: Sequence[Mapping[str, Any]], summaries: Sequence[MapSummar
     high = max(len(summaries), 1) * _ROW
     page = Page(2 * _MARGIN + _NAMES + _SRG + _GAP + _SHARE, _HEAD + high + _FOOT)
     slides = len({row["slide_id"] for row in rows})
-    page.write(_MARGIN, 0.32, f"Faithfulness of {counted(len(summaries), 'map')} on {counted(slides, 'slide')}", fontsize=TITLE - 1,
-               weight="bold", color=INK, va="center")  # fmt: skip
+    title = f"Faithfulness of {counted(len(summaries), 'map')} on {counted(slides, 'slide')}"
+    page.write(_MARGIN, 0.32, title, fontsize=TITLE - 1, weight="bold", color=INK, va="center")
     outputs = _words_of(rows)
     page.write(_MARGIN, 0.62, outputs, fontsize=SMALL, color=GREY, va="center")
     left = page.axes(_MARGIN + _NAMES, _HEAD, _SRG, high)
