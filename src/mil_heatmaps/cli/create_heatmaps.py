@@ -151,7 +151,7 @@ def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     from mil_heatmaps.cohort.experiments import find_experiment
-    from mil_heatmaps.pipeline.compare_runs import compare_runs
+    from mil_heatmaps.pipeline.compare_runs import SENTENCE, compare_runs
 
     first, second = (find_experiment(folder, any_folder=True) for folder in folders)
     out = Path(output_dir or f"compare_{first.resolve().name}_{second.resolve().name}")
@@ -159,8 +159,11 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     for slide in compare_runs(first, second, out):
         failed += slide.error is not None
         drawn += slide.error is None
-        numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items())
+        numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items() if not key.startswith(SENTENCE))
         print(f"{slide.slide_id}: {slide.error or numbers}")
+        for key, value in slide.row.items():
+            if key.startswith(SENTENCE):
+                print(f"  {key.removeprefix(SENTENCE).strip('_')}: {value}")
     pictures = f"{counted(drawn, 'picture')} and" if drawn else "no picture was drawn;"
     print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
     return 1 if failed else 0

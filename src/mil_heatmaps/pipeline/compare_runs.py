@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SENTENCE = "faithfulness_sentence"
+"""Beginning of the two columns with sentences."""
+
 
 @dataclass(frozen=True)
 class ComparedSlide:
@@ -115,7 +118,8 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         scores = works[0].score_file.scores
         column = f" · {a.name}" if len(scores.names) > 1 and a.name == b.name else ""
         feet = [foot_of(work) for work in works]
-        sentences = tuple(f"{name}: {foot.sentence}" for name, foot in zip(names, feet, strict=True) if foot is not None)
+        pairs = zip(names, feet, strict=True)
+        sentences = tuple(f"{name}: {foot.sentence}" for name, foot in pairs if foot is not None)
         write_comparison(
             picture, drawings, comparison, names, score_name=f"{scores.score}{column}", sentences=sentences
         )
@@ -133,7 +137,7 @@ def _told(feet: list[Foot | None]) -> dict[str, str]:
         f"{key}_{side}": text
         for side, foot in both
         if foot is not None
-        for key, text in (("faithfulness", foot.verdict), ("faithfulness_sentence", foot.sentence))
+        for key, text in (("faithfulness", foot.verdict), (SENTENCE, foot.sentence))
     }
 
 

@@ -143,9 +143,10 @@ class Evidence:
         target = self.foot.document["target"]["name"]
         kept = f"0.9 of p({target})" if self.kind == "p90_of_full" else "the predicted class"
         count = self.numbers["patches"]
-        noun = "patch" if count == 1 else "patches"
-        return f"Outlined: the evidence set, {count} {noun} ({100 * self.numbers['share']:.2g} %{area}) that alone " \
-               f"keep {kept}: sufficient for this model."  # fmt: skip
+        noun, keep = ("patch", "keeps") if count == 1 else ("patches", "keep")
+        share = f"{100 * self.numbers['share']:.2g} %{area}"
+        said = f"Outlined: the evidence set, {count} {noun} ({share}) that alone {keep} {kept}"
+        return f"{said}: sufficient for this model."
 
     @cached_property
     def regions(self) -> list[Any]:

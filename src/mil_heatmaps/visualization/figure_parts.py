@@ -4,6 +4,7 @@ Every function draws into the axes it is given; nothing here knows where on the 
 """
 
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -183,8 +184,9 @@ def short(text: str, most: int) -> str:
 
 
 def wrapped(text: str, most: int) -> list[str]:
-    """Return the text in lines of at most `most` characters; a number stays with its percent sign."""
-    return textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), most, break_on_hyphens=False)
+    """Return the text in lines of at most `most` characters; a number stays with its sign."""
+    together = re.sub(r"(?<=[<>]) (?=\d)| (?=%)", "\N{NO-BREAK SPACE}", text)
+    return textwrap.wrap(together, most, break_on_hyphens=False)
 
 
 def join(parts: Sequence[str]) -> str:

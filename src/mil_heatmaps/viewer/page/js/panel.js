@@ -220,8 +220,13 @@ export class Panel {
     )));
     const { faithfulness } = app.layers[at.layer];
     this.measured.hidden = !faithfulness;
-    this.measured.textContent = faithfulness?.sentence ?? "";
-    this.measured.title = faithfulness?.method ?? "";
+    if (faithfulness) {
+      const { verdict: words, sentence, method } = faithfulness;
+      const told = sentence.toLowerCase().startsWith(words); // of a map no better or worse it says so itself
+      const strong = make("strong", { text: told ? "" : `${words[0].toUpperCase()}${words.slice(1)}. ` });
+      this.measured.replaceChildren(strong, sentence);
+      this.measured.title = method;
+    }
     this.scoreMenu.value = at.layer;
     const { names } = app.layers[at.layer];
     this.classMenu.replaceChildren(...names.map((name, column) => make("option", { value: column, text: name })));
