@@ -29,7 +29,7 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
 
         colour_table(config.heatmap_arguments.cmap)
     if stages & {"attention", "fine"} and not settings.model.external:
-        settings.model.load()
+        settings.model.load(settings.device)
     if "faithfulness" in stages and settings.model.has_model:
         _check_maps(settings)
     if stages & {"features", "fine_features"}:
@@ -38,7 +38,7 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
 
 def _check_maps(settings: RunSettings) -> None:
     """Refuse the name of a map that neither the model nor somebody's file of scores can bring."""
-    wanted, model = settings.config.faithfulness_arguments.scores, settings.model.load()
+    wanted, model = settings.config.faithfulness_arguments.scores, settings.model.load(settings.device)
     if wanted and not settings.model.external:
         try:
             model.check_scores(wanted)
@@ -94,6 +94,6 @@ def _check_encoder(settings: RunSettings) -> None:
 
     encoder = load_encoder(settings.config)
     if not settings.model.external:
-        model = settings.model.load()
+        model = settings.model.load(settings.device)
         if getattr(model, "in_dim", 0):
             check_width(encoder, model.in_dim, model.name or type(model).__name__)
