@@ -44,7 +44,8 @@ def kept_maps(score_file: ScoreFile, output_names: Sequence[str] | None) -> dict
     targets = {tuple(output_names or ()), () if prediction is None else prediction.classes}
     found: dict[str, PatchScores] = {}
     for name, scores in score_file.all_scores.items():
-        if scores.kind == "external" and len(scores.names) > 1 and scores.names not in targets:
+        unnamed = len(scores.names) > 1 or scores.score == "external"  # a table: its columns have the names
+        if scores.kind == "external" and unnamed and scores.names not in targets:
             found |= {
                 column: replace(scores, values=scores.values[:, [number]], names=(column,), score=column)
                 for number, column in enumerate(scores.names)

@@ -27,7 +27,7 @@ def measured(layers: list[ScoreLayer], slide_id: str, *, outlines: bool = False)
     maps = {} if document is None else document["maps"]
     told: list[dict[str, Any]] = []
     for layer in layers:
-        entry = maps.get(layer.scores.score)
+        entry = maps.get(layer.scores.score) or maps.get(layer.scores.names[0])  # a column of somebody's table
         if document is None or entry is None:
             told.append({})
             continue
