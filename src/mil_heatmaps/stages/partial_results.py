@@ -43,7 +43,7 @@ class PartialResults:
         self._parts[name] = {key: np.array(value) for key, value in arrays.items()}
         flat = {json.dumps([name, key]): value for name, part in self._parts.items() for key, value in part.items()}
         with atomic_path(self._path, durable=False) as half, half.open("wb") as file:
-            np.savez(file, key=np.array(self._key), **flat)
+            np.savez(file, allow_pickle=False, key=np.array(self._key), **flat)
 
     def remove(self) -> None:
         """Remove the file: the result is there."""

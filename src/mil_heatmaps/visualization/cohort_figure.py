@@ -67,7 +67,7 @@ def cohort_page(rows: Sequence[Mapping[str, Any]], summaries: Sequence[MapSummar
 
 
 def _measures(row: Mapping[str, Any], score: str) -> bool:
-    return row["score"] == score and row["status"] == "measured"
+    return bool(row["score"] == score and row["status"] == "measured")
 
 
 def _draw_srg(axes: Any, place: int, one: MapSummary, values: Sequence[float]) -> None:
