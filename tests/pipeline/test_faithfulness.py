@@ -398,7 +398,7 @@ def test_two_runs_compared_tell_what_each_measured(tmp_path: Path, capsys: pytes
     assert f"  b: {entry['foot']}" in capsys.readouterr().out
 
 
-def test_the_viewer_tells_verdict_and_sentence_of_every_map(tmp_path: Path) -> None:
+def test_the_viewer_outlines_the_evidence_set_of_the_drawn_map_when_asked(tmp_path: Path) -> None:
     from mil_heatmaps.viewer.content import Content
     from mil_heatmaps.viewer.run_folder import catalog_of_runs
 
@@ -408,15 +408,18 @@ def test_the_viewer_tells_verdict_and_sentence_of_every_map(tmp_path: Path) -> N
     )  # fmt: skip
     run(cohort)
     content = Content(catalog_of_runs([cohort.raw]))
-    (listed,) = content.index("")["slides"]
-    layers = {layer["score"]: layer.get("faithfulness") for layer in content.describe(0)["layers"]}
+    layers = {layer["score"]: layer.get("evidence") for layer in content.describe(0)["layers"]}
     content.close()
-    entries = document(cohort)["maps"]
-    assert listed["faithfulness"] == entries["attention"]["verdict"]
-    for name, entry in entries.items():
-        assert (layers[name]["verdict"], layers[name]["sentence"]) == (entry["verdict"], entry["foot"])
-    assert layers["attention"]["evidence"]
-    assert "evidence" not in layers["class_contribution"]
+    assert layers["class_contribution"] is None
+    rings = layers["attention"]
+    count = document(cohort)["maps"]["attention"]["evidence"]["p90_of_full"]["patches"]
+    area = sum(abs(shoelace(np.array(ring).reshape(-1, 2))) for ring in rings)
+    assert area == count * PATCH**2
+
+
+def shoelace(points: np.typing.NDArray[np.int64]) -> float:
+    x, y = points.T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 
 
 def test_features_of_fewer_patches_than_scores_are_told(tmp_path: Path) -> None:

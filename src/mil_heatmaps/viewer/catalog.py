@@ -90,8 +90,6 @@ class SlideEntry:
             "wrong": self.is_wrong,
             "problem": self.problem,
             "notices": self.cells.get("notes", ""),
-            "faithfulness": self.cells.get("faithfulness", ""),
-            "faithfulnessSentence": self.cells.get("faithfulness_sentence", ""),
             "cells": self.cells,
             "canOpen": self.slide_path is not None,
             "layers": len(self.scores) + len(self.pictures),

@@ -117,10 +117,6 @@ export class Cohort {
           slide.notices ? make("span", { className: "badge notice", text: "!", title: slide.notices }) : null,
           prediction ? make("span", { className: `badge ${state}`, text: `→ ${prediction}`, title: state === "wrong" ? "differs from the label" : "prediction" }) : null,
         ),
-        slide.faithfulness ? make("span", {
-          className: `badge ${{ "better than random": "right", "worse than random": "wrong" }[slide.faithfulness] ?? ""}`,
-          text: `map: ${slide.faithfulness}`, title: slide.faithfulnessSentence,
-        }) : null,
         slide.problem ? make("span", { className: "slide-problem", text: slide.problem, title: slide.problem }) : null,
       ),
     );

@@ -70,7 +70,7 @@ export class PaneColours {
     });
     pane.heat.canvas.style.opacity = view.opacity;
     pane.marks.showOutline(view.tissue ? this.app.outline : null);
-    const rings = parsed.kind === "scores" ? this.app.layers[parsed.layer].faithfulness?.evidence ?? [] : [];
+    const rings = parsed.kind === "scores" ? this.app.layers[parsed.layer].evidence ?? [] : [];
     pane.marks.showEvidence(rings.length ? outlinePath(rings.map((outline) => ({ outline, holes: [] }))) : null);
   }
 

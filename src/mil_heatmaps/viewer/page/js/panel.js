@@ -41,7 +41,6 @@ export class Panel {
     for (const palette of app.palettes) {
       this.cmap.append(make("option", { value: palette.name, text: palette.name + (palette.diverging ? " (diverging)" : "") }));
     }
-    this.measured = make("p", { className: "note", id: "faithfulness", hidden: true });
     this.norm = make("select", { id: "norm", onchange: () => this.chooseMethod(this.norm.value) });
     for (const [value, text] of METHODS) this.norm.append(make("option", { value, text }));
     this.fixed = make(
@@ -75,7 +74,7 @@ export class Panel {
       this.noticed,
       make(
         "section", { id: "score-section" }, make("h2", { text: "Scores" }),
-        field("Score", this.scoreMenu), this.measured, field("Class or head", this.classMenu),
+        field("Score", this.scoreMenu), field("Class or head", this.classMenu),
         this.histogram.element, this.controls.threshold, this.checks.cold, this.controls.low, this.controls.high,
       ),
       make(
@@ -214,19 +213,8 @@ export class Panel {
     if (at.layer === undefined || app.layers[at.layer]?.type !== "scores") return;
     const scores = app.layers.map((about, layer) => ({ about, layer })).filter(({ about }) => about.type === "scores");
     const files = new Set(scores.map(({ about }) => about.file)).size;
-    const verdict = ({ faithfulness }) => (faithfulness ? ` (${faithfulness.verdict})` : "");
-    this.scoreMenu.replaceChildren(...scores.map(({ about, layer }) => make(
-      "option", { value: layer, text: (files > 1 ? `${about.title} · ${about.score}` : about.score) + verdict(about) },
-    )));
-    const { faithfulness } = app.layers[at.layer];
-    this.measured.hidden = !faithfulness;
-    if (faithfulness) {
-      const { verdict: words, sentence, method } = faithfulness;
-      const told = sentence.toLowerCase().startsWith(words); // of a map no better or worse it says so itself
-      const strong = make("strong", { text: told ? "" : `${words[0].toUpperCase()}${words.slice(1)}. ` });
-      this.measured.replaceChildren(strong, sentence);
-      this.measured.title = method;
-    }
+    this.scoreMenu.replaceChildren(...scores.map(({ about, layer }) =>
+      make("option", { value: layer, text: files > 1 ? `${about.title} · ${about.score}` : about.score })));
     this.scoreMenu.value = at.layer;
     const { names } = app.layers[at.layer];
     this.classMenu.replaceChildren(...names.map((name, column) => make("option", { value: column, text: name })));
