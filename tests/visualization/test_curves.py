@@ -55,6 +55,15 @@ def test_a_map_that_was_not_measured_is_told_in_words(document: dict[str, Any]) 
     assert axes.texts[0].get_text() == "All patches have the same score: this map shows no order."
 
 
+def test_a_map_under_another_name_is_the_drawn_one(document: dict[str, Any]) -> None:
+    axes = Figure().add_subplot()
+    draw_curves(axes, document, "external")
+    assert axes.get_title(loc="left").startswith("mine: ")
+    empty = Figure().add_subplot()
+    draw_curves(empty, document | {"maps": {}}, "external")
+    assert empty.texts[0].get_text() == "This map was not measured."
+
+
 def test_the_slides_picture_has_every_map_the_drawn_one_first(document: dict[str, Any]) -> None:
     told = words(curves_page(document))
     assert told.index("mine (drawn)") < told.index("partly:") < told.index("flat: constant map")

@@ -156,8 +156,8 @@ class HeatmapStage:
     @staticmethod
     def _write_figure(work: SlideWork, planned: PlannedMap, result: StageResult) -> None:
         """Write ``S_figure.png``: slide and map side by side, with what the colours mean."""
+        from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
         from mil_heatmaps.visualization.figure import FigureText, write_figure
-        from mil_heatmaps.visualization.figure_words import EvidenceOutline, Faithfulness
 
         h, score_file, column = work.config.heatmap_arguments, work.score_file, planned.column
         foot, evidence = foot_of(work), evidence_of(work)
@@ -234,7 +234,7 @@ def _of_figure(notices: Iterable[Notice]) -> tuple[Notice, ...]:
 
 
 def _is_figure(key: str) -> bool:
-    return key.endswith("_figure.png")
+    return Path(key).stem.endswith("_figure")
 
 
 def _is_shrunk(work: SlideWork) -> bool:

@@ -31,11 +31,14 @@ def draw_curves(axes: Any, document: Mapping[str, Any], map_name: str, *, title:
     document : mapping
         ``<slide>_faithfulness.json``, read.
     map_name : str
-        One of ``document["maps"]``; a map that was not measured is told in words.
+        One of ``document["maps"]``, else the drawn one is taken. A map that was not measured is told in words.
     title : str, optional
         The map's name and its verdict when left out.
     """
-    entry = document["maps"][map_name]
+    maps = document["maps"]
+    if map_name not in maps:
+        map_name = next((name for name, entry in maps.items() if entry.get("drawn")), map_name)
+    entry = maps.get(map_name, {"status": "not measured", "foot": "This map was not measured."})
     heading = f"{map_name}: {entry.get('verdict', entry['status'])}" if title is None else title
     axes.set_title(heading, loc="left", fontsize=TEXT, color=INK, pad=6)
     if entry["status"] != "measured":

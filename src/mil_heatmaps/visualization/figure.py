@@ -20,8 +20,8 @@ from mil_heatmaps.scores.patch_scores import Prediction
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
 from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, SMALL, TEXT, TITLE
-from mil_heatmaps.visualization.figure_words import EvidenceOutline, Faithfulness
 from mil_heatmaps.visualization.frame import Frame, choose_frame
 from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.patch_arguments import as_scores
