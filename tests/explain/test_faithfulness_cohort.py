@@ -13,8 +13,8 @@ from mil_heatmaps.explain.faithfulness_cohort import (
     recommendation,
     summarise,
 )
-from mil_heatmaps.explain.sentences import alike
 from mil_heatmaps.models.abmil import ABMIL
+from mil_heatmaps.words import alike
 from tests.helpers.mil_lab_checks import random_features
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from mil_heatmaps.cohort.run_options import FaithfulnessReport
 from mil_heatmaps.explain.faithfulness_cohort import recommendation
-from mil_heatmaps.explain.sentences import alike
 from mil_heatmaps.notices import UNCLASSIFIED, Notice
 from mil_heatmaps.pipeline.runner import RunSummary
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
-from mil_heatmaps.words import counted, duration
+from mil_heatmaps.words import alike, counted, duration
 
 SHOWN = 10
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mil_heatmaps.explain.sentences import alike
+from mil_heatmaps.words import alike
 
 COLUMNS = (
     "slide_id", "score", "target", "drawn", "verdict", "p_value", "srg", "srg_probability", "auc_morf", "auc_lerf",

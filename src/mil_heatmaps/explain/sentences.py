@@ -1,12 +1,11 @@
 """What people read under a map: how far it can be believed, in people's numbers."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.explain.estimates import time_words
-from mil_heatmaps.words import number_words, with_minus
+from mil_heatmaps.words import alike, number_words
 
 _OPENING = {
     "better than random": "",
@@ -80,13 +79,6 @@ def method_line(found: Mapping[str, Any], random_srg: list[float], steps: int, o
     srg, low, high = alike(found["srg"], -reach, reach)
     shown = {"log_odds": "log-odds"}.get(output, output)
     return f"{steps} steps, {len(random_srg)} random orders; SRG {srg}, random {low} to {high} ({shown})"
-
-
-def alike(*values: float, small: float = 0.95) -> list[str]:
-    """Return numbers with the same decimals: one, or, where all are `small`, two digits of the largest."""
-    largest = max(map(abs, values), default=0.0)
-    decimals = 1 if largest >= small or largest == 0 else min(12, 1 - math.floor(math.log10(largest)))
-    return [with_minus(f"{round(value, decimals) + 0.0:.{decimals}f}") for value in values]
 
 
 def check_sentences(score: str, checks: Mapping[str, Any], target: int = 0) -> list[str]:
