@@ -78,6 +78,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {secs} s" if minutes else f"{secs} s"
 
 
+def time_words(seconds: float) -> str:
+    """Return a time as people say it: ``0.4 s``, ``12 s``, ``40 min``, ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5700 else f"{seconds / 3600:.1f} h"
+
+
 def number_words(value: float, digits: int = 4) -> str:
     """Return a number with so many significant digits and a true minus sign, also in its exponent."""
     return with_minus(f"{value:.{digits}g}")

@@ -17,6 +17,7 @@ from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import RECORD, ExperimentLayout
 from mil_heatmaps.records.outcome_tables import (
     FAITHFULNESS_COLUMNS,
+    GROUP_COLUMN,
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
     STATUS_COLUMNS,
@@ -118,7 +119,9 @@ def outcome_told(told: Told) -> SlideOutcome:
     measures = tuple(pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i] == _MEASURE)
     pairs = [text for i in range(0, len(pairs) - 1, 2) if pairs[i] != _MEASURE for text in pairs[i : i + 2]]
     try:
-        filled = [(pairs[i], float(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2) if pairs[i]]
+        texts = {pairs[i]: pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i]}
+        group = texts.pop(_NUMBER + GROUP_COLUMN, "")
+        filled = [(name, float(text)) for name, text in texts.items()]
         ranked = [pair for pair in filled if not pair[0].startswith(_NUMBER)]
         return SlideOutcome(
             status=status,
@@ -133,6 +136,7 @@ def outcome_told(told: Told) -> SlideOutcome:
             classes=tuple(name for name, _ in ranked),
             probabilities=tuple(p for _, p in ranked),
             numbers=tuple((name[1:], value) for name, value in filled if name.startswith(_NUMBER)),
+            group=group,
         )
     except ValueError:
         return SlideOutcome(status, failed_stage, error)

@@ -16,6 +16,7 @@ from mil_heatmaps.stages.figure_foot import evidence_of, foot_inputs, foot_of, k
 from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
 
 if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
     from mil_heatmaps.slides.reader import Slide
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
     from mil_heatmaps.visualization.drawing import Drawing, Painter
@@ -32,6 +33,12 @@ def _shown_label(work: SlideWork) -> str | None:
 
 
 _NOT_DRAWN = ("calc_heatmap", "use_center_shift", "evidence")
+
+
+def _not_drawn(config: Config) -> tuple[str, ...]:
+    """Return the keys that change no pixel: `center` came later, and earlier records do not have its default."""
+    return (*_NOT_DRAWN, *(("center",) if config.heatmap_arguments.center == "auto" else ()))
+
 
 
 class HeatmapStage:
@@ -52,7 +59,7 @@ class HeatmapStage:
             "version": self.version,
             "slide": work.slide_inputs(),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
-            "drawing": work.settings.section("heatmap_arguments", exclude=_NOT_DRAWN),
+            "drawing": work.settings.section("heatmap_arguments", exclude=_not_drawn(config)),
             "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},
             "roi": work.roi_inputs(),
             "to": relative(job.paths.production, job.paths.raw),
@@ -65,6 +72,8 @@ class HeatmapStage:
             inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
         if work.settings.cohort_scale is not None:
             inputs["cohort_scale"] = work.settings.cohort_scale_digest
+        if work.settings.cohort_medians is not None:
+            inputs["cohort_medians"] = dict(work.settings.cohort_medians)
         # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.
         if notices := [n.plain() for n in work.record.notices(before="faithfulness") if n.code != UNCLASSIFIED]:
             inputs["notices"] = notices
@@ -100,6 +109,9 @@ class HeatmapStage:
             self._save_original(work, maps[0].drawing, result)
         result.notes = list(distinct(result.notes))
         work.record.summary |= {"uncoloured": uncoloured}
+        work.record.summary.pop("group", None)
+        if (group := _group(work, maps[0].column)) is not None:
+            work.record.summary |= {"group": group[0]}
         return result
 
     def _write_figures_again(self, work: SlideWork, kept: list[Path]) -> StageResult:
@@ -161,13 +173,15 @@ class HeatmapStage:
 
         h, score_file, column = work.config.heatmap_arguments, work.score_file, planned.column
         foot, evidence = foot_of(work), evidence_of(work)
+        scores = score_file.scores
         text = FigureText(
-            score_name=score_file.scores.score,
-            class_name=column.name if len(score_file.scores.names) > 1 else None,
+            score_name=scores.score,
+            class_name=column.name if len(scores.names) > 1 or scores.explained is not None else None,
             slide_id=work.job.slide_id,
             label=_shown_label(work),
             model=score_file.model,
             prediction=score_file.prediction,
+            group=": ".join(_group(work, column) or ()),
             method=_method(work, column),
             notices=_of_figure((*work.record.notices(before="heatmap"), *result.notes)),
             faithfulness=None if foot is None else Faithfulness(
@@ -217,6 +231,15 @@ def _fitting(slide: Slide, asked: Frame, path: Path) -> tuple[Frame, Notice]:
         f"pixels): drawn {where}"
     )
     return frame, Notice("original_level", text)
+
+
+def _group(work: SlideWork, column: DrawnColumn) -> tuple[str, str] | None:
+    """Return whether the slide's risk or value is high or low, and beside what."""
+    from mil_heatmaps.visualization.colour_words import group_of
+
+    bag, medians = work.score_file, work.settings.cohort_medians or {}
+    asked = work.config.heatmap_arguments.center
+    return group_of(bag.scores, column.name, asked, bag.prediction, medians.get(column.name))
 
 
 def _method(work: SlideWork, column: DrawnColumn) -> str | None:

@@ -58,6 +58,8 @@ class FigureText:
         Whose score it is, when there is one a class or head.
     slide_id, label, model : str or None
     prediction : Prediction or None
+    group : str or None
+        Whether a risk or value is high or low, and beside what.
     method : str or None
         How the map was made, in a line of its own.
     notices : tuple of str
@@ -74,6 +76,7 @@ class FigureText:
     label: str | None = None
     model: str | None = None
     prediction: Prediction | None = None
+    group: str | None = None
     method: str | None = None
     notices: tuple[str, ...] = ()
     faithfulness: Faithfulness | None = None
@@ -273,6 +276,8 @@ def _write_head(page: Page, drawing: Drawing, text: FigureText) -> None:
         if prediction.task == "classification" and text.label in prediction.classes:
             colour = GOOD if prediction.classes[prediction.predicted] == text.label else BAD
         pieces.append((f"{what} ", parts.short(value, 80), colour))
+        if text.group:
+            pieces.append(("", text.group, INK))
         details = prediction.details
         more = f"{len(details) - _DETAILS} more" if len(details) > _DETAILS else ""
         pieces.append((parts.join([*details[:_DETAILS], more]), "", GREY))

@@ -24,6 +24,8 @@ INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
 _UNTINTED = (226, 229, 232)
 GOOD, BAD = "#1a7f37", "#b3261e"
 TITLE, TEXT, SMALL = 15.0, 9.5, 8.0
+_MEANING_CHARACTERS = 34
+"""A line under the colour bar."""
 
 
 def bare(axes: Any) -> None:
@@ -123,6 +125,12 @@ def draw_colour_bar(axes: Any, drawing: Drawing, title: str) -> None:
               weight="bold", ha="center", va="center")  # fmt: skip
     axes.text(beside + 1.2, 0.5, scale.label, transform=axes.transAxes, rotation=90, fontsize=SMALL,
               color=GREY, ha="center", va="center")  # fmt: skip
+    if scale.meaning:
+        clauses = re.split(r"(?<=[,;]) ", scale.meaning)
+        lines = [line for clause in clauses for line in textwrap.wrap(clause, _MEANING_CHARACTERS)]
+        meaning = "\n".join(lines)
+        axes.annotate(meaning, (0, 0), (0, -6), "axes fraction", "offset points", fontsize=SMALL - 0.5, color=INK,
+                      va="top")  # fmt: skip
 
 
 def _ticks(low: float, high: float, center: float | None) -> list[float]:
