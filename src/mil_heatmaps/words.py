@@ -3,6 +3,7 @@
 Tables and files that programs read keep plain numbers; these are for messages, pictures and pages.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -92,6 +93,13 @@ def number_words(value: float, digits: int = 4) -> str:
 def with_minus(number: str) -> str:
     """Return the text of a number with true minus signs."""
     return number.replace("-", "\N{MINUS SIGN}")
+
+
+def alike(*values: float, small: float = 0.95) -> list[str]:
+    """Return numbers with the same decimals: one, or, where all are `small`, two digits of the largest."""
+    largest = max(map(abs, values), default=0.0)
+    decimals = 1 if largest >= small or largest == 0 else min(12, 1 - math.floor(math.log10(largest)))
+    return [with_minus(f"{round(value, decimals) + 0.0:.{decimals}f}") for value in values]
 
 
 def grouped(number: int) -> str:

@@ -131,6 +131,10 @@ def _picture(parser: argparse.ArgumentParser) -> None:
         help="middle of the colours of a score with a sign: auto (default), cohort_median, or a number",
     )  # fmt: skip
     picture.add_argument(
+        "--evidence", choices=("none", "outline"),
+        help="outline the evidence set: the fewest patches that are sufficient for this model",
+    )  # fmt: skip
+    picture.add_argument(
         "--classes", nargs="+", default=[], metavar="C",
         help="for scores with a column a class or output: predicted (default), label, all, or names",
     )  # fmt: skip
@@ -162,6 +166,14 @@ def _setting(text: str) -> tuple[str, str]:
 def _more(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("more outputs")
     more.add_argument("--figure", action="store_true", help="also a figure: slide and map with colour and scale bar")
+    more.add_argument(
+        "--faithfulness", nargs="?", const="quick", choices=("none", "quick", "full"), metavar="LEVEL",
+        help="measure how far each map can be believed: quick (default) or full; the figure says it",
+    )  # fmt: skip
+    more.add_argument(
+        "--faithfulness_scores", nargs="+", default=[], metavar="NAME",
+        help="maps to measure besides the drawn one, by name; default the model's usual one and the explanations",
+    )  # fmt: skip
     more.add_argument(
         "--top_patches", type=count_or_none, default=0, metavar="K", help="save the K highest patches of every slide"
     )

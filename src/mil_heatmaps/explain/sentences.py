@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
-from mil_heatmaps.words import number_words, time_words, with_minus
+from mil_heatmaps.words import alike, number_words, time_words
 
 _OPENING = {
     "better than random": "",
@@ -75,7 +75,7 @@ def method_line(found: Mapping[str, Any], random_srg: list[float], steps: int, o
     if found["status"] != "measured":
         return ""
     reach = max(map(abs, random_srg), default=0.0)
-    srg, low, high = (with_minus(f"{value:.1f}") for value in (found["srg"], -reach, reach))
+    srg, low, high = alike(found["srg"], -reach, reach)
     shown = {"log_odds": "log-odds"}.get(output, output)
     return f"{steps} steps, {len(random_srg)} random orders; SRG {srg}, random {low} to {high} ({shown})"
 

@@ -19,6 +19,9 @@ STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 """Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
 
+FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
+"""Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
+
 # The order in which CLAM adds the columns its table lacks.
 _ADDED = (
     "process", "status", "seg_level", "sthresh", "mthresh", "close", "use_otsu", "keep_ids", "exclude_ids",
@@ -54,6 +57,8 @@ class SlideOutcome:
         Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
     notes : str
         The words of the slide's notices.
+    faithfulness : three texts, or none
+        The cells of `FAITHFULNESS_COLUMNS`.
     numbers : (column, value) pairs
         What a regression or survival model gives, by column of the lists.
     group : str
@@ -72,6 +77,7 @@ class SlideOutcome:
     uncoloured: int | None = None
     unreadable: int | None = None
     notes: str = ""
+    faithfulness: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -91,8 +97,23 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         uncoloured=record.summary.get("uncoloured"),
         unreadable=record.summary.get("unreadable"),
         notes=joined(record.notices()),
+        faithfulness=_faithfulness(record),
         **predicted(record.summary),
     )
+
+
+def _faithfulness(record: SlideRecord) -> tuple[str, ...]:
+    """Return what was measured of the drawn map, nothing where the run does not measure."""
+    found = record.summary.get("faithfulness")
+    if "faithfulness" not in record.stages or not found:
+        return ()
+    srg = found.get("srg")
+    return str(found.get("verdict", "")), "" if srg is None else f"{srg:.6g}", one_line(found.get("sentence", ""))
+
+
+def faithfulness_columns(outcomes: Iterable[SlideOutcome]) -> tuple[str, ...]:
+    """Return `FAITHFULNESS_COLUMNS` where any slide has them."""
+    return FAITHFULNESS_COLUMNS if any(outcome.faithfulness for outcome in outcomes) else ()
 
 
 def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +132,9 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
 def input_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
     from_run = "bag_size" in columns
-    ours = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
+    ours: tuple[str, ...] = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
+    if from_run and set(FAITHFULNESS_COLUMNS) <= set(columns):
+        ours += FAITHFULNESS_COLUMNS
     return [
         name
         for name in columns
@@ -129,7 +152,7 @@ def process_list_text(
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
     """
-    predictions = _Predictions(outcomes.values())
+    predictions, measured = _Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
     lines = []
@@ -140,8 +163,9 @@ def process_list_text(
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
-        lines.append([*told, *predictions.cells(outcome)])
-    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns], lines)
+        measures = (outcome.faithfulness or ("",) * len(measured))[: len(measured)]
+        lines.append([*told, *predictions.cells(outcome), *measures])
+    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *measured], lines)
 
 
 def results_csv_text(

@@ -31,7 +31,7 @@ _OUTPUTS = 2
 """Version of how the outputs of a regression or survival model are named and told; of classes it is the stage's."""
 
 
-_COUNTED = ("uncoloured", "unreadable", "group")
+_COUNTED = ("uncoloured", "unreadable", "group", "faithfulness")
 """What later stages put into the summary; if their results change they are run again."""
 
 

@@ -12,6 +12,7 @@ from mil_heatmaps.records.layout import HeatmapName
 from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.figure_foot import evidence_of, foot_inputs, foot_of, kept_outputs
 from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _shown_label(work: SlideWork) -> str | None:
     return None if label == UNSPECIFIED else label
 
 
-_NOT_DRAWN = ("calc_heatmap", "use_center_shift")
+_NOT_DRAWN = ("calc_heatmap", "use_center_shift", "evidence")
 
 
 def _not_drawn(config: Config) -> tuple[str, ...]:
@@ -74,14 +75,18 @@ class HeatmapStage:
         if work.settings.cohort_medians is not None:
             inputs["cohort_medians"] = dict(work.settings.cohort_medians)
         # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.
-        if notices := [n.plain() for n in work.record.notices(before=self.name) if n.code != UNCLASSIFIED]:
+        if notices := [n.plain() for n in work.record.notices(before="faithfulness") if n.code != UNCLASSIFIED]:
             inputs["notices"] = notices
+        if config.heatmap_arguments.figure and (foot := foot_inputs(work)):
+            inputs["figure_foot"] = foot
         return inputs
 
     def run(self, work: SlideWork) -> StageResult:
         """Draw everything; a picture is written whole or not at all."""
         from mil_heatmaps.visualization.drawing import Painter
 
+        if (kept := kept_outputs(work, self.name, self.inputs(work), "figure_foot", _is_figure)) is not None:
+            return self._write_figures_again(work, kept)
         result, uncoloured = StageResult([], [] if work.roi is None else list(work.roi.notes)), 0
         maps, coarse = planned_maps(work), plan_coarse(work)
         blockmap = [work.job.paths.blockmap_png]
@@ -107,6 +112,13 @@ class HeatmapStage:
         work.record.summary.pop("group", None)
         if (group := _group(work, maps[0].column)) is not None:
             work.record.summary |= {"group": group[0]}
+        return result
+
+    def _write_figures_again(self, work: SlideWork, kept: list[Path]) -> StageResult:
+        """Write the figures alone, with what is known of their maps by now; the maps are as they were."""
+        result = StageResult(kept, list(work.record.notices_of(self.name)))
+        for planned in planned_maps(work):
+            self._write_figure(work, planned, result)
         return result
 
     @staticmethod
@@ -156,9 +168,11 @@ class HeatmapStage:
     @staticmethod
     def _write_figure(work: SlideWork, planned: PlannedMap, result: StageResult) -> None:
         """Write ``S_figure.png``: slide and map side by side, with what the colours mean."""
+        from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
         from mil_heatmaps.visualization.figure import FigureText, write_figure
 
         h, score_file, column = work.config.heatmap_arguments, work.score_file, planned.column
+        foot, evidence = foot_of(work), evidence_of(work)
         scores = score_file.scores
         text = FigureText(
             score_name=scores.score,
@@ -170,6 +184,10 @@ class HeatmapStage:
             group=": ".join(_group(work, column) or ()),
             method=_method(work, column),
             notices=_of_figure((*work.record.notices(before="heatmap"), *result.notes)),
+            faithfulness=None if foot is None else Faithfulness(
+                foot.sentence_at(column.name) if len(work.maps or ()) > 1 else foot.sentence, foot.method, foot.verdict
+            ),
+            evidence=None if evidence is None else EvidenceOutline(evidence.words, evidence.outlines),
         )
         path = work.job.paths.figure(column.suffix)
         write_figure(path, planned.drawing, planned.drawn_scores, text, legend=h.legend)
@@ -236,6 +254,10 @@ def _method(work: SlideWork, column: DrawnColumn) -> str | None:
 def _of_figure(notices: Iterable[Notice]) -> tuple[Notice, ...]:
     """Return the notices for the foot of the figure, which says in a line of its own how a fine map was made."""
     return distinct(notice for notice in notices if notice.code != "fine_map")
+
+
+def _is_figure(key: str) -> bool:
+    return Path(key).stem.endswith("_figure")
 
 
 def _is_shrunk(work: SlideWork) -> bool:

@@ -60,8 +60,16 @@ class ModelSource:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything a score depends on besides the features; the device is left out."""
-        if self.external:
-            return {"external": True}
+        return {"external": True} if self.external else self.weights_identity
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model to ask, be it that scores are brought."""
+        return self._config.names_model
+
+    @cached_property
+    def weights_identity(self) -> dict[str, Any]:
+        """The model itself, also where scores are brought and it only measures them."""
         arguments = self._config.model_arguments.model_dump(
             mode="json", exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names"}
         )
@@ -82,7 +90,8 @@ class ModelSource:
         A process keeps the last model it loaded, whichever source asks for it.
         """
         where = device or self._config.model_arguments.device
-        return _LAST.get(lambda: fingerprint({"model": self.identity, "device": where}), lambda: self._load(where))
+        key = {"model": self.weights_identity, "device": where}
+        return _LAST.get(lambda: fingerprint(key), lambda: self._load(where))
 
     def _load(self, device: str) -> MILModel:
         from mil_heatmaps.stages.load_model import load_model
@@ -171,7 +180,7 @@ class ModelSource:
             )
         score = self._config.heatmap_arguments.score
         for key, wanted in (
-            ("heatmap_arguments.score", [] if score is None else [score]),
+            ("heatmap_arguments.score", [] if score is None or self.external else [score]),
             ("explanation_arguments.scores", self._config.explanation_arguments.scores),
         ):
             try:

@@ -191,6 +191,12 @@ def short(text: str, most: int) -> str:
     return f"{text[:half]}…{text[-half:]}"
 
 
+def wrapped(text: str, most: int) -> list[str]:
+    """Return the text in lines of at most `most` characters; a number stays with its sign."""
+    together = re.sub(r"(?<=[<>]) (?=\d)| (?=%)", "\N{NO-BREAK SPACE}", text)
+    return textwrap.wrap(together, most, break_on_hyphens=False)
+
+
 def join(parts: Sequence[str]) -> str:
     """Return the parts that say something, with dots between them."""
     return "  ·  ".join(part for part in parts if part)
