@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from mil_heatmaps.cohort.cases import put_together
 from mil_heatmaps.cohort.process_list import read_process_list
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.cohort.slide_job import SlideJob
@@ -147,6 +148,7 @@ def find_cohort(config: Config) -> Cohort:
             cohort.jobs[row.slide_id] = _job(row, slide_path, files, layout, config)
         except HeatmapError as error:
             cohort.problems[index] = one_line(error)
+    put_together(cohort, config)
     if not cohort.jobs:
         cohort.notes.append(f"none of the {len(rows)} slides could be processed")
     return cohort

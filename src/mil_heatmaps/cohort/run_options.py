@@ -69,6 +69,7 @@ class RunSummary:
     left: int = 0  # slides it did not get to
     asked_for: str | None = None  # the status that --rerun chose
     faithfulness: FaithfulnessReport | None = None
+    cases: Path | None = None  # the table of predictions by case
 
     @property
     def exit_code(self) -> int:

@@ -10,7 +10,7 @@ from mil_heatmaps.words import did_you_mean
 
 def cross_checks(cfg: Config) -> list[Problem]:
     """Return every contradiction between the sections; each section by itself is sound."""
-    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg), *_explanations(cfg), *_faithfulness(cfg)]
+    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_cases(cfg), *_drawing(cfg), *_explanations(cfg), *_faithfulness(cfg)]
 
 
 def _model(cfg: Config) -> list[Problem]:
@@ -126,6 +126,22 @@ def _inputs(cfg: Config) -> list[Problem]:
                 "is features, but there are no files that bring patches (h5_dir or coords_dir); use clam",
             )
         )
+    return problems
+
+
+def _cases(cfg: Config) -> list[Problem]:
+    """Return what is wrong with bags of several slides."""
+    data, heatmap, problems = cfg.data_arguments, cfg.heatmap_arguments, []
+    if data.bag == "case" and data.scores_dir is not None:
+        text = "is case, which asks a model about all slides of a case at once, but scores_dir brings the scores and no "
+        problems.append(Problem(("data_arguments", "bag"), f"{text}model is run; leave bag out, scale: case is enough"))
+    if data.cases is not None and not cfg.knows_cases:
+        text = "says which slides belong together, which matters with bag: case or heatmap_arguments.scale: case only"
+        problems.append(Problem(("data_arguments", "cases"), text))
+    if data.cases is None and data.process_list is None and cfg.knows_cases:
+        key = ("data_arguments", "bag") if data.bag == "case" else ("heatmap_arguments", "scale")
+        text = "is case, but nothing says which slides belong together: give data_arguments.cases, or a process_list "
+        problems.append(Problem(key, f"{text}with a column case_id"))
     return problems
 
 

@@ -56,6 +56,7 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
         baseline=None if cfg.explanation_arguments.baseline in ("zero", "mean") else one(
             "explanation_arguments", "baseline", "file"
         ),
+        cases=one("data_arguments", "cases", "file"),
     )  # fmt: skip
     return inputs, problems
 
@@ -96,6 +97,7 @@ def portable_values(cfg: Config) -> Iterator[tuple[str, str, Any]]:
         ("model_arguments", "ckpt_path", "checkpoint", inputs.checkpoint),
         ("encoder_arguments", "weights", "checkpoint", inputs.encoder_weights),
         ("explanation_arguments", "baseline", "file", inputs.baseline),
+        ("data_arguments", "cases", "file", inputs.cases),
     ]
     for section, key, kind, path in files:
         given = getattr(getattr(cfg, section), key)

@@ -102,3 +102,4 @@ class InputPaths:
     checkpoint: Path | None = None
     encoder_weights: Path | None = None
     baseline: Path | None = None
+    cases: Path | None = None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mil_heatmaps.choices import CoordsFrame, CoordsUnit, Task
+from mil_heatmaps.choices import Bag, CoordsFrame, CoordsUnit, Task
 from mil_heatmaps.config.section_types import (
     AsWritten,
     Extensions,
@@ -110,6 +110,16 @@ class DataArguments(Section):
     slide_ext: Extensions = Field(
         default=SLIDE_EXTENSIONS,
         description="Extension of the slides, or a list of them. Left out: every format that can be opened.",
+    )
+    bag: Bag = Field(
+        default="slide",
+        description="New: what the model is asked about at once: the patches of a slide, or those of all slides of a "
+        "case (a patient), as models trained on patients need it; docs/cases.md.",
+    )
+    cases: Text | None = Field(
+        default=None,
+        description="New: CSV with the columns slide_id and case_id (or patient_id, patient), where the process list "
+        "has no such column.",
     )
     label_dict: Annotated[dict[str, Annotated[Int, Field(ge=0)]], BeforeValidator(_label_dict)] | None = (
         Field(

@@ -43,6 +43,8 @@ class MILModel(ExplainedModel):
     """Arguments of the constructor that change results and that no tensor tells: name -> what it is."""
     training_only: ClassVar[frozenset[str]] = frozenset()
     """Configuration keys that are understood and have no effect on what the trained network computes."""
+    asks_corners: bool = False
+    """Whether the network asks where patches lie on their one slide, so that it cannot take several slides."""
     head_keys: ClassVar[tuple[str, ...]] = ("classifier.",)
     """What keys of the classifier begin with, without `key_prefix`: a checkpoint with none of them is headless."""
 

@@ -110,6 +110,7 @@ class CustomModel(MILModel):
         if self._forward is None and not callable(self._patch_scores_of):
             raise ModelError(f"{title} has neither forward nor patch_scores; see docs/own_model.md")
         self._takes_coords = tuple(map(_takes_coords, (self._forward, self._patch_scores_of)))
+        self.asks_corners = any(self._takes_coords)
         self._in_order = False
         self.inner = inner
         self.name = title  # type: ignore[misc]

@@ -19,6 +19,7 @@ from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.scores.case_share import CaseShare
 from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, Explained, PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.frames import says_scanned_size
@@ -98,6 +99,8 @@ def _fill(file: h5py.File, scores: ScoreFile) -> None:
         main.attrs["level0_mpp"] = float(scores.level0_mpp)
     if scores.features_fingerprint is not None:
         set_text(main, "features_fingerprint", json.dumps(dict(scores.features_fingerprint), sort_keys=True))
+    if scores.case is not None:
+        set_text(main, "case", json.dumps(scores.case.plain(), sort_keys=True, ensure_ascii=False))
     if scores.notices:
         notices = [notice.plain() for notice in scores.notices]
         set_text(main, "notices", json.dumps(notices, ensure_ascii=False))
@@ -194,6 +197,7 @@ def _parse(path: Path, patch_size_l0: float | tuple[float, float] | None, space:
         slide_size_l0=space.size_l0 if says_scanned_size(said_size, space) else said_size,
         level0_mpp=float(mpp) if isinstance(mpp, float | int) and mpp > 0 else None,
         features_fingerprint=_json(attributes.get("features_fingerprint")),
+        case=CaseShare.read(_json(attributes.get("case"))),
         notices=notices,
         notes=distinct((*notes, *notices)),
         **{**texts, "slide_id": texts["slide_id"] or hdf5.text_attribute(attributes, "name")},

@@ -10,6 +10,8 @@ import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.case_bag import case_inputs
+from mil_heatmaps.stages.case_scores import has_case_bag, slide_of_case
 from mil_heatmaps.stages.explanations import (
     explanation_inputs,
     forget_partial_sums,
@@ -62,6 +64,8 @@ class AttentionStage:
             return {**inputs, **own, **work.space_inputs()}
         if explanations := explanation_inputs(work):
             inputs["explanations"] = explanations
+        if has_case_bag(work):
+            inputs["case"] = case_inputs(work)
         if job.features_path is None:
             return {**inputs, "features_sha256": work.artifact(job.paths.features_h5, "features")}
         return {
@@ -77,15 +81,24 @@ class AttentionStage:
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
-        own = work.job.scores_path is not None
-        score_file = _external(work, notes) if own else _infer(work, notes, self.inputs(work))
+        paths = [work.job.paths.blockmap_h5]
+        if work.job.scores_path is not None:
+            score_file = _external(work, notes)
+        elif has_case_bag(work):
+            score_file = slide_of_case(work, self.inputs(work), _infer)
+            notes += score_file.notices
+            paths.append(work.job.case.paths.scores_h5)  # type: ignore[union-attr]
+        else:
+            features = work.bag_features()
+            notes += features.notes
+            score_file = _infer(work, features, self.inputs(work), notes)
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
         counted = {name: count for name, count in work.record.summary.items() if name in _COUNTED}
         work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
         work.note_resolution()
         forget_partial_sums(work)
-        return StageResult([work.job.paths.blockmap_h5], notes)
+        return StageResult(paths, notes)
 
 
 def _summary(score_file: ScoreFile) -> dict[str, Any]:
@@ -94,6 +107,8 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
     attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
     if len(attention):
         summary |= {"attention_mean": float(attention.mean()), "attention_std": float(attention.std())}
+    if score_file.case is not None:
+        summary["case"] = score_file.case.plain()
     prediction = score_file.prediction
     if prediction is not None and prediction.task != "classification":
         summary["prediction"] = {"task": prediction.task, "numbers": list(prediction.numbers.items())}
@@ -108,13 +123,11 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
     return summary
 
 
-def _infer(work: SlideWork, notes: list[Notice], inputs: dict[str, Any]) -> ScoreFile:
+def _infer(work: SlideWork, features: PatchFeatures, inputs: dict[str, Any], notes: list[Notice]) -> ScoreFile:
     from mil_heatmaps.explain.remarks import remarks
     from mil_heatmaps.models.inference import infer
 
     config, source = work.config, work.settings.model
-    features = work.bag_features()
-    notes += features.notes
     model = source.load(work.settings.device)
     prediction, scores = infer(
         model,

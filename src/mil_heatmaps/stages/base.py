@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -48,6 +49,7 @@ class RunSettings:
     device: str | None = None  # where the model runs, when not as the config says
     threads: int = 1  # cores that reading and encoding may use
     slide_threads: int | None = None  # that decode the slide for drawing; None: as `open_slide` chooses
+    token: str = field(default_factory=lambda: secrets.token_hex(8), repr=False, compare=False)  # of this run
     _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
     _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
 

@@ -17,6 +17,7 @@ from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.case_scores import has_case_bag
 from mil_heatmaps.stages.explanations import explanation_inputs, outputs_of, settings_of
 from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, note_if_unlike_bag
 from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encoder
@@ -227,6 +228,11 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
         raise ModelError(
             f"{name} asks the model of the slide's own bag and has no finer map; draw single with calc_heatmap: true, "
             f"or {name} without it"
+        )
+    if has_case_bag(work):
+        raise ModelError(
+            f"the score {name} depends on the whole bag, which is that of a case, so it has no finer map: set "
+            "calc_heatmap: false, or draw a score of the patch alone"
         )
     laid = lay_fine_grid(work)
     at = {(x, y): i for i, (x, y) in enumerate(laid.grid.coords_l0.tolist())}

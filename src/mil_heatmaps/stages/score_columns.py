@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.records.layout import safe_name
+from mil_heatmaps.stages.case_scale import case_scale
 from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:
 
 def _ranged(work: SlideWork, column: DrawnColumn) -> ColourRule:
     """Return how the scores of any map become colours, with the reference or the cohort's scale that sets the range."""
-    scale, heatmap, bag = work.settings.cohort_scale, work.config.heatmap_arguments, work.score_file
+    heatmap, bag = work.config.heatmap_arguments, work.score_file
+    scale = case_scale(work, column, columns_of) or work.settings.cohort_scale
     medians = work.settings.cohort_medians or {}
     colours = heatmap.colours(column.kind, fine=column.reference is not None)
     colours = colours.of_column(
