@@ -128,7 +128,7 @@ class ExplainedModel(nn.Module):
         rest = [name for name in names if name not in EXPLANATIONS]
         own = self._explain_own(features, rest, class_names, coords_l0)
         scores_of = {name: (found.scores | own.scores)[name] for name in names}
-        return replace(found, logits=own.logits, scores=scores_of)
+        return replace(found, logits=own.logits, scores=scores_of, probabilities=own.probabilities)
 
     def faithfulness(
         self,
