@@ -3,15 +3,15 @@
 import logging
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.checkpoints.identity import Identity, build, find_model, fits_whole, is_own_layout, unknown
+from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.files.digests import sha256_files
 from mil_heatmaps.models.base import MILModel
@@ -55,7 +55,7 @@ class Checkpoint:
     source: Path
     parts: tuple[Path, ...]
     notes: tuple[str, ...] = ()
-    said: Stated = Stated()
+    said: Stated = field(default_factory=Stated)
     config_source: Path | None = None
 
     @cached_property
