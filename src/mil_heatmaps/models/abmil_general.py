@@ -189,7 +189,7 @@ class ABMILGeneral(PublicModel):
             biased = heads[0].bias is not None
             return weight[None], torch.cat([head.bias for head in heads]) if biased else weight.new_zeros(len(heads))
         linear = cast(nn.Linear, self.head[-1])
-        weight = linear.weight
+        weight: Tensor = linear.weight
         bias = weight.new_zeros(len(weight)) if linear.bias is None else linear.bias
         if len(self.head) == 2:
             scale, shift = cast(BatchNorm, self.head[0]).scale_and_shift()
