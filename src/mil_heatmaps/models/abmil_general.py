@@ -189,7 +189,7 @@ class ABMILGeneral(PublicModel):
             biased = heads[0].bias is not None
             return rows[None], torch.cat([head.bias for head in heads]) if biased else rows.new_zeros(len(heads))
         linear = cast(nn.Linear, self.head[-1])
-        weight = cast(Tensor, linear.weight)
+        weight: Tensor = linear.weight
         bias = weight.new_zeros(len(weight)) if linear.bias is None else cast(Tensor, linear.bias)
         if len(self.head) == 2:
             scale, shift = cast(BatchNorm, self.head[0]).scale_and_shift()
