@@ -34,6 +34,8 @@ class SlideSpace:
         What coordinates are in, where their file does not say: `data_arguments.coords_unit`.
     name : str or None
         The slide's name, which is compared with what a file says of its slide.
+    downsamples : tuple of float
+        Of the slide's levels, along x; for files that say how they were read in place of a size at level 0.
     """
 
     size_l0: Size | None = None
@@ -42,6 +44,7 @@ class SlideSpace:
     frame: CoordsFrame = "auto"
     unit: CoordsUnit = "auto"
     name: str | None = None
+    downsamples: tuple[float, ...] = ()
 
 
 def scanned_area(properties: Mapping[str, str], size_l0: Size) -> Box | None:

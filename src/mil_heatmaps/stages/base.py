@@ -258,10 +258,13 @@ class SlideWork:
     def coords_file(self) -> dict[str, Any] | None:
         """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
         from mil_heatmaps.features.find import find_coords_file
+        from mil_heatmaps.features.slideflow import CONFIG, is_index
 
         if self.job.features_path is None:
             return None if self.job.coords_path is None else self.fingerprint(self.job.coords_path)
         path = find_coords_file(self.job.features_path, self.job.coords_dir)
+        if path is not None and is_index(path) and (beside := path.with_name(CONFIG)).is_file():
+            return {**self.fingerprint(path), CONFIG: self.fingerprint(beside)}
         return self.fingerprint(path) if path is not None else None
 
     @cached_property
