@@ -266,3 +266,18 @@ def test_a_subclass_of_milmodel_is_taken_as_it_is() -> None:
     prediction, scores = infer(model, features(), scores="class_contribution")
     assert prediction is not None
     assert scores["class_contribution"].values.shape == (6, 2)
+
+
+class Measured(nn.Module):
+    def forward(self, h: torch.Tensor, coords_um: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(1, 2), coords_um[:, :1].float()
+
+
+def test_coords_um_are_micrometres_and_a_slide_without_a_resolution_is_refused() -> None:
+    model, bag = CustomModel(Measured(), "Measured"), bag_of_six()
+    with pytest.raises(ModelError, match=r"Measured takes the places of patches in micrometres.*mpp.*slide_mpp"):
+        model.explain(bag)
+    seen = model.explain(replace(bag, coords_um=bag.grid.coords_l0 * 0.5))
+    np.testing.assert_array_equal(seen.scores["attention"].values[:, 0], bag.grid.coords_l0[:, 0] * 0.5)
+    bare = model.explain(bag.features, coords_l0=bag.grid.coords_l0, mpp=0.5)
+    np.testing.assert_array_equal(bare.scores["attention"].values, seen.scores["attention"].values)

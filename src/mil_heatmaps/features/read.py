@@ -33,6 +33,7 @@ from mil_heatmaps.features.stored_coords import (
     rows_kept,
 )
 from mil_heatmaps.features.torch_files import features_from_pt
+from mil_heatmaps.features.units import corners_um
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -137,7 +138,9 @@ def read_features(
     grid, guesses = grid_of(stored, path, space, coords_dir=coords_dir, patch_size_l0=patch_size_l0)
     notes += guesses
     _log(path, notes)
-    return PatchFeatures(grid, features, _encoder({**stored.attributes, **attributes}, path), path, tuple(notes))
+    coords_um = corners_um(stored.values, stored.attributes, grid, space, str(path))
+    encoder = _encoder({**stored.attributes, **attributes}, path)
+    return PatchFeatures(grid, features, encoder, path, tuple(notes), coords_um)
 
 
 def read_coords(

@@ -8,6 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mil_heatmaps.explain.rows import Places
+
 CHUNK_ROWS = 4096
 """Patches taken at a time: 24 MiB of 1536-wide float32, large enough for full matrix-product speed."""
 
@@ -16,13 +18,21 @@ class Bag:
     """The features of one slide, handed to a model in slices of its own dtype on its own device.
 
     Features stay where they are (float16 as stored, on the CPU or memory-mapped); only a slice is widened and
-    moved.
+    moved. `places` say where the patches lie, where that is known.
     """
 
-    def __init__(self, features: npt.NDArray[Any] | Tensor, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        features: npt.NDArray[Any] | Tensor,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        places: Places | None = None,
+    ) -> None:
         self._features = features
         self.device = device
         self.dtype = dtype
+        self.places = places
 
     def __len__(self) -> int:
         return len(self._features)

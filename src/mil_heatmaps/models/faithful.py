@@ -16,7 +16,7 @@ from mil_heatmaps.explain.outputs import choose_outputs
 from mil_heatmaps.explain.sentences import check_sentences
 from mil_heatmaps.explain.settings import settings_from
 from mil_heatmaps.explain.watch import SILENT, Watch
-from mil_heatmaps.models.explaining import Explainable, corners_of, outputs_of, question
+from mil_heatmaps.models.explaining import Explainable, outputs_of, places_of, question
 from mil_heatmaps.models.explanation import Explanation, Features, grid_and_values
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -53,7 +53,7 @@ def faithfulness(
     plan = Plan(level, **{key: given[key] for key in _PLAN if key in given})
     chosen = settings_from({key: given[key] for key in _WHAT if key in given})
     grid, values = grid_and_values(features)
-    with question(model, values, corners_of(grid, len(values), coords_l0)) as asked:
+    with question(model, values, places_of(features, coords_l0, mpp)) as asked:
         start = time.perf_counter()
         logits = asked.answers.full()
         seconds = time.perf_counter() - start

@@ -131,6 +131,13 @@ class SlideWork:
         data = self.config.data_arguments
         return self.slide.space(data.coords_frame, data.coords_unit)
 
+    @property
+    def _own_space(self) -> SlideSpace:
+        """The same for files of the run, which are in level-0 pixels and count from the slide's corner."""
+        from mil_heatmaps.slides.slide_space import SlideSpace
+
+        return SlideSpace(self.slide.dimensions_l0, mpp=self.slide.mpp)
+
     def space_inputs(self, *names: str) -> dict[str, Any]:
         """Return what the user says of coordinates, of `names` or all of coords_frame and coords_unit.
 
@@ -239,8 +246,7 @@ class SlideWork:
         return read_features(
             self.features_path,
             patch_size_l0=self.config.data_arguments.patch_size_level0,
-            slide_size_l0=self.slide.dimensions_l0,
-            space=self.space if self.job.features_path is not None else None,
+            space=self.space if self.job.features_path is not None else self._own_space,
             coords_dir=self.job.coords_dir,
         )
 
