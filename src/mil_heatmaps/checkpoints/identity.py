@@ -2,13 +2,17 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mil_heatmaps.checkpoints.recognise import below_prefixes, fitting, is_layer, nearest
+from mil_heatmaps.checkpoints.refusals import known_refusal
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.models.public import PublicModel
 from mil_heatmaps.models.registry import config_names, constructor_arguments, model_class, model_config, model_types
 from mil_heatmaps.models.settings import checked_setting
 from mil_heatmaps.weights.fit import require_plain_weights, require_same_keys
@@ -16,9 +20,6 @@ from mil_heatmaps.words import first_of
 
 _TYPE_NAMES = {"rrtmil": "rrt"}
 """`model_type` in a config.json -> our type, where they differ."""
-
-_TRAINS_ONLY = ("loss", "criterion", "metric", "auroc", "auc", "confmat")
-"""What stands in the names of tensors that a training keeps beside its model."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Identity:
         Keys in the file that are no part of the model.
     unexplained : tuple of str
         Those among `left_out` that look like layers, such as a head of its own beside the model: `build` refuses them.
+    roles : dict
+        Of a public family: role -> the key it has in the file.
     """
 
     model_type: str
@@ -51,6 +54,7 @@ class Identity:
     assumed: dict[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     unexplained: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def in_dim(self) -> int:
@@ -92,12 +96,57 @@ def find_model(
     CheckpointError
         Several models, or a setting that is of the wrong type or absurd.
     """
-    types = [model_type] if model_type else model_types()
     settings = settings or {}
+    classes = [model_class(name) for name in ([model_type] if model_type else model_types())]
+    beyond = partial(_beyond_tensors, settings=settings, config_name=config_name, overridden=overridden, where=where)
+    found = _own_layout(tensors, settings, [cls.name for cls in classes if not issubclass(cls, PublicModel)], beyond)
+    if found is not None and not found.unexplained:
+        return found
+    return _public(tensors, [cls for cls in classes if issubclass(cls, PublicModel)], beyond) or found
+
+
+def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], beyond: Any) -> Identity | None:
+    """Return the public family that `tensors` are, the whole of them; raises where they are two."""
+    fits = fitting(tensors, families)
+    if len(fits) > 1:
+        names = " and ".join(one.cls.name for one in fits)
+        raise CheckpointError(f"the checkpoint fits {names}: name the one it is in model_arguments.model_name")
+    if not fits:
+        return None
+    one = fits[0]
+    sizes = one.cls.config_of(one.match) or {}
+    told, assumed = beyond(one.cls)
+    assumed = {key: value for key, value in assumed.items() if key not in sizes}
+    config = sizes | told | assumed
+    return Identity(one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), one.match.roles)
+
+
+def unknown(tensors: Mapping[str, Tensor], model_type: str | None = None) -> str:
+    """Return why tensors are no model that is known, or not one of `model_type`, with the way on, after their file."""
+    if reason := known_refusal(tensors):
+        return f"cannot be used: {reason}"
+    types = [model_type] if model_type else model_types()
+    families = [cls for name in types if issubclass(cls := model_class(name), PublicModel)]
+    near = nearest(tensors, families)
+    if near is not None:
+        told = "does not fit" if model_type else "is no model that is known; it comes nearest to"
+        return f"{told} {near.cls.name}, but {near.problem}. A model of your own is named by model_class"
+    keys = list(tensors)
+    names = ", ".join(types)
+    return (
+        f"is none of {names}; it has {len(keys)} tensors such as {', '.join(keys[:4])}. "
+        "A model of your own is named by model_class"
+    )
+
+
+def _own_layout(
+    tensors: Mapping[str, Tensor], settings: Mapping[str, Any], types: list[str], beyond: Any
+) -> Identity | None:
+    """Return the model of MIL-Lab's, CLAM's or TRIDENT's own layout that `tensors` hold, None if none."""
     stated = _TYPE_NAMES.get(str(settings.get("model_type")), settings.get("model_type"))
     matches = [
         match
-        for prefix, below in _below_prefixes(tensors).items()
+        for prefix, below in below_prefixes(tensors).items()
         if (match := _match(below, prefix, types, str(stated))) is not None
     ]
     averaged = [match for match in matches if "ema" in match[1].lower()]
@@ -110,29 +159,12 @@ def find_model(
             f"{', '.join(repr(match[1]) for match in matches)}: save the one you want on its own"
         )
     cls, prefix, sizes, inside = matches[0]
-    told, assumed = _beyond_tensors(cls, settings, config_name, overridden, where)
+    told, assumed = beyond(cls)
     # where tensors narrow down what they cannot tell (wikg's pooling), what is assumed must agree with them
     assumed = {key: sizes.get(key, value) for key, value in assumed.items() if sizes.get(key) != value}
     left_out = tuple(sorted(key for key in tensors if not key.startswith(prefix)))
-    unexplained = () if averaged else tuple(key for key in left_out if _is_layer(key, tensors[key]))
+    unexplained = () if averaged else tuple(key for key in left_out if is_layer(key, tensors[key]))
     return Identity(cls.name, sizes | told | assumed, inside, prefix, assumed, left_out, unexplained)
-
-
-def _is_layer(key: str, value: Tensor) -> bool:
-    """Say whether a tensor beside the model may take part in its prediction, unlike state of losses and metrics."""
-    trains_only = any(word in key.lower() for word in _TRAINS_ONLY)
-    return value.is_floating_point() and value.ndim >= 2 and not trains_only
-
-
-def _below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Return the tensors below every place a model may hang in the keys, the outermost first, by prefix."""
-    found: dict[str, dict[str, Tensor]] = {"": {}}
-    for key, value in tensors.items():
-        parts = key.split(".")
-        for depth in range(len(parts)):
-            prefix = "".join(f"{part}." for part in parts[:depth])
-            found.setdefault(prefix, {})[key[len(prefix) :]] = value
-    return {prefix: found[prefix] for prefix in sorted(found, key=lambda prefix: (prefix.count("."), prefix))}
 
 
 def _inside_another(prefix: str, matches: list[Any]) -> bool:
@@ -164,7 +196,7 @@ def _beyond_tensors(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the file's settings tell beyond its tensors, and what must be assumed."""
     names = [name for name in constructor_arguments(cls) if name in cls.not_in_tensors]
-    given = {name: settings[name] for name in names if settings.get(name) is not None and name not in overridden}
+    given = {name: value for name, value in cls.settings_told(settings).items() if name not in overridden}
     told = {name: _setting(cls, name, value, where) for name, value in given.items()}
     configs = config_names(cls.name)
     chosen = config_name or ("base" if "base" in configs else None)

@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
-from mil_heatmaps.checkpoints.identity import Identity, build, find_model
+from mil_heatmaps.checkpoints.identity import Identity, build, find_model, unknown
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.files.digests import sha256_files
 from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.models.public import PublicModel
 from mil_heatmaps.models.registry import (
     constructor_arguments,
     model_class,
-    model_types,
     nearest,
     parse_model_name,
 )
@@ -151,20 +151,15 @@ def identify(
     )
     if found is not None:
         return found
-    keys = list(checkpoint.tensors)
-    sample = f"it has {len(keys)} tensors such as {', '.join(keys[:4])}"
     other = find_model(checkpoint.tensors) if model_type else None
     if other is not None:
         raise CheckpointError(
             f"{checkpoint.source} is not a {model_type}, its tensors are those of a {other.model_type}: "
             f"name that model, or leave the name out"
         )
-    if model_type is not None:
+    if model_type is not None and not issubclass(model_class(model_type), PublicModel):
         raise CheckpointError(f"{checkpoint.source} does not fit {model_type}: {_what_differs(checkpoint, model_type)}")
-    raise CheckpointError(
-        f"{checkpoint.source} is none of {', '.join(model_types())}; "
-        f"{sample}. A model of your own is named by model_class"
-    )
+    raise CheckpointError(f"{checkpoint.source} {unknown(checkpoint.tensors, model_type)}")
 
 
 def _what_differs(checkpoint: Checkpoint, model_type: str) -> str:

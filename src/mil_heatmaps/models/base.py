@@ -66,6 +66,11 @@ class MILModel(ExplainedModel):
         raise NotImplementedError
 
     @classmethod
+    def settings_told(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a file's settings tell of those in `not_in_tensors`, by our names."""
+        return {name: settings[name] for name in cls.not_in_tensors if settings.get(name) is not None}
+
+    @classmethod
     def canonical_key(cls, key: str) -> str | None:
         """Return the present form of an older state-dict key (without `key_prefix`), None to drop it."""
         return key

@@ -30,6 +30,8 @@ MODULES = {
     "trident_abmil": "mil_heatmaps.models.trident_abmil",
     "trident_slide_encoder": "mil_heatmaps.models.trident_abmil",
     "trident_classifier": "mil_heatmaps.models.trident_abmil",
+    # of other public repositories: recognised by their `layout`, after those above
+    "abmil_general": "mil_heatmaps.models.abmil_general",
 }
 """Type name -> module whose import registers it; imported only when asked for."""
 
@@ -103,10 +105,13 @@ def model_class(name: str) -> type[MILModel]:
 
 
 def config_names(model_type: str) -> list[str]:
-    """Return the configurations of a type, the default (MIL-Lab's ``base``, CLAM's ``small``) first."""
+    """Return the configurations of a type, the default (MIL-Lab's ``base``, CLAM's ``small``) first.
+
+    A type without YAML has one, ``base``: its constructor's defaults.
+    """
     files = _CONFIG_DIR.glob(f"{model_type}.*.yaml")
     names = (path.name[len(model_type) + 1 : -len(".yaml")] for path in files)
-    return sorted(names, key=lambda name: (name not in ("base", "small"), name))
+    return sorted(names, key=lambda name: (name not in ("base", "small"), name)) or ["base"]
 
 
 def model_config(model_type: str, config: str) -> dict[str, Any]:
@@ -115,8 +120,11 @@ def model_config(model_type: str, config: str) -> dict[str, Any]:
         raise ModelError(
             f"unknown configuration {config!r} of {model_type}{nearest(config, choices)}; choose from {choices}"
         )
-    text = (_CONFIG_DIR / f"{model_type}.{config}.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text) or {})
+    path = _CONFIG_DIR / f"{model_type}.{config}.yaml"
+    if not path.is_file():
+        parameters = inspect.signature(model_class(model_type).__init__).parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "in_dim"}
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
 
 
 def encoder_width(encoder: str) -> int:
