@@ -32,6 +32,10 @@ MODULES = {
     "trident_classifier": "mil_heatmaps.models.trident_abmil",
     # of other public repositories: recognised by their `layout`, after those above
     "abmil_general": "mil_heatmaps.models.abmil_general",
+    "transmil_original": "mil_heatmaps.models.transmil_public",
+    "torchmil_transmil": "mil_heatmaps.models.transmil_public",
+    "stamp_vit": "mil_heatmaps.models.stamp_vit",
+    "histobistro_transformer": "mil_heatmaps.models.histobistro",
 }
 """Type name -> module whose import registers it; imported only when asked for."""
 
