@@ -1,8 +1,8 @@
-"""STAMP's attention with ALiBi: softmax weights less a bias that grows with the distance of two patches, in micrometres.
+"""STAMP's attention with ALiBi: softmax weights less a bias that grows with the distance of two patches.
 
-Of head h, ``weights = softmax(q k / sqrt d) - |p_i - p_j| scale_h / mean_h`` with no softmax after, so a row is no share
-and may be negative. ``weights v`` splits into what softmax attention gives and a sum over distances, which comes in chunks
-of rows and is the same for all heads up to a factor.
+Of head h, ``weights = softmax(q k / sqrt d) - |p_i - p_j| scale_h / mean_h``, distances in micrometres, with no softmax
+after: a row is no share and may be negative. ``weights v`` splits into what softmax attention gives and a sum over
+distances, which comes in chunks of rows and is the same for all heads up to a factor.
 """
 
 from typing import cast
@@ -39,8 +39,8 @@ class AlibiAttention(nn.Module):
 class AlibiBlock(GeluBlock):
     """t += ALiBi(LN t); t += W2 GELU(W1 LN2 t).
 
-    `place` it before use: the corners (N, 2) of the patches in micrometres; the class token stands at (0, 0). With `masked`
-    patches do not read the class token, and distances to and from it are 0.
+    `place` it before use: the corners (N, 2) of the patches in micrometres; the class token stands at (0, 0). With
+    `masked` patches do not read the class token, and distances to and from it are 0.
     """
 
     def __init__(self, dim: int, heads: int, mlp_dim: int, *, head_dim: int, value_dim: int, masked: bool) -> None:

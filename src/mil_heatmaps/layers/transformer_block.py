@@ -1,4 +1,4 @@
-"""Pre-norm transformer blocks whose attention runs by chunks of queries: MIL-Lab's, and those of public repositories."""
+"""Pre-norm transformer blocks whose attention runs by chunks of queries: MIL-Lab's, and other repositories'."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
-
 from mil_heatmaps.layers.streaming import add_rows, merge_heads, row_chunks, rows_for, split_heads, stream_rows
 
 

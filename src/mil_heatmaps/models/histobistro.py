@@ -24,7 +24,8 @@ class HistoBistroTransformer(PublicTransformer):
     layout = Layout((
         Role("patch_embed.0", "projection.0", "E D"), Role("cls_token", "cls_token", "1 1 E", kind="tensor"),
         Role("blocks.{l}.norm", "transformer.layers.{l}.0.norm", "E", kind="norm"),
-        Role("blocks.{l}.attention.in_proj_weight", "transformer.layers.{l}.0.fn.to_qkv.weight", "3*I E", kind="tensor"),
+        Role("blocks.{l}.attention.in_proj_weight", "transformer.layers.{l}.0.fn.to_qkv.weight", "3*I E",
+             kind="tensor"),
         Role("blocks.{l}.attention.out_proj", "transformer.layers.{l}.0.fn.to_out.0", "E I"),
         Role("blocks.{l}.norm2", "transformer.layers.{l}.1.norm", "E", kind="norm"),
         Role("blocks.{l}.mlp.0", "transformer.layers.{l}.1.fn.net.0", "M E"),
@@ -33,8 +34,9 @@ class HistoBistroTransformer(PublicTransformer):
         Role("classifier", "mlp_head.1", "C E"),
     ))  # fmt: skip
     not_in_tensors: ClassVar[Mapping[str, str]] = {
-        "num_heads": "heads of every layer", "pool": "what is classified: the class token (cls) or the mean of the tokens"
-    }  # fmt: skip
+        "num_heads": "heads of every layer",
+        "pool": "what is classified: the class token (cls) or the mean of the tokens",
+    }
     file_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"num_heads": ("heads", "n_heads")}
 
     def __init__(

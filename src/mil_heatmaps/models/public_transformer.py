@@ -44,7 +44,7 @@ class PublicTransformer(Transformer, PublicModel):
 
     @classmethod
     def sizes_of(cls, match: Match) -> dict[str, Any] | None:
-        """Return the sizes that all have: letters D, E, M, C, and one block a number; None where a number is missing."""
+        """Return the sizes that all have, by letters D, E, M and C; None where the numbers of layers have gaps."""
         sizes, numbers = match.sizes, match.numbers["blocks.{l}.norm"]
         if numbers != tuple(range(len(numbers))):
             match.misfit = match.misfit or f"layers are numbered {numbers}, with gaps"

@@ -35,6 +35,10 @@ MODULES = {
     "transmil_original": "mil_heatmaps.models.transmil_public",
     "torchmil_transmil": "mil_heatmaps.models.transmil_public",
     "stamp_vit": "mil_heatmaps.models.stamp_vit",
+    "stamp_linear": "mil_heatmaps.models.stamp_mean",
+    "stamp_mlp": "mil_heatmaps.models.stamp_mean",
+    "torchmil_abmil": "mil_heatmaps.models.torchmil_abmil",
+    "torchmil_transformer_abmil": "mil_heatmaps.models.torchmil_transformer",
     "histobistro_transformer": "mil_heatmaps.models.histobistro",
 }
 """Type name -> module whose import registers it; imported only when asked for."""

@@ -64,8 +64,9 @@ class StampViT(PublicTransformer):
         Role("norm", "transformer.norm", "E", kind="norm"), Role("classifier", "mlp_head.0", "C E"),
     ), beside=("class_weights", "valid_auroc"))  # fmt: skip
     not_in_tensors: ClassVar[Mapping[str, str]] = {
-        "num_heads": "heads of every layer", "class_token_masked": "whether patches do not read the class token (STAMP before 2.2)"
-    }  # fmt: skip
+        "num_heads": "heads of every layer",
+        "class_token_masked": "whether patches do not read the class token (STAMP before 2.2)",
+    }
     file_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"num_heads": ("n_heads",)}
 
     def __init__(
@@ -113,8 +114,9 @@ class StampViT(PublicTransformer):
         specs = super().score_specs()
         if not self.alibi:
             return specs
+        about = {name: spec.about.partition(";")[0] + ", less its distance; signed" for name, spec in specs.items()}
         return {
-            name: ScoreSpec("attention_gate", spec.about.partition(";")[0] + ", less its distance; signed", spec.columns)
+            name: ScoreSpec("attention_gate", about[name], spec.columns)
             for name, spec in specs.items()
             if name != "rollout"
         }

@@ -10,9 +10,11 @@ from typing import Any, ClassVar, cast
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.layers.roles import Layout, Match, OneOf, Role
+from mil_heatmaps.layers.roles import Chain, Layout, Match, OneOf, Role
 from mil_heatmaps.layers.square import NystromBlock
+from mil_heatmaps.layers.steps import Steps, steps_of
 from mil_heatmaps.layers.streaming import add_rows, rows_for
+from mil_heatmaps.models.abmil_general import EmbedActivation
 from mil_heatmaps.models.base import ScoreSpec, Shapes
 from mil_heatmaps.models.public import PublicModel
 from mil_heatmaps.models.registry import register_model
@@ -92,12 +94,26 @@ class _TorchmilBlock(NystromBlock):
         return out, weights
 
 
+class _Embedding(nn.Module):
+    """torchmil's: the user's Linear layers with an activation, then one Linear without, where the widths differ."""
+
+    def __init__(self, in_dim: int, steps: tuple[str, ...], activation: str, dim: int) -> None:
+        super().__init__()
+        self.ext = Steps(in_dim, steps, activation)
+        self.fc1 = nn.Linear(self.ext.width, dim) if dim else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tokens (..., E) of features (..., D)."""
+        return cast(Tensor, self.fc1(self.ext(x)))
+
+
 @register_model("torchmil_transmil")
 class TransMILTorchmil(TransMILOriginal):
     """torchmil's TransMIL."""
 
     layout = Layout((
-        Role("patch_embed", "fc1", "E D", needed=False), *_TOKENS,
+        Chain("patch_embed.ext", "feat_ext.{n} feat_ext", "D", "F", needed=False),
+        Role("patch_embed.fc1", "fc1", "E F", needed=False), *_TOKENS,
         Role("blocks.{l}.norm", "layers.{l}.norm1", "E", kind="norm"),
         Role("blocks.{l}.attention.to_qkv", "layers.{l}.att_module.qkv_nn", "3*E E"),
         OneOf("mlp", {
@@ -110,7 +126,11 @@ class TransMILTorchmil(TransMILOriginal):
         }),
         Role("classifier", "classifier", "C E"),
     ))  # fmt: skip
-    not_in_tensors: ClassVar[Mapping[str, str]] = {"num_heads": "heads of every layer"}
+    not_in_tensors: ClassVar[Mapping[str, str]] = {
+        "num_heads": "heads of every layer",
+        "embed_activation": "what follows each layer of feat_ext: relu, gelu, leaky_relu, tanh or none",
+    }
+    file_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"num_heads": ("n_heads",)}
 
     def __init__(
         self,
@@ -120,13 +140,15 @@ class TransMILTorchmil(TransMILOriginal):
         num_classes: int = 1,
         num_layers: int = 2,
         mlp_dim: int = 0,
+        embed: tuple[str, ...] = (),
         embedded: bool = True,
+        embed_activation: EmbedActivation = "relu",
     ) -> None:
         if num_heads < 1 or embed_dim % num_heads:
             raise ModelError(f"num_heads {num_heads} does not divide the width {embed_dim}; give num_heads in overrides")
         super().__init__(in_dim, embed_dim, num_heads, num_classes, 0)
         parts = self.model
-        parts.patch_embed = nn.Linear(in_dim, embed_dim) if embedded else nn.Identity()
+        parts.patch_embed = _Embedding(in_dim, embed, embed_activation, embed_dim if embedded else 0)
         parts.blocks = nn.ModuleList(_TorchmilBlock(embed_dim, num_heads, mlp_dim) for _ in range(num_layers))
 
     @classmethod
@@ -136,7 +158,12 @@ class TransMILTorchmil(TransMILOriginal):
         if match.numbers["blocks.{l}.norm"] != tuple(range(layers)):
             match.misfit = "layers without a number between them"
             return None
-        return {
-            "in_dim": sizes.get("D", sizes["E"]), "embed_dim": sizes["E"], "num_classes": sizes["C"],
-            "num_layers": layers, "mlp_dim": sizes.get("M", 0), "embedded": match.has("patch_embed"),
+        embed, embedded = match.chains.get("patch_embed.ext", ()), match.has("patch_embed.fc1")
+        if any(layer.kind != "linear" for layer in embed) or (not embedded and sizes.get("F", sizes["E"]) != sizes["E"]):
+            match.misfit = match.misfit or "feat_ext holds more than Linear layers, or does not give the tokens' width"
+            return None
+        told = {} if embed else {"embed_activation": "relu"}
+        return told | {
+            "in_dim": sizes.get("D", sizes.get("F", sizes["E"])), "embed_dim": sizes["E"], "num_classes": sizes["C"],
+            "num_layers": layers, "mlp_dim": sizes.get("M", 0), "embed": steps_of(embed), "embedded": embedded,
         }  # fmt: skip
