@@ -97,12 +97,28 @@ def find_model(
         Several models, or a setting that is of the wrong type or absurd.
     """
     settings = settings or {}
-    classes = [model_class(name) for name in ([model_type] if model_type else model_types())]
+    types = [model_type] if model_type else model_types()
     beyond = partial(_beyond_tensors, settings=settings, config_name=config_name, overridden=overridden, where=where)
-    found = _own_layout(tensors, settings, [cls.name for cls in classes if not issubclass(cls, PublicModel)], beyond)
+    families = _families(types)
+    found = _own_layout(tensors, settings, [name for name in types if model_class(name) not in families], beyond)
     if found is not None and not found.unexplained:
         return found
-    return _public(tensors, [cls for cls in classes if issubclass(cls, PublicModel)], beyond) or found
+    return _public(tensors, families, beyond) or found
+
+
+def fits_whole(tensors: Mapping[str, Tensor]) -> bool:
+    """Say whether tensors from several dicts, with their names in front, are one public family together."""
+    return any(one.prefix == "" for one in fitting(tensors, _families(model_types())))
+
+
+def is_own_layout(tensors: Mapping[str, Tensor]) -> bool:
+    """Say whether tensors hold a model of MIL-Lab's, CLAM's or TRIDENT's own layout."""
+    types = [name for name in model_types() if not issubclass(model_class(name), PublicModel)]
+    return _own_layout(tensors, {}, types, lambda cls: ({}, {})) is not None
+
+
+def _families(types: list[str]) -> list[type[PublicModel]]:
+    return [cls for name in types if issubclass(cls := model_class(name), PublicModel)]
 
 
 def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], beyond: Any) -> Identity | None:
@@ -126,17 +142,11 @@ def unknown(tensors: Mapping[str, Tensor], model_type: str | None = None) -> str
     if reason := known_refusal(tensors):
         return f"cannot be used: {reason}"
     types = [model_type] if model_type else model_types()
-    families = [cls for name in types if issubclass(cls := model_class(name), PublicModel)]
-    near = nearest(tensors, families)
+    near = nearest(tensors, _families(types))
+    sample = f"it has {len(tensors)} tensors such as {', '.join(list(tensors)[:4])}"
     if near is not None:
-        told = "does not fit" if model_type else "is no model that is known; it comes nearest to"
-        return f"{told} {near.cls.name}, but {near.problem}. A model of your own is named by model_class"
-    keys = list(tensors)
-    names = ", ".join(types)
-    return (
-        f"is none of {names}; it has {len(keys)} tensors such as {', '.join(keys[:4])}. "
-        "A model of your own is named by model_class"
-    )
+        sample = f"it comes nearest to {near.cls.name}, but {near.problem}"
+    return f"is none of {', '.join(types)}; {sample}. A model of your own is named by model_class"
 
 
 def _own_layout(

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mil_heatmaps.checkpoints.identity import Identity, build, find_model, unknown
+from mil_heatmaps.checkpoints.identity import Identity, build, find_model, fits_whole, is_own_layout, unknown
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.files.digests import sha256_files
 from mil_heatmaps.models.base import MILModel
@@ -24,7 +24,8 @@ from mil_heatmaps.models.registry import (
 from mil_heatmaps.models.settings import checked_setting
 from mil_heatmaps.weights.checkpoint_files import read_stored
 from mil_heatmaps.weights.hub import download, is_hub_name
-from mil_heatmaps.weights.layouts import Found, best_candidates, joined, stored_settings
+from mil_heatmaps.weights.layouts import Found, best_candidates, joined
+from mil_heatmaps.weights.stated import Stated, stated, stated_in
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +44,17 @@ class Checkpoint:
         Every file the tensors came from: `source` alone, or an index and the files it names.
     notes : tuple of str
         How the weights were found, for people.
-    config : dict or None
-        What the file, or a ``config.json`` beside it, says of the model.
+    said : Stated
+        What the file, or a ``config.json`` or ``mil_params.json`` beside it, says of the model.
     config_source : Path or None
-        Where `config` stands.
+        Where that stands.
     """
 
     tensors: dict[str, Tensor]
     source: Path
     parts: tuple[Path, ...]
     notes: tuple[str, ...] = ()
-    config: dict[str, Any] | None = None
+    said: Stated = Stated()
     config_source: Path | None = None
 
     @cached_property
@@ -89,7 +90,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             f"{stored.file} holds no tensors ({_contents(stored.content)}): save the model's state dict, "
             "torch.save(model.state_dict(), FILE)"
         )
-    settings = stored.config or stored_settings(stored.content) or None
+    said = stated(stored.config) if stored.config else stated_in(stored.content)
     told_by = stored.config_file if stored.config else stored.file
     tensors, where = _one_model(candidates, stored.file)
     notes = [f"weights at {where}"]
@@ -97,7 +98,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         notes.append(f"not used: {', '.join(passed_over)}")
     if len(stored.parts) > 1:
         notes.append(f"in {len(stored.parts) - 1} files: {', '.join(part.name for part in stored.parts[1:9])}")
-    return Checkpoint(tensors, stored.file, stored.parts, tuple(notes), settings, told_by)
+    return Checkpoint(tensors, stored.file, stored.parts, tuple(notes), said, told_by)
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
@@ -117,13 +118,16 @@ def _one_model(candidates: list[Found], file: Path) -> tuple[dict[str, Tensor], 
     """Return one state dict out of several: the only one that is a model, or all as the parts of one."""
     if len(candidates) == 1:
         return candidates[0].tensors, candidates[0].title
-    models = [item for item in candidates if find_model(item.tensors) is not None]
+    whole = joined(candidates)
+    if fits_whole(whole):  # DTFD-MIL's four parts, one of which by itself is a model too
+        return whole, " + ".join(item.title for item in candidates)
+    models = [item for item in candidates if is_own_layout(item.tensors)]
     if len(models) > 1:
         titles = ", ".join(item.title for item in models)
         raise CheckpointError(f"{file} holds {len(models)} models ({titles}): save the one you want on its own")
     if models:
         return models[0].tensors, models[0].title
-    return joined(candidates), " + ".join(item.title for item in candidates)
+    return whole, " + ".join(item.title for item in candidates)
 
 
 def identify(
@@ -143,7 +147,7 @@ def identify(
     """
     found = find_model(
         checkpoint.tensors,
-        checkpoint.config,
+        checkpoint.said.settings,
         model_type=model_type,
         config_name=config_name,
         overridden=overridden,

@@ -60,6 +60,8 @@ class ABMILGeneral(PublicModel):
         One head of one row a class, which reads its own branch; otherwise one head reads all, branch after branch.
     head_norm : bool
         A batch norm stands before the head.
+    shared_head : bool
+        The head is as wide as one branch (ACMIL).
     """
 
     layout = Layout((
@@ -86,6 +88,7 @@ class ABMILGeneral(PublicModel):
         class_heads: bool = False,
         head_norm: bool = False,
         head_bias: bool = True,
+        shared_head: bool = False,
         num_classes: int = 2,
         embed_activation: EmbedActivation = "relu",
         attention_gate: float = 0.0,
@@ -109,7 +112,7 @@ class ABMILGeneral(PublicModel):
             self.heads = nn.ModuleList(nn.Linear(width, 1, bias=head_bias) for _ in range(num_classes))
         else:
             steps = (["norm"] if head_norm else []) + [f"linear{'' if head_bias else '!'} {num_classes}"]
-            self.head = Steps(width * branches, steps)
+            self.head = Steps(width if shared_head else width * branches, steps)
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
@@ -188,7 +191,7 @@ class ABMILGeneral(PublicModel):
         if len(self.head) == 2:
             scale, shift = cast(BatchNorm, self.head[0]).scale_and_shift()
             bias, weight = bias + weight @ shift, weight * scale
-        return weight.reshape(len(weight), self.branches, -1).transpose(0, 1), bias
+        return weight.reshape(len(weight), -1, self.embed.width).transpose(0, 1), bias
 
     def _logits(self, pooled: Tensor) -> Tensor:
         """Return logits (..., C) of pooled vectors (..., K, E)."""

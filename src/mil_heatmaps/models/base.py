@@ -44,6 +44,8 @@ class MILModel(ExplainedModel):
     """Arguments of the constructor that change results and that no tensor tells: name -> what it is."""
     training_only: ClassVar[frozenset[str]] = frozenset()
     """Configuration keys that are understood and have no effect on what the trained network computes."""
+    independent: ClassVar[bool] = False
+    """Whether every class has a chance of its own (a sigmoid each), so that chances need not sum to 1."""
     head_keys: ClassVar[tuple[str, ...]] = ("classifier.",)
     """What keys of the classifier begin with, without `key_prefix`: a checkpoint with none of them is headless."""
 
@@ -209,6 +211,7 @@ class MILModel(ExplainedModel):
         return Explanation(
             self._finite_logits(result),
             {name: self._patch_scores(name, result, grid, classes, len(bag)) for name in names},
+            None if result.probabilities is None else self._finite(result.probabilities, "probabilities"),
         )
 
     def patch_scores(

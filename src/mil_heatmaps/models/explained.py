@@ -133,7 +133,7 @@ class ExplainedModel(nn.Module):
         rest = [name for name in names if name not in EXPLANATIONS]
         own = self._explain_own(features, rest, class_names, places_of(features, coords_l0, mpp))
         scores_of = {name: (found.scores | own.scores)[name] for name in names}
-        return replace(found, logits=own.logits, scores=scores_of)
+        return replace(found, logits=own.logits, scores=scores_of, probabilities=own.probabilities)
 
     def faithfulness(
         self,

@@ -140,9 +140,9 @@ def explain(
     return Explanation(
         logits.astype(np.float32),
         {name: _patch_scores(name, score.values, outputs, grid) for name, score in made.items()},
-        {name: score.checks for name, score in made.items() if score.checks},
-        outputs,
-        outputs.of(logits),
+        checks={name: score.checks for name, score in made.items() if score.checks},
+        outputs=outputs,
+        full=outputs.of(logits),
     )
 
 

@@ -32,6 +32,12 @@ MODULES = {
     "trident_classifier": "mil_heatmaps.models.trident_abmil",
     # of other public repositories: recognised by their `layout`, after those above
     "abmil_general": "mil_heatmaps.models.abmil_general",
+    "dsmil_original": "mil_heatmaps.models.dsmil_original",
+    "acmil_ga": "mil_heatmaps.models.acmil_ga",
+    "acmil_mha": "mil_heatmaps.models.acmil_mha",
+    "dtfd_original": "mil_heatmaps.models.dtfd_original",
+    "attrimil": "mil_heatmaps.models.attrimil",
+    "additive_mil": "mil_heatmaps.models.additive_mil",
     "transmil_original": "mil_heatmaps.models.transmil_public",
     "torchmil_transmil": "mil_heatmaps.models.transmil_public",
     "stamp_vit": "mil_heatmaps.models.stamp_vit",

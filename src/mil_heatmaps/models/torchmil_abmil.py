@@ -53,8 +53,8 @@ class ABMILTorchmil(ABMILGeneral):
         embed_activation: EmbedActivation = "relu",
     ) -> None:
         super().__init__(
-            in_dim, embed, embed_activation=embed_activation, attention_kind=attention_kind, attention_dim=attention_dim,
-            attention_without_bias=attention_without_bias, head_bias=head_bias, num_classes=num_classes,
+            in_dim, embed, embed_activation=embed_activation, attention_kind=attention_kind,
+            attention_dim=attention_dim, attention_without_bias=attention_without_bias, head_bias=head_bias, num_classes=num_classes,
         )  # fmt: skip
         self.attention = PublicAttention(
             self.embed.width, attention_dim, 1, attention_kind, attention_without_bias, attention_activation

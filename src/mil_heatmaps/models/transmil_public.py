@@ -9,11 +9,11 @@ from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
-from mil_heatmaps.errors import ModelError
 from mil_heatmaps.layers.roles import Chain, Layout, Match, OneOf, Role
 from mil_heatmaps.layers.square import NystromBlock
 from mil_heatmaps.layers.steps import Steps, steps_of
 from mil_heatmaps.layers.streaming import add_rows, rows_for
+from mil_heatmaps.layers.transformer_block import require_heads
 from mil_heatmaps.models.abmil_general import EmbedActivation
 from mil_heatmaps.models.base import ScoreSpec, Shapes
 from mil_heatmaps.models.public import PublicModel
@@ -144,9 +144,7 @@ class TransMILTorchmil(TransMILOriginal):
         embedded: bool = True,
         embed_activation: EmbedActivation = "relu",
     ) -> None:
-        if num_heads < 1 or embed_dim % num_heads:
-            raise ModelError(f"num_heads {num_heads} does not divide the width {embed_dim}; give num_heads in overrides")
-        super().__init__(in_dim, embed_dim, num_heads, num_classes, 0)
+        super().__init__(in_dim, embed_dim, require_heads(num_heads, embed_dim), num_classes, 0)
         parts = self.model
         parts.patch_embed = _Embedding(in_dim, embed, embed_activation, embed_dim if embedded else 0)
         parts.blocks = nn.ModuleList(_TorchmilBlock(embed_dim, num_heads, mlp_dim) for _ in range(num_layers))
@@ -159,7 +157,8 @@ class TransMILTorchmil(TransMILOriginal):
             match.misfit = "layers without a number between them"
             return None
         embed, embedded = match.chains.get("patch_embed.ext", ()), match.has("patch_embed.fc1")
-        if any(layer.kind != "linear" for layer in embed) or (not embedded and sizes.get("F", sizes["E"]) != sizes["E"]):
+        widths_fit = embedded or sizes.get("F", sizes["E"]) == sizes["E"]
+        if any(layer.kind != "linear" for layer in embed) or not widths_fit:
             match.misfit = match.misfit or "feat_ext holds more than Linear layers, or does not give the tokens' width"
             return None
         told = {} if embed else {"embed_activation": "relu"}
