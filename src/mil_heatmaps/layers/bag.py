@@ -1,6 +1,6 @@
 """The features of one slide, as a model's pass takes them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -60,3 +60,14 @@ class Bag:
     def all(self) -> Tensor:
         """Return the whole bag as one (N, D) tensor of its own, for models that need every patch at once."""
         return self._part(0, len(self), copy=True)
+
+
+class MappedBag(Bag):
+    """A bag whose rows have gone through `function`, which treats rows alone; nothing is kept."""
+
+    def __init__(self, bag: Bag, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(bag._features, device=bag.device, dtype=bag.dtype, places=bag.places)
+        self._bag, self._function = bag, function
+
+    def _part(self, start: int, stop: int, *, copy: bool) -> Tensor:
+        return self._function(self._bag.rows(start, stop))

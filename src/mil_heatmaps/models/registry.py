@@ -44,6 +44,7 @@ MODULES = {
     "stamp_linear": "mil_heatmaps.models.stamp_mean",
     "stamp_mlp": "mil_heatmaps.models.stamp_mean",
     "torchmil_abmil": "mil_heatmaps.models.torchmil_abmil",
+    "torchmil_dsmil": "mil_heatmaps.models.torchmil_dsmil",
     "torchmil_transformer_abmil": "mil_heatmaps.models.torchmil_transformer",
     "histobistro_transformer": "mil_heatmaps.models.histobistro",
 }
