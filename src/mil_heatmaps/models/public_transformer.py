@@ -13,6 +13,18 @@ from mil_heatmaps.models.public import PublicModel
 from mil_heatmaps.models.transformer import Transformer
 
 
+def whole_layers(match: Match) -> int:
+    """Return how many layers there are; 0, and a misfit, where some lack a role that others have, or numbers have gaps."""
+    numbered = {match.roles[name]: numbers for name, numbers in match.numbers.items() if "{l}" in name}
+    count = max(map(len, numbered.values()), default=0)
+    for key, numbers in numbered.items():
+        if numbers != tuple(range(count)):
+            missing = sorted({*range(count)} - {*numbers}) or [len(numbers)]
+            match.misfit = match.misfit or f"{key.replace('{l}', str(missing[0]))} is missing, which other layers have"
+            return 0
+    return count
+
+
 class PublicTransformer(Transformer, PublicModel):
     """A transformer with a class token, made of the blocks it is given."""
 
@@ -45,11 +57,10 @@ class PublicTransformer(Transformer, PublicModel):
     @classmethod
     def sizes_of(cls, match: Match) -> dict[str, Any] | None:
         """Return the sizes that all have, by letters D, E, M and C; None where the numbers of layers have gaps."""
-        sizes, numbers = match.sizes, match.numbers["blocks.{l}.norm"]
-        if numbers != tuple(range(len(numbers))):
-            match.misfit = match.misfit or f"layers are numbered {numbers}, with gaps"
+        sizes, layers = match.sizes, whole_layers(match)
+        if not layers:
             return None
         return {
-            "in_dim": sizes["D"], "embed_dim": sizes["E"], "num_layers": len(numbers), "mlp_dim": sizes["M"],
+            "in_dim": sizes["D"], "embed_dim": sizes["E"], "num_layers": layers, "mlp_dim": sizes["M"],
             "num_classes": sizes["C"],
         }  # fmt: skip

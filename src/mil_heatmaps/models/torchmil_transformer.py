@@ -15,6 +15,7 @@ from mil_heatmaps.layers.transformer_block import GeluBlock
 from mil_heatmaps.models.abmil_general import EmbedActivation
 from mil_heatmaps.models.base import Bag, BagResult, ScoreSpec
 from mil_heatmaps.models.public import CONTRIBUTION, PublicModel, attention_spec, shares_spec
+from mil_heatmaps.models.public_transformer import whole_layers
 from mil_heatmaps.models.registry import register_model
 from mil_heatmaps.models.torchmil_abmil import (
     ACTIVATION,
@@ -109,10 +110,8 @@ class TransformerABMILTorchmil(PublicModel):
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
         """Read every size but the heads."""
-        sizes, numbers = match.sizes, match.numbers["layers.{l}.norm"]
+        sizes, layers = match.sizes, whole_layers(match)
         skip, out = match.has("layers.{l}.skip"), match.has("layers.{l}.out")
-        if numbers != tuple(range(len(numbers))):
-            match.misfit = match.misfit or f"layers are numbered {numbers}, with gaps"
         if sizes["I"] != sizes["E"] and not (skip and out):
             match.misfit = match.misfit or f"no att_proj and out_proj between widths {sizes['E']} and {sizes['I']}"
         embed = match.chains.get("embed", ())
@@ -120,7 +119,7 @@ class TransformerABMILTorchmil(PublicModel):
             return None
         return {
             "in_dim": sizes.get("D", sizes["E"]), "embed": steps_of(embed), "inner_dim": sizes["I"],
-            "mlp_dim": sizes.get("M", 0), "num_layers": len(numbers), "skip": skip, "out": out,
+            "mlp_dim": sizes.get("M", 0), "num_layers": layers, "skip": skip, "out": out,
             "num_classes": sizes["C"], **attention_config(match), **nothing_embedded(match),
         }  # fmt: skip
 

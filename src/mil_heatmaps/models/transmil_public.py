@@ -17,6 +17,7 @@ from mil_heatmaps.layers.transformer_block import require_heads
 from mil_heatmaps.models.abmil_general import EmbedActivation
 from mil_heatmaps.models.base import ScoreSpec, Shapes
 from mil_heatmaps.models.public import PublicModel
+from mil_heatmaps.models.public_transformer import whole_layers
 from mil_heatmaps.models.registry import register_model
 from mil_heatmaps.models.transmil import TransMIL
 
@@ -152,12 +153,11 @@ class TransMILTorchmil(TransMILOriginal):
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
         """Read every size but the heads."""
-        sizes, layers = match.sizes, match.count("blocks.{l}.norm")
-        if match.numbers["blocks.{l}.norm"] != tuple(range(layers)):
-            match.misfit = "layers without a number between them"
-            return None
+        sizes, layers = match.sizes, whole_layers(match)
         embed, embedded = match.chains.get("patch_embed.ext", ()), match.has("patch_embed.fc1")
         widths_fit = embedded or sizes.get("F", sizes["E"]) == sizes["E"]
+        if not layers:
+            return None
         if any(layer.kind != "linear" for layer in embed) or not widths_fit:
             match.misfit = match.misfit or "feat_ext holds more than Linear layers, or does not give the tokens' width"
             return None
