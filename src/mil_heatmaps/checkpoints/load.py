@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.checkpoints.identity import Identity, build, find_model, fits_whole, is_own_layout, unknown
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.files.digests import sha256_files
@@ -230,6 +231,8 @@ def model_from_checkpoint(
         if name_ not in overrides:
             level = logging.INFO if name else logging.WARNING  # a name given states its configuration
             logger.log(level, "%s: %s is not in the checkpoint, assumed %s", where, name_, value)
+    if checkpoint.said.task in (None, *TASKS_WITH_CHANCES):
+        model.class_names = checkpoint.said.class_names
     if identity.left_out:
         logger.info("%s: not part of the model: %s", where, ", ".join(identity.left_out[:12]))
     return model

@@ -46,6 +46,8 @@ class MILModel(ExplainedModel):
     """Configuration keys that are understood and have no effect on what the trained network computes."""
     independent: ClassVar[bool] = False
     """Whether every class has a chance of its own (a sigmoid each), so that chances need not sum to 1."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the outputs that the checkpoint's file tells, in order; used where nobody gives others."""
     head_keys: ClassVar[tuple[str, ...]] = ("classifier.",)
     """What keys of the classifier begin with, without `key_prefix`: a checkpoint with none of them is headless."""
 

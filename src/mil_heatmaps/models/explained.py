@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ class ExplainedModel(nn.Module):
     """The part of `MILModel` that asks the model about parts of a bag."""
 
     num_classes: int
+    independent: ClassVar[bool] = False
 
     # -- what a family supplies
     # -----------------------------------------------------------------------------

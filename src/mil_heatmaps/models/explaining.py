@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.answers import Form, Slopes
 from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes, grown, saved_bytes
@@ -38,6 +39,7 @@ class Explainable(Protocol):
     """What a model must offer to be explained; `MILModel` does."""
 
     training: bool
+    independent: ClassVar[bool]
 
     @property
     def title(self) -> str: ...
@@ -167,7 +169,9 @@ def outputs_of(
         names = names[-1:]  # one logit stands for the second of two classes
     if len(names) != len(logits):
         raise ModelError(f"{len(names)} names ({', '.join(names)}) for {len(logits)} outputs of {model.title}")
-    return choose_outputs(logits, names, task=settings.task, output=settings.output, targets=targets)
+    lonely = settings.task == "classification" and len(logits) > 1 and model.independent
+    task: Task = "multilabel" if lonely else settings.task  # a sigmoid a class: none is measured against the others
+    return choose_outputs(logits, names, task=task, output=settings.output, targets=targets)
 
 
 def corners_of(grid: PatchGrid | None, n: int, coords_l0: Any) -> Ints | None:

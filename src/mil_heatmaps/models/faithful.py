@@ -65,7 +65,7 @@ def faithfulness(
         probability = None
         if chosen.task in TASKS_WITH_CHANCES:
             probability = choose_outputs(
-                logits, every.targets, task=chosen.task, output="probability", targets=index
+                logits, every.targets, task=every.task, output="probability", targets=index
             )
         made, remarks = _maps(maps, explain, every.targets, index)
         return measure(

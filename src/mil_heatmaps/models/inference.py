@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.choices import TASKS, Task
+from mil_heatmaps.choices import TASKS, TASKS_WITH_CHANCES, Task
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.outputs import output_names
 from mil_heatmaps.models.base import Features, MILModel
@@ -48,7 +48,8 @@ def infer(
     explanation = model.explain(features, scores, names, settings={"task": task})
     if explanation.logits is None:
         return None, explanation.scores
-    prediction, found = predict(explanation.logits, class_names, task), explanation.scores
+    own, found = explanation.probabilities, explanation.scores
+    prediction = predict(explanation.logits, _named(model, class_names, task), task, own)
     if names is None and task != "classification":  # a model of the user's that does not say how many outputs it has
         unnamed = output_names(len(prediction.classes), "classification")
         found = {
@@ -60,16 +61,28 @@ def infer(
 
 def column_names(model: MILModel, names: Sequence[str] | None, task: Task) -> Sequence[str] | None:
     """Return the names that `infer` gives the columns of scores with one an output; None for ``class 0``, ...."""
+    names = _named(model, names, task)
     if names is None:
         return output_names(model.num_classes, task) if task != "classification" and model.num_classes else None
     # one logit stands for the second of two classes
     return list(names[-1:]) if task == "classification" and model.num_classes == 1 else names
 
 
+def _named(model: MILModel, names: Sequence[str] | None, task: Task) -> Sequence[str] | None:
+    """Return the names given, else those in the checkpoint's file."""
+    return model.class_names if names is None and task in TASKS_WITH_CHANCES else names
+
+
 def predict(
-    logits: npt.NDArray[np.float32], class_names: Sequence[str] | None = None, task: Task = "classification"
+    logits: npt.NDArray[np.float32],
+    class_names: Sequence[str] | None = None,
+    task: Task = "classification",
+    chances: npt.NDArray[np.float32] | None = None,
 ) -> Prediction:
     """Return the prediction that a model's outputs (C,) mean.
+
+    `chances` (C,) are those of a model whose classes each have one of their own; they stand before what follows from
+    the logits in a classification or of labels.
 
     - classification: probabilities are softmax(logits). A single logit z means (0, z), a negative and a
       positive class, for which that is (1 - sigmoid(z), sigmoid(z)).
@@ -80,9 +93,14 @@ def predict(
       itself, the log relative hazard of a model trained with Cox's partial likelihood: there is no baseline to make
       a probability of it.
     """
+    class_logits = logits
     if task == "classification" and len(logits) == 1:
         logits = np.array([0, logits[0]], np.float32)
+        chances = None if chances is None else np.array([1 - chances[0], chances[0]], np.float32)
     names = _names(len(logits), class_names, task)
+    if chances is not None and task in TASKS_WITH_CHANCES:
+        alone = task == "classification" and len(class_logits) > 1
+        return Prediction(names, chances.astype(np.float32), logits, task, independent=alone)
     wide = logits.astype(np.float64)
     if task == "classification":
         shifted = np.exp(wide - wide.max())

@@ -131,6 +131,8 @@ def _write_prediction(main: h5py.Dataset, prediction: Prediction) -> None:
     main.attrs["prediction_probabilities"] = prediction.probabilities.astype(np.float32)
     main.attrs["prediction_logits"] = prediction.logits.astype(np.float32)
     main.attrs["prediction_task"] = prediction.task
+    if prediction.independent:
+        main.attrs["prediction_independent"] = True
     if prediction.task == "survival":
         main.attrs["prediction_risk"] = prediction.risk
 
@@ -250,7 +252,8 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
         )
     task = hdf5.text_attribute(attributes, "prediction_task") or "classification"
     try:
-        return Prediction(classes, probabilities, logits, cast("Task", task))
+        independent = bool(attributes.get("prediction_independent", False))
+        return Prediction(classes, probabilities, logits, cast("Task", task), independent)
     except ValueError as cause:
         raise ScoreError(f"{path}: prediction_task: {said_by(cause)}") from cause
 

@@ -78,7 +78,8 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
     if prediction.task != "classification":
         return {**told, "predicted": None, "summary": prediction.summary, "details": prediction.details}
     values = [_finite(p) for p in prediction.probabilities.tolist()]
-    return {**told, "predicted": prediction.predicted, "values": values}
+    told |= {"predicted": prediction.predicted, "values": values}
+    return {**told, "details": prediction.details} if prediction.independent else told
 
 
 def _finite(value: float) -> float | None:
