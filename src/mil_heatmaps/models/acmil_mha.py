@@ -7,10 +7,10 @@ for token k and head j. Queries do not depend on the slide, and projections are 
 is one vector a token and head, and values are projected once, after pooling.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-import copy
 import torch
 from torch import Tensor, nn
 

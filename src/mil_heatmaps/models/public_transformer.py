@@ -14,7 +14,7 @@ from mil_heatmaps.models.transformer import Transformer
 
 
 def whole_layers(match: Match) -> int:
-    """Return how many layers there are; 0, and a misfit, where some lack a role that others have, or numbers have gaps."""
+    """Return how many layers there are; 0, and a misfit, where some lack a role that others have."""
     numbered = {match.roles[name]: numbers for name, numbers in match.numbers.items() if "{l}" in name}
     count = max(map(len, numbered.values()), default=0)
     for key, numbers in numbered.items():

@@ -54,7 +54,8 @@ class ABMILTorchmil(ABMILGeneral):
     ) -> None:
         super().__init__(
             in_dim, embed, embed_activation=embed_activation, attention_kind=attention_kind,
-            attention_dim=attention_dim, attention_without_bias=attention_without_bias, head_bias=head_bias, num_classes=num_classes,
+            attention_dim=attention_dim, attention_without_bias=attention_without_bias, head_bias=head_bias,
+            num_classes=num_classes,
         )  # fmt: skip
         self.attention = PublicAttention(
             self.embed.width, attention_dim, 1, attention_kind, attention_without_bias, attention_activation
