@@ -281,3 +281,11 @@ def test_coords_um_are_micrometres_and_a_slide_without_a_resolution_is_refused()
     np.testing.assert_array_equal(seen.scores["attention"].values[:, 0], bag.grid.coords_l0[:, 0] * 0.5)
     bare = model.explain(bag.features, coords_l0=bag.grid.coords_l0, mpp=0.5)
     np.testing.assert_array_equal(bare.scores["attention"].values, seen.scores["attention"].values)
+
+
+def test_patches_in_the_place_of_others_bring_their_own_micrometres() -> None:
+    bag = bag_of_six()
+    bag = replace(bag, coords_um=bag.grid.coords_l0 * 0.5)
+    extra = replace(bag, grid=replace(bag.grid, coords_l0=bag.grid.coords_l0 + 3), coords_um=bag.grid.coords_l0 * 0.5 + 1)
+    made = score_in_place(CustomModel(Measured(), "M"), bag, extra, np.zeros(len(bag), np.int64), "attention")
+    np.testing.assert_array_equal(made.values[:, 0], extra.coords_um[:, 0])

@@ -267,3 +267,24 @@ def test_a_file_that_does_not_fit_is_refused_with_the_family_and_the_tensor(
     with pytest.raises(CheckpointError, match=family) as caught:
         model_from_checkpoint(stored(tmp_path, p))
     assert "model_class" in str(caught.value)
+
+
+def test_faithfulness_and_explanations_of_a_spatial_model_ask_with_the_places_of_each_part(tmp_path: Path) -> None:
+    p, (x, corners) = drawn(stamp(True)), bag()
+    model = model_from_checkpoint(stored(tmp_path, p, n_heads=H)).double()
+    x = x.double()
+    settings = {"output": "logit"}
+    found = model.explain(
+        x, ["leave_one_out", "gradient_x_input", "occlusion"], coords_l0=corners, step_l0=128, mpp=0.25, targets=1,
+        settings=settings,
+    )  # fmt: skip
+    whole = plain_stamp(p, x, corners * 0.25, False)[0][1]
+    rest = [i for i in range(N) if i != 4]
+    without = plain_stamp(p, x[rest], corners[rest] * 0.25, False)[0][1]
+    np.testing.assert_allclose(found.scores["leave_one_out"].values[4, 0], whole - without, rtol=1e-5)
+    measured = model.faithfulness(
+        x, ["attention"], target=1, settings=settings, coords_l0=corners, step_l0=128, mpp=0.25
+    )
+    other = model.faithfulness(x, ["attention"], target=1, settings=settings, coords_l0=corners, step_l0=128, mpp=0.5)
+    assert measured.document["full"]["logit"] == pytest.approx(float(whole), rel=1e-5)
+    assert other.document["full"]["logit"] != pytest.approx(float(whole), rel=1e-5)
