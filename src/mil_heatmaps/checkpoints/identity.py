@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mil_heatmaps.checkpoints.recognise import below_prefixes, fitting, is_layer, nearest
+from mil_heatmaps.checkpoints.recognise import Candidate, below_prefixes, fitting, is_layer, nearest
 from mil_heatmaps.checkpoints.refusals import known_refusal
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.public import PublicModel
 from mil_heatmaps.models.registry import config_names, constructor_arguments, model_class, model_config, model_types
 from mil_heatmaps.models.settings import checked_setting
-from mil_heatmaps.weights.fit import require_plain_weights, require_same_keys
+from mil_heatmaps.weights.fit import misfits, require_plain_weights, require_same_keys
 from mil_heatmaps.words import first_of
 
 _TYPE_NAMES = {"rrtmil": "rrt"}
@@ -101,7 +101,7 @@ def find_model(
     beyond = partial(_beyond_tensors, settings=settings, config_name=config_name, overridden=overridden, where=where)
     families = _families(types)
     found = _own_layout(tensors, settings, [name for name in types if model_class(name) not in families], beyond)
-    if found is not None and not found.unexplained:
+    if found is not None and _is_whole(found):
         return found
     return _public(tensors, families, beyond) or found
 
@@ -137,12 +137,19 @@ def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], be
     return Identity(one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), one.match.roles)
 
 
+def nearest_family(tensors: Mapping[str, Tensor]) -> Candidate | None:
+    """Return the public family that unknown tensors come nearest to, None where none explains a layer."""
+    return nearest(tensors, _families(model_types()))
+
+
 def unknown(tensors: Mapping[str, Tensor], model_type: str | None = None) -> str:
     """Return why tensors are no model that is known, or not one of `model_type`, with the way on, after their file."""
     if reason := known_refusal(tensors):
         return f"cannot be used: {reason}"
     types = [model_type] if model_type else model_types()
     near = nearest(tensors, _families(types))
+    if model_type and near is not None:
+        return f"does not fit {model_type}: {near.problem}"
     sample = f"it has {len(tensors)} tensors such as {', '.join(list(tensors)[:4])}"
     if near is not None:
         sample = f"it comes nearest to {near.cls.name}, but {near.problem}"
@@ -224,6 +231,25 @@ def _setting(cls: type[MILModel], name: str, value: Any, where: str) -> Any:
         ) from error
 
 
+def _empty(identity: Identity) -> tuple[MILModel, dict[str, Tensor]]:
+    """Return the model without memory for its weights, and its tensors by the keys that checkpoints have."""
+    cls = model_class(identity.model_type)
+    try:
+        with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint
+            model = cls(**identity.config)
+    except ModelError as error:
+        raise CheckpointError(f"the checkpoint describes a {identity.model_type} that cannot be: {error}") from error
+    return model, {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
+
+
+def _is_whole(identity: Identity) -> bool:
+    """Say whether a model explains every layer of its file: a few known names may be another architecture's."""
+    try:
+        return not identity.unexplained and not misfits(_empty(identity)[1], identity.tensors)
+    except CheckpointError:
+        return False
+
+
 def build(identity: Identity) -> MILModel:
     """Return the model with its weights, in eval mode, every tensor taken and every parameter filled.
 
@@ -240,12 +266,7 @@ def build(identity: Identity) -> MILModel:
             "save the model's own state dict alone, or bring the whole as model_class"
         )
     cls = model_class(identity.model_type)
-    try:
-        with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint
-            model = cls(**identity.config)
-    except ModelError as error:
-        raise CheckpointError(f"the checkpoint describes a {identity.model_type} that cannot be: {error}") from error
-    expected = {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
+    model, expected = _empty(identity)
     require_same_keys(expected, identity.tensors, identity.model_type)
     require_plain_weights(identity.tensors)
     weights = {cls.key_prefix + key: value.detach().to(expected[key].dtype) for key, value in identity.tensors.items()}

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Checkpoint:
     source: Path
     parts: tuple[Path, ...]
     notes: tuple[str, ...] = ()
-    said: Stated = Stated()
+    said: Stated = field(default_factory=Stated)
     config_source: Path | None = None
 
     @cached_property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 OWN_MODEL = "bring it as model_class (docs/own_model.md)"
+_KERNEL = "its state-space kernel is no part of this program"
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,17 @@ class Refusal:
 
 
 REFUSALS = (
-    Refusal("HIPT", (r"local_phi\b", r"global_transformer\b"), f"it reads regions of 4096 px, not patches; {OWN_MODEL}"),
-    Refusal("MCAT or SurvPath", (r"\bwsi_net\b", r"\bsig_networks\b"), f"it takes genes beside the slide; {OWN_MODEL}"),
-    Refusal("SurvPath", (r"\bcross_attender\b", r"\bsig_networks\b"), f"it takes genes beside the slide; {OWN_MODEL}"),
-    Refusal("TOAD", (r"\bclassifier_?[sS]ite\b|\bsite_classifier\b",), f"it takes the patient's sex too; {OWN_MODEL}"),
-    Refusal("CHIEF", (r"\borgan_embedding\b",), f"it takes the organ's name beside the slide; {OWN_MODEL}"),
-    Refusal("MambaMIL", (r"\bA_log\b", r"\bdt_proj\b"), f"its state-space kernel is not part of this program; {OWN_MODEL}"),
-    Refusal("S4MIL", (r"\bs4_block\b|\bkernel\.log_dt\b",), f"its state-space kernel is not part of this program; {OWN_MODEL}"),
+    Refusal(
+        "Additive MIL with its own image encoder", (r"\bfeaturizer\.", r"\bpointer\.model\."),
+        "it was trained end to end from pictures: extract features with that encoder, and save a file without its "
+        "keys featurizer.*",
+    ),
+    Refusal("HIPT", (r"local_phi\b", r"global_transformer\b"), f"it reads regions of 4096 px; {OWN_MODEL}"),
+    Refusal("MCAT or SurvPath", (r"\bsig_networks\b",), f"it takes genes too; {OWN_MODEL}"),
+    Refusal("TOAD", (r"\bsite_classifier\b|\bclassifier_site\b",), f"it takes the patient's sex too; {OWN_MODEL}"),
+    Refusal("CHIEF", (r"\borgan_embedding\b",), f"it takes the organ's name too; {OWN_MODEL}"),
+    Refusal("MambaMIL", (r"\bA_log\b", r"\bdt_proj\b"), f"{_KERNEL}; {OWN_MODEL}"),
+    Refusal("S4MIL", (r"\bs4_block\b|\bkernel\.log_dt\b",), f"{_KERNEL}; {OWN_MODEL}"),
     Refusal(
         "attention_mil of several magnifications", (r"\bencoder_0\b", r"\battention_0\b"),
         f"it takes the slide at several magnifications at once; {OWN_MODEL}",

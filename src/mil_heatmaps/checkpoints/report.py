@@ -1,11 +1,20 @@
 """What a checkpoint holds, in words: what `--inspect_checkpoint` prints."""
 
+import json
 import os
 
-from mil_heatmaps.checkpoints.identity import Identity, build
+import numpy as np
+import torch
+
+from mil_heatmaps.checkpoints.identity import Identity, build, nearest_family
 from mil_heatmaps.checkpoints.load import Checkpoint, identify, load_checkpoint
 from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.explain.rows import Rows
+from mil_heatmaps.explain.settings import COSTS
+from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.registry import ENCODER_ALIASES, ENCODER_WIDTHS, model_class
+from mil_heatmaps.weights.stated import Stated
+from mil_heatmaps.words import first_of
 
 _MOST_TENSORS = 30
 _MOST_CLASSES = 10
@@ -44,14 +53,16 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
     }
     encoders = [name for name, width in ENCODER_WIDTHS.items() if width == identity.in_dim]
     encoders += [alias for alias, name in ENCODER_ALIASES.items() if name in encoders]
-    classes = str(identity.num_classes)
+    names = checkpoint.said.class_names
+    classes = str(identity.num_classes) + (f": {', '.join(names)}, as the file names them" if names else "")
     if not identity.num_classes:
         classes = "none: no classifier in it, so it gives patch scores and no prediction"
     rows = [
         ("model", identity.model_type),
+        *_how(identity, cls),
         ("classes", classes),
         ("features", f"{identity.in_dim} wide" + (f", as of {', '.join(encoders)}" if encoders else "")),
-        ("settings", ", ".join(f"{key} {value}" for key, value in sizes.items())),
+        ("settings", ", ".join(f"{key} {_shown(value)}" for key, value in sizes.items())),
         ("parameters", f"{sum(value.numel() for value in identity.tensors.values()):,}"),
     ]
     if told := [key for key in cls.not_in_tensors if key in identity.config and key not in identity.assumed]:
@@ -61,33 +72,65 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
         rows.append(("assumed", f"{key} {value}: {cls.not_in_tensors[key]}, which no tensor tells"))
     if identity.prefix:
         rows.append(("keys", f"begin with {identity.prefix!r}"))
+    if checkpoint.said.task is not None:
+        rows.append(("task", f"{checkpoint.said.task}, as the file says"))
     if identity.left_out:
-        rows.append(("left out", f"not part of the model: {', '.join(identity.left_out[:_MOST_TENSORS])}"))
+        rows.append(("left out", f"not part of the prediction: {first_of(list(identity.left_out), _MOST_TENSORS)}"))
     try:
         model = build(identity)
     except CheckpointError as error:
         return [*rows, ("problem", f"it does not load: {error}")]
+    costs = _costs(model)
     for name, about in model.score_names().items():
         default = " (default)" if name == model.default_score else ""
-        rows.append(("scores", f"{name}{default}: {about}"))
+        rows.append(("scores", f"{name}{default}: {about} ({costs.get(name, 'comes with the prediction')})"))
     for name, reason in model.refused_scores().items():
         rows.append(("no score", f"{name}: {reason}"))
-    return [*rows, *(("config", line) for line in _config(identity, path))]
+    return [*rows, *(("config", line) for line in _config(identity, path, checkpoint.said))]
 
 
-def _config(identity: Identity, path: str) -> list[str]:
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(str, value))})" if value else "none"
+    return str(value)
+
+
+def _how(identity: Identity, cls: type[MILModel]) -> list[tuple[str, str]]:
+    """Return how the model was recognised: the key of each role of a public family, else whose layout it is."""
+    if not identity.roles:
+        return [("known by", "the keys of its own layout (MIL-Lab's, CLAM's or TRIDENT's)")]
+    return [("known by", f"{key}: {role}") for role, key in identity.roles.items()]
+
+
+def _costs(model: MILModel) -> dict[str, str]:
+    """Return what each explanation takes: a few passes by a closed form, else forwards of parts."""
+    if not model.num_classes:
+        return {}
+    with torch.no_grad():
+        exact = model.exact_form(Rows(np.zeros((2, model.in_dim), np.float32), model.device, model.dtype)) is not None
+    if not exact:
+        return dict(COSTS)
+    along = {"integrated_gradients": "closed form, 32 to 512 passes"}
+    return dict.fromkeys(COSTS, "closed form, a pass or two") | along
+
+
+def _config(identity: Identity, path: str, said: Stated) -> list[str]:
     """Return the part of a config that this checkpoint needs."""
     lines = ["model_arguments:", f"  ckpt_path: {path}"]
     if identity.assumed:
         pairs = ", ".join(f"{key}: {value}" for key, value in identity.assumed.items())
         lines.append(f"  overrides: {{{pairs}}}  # assumed; write what the training used")
     count = identity.num_classes
+    if said.task not in (None, "classification"):
+        return [*lines, f"  task: {said.task}  # as the file says"]
     if count == 1:
         lines.append("  task: classification  # the one logit of two classes; or regression, or survival")
     elif count:
         lines.append("  task: classification  # or regression, or survival: then with output_names, no label_dict")
     if count:
-        names = ", ".join(f"class_{i}: {i}" for i in range(min(max(count, 2), _MOST_CLASSES)))
+        told = [json.dumps(name, ensure_ascii=False) for name in said.class_names or ()]
+        shown = range(min(max(count, 2), _MOST_CLASSES))
+        names = ", ".join(f"{told[i] if i < len(told) else f'class_{i}'}: {i}" for i in shown)
         more = ", ..." if count > _MOST_CLASSES else ""
         lines += ["data_arguments:", f"  label_dict: {{{names}{more}}}  # your names, in the model's order"]
     return lines
@@ -95,6 +138,11 @@ def _config(identity: Identity, path: str) -> list[str]:
 
 def _unknown(checkpoint: Checkpoint, problem: str, path: str) -> list[tuple[str, str]]:
     rows = [("model", f"unknown: {problem}")]
+    near = nearest_family(checkpoint.tensors)
+    if near is not None:
+        rows.append(("nearest", near.cls.name))
+        rows += [("roles", f"{key}: {role}") for role, key in near.match.roles.items()]
+        rows.append(("misfit", near.problem))
     for key, value in list(checkpoint.tensors.items())[:_MOST_TENSORS]:
         rows.append(("tensors", f"{key} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"))
     if (more := len(checkpoint.tensors) - _MOST_TENSORS) > 0:

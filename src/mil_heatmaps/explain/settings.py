@@ -20,6 +20,15 @@ EXPLANATIONS: Final[dict[str, str]] = {
     "mask_regression": "the patch's weight in a linear model of random halves of the slide",
 }
 """Name of each score -> what it is, one phrase."""
+COSTS: Final[dict[str, str]] = {
+    "leave_one_out": "a forward for each patch",
+    "single": "a forward for each patch",
+    "gradient_x_input": "a pass back",
+    "integrated_gradients": "32 to 512 passes back",
+    "occlusion": "a forward for each square",
+    "mask_regression": "512 forwards",
+}
+"""Name of each score -> what it takes of a model without a closed form."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,8 @@ def release_of(value: Any) -> tuple[int, ...] | None:
 
 def _record_type(module: str, name: str) -> type[Record]:
     """Return a class of records for one name; each file gets its own, so that none can spoil another's."""
-    return type(str(name).rpartition(".")[2] or "Record", (Record,), {"record_name": ".".join(filter(None, (str(module), str(name))))})
+    title = ".".join(part for part in (str(module), str(name)) if part)
+    return type(str(name).rpartition(".")[2] or "Record", (Record,), {"record_name": title})
 
 
 def _fresh(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,8 +1,8 @@
 """Recognise a network by its tensors: the roles of its layers, the keys that files give them, sizes that must agree.
 
 A `Layout` lists roles. A `Role` says what a layer is called in the family's own state dict, the keys it has in files
-(the first that is there counts), and the shape of its weight in letters; every letter stands for one size throughout the
-layout, so that shapes chain: ``"E D"`` then ``"A E"``. `Chain` is a Sequential whose numbers tell what has no tensors,
+(the first that is there counts), and the shape of its weight in letters; every letter stands for one size throughout
+the layout, so that shapes chain: ``"E D"`` then ``"A E"``. `Chain` is a Sequential whose numbers tell what has no tensors,
 `OneOf` a choice between groups of roles. `attempt` compares a layout with tensors and always says what it found.
 """
 
@@ -32,7 +32,8 @@ class Role:
     keys : str
         In files, alternatives with blanks between. The layer's, so without ``.weight`` (a tensor's for a tensor).
     shape : str
-        Of the weight, by dimension: a letter is a size of the network, a number itself, ``_`` anything, ``K*E`` a product.
+        Of the weight, by dimension: a letter is a size of the network, a number itself, ``_`` anything, ``K*E`` a
+        product.
     kind : "layer", "norm" or "tensor"
         A weight and perhaps a bias; the same of one dimension, with running statistics or not; a tensor by itself.
     needed : bool
@@ -94,7 +95,7 @@ Roles: TypeAlias = "tuple[Role | Chain | OneOf, ...]"
 
 @dataclass(frozen=True)
 class ChainLayer:
-    """A layer of a `Chain`: its number in the file, what it is, its width, and whether it has a bias (a norm: statistics)."""
+    """A layer of a `Chain`: its number in the file, what it is, its width, whether it has a bias (a norm: statistics)."""
 
     number: int
     kind: Literal["linear", "norm"]

@@ -23,7 +23,7 @@ def activate(x: Tensor, name: str, slope: float = 0.01) -> Tensor:
 
 
 class BatchNorm(nn.Module):
-    """Batch norm over rows (n, E) by its running statistics; without stored ones by those of the rows, biased variance."""
+    """Batch norm over rows (n, E) by its running statistics; without stored ones by the rows' own, biased variance."""
 
     def __init__(self, width: int, *, stored: bool = True) -> None:
         super().__init__()

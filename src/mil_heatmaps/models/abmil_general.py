@@ -36,7 +36,7 @@ HEAD = OneOf(
     "head",
     {
         "classes": (Role("heads.{c}", "classifiers.{c}", "1 E"),),
-        "one": (Chain("head", "classifier classifier.{n} classifier.fc fc head head.{n}", "P", "C"),),
+        "one": (Chain("head", "classifier classifier.{n} classifier.fc fc head head.{n} classifiers", "P", "C"),),
     },
 )
 EmbedActivation = Literal["relu", "gelu", "leaky_relu", "tanh", "none"]
@@ -129,8 +129,11 @@ class ABMILGeneral(PublicModel):
             fits = kinds in (["linear"], ["norm", "linear"]) and sizes["P"] == branches * sizes["E"]
             fits = fits and (len(kinds) == 1 or layers[0].full)
         embed, in_dim = match.chains.get("embed", ()), sizes.get("D", sizes["E"])
-        if not embed and in_dim != sizes["E"]:
-            fits = False
+        fits = fits and (bool(embed) or in_dim == sizes["E"])
+        if any(layer.kind == "norm" and not layer.full for layer in embed):
+            match.misfit = match.misfit or "a norm in the embedding has no running statistics, so it is no batch norm"
+        if match.misfit:
+            return None
         if not fits:
             match.misfit = match.misfit or "the head does not read what the attention pools (one Linear of its width)"
             return None
@@ -170,7 +173,7 @@ class ABMILGeneral(PublicModel):
         return cast(Tensor, self.attention(h)) / self.temperature
 
     def shares(self, raw: Tensor) -> Tensor:
-        """Return what each patch (N, K) weighs: the softmax of raw attention, of the patches that a gate lets through."""
+        """Return what each patch (N, K) weighs: the softmax of attention, over what a gate lets through."""
         if self.gate and len(raw) > 1:
             kept = raw > _quantile(raw, self.gate)
             if not kept.any(dim=0).all():

@@ -5,7 +5,8 @@
 The classifiers of the branches and the masking serve training. It is `abmil_general` with W / K for every branch.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -29,7 +30,7 @@ class ACMILGated(ABMILGeneral):
     """See the module; `branches` are its tokens."""
 
     layout = Layout((EMBED, *BLOCK_ROLES, *GATED_ROLES, *HEADS))
-    not_in_tensors = {}
+    not_in_tensors: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,

@@ -61,11 +61,11 @@ def stated_in(content: Any) -> Stated:
 
 def _items(node: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
     """Yield names and plain values below a node, the mappings of `_CLASS_NAMES` whole."""
-    node = _mapping(node)
-    if node is None or id(node) in seen or depth > _DEEPEST or len(seen) > _MOST_NODES:
+    found = _mapping(node)
+    if found is None or id(node) in seen or depth > _DEEPEST or len(seen) > _MOST_NODES:
         return
-    seen.add(id(node))
-    for key, value in node.items():
+    seen.add(id(node))  # not of what `_mapping` made, which is gone when the next one is made
+    for key, value in found.items():
         plain = _plain(value)
         if plain is not None:
             yield str(key), plain
