@@ -19,6 +19,12 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODELS = ("abmil", "clam", "dsmil", "dftd", "ilra", "rrt", "transformer", "transmil", "wikg", "clam_sb", "clam_mb")
+PUBLIC = {
+    "transmil_original": {}, "torchmil_transmil": {}, "stamp_vit": {}, "stamp_linear": {}, "stamp_mlp": {},
+    "stamp_vit_alibi": {"head_dim": 64, "value_dim": 64}, "torchmil_abmil": {}, "torchmil_dsmil": {},
+    "torchmil_transformer_abmil": {}, "histobistro_transformer": {},
+}  # fmt: skip
+"""Families of other repositories -> arguments; a name that is no type's stands for the type it begins with."""
 NAIVE_MODELS = ("transformer", "wikg")
 SIZES, FULL_SIZES = (1000, 10_000), (1000, 10_000, 100_000)
 NAIVE_LIMIT = 10_000
@@ -38,16 +44,20 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
     import torch
 
     from mil_heatmaps.checkpoints.builder import create_model
-    from mil_heatmaps.models.registry import config_names
+    from mil_heatmaps.models.registry import config_names, model_types
 
     torch.manual_seed(0)
-    model = create_model(f"{name}.{config_names(name)[0]}.uni_v2.none").to(device)
+    kind = next(each for each in (name, name.removesuffix("_alibi")) if each in model_types())
+    model = create_model(f"{kind}.{config_names(kind)[0]}.uni_v2.none", **PUBLIC.get(name, {})).to(device)
+    side = int(patches**0.5) + 1
+    corners = np.stack([np.arange(patches) % side, np.arange(patches) // side], axis=1) * 512
+    told = {"mpp": 0.25} if name.endswith("_alibi") else {}
     features, rng = np.empty((patches, WIDTH), np.float16), np.random.default_rng(0)
     for start in range(0, patches, 4096):
         rows = features[start : start + 4096]
         rows[:] = rng.standard_normal(rows.shape, np.float32)
     scores = list(model.score_specs()) if every else None
-    model.explain(features[:64], scores)
+    model.explain(features[:64], scores, coords_l0=corners[:64], **told)
     before, wall, cpu = peak_mb(), time.perf_counter(), time.process_time()
     if naive:
         from naive_models import NAIVE
@@ -55,7 +65,7 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
         with torch.inference_mode():
             logits = NAIVE[name](model, torch.from_numpy(features).to(device).float())[0].tolist()
     else:
-        logits = model.explain(features, scores).logits.tolist()
+        logits = model.explain(features, scores, coords_l0=corners, **told).logits.tolist()
     if device != "cpu":
         torch.cuda.synchronize()
     return {
@@ -91,7 +101,7 @@ def line(title: str, patches: int, found: dict[str, Any]) -> str:
 def main() -> int:
     """Print the table; return how many runs failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=MODELS, metavar="TYPE")
+    parser.add_argument("--models", nargs="+", default=(*MODELS, *PUBLIC), metavar="TYPE")
     parser.add_argument("--patches", nargs="+", type=int, metavar="N")
     parser.add_argument("--full", action="store_true", help="up to 100,000 patches")
     parser.add_argument("--device", default="cpu")
