@@ -45,8 +45,7 @@ class Maker:
 
     def blocks(self, key: str, count: int, width: int) -> Callable[[Any], Any]:
         made = [
-            (self.linear(f"{key}.{b}.block.0", width, width, False), self.linear(f"{key}.{b}.block.2", width, width, False))
-            for b in range(count)
+            [self.linear(f"{key}.{b}.block.{place}", width, width, False) for place in (0, 2)] for b in range(count)
         ]
 
         def run(h: Any) -> Any:

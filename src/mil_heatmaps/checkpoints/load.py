@@ -237,6 +237,7 @@ def model_from_checkpoint(
         if name_ not in overrides:
             level = logging.INFO if name else logging.WARNING  # a name given states its configuration
             logger.log(level, "%s: %s is not in the checkpoint, assumed %s", where, name_, value)
+    model.stated_task = checkpoint.said.task
     if checkpoint.said.task in (None, *TASKS_WITH_CHANCES):
         model.class_names = checkpoint.said.class_names
     if identity.left_out:

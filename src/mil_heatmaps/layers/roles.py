@@ -2,8 +2,8 @@
 
 A `Layout` lists roles. A `Role` says what a layer is called in the family's own state dict, the keys it has in files
 (the first that is there counts), and the shape of its weight in letters; every letter stands for one size throughout
-the layout, so that shapes chain: ``"E D"`` then ``"A E"``. `Chain` is a Sequential whose numbers tell what has no tensors,
-`OneOf` a choice between groups of roles. `attempt` compares a layout with tensors and always says what it found.
+the layout, so that shapes chain: ``"E D"`` then ``"A E"``. `Chain` is a Sequential whose numbers tell what has no
+tensors, `OneOf` a choice between groups of roles. `attempt` compares a layout with tensors and says what it found.
 """
 
 import re
@@ -95,7 +95,7 @@ Roles: TypeAlias = "tuple[Role | Chain | OneOf, ...]"
 
 @dataclass(frozen=True)
 class ChainLayer:
-    """A layer of a `Chain`: its number in the file, what it is, its width, whether it has a bias (a norm: statistics)."""
+    """A layer of a `Chain`: its number in the file, what it is, its width, if it has a bias (a norm: statistics)."""
 
     number: int
     kind: Literal["linear", "norm"]

@@ -1,4 +1,4 @@
-"""ACMIL with multi-head attention (Zhang et al. 2024): learned queries attend to the patches, their mean pools the slide.
+"""ACMIL with multi-head attention (Zhang et al. 2024): learned queries attend to the patches, their mean pools them.
 
     p_ij = mean_k softmax_i((W_q q_k)_j . (W_k h_i)_j / sqrt(d)),  z = LN(out(concat_j sum_i p_ij (v h_i)_j)),
     logits = W z + b

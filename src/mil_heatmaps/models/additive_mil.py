@@ -1,4 +1,4 @@
-"""Additive MIL (Javed et al. 2022): every patch, weighed by its attention, is classified by itself, and the logits add up.
+"""Additive MIL (Javed et al. 2022): patches, weighed by attention, are classified one by one; the logits add up.
 
     a_i = pointer(x_i),  w = softmax(a),  logit_c = sum_i classifier(w_i x_i)_c
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.rows import Places
 from mil_heatmaps.explain.settings import EXPLANATIONS
@@ -48,6 +49,8 @@ class MILModel(ExplainedModel):
     """Whether every class has a chance of its own (a sigmoid each), so that chances need not sum to 1."""
     class_names: tuple[str, ...] | None = None
     """Names of the outputs that the checkpoint's file tells, in order; used where nobody gives others."""
+    stated_task: Task | None = None
+    """What the checkpoint's file says that the outputs are."""
     head_keys: ClassVar[tuple[str, ...]] = ("classifier.",)
     """What keys of the classifier begin with, without `key_prefix`: a checkpoint with none of them is headless."""
 

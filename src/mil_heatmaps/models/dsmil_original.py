@@ -1,7 +1,7 @@
 """DSMIL as its authors publish it (Li et al. 2021), in the three versions of their code.
 
-    c = i_classifier(x),  m(k) = argmax_i c_ik,  A_ik = softmax_i(q_i . q_m(k) / sqrt(width of q)),  B_k = sum_i A_ik v_i
-    logits_o = sum_k W_ok . B_k + b_o
+    c = i_classifier(x),  m(k) = argmax_i c_ik,  A_ik = softmax_i(q_i . q_m(k) / sqrt(width of q))
+    B_k = sum_i A_ik v_i,  logits_o = sum_k W_ok . B_k + b_o
 
 Every class has its own sigmoid; the logit is the bag's alone.
 """
@@ -44,7 +44,8 @@ class DSMILOriginal(PublicModel):
             OneOf("query", {
                 "shared": (Role("lin", "b_classifier.lin.0", "M D"), Role("query.0", "b_classifier.q.0", "A M"),
                            Role("value", "b_classifier.v.1", "V M")),
-                "deep": (Role("query.0", "b_classifier.q.0", "M D"), Role("query.2", "b_classifier.q.2", "A M"), _VALUE),
+                "deep": (Role("query.0", "b_classifier.q.0", "M D"), Role("query.2", "b_classifier.q.2", "A M"),
+                         _VALUE),
                 "linear": (Role("query.0", "b_classifier.q", "A D"), _VALUE),
             }),
             Role("bag", "b_classifier.fcc", "C C V"),
@@ -87,7 +88,8 @@ class DSMILOriginal(PublicModel):
         """Read the sizes and the version."""
         sizes, version = match.sizes, match.choices["query"]
         if not match.has("value") and sizes["V"] != sizes["D"]:
-            match.misfit = match.misfit or f"b_classifier.fcc reads {sizes['V']} numbers, where features have {sizes['D']}"
+            reads = f"b_classifier.fcc reads {sizes['V']} numbers, where features have {sizes['D']}"
+            match.misfit = match.misfit or reads
             return None
         config: dict[str, Any] = {
             "in_dim": sizes["D"], "num_classes": sizes["C"], "version": version, "query_dim": sizes["A"],
@@ -115,7 +117,8 @@ class DSMILOriginal(PublicModel):
         seen = torch.relu(self.lin(x)) if self.version == "shared" else x
         query = self.query(seen)
         values = self.value(seen) if hasattr(self, "value") else x
-        return query if self.version == "linear" else torch.tanh(query), torch.relu(values) if self.value_relu else values
+        query = query if self.version == "linear" else torch.tanh(query)
+        return query, torch.relu(values) if self.value_relu else values
 
     def _bag_logits(self, pooled: Tensor) -> Tensor:
         """Return logits (..., C) of the classes' vectors (..., C, V)."""

@@ -1,11 +1,13 @@
-"""DTFD-MIL as its authors publish it (Zhang et al. 2022): random groups of patches, two tiers of attention, each a softmax.
+"""DTFD-MIL as its authors publish it (Zhang et al. 2022): random groups of patches, two tiers of softmaxed attention.
 
     h_i = blocks(ReLU(fc1 x_i));  within group g: t_i = softmax(a)_i, f_g = sum_i t_i h_i
-    AFS: the second tier sees the f_g; MaxS: of each group the n patches that its classifier finds most of the last class,
-    MaxMinS: these and the n least;  u = softmax of the second tier's attention over what it sees,  logits = W sum u f + b
+    u = softmax of the second tier's attention over what it sees,  logits = W sum u f + b
 
-The authors draw the groups anew each time. Here those of ``random.Random(0)`` make the prediction, and `…_mean` averages
-over seeds 0 to 15, as for `dftd`, MIL-Lab's form, whose tiers have no softmax.
+With AFS the second tier sees the f_g; with MaxS, of each group, the n patches in which the first tier's classifier sees
+most of the last class; with MaxMinS these and the n with the least.
+
+The authors draw the groups anew each time. Here those of ``random.Random(0)`` make the prediction, and `…_mean` is over
+seeds 0 to 15, as for `dftd`, MIL-Lab's form, whose tiers have no softmax.
 """
 
 import random
@@ -182,7 +184,7 @@ class DTFDOriginal(PublicModel):
     def _selections(
         self, bag: Bag, members: Tensor, groupings: list[Grouping]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return raw attention (N, 1), votes (N, C), weights (R, N) and the slide's vector (E,) of the first grouping."""
+        """Return raw attention (N, 1), votes (N, C), weights (R, N) and the first grouping's slide vector (E,)."""
 
         def keep(x: Tensor) -> Tensor:
             h = self.embedded(x)

@@ -174,7 +174,7 @@ class Prediction:
             return [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in others]
         if self.task == "classification":
             others = [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.ranking[1:]]
-            return [*others, EACH_ITS_OWN] if self.independent else others
+            return [EACH_ITS_OWN, *others] if self.independent else others  # first, as figures cut lists
         if self.task == "survival":
             return [f"{name} {_percent(value)}" for name, value in self.numbers.items() if name != "risk"]
         return []

@@ -27,8 +27,8 @@ from mil_heatmaps.words import said_by
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
 _UNSAFE = re.compile(r"Unsupported (?:global|operand|class)|Trying to call reduce|Can only build|allowed types")
 _WHOLE = (
-    "holds a whole pickled {what} ({name}); unpickling it could run any code, so it was not loaded. Where you trust its "
-    "origin, save its weights alone there: m = torch.load(FILE, map_location='cpu', weights_only=False); "
+    "holds a whole pickled {what} ({name}); unpickling it could run any code, so it was not loaded. Where you trust "
+    "its origin, save its weights alone there: m = torch.load(FILE, map_location='cpu', weights_only=False); "
     "torch.save(m{way}.state_dict(), 'weights.pt')"
 )
 WEIGHT_PLACES = ("state_dict", "model", "model_state_dict", "net", "network", "learn", "learner")

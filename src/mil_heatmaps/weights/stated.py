@@ -83,7 +83,7 @@ def _mapping(node: Any) -> Mapping[Any, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a plain value, or a list of them; a version as a text, a NumPy number as Python's. None: something else."""
+    """Return a plain value, or a list of them; a version as a text, a NumPy number as Python's; else None."""
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple) and value and all(isinstance(one, bool | int | float | str) for one in value):
@@ -103,5 +103,6 @@ def _class_names(value: Any) -> tuple[str, ...] | None:
             by_number = {int(key): str(name) for key, name in value.items()}
         except (TypeError, ValueError):
             return None
-        return tuple(by_number[i] for i in range(len(by_number))) if set(by_number) == set(range(len(by_number))) else None
+        whole = set(by_number) == set(range(len(by_number)))
+        return tuple(by_number[i] for i in range(len(by_number))) if whole else None
     return tuple(map(str, value)) if isinstance(value, list) else None
