@@ -1,4 +1,4 @@
-"""Models of TransMIL's authors, STAMP, torchmil and HistoBistro, through the command line, against their own code's runs.
+"""Models of TransMIL's authors, STAMP, torchmil and HistoBistro, through the command line, against their own code.
 
 STAMP's bags are read from its own feature files too; feature files of other tools go through the same run.
 """
