@@ -8,6 +8,7 @@ The authors draw g exp(a), which is the contribution up to one factor a slide an
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mil_heatmaps.explain.additive import Additive
@@ -68,10 +69,23 @@ class AttriMIL(PublicModel):
             ),
         }
 
-    def _votes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _joined(self) -> tuple[Tensor, ...]:
+        """Return all scorers' and all branches' layers side by side, so that each step is one matrix product."""
+        scorers: list[Any] = list(self.scorers)
+        branches: list[Any] = list(self.attention)
+        layers = [one.first for one in branches] + [one.gate for one in branches]
+        return (
+            torch.cat([one.weight for one in scorers]), torch.cat([one.bias for one in scorers]),
+            torch.cat([one.weight for one in layers]), torch.cat([one.bias for one in layers]),
+            torch.block_diag(*[one.out.weight for one in branches]), torch.cat([one.out.bias for one in branches]),
+        )  # fmt: skip
+
+    def _votes(self, x: Tensor, joined: tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:
         """Return what scorers say (n, C) and raw attention (n, C) of features (n, D)."""
+        scorer, scorer_bias, weight, bias, out, rest = joined or self._joined()
         h = x + self.adaptor(x)
-        return torch.cat([scorer(h) for scorer in self.scorers], 1), torch.cat([one(h) for one in self.attention], 1)
+        first, gate = F.linear(h, weight, bias).chunk(2, dim=1)
+        return F.linear(h, scorer, scorer_bias), F.linear(torch.tanh(first) * torch.sigmoid(gate), out, rest)
 
     def bag_vectors(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return what the patches add to each class (1, C) and raw attention (N, C)."""
@@ -84,7 +98,8 @@ class AttriMIL(PublicModel):
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
         """One pass keeps two numbers a patch and class."""
-        kept = map_rows(bag, lambda x: torch.cat(self._votes(x), dim=1))
+        joined = self._joined()
+        kept = map_rows(bag, lambda x: torch.cat(self._votes(x, joined), dim=1))
         votes, raw = kept[:, : self.num_classes], kept[:, self.num_classes :]
         shares = softmax_over_patches(raw)
         contributions = shares * votes
