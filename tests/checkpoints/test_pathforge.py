@@ -12,6 +12,7 @@ import torch
 
 from mil_heatmaps.checkpoints.builder import create_model
 from mil_heatmaps.checkpoints.load import load_checkpoint, model_from_checkpoint
+from mil_heatmaps.checkpoints.report import describe_checkpoint
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.models.torchmil_abmil import ABMILTorchmil
 from mil_heatmaps.weights.pathforge_package import package_lines
@@ -47,6 +48,8 @@ def test_a_package_of_a_model_of_mil_labs_loads_and_nothing_in_it_runs(tmp_path:
     x = torch.randn(9, 32)
     np.testing.assert_array_equal(loaded.explain(x).logits, model.eval().explain(x).logits)
     told = package_lines(load_checkpoint(path).said.settings)
+    lines = describe_checkpoint(path).splitlines()
+    assert any(line.startswith("package") and "model abmil" in line for line in lines)
     assert told == ["PathForge's, model abmil, features of uni, tiles of 224 px, at 0.5 µm per pixel, "
                     "exported with the bag S1"]  # fmt: skip
 

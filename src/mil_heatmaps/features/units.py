@@ -156,7 +156,7 @@ def corners_um(
     unit = unit_of(attributes, values, space, where)
     if unit.um is not None:
         return values.astype(np.float64).reshape(-1, 2) * unit.um
-    return None if space.mpp is None else grid.coords_l0 * space.mpp
+    return None if space.mpp is None else np.asarray(grid.coords_l0 * space.mpp, np.float64)
 
 
 def check_extent(

@@ -33,7 +33,8 @@ class AlibiAttention(nn.Module):
     @property
     def slopes(self) -> Tensor:
         """What a micrometre of distance takes off the weight, (H,)."""
-        return torch.cat([scale / mean for scale, mean in zip(self.scale, self.mean_distance, strict=True)])
+        slopes = [cast(Tensor, a / b) for a, b in zip(self.scale, self.mean_distance, strict=True)]
+        return torch.cat(slopes)
 
 
 class AlibiBlock(GeluBlock):
@@ -83,7 +84,8 @@ class AlibiBlock(GeluBlock):
     def first_row(self, tokens: Tensor, keys: Tensor) -> Tensor:
         """Return the class token's weights, (B, H, n), which are no shares."""
         shares = super().first_row(tokens, keys)
-        return shares - self.attention.slopes[:, None] * self._distances(0, 1)
+        weights: Tensor = shares - self.attention.slopes[:, None] * self._distances(0, 1)
+        return weights
 
     @property
     def _scale(self) -> float:

@@ -194,7 +194,7 @@ def places_of(features: Features, coords_l0: Any = None, mpp: float | None = Non
         return None
     if isinstance(features, PatchFeatures) and (features.coords_um is not None or mpp is None):
         return Places(corners, features.coords_um)
-    return Places(corners, None if mpp is None else corners * float(mpp))
+    return Places(corners, None if mpp is None else np.asarray(corners * mpp, np.float64))
 
 
 def lattice_of(grid: PatchGrid | None, n: int, coords_l0: Any, step_l0: Any) -> Lattice | None:

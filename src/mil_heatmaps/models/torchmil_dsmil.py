@@ -54,7 +54,7 @@ class DSMILTorchmil(DSMILOriginal):
         super().__init__(steps.width, version, query_dim, hidden_dim, value_dim, num_classes, value_relu=True)
         self.in_dim, self.embed = in_dim, steps
         if not convolution:
-            self.bag = nn.Linear(value_dim or steps.width, num_classes)
+            self.add_module("bag", nn.Linear(value_dim or steps.width, num_classes))
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
