@@ -288,3 +288,19 @@ def test_faithfulness_and_explanations_of_a_spatial_model_ask_with_the_places_of
     other = model.faithfulness(x, ["attention"], target=1, settings=settings, coords_l0=corners, step_l0=128, mpp=0.5)
     assert measured.document["full"]["logit"] == pytest.approx(float(whole), rel=1e-5)
     assert other.document["full"]["logit"] != pytest.approx(float(whole), rel=1e-5)
+
+
+def test_stamps_and_slideflows_names_for_a_shared_family_are_taken(tmp_path: Path) -> None:
+    shapes: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, E)} | linear("_fc1.0", E, D) | norm("norm", E)
+    shapes |= {f"pos_layer.{name}.weight": (E, 1, size, size) for name, size in (("proj", 7), ("proj1", 5), ("proj2", 3))}
+    shapes |= {f"pos_layer.{name}.bias": (E,) for name in ("proj", "proj1", "proj2")} | linear("_fc2", C, E)
+    for layer in ("layer1", "layer2"):
+        shapes |= norm(f"{layer}.norm", E) | linear(f"{layer}.attn.to_qkv", 3 * E, E, False)
+        shapes |= linear(f"{layer}.attn.to_out.0", E, E) | {f"{layer}.attn.res_conv.weight": (H, 1, 33, 1)}
+    path = stored(tmp_path, drawn(shapes), model_name="trans_mil")
+    named = [model_from_checkpoint(path, name) for name in (None, "stamp_transmil", "transmil_original.base.6.none")]
+    x, _ = bag()
+    assert {model.name for model in named} == {"transmil_original"}
+    assert len({tuple(model.explain(x).logits) for model in named}) == 1
+    with pytest.raises(CheckpointError, match="transmil_original"):
+        model_from_checkpoint(path, "stamp_vit")

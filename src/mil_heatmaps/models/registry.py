@@ -50,6 +50,14 @@ MODULES = {
 }
 """Type name -> module whose import registers it; imported only when asked for."""
 
+ALIASES = {
+    "slideflow_attention_mil": "abmil_general",
+    "slideflow_transmil": "transmil_original",
+    "stamp_transmil": "transmil_original",
+    "torchmil_clam": "torchmil_abmil",
+}
+"""What users of a repository may call a type that is the same for several."""
+
 _CLASSES: dict[str, type[MILModel]] = {}
 _CONFIG_DIR = Path(__file__).parent / "configs"
 _Model = TypeVar("_Model", bound=type[MILModel])
@@ -111,10 +119,11 @@ def model_types() -> list[str]:
 
 def model_class(name: str) -> type[MILModel]:
     """Return the class of a type; a `ModelError` lists the choices."""
+    name = ALIASES.get(name, name)
     if name not in _CLASSES and name in MODULES:
         importlib.import_module(MODULES[name])
     if name not in _CLASSES:
-        choices = model_types()
+        choices = [*model_types(), *ALIASES]
         raise ModelError(f"unknown model type {name!r}{nearest(name, choices)}; choose from {choices}")
     return _CLASSES[name]
 
