@@ -84,6 +84,7 @@ def test_slideflows_centres_become_corners(
     got = read_features(path, space=space, patch_size_l0=100)
     np.testing.assert_array_equal(got.grid.coords_l0, CENTRES - side // 2)
     assert got.grid.size_l0 == (side, side)
+    assert f"centres of tiles of {side} px, as slideflow counts" in got.notes[0]
     assert patch_attributes(path).get("tile_size_px") == (config or {}).get("tile_px")
 
 

@@ -57,7 +57,8 @@ def place_patches(
     FeatureError
         Coordinates that cannot be level-0 pixels or cannot belong to the slide; an unknown unit or patch size.
     """
-    if CENTRES in attributes:
+    centred = CENTRES in attributes
+    if centred:
         values, attributes = corners_of_centres(values, attributes, space, patch_size_l0, where)
     if READ_AT in attributes:
         attributes = with_size_l0(dict(attributes), space, patch_size_l0, where)
@@ -71,6 +72,9 @@ def place_patches(
     said_size = slide_size(attributes)
     grid, moved = place_grid(grid, space, said_size)
     notes = [*stored.notes, *notes, *moved]
+    if centred:
+        text = f"coordinates are centres of tiles of {grid.size_l0[0]} px, as slideflow counts: turned into corners"
+        notes.insert(0, Notice("units", text))
     if not says_scanned_size(said_size, space):
         notes += checks.check_slide_size(said_size, space.size_l0, where)
     if len(grid):
