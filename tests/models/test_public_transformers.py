@@ -292,8 +292,9 @@ def test_faithfulness_and_explanations_of_a_spatial_model_ask_with_the_places_of
 
 def test_stamps_and_slideflows_names_for_a_shared_family_are_taken(tmp_path: Path) -> None:
     shapes: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, E)} | linear("_fc1.0", E, D) | norm("norm", E)
-    shapes |= {f"pos_layer.{name}.weight": (E, 1, size, size) for name, size in (("proj", 7), ("proj1", 5), ("proj2", 3))}
-    shapes |= {f"pos_layer.{name}.bias": (E,) for name in ("proj", "proj1", "proj2")} | linear("_fc2", C, E)
+    sides = {"proj": 7, "proj1": 5, "proj2": 3}
+    shapes |= {f"pos_layer.{name}.weight": (E, 1, side, side) for name, side in sides.items()}
+    shapes |= {f"pos_layer.{name}.bias": (E,) for name in sides} | linear("_fc2", C, E)
     for layer in ("layer1", "layer2"):
         shapes |= norm(f"{layer}.norm", E) | linear(f"{layer}.attn.to_qkv", 3 * E, E, False)
         shapes |= linear(f"{layer}.attn.to_out.0", E, E) | {f"{layer}.attn.res_conv.weight": (H, 1, 33, 1)}
