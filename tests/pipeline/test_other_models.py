@@ -143,3 +143,25 @@ def test_alibi_on_a_slide_without_a_resolution_fails_with_the_way_on(
     code, written = run(tmp_path, *where, data={"slide_mpp": MPP})
     assert code == 0
     check(read_scores(written).scores.values, np.load(base / said["expected"])["score_attention"], said["fp32_vs_fp64"])
+
+
+def test_a_slide_finds_its_bag_in_a_file_of_pathforges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, said = GOLDEN / "features", FILES["stamp_2_5"]
+    monkeypatch.chdir(tmp_path)
+    expected = np.load(base / said["expected"])
+    with h5py.File(base / said["features"] / "S1.h5") as stamp, h5py.File(tmp_path / "cohort.h5", "w") as cohort:
+        corners = expected["coords_l0"]
+        read = np.tile([128, 128, 0], (len(corners), 1))
+        for name, order in (("S1", slice(None)), ("S2", slice(None, None, -1))):
+            cohort[f"bags/{name}/coords"] = np.concatenate([corners, read], axis=1)[order].astype(np.int32)
+            cohort[f"bags/{name}/features/uni"] = stamp["feats"][()].astype(np.float32)[order]
+    (tmp_path / "slides").mkdir()
+    for name in ("S1", "S2"):
+        shutil.copy(SLIDE, tmp_path / f"slides/{name}.svs")
+    code, _ = run(tmp_path, tmp_path / "slides", tmp_path, DATA / "golden/mil_lab/layouts/raw_state_dict.pt")
+    assert code == 0
+    for name, step in (("S1", 1), ("S2", -1)):
+        scores = read_scores(next((tmp_path / "raw").rglob(f"{name}_blockmap.h5")))
+        np.testing.assert_array_equal(scores.grid.coords_l0, corners[::step])
+        np.testing.assert_allclose(scores.scores.values[:, 0], expected["attention"][::step], atol=1e-4)
+        assert scores.grid.size_l0 == (128, 128)
