@@ -136,6 +136,10 @@ def test_pathforge_bags_are_found_by_slide_and_their_sizes_are_of_the_level_read
         np.testing.assert_array_equal(got.grid.coords_l0, (CENTRES - 64)[:n])
         assert (got.grid.size_l0, got.encoder) == ((128, 128), "uni")
         assert place_coords(path, space)[0].size_l0 == (128, 128)
+    odd = pathforge(tmp_path / "odd.h5", {"S1.svs": rows_of(), "S9": rows_of()[:4]})
+    assert len(read_features(odd, space=SPACE)) == 12
+    alone = read_features(pathforge(tmp_path / "alone.h5", {"S7": rows_of()}), space=SPACE)
+    assert any("says it is of the slide S7, and is drawn on S1" in note for note in alone.notes)
     info = feature_info(path)
     assert (info.width, info.encoder, info.has_coords) == (8, "uni", True)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
-from mil_heatmaps.files.names import comparable
+from mil_heatmaps.files.names import comparable, stem_of
 from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.words import first_of
 
@@ -63,9 +63,8 @@ def bag_in(file: h5py.File, path: Path, slide: str | None, *, any_bag: bool = Fa
     names = bag_names(file)
     if not names:
         return None
-    wanted = [name for name in names if comparable(name) in (comparable(slide or ""), comparable(path.stem))]
-    if slide is not None and comparable(slide) in map(comparable, wanted):
-        wanted = [name for name in wanted if comparable(name) == comparable(slide)]
+    called = {comparable(stem_of(name)): name for name in names}
+    wanted = [called[other] for title in (slide, path.stem) if title and (other := comparable(title)) in called][:1]
     chosen = wanted or (names if len(names) == 1 else names[:1] if any_bag and slide is None else [])
     if len(chosen) != 1:
         of = f" of the slide {slide!r}" if slide else ", of which one must be called as the slide"
@@ -107,7 +106,7 @@ def coords_of(bag: StoredBag, path: Path) -> tuple[npt.NDArray[Any], dict[str, A
             f"{level} and {width_2} x {height_2} px of level {level_2}; one size and one level are needed: keep rows "
             "of one kind"
         )
-    told: dict[str, Any] = {"extractor": bag.extractor} if bag.extractor else {}
+    told: dict[str, Any] = {"name": bag.name} | ({"extractor": bag.extractor} if bag.extractor else {})
     if len(kinds):
         width, height, level = kinds[0].tolist()
         told |= {"patch_size": (width, height), "read_level": level, READ_AT: level}

@@ -112,7 +112,8 @@ class AlibiBlock(GeluBlock):
         points = self._points
         if points is None:
             raise ModelError("a model with ALiBi asks where patches lie, in micrometres: give coords_um to forward")
-        apart = torch.cdist(points[start:stop].double(), points.double()).to(self.norm.weight.dtype)
+        exact = "use_mm_for_euclid_dist" if points.dtype == torch.float64 else "donot_use_mm_for_euclid_dist"
+        apart = torch.cdist(points[start:stop], points, compute_mode=exact).to(self.norm.weight.dtype)
         if self.masked:
             apart[:, 0] = 0
             if start == 0:

@@ -161,7 +161,8 @@ class StampViT(PublicTransformer):
         if self.alibi:
             if places is None:
                 raise ModelError(f"{self.title} with ALiBi asks where patches lie: {_GIVE}")
-            corners = torch.from_numpy(places.in_um(f"{self.title} with ALiBi").copy()).to(self.device)
+            corners = torch.from_numpy(places.in_um(f"{self.title} with ALiBi").copy())
+            corners = corners.to(torch.float32 if self.device.type == "mps" else torch.float64).to(self.device)
             for block in self.model.blocks:
                 block.place(corners)
 
