@@ -8,6 +8,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,12 @@ def test_pathforge_bags_are_found_by_slide_and_their_sizes_are_of_the_level_read
         np.testing.assert_array_equal(got.grid.coords_l0, (CENTRES - 64)[:n])
         assert (got.grid.size_l0, got.encoder) == ((128, 128), "uni")
         assert place_coords(path, space)[0].size_l0 == (128, 128)
+    both = pathforge(tmp_path / "both.h5", {"S1": rows_of()}, ("uni", "conch"))
+    chosen = read_features(both, space=replace(SPACE, extractor="conch"))
+    assert (chosen.encoder, len(chosen)) == ("conch", 12)
+    with pytest.raises(FeatureError, match=r"none of 'gigapath': name one of conch, uni in .*feature_extractor"):
+        read_features(both, space=replace(SPACE, extractor="gigapath"))
+    assert place_coords(both, SPACE)[0].size_l0 == (128, 128)
     odd = pathforge(tmp_path / "odd.h5", {"S1.svs": rows_of(), "S9": rows_of()[:4]})
     assert len(read_features(odd, space=SPACE)) == 12
     alone = read_features(pathforge(tmp_path / "alone.h5", {"S7": rows_of()}), space=SPACE)
@@ -148,7 +155,7 @@ def test_pathforge_bags_are_found_by_slide_and_their_sizes_are_of_the_level_read
     ("make", "words"),
     [
         (lambda p: pathforge(p, {"A": rows_of(), "B": rows_of()}), "holds no bag of the slide 'S1'; it holds A, B"),
-        (lambda p: pathforge(p, {"S1": rows_of()}, ("uni", "conch")), r"2 encoders \(conch, uni\)"),
+        (lambda p: pathforge(p, {"S1": rows_of()}, ("uni", "conch")), "several encoders: name one of conch, uni in "),
         (lambda p: pathforge(p, {"S1": rows_of(level=3)}), r"read at level 3.*levels 0 to 1.*patch_size_level0"),
         (lambda p: pathforge(p, {"S1": np.concatenate([rows_of(), rows_of(64)])}), "patches of 2 kinds"),
         (lambda p: pathforge(p, {"S1": rows_of()[:, :2]}), r"whole numbers \(N, 5\)"),

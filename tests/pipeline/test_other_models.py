@@ -165,3 +165,26 @@ def test_a_slide_finds_its_bag_in_a_file_of_pathforges(tmp_path: Path, monkeypat
         np.testing.assert_array_equal(scores.grid.coords_l0, corners[::step])
         np.testing.assert_allclose(scores.scores.values[:, 0], expected["attention"][::step], atol=1e-4)
         assert scores.grid.size_l0 == (128, 128)
+
+
+def test_features_of_several_encoders_need_the_key_that_names_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, said = GOLDEN / "features", FILES["stamp_2_5"]
+    monkeypatch.chdir(tmp_path)
+    expected = np.load(base / said["expected"])
+    corners = expected["coords_l0"]
+    with h5py.File(base / said["features"] / "S1.h5") as stamp, h5py.File(tmp_path / "S1.h5", "w") as file:
+        file["bags/S1/coords"] = np.concatenate([corners, np.tile([128, 128, 0], (len(corners), 1))], 1).astype("i4")
+        file["bags/S1/features/uni"] = stamp["feats"][()].astype(np.float32)
+        file["bags/S1/features/other"] = np.zeros((len(corners), 7), np.float32)
+    where = (tmp_path, SLIDE.parent, tmp_path, DATA / "golden/mil_lab/layouts/raw_state_dict.pt")
+    assert run(*where)[0] == 1
+    assert "features of several encoders: name one of other, uni in data_arguments.feature_extractor" in (
+        capsys.readouterr().out
+    )
+    code, written = run(*where, data={"feature_extractor": "uni"})
+    assert code == 0
+    scores = read_scores(written)
+    np.testing.assert_allclose(scores.scores.values[:, 0], expected["attention"], atol=1e-4)
+    assert scores.encoder == "uni"

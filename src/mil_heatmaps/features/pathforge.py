@@ -32,14 +32,13 @@ class StoredBag:
     Attributes
     ----------
     name : str
-    coords, features : h5py.Dataset or None
-    extractor : str or None
+    coords : h5py.Dataset or None
+    features : extractor -> h5py.Dataset
     """
 
     name: str
     coords: h5py.Dataset | None
-    features: h5py.Dataset | None
-    extractor: str | None
+    features: dict[str, h5py.Dataset]
 
 
 def bag_names(file: h5py.File) -> list[str]:
@@ -58,7 +57,7 @@ def bag_in(file: h5py.File, path: Path, slide: str | None, *, any_bag: bool = Fa
     Raises
     ------
     FeatureError
-        Several bags of which none is called as the slide, or features of several encoders.
+        Several bags of which none is called as the slide.
     """
     names = bag_names(file)
     if not names:
@@ -71,15 +70,30 @@ def bag_in(file: h5py.File, path: Path, slide: str | None, *, any_bag: bool = Fa
         raise FeatureError(f"{path}: holds no bag{of}; it holds {first_of(names, 8)}")
     bag = file[f"{_BAGS}/{chosen[0]}"]
     held = bag.get("features")
-    extractors = [] if not isinstance(held, h5py.Group) else [k for k, v in held.items() if isinstance(v, h5py.Dataset)]
-    if len(extractors) > 1:
-        raise FeatureError(
-            f"{path}: bag {chosen[0]!r} holds features of {len(extractors)} encoders ({first_of(extractors, 8)}): a "
-            "run cannot choose between them; keep those of the model's encoder in a file of their own"
-        )
-    extractor = extractors[0] if extractors else None
-    features = None if extractor is None else bag[f"features/{extractor}"]
-    return StoredBag(chosen[0], hdf5.dataset(bag, "coords"), features, extractor)
+    features = dict(held.items()) if isinstance(held, h5py.Group) else {}
+    kept = {name: item for name, item in features.items() if isinstance(item, h5py.Dataset)}
+    return StoredBag(chosen[0], hdf5.dataset(bag, "coords"), kept)
+
+
+def features_of(bag: StoredBag, path: Path, extractor: str | None) -> tuple[str, h5py.Dataset]:
+    """Return the encoder of a bag's features, and the features: those of `extractor`, or the only ones.
+
+    Raises
+    ------
+    FeatureError
+        None of that encoder, or those of several without a choice.
+    """
+    there = list(bag.features)
+    chosen = there if extractor is None else [name for name in there if name == extractor]
+    if len(chosen) == 1:
+        return chosen[0], bag.features[chosen[0]]
+    if not there:
+        raise FeatureError(f"{path}: bag {bag.name!r} holds no features; write the bag again")
+    of = "of several encoders" if extractor is None else f"none of {extractor!r}"
+    raise FeatureError(
+        f"{path}: bag {bag.name!r} holds features {of}: name one of {first_of(there, 8)} in "
+        "data_arguments.feature_extractor"
+    )
 
 
 def coords_of(bag: StoredBag, path: Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
@@ -106,7 +120,7 @@ def coords_of(bag: StoredBag, path: Path) -> tuple[npt.NDArray[Any], dict[str, A
             f"{level} and {width_2} x {height_2} px of level {level_2}; one size and one level are needed: keep rows "
             "of one kind"
         )
-    told: dict[str, Any] = {"name": bag.name} | ({"extractor": bag.extractor} if bag.extractor else {})
+    told: dict[str, Any] = {"name": bag.name}
     if len(kinds):
         width, height, level = kinds[0].tolist()
         told |= {"patch_size": (width, height), "read_level": level, READ_AT: level}

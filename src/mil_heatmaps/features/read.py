@@ -17,7 +17,7 @@ from mil_heatmaps.features import checks
 from mil_heatmaps.features.foreign import refuse_foreign
 from mil_heatmaps.features.geometry import SizeLike, slide_size
 from mil_heatmaps.features.patch_features import PatchFeatures
-from mil_heatmaps.features.pathforge import StoredBag, bag_in
+from mil_heatmaps.features.pathforge import StoredBag, bag_in, features_of
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.features.stored_coords import (
     FEATURES,
@@ -124,12 +124,12 @@ def read_features(
         attributes: dict[str, Any] = {}
     else:
         with hdf5.open_h5(path) as file:
-            source = _features_dataset(file, path, bag_in(file, path, space.name))
+            source, named = _features_dataset(file, path, bag_in(file, path, space.name), space.extractor)
             found = hdf5.dataset(file, "coords")
             checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
             features, kept = read_rows(source), rows_kept(file, path)
             features = features if kept is None else drop_rows(features, kept, path)
-            attributes = hdf5.attributes(file, "coords", *FEATURES)
+            attributes = hdf5.attributes(file, "coords", *FEATURES) | named
             stored = coords_in(file, path, space.name)
     stored = stored or coords_from_elsewhere(path, coords_dir, space.name)
     features = checks.clean_features(features, str(path), stored.n)
@@ -180,10 +180,10 @@ def patch_attributes(
     return attributes_of(stored, path, coords_dir)
 
 
-def feature_info(path: PathLike, slide: str | None = None) -> FeatureInfo:
+def feature_info(path: PathLike, space: SlideSpace | None = None) -> FeatureInfo:
     """Return what a feature file says of itself; milliseconds for HDF5, a ``.pt`` file has to be loaded.
 
-    `slide` names the slide, for files that hold several.
+    `space` says which slide and which encoder are meant, for files that hold several.
 
     Raises
     ------
@@ -198,22 +198,24 @@ def feature_info(path: PathLike, slide: str | None = None) -> FeatureInfo:
         encoder = _encoder({}, path)
         return FeatureInfo(path, n, width, str(features.dtype), encoder, held is not None, None, {})
     with hdf5.open_h5(path) as file:
-        bag = bag_in(file, path, slide, any_bag=True)
-        source = _features_dataset(file, path, bag)
+        space = space or SlideSpace()
+        bag = bag_in(file, path, space.name, any_bag=True)
+        source, named = _features_dataset(file, path, bag, space.extractor)
         found = hdf5.dataset(file, "coords") if bag is None else bag.coords
         n, width = checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
         attributes = hdf5.attributes(file, *FEATURES, "coords")
-        named = {"extractor": bag.extractor} if bag else hdf5.attributes(file, "coords", *FEATURES)
-        encoder = _encoder(named, path)
+        encoder = _encoder(hdf5.attributes(file, "coords", *FEATURES) | named, path)
         size = slide_size(attributes)
         return FeatureInfo(path, n, width, str(source.dtype), encoder, found is not None, size, attributes)
 
 
-def _features_dataset(file: h5py.File, path: Path, bag: StoredBag | None) -> h5py.Dataset:
+def _features_dataset(
+    file: h5py.File, path: Path, bag: StoredBag | None, extractor: str | None
+) -> tuple[h5py.Dataset, dict[str, str]]:
+    """Return the features of an open file, and the attribute `extractor` where the file says it in another way."""
     if bag is not None:
-        if bag.features is None:
-            raise FeatureError(f"{path}: bag {bag.name!r} holds no features; write the bag again")
-        return bag.features
+        name, found_in_bag = features_of(bag, path, extractor)
+        return found_in_bag, {"extractor": name}
     found = [item for name in FEATURES if (item := hdf5.dataset(file, name)) is not None]
     if not found:
         only = set(file) == {"coords"}
@@ -228,7 +230,7 @@ def _features_dataset(file: h5py.File, path: Path, bag: StoredBag | None) -> h5p
         raise FeatureError(
             f"{path}: features of feat_type {kind!r} are one vector for the whole {kind}; those of patches are needed"
         )
-    return found[0]
+    return found[0], {}
 
 
 def _log(path: Path, notes: list[Notice]) -> None:

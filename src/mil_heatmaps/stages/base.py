@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 KEPT_LEVELS_BYTES = 96 << 20
 """Decoded levels that are held while a slide is worked on: outlines and maps are mostly drawn on one and the same."""
+
+_SAID_OF_FILES = ("coords_frame", "coords_unit", "feature_extractor")
+"""Keys of data_arguments that say how feature files are read."""
 
 
 @dataclass(frozen=True)
@@ -140,23 +143,16 @@ class SlideWork:
     def space(self) -> SlideSpace:
         """What coordinates in the user's own files mean on the slide; files of the run are in its pixels and frame."""
         data = self.config.data_arguments
-        return self.slide.space(data.coords_frame, data.coords_unit)
-
-    @property
-    def _own_space(self) -> SlideSpace:
-        """The same for files of the run, which are in level-0 pixels and count from the slide's corner."""
-        from mil_heatmaps.slides.slide_space import SlideSpace
-
-        return SlideSpace(self.slide.dimensions_l0, mpp=self.slide.mpp)
+        return replace(self.slide.space(data.coords_frame, data.coords_unit), extractor=data.feature_extractor)
 
     def space_inputs(self, *names: str) -> dict[str, Any]:
-        """Return what the user says of coordinates, of `names` or all of coords_frame and coords_unit.
+        """Return what the user says of coordinates, of `names`, or all of it and whose features are meant.
 
         Only what is not the default: earlier runs, whose records do not have it, are still up to date.
         """
         data = self.config.data_arguments
-        said = {name: getattr(data, name) for name in names or ("coords_frame", "coords_unit")}
-        return {name: value for name, value in said.items() if value != "auto"}
+        said = {name: getattr(data, name) for name in names or _SAID_OF_FILES}
+        return {name: value for name, value in said.items() if value not in ("auto", None)}
     def __enter__(self) -> Self:
         return self
 
@@ -253,11 +249,13 @@ class SlideWork:
     def bag_features(self) -> PatchFeatures:
         """Read the features of the bag; not kept, for they may be large."""
         from mil_heatmaps.features.read import read_features
+        from mil_heatmaps.slides.slide_space import SlideSpace
 
+        own = self.job.features_path is None  # in level-0 pixels, counted from the slide's corner
         return read_features(
             self.features_path,
             patch_size_l0=self.config.data_arguments.patch_size_level0,
-            space=self.space if self.job.features_path is not None else self._own_space,
+            space=SlideSpace(self.slide.dimensions_l0, mpp=self.slide.mpp) if own else self.space,
             coords_dir=self.job.coords_dir,
         )
 

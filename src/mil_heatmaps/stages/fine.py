@@ -86,7 +86,7 @@ def _other_encoder(work: SlideWork) -> list[Notice]:
     from mil_heatmaps.features.read import feature_info
 
     path = work.job.features_path
-    said = feature_info(path).encoder if path is not None and path.suffix != ".pt" else None
+    said = feature_info(path, work.space).encoder if path is not None and path.suffix != ".pt" else None
     own = load_encoder(work.config, work.settings.device).name
     if said is None or _plain(said) == _plain(own):
         return []
