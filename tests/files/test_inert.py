@@ -164,6 +164,19 @@ def test_parameters_halves_and_shared_storages_come_back(tmp_path: Path) -> None
     assert all(torch.equal(found[key], value) and found[key].dtype == value.dtype for key, value in weights.items())
 
 
+def test_an_object_beside_a_stray_tensor_is_not_among_the_weights(tmp_path: Path) -> None:
+    content = {"state_dict": WEIGHTS, "class_weights": torch.ones(3), "transform": Struct()}
+    torch.save(content, tmp_path / "m.pt")
+    assert load_checkpoint(tmp_path / "m.pt").tensors.keys() == WEIGHTS.keys()
+
+
+def test_torchs_own_switch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"state_dict": WEIGHTS, "config": Struct()}, tmp_path / "m.pt")
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.raises(CheckpointError, match="TORCH_FORCE_WEIGHTS_ONLY_LOAD forbids: unset it"):
+        load_checkpoint(tmp_path / "m.pt")
+
+
 def test_an_object_among_the_weights_is_an_error(tmp_path: Path) -> None:
     torch.save({"state_dict": {**WEIGHTS, "encoder.2.weight": Struct()}}, tmp_path / "m.pt")
     with pytest.raises(CheckpointError, match=r"'encoder.2.weight' is no tensor but an object of .*Struct among"):

@@ -275,7 +275,7 @@ class ModelArguments(Section):
     )
     task: Task = Field(
         default="classification",
-        description="New: what the outputs mean.",
+        description="New: what the outputs mean. Left out: as the checkpoint says, else classification.",
     )
     output_names: Annotated[list[Text], AfterValidator(_output_names)] | None = Field(
         default=None,

@@ -5,6 +5,7 @@ becomes a `Record`: a note of the name, the arguments and the state, made by thi
 file, and nothing that a file names is called.
 """
 
+import os
 import pickle
 import pickletools
 import tarfile
@@ -19,6 +20,8 @@ from mil_heatmaps.words import said_by
 
 _EXTENSIONS = frozenset({"EXT1", "EXT2", "EXT4"})
 """Opcodes that look names up in a registry of this process instead of naming them."""
+_FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""torch's variable, with which it takes no other unpickler, an inert one either."""
 _PLAIN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
@@ -202,6 +205,8 @@ def load_inert(path: Path) -> Any:
             start != b"PK" and tarfile.is_tarfile(path)
         ):
             raise UnsafePickleError(f"{path} was not written by torch.save as it is today: save the weights anew")
+        if os.environ.get(_FORCED, "0").lower() in ("1", "y", "yes", "true"):
+            raise UnsafePickleError(f"{path} holds objects beside its weights, which {_FORCED} forbids: unset it")
         stream.seek(0)
         try:
             return torch.load(stream, map_location="cpu", pickle_module=_inert_pickle(), weights_only=False)

@@ -204,9 +204,9 @@ def _places(key: str, tensors: Mapping[str, Tensor], tail: str) -> Iterator[tupl
         if key + tail in tensors:
             yield (), key
         return
-    pattern = _pattern(key, re.escape(tail))
+    pattern, begin = _pattern(key, re.escape(tail)), key.partition("{")[0]
     for name in tensors:
-        if found := pattern.fullmatch(name):
+        if name.startswith(begin) and (found := pattern.fullmatch(name)):
             yield tuple(map(int, found.groups())), name[: len(name) - len(tail)]
 
 

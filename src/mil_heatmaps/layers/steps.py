@@ -19,7 +19,7 @@ def activate(x: Tensor, name: str, slope: float = 0.01) -> Tensor:
     if name == "leaky_relu":
         return F.leaky_relu(x, slope)
     functions = {"relu": torch.relu, "gelu": F.gelu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
-    return x if name == "none" else cast(Tensor, functions[name](x))
+    return x if name == "none" else functions[name](x)
 
 
 class BatchNorm(nn.Module):

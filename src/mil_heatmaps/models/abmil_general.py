@@ -185,11 +185,11 @@ class ABMILGeneral(PublicModel):
         """Return the head's rows (K, C, E), (1, C, E) of one head a class, with a norm folded in; and its bias (C,)."""
         if self.class_heads:
             heads = [cast(nn.Linear, head) for head in self.heads]
-            weight = torch.cat([head.weight for head in heads])
+            rows = torch.cat([head.weight for head in heads])
             biased = heads[0].bias is not None
-            return weight[None], torch.cat([head.bias for head in heads]) if biased else weight.new_zeros(len(heads))
+            return rows[None], torch.cat([head.bias for head in heads]) if biased else rows.new_zeros(len(heads))
         linear = cast(nn.Linear, self.head[-1])
-        weight = linear.weight
+        weight: Tensor = linear.weight
         bias = weight.new_zeros(len(weight)) if linear.bias is None else linear.bias
         if len(self.head) == 2:
             scale, shift = cast(BatchNorm, self.head[0]).scale_and_shift()

@@ -156,7 +156,7 @@ class ACMILMultiHead(PublicModel):
 
 def readout(model: Any, pooled: Tensor, heads: int) -> Tensor:
     """Return logits (..., C) of pooled vectors (..., K * J, E): mean over the tokens, then values head by head."""
-    mean = pooled.unflatten(-2, (-1, heads)).mean(dim=-3)
+    mean = cast(Any, pooled).unflatten(-2, (-1, heads)).mean(dim=-3)
     weight = model.value.weight.reshape(heads, -1, mean.shape[-1])
     values = torch.einsum("...je,jde->...jd", mean, weight).flatten(-2) + model.value.bias
     return cast(Tensor, model.head(model.norm(model.out(values))))

@@ -77,7 +77,8 @@ class AttriMIL(PublicModel):
         return (
             torch.cat([one.weight for one in scorers]), torch.cat([one.bias for one in scorers]),
             torch.cat([one.weight for one in layers]), torch.cat([one.bias for one in layers]),
-            torch.block_diag(*[one.out.weight for one in branches]), torch.cat([one.out.bias for one in branches]),
+            cast(Any, torch).block_diag(*[one.out.weight for one in branches]),
+            torch.cat([one.out.bias for one in branches]),
         )  # fmt: skip
 
     def _votes(self, x: Tensor, joined: tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:

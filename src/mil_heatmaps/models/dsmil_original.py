@@ -123,7 +123,7 @@ class DSMILOriginal(PublicModel):
     def _bag_logits(self, pooled: Tensor) -> Tensor:
         """Return logits (..., C) of the classes' vectors (..., C, V)."""
         weight = self.bag.weight.to(pooled).flatten(1)  # a convolution over the whole width is one product
-        return cast(Tensor, pooled.flatten(-2) @ weight.T + cast(Tensor, self.bag.bias).to(pooled))
+        return pooled.flatten(-2) @ weight.T + cast(Tensor, self.bag.bias).to(pooled)
 
     def bag_vectors(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the classes' vectors (1, C, V) and raw attention (N, C)."""
@@ -164,7 +164,7 @@ class DSMILOriginal(PublicModel):
 
     def exact_form(self, rows: Rows) -> Form:
         """Parts of the bag follow from sums, with the attention that each part's own critical patches make."""
-        classes, width = self.num_classes, int(self.query[-1].out_features)
+        classes, width = self.num_classes, cast(nn.Linear, self.query[-1]).out_features
         weight = self.bag.weight.detach().to("cpu", torch.float64).flatten(1)
         bias = cast(Tensor, self.bag.bias).detach().to("cpu", torch.float64)
 

@@ -12,7 +12,7 @@ seeds 0 to 15, as for `dftd`, MIL-Lab's form, whose tiers have no softmax.
 
 import random
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -191,7 +191,7 @@ class DTFDOriginal(PublicModel):
             return torch.cat([self.first(h), self.second(h), h @ self.head.weight.T, h @ self.ranking.weight.T], dim=1)
 
         kept = map_rows(bag, keep)
-        raw, second, votes, ranking = kept.split([1, 1, self.num_classes, self.num_classes], dim=1)
+        raw, second, votes, ranking = cast(Any, kept).split([1, 1, self.num_classes, self.num_classes], dim=1)
         weights = []
         for mine, grouping in zip(members, groupings, strict=True):
             inside = F.one_hot(mine, self.plan.num_group).T

@@ -51,7 +51,7 @@ class PublicModel(MILModel):
     @classmethod
     def settings_told(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings in `not_in_tensors` that the file tells, by our names."""
-        found = {}
+        found: dict[str, Any] = {}
         for name in cls.not_in_tensors:
             for other in (name, *cls.file_names.get(name, ())):
                 if settings.get(other) is not None:

@@ -173,8 +173,8 @@ class Prediction:
             others = [i for i in self.ranking if i not in self.likely]
             return [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in others]
         if self.task == "classification":
-            others = [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.ranking[1:]]
-            return [EACH_ITS_OWN, *others] if self.independent else others  # first, as figures cut lists
+            rest = [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.ranking[1:]]
+            return [EACH_ITS_OWN, *rest] if self.independent else rest  # first, as figures cut lists
         if self.task == "survival":
             return [f"{name} {_percent(value)}" for name, value in self.numbers.items() if name != "risk"]
         return []

@@ -1,7 +1,7 @@
 """Find the state dict inside whatever a training script saved around it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -49,11 +49,14 @@ class Found:
     inner : tuple of str
         The other names around it, below the wrapper: ``("encoder",)`` of a model saved in parts.
     tensors : dict
+    objects : dict
+        What else was among them that is no plain value.
     """
 
     wrapper: tuple[str, ...]
     inner: tuple[str, ...]
     tensors: dict[str, Tensor]
+    objects: dict[str, Record] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -71,6 +74,8 @@ def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
         return [], []
     best = min(_rank(item) for item in found)
     chosen = [item for item in found if _rank(item) == best]
+    for item in chosen:
+        _refuse_objects(item)
     return chosen, [item.title for item in found if _rank(item) != best]
 
 
@@ -100,27 +105,27 @@ def _walk(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[Found]:
     seen.add(id(node))
     tensors = {str(key): value for key, value in node.items() if isinstance(value, Tensor)}
     if any(value.ndim for value in tensors.values()):  # lone numbers are counters and metrics
-        _refuse_records(node)
-        yield _split(path, _plain_names(tensors))
+        objects = {str(key): value for key, value in node.items() if isinstance(value, Record)}
+        yield _split(path, _plain_names(tensors), objects)
     for key, value in node.items():
         if not any(word in str(key).lower() for word in _NOT_WEIGHTS) and str(key) not in SETTINGS_NAMES:
             yield from _walk(value, (*path, str(key)), seen)
 
 
-def _refuse_records(node: Mapping[Any, Any]) -> None:
+def _refuse_objects(found: Found) -> None:
     """Raise for an object among the weights: a state dict holds plain tensors."""
-    for key, value in node.items():
-        if isinstance(value, Record) and str(key) not in SETTINGS_NAMES:
+    for key, value in found.objects.items():
+        if key not in SETTINGS_NAMES:
             raise CheckpointError(
                 f"{key!r} is no tensor but an object of {value.record_name} among the weights, which was not made: "
                 "save the model's state dict anew, as plain tensors"
             )
 
 
-def _split(path: tuple[str, ...], tensors: dict[str, Tensor]) -> Found:
+def _split(path: tuple[str, ...], tensors: dict[str, Tensor], objects: dict[str, Record]) -> Found:
     known = EMA_NAMES + WRAPPER_NAMES
     depth = max((i + 1 for i, name in enumerate(path) if name in known), default=0)
-    return Found(path[:depth], path[depth:], tensors)
+    return Found(path[:depth], path[depth:], tensors, objects)
 
 
 def _plain_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
