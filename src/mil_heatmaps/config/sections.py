@@ -163,8 +163,8 @@ class DataArguments(Section):
     )
     feature_extractor: Text | None = Field(
         default=None,
-        description="New: whose features to take of files that hold those of several encoders (PathForge's), as they are "
-        "called there.",
+        description="New: whose features to take of files that hold those of several encoders (PathForge's), as they "
+        "are called there.",
     )
     features_cache: Text | Literal[False] | None = Field(
         default=None,
