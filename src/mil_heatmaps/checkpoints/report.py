@@ -3,15 +3,13 @@
 import json
 import os
 
-import numpy as np
-import torch
-
 from mil_heatmaps.checkpoints.identity import Identity, build, nearest_family
 from mil_heatmaps.checkpoints.load import Checkpoint, identify, load_checkpoint
 from mil_heatmaps.errors import CheckpointError
-from mil_heatmaps.explain.rows import Rows
-from mil_heatmaps.explain.settings import COSTS
+from mil_heatmaps.explain.estimates import cost_of
+from mil_heatmaps.explain.settings import EXPLANATIONS, Settings
 from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.models.explaining import has_exact_form
 from mil_heatmaps.models.registry import ENCODER_ALIASES, ENCODER_WIDTHS, model_class
 from mil_heatmaps.weights.pathforge_package import package_lines
 from mil_heatmaps.weights.stated import Stated
@@ -19,6 +17,8 @@ from mil_heatmaps.words import first_of
 
 _MOST_TENSORS = 30
 _MOST_CLASSES = 10
+_PATCHES = 10_000
+"""Of the slide for which costs are told."""
 
 
 def describe_checkpoint(path: str | os.PathLike[str]) -> str:
@@ -82,10 +82,14 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
         model = build(identity)
     except CheckpointError as error:
         return [*rows, ("problem", f"it does not load: {error}")]
-    costs = _costs(model)
+    exact = bool(model.num_classes) and has_exact_form(model, model.in_dim)
     for name, about in model.score_names().items():
         default = " (default)" if name == model.default_score else ""
-        rows.append(("scores", f"{name}{default}: {about} ({costs.get(name, 'comes with the prediction')})"))
+        cost = f"; cost: {cost_of(name, _PATCHES, Settings(), exact=exact).words}" if name in EXPLANATIONS else ""
+        rows.append(("scores", f"{name}{default}: {about}{cost}"))
+    if model.num_classes and not model.refused_explanations():
+        about = f"costs are those of a slide of {_PATCHES:,} patches; see docs/scores.md"
+        rows.append(("scores", about))
     for name, reason in model.refused_scores().items():
         rows.append(("no score", f"{name}: {reason}"))
     return [*rows, *(("config", line) for line in _config(identity, path, checkpoint.said))]
@@ -102,18 +106,6 @@ def _how(identity: Identity, cls: type[MILModel]) -> list[tuple[str, str]]:
     if not identity.roles:
         return [("known by", "the keys of its own layout (MIL-Lab's, CLAM's or TRIDENT's)")]
     return [("known by", f"{key}: {role}") for role, key in identity.roles.items()]
-
-
-def _costs(model: MILModel) -> dict[str, str]:
-    """Return what each explanation takes: a few passes by a closed form, else forwards of parts."""
-    if not model.num_classes:
-        return {}
-    with torch.no_grad():
-        exact = model.exact_form(Rows(np.zeros((2, model.in_dim), np.float32), model.device, model.dtype)) is not None
-    if not exact:
-        return dict(COSTS)
-    along = {"integrated_gradients": "closed form, 32 to 512 passes"}
-    return dict.fromkeys(COSTS, "closed form, a pass or two") | along
 
 
 def _config(identity: Identity, path: str, said: Stated) -> list[str]:

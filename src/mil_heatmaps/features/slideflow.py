@@ -38,6 +38,12 @@ def is_index(path: Path) -> bool:
     return path.name.endswith(_INDEX_ENDS)
 
 
+def config_beside(path: Path | None) -> list[Path]:
+    """Return the settings beside an index of slideflow's, which say how large tiles are; none beside any other file."""
+    config = None if path is None or not is_index(path) else path.with_name(CONFIG)
+    return [config] if config is not None and config.is_file() else []
+
+
 def read_index(path: Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """Return the centres (N, 2) of an index as stored, and what is known of the tiles: `CENTRES`, tile_px, tile_um.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 KEPT_LEVELS_BYTES = 96 << 20
 """Decoded levels that are held while a slide is worked on: outlines and maps are mostly drawn on one and the same."""
 
-_SAID_OF_FILES = ("coords_frame", "coords_unit", "feature_extractor")
-"""Keys of data_arguments that say how feature files are read."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class RunSettings:
     model: ModelSource
     cohort_scale: CohortScale | None = None
     cohort_scale_digest: str | None = None
+    cohort_medians: Mapping[str, float] | None = None  # by column, for maps centred there
     device: str | None = None  # where the model runs, when not as the config says
     threads: int = 1  # cores that reading and encoding may use
     slide_threads: int | None = None  # that decode the slide for drawing; None: as `open_slide` chooses
@@ -76,10 +75,14 @@ class RunSettings:
 
 @dataclass
 class StageResult:
-    """The files a stage wrote and what the user should know about it."""
+    """The files a stage wrote and what the user should know about it.
+
+    `again` says that the next run is to try it again, as for a measurement that failed.
+    """
 
     paths: list[Path]
     notes: list[Notice] = field(default_factory=list)
+    again: bool = False
 
 
 class Stopped(Exception):  # not an error: the run was asked to end
@@ -112,6 +115,8 @@ class SlideWork:
         self.files = InputFiles(record.files)
         self.maps: list[PlannedMap] | None = None
         """The finished maps, once they are planned; see `score_columns.planned_maps`."""
+        self.forced = False
+        """Whether the stage at work was asked for by name, so that nothing of an earlier run is kept."""
         self.lines: list[str] = []
         """What run.log is to say of this slide; the coordinator writes it, wherever the slide is worked on."""
 
@@ -151,7 +156,7 @@ class SlideWork:
         Only what is not the default: earlier runs, whose records do not have it, are still up to date.
         """
         data = self.config.data_arguments
-        said = {name: getattr(data, name) for name in names or _SAID_OF_FILES}
+        said = {name: getattr(data, name) for name in names or ("coords_frame", "coords_unit", "feature_extractor")}
         return {name: value for name, value in said.items() if value not in ("auto", None)}
     def __enter__(self) -> Self:
         return self
@@ -251,11 +256,10 @@ class SlideWork:
         from mil_heatmaps.features.read import read_features
         from mil_heatmaps.slides.slide_space import SlideSpace
 
-        own = self.job.features_path is None  # in level-0 pixels, counted from the slide's corner
         return read_features(
             self.features_path,
             patch_size_l0=self.config.data_arguments.patch_size_level0,
-            space=SlideSpace(self.slide.dimensions_l0, mpp=self.slide.mpp) if own else self.space,
+            space=self.space if self.job.features_path else SlideSpace(self.slide.dimensions_l0, mpp=self.slide.mpp),
             coords_dir=self.job.coords_dir,
         )
 
@@ -273,16 +277,14 @@ class SlideWork:
     def coords_file(self) -> dict[str, Any] | None:
         """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
         from mil_heatmaps.features.find import find_coords_file
-        from mil_heatmaps.features.slideflow import CONFIG, is_index
+        from mil_heatmaps.features.slideflow import config_beside
 
-        features, coords_dir = self.job.features_path, self.job.coords_dir
+        features, given = self.job.features_path, self.job.coords_dir
         if features is None:
             return None if self.job.coords_path is None else self.fingerprint(self.job.coords_path)
-        folders = self.settings.coords_folders(os.path.dirname(features), coords_dir)
-        path = find_coords_file(features, coords_dir, folders)
-        if path is not None and is_index(path) and (beside := path.with_name(CONFIG)).is_file():
-            return {**self.fingerprint(path), CONFIG: self.fingerprint(beside)}
-        return self.fingerprint(path) if path is not None else None
+        path = find_coords_file(features, given, self.settings.coords_folders(os.path.dirname(features), given))
+        beside = {file.name: self.fingerprint(file) for file in config_beside(path)}
+        return None if path is None else {**self.fingerprint(path), **beside}
 
     @cached_property
     def roi(self) -> Roi | None:
@@ -306,13 +308,15 @@ class SlideWork:
         return {"region": region, **frame} if frame else region
 
     def on_encoding(self, progress: EncodingProgress) -> None:
-        """Tell how far the encoding of patches is; end it there when asked to, as it goes on where it was."""
+        """Tell how far the encoding of patches, or an explanation, is; end it there when asked to, as it goes on where
+        it was.
+        """
         if self.should_stop():
             raise Stopped
         if self._sign is not None:
             self._sign.tell(progress)
         if self.on_stage is not None:
-            self.on_stage(f"encoding {progress}")
+            self.on_stage(progress.words)
 
     def forget_artifacts(self, written: Collection[Path]) -> None:
         """Drop what was read from artifacts that a stage has now written anew, and what follows from them."""
