@@ -467,3 +467,13 @@ def test_known_models_that_cannot_be_run_are_refused_by_name(keys: Any, said: st
     torch.save({key: torch.zeros(shape) for key, shape in keys.items()}, tmp_path / "m.pt")
     with pytest.raises(CheckpointError, match=said):
         model_from_checkpoint(tmp_path / "m.pt")
+
+
+def test_a_model_built_on_clams_layers_is_told_by_its_own_name(tmp_path: Path) -> None:
+    from mil_heatmaps.checkpoints.builder import create_model
+
+    weights = dict(create_model("clam_sb.small.12.none", 2).state_dict())
+    for key, said in (("site_classifier.weight", "TOAD"), ("organ_embedding", "CHIEF")):
+        torch.save(weights | {key: torch.zeros(2, 8)}, tmp_path / "m.pt")
+        with pytest.raises(CheckpointError, match=f"it is a {said}"):
+            model_from_checkpoint(tmp_path / "m.pt")

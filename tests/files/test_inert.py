@@ -151,6 +151,7 @@ def test_weights_and_settings_are_read_beside_objects(
         "n_heads": 4, "dropout": 0.5, "lr": 0.1,
     }  # fmt: skip
     assert not (tmp_path / "went_off").exists()
+    assert any("only settings are read: " in note and "Struct" in note for note in found.notes)
 
 
 def test_parameters_halves_and_shared_storages_come_back(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mil_heatmaps.checkpoints.recognise import Candidate, below_prefixes, fitting, is_layer, nearest
-from mil_heatmaps.checkpoints.refusals import known_refusal
+from mil_heatmaps.checkpoints.refusals import known_refusal, refused_by_name
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.public import PublicModel
@@ -103,7 +103,8 @@ def find_model(
     found = _own_layout(tensors, settings, [name for name in types if model_class(name) not in families], beyond)
     if found is not None and _is_whole(found):
         return found
-    return _public(tensors, families, beyond) or found
+    # a few layers may be CLAM's where the rest is another model's (TOAD, CHIEF): that is then told by its name
+    return _public(tensors, families, beyond) or (None if refused_by_name(tensors) else found)
 
 
 def fits_whole(tensors: Mapping[str, Tensor]) -> bool:

@@ -14,6 +14,7 @@ from mil_heatmaps.checkpoints.identity import Identity, build, find_model, fits_
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.files.digests import sha256_files
+from mil_heatmaps.files.inert import names_of_records
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.public import PublicModel
 from mil_heatmaps.models.registry import (
@@ -28,6 +29,7 @@ from mil_heatmaps.weights.hub import download, is_hub_name
 from mil_heatmaps.weights.layouts import Found, best_candidates, joined
 from mil_heatmaps.weights.pathforge_package import check_package, unknown_package
 from mil_heatmaps.weights.stated import Stated, stated, stated_in
+from mil_heatmaps.words import first_of
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +100,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     notes = [f"weights at {where}"]
     if passed_over:
         notes.append(f"not used: {', '.join(passed_over)}")
+    if objects := names_of_records(stored.content):
+        notes.append(f"objects beside the weights, of which only settings are read: {first_of(objects, 8)}")
     if len(stored.parts) > 1:
         notes.append(f"in {len(stored.parts) - 1} files: {', '.join(part.name for part in stored.parts[1:9])}")
     return Checkpoint(tensors, stored.file, stored.parts, tuple(notes), said, told_by)

@@ -76,9 +76,9 @@ def below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]
 def fitting(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> list[Candidate]:
     """Return the families that the tensors are, each at the outermost place it fits."""
     found: dict[type[PublicModel], Candidate] = {}
+    layers = [key for key, value in tensors.items() if is_layer(key, value)]
     for prefix, inside in below_prefixes(tensors).items():
-        outside = [key for key, value in tensors.items() if not key.startswith(prefix) and is_layer(key, value)]
-        if outside:  # such a place leaves a layer unexplained, whatever it is
+        if not all(key.startswith(prefix) for key in layers):  # such a place leaves a layer unexplained
             continue
         for cls in families:
             candidate = compared(cls, prefix, inside, tensors)

@@ -65,11 +65,18 @@ REFUSALS = (
 )  # fmt: skip
 
 
-def known_refusal(tensors: Mapping[str, Tensor]) -> str | None:
-    """Return why a model that no family explains cannot be run, None where its keys tell nothing."""
+def refused_by_name(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return which model that is not run the keys are, and why; None for another."""
     for one in REFUSALS:
         if all(any(re.search(pattern, key) for key in tensors) for pattern in one.keys):
             return f"it is a {one.name}: {one.reason}"
+    return None
+
+
+def known_refusal(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return why a model that no family explains cannot be run, None where its keys tell nothing."""
+    if reason := refused_by_name(tensors):
+        return reason
     images = [key for key, value in tensors.items() if is_image_convolution(key, value)]
     if images:
         return (

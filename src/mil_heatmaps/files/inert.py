@@ -219,3 +219,23 @@ def load_inert(path: Path) -> Any:
 def is_module(record: Record) -> bool:
     """Say whether a record is a whole pickled `torch.nn.Module`."""
     return {"_parameters", "_modules"} <= set(record.attributes)
+
+
+def names_of_records(content: Any, most: int = 2000) -> list[str]:
+    """Return what the objects in `content` are called, each name once, as they come; looks at `most` places."""
+    waiting, seen, names = [content], set[int](), dict[str, None]()
+    while waiting and len(seen) < most:
+        item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Record):
+            names[item.record_name] = None
+            waiting += [item.record_state, item.record_items]
+        elif isinstance(item, Mapping):
+            waiting += list(item.values())
+        elif isinstance(item, list | tuple | set | frozenset):
+            waiting += list(item)
+        elif isinstance(item, type) and issubclass(item, Record):
+            names[item.record_name] = None
+    return list(names)

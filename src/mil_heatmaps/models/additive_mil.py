@@ -104,6 +104,7 @@ def by_chunks(steps: Steps, bag: Bag, weights: Tensor | None = None) -> Callable
     if steps.row_wise:
         return steps
     frozen: list[tuple[Tensor, Tensor]] = []
+    sums = torch.float32 if bag.device.type == "mps" else torch.float64
 
     def run(x: Tensor) -> Tensor:
         """Run the steps up to the first norm whose statistics are not known yet."""
@@ -126,7 +127,7 @@ def by_chunks(steps: Steps, bag: Bag, weights: Tensor | None = None) -> Callable
         if isinstance(layer, BatchNorm) and not layer.stored:
             total, count = [], 0
             for where, x in bag.chunks():
-                rows = run(x if weights is None else weights[where] * x).double()
+                rows = run(x if weights is None else weights[where] * x).to(sums)
                 total.append(torch.stack([rows.sum(dim=0), (rows**2).sum(dim=0)]))
                 count += len(rows)
             mean, square = torch.stack(total).sum(dim=0) / count
