@@ -29,7 +29,7 @@ from mil_heatmaps.weights.hub import download, is_hub_name
 from mil_heatmaps.weights.layouts import Found, best_candidates, joined
 from mil_heatmaps.weights.pathforge_package import check_package, unknown_package
 from mil_heatmaps.weights.stated import Stated, stated, stated_in
-from mil_heatmaps.words import first_of
+from mil_heatmaps.words import counted, first_of
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         notes.append(f"objects beside the weights, of which only settings are read: {first_of(objects, 8)}")
     if len(stored.parts) > 1:
         notes.append(f"in {len(stored.parts) - 1} files: {', '.join(part.name for part in stored.parts[1:9])}")
+    if odd := _not_numbers(tensors):
+        notes.append(odd)
+        logger.warning("%s: %s", stored.file, odd)
     return Checkpoint(tensors, stored.file, stored.parts, tuple(notes), said, told_by)
+
+
+def _not_numbers(tensors: Mapping[str, Tensor]) -> str:
+    """Say which weights are NaN or infinite; empty when none is."""
+    odd = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    where = f"{len(odd)} of {counted(len(tensors), 'tensor')}: {first_of(odd, 4)}"
+    return f"NaN or infinite values in {where}" if odd else ""
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:

@@ -27,6 +27,7 @@ from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.patch_arguments import as_scores
 from mil_heatmaps.visualization.picture_files import save_picture
 from mil_heatmaps.visualization.sampling import Choice, Mode, SampledPatch, sample_patches
+from mil_heatmaps.words import printable
 
 DPI = 150
 _PANEL_PX = 1000  # longer side of slide and map, before matplotlib fits them
@@ -132,7 +133,7 @@ class Page:
         return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
     def write(self, left: float, top: float, words: str, **style: Any) -> Any:
-        return self.figure.text(left / self.width, 1 - top / self.height, words, **style)
+        return self.figure.text(left / self.width, 1 - top / self.height, printable(words, "\n"), **style)
 
     def rendered(self) -> UInt8Array:
         """Return the pixels, (height, width, 3)."""

@@ -18,7 +18,7 @@ from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.palette import colour_index
 from mil_heatmaps.visualization.sampling import SampledPatch
-from mil_heatmaps.words import grouped, number_words
+from mil_heatmaps.words import grouped, number_words, printable
 
 INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
 _UNTINTED = (226, 229, 232)
@@ -41,7 +41,7 @@ def bare(axes: Any) -> None:
 def show_picture(axes: Any, picture: UInt8Array, title: str) -> None:
     """Show a picture to its edges, its title above its left corner."""
     axes.imshow(picture, interpolation="antialiased", aspect="auto")
-    axes.set_title(title, loc="left", fontsize=TEXT, color=GREY, pad=6)
+    axes.set_title(printable(title), loc="left", fontsize=TEXT, color=GREY, pad=6)
     bare(axes)
 
 
@@ -121,7 +121,7 @@ def draw_colour_bar(axes: Any, drawing: Drawing, title: str) -> None:
         axes.text(-0.6, value, "tinted from here", fontsize=SMALL - 0.5, color=INK, ha="right", va="bottom",
                   rotation=90)  # fmt: skip
     beside = 2.6 + 0.5 * max(map(len, names))
-    axes.text(beside, 0.5, title, transform=axes.transAxes, rotation=90, fontsize=TEXT, color=INK,
+    axes.text(beside, 0.5, printable(title), transform=axes.transAxes, rotation=90, fontsize=TEXT, color=INK,
               weight="bold", ha="center", va="center")  # fmt: skip
     axes.text(beside + 1.2, 0.5, scale.label, transform=axes.transAxes, rotation=90, fontsize=SMALL,
               color=GREY, ha="center", va="center")  # fmt: skip
