@@ -28,8 +28,21 @@ PUBLIC_MODELS: dict[str, dict[str, Any]] = {
     "dtfd_original": {"first_dim": 384, "second_dim": 384},
     "attrimil": {"adaptor_dim": 384},
     "additive_mil": {},
+    "torchmil_abmil": {"attention_dim": 384},
+    "torchmil_dsmil": {"query_dim": 384},
+    "stamp_linear": {},
+    "stamp_mlp": {},
+    "transmil_original": {},
+    "torchmil_transmil": {},
+    "stamp_vit": {},
+    "stamp_vit_alibi": {"head_dim": 64, "value_dim": 64},
+    "torchmil_transformer_abmil": {},
+    "histobistro_transformer": {},
 }
-"""Families of other repositories, after `abmil`, whose widths they take where they have such a layer."""
+"""Families of other repositories, after `abmil`, whose widths they take where they have such a layer.
+
+A name that is no type's, such as that with ALiBi, stands for the type it begins with.
+"""
 NAIVE_MODELS = ("transformer", "wikg")
 SIZES, FULL_SIZES = (1000, 10_000), (1000, 10_000, 100_000)
 NAIVE_LIMIT = 10_000
@@ -49,17 +62,20 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
     import torch
 
     from mil_heatmaps.checkpoints.builder import create_model
-    from mil_heatmaps.models.registry import config_names
+    from mil_heatmaps.models.registry import config_names, model_types
 
     torch.manual_seed(0)
-    settings = PUBLIC_MODELS.get(name, {})
-    model = create_model(f"{name}.{config_names(name)[0]}.uni_v2.none", **settings).to(device)
+    kind = next(each for each in (name, name.removesuffix("_alibi")) if each in model_types())
+    model = create_model(f"{kind}.{config_names(kind)[0]}.uni_v2.none", **PUBLIC_MODELS.get(name, {})).to(device)
+    side = int(patches**0.5) + 1
+    corners = np.stack([np.arange(patches) % side, np.arange(patches) // side], axis=1) * 512
+    told = {"mpp": 0.25} if name.endswith("_alibi") else {}
     features, rng = np.empty((patches, WIDTH), np.float16), np.random.default_rng(0)
     for start in range(0, patches, 4096):
         rows = features[start : start + 4096]
         rows[:] = rng.standard_normal(rows.shape, np.float32)
     scores = list(model.score_specs()) if every else None
-    model.explain(features[:64], scores)
+    model.explain(features[:64], scores, coords_l0=corners[:64], **told)
     before, wall, cpu = peak_mb(), time.perf_counter(), time.process_time()
     if naive:
         from naive_models import NAIVE
@@ -67,7 +83,7 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
         with torch.inference_mode():
             logits = NAIVE[name](model, torch.from_numpy(features).to(device).float())[0].tolist()
     else:
-        logits = model.explain(features, scores).logits.tolist()
+        logits = model.explain(features, scores, coords_l0=corners, **told).logits.tolist()
     if device != "cpu":
         torch.cuda.synchronize()
     return {

@@ -26,6 +26,9 @@ from mil_heatmaps.models.dsmil import DSMIL
 from mil_heatmaps.models.dsmil_original import DSMILOriginal
 from mil_heatmaps.models.explaining import RowsBag
 from mil_heatmaps.models.mil_fc import MILFC, MILFCMultiClass
+from mil_heatmaps.models.stamp_mean import StampLinear, StampMLP
+from mil_heatmaps.models.torchmil_abmil import ABMILTorchmil
+from mil_heatmaps.models.torchmil_dsmil import DSMILTorchmil
 from mil_heatmaps.models.trident_abmil import TridentClassifier
 from tests.helpers.mil_lab_checks import random_features
 
@@ -50,6 +53,10 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "dsmil_original": lambda: DSMILOriginal(WIDTH, "shared", 8, 10, 7, num_classes=3),
     "dsmil_original_relu": lambda: DSMILOriginal(WIDTH, "deep", 8, 10, 7, num_classes=1),
     "trident": lambda: TridentClassifier(WIDTH, 14, 10, head_dim=8, hidden_dim=6, num_classes=3),
+    "stamp_linear": lambda: StampLinear(WIDTH, 3),
+    "stamp_mlp": lambda: StampMLP(WIDTH, ("linear 16", "activation", "linear 3"), 3),
+    "torchmil_abmil": lambda: ABMILTorchmil(WIDTH, ("linear 10", "activation"), "gated", 8),
+    "dsmil_torchmil": lambda: DSMILTorchmil(WIDTH, ("linear 10", "activation"), "deep", 8, 9, 7),
     "trident_heads": lambda: TridentClassifier(WIDTH, 14, n_heads=3, head_dim=8, gated=False, num_classes=1),
 }
 

@@ -27,6 +27,7 @@ from mil_heatmaps.models.settings import checked_setting
 from mil_heatmaps.weights.checkpoint_files import read_stored
 from mil_heatmaps.weights.hub import download, is_hub_name
 from mil_heatmaps.weights.layouts import Found, best_candidates, joined
+from mil_heatmaps.weights.pathforge_package import check_package, unknown_package
 from mil_heatmaps.weights.stated import Stated, stated, stated_in
 from mil_heatmaps.words import counted, first_of
 
@@ -168,7 +169,12 @@ def identify(
         overridden=overridden,
         where=str(checkpoint.config_source or checkpoint.source),
     )
+    said = checkpoint.said.settings
     if found is not None:
+        try:
+            check_package(said, found.in_dim, found.num_classes)
+        except CheckpointError as error:
+            raise CheckpointError(f"{checkpoint.source}: {error}") from None
         return found
     other = find_model(checkpoint.tensors) if model_type else None
     if other is not None:
@@ -178,7 +184,7 @@ def identify(
         )
     if model_type is not None and not issubclass(model_class(model_type), PublicModel):
         raise CheckpointError(f"{checkpoint.source} does not fit {model_type}: {_what_differs(checkpoint, model_type)}")
-    raise CheckpointError(f"{checkpoint.source} {unknown(checkpoint.tensors, model_type)}")
+    raise CheckpointError(f"{checkpoint.source} {unknown_package(said)}{unknown(checkpoint.tensors, model_type)}")
 
 
 def _what_differs(checkpoint: Checkpoint, model_type: str) -> str:

@@ -28,6 +28,8 @@ class Refusal:
     reason: str
 
 
+_NEIGHBOURS = "it needs which patches are neighbours (an adjacency), which features do not tell"
+
 REFUSALS = (
     Refusal(
         "Additive MIL with its own image encoder", (r"\bfeaturizer\.", r"\bpointer\.model\."),
@@ -44,6 +46,22 @@ REFUSALS = (
         "attention_mil of several magnifications", (r"\bencoder_0\b", r"\battention_0\b"),
         f"it takes the slide at several magnifications at once; {OWN_MODEL}",
     ),
+    Refusal(
+        "barspoon (STAMP's EncDecTransformer)", (r"\btransformer_decoder\b", r"\bclass_tokens\b"),
+        f"it predicts several targets at once; {OWN_MODEL}",
+    ),
+    Refusal(
+        "DTFDMIL of torchmil", (r"\bu_attention_pool\b",),
+        f"it cuts the patches into random groups, whose number its file does not hold; {OWN_MODEL}",
+    ),
+    Refusal("SmABMIL or SmTransformerABMIL", (r"\bsm\.(sm\.)?coef\b|\bsm\.sm\b",), f"{_NEIGHBOURS}; {OWN_MODEL}"),
+    Refusal("CAMIL", (r"\bcamil_(self|att)",), f"{_NEIGHBOURS}; {OWN_MODEL}"),
+    Refusal(
+        "graph network (PatchGCN, DeepGraphSurv, GTP)", (r"\b(gcn|gnn)\w*\b|\bpath_phi\b|\bgraph_\w+",),
+        f"{_NEIGHBOURS}; {OWN_MODEL}",
+    ),
+    Refusal("VAEABMIL", (r"\bvae\b",), f"its embedding is drawn at random; {OWN_MODEL}"),
+    Refusal("ProbSmoothABMIL", (r"\bmu_nn\b",), f"its attention is drawn at random; {OWN_MODEL}"),
 )  # fmt: skip
 
 

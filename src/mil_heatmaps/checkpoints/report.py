@@ -11,6 +11,7 @@ from mil_heatmaps.explain.settings import EXPLANATIONS, Settings
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.explaining import has_exact_form
 from mil_heatmaps.models.registry import ENCODER_ALIASES, ENCODER_WIDTHS, model_class
+from mil_heatmaps.weights.pathforge_package import package_lines
 from mil_heatmaps.weights.stated import Stated
 from mil_heatmaps.words import first_of
 
@@ -35,6 +36,7 @@ def describe_checkpoint(path: str | os.PathLike[str]) -> str:
         ("file", f"{checkpoint.source} ({checkpoint.bytes:,} bytes)"),
         ("SHA-256", checkpoint.sha256),
         *(("layout", note) for note in checkpoint.notes),
+        *(("package", line) for line in package_lines(checkpoint.said.settings)),
         *about,
     ]
     width = max(len(name) for name, _ in rows)

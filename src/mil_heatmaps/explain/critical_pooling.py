@@ -29,6 +29,11 @@ _AT_ONCE = 8
 """Sets that hold a critical patch, summed in one pass."""
 
 
+def unchanged(h: Tensor) -> Tensor:
+    """Return rows as they are."""
+    return h
+
+
 @dataclass(frozen=True)
 class CriticalPooling:
     """See the module.
@@ -42,7 +47,7 @@ class CriticalPooling:
     direction : (m, E) -> (m, E), (m,)
         Of critical patches: u and b.
     head : (..., C, E) float64 -> (..., C) float64
-    project : (n, E) -> (n, E), optional
+    project : (n, E) -> (n, E)
         See `VectorPooling`.
     adds : float
         How much of what the classifier says of the critical patches is added to the logits; 0 for DSMIL's own form.
@@ -53,7 +58,7 @@ class CriticalPooling:
     classify: RowFunction
     direction: Callable[[Tensor], tuple[Tensor, Tensor]]
     head: RowFunction
-    project: RowFunction | None = None
+    project: RowFunction = unchanged
     adds: float = 1.0
 
     exact = True
@@ -130,7 +135,7 @@ class CriticalPooling:
         )
         patches, columns = np.unique(critical, return_inverse=True)
         attend = self._attend(patches)
-        weighed = ((where, self._projected(h), attend(h)) for where, h in self._embedded_chunks())
+        weighed = ((where, self.project(h), attend(h)) for where, h in self._embedded_chunks())
         sums, totals = part_sums(weighed, labels, keep, columns.reshape(critical.shape))
         instances = self.adds * self._instances[critical, np.arange(critical.shape[-1])]
         made = []
@@ -175,7 +180,4 @@ class CriticalPooling:
 
     def _moves(self, h: Tensor, attend: RowFunction) -> tuple[Tensor, Tensor, Tensor]:
         """Return embedded rows, what is pooled of them, and their attention."""
-        return h, self._projected(h), attend(h)
-
-    def _projected(self, h: Tensor) -> Tensor:
-        return h if self.project is None else self.project(h)
+        return h, self.project(h), attend(h)

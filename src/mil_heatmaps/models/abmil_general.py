@@ -193,7 +193,8 @@ class ABMILGeneral(PublicModel):
         bias = weight.new_zeros(len(weight)) if linear.bias is None else cast(Tensor, linear.bias)
         if len(self.head) == 2:
             scale, shift = cast(BatchNorm, self.head[0]).scale_and_shift()
-            bias, weight = bias + weight @ shift, weight * scale
+            bias = bias + weight @ shift
+            weight = weight * scale
         return weight.reshape(len(weight), -1, self.embed.width).transpose(0, 1), bias
 
     def _logits(self, pooled: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.explain.rows import Places
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.layers.parts import Parts
@@ -196,13 +197,13 @@ class MILModel(ExplainedModel):
         self._check_bag(len(values), int(values.shape[1]))
 
     def _explain_own(
-        self, features: Features, names: list[str], class_names: Sequence[str] | None, coords_l0: Any = None
+        self, features: Features, names: list[str], class_names: Sequence[str] | None, places: Places | None = None
     ) -> Explanation:
         """Return logits and the model's own scores, all from one pass."""
         classes = self.class_columns(class_names)
         grid, values = grid_and_values(features)
         self._check_bag(len(values), int(values.shape[1]))
-        bag = Bag(values, device=self.device, dtype=self.dtype)
+        bag = Bag(values, device=self.device, dtype=self.dtype, places=places)
         if needed := self.memory_estimate(len(bag), frozenset(names)):
             require_memory(needed, bag.device, f"{self.title} on {len(bag):,} patches")
         was_training = self.training

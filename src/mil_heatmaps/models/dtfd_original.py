@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.layers.attention import map_rows, softmax_over_patches
+from mil_heatmaps.layers.dftd_tiers import Distillation
+from mil_heatmaps.layers.grouping import Grouping, draw_grouping, fixed_groupings, group_of_patch
 from mil_heatmaps.layers.pooling import BLOCK_ROLES, PublicAttention
 from mil_heatmaps.layers.roles import Chain, Layout, Match, Role
 from mil_heatmaps.layers.steps import Residual, Steps, steps_of
 from mil_heatmaps.models.base import Bag, BagResult, ScoreSpec
 from mil_heatmaps.models.dftd import GROUPINGS
-from mil_heatmaps.models.dftd_tiers import Distillation
-from mil_heatmaps.models.grouping import Grouping, draw_grouping, fixed_groupings, group_of_patch
 from mil_heatmaps.models.public import CONTRIBUTION, PublicModel, attention_spec
 from mil_heatmaps.models.registry import register_model
 

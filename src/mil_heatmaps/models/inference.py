@@ -59,11 +59,12 @@ def infer(
     names = column_names(model, class_names, task)
     wanted = [model.default_score] if scores is None else [scores] if isinstance(scores, str) else list(scores)
     model.check_scores(wanted)
-    own = model.explain(features, [name for name in wanted if name not in EXPLANATIONS], names)
-    found = own.scores
-    if own.logits is None:
+    explanation = model.explain(features, [name for name in wanted if name not in EXPLANATIONS], names)
+    found = explanation.scores
+    if explanation.logits is None:
         return None, found
-    prediction = predict(own.logits, _named(model, class_names, task), task, own.probabilities)
+    own = explanation.probabilities
+    prediction = predict(explanation.logits, _named(model, class_names, task), task, own)
     if names is None and task != "classification":  # a model of the user's that does not say how many outputs it has
         unnamed = output_names(len(prediction.classes), "classification")
         found = {
@@ -71,7 +72,7 @@ def infer(
             for name, score in found.items()
         }
     if asked := [name for name in wanted if name in EXPLANATIONS]:
-        outputs = prediction.classes[-len(own.logits) :] if names is None else names
+        outputs = prediction.classes[-len(explanation.logits) :] if names is None else names
         explained = model.explain(
             features, asked, outputs, targets=targets(prediction, outputs), settings={**(settings or {}), "task": task},
             watch=watch,

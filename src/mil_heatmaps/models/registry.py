@@ -38,8 +38,25 @@ MODULES = {
     "dtfd_original": "mil_heatmaps.models.dtfd_original",
     "attrimil": "mil_heatmaps.models.attrimil",
     "additive_mil": "mil_heatmaps.models.additive_mil",
+    "transmil_original": "mil_heatmaps.models.transmil_public",
+    "torchmil_transmil": "mil_heatmaps.models.transmil_public",
+    "stamp_vit": "mil_heatmaps.models.stamp_vit",
+    "stamp_linear": "mil_heatmaps.models.stamp_mean",
+    "stamp_mlp": "mil_heatmaps.models.stamp_mean",
+    "torchmil_abmil": "mil_heatmaps.models.torchmil_abmil",
+    "torchmil_dsmil": "mil_heatmaps.models.torchmil_dsmil",
+    "torchmil_transformer_abmil": "mil_heatmaps.models.torchmil_transformer",
+    "histobistro_transformer": "mil_heatmaps.models.histobistro",
 }
 """Type name -> module whose import registers it; imported only when asked for."""
+
+ALIASES = {
+    "slideflow_attention_mil": "abmil_general",
+    "slideflow_transmil": "transmil_original",
+    "stamp_transmil": "transmil_original",
+    "torchmil_clam": "torchmil_abmil",
+}
+"""What users of a repository may call a type that is the same for several."""
 
 _CLASSES: dict[str, type[MILModel]] = {}
 _CONFIG_DIR = Path(__file__).parent / "configs"
@@ -102,10 +119,11 @@ def model_types() -> list[str]:
 
 def model_class(name: str) -> type[MILModel]:
     """Return the class of a type; a `ModelError` lists the choices."""
+    name = ALIASES.get(name, name)
     if name not in _CLASSES and name in MODULES:
         importlib.import_module(MODULES[name])
     if name not in _CLASSES:
-        choices = model_types()
+        choices = [*model_types(), *ALIASES]
         raise ModelError(f"unknown model type {name!r}{nearest(name, choices)}; choose from {choices}")
     return _CLASSES[name]
 

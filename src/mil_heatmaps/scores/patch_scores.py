@@ -142,19 +142,19 @@ class Prediction:
     logits : (C,) float32
     task : str
         ``classification``, ``multilabel``, ``regression`` or ``survival``.
-    train_median : float or None
-        Median over the training set of the risk, or of the only output of a regression, where the checkpoint knows it.
     independent : bool
         Of a classification: every class has a sigmoid of its own (DSMIL), so the probabilities are no shares of one;
         the predicted class is the largest.
+    train_median : float or None
+        Median over the training set of the risk, or of the only output of a regression, where the checkpoint knows it.
     """
 
     classes: tuple[str, ...]
     probabilities: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
     task: Task = "classification"
-    train_median: float | None = None
     independent: bool = False
+    train_median: float | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

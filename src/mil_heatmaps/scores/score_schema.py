@@ -283,7 +283,7 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
     median = _number(attributes, "prediction_train_median")
     try:
         independent = bool(attributes.get("prediction_independent", False))
-        return Prediction(classes, probabilities, logits, cast("Task", task), median, independent)
+        return Prediction(classes, probabilities, logits, cast("Task", task), independent, train_median=median)
     except ValueError as cause:
         raise ScoreError(f"{path}: prediction_task: {said_by(cause)}") from cause
 

@@ -21,6 +21,7 @@ from mil_heatmaps.files.safe_pickle import UnsafePickleError
 from mil_heatmaps.files.safe_torch import load_torch
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.weights.checkpoint_paths import config_beside, is_index, read_json, shards_of, weights_file
+from mil_heatmaps.weights.pathforge_package import is_package
 from mil_heatmaps.words import said_by
 
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
@@ -128,6 +129,8 @@ def _read_torch(file: Path) -> Any:
 def _without_modules(content: Any, file: Path) -> Any:
     """Return `content`; raise if it is a whole pickled model or learner, or holds one where its weights should be."""
     places = content.items() if isinstance(content, Mapping) else [("", content)]
+    if is_package(content):  # whose object stands beside a state dict of the same weights
+        return content
     for key, value in places:
         if not isinstance(value, Record):
             continue

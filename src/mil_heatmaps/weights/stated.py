@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from mil_heatmaps.choices import Task
 from mil_heatmaps.files.inert import Record, release_of
+from mil_heatmaps.weights.pathforge_package import package_settings
 
 SETTINGS_NAMES = ("hyper_parameters", "hparams", "config", "model_config", "args", "opt", "cfg")
 """What files call the settings that they hold beside their weights."""
@@ -55,7 +56,7 @@ def stated(nodes: Mapping[str, Any] | None) -> Stated:
 def stated_in(content: Any) -> Stated:
     """Return what the settings that a training script stored beside its weights say."""
     found = {name: content[name] for name in SETTINGS_NAMES if name in content} if isinstance(content, Mapping) else {}
-    return stated(found)
+    return stated(found | package_settings(content))
 
 
 def _items(node: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
