@@ -88,7 +88,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     reading = parser.add_argument_group("reading")
     reading.add_argument(
-        "--marks", metavar="DIR", type=Path, help="keep marks (GeoJSON) and verdicts (CSV) here; nothing else is written"
+        "--marks",
+        metavar="DIR",
+        type=Path,
+        help="keep marks (GeoJSON) and verdicts (CSV) here; nothing else is written",
     )
     reading.add_argument("--blind", action="store_true", help="hide labels, predictions and what tells of them")
     reading.add_argument("--agreement", action="store_true", help="print how far the readers in --marks agree")

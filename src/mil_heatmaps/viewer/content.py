@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from mil_heatmaps.viewer.changed import Changed
@@ -80,6 +81,11 @@ class Content:
             "blind": catalog.blind,
             "defaults": replace(defaults, cmap=cmap).as_view(),
             "palettes": palettes([cmap] if cmap else []),
+            "beside": None if catalog.beside is None else {
+                "slide": len(catalog.slides),
+                "affine": catalog.beside.affine,
+                "name": slide_id_of(catalog.beside.slide_path),
+            },
             "slides": [entry.summary(blind=catalog.blind) for entry in catalog.slides],
         }
 
@@ -259,7 +265,9 @@ class Content:
         return slide, picture, stamp_of(path)
 
     def entry(self, slide: int) -> SlideEntry:
-        """Return a slide of the catalog."""
+        """Return a slide of the catalog; the one after the last is the one beside."""
+        if slide == len(self.catalog.slides) and (beside := self.catalog.beside) is not None:
+            return SlideEntry(slide_id_of(beside.slide_path), beside.slide_path)
         entry: SlideEntry = _at(self.catalog.slides, slide)
         return entry
 

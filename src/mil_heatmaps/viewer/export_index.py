@@ -14,7 +14,8 @@ from mil_heatmaps.viewer.export_html import export_html
 from mil_heatmaps.words import counted, number_words, one_line
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color-scheme: light
+dark }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .45em .8em;
 border-bottom: 1px solid #8886; overflow-wrap: anywhere } .wrong { color: #b3261e; font-weight: 600 }
 """

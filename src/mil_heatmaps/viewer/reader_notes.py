@@ -129,7 +129,7 @@ class ReaderNotes:
     def save_way(self, reader: str, slide_id: str, steps: Any) -> dict[str, Any]:
         """Write the way a reader looked at a slide."""
         right = isinstance(steps, list) and len(steps) <= MOST_STEPS
-        if not right or not all(isinstance(step, list) and len(step) == 2 and isinstance(step[1], str) for step in steps):
+        if not right or not all(map(_is_step, steps)):
             raise MarkError(f"a way is a list of at most {MOST_STEPS} steps of seconds and view")
         with self._locked():
             write_text(self._way_path(reader, slide_id), json.dumps({"steps": steps}, allow_nan=False) + "\n")
@@ -146,6 +146,10 @@ class ReaderNotes:
         with self._locked():
             write_text(self.folder / "presets.json", json.dumps(presets, indent=1, ensure_ascii=False) + "\n")
         return presets
+
+
+def _is_step(step: Any) -> bool:
+    return isinstance(step, list) and len(step) == 2 and isinstance(step[1], str)
 
 
 def checked_reader(reader: str) -> str:

@@ -1,7 +1,7 @@
 // Keys for the whole page, and the dialog that lists them.
 
 import { byId, make } from "./dom.js";
-import { copyLink, copyRegion, savePng } from "./share.js";
+import { copyLink, copyRegion, pictureDialog, savePng } from "./share.js";
 
 export function bindKeys(app, { strip, cohort, theme }) {
   const set = (change) => app.store.set(change);
@@ -9,7 +9,7 @@ export function bindKeys(app, { strip, cohort, theme }) {
   const move = (dx, dy) => {
     const place = lockstep.place();
     if (!place) return;
-    const stage = lockstep.leader.viewer.container;
+    const stage = lockstep.main.viewer.container;
     const turn = (-place.angle * Math.PI) / 180;
     const [x, y] = [(dx * stage.clientWidth) / place.scale, (dy * stage.clientHeight) / place.scale];
     lockstep.goTo({
@@ -61,6 +61,7 @@ export function bindKeys(app, { strip, cohort, theme }) {
     ]],
     ["Take along", [
       [["s"], "save PNG", () => savePng(app)],
+      [["S"], "save PNG or SVG at a width of your own", () => pictureDialog(app)],
       [["g"], "copy region as GeoJSON", () => copyRegion(app)],
       [["l"], "copy link", () => copyLink(app)],
       [["?"], "this list", () => byId("help").showModal()],

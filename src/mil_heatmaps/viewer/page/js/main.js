@@ -6,10 +6,11 @@ import { openData } from "./data.js";
 import { byId, grouped, make } from "./dom.js";
 import { Hover } from "./hover.js";
 import { bindKeys } from "./keys.js";
+import { Live } from "./live.js";
 import { MODES } from "./state.js";
 import { Panel } from "./panel.js";
 import { Ruler } from "./ruler.js";
-import { copyLink, copyRegion, savePng } from "./share.js";
+import { copyLink, copyRegion, pictureDialog, savePng } from "./share.js";
 import { Strip } from "./strip.js";
 import { bindSwipe } from "./swipe.js";
 
@@ -75,6 +76,7 @@ function bindTop(app) {
   });
   byId("compare").addEventListener("click", () => app.compare());
   byId("save-png").addEventListener("click", () => savePng(app));
+  byId("picture").addEventListener("click", () => pictureDialog(app));
   byId("copy-geojson").addEventListener("click", () => copyRegion(app));
   byId("copy-link").addEventListener("click", () => copyLink(app));
   byId("theme").addEventListener("click", toggleTheme);
@@ -111,6 +113,7 @@ async function begin() {
   try {
     await app.ready;
     document.documentElement.dataset.ready = "true";
+    if (!app.data.exported) new Live(app);
   } catch (error) {
     app.fail(error);
     throw error;

@@ -33,6 +33,7 @@ export class Pane {
     this.slideSize = [1, 1];
     this.content = "slide";
     this.picture = null;
+    this.frame = null; // how places of the first slide are found on the one this pane shows, when that is another
   }
 
   /** OpenSeadragon measures its element, so the pane must be on the page first. */
@@ -49,6 +50,7 @@ export class Pane {
       navigatorRotate: true,
       navigatorBorderColor: "#8a93a0",
       navigatorDisplayRegionColor: "#0a66c2",
+      preserveImageSizeOnResize: true, // the scale stays when a pane gets narrower
       animationTime: 0.4,
       springStiffness: 8,
       blendTime: 0,
@@ -75,8 +77,9 @@ export class Pane {
     this.viewer.canvas.setAttribute("role", "application");
   }
 
+  /** As the viewport counts it: the element may be wider already. */
   get width() {
-    return this.viewer.container.clientWidth;
+    return this.viewer.viewport?.getContainerSize().x || this.viewer.container.clientWidth;
   }
 
   get isOpen() {
@@ -98,6 +101,7 @@ export class Pane {
       this.viewer.open(tileSource(slide, slide.size, urlOf));
       this.heat = new HeatCanvas(this.viewer, slide.size);
       this.marks = new MarksCanvas(this.viewer, this.heat);
+      this.marks.frame = this.frame;
     });
   }
 
@@ -131,13 +135,14 @@ export class Pane {
     });
   }
 
-  /** Level-0 point under a place on the screen. */
+  /** Level-0 point of the first slide under a place on the screen. */
   slidePoint(clientX, clientY) {
     const box = this.viewer.container.getBoundingClientRect();
     const point = this.viewer.viewport.pointFromPixel(
       new OpenSeadragon.Point(clientX - box.left, clientY - box.top), true,
     );
-    return [point.x * this.slideSize[0], point.y * this.slideSize[0]];
+    const [x, y] = [point.x * this.slideSize[0], point.y * this.slideSize[0]];
+    return this.frame ? this.frame.inverse(x, y) : [x, y];
   }
 
   destroy() {
