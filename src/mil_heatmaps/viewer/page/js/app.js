@@ -99,17 +99,15 @@ export class App {
     }
     await this.arrange({ place: { x, y, z, r } });
     if (generation !== this.generation) return;
-    this.letPicturesGo(generation);
+    this.letPicturesGo();
     if (slide.tissue) this.loadTissue(number, generation);
   }
 
   /** Small pictures come once the slide is there. */
-  letPicturesGo(generation) {
-    const [pane] = this.panes;
-    const image = pane?.viewer.world.getItemAt(0);
-    if (generation !== this.generation) return;
+  letPicturesGo() {
+    const image = this.panes[0]?.viewer.world.getItemAt(0);
     if (!image || image.getFullyLoaded()) pictures.release();
-    else setTimeout(() => this.letPicturesGo(generation), 60);
+    else image.addOnceHandler("fully-loaded-change", () => pictures.release());
   }
 
   async loadTissue(number, generation) {

@@ -81,11 +81,11 @@ export function legendOf(app, pane) {
   // (at the ends and in the middle: small numbers are long)
   const raws = steps(shares.map((share) => Math.min(most, Math.max(least, scale.inverse(share)))).filter((_, i) => i % 2 === 0));
   const ticks = AT.map((at, i) => ({ at, text: texts[i], raw: scale.unit === "score" || i % 2 ? "" : raws[i / 2] }));
-  const [lowest, highest] = steps([least, most]);
+  const [lowest, highest] = steps([least, most], 4);
+  let hint = "";
   const one = about.signed && sorted.length && (least > 0 || most < 0) && score.hasMiddle(view);
   if (one) notes.push(`all scores ${least > 0 ? "speak for" : "speak against"} ${score.name}: none lies on the other side of 0`);
-  if (about.signed && !score.hasMiddle(view) && !app.colours.paletteFor(pane).diverging) notes.push("this colour map has no middle: the colour of 0 means nothing in it");
-  if (about.signed && score.hasMiddle(view) && !app.colours.paletteFor(pane).diverging) notes.push("this colour map has no middle: 0 looks like any other score; choose a diverging one");
+  if (about.signed && score.hasMiddle(view) && !app.colours.paletteFor(pane).diverging) hint = "this colour map has no middle: 0 looks like any other score; a diverging one shows it";
   const inBar = (share) => Math.min(1, Math.max(0, (share - view.low) / Math.max(view.high - view.low, 1e-9)));
   return {
     title,
@@ -96,6 +96,7 @@ export function legendOf(app, pane) {
     range: sorted.length
       ? `scores ${lowest} to ${highest}, ${sorted.length} patches${gone ? `, ${gone} ${score.part ? "outside the region or " : ""}without a score` : ""}`
       : `none of ${about.count} patches has a score`,
+    hint,
     unit: UNITS[scale.unit],
     ticks,
     hidden: view.threshold > 0 ? (view.cold ? [inBar(view.threshold), 1] : [0, inBar(view.threshold)]) : [0, 0],
@@ -152,6 +153,7 @@ export function barElement(app, pane) {
     hasRaw ? make("p", { className: "unit", text: "score" }) : null,
     make("p", { className: "note", text: legend.normalisation }),
     legend.range ? make("p", { className: "note range", text: legend.range }) : null,
+    legend.hint ? make("p", { className: "note", text: legend.hint }) : null,
     ...legend.notes.map((text) => make("p", { className: "note warning", text })),
   );
 }

@@ -33,7 +33,8 @@ export function exists(text, layers) {
 
 /** What tells a file's scores from those of the others on the page: title, run, model and checkpoint, where they differ. */
 export function sourceTitle(layers, about) {
-  const files = layers.filter((other, i) => layers.findIndex((first) => first.file === other.file && first.type === other.type) === i);
+  const files = layers.filter((other, i) =>
+    other.type === "scores" && layers.findIndex((first) => first.type === "scores" && first.file === other.file) === i);
   if (files.length < 2) return "";
   const differ = (key) => new Set(files.map((other) => other[key] ?? "")).size > 1 && about[key];
   const parts = [about.title];

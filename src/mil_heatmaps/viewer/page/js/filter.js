@@ -1,7 +1,7 @@
 // What is typed above the list of slides: words, and conditions on fields.
 //   tumour pred:lesion p>0.9 wrong site:2 status:failed -disagree "two words" seconds<30
 
-const TERM = /(-?)(?:([\p{L}_][\p{L}\p{N}_ .-]*?)\s*(<=|>=|=|<|>|:)\s*)?(?:"([^"]*)"|(\S+))/gu;
+const TERM = /(-?)(?:([\p{L}_][\p{L}\p{N}_.-]*)\s*(<=|>=|=|<|>|:)\s*)?(?:"([^"]*)"|(\S+))/gu;
 const FLAGS = {
   wrong: (slide) => slide.wrong === true,
   right: (slide) => slide.wrong === false,

@@ -227,18 +227,18 @@ export function probability(share) {
   return `${(100 * share).toFixed(1)}%`;
 }
 
-/** Numbers beside each other with as many digits as tell them apart: the digits follow the steps, not the size. */
-export function steps(numbers) {
+/** Numbers beside each other with as many digits as tell them apart: `least` of the largest, and two of the step. */
+export function steps(numbers, least = 3) {
   const finite = numbers.filter(Number.isFinite);
   const gaps = finite.slice(1).map((number, i) => Math.abs(number - finite[i])).filter((gap) => gap > 0);
   const most = Math.max(...finite.map(Math.abs));
-  if (!gaps.length || !(most > 0)) return numbers.map((number) => brief(number, 4));
+  if (!gaps.length || !(most > 0)) return numbers.map((number) => brief(number, Math.max(4, least)));
   const step = Math.min(...gaps);
   if (most >= 1e6 || most < 1e-4) {
-    const digits = Math.min(12, Math.max(1, Math.ceil(Math.log10(most / step) + 1)));
-    return numbers.map((number) => brief(number, digits + 1));
+    const digits = Math.min(12, Math.max(least, Math.ceil(Math.log10(most / step) + 1) + 1));
+    return numbers.map((number) => brief(number, digits));
   }
-  const decimals = Math.min(12, Math.max(0, Math.ceil(1 - Math.log10(step) - 1e-9)));
+  const decimals = Math.min(12, Math.max(0, Math.ceil(1 - Math.log10(step) - 1e-9), least - 1 - Math.floor(Math.log10(most))));
   const texts = numbers.map((number) => (Number.isFinite(number) ? number.toFixed(decimals) : "–"));
   const spare = Math.min(...texts.map((text) => (/\.(\d*?)(0*)$/.exec(text) ?? ["", "", ""])[2].length));
   return texts.map((text) => (spare ? text.slice(0, -spare).replace(/\.$/, "") : text).replace(/^-0$/, "0").replace("-", "−"));

@@ -94,7 +94,7 @@ export class Panel {
   slider(key, label, text) {
     const { app } = this;
     const output = make("output");
-    const input = make("input", { type: "range", min: "0", max: "1", step: "0.005", id: `range-${key}` });
+    const input = make("input", { type: "range", min: "0", max: "1", step: "0.005", id: `range-${key}`, "aria-label": label });
     input.addEventListener("input", () => {
       let value = Number(input.value);
       if (key === "low") value = Math.min(value, app.view.high - 0.01);

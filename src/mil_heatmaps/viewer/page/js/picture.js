@@ -219,6 +219,7 @@ function legend(app, pane, { x, y, width, side }, text, rect) {
   }
   lines(`${about.unit}${hasRaw ? ", score below" : ""} · ${about.normalisation}`, { size: 11, colour: SOFT });
   lines(about.range, { size: 11, colour: SOFT });
+  if (about.hint) lines(about.hint, { size: 11, colour: SOFT });
   for (const note of about.notes) lines(`! ${note}`, { size: 11, colour: "#a8261c" });
   return down + 6;
 }

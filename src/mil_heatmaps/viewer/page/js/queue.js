@@ -2,6 +2,7 @@
 // and what has left the screen is not fetched at all. A browser keeps six connections; the slide needs the others.
 
 const AT_ONCE = 2;
+const REST_MS = 5000;
 const HOLD_MS = 4000; // the longest that small pictures wait for the slide
 
 class PictureQueue {
@@ -12,13 +13,13 @@ class PictureQueue {
   }
 
   /** Show a picture in an <img> when its turn comes; whatever the image waited for before is given up. */
-  load(image, url) {
+  load(image, url, { held = true } = {}) {
     this.drop(image);
     if (!url || url.startsWith("data:")) {
       if (url) image.src = url;
       return;
     }
-    this.waiting.push({ image, url });
+    this.waiting.push({ image, url, held });
     this.next();
   }
 
@@ -40,6 +41,7 @@ class PictureQueue {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.release(), HOLD_MS);
     for (const item of this.running) {
+      if (!item.held) continue;
       item.again = true;
       item.stop.abort();
     }
@@ -52,7 +54,11 @@ class PictureQueue {
   }
 
   next() {
-    while (!this.held && this.running.size < AT_ONCE && this.waiting.length) this.fetch(this.waiting.pop());
+    while (this.running.size < AT_ONCE) {
+      const place = this.waiting.findLastIndex((item) => !this.held || !item.held);
+      if (place < 0 || Date.now() < (this.restUntil ?? 0)) return;
+      this.fetch(this.waiting.splice(place, 1)[0]);
+    }
   }
 
   async fetch(item) {
@@ -68,7 +74,8 @@ class PictureQueue {
         image.dataset.blob = URL.createObjectURL(blob);
         image.src = image.dataset.blob;
       }
-    } catch {
+    } catch (error) {
+      if (error instanceof TypeError) this.restUntil = Date.now() + REST_MS; // nobody answers
       if (item.again && image.isConnected) this.waiting.unshift(item);
       else if (!item.stop.signal.aborted) image.classList.add("broken");
     } finally {

@@ -18,13 +18,25 @@ export class Strip {
   constructor(app) {
     this.app = app;
     this.box = byId("strip");
+    this.sight = new IntersectionObserver((seen) => {
+      for (const { target, isIntersecting } of [...seen].reverse()) {
+        if (!isIntersecting || target.hasAttribute("src")) continue;
+        this.sight.unobserve(target);
+        pictures.load(target, target.dataset.url, { held: false });
+      }
+    });
     app.on("slide", () => this.clear());
     app.on("colours", () => this.update());
   }
 
+  forget() {
+    this.sight.disconnect();
+    this.box.querySelectorAll("img").forEach((image) => pictures.drop(image));
+  }
+
   clear() {
     this.shown = null;
-    this.box.querySelectorAll("img").forEach((image) => pictures.drop(image));
+    this.forget();
     // Shown before there is anything in it: a place that appears later would move the slide.
     this.box.hidden = !this.app.layers.some((about) => about.type === "scores");
     this.box.replaceChildren();
@@ -46,14 +58,12 @@ export class Strip {
 
   fill(score) {
     this.shown = score.column;
-    this.box.querySelectorAll("img").forEach((image) => pictures.drop(image));
+    this.forget();
     const { ranking } = score.column;
     const each = Math.min(EACH, Math.ceil(ranking.length / 2));
     const top = [...ranking.subarray(0, each)];
     const bottom = [...ranking.subarray(Math.max(each, ranking.length - each))].reverse();
-    // Those asked for last come first: the highest patches are shown before the lowest.
-    const lowest = this.row("Lowest", bottom, ranking.length);
-    this.box.replaceChildren(this.row("Highest", top, 1), lowest);
+    this.box.replaceChildren(this.row("Highest", top, 1), this.row("Lowest", bottom, ranking.length));
   }
 
   row(title, patches, firstRank) {
@@ -73,7 +83,10 @@ export class Strip {
     const text = `Rank ${rank}, score ${brief(value)}, patch ${patch}`;
     const url = app.data.patch(app.number, score.table.number, patch);
     const image = url ? make("img", { alt: "", width: "64", height: "64" }) : make("span", { className: "no-picture" });
-    if (url) pictures.load(image, url);
+    if (url) {
+      image.dataset.url = url;
+      this.sight.observe(image);
+    }
     return make(
       "button", { type: "button", "data-patch": patch, "aria-label": text, title: text, onclick: () => app.flyTo(patch) },
       image, make("span", { className: "value", text: words }),
