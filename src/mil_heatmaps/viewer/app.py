@@ -5,9 +5,10 @@ Slides, score files, pictures and patches are addressed by their place in the ca
 path.
 """
 
+import gzip
 import secrets
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -133,11 +134,11 @@ class ViewerApp:
 
     async def page(self, request: Request) -> Response:
         """The page itself."""
-        return _file("index.html")
+        return _file("index.html", request)
 
     async def page_file(self, request: Request) -> Response:
         """A script or style sheet of the page."""
-        return _file(request.path_params["name"])
+        return _file(request.path_params["name"], request)
 
     def json(self, answer: Callable[[At], Any]) -> Callable[[Request], Any]:
         """Wrap a function of the path's numbers that gives JSON values."""
@@ -223,9 +224,17 @@ def _kind_of(data: bytes) -> str:
     return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
 
 
-def _file(name: str) -> Response:
+def _file(name: str, request: Request) -> Response:
     path = page_files().get(name)
     if path is None:
         return Response("not found", status_code=404, media_type="text/plain")
-    # Small files, read anew each time so that an edit shows on reload.
-    return Response(path.read_bytes(), media_type=MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"})
+    # Small files, read anew each time so that an edit shows on reload; packed, as the page may come from far away.
+    data, headers = path.read_bytes(), {"cache-control": "no-cache", "vary": "accept-encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        data, headers = _packed(data), {**headers, "content-encoding": "gzip"}
+    return Response(data, media_type=MEDIA_TYPES[path.suffix], headers=headers)
+
+
+@lru_cache(maxsize=128)
+def _packed(data: bytes) -> bytes:
+    return gzip.compress(data, compresslevel=6, mtime=0)

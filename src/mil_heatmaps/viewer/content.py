@@ -124,7 +124,8 @@ class Content:
                 continue
             described = [layer.describe() for layer in found]
             source, named = found[0].source, found[0].named
-            notes = score_notes(source, entry, size)
+            placed = _placed(found[0])
+            notes = [*(str(note) for note in placed if note.code == "pairing"), *score_notes(source, size)]
             if space is not None:
                 region, why = described_region(named, source, space)
                 notes += [why] if why else []
@@ -134,7 +135,7 @@ class Content:
                 about["notes"] = notes
                 if blind:
                     about["prediction"] = None
-            problems += [f"{named.title}: {note}" for note in (*notes, *_placed(found[0]))]
+            problems += [f"{named.title}: {note}" for note in (*notes, *(n for n in placed if n.code != "pairing"))]
             out["layers"] += described
             out["notices"] += [] if blind else [notice for layer in found for notice in layer.source.notices]
             try:

@@ -37,7 +37,7 @@ POLICY = "; ".join(
         "form-action 'none'",
     )
 )
-_IMPORT = re.compile(r'(\bfrom\s+")\./([\w-]+\.js")')
+_IMPORT = re.compile(r'(\b(?:from\s+|import\()")\./([\w-]+\.js")')
 
 
 def export_html(
@@ -94,7 +94,8 @@ def _collect(content: Content, number: int, longest_px: int) -> dict[str, Any]:
     about = content.describe(number)
     if about["slide"] is None:
         raise SlideError(f"{entry.slide_id}: {'; '.join(about['problems']) or 'there is no slide'}")
-    inside: dict[str, Any] = {"slide": about, "tissue": [], "pictures": {}, "coords": {}, "columns": {}, "patches": {}, "inside": {}}
+    kinds = ("pictures", "coords", "columns", "patches", "inside")
+    inside: dict[str, Any] = {"slide": about, "tissue": [], **{kind: {} for kind in kinds}}
     index = content.index("")
     inside["index"] = {**index, "slides": [index["slides"][number]], "columns": [], "beside": None}
     about["index"] = 0

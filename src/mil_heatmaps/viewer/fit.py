@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.files.names import nfc, stem_of
-from mil_heatmaps.viewer.catalog import NamedFile, Region, SlideEntry
+from mil_heatmaps.viewer.catalog import NamedFile, Region
 from mil_heatmaps.words import counted, one_line
 
 if TYPE_CHECKING:
@@ -20,11 +19,9 @@ ASPECT_SLACK = 0.01
 """A picture of the slide, rounded to pixels, has its shape to this much."""
 
 
-def score_notes(source: "ScoreFile", entry: SlideEntry, size: tuple[int, int] | None) -> list[str]:
+def score_notes(source: "ScoreFile", size: tuple[int, int] | None) -> list[str]:
     """Return what speaks against scores belonging to a slide of `size`."""
     notes = []
-    if source.slide_id and nfc(stem_of(source.slide_id)) != nfc(stem_of(entry.slide_id)):
-        notes.append(f"scores are of {source.slide_id}, this slide is {entry.slide_id}")
     if size is None:
         return notes
     if source.slide_size_l0 is not None and tuple(source.slide_size_l0) != tuple(size):

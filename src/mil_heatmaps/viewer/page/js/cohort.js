@@ -247,7 +247,8 @@ export class Cohort {
 
 /** A text whose end is always shown: its middle gives way. */
 function cut(text, className) {
-  const head = text.length > 2 * TAIL ? text.slice(0, -TAIL) : text;
+  const tail = Math.min(TAIL, Math.floor(text.length / 2));
+  const head = text.slice(0, text.length - tail);
   return make("span", { className: `cut ${className}`, title: text }, make("span", { text: head }), make("span", { text: text.slice(head.length) }));
 }
 

@@ -3,7 +3,6 @@
 /* global OpenSeadragon */
 
 import { byId, make, toast } from "./dom.js";
-import { compose, toCanvas, toSvg } from "./picture.js";
 
 const MOST_PX = 16000; // of a side: beyond it browsers give blank canvases
 
@@ -21,21 +20,22 @@ export function download(blob, name) {
 }
 
 async function pngOf(app, width) {
+  const { compose, toCanvas, toSvg } = await import("./picture.js");
   const screen = OpenSeadragon.pixelDensityRatio;
   const across = app.panes.length > 3 ? 2 : app.view.mode === "swipe" ? 1 : app.panes.length;
   const onScreen = app.panes[0].viewer.container.clientWidth * across + 8 * (across + 1);
   const ratio = width ? width / onScreen : screen;
   const shapes = await compose(app, { ratio });
   if (Math.max(shapes.width, shapes.height) * ratio > MOST_PX) throw new Error(`a side would have more than ${MOST_PX} pixels; choose a smaller width`);
-  return { shapes, blob: () => new Promise((done) => toCanvas(shapes, ratio).toBlob(done, "image/png")) };
+  return { svg: () => toSvg(shapes), blob: () => new Promise((done) => toCanvas(shapes, ratio).toBlob(done, "image/png")) };
 }
 
 /** @param {{width?: number, format?: "png" | "svg" | "copy"}} options `width` in pixels; without it, as on the screen */
 export async function savePng(app, { width, format = "png" } = {}) {
   if (!app.panes.length) return;
   try {
-    const { shapes, blob } = await pngOf(app, width);
-    if (format === "svg") download(new Blob([toSvg(shapes)], { type: "image/svg+xml" }), fileName(app, "_view.svg"));
+    const { svg, blob } = await pngOf(app, width);
+    if (format === "svg") download(new Blob([svg()], { type: "image/svg+xml" }), fileName(app, "_view.svg"));
     else if (format === "copy") await navigator.clipboard.write([new ClipboardItem({ "image/png": blob() })]);
     else download(await blob(), fileName(app, "_view.png"));
     toast(format === "copy" ? "Copied the view" : `Saved the view as ${format.toUpperCase()}`);
