@@ -238,7 +238,8 @@ export class App {
   }
 
   addPane(content) {
-    const pane = new Pane(this.panes.length, { navigator: this.panes.length === 0 });
+    const [width, height] = this.slide.slide.size;
+    const pane = new Pane(this.panes.length, { navigator: this.panes.length === 0, aspect: height / width });
     pane.content = content;
     pane.frame = content === "beside" ? this.beside.frame : null;
     this.container.append(pane.element);

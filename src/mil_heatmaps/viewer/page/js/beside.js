@@ -9,7 +9,7 @@ export class Frame {
     this.scale = Math.sqrt(Math.abs(this.det));
     // The nearest rotation: what is sheared is shown straight, marks and outlines are carried over exactly.
     this.turn = this.flips
-      ? (Math.atan2(this.d + this.b, this.a - this.e) * 180) / Math.PI
+      ? (Math.atan2(this.d + this.b, this.e - this.a) * 180) / Math.PI
       : (Math.atan2(this.d - this.b, this.a + this.e) * 180) / Math.PI;
   }
 
@@ -25,12 +25,12 @@ export class Frame {
   /** A place of the first slide on the second. */
   there({ x, y, scale, angle }) {
     const [u, v] = this.point(x, y);
-    return { x: u, y: v, scale: scale / this.scale, angle: this.flips ? angle + this.turn : angle - this.turn };
+    return { x: u, y: v, scale: scale / this.scale, angle: this.flips ? this.turn - angle : angle - this.turn };
   }
 
   back({ x, y, scale, angle }) {
     const [u, v] = this.inverse(x, y);
-    return { x: u, y: v, scale: scale * this.scale, angle: this.flips ? angle - this.turn : angle + this.turn };
+    return { x: u, y: v, scale: scale * this.scale, angle: this.flips ? this.turn - angle : angle + this.turn };
   }
 
   /** Let a context that draws in the second slide's pixels draw in the first's. */

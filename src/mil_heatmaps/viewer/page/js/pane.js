@@ -12,8 +12,11 @@ const mark = document.createElementNS("", "style");
 mark.setAttribute("data-openseadragon-mobile-css", "true");
 document.head.append(mark);
 
+const NAVIGATOR_PX = 128; // longer side of the overview, which has the slide's shape
+
 export class Pane {
-  constructor(number, { navigator }) {
+  /** @param {{navigator: boolean, aspect: number}} options `aspect`: height of the slide over its width */
+  constructor(number, { navigator, aspect }) {
     this.number = number;
     this.element = document.createElement("section");
     this.element.className = "pane";
@@ -30,6 +33,7 @@ export class Pane {
     this.stage.className = "stage";
     this.element.append(this.stage, this.menu, this.close);
     this.navigator = navigator;
+    this.overview = [NAVIGATOR_PX / Math.max(1, aspect), NAVIGATOR_PX * Math.min(1, aspect)].map((px) => `${Math.round(Math.max(24, px))}px`);
     this.slideSize = [1, 1];
     this.content = "slide";
     this.picture = null;
@@ -44,7 +48,8 @@ export class Pane {
       showNavigationControl: false,
       showNavigator: this.navigator,
       navigatorPosition: "BOTTOM_RIGHT",
-      navigatorSizeRatio: 0.16,
+      navigatorWidth: this.overview[0],
+      navigatorHeight: this.overview[1],
       navigatorAutoFade: false,
       navigatorOpacity: 1,
       navigatorRotate: true,
@@ -72,7 +77,6 @@ export class Pane {
       event.preventVerticalPan = true;
       event.preventHorizontalPan = true;
     });
-    this.viewer.addHandler("resize", () => this.viewer.navigator?.updateSize());
     this.viewer.canvas.setAttribute("aria-label", `Slide, view ${this.number + 1}. Arrow keys move, plus and minus zoom.`);
     this.viewer.canvas.setAttribute("role", "application");
   }

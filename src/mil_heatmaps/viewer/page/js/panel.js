@@ -168,13 +168,13 @@ export class Panel {
     const base = app.contents.find((content) => parseContent(content).kind === "scores") ?? null;
     for (const pane of app.panes) {
       const known = new Set();
-      pane.menu.replaceChildren(...choices(app.layers, base).map(([group, items]) => {
+      pane.menu.replaceChildren(...choices(app.layers, base).flatMap(([group, items]) => {
         const options = items.map((value) => {
           known.add(value);
           return make("option", { value, text: contentTitle(value, app.layers) });
         });
         if (group) return make("optgroup", { label: group }, ...options);
-        return options[0];
+        return options;
       }));
       if (!known.has(pane.content)) pane.menu.append(make("option", { value: pane.content, text: contentTitle(pane.content, app.layers) }));
       pane.menu.value = pane.content;
