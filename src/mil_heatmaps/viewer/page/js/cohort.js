@@ -155,6 +155,7 @@ export class Cohort {
 
   /** Only the rows in sight are on the page; rows that leave it are used for those that come. */
   draw() {
+    if (this.box.hidden) return;
     const { rowPx } = this;
     const top = Math.max(0, Math.floor(this.scroller.scrollTop / rowPx) - 2);
     const seen = Math.ceil((this.scroller.clientHeight || 600) / rowPx) + 4;

@@ -50,7 +50,7 @@ export class Review {
         // As above.
       }
       const places = new Map(this.app.index.slides.map((slide, i) => [slide.name, i]));
-      this.order = order.map((name) => places.get(name)).filter((place) => place !== undefined);
+      this.order = order.map((name) => places.get(name)).filter((place) => this.app.index.slides[place]?.canOpen);
       this.cohort.only = this.order;
       this.body.hidden = false;
       this.mark();
