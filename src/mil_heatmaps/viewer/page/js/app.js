@@ -239,7 +239,8 @@ export class App {
 
   addPane(content) {
     const [width, height] = this.slide.slide.size;
-    const pane = new Pane(this.panes.length, { navigator: this.panes.length === 0, aspect: height / width });
+    const options = { navigator: this.panes.length === 0, aspect: height / width, room: this.container.clientWidth };
+    const pane = new Pane(this.panes.length, options);
     pane.content = content;
     pane.frame = content === "beside" ? this.beside.frame : null;
     this.container.append(pane.element);

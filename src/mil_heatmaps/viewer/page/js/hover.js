@@ -25,7 +25,10 @@ export class Hover {
     this.app = app;
     this.tip = byId("tip");
     app.onPane = (pane) => this.watch(pane);
-    app.on("slide", () => this.hide());
+    app.on("slide", () => {
+      this.hide();
+      this.tellChosen();
+    });
     app.on("colours", () => this.tellChosen());
   }
 
@@ -36,8 +39,9 @@ export class Hover {
     const score = app.activeView;
     const { patch } = app.view;
     const known = score && patch !== null && patch >= 0 && patch < score.patches.count;
-    line.hidden = !known;
-    const words = known ? chosenWords(app, score, patch) : "";
+    // There as long as there are scores: a line that appears later would move the slide.
+    line.hidden = !app.layers.some((about) => about.type === "scores");
+    const words = known ? chosenWords(app, score, patch) : "No patch is chosen.";
     if (line.textContent !== words) line.textContent = words;
   }
 

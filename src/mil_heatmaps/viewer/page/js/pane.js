@@ -15,8 +15,8 @@ document.head.append(mark);
 const NAVIGATOR_PX = 128; // longer side of the overview, which has the slide's shape
 
 export class Pane {
-  /** @param {{navigator: boolean, aspect: number}} options `aspect`: height of the slide over its width */
-  constructor(number, { navigator, aspect }) {
+  /** @param {{navigator: boolean, aspect: number}} options `aspect`: height of the slide over its width; `room`: width for all panes */
+  constructor(number, { navigator, aspect, room }) {
     this.number = number;
     this.element = document.createElement("section");
     this.element.className = "pane";
@@ -33,7 +33,8 @@ export class Pane {
     this.stage.className = "stage";
     this.element.append(this.stage, this.menu, this.close);
     this.navigator = navigator;
-    this.overview = [NAVIGATOR_PX / Math.max(1, aspect), NAVIGATOR_PX * Math.min(1, aspect)].map((px) => `${Math.round(Math.max(24, px))}px`);
+    const longer = Math.min(NAVIGATOR_PX, room / 4);
+    this.overview = [longer / Math.max(1, aspect), longer * Math.min(1, aspect)].map((px) => `${Math.round(Math.max(24, px))}px`);
     this.slideSize = [1, 1];
     this.content = "slide";
     this.picture = null;

@@ -82,7 +82,7 @@ export class PaneColours {
     pane.heat.canvas.style.opacity = view.opacity;
     pane.marks.show({
       outline: view.tissue ? this.app.outline : null,
-      region: view.region ? pane.views[0]?.table.about.region ?? null : null,
+      region: view.region ? (pane.views[0] ?? this.app.activeView)?.table.about.region ?? null : null,
       gone: gone && pane.views[0] ? { patches: pane.views[0].patches, which: gone } : null,
     });
   }

@@ -239,7 +239,7 @@ export class Panel {
   }
 
   showNotices() {
-    const { notices } = this.app.slide;
+    const notices = [...this.app.index.notes, ...this.app.slide.notices];
     this.noticed.hidden = !notices.length;
     this.notices.replaceChildren(...notices.map((text) => make("li", { text })));
   }
