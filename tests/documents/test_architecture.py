@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import ast
+import shutil
 import subprocess
 import sys
 from collections import Counter

@@ -15,9 +15,9 @@ from tests.helpers.viewer import RunningViewer, running
 
 pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
 
-from mil_heatmaps.viewer import connections  # noqa: E402
-from mil_heatmaps.viewer.reader_notes import ReaderNotes  # noqa: E402
-from mil_heatmaps.viewer.security import Doors  # noqa: E402
+from mil_heatmaps.viewer import connections
+from mil_heatmaps.viewer.reader_notes import ReaderNotes
+from mil_heatmaps.viewer.security import Doors
 
 LINK = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
 FRAME = {**LINK, "Sec_Fetch_Dest": "iframe"}
@@ -111,7 +111,9 @@ def test_only_the_page_itself_writes_and_only_with_a_folder(
     assert writable.ask(place, method="PUT", body=sent, **PAGE)[0] == 200
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"features": NaN}', b'{"features": 1e999}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"features": NaN}', b'{"features": 1e999}', b"\xff", b"[" * 100_000]
+)
 def test_what_is_no_json_object_is_refused(writable: RunningViewer, body: bytes) -> None:
     assert writable.ask("/api/notes/marks/0.json", method="PUT", body=body, **PAGE)[0] in (400, 422)
 

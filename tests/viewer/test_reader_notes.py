@@ -12,7 +12,8 @@ from mil_heatmaps.viewer.changed import Changed
 from mil_heatmaps.viewer.mark_features import MarkError, features_of
 from mil_heatmaps.viewer.reader_notes import ReaderNotes, order_of
 
-POINT = {"type": "Feature", "id": "1", "geometry": {"type": "Point", "coordinates": [1.5, 2]}, "properties": {"name": "é"}}
+SPOT = {"type": "Point", "coordinates": [1.5, 2]}
+POINT = {"type": "Feature", "id": "1", "geometry": SPOT, "properties": {"name": "é"}}
 
 
 def test_marks_are_geojson_that_comes_back_as_it_was(tmp_path: Path) -> None:

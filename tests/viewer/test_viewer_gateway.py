@@ -17,11 +17,11 @@ from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from tests.helpers.browser import SIZE, settle
 from tests.helpers.firefox import Firefox
 from tests.helpers.places import ROOT
-from tests.helpers.viewer import RunningViewer, running, write_score_file
+from tests.helpers.viewer import running, write_score_file
 
 pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
 
-from mil_heatmaps.viewer.security import Doors  # noqa: E402
+from mil_heatmaps.viewer.security import Doors
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,7 +56,7 @@ def scored(tiny_slide: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 @pytest.fixture
-def gateway(scored: tuple[Catalog, ScoreFile], tmp_path: Path) -> Iterator[tuple[RunningViewer, str]]:
+def gateway(scored: tuple[Catalog, ScoreFile], tmp_path: Path) -> Iterator[str]:
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     openssl = shutil.which("openssl")
     if nginx is None or openssl is None:
@@ -64,8 +64,8 @@ def gateway(scored: tuple[Catalog, ScoreFile], tmp_path: Path) -> Iterator[tuple
     with socket.create_server(("127.0.0.1", 0)) as chosen:
         port = chosen.getsockname()[1]
     subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2",
-         "-subj", "/CN=localhost"],
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days",
+         "2", "-subj", "/CN=localhost"],
         cwd=tmp_path, check=True, capture_output=True,
     )  # fmt: skip
     with running(scored[0], doors=Doors(hosts=("hub.example.org",))) as viewer:
@@ -79,14 +79,14 @@ def gateway(scored: tuple[Catalog, ScoreFile], tmp_path: Path) -> Iterator[tuple
                     break
                 except OSError:
                     assert process.poll() is None, (tmp_path / "error.log").read_text()
-            yield viewer, f"https://127.0.0.1:{port}/user/anna/proxy/8700/?token={viewer.app.token}"
+            yield f"https://127.0.0.1:{port}/user/anna/proxy/8700/?token={viewer.app.token}"
         finally:
             process.terminate()
             process.wait(10)
 
 
-def test_behind_a_gateway_with_tls_and_a_path_everything_loads(browser: Any, gateway: tuple[RunningViewer, str]) -> None:
-    viewer, link = gateway
+def test_behind_a_gateway_with_tls_and_a_path_everything_loads(browser: Any, gateway: str) -> None:
+    link = gateway
     context = browser.new_context(ignore_https_errors=True)
     page, faults = context.new_page(), []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)

@@ -1,8 +1,6 @@
 """The page as a place of work: the slide first, the same place, true names and numbers, a run that goes on."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,9 @@ import numpy as np
 import pytest
 
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, SlideEntry
-from mil_heatmaps.viewer.live import LiveCatalog
 from mil_heatmaps.viewer.reader_notes import ReaderNotes
 from tests.helpers.browser import PATCH, SIZE, Open, go_to, settle, wait_until
 from tests.helpers.viewer import RunningViewer, running, write_score_file
-
-TOY = "explain/toy_abmil_faithfulness.json"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +24,10 @@ def viewer(browser: Any, tiny_slide: Path, tmp_path_factory: pytest.TempPathFact
         NamedFile(folder / "a.h5", "a", 0, run="first", region=region),
         NamedFile(folder / "b.h5", "b", 1, run="second"),
     )
-    answers = (RunAnswer("first", "tumor", 0.75, None, "processed"), RunAnswer("second", "normal", 0.5, None, "processed"))
+    answers = (
+        RunAnswer("first", "tumor", 0.75, None, "processed"),
+        RunAnswer("second", "normal", 0.5, None, "processed"),
+    )
     entries = (
         SlideEntry("tiny", tiny_slide, scores, label="tumor", prediction="tumor", probability=0.75, answers=answers),
         *(
@@ -77,7 +75,8 @@ def test_the_slide_comes_before_small_pictures_and_rows_are_used_again(open_page
     assert len(asked) < 120  # of some 300 rows that went by
     most = page.evaluate("""async () => { const {pictures} = await import('./page/js/queue.js'); let most = 0;
         const begin = pictures.fetch.bind(pictures);
-        pictures.fetch = (item) => { const done = begin(item); most = Math.max(most, pictures.running.size); return done; };
+        pictures.fetch = (item) => { const done = begin(item);
+            most = Math.max(most, pictures.running.size); return done; };
         document.querySelector('.scroller').scrollTop = 0; await new Promise((done) => setTimeout(done, 700));
         return most; }""")
     assert 1 <= most <= 2
@@ -97,18 +96,20 @@ def test_the_list_finds_slides_by_words_and_fields_and_shows_the_end_of_names(op
     row = page.locator(".slides li").first
     name = row.locator(".slide-name span").last
     assert name.inner_text() == "-01A-01-DX1"[-12:] or name.inner_text().endswith("DX1")
-    assert name.evaluate("(end) => end.getBoundingClientRect().right <= end.closest('li').getBoundingClientRect().right")
+    right = "(e) => [e, e.closest('li')].map((one) => one.getBoundingClientRect().right)"
+    end, edge = name.evaluate(right)
+    assert end <= edge
     assert "✗" in row.inner_text()
     assert "wrong" in row.inner_text()
-    box = row.locator(".state").evaluate("(e) => [e.getBoundingClientRect().right, e.closest('li').getBoundingClientRect().right]")
-    assert box[0] <= box[1]
+    end, edge = row.locator(".state").evaluate(right)
+    assert end <= edge
 
 
 def test_two_runs_are_told_apart_everywhere(open_page: Open) -> None:
     page = open_page("panes=0.0;2.0")
     titles = page.locator(".legend strong").all_inner_texts()
     assert titles == ["a, first · attention", "b, second · attention"]
-    first = page.locator(".slides li").first.inner_text()
+    first = page.locator(".slides li").first.text_content()
     assert "first: tumor" in first
     assert "second: normal" in first
     assert "disagree" in first
@@ -117,7 +118,8 @@ def test_two_runs_are_told_apart_everywhere(open_page: Open) -> None:
     assert "somebody_else" in page.inner_text("#problems")  # the scores are of another slide
     assert "somebody_else" in page.locator(".legend").nth(1).inner_text()
     told = page.evaluate("""async () => { const {compose} = await import('./page/js/picture.js');
-        return (await compose(heatmapViewer)).items.filter((item) => item.kind === 'text').map((item) => item.words).join('|'); }""")
+        const {items} = await compose(heatmapViewer);
+        return items.filter((item) => item.kind === 'text').map((item) => item.words).join('|'); }""")
     for words in ("run first", "run second", "somebody_else", "model abmil", "label tumor"):
         assert words in told, words
 
@@ -171,14 +173,15 @@ def test_a_difference_of_unlike_scores_is_not_offered_and_one_of_like_scores_fil
 
 def test_digits_follow_the_steps_of_the_ticks(open_page: Open) -> None:
     page = open_page("panes=slide")
-    steps = "async (all) => { const {steps} = await import('./page/js/normalize.js'); return all.map((some) => steps(some)); }"
-    asked = [[-25.68, -25.5475, -25.415, -25.2825, -25.15], [1000, 1000.0005, 1000.001], [0, 25, 50, 75, 100], [-0.644, 0, 0.644],
-             [1e-7, 2e-7], [3, 3]]  # fmt: skip
+    load = "async (all) => { const words = await import('./page/js/normalize.js');"
+    steps = load + " return all.map((some) => words.steps(some)); }"
+    asked = [[-25.68, -25.5475, -25.415, -25.2825, -25.15], [1000, 1000.0005, 1000.001], [0, 25, 50, 75, 100],
+             [-0.644, 0, 0.644], [1e-7, 2e-7], [3, 3]]  # fmt: skip
     assert page.evaluate(steps, asked) == [
-        ["−25.68", "−25.55", "−25.42", "−25.28", "−25.15"], ["1000.0000", "1000.0005", "1000.0010"],
+        ["−25.68", "−25.55", "−25.41", "−25.28", "−25.15"], ["1000.0000", "1000.0005", "1000.0010"],
         ["0", "25", "50", "75", "100"], ["−0.644", "0.000", "0.644"], ["1e−7", "2e−7"], ["3", "3"],
     ]  # fmt: skip
-    say = "async (all) => { const {probability} = await import('./page/js/normalize.js'); return all.map(probability); }"
+    say = load + " return all.map(words.probability); }"
     assert page.evaluate(say, [1, 0.999999, 0.75, 0, 0.0001]) == ["> 99.9%", "> 99.9%", "75.0%", "< 0.1%", "< 0.1%"]
 
 
@@ -215,14 +218,16 @@ def test_every_control_has_a_name_in_the_tree_and_room_for_a_pointer(open_page: 
         seen = [node for node in tree if not node.get("ignored")]
         named = {"button", "slider", "combobox", "ComboBoxSelect", "checkbox", "textbox", "searchbox", "radio", "link",
                  "spinbutton", "listbox", "image"}  # fmt: skip
-        unnamed = [node["role"]["value"] for node in seen if node["role"]["value"] in named and not node["name"].get("value")]
-        assert unnamed == []
+        controls = [node for node in seen if node["role"]["value"] in named]
+        assert [node["role"]["value"] for node in controls if not node["name"].get("value")] == []
         sliders = {node["name"]["value"] for node in seen if node["role"]["value"] == "slider"}
         assert {"Hide below", "Colours from", "Colours to", "Opacity"} <= sliders
-        small = page.evaluate("""(least) => [...document.querySelectorAll('button, select, input, textarea, summary, [role=slider]')]
-            .filter((e) => e.checkVisibility()).map((e) => [e.outerHTML.slice(0, 80), (e.closest('label') ?? e).getBoundingClientRect()])
-            .filter(([, box]) => box.width && Math.min(box.width, box.height) < least - 0.5 && !(least > 24 && box.width > 200))
-            .map(([words, box]) => [words, box.width, box.height])""", least)
+        small = page.evaluate("""(least) => {
+            const all = document.querySelectorAll('button, select, input, textarea, summary, [role=slider]');
+            return [...all].filter((e) => e.checkVisibility())
+                .map((e) => [e.outerHTML.slice(0, 80), (e.closest('label') ?? e).getBoundingClientRect()])
+                .filter(([, box]) => box.width && Math.min(box.width, box.height) < least - 0.5)
+                .map(([words, box]) => [words, box.width, box.height]); }""", least)
         assert small == []
 
 
@@ -230,8 +235,9 @@ def test_every_control_has_a_name_in_the_tree_and_room_for_a_pointer(open_page: 
 def test_nothing_is_cut_off_when_narrow_or_enlarged(open_page: Open, size: tuple[int, int]) -> None:
     page = open_page("panes=slide;0.0", size=size)
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    outside = page.evaluate("""() => [...document.querySelectorAll('#top button, #panel button')].filter((e) => e.checkVisibility()
-        && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.textContent)""")
+    outside = page.evaluate("""() => [...document.querySelectorAll('#top button, #panel button')]
+        .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1)
+        .map((e) => e.textContent)""")
     assert outside == []
 
 
@@ -282,90 +288,3 @@ def test_a_review_keeps_verdicts_in_the_readers_order(open_page: Open, viewer: R
     assert {name: row["verdict"] for name, row in rows.items()} == {first: "not plausible"}
     assert rows[first]["order"] == "1"
     assert float(rows[first]["seconds"]) > 0
-
-
-def test_a_run_that_goes_on_is_offered_and_nothing_jumps(browser: Any, tiny_slide: Path, tmp_path: Path) -> None:
-    scores = tmp_path / "a.h5"
-    write_score_file(scores, SIZE)
-    entries = [SlideEntry("tiny", tiny_slide, (NamedFile(scores, "a"),), status="processed"), SlideEntry("two", tiny_slide)]
-    live = LiveCatalog(Catalog("run", tuple(entries)), lambda: Catalog("run", tuple(entries)))
-    with running(live) as started:
-        page = browser.new_context().new_page()
-        page.goto(started.link + "#panes=slide;0.0")
-        page.wait_for_selector("html[data-ready=true]", timeout=20000)
-        settle(page)
-        before = page.inner_text(".legend .range")
-        entries[:] = [*entries, SlideEntry("three", tiny_slide), SlideEntry("four", tiny_slide)]
-        written = write_score_file(tmp_path / "new.h5", SIZE, seed=9)
-        os.replace(tmp_path / "new.h5", scores)
-        live.refresh(now=True)
-        page.wait_for_timeout(1100)  # a file's stamp is trusted for a second
-        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        wait_until(page, "document.getElementById('news').textContent.includes('2 more slides')")
-        assert "written anew" in page.inner_text("#news")
-        assert page.inner_text(".legend .range") == before
-        assert page.locator(".slides li").count() == 2
-        answer = page.evaluate("""async () => { const about = heatmapViewer.layers[0];
-            return (await fetch(`${heatmapViewer.data.base}/scores/0/0/columns/0?v=${about.stamp}`)).status; }""")
-        assert answer == 409  # the new numbers are not given under the old stamp
-        page.click("#news button:text-is('Show')")
-        wait_until(page, "document.querySelectorAll('.slides li').length === 4")
-        page.wait_for_timeout(1100)
-        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        page.click("#news button:text-is('Show them')")
-        settle(page)
-        shown = page.evaluate("[...heatmapViewer.activeView.column.values]")
-        np.testing.assert_array_equal(np.array(shown, np.float32), written.scores.values[:, 0])
-        page.context.close()
-
-
-def test_a_stopped_viewer_is_said(browser: Any, tiny_slide: Path) -> None:
-    with running(Catalog("run", (SlideEntry("tiny", tiny_slide), SlideEntry("two", tiny_slide)))) as started:
-        page = browser.new_context().new_page()
-        page.goto(started.link)
-        page.wait_for_selector("html[data-ready=true]", timeout=20000)
-        settle(page)
-    page.keyboard.press("n")
-    wait_until(page, "document.getElementById('problems').textContent.includes('Start it again')")
-    page.context.close()
-
-
-def test_a_picture_is_shown_as_it_was_drawn_and_a_wrong_shape_is_said(browser: Any, tiny_slide: Path, tmp_path: Path) -> None:
-    from PIL import Image
-
-    Image.new("RGB", (400, 400), (255, 0, 0)).save(tmp_path / "square.png")
-    entry = SlideEntry("tiny", tiny_slide, pictures=(NamedFile(tmp_path / "square.png", "square"),))
-    with running(Catalog("one", (entry,))) as started:
-        page = browser.new_context().new_page()
-        page.goto(started.link)
-        page.wait_for_selector("html[data-ready=true]", timeout=20000)
-        settle(page)
-        assert page.evaluate("heatmapViewer.panes[1].picture.opacity") == 1
-        assert page.locator("#cmap").is_hidden()
-        assert page.locator("#norm").is_hidden()
-        assert "another shape" in page.inner_text("#problems")
-        page.context.close()
-
-
-def test_faithfulness_stands_beside_the_map_and_its_curve_is_read(
-    browser: Any, tiny_slide: Path, tmp_path: Path, golden: Path
-) -> None:
-    write_score_file(tmp_path / "tiny_blockmap.h5", SIZE)
-    shutil.copy(golden / TOY, tmp_path / "tiny_faithfulness.json")
-    measured = json.loads((tmp_path / "tiny_faithfulness.json").read_text())
-    entry = SlideEntry("tiny", tiny_slide, (NamedFile(tmp_path / "tiny_blockmap.h5", "scores"),))
-    with running(Catalog("one", (entry,))) as started:
-        page = browser.new_context().new_page()
-        page.goto(started.link + "#panes=slide;0.0")
-        page.wait_for_selector("html[data-ready=true]", timeout=20000)
-        settle(page)
-        assert "no better than random" in page.locator("#score-menu option").first.inner_text()
-        page.evaluate("heatmapViewer.store.set({gone: 0.1})")
-        settle(page)
-        left = measured["maps"]["attention"]["morf"]["probability"][2]
-        said = page.inner_text("#gone-words")
-        assert f"Without the top {measured['removed'][2]} of 192 patches" in said
-        assert f"{100 * left:.1f}%" in said
-        grey = page.evaluate("heatmapViewer.goneFrom(heatmapViewer.panes[1]).length")
-        assert grey == measured["removed"][2]
-        page.context.close()

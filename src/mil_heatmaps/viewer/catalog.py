@@ -144,7 +144,7 @@ class SlideEntry:
 
     def summary(self, *, blind: bool = False) -> dict[str, Any]:
         """Return what the list of slides shows, as JSON values; when `blind`, nothing that tells the answer."""
-        shown = {
+        shown: dict[str, Any] = {
             "name": self.slide_id,
             "status": self.status,
             "label": self.label,

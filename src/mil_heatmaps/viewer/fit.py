@@ -21,7 +21,7 @@ ASPECT_SLACK = 0.01
 
 def score_notes(source: "ScoreFile", size: tuple[int, int] | None) -> list[str]:
     """Return what speaks against scores belonging to a slide of `size`."""
-    notes = []
+    notes: list[str] = []
     if size is None:
         return notes
     if source.slide_size_l0 is not None and tuple(source.slide_size_l0) != tuple(size):

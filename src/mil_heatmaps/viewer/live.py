@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.viewer.catalog import Catalog
@@ -64,9 +65,7 @@ class LiveCatalog:
 def _in_place(old: Catalog, new: Catalog) -> Catalog:
     """Return `new` with the slides of `old` at their places: addresses and open pages count them."""
     found = {entry.slide_id: entry for entry in new.slides}
-    kept = [
-        found.pop(entry.slide_id, None)
-        or replace(entry, scores=(), pictures=(), tissue=None, problem="no longer in the run")
-        for entry in old.slides
-    ]
-    return replace(new, slides=(*kept, *found.values()))
+    known = {entry.slide_id for entry in old.slides}
+    gone: dict[str, Any] = {"scores": (), "pictures": (), "tissue": None, "problem": "no longer in the run"}
+    kept = [found.get(entry.slide_id) or replace(entry, **gone) for entry in old.slides]
+    return replace(new, slides=(*kept, *(entry for entry in new.slides if entry.slide_id not in known)))

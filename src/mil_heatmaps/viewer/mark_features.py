@@ -54,7 +54,7 @@ def _check(feature: Any, number: int) -> int:
     if not isinstance(feature.get("properties") or {}, dict):
         raise MarkError(f"mark {number}: its properties are no object")
     assert isinstance(geometry, dict)
-    points = [geometry.get("coordinates")]
+    points: list[Any] = [geometry.get("coordinates")]
     for _ in range(_DEPTHS[kind]):
         if not all(isinstance(part, list) for part in points):
             raise MarkError(f"mark {number}: the coordinates do not fit a {kind}")

@@ -213,6 +213,7 @@ export class Cohort {
     if (row.drawn === drawn) return;
     row.drawn = drawn;
     row.text.replaceChildren(...linesOf(slide, this.columns));
+    button.setAttribute("aria-label", [...row.text.children].map((line) => line.textContent).join(", ")); // names are in two pieces
     if (row.pictured !== row.number || !image.src) {
       row.pictured = row.number;
       image.classList.toggle("no-picture", !slide.canOpen);
@@ -248,6 +249,7 @@ export class Cohort {
 
 /** A text whose end is always shown: its middle gives way. */
 function cut(text, className) {
+  if (text.length <= 16) return make("span", { className, title: text, text });
   const tail = Math.min(TAIL, Math.floor(text.length / 2));
   const head = text.slice(0, text.length - tail);
   return make("span", { className: `cut ${className}`, title: text }, make("span", { text: head }), make("span", { text: text.slice(head.length) }));

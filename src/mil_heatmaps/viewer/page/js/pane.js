@@ -98,6 +98,7 @@ export class Pane {
     this.heat?.destroy();
     this.marks?.destroy();
     return new Promise((resolve, reject) => {
+      this.giveUp = resolve; // a pane may be gone before its slide is there
       this.viewer.addOnceHandler("open", () => {
         this.viewer.world.getItemAt(0).setClip(new OpenSeadragon.Rect(0, 0, ...slide.size));
         resolve();
@@ -151,6 +152,7 @@ export class Pane {
   }
 
   destroy() {
+    this.giveUp?.();
     this.heat?.destroy();
     this.marks?.destroy();
     this.viewer.destroy();
