@@ -230,7 +230,7 @@ export class Annotate {
         return [...ring, ring[0]];
       };
       const more = (this.app.pieces ?? []).map((piece) => outline([closed(piece.outline), ...piece.holes.map(closed)], "tissue"));
-      const gone = this.app.goneFrom?.(this.app.active);
+      const gone = this.app.evidenceFrom?.(this.app.active) ?? this.app.goneFrom?.(this.app.active);
       const { patches } = this.app.activeView ?? {};
       const boxes = [...(gone ?? [])].map((patch) => {
         const [x, y, u, v] = [patches.xs[patch], patches.ys[patch], patches.xs[patch] + patches.width, patches.ys[patch] + patches.height];

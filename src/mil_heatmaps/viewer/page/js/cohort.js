@@ -79,7 +79,7 @@ export class Cohort {
 
   /** Columns of the process list that the page does not show under a name of its own. */
   get ownColumns() {
-    return this.app.index.columns.filter((column) => !TOLD.has(column));
+    return this.app.index.columns.filter((column) => !TOLD.has(column) && !/^(Pred|p)_\d+$/.test(column));
   }
 
   fillColumns() {

@@ -15,13 +15,15 @@ export class Explain {
     this.slider = make("input", { type: "range", min: "0", max: "1", step: "0.01", id: "range-gone", "aria-label": "Remove the top of the patches" });
     this.slider.addEventListener("input", () => app.store.set({ gone: Number(this.slider.value) }));
     this.output = make("output", { for: "range-gone" });
+    this.evidence = make("select", { "aria-label": "Evidence set", onchange: () => app.refresh() });
     this.section = make(
-      "section", { id: "explain-section" }, make("h2", { text: "Faithfulness of this map" }), this.words, this.canvas,
+      "section", { id: "explain-section" }, make("h2", { text: "Faithfulness of this map" }), this.words, this.canvas, this.evidence,
       make("div", { className: "slider" }, make("label", { for: "range-gone", text: "Remove the top" }), this.output, this.slider), this.left,
     );
     byId("score-section").after(this.section);
     app.verdictOf = (about) => this.measuredOf(about)?.[1].verdict ?? "";
     app.goneFrom = (pane) => this.goneFrom(pane);
+    app.evidenceFrom = (pane) => this.evidenceFrom(pane);
     app.on("colours", () => this.update());
   }
 
@@ -51,9 +53,30 @@ export class Explain {
     return ranking.subarray(0, removedAt(measured?.[0], gone, ranking.length));
   }
 
+  /** The patches of the chosen evidence set: the most relevant ones that suffice for it. */
+  evidenceFrom(pane) {
+    const measured = pane?.views?.length === 1 && this.measuredOf(pane.views[0].table.about);
+    const set = measured && measured[1].evidence?.[this.evidence.value];
+    return set ? pane.views[0].column.ranking.subarray(0, set.patches) : null;
+  }
+
+  fillEvidence(all, map) {
+    const name = all.target?.name ?? "";
+    const kinds = { class: `${name} stays the answer`, p90: `p(${name}) ≥ 0.9`, p90_of_full: `p(${name}) ≥ 0.9 of the whole` };
+    const sets = Object.entries(kinds).filter(([key]) => map?.evidence?.[key]?.patches);
+    const chosen = this.evidence.value;
+    this.evidence.hidden = !sets.length;
+    this.evidence.replaceChildren(make("option", { value: "", text: "Evidence set: none shown" }), ...sets.map(([value, words]) => {
+      const { patches, mm2 } = map.evidence[value];
+      return make("option", { value, text: `${patches} patches${typeof mm2 === "number" ? ` (${mm2.toFixed(2)} mm²)` : ""} suffice: ${words}` });
+    }));
+    this.evidence.value = sets.some(([key]) => key === chosen) ? chosen : "";
+  }
+
   update() {
     const { app } = this;
     const { shown } = this;
+    this.fillEvidence(shown?.[0] ?? {}, shown?.[2] ? null : shown?.[1]);
     this.section.hidden = !shown && !app.view.gone;
     this.slider.value = app.view.gone;
     this.output.textContent = `${Math.round(100 * app.view.gone)} %`;

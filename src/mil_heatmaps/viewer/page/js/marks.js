@@ -47,7 +47,7 @@ export class MarksCanvas {
     placeOnSlide(context, view);
     const pixel = ratio / view.scale / (this.frame?.scale ?? 1);
     this.frame?.apply(context);
-    const { outline, region, gone } = this.shown;
+    const { outline, region, gone, evidence } = this.shown;
     if (gone) {
       context.fillStyle = "#8a8a8acc";
       context.fill(boxesPath(gone));
@@ -55,6 +55,11 @@ export class MarksCanvas {
     if (outline) {
       stroke(context, outline, pixel, "#ffffffcc", 3.2);
       stroke(context, outline, pixel, "#0b7a4b", 1.6);
+    }
+    if (evidence?.which.length) {
+      const path = boxesPath(evidence);
+      stroke(context, path, pixel, "#000000a0", 3);
+      stroke(context, path, pixel, "#ff8c00", 1.6);
     }
     if (region) {
       region.path ??= outlinePath(region.rings.map((ring) => ({ outline: ring, holes: [] })));

@@ -83,6 +83,7 @@ export class PaneColours {
     pane.marks.show({
       outline: view.tissue ? this.app.outline : null,
       region: view.region ? (pane.views[0] ?? this.app.activeView)?.table.about.region ?? null : null,
+      evidence: pane.views[0] ? { patches: pane.views[0].patches, which: this.app.evidenceFrom?.(pane) ?? [] } : null,
       gone: gone && pane.views[0] ? { patches: pane.views[0].patches, which: gone } : null,
     });
   }
