@@ -225,14 +225,14 @@ def _catalog(arguments: argparse.Namespace) -> LiveCatalog:
         if arguments.slide or arguments.scores or arguments.heatmap or arguments.tissue or arguments.beside:
             raise ConfigError("give --run, or --slide with --scores and --heatmap, not both")
         from mil_heatmaps.cohort.experiments import find_experiment
-        from mil_heatmaps.viewer.run_folder import catalog_of_runs
+        from mil_heatmaps.viewer.run_folder import catalog_of_runs, sign_of_runs
 
         folders = [find_experiment(run, any_folder=True) for run in arguments.run]
 
         def read() -> Catalog:
             return replace(catalog_of_runs(folders, arguments.slide_dir), blind=arguments.blind)
 
-        return LiveCatalog(read(), read)
+        return LiveCatalog(read(), read, lambda: sign_of_runs(folders))
     if arguments.slide is None:
         raise ConfigError("nothing to show: give --slide FILE with --scores or --heatmap, or --run DIR (--help)")
     catalog = catalog_of_files(arguments.slide, arguments.heatmap, arguments.scores, arguments.tissue)

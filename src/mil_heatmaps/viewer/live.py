@@ -14,8 +14,9 @@ from mil_heatmaps.words import reason_of
 logger = logging.getLogger(__name__)
 
 LEAST_S = 2.0
-SHARE = 0.05
-"""At most so large a part of the time is spent on looking whether there is more."""
+WHOLE_S = 120.0
+SHARE = 0.02
+"""At most so large a part of the time is spent on reading everything anew: tiles wait meanwhile."""
 
 
 class LiveCatalog:
@@ -26,6 +27,8 @@ class LiveCatalog:
     catalog : Catalog
     again : function, optional
         Reads it anew; left out, it never changes.
+    sign : function, optional
+        Quickly gives what changes when there is something new; all is read anew then, and otherwise now and then.
 
     Attributes
     ----------
@@ -33,12 +36,20 @@ class LiveCatalog:
         Counts what changed.
     """
 
-    def __init__(self, catalog: Catalog, again: Callable[[], Catalog] | None = None) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        again: Callable[[], Catalog] | None = None,
+        sign: Callable[[], str] | None = None,
+    ) -> None:
         self.catalog = catalog
         self.version = 0
         self._again = again
         self._lock = threading.Lock()
-        self._next = 0.0
+        self._sign = sign
+        self._seen = "" if sign is None else sign()
+        self._next = time.monotonic() + LEAST_S
+        self._next_whole = time.monotonic() + (0.0 if sign is None else WHOLE_S)
 
     def refresh(self, *, now: bool = False) -> Catalog:
         """Return the catalog, read anew unless that was done a moment ago; what cannot be read leaves it as it is."""
@@ -48,9 +59,15 @@ class LiveCatalog:
             return self.catalog
         try:
             begin = time.monotonic()
+            self._next = begin + LEAST_S
+            seen = "" if self._sign is None else self._sign()
+            if not now and seen == self._seen and begin < self._next_whole:
+                return self.catalog
             fresh = _in_place(self.catalog, self._again())
             took = time.monotonic() - begin
+            self._seen = seen
             self._next = begin + took + max(LEAST_S, took / SHARE)
+            self._next_whole = self._next + (0.0 if self._sign is None else WHOLE_S)
             if fresh != self.catalog:
                 self.catalog = fresh
                 self.version += 1

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from mil_heatmaps.viewer.app import ViewerApp
+    from mil_heatmaps.viewer.catalog import Catalog
 
 HUB_PREFIX = "JUPYTERHUB_SERVICE_PREFIX"
 """The variable that tells a kernel of JupyterHub where its server's addresses begin."""
@@ -133,7 +134,7 @@ def _catalog(
 ) -> LiveCatalog:
     from mil_heatmaps.cohort.experiments import find_experiment
     from mil_heatmaps.viewer.catalog import catalog_of_files
-    from mil_heatmaps.viewer.run_folder import catalog_of_runs
+    from mil_heatmaps.viewer.run_folder import catalog_of_runs, sign_of_runs
 
     if (run is None) == (slide is None):
         raise HeatmapError("give show a run, or slide= with scores=")
@@ -142,4 +143,8 @@ def _catalog(
     runs = [run] if isinstance(run, str | os.PathLike) else list(run or ())
     folders = [find_experiment(os.fspath(one), any_folder=True) for one in runs]
     places = [Path(place) for place in slide_dir]
-    return LiveCatalog(catalog_of_runs(folders, places), lambda: catalog_of_runs(folders, places))
+
+    def read() -> Catalog:
+        return catalog_of_runs(folders, places)
+
+    return LiveCatalog(read(), read, lambda: sign_of_runs(folders))

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,13 @@ from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, S
 from mil_heatmaps.viewer.explanations import verdict_of
 from mil_heatmaps.viewer.run_cells import believed_mpp, box_of, lists_of, prediction_of
 from mil_heatmaps.viewer.run_defaults import defaults_of, fine_map_of, fine_map_words, section
+from mil_heatmaps.viewer.stamps import fresh_stamp
 from mil_heatmaps.words import one_line
 
 logger = logging.getLogger(__name__)
+
+_MOST_GROUPS = 256
+"""Folders of a run that are looked at to see whether it goes on."""
 
 PICTURE = f"{HEATMAP}.png"
 
@@ -52,6 +57,19 @@ def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) ->
     title = " and ".join(folder.absolute().name for folder in folders)
     notes = tuple(note for run in runs for note in run.notes)
     return Catalog(title, entries, tuple(columns), defaults_of(runs[0].config), notes)
+
+
+def sign_of_runs(folders: Sequence[Path]) -> str:
+    """Return what changes when runs go on: the stamps of their lists, events and folders; reads none of them."""
+    stamps = []
+    for folder in folders:
+        run = FinishedRun(folder)
+        files = (run.process_list.path, run.results.path, run.layout.events_jsonl, folder)
+        stamps += [fresh_stamp(path) for path in files]
+        with suppress(OSError), os.scandir(folder) as entries:
+            groups = islice((entry.path for entry in entries if entry.is_dir()), _MOST_GROUPS)
+            stamps += [fresh_stamp(path) for path in groups]
+    return " ".join(stamps)
 
 
 def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> SlideEntry:
