@@ -213,7 +213,6 @@ export class Cohort {
     if (row.drawn === drawn) return;
     row.drawn = drawn;
     row.text.replaceChildren(...linesOf(slide, this.columns));
-    button.setAttribute("aria-label", [...row.text.children].map((line) => line.textContent).join(", ")); // names are in two pieces
     if (row.pictured !== row.number || !image.src) {
       row.pictured = row.number;
       image.classList.toggle("no-picture", !slide.canOpen);
