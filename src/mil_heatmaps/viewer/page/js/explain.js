@@ -88,7 +88,7 @@ export class Explain {
     const [all, map, other] = shown;
     const chance = all.random?.srg?.length ? `, random ${Math.min(...signed(all.random.srg)).toFixed(2)} to ${Math.max(...signed(all.random.srg)).toFixed(2)}` : "";
     this.words.textContent = [
-      map.verdict ?? map.status, typeof map.srg === "number" ? `SRG ${map.srg.toFixed(2)}${chance} (${all.output})` : "",
+      map.verdict ?? map.status, typeof map.srg === "number" ? `SRG ${map.srg.toFixed(2)}${chance} (${String(all.output).replace("_", "-")})`.replaceAll(" -", " −") : "",
       typeof map.p_value === "number" ? `p = ${map.p_value.toPrecision(2)}` : "", map.error ?? "",
       other ? `measured for ${other}: choose that class` : "", map.drawn && all.foot ? all.foot : "",
     ].filter(Boolean).join(" · ");
