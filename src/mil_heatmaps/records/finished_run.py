@@ -15,7 +15,15 @@ from mil_heatmaps.files.csv_tables import read_rows, read_table
 from mil_heatmaps.files.names import stem_of
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import RECORD, ExperimentLayout
-from mil_heatmaps.records.outcome_tables import NOTICE_COLUMNS, NUMBER_PREFIX, STATUS_COLUMNS, SlideOutcome, outcome_of
+from mil_heatmaps.records.outcome_tables import (
+    FAITHFULNESS_COLUMNS,
+    GROUP_COLUMN,
+    NOTICE_COLUMNS,
+    NUMBER_PREFIX,
+    STATUS_COLUMNS,
+    SlideOutcome,
+    outcome_of,
+)
 from mil_heatmaps.records.slide_record import SlideRecord, read_record
 
 Told = tuple[str, ...]
@@ -24,6 +32,8 @@ column and number, as written."""
 
 _NUMBER = "\0"
 """In front of a column's name among `Told`, which no class can begin with."""
+_MEASURE = "\1"
+"""In front of each cell of `FAITHFULNESS_COLUMNS` among `Told`."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +93,17 @@ class RunTable:
             first += len(NOTICE_COLUMNS) * noticed
             blank = () if noticed else ("",) * len(NOTICE_COLUMNS)
             numbered = [i for i in range(first, len(header)) if header[i].startswith(NUMBER_PREFIX)]
-            end = min(numbered, default=len(header))
+            measured = len(header)
+            if tuple(header[-len(FAITHFULNESS_COLUMNS) :]) == FAITHFULNESS_COLUMNS:
+                measured -= len(FAITHFULNESS_COLUMNS)
+            end = min(numbered, default=measured)
             for _, row in rows:
                 if len(row) == len(header) and row[status] in STATUSES:
                     numbers = tuple(text for i in numbered if row[i] for text in (_NUMBER + header[i], row[i]))
                     told = (*row[status : status + len(STATUS_COLUMNS)], *blank)
-                    found.setdefault(row[name], (*told, *row[status + len(STATUS_COLUMNS) : end], *numbers))
+                    measures = tuple(text for i in range(measured, len(header)) if any(row[measured:])
+                                     for text in (_MEASURE, row[i]))  # fmt: skip
+                    found.setdefault(row[name], (*told, *row[status + len(STATUS_COLUMNS) : end], *numbers, *measures))
         except ValueError:  # ProcessListError among them
             return {}
         return found
@@ -101,8 +116,12 @@ class RunTable:
 def outcome_told(told: Told) -> SlideOutcome:
     """Return the outcome; numbers that cannot be read, as after somebody's edit, are left out."""
     status, failed_stage, error, seconds, bag_size, uncoloured, unreadable, notes, *pairs = told
+    measures = tuple(pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i] == _MEASURE)
+    pairs = [text for i in range(0, len(pairs) - 1, 2) if pairs[i] != _MEASURE for text in pairs[i : i + 2]]
     try:
-        filled = [(pairs[i], float(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2) if pairs[i]]
+        texts = {pairs[i]: pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i]}
+        group = texts.pop(_NUMBER + GROUP_COLUMN, "")
+        filled = [(name, float(text)) for name, text in texts.items()]
         ranked = [pair for pair in filled if not pair[0].startswith(_NUMBER)]
         return SlideOutcome(
             status=status,
@@ -113,9 +132,11 @@ def outcome_told(told: Told) -> SlideOutcome:
             uncoloured=int(uncoloured) if uncoloured else None,
             unreadable=int(unreadable) if unreadable else None,
             notes=notes,
+            faithfulness=measures,
             classes=tuple(name for name, _ in ranked),
             probabilities=tuple(p for _, p in ranked),
             numbers=tuple((name[1:], value) for name, value in filled if name.startswith(_NUMBER)),
+            group=group,
         )
     except ValueError:
         return SlideOutcome(status, failed_stage, error)

@@ -19,6 +19,9 @@ STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 """Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
 
+FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
+"""Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
+
 # The order in which CLAM adds the columns its table lacks.
 _ADDED = (
     "process", "status", "seg_level", "sthresh", "mthresh", "close", "use_otsu", "keep_ids", "exclude_ids",
@@ -27,6 +30,9 @@ _ADDED = (
 _INTEGER = re.compile(r"^[+-]?\d+$")
 NUMBER_PREFIX = "predicted_"
 """In front of every number that a regression or survival model gives: ``predicted_risk``, ``predicted_Ki-67``."""
+
+GROUP_COLUMN = f"{NUMBER_PREFIX}group"
+"""Whether a risk or value is high or low."""
 
 _OURS = re.compile(r"^(status|failed_stage|error|seconds|bag_size|Pred_\d+|p_\d+)$")
 _BOOLS = {"true": "True", "false": "False"}
@@ -51,8 +57,12 @@ class SlideOutcome:
         Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
     notes : str
         The words of the slide's notices.
+    faithfulness : three texts, or none
+        The cells of `FAITHFULNESS_COLUMNS`.
     numbers : (column, value) pairs
         What a regression or survival model gives, by column of the lists.
+    group : str
+        Whether its risk or value is high or low; empty where there is nothing to compare it with.
     """
 
     status: str = "tbp"
@@ -63,9 +73,11 @@ class SlideOutcome:
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     numbers: tuple[tuple[str, float], ...] = ()
+    group: str = ""
     uncoloured: int | None = None
     unreadable: int | None = None
     notes: str = ""
+    faithfulness: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -85,8 +97,23 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         uncoloured=record.summary.get("uncoloured"),
         unreadable=record.summary.get("unreadable"),
         notes=joined(record.notices()),
+        faithfulness=_faithfulness(record),
         **predicted(record.summary),
     )
+
+
+def _faithfulness(record: SlideRecord) -> tuple[str, ...]:
+    """Return what was measured of the drawn map, nothing where the run does not measure."""
+    found = record.summary.get("faithfulness")
+    if "faithfulness" not in record.stages or not found:
+        return ()
+    srg = found.get("srg")
+    return str(found.get("verdict", "")), "" if srg is None else f"{srg:.6g}", one_line(found.get("sentence", ""))
+
+
+def faithfulness_columns(outcomes: Iterable[SlideOutcome]) -> tuple[str, ...]:
+    """Return `FAITHFULNESS_COLUMNS` where any slide has them."""
+    return FAITHFULNESS_COLUMNS if any(outcome.faithfulness for outcome in outcomes) else ()
 
 
 def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +121,8 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
     prediction = summary.get("prediction") or {}
     if prediction.get("task", "classification") != "classification":
         numbers = prediction.get("numbers") or ()
-        return {"numbers": tuple((NUMBER_PREFIX + name, float(value)) for name, value in numbers)}
+        told = tuple((NUMBER_PREFIX + name, float(value)) for name, value in numbers)
+        return {"numbers": told, "group": str(summary.get("group", ""))}
     return {
         "classes": tuple(prediction.get("classes", ())),
         "probabilities": tuple(prediction.get("values", ())),
@@ -104,7 +132,9 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
 def input_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
     from_run = "bag_size" in columns
-    ours = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
+    ours: tuple[str, ...] = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
+    if from_run and set(FAITHFULNESS_COLUMNS) <= set(columns):
+        ours += FAITHFULNESS_COLUMNS
     return [
         name
         for name in columns
@@ -122,7 +152,7 @@ def process_list_text(
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
     """
-    predictions = _Predictions(outcomes.values())
+    predictions, measured = _Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
     lines = []
@@ -133,8 +163,9 @@ def process_list_text(
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
-        lines.append([*told, *predictions.cells(outcome)])
-    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns], lines)
+        measures = (outcome.faithfulness or ("",) * len(measured))[: len(measured)]
+        lines.append([*told, *predictions.cells(outcome), *measures])
+    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *measured], lines)
 
 
 def results_csv_text(
@@ -186,16 +217,18 @@ class _Predictions:
     """The columns that tell predictions, and their cells of one slide."""
 
     def __init__(self, outcomes: Iterable[SlideOutcome]) -> None:
-        pairs, numbers = 0, dict[str, None]()
+        pairs, numbers, grouped = 0, dict[str, None](), False
         for outcome in outcomes:
+            grouped = grouped or bool(outcome.group)
             numbers |= dict.fromkeys(name for name, _ in outcome.numbers)
             pairs = max(pairs, len(outcome.classes))
-        self._pairs, self._numbers = pairs, list(numbers)
+        self._pairs, self._numbers, self._groups = pairs, list(numbers), grouped
 
     @property
     def columns(self) -> list[str]:
-        """``Pred_0``, ``p_0``, ... of classes; ``predicted_...`` of numbers."""
-        return [*(name for c in range(self._pairs) for name in (f"Pred_{c}", f"p_{c}")), *self._numbers]
+        """``Pred_0``, ``p_0``, ... of classes; ``predicted_...`` of numbers, and of their group."""
+        classes = (name for c in range(self._pairs) for name in (f"Pred_{c}", f"p_{c}"))
+        return [*classes, *self._numbers, *([GROUP_COLUMN] if self._groups else [])]
 
     def cells(self, outcome: SlideOutcome) -> list[str]:
         """Return one text a column, blank where the slide says nothing."""
@@ -208,7 +241,7 @@ class _Predictions:
         if self._numbers:
             known = dict(outcome.numbers)
             cells += [str(np.float32(known[name])) if name in known else "" for name in self._numbers]
-        return cells
+        return [*cells, outcome.group] if self._groups else cells
 
 
 def _kind(texts: Sequence[str]) -> str:

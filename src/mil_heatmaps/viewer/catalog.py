@@ -7,9 +7,8 @@ from typing import Any
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.names import slide_id_of
+from mil_heatmaps.records.layout import FAITHFULNESS
 from mil_heatmaps.words import reason_of
-
-FAITHFULNESS = "_faithfulness.json"
 
 
 @dataclass(frozen=True)
@@ -189,6 +188,8 @@ class Defaults:
         Scores of every kind are ranked unless `normalize` says otherwise, as in CLAM.
     among_bag : bool
         Those of a fine map are ranked among the bag's, not among themselves.
+    evidence : bool
+        The evidence set of the drawn map is outlined.
     """
 
     cmap: str | None = None
@@ -200,6 +201,7 @@ class Defaults:
     smooth: bool = False
     by_rank: bool = False
     among_bag: bool = True
+    evidence: bool = False
 
     @property
     def has_ends(self) -> bool:

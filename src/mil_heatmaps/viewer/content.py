@@ -19,6 +19,7 @@ from mil_heatmaps.notices import Notice
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from mil_heatmaps.viewer.changed import Changed
 from mil_heatmaps.viewer.described import describe_levels, describe_slide, say_what_is_usual, slide_notices
+from mil_heatmaps.viewer.evidence import evidence_outlines
 from mil_heatmaps.viewer.explanations import read_faithfulness
 from mil_heatmaps.viewer.fit import (
     described_region,
@@ -122,7 +123,7 @@ class Content:
             if isinstance(found, Exception):
                 problems.append(one_line(found))
                 continue
-            described = [layer.describe() for layer in found]
+            described = [layer.describe() | self._evidence(layer, entry) for layer in found]
             source, named = found[0].source, found[0].named
             placed = _placed(found[0])
             notes = [*(str(note) for note in placed if note.code == "pairing"), *score_notes(source, size)]
@@ -171,6 +172,12 @@ class Content:
                 problems += [*placed, *outline_notes(list(mask.contours_l0), size)]
         out["problems"] = list(dict.fromkeys(map(str, problems)))
         return out
+
+    def _evidence(self, layer: ScoreLayer, entry: SlideEntry) -> dict[str, Any]:
+        """Return the outline of a map's evidence set, where the run asked for it."""
+        wanted = self.catalog.defaults.evidence and not self.catalog.blind
+        rings = evidence_outlines(layer, entry.slide_id) if wanted else []
+        return {"evidence": rings} if rings else {}
 
     def slide_tile(self, slide: int, level: int, column: int, row: int) -> tuple[bytes, str]:
         """Return a tile of the slide and its media type."""

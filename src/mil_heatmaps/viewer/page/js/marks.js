@@ -17,7 +17,10 @@ export class MarksCanvas {
     viewer.addHandler("resize", () => requestAnimationFrame(() => this.draw()));
   }
 
-  /** @param {{outline?: Path2D, region?: object, gone?: object}} shown what lies over the colours */
+  /**
+   * @param {{outline?: Path2D, region?: object, gone?: object, evidence?: object, sufficient?: Path2D}} shown what lies over
+   *   the colours; `sufficient`: outline of the evidence set that the run draws, `evidence`: patches of the one chosen here
+   */
   show(shown) {
     this.shown = shown;
     this.draw();
@@ -47,7 +50,7 @@ export class MarksCanvas {
     placeOnSlide(context, view);
     const pixel = ratio / view.scale / (this.frame?.scale ?? 1);
     this.frame?.apply(context);
-    const { outline, region, gone, evidence } = this.shown;
+    const { outline, region, gone, evidence, sufficient } = this.shown;
     if (gone) {
       context.fillStyle = "#8a8a8acc";
       context.fill(boxesPath(gone));
@@ -60,6 +63,10 @@ export class MarksCanvas {
       const path = boxesPath(evidence);
       stroke(context, path, pixel, "#000000a0", 3);
       stroke(context, path, pixel, "#ff8c00", 1.6);
+    }
+    if (sufficient) {
+      stroke(context, sufficient, pixel, "#ffffffd0", 3.6);
+      stroke(context, sufficient, pixel, "#1b1f24", 1.8);
     }
     if (region) {
       region.path ??= outlinePath(region.rings.map((ring) => ({ outline: ring, holes: [] })));

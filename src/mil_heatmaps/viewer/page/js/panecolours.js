@@ -2,6 +2,7 @@
 
 import { colourOf, lookupTable } from "./colours.js";
 import { exists, parseContent } from "./content.js";
+import { outlinePath } from "./marks.js";
 import { patchAt } from "./raster.js";
 
 /** Values without the patches that were taken away. */
@@ -80,7 +81,9 @@ export class PaneColours {
       smoothed: view.smooth,
     });
     pane.heat.canvas.style.opacity = view.opacity;
+    const rings = parsed.kind === "scores" ? this.app.layers[parsed.layer].evidence ?? [] : [];
     pane.marks.show({
+      sufficient: rings.length ? outlinePath(rings.map((outline) => ({ outline, holes: [] }))) : null,
       outline: view.tissue ? this.app.outline : null,
       region: view.region ? (pane.views[0] ?? this.app.activeView)?.table.about.region ?? null : null,
       evidence: pane.views[0] ? { patches: pane.views[0].patches, which: this.app.evidenceFrom?.(pane) ?? [] } : null,
