@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mil_heatmaps.choices import CASE_COLUMNS
 from mil_heatmaps.cohort.slide_job import Case, SlideJob
@@ -14,11 +14,11 @@ from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
 from mil_heatmaps.files.names import comparable, nfc, stem_of
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.records.layout import ExperimentLayout
 from mil_heatmaps.records.rows import UNSPECIFIED, ProcessList, ProcessRow
 from mil_heatmaps.words import first_of, near
 
 if TYPE_CHECKING:
-    from mil_heatmaps.cohort.jobs import Cohort
     from mil_heatmaps.config.config import Config
 
 COLUMNS_WORDS = "case_id (or patient_id, patient)"
@@ -105,7 +105,16 @@ def assign_cases(rows: ProcessList, left_out: Sequence[Mapping[str, str]], cfg: 
             rows.left_out.setdefault(case, []).append(slide_id)
 
 
-def put_together(cohort: Cohort, cfg: Config) -> None:
+class Found(Protocol):
+    """What was found for the rows of a list; `jobs.Cohort` is."""
+
+    rows: ProcessList
+    jobs: dict[str, SlideJob]
+    problems: dict[int, str]
+    layout: ExperimentLayout
+
+
+def put_together(cohort: Found, cfg: Config) -> None:
     """Give every job its case; a case that cannot be scored takes all its slides out, each with the reason."""
     if not cfg.knows_cases:
         return
@@ -129,7 +138,7 @@ def put_together(cohort: Cohort, cfg: Config) -> None:
             cohort.jobs[job.slide_id] = replace(job, case=case)
 
 
-def _problem(case_id: str, cohort: Cohort, good: list[int], bad: Mapping[str, str], cfg: Config) -> str | None:
+def _problem(case_id: str, cohort: Found, good: list[int], bad: Mapping[str, str], cfg: Config) -> str | None:
     """Return why a case cannot be scored as one bag."""
     rows = [cohort.rows[index] for index in good]
     labels: dict[str, ProcessRow] = {}

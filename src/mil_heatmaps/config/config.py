@@ -119,7 +119,8 @@ def _default_by_context(raw: dict[str, Any]) -> None:
     """Fill in the three defaults that depend on other sections, in place.
 
     calc_heatmap is false with h5_dir or scores_dir: they are drawn rather than every patch encoded again. Without them
-    it is true, as in CLAM. A bag of several slides is drawn on one scale. n_classes is the number of names: of the labels in a classification, else of output_names.
+    it is true, as in CLAM. A bag of several slides is drawn on one scale. n_classes is the number of names: of the
+    labels in a classification, else of output_names.
     """
     data = raw.get("data_arguments")
     if not isinstance(data, dict):

@@ -10,7 +10,8 @@ from mil_heatmaps.words import did_you_mean
 
 def cross_checks(cfg: Config) -> list[Problem]:
     """Return every contradiction between the sections; each section by itself is sound."""
-    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_cases(cfg), *_drawing(cfg), *_explanations(cfg), *_faithfulness(cfg)]
+    checks = (_model, _labels, _inputs, _cases, _drawing, _explanations, _faithfulness)
+    return [problem for check in checks for problem in check(cfg)]
 
 
 def _model(cfg: Config) -> list[Problem]:
@@ -131,10 +132,10 @@ def _inputs(cfg: Config) -> list[Problem]:
 
 def _cases(cfg: Config) -> list[Problem]:
     """Return what is wrong with bags of several slides."""
-    data, heatmap, problems = cfg.data_arguments, cfg.heatmap_arguments, []
+    data, problems = cfg.data_arguments, []
     if data.bag == "case" and data.scores_dir is not None:
-        text = "is case, which asks a model about all slides of a case at once, but scores_dir brings the scores and no "
-        problems.append(Problem(("data_arguments", "bag"), f"{text}model is run; leave bag out, scale: case is enough"))
+        text = "is case, which asks a model about all slides of a case at once, but scores_dir brings the scores and "
+        problems.append(Problem(("data_arguments", "bag"), f"{text}no model is run; leave bag out, scale: case will do"))
     if data.cases is not None and not cfg.knows_cases:
         text = "says which slides belong together, which matters with bag: case or heatmap_arguments.scale: case only"
         problems.append(Problem(("data_arguments", "cases"), text))

@@ -13,8 +13,8 @@ from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.all_stages import STAGES
-from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.run_encoder import encoder_bytes
+from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.stages.run_slide import OnStage, run_slide
 from mil_heatmaps.words import reason_of
 

@@ -18,7 +18,7 @@ from mil_heatmaps.records.results_table import prediction_cells
 from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.scores.case_share import CaseShare
-from mil_heatmaps.stages.base import RunSettings
+from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.words import one_line, reason_of
 
 logger = logging.getLogger(__name__)

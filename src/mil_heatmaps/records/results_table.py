@@ -122,7 +122,8 @@ def prediction_cells(summary: Mapping[str, Any], *, named: bool) -> Row:
     if outcome.get("classes"):
         by_number = dict(zip(summary["prediction"]["class_numbers"], outcome["probabilities"], strict=True))
         row["probabilities"] = json.dumps([round(by_number[number], 6) for number in sorted(by_number)])
-        row["prediction"] = outcome["classes"][0] if named else str(next(iter(by_number)))
+        number, name = next(iter(by_number)), outcome["classes"][0]
+        row["prediction"] = name if named or name != f"class {number}" else str(number)  # the file may name
     return row
 
 

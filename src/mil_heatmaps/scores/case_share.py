@@ -117,8 +117,8 @@ def _moved(number: int, output: str, full: float, value: float) -> str:
 def shares_of(scores: Sequence[PatchScores], patches: Sequence[int]) -> list[float | None]:
     """Return what of the case's attention lies on each slide, by the first of the scores that is attention.
 
-    Logits are softmaxed over the whole case, which is what the model does; of several heads or classes the mean. Without
-    attention every share is None.
+    Logits are softmaxed over the whole case, which is what the model does; of several heads or classes the mean.
+    Without attention every share is None.
     """
     for score in scores:
         if score.kind == "attention_logit" or score.kind in SHARE_KINDS:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -17,61 +16,24 @@ from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.input_files import InputFiles
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.slides.resolution import LISTED, OTHERWISE
+from mil_heatmaps.stages.run_settings import RunSettings
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.encoders.encoding_progress import EncodingProgress
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.progress.encoding_signs import EncodingSign
-    from mil_heatmaps.scores.scale import CohortScale
     from mil_heatmaps.scores.score_file import ScoreFile
     from mil_heatmaps.slides.reader import Slide
     from mil_heatmaps.slides.roi import Roi
     from mil_heatmaps.slides.slide_space import SlideSpace
     from mil_heatmaps.slides.tissue import TissueMask
-    from mil_heatmaps.stages.model_source import ModelSource
     from mil_heatmaps.stages.planned_map import PlannedMap
 
 
 KEPT_LEVELS_BYTES = 96 << 20
 """Decoded levels that are held while a slide is worked on: outlines and maps are mostly drawn on one and the same."""
 
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What all slides of a run share."""
-
-    config: Config
-    model: ModelSource
-    cohort_scale: CohortScale | None = None
-    cohort_scale_digest: str | None = None
-    cohort_medians: Mapping[str, float] | None = None  # by column, for maps centred there
-    device: str | None = None  # where the model runs, when not as the config says
-    threads: int = 1  # cores that reading and encoding may use
-    slide_threads: int | None = None  # that decode the slide for drawing; None: as `open_slide` chooses
-    token: str = field(default_factory=lambda: secrets.token_hex(8), repr=False, compare=False)  # of this run
-    _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
-    _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
-
-    def section(self, name: str, *, exclude: tuple[str, ...] = (), filled: bool = False) -> dict[str, Any]:
-        """Return a section of the config as JSON values, for a stage's inputs; made once a run.
-
-        `filled` leaves out what is None.
-        """
-        key = name, exclude, filled
-        if key not in self._dumps:
-            section = getattr(self.config, name)
-            self._dumps[key] = section.model_dump(mode="json", exclude=set(exclude), exclude_none=filled)
-        return dict(self._dumps[key])
-
-    def coords_folders(self, parent: str, coords_dir: Path | None) -> list[str]:
-        """Return the folders with coordinates of the features in `parent` that there are; looked for once a run."""
-        from mil_heatmaps.features.find import coords_folders
-
-        key = parent, coords_dir
-        if key not in self._folders:
-            self._folders[key] = coords_folders(parent, coords_dir)
-        return self._folders[key]
 
 
 @dataclass
@@ -149,16 +111,16 @@ class SlideWork:
     def space(self) -> SlideSpace:
         """What coordinates in the user's own files mean on the slide; files of the run are in its pixels and frame."""
         data = self.config.data_arguments
-        return self.slide.space(data.coords_frame, data.coords_unit)
+        return replace(self.slide.space(data.coords_frame, data.coords_unit), extractor=data.feature_extractor)
 
     def space_inputs(self, *names: str) -> dict[str, Any]:
-        """Return what the user says of coordinates, of `names` or all of coords_frame and coords_unit.
+        """Return what the user says of coordinates, of `names`, or all of it and whose features are meant.
 
         Only what is not the default: earlier runs, whose records do not have it, are still up to date.
         """
         data = self.config.data_arguments
-        said = {name: getattr(data, name) for name in names or ("coords_frame", "coords_unit")}
-        return {name: value for name, value in said.items() if value != "auto"}
+        said = {name: getattr(data, name) for name in names or ("coords_frame", "coords_unit", "feature_extractor")}
+        return {name: value for name, value in said.items() if value not in ("auto", None)}
     def __enter__(self) -> Self:
         return self
 
@@ -255,12 +217,12 @@ class SlideWork:
     def bag_features(self) -> PatchFeatures:
         """Read the features of the bag; not kept, for they may be large."""
         from mil_heatmaps.features.read import read_features
+        from mil_heatmaps.slides.slide_space import SlideSpace
 
         return read_features(
             self.features_path,
             patch_size_l0=self.config.data_arguments.patch_size_level0,
-            slide_size_l0=self.slide.dimensions_l0,
-            space=self.space if self.job.features_path is not None else None,
+            space=self.space if self.job.features_path else SlideSpace(self.slide.dimensions_l0, mpp=self.slide.mpp),
             coords_dir=self.job.coords_dir,
         )
 
@@ -278,13 +240,14 @@ class SlideWork:
     def coords_file(self) -> dict[str, Any] | None:
         """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
         from mil_heatmaps.features.find import find_coords_file
+        from mil_heatmaps.features.slideflow import config_beside
 
-        features, coords_dir = self.job.features_path, self.job.coords_dir
+        features, given = self.job.features_path, self.job.coords_dir
         if features is None:
             return None if self.job.coords_path is None else self.fingerprint(self.job.coords_path)
-        folders = self.settings.coords_folders(os.path.dirname(features), coords_dir)
-        path = find_coords_file(features, coords_dir, folders)
-        return self.fingerprint(path) if path is not None else None
+        path = find_coords_file(features, given, self.settings.coords_folders(os.path.dirname(features), given))
+        beside = {file.name: self.fingerprint(file) for file in config_beside(path)}
+        return None if path is None else {**self.fingerprint(path), **beside}
 
     @cached_property
     def roi(self) -> Roi | None:

@@ -52,7 +52,8 @@ class CaseBag:
             [n for k, n in enumerate(self.patches, 1) if k != number], self.features.features.shape[1],
             self.features.features.dtype, _Others(self, number),
         )  # fmt: skip
-        return replace(self.features, grid=self.features.grid.take(rows), features=values)
+        coords_um = None if self.features.coords_um is None else self.features.coords_um[rows]
+        return replace(self.features, grid=self.features.grid.take(rows), features=values, coords_um=coords_um)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def _member(work: SlideWork, job: SlideJob) -> SlideWork:
         return work
     # Of features that are brought nothing is asked of the record, which would cost a file to read for every slide.
     brought = job.features_path is not None
-    record = SlideRecord(job.paths.record, job.slide_id) if brought else SlideRecord.load(job.paths.record, job.slide_id)
+    path = job.paths.record
+    record = SlideRecord(path, job.slide_id) if brought else SlideRecord.load(path, job.slide_id)
     member = SlideWork(job, work.settings, record)
     member.files = work.files
     return member
@@ -154,7 +156,10 @@ def read_case(work: SlideWork) -> CaseBag:
     notes = tuple(dict.fromkeys(note for job, features in found for note in features.notes
                                 if job.slide_id == work.job.slide_id))  # fmt: skip
     grid = side_by_side([features.grid for _, features in found])
-    bag = PatchFeatures(grid, cast("Any", values), first.encoder, first.source, notes)
+    # A network that asks for distances (STAMP's) was given each slide's own micrometres, as they are.
+    known = [features.coords_um for _, features in found if features.coords_um is not None]
+    coords_um = np.concatenate(known) if len(known) == len(found) else None
+    bag = PatchFeatures(grid, cast("Any", values), first.encoder, first.source, notes, coords_um)
     return CaseBag(bag, tuple(job.slide_id for job, _ in found), tuple(patches), tuple(lacking))
 
 
@@ -216,7 +221,7 @@ def side_by_side(grids: Sequence[PatchGrid]) -> PatchGrid:
     placed, left = [], 0
     for grid in grids:
         cells = (grid.coords_l0 - grid.coords_l0.min(axis=0)) / np.asarray(grid.step_l0)
-        placed.append(np.rint((cells + (left, 0)) * step).astype(np.int64))
+        placed.append(np.rint((cells + np.array([left, 0])) * step).astype(np.int64))
         wide, high = np.ceil(cells.max(axis=0)).astype(int) + 1
         left += 2 * int(max(wide, high)) + 1  # an occluding square is never wider than the slide
     return PatchGrid(np.concatenate(placed), size, (int(step[0]), int(step[1])))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mil_heatmaps.cohort.slide_job import Case
-    from mil_heatmaps.stages.base import SlideWork
     from mil_heatmaps.scores.score_file import ScoreFile
+    from mil_heatmaps.stages.base import SlideWork
     from mil_heatmaps.stages.planned_map import DrawnColumn
 
     ColumnsOf = Callable[[SlideWork, ScoreFile], list[DrawnColumn]]

@@ -51,7 +51,7 @@ def slide_of_case(work: SlideWork, inputs: dict[str, Any], infer: Infer) -> Scor
         A slide of the case that cannot be read, or a model that cannot take several slides.
     """
     whole = _scores_of_case(work, of_case(inputs), infer)
-    assert whole.case is not None and work.job.case is not None
+    assert whole.case is not None
     number = [slide.slide_id for slide in whole.case.slides].index(work.job.slide_id) + 1
     return _cut(whole, work, number)
 
@@ -109,8 +109,8 @@ def _computed(work: SlideWork, inputs: dict[str, Any], infer: Infer) -> ScoreFil
     model = work.settings.model.load(work.settings.device) if work.settings.model.has_model else None
     if len(bag.slides) > 1 and model is not None and model.asks_corners:
         raise ModelError(
-            f"{model.title} asks where patches lie, and those of several slides lie on no one slide: its code takes one "
-            "slide at a time, so data_arguments.bag must be slide"
+            f"{model.title} asks where patches lie, and those of several slides lie on no one slide: its code takes "
+            "one slide at a time, so data_arguments.bag must be slide"
         )
     notes: list[Notice] = []
     scores = infer(work, bag.features, inputs, notes)
