@@ -110,6 +110,8 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
     assert output is not None
     _check_inputs(args.checkpoint, features, slides, args.csv)
     given = {key: getattr(args, flag) for flag, key in KEY_OF_FLAG.items()}
+    if args.cases is not None:
+        given |= {"data_arguments.cases": str(args.cases.absolute()), "data_arguments.bag": args.bag or "case"}
     options = SimpleOptions(
         checkpoint=args.checkpoint,
         output=output,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,13 @@ from mil_heatmaps.files.names import comparable, nfc, stem_of
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.layout import ExperimentLayout
 from mil_heatmaps.records.rows import UNSPECIFIED, ProcessList, ProcessRow
-from mil_heatmaps.words import first_of, near
+from mil_heatmaps.words import first_of, near, said_by
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
+
+TCGA = r"^TCGA-\w{2}-\w{4}"
+"""A patient in the name of a TCGA slide: its first 12 letters."""
 
 COLUMNS_WORDS = "case_id (or patient_id, patient)"
 
@@ -53,6 +57,36 @@ def read_cases(path: Path, extensions: Sequence[str]) -> dict[str, str]:
         slide = comparable(stem_of(cells["slide_id"], extensions))
         if cases.setdefault(slide, case) != case:
             raise ProcessListError(f"{path} has {slide!r} in two cases, {cases[slide]!r} and {case!r} (line {line})")
+    return cases
+
+
+def cases_told(
+    slide_ids: Sequence[str], table: Path | None, pattern: str | None, extensions: Sequence[str]
+) -> dict[str, str] | None:
+    """Return the case of each slide, empty where it has none: by a table, else by its name; None with neither.
+
+    `pattern` is a regular expression whose first group, or all of it, is the case; ``tcga`` the first 12 letters.
+
+    Raises
+    ------
+    ProcessListError
+        No regular expression, one that no slide's name has, or a table that cannot be used.
+    """
+    if table is None and pattern is None:
+        return None
+    listed = {} if table is None else read_cases(table, extensions)
+    try:
+        search = None if pattern is None else re.compile(TCGA if pattern.lower() == "tcga" else pattern).search
+    except re.error as error:
+        raise ProcessListError(f"--case_id_from {pattern!r} is no regular expression: {said_by(error)}") from error
+    cases = {}
+    for slide_id in slide_ids:
+        found = search(slide_id) if search is not None else None
+        named = "" if found is None else (found[1] if found.re.groups else found[0]) or ""
+        cases[slide_id] = listed.get(comparable(slide_id)) or named
+    if not any(cases.values()):
+        given = f"--case_id_from {pattern!r}" if table is None else f"--cases {table}"
+        raise ProcessListError(f"{given} gives none of the {len(cases)} slides a case; slides look like {slide_ids[0]}")
     return cases
 
 
@@ -101,8 +135,12 @@ def assign_cases(rows: ProcessList, left_out: Sequence[Mapping[str, str]], cfg: 
         rows[index] = replace(row, case_id=alone, notes=(*row.notes, said))
     for cells in left_out:
         slide_id = stem_of(cells.get("slide_id", ""), extensions)
+        seen.setdefault(comparable(slide_id), ("", 0))
         if case := next((case for case in told(cells, slide_id) if case), ""):
             rows.left_out.setdefault(case, []).append(slide_id)
+    for slide_id, case in table.items():
+        if slide_id not in seen:
+            rows.absent.setdefault(case, []).append(slide_id)
 
 
 class Found(Protocol):
@@ -124,6 +162,8 @@ def put_together(cohort: Found, cfg: Config) -> None:
     for case_id, members in together.items():
         good = [index for index in members if index not in cohort.problems]
         bad = {cohort.rows[index].slide_id: cohort.problems[index] for index in members if index in cohort.problems}
+        where = f"it is in {cfg.inputs.cases}, but not among the slides to do"
+        bad |= dict.fromkeys(cohort.rows.absent.get(case_id, ()), where)
         problem = _problem(case_id, cohort, good, bad, cfg) if cfg.data_arguments.bag == "case" else None
         if problem is not None:
             for index in good:

@@ -163,6 +163,8 @@ def _leave_out_bare(rows: ProcessList, files: Files) -> None:
         No slide has features.
     """
     bare = {row.slide_id for row in rows if row.problem is None and _is_bare(row, files)}
+    whole = {row.case_id for row in rows if row.case_id and row.slide_id not in bare}
+    bare -= {row.slide_id for row in rows if row.case_id in whole}  # its case lacks it, which must be told
     if not bare:
         return
     if len(bare) == len(rows):

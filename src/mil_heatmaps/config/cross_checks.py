@@ -135,7 +135,7 @@ def _cases(cfg: Config) -> list[Problem]:
     data, problems = cfg.data_arguments, []
     if data.bag == "case" and data.scores_dir is not None:
         text = "is case, which asks a model about all slides of a case at once, but scores_dir brings the scores and "
-        problems.append(Problem(("data_arguments", "bag"), f"{text}no model is run; leave bag out, scale: case will do"))
+        problems.append(Problem(("data_arguments", "bag"), f"{text}no model is run; leave bag out, or use scale: case"))
     if data.cases is not None and not cfg.knows_cases:
         text = "says which slides belong together, which matters with bag: case or heatmap_arguments.scale: case only"
         problems.append(Problem(("data_arguments", "cases"), text))

@@ -79,6 +79,7 @@ class ProcessList(list[ProcessRow]):
     column_texts : mapping from each column of parameters to its cells, those of the rows left out among them
     notes : sentences worth a warning
     left_out : mapping from each case to its slides that are left out, as their ``process`` is not 1
+    absent : mapping from each case to slides that the table of cases has and the list has not
     """
 
     def __init__(self, rows: Iterable[ProcessRow] = (), columns: Sequence[str] = ("slide_id",)) -> None:
@@ -88,3 +89,4 @@ class ProcessList(list[ProcessRow]):
         self.column_texts: dict[str, tuple[str, ...]] = {}
         self.notes: list[str] = []
         self.left_out: dict[str, list[str]] = {}
+        self.absent: dict[str, list[str]] = {}
