@@ -21,6 +21,10 @@ Method = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", 
 METHODS: tuple[str, ...] = get_args(Method)
 """How scores become colours: `heatmap_arguments.normalize`."""
 
+ColorProfile = Literal["convert", "embed", "ignore"]
+COLOR_PROFILES: tuple[str, ...] = get_args(ColorProfile)
+"""What pictures do with a slide's ICC profile: `heatmap_arguments.color_profile`."""
+
 Task = Literal["classification", "multilabel", "regression", "survival"]
 TASKS: tuple[str, ...] = get_args(Task)
 """What the outputs of a model are: logits of classes that exclude each other, logits of labels that do not, values as

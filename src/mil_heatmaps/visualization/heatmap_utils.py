@@ -110,6 +110,8 @@ def draw_heatmap(
         for note in notes:
             logger.warning("%s: %s", wsi_object.name, note)
         picture.info["notes"] = notes
+        if profile := drawing.icc_profile:
+            picture.info["icc_profile"] = profile
         return picture
 
 
@@ -188,6 +190,7 @@ def plan_heatmap(
         scale=scale,
         notes=tuple(_notes(frame, grid, drawn, as_percentiles=colours.normalize is None)),
         region=view.outlines,
+        color_profile=view.color_profile,
     )
 
 
