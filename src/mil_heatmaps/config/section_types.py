@@ -3,7 +3,7 @@
 import datetime
 import re
 import reprlib
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -19,6 +19,9 @@ shown = _repr.repr
 
 class Section(BaseModel):
     """One section of the config: unknown keys are refused, and nothing changes after loading."""
+
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Keys that records of earlier versions do not have: they are left out of them while they have their default."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, protected_namespaces=()

@@ -56,7 +56,9 @@ class RunSettings:
         key = name, exclude, filled
         if key not in self._dumps:
             section = getattr(self.config, name)
-            self._dumps[key] = section.model_dump(mode="json", exclude=set(exclude), exclude_none=filled)
+            fields = type(section).model_fields
+            usual = {key for key in section.later if getattr(section, key) == fields[key].default}
+            self._dumps[key] = section.model_dump(mode="json", exclude={*exclude, *usual}, exclude_none=filled)
         return dict(self._dumps[key])
 
 

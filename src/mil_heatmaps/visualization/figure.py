@@ -1,76 +1,40 @@
 """The figure for people: a slide beside its heatmap, with everything needed to read it.
 
-Slide and map side by side, a colour bar that names score, class, normalisation and range, a scale bar where the pixel
-size is known, slide, label and prediction, the spread of the scores, the highest and the lowest patches. Drawn with
-matplotlib's objects (no pyplot state), so that threads and processes can draw at once; the PNG holds pixels only, so
-that equal input gives equal bytes.
+Slide and map, a colour bar in the map's own colours that names score, class, normalisation and range, a scale bar where
+the pixel size is known, slide, label and prediction, the spread of the scores, the highest and the lowest patches.
+Drawn with matplotlib's objects (no pyplot state), so that threads and processes can draw at once; equal input gives
+equal bytes.
 """
 
 import os
-import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.scores.patch_scores import Prediction
+from mil_heatmaps.slides.colour_profile import srgb_profile
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
+from mil_heatmaps.visualization import figure_words as words
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, SMALL, TEXT, TITLE
-from mil_heatmaps.visualization.frame import Frame, choose_frame
+from mil_heatmaps.visualization.figure_ground import Panels, draw_panels, swatches
+from mil_heatmaps.visualization.figure_layout import BAR, GAP, LINE, MARGIN, Arrangement, Piece, Placed, arrange, lay
+from mil_heatmaps.visualization.figure_page import BAD, GREY, INK, VECTORS, Page, text_width, wrapped
+from mil_heatmaps.visualization.figure_pieces import bar_words, draw_bar, histogram, patch_rows
+from mil_heatmaps.visualization.figure_style import FigureStyle
+from mil_heatmaps.visualization.figure_words import FigureText, Run
+from mil_heatmaps.visualization.frame import choose_frame
 from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.patch_arguments import as_scores
-from mil_heatmaps.visualization.picture_files import save_picture
-from mil_heatmaps.visualization.sampling import Choice, Mode, SampledPatch, sample_patches
 
-DPI = 150
-_PANEL_PX = 1000  # longer side of slide and map, before matplotlib fits them
-_MARGIN, _GAP, _FOOT, _BAR, _LINE = 0.4, 0.3, 0.42, 1.6, 0.17  # inches
-_PATCHES, _TILE, _CAPTION = 4, 1.12, 0.62
-_BLOCK = _PATCHES * _TILE + (_PATCHES - 1) * 0.1, _TILE + _CAPTION
-"""(width, height) of a row of patches."""
-_SIDE = max(_BLOCK[0], 3.6), 2.3 + (2 * _BLOCK[1] + 0.3)
-"""(width, height) of the histogram above two rows of patches."""
-_SHOWN: tuple[tuple[Mode, str], ...] = (("topk", "highest"), ("reverse_topk", "lowest"))
-_PANEL_MOST = 5.6
+__all__ = ["FigureText", "compose_figure", "draw_figure", "write_figure"]
 
-_CHARACTERS_AN_INCH = 15
 _NOTICE_LINES = 6
-
-_DETAILS = 4
-"""So many further classes, or survival probabilities, stand beside the prediction."""
-
-
-@dataclass(frozen=True)
-class FigureText:
-    """The words of a figure; whatever is left out is not shown.
-
-    Attributes
-    ----------
-    score_name : str
-        What the number is, such as ``attention``.
-    class_name : str or None
-        Whose score it is, when there is one a class or head.
-    slide_id, label, model : str or None
-    prediction : Prediction or None
-    method : str or None
-        How the map was made, in a line of its own.
-    notices : tuple of str
-        What is to know of the slide, in red at the foot, before what is to know of the drawing.
-    """
-
-    score_name: str = "score"
-    class_name: str | None = None
-    slide_id: str | None = None
-    label: str | None = None
-    model: str | None = None
-    prediction: Prediction | None = None
-    method: str | None = None
-    notices: tuple[str, ...] = ()
+_LOCATOR = (1.3, 0.95)
+"""Most width and height of the whole slide beside a region."""
 
 
 def write_figure(
@@ -80,9 +44,16 @@ def write_figure(
     text: FigureText | None = None,
     *,
     legend: bool = True,
+    style: FigureStyle | None = None,
 ) -> None:
-    """Write the figure as PNG, JPEG or any format of `save_picture`; see `draw_figure`."""
-    save_picture(path, draw_figure(drawing, scores, text, legend=legend))
+    """Write the figure as PDF, SVG, PNG, JPEG or any format of `save_picture`; see `draw_figure`."""
+    text, style = text or FigureText(), style or FigureStyle()
+    suffix = Path(path).suffix.lower().lstrip(".")
+    style = replace(style, format=suffix if suffix in VECTORS else "png")
+    page = compose_figure(drawing, as_scores(scores, len(drawing.grid)), text, legend=legend, style=style)
+    converted = drawing.color_profile == "convert" and drawing.slide.icc_profile is not None
+    profile = srgb_profile() if converted else drawing.icc_profile
+    page.save(path, {**text.facts}, icc_profile=profile)
 
 
 def draw_figure(
@@ -91,8 +62,9 @@ def draw_figure(
     text: FigureText | None = None,
     *,
     legend: bool = True,
+    style: FigureStyle | None = None,
 ) -> UInt8Array:
-    """Return the figure of a drawing, (height, width, 3), 150 dots an inch.
+    """Return the figure of a drawing, (height, width, 3), 150 dots an inch unless the style says otherwise.
 
     Parameters
     ----------
@@ -103,205 +75,272 @@ def draw_figure(
     text : FigureText
     legend : bool
         With the colour bar and the scale bar.
+    style : FigureStyle
     """
     own = as_scores(scores, len(drawing.grid))
-    return compose_figure(drawing, own, text or FigureText(), legend=legend).rendered()
+    return compose_figure(drawing, own, text or FigureText(), legend=legend, style=style).rendered()
 
 
-class Page:
-    """A figure whose axes are placed in inches from its top left corner."""
-
-    def __init__(self, width: float, height: float) -> None:
-        from matplotlib.figure import Figure
-
-        self.width, self.height = width, height
-        self.figure: Figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-
-    def axes(self, left: float, top: float, width: float, height: float) -> Any:
-        bottom = self.height - top - height
-        return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
-
-    def write(self, left: float, top: float, words: str, **style: Any) -> Any:
-        return self.figure.text(left / self.width, 1 - top / self.height, words, **style)
-
-    def rendered(self) -> UInt8Array:
-        """Return the pixels, (height, width, 3)."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-        canvas = FigureCanvasAgg(self.figure)
-        canvas.draw()
-        return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
-
-
-def compose_figure(drawing: Drawing, scores: npt.NDArray[Any], text: FigureText, *, legend: bool) -> Page:
+def compose_figure(
+    drawing: Drawing,
+    scores: npt.NDArray[Any],
+    text: FigureText,
+    *,
+    legend: bool,
+    style: FigureStyle | None = None,
+) -> Page:
     """Return the page of `draw_figure` with everything on it, as matplotlib's objects."""
-    small = replace(drawing, frame=panel_frame(drawing), blur_px=None)
-    slide_alone = replace(small, alpha=0.0, blank_canvas=False, tissue=None, smooth="none")
-    pictures = [panel_picture(draw(slide_alone)), panel_picture(draw(small))]
-    high = pictures[0].shape[0] / pictures[0].shape[1]
-    width = _PANEL_MOST if high <= 1 else max(_PANEL_MOST / high, 1.6)
-    head = 0.78 if text.label is None and text.prediction is None else 1.1
-    panel = width, width * high
-    bar = _BAR if legend else 0.0
-    tall = high > 1.15
-    if tall:
-        content = 2 * panel[0] + _GAP + bar + 2 * _GAP + _SIDE[0]
-        body = max(panel[1], _SIDE[1])
-    else:
-        content = max(2 * panel[0] + _GAP + bar, 3.0 + 2 * (_BLOCK[0] + 2 * _GAP))
-        body = panel[1] + 0.55 + _BLOCK[1] + 0.1
-    notices = _notice_lines((*text.notices, *drawing.notes), content)
-    foot = _FOOT + _LINE * (bool(text.method) + max(len(notices) - 1, 0))
-    page = Page(2 * _MARGIN + content, head + body + foot)
-    _write_head(page, drawing, text)
-    for nth, (picture, title) in enumerate(zip(pictures, (_slide_title(drawing), _map_title(drawing)), strict=True)):
-        axes = page.axes(_MARGIN + nth * (panel[0] + _GAP), head, *panel)
-        parts.show_picture(axes, picture, title)
-        if drawing.region is not None:
-            parts.draw_outlines(axes, drawing.region, drawing.frame)
-        if legend and drawing.slide.mpp is not None:
-            width_l0 = drawing.frame.size_px[0] * drawing.frame.downsample[0]
-            parts.draw_scale_bar(axes, width_l0 * drawing.slide.mpp)
-    if legend:
-        name = f"{text.score_name} · {text.class_name}" if text.class_name else text.score_name
-        left = _MARGIN + 2 * panel[0] + _GAP + 0.2
-        parts.draw_colour_bar(page.axes(left, head, 0.17, panel[1]), drawing, name)
-    if tall:
-        corner = _MARGIN + 2 * panel[0] + _GAP + bar + 2 * _GAP, head
-        _draw_column(page, corner, drawing, scores, text)
-    else:
-        _draw_row(page, (_MARGIN, head + panel[1] + 0.55), drawing, scores, text)
-    _write_foot(page, drawing, text, notices)
+    style = style or FigureStyle()
+    plan = _Plan(drawing, scores, text, style, legend=legend)
+    shrink = 1.0
+    while style.height is not None and plan.height > style.height and shrink > 0.2:
+        shrink *= 0.94
+        plan = _Plan(drawing, scores, text, style, legend=legend, shrink=shrink)
+    page = Page(plan.width, style.height or plan.height, style)
+    plan.draw(page)
     return page
 
 
-def _slide_title(drawing: Drawing) -> str:
-    """Name the left picture; of a region say that the prediction is not about it alone."""
-    return "slide" if drawing.frame.whole else "region of interest (the prediction is of the whole slide)"
+class _Plan:
+    """Where everything of a figure lies, and how it is drawn there. All lengths are inches."""
+
+    def __init__(
+        self,
+        drawing: Drawing,
+        scores: npt.NDArray[Any],
+        text: FigureText,
+        style: FigureStyle,
+        *,
+        legend: bool,
+        shrink: float = 1.0,
+    ) -> None:
+        self.drawing, self.text, self.style, self.u = drawing, text, style, style.unit
+        self.shown = [name for name in ("slide", "map") if name in style.panels]
+        self.bar = legend and "bar" in style.panels and "map" in style.panels
+        self.legend = legend
+        self._panels: Panels | None = None
+        pieces = self._pieces(scores)
+        width, height = drawing.size_px
+        factors = drawing.frame.downsample
+        self.high = height * factors[1] / (width * factors[0])
+        self.bar_room = BAR * self.u if self.bar else 0.0
+        for _ in range(2):  # once its length is known, the words beside a bar say how wide it is
+            self.how: Arrangement = arrange(
+                self.high, style, pictures=len(self.shown), bar=self.bar_room, below=bool(pieces), shrink=shrink
+            )
+            if self.bar and self.how.upright:
+                room = bar_words(self, self.how.bar_length(self.u, len(self.shown)), upright=True).room
+                self.bar_room = max(self.bar_room, room)
+        self.panel = self._whole_pixels(self.how.panel)
+        self.width = style.width or 2 * MARGIN * self.u + self.how.content
+        self._measure(pieces)
+
+    def _whole_pixels(self, panel: tuple[float, float]) -> tuple[float, float]:
+        """Return the panel's size in whole pixels, so that each pixel of a picture is one of the page."""
+        width, height = (max(1, round(side * self.style.dpi)) / self.style.dpi for side in panel)
+        return width, height
+
+    @property
+    def panels(self) -> Panels:
+        """The pictures, drawn when the first part needs them."""
+        if self._panels is None:
+            self._panels = draw_panels(self.drawing, round(max(self.panel) * self.style.dpi))
+        return self._panels
+
+    def _pieces(self, scores: npt.NDArray[Any]) -> list[Piece]:
+        out: list[Piece] = []
+        if "histogram" in self.style.panels:
+            out.append(histogram(self, scores))
+        if "patches" in self.style.panels:
+            out += patch_rows(self, scores)
+        if "curves" in self.style.panels and self.text.curves is not None:
+            from mil_heatmaps.visualization.figure_pieces import curves
+
+            out.append(curves(self))
+        return out
+
+    def _measure(self, pieces: Sequence[Piece]) -> None:
+        u, style, content = self.u, self.style, self.width - 2 * MARGIN * self.u
+        locator = 0.0 if self.drawing.frame.whole else (_LOCATOR[0] + GAP) * u
+        name = self.text.slide_id or self.drawing.slide.slide_id
+        self.names = wrapped(parts.short(name, 400), style.title, content - locator, bold=True)
+        self.groups = self._flow(words.head_runs(self.text), content - locator)
+        titles = {"slide": words.slide_title(self.drawing), "map": words.map_title(self.drawing, self.text)}
+        self.titles = [wrapped(titles[shown], style.text, self.panel[0]) for shown in self.shown]
+        lines = max(map(len, self.titles))
+        self.step = 0.2 * u
+        self.prediction_top = (0.36 + 0.33 + (len(self.names) - 1) * 0.27) * u
+        head = self.prediction_top + (0.41 * u if self.groups else 0.09 * u)
+        self.head = head + (max(len(self.groups) - 1, 0) + lines - 1) * self.step
+        if locator:
+            self.head = max(self.head, (_LOCATOR[1] + 0.5) * u)
+        self.key_lines = self._flow_swatches()
+        top = self.head + self.panel[1] * (len(self.shown) if self.how.stacked else 1)
+        top += (self.step * max(map(len, self.titles)) + 0.12 * u) * (len(self.shown) - 1) if self.how.stacked else 0.0
+        self.under = top
+        measured = self._scale_bar_um() is not None
+        self.key_below = 2 if measured and (self.how.stacked or len(self.shown) < 2) else 0
+        rows = max(len(self.key_lines) + self.key_below * bool(self.key_lines), 2 * measured)
+        top += (0.08 * u + rows * self.step) if rows else 0.0
+        self.bar_top = top + 0.1 * u
+        if self.bar and not self.how.upright:
+            top = self.bar_top + bar_words(self, self.bar_length, upright=False).room
+        upright = self.head + (self.bar_length if self.bar and self.how.upright else 0.0)
+        self.placed: list[Placed]
+        if self.how.side:
+            used = self._pictures_width() + (self.bar_room if self.how.upright else 0.0) + 2 * GAP * u
+            self.corner = MARGIN * u + used, self.head - 0.28 * u
+            self.placed, high = lay(pieces, content - used, style, column=True)
+            bottom = max(top, upright, self.corner[1] + high)
+        else:
+            self.corner = MARGIN * u, max(top, upright) + 0.16 * u
+            self.placed, high = lay(pieces, content, style, column=False)
+            bottom = self.corner[1] + high if self.placed else max(top, upright)
+        notices = _notice_lines((*self.text.notices, *self.drawing.notes), style, content)
+        grey = [line for fact in words.foot_lines(self.drawing, self.text) for line in wrapped(fact, style.small, content)]
+        self.foot = [*((line, BAD) for line in notices), *((line, GREY) for line in grey)]
+        self.foot_top = bottom + 0.2 * u
+        self.height = self.foot_top + len(self.foot) * LINE * u + 0.08 * u
+
+    def _pictures_width(self) -> float:
+        across = 1 if self.how.stacked else len(self.shown)
+        return across * self.panel[0] + (across - 1) * GAP * self.u
+
+    @property
+    def bar_length(self) -> float:
+        """How long the colour bar is."""
+        return self.how.bar_length(self.u, len(self.shown))
+
+    def _flow(self, groups: Sequence[Sequence[Run]], width: float) -> list[list[tuple[float, Run]]]:
+        """Return the groups of runs in lines, each run with its place from the left; a long one is broken."""
+        size = self.style.text + 0.5 * self.u
+        lines: list[list[tuple[float, Run]]] = []
+        at = width + 1
+        for group in groups:
+            wide = sum(text_width(text, size, bold=bold) for text, _, bold in group)
+            if at + wide > width:
+                lines.append([])
+                at = 0.0
+            for text, colour, bold in group:
+                pieces = [text] if wide <= width else wrapped(text, size, width - at if at else width, bold=bold)
+                for nth, piece in enumerate(pieces):
+                    if nth or at + text_width(piece, size, bold=bold) > width + 1e-6:
+                        lines.append([])
+                        at = 0.0
+                    lines[-1].append((at, (piece, colour, bold)))
+                    at += text_width(piece, size, bold=bold)
+            at += 0.22 * self.u
+        return [line for line in lines if line]
+
+    def _scale_bar_um(self) -> float | None:
+        """Return how wide the pictures are, None without a scale bar."""
+        mpp = self.drawing.slide.mpp
+        if not self.legend or mpp is None:
+            return None
+        return self.drawing.frame.size_px[0] * self.drawing.frame.downsample[0] * mpp
+
+    def _flow_swatches(self) -> list[list[tuple[float, tuple[int, int, int], str]]]:
+        """Return the lines of swatches under the map, each with its place from the map's left edge."""
+        if not self.bar:
+            return []
+        lines: list[list[tuple[float, tuple[int, int, int], str]]] = []
+        self.key_width = self._pictures_width() if self.how.stacked or len(self.shown) < 2 else self.panel[0]
+        if self.how.upright and not self.how.side:
+            self.key_width += self.bar_room
+        room, box = self.key_width, 0.22 * self.u
+        at = room + 1
+        for colour, said in swatches(self.panels, self.text.unreadable):
+            for nth, piece in enumerate(wrapped(said, self.style.small, room - box)):
+                wide = box + text_width(piece, self.style.small)
+                if nth or at + wide > room:
+                    lines.append([])
+                    at = 0.0
+                lines[-1].append((at, colour if nth == 0 else (255, 255, 255), piece))
+                at += wide + 0.2 * self.u
+        return lines
+
+    def draw(self, page: Page) -> None:
+        """Draw everything."""
+        u, style, left = self.u, self.style, MARGIN * self.u
+        page.write_lines(left, 0.36 * u, self.names, 0.27 * u, fontsize=style.title, weight="bold", color=INK)
+        for nth, line in enumerate(self.groups):
+            for at, (said, colour, bold) in line:
+                weight = "bold" if bold else "normal"
+                page.write(left + at, self.prediction_top + nth * self.step, said, fontsize=style.text + 0.5 * u,
+                           color=colour, weight=weight, va="center")  # fmt: skip
+        places = self._draw_pictures(page)
+        self._draw_under(page, places)
+        if self.bar and self.how.upright:
+            beside = left + self._pictures_width() + 0.2 * u
+            draw_bar(page, self, (beside, self.head), self.bar_length, upright=True)
+        elif self.bar:
+            draw_bar(page, self, (left, self.bar_top), self.bar_length, upright=False)
+        if not self.drawing.frame.whole:
+            self._draw_locator(page)
+        for placed in self.placed:
+            placed.piece.draw(page, self.corner[0] + placed.left, self.corner[1] + placed.top, placed.width)
+        for nth, (said, colour) in enumerate(self.foot):
+            page.write(left, self.foot_top + (nth + 0.5) * LINE * u, said, fontsize=style.small, color=colour, va="center")
+
+    def _draw_pictures(self, page: Page) -> list[tuple[float, float]]:
+        places, (width, height) = [], self.panel
+        for nth, shown in enumerate(self.shown):
+            left, top = MARGIN * self.u, self.head
+            if self.how.stacked:
+                top += nth * (height + self.step * max(map(len, self.titles)) + 0.12 * self.u)
+            else:
+                left += nth * (width + GAP * self.u)
+            left, top = (round(at * self.style.dpi) / self.style.dpi for at in (left, top))
+            axes = page.axes(left, top, width, height)
+            parts.show_picture(axes, self.panels.slide if shown == "slide" else self.panels.heatmap)
+            lines = self.titles[nth]
+            page.write_lines(left, top - 0.13 * self.u - (len(lines) - 1) * self.step, lines, self.step,
+                             fontsize=self.style.text, color=GREY)  # fmt: skip
+            if self.drawing.region is not None:
+                parts.draw_outlines(
+                    axes, self.drawing.region, self.panels.drawing.frame, self.text.region_names, self.style
+                )
+            places.append((left, top))
+        return places
+
+    def _draw_under(self, page: Page, places: Sequence[tuple[float, float]]) -> None:
+        """Draw the scale bar and the swatches below the pictures, where no tissue is."""
+        u, width_um, top = self.u, self._scale_bar_um(), self.under + 0.08 * self.u
+        if width_um is not None:
+            length_um = parts.scale_bar_um(width_um)
+            share = length_um / width_um * self.panel[0]
+            page.box(places[0][0], top + 0.05 * u, share, 0.035 * u, facecolor=INK, edgecolor="none")
+            page.write(places[0][0], top + 0.2 * u, parts.length_words(length_um), fontsize=self.style.small, color=INK,
+                       va="center")  # fmt: skip
+        left, apart = places[-1][0], self.key_below * self.step
+        for nth, line in enumerate(self.key_lines):
+            for at, colour, said in line:
+                middle = top + apart + (nth + 0.5) * self.step
+                if colour != (255, 255, 255):
+                    page.box(left + at, middle - 0.055 * u, 0.15 * u, 0.11 * u, edgecolor=GREY, linewidth=0.6,
+                             facecolor=[part / 255 for part in colour])  # fmt: skip
+                page.write(left + at + 0.22 * u, middle, said, fontsize=self.style.small, color=INK, va="center")
+
+    def _draw_locator(self, page: Page) -> None:
+        """Draw the whole slide small, with a box where the region is, at the head's right."""
+        slide = self.drawing.slide
+        width_l0, height_l0 = slide.dimensions_l0
+        scale = min(_LOCATOR[0] * self.u / width_l0, _LOCATOR[1] * self.u / height_l0)
+        size = width_l0 * scale, height_l0 * scale
+        longest = max(16, round(max(size) * self.style.dpi))
+        whole = choose_frame(slide, downsample=max(1.0, max(width_l0, height_l0) / longest))
+        alone = replace(
+            self.drawing, frame=whole, alpha=0.0, blank_canvas=False, tissue=None, smooth="none", blur_px=None
+        )
+        axes = page.axes(page.width - MARGIN * self.u - size[0], 0.2 * self.u, *size)
+        parts.show_picture(axes, draw(alone))
+        parts.draw_box(axes, self.drawing.frame, whole)
 
 
-def _among(drawing: Drawing, text: FigureText) -> str:
-    """Say that patches are ranked among those drawn, where the colours or the slide have others besides."""
-    return "" if drawing.frame.whole and not text.method else " of those drawn"
-
-
-def _draw_column(
-    page: Page, corner: tuple[float, float], drawing: Drawing, scores: npt.NDArray[Any], text: FigureText
-) -> None:
-    """Histogram, highest and lowest patches from top to bottom."""
-    left, top = corner
-    parts.draw_histogram(page.axes(left + 0.35, top, _SIDE[0] - 0.35, 1.65), scores, drawing, text.score_name)
-    for mode, title in _SHOWN:
-        top += 2.6 if mode == "topk" else _TILE + _CAPTION + 0.3
-        _draw_patches(page, (left, top), title + _among(drawing, text), _sampled(drawing, scores, mode))
-
-
-def _draw_row(
-    page: Page, corner: tuple[float, float], drawing: Drawing, scores: npt.NDArray[Any], text: FigureText
-) -> None:
-    """Histogram, highest and lowest patches from left to right."""
-    left, top = corner
-    room = page.width - 2 * _MARGIN - 2 * (_BLOCK[0] + 2 * _GAP)
-    parts.draw_histogram(page.axes(left + 0.35, top, room - 0.35, 1.25), scores, drawing, text.score_name)
-    for nth, (mode, title) in enumerate(_SHOWN):
-        place = left + room + 2 * _GAP + nth * (_BLOCK[0] + 2 * _GAP), top
-        _draw_patches(page, place, title + _among(drawing, text), _sampled(drawing, scores, mode))
-
-
-def _draw_patches(page: Page, corner: tuple[float, float], title: str, patches: Sequence[SampledPatch]) -> None:
-    if patches:
-        page.write(corner[0], corner[1] - 0.09, title, fontsize=TEXT, color=GREY, va="bottom")
-    for nth, patch in enumerate(patches):
-        parts.draw_patch(page.axes(corner[0] + nth * (_TILE + 0.1), corner[1], _TILE, _TILE), patch)
-
-
-def _sampled(drawing: Drawing, scores: npt.NDArray[Any], mode: Mode) -> list[SampledPatch]:
-    slide, size_l0 = drawing.slide, drawing.grid.size_l0
-    level = slide.level_for_downsample(max(1.0, max(size_l0) / (_TILE * DPI)))
-    factors = slide.level_downsamples[level]
-    size = max(1, round(size_l0[0] / factors[0])), max(1, round(size_l0[1] / factors[1]))
-    return sample_patches(scores, drawing.grid, slide, Choice(_PATCHES, mode), size_px=size, level=level)
-
-
-def panel_frame(drawing: Drawing) -> Frame:
-    """Return the drawing's frame at the size of a panel, or the next finer level for a region."""
-    frame, slide = drawing.frame, drawing.slide
-    longer_l0 = max(side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True))
-    wanted = max(1.0, longer_l0 / _PANEL_PX)
-    if frame.whole:
-        return choose_frame(slide, downsample=wanted)
-    corners = [round(c + s * f) for c, s, f in zip(frame.corner_l0, frame.size_px, frame.downsample, strict=True)]
-    level = slide.level_for_downsample(wanted)
-    return choose_frame(slide, level, top_left=frame.corner_l0, bot_right=corners)
-
-
-def panel_picture(picture: UInt8Array) -> UInt8Array:
-    """Return a picture no larger than a panel needs."""
-    scale = _PANEL_PX / max(picture.shape[:2])
-    if scale >= 1:
-        return picture
-    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _map_title(drawing: Drawing) -> str:
-    opacity = "colours alone" if drawing.alpha == 1 else f"heatmap, colours at {drawing.alpha:.0%}"
-    return opacity if drawing.smooth == "none" else f"{opacity}, smoothed ({drawing.smooth})"
-
-
-def _write_head(page: Page, drawing: Drawing, text: FigureText) -> None:
-    name = parts.short(text.slide_id or drawing.slide.slide_id, 90)
-    page.write(_MARGIN, 0.36, name, fontsize=TITLE, weight="bold", color=INK, va="center")
-    left = _MARGIN
-    prediction = text.prediction
-    pieces: list[tuple[str, str, str]] = []
-    if text.label is not None:
-        pieces.append(("label ", text.label, INK))
-    if prediction is not None:
-        what, value = prediction.headline
-        colour = INK
-        if prediction.task == "classification" and text.label in prediction.classes:
-            colour = GOOD if prediction.classes[prediction.predicted] == text.label else BAD
-        pieces.append((f"{what} ", parts.short(value, 80), colour))
-        details = prediction.details
-        more = f"{len(details) - _DETAILS} more" if len(details) > _DETAILS else ""
-        pieces.append((parts.join([*details[:_DETAILS], more]), "", GREY))
-    for words, strong, colour in pieces:
-        for content, style in ((words, {"color": GREY}), (strong, {"color": colour, "weight": "bold"})):
-            if content:
-                left = _after(page, page.write(left, 0.69, content, fontsize=TEXT + 0.5, va="center", **style))
-        left += 0.22
-
-
-def _after(page: Page, written: Any) -> float:
-    """Return where words end, in inches from the left."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    renderer = FigureCanvasAgg(page.figure).get_renderer()
-    # Spaces at the end have no extent of their own.
-    spaces = len(written.get_text()) - len(written.get_text().rstrip())
-    return float(written.get_window_extent(renderer).x1) / DPI + 0.045 * spaces
-
-
-def _notice_lines(notices: Iterable[str], width: float) -> list[str]:
+def _notice_lines(notices: Iterable[str], style: FigureStyle, width: float) -> list[str]:
     """Return the notices, each once, as lines no wider than `width` inches; the last says how many are left out."""
-    most = int(width * _CHARACTERS_AN_INCH)
-    joined = textwrap.wrap(parts.join(list(dict.fromkeys(notices))), most, break_on_hyphens=False)
+    joined = wrapped(parts.join(list(dict.fromkeys(notices))), style.small, width)
     if len(joined) <= _NOTICE_LINES:
         return joined
-    return [*joined[: _NOTICE_LINES - 1], "… and more: the column `notes` of the process list has them all"]
-
-
-def _write_foot(page: Page, drawing: Drawing, text: FigureText, notices: Sequence[str]) -> None:
-    slide, size = drawing.slide, drawing.grid.size_l0
-    patch = f"patches {size[0]} × {size[1]} px at level 0"
-    if slide.mpp is not None:
-        patch += f" ({size[0] * slide.mpp:.0f} µm)"
-    resolution = f"{slide.mpp:.4g} µm/px" if slide.mpp is not None else "pixel size unknown, so no scale bar"
-    if slide.resolution.by_hand:
-        resolution += f", given by hand ({slide.resolution.source})"
-    known = parts.join([text.model or "", patch, resolution, f"colormap {drawing.cmap}"])
-    # From the bottom upwards.
-    lines = [(known, GREY), *([(text.method, GREY)] if text.method else []), *((line, BAD) for line in notices[::-1])]
-    for nth, (words, colour) in enumerate(lines):
-        page.write(_MARGIN, page.height - 0.2 - nth * _LINE, words, fontsize=SMALL, color=colour, va="center")
+    more = wrapped("… and more: the column `notes` of the process list has them all", style.small, width)
+    return [*joined[: _NOTICE_LINES - 1], *more]

@@ -112,6 +112,22 @@ def choose_frame(
     return frame if region is None else _cut(frame, *map(as_pair, region))
 
 
+def shrunk_frame(frame: Frame, longest_px: int) -> Frame:
+    """Return the frame with a longer side of at most `longest_px` pixels, of the size that `shrink` gives a picture."""
+    width, height = frame.size_px
+    if max(width, height) <= longest_px:
+        return frame
+    factor = longest_px / max(width, height)
+    size = tuple(longest_px if side == max(width, height) else max(1, int(side * factor)) for side in (width, height))
+    downsample = (
+        width * frame.downsample[0] / size[0],
+        height * frame.downsample[1] / size[1],
+    )
+    return replace(
+        frame, size_px=(size[0], size[1]), downsample=downsample, resized=True, by_centres=True
+    )
+
+
 def region_between(top_left: Corner | None, bot_right: Corner | None) -> tuple[Corner, Corner] | None:
     """Return the corners of a region, None when there are none; a ConfigError when one is missing."""
     if top_left is None and bot_right is None:

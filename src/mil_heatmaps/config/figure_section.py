@@ -1,0 +1,79 @@
+"""The config of the figure for people: a switch, the name of a preset, or a mapping of its options."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mil_heatmaps.config.section_types import Float, Int, Section, shown
+from mil_heatmaps.visualization.figure_style import (
+    LEAST_PT,
+    PANELS,
+    PRESETS,
+    PRINT_DPI,
+    SCREEN_DPI,
+    FigureFormat,
+    FigureStyle,
+    Panel,
+    Preset,
+)
+
+
+class FigureOptions(Section):
+    """New: how the figure is made for print. What is left out is the preset's, or as large as today."""
+
+    preset: Preset | None = Field(
+        default=None,
+        description="journal_single (88 mm, PDF), journal_double (180 mm, PDF), slide_16_9 (a page of a presentation).",
+    )
+    format: FigureFormat | None = Field(
+        default=None, description="In pdf and svg text, bars and boxes are vectors. Left out: png."
+    )
+    dpi: Int | None = Field(
+        default=None, ge=50, le=1200, description="Of its pictures. Left out: 300 for print, 150 without a width."
+    )
+    width_mm: Float | None = Field(
+        default=None, ge=40, le=2000, description="Exact width. Left out: as wide as its content needs."
+    )
+    font_pt: Float | None = Field(
+        default=None, ge=LEAST_PT, le=72, description="Size of most letters; none is smaller than 6 pt."
+    )
+    panels: list[Panel] | None = Field(
+        default=None, min_length=1, description="Which parts are shown, where there is such a thing. Left out: all."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "FigureOptions":
+        _ = self.style
+        return self
+
+    @property
+    def style(self) -> FigureStyle:
+        """What the options come to."""
+        base = PRESETS[self.preset] if self.preset is not None else FigureStyle()
+        printed = self.width_mm is not None or self.format in ("pdf", "svg") or self.preset is not None
+        usual_dpi = base.dpi if self.preset is not None else PRINT_DPI if printed else SCREEN_DPI
+        return FigureStyle(
+            format=self.format or base.format,
+            dpi=self.dpi or usual_dpi,
+            width_mm=self.width_mm or base.width_mm,
+            height_mm=base.height_mm if self.width_mm is None else None,
+            font_pt=self.font_pt or base.font_pt,
+            panels=tuple(self.panels) if self.panels is not None else PANELS,
+        )
+
+
+def _switch(value: Any) -> Any:
+    """Take the name of a preset for a mapping that names it."""
+    if isinstance(value, str):
+        if value not in PRESETS:
+            raise ValueError(f"must be true, false, {', '.join(PRESETS)}, or a mapping of options; got {shown(value)}")
+        return {"preset": value}
+    return value
+
+
+Figure = Annotated[
+    bool | FigureOptions,
+    BeforeValidator(
+        _switch, json_schema_input_type=bool | Literal["journal_single", "journal_double", "slide_16_9"] | FigureOptions
+    ),
+]
