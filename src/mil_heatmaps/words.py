@@ -136,13 +136,19 @@ def _evenly(numbers: Sequence[float], step: float) -> list[str]:
 
 
 def numbers_apart(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Return the numbers with so many significant digits, and more where different ones would read alike."""
+    """Return the numbers with so many significant digits, and more where different ones would read alike.
+
+    All have the same number of decimals, unless one needs an exponent.
+    """
     different = len(set(values))
     for more in range(digits, 10):
         words = [number_words(value, more) for value in values]
         if len(set(words)) == different:
             break
-    return words
+    if any("e" in word or not math.isfinite(value) for word, value in zip(words, values, strict=True)):
+        return words
+    decimals = max((len(word.partition(".")[2]) for word in words), default=0)
+    return [with_minus(f"{round(value, decimals) or 0.0:.{decimals}f}") for value in values]
 
 
 def percentage(probability: float) -> str:

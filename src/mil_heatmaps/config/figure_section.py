@@ -7,7 +7,6 @@ from pydantic import BeforeValidator, Field, model_validator
 from mil_heatmaps.config.section_types import Float, Int, Section, shown
 from mil_heatmaps.visualization.figure_style import (
     LEAST_PT,
-    PANELS,
     PRESETS,
     PRINT_DPI,
     SCREEN_DPI,
@@ -58,7 +57,7 @@ class FigureOptions(Section):
             width_mm=self.width_mm or base.width_mm,
             height_mm=base.height_mm if self.width_mm is None else None,
             font_pt=self.font_pt or base.font_pt,
-            panels=tuple(self.panels) if self.panels is not None else PANELS,
+            panels=tuple(self.panels) if self.panels is not None else base.panels,
         )
 
 

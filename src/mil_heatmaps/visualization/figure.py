@@ -21,7 +21,7 @@ from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization import figure_words as words
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import Panels, draw_panels, swatches
-from mil_heatmaps.visualization.figure_layout import BAR, GAP, LINE, MARGIN, Arrangement, Piece, Placed, arrange, lay
+from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, Arrangement, Piece, Placed, arrange, lay
 from mil_heatmaps.visualization.figure_page import BAD, GREY, INK, VECTORS, Page, text_width, wrapped
 from mil_heatmaps.visualization.figure_pieces import bar_words, draw_bar, histogram, patch_rows
 from mil_heatmaps.visualization.figure_style import FigureStyle
@@ -117,7 +117,7 @@ class _Plan:
         self.drawing, self.text, self.style, self.u = drawing, text, style, style.unit
         self.shown = [name for name in ("slide", "map") if name in style.panels]
         self.bar = legend and "bar" in style.panels and "map" in style.panels
-        self.legend = legend
+        self.legend, self.shrink = legend, shrink
         self._panels: Panels | None = None
         pieces = self._pieces(scores)
         width, height = drawing.size_px
@@ -163,12 +163,16 @@ class _Plan:
         u, style, content = self.u, self.style, self.width - 2 * MARGIN * self.u
         locator = 0.0 if self.drawing.frame.whole else (_LOCATOR[0] + GAP) * u
         name = self.text.slide_id or self.drawing.slide.slide_id
-        self.names = wrapped(parts.short(name, 400), style.title, content - locator, bold=True)
-        self.groups = self._flow(words.head_runs(self.text), content - locator)
+        self.names = wrapped(parts.short(name, 400 if style.height is None else 110), style.title, content - locator, bold=True)
+        self.groups = self._flow(words.head_runs(self.drawing, self.text), content - locator)
         titles = {"slide": words.slide_title(self.drawing), "map": words.map_title(self.drawing, self.text)}
-        self.titles = [wrapped(titles[shown], style.text, self.panel[0]) for shown in self.shown]
+        beside = self.bar_room if self.bar and self.how.upright else 0.0  # the last title may run over the bar
+        self.titles = [
+            wrapped(titles[shown], style.text, self.panel[0] + (beside if shown == self.shown[-1] else 0.0))
+            for shown in self.shown
+        ]
         lines = max(map(len, self.titles))
-        self.step = 0.2 * u
+        self.step = max(0.2 * u, style.step)
         self.prediction_top = (0.36 + 0.33 + (len(self.names) - 1) * 0.27) * u
         head = self.prediction_top + (0.41 * u if self.groups else 0.09 * u)
         self.head = head + (max(len(self.groups) - 1, 0) + lines - 1) * self.step
@@ -190,7 +194,7 @@ class _Plan:
         if self.how.side:
             used = self._pictures_width() + (self.bar_room if self.how.upright else 0.0) + 2 * GAP * u
             self.corner = MARGIN * u + used, self.head - 0.28 * u
-            self.placed, high = lay(pieces, content - used, style, column=True)
+            self.placed, high = lay(pieces, content - used, style, column=True, shrink=self.shrink)
             bottom = max(top, upright, self.corner[1] + high)
         else:
             self.corner = MARGIN * u, max(top, upright) + 0.16 * u
@@ -200,7 +204,7 @@ class _Plan:
         grey = [line for fact in words.foot_lines(self.drawing, self.text) for line in wrapped(fact, style.small, content)]
         self.foot = [*((line, BAD) for line in notices), *((line, GREY) for line in grey)]
         self.foot_top = bottom + 0.2 * u
-        self.height = self.foot_top + len(self.foot) * LINE * u + 0.08 * u
+        self.height = self.foot_top + len(self.foot) * style.step + 0.08 * u
 
     def _pictures_width(self) -> float:
         across = 1 if self.how.stacked else len(self.shown)
@@ -245,7 +249,7 @@ class _Plan:
             return []
         lines: list[list[tuple[float, tuple[int, int, int], str]]] = []
         self.key_width = self._pictures_width() if self.how.stacked or len(self.shown) < 2 else self.panel[0]
-        if self.how.upright and not self.how.side:
+        if self.how.upright:
             self.key_width += self.bar_room
         room, box = self.key_width, 0.22 * self.u
         at = room + 1
@@ -280,7 +284,7 @@ class _Plan:
         for placed in self.placed:
             placed.piece.draw(page, self.corner[0] + placed.left, self.corner[1] + placed.top, placed.width)
         for nth, (said, colour) in enumerate(self.foot):
-            page.write(left, self.foot_top + (nth + 0.5) * LINE * u, said, fontsize=style.small, color=colour, va="center")
+            page.write(left, self.foot_top + (nth + 0.5) * style.step, said, fontsize=style.small, color=colour, va="center")
 
     def _draw_pictures(self, page: Page) -> list[tuple[float, float]]:
         places, (width, height) = [], self.panel

@@ -84,6 +84,8 @@ def draw_panels(drawing: Drawing, longest_px: int) -> Panels:
         without, outside = (float(np.count_nonzero(part)) / total for part in (bare & ~left_out, left_out))
     ground = WHITE_GROUND if small.blank_canvas else mean_colour(slide, coloured)
     plain = mean_colour(slide, bare) if bare is not None and bare.any() else _UNTINTED
+    if small.blank_canvas:
+        plain = WHITE_GROUND
     return Panels(small, slide, heatmap, ground, plain, without, outside)
 
 

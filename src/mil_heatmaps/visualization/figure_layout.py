@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mil_heatmaps.visualization.figure_page import Page
 from mil_heatmaps.visualization.figure_style import FigureStyle
 
-MARGIN, GAP, BAR, LINE = 0.4, 0.3, 1.6, 0.17
+MARGIN, GAP, BAR = 0.4, 0.3, 1.6
 TILE, TILE_GAP, PATCHES = 1.12, 0.1, 4
 BLOCK = PATCHES * TILE + (PATCHES - 1) * TILE_GAP
 """Width of a row of patches."""
@@ -19,7 +19,9 @@ _WIDE, _TALL = 0.42, 1.15
 """Height over width below which slide and map lie above each other, and above which the rest stands beside them."""
 _UPRIGHT_LEAST, _UPRIGHT_MOST = 2.0, 5.6
 """How high an upright bar is."""
-_PRINTED_MOST = 7.4
+_STACKED = 0.3
+"""Slide and map beside each other are compared more easily: above each other they must be so much larger."""
+_PRINTED_MOST = 4.6
 """Height of slide and map on a printed page, inches: its text needs room as well."""
 
 
@@ -52,7 +54,7 @@ class Arrangement:
         if self.upright:
             high = self.panel[1] * (pictures if self.stacked else 1)
             return min(high, _UPRIGHT_MOST * unit)
-        return min(self.content, 5 * unit)
+        return min(self.panel[0] * (1 if self.stacked else pictures) if self.side else self.content, 5 * unit)
 
 
 def arrange(
@@ -90,7 +92,8 @@ def arrange(
                 continue
             used = across * width + (across - 1) * gap + (room if upright else 0.0)
             side = below and content - used >= (SIDE + 2 * GAP) * u
-            found.append((width * width * high, Arrangement((width, width * high), stacked, upright, content, side)))
+            area = width * width * high * (_STACKED if stacked else 1.0)
+            found.append((area, Arrangement((width, width * high), stacked, upright, content, side)))
     return max(found, key=lambda pair: pair[0])[1]
 
 
@@ -131,11 +134,13 @@ class Placed:
     width: float
 
 
-def lay(pieces: Sequence[Piece], width: float, style: FigureStyle, *, column: bool) -> tuple[list[Placed], float]:
+def lay(
+    pieces: Sequence[Piece], width: float, style: FigureStyle, *, column: bool, shrink: float = 1.0
+) -> tuple[list[Placed], float]:
     """Return where the pieces lie within a width, and how high they are together; one below the other in a `column`."""
     u, gap = style.unit, 2 * GAP * style.unit
     if column:
-        rows = [[(piece, width)] for piece in pieces]
+        rows = [[(piece, min(width, 1.3 * SIDE * u) * shrink)] for piece in pieces]
     else:
         blocks, others = [p for p in pieces if p.block], [p for p in pieces if not p.block]
         three = (3.0 + 2 * (BLOCK + 2 * GAP)) * u

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from mil_heatmaps.visualization.picture_files import FileFacts, save_picture
 
 INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
 GOOD, BAD = "#1a7f37", "#b3261e"
+_LARGE = 8
 _ROOM = 1e-6  # inches: what rounding may add to a line
 VECTORS = ("pdf", "svg")
 
@@ -32,10 +34,12 @@ def text_width(words: str, points: float, *, bold: bool = False) -> float:
     """Return how wide words are, in inches; spaces at the ends count."""
     from matplotlib.font_manager import FontProperties
 
-    font = FontProperties(size=points, weight="bold" if bold else "normal")
-    # Spaces at the end have no extent of their own.
-    framed = _measurer().get_text_width_height_descent(f"|{words}|", font, ismath=False)[0]
-    return float(framed - _measurer().get_text_width_height_descent("||", font, ismath=False)[0]) / 72
+    # Large letters are not fitted to pixels. Spaces at the end have no extent of their own.
+    font = FontProperties(size=_LARGE * points, weight="bold" if bold else "normal")
+    framed, frame = (
+        _measurer().get_text_width_height_descent(text, font, ismath=False)[0] for text in (f"|{words}|", "||")
+    )
+    return float(framed - frame) / (72 * _LARGE)
 
 
 def wrapped(words: str, points: float, width: float, *, bold: bool = False) -> list[str]:
@@ -72,7 +76,8 @@ def _fitting(piece: str, points: float, width: float, *, bold: bool) -> int:
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if text_width(piece[:middle], points, bold=bold) <= width else (low, middle - 1)
-    return low
+    after = max(piece.rfind(sign, 0, low) for sign in "_-/.") + 1
+    return after if after > low / 2 else low
 
 
 class Page:
@@ -172,6 +177,15 @@ class Page:
 _NAMED = ("Software", "Title", "Description")
 
 
+_NUMBER_AFTER = re.compile("([\u0590-\u08ff\ufb1d-\ufefc])( [0-9<>])")
+_SHAPING = "\u200c\u200d\u200e\u200f"
+"""Characters without a form of their own that join letters or say which way they run."""
+
+
 def _plain(words: str) -> str:
-    """Return words without characters that break a line or cannot be drawn."""
-    return "".join(character if character.isprintable() else " " for character in words)
+    """Return words without characters that break a line or cannot be drawn.
+
+    A number after letters that run from right to left stays to the right of them, as in a sentence of English.
+    """
+    shown = "".join(sign if sign.isprintable() or sign in _SHAPING else " " for sign in words)
+    return _NUMBER_AFTER.sub("\\1\u200e\\2", shown)

@@ -86,8 +86,10 @@ def draw_box(axes: Any, frame: Frame, whole: Frame) -> None:
 
 
 def bar_ticks(drawing: Drawing) -> list[float]:
-    """Return five even ticks, the ends (and so the centre of a diverging scale) among them."""
+    """Return five even ticks, the ends (and so the centre of a diverging scale) among them; one for a single value."""
     scale = drawing.scale
+    if scale.vmin == scale.vmax:
+        return [scale.vmin]
     ticks = [float(tick) for tick in np.linspace(scale.vmin, scale.vmax, 5)]
     if scale.center is not None and ticks[1] < scale.center < ticks[3]:
         ticks[2] = scale.center
@@ -114,8 +116,9 @@ def draw_colour_bar(
     if across:
         axes.set_xticks(ticks, words.labels, fontsize=style.small, color=INK)
         ends = axes.get_xticklabels()
-        ends[0].set_ha("left")
-        ends[-1].set_ha("right")
+        if len(ends) > 1:
+            ends[0].set_ha("left")
+            ends[-1].set_ha("right")
     else:
         axes.yaxis.tick_right()
         axes.set_yticks(ticks, words.labels, fontsize=style.small, color=INK)
@@ -138,7 +141,8 @@ def draw_histogram(
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
     axes.tick_params(labelsize=style.small, colors=GREY, length=3, width=0.8)
-    axes.set_title(f"{grouped(len(scores))} patches", loc="left", fontsize=style.text, color=GREY, pad=6 * style.unit)
+    patches = f"{grouped(len(scores))} {'patch' if len(scores) == 1 else 'patches'}"
+    axes.set_title(patches, loc="left", fontsize=style.text, color=GREY, pad=6 * style.unit)
     if not len(scores):
         bare(axes)
         return ""

@@ -57,9 +57,9 @@ def bar_words(plan: Planned, length: float, *, upright: bool) -> BarWords:
     label = wrapped(drawing.scale.label, style.small, length)[:_MOST_LINES]
     numbers = max(text_width(number, style.small) for number in told.labels)
     if upright:
-        room = (0.2 + _BAR_WIDE + 0.14 + 0.2 * len(title) + 0.17 * len(label) + 0.1) * u + numbers
+        room = (0.2 + _BAR_WIDE + 0.14 + 0.2 * len(title) + 0.1) * u + style.step * len(label) + numbers
     else:
-        room = (0.2 * len(title) + _BAR_WIDE + 0.24 + 0.17 * len(label) + 0.06) * u
+        room = (0.2 * len(title) + _BAR_WIDE + 0.06) * u + style.under_ticks + style.step * len(label)
     return BarWords(title, label, told.note, numbers, room)
 
 
@@ -75,7 +75,7 @@ def draw_bar(page: Page, plan: Planned, place: tuple[float, float], length: floa
         if said.note:
             page.write(left, top - 0.13 * u, said.note, **{**pale, "color": INK}, va="center")
         at = left + (_BAR_WIDE + 0.14 + 0.12) * u + said.numbers
-        for lines, step, how in ((said.title, 0.2 * u, bold), (said.label, 0.17 * u, pale)):
+        for lines, step, how in ((said.title, 0.2 * u, bold), (said.label, style.step, pale)):
             for line in lines:
                 page.write(at, top + length / 2, line, rotation=90, ha="center", va="center", **how)
                 at += step
@@ -86,13 +86,14 @@ def draw_bar(page: Page, plan: Planned, place: tuple[float, float], length: floa
     parts.draw_colour_bar(axes, plan.drawing, style, panels.ground, panels.plain, across=True)
     if said.note:
         page.write(left + length + 0.08 * u, top + _BAR_WIDE / 2 * u, said.note, **{**pale, "color": INK}, va="center")
-    page.write_lines(left, top + (_BAR_WIDE + 0.32) * u, said.label, 0.17 * u, **pale)
+    below = top + _BAR_WIDE * u + style.under_ticks + 0.5 * style.step
+    page.write_lines(left, below, said.label, style.step, **pale)
 
 
 def histogram(plan: Planned, scores: npt.NDArray[Any]) -> Piece:
     """Return the spread of the scores."""
     style, u = plan.style, plan.u
-    title, axis = 0.28 * u, 0.22 * u
+    title, axis = 0.28 * u, style.under_ticks
 
     def lines(width: float) -> list[str]:
         return wrapped(plan.text.score_title, style.text, width - 0.4 * u)[:3]
@@ -129,14 +130,14 @@ def patch_rows(plan: Planned, scores: npt.NDArray[Any]) -> list[Piece]:
 
 def _row(plan: Planned, scores: npt.NDArray[Any], mode: Mode, most: int, title: str) -> Piece:
     style, u = plan.style, plan.u
-    head, caption = 0.28 * u, 0.5 * u
+    head, line = 0.28 * u, style.step
     percentiles = plan.drawing.scale.unit == "percentile"
 
     def side(width: float) -> float:
         return min((width - (PATCHES - 1) * TILE_GAP * u) / PATCHES, 1.35 * TILE * u)
 
     def height(width: float) -> float:
-        return head + side(width) + (caption if percentiles else caption - 0.16 * u)
+        return head + side(width) + 0.2 * u + line * (2 if percentiles else 1)
 
     def draw(page: Page, left: float, top: float, width: float) -> None:
         tile = round(side(width) * style.dpi) / style.dpi
@@ -153,13 +154,13 @@ def _row(plan: Planned, scores: npt.NDArray[Any], mode: Mode, most: int, title: 
             if text_width(rank, style.text, bold=True) > tile:
                 rank = f"#{patch.rank}"
             page.write(x, below, rank, fontsize=style.text, weight="bold", color=INK, va="center")
-            page.write(x, below + 0.16 * u, value, fontsize=style.small, color=INK, va="center")
+            page.write(x, below + line, value, fontsize=style.small, color=INK, va="center")
             if percentiles:
                 shade = float(plan.drawing.shades[patch.index])
                 scale = plan.drawing.scale
                 at = number_words(round(scale.vmin + shade * (scale.vmax - scale.vmin), 1), 4)
                 words = f"percentile {at}" if text_width(f"percentile {at}", style.small) <= tile else f"at {at}"
-                page.write(x, below + 0.31 * u, words, fontsize=style.small, color=GREY, va="center")
+                page.write(x, below + 2 * line, words, fontsize=style.small, color=GREY, va="center")
 
     return Piece(height, draw, block=True)
 

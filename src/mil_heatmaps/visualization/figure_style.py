@@ -14,7 +14,7 @@ LEAST_PT = 6.0
 """No letter of a figure is smaller, at the width it is made for."""
 SCREEN_DPI, PRINT_DPI = 150, 300
 _TEXT_PT, _SMALL_PT, _TITLE_PT = 9.5, 8.0, 15.0
-_MM = 25.4
+_MM, _POINTS = 25.4, 72
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,16 @@ class FigureStyle:
         return max(LEAST_PT, _SMALL_PT * self.unit)
 
     @property
+    def step(self) -> float:
+        """From one line of small letters to the next, in inches."""
+        return max(0.17 * self.unit, 1.45 * self.small / _POINTS)
+
+    @property
+    def under_ticks(self) -> float:
+        """How far the numbers below an axis reach, in inches."""
+        return (6.5 + 1.25 * self.small) / _POINTS
+
+    @property
     def title(self) -> float:
         return max(LEAST_PT, _TITLE_PT * self.unit)
 
@@ -90,6 +100,6 @@ class FigureStyle:
 PRESETS: dict[str, FigureStyle] = {
     "journal_single": FigureStyle("pdf", PRINT_DPI, 88.0, None, 6.0),
     "journal_double": FigureStyle("pdf", PRINT_DPI, 180.0, None, 7.0),
-    "slide_16_9": FigureStyle("png", 150, 338.67, 190.5, 9.5),
+    "slide_16_9": FigureStyle("png", 150, 338.67, 190.5, 11.0, ("slide", "map", "bar", "patches", "curves")),
 }
 """One column and the full width of a journal; a page of a presentation."""

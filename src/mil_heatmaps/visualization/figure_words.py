@@ -92,8 +92,11 @@ class FigureText:
         return score_words(self.score_name, self.kind, self.class_name, of_class=of_class)
 
 
-def head_runs(text: FigureText) -> list[list[Run]]:
-    """Return label and prediction as groups of runs that stay together."""
+def head_runs(drawing: Drawing, text: FigureText) -> list[list[Run]]:
+    """Return label, prediction and region as groups of runs that stay together.
+
+    Of a region it is said where it is, and that the prediction is not about it alone.
+    """
     groups: list[list[Run]] = []
     prediction = text.prediction
     if text.label is not None:
@@ -108,6 +111,9 @@ def head_runs(text: FigureText) -> list[list[Run]]:
         details = prediction.details
         more = f"{len(details) - _DETAILS} more" if len(details) > _DETAILS else ""
         groups += [[(words, GREY, False)] for words in (*(short(d, 120) for d in details[:_DETAILS]), more) if words]
+    if not drawing.frame.whole:
+        whole = " (the prediction is of the whole slide)" if prediction is not None else ""
+        groups.append([("region ", GREY, False), (f"{region_words(drawing)} at level 0{whole}", INK, False)])
     return groups
 
 
@@ -145,10 +151,8 @@ def _profile_words(drawing: Drawing) -> str:
 
 
 def slide_title(drawing: Drawing) -> str:
-    """Name the left picture; of a region say where it is and that the prediction is not about it alone."""
-    if drawing.frame.whole:
-        return "slide"
-    return f"region of interest, {region_words(drawing)} (the prediction is of the whole slide)"
+    """Name the left picture."""
+    return "slide" if drawing.frame.whole else "region of interest"
 
 
 def region_words(drawing: Drawing) -> str:
