@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 
 from mil_heatmaps.errors import HeatmapError, MissingDependencyError
-
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONG = 7
@@ -113,7 +113,7 @@ def tick_words(ticks: Sequence[float]) -> TickWords:
     finite = sorted({float(tick) for tick in ticks if math.isfinite(tick)})
     if len(finite) < 2:
         return TickWords(tuple(number_words(tick, 6) for tick in ticks))
-    step, span = min(b - a for a, b in zip(finite, finite[1:], strict=False)), finite[-1] - finite[0]
+    step, span = min(b - a for a, b in pairwise(finite)), finite[-1] - finite[0]
     most = max(abs(finite[0]), abs(finite[-1]))
     power = offset = 0
     digits_before, decimals = math.floor(math.log10(most)) + 1, 2 - math.floor(math.log10(step))

@@ -151,11 +151,15 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     first, second = (find_experiment(folder, any_folder=True) for folder in folders)
     out = Path(output_dir or f"compare_{first.resolve().name}_{second.resolve().name}")
     drawn = failed = 0
+    left_out: list[str] = []
     for slide in compare_runs(first, second, out):
         failed += slide.error is not None
         drawn += slide.error is None
         numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items())
         print(f"{slide.slide_id}: {slide.error or numbers}")
+        left_out += [f"  {slide.slide_id}: {slide.error}"] if slide.error is not None else []
+    if left_out:
+        print("\n".join(["not compared:", *left_out]))
     pictures = f"{counted(drawn, 'picture')} and" if drawn else "no picture was drawn;"
     print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
     return 1 if failed else 0

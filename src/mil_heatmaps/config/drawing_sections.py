@@ -191,7 +191,7 @@ class HeatmapArguments(Section):
         description="New: longest side of the picture in pixels.",
     )
     figure: Figure = Field(
-        default=True,
+        default=FigureOptions(),
         description="New: also draw the figure for people: slide and map side by side, with their meaning. true, false, "
         "journal_single, journal_double, slide_16_9, or a mapping of the options below.",
     )
@@ -223,9 +223,7 @@ class HeatmapArguments(Section):
     @property
     def figure_style(self) -> FigureStyle | None:
         """How the figure is made; None when there is none."""
-        if isinstance(self.figure, FigureOptions):
-            return self.figure.style
-        return FigureStyle() if self.figure else None
+        return None if self.figure is None else self.figure.style
 
     @property
     def for_people(self) -> ColorProfile:

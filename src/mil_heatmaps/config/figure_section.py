@@ -1,26 +1,25 @@
 """The config of the figure for people: a switch, the name of a preset, or a mapping of its options."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
+from mil_heatmaps.choices import FigureFormat, FigurePreset
 from mil_heatmaps.config.section_types import Float, Int, Section, shown
 from mil_heatmaps.visualization.figure_style import (
     LEAST_PT,
     PRESETS,
     PRINT_DPI,
     SCREEN_DPI,
-    FigureFormat,
     FigureStyle,
     Panel,
-    Preset,
 )
 
 
 class FigureOptions(Section):
     """New: how the figure is made for print. What is left out is the preset's, or as large as today."""
 
-    preset: Preset | None = Field(
+    preset: FigurePreset | None = Field(
         default=None,
         description="journal_single (88 mm, PDF), journal_double (180 mm, PDF), slide_16_9 (a page of a presentation).",
     )
@@ -61,18 +60,25 @@ class FigureOptions(Section):
         )
 
 
-def _switch(value: Any) -> Any:
-    """Take the name of a preset for a mapping that names it."""
+def _options(value: Any) -> Any:
+    """Return the options: none of its own for true, no figure for false, a mapping for the name of a preset."""
+    if value is True or value is False:
+        return {} if value else None
     if isinstance(value, str):
-        if value not in PRESETS:
-            raise ValueError(f"must be true, false, {', '.join(PRESETS)}, or a mapping of options; got {shown(value)}")
-        return {"preset": value}
-    return value
+        if value in PRESETS:
+            return {"preset": value}
+    elif value is None or isinstance(value, (dict, Section)):
+        return value
+    raise ValueError(f"must be true, false, {', '.join(PRESETS)}, or a mapping of options; got {shown(value)}")
+
+
+def _as_given(options: FigureOptions | None) -> Any:
+    """Return the options as a config has them: true where there is none of its own, as runs made before say it."""
+    return False if options is None else options.model_dump(mode="json", exclude_none=True) or True
 
 
 Figure = Annotated[
-    bool | FigureOptions,
-    BeforeValidator(
-        _switch, json_schema_input_type=bool | Literal["journal_single", "journal_double", "slide_16_9"] | FigureOptions
-    ),
+    FigureOptions | None,
+    BeforeValidator(_options, json_schema_input_type=bool | FigurePreset | FigureOptions),
+    PlainSerializer(_as_given),
 ]

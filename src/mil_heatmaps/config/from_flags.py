@@ -31,6 +31,8 @@ KEY_OF_FLAG = {
     "alpha": "heatmap_arguments.alpha",
     "score": "heatmap_arguments.score",
     "normalize": "heatmap_arguments.normalize",
+    "cmap_signed": "heatmap_arguments.cmap_signed",
+    "color_profile": "heatmap_arguments.color_profile",
     "figure": "heatmap_arguments.figure",
     "slide_mpp": "data_arguments.slide_mpp",
 }
@@ -49,6 +51,9 @@ _WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "heatmap_arguments.segment: false": "--no_segment",
     "heatmap_arguments.segment": "--no_segment",
     "sample_arguments.samples": "--top_patches",
+    "--figure.width_mm": "--figure_width_mm",
+    "--figure.format": "--figure_format",
+    "--figure.dpi": "--figure_dpi",
     "num_classes (n_classes) says": "--num_classes says",
     " (in the config)": "",
 }

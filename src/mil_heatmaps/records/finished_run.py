@@ -15,7 +15,14 @@ from mil_heatmaps.files.csv_tables import read_rows, read_table
 from mil_heatmaps.files.names import stem_of
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import RECORD, ExperimentLayout
-from mil_heatmaps.records.outcome_tables import NOTICE_COLUMNS, NUMBER_PREFIX, STATUS_COLUMNS, SlideOutcome, outcome_of
+from mil_heatmaps.records.outcome_tables import (
+    NOTICE_COLUMNS,
+    NUMBER_PREFIX,
+    SPREAD_COLUMNS,
+    STATUS_COLUMNS,
+    SlideOutcome,
+    outcome_of,
+)
 from mil_heatmaps.records.slide_record import SlideRecord, read_record
 
 Told = tuple[str, ...]
@@ -81,14 +88,19 @@ class RunTable:
                 return {}
             noticed = tuple(header[first : first + len(NOTICE_COLUMNS)]) == NOTICE_COLUMNS  # not before version 0.2
             first += len(NOTICE_COLUMNS) * noticed
+            spread = tuple(header[first : first + len(SPREAD_COLUMNS)]) == SPREAD_COLUMNS
+            first += len(SPREAD_COLUMNS) * spread
             blank = () if noticed else ("",) * len(NOTICE_COLUMNS)
             numbered = [i for i in range(first, len(header)) if header[i].startswith(NUMBER_PREFIX)]
             end = min(numbered, default=len(header))
+            numbered += range(first - len(SPREAD_COLUMNS) * spread, first)
+            after = status + len(STATUS_COLUMNS)
+            notices = slice(after, after + len(NOTICE_COLUMNS) * noticed)
             for _, row in rows:
                 if len(row) == len(header) and row[status] in STATUSES:
                     numbers = tuple(text for i in numbered if row[i] for text in (_NUMBER + header[i], row[i]))
-                    told = (*row[status : status + len(STATUS_COLUMNS)], *blank)
-                    found.setdefault(row[name], (*told, *row[status + len(STATUS_COLUMNS) : end], *numbers))
+                    told = (*row[status:after], *blank, *row[notices])
+                    found.setdefault(row[name], (*told, *row[first:end], *numbers))
         except ValueError:  # ProcessListError among them
             return {}
         return found
@@ -115,7 +127,8 @@ def outcome_told(told: Told) -> SlideOutcome:
             notes=notes,
             classes=tuple(name for name, _ in ranked),
             probabilities=tuple(p for _, p in ranked),
-            numbers=tuple((name[1:], value) for name, value in filled if name.startswith(_NUMBER)),
+            spread={name[1:]: value for name, value in filled if name[1:] in SPREAD_COLUMNS and name[0] == _NUMBER},
+            numbers=tuple((n[1:], value) for n, value in filled if n[0] == _NUMBER and n[1:] not in SPREAD_COLUMNS),
         )
     except ValueError:
         return SlideOutcome(status, failed_stage, error)

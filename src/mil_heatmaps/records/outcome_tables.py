@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from mil_heatmaps.words import one_line
 STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 """Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
+
+SPREAD_COLUMNS = ("effective_patches", "top_tenth_share", "weight_ratio")
+"""How concentrated attention is, blank where the scores are none; see docs/scores.md."""
 
 # The order in which CLAM adds the columns its table lacks.
 _ADDED = (
@@ -51,6 +54,8 @@ class SlideOutcome:
         Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
     notes : str
         The words of the slide's notices.
+    spread : mapping
+        The numbers of `SPREAD_COLUMNS` that there are.
     numbers : (column, value) pairs
         What a regression or survival model gives, by column of the lists.
     """
@@ -66,6 +71,7 @@ class SlideOutcome:
     uncoloured: int | None = None
     unreadable: int | None = None
     notes: str = ""
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -85,8 +91,15 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         uncoloured=record.summary.get("uncoloured"),
         unreadable=record.summary.get("unreadable"),
         notes=joined(record.notices()),
+        spread=spread_of(record.summary),
         **predicted(record.summary),
     )
+
+
+def spread_of(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return how concentrated attention is, as a record's summary says."""
+    told = summary.get("attention_spread") or {}
+    return {name: float(told[name]) for name in SPREAD_COLUMNS if name in told}
 
 
 def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +117,7 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
 def input_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
     from_run = "bag_size" in columns
-    ours = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
+    ours = [name for group in (NOTICE_COLUMNS, SPREAD_COLUMNS) if set(group) <= set(columns) for name in group]
     return [
         name
         for name in columns
@@ -132,9 +145,9 @@ def process_list_text(
         bag = "" if outcome.bag_size is None else str(outcome.bag_size)
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
-        told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
+        told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome), *spread_cells(outcome)]
         lines.append([*told, *predictions.cells(outcome)])
-    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns], lines)
+    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *SPREAD_COLUMNS, *predictions.columns], lines)
 
 
 def results_csv_text(
@@ -173,6 +186,11 @@ def notice_cells(row: ProcessRow, outcome: SlideOutcome) -> list[str]:
     """Return the cells of `NOTICE_COLUMNS`."""
     counts = ["" if count is None else str(count) for count in (outcome.uncoloured, outcome.unreadable)]
     return [*counts, "; ".join(text for text in (joined(row.notes), outcome.notes) if text)]
+
+
+def spread_cells(outcome: SlideOutcome) -> list[str]:
+    """Return the cells of `SPREAD_COLUMNS`."""
+    return [f"{outcome.spread[name]:.6g}" if name in outcome.spread else "" for name in SPREAD_COLUMNS]
 
 
 def outcome_of_row(row: ProcessRow, outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:

@@ -20,10 +20,12 @@ from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
 from mil_heatmaps.records.outcome_tables import (
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
+    SPREAD_COLUMNS,
     SlideOutcome,
     notice_cells,
     outcome_of_row,
     predicted,
+    spread_cells,
 )
 from mil_heatmaps.records.rows import ProcessList
 from mil_heatmaps.records.slide_record import SlideRecord
@@ -31,7 +33,7 @@ from mil_heatmaps.words import one_line
 
 COLUMNS = (
     "slide_id", "num_patches", "prediction", "probabilities", "attention_mean", "attention_std", "heatmap_path",
-    "status", "error", *NOTICE_COLUMNS,
+    "status", "error", *NOTICE_COLUMNS, *SPREAD_COLUMNS,
 )  # fmt: skip
 _OF_CLASSES = ("prediction", "probabilities")
 """Give way to ``predicted_...`` in a table of a regression or survival model."""
@@ -77,6 +79,7 @@ class SimpleResults:
                 error = stage + one_line(outcome.error) if outcome.error else ""
                 own = {"slide_id": row.slide_id or row.slide_name, "status": outcome.status, "error": error}
                 noticed = dict(zip(NOTICE_COLUMNS, notice_cells(row, outcome), strict=True))
+                noticed |= dict(zip(SPREAD_COLUMNS, spread_cells(outcome), strict=True))
                 lines.append({**numbers, **own, **noticed, "label": row.cells.get("label", "")})
         here = {row.slide_id for row in rows}
         kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]

@@ -15,7 +15,7 @@ from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
 
 if TYPE_CHECKING:
     from mil_heatmaps.slides.reader import Slide
-    from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
+    from mil_heatmaps.stages.planned_map import DrawnColumn
     from mil_heatmaps.visualization.drawing import Drawing, Painter
     from mil_heatmaps.visualization.frame import Frame
 

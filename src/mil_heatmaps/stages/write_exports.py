@@ -20,18 +20,22 @@ if TYPE_CHECKING:
 
 def export_all(work: SlideWork) -> StageResult:
     """Write every format that is switched on, for every drawn column; tables once a slide."""
+    from mil_heatmaps.stages.heatmap import holding
     from mil_heatmaps.visualization.overlay import draw_to_file
 
     exports, paths = work.config.export_arguments, work.job.paths
     result = StageResult([])
     for planned in planned_maps(work):
-        column, drawing = planned.column, planned.drawing
+        column = planned.column
+        drawing = replace(planned.drawing, color_profile=work.config.heatmap_arguments.for_people)
         for name, options in (("png", exports.png), ("jpg", exports.jpeg), ("webp", exports.webp)):
             if options is not None:
                 quality = getattr(options, "quality", None)
                 lossless = getattr(options, "lossless", False)
-                path = paths.export(f"{column.suffix}_{options.content}.{name}")
+                wanted = paths.export(f"{column.suffix}_{options.content}.{name}")
+                path, said = holding(wanted, drawing.size_px)
                 draw_to_file(path, _content(drawing, options.content), quality=quality, lossless=lossless)
+                result.notes += said
                 result.paths.append(path)
         if exports.ome_tiff is not None:
             result.paths.append(_ome_tiff(work, column, drawing))

@@ -113,8 +113,8 @@ class ColourRule:
 
     @property
     def signed(self) -> bool:
-        """Whether the colours tell for from against, around a middle; ranks have none."""
-        return self.kind in FOR_AND_AGAINST and self.normalize in _CENTRED_METHODS
+        """Whether the kind of score tells for from against: its values may all be of one sign."""
+        return self.kind in FOR_AND_AGAINST
 
     def shades(self, scores: npt.NDArray[Any], *, of_region: bool) -> tuple[npt.NDArray[np.floating], ColourScale]:
         """Return the shades of scores, (N,), 0 to 1, and what they mean; `of_region` is for the words alone."""

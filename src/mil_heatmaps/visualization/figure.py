@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.slides.colour_profile import srgb_profile
@@ -23,7 +22,7 @@ from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import Panels, draw_panels, swatches
 from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, Arrangement, Piece, Placed, arrange, lay
 from mil_heatmaps.visualization.figure_page import BAD, GREY, INK, VECTORS, Page, text_width, wrapped
-from mil_heatmaps.visualization.figure_pieces import bar_words, draw_bar, histogram, patch_rows
+from mil_heatmaps.visualization.figure_pieces import bar_words, curves, draw_bar, draw_scale_bar, histogram, patch_rows
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText, Run
 from mil_heatmaps.visualization.frame import choose_frame
@@ -154,8 +153,6 @@ class _Plan:
         if "patches" in self.style.panels:
             out += patch_rows(self, scores)
         if "curves" in self.style.panels and self.text.curves is not None:
-            from mil_heatmaps.visualization.figure_pieces import curves
-
             out.append(curves(self))
         return out
 
@@ -311,11 +308,7 @@ class _Plan:
         """Draw the scale bar and the swatches below the pictures, where no tissue is."""
         u, width_um, top = self.u, self._scale_bar_um(), self.under + 0.08 * self.u
         if width_um is not None:
-            length_um = parts.scale_bar_um(width_um)
-            share = length_um / width_um * self.panel[0]
-            page.box(places[0][0], top + 0.05 * u, share, 0.035 * u, facecolor=INK, edgecolor="none")
-            page.write(places[0][0], top + 0.2 * u, parts.length_words(length_um), fontsize=self.style.small, color=INK,
-                       va="center")  # fmt: skip
+            draw_scale_bar(page, (places[0][0], top), self.panel[0], width_um)
         left, apart = places[-1][0], self.key_below * self.step
         for nth, line in enumerate(self.key_lines):
             for at, colour, said in line:

@@ -188,4 +188,5 @@ def _plain(words: str) -> str:
     A number after letters that run from right to left stays to the right of them, as in a sentence of English.
     """
     shown = "".join(sign if sign.isprintable() or sign in _SHAPING else " " for sign in words)
-    return _NUMBER_AFTER.sub("\\1\u200e\\2", shown)
+    kept, numbers = _NUMBER_AFTER.subn("\\1\u200e\\2", shown)
+    return f"\u200e{kept}" if numbers else kept

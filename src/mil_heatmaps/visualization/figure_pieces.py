@@ -29,13 +29,27 @@ _SHOWN: tuple[tuple[Mode, str], ...] = (("topk", "highest"), ("reverse_topk", "l
 class Planned(Protocol):
     """What the parts ask of a figure's plan."""
 
+    @property
+    def drawing(self) -> Drawing: ...
+    @property
+    def text(self) -> FigureText: ...
+    @property
+    def style(self) -> FigureStyle: ...
+    @property
+    def u(self) -> float: ...
+    @property
+    def panels(self) -> Panels: ...
+
+
+@dataclass(frozen=True)
+class BarPlan:
+    """What a colour bar asks of a plan, for pages that are no figures of one slide."""
+
     drawing: Drawing
     text: FigureText
     style: FigureStyle
     u: float
-
-    @property
-    def panels(self) -> Panels: ...
+    panels: Panels
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,14 @@ def draw_bar(page: Page, plan: Planned, place: tuple[float, float], length: floa
         page.write(left + length + 0.08 * u, top + _BAR_WIDE / 2 * u, said.note, **{**pale, "color": INK}, va="center")
     below = top + _BAR_WIDE * u + style.under_ticks + 0.5 * style.step
     page.write_lines(left, below, said.label, style.step, **pale)
+
+
+def draw_scale_bar(page: Page, place: tuple[float, float], width: float, width_um: float) -> None:
+    """Draw a scale bar below a picture that is `width` inches and `width_um` wide: where no tissue is."""
+    (left, top), u = place, page.style.unit
+    length_um = parts.scale_bar_um(width_um)
+    page.box(left, top + 0.05 * u, length_um / width_um * width, 0.035 * u, facecolor=INK, edgecolor="none")
+    page.write(left, top + 0.2 * u, parts.length_words(length_um), fontsize=page.style.small, color=INK, va="center")
 
 
 def histogram(plan: Planned, scores: npt.NDArray[Any]) -> Piece:

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from mil_heatmaps.choices import FigureFormat
 from mil_heatmaps.errors import ConfigError
 
-FigureFormat = Literal["png", "pdf", "svg"]
 Panel = Literal["slide", "map", "bar", "histogram", "patches", "curves"]
 PANELS: tuple[Panel, ...] = get_args(Panel)
-Preset = Literal["journal_single", "journal_double", "slide_16_9"]
 
 LEAST_PT = 6.0
 """No letter of a figure is smaller, at the width it is made for."""

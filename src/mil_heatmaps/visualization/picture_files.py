@@ -98,8 +98,8 @@ def open_picture_file(
     """Yield a writer for the format of `path`, for bands of `rows` rows (a multiple of 16 for JPEG).
 
     `quality`, 1 to 100, is for JPEG (100 unless given, as CLAM has it) and WebP (80 unless given, as PIL has
-    it); `lossless` is for WebP; `facts` go into the head of the file. The file is finished and moved into place when the block ends, and nothing is
-    left of it when the block raises.
+    it); `lossless` is for WebP; `facts` go into the head of the file. The file is finished and moved into place when
+    the block ends, and nothing is left of it when the block raises.
     """
     target = Path(path)
     check_size(target, size_px)
