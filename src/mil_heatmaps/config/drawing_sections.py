@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mil_heatmaps.choices import ColorProfile, Method
-from mil_heatmaps.config.figure_section import Figure, FigureOptions
+from mil_heatmaps.config.figure_section import Figure
 from mil_heatmaps.config.section_types import (
     AsWritten,
     Float,
@@ -191,7 +191,8 @@ class HeatmapArguments(Section):
         description="New: longest side of the picture in pixels.",
     )
     figure: Figure = Field(
-        default=FigureOptions(),
+        default=True,
+        validate_default=True,
         description="New: also draw the figure for people: slide and map side by side, with their meaning. true, false, "
         "journal_single, journal_double, slide_16_9, or a mapping of the options below.",
     )

@@ -9,7 +9,6 @@ equal bytes.
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from mil_heatmaps.visualization import figure_words as words
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import Panels, draw_panels, swatches
 from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, Arrangement, Piece, Placed, arrange, lay
-from mil_heatmaps.visualization.figure_page import BAD, GREY, INK, VECTORS, Page, text_width, wrapped
+from mil_heatmaps.visualization.figure_page import BAD, GREY, INK, Page, text_width, wrapped
 from mil_heatmaps.visualization.figure_pieces import bar_words, curves, draw_bar, draw_scale_bar, histogram, patch_rows
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText, Run
@@ -46,9 +45,7 @@ def write_figure(
     style: FigureStyle | None = None,
 ) -> None:
     """Write the figure as PDF, SVG, PNG, JPEG or any format of `save_picture`; see `draw_figure`."""
-    text, style = text or FigureText(), style or FigureStyle()
-    suffix = Path(path).suffix.lower().lstrip(".")
-    style = replace(style, format=suffix if suffix in VECTORS else "png")
+    text, style = text or FigureText(), (style or FigureStyle()).of_file(path)
     page = compose_figure(drawing, as_scores(scores, len(drawing.grid)), text, legend=legend, style=style)
     converted = drawing.color_profile == "convert" and drawing.slide.icc_profile is not None
     profile = srgb_profile() if converted else drawing.icc_profile

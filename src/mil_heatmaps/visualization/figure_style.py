@@ -1,6 +1,8 @@
 """How a figure is made for its place: format, resolution, width, size of letters, panels."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 from mil_heatmaps.choices import FigureFormat
@@ -54,6 +56,11 @@ class FigureStyle:
             raise ConfigError(f"width_mm of the figure must be 40 to 2000, got {self.width_mm:g}")
         if self.font_pt is not None and not LEAST_PT <= self.font_pt <= 72:
             raise ConfigError(f"font_pt of the figure must be {LEAST_PT:g} to 72, got {self.font_pt:g}")
+
+    def of_file(self, path: str | os.PathLike[str]) -> "FigureStyle":
+        """Return the style with the format that a file's suffix says; any but PDF and SVG is one of pixels."""
+        suffix = Path(path).suffix.lower()
+        return replace(self, format="pdf" if suffix == ".pdf" else "svg" if suffix == ".svg" else "png")
 
     @property
     def width(self) -> float | None:
