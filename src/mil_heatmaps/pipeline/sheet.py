@@ -112,8 +112,8 @@ def _columns(work: SlideWork, scores: Sequence[str]) -> list[tuple[str, DrawnCol
             meant = did_you_mean(name, told)
             raise ConfigError(f"no score {name!r}: {meant}the slide's file has {', '.join(told)}")
         column = columns_of(work, replace(work.score_file, scores=told[name], extra=(), attention=told[name].values[:0, 0]))[0]
-        several = len(told[name].names) > 1
-        out.append((score_words(name, column.kind, column.name if several else None), column))
+        several, classes = len(told[name].names) > 1, column.name in (work.config.class_names or ())
+        out.append((score_words(name, column.kind, column.name if several else None, of_class=classes), column))
     return out
 
 

@@ -22,7 +22,7 @@ _WHAT: dict[str, tuple[str, str]] = {
 }
 """Kind: what it is, and in which unit."""
 
-_TOWARDS = frozenset({"class_contribution"})
+_BEFORE_NAME = {"class_contribution": "to", "instance_logit": "for", "instance_probability": "for"}
 _USUAL_NAMES = {"attention": "attention", "attention_mean": "attention", "attention_softmax": "attention"}
 
 
@@ -46,7 +46,7 @@ def score_words(score: str, kind: str | None, column: str | None = None, *, of_c
         # A score that has a name of its own (``tier1_gate``, ``attention_block0``) keeps it.
         name = usual if score == kind or score in _USUAL_NAMES or score.startswith(f"{kind}_mean") else name
     if column is not None:
-        name += f" {'to' if kind in _TOWARDS else 'of'} {f'the class {column}' if of_class else plain_words(column)}"
+        name += f" {_BEFORE_NAME.get(kind or '', 'of')} {f'the class {column}' if of_class else plain_words(column)}"
     return f"{name}, {unit}" if unit else name
 
 

@@ -99,7 +99,7 @@ def contact_sheet(
         below = top + _TILE_PX + caption // 3
         pen.text((left, below), f"#{patch.rank}", _INK, bold, anchor="lm")
         pen.text((left + _TILE_PX, below), f"percentile {patch.percentile:.1f}", _INK, bold, anchor="rm")
-        pen.text((left, below + caption // 3), f"{score_name} {values[i]}", _GREY, plain, anchor="lm")
+        pen.text((left, below + caption // 3), f"{score_name} {values[i]}".strip(), _GREY, plain, anchor="lm")
     return np.asarray(sheet)
 
 
