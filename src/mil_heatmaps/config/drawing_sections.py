@@ -193,8 +193,8 @@ class HeatmapArguments(Section):
     figure: Figure = Field(
         default=True,
         validate_default=True,
-        description="New: also draw the figure for people: slide and map side by side, with their meaning. true, false, "
-        "journal_single, journal_double, slide_16_9, or a mapping of the options below.",
+        description="New: also draw the figure for people: slide and map side by side, with their meaning. true, "
+        "false, journal_single, journal_double, slide_16_9, or a mapping of the options below.",
     )
     legend: bool = Field(default=True, description="New: colour bar and scale bar in the figure.")
 

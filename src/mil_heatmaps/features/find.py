@@ -29,20 +29,23 @@ class FeatureIndex(StemIndex):
         return super().nearest([path for path in paths if path.suffix != ".pt"] or paths)
 
 
-def find_coords_file(feature_file: Path, coords_dir: str | os.PathLike[str] | None = None) -> Path | None:
+def find_coords_file(
+    feature_file: Path, coords_dir: str | os.PathLike[str] | None = None, folders: Sequence[str] | None = None
+) -> Path | None:
     """Return the coordinates file that belongs to a feature file, None when there is none.
 
     Looked for in `coords_dir` (and its ``patches``), beside the file, in ``../h5_files``, ``../patches`` and
-    ``../../patches``, as ``<slide>.h5`` or ``<slide>_patches.h5``. `coords_dir` may be that file itself.
+    ``../../patches``, as ``<slide>.h5`` or ``<slide>_patches.h5``. `coords_dir` may be that file itself. `folders` are
+    those of these that exist (`coords_folders`), where the caller knows them.
     """
     # Plain strings: this is asked for every slide of a cohort, and paths as objects cost ten times as much.
     own = os.path.normpath(feature_file)
     if coords_dir is not None and os.path.isfile(coords_dir):
         return Path(coords_dir)
     names = _coords_names(feature_file.stem)
-    for folder in coords_folders(os.path.dirname(feature_file), coords_dir):
+    for folder in coords_folders(os.path.dirname(feature_file), coords_dir) if folders is None else folders:
         for name in names:
-            candidate = os.path.join(folder, name)
+            candidate = f"{folder}/{name}"
             if os.path.isfile(candidate) and (found := os.path.normpath(candidate)) != own:
                 return Path(found)
     return None
@@ -65,7 +68,8 @@ def coords_named_like(slide_name: str, coords_dir: Path) -> Path | None:
 
 
 def coords_folders(parent: str, coords_dir: str | os.PathLike[str] | None) -> list[str]:
-    """Return the folders that `find_coords_file` looks in, for features in `parent`, which is one of them."""
+    """Return the folders, of those that exist, that `find_coords_file` looks in, for features in `parent`."""
     given = [] if coords_dir is None else [os.fspath(coords_dir), os.path.join(coords_dir, "patches")]
-    beside = (os.path.join(parent, place) for place in ("../h5_files", "../patches", "../../patches"))
-    return [*given, parent, *beside]
+    places = (".", "../h5_files", "../patches", "../../patches")
+    beside = (os.path.normpath(os.path.join(parent, place)) for place in places)
+    return [folder for folder in (*given, *beside) if os.path.isdir(folder)]

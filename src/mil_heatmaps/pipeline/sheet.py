@@ -33,7 +33,9 @@ class Sheet:
     left_out: dict[str, str]
 
 
-def make_sheet(folder: Path, out: Path, *, slides: Sequence[str] = (), scores: Sequence[str] = (), width_mm: float | None = None) -> Sheet:
+def make_sheet(
+    folder: Path, out: Path, *, slides: Sequence[str] = (), scores: Sequence[str] = (), width_mm: float | None = None
+) -> Sheet:
     """Write a sheet of a run; see `write_sheet`.
 
     Parameters
@@ -111,7 +113,8 @@ def _columns(work: SlideWork, scores: Sequence[str]) -> list[tuple[str, DrawnCol
         if name not in told:
             meant = did_you_mean(name, told)
             raise ConfigError(f"no score {name!r}: {meant}the slide's file has {', '.join(told)}")
-        column = columns_of(work, replace(work.score_file, scores=told[name], extra=(), attention=told[name].values[:0, 0]))[0]
+        none = told[name].values[:0, 0]  # the column that CLAM's tools see is found anew
+        column = columns_of(work, replace(work.score_file, scores=told[name], extra=(), attention=none))[0]
         several, classes = len(told[name].names) > 1, column.name in (work.config.class_names or ())
         out.append((score_words(name, column.kind, column.name if several else None, of_class=classes), column))
     return out
@@ -151,7 +154,8 @@ def _map(work: SlideWork, title: str, column: DrawnColumn, rule: ColourRule, *, 
         color_profile=heatmap.for_people,
     )  # fmt: skip
     names = [] if alone and title else [short(work.job.slide_id, 120)]
-    return SheetMap(plan_heatmap(column.scores, column.grid, slide, view, rule), ": ".join([*names, *([title] if title else [])]))
+    drawing = plan_heatmap(column.scores, column.grid, slide, view, rule)
+    return SheetMap(drawing, ": ".join([*names, *([title] if title else [])]))
 
 
 def _title(found: Sequence[tuple[SlideWork, str, DrawnColumn]], scores: Sequence[str]) -> str:

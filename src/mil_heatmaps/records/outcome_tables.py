@@ -145,9 +145,10 @@ def process_list_text(
         bag = "" if outcome.bag_size is None else str(outcome.bag_size)
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
-        told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome), *spread_cells(outcome)]
-        lines.append([*told, *predictions.cells(outcome)])
-    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *SPREAD_COLUMNS, *predictions.columns], lines)
+        told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
+        lines.append([*told, *spread_cells(outcome), *predictions.cells(outcome)])
+    ours = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *SPREAD_COLUMNS)
+    return csv_text([*columns, *ours, *predictions.columns], lines)
 
 
 def results_csv_text(

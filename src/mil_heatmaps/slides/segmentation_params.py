@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from mil_heatmaps.errors import TissueError
 
@@ -56,6 +57,10 @@ class SegmentationParams:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise TissueError(f"{name} must be at least 0, got {value}")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the parameters by name, as JSON values."""
+        return {**vars(self), "keep_ids": list(self.keep_ids), "exclude_ids": list(self.exclude_ids)}
 
 
 BUILT_IN = SegmentationParams()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -47,6 +48,7 @@ class RunSettings:
     threads: int = 1  # cores that reading and encoding may use
     slide_threads: int | None = None  # that decode the slide for drawing; None: as `open_slide` chooses
     _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
+    _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def section(self, name: str, *, exclude: tuple[str, ...] = (), filled: bool = False) -> dict[str, Any]:
         """Return a section of the config as JSON values, for a stage's inputs; made once a run.
@@ -60,6 +62,15 @@ class RunSettings:
             usual = {key for key in section.later if getattr(section, key) == fields[key].default}
             self._dumps[key] = section.model_dump(mode="json", exclude={*exclude, *usual}, exclude_none=filled)
         return dict(self._dumps[key])
+
+    def coords_folders(self, parent: str, coords_dir: Path | None) -> list[str]:
+        """Return the folders with coordinates of the features in `parent` that there are; looked for once a run."""
+        from mil_heatmaps.features.find import coords_folders
+
+        key = parent, coords_dir
+        if key not in self._folders:
+            self._folders[key] = coords_folders(parent, coords_dir)
+        return self._folders[key]
 
 
 @dataclass
@@ -261,9 +272,11 @@ class SlideWork:
         """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
         from mil_heatmaps.features.find import find_coords_file
 
-        if self.job.features_path is None:
+        features, coords_dir = self.job.features_path, self.job.coords_dir
+        if features is None:
             return None if self.job.coords_path is None else self.fingerprint(self.job.coords_path)
-        path = find_coords_file(self.job.features_path, self.job.coords_dir)
+        folders = self.settings.coords_folders(os.path.dirname(features), coords_dir)
+        path = find_coords_file(features, coords_dir, folders)
         return self.fingerprint(path) if path is not None else None
 
     @cached_property

@@ -31,7 +31,7 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
             if cmap not in (None, AUTO):
                 colour_table(cmap)
     if stages & {"attention", "fine"} and not settings.model.external:
-        settings.model.load()
+        settings.model.load(settings.device)
     if stages & {"features", "fine_features"}:
         _check_encoder(settings)
 
@@ -84,6 +84,6 @@ def _check_encoder(settings: RunSettings) -> None:
 
     encoder = load_encoder(settings.config)
     if not settings.model.external:
-        model = settings.model.load()
+        model = settings.model.load(settings.device)
         if getattr(model, "in_dim", 0):
             check_width(encoder, model.in_dim, model.name or type(model).__name__)

@@ -70,7 +70,8 @@ def _facts(work: SlideWork, column: DrawnColumn, shown_patches: int) -> list[str
     score = score_words(told.scores.score, column.kind, column.name if several else None, of_class=classes)
     made = [f"model {told.model}" if told.model else "", f"checkpoint {(told.checkpoint_sha256 or '')[:8]}"]
     label = shown_label(work)
-    said = [f"label {label}" if label else "", f"predicted {told.prediction.summary}" if told.prediction is not None else ""]
+    predicted = "" if told.prediction is None else f"predicted {told.prediction.summary}"
+    said = [f"label {label}" if label else "", predicted]
     return [
         f"{score}  ·  {shown_patches} of {len(column.scores)} patches of {size}",
         "  ·  ".join(part for part in (*(made if told.checkpoint_sha256 else made[:1]), *said) if part),

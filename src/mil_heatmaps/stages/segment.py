@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,11 @@ class SegmentStage:
         inputs: dict[str, Any] = {
             "version": self.version,
             "slide": work.slide_inputs(),
-            "picture": job.row.visualization.model_dump(),
+            "picture": dict(job.row.visualization),
         }
         if job.tissue_path is not None:
             return {**inputs, "tissue_file": work.fingerprint(job.tissue_path), **work.space_inputs("coords_frame")}
-        return {**inputs, "segmentation": {**asdict(_params(work)), **_OTHER_KEYS}}
+        return {**inputs, "segmentation": {**_params(work).as_json(), **_OTHER_KEYS}}
 
     def run(self, work: SlideWork) -> StageResult:
         """Segment or read, then write both files."""

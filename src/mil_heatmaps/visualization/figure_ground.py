@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from mil_heatmaps.slides.pixels import WHITE, UInt8Array
 from mil_heatmaps.slides.unreadable import UNREADABLE
-from mil_heatmaps.visualization.canvas import PatchCanvas
 from mil_heatmaps.visualization.drawing import CellLayer, Drawing, Painter
 from mil_heatmaps.visualization.frame import FINEST, Frame, choose_frame
 from mil_heatmaps.visualization.overlay import draw
@@ -103,9 +102,8 @@ def mean_colour(picture: UInt8Array, where: npt.NDArray[np.bool_]) -> Colour:
 def _under_patches(drawing: Drawing) -> npt.NDArray[np.bool_]:
     """Return where patches lie in a drawing, (height, width), whatever their scores."""
     (width, height), count = drawing.size_px, len(drawing.grid)
-    every = Painter(replace(drawing, shades=np.zeros(count), binarize=False, threshold=None, smooth="none", tissue=None))
-    canvas: PatchCanvas = every.canvas
-    cells = canvas.cells(0, height)
+    plain = replace(drawing, shades=np.zeros(count), binarize=False, threshold=None, smooth="none", tissue=None)
+    cells = Painter(plain).canvas.cells(0, height)
     if not cells.covered.any():
         return np.zeros((height, width), np.bool_)
     return CellLayer(cells, cells.covered, drawing.colours, 0, height).painted(0, width).astype(np.bool_)
@@ -144,10 +142,11 @@ def swatches(panels: Panels, unreadable: int = 0) -> list[tuple[Colour, str]]:
     if panels.outside_region:
         found.append((plain, f"outside the region ({share_words(panels.outside_region)} of the tissue)"))
     patches, finite = len(drawing.shades), np.isfinite(drawing.shades)
+    of_all = f"of {counted(patches, 'patch', 'patches')}"
     if missing := patches - int(finite.sum()):
-        found.append((plain, f"score not finite ({grouped(missing)} of {counted(patches, 'patch', 'patches')})"))
+        found.append((plain, f"score not finite ({grouped(missing)} {of_all})"))
     if drawing.cut is not None and (below := int((drawing.shades[finite] < drawing.cut).sum())):
-        found.append((plain, f"below {_cut_words(drawing)} ({grouped(below)} of {counted(patches, 'patch', 'patches')})"))
+        found.append((plain, f"below {_cut_words(drawing)} ({grouped(below)} {of_all})"))
     if unreadable:
         found.append(((UNREADABLE,) * 3, f"tile unreadable ({counted(unreadable, 'tile')})"))
     return found
