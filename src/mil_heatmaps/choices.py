@@ -6,7 +6,8 @@ STATUSES = ("tbp", "running", "processed", "failed", "skipped")
 """What became of a slide; tbp is CLAM's "to be processed"."""
 
 STAGE_NAMES = (
-    "segment", "coords", "features", "attention", "fine_features", "fine", "heatmap", "samples", "exports",
+    "segment", "coords", "features", "attention", "fine_features", "fine", "faithfulness", "heatmap", "samples",
+    "exports",
 )  # fmt: skip
 """The stages of a slide, in order."""
 
@@ -16,6 +17,9 @@ EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz
 ContourTest = Literal["basic", "center", "four_pt", "four_pt_hard"]
 CONTOUR_TESTS: tuple[str, ...] = get_args(ContourTest)
 """When a patch belongs to a piece of tissue: `segmentation_arguments.contour_fn`."""
+
+FaithfulnessLevel = Literal["none", "quick", "full"]
+"""How much is measured of how faithful maps are: `faithfulness_arguments.level`."""
 
 Method = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
 METHODS: tuple[str, ...] = get_args(Method)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.pipeline.decide import Surveyed
     from mil_heatmaps.pipeline.runner import Runner
     from mil_heatmaps.slides.resolution import Resolution
+    from mil_heatmaps.stages.faithfulness_cost import CostOfMeasuring
 
 
 def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
@@ -51,10 +52,11 @@ def print_plan(runner: Runner) -> int:
 
     The code is 1 when a slide would fail, like that of the run itself.
     """
+    from mil_heatmaps.stages.faithfulness_cost import CostOfMeasuring
     from mil_heatmaps.stages.preflight import check_needs
 
     counts: dict[str, int] = {}
-    failing = 0
+    failing, cost = 0, CostOfMeasuring(runner.settings)
     found = list(runner.plan())
     check_needs(runner.settings, runner.needed(found))
     for slide in found:
@@ -71,7 +73,7 @@ def print_plan(runner: Runner) -> int:
         for plan in slide.plans:
             print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
             counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
-        for line in coordinates:
+        for line in (*coordinates, *_cost(runner, slide, cost)):
             print(f"  {line}")
     for name, reason in runner.problems().items():
         print(f"{name}\n  would fail: {reason}")
@@ -92,6 +94,17 @@ def _coordinates(runner: Runner, slide: Surveyed) -> tuple[list[str], str | None
             return told_coordinates(work, slide.needed), None
         except HeatmapError as error:
             return [], str(error)
+
+
+def _cost(runner: Runner, slide: Surveyed, cost: CostOfMeasuring) -> list[str]:
+    """Return what measuring the slide's maps takes, where it is to be done."""
+    from mil_heatmaps.stages.base import SlideWork
+
+    if "faithfulness" not in slide.needed:
+        return []
+    with SlideWork(slide.job, runner.settings, slide.record) as work:
+        line = cost.line(work)
+    return [] if line is None else [line]
 
 
 def _resolution(runner: Runner, slide: Surveyed) -> Resolution:

@@ -139,6 +139,10 @@ def _picture(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     picture.add_argument("--score", metavar="NAME", help="which score of the model; default its attention")
     picture.add_argument(
+        "--evidence", choices=("none", "outline"),
+        help="outline the evidence set: the fewest patches that are sufficient for this model",
+    )  # fmt: skip
+    picture.add_argument(
         "--classes", nargs="+", default=[], metavar="C",
         help="for scores with a column a class or output: predicted (default), label, all, or names",
     )  # fmt: skip
@@ -160,6 +164,14 @@ def _more(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--figure_dpi", type=count, metavar="DPI", help="resolution of the figure's pictures; default 300 for print"
     )
+    more.add_argument(
+        "--faithfulness", nargs="?", const="quick", choices=("none", "quick", "full"), metavar="LEVEL",
+        help="measure how far each map can be believed: quick (default) or full; the figure says it",
+    )  # fmt: skip
+    more.add_argument(
+        "--faithfulness_scores", nargs="+", default=[], metavar="NAME",
+        help="maps to measure besides the drawn one, by name; default the model's usual one and the explanations",
+    )  # fmt: skip
     more.add_argument(
         "--top_patches", type=count_or_none, default=0, metavar="K", help="save the K highest patches of every slide"
     )

@@ -3,20 +3,18 @@
 
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
-from mil_heatmaps.weights.hub import name_of_weights
 from mil_heatmaps.words import did_you_mean
 
 
 def cross_checks(cfg: Config) -> list[Problem]:
     """Return every contradiction between the sections; each section by itself is sound."""
-    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg)]
+    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg), *_faithfulness(cfg)]
 
 
 def _model(cfg: Config) -> list[Problem]:
     model, problems = cfg.model_arguments, []
     brings_scores = cfg.data_arguments.scores_dir is not None
-    loads_itself = model.model_class is not None or name_of_weights(model.model_name) is not None
-    if model.ckpt_path is None and not brings_scores and not loads_itself:
+    if not cfg.names_model and not brings_scores:
         problems.append(
             Problem(
                 ("model_arguments", "ckpt_path"),
@@ -164,6 +162,27 @@ def _drawing(cfg: Config) -> list[Problem]:
             Problem(
                 ("heatmap_arguments", "max_size"),
                 "a JPEG has at most 65500 pixels a side; use export_arguments.ome_tiff",
+            )
+        )
+    return problems
+
+
+def _faithfulness(cfg: Config) -> list[Problem]:
+    data, measured = cfg.data_arguments, cfg.faithfulness_arguments.wanted
+    problems = []
+    if cfg.heatmap_arguments.evidence != "none" and not measured:
+        problems.append(
+            Problem(
+                ("heatmap_arguments", "evidence"),
+                "is outline, but evidence sets come from measuring: add faithfulness_arguments: {level: quick}",
+            )
+        )
+    if measured and data.scores_dir is not None and cfg.names_model and data.h5_dir is None:
+        problems.append(
+            Problem(
+                ("faithfulness_arguments", "level"),
+                "measures the scores of scores_dir by the model, which needs the features of their patches: give "
+                "data_arguments.h5_dir",
             )
         )
     return problems

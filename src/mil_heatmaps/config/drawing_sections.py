@@ -198,6 +198,12 @@ class HeatmapArguments(Section):
     )
     legend: bool = Field(default=True, description="New: colour bar and scale bar in the figure.")
 
+    evidence: Annotated[Literal["none", "outline"], BeforeValidator(none_word)] = Field(
+        default="none",
+        description="New: outline outlines the evidence set of the drawn map on figure and viewer, and exports it: the "
+        "fewest patches that alone are sufficient for this model. Needs faithfulness_arguments.",
+    )
+
     @model_validator(mode="after")
     def _check_range(self) -> "HeatmapArguments":
         if self.vmin is not None and self.vmax is not None and self.vmin >= self.vmax:

@@ -35,6 +35,9 @@ KEY_OF_FLAG = {
     "color_profile": "heatmap_arguments.color_profile",
     "figure": "heatmap_arguments.figure",
     "slide_mpp": "data_arguments.slide_mpp",
+    "evidence": "heatmap_arguments.evidence",
+    "faithfulness": "faithfulness_arguments.level",
+    "faithfulness_scores": "faithfulness_arguments.scores",
 }
 """Flags whose value one key of the config takes as it is; the key keeps its own default where the flag is not given."""
 
@@ -172,7 +175,7 @@ def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]
     }
     for key, value in options.settings.items():
         section, _, name = key.partition(".")
-        values[section][name] = value
+        values.setdefault(section, {})[name] = value
     return values
 
 

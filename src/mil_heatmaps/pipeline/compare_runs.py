@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from mil_heatmaps.cohort.slide_job import SlideJob
     from mil_heatmaps.pipeline.runner import Runner
     from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.stages.figure_foot import Foot
 
 logger = logging.getLogger(__name__)
+
+SENTENCE = "faithfulness_sentence"
+"""Beginning of the two columns with sentences."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ def _reasons(
 
 def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str], out: Path) -> ComparedSlide:
     from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.stages.figure_foot import foot_of
     from mil_heatmaps.stages.score_columns import drawn_columns
     from mil_heatmaps.visualization.compare import compare_scores, match_scores, plan_comparison, write_comparison
     from mil_heatmaps.visualization.tissue_slide import TissueSlide
@@ -144,12 +149,29 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         picture = out / f"{safe_name(job.slide_id)}_compare.png"
         scores = works[0].score_file.scores
         column = f" · {a.name}" if len(scores.names) > 1 and a.name == b.name else ""
-        foot = [_made(name, work) for name, work in zip(runs_named, works, strict=True)]
-        write_comparison(picture, drawings, comparison, names, foot, score_name=f"{scores.score}{column}")
+        feet = [foot_of(work) for work in works]
+        pairs = zip(names, feet, strict=True)
+        sentences = tuple(f"{name}: {foot.sentence}" for name, foot in pairs if foot is not None)
+        made = [_made(name, work) for name, work in zip(runs_named, works, strict=True)]
+        write_comparison(
+            picture, drawings, comparison, names, made, score_name=f"{scores.score}{column}", sentences=sentences
+        )
+        row = dict(comparison.as_row()) | _told(feet)
     finally:
         for work in works:
             work.close()
-    return ComparedSlide(job.slide_id, dict(comparison.as_row()), picture)
+    return ComparedSlide(job.slide_id, row, picture)
+
+
+def _told(feet: list[Foot | None]) -> dict[str, str]:
+    """Return what was measured of both maps, under the names of the table's columns."""
+    both = zip(("a", "b"), feet, strict=True)
+    return {
+        f"{key}_{side}": text
+        for side, foot in both
+        if foot is not None
+        for key, text in (("faithfulness", foot.verdict), (SENTENCE, foot.sentence))
+    }
 
 
 def _made(name: str, work: SlideWork) -> str:

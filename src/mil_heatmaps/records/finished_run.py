@@ -16,6 +16,7 @@ from mil_heatmaps.files.names import stem_of
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import RECORD, ExperimentLayout
 from mil_heatmaps.records.outcome_tables import (
+    FAITHFULNESS_COLUMNS,
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
     SPREAD_COLUMNS,
@@ -31,6 +32,8 @@ column and number, as written."""
 
 _NUMBER = "\0"
 """In front of a column's name among `Told`, which no class can begin with."""
+_MEASURE = "\1"
+"""In front of each cell of `FAITHFULNESS_COLUMNS` among `Told`."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,10 @@ class RunTable:
             first += len(SPREAD_COLUMNS) * spread
             blank = () if noticed else ("",) * len(NOTICE_COLUMNS)
             numbered = [i for i in range(first, len(header)) if header[i].startswith(NUMBER_PREFIX)]
-            end = min(numbered, default=len(header))
+            measured = len(header)
+            if tuple(header[-len(FAITHFULNESS_COLUMNS) :]) == FAITHFULNESS_COLUMNS:
+                measured -= len(FAITHFULNESS_COLUMNS)
+            end = min(numbered, default=measured)
             numbered += range(first - len(SPREAD_COLUMNS) * spread, first)
             after = status + len(STATUS_COLUMNS)
             notices = slice(after, after + len(NOTICE_COLUMNS) * noticed)
@@ -100,7 +106,9 @@ class RunTable:
                 if len(row) == len(header) and row[status] in STATUSES:
                     numbers = tuple(text for i in numbered if row[i] for text in (_NUMBER + header[i], row[i]))
                     told = (*row[status:after], *blank, *row[notices])
-                    found.setdefault(row[name], (*told, *row[first:end], *numbers))
+                    measures = tuple(text for i in range(measured, len(header)) if any(row[measured:])
+                                     for text in (_MEASURE, row[i]))  # fmt: skip
+                    found.setdefault(row[name], (*told, *row[first:end], *numbers, *measures))
         except ValueError:  # ProcessListError among them
             return {}
         return found
@@ -113,6 +121,8 @@ class RunTable:
 def outcome_told(told: Told) -> SlideOutcome:
     """Return the outcome; numbers that cannot be read, as after somebody's edit, are left out."""
     status, failed_stage, error, seconds, bag_size, uncoloured, unreadable, notes, *pairs = told
+    measures = tuple(pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i] == _MEASURE)
+    pairs = [text for i in range(0, len(pairs) - 1, 2) if pairs[i] != _MEASURE for text in pairs[i : i + 2]]
     try:
         filled = [(pairs[i], float(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2) if pairs[i]]
         ranked = [pair for pair in filled if not pair[0].startswith(_NUMBER)]
@@ -125,6 +135,7 @@ def outcome_told(told: Told) -> SlideOutcome:
             uncoloured=int(uncoloured) if uncoloured else None,
             unreadable=int(unreadable) if unreadable else None,
             notes=notes,
+            faithfulness=measures,
             classes=tuple(name for name, _ in ranked),
             probabilities=tuple(p for _, p in ranked),
             spread={name[1:]: value for name, value in filled if name[1:] in SPREAD_COLUMNS and name[0] == _NUMBER},

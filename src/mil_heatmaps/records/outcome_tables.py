@@ -21,6 +21,8 @@ NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 
 SPREAD_COLUMNS = ("effective_patches", "top_tenth_share", "weight_ratio")
 """How concentrated attention is, blank where the scores are none; see docs/scores.md."""
+FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
+"""Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
 
 # The order in which CLAM adds the columns its table lacks.
 _ADDED = (
@@ -56,6 +58,8 @@ class SlideOutcome:
         The words of the slide's notices.
     spread : mapping
         The numbers of `SPREAD_COLUMNS` that there are.
+    faithfulness : three texts, or none
+        The cells of `FAITHFULNESS_COLUMNS`.
     numbers : (column, value) pairs
         What a regression or survival model gives, by column of the lists.
     """
@@ -72,6 +76,7 @@ class SlideOutcome:
     unreadable: int | None = None
     notes: str = ""
     spread: Mapping[str, float] = field(default_factory=dict)
+    faithfulness: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -92,6 +97,7 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         unreadable=record.summary.get("unreadable"),
         notes=joined(record.notices()),
         spread=spread_of(record.summary),
+        faithfulness=_faithfulness(record),
         **predicted(record.summary),
     )
 
@@ -100,6 +106,20 @@ def spread_of(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return how concentrated attention is, as a record's summary says."""
     told = summary.get("attention_spread") or {}
     return {name: float(told[name]) for name in SPREAD_COLUMNS if name in told}
+
+
+def _faithfulness(record: SlideRecord) -> tuple[str, ...]:
+    """Return what was measured of the drawn map, nothing where the run does not measure."""
+    found = record.summary.get("faithfulness")
+    if "faithfulness" not in record.stages or not found:
+        return ()
+    srg = found.get("srg")
+    return str(found.get("verdict", "")), "" if srg is None else f"{srg:.6g}", one_line(found.get("sentence", ""))
+
+
+def faithfulness_columns(outcomes: Iterable[SlideOutcome]) -> tuple[str, ...]:
+    """Return `FAITHFULNESS_COLUMNS` where any slide has them."""
+    return FAITHFULNESS_COLUMNS if any(outcome.faithfulness for outcome in outcomes) else ()
 
 
 def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +138,8 @@ def input_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
     from_run = "bag_size" in columns
     ours = [name for group in (NOTICE_COLUMNS, SPREAD_COLUMNS) if set(group) <= set(columns) for name in group]
+    if from_run and set(FAITHFULNESS_COLUMNS) <= set(columns):
+        ours += FAITHFULNESS_COLUMNS
     return [
         name
         for name in columns
@@ -135,7 +157,7 @@ def process_list_text(
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
     """
-    predictions = _Predictions(outcomes.values())
+    predictions, measured = _Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
     lines = []
@@ -146,9 +168,10 @@ def process_list_text(
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
-        lines.append([*told, *spread_cells(outcome), *predictions.cells(outcome)])
+        measures = (outcome.faithfulness or ("",) * len(measured))[: len(measured)]
+        lines.append([*told, *spread_cells(outcome), *predictions.cells(outcome), *measures])
     ours = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *SPREAD_COLUMNS)
-    return csv_text([*columns, *ours, *predictions.columns], lines)
+    return csv_text([*columns, *ours, *predictions.columns, *measured], lines)
 
 
 def results_csv_text(

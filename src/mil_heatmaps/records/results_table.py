@@ -18,6 +18,7 @@ from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.records.finished_run import RunTable
 from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
 from mil_heatmaps.records.outcome_tables import (
+    FAITHFULNESS_COLUMNS,
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
     SPREAD_COLUMNS,
@@ -80,11 +81,14 @@ class SimpleResults:
                 own = {"slide_id": row.slide_id or row.slide_name, "status": outcome.status, "error": error}
                 noticed = dict(zip(NOTICE_COLUMNS, notice_cells(row, outcome), strict=True))
                 noticed |= dict(zip(SPREAD_COLUMNS, spread_cells(outcome), strict=True))
+                noticed |= dict(zip(FAITHFULNESS_COLUMNS, outcome.faithfulness, strict=False))
                 lines.append({**numbers, **own, **noticed, "label": row.cells.get("label", "")})
         here = {row.slide_id for row in rows}
         kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]
         lines += kept
         columns = _columns(lines)
+        if any(row.get(name) for row in lines for name in FAITHFULNESS_COLUMNS):
+            columns += FAITHFULNESS_COLUMNS
         if "label" in rows.columns or any(row.get("label") for row in kept):
             columns.append("label")
         return csv_text(columns, ([row.get(name, "") for name in columns] for row in lines))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mil_heatmaps.scores.score_file import ScoreFile
 
 
+_KEPT = ("uncoloured", "unreadable", "faithfulness")
+"""What later stages counted or measured, which holds where they are reused."""
+
 _OUTPUTS = 2
 """Version of how the outputs of a regression or survival model are named and told; of classes it is the stage's."""
 
@@ -64,7 +67,7 @@ class AttentionStage:
         score_file = _external(work, notes) if work.job.scores_path is not None else _infer(work, notes)
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
-        counted = {name: count for name, count in work.record.summary.items() if name in ("uncoloured", "unreadable")}
+        counted = {name: count for name, count in work.record.summary.items() if name in _KEPT}
         work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
         work.note_resolution()
         return StageResult([work.job.paths.blockmap_h5], notes)

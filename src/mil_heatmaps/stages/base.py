@@ -75,10 +75,14 @@ class RunSettings:
 
 @dataclass
 class StageResult:
-    """The files a stage wrote and what the user should know about it."""
+    """The files a stage wrote and what the user should know about it.
+
+    `again` says that the next run is to try it again, as for a measurement that failed.
+    """
 
     paths: list[Path]
     notes: list[Notice] = field(default_factory=list)
+    again: bool = False
 
 
 class Stopped(Exception):  # not an error: the run was asked to end
@@ -111,6 +115,8 @@ class SlideWork:
         self.files = InputFiles(record.files)
         self.maps: list[PlannedMap] | None = None
         """The finished maps, once they are planned; see `score_columns.planned_maps`."""
+        self.forced = False
+        """Whether the stage at work was asked for by name, so that nothing of an earlier run is kept."""
         self.lines: list[str] = []
         """What run.log is to say of this slide; the coordinator writes it, wherever the slide is worked on."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mil_heatmaps.files.digests import fingerprint
 from mil_heatmaps.notices import Notice, distinct, total
@@ -15,6 +14,7 @@ from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork
+from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
 from mil_heatmaps.version import __version__
 
 if TYPE_CHECKING:
@@ -40,12 +40,13 @@ def write_slide_figure(work: SlideWork, planned: PlannedMap, notices: Iterable[N
 
 def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...] = ()) -> FigureText:
     """Return the words of the figure of a map; `notices` are those of its drawing."""
+    from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
     from mil_heatmaps.visualization.figure_words import FigureText
 
+    foot, evidence = foot_of(work), evidence_of(work)
     score_file, column, config = work.score_file, planned.column, work.config
     told = distinct((*work.record.notices(before="heatmap"), *notices))
     spread = concentration(score_file.attention, score_file.scores.kind)
-    curves = _faithfulness(work)
     run = config.exp_arguments.save_exp_code
     return FigureText(
         score_name=score_file.scores.score,
@@ -64,8 +65,12 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
         version=PROGRAM,
         foot=tuple(_foot(work)) + ((spread.words,) if spread is not None else ()),
         even=spread is not None and spread.nearly_even,
-        curves=curves,
-        map_name=score_file.scores.score,
+        faithfulness=None if foot is None else Faithfulness(
+            foot.sentence_at(column.name) if len(work.maps or ()) > 1 else foot.sentence, foot.method, foot.verdict
+        ),
+        evidence=None if evidence is None else EvidenceOutline(evidence.words, evidence.outlines),
+        curves=None if foot is None else foot.document,
+        map_name="" if foot is None else foot.name,
         unreadable=total(told, "tiles"),
         region_names=() if work.roi is None else work.roi.names,
         facts={
@@ -110,13 +115,3 @@ def _date_of_scores(work: SlideWork) -> str | None:
         return None
     day = datetime.fromtimestamp(written.mtime_ns / 1e9, UTC)
     return f"{day.day} {day:%B %Y}"
-
-
-def _faithfulness(work: SlideWork) -> dict[str, Any] | None:
-    """Return what the slide's faithfulness file holds, None without one that can be read."""
-    path = work.job.paths.raw / f"{work.job.slide_id}_faithfulness.json"
-    try:
-        told = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return told if isinstance(told, dict) else None

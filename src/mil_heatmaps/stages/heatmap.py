@@ -11,6 +11,7 @@ from mil_heatmaps.records.layout import HeatmapName
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.figure import write_slide_figure
+from mil_heatmaps.stages.figure_foot import foot_inputs, kept_outputs
 from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.visualization.frame import Frame
 
 
-_NOT_DRAWN = ("calc_heatmap", "use_center_shift")
+_NOT_DRAWN = ("calc_heatmap", "use_center_shift", "evidence")
 
 
 class HeatmapStage:
@@ -55,14 +56,18 @@ class HeatmapStage:
         if work.settings.cohort_scale is not None:
             inputs["cohort_scale"] = work.settings.cohort_scale_digest
         # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.
-        if notices := [n.plain() for n in work.record.notices(before=self.name) if n.code != UNCLASSIFIED]:
+        if notices := [n.plain() for n in work.record.notices(before="faithfulness") if n.code != UNCLASSIFIED]:
             inputs["notices"] = notices
+        if config.heatmap_arguments.figure and (foot := foot_inputs(work)):
+            inputs["figure_foot"] = foot
         return inputs
 
     def run(self, work: SlideWork) -> StageResult:
         """Draw everything; a picture is written whole or not at all."""
         from mil_heatmaps.visualization.drawing import Painter
 
+        if (kept := kept_outputs(work, self.name, self.inputs(work), "figure_foot", _is_figure)) is not None:
+            return self._write_figures_again(work, kept)
         result, uncoloured = StageResult([], [] if work.roi is None else list(work.roi.notes)), 0
         maps, coarse = planned_maps(work), plan_coarse(work)
         blockmap = [work.job.paths.blockmap_png]
@@ -87,6 +92,13 @@ class HeatmapStage:
             self._save_original(work, maps[0].drawing, result)
         result.notes = list(distinct(result.notes))
         work.record.summary |= {"uncoloured": uncoloured}
+        return result
+
+    def _write_figures_again(self, work: SlideWork, kept: list[Path]) -> StageResult:
+        """Write the figures alone, with what is known of their maps by now; the maps are as they were."""
+        result = StageResult(kept, list(work.record.notices_of(self.name)))
+        for planned in planned_maps(work):
+            result.paths.append(write_slide_figure(work, planned, result.notes))
         return result
 
     @staticmethod
@@ -191,6 +203,10 @@ def holding(path: Path, size_px: tuple[int, int]) -> tuple[Path, list[Notice]]:
 def _final_size(work: SlideWork, drawing: Drawing) -> tuple[int, int]:
     """Return the size of the finished picture; of one that is shrunk afterwards, a size that any format holds."""
     return (1, 1) if _is_shrunk(work) else drawing.size_px
+
+
+def _is_figure(key: str) -> bool:
+    return Path(key).stem.endswith("_figure")
 
 
 def _is_shrunk(work: SlideWork) -> bool:

@@ -48,8 +48,16 @@ class ModelSource:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything a score depends on besides the features; the device is left out."""
-        if self.external:
-            return {"external": True}
+        return {"external": True} if self.external else self.weights_identity
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model to ask, be it that scores are brought."""
+        return self._config.names_model
+
+    @cached_property
+    def weights_identity(self) -> dict[str, Any]:
+        """The model itself, also where scores are brought and it only measures them."""
         arguments = self._config.model_arguments.model_dump(
             mode="json", exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names"}
         )
@@ -70,7 +78,8 @@ class ModelSource:
         A process keeps the last model it loaded, whichever source asks for it.
         """
         where = device or self._config.model_arguments.device
-        return _LAST.get(lambda: fingerprint({"model": self.identity, "device": where}), lambda: self._load(where))
+        key = {"model": self.weights_identity, "device": where}
+        return _LAST.get(lambda: fingerprint(key), lambda: self._load(where))
 
     def _load(self, device: str) -> MILModel:
         from mil_heatmaps.stages.load_model import load_model
@@ -147,7 +156,7 @@ class ModelSource:
                 f"but the checkpoint {self.checkpoint} has {model.num_classes} outputs"
             )
         wanted = self._config.heatmap_arguments.score
-        if wanted is not None:
+        if wanted is not None and not self.external:
             try:
                 model.check_scores([wanted])
             except ModelError as error:

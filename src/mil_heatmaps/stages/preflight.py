@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
 
-from mil_heatmaps.errors import HeatmapError, WorkerError
+from mil_heatmaps.errors import ConfigError, HeatmapError, ModelError, WorkerError
 from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.words import reason_of
 
@@ -32,8 +32,20 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
                 colour_table(cmap)
     if stages & {"attention", "fine"} and not settings.model.external:
         settings.model.load(settings.device)
+    if "faithfulness" in stages and settings.model.has_model:
+        _check_maps(settings)
     if stages & {"features", "fine_features"}:
         _check_encoder(settings)
+
+
+def _check_maps(settings: RunSettings) -> None:
+    """Refuse the name of a map that neither the model nor somebody's file of scores can bring."""
+    wanted, model = settings.config.faithfulness_arguments.scores, settings.model.load(settings.device)
+    if wanted and not settings.model.external:
+        try:
+            model.check_scores(wanted)
+        except ModelError as error:
+            raise ConfigError(f"faithfulness_arguments.scores: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from mil_heatmaps.visualization.colour_rule import ColourRule, ColourScale
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import draw_panels
 from mil_heatmaps.visualization.figure_layout import GAP, MARGIN
-from mil_heatmaps.visualization.figure_page import GREY, INK, Page, wrapped
+from mil_heatmaps.visualization.figure_page import Page, wrapped
+from mil_heatmaps.visualization.figure_parts import GREY, INK
 from mil_heatmaps.visualization.figure_pieces import BarPlan, draw_bar, draw_scale_bar
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText
@@ -151,12 +152,13 @@ def draw_comparison(
     foot: Sequence[str] = (),
     *,
     score_name: str = "score",
+    sentences: Sequence[str] = (),
 ) -> UInt8Array:
     """Return both maps and their difference side by side, with the numbers, (height, width, 3).
 
-    `foot` are lines of what made the maps.
+    `foot` are lines of what made the maps, `sentences` say how far each can be believed.
     """
-    return _composed(drawings, comparison, names, foot, score_name).rendered()
+    return _composed(drawings, comparison, names, foot, score_name, sentences).rendered()
 
 
 def _composed(
@@ -165,6 +167,7 @@ def _composed(
     names: tuple[str, str],
     foot: Sequence[str],
     score_name: str,
+    sentences: Sequence[str],
 ) -> Page:
     style = FigureStyle()
     width_px, height_px = drawings[0].size_px
@@ -181,7 +184,8 @@ def _composed(
     slide = wrapped(drawings[0].slide.slide_id, style.title, content, bold=True)
     head = 0.95 + 0.27 * (len(slide) - 1) + 0.2 * max(map(len, titles))
     notes = parts.join(list(dict.fromkeys(drawings[0].notes + drawings[1].notes)))
-    lines = [line for said in (notes, *foot) if said for line in wrapped(said, style.small, content)]
+    told = [*((said, INK) for said in sentences), *((said, GREY) for said in (notes, *foot) if said)]
+    lines = [(line, colour) for said, colour in told for line in wrapped(said, style.small, content)]
     below = head + height + 0.5
     page = Page(whole, below + style.step * len(lines) + 0.1, style)
     page.write_lines(MARGIN, 0.36, slide, 0.27, fontsize=style.title, weight="bold", color=INK)
@@ -204,7 +208,8 @@ def _composed(
     if drawings[0].slide.mpp is not None:
         width_um = width_px * across * drawings[0].slide.mpp
         draw_scale_bar(page, (MARGIN, head + height + 0.08), width, width_um)
-    page.write_lines(MARGIN, below + 0.5 * style.step, lines, style.step, fontsize=style.small, color=GREY)
+    for nth, (line, colour) in enumerate(lines):
+        page.write(MARGIN, below + (nth + 0.5) * style.step, line, fontsize=style.small, color=colour, va="center")
     return page
 
 
@@ -221,8 +226,9 @@ def write_comparison(
     foot: Sequence[str] = (),
     *,
     score_name: str = "score",
+    sentences: Sequence[str] = (),
 ) -> None:
     """Write `draw_comparison` as PNG, PDF, SVG or any other format of `save_picture`."""
     converted = drawings[0].color_profile == "convert" and drawings[0].slide.icc_profile is not None
     profile = srgb_profile() if converted else drawings[0].icc_profile
-    _composed(drawings, comparison, names, foot, score_name).save(path, icc_profile=profile)
+    _composed(drawings, comparison, names, foot, score_name, sentences).save(path, icc_profile=profile)

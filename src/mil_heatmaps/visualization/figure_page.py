@@ -15,8 +15,6 @@ from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.picture_files import FileFacts, save_picture
 
-INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
-GOOD, BAD = "#1a7f37", "#b3261e"
 _LARGE = 8
 _ROOM = 1e-6  # inches: what rounding may add to a line
 VECTORS = ("pdf", "svg")
@@ -97,7 +95,8 @@ class Page:
         return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
     def write(self, left: float, top: float, words: str, **style: Any) -> Any:
-        return self.figure.text(left / self.width, 1 - top / self.height, _plain(words), **{"parse_math": False, **style})
+        place = left / self.width, 1 - top / self.height
+        return self.figure.text(*place, _plain(words), **{"parse_math": False, **style})
 
     def write_lines(self, left: float, top: float, lines: Sequence[str], step: float, **style: Any) -> None:
         """Write lines below one another, the middle of the first at `top`."""

@@ -4,6 +4,8 @@ Every function draws into the axes it is given; nothing here knows where on the 
 """
 
 import math
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +16,15 @@ from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import Colour, shown_colours
-from mil_heatmaps.visualization.figure_page import GREY, INK, LINE, PALE
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.words import grouped, tick_words
 
+INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
+GOOD, BAD = "#1a7f37", "#b3261e"
 _SHADES = 512
+TITLE, TEXT, SMALL = FigureStyle().title, FigureStyle().text, FigureStyle().small
+"""Usual sizes of letters, in points."""
 
 
 def bare(axes: Any) -> None:
@@ -174,6 +179,12 @@ def short(text: str, most: int) -> str:
         return text
     half = (most - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
+
+
+def wrapped(text: str, most: int) -> list[str]:
+    """Return the text in lines of at most `most` characters; a number stays with its sign."""
+    together = re.sub(r"(?<=[<>]) (?=\d)| (?=%)", "\N{NO-BREAK SPACE}", text)
+    return textwrap.wrap(together, most, break_on_hyphens=False)
 
 
 def join(parts: Sequence[str]) -> str:

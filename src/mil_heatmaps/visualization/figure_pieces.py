@@ -15,7 +15,8 @@ from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import Panels
 from mil_heatmaps.visualization.figure_layout import PATCHES, TILE, TILE_GAP, Piece
-from mil_heatmaps.visualization.figure_page import GREY, INK, Page, text_width, wrapped
+from mil_heatmaps.visualization.figure_page import Page, text_width, wrapped
+from mil_heatmaps.visualization.figure_parts import GREY, INK
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText, among
 from mil_heatmaps.visualization.sampling import Choice, Mode, SampledPatch, sample_patches
@@ -144,10 +145,8 @@ def patch_rows(plan: Planned, scores: npt.NDArray[Any]) -> list[Piece]:
         return []
     if count <= PATCHES:
         return [_row(plan, scores, "topk", count, f"all {count} patches, highest first" if count > 1 else "the patch")]
-    return [
-        _row(plan, scores, mode, min(PATCHES, count - PATCHES if mode == "reverse_topk" else count), name + among(plan.drawing, plan.text))
-        for mode, name in _SHOWN
-    ]
+    most, those = {"topk": PATCHES, "reverse_topk": min(PATCHES, count - PATCHES)}, among(plan.drawing, plan.text)
+    return [_row(plan, scores, mode, most[mode], name + those) for mode, name in _SHOWN]
 
 
 def _row(plan: Planned, scores: npt.NDArray[Any], mode: Mode, most: int, title: str) -> Piece:

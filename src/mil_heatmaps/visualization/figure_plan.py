@@ -11,7 +11,8 @@ from mil_heatmaps.visualization import figure_words as words
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import Panels, draw_panels, swatches
 from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, Arrangement, Piece, Placed, arrange, lay
-from mil_heatmaps.visualization.figure_page import BAD, GREY, INK, Page, text_width, wrapped
+from mil_heatmaps.visualization.figure_page import Page, text_width, wrapped
+from mil_heatmaps.visualization.figure_parts import BAD, GREY, INK
 from mil_heatmaps.visualization.figure_pieces import (
     bar_words,
     curves,
@@ -131,7 +132,9 @@ class FigurePlan:
         notices = _notice_lines((*self.text.notices, *self.drawing.notes), style, content)
         told = words.foot_lines(self.drawing, self.text)
         grey = [line for fact in told for line in wrapped(fact, style.small, content)]
-        self.foot = [*((line, BAD) for line in notices), *((line, GREY) for line in grey)]
+        believed = words.belief_lines(self.text)
+        said = [(line, colour) for fact, colour, _ in believed for line in wrapped(fact, style.small, content)]
+        self.foot = [*((line, BAD) for line in notices), *said, *((line, GREY) for line in grey)]
         self.foot_top = bottom + 0.2 * u
         self.height = self.foot_top + len(self.foot) * style.step + 0.08 * u
 
@@ -234,6 +237,8 @@ class FigurePlan:
                 parts.draw_outlines(
                     axes, self.drawing.region, self.panels.drawing.frame, self.text.region_names, self.style
                 )
+            if shown == "map" and self.text.evidence is not None:
+                parts.draw_outlines(axes, self.text.evidence.outlines_l0, self.panels.drawing.frame, (), self.style)
             places.append((left, top))
         return places
 

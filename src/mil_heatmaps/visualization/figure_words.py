@@ -7,8 +7,8 @@ from typing import Any
 from mil_heatmaps.scores.patch_scores import Prediction
 from mil_heatmaps.scores.score_words import plain_words, score_words
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.figure_page import BAD, GOOD, GREY, INK
-from mil_heatmaps.visualization.figure_parts import join, short
+from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
+from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, join, short
 from mil_heatmaps.visualization.palette import is_even
 
 _DETAILS = 4
@@ -48,6 +48,10 @@ class FigureText:
         A slide's faithfulness file; its curves are drawn where the panel ``curves`` is asked for.
     map_name : str
         The map that `curves` are about, as that file calls it.
+    faithfulness : Faithfulness or None
+        How far the map can be believed, at the foot.
+    evidence : EvidenceOutline or None
+        Outlined on the map, and told at the foot.
     unreadable : int
         Tiles of the slide that cannot be read.
     region_names : tuple of str
@@ -74,6 +78,8 @@ class FigureText:
     even: bool = False
     curves: Mapping[str, Any] | None = None
     map_name: str = ""
+    faithfulness: Faithfulness | None = None
+    evidence: EvidenceOutline | None = None
     unreadable: int = 0
     region_names: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -106,7 +112,9 @@ def head_runs(drawing: Drawing, text: FigureText) -> list[list[Run]]:
         colour, verdict = INK, ""
         if prediction.task == "classification" and text.label in prediction.classes:
             right = prediction.classes[prediction.predicted] == text.label
-            colour, verdict = (GOOD, "  \N{CHECK MARK} as labelled") if right else (BAD, "  \N{BALLOT X} not as labelled")
+            # Words and a sign as well: not everybody tells the colours apart.
+            colour = GOOD if right else BAD
+            verdict = "  \N{CHECK MARK} as labelled" if right else "  \N{BALLOT X} not as labelled"
         groups.append([(f"{what} ", GREY, False), (short(value, 160), colour, True), (verdict, colour, False)])
         details = prediction.details
         more = f"{len(details) - _DETAILS} more" if len(details) > _DETAILS else ""
@@ -115,6 +123,16 @@ def head_runs(drawing: Drawing, text: FigureText) -> list[list[Run]]:
         whole = " (the prediction is of the whole slide)" if prediction is not None else ""
         groups.append([("region ", GREY, False), (f"{region_words(drawing)} at level 0{whole}", INK, False)])
     return groups
+
+
+def belief_lines(text: FigureText) -> list[Run]:
+    """Return what is said of how far the map can be believed, how that was measured, and what is outlined."""
+    told: list[Run] = []
+    if (faithful := text.faithfulness) is not None:
+        told += [(faithful.sentence, BAD if faithful.doubtful else INK, False), (faithful.method, GREY, False)]
+    if text.evidence is not None:
+        told.append((text.evidence.words, INK, False))
+    return told
 
 
 def foot_lines(drawing: Drawing, text: FigureText) -> list[str]:

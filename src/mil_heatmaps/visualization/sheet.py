@@ -10,7 +10,8 @@ from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import Panels, draw_panels
 from mil_heatmaps.visualization.figure_layout import GAP, MARGIN
-from mil_heatmaps.visualization.figure_page import GREY, INK, Page, wrapped
+from mil_heatmaps.visualization.figure_page import Page, wrapped
+from mil_heatmaps.visualization.figure_parts import GREY, INK
 from mil_heatmaps.visualization.figure_pieces import BarPlan, bar_words, draw_bar, draw_scale_bar
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText
@@ -68,9 +69,8 @@ def compose_sheet(
         sizes = [_size(one.drawing, cell, style) for one in maps]
         rows = [list(range(at, min(at + columns, len(maps)))) for at in range(0, len(maps), columns)]
         titles = [wrapped(one.title, style.text, cell) for one in maps]
-        heights = [
-            0.2 * u * max(len(titles[i]) for i in row) + 0.1 * u + max(sizes[i][1] for i in row) + 0.4 * u for row in rows
-        ]
+        above = [0.2 * u * max(len(titles[i]) for i in row) + 0.1 * u for row in rows]
+        heights = [head + max(sizes[i][1] for i in row) + 0.4 * u for head, row in zip(above, rows, strict=True)]
         length = min(sum(heights) - 0.6 * u, 5.6 * u)
         plan = BarPlan(maps[0].drawing, text, style, u, _no_panels(maps[0].drawing))
         room = max(1.6 * u, bar_words(plan, length, upright=True).room)
