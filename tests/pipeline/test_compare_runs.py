@@ -87,7 +87,7 @@ def test_range_and_threshold_of_the_runs_hold_for_their_comparison(
     for first, second, difference in drawn:
         for drawing in (first, second):
             assert (drawing.scale.vmin, drawing.scale.vmax, drawing.threshold) == (-0.2, 0.3, 0.6)
-            assert drawing.cmap == "coolwarm"
+            assert drawing.cmap == "BrBG_r"
         assert difference.threshold is None
 
 

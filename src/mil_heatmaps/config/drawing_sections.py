@@ -221,7 +221,9 @@ class HeatmapArguments(Section):
             rule = ColourRule.for_kind(kind, self.normalize or "percentile", self.cmap or DEFAULT_CMAP)
         else:
             rule = ColourRule.for_kind(kind, self.normalize)
-            rule = replace(rule, cmap=chosen_cmap(self.cmap, self.cmap_signed, signed=rule.signed))
+            # Ranks have no middle: there a colormap that was asked for is taken as it is.
+            signed = rule.signed and (self.cmap is None or rule.center is not None)
+            rule = replace(rule, cmap=chosen_cmap(self.cmap, self.cmap_signed, signed=signed))
         if self.normalize is None and rule.normalize == "percentile" and fine and self.use_ref_scores:
             rule = replace(rule, normalize="percentile_ref")
         return replace(rule, vmin=self.vmin, vmax=self.vmax, alpha=self.alpha)

@@ -20,7 +20,7 @@ NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 """Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
 
 SPREAD_COLUMNS = ("effective_patches", "top_tenth_share", "weight_ratio")
-"""How concentrated attention is, blank where the scores are none; see docs/scores.md."""
+"""How concentrated attention is, there where any slide has attention; see docs/scores.md."""
 FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
 """Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
 
@@ -157,7 +157,8 @@ def process_list_text(
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
     """
-    predictions, measured = _Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
+    predictions, spread = _Predictions(outcomes.values()), spread_columns(outcomes.values())
+    measured = faithfulness_columns(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
     lines = []
@@ -169,8 +170,8 @@ def process_list_text(
         cells = [row.cells.get(name, "") for name in columns]
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
         measures = (outcome.faithfulness or ("",) * len(measured))[: len(measured)]
-        lines.append([*told, *spread_cells(outcome), *predictions.cells(outcome), *measures])
-    ours = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *SPREAD_COLUMNS)
+        lines.append([*told, *spread_cells(outcome)[: len(spread)], *predictions.cells(outcome), *measures])
+    ours = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *spread)
     return csv_text([*columns, *ours, *predictions.columns, *measured], lines)
 
 
@@ -210,6 +211,11 @@ def notice_cells(row: ProcessRow, outcome: SlideOutcome) -> list[str]:
     """Return the cells of `NOTICE_COLUMNS`."""
     counts = ["" if count is None else str(count) for count in (outcome.uncoloured, outcome.unreadable)]
     return [*counts, "; ".join(text for text in (joined(row.notes), outcome.notes) if text)]
+
+
+def spread_columns(outcomes: Iterable[SlideOutcome]) -> tuple[str, ...]:
+    """Return `SPREAD_COLUMNS` where any slide has them."""
+    return SPREAD_COLUMNS if any(outcome.spread for outcome in outcomes) else ()
 
 
 def spread_cells(outcome: SlideOutcome) -> list[str]:

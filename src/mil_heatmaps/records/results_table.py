@@ -34,7 +34,7 @@ from mil_heatmaps.words import one_line
 
 COLUMNS = (
     "slide_id", "num_patches", "prediction", "probabilities", "attention_mean", "attention_std", "heatmap_path",
-    "status", "error", *NOTICE_COLUMNS, *SPREAD_COLUMNS,
+    "status", "error", *NOTICE_COLUMNS,
 )  # fmt: skip
 _OF_CLASSES = ("prediction", "probabilities")
 """Give way to ``predicted_...`` in a table of a regression or survival model."""
@@ -87,8 +87,8 @@ class SimpleResults:
         kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]
         lines += kept
         columns = _columns(lines)
-        if any(row.get(name) for row in lines for name in FAITHFULNESS_COLUMNS):
-            columns += FAITHFULNESS_COLUMNS
+        for group in (SPREAD_COLUMNS, FAITHFULNESS_COLUMNS):
+            columns += group if any(row.get(name) for row in lines for name in group) else ()
         if "label" in rows.columns or any(row.get("label") for row in kept):
             columns.append("label")
         return csv_text(columns, ([row.get(name, "") for name in columns] for row in lines))

@@ -155,7 +155,7 @@ class Page:
             "Keywords": "; ".join(f"{name}: {text}" for name, text in texts.items() if name not in _NAMED) or None,
         }  # fmt: skip
         with rc_context({"pdf.fonttype": 42, "image.composite_image": False}):
-            self.figure.savefig(out, format="pdf", metadata=facts)
+            self.figure.savefig(out, format="pdf", metadata={k: v for k, v in facts.items() if v or k == "CreationDate"})
         return with_jpeg_pictures(out.getvalue())
 
     def _svg(self, texts: dict[str, str]) -> bytes:
@@ -169,7 +169,7 @@ class Page:
         }  # fmt: skip
         settings = {"svg.fonttype": "none", "svg.hashsalt": "mil-heatmaps", "image.composite_image": False}
         with rc_context(settings):
-            self.figure.savefig(out, format="svg", metadata=facts)
+            self.figure.savefig(out, format="svg", metadata={k: v for k, v in facts.items() if v or k == "Date"})
         return out.getvalue()
 
 

@@ -215,7 +215,7 @@ class FigurePlan:
             self._draw_locator(page)
         for placed in self.placed:
             placed.piece.draw(page, self.corner[0] + placed.left, self.corner[1] + placed.top, placed.width)
-        for nth, (said, colour) in enumerate(self.foot):
+        for nth, (said, colour) in reversed(list(enumerate(self.foot))):  # the last line is the first of the page
             middle = self.foot_top + (nth + 0.5) * style.step
             page.write(left, middle, said, fontsize=style.small, color=colour, va="center")
 
