@@ -115,7 +115,7 @@ def tick_words(ticks: Sequence[float]) -> TickWords:
         return TickWords(tuple(number_words(tick, 6) for tick in ticks))
     step, span = min(b - a for a, b in pairwise(finite)), finite[-1] - finite[0]
     most = max(abs(finite[0]), abs(finite[-1]))
-    power = offset = 0
+    power, offset = 0, 0.0
     digits_before, decimals = math.floor(math.log10(most)) + 1, 2 - math.floor(math.log10(step))
     if max(digits_before, 1) + max(decimals, 0) > _LONG and most > 100 * span:
         unit = 10.0 ** math.ceil(math.log10(span))

@@ -106,7 +106,9 @@ def test_what_lies_outside_an_outline_is_told_from_tissue_without_a_patch(tissue
 
 
 @pytest.mark.parametrize(("scores", "code"), [([0.1, 0.2, 0.3], "one_sign"), ([-0.1, 0.2, 0.3], None)])
-def test_scores_of_one_sign_are_noted_for_signed_kinds_alone(tissue_slide: Path, scores: list[float], code: Any) -> None:
+def test_scores_of_one_sign_are_noted_for_signed_kinds_alone(
+    tissue_slide: Path, scores: list[float], code: Any
+) -> None:
     grid = _grid(200, 2).take(np.arange(3))
     with open_slide(tissue_slide) as slide:
         for kind, expected in (("class_contribution", code), ("attention_logit", None)):

@@ -155,7 +155,8 @@ class Page:
             "Keywords": "; ".join(f"{name}: {text}" for name, text in texts.items() if name not in _NAMED) or None,
         }  # fmt: skip
         with rc_context({"pdf.fonttype": 42, "image.composite_image": False}):
-            self.figure.savefig(out, format="pdf", metadata={k: v for k, v in facts.items() if v or k == "CreationDate"})
+            known = {name: text for name, text in facts.items() if text or name == "CreationDate"}
+            self.figure.savefig(out, format="pdf", metadata=known)
         return with_jpeg_pictures(out.getvalue())
 
     def _svg(self, texts: dict[str, str]) -> bytes:
