@@ -83,6 +83,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {secs} s" if minutes else f"{secs} s"
 
 
+def time_words(seconds: float) -> str:
+    """Return a time as people say it: ``0.4 s``, ``12 s``, ``40 min``, ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5700 else f"{seconds / 3600:.1f} h"
+
+
 def number_words(value: float, digits: int = 4) -> str:
     """Return a number with so many significant digits and a true minus sign, also in its exponent."""
     return with_minus(f"{value:.{digits}g}")
@@ -168,6 +175,13 @@ def share_words(share: float) -> str:
 def with_minus(number: str) -> str:
     """Return the text of a number with true minus signs."""
     return number.replace("-", "\N{MINUS SIGN}")
+
+
+def alike(*values: float, small: float = 0.95) -> list[str]:
+    """Return numbers with the same decimals: one, or, where all are `small`, two digits of the largest."""
+    largest = max(map(abs, values), default=0.0)
+    decimals = 1 if largest >= small or largest == 0 else min(12, 1 - math.floor(math.log10(largest)))
+    return [with_minus(f"{round(value, decimals) + 0.0:.{decimals}f}") for value in values]
 
 
 def grouped(number: int) -> str:

@@ -429,3 +429,33 @@ def test_features_of_fewer_patches_than_scores_are_told(tmp_path: Path) -> None:
     assert "3 of 48 patches with a score have no features and were not measured" in cohort.process_list()["s1"]["notes"]
     assert document(cohort)["maps"]["mine"]["scored_patches"] == 45
     assert replace(Runner(load_config(cohort.write())).settings).model.external
+
+
+def test_explanations_of_the_run_are_measured_with_what_must_be_said_beside_them(tmp_path: Path) -> None:
+    cohort = cohort_of(
+        tmp_path,
+        explanation_arguments={
+            "scores": ["mask_regression", "leave_one_out", "class_contribution"], "groups": 2, "masks": 4, "ridge": 0.0
+        },
+        heatmap_arguments={"score": "leave_one_out"},
+    )  # fmt: skip
+    run(cohort)
+    maps = document(cohort)["maps"]
+    assert list(maps) == ["leave_one_out", "attention", "mask_regression", "class_contribution"]
+    assert maps["leave_one_out"]["drawn"]
+    assert {entry["status"] for entry in maps.values()} == {"measured"}
+    with h5py.File(cohort.raw / "a" / "s1" / "s1_blockmap.h5") as file:
+        told = json.loads(file["extra/mask_regression"].attrs["checks"])
+    said = f"A sum over patches explains only {100 * max(told['r2'][0], 0):.0f} % of the model here."
+    assert (said in maps["mask_regression"]["foot"]) == (told["r2"][0] < 0.5)
+
+
+def test_an_explanation_kept_for_another_class_is_made_for_the_one_measured(tmp_path: Path) -> None:
+    cohort = cohort_of(tmp_path, explanation_arguments={"scores": ["leave_one_out"], "targets": ["a"]})
+    run(cohort)
+    found = document(cohort)
+    model = small_abmil(cohort)
+    bag = read_features(cohort.features / "s1.h5")
+    expected = model.faithfulness(bag, ["leave_one_out"], ["a", "b"]).as_dict()
+    assert found["target"]["name"] == "b"
+    assert found["maps"]["leave_one_out"]["srg"] == expected["maps"]["leave_one_out"]["srg"]

@@ -122,6 +122,7 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
         classes=tuple(args.classes),
         segment=not args.no_segment,
         top_patches=args.top_patches,
+        explanation=dict(args.explain_setting),
         exports=tuple(args.export),
         settings={key: value for key, value in given.items() if value is not None and value != []},
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.pipeline.decide import Surveyed
     from mil_heatmaps.pipeline.runner import Runner
     from mil_heatmaps.slides.resolution import Resolution
+    from mil_heatmaps.stages.explanation_costs import ExplanationCosts
     from mil_heatmaps.stages.faithfulness_cost import CostOfMeasuring
 
 
@@ -52,17 +53,20 @@ def print_plan(runner: Runner) -> int:
 
     The code is 1 when a slide would fail, like that of the run itself.
     """
+    from mil_heatmaps.stages.explanation_costs import ExplanationCosts
     from mil_heatmaps.stages.faithfulness_cost import CostOfMeasuring
     from mil_heatmaps.stages.preflight import check_needs
 
     counts: dict[str, int] = {}
-    failing, cost = 0, CostOfMeasuring(runner.settings)
-    found = list(runner.plan())
+    failing, measuring = 0, CostOfMeasuring(runner.settings)
+    found, costs = list(runner.plan()), ExplanationCosts()
     check_needs(runner.settings, runner.needed(found))
     for slide in found:
         print(f"{slide.job.slide_id}")
         coordinates, odd = _coordinates(runner, slide)
         problem = slide.problem or _width_problem(runner, slide) or odd
+        explained, refused = ([], None) if problem else _explanations(runner, slide, costs)
+        problem = problem or refused
         try:
             print(f"  {'mpp':<10} {_resolution(runner, slide).words}")
         except HeatmapError as error:
@@ -73,7 +77,7 @@ def print_plan(runner: Runner) -> int:
         for plan in slide.plans:
             print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
             counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
-        for line in (*coordinates, *_cost(runner, slide, cost)):
+        for line in [*explained, *coordinates, *_cost(runner, slide, measuring)]:
             print(f"  {line}")
     for name, reason in runner.problems().items():
         print(f"{name}\n  would fail: {reason}")
@@ -82,6 +86,19 @@ def print_plan(runner: Runner) -> int:
     if failing:
         print(f"{failing} of the slides would fail")
     return 1 if failing else 0
+
+
+def _explanations(runner: Runner, slide: Surveyed, costs: ExplanationCosts) -> tuple[list[str], str | None]:
+    """Return what the explanations of a slide that is to be scored cost, and why one of them will be refused."""
+    from mil_heatmaps.stages.base import SlideWork
+
+    if "attention" not in slide.needed:
+        return [], None
+    with SlideWork(slide.job, runner.settings, slide.record) as work:
+        try:
+            return costs.of(work)
+        except HeatmapError as error:
+            return [], str(error)
 
 
 def _coordinates(runner: Runner, slide: Surveyed) -> tuple[list[str], str | None]:

@@ -11,7 +11,7 @@ from mil_heatmaps.notices import UNCLASSIFIED, Notice
 from mil_heatmaps.pipeline.runner import RunSummary
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
-from mil_heatmaps.words import counted, duration, with_minus
+from mil_heatmaps.words import alike, counted, duration
 
 SHOWN = 10
 
@@ -68,7 +68,7 @@ def _faithfulness(report: FaithfulnessReport | None) -> list[str]:
         apart = [f"{number} {status}" for status, number in one.apart.items()]
         parts = [f"better than random on {one.better} of {counted(one.measured, 'slide')}"] if one.measured else []
         if one.mean is not None and one.low is not None and one.high is not None and one.median is not None:
-            numbers = [with_minus(f"{value:.1f}") for value in (one.mean, one.low, one.high, one.median)]
+            numbers = alike(one.mean, one.low, one.high, one.median, small=0.1)
             parts.insert(0, "mean SRG {} [{}, {}], median {}".format(*numbers))
         if one.evidence_patches is not None:
             parts.append(f"evidence set {one.evidence_patches:g} patches (median)")

@@ -3,6 +3,7 @@
 The attribute names are the YAML names. A description that starts with "New:" marks a key CLAM does not have.
 """
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -47,6 +48,18 @@ def _head(value: Any) -> Any:
     if value in ("mean", "all") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
     raise ValueError(f"must be mean, all, or the number of a head from 0; got {shown(value)}")
+
+
+def _center(value: Any) -> Any:
+    if value in ("auto", "cohort_median"):
+        return value
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"must be auto, cohort_median or a number, got {shown(value)}")
+    return number
 
 
 def _picture_ext(value: Any) -> Any:
@@ -130,6 +143,12 @@ class HeatmapArguments(Section):
     vmax: Float | None = Field(
         default=None,
         description="New: score, after normalize, at the upper end of the colours.",
+    )
+    center: Annotated[Float | Literal["auto", "cohort_median"], BeforeValidator(_center)] = Field(
+        default="auto",
+        description="New: score in the middle of a diverging map. auto: zero; for maps of values and risks (single) "
+        "the median over the training set where the checkpoint knows it, else the slide's own. cohort_median: that of "
+        "the run's slides. Or a number.",
     )
     scale: Literal["slide", "cohort"] = Field(
         default="slide",
@@ -227,6 +246,11 @@ class HeatmapArguments(Section):
         if self.normalize is None and rule.normalize == "percentile" and fine and self.use_ref_scores:
             rule = replace(rule, normalize="percentile_ref")
         return replace(rule, vmin=self.vmin, vmax=self.vmax, alpha=self.alpha)
+
+    @property
+    def of_cohort(self) -> bool:
+        """Whether a slide's map needs the scores of all slides."""
+        return self.scale == "cohort" or self.center == "cohort_median"
 
 
     @property

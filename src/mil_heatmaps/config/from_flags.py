@@ -33,6 +33,9 @@ KEY_OF_FLAG = {
     "normalize": "heatmap_arguments.normalize",
     "cmap_signed": "heatmap_arguments.cmap_signed",
     "color_profile": "heatmap_arguments.color_profile",
+    "center": "heatmap_arguments.center",
+    "explain": "explanation_arguments.scores",
+    "explain_targets": "explanation_arguments.targets",
     "figure": "heatmap_arguments.figure",
     "slide_mpp": "data_arguments.slide_mpp",
     "evidence": "heatmap_arguments.evidence",
@@ -57,6 +60,7 @@ _WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "--figure.width_mm": "--figure_width_mm",
     "--figure.format": "--figure_format",
     "--figure.dpi": "--figure_dpi",
+    "explanation_arguments.": "--explain_setting ",
     "num_classes (n_classes) says": "--num_classes says",
     " (in the config)": "",
 }
@@ -76,6 +80,7 @@ class SimpleOptions:
     class_names, classes : as the flags of the same names
     segment : whether only tissue is coloured
     top_patches : how many to save of each slide
+    explanation : settings of explanations, keys of `explanation_arguments`
     exports : names of `mil_heatmaps.choices.EXPORTS`
     settings : values by key of the config: the flags of `KEY_OF_FLAG` that were given
     """
@@ -90,6 +95,7 @@ class SimpleOptions:
     classes: tuple[str, ...] = ()
     segment: bool = True
     top_patches: int = 0
+    explanation: Mapping[str, Any] = field(default_factory=dict)
     exports: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -169,6 +175,7 @@ def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]
             "segment": options.segment,
             **_given(classes=classes),
         },
+        "explanation_arguments": dict(options.explanation),
         "sample_arguments": {"samples": samples},
         "segmentation_arguments": dict(TISSUE),
         "export_arguments": dict.fromkeys(options.exports, True),

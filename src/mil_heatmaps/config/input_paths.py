@@ -101,3 +101,4 @@ class InputPaths:
     preset: Path | None = None
     checkpoint: Path | None = None
     encoder_weights: Path | None = None
+    baseline: Path | None = None

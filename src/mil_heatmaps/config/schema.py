@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from mil_heatmaps.config.drawing_sections import HeatmapArguments, SampleArguments
+from mil_heatmaps.config.explanation_section import ExplanationArguments
 from mil_heatmaps.config.export_section import ExportArguments
 from mil_heatmaps.config.faithfulness_section import FaithfulnessArguments
 from mil_heatmaps.config.input_paths import InputPaths
@@ -34,6 +35,7 @@ class Config(BaseModel):
     encoder_arguments: EncoderArguments = EncoderArguments()
     model_arguments: ModelArguments = ModelArguments()
     heatmap_arguments: HeatmapArguments = HeatmapArguments()
+    explanation_arguments: ExplanationArguments = ExplanationArguments()
     sample_arguments: SampleArguments = SampleArguments()
     segmentation_arguments: SegmentationArguments = SegmentationArguments()
     visualization_arguments: VisualizationArguments = VisualizationArguments()

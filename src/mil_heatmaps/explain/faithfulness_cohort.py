@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mil_heatmaps.words import with_minus
+from mil_heatmaps.words import alike
 
 COLUMNS = (
     "slide_id", "score", "target", "drawn", "verdict", "p_value", "srg", "srg_probability", "auc_morf", "auc_lerf",
@@ -146,7 +146,7 @@ def recommendation(summaries: Sequence[MapSummary], *, drawable: bool = True) ->
 
 
 def _words(one: MapSummary, *, short: bool = False) -> str:
-    mean, low, high = (with_minus(f"{value:.1f}") for value in (one.mean, one.low, one.high) if value is not None)
+    mean, low, high = alike(*(value for value in (one.mean, one.low, one.high) if value is not None), small=0.1)
     if short:
         return f"{mean} [{low}, {high}], on {one.better} of {one.measured}"
     return f"mean SRG {mean} [{low}, {high}], better than random on {one.better} of {one.measured} slides"

@@ -82,6 +82,12 @@ def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[Compared
     listed = [{**dict.fromkeys(run.cohort.jobs), **dict.fromkeys(bad)} for run, bad in zip(runs, wrong, strict=True)]
     if not any(slide_id in listed[1] for slide_id in listed[0]):
         raise ConfigError(f"{folder_a} and {folder_b} have no slide in common")
+    first = runs[0]
+    if first.config.heatmap_arguments.center == "cohort_median":
+        from mil_heatmaps.stages.cohort_scale import of_cohort
+
+        common = [job for slide_id, job in first.cohort.jobs.items() if slide_id in listed[1]]
+        first.settings = of_cohort(first.settings, common)
     done = []
     for slide_id in {**listed[0], **listed[1]}:
         try:
@@ -133,12 +139,23 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         a, b = (drawn_columns(work)[0] for work in works)
         if a.kind != b.kind:
             raise ConfigError(f"the runs draw different things: {a.kind} and {b.kind}; compare runs of one score")
+        of_a, of_b = (work.score_file.scores.explained for work in works)
+        if of_a is not None and of_b is not None and of_a.output != of_b.output:
+            raise ConfigError(
+                f"the runs explain different things: {of_a.output} and {of_b.output}; give both the same "
+                "explanation_arguments.output"
+            )
         if a.name != b.name:
             names = (f"{names[0]}: {a.name}", f"{names[1]}: {b.name}")
         matched = match_scores(a.grid, a.scores, b.grid, b.scores)
         comparison = compare_scores(matched)
         heatmap = first.config.heatmap_arguments
         colours = replace(heatmap.colours(a.kind, fine=False), threshold=heatmap.threshold)
+        bag, medians = works[0].score_file, first.settings.cohort_medians or {}
+        colours = colours.of_column(
+            bag.scores, a.name, bag.prediction, center=heatmap.center, cohort_median=medians.get(a.name)
+        )
+        colours = replace(colours, center_name=colours.center_name.replace("the slide's own", "the first run's"))
         if colours.normalize == "percentile_ref":  # the two maps, which are all that is compared, rank each by itself
             colours = replace(colours, normalize="percentile")
         slide = TissueSlide(works[0].slide)

@@ -65,13 +65,15 @@ class Runner:
             self.force = frozenset(stage.name for stage in self.stages)
 
     def _check_shard(self) -> None:
-        """A scale over the whole cohort needs every slide's scores before any shard draws."""
+        """A scale or a middle over the whole cohort needs every slide's scores before any shard draws."""
         names = {stage.name for stage in self.stages}
-        if self.options.shard is None or self.config.heatmap_arguments.scale != "cohort":
+        heatmap = self.config.heatmap_arguments
+        if self.options.shard is None or not heatmap.of_cohort:
             return
+        key = "scale is cohort" if heatmap.scale == "cohort" else "center is cohort_median"
         if names & {"attention", "fine"} and names & {"heatmap", "exports"}:
             raise ConfigError(
-                "heatmap_arguments.scale is cohort, but a shard knows only its own slides: first run every shard with "
+                f"heatmap_arguments.{key}, but a shard knows only its own slides: first run every shard with "
                 "--stages segment,coords,features,attention,fine_features,fine, then each with --from_stage heatmap"
             )
 
@@ -213,7 +215,7 @@ class Runner:
     def _work(
         self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, execution: Execution, stop: StopRequest
     ) -> None:
-        if self.config.heatmap_arguments.scale == "cohort" and any(slide.needed for slide in found):
+        if self.config.heatmap_arguments.of_cohort and any(slide.needed for slide in found):
             found = self._score_everyone(found, summary, lists, execution, stop)
         for slide in found:
             if slide.up_to_date:
@@ -234,7 +236,7 @@ class Runner:
         stop: StopRequest,
     ) -> list[Surveyed]:
         """Score every slide before any is drawn, so that all are drawn on one scale; survey again what has scores."""
-        from mil_heatmaps.stages.cohort_scale import cohort_scale
+        from mil_heatmaps.stages.cohort_scale import of_cohort
 
         early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index("fine"))
         jobs = [slide.job for slide in found]
@@ -244,7 +246,7 @@ class Runner:
             for run in execution.run(unscored, self.settings, early, self.force & names, stop, keep_running=True):
                 self._take(run, summary, lists, final=False)
         everyone = [job for job in self.cohort.jobs.values() if job.paths.blockmap_h5.is_file()]
-        self.settings = RunSettings(self.config, self.model, *cohort_scale(self.settings, everyone))
+        self.settings = of_cohort(RunSettings(self.config, self.model), everyone)
         self.force -= names
         good = [job for job in jobs if job.slide_id not in summary.failed]
         return list(survey(good, self.settings, self.stages, self.force))

@@ -17,6 +17,7 @@ from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import RECORD, ExperimentLayout
 from mil_heatmaps.records.outcome_tables import (
     FAITHFULNESS_COLUMNS,
+    GROUP_COLUMN,
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
     SPREAD_COLUMNS,
@@ -124,7 +125,9 @@ def outcome_told(told: Told) -> SlideOutcome:
     measures = tuple(pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i] == _MEASURE)
     pairs = [text for i in range(0, len(pairs) - 1, 2) if pairs[i] != _MEASURE for text in pairs[i : i + 2]]
     try:
-        filled = [(pairs[i], float(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2) if pairs[i]]
+        texts = {pairs[i]: pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i]}
+        group = texts.pop(_NUMBER + GROUP_COLUMN, "")
+        filled = [(name, float(text)) for name, text in texts.items()]
         ranked = [pair for pair in filled if not pair[0].startswith(_NUMBER)]
         return SlideOutcome(
             status=status,
@@ -140,6 +143,7 @@ def outcome_told(told: Told) -> SlideOutcome:
             probabilities=tuple(p for _, p in ranked),
             spread={name[1:]: value for name, value in filled if name[1:] in SPREAD_COLUMNS and name[0] == _NUMBER},
             numbers=tuple((n[1:], value) for n, value in filled if n[0] == _NUMBER and n[1:] not in SPREAD_COLUMNS),
+            group=group,
         )
     except ValueError:
         return SlideOutcome(status, failed_stage, error)

@@ -89,6 +89,11 @@ class SlideLayout:
         return self._raw(BLOCKMAP)
 
     @property
+    def partial_scores(self) -> Path:
+        """Folder of what is done of long explanations; it is gone when they are finished."""
+        return self.raw / ".partial_scores"
+
+    @property
     def blockmap_png(self) -> Path:
         return self._raw("_blockmap.png")
 

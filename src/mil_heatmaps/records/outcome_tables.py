@@ -33,6 +33,9 @@ _INTEGER = re.compile(r"^[+-]?\d+$")
 NUMBER_PREFIX = "predicted_"
 """In front of every number that a regression or survival model gives: ``predicted_risk``, ``predicted_Ki-67``."""
 
+GROUP_COLUMN = f"{NUMBER_PREFIX}group"
+"""Whether a risk or value is high or low."""
+
 _OURS = re.compile(r"^(status|failed_stage|error|seconds|bag_size|Pred_\d+|p_\d+)$")
 _BOOLS = {"true": "True", "false": "False"}
 
@@ -62,6 +65,8 @@ class SlideOutcome:
         The cells of `FAITHFULNESS_COLUMNS`.
     numbers : (column, value) pairs
         What a regression or survival model gives, by column of the lists.
+    group : str
+        Whether its risk or value is high or low; empty where there is nothing to compare it with.
     """
 
     status: str = "tbp"
@@ -72,6 +77,7 @@ class SlideOutcome:
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     numbers: tuple[tuple[str, float], ...] = ()
+    group: str = ""
     uncoloured: int | None = None
     unreadable: int | None = None
     notes: str = ""
@@ -127,7 +133,8 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
     prediction = summary.get("prediction") or {}
     if prediction.get("task", "classification") != "classification":
         numbers = prediction.get("numbers") or ()
-        return {"numbers": tuple((NUMBER_PREFIX + name, float(value)) for name, value in numbers)}
+        told = tuple((NUMBER_PREFIX + name, float(value)) for name, value in numbers)
+        return {"numbers": told, "group": str(summary.get("group", ""))}
     return {
         "classes": tuple(prediction.get("classes", ())),
         "probabilities": tuple(prediction.get("values", ())),
@@ -234,16 +241,18 @@ class _Predictions:
     """The columns that tell predictions, and their cells of one slide."""
 
     def __init__(self, outcomes: Iterable[SlideOutcome]) -> None:
-        pairs, numbers = 0, dict[str, None]()
+        pairs, numbers, grouped = 0, dict[str, None](), False
         for outcome in outcomes:
+            grouped = grouped or bool(outcome.group)
             numbers |= dict.fromkeys(name for name, _ in outcome.numbers)
             pairs = max(pairs, len(outcome.classes))
-        self._pairs, self._numbers = pairs, list(numbers)
+        self._pairs, self._numbers, self._groups = pairs, list(numbers), grouped
 
     @property
     def columns(self) -> list[str]:
-        """``Pred_0``, ``p_0``, ... of classes; ``predicted_...`` of numbers."""
-        return [*(name for c in range(self._pairs) for name in (f"Pred_{c}", f"p_{c}")), *self._numbers]
+        """``Pred_0``, ``p_0``, ... of classes; ``predicted_...`` of numbers, and of their group."""
+        classes = (name for c in range(self._pairs) for name in (f"Pred_{c}", f"p_{c}"))
+        return [*classes, *self._numbers, *([GROUP_COLUMN] if self._groups else [])]
 
     def cells(self, outcome: SlideOutcome) -> list[str]:
         """Return one text a column, blank where the slide says nothing."""
@@ -256,7 +265,7 @@ class _Predictions:
         if self._numbers:
             known = dict(outcome.numbers)
             cells += [str(np.float32(known[name])) if name in known else "" for name in self._numbers]
-        return cells
+        return [*cells, outcome.group] if self._groups else cells
 
 
 def _kind(texts: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from mil_heatmaps.records.finished_run import RunTable
 from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
 from mil_heatmaps.records.outcome_tables import (
     FAITHFULNESS_COLUMNS,
+    GROUP_COLUMN,
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
     SPREAD_COLUMNS,
@@ -100,6 +101,8 @@ class SimpleResults:
             row[key] = "" if value is None else f"{value:.6g}"
         outcome = predicted(summary)
         row |= {name: str(np.float32(value)) for name, value in outcome.get("numbers", ())}
+        if outcome.get("group"):
+            row[GROUP_COLUMN] = outcome["group"]
         if outcome.get("classes"):
             by_number = dict(zip(summary["prediction"]["class_numbers"], outcome["probabilities"], strict=True))
             row["probabilities"] = json.dumps([round(by_number[number], 6) for number in sorted(by_number)])

@@ -1,7 +1,9 @@
 """Read and write score files, HDF5. docs/score_file.md describes the schema; keep the two together."""
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.choices import Task
+from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features.geometry import slide_size
 from mil_heatmaps.features.place_patches import place_patches
@@ -17,7 +19,7 @@ from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.notices import Notice, distinct
-from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
+from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, Explained, PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.frames import says_scanned_size
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -119,7 +121,36 @@ def _scores_dataset(home: h5py.Group, name: str, scores: PatchScores) -> h5py.Da
     made.attrs["kind"] = scores.kind
     made.attrs["score"] = scores.score
     _write_texts(made, "names", scores.names)
+    if scores.explained is not None:
+        _write_explained(made, scores.explained)
     return made
+
+
+def _write_explained(made: h5py.Dataset, explained: Explained) -> None:
+    made.attrs["output"], made.attrs["task"] = explained.output, explained.task
+    made.attrs["full"] = np.asarray(explained.full, np.float64)
+    for key, told in (("settings", explained.settings), ("checks", explained.checks)):
+        made.attrs[key] = json.dumps(_without_nan(told), sort_keys=True)
+
+
+def _without_nan(value: Any) -> Any:
+    """Return JSON values in which NaN and infinities, which JSON does not know, are null."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _explained(attributes: dict[str, Any], kind: str) -> Explained | None:
+    """Return what the attributes of a dataset say of an explanation; None where they do not."""
+    output = hdf5.text_attribute(attributes, "output")
+    task = hdf5.text_attribute(attributes, "task") or "classification"
+    if kind not in EXPLANATION_KINDS or output is None or task not in TASKS:
+        return None
+    full = tuple(float(value) for value in np.atleast_1d(np.asarray(attributes.get("full", ()), np.float64)))
+    settings, checks = (_json(attributes.get(key)) or {} for key in ("settings", "checks"))
+    return Explained(output, cast("Task", task), settings, checks, full)
 
 
 def _write_texts(made: h5py.Dataset, key: str, texts: tuple[str, ...]) -> None:
@@ -133,6 +164,8 @@ def _write_prediction(main: h5py.Dataset, prediction: Prediction) -> None:
     main.attrs["prediction_task"] = prediction.task
     if prediction.task == "survival":
         main.attrs["prediction_risk"] = prediction.risk
+    if prediction.train_median is not None:
+        main.attrs["prediction_train_median"] = prediction.train_median
 
 
 def _parse(path: Path, patch_size_l0: float | tuple[float, float] | None, space: SlideSpace) -> ScoreFile:
@@ -215,7 +248,7 @@ def _scores(item: h5py.Dataset, grid: PatchGrid, path: Path) -> PatchScores:
             f"{path}: {item.name} has {values.shape[1]} columns but {len(names)} names: {list(names)}"
         )
     try:
-        return PatchScores(grid, values, names, cast("ScoreKind", kind), name)
+        return PatchScores(grid, values, names, cast("ScoreKind", kind), name, _explained(attributes, kind))
     except ValueError as cause:
         raise ScoreError(f"{path}: {said_by(cause)}") from cause
 
@@ -249,10 +282,17 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
             f"{path}: {len(classes)} classes, {len(probabilities)} probabilities and {len(logits)} logits"
         )
     task = hdf5.text_attribute(attributes, "prediction_task") or "classification"
+    median = _number(attributes, "prediction_train_median")
     try:
-        return Prediction(classes, probabilities, logits, cast("Task", task))
+        return Prediction(classes, probabilities, logits, cast("Task", task), train_median=median)
     except ValueError as cause:
         raise ScoreError(f"{path}: prediction_task: {said_by(cause)}") from cause
+
+
+def _number(attributes: dict[str, Any], key: str) -> float | None:
+    """Return an attribute that is a finite number, None without it."""
+    value = attributes.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def texts(value: Any) -> tuple[str, ...] | None:

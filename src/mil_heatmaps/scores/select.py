@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +94,36 @@ def of_head(scores: PatchScores, head: str | int) -> PatchScores:
     return replace(scores, values=scores.values[:, chosen], names=tuple(scores.names[column] for column in chosen))
 
 
+def wanted_targets(
+    prediction: Prediction, outputs: Sequence[str], label: str | None, classes: str | int | Sequence[str | int]
+) -> list[str] | Literal["all"]:
+    """Return the outputs that `select_columns` would draw of an explanation, by name, or ``all``.
+
+    Parameters
+    ----------
+    outputs : C str
+        Names of the model's outputs; a classification by one logit has one output and two classes.
+    """
+    found: list[str] = []
+    for want in [classes] if isinstance(classes, str | int) else classes:
+        text = str(want)
+        if text in outputs:
+            found.append(text)
+        elif text == "label" and label in outputs:
+            found.append(str(label))
+        elif text in ("all", "label") or len(outputs) == 1:
+            return "all"
+        elif text != "predicted":
+            found.append(outputs[int(text)] if text.isdigit() and int(text) < len(outputs) else text)
+        elif prediction.task == "multilabel":
+            found += [prediction.classes[i] for i in prediction.likely]
+        elif prediction.task == "classification":
+            found.append(prediction.classes[prediction.predicted])
+        else:
+            return "all"
+    return list(dict.fromkeys(found))
+
+
 def _groups(names: tuple[str, ...]) -> dict[str, list[tuple[int, int | None]]]:
     """Return the columns of each class as (column, head); the empty name stands for heads without classes."""
     groups: dict[str, list[tuple[int, int | None]]] = {}
@@ -150,6 +180,8 @@ def _group(scores: PatchScores, groups: list[str], want: str | int, prediction: 
     # A score may name its columns otherwise than the prediction its classes; the order is the model's.
     if text in classes and len(groups) == len(classes):
         return groups[classes.index(text)]
+    if text.isdigit() and int(text) < len(classes) and classes[int(text)] in groups:  # some of the classes alone
+        return classes[int(text)]
     if text.isdigit() and int(text) < len(groups) and groups != [""]:
         return groups[int(text)]
     if len(groups) == 1 and (text in classes or groups == [""]):

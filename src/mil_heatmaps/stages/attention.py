@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,18 +11,29 @@ import numpy as np
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.explanations import (
+    explanation_inputs,
+    forget_partial_sums,
+    has_one_logit,
+    settings_of,
+    targets_of,
+    watch_of,
+)
 
 if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
     from mil_heatmaps.features.patch_features import PatchFeatures
+    from mil_heatmaps.models.base import MILModel
     from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
     from mil_heatmaps.scores.score_file import ScoreFile
 
 
-_KEPT = ("uncoloured", "unreadable", "faithfulness")
-"""What later stages counted or measured, which holds where they are reused."""
-
 _OUTPUTS = 2
 """Version of how the outputs of a regression or survival model are named and told; of classes it is the stage's."""
+
+
+_COUNTED = ("uncoloured", "unreadable", "group", "faithfulness")
+"""What later stages put into the summary; if their results change they are run again."""
 
 
 class AttentionStage:
@@ -49,6 +61,8 @@ class AttentionStage:
             size = work.config.data_arguments.patch_size_level0
             own = {"scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
             return {**inputs, **own, **work.space_inputs()}
+        if explanations := explanation_inputs(work):
+            inputs["explanations"] = explanations
         if job.features_path is None:
             return {**inputs, "features_sha256": work.artifact(job.paths.features_h5, "features")}
         return {
@@ -64,12 +78,14 @@ class AttentionStage:
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
-        score_file = _external(work, notes) if work.job.scores_path is not None else _infer(work, notes)
+        own = work.job.scores_path is not None
+        score_file = _external(work, notes) if own else _infer(work, notes, self.inputs(work))
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
-        counted = {name: count for name, count in work.record.summary.items() if name in _KEPT}
+        counted = {name: count for name, count in work.record.summary.items() if name in _COUNTED}
         work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
         work.note_resolution()
+        forget_partial_sums(work)
         return StageResult([work.job.paths.blockmap_h5], notes)
 
 
@@ -95,23 +111,45 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
     return summary
 
 
-def _infer(work: SlideWork, notes: list[Notice]) -> ScoreFile:
+def _infer(work: SlideWork, notes: list[Notice], inputs: dict[str, Any]) -> ScoreFile:
+    from mil_heatmaps.explain.remarks import remarks
     from mil_heatmaps.models.inference import infer
 
     config, source = work.config, work.settings.model
     features = work.bag_features()
     notes += features.notes
+    model = source.load(work.settings.device)
     prediction, scores = infer(
-        source.load(work.settings.device),
+        model,
         features,
         scores=source.scores_wanted(work.settings.device),
         class_names=source.output_names,
         task=config.model_arguments.task,
+        settings=settings_of(work),
+        targets=partial(targets_of, work),
+        watch=watch_of(work, inputs),
     )
     if prediction is None:
         notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
+    elif _is_guessed(config, model, prediction):
+        words = (
+            "the model has one output, taken for the log-odds of the second of two classes: model_arguments.task says "
+            "if it is a regression or survival, data_arguments.label_dict names the classes"
+        )
+        notes.append(Notice("assumed_task", words))
+    if prediction is not None and prediction.level is not None:
+        prediction = replace(prediction, train_median=source.training_median)
+    for name, score in scores.items():
+        if score.explained is not None:
+            notes += remarks(name, score.names, score.explained.checks, score.values)
     first, *extra = scores.values()
     return _score_file(work, features, first, extra, prediction)
+
+
+def _is_guessed(config: Config, model: MILModel, prediction: Prediction) -> bool:
+    """Whether nobody says if the one output of a model is of two classes, or a value, or a risk."""
+    told = "task" in config.model_arguments.model_fields_set or config.class_names is not None
+    return not told and has_one_logit(model, prediction)
 
 
 def _score_file(

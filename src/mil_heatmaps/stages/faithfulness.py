@@ -10,7 +10,8 @@ from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.base import SlideWork, StageResult, Stopped
-from mil_heatmaps.stages.measured_maps import drawn_name, drawn_target, kept_maps, map_names, on_bag
+from mil_heatmaps.stages.explanations import settings_of
+from mil_heatmaps.stages.measured_maps import drawn_name, drawn_target, kept_maps, map_names, measured_output, on_bag
 from mil_heatmaps.stages.partial_results import PartialResults, watch_of
 from mil_heatmaps.words import reason_of
 
@@ -159,9 +160,10 @@ def _maps(
             if name in kept and not _of_others(kept[name], work):
                 made[name], said = on_bag(kept[name], bag.grid)
                 notes += [one for one in said if one not in notes]
+                remarks[name] = _said_of(kept[name], work)
             else:
-                found = model.explain(bag, [name], classes, targets=drawn_target(work), settings={"task": task},
-                                      watch=watch)  # fmt: skip
+                found = model.explain(bag, [name], classes, targets=drawn_target(work),
+                                      settings={**settings_of(work), "task": task}, watch=watch)  # fmt: skip
                 made[name] = found.scores[name]
                 remarks[name] = check_sentences(name, found.checks.get(name, {}))
         except HeatmapError as error:
@@ -171,17 +173,23 @@ def _maps(
     return made, failed, remarks
 
 
+def _said_of(scores: PatchScores, work: SlideWork) -> list[str]:
+    """Return what must be said beside an explanation that is kept, of the column that is measured."""
+    from mil_heatmaps.explain.sentences import check_sentences
+
+    if scores.explained is None:
+        return []
+    name = measured_output(work)
+    column = scores.names.index(name) if name in scores.names else 0
+    return check_sentences(scores.score, scores.explained.checks, column)
+
+
 def _of_others(scores: PatchScores, work: SlideWork) -> bool:
     """Whether an explanation that is kept was made for other targets than the one that is measured."""
     from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS
 
-    prediction, target = work.score_file.prediction, drawn_target(work)
-    if scores.kind not in EXPLANATION_KINDS or prediction is None or prediction.task == "survival":
-        return False
-    if target == "predicted":
-        target = 0 if prediction.task == "regression" else int(prediction.logits.argmax())
-    name = prediction.classes[target] if isinstance(target, int) and target < len(prediction.classes) else target
-    return name not in scores.names
+    name = measured_output(work)
+    return scores.kind in EXPLANATION_KINDS and name is not None and name not in scores.names
 
 
 def _unmeasured(

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.words import time_words
 
 if TYPE_CHECKING:
     from mil_heatmaps.models.base import MILModel
@@ -44,7 +45,6 @@ class CostOfMeasuring:
             return None
 
     def _of_forwards(self, model: MILModel, count: int, width: int) -> str:
-        from mil_heatmaps.explain.estimates import time_words
         from mil_heatmaps.explain.faithfulness_plan import Plan, forwards_needed
 
         asked = self._settings.config.faithfulness_arguments

@@ -45,16 +45,18 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
 
     foot, evidence = foot_of(work), evidence_of(work)
     score_file, column, config = work.score_file, planned.column, work.config
+    scores = score_file.scores
     told = distinct((*work.record.notices(before="heatmap"), *notices))
     spread = concentration(score_file.attention, score_file.scores.kind)
     run = config.exp_arguments.save_exp_code
     return FigureText(
         score_name=score_file.scores.score,
-        class_name=column.name if len(score_file.scores.names) > 1 else None,
+        class_name=column.name if len(scores.names) > 1 or scores.explained is not None else None,
         slide_id=work.job.slide_id,
         label=shown_label(work),
         model=score_file.model,
         prediction=score_file.prediction,
+        group=": ".join(group_words(work, column) or ()),
         method=method_words(work, column),
         notices=tuple(notice for notice in told if notice.code != "fine_map"),
         kind=column.kind,
@@ -90,6 +92,15 @@ def shown_label(work: SlideWork) -> str | None:
     if label == UNSPECIFIED and work.config.model_arguments.task != "classification":
         label = row.label
     return None if label == UNSPECIFIED else label
+
+
+def group_words(work: SlideWork, column: DrawnColumn) -> tuple[str, str] | None:
+    """Return whether the slide's risk or value is high or low, and beside what."""
+    from mil_heatmaps.visualization.colour_words import group_of
+
+    bag, medians = work.score_file, work.settings.cohort_medians or {}
+    asked = work.config.heatmap_arguments.center
+    return group_of(bag.scores, column.name, asked, bag.prediction, medians.get(column.name))
 
 
 def method_words(work: SlideWork, column: DrawnColumn) -> str | None:

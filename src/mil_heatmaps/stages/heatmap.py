@@ -10,11 +10,12 @@ from mil_heatmaps.notices import UNCLASSIFIED, Notice, distinct
 from mil_heatmaps.records.layout import HeatmapName
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.figure import write_slide_figure
+from mil_heatmaps.stages.figure import group_words, write_slide_figure
 from mil_heatmaps.stages.figure_foot import foot_inputs, kept_outputs
 from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
 
 if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
     from mil_heatmaps.slides.reader import Slide
     from mil_heatmaps.stages.planned_map import DrawnColumn
     from mil_heatmaps.visualization.drawing import Drawing, Painter
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 
 _NOT_DRAWN = ("calc_heatmap", "use_center_shift", "evidence")
+
+
+def _not_drawn(config: Config) -> tuple[str, ...]:
+    """Return the keys that change no pixel: `center` came later, and earlier records do not have its default."""
+    return (*_NOT_DRAWN, *(("center",) if config.heatmap_arguments.center == "auto" else ()))
+
 
 
 class HeatmapStage:
@@ -42,7 +49,7 @@ class HeatmapStage:
             "version": self.version,
             "slide": work.slide_inputs(),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
-            "drawing": work.settings.section("heatmap_arguments", exclude=_NOT_DRAWN),
+            "drawing": work.settings.section("heatmap_arguments", exclude=_not_drawn(config)),
             "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},
             "roi": work.roi_inputs(),
             "to": relative(job.paths.production, job.paths.raw),
@@ -55,6 +62,8 @@ class HeatmapStage:
             inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
         if work.settings.cohort_scale is not None:
             inputs["cohort_scale"] = work.settings.cohort_scale_digest
+        if work.settings.cohort_medians is not None:
+            inputs["cohort_medians"] = dict(work.settings.cohort_medians)
         # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.
         if notices := [n.plain() for n in work.record.notices(before="faithfulness") if n.code != UNCLASSIFIED]:
             inputs["notices"] = notices
@@ -92,6 +101,9 @@ class HeatmapStage:
             self._save_original(work, maps[0].drawing, result)
         result.notes = list(distinct(result.notes))
         work.record.summary |= {"uncoloured": uncoloured}
+        work.record.summary.pop("group", None)
+        if (group := group_words(work, maps[0].column)) is not None:
+            work.record.summary |= {"group": group[0]}
         return result
 
     def _write_figures_again(self, work: SlideWork, kept: list[Path]) -> StageResult:

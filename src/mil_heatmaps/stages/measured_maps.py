@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 def map_names(work: SlideWork, model: MILModel | None) -> list[str]:
     """Return the names of the maps to measure, the drawn one first.
 
-    Without `faithfulness_arguments.scores`: the drawn one, the model's usual one, and the explanations kept beside it.
+    Without `faithfulness_arguments.scores`: the drawn one, the model's usual one, those of
+    `explanation_arguments.scores`, and columns of scores that were brought.
     """
-    from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS
-
     score_file = work.score_file
     kept = kept_maps(score_file, work.config.output_names)
     drawn = drawn_name(score_file, kept)
@@ -34,7 +33,8 @@ def map_names(work: SlideWork, model: MILModel | None) -> list[str]:
     if asked is not None:
         return list(dict.fromkeys((drawn, *asked)))
     usual = [model.default_score] if model is not None else []
-    beside = [name for name, scores in kept.items() if scores.kind in EXPLANATION_KINDS or scores.kind == "external"]
+    beside = [name for name, scores in kept.items() if scores.explained is not None or scores.kind == "external"]
+    beside += work.config.explanation_arguments.scores if model is not None and work.job.scores_path is None else []
     return list(dict.fromkeys((drawn, *usual, *beside)))
 
 
@@ -73,6 +73,16 @@ def drawn_target(work: SlideWork) -> str | int:
         return label if label in (work.config.class_names or ()) else "predicted"
     names = work.config.output_names or ()
     return int(name) if name.isdigit() and name not in names else name
+
+
+def measured_output(work: SlideWork) -> str | None:
+    """Return the name of the output that is measured, as far as the score file tells; None of a survival model."""
+    prediction, target = work.score_file.prediction, drawn_target(work)
+    if prediction is None or prediction.task == "survival":
+        return None
+    if target == "predicted":
+        target = 0 if prediction.task == "regression" else int(prediction.logits.argmax())
+    return prediction.classes[target] if isinstance(target, int) and target < len(prediction.classes) else str(target)
 
 
 def on_bag(scores: PatchScores, bag: PatchGrid) -> tuple[PatchScores, list[Notice]]:

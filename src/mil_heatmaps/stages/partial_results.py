@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ from mil_heatmaps.files.digests import fingerprint
 if TYPE_CHECKING:
     from mil_heatmaps.explain.watch import Watch
     from mil_heatmaps.stages.base import SlideWork
+
+TELL_EVERY_S = 2.0
+"""How often somebody who watches hears of a long measurement."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -69,10 +73,14 @@ def watch_of(work: SlideWork, partial: PartialResults) -> Watch:
     from mil_heatmaps.explain.watch import Watch
     from mil_heatmaps.stages.base import Stopped
 
+    told = time.monotonic()
+
     def tell(what: str, done: int, total: int) -> None:
+        nonlocal told
         if done < total and work.should_stop():
             raise Stopped
-        if work.on_stage is not None and total > 1:
+        if work.on_stage is not None and time.monotonic() - told >= TELL_EVERY_S:
             work.on_stage(f"faithfulness {done} of {total}")
+            told = time.monotonic()
 
     return Watch(tell=tell, save=partial.save, load=partial.load)

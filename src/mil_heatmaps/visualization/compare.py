@@ -26,7 +26,7 @@ from mil_heatmaps.visualization.figure_ground import draw_panels
 from mil_heatmaps.visualization.figure_layout import GAP, MARGIN
 from mil_heatmaps.visualization.figure_page import Page, wrapped
 from mil_heatmaps.visualization.figure_parts import GREY, INK
-from mil_heatmaps.visualization.figure_pieces import BarPlan, draw_bar, draw_scale_bar
+from mil_heatmaps.visualization.figure_pieces import BarPlan, bar_words, draw_bar, draw_scale_bar
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText
 from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
@@ -186,7 +186,9 @@ def _composed(
     notes = parts.join(list(dict.fromkeys(drawings[0].notes + drawings[1].notes)))
     told = [*((said, INK) for said in sentences), *((said, GREY) for said in (notes, *foot) if said)]
     lines = [(line, colour) for said, colour in told for line in wrapped(said, style.small, content)]
-    below = head + height + 0.5
+    bar = BarPlan(drawings[1], FigureText(plain_words(score_name)), style, style.unit, panels[1])
+    meaning = bar_words(bar, min(height, 5.6), upright=True).meaning
+    below = head + height + max(0.5, 0.2 + style.step * len(meaning))
     page = Page(whole, below + style.step * len(lines) + 0.1, style)
     page.write_lines(MARGIN, 0.36, slide, 0.27, fontsize=style.title, weight="bold", color=INK)
     tops = [f"top {k} in common {share:.0%}" for k, share in comparison.overlap.items()]

@@ -59,6 +59,7 @@ class BarWords:
 
     title: list[str]
     label: list[str]
+    meaning: list[str]
     note: str
     numbers: float
     room: float
@@ -75,7 +76,10 @@ def bar_words(plan: Planned, length: float, *, upright: bool) -> BarWords:
         room = (0.2 + _BAR_WIDE + 0.14 + 0.2 * len(title) + 0.1) * u + style.step * len(label) + numbers
     else:
         room = (0.2 * len(title) + _BAR_WIDE + 0.06) * u + style.under_ticks + style.step * len(label)
-    return BarWords(title, label, told.note, numbers, room)
+    meaning = wrapped(drawing.scale.meaning, style.small, max(room, 1.5 * u) - 0.1 * u if upright else length)
+    if not upright:
+        room += style.step * len(meaning)
+    return BarWords(title, label, meaning, told.note, numbers, room)
 
 
 def draw_bar(page: Page, plan: Planned, place: tuple[float, float], length: float, *, upright: bool) -> None:
@@ -94,6 +98,8 @@ def draw_bar(page: Page, plan: Planned, place: tuple[float, float], length: floa
             for line in lines:
                 page.write(at, top + length / 2, line, rotation=90, ha="center", va="center", **how)
                 at += step
+        below = top + length + 0.06 * u + 0.5 * style.step
+        page.write_lines(left, below, said.meaning, style.step, **{**pale, "color": INK})
         return
     page.write_lines(left, top + 0.08 * u, said.title, 0.2 * u, **bold)
     top += 0.2 * u * len(said.title)
@@ -103,6 +109,8 @@ def draw_bar(page: Page, plan: Planned, place: tuple[float, float], length: floa
         page.write(left + length + 0.08 * u, top + _BAR_WIDE / 2 * u, said.note, **{**pale, "color": INK}, va="center")
     below = top + _BAR_WIDE * u + style.under_ticks + 0.5 * style.step
     page.write_lines(left, below, said.label, style.step, **pale)
+    below += style.step * len(said.label)
+    page.write_lines(left, below, said.meaning, style.step, **{**pale, "color": INK})
 
 
 def draw_scale_bar(page: Page, place: tuple[float, float], width: float, width_um: float) -> None:

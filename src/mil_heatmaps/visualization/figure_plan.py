@@ -118,7 +118,10 @@ class FigurePlan:
         self.bar_top = top + 0.1 * u
         if self.bar and not self.how.upright:
             top = self.bar_top + bar_words(self, self.bar_length, upright=False).room
-        upright = self.head + (self.bar_length if self.bar and self.how.upright else 0.0)
+        upright = self.head
+        if self.bar and self.how.upright:
+            meaning = bar_words(self, self.bar_length, upright=True).meaning
+            upright += self.bar_length + (0.1 * u + style.step * len(meaning) if meaning else 0.0)
         self.placed: list[Placed]
         if self.how.side:
             used = self._pictures_width() + (self.bar_room if self.how.upright else 0.0) + 2 * GAP * u
@@ -181,7 +184,7 @@ class FigurePlan:
             return []
         lines: list[list[tuple[float, tuple[int, int, int], str]]] = []
         self.key_width = self._pictures_width() if self.how.stacked or len(self.shown) < 2 else self.panel[0]
-        if self.how.upright:
+        if self.how.upright and not self.drawing.scale.meaning:
             self.key_width += self.bar_room
         room, box = self.key_width, 0.22 * self.u
         at = room + 1

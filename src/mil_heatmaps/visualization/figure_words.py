@@ -32,6 +32,8 @@ class FigureText:
         Whose score it is, when there is one a class or head.
     slide_id, label, model : str or None
     prediction : Prediction or None
+    group : str or None
+        Whether a risk or value is high or low, and beside what.
     method : str or None
         How the map was made, in a line of its own.
     notices : tuple of str
@@ -66,6 +68,7 @@ class FigureText:
     label: str | None = None
     model: str | None = None
     prediction: Prediction | None = None
+    group: str | None = None
     method: str | None = None
     notices: tuple[str, ...] = ()
     kind: str | None = None
@@ -119,6 +122,8 @@ def head_runs(drawing: Drawing, text: FigureText) -> list[list[Run]]:
         details = prediction.details
         more = f"{len(details) - _DETAILS} more" if len(details) > _DETAILS else ""
         groups += [[(words, GREY, False)] for words in (*(short(d, 120) for d in details[:_DETAILS]), more) if words]
+    if text.group:
+        groups.append([(text.group, INK, True)])
     if not drawing.frame.whole:
         whole = " (the prediction is of the whole slide)" if prediction is not None else ""
         groups.append([("region ", GREY, False), (f"{region_words(drawing)} at level 0{whole}", INK, False)])

@@ -73,7 +73,9 @@ def compose_sheet(
         heights = [head + max(sizes[i][1] for i in row) + 0.4 * u for head, row in zip(above, rows, strict=True)]
         length = min(sum(heights) - 0.6 * u, 5.6 * u)
         plan = BarPlan(maps[0].drawing, text, style, u, _no_panels(maps[0].drawing))
-        room = max(1.6 * u, bar_words(plan, length, upright=True).room)
+        said = bar_words(plan, length, upright=True)
+        room = max(1.6 * u, said.room)
+        length = max(0.8 * u, min(length, sum(heights) - 0.5 * u - style.step * len(said.meaning)))
     lines = [line for said in foot for line in wrapped(said, style.small, content)]
     page = Page(width, MARGIN * u + sum(heights) + style.step * len(lines) + 0.2 * u, style)
     panels, top = [], MARGIN * u
