@@ -236,7 +236,8 @@ def _notes(frame: Frame, grid: PatchGrid, scores: npt.NDArray[Any], colours: Col
         text = f"all {len(kept)} scores are equal ({number_words(kept[0])}), so the map has one colour"
         notes.append(Notice("one_value", text))
     if colours.signed and len(kept) > 1 and ((kept > 0).all() or (kept < 0).all()):
-        side = "above zero: all speak for it" if kept[0] > 0 else "below zero: all speak against it"
+        what = "it" if colours.meaning is None else colours.meaning.target
+        side = f"above zero: all speak for {what}" if kept[0] > 0 else f"below zero: all speak against {what}"
         notes.append(Notice("one_sign", f"all {grouped(len(kept))} scores are {side}", patches=len(kept)))
     below = int((kept < 0).sum()) if colours.normalize is None else 0
     if below:
