@@ -43,6 +43,10 @@ they are, or hazards of successive intervals."""
 TASKS_WITH_CHANCES: frozenset[str] = frozenset({"classification", "multilabel"})
 """Tasks whose outputs are the chances of classes or labels."""
 
+Isolate = Literal["auto", "always", "never"]
+ISOLATE: tuple[str, ...] = get_args(Isolate)
+"""Whether a slide is worked on in a process of its own, which a damaged file may end: `run_arguments.isolate`."""
+
 CoordsFrame = Literal["slide", "bounds", "auto"]
 COORDS_FRAMES: tuple[str, ...] = get_args(CoordsFrame)
 """Where coordinates in files count from: `data_arguments.coords_frame`."""

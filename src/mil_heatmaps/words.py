@@ -4,6 +4,7 @@ Tables and files that programs read keep plain numbers; these are for messages, 
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -26,6 +27,29 @@ def first_of(names: Sequence[object], most: int) -> str:
     return ", ".join(map(str, names[:most])) + more
 
 
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters, those that turn the direction of text, and halves of characters."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return a text in which whatever steers a terminal or a line of text is shown as an escape, but for `keep`.
+
+    A byte of a name that is not UTF-8 is shown as ``\\xff``.
+    """
+
+    def escape(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        if found[0] in keep:
+            return found[0]
+        if 0xDC80 <= code <= 0xDCFF:
+            return f"\\x{code - 0xDC00:02x}"
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return _UNSEEN.sub(escape, text)
+
+
 def one_line(text: object) -> str:
     """Return a text, or what an error says, with every run of white space as one space."""
     return " ".join(str(text).split())
@@ -33,6 +57,8 @@ def one_line(text: object) -> str:
 
 def said_by(error: BaseException, most: int = 200) -> str:
     """Return what an error of another program says, on one line; its kind where it says nothing or a bare name."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
     text = one_line(error)[:most]
     return text if text and not isinstance(error, KeyError) else kind_and_text(error, most)
 
@@ -50,6 +76,8 @@ def reason_of(error: BaseException) -> str:
         return text
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
     return f"unexpected {kind_and_text(error)}"
 
 

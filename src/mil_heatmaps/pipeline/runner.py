@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -194,7 +195,7 @@ class Runner:
         """Check the output folders and what any slide needs: the colormap, the model. Before any work."""
         check_extras(self.config)
         layout = self.cohort.layout
-        for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
+        for folder in self._folders():
             check_writable(folder)
         self.cohort.layout, said = claim_table(layout)
         self.cohort.notes += [said] if said else []
@@ -203,14 +204,23 @@ class Runner:
 
     def _clear_up(self, presence: Presence) -> None:
         """Remove halves of files after a kill; say whether somebody else is at work here."""
-        if presence.after_a_kill:
+        # A kill before the sign of this run was whole leaves no sign, but a half of a file at the top.
+        halves = sum(remove_abandoned(folder, recursive=False) for folder in self._folders())
+        if presence.after_a_kill or halves:
             self._remove_halves()
         forget_silent(self.cohort.layout.raw_root)
 
     def _remove_halves(self, dead: frozenset[str] = frozenset()) -> None:
         """Remove halves of files that killed processes left."""
-        for folder in (self.cohort.layout.raw_root, self.cohort.layout.production_root):
+        *whole, lists = self._folders()
+        for folder in whole:
             remove_abandoned(folder, dead)
+        remove_abandoned(lists, dead, recursive=False)  # it may be any folder of the user's
+
+    def _folders(self) -> tuple[Path, Path, Path]:
+        """Return the folders that results are written to, that of the tables last."""
+        layout = self.cohort.layout
+        return layout.raw_root, layout.production_root, layout.results_csv.parent
 
     def _work(
         self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, execution: Execution, stop: StopRequest
@@ -287,9 +297,9 @@ def check_writable(folder: Path) -> None:
     """Raise a ConfigError when `folder` cannot be made or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-{run_name()}"
-        probe.write_bytes(b"x")
-        probe.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:  # leaves nothing behind, whatever happens
+            probe.write(b"x")
+            probe.flush()
     except OSError as error:
         raise ConfigError(
             f"cannot write to {folder}: {error.strerror or said_by(error)}; the output folders are raw_save_dir, "

@@ -16,6 +16,7 @@ from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
 from mil_heatmaps.version import __version__
+from mil_heatmaps.words import printable
 
 if TYPE_CHECKING:
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
@@ -77,7 +78,7 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
         region_names=() if work.roi is None else work.roi.names,
         facts={
             "Software": PROGRAM,
-            "Title": work.job.slide_id,
+            "Title": printable(work.job.slide_id),
             "Run": run or "",
             "Config SHA-256": fingerprint(config.model_dump(mode="json")),
             "Checkpoint SHA-256": score_file.checkpoint_sha256 or "none",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +110,7 @@ class ModelSource:
 
     def _code_sha256(self) -> str | None:
         """SHA-256 over the user's own model file and what it imports of theirs: results change with them."""
-        from mil_heatmaps.weights.own_code import file_digest
+        from mil_heatmaps.weights.own_code import file_digest, module_file
 
         named = self._config.model_arguments.model_class
         if not named:
@@ -121,9 +119,7 @@ class ModelSource:
         path, module = Path(where), ""
         if path.suffix != ".py":
             module = where
-            with suppress(ImportError, ValueError, AttributeError):  # told when the model is loaded
-                spec = importlib.util.find_spec(where)
-                path = Path(spec.origin) if spec is not None and spec.origin else path
+            path = module_file(where) or path  # one that is missing is told when the model is loaded
         return file_digest(path, module) if path.suffix == ".py" and path.is_file() else None
 
     @cached_property

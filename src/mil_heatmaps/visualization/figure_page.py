@@ -14,6 +14,7 @@ from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.picture_files import FileFacts, save_picture
+from mil_heatmaps.words import printable
 
 _LARGE = 8
 _ROOM = 1e-6  # inches: what rounding may add to a line
@@ -33,9 +34,10 @@ def text_width(words: str, points: float, *, bold: bool = False) -> float:
     from matplotlib.font_manager import FontProperties
 
     # Large letters are not fitted to pixels. Spaces at the end have no extent of their own.
+    shown = printable(words, keep=_SHAPING)
     font = FontProperties(size=_LARGE * points, weight="bold" if bold else "normal")
     framed, frame = (
-        _measurer().get_text_width_height_descent(text, font, ismath=False)[0] for text in (f"|{words}|", "||")
+        _measurer().get_text_width_height_descent(text, font, ismath=False)[0] for text in (f"|{shown}|", "||")
     )
     return float(framed - frame) / (72 * _LARGE)
 
@@ -44,7 +46,7 @@ def wrapped(words: str, points: float, width: float, *, bold: bool = False) -> l
     """Return words in lines no wider than `width` inches; a word that is wider is broken anywhere."""
     lines: list[str] = []
     held, room = "", 0.0
-    for piece in _pieces(words):
+    for piece in _pieces(printable(words, keep=_SHAPING)):
         wide = text_width(piece.rstrip(), points, bold=bold)
         if held and room + wide > width + _ROOM:
             lines.append(held.rstrip())
@@ -183,10 +185,9 @@ _SHAPING = "\u200c\u200d\u200e\u200f"
 
 
 def _plain(words: str) -> str:
-    """Return words without characters that break a line or cannot be drawn.
+    """Return words as they can be drawn; see `printable`.
 
     A number after letters that run from right to left stays to the right of them, as in a sentence of English.
     """
-    shown = "".join(sign if sign.isprintable() or sign in _SHAPING else " " for sign in words)
-    kept, numbers = _NUMBER_AFTER.subn("\\1\u200e\\2", shown)
+    kept, numbers = _NUMBER_AFTER.subn("\\1\u200e\\2", printable(words, keep=_SHAPING))
     return f"\u200e{kept}" if numbers else kept

@@ -14,7 +14,7 @@ from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.picture_files import FileFacts, save_picture
 from mil_heatmaps.visualization.sampling import SampledPatch
-from mil_heatmaps.words import numbers_apart
+from mil_heatmaps.words import numbers_apart, printable
 
 _INK, _GREY, _FRAME, _PAPER = (25, 28, 33), (110, 116, 125), (205, 209, 214), (255, 255, 255)
 _TILE_PX = 224
@@ -76,6 +76,7 @@ def contact_sheet(
     patches: Sequence[SampledPatch], *, title: str, score_name: str = "score", facts: Sequence[str] = ()
 ) -> UInt8Array:
     """Return all patches on one page, each with its rank, percentile and score below; `facts` are lines of the head."""
+    title, score_name, facts = printable(title), printable(score_name), [printable(fact) for fact in facts]
     columns = min(5, max(1, len(patches)))
     gap, caption, line = _TILE_PX // 12, _TILE_PX // 4, _TILE_PX // 10
     head = _TILE_PX // 3 + line * len(facts)
