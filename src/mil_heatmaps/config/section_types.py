@@ -27,6 +27,11 @@ class Section(BaseModel):
         extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, protected_namespaces=()
     )
 
+    def not_on_record(self) -> frozenset[str]:
+        """Return the keys of `later` that have their default."""
+        fields = type(self).model_fields
+        return frozenset(key for key in self.later if getattr(self, key) == fields[key].default)
+
 
 def no_bool(value: Any) -> Any:
     """Refuse true and false where a number is wanted; Python would read them as 1 and 0."""

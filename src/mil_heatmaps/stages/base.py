@@ -60,9 +60,8 @@ class RunSettings:
         key = name, exclude, filled
         if key not in self._dumps:
             section = getattr(self.config, name)
-            fields = type(section).model_fields
-            usual = {key for key in section.later if getattr(section, key) == fields[key].default}
-            self._dumps[key] = section.model_dump(mode="json", exclude={*exclude, *usual}, exclude_none=filled)
+            without = {*exclude, *section.not_on_record()}
+            self._dumps[key] = section.model_dump(mode="json", exclude=without, exclude_none=filled)
         return dict(self._dumps[key])
 
     def coords_folders(self, parent: str, coords_dir: Path | None) -> list[str]:
