@@ -88,6 +88,16 @@ def build_parser() -> CommandParser:
         help="draw two finished experiments on one scale beside their difference; rank correlation to a CSV",
     )
     look.add_argument("--output_dir", metavar="DIR", help="where --compare writes; left out: compare_A_B")
+    look.add_argument(
+        "--sheet", metavar="EXP",
+        help="draw slides of a finished experiment (--slides; left out: all) on one sheet with one scale and one bar",
+    )  # fmt: skip
+    look.add_argument("--scores", nargs="+", default=[], metavar="NAME", help="with --sheet: a map of each of these")
+    look.add_argument(
+        "--sheet_file", type=Path, metavar="FILE",
+        help="what --sheet writes, .png, .pdf or .svg; left out: sheet_EXP.png",
+    )  # fmt: skip
+    look.add_argument("--sheet_width_mm", type=float, metavar="MM", help="exact width of the sheet")
     look.add_argument("--inspect_checkpoint", metavar="FILE", help="print what a checkpoint holds")
     look.add_argument(
         "--watch", metavar="EXPERIMENT", help="show a run, at work or finished, from its name, folder or config"
@@ -137,6 +147,8 @@ def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
         return 0
     if args.compare:
         return _compare(args.compare, args.output_dir)
+    if args.sheet:
+        return _sheet(args)
     if args.watch:
         from mil_heatmaps.cli.watch import watch
 
@@ -153,17 +165,35 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     first, second = (find_experiment(folder, any_folder=True) for folder in folders)
     out = Path(output_dir or f"compare_{first.resolve().name}_{second.resolve().name}")
     drawn = failed = 0
+    left_out: list[str] = []
     for slide in compare_runs(first, second, out):
         failed += slide.error is not None
         drawn += slide.error is None
         numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items() if not key.startswith(SENTENCE))
         print(f"{slide.slide_id}: {slide.error or numbers}")
+        left_out += [f"  {slide.slide_id}: {slide.error}"] if slide.error is not None else []
         for key, value in slide.row.items():
             if key.startswith(SENTENCE):
                 print(f"  {key.removeprefix(SENTENCE).strip('_')}: {value}")
+    if left_out:
+        print("\n".join(["not compared:", *left_out]))
     pictures = f"{counted(drawn, 'picture')} and" if drawn else "no picture was drawn;"
     print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
     return 1 if failed else 0
+
+
+def _sheet(args: argparse.Namespace) -> int:
+    """Write the sheet that the arguments ask for; 1 when a slide is not on it."""
+    from mil_heatmaps.cohort.experiments import find_experiment
+    from mil_heatmaps.pipeline.sheet import make_sheet
+
+    folder = find_experiment(args.sheet, any_folder=True)
+    out = args.sheet_file or Path(f"sheet_{folder.resolve().name}.png")
+    sheet = make_sheet(folder, out, slides=args.slides, scores=args.scores, width_mm=args.sheet_width_mm)
+    for name, reason in sheet.left_out.items():
+        print(f"not on the sheet: {name}: {reason}")
+    print(f"{counted(sheet.shown, 'map')} on {out}")
+    return 1 if sheet.left_out else 0
 
 
 def _devices(names: list[str] | None) -> str | list[str] | None:

@@ -20,6 +20,7 @@ from mil_heatmaps.records.outcome_tables import (
     GROUP_COLUMN,
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
+    SPREAD_COLUMNS,
     STATUS_COLUMNS,
     SlideOutcome,
     outcome_of,
@@ -91,19 +92,24 @@ class RunTable:
                 return {}
             noticed = tuple(header[first : first + len(NOTICE_COLUMNS)]) == NOTICE_COLUMNS  # not before version 0.2
             first += len(NOTICE_COLUMNS) * noticed
+            spread = tuple(header[first : first + len(SPREAD_COLUMNS)]) == SPREAD_COLUMNS
+            first += len(SPREAD_COLUMNS) * spread
             blank = () if noticed else ("",) * len(NOTICE_COLUMNS)
             numbered = [i for i in range(first, len(header)) if header[i].startswith(NUMBER_PREFIX)]
             measured = len(header)
             if tuple(header[-len(FAITHFULNESS_COLUMNS) :]) == FAITHFULNESS_COLUMNS:
                 measured -= len(FAITHFULNESS_COLUMNS)
             end = min(numbered, default=measured)
+            numbered += range(first - len(SPREAD_COLUMNS) * spread, first)
+            after = status + len(STATUS_COLUMNS)
+            notices = slice(after, after + len(NOTICE_COLUMNS) * noticed)
             for _, row in rows:
                 if len(row) == len(header) and row[status] in STATUSES:
                     numbers = tuple(text for i in numbered if row[i] for text in (_NUMBER + header[i], row[i]))
-                    told = (*row[status : status + len(STATUS_COLUMNS)], *blank)
+                    told = (*row[status:after], *blank, *row[notices])
                     measures = tuple(text for i in range(measured, len(header)) if any(row[measured:])
                                      for text in (_MEASURE, row[i]))  # fmt: skip
-                    found.setdefault(row[name], (*told, *row[status + len(STATUS_COLUMNS) : end], *numbers, *measures))
+                    found.setdefault(row[name], (*told, *row[first:end], *numbers, *measures))
         except ValueError:  # ProcessListError among them
             return {}
         return found
@@ -135,7 +141,8 @@ def outcome_told(told: Told) -> SlideOutcome:
             faithfulness=measures,
             classes=tuple(name for name, _ in ranked),
             probabilities=tuple(p for _, p in ranked),
-            numbers=tuple((name[1:], value) for name, value in filled if name.startswith(_NUMBER)),
+            spread={name[1:]: value for name, value in filled if name[1:] in SPREAD_COLUMNS and name[0] == _NUMBER},
+            numbers=tuple((n[1:], value) for n, value in filled if n[0] == _NUMBER and n[1:] not in SPREAD_COLUMNS),
             group=group,
         )
     except ValueError:

@@ -123,8 +123,8 @@ class SlideLayout:
     def original(self, level: int, ext: str) -> Path:
         return self.production / f"{self.slide_id}_orig_{level}.{ext}"
 
-    def figure(self, suffix: str) -> Path:
-        return self.production / f"{self.slide_id}{suffix}_figure.png"
+    def figure(self, suffix: str, ext: str = "png") -> Path:
+        return self.production / f"{self.slide_id}{suffix}_figure.{ext}"
 
     def export(self, suffix: str) -> Path:
         return self.production / "exports" / f"{self.slide_id}{suffix}"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 
 CASE_COLUMN = CASE_COLUMNS[0]
 
+SPREAD_COLUMNS = ("effective_patches", "top_tenth_share", "weight_ratio")
+"""How concentrated attention is, there where any slide has attention; see docs/scores.md."""
 FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
 """Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
 
@@ -59,6 +61,8 @@ class SlideOutcome:
         Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
     notes : str
         The words of the slide's notices.
+    spread : mapping
+        The numbers of `SPREAD_COLUMNS` that there are.
     faithfulness : three texts, or none
         The cells of `FAITHFULNESS_COLUMNS`.
     numbers : (column, value) pairs
@@ -79,6 +83,7 @@ class SlideOutcome:
     uncoloured: int | None = None
     unreadable: int | None = None
     notes: str = ""
+    spread: Mapping[str, float] = field(default_factory=dict)
     faithfulness: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -99,9 +104,16 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         uncoloured=record.summary.get("uncoloured"),
         unreadable=record.summary.get("unreadable"),
         notes=joined(record.notices()),
+        spread=spread_of(record.summary),
         faithfulness=_faithfulness(record),
         **predicted(record.summary),
     )
+
+
+def spread_of(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return how concentrated attention is, as a record's summary says."""
+    told = summary.get("attention_spread") or {}
+    return {name: float(told[name]) for name in SPREAD_COLUMNS if name in told}
 
 
 def _faithfulness(record: SlideRecord) -> tuple[str, ...]:
@@ -134,7 +146,7 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
 def input_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
     from_run = "bag_size" in columns
-    ours: tuple[str, ...] = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
+    ours = [name for group in (NOTICE_COLUMNS, SPREAD_COLUMNS) if set(group) <= set(columns) for name in group]
     if from_run and set(FAITHFULNESS_COLUMNS) <= set(columns):
         ours += FAITHFULNESS_COLUMNS
     return [
@@ -154,7 +166,8 @@ def process_list_text(
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
     """
-    predictions, measured = Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
+    predictions, spread = Predictions(outcomes.values()), spread_columns(outcomes.values())
+    measured = faithfulness_columns(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
     of_case = [CASE_COLUMN] if CASE_COLUMN not in columns and any(row.case_id for row in rows) else []
@@ -168,8 +181,9 @@ def process_list_text(
                  for name in (*columns, *of_case)]  # fmt: skip
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
         measures = (outcome.faithfulness or ("",) * len(measured))[: len(measured)]
-        lines.append([*told, *predictions.cells(outcome), *measures])
-    return csv_text([*columns, *of_case, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *measured], lines)
+        lines.append([*told, *spread_cells(outcome)[: len(spread)], *predictions.cells(outcome), *measures])
+    ours = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *spread)
+    return csv_text([*columns, *of_case, *ours, *predictions.columns, *measured], lines)
 
 
 def results_csv_text(
@@ -208,6 +222,16 @@ def notice_cells(row: ProcessRow, outcome: SlideOutcome) -> list[str]:
     """Return the cells of `NOTICE_COLUMNS`."""
     counts = ["" if count is None else str(count) for count in (outcome.uncoloured, outcome.unreadable)]
     return [*counts, "; ".join(text for text in (joined(row.notes), outcome.notes) if text)]
+
+
+def spread_columns(outcomes: Iterable[SlideOutcome]) -> tuple[str, ...]:
+    """Return `SPREAD_COLUMNS` where any slide has them."""
+    return SPREAD_COLUMNS if any(outcome.spread for outcome in outcomes) else ()
+
+
+def spread_cells(outcome: SlideOutcome) -> list[str]:
+    """Return the cells of `SPREAD_COLUMNS`."""
+    return [f"{outcome.spread[name]:.6g}" if name in outcome.spread else "" for name in SPREAD_COLUMNS]
 
 
 def outcome_of_row(row: ProcessRow, outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.case_bag import case_inputs
 from mil_heatmaps.stages.case_scores import has_case_bag, slide_of_case
@@ -109,6 +110,8 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
         summary |= {"attention_mean": float(attention.mean()), "attention_std": float(attention.std())}
     if score_file.case is not None:
         summary["case"] = score_file.case.plain()
+    if (spread := concentration(score_file.attention, score_file.scores.kind)) is not None:
+        summary["attention_spread"] = spread.plain()
     prediction = score_file.prediction
     if prediction is not None and prediction.task != "classification":
         summary["prediction"] = {"task": prediction.task, "numbers": list(prediction.numbers.items())}

@@ -27,10 +27,12 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
         An unknown colormap; a model or an encoder that cannot be loaded or do not fit each other.
     """
     config, stages = settings.config, frozenset(needed)
-    if stages & {"heatmap", "exports"} and config.heatmap_arguments.cmap is not None:
-        from mil_heatmaps.visualization.palette import colour_table
+    if stages & {"heatmap", "exports"}:
+        from mil_heatmaps.visualization.palette import AUTO, colour_table
 
-        colour_table(config.heatmap_arguments.cmap)
+        for cmap in (config.heatmap_arguments.cmap, config.heatmap_arguments.cmap_signed):
+            if cmap not in (None, AUTO):
+                colour_table(cmap)
     named = config.model_arguments.model_class
     own = named is not None and not run_own_code
     if named is not None and own:

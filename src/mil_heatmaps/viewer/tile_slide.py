@@ -6,9 +6,9 @@ from types import TracebackType
 
 import numpy as np
 
+from mil_heatmaps.slides.colour_profile import srgb_converter
 from mil_heatmaps.slides.pixels import RGB
 from mil_heatmaps.slides.reader import Slide, open_slide
-from mil_heatmaps.viewer.colour_profile import srgb_converter
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg, encode_png, serves_own_tiles, standalone_jpeg
 from mil_heatmaps.viewer.pyramid import ViewLevel, overview_factor, view_levels
 

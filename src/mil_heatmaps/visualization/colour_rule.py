@@ -10,10 +10,10 @@ from mil_heatmaps.choices import Method
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.scores.normalize import default_method
 from mil_heatmaps.scores.normalize import normalize as normalize_scores
-from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, PatchScores, Prediction
+from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST, SIGNED_KINDS, PatchScores, Prediction
 from mil_heatmaps.scores.scale import CohortScale
 from mil_heatmaps.visualization.colour_words import Centre, Meaning, centre_of, meaning_of
-from mil_heatmaps.visualization.palette import DEFAULT_CMAP, default_cmap
+from mil_heatmaps.visualization.palette import DEFAULT_CMAP, chosen_cmap
 
 Smooth = Literal["none", "bilinear", "gaussian"]
 Compat = Literal["clam"]
@@ -118,7 +118,13 @@ class ColourRule:
         """
         method = normalize or default_method(kind)
         centred = kind in SIGNED_KINDS and method in _CENTRED_METHODS
-        return cls(method, center=0.0 if centred else None, kind=kind, cmap=cmap or default_cmap(kind))
+        rule = cls(method, center=0.0 if centred else None, kind=kind)
+        return replace(rule, cmap=cmap or chosen_cmap(None, signed=rule.signed))
+
+    @property
+    def signed(self) -> bool:
+        """Whether the kind of score tells for from against: its values may all be of one sign."""
+        return self.kind in FOR_AND_AGAINST
 
     def shades(self, scores: npt.NDArray[Any], *, of_region: bool) -> tuple[npt.NDArray[np.floating], ColourScale]:
         """Return the shades of scores, (N,), 0 to 1, and what they mean; `of_region` is for the words alone."""
