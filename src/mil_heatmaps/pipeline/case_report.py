@@ -42,7 +42,7 @@ def report_cases(cohort: Cohort, settings: RunSettings, summary: RunSummary) -> 
         changed = any(job.slide_id in summary.worked_on for job in case.slides)
         failed = any(job.slide_id in summary.failed for job in case.slides)
         if not failed and (changed or not case.paths.sheet.is_file()):
-            pass
+            _draw(case, settings)
     return path
 
 

@@ -57,9 +57,16 @@ def case_document(
             pass
         whole = CaseWork(work)
         try:
-            measured = measure(whole)
+            measured = _of_case(measure(whole))
         finally:
             whole.close()
         if all(entry["status"] != "failed" for entry in measured["maps"].values()):
             write_text(path, json.dumps({"inputs": key, "run": work.settings.token, "measured": measured}) + "\n")
         return measured
+
+
+def _of_case(told: Any) -> Any:
+    """Return the document with its sentences about the case."""
+    if isinstance(told, dict):
+        return {key: _of_case(value) for key, value in told.items()}
+    return told.replace("on this slide", "in this case") if isinstance(told, str) else told

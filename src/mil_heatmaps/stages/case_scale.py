@@ -31,12 +31,12 @@ def wants_case_scale(work: SlideWork) -> bool:
 
 
 def case_scale_inputs(work: SlideWork) -> Any:
-    """Return what the scale of the case depends on, None where the map has another."""
+    """Return what scale and figure take from the other slides of the case, None where they take nothing."""
     case = work.job.case
+    if case is not None and has_case_bag(work):
+        return work.artifact(case.paths.scores_h5, "attention")
     if case is None or not wants_case_scale(work):
         return None
-    if has_case_bag(work):
-        return work.artifact(case.paths.scores_h5, "attention")
     return {job.slide_id: sha256_file(job.paths.blockmap_h5) for job in case.slides if job.paths.blockmap_h5.is_file()}
 
 

@@ -78,7 +78,7 @@ def _plan_finished(work: SlideWork, column: DrawnColumn) -> Drawing:
 
     if work.roi is not None:
         _check_region(work.roi, column, compat=work.config.heatmap_arguments.compat)
-    drawing = _plan(work, column, _view(work, column), _colours(work, column))
+    drawing = _plan(work, column, _view(work, column), colours_of(work, column))
     heatmap = work.config.heatmap_arguments
     if heatmap.max_size is None or heatmap.custom_downsample > 1 or heatmap.compat == "clam":
         return drawing
@@ -122,7 +122,7 @@ def _check_region(roi: Roi, column: DrawnColumn, compat: str) -> None:
     patches_in_roi(column.grid, roi, rule="reach" if reaching and roi.polygons is None else None)
 
 
-def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:
+def colours_of(work: SlideWork, column: DrawnColumn) -> ColourRule:
     """Return how the scores of the finished map become colours."""
     heatmap = work.config.heatmap_arguments
     return replace(
