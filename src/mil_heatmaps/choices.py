@@ -47,6 +47,9 @@ Bag = Literal["slide", "case"]
 BAGS: tuple[str, ...] = get_args(Bag)
 """What a model is asked about at once: `data_arguments.bag`."""
 
+CONCEPT_SCORES = ("similarity_to", "concept_probability", "concept_class")
+"""Scores that compare patches with named vectors (`data_arguments.concepts`), for which no model is needed."""
+
 CASE_COLUMNS = ("case_id", "patient_id", "patient")
 """Columns of a table that say which slides belong together; the first that it has is taken."""
 

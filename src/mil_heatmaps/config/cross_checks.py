@@ -1,5 +1,6 @@
 """Check keys of different sections that need, exclude or contradict each other."""
 
+from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.config.drawing_sections import HeatmapArguments
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
@@ -17,7 +18,14 @@ def cross_checks(cfg: Config) -> list[Problem]:
 def _model(cfg: Config) -> list[Problem]:
     model, problems = cfg.model_arguments, []
     brings_scores = cfg.data_arguments.scores_dir is not None
-    if not cfg.names_model and not brings_scores:
+    compared = cfg.heatmap_arguments.score in CONCEPT_SCORES
+    if compared and cfg.data_arguments.concepts is None:
+        text = f"is {cfg.heatmap_arguments.score}, which compares patches with named vectors: give data_arguments.concepts"
+        problems.append(Problem(("heatmap_arguments", "score"), text))
+    if cfg.data_arguments.concepts is not None and brings_scores:
+        text = "are compared with features, but scores_dir brings the scores; leave one of them out"
+        problems.append(Problem(("data_arguments", "concepts"), text))
+    if not cfg.names_model and not brings_scores and not compared:
         problems.append(
             Problem(
                 ("model_arguments", "ckpt_path"),

@@ -42,6 +42,14 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
             found[name] = tuple(paths)
         return found
 
+    def concepts() -> Path | None:
+        given = cfg.data_arguments.concepts
+        try:
+            return None if given is None or given.file is None else resolve_input_path(given.file, config_dir, "file")
+        except ConfigError as error:
+            problems.append(Problem(("data_arguments", "concepts"), f"names {error}"))
+            return None
+
     inputs = InputPaths(
         slides=folders("data_dir"),
         features=folders("h5_dir"),
@@ -57,6 +65,7 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
             "explanation_arguments", "baseline", "file"
         ),
         cases=one("data_arguments", "cases", "file"),
+        concepts=concepts(),
     )  # fmt: skip
     return inputs, problems
 
@@ -103,6 +112,11 @@ def portable_values(cfg: Config) -> Iterator[tuple[str, str, Any]]:
         given = getattr(getattr(cfg, section), key)
         if given is not None and path is not None and not is_hub_name(given) and _portable(given, path, kind) != given:
             yield section, key, str(path)
+    named = cfg.data_arguments.concepts
+    if named is not None and named.file is not None and inputs.concepts is not None:
+        found_from = _portable(named.file, inputs.concepts, "file")
+        if found_from != named.file:
+            yield "data_arguments", "concepts", {**named.model_dump(mode="json"), "file": found_from}
     folders = {"data_dir": inputs.slides, "h5_dir": inputs.features, "tissue_dir": inputs.tissue}
     folders |= {"coords_dir": inputs.coords, "scores_dir": inputs.scores, "roi_dir": inputs.roi}
     for key, found in folders.items():

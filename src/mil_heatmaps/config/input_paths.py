@@ -103,3 +103,4 @@ class InputPaths:
     encoder_weights: Path | None = None
     baseline: Path | None = None
     cases: Path | None = None
+    concepts: Path | None = None

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from mil_heatmaps.choices import Bag, CoordsFrame, CoordsUnit, Task
+from mil_heatmaps.config.concept_section import Concepts, as_concepts
 from mil_heatmaps.config.section_types import (
     AsWritten,
     Extensions,
@@ -120,6 +121,13 @@ class DataArguments(Section):
         default=None,
         description="New: CSV with the columns slide_id and case_id (or patient_id, patient), where the process list "
         "has no such column.",
+    )
+    concepts: Annotated[Concepts | None, BeforeValidator(as_concepts, json_schema_input_type=str | Concepts | None)] = (
+        Field(
+            default=None,
+            description="New: named vectors that patches are compared with (heatmap_arguments.score: similarity_to): a "
+            "file, or {prompts: ..., model: ...}; docs/concepts.md.",
+        )
     )
     label_dict: Annotated[dict[str, Annotated[Int, Field(ge=0)]], BeforeValidator(_label_dict)] | None = (
         Field(

@@ -28,6 +28,7 @@ ScoreKind = Literal[
     "integrated_gradients",  # adds up over the patches to what is explained, see its checks
     "occlusion",  # what the output loses without a square of patches
     "mask_regression",  # weight in a linear surrogate over random halves of the slide
+    "cluster",  # number of a phenotype, from 0: a name, not an amount
     "external",  # from the user's own file
 ]
 

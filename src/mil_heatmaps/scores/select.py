@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, PatchScores, Prediction
 
@@ -149,7 +150,9 @@ def _chosen_groups(
     found: list[str] = []
     for want in wanted:
         serves_all = want in ("predicted", "label") and len(groups) == 1
-        if want == "all" or serves_all or (want == "predicted" and prediction is None):
+        if scores.score in CONCEPT_SCORES and want in ("predicted", "label"):  # concepts are no outputs
+            found += groups
+        elif want == "all" or serves_all or (want == "predicted" and prediction is None):
             found += groups
         elif want == "predicted" and prediction is not None and prediction.task == "multilabel":
             found += [_group(scores, groups, prediction.classes[i], prediction) for i in prediction.likely]

@@ -13,6 +13,7 @@ from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.case_bag import case_inputs
 from mil_heatmaps.stages.case_scores import has_case_bag, slide_of_case
+from mil_heatmaps.stages.named_concepts import compared
 from mil_heatmaps.stages.explanations import (
     explanation_inputs,
     forget_partial_sums,
@@ -131,6 +132,10 @@ def _infer(work: SlideWork, features: PatchFeatures, inputs: dict[str, Any], not
     from mil_heatmaps.models.inference import infer
 
     config, source = work.config, work.settings.model
+    drawn, of_concepts = compared(work, features, notes)
+    if not source.has_model:
+        first, *extra = (drawn | of_concepts).values()
+        return _score_file(work, features, first, extra, None)
     model = source.load(work.settings.device)
     prediction, scores = infer(
         model,
@@ -155,7 +160,7 @@ def _infer(work: SlideWork, features: PatchFeatures, inputs: dict[str, Any], not
     for name, score in scores.items():
         if score.explained is not None:
             notes += remarks(name, score.names, score.explained.checks, score.values)
-    first, *extra = scores.values()
+    first, *extra = (drawn | scores | of_concepts).values()
     return _score_file(work, features, first, extra, prediction)
 
 
@@ -184,7 +189,7 @@ def _score_file(
         slide_id=work.job.slide_id,
         slide_size_l0=slide.dimensions_l0,
         level0_mpp=slide.mpp,
-        model=source.load(work.settings.device).name,
+        model=source.load(work.settings.device).name if source.has_model else None,
         checkpoint_sha256=source.checkpoint_sha256,
         features_file=features.source.name,
         features_fingerprint=work.fingerprint(features.source),

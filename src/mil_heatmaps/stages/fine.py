@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.notices import Notice, distinct
@@ -214,6 +215,10 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
     from mil_heatmaps.models.replaced_patches import score_in_place
 
     source, device = work.settings.model, work.settings.device
+    if (drawn := work.config.heatmap_arguments.score) in CONCEPT_SCORES:
+        assert source.concepts is not None
+        source.concepts.check(fine)
+        return source.concepts.scores(fine.features, fine.grid)[str(drawn)], "each patch compared by itself"
     model, name = source.load(device), source.scores_wanted(device)[0]
     if model.is_alone(name):
         settings = {**settings_of(work), "task": work.config.model_arguments.task}
