@@ -200,7 +200,9 @@ class HeatmapArguments(Section):
         rule = ColourRule.for_kind(kind, normalize, cmap)
         if self.normalize is None and rule.normalize == "percentile" and fine and self.use_ref_scores:
             rule = replace(rule, normalize="percentile_ref")
-        return replace(rule, vmin=self.vmin, vmax=self.vmax, alpha=self.alpha)
+        vmin, vmax = (given if given is not None else usual
+                      for given, usual in ((self.vmin, rule.vmin), (self.vmax, rule.vmax)))  # fmt: skip
+        return replace(rule, vmin=vmin, vmax=vmax, alpha=self.alpha)
 
 
 class Sample(Section):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from mil_heatmaps.config.drawing_sections import HeatmapArguments, SampleArguments
 from mil_heatmaps.config.export_section import ExportArguments
 from mil_heatmaps.config.input_paths import InputPaths
+from mil_heatmaps.config.insight_section import InsightArguments
 from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.run_section import RunArguments
 from mil_heatmaps.config.sections import (
@@ -37,6 +38,7 @@ class Config(BaseModel):
     visualization_arguments: VisualizationArguments = VisualizationArguments()
     export_arguments: ExportArguments = ExportArguments()
     run_arguments: RunArguments = RunArguments()
+    insight_arguments: InsightArguments = InsightArguments()
 
     _source: Path | None = PrivateAttr(None)
     _inputs: InputPaths = PrivateAttr(default_factory=InputPaths)

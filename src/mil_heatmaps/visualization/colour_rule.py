@@ -10,7 +10,7 @@ from mil_heatmaps.choices import Method
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.scores.normalize import default_method
 from mil_heatmaps.scores.normalize import normalize as normalize_scores
-from mil_heatmaps.scores.patch_scores import SIGNED_KINDS
+from mil_heatmaps.scores.patch_scores import FIXED_RANGES, MIDDLES
 from mil_heatmaps.scores.scale import CohortScale
 from mil_heatmaps.visualization.palette import DEFAULT_CMAP, default_cmap
 
@@ -107,8 +107,9 @@ class ColourRule:
         Zero is the middle of signed scores, unless they are ranked.
         """
         method = normalize or default_method(kind)
-        centred = kind in SIGNED_KINDS and method in _CENTRED_METHODS
-        return cls(method, center=0.0 if centred else None, kind=kind, cmap=cmap or default_cmap(kind))
+        center = MIDDLES.get(kind) if method in _CENTRED_METHODS else None
+        low, high = FIXED_RANGES.get(kind, (None, None)) if method == "none" else (None, None)
+        return cls(method, low, high, center, kind=kind, cmap=cmap or default_cmap(kind))
 
     def shades(self, scores: npt.NDArray[Any], *, of_region: bool) -> tuple[npt.NDArray[np.floating], ColourScale]:
         """Return the shades of scores, (N,), 0 to 1, and what they mean; `of_region` is for the words alone."""

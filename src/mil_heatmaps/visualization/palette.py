@@ -59,4 +59,4 @@ def colour_index(shades: npt.NDArray[np.floating], colours: int) -> npt.NDArray[
 
 def default_cmap(kind: str) -> str:
     """Return the colormap of a kind of score: CLAM's, or one with a middle where the sign tells for from against."""
-    return DIVERGING_CMAP if kind in FOR_AND_AGAINST else DEFAULT_CMAP
+    return DIVERGING_CMAP if kind in FOR_AND_AGAINST or kind == "consensus_spread" else DEFAULT_CMAP
