@@ -15,7 +15,14 @@ from mil_heatmaps.files.csv_tables import read_rows, read_table
 from mil_heatmaps.files.names import stem_of
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import RECORD, ExperimentLayout
-from mil_heatmaps.records.outcome_tables import NOTICE_COLUMNS, NUMBER_PREFIX, STATUS_COLUMNS, SlideOutcome, outcome_of
+from mil_heatmaps.records.outcome_tables import (
+    NOTICE_COLUMNS,
+    NUMBER_PREFIX,
+    STATUS_COLUMNS,
+    SlideOutcome,
+    is_measure,
+    outcome_of,
+)
 from mil_heatmaps.records.slide_record import SlideRecord, read_record
 
 Told = tuple[str, ...]
@@ -24,6 +31,9 @@ column and number, as written."""
 
 _NUMBER = "\0"
 """In front of a column's name among `Told`, which no class can begin with."""
+
+_OF_SCORES = "\2"
+"""In front of the name of a column of measures among `Told`; these come last."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +92,19 @@ class RunTable:
             noticed = tuple(header[first : first + len(NOTICE_COLUMNS)]) == NOTICE_COLUMNS  # not before version 0.2
             first += len(NOTICE_COLUMNS) * noticed
             blank = () if noticed else ("",) * len(NOTICE_COLUMNS)
+            cut = next((i for i in range(first, len(header)) if is_measure(header[i])), len(header))
+            header, measures = header[:cut], header[cut:]
             numbered = [i for i in range(first, len(header)) if header[i].startswith(NUMBER_PREFIX)]
             end = min(numbered, default=len(header))
-            for _, row in rows:
-                if len(row) == len(header) and row[status] in STATUSES:
+            for _, whole in rows:
+                row, rest = whole[:cut], whole[cut:]
+                if len(whole) == cut + len(measures) and row[status] in STATUSES:
                     numbers = tuple(text for i in numbered if row[i] for text in (_NUMBER + header[i], row[i]))
                     told = (*row[status : status + len(STATUS_COLUMNS)], *blank)
-                    found.setdefault(row[name], (*told, *row[status + len(STATUS_COLUMNS) : end], *numbers))
+                    told = (*told, *row[status + len(STATUS_COLUMNS) : end], *numbers)
+                    pairs = zip(measures, rest, strict=True)
+                    told += tuple(text for key, cell in pairs if cell for text in (_OF_SCORES + key, cell))
+                    found.setdefault(row[name], told)
         except ValueError:  # ProcessListError among them
             return {}
         return found
@@ -101,6 +117,8 @@ class RunTable:
 def outcome_told(told: Told) -> SlideOutcome:
     """Return the outcome; numbers that cannot be read, as after somebody's edit, are left out."""
     status, failed_stage, error, seconds, bag_size, uncoloured, unreadable, notes, *pairs = told
+    measured = {pairs[i][1:]: pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i].startswith(_OF_SCORES)}
+    pairs = pairs[: len(pairs) - 2 * len(measured)]
     try:
         filled = [(pairs[i], float(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2) if pairs[i]]
         ranked = [pair for pair in filled if not pair[0].startswith(_NUMBER)]
@@ -113,6 +131,7 @@ def outcome_told(told: Told) -> SlideOutcome:
             uncoloured=int(uncoloured) if uncoloured else None,
             unreadable=int(unreadable) if unreadable else None,
             notes=notes,
+            measures=tuple((name, float(text)) for name, text in measured.items()),
             classes=tuple(name for name, _ in ranked),
             probabilities=tuple(p for _, p in ranked),
             numbers=tuple((name[1:], value) for name, value in filled if name.startswith(_NUMBER)),

@@ -19,6 +19,12 @@ STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 """Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
 
+_MEASURE = re.compile(
+    r"^(attention_(gini|entropy|effective_patches|top_1_percent|top_5_percent|clusters)"
+    r"|qc_\w+_(tissue|attention|top|p_without))$"
+)
+"""Columns of what was measured of the drawn scores and of artefacts on the slide; the last ones of a run's lists."""
+
 # The order in which CLAM adds the columns its table lacks.
 _ADDED = (
     "process", "status", "seg_level", "sthresh", "mthresh", "close", "use_otsu", "keep_ids", "exclude_ids",
@@ -51,6 +57,8 @@ class SlideOutcome:
         Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
     notes : str
         The words of the slide's notices.
+    measures : (column, value) pairs
+        How concentrated the drawn scores are, and what of them lies on artefacts; never in CLAM's table.
     numbers : (column, value) pairs
         What a regression or survival model gives, by column of the lists.
     """
@@ -66,6 +74,7 @@ class SlideOutcome:
     uncoloured: int | None = None
     unreadable: int | None = None
     notes: str = ""
+    measures: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -85,8 +94,25 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         uncoloured=record.summary.get("uncoloured"),
         unreadable=record.summary.get("unreadable"),
         notes=joined(record.notices()),
+        measures=tuple((str(name), float(value)) for name, value in record.summary.get("measures", {}).items()),
         **predicted(record.summary),
     )
+
+
+def is_measure(column: str) -> bool:
+    """Whether a column of a run's list tells a measure of its scores."""
+    return _MEASURE.match(column) is not None
+
+
+def measure_columns(outcomes: Iterable[SlideOutcome]) -> list[str]:
+    """Return the columns of all measures, in the order in which they first come."""
+    return list(dict.fromkeys(name for outcome in outcomes for name, _ in outcome.measures))
+
+
+def measure_cells(outcome: SlideOutcome, columns: Sequence[str]) -> list[str]:
+    """Return one text a column, blank where nothing was measured."""
+    known = dict(outcome.measures)
+    return [f"{known[name]:.6g}" if name in known else "" for name in columns]
 
 
 def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,11 +131,11 @@ def input_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
     from_run = "bag_size" in columns
     ours = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
-    return [
-        name
-        for name in columns
-        if not (_OURS.match(name) or name in ours or (from_run and name.startswith(NUMBER_PREFIX)))
-    ]
+
+    def told_by_run(name: str) -> bool:
+        return from_run and (name.startswith(NUMBER_PREFIX) or is_measure(name))
+
+    return [name for name in columns if not (_OURS.match(name) or name in ours or told_by_run(name))]
 
 
 def process_list_text(
@@ -122,7 +148,7 @@ def process_list_text(
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
     """
-    predictions = _Predictions(outcomes.values())
+    predictions, measures = _Predictions(outcomes.values()), measure_columns(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
     lines = []
@@ -133,8 +159,8 @@ def process_list_text(
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
-        lines.append([*told, *predictions.cells(outcome)])
-    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns], lines)
+        lines.append([*told, *predictions.cells(outcome), *measure_cells(outcome, measures)])
+    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *measures], lines)
 
 
 def results_csv_text(

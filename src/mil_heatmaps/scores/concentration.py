@@ -155,6 +155,19 @@ class Concentration:
     clusters: int | None
     highest_to_lowest: float
 
+    @property
+    def columns(self) -> dict[str, float]:
+        """What the lists of a run show, by column; without what is not known."""
+        told = {
+            "attention_gini": self.gini,
+            "attention_entropy": self.entropy_share,
+            "attention_effective_patches": self.effective_patches,
+            "attention_top_1_percent": self.top_1,
+            "attention_top_5_percent": self.top_5,
+            "attention_clusters": math.nan if self.clusters is None else float(self.clusters),
+        }
+        return {name: value for name, value in told.items() if math.isfinite(value)}
+
 
 def concentration(values: npt.ArrayLike, kind: ScoreKind, grid: PatchGrid | None = None) -> Concentration:
     """Return how concentrated one column of scores is; patches without a score are left out."""

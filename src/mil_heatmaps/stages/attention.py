@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.quality_control import controlled, qc_inputs
 
 if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
@@ -38,6 +40,7 @@ class AttentionStage:
             "version": self.version,
             "model": work.settings.model.identity,
             "slide": work.slide_inputs(),
+            **qc_inputs(work),
         }
         if work.config.model_arguments.task != "classification":
             inputs["outputs"] = _OUTPUTS
@@ -60,21 +63,33 @@ class AttentionStage:
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
-        score_file = _external(work, notes) if work.job.scores_path is not None else _infer(work, notes)
+        if work.job.scores_path is not None:
+            checked = controlled(work, _external(work, notes), None, None)
+        else:
+            features = work.bag_features()
+            notes += features.notes
+            checked = controlled(work, _infer(work, features), features, lambda some: _infer(work, some))
+            if checked.scores.prediction is None:
+                notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
+        notes += checked.notices
+        score_file = checked.scores
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
+        # A picture that is reused is counted already.
         counted = {name: count for name, count in work.record.summary.items() if name in ("uncoloured", "unreadable")}
-        work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
+        work.record.summary = counted | _summary(score_file, checked.columns)
         work.note_resolution()
         return StageResult([work.job.paths.blockmap_h5], notes)
 
 
-def _summary(score_file: ScoreFile) -> dict[str, Any]:
+def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str, Any]:
     """What the lists show of a slide: classes by falling probability, or the numbers of another task."""
     summary: dict[str, Any] = {"bag_size": len(score_file.grid)}
     attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
     if len(attention):
         summary |= {"attention_mean": float(attention.mean()), "attention_std": float(attention.std())}
+    measured = concentration(score_file.attention, score_file.scores.kind, score_file.grid)
+    summary["measures"] = {**measured.columns, **of_artefacts}
     prediction = score_file.prediction
     if prediction is not None and prediction.task != "classification":
         summary["prediction"] = {"task": prediction.task, "numbers": list(prediction.numbers.items())}
@@ -89,12 +104,10 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
     return summary
 
 
-def _infer(work: SlideWork, notes: list[Notice]) -> ScoreFile:
+def _infer(work: SlideWork, features: PatchFeatures) -> ScoreFile:
     from mil_heatmaps.models.inference import infer
 
     config, source = work.config, work.settings.model
-    features = work.bag_features()
-    notes += features.notes
     prediction, scores = infer(
         source.load(work.settings.device),
         features,
@@ -102,8 +115,6 @@ def _infer(work: SlideWork, notes: list[Notice]) -> ScoreFile:
         class_names=source.output_names,
         task=config.model_arguments.task,
     )
-    if prediction is None:
-        notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
     first, *extra = scores.values()
     return _score_file(work, features, first, extra, prediction)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.slides.reader import Slide
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
     from mil_heatmaps.visualization.drawing import Drawing, Painter
+    from mil_heatmaps.visualization.figure_parts import Artefact
     from mil_heatmaps.visualization.frame import Frame
 
 
@@ -67,6 +68,8 @@ class HeatmapStage:
         # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.
         if notices := [n.plain() for n in work.record.notices(before=self.name) if n.code != UNCLASSIFIED]:
             inputs["notices"] = notices
+        if work.job.qc_path is not None and config.heatmap_arguments.figure:
+            inputs["artefacts"] = {k: v for k, v in work.record.summary.get("measures", {}).items() if k[:3] == "qc_"}
         return inputs
 
     def run(self, work: SlideWork) -> StageResult:
@@ -155,6 +158,7 @@ class HeatmapStage:
             model=score_file.model,
             prediction=score_file.prediction,
             method=_method(work, column),
+            artefacts=_artefacts(work),
             notices=_of_figure((*work.record.notices(before="heatmap"), *result.notes)),
         )
         path = work.job.paths.figure(column.suffix)
@@ -208,6 +212,19 @@ def _method(work: SlideWork, column: DrawnColumn) -> str | None:
     asked, how = float(work.config.patching_arguments.overlap), work.fine_file.scored_as
     other = f" ({asked:.0%} was asked)" if abs(column.grid.overlap - asked) > 0.01 else ""
     return f"fine map: patches overlap by {column.grid.overlap:.0%}{other}" + (f", {how}" if how else "")
+
+
+def _artefacts(work: SlideWork) -> tuple[Artefact, ...]:
+    """Return what of the attention lies on artefacts, from the numbers that the attention stage put on record."""
+    from mil_heatmaps.visualization.figure_parts import Artefact
+
+    told = work.record.summary.get("measures", {})
+    names = [name.removeprefix("qc_").removesuffix("_tissue") for name in told if name.startswith("qc_")
+             and name.endswith("_tissue")]  # fmt: skip
+    return tuple(
+        Artefact(name, *(told.get(f"qc_{name}_{what}", 0.0) for what in ("attention", "top", "tissue")))
+        for name in names
+    )
 
 
 def _of_figure(notices: Iterable[Notice]) -> tuple[Notice, ...]:

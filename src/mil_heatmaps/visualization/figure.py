@@ -61,6 +61,8 @@ class FigureText:
         How the map was made, in a line of its own.
     notices : tuple of str
         What is to know of the slide, in red at the foot, before what is to know of the drawing.
+    artefacts : tuple of Artefact
+        What of the attention lies on artefacts, as a line of swatches above the foot.
     """
 
     score_name: str = "score"
@@ -71,6 +73,7 @@ class FigureText:
     prediction: Prediction | None = None
     method: str | None = None
     notices: tuple[str, ...] = ()
+    artefacts: tuple[parts.Artefact, ...] = ()
 
 
 def write_figure(
@@ -151,7 +154,7 @@ def compose_figure(drawing: Drawing, scores: npt.NDArray[Any], text: FigureText,
         content = max(2 * panel[0] + _GAP + bar, 3.0 + 2 * (_BLOCK[0] + 2 * _GAP))
         body = panel[1] + 0.55 + _BLOCK[1] + 0.1
     notices = _notice_lines((*text.notices, *drawing.notes), content)
-    foot = _FOOT + _LINE * (bool(text.method) + max(len(notices) - 1, 0))
+    foot = _FOOT + _LINE * (bool(text.method) + max(len(notices) - 1, 0) + 2 * bool(text.artefacts))
     page = Page(2 * _MARGIN + content, head + body + foot)
     _write_head(page, drawing, text)
     for nth, (picture, title) in enumerate(zip(pictures, (_slide_title(drawing), _map_title(drawing)), strict=True)):
@@ -305,3 +308,6 @@ def _write_foot(page: Page, drawing: Drawing, text: FigureText, notices: Sequenc
     lines = [(known, GREY), *([(text.method, GREY)] if text.method else []), *((line, BAD) for line in notices[::-1])]
     for nth, (words, colour) in enumerate(lines):
         page.write(_MARGIN, page.height - 0.2 - nth * _LINE, words, fontsize=SMALL, color=colour, va="center")
+    if text.artefacts:
+        top = page.height - 0.28 - len(lines) * _LINE - 0.12
+        parts.draw_artefacts(page.axes(_MARGIN, top, page.width - 2 * _MARGIN, 0.2), text.artefacts)

@@ -5,7 +5,7 @@ Every function draws into the axes it is given; nothing here knows where on the 
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,34 @@ INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
 _UNTINTED = (226, 229, 232)
 GOOD, BAD = "#1a7f37", "#b3261e"
 TITLE, TEXT, SMALL = 15.0, 9.5, 8.0
+
+
+ARTEFACT_COLOURS = {"fold": "#8c564b", "dark": "#4d4d4d", "pen": "#2ca02c", "edge": "#17a2b8", "blur": "#c78bd6"}
+
+
+class Artefact(NamedTuple):
+    """What of a slide is an artefact, 0 to 1: of its attention, of its highest patches, of its tissue."""
+
+    name: str
+    attention: float
+    top: float
+    tissue: float
+
+
+def draw_artefacts(axes: Any, artefacts: Sequence[Artefact]) -> None:
+    """Draw a swatch for each artefact, with its shares beside it, in one line."""
+    from matplotlib.patches import Rectangle
+
+    axes.set_axis_off()
+    width, height = (float(v) for v in axes.figure.get_size_inches() * axes.get_position().size)
+    axes.set_xlim(0, width)
+    axes.set_ylim(0, height)
+    left = 0.0
+    for name, attention, top, tissue in artefacts:
+        axes.add_patch(Rectangle((left, 0.04), 0.13, 0.13, facecolor=ARTEFACT_COLOURS.get(name, GREY)))
+        words = f"{name}: {tissue:.1%} of the tissue, {attention:.1%} of the attention, {top:.1%} of the top 5%"
+        axes.text(left + 0.2, 0.1, words, fontsize=SMALL, color=INK, va="center")
+        left += 0.35 + 0.067 * len(words)
 
 
 def bare(axes: Any) -> None:
