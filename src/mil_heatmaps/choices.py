@@ -39,4 +39,4 @@ COORDS_UNITS: tuple[str, ...] = get_args(CoordsUnit)
 
 Artefact = Literal["fold", "dark", "pen", "edge", "blur"]
 ARTEFACTS: tuple[str, ...] = get_args(Artefact)
-"""What masks of quality control tell apart from tissue: folds, dark spots, pen marks, edges or bubbles, out of focus."""
+"""What masks of quality control tell from tissue: folds, dark spots, pen marks, edges or bubbles, out of focus."""

@@ -81,6 +81,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="EXP",
         help="draw what finished experiments of the same slides agree on, as the experiment --save_exp_code",
     )
+    what.add_argument(
+        "--insight",
+        metavar="EXP",
+        help="numbers and sheets over what an experiment has finished, as insight_arguments (of --config) ask",
+    )
     look = parser.add_argument_group("look, do nothing")
     look.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be done, and why")
     look.add_argument("--schema", action="store_true", help="print the JSON Schema of the config")
@@ -140,6 +145,10 @@ def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         return 0
     if args.compare:
         return _compare(args.compare, args.output_dir)
+    if args.insight:
+        from mil_heatmaps.cli.insight import insight
+
+        return insight(args.insight, args.config)
     if args.watch:
         from mil_heatmaps.cli.watch import watch
 
@@ -220,6 +229,10 @@ def _run(args: argparse.Namespace) -> int:
     from mil_heatmaps.cli.summary import summary_text
 
     print(summary_text(summary, only_failed="--rerun failed"))
+    if config.insight_arguments.asks and not summary.stopped:
+        from mil_heatmaps.cli.insight import insight_of_run
+
+        failed += insight_of_run(config, runner.cohort.layout.raw_root)
     return summary.exit_code or (1 if failed else 0)
 
 

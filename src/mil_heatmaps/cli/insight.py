@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.words import counted, first_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
+    from mil_heatmaps.config.insight_section import InsightArguments
 
 
 def consensus(
@@ -32,3 +34,28 @@ def consensus(
     done = make(config, runs, print)
     print(f"{done.words}; {', '.join(path.name for path in done.tables)} in {done.tables[0].parent}")
     return config, done.made, len(done.failed)
+
+
+def insight(experiment: str, config_file: str | None) -> int:
+    """Make what a config asks for of an experiment's finished slides; return the exit code."""
+    from mil_heatmaps.config.config import load_config
+    from mil_heatmaps.errors import ConfigError
+    from mil_heatmaps.insight.runs import StudyRun
+
+    run = StudyRun(experiment)
+    own = run.run.configs
+    if not own:
+        raise ConfigError(f"{run.folder} keeps no config (config.yaml or run.yaml): was it made by this program?")
+    config = load_config(own[0].resolve(), check_files=False)
+    asked = None if config_file is None else load_config(config_file, check_files=False).insight_arguments
+    return 1 if insight_of_run(config, run.folder, asked) else 0
+
+
+def insight_of_run(config: Config, folder: Path, asked: InsightArguments | None = None) -> int:
+    """Make numbers and sheets of a run; print what was written; return how many parts failed."""
+    from mil_heatmaps.pipeline.insight_run import make_insight
+
+    done = make_insight(config, folder, asked, say=print)
+    if done.paths:
+        print(f"insight       {done.folder}: {', '.join(path.name for path in done.paths)}")
+    return len(done.failed)

@@ -68,7 +68,8 @@ def annotation_table(
                 rows.append({**told, **row, "notes": notes})
         except (HeatmapError, OSError) as error:
             rows.append({**told, "error": reason_of(error)})
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    return table.astype(dict.fromkeys(("patches", "inside", "outside"), "Int64"))
 
 
 def annotation_cohort(table: pd.DataFrame, patients: Mapping[str, str] | None = None) -> pd.DataFrame:

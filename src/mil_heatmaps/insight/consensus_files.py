@@ -218,4 +218,4 @@ def agreement_table(slides: Sequence[ConsensusSlide]) -> pd.DataFrame:
     rows = [
         {"slide_id": slide.slide_id, **row, "error": ""} for slide in slides for row in slide.rows
     ] + [{"slide_id": slide.slide_id, "error": slide.error} for slide in slides if slide.error]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).astype({"patches": "Int64"})

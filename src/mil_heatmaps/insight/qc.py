@@ -98,7 +98,8 @@ def read_qc_mask(path: Path, size_l0: tuple[int, int]) -> QcMask:
     values, downsample = read_label_mask(path, size_l0)
     if (stem := _histo_stem(path)) is None:
         if len(strange := np.setdiff1d(np.unique(values), np.arange(8))):
-            raise TissueError(f"{path} is no mask of GrandQC, whose numbers are 0 to 7: it holds {strange[:5].tolist()}")
+            held = ", ".join(map(str, strange[:5].tolist()))
+            raise TissueError(f"{path} is no mask of GrandQC, whose numbers are 0 to 7: it holds {held}")
         labels = np.zeros(values.shape, np.uint8)
         labels[values == TISSUE] = TISSUE
         for number, name in _GRAND_QC.items():
