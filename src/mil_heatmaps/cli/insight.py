@@ -10,7 +10,6 @@ from mil_heatmaps.words import counted, first_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
-    from mil_heatmaps.config.insight_section import InsightArguments
 
 
 def consensus(
@@ -38,7 +37,9 @@ def consensus(
 
 def insight(experiment: str, config_file: str | None) -> int:
     """Make what a config asks for of an experiment's finished slides; return the exit code."""
-    from mil_heatmaps.config.config import load_config
+    from mil_heatmaps.config.config import make_config
+    from mil_heatmaps.config.input_paths import resolve_input_path
+    from mil_heatmaps.config.yaml_lines import read_yaml
     from mil_heatmaps.errors import ConfigError
     from mil_heatmaps.insight.runs import StudyRun
 
@@ -46,16 +47,18 @@ def insight(experiment: str, config_file: str | None) -> int:
     own = run.run.configs
     if not own:
         raise ConfigError(f"{run.folder} keeps no config (config.yaml or run.yaml): was it made by this program?")
-    config = load_config(own[0].resolve(), check_files=False)
-    asked = None if config_file is None else load_config(config_file, check_files=False).insight_arguments
-    return 1 if insight_of_run(config, run.folder, asked) else 0
+    values, source = dict(read_yaml(own[0].resolve())[0]), own[0].resolve()
+    if config_file is not None:  # which need not hold anything else
+        source = resolve_input_path(config_file, None, "config")
+        values["insight_arguments"] = read_yaml(source)[0].get("insight_arguments") or {}
+    return 1 if insight_of_run(make_config(values, source=source, check_files=False), run.folder) else 0
 
 
-def insight_of_run(config: Config, folder: Path, asked: InsightArguments | None = None) -> int:
+def insight_of_run(config: Config, folder: Path) -> int:
     """Make numbers and sheets of a run; print what was written; return how many parts failed."""
     from mil_heatmaps.pipeline.insight_run import make_insight
 
-    done = make_insight(config, folder, asked, say=print)
+    done = make_insight(config, folder, say=print)
     if done.paths:
         print(f"insight       {done.folder}: {', '.join(path.name for path in done.paths)}")
     return len(done.failed)

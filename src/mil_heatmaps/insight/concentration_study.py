@@ -45,7 +45,8 @@ def concentration_table(run: StudyRun) -> pd.DataFrame:
         except (HeatmapError, OSError) as error:
             row["error"] = reason_of(error)
         rows.append(row)
-    return pd.DataFrame(rows, columns=["slide_id", "label", "predicted", "patches", *_TITLES, "error"]).astype({"patches": "Int64"})
+    columns = ["slide_id", "label", "predicted", "patches", *_TITLES, "error"]
+    return pd.DataFrame(rows, columns=columns).astype({"patches": "Int64"})
 
 
 def write_concentration_sheet(path: Path, table: pd.DataFrame, patients: Mapping[str, str] | None) -> None:
@@ -59,5 +60,5 @@ def write_concentration_sheet(path: Path, table: pd.DataFrame, patients: Mapping
             groups[str(name)] = values, mean_of(values, part["slide_id"].tolist(), patients)
         panels.append(DotPanel(title, groups))
     said = f"{counted(len(table), 'slide')} by predicted class; a dot a slide, a diamond the mean"
-    foot = ["a bar is the 95 % bootstrap interval, from 10 on", resampling_words(patients)]
+    foot = ["a bar is the 95 % bootstrap interval, from 10 slides or patients on", resampling_words(patients)]
     write_dot_sheet(path, "How concentrated is attention?", said, panels, foot)

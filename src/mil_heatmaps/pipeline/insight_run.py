@@ -41,13 +41,13 @@ class InsightRun:
 
 
 def make_insight(
-    config: Config, folder: Path, asked: InsightArguments | None = None, *, say: Callable[[str], None] = lambda _: None
+    config: Config, folder: Path, *, say: Callable[[str], None] = lambda _: None
 ) -> InsightRun:
-    """Make everything that `asked` (else the config) asks for of the run in `folder`; a part that fails ends alone.
+    """Make everything that `insight_arguments` ask for of the run in `folder`; a part that fails ends alone.
 
     Without anything asked for, the overview and the concentration of scores are made.
     """
-    wanted = config.insight_arguments if asked is None else asked
+    wanted = config.insight_arguments
     run = StudyRun(folder)
     layout = layout_of(config)
     done = InsightRun(layout.insight)

@@ -57,7 +57,8 @@ SPREAD = "spread"
 MIDDLES: Mapping[str, float] = {**dict.fromkeys(SIGNED_KINDS, 0.0), "consensus_spread": 0.25}
 """The middle of a diverging map, by kind. Ranks lie apart by half at most; independent ones by about a quarter."""
 
-FIXED_RANGES: Mapping[str, tuple[float, float]] = {"consensus": (0.0, 1.0), "consensus_spread": (0.0, 0.5)}
+FIXED_RANGES: Mapping[str, tuple[float, float]] = {"consensus": (0.0, 1.0), "consensus_spread": (0.0, 0.5),
+                                                       "cluster": (-0.5, 19.5)}  # fmt: skip
 """Kinds whose numbers mean the same on every slide, so that they are drawn as they are, between these ends."""
 
 

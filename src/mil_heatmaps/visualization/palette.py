@@ -16,6 +16,9 @@ DEFAULT_CMAP = "jet"
 DIVERGING_CMAP = "coolwarm"
 """For scores around a middle."""
 
+CATEGORICAL_CMAP = "tab20"
+"""For numbers that are names: a colour each."""
+
 
 @lru_cache(maxsize=32)
 def colour_table(cmap: str) -> UInt8Array:
@@ -59,4 +62,6 @@ def colour_index(shades: npt.NDArray[np.floating], colours: int) -> npt.NDArray[
 
 def default_cmap(kind: str) -> str:
     """Return the colormap of a kind of score: CLAM's, or one with a middle where the sign tells for from against."""
+    if kind == "cluster":
+        return CATEGORICAL_CMAP
     return DIVERGING_CMAP if kind in FOR_AND_AGAINST or kind == "consensus_spread" else DEFAULT_CMAP
