@@ -43,7 +43,9 @@ def test_one_seed_gives_one_result_and_new_patches_go_to_the_nearest_centre(
         found.assign(features[:, 1:])
 
 
-@pytest.mark.parametrize(("count", "k", "message"), [(2, None, "too few"), (3, 5, "too few for 5"), (30, 40, "2 to 20")])
+@pytest.mark.parametrize(
+    ("count", "k", "message"), [(2, None, "too few"), (3, 5, "too few for 5"), (30, 40, "2 to 20")]
+)
 def test_what_cannot_be_clustered_is_refused(count: int, k: int | None, message: str) -> None:
     with pytest.raises(FeatureError, match=message):
         cluster(np.random.default_rng(0).normal(size=(count, 8)).astype(np.float32), k)

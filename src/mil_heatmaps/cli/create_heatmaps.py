@@ -86,6 +86,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="EXP",
         help="numbers and sheets over what an experiment has finished, as insight_arguments (of --config) ask",
     )
+    what.add_argument(
+        "--where_else",
+        nargs=3,
+        metavar=("SLIDE", "X", "Y"),
+        help="with --insight: patches like the one at X, Y (level-0 pixels), over all slides with features",
+    )
     look = parser.add_argument_group("look, do nothing")
     look.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be done, and why")
     look.add_argument("--schema", action="store_true", help="print the JSON Schema of the config")
@@ -148,7 +154,7 @@ def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     if args.insight:
         from mil_heatmaps.cli.insight import insight
 
-        return insight(args.insight, args.config)
+        return insight(args.insight, args.config, args.where_else)
     if args.watch:
         from mil_heatmaps.cli.watch import watch
 

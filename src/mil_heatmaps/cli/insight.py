@@ -35,7 +35,7 @@ def consensus(
     return config, done.made, len(done.failed)
 
 
-def insight(experiment: str, config_file: str | None) -> int:
+def insight(experiment: str, config_file: str | None, where_else: Sequence[str] | None = None) -> int:
     """Make what a config asks for of an experiment's finished slides; return the exit code."""
     from mil_heatmaps.config.config import make_config
     from mil_heatmaps.config.input_paths import resolve_input_path
@@ -51,7 +51,17 @@ def insight(experiment: str, config_file: str | None) -> int:
     if config_file is not None:  # which need not hold anything else
         source = resolve_input_path(config_file, None, "config")
         values["insight_arguments"] = read_yaml(source)[0].get("insight_arguments") or {}
-    return 1 if insight_of_run(make_config(values, source=source, check_files=False), run.folder) else 0
+    config = make_config(values, source=source, check_files=False)
+    if where_else is None:
+        return 1 if insight_of_run(config, run.folder) else 0
+    from mil_heatmaps.pipeline.search_run import search_run
+
+    slide_id, *place = where_else
+    if not all(number.isdigit() for number in place):
+        raise ConfigError(f"--where_else wants a slide and two whole numbers x y, got {' '.join(where_else)}")
+    paths = search_run(config, run.folder, slide_id, (int(place[0]), int(place[1])))
+    print(f"where else    {paths[0].parent}: {', '.join(path.name for path in paths)}")
+    return 0
 
 
 def insight_of_run(config: Config, folder: Path) -> int:

@@ -100,8 +100,8 @@ def write_annotation_sheet(path: Path, table: pd.DataFrame, patients: Mapping[st
     slides, refused = usable["slide_id"].nunique(), int(table["class"].isna().sum())
     said = f"{slides} slides; a dot a slide, a diamond the mean" + (f"; {refused} could not be read" if refused else "")
     foot = [
-        "a patch is inside where at least half of it is annotated; a bar is the 95 % bootstrap interval, from 10 slides on; "
-        "dashed: chance",
+        "a patch is inside where at least half of it is annotated; a bar is the 95 % bootstrap interval, from 10 "
+        "slides on; dashed: chance",
         resampling_words(patients),
     ]
     write_dot_sheet(path, "Does attention lie where it was drawn?", said, panels, foot)

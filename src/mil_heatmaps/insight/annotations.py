@@ -236,7 +236,7 @@ def _polygons(item: Any, name: str, where: str) -> Iterator[tuple[str, list[Any]
         yield from _polygons(item.get("features") or [], name, where)
     elif kind == "Feature":
         if item.get("geometry") is not None:
-            yield from _polygons(item["geometry"], _class_name(item.get("properties"), name), where)
+            yield from _polygons(item["geometry"], class_name(item.get("properties"), name), where)
     elif kind == "GeometryCollection":
         for part in item.get("geometries") or []:
             yield from _polygons(part, name, where)
@@ -250,7 +250,7 @@ def _polygons(item: Any, name: str, where: str) -> Iterator[tuple[str, list[Any]
         raise TissueError(f"{where} is not GeoJSON: expected an object with a known 'type'")
 
 
-def _class_name(properties: Any, otherwise: str) -> str:
+def class_name(properties: Any, otherwise: str) -> str:
     """Return the class of a feature: QuPath's classification, or what other tools call it."""
     if not isinstance(properties, dict):
         return otherwise

@@ -16,6 +16,7 @@ from mil_heatmaps.visualization.figure import Page
 from mil_heatmaps.visualization.figure_parts import GREY, INK, SMALL, TEXT, TITLE, bare, short
 from mil_heatmaps.visualization.palette import CATEGORICAL_CMAP, colour_table
 from mil_heatmaps.visualization.picture_files import save_picture
+from mil_heatmaps.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,4 +143,4 @@ def _numbers(row: Mapping[str, Any]) -> list[str]:
         parts = {key.removeprefix(f"share_{what}_"): v for key, v in row.items() if key.startswith(f"share_{what}_")}
         if parts:
             lines.append(f"{words}: " + ", ".join(f"{name} {value:.0%}" for name, value in parts.items()))
-    return [*lines, f"{int(row['slides'])} slides"]
+    return [*lines, counted(int(row["slides"]), "slide")]
