@@ -54,12 +54,22 @@ def test_cells_of_qupath_are_read_from_points_and_outlines(tmp_path: Path) -> No
 
 def test_h5ad_has_its_positions_in_obsm_spatial(tmp_path: Path) -> None:
     anndata = pytest.importorskip("anndata")
+    from scipy.sparse import csr_matrix
+
+    anndata.settings.allow_write_nullable_strings = True
     data = anndata.AnnData(np.array([[1.0, 2], [3, 4]], np.float32), var=pd.DataFrame(index=["g1", "g2"]))
     data.obsm["spatial"] = np.array([[5.0, 5], [105, 5]])
     data.write_h5ad(tmp_path / "s.h5ad")
     spots = read_spots(tmp_path / "s.h5ad")
     assert spots.names == ("g1", "g2")
     assert on_patches(spots, GRID)[1][:2].tolist() == [[1, 2], [3, 4]]
+    data.X = csr_matrix(data.X)
+    data.write_h5ad(tmp_path / "s.h5ad")
+    np.testing.assert_array_equal(read_spots(tmp_path / "s.h5ad").values, [[1, 2], [3, 4]])
+    data.obsm.clear()
+    data.write_h5ad(tmp_path / "s.h5ad")
+    with pytest.raises(ScoreError, match="no obsm"):
+        read_spots(tmp_path / "s.h5ad")
 
 
 def test_a_table_without_positions_or_numbers_says_what_it_has(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.files.hdf5 import open_h5
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.files.stem_index import StemIndex
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -148,19 +149,29 @@ def _one_of(types: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], tuple[str
 
 
 def _h5ad(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32], tuple[str, ...], bool]:
-    try:
-        import anndata
-    except ImportError as error:
-        raise lacking("an h5ad file", "anndata", "pip install anndata", error) from error
-    try:
-        data = anndata.read_h5ad(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ScoreError(f"cannot read {path}: {said_by(error)}") from error
-    if "spatial" not in data.obsm:
-        raise ScoreError(f'{path} has no obsm["spatial"]; it has {first_of(list(data.obsm), 5) or "none"}')
-    values = data.X.toarray() if hasattr(data.X, "toarray") else np.asarray(data.X)
-    points = np.asarray(data.obsm["spatial"], np.float64)[:, :2]
-    return points, values.astype(np.float32), tuple(map(str, data.var_names)), False
+    """Return what an h5ad holds: it is HDF5, with ``X`` dense or sparse by rows or columns."""
+    import h5py
+    from scipy.sparse import csc_array, csr_array
+
+    with open_h5(path, ScoreError) as file:
+        place = file.get("obsm/spatial")
+        if place is None:
+            there = first_of(list(file["obsm"]), 5) if "obsm" in file else ""
+            raise ScoreError(f'{path} has no obsm["spatial"]; it has {there or "none"}')
+        try:
+            points = np.asarray(place[()], np.float64)[:, :2]
+            matrix = file["X"]
+            if isinstance(matrix, h5py.Group):
+                sparse = csc_array if "csc" in str(matrix.attrs["encoding-type"]) else csr_array
+                parts = tuple(matrix[key][()] for key in ("data", "indices", "indptr"))
+                values = sparse(parts, shape=tuple(matrix.attrs["shape"])).toarray()
+            else:
+                values = matrix[()]
+            index = file["var"][str(file["var"].attrs["_index"])]
+            names = (index["values"] if isinstance(index, h5py.Group) else index).asstr()[()]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ScoreError(f"{path} is no h5ad as anndata writes it: {said_by(error)}") from error
+    return points, np.asarray(values, np.float32), tuple(map(str, names)), False
 
 
 def _cells(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32], tuple[str, ...], bool]:
