@@ -120,5 +120,5 @@ def test_pytest_collects_none_of_it_and_the_script_runs() -> None:
     shown = subprocess.run(
         [sys.executable, "test_heatmap_setup.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "one line a check" in shown.stdout
+    assert "one line per check" in shown.stdout
     assert "def test_" not in (ROOT / "test_heatmap_setup.py").read_text(encoding="utf-8")

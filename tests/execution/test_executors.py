@@ -84,6 +84,12 @@ def test_workers_run_this_program_though_the_user_stands_in_a_project_with_a_pac
     assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
 
 
+def test_a_run_without_workers_uses_the_device_of_run_arguments(tmp_path: Path) -> None:
+    cohort = make_small_cohort(tmp_path, {"run_arguments": {"workers": 1, "devices": "cpu"}})
+    cohort.config["model_arguments"]["device"] = "cuda:7"  # which is not there
+    assert run(cohort).exit_code == 0
+
+
 def test_a_slide_that_kills_its_worker_fails_after_the_retries_and_the_others_are_done(cohort: SmallCohort) -> None:
     make_naughty(cohort, "Killer", retries=1)
     summary = run(cohort)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.find import FeatureIndex, coords_named_like, find_coords_file
 from mil_heatmaps.files.names import comparable, names_of_slide, slide_id_of, spellings
 from mil_heatmaps.files.stem_index import StemIndex
@@ -88,4 +89,10 @@ def test_a_longer_name_is_told_on_request_and_the_slide_itself_never(tmp_path: P
 def test_features_in_a_folder_of_something_else_are_named(tmp_path: Path) -> None:
     touch(tmp_path / "patches/S.h5", tmp_path / "other.h5")
     with pytest.raises(Exception, match=r"patches/S\.h5 cannot be used: files in a folder patches are no "):
+        FeatureIndex([tmp_path]).find("S")
+
+
+def test_a_folder_that_is_named_like_the_file_looked_for_is_told(tmp_path: Path) -> None:
+    (tmp_path / "S.h5").mkdir()
+    with pytest.raises(FeatureError, match=r"S\.h5 cannot be used: it is a folder, no feature file"):
         FeatureIndex([tmp_path]).find("S")

@@ -81,6 +81,7 @@ def test_heads_of_classes_are_chosen_by_both() -> None:
         (CLASSES, {"classes": "label"}, "this slide has no label"),
         (CLASSES, {"classes": "label", "label": "Unspecified"}, "has no class 'Unspecified'"),
         (CLASSES, {"classes": []}, "empty list"),
+        (CLASSES, {"head": 7}, r"has no heads, so there is no head 7"),
         (HEADS, {"head": 4}, r"has no head 4; choose from \['mean', 'all', 0, 1, 2, 3\]"),
         (HEADS, {"classes": "A"}, "the same for every class"),
     ],

@@ -225,7 +225,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "nothing to show: give --slide"),
+        ([], "nothing to show: give --run EXPERIMENT, or --slide FILE"),
         (["--run", "missing"], "no experiment in missing or "),
         (["--run", "x", "--slide", "y"], "not both"),
         (["--slide", "missing.svs"], "no such file: missing.svs"),

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.choices import STAGE_NAMES
-from mil_heatmaps.cli.running import count, exit_code_of, print_plan, run_log
+from mil_heatmaps.cli.parsing import CommandParser, count
+from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log
 from mil_heatmaps.cohort.shards import Shard
 from mil_heatmaps.words import counted
 
@@ -31,14 +31,13 @@ exit codes: 0 all well, 1 some slides failed (with --dry-run: would fail), 2 bad
             (nothing was done), 3 asked to stop before all slides were done, 130 stopped at once (Ctrl-C twice)"""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
-        prog="create_heatmaps.py",
-        description="Draw attention heatmaps, top patches and numbers for a cohort of slides.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = CommandParser(
+        "create_heatmaps.py",
+        "--config X.yaml [options]",
+        "Draw attention heatmaps, top patches and numbers for a cohort of slides.",
+        EPILOG,
     )
     parser.add_argument(
         "--config",
@@ -137,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code_of(lambda: _chosen(parser, args))
 
 
-def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
     """Do what the arguments ask for: look at something, or run."""
     if args.schema:
         from mil_heatmaps.config.schema import config_schema
@@ -160,9 +159,7 @@ def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
         return watch(args.watch, once=args.once, every=max(0.2, args.every))
     if not args.config and not args.consensus:
-        parser.print_usage(sys.stderr)
-        print("create_heatmaps.py: give --config X.yaml (heatmaps/configs holds templates)", file=sys.stderr)
-        return 2
+        return parser.lacking("give --config X.yaml; heatmaps/configs holds templates")
     return _run(args)
 
 

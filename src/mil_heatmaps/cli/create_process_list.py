@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.choices import STATUSES
+from mil_heatmaps.cli.parsing import CommandParser
 from mil_heatmaps.cli.running import exit_code_of
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.words import counted, first_of
@@ -32,14 +33,13 @@ exit codes: 0 written, 2 nothing written"""
 SHOWN = 5
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
-        prog="create_process_list.py",
-        description="Write the list of slides for create_heatmaps.py, one row a slide.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = CommandParser(
+        "create_process_list.py",
+        "--slide_dir DIR [options] | --from_run EXPERIMENT [--status STATUS]",
+        "Write the list of slides for create_heatmaps.py, one row per slide.",
+        EPILOG,
     )
     new = parser.add_argument_group("a new list")
     new.add_argument("--slide_dir", nargs="+", metavar="DIR", help="folder of the slides, or several")

@@ -1,11 +1,10 @@
-"""`test_heatmap_setup.py`: look at the installation as a heatmap run would use it, and say what mends it.
+"""`test_heatmap_setup.py`: look at the installation as a heatmap run would use it, and say how to fix what fails.
 
 Nothing but the standard library is imported before a check needs it: the doctor must work where nothing else does.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -29,22 +28,23 @@ from mil_heatmaps.cli.doctor_checks import (
     open_and_read,
     openslide_library,
 )
+from mil_heatmaps.cli.parsing import CommandParser
 
 EPILOG = """examples:
   python test_heatmap_setup.py
   python test_heatmap_setup.py --slide S.svs --h5 S.h5 --checkpoint M.pt      with your own files
   python test_heatmap_setup.py --output_dir /results --json
 
-exit codes: 0 a heatmap can be made (there may be warnings), 1 something has to be mended first"""
+exit codes: 0 a heatmap can be made (there may be warnings), 1 something has to be fixed first"""
 
-def build_parser() -> argparse.ArgumentParser:
+
+def build_parser() -> CommandParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
-        prog="test_heatmap_setup.py",
-        description="Check that heatmaps can be made here: one line a check, with what mends it.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = CommandParser(
+        "test_heatmap_setup.py",
+        "[--slide S.svs --h5 S.h5 --checkpoint M.pt] [options]",
+        "Check that heatmaps can be made here: one line per check, with a fix for anything that fails.",
+        EPILOG,
     )
     parser.add_argument("--output_dir", type=Path, default=Path(), metavar="DIR", help="where results are to go")
     parser.add_argument("--slide", type=Path, metavar="FILE", help="a slide of yours, in place of a generated one")
@@ -68,15 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         warned = sum(check.verdict == "warn" for check in checks)
         print(f"\n{len(checks) - warned - len(failed)} passed, {warned} warned, {len(failed)} failed")
-        print("mend what failed, then try again" if failed else "heatmaps can be made here")
+        print("fix what failed, then try again" if failed else "heatmaps can be made here")
     return 1 if failed else 0
 
 
 def print_check(check: Check) -> None:
-    """Print one line, and the one that mends it."""
+    """Print one line, and the one with the fix."""
     print(f"{check.verdict:<5} {check.name:<24} {check.detail}", flush=True)
     if check.fix:
-        print(f"{'':<5} {'':<24} mend: {check.fix}", flush=True)
+        print(f"{'':<5} {'':<24} fix: {check.fix}", flush=True)
 
 
 def examine(

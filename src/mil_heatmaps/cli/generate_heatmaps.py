@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = sys.argv[1:] if argv is None else list(argv)
     if not arguments:
-        parser.print_help()
-        return 2
+        return parser.lacking("give --checkpoint, --h5_dir (or --job_dir), --slide_dir and --output_dir")
     args = parser.parse_args(arguments)
     return exit_code_of(lambda: _chosen(args), _flag_words)
 

@@ -1,8 +1,7 @@
-"""What the commands that run the pipeline share: printing the plan, the run's log, numbers from the command line."""
+"""What the commands that run the pipeline share: printing the plan, the run's log, exit codes."""
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import gc
 import logging
@@ -45,17 +44,6 @@ def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) 
     except KeyboardInterrupt:
         print("\nstopped; the same command continues from here", file=sys.stderr)
         return 130
-
-
-def count(text: str) -> int:
-    """Return a whole number of at least 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
-count.__name__ = "whole number"  # argparse shows it: "invalid whole number value: 'x'"
 
 
 def print_plan(runner: Runner) -> int:

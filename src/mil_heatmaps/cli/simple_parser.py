@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
 from mil_heatmaps.choices import COORDS_FRAMES, COORDS_UNITS, EXPORTS, METHODS, TASKS
-from mil_heatmaps.cli.running import count
-from mil_heatmaps.words import near
+from mil_heatmaps.cli.parsing import CommandParser, count, count_or_none
 
 PROG = "generate_heatmaps.py"
 
@@ -38,28 +36,13 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that answers an unknown flag with the one most like it."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print usage and message, and leave with exit code 2."""
-        head, _, rest = message.partition("unrecognized arguments: ")
-        if rest:
-            known = [flag for action in self._actions for flag in action.option_strings]
-            meant = near(rest.split()[0].partition("=")[0], known)
-            message = f"{head}no flag {rest.split()[0]}" + (f"; did you mean {meant}?" if meant else "")
-        super().error(message)
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the command line's parser."""
-    parser = _Parser(
-        prog=PROG,
-        usage=f"{PROG} --checkpoint M.pt --h5_dir H --slide_dir S --output_dir O [options]",
-        description="Draw an attention heatmap of every slide: features, slides and a checkpoint in, pictures out.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = CommandParser(
+        PROG,
+        "--checkpoint M.pt --h5_dir H --slide_dir S --output_dir O [options]",
+        "Draw an attention heatmap of every slide: features, slides and a checkpoint in, pictures out.",
+        EPILOG,
     )
     _inputs(parser)
     _model(parser)
@@ -148,7 +131,9 @@ def _picture(parser: argparse.ArgumentParser) -> None:
 def _more(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("more outputs")
     more.add_argument("--figure", action="store_true", help="also a figure: slide and map with colour and scale bar")
-    more.add_argument("--top_patches", type=_number, default=0, metavar="K", help="save the K highest patches a slide")
+    more.add_argument(
+        "--top_patches", type=count_or_none, default=0, metavar="K", help="save the K highest patches of every slide"
+    )
     more.add_argument(
         "--export", nargs="+", default=[], choices=EXPORTS, metavar="FORMAT", help=f"any of {', '.join(EXPORTS)}"
     )
@@ -163,13 +148,3 @@ def _what(parser: argparse.ArgumentParser) -> None:
         help="print what would be done and why; writes nothing",
     )  # fmt: skip
     what.add_argument("--verbose", action="store_true", help="log every decision into O/run.log")
-
-
-def _number(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, got {value}")
-    return value
-
-
-_number.__name__ = "whole number"

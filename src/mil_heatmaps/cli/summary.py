@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from mil_heatmaps.notices import UNCLASSIFIED, Notice
 from mil_heatmaps.pipeline.runner import RunSummary
@@ -21,6 +22,8 @@ def summary_text(summary: RunSummary, *, only_failed: str | None = None) -> str:
         f"{len(summary.processed)} processed, {len(summary.reused)} reused, {len(summary.failed)} failed"
         f" in {duration(summary.seconds)}",
     ]
+    if summary.failed and not summary.processed and not summary.reused:
+        lines.append("no slide could be processed")
     if summary.asked_for is not None and not summary.processed and not summary.reused and not summary.failed:
         lines.append(f"no slide has the status {summary.asked_for!r}")
     if summary.stopped is not None and summary.left:
@@ -35,28 +38,22 @@ def summary_text(summary: RunSummary, *, only_failed: str | None = None) -> str:
     if summary.cohort.rows.dropped:
         off = counted(summary.cohort.rows.dropped, "row")
         lines.append(f"{off} of the process list switched off (process is not 1)")
-    lines += _places(layout)
+    places = _places(layout)
+    if not summary.processed and not summary.reused:
+        del places["pictures"]
+    lines += [f"{what:<14}{where}" for what, where in places.items() if where.exists()]
     if summary.failed:
         alone = f"; with {only_failed} only those" if only_failed else ""
         lines.append(f"the same command tries the failed slides again{alone}")
     return "\n".join(lines)
 
 
-def _places(layout: ExperimentLayout) -> list[str]:
-    """Say where the outputs are."""
+def _places(layout: ExperimentLayout) -> dict[str, Path]:
+    """Return where the outputs are."""
+    places = {"pictures": layout.production_root, "scores, masks": layout.raw_root}
     if isinstance(layout, FlatLayout):
-        return [
-            f"pictures      {layout.production_root}",
-            f"table         {layout.results_csv}",
-            f"every setting {layout.config_yaml} (create_heatmaps.py --config runs it)",
-            f"scores, masks {layout.raw_root}",
-        ]
-    return [
-        f"pictures      {layout.production_root}",
-        f"scores, masks {layout.raw_root}",
-        f"process list  {layout.process_list}",
-        f"predictions   {layout.results_csv}",
-    ]
+        return places | {"table": layout.results_csv, "all settings": layout.config_yaml}
+    return places | {"process list": layout.process_list, "predictions": layout.results_csv}
 
 
 def _failures(failed: dict[str, str]) -> list[str]:

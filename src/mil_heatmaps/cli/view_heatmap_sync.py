@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mil_heatmaps.cli.parsing import CommandParser
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.words import counted, reason_of
 
@@ -32,14 +33,13 @@ On another machine: start it there with --no_browser --port 8700, then here
 exit codes: 0 stopped or exported, 2 nothing to show"""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
-        prog="view_heatmap_sync.py",
-        description="Look at slides and heatmaps side by side, in the browser, on this machine only.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = CommandParser(
+        "view_heatmap_sync.py",
+        "--run EXPERIMENT | --slide S.svs --scores S_blockmap.h5 [options]",
+        "Look at slides and heatmaps side by side, in the browser, on this machine only.",
+        EPILOG,
     )
     what = parser.add_argument_group("what to show")
     what.add_argument("--slide", metavar="FILE", type=Path, help="one slide, any format that can be opened")
@@ -109,6 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = build_parser()
     arguments = parser.parse_args(argv)
+    if not arguments.run and arguments.slide is None:
+        return parser.lacking("nothing to show: give --run EXPERIMENT, or --slide FILE with --scores or --heatmap")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         catalog = _catalog(arguments)
@@ -139,8 +141,6 @@ def _catalog(arguments: argparse.Namespace) -> Catalog:
 
         folders = [find_experiment(run, any_folder=True) for run in arguments.run]
         return catalog_of_runs(folders, arguments.slide_dir)
-    if arguments.slide is None:
-        raise ConfigError("nothing to show: give --slide FILE with --scores or --heatmap, or --run DIR (--help)")
     return catalog_of_files(arguments.slide, arguments.heatmap, arguments.scores, arguments.tissue)
 
 

@@ -16,7 +16,7 @@ from mil_heatmaps.files.stem_index import StemIndex
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
 from mil_heatmaps.records.rows import ProcessList, ProcessRow
-from mil_heatmaps.words import one_line
+from mil_heatmaps.words import first_of, one_line
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -146,6 +146,8 @@ def find_cohort(config: Config) -> Cohort:
     layout = layout_of(config)
     files = Files(config)
     rows = read_process_list(config.inputs.process_list, config, files.slides)
+    if config.inputs.process_list is None:
+        _leave_out_bare(rows, files)
     cohort = Cohort(rows, layout, notes=list(rows.notes))
     for index, row in enumerate(rows):
         try:
@@ -158,8 +160,43 @@ def find_cohort(config: Config) -> Cohort:
         except HeatmapError as error:
             cohort.problems[index] = one_line(error)
     if not cohort.jobs:
-        cohort.notes.append(f"none of the {len(rows)} slides in the list can be done")
+        cohort.notes.append(f"none of the {len(rows)} slides could be processed")
     return cohort
+
+
+def _leave_out_bare(rows: ProcessList, files: Files) -> None:
+    """Leave out slides without features that no list names: they only happen to lie in the folder. A note names them.
+
+    Raises
+    ------
+    FeatureError
+        No slide has features.
+    """
+    bare = {row.slide_id for row in rows if row.problem is None and _is_bare(row, files)}
+    if not bare:
+        return
+    if len(bare) == len(rows):
+        features = Files.of_source(files.features, rows[0].source)
+        assert features is not None  # no slide is bare without
+        try:
+            features.find(rows[0].slide_id)
+        except FeatureError as error:
+            raise FeatureError(f"no slide of {len(rows)} found has features: {error}") from error
+    rows[:] = [row for row in rows if row.slide_id not in bare]
+    words = "slide has no features and is" if len(bare) == 1 else "slides have no features and are"
+    rows.notes.append(f"{len(bare)} {words} left out: {first_of(sorted(bare), 5)}")
+
+
+def _is_bare(row: ProcessRow, files: Files) -> bool:
+    features, scores = Files.of_source(files.features, row.source), Files.of_source(files.scores, row.source)
+    if features is None:
+        return False
+    slides = files.slides_of(row)
+    path = slides.get(row.slide_name)
+    names = (row.slide_id,) if path is None else tuple(dict.fromkeys((row.slide_id, *slides.names_of(path))))
+    if features.stem_for(*names) is not None or (scores is not None and scores.stem_for(*names) is not None):
+        return False
+    return not features.unused(*names)  # a file of its name that cannot be used is told as the reason
 
 
 def layout_of(config: Config) -> ExperimentLayout:

@@ -39,7 +39,8 @@ COUNT_EVERY_S = 2.0
 MOST_HANDED_IN_AGAIN = 20
 """A slide whose worker dies before the slide begins is not to blame; this often, something else is wrong."""
 
-RESTART_S = 30.0
+RESTART_S = 60.0
+"""How long a worker that hangs may take to end: on a busy machine more than Dask's own 30 s."""
 
 RESULT_S = 30.0
 """How long to wait for a result whose message was lost: its worker may be gone, and Dask does the slide again."""
@@ -256,8 +257,9 @@ class DaskExecutor(SlideExecutor):
     def _restart(self, worker: str) -> None:
         """Have the worker's nanny end it and start another; without a nanny it keeps hanging."""
         try:
-            self._client.restart_workers([worker], timeout=RESTART_S, raise_for_error=False)
-            logger.warning("restarted the worker at %s, which hung", worker)
+            told = self._client.restart_workers([worker], timeout=RESTART_S, raise_for_error=False)
+            outcome = told.get(worker, "it is gone") if isinstance(told, dict) else str(told)
+            logger.warning("the worker at %s hung: %s", worker, "restarted" if outcome == "OK" else outcome)
         except Exception as error:
             logger.warning("the worker at %s hangs and cannot be restarted (%s): it needs a nanny", worker, error)
 

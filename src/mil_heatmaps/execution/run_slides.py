@@ -94,8 +94,10 @@ class Execution:
 
         Then this process never imports torch, and the worker has the model when its first slide comes.
         """
-        if not needed or not self._begins_with_workers(slides):
-            check_needs(settings, needed)
+        if not needed:
+            return
+        if not self._begins_with_workers(slides):
+            check_needs(replace(settings, device=self._own_device()), needed)
             return
         if self._devices():
             start_server()  # imports while this process loads the model
@@ -164,7 +166,8 @@ class Execution:
             self._put_back = use_one_thread()
         serial: dict[str, SlideExecutor] = {CPU: SerialExecutor(self._progress.stage)}
         scheduler = Scheduler(serial, self._limits, stop, on_start=self._on_start)
-        alone = (replace(task, threads=serial[CPU].threads) for task in tasks)
+        device = self._own_device()
+        alone = (replace(task, threads=serial[CPU].threads, device=device) for task in tasks)
         if workers == 1:
             yield from scheduler.run([(CPU, task)] for task in alone)
             return 0
@@ -239,6 +242,10 @@ class Execution:
         from mil_heatmaps.devices import cuda_devices
 
         return cuda_devices(self._config.run_arguments.devices, self._config.model_arguments.device)
+
+    def _own_device(self) -> str | None:
+        """Return where models of this process run; None: as `model_arguments.device` says."""
+        return None if self._config.run_arguments.devices == "auto" else next(iter(self._devices()), "cpu")
 
     def _parts(self, task: SlideTask, number: int) -> Parts:
         """Cut a slide's stages where the work changes between CPU and GPU; slide `number` has its turn on one GPU."""

@@ -196,6 +196,8 @@ class StemIndex:
     def _why_unused(self, path: Path, names: Sequence[str], longer: bool) -> str:
         if extension_of(path.name, self.extensions) is None:
             return f"only files that end with {', '.join(self.extensions)} are read as {self.noun}s"
+        if path.is_dir():
+            return f"it is a folder, no {self.noun}"
         inside = {part for folder in self.folders if path.is_relative_to(folder)
                   for part in path.relative_to(folder).parts[:-1]}  # fmt: skip
         if skipped := sorted(part for part in inside if part.startswith(self.skip)):
@@ -207,13 +209,21 @@ class StemIndex:
 
     @cached_property
     def _other_files(self) -> list[tuple[str, str]]:
-        """The name in NFC and the path of everything in the folders, by name; listed when a file is first missed."""
+        """The name in NFC and the path of what lies in the folders, by name; listed when a file is first missed."""
         return sorted(
             (nfc(name), os.path.join(here, name))
             for folder in self.folders
-            for here, names in walk_folders(folder, recursive=self.recursive)
+            for here, names in self._walk(folder)
             for name in names
         )
+
+    def _walk(self, folder: Path) -> Iterator[tuple[str, list[str]]]:
+        """Yield each folder with its files, and the folders in it that are named like files."""
+        for here, names in walk_folders(folder, recursive=self.recursive):
+            above, own = os.path.split(here)
+            if extension_of(own, self.extensions):
+                yield above, [own]
+            yield here, names
 
     def _hint(self, name: str) -> str:
         """Return the end of a message that shows the names most like `name`."""

@@ -150,6 +150,8 @@ def _heads(
 ) -> list[Column]:
     heads = [(column, number) for column, number in columns if number is not None]
     if not heads:
+        if head not in ("mean", "all"):
+            raise ScoreError(f"score {scores.score!r} has no heads, so there is no head {head!r}: leave head out")
         return [Column(group, scores.values[:, column]) for column, _ in columns]
     if head == "all":
         return [Column(scores.names[column], scores.values[:, column]) for column, _ in heads]

@@ -29,7 +29,7 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
 
         colour_table(config.heatmap_arguments.cmap)
     if stages & {"attention", "fine"} and not settings.model.external:
-        settings.model.load()
+        settings.model.load(settings.device)
     if stages & {"features", "fine_features"}:
         _check_encoder(settings)
 
@@ -82,6 +82,6 @@ def _check_encoder(settings: RunSettings) -> None:
 
     encoder = load_encoder(settings.config)
     if not settings.model.external:
-        model = settings.model.load()
+        model = settings.model.load(settings.device)
         if getattr(model, "in_dim", 0):
             check_width(encoder, model.in_dim, model.name or type(model).__name__)
