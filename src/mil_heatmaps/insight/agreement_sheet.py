@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.insight.statistics import mean_of, resampling_words
+from mil_heatmaps.insight.tables import rows_of
 from mil_heatmaps.visualization.figure import Page
 from mil_heatmaps.visualization.figure_parts import GREY, INK, SMALL, TEXT, TITLE, bare, short
 from mil_heatmaps.visualization.picture_files import save_picture
@@ -43,7 +44,7 @@ def matrices(cohort: pd.DataFrame, names: Sequence[str]) -> dict[str, npt.NDArra
     place = {name: number for number, name in enumerate(names)}
     for measure in MEASURES:
         matrix = np.eye(len(names))
-        for row in cohort.to_dict("records"):
+        for row in rows_of(cohort):
             a, b = place[row["model_a"]], place[row["model_b"]]
             matrix[a, b] = matrix[b, a] = row[measure]
         found[measure] = matrix

@@ -204,10 +204,11 @@ def mean_prediction(predictions: Sequence[Prediction | None]) -> Prediction | No
     known = [prediction for prediction in predictions if prediction is not None]
     if len(known) < len(predictions) or not known or known[0].task == "survival":
         return None
-    mean = np.mean([prediction.probabilities for prediction in known], axis=0, dtype=np.float64)
+    mean = np.asarray(np.mean([prediction.probabilities for prediction in known], axis=0, dtype=np.float64))
     with np.errstate(divide="ignore"):
         logits = {"classification": np.log(mean), "multilabel": np.log(mean) - np.log1p(-mean)}.get(known[0].task, mean)
-    return Prediction(known[0].classes, mean.astype(np.float32), logits.astype(np.float32), known[0].task)
+    narrow = (np.asarray(values, np.float32) for values in (mean, logits))
+    return Prediction(known[0].classes, *narrow, known[0].task)
 
 
 def agreement_table(slides: Sequence[ConsensusSlide]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.insight.outcomes import Curve, classes_of, confusion, sorted_by_probability
 from mil_heatmaps.insight.runs import StudyRun
 from mil_heatmaps.insight.statistics import resampling_words
+from mil_heatmaps.insight.tables import rows_of
 from mil_heatmaps.insight.thumbnails import drawn_column, one_scale, picture_without_colours, thumbnail
 from mil_heatmaps.scores.quick_read import QuickScores, read_quickly
 from mil_heatmaps.visualization.figure import Page
@@ -55,7 +56,7 @@ def write_overview(
 def _pages(
     run: StudyRun, table: pd.DataFrame, curves: Sequence[Curve], patients: Mapping[str, str] | None
 ) -> Iterator[Page]:
-    rows = sorted_by_probability(table).to_dict("records")
+    rows = rows_of(sorted_by_probability(table))
     scale, kind = _scale(run, rows)
     per_page = ACROSS * DOWN
     pages = max(1, -(-len(rows) // per_page))
@@ -148,14 +149,14 @@ def _statistics(
     words = f"{known} of {counted(len(table), 'slide')} have a label that names a class"
     page.write(_MARGIN, 0.7, words, fontsize=TEXT, color=GREY, va="center")
     counts = confusion(table)
-    names = [short(str(name), 18) for name in counts.index]
+    names, numbers = [short(str(name), 18) for name in counts.index], counts.to_numpy(int)
     side = 4.6
     axes = page.axes(1.9, 1.45, side, side)
-    shares = counts.to_numpy(float) / counts.to_numpy(float).sum(axis=1, keepdims=True).clip(1)
+    shares = numbers / numbers.sum(axis=1, keepdims=True).clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for i in range(len(names)):
         for j in range(len(names)):
-            axes.text(j, i, str(int(counts.iat[i, j])), ha="center", va="center", fontsize=TEXT + 2,
+            axes.text(j, i, str(numbers[i, j]), ha="center", va="center", fontsize=TEXT + 2,
                       color="white" if shares[i, j] > 0.6 else INK)  # fmt: skip
     axes.set_xticks(range(len(names)), names, fontsize=SMALL, rotation=30 if len(names) > 4 else 0)
     axes.set_yticks(range(len(names)), names, fontsize=SMALL)

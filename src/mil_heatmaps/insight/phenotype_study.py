@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.insight.tables import rows_of
 from mil_heatmaps.scores.concentration import top_count
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.visualization.figure import Page
@@ -113,7 +114,7 @@ def write_phenotype_sheet(
     page.write(0.35, 0.7, words, fontsize=TEXT, color=GREY, va="center")
     colours = colour_table(CATEGORICAL_CMAP)
     missing = 0
-    for nth, row in enumerate(table.to_dict("records")):
+    for nth, row in enumerate(rows_of(table)):
         top, number = 1.1 + nth * line, int(row["cluster"])
         swatch = page.axes(0.35, top, 0.22, tile)
         swatch.imshow(colours[None, None, number % len(colours)], aspect="auto")
@@ -121,7 +122,7 @@ def write_phenotype_sheet(
         page.write(0.7, top + 0.14, f"cluster {number}", fontsize=TEXT + 1, weight="bold", color=INK, va="center")
         for at, text in enumerate(_numbers(row)):
             page.write(0.7, top + 0.38 + 0.19 * at, short(text, 52), fontsize=SMALL, color=GREY, va="center")
-        for place, patch in enumerate(nearest[number].to_dict("records")):
+        for place, patch in enumerate(rows_of(nearest[number])):
             axes = page.axes(left + place * (tile + 0.08), top, tile, tile)
             pixels = picture(patch)
             missing += pixels is None

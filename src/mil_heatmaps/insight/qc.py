@@ -142,7 +142,7 @@ def on_artefacts(
 
 def qc_columns(found: Mapping[str, OnArtefact], without: Mapping[str, float] | None = None) -> dict[str, float]:
     """Return the columns of a run's lists."""
-    columns = {}
+    columns = dict[str, float]()
     for name, on in found.items():
         columns |= {f"qc_{name}_tissue": on.tissue, f"qc_{name}_attention": on.attention, f"qc_{name}_top": on.top}
         if without and name in without:

@@ -65,7 +65,7 @@ def correlations(
     at_least, done = np.zeros(width), 0
     rng = np.random.default_rng(seed)
     for _ in range(20 * shifts):
-        dy, dx = rng.integers(0, shape[0]), rng.integers(0, shape[1])
+        dy, dx = int(rng.integers(0, shape[0])), int(rng.integers(0, shape[1]))
         if (dy, dx) == (0, 0):
             continue
         moved = field[(cells[:, 1] + dy) % shape[0], (cells[:, 0] + dx) % shape[1]]
@@ -88,8 +88,8 @@ def _cells(grid: PatchGrid) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
     """Return column and row of each patch on its grid, and the grid's (rows, columns)."""
     low = grid.coords_l0.min(axis=0)
     cells = np.rint((grid.coords_l0 - low) / np.asarray(grid.step_l0)).astype(np.int64)
-    columns, rows = (cells.max(axis=0) + 1).tolist()
-    return cells, (rows, columns)
+    last = cells.max(axis=0)
+    return cells, (int(last[1]) + 1, int(last[0]) + 1)
 
 
 def _pearson(a: Floats, b: Floats) -> Floats:

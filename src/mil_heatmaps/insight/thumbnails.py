@@ -31,7 +31,9 @@ def picture_without_colours(run: StudyRun, slide: ScoredSlide) -> Path | None:
     """Return the picture of the whole slide that a run saved, None where it saved none."""
     record = run.record(slide.slide_id)
     stage = None if record is None else record.stages.get("heatmap")
-    for key in () if stage is None or record is None else stage.outputs:
+    if record is None or stage is None:
+        return None
+    for key in stage.outputs:
         name = Path(key).name.removeprefix(slide.slide_id)
         if name.startswith(("_orig_", "_slide.")) and (path := record.path.parent / key).is_file():
             return path

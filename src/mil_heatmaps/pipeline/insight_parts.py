@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mil_heatmaps.insight.tables import rows_of
 from mil_heatmaps.pipeline.insight_study import Study
 
 
@@ -33,7 +34,7 @@ def overview(study: Study) -> list[Path]:
     return paths
 
 
-def annotations(study: Study) -> list[Path]:
+def drawn(study: Study) -> list[Path]:
     """Write ``annotations.csv``, ``annotations_cohort.csv`` and ``annotations.png``."""
     from mil_heatmaps.insight.annotation_study import annotation_cohort, annotation_table, write_annotation_sheet
 
@@ -44,7 +45,7 @@ def annotations(study: Study) -> list[Path]:
         mask_downsample=asked.mask_downsample, top=asked.top,
     )  # fmt: skip
     paths = [study.write("annotations.csv", table)]
-    for row in table[table["error"].fillna("") != ""].to_dict("records"):
+    for row in rows_of(table[table["error"].fillna("") != ""]):
         study.say(f"{row['slide_id']}: {row['error']}")
     if table["class"].notna().any():
         picture = study.out / "annotations.png"

@@ -82,7 +82,7 @@ def _parts(asked: InsightArguments) -> dict[str, Part]:
     if asked.overview or not asked.asks:
         chosen["overview"] = parts.overview
     if asked.annotations:
-        chosen["annotations"] = parts.annotations
+        chosen["annotations"] = parts.drawn
     if asked.phenotypes:
         chosen["phenotypes"] = parts.phenotypes
     if asked.spots:

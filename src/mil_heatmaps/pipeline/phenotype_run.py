@@ -21,6 +21,7 @@ from mil_heatmaps.insight.phenotype_study import (
 )
 from mil_heatmaps.insight.phenotypes import Phenotypes, cluster
 from mil_heatmaps.insight.runs import ScoredSlide
+from mil_heatmaps.insight.tables import rows_of
 from mil_heatmaps.insight.thumbnails import drawn_column
 from mil_heatmaps.pipeline.insight_study import Study
 from mil_heatmaps.pipeline.study_files import StudyFiles
@@ -137,6 +138,6 @@ def _as_json(
                 "share_high": row["share_high"], "share_low": row["share_low"],
                 "patches": json.loads(nearest[int(row["cluster"])][keys].to_json(orient="records")),
             }
-            for row in table.to_dict("records")
+            for row in rows_of(table)
         ],
     }  # fmt: skip
