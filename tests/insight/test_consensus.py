@@ -123,6 +123,17 @@ def test_where_models_predict_different_classes_the_class_of_most_is_compared_an
     assert notices[0] == "the models predict different classes; compared are their scores for b, which 2 of 3 predict"
 
 
+def test_a_model_with_one_column_serves_the_class_of_the_others() -> None:
+    grid = PatchGrid(grid_coords(2, 2), (256, 256), (256, 256))
+    read = {
+        "E": _quick(grid, np.arange(4), prediction=_prediction(0.4, 0.6)),
+        "F": _quick(grid, np.array([[4, 1], [3, 2], [2, 3], [1, 4.0]]), prediction=_prediction(0.4, 0.6)),
+    }
+    found, rows, notices = consensus_of_slide(read)
+    assert (rows[0]["spearman"], notices) == (pytest.approx(1), [])
+    assert found.mean.tolist() == [0.25, 0.5, 0.75, 1]
+
+
 def test_quick_reading_gives_what_the_whole_file_holds(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("q") / "s_blockmap.h5"
     whole = example(400)

@@ -58,7 +58,8 @@ def write_concentration_sheet(path: Path, table: pd.DataFrame, patients: Mapping
         for name, part in named.groupby("predicted", sort=True):
             values = part[column].to_numpy(float)
             groups[str(name)] = values, mean_of(values, part["slide_id"].tolist(), patients)
-        panels.append(DotPanel(title, groups))
+        shares = column not in ("attention_effective_patches", "attention_clusters")
+        panels.append(DotPanel(title, groups, limits=(0.0, 1.0) if shares else None))
     said = f"{counted(len(table), 'slide')} by predicted class; a dot a slide, a diamond the mean"
     foot = ["a bar is the 95 % bootstrap interval, from 10 slides or patients on", resampling_words(patients)]
     write_dot_sheet(path, "How concentrated is attention?", said, panels, foot)

@@ -143,7 +143,8 @@ def consensus_of_slide(
     first = next(iter(read.values()))
     columns, by_area = [], set()
     for name, one in read.items():
-        column = select_columns(one.scores, one.prediction, classes=wanted)[0].scores
+        classes = wanted if len(one.scores.names) > 1 else "predicted"  # one column serves every class
+        column = select_columns(one.scores, one.prediction, classes=classes)[0].scores
         if not same_patches(one.grid, first.grid):
             values, weighed = on_grid(column, one.grid, first.grid)
             columns.append(values.astype(np.float32))

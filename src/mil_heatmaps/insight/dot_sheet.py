@@ -29,11 +29,14 @@ class DotPanel:
     groups : name -> (values of the slides, their mean)
     reference : float or None
         Where a line stands, such as 0.5 of an AUROC.
+    limits : (low, high) or None
+        Of the axis; left out, those of the values.
     """
 
     title: str
     groups: Mapping[str, tuple[npt.NDArray[np.float64], Estimate]]
     reference: float | None = None
+    limits: tuple[float, float] | None = None
 
 
 def write_dot_sheet(
@@ -64,6 +67,9 @@ def write_dot_sheet(
                 if math.isfinite(mean.low):
                     axes.plot([mean.low, mean.high], [place, place], color=_MEAN, linewidth=2.2, zorder=3)
                 axes.scatter([mean.value], [place], s=38, marker="D", color=_MEAN, zorder=4)
+        if panel.limits is not None:
+            room = 0.04 * (panel.limits[1] - panel.limits[0])
+            axes.set_xlim(panel.limits[0] - room, panel.limits[1] + room)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_yticks(range(len(names)), [short(n, 26) for n in names] if column == 0 else [], fontsize=SMALL)
         axes.tick_params(labelsize=SMALL, colors=GREY, length=3, width=0.8)
