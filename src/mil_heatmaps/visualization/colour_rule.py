@@ -28,7 +28,7 @@ class ColourScale:
     ----------
     vmin, vmax : float
         In `unit`.
-    unit : ``percentile``, ``share`` or ``score``
+    unit : ``percentile``, ``share``, ``score`` or ``category``
     label : str
         How scores became colours, in one phrase.
     center : float or None
@@ -122,4 +122,6 @@ class ColourRule:
         # The reference of a percentile_ref is the whole slide's.
         of_region = of_region and result.method != "percentile_ref"
         label = result.label.replace("the slide", "the region") if of_region else result.label
+        if self.kind == "cluster" and result.method == "none":
+            return result.shades, ColourScale(result.vmin, result.vmax, "category", "a colour a cluster")
         return result.shades, ColourScale(result.vmin, result.vmax, result.unit, label, result.center)

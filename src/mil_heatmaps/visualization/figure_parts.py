@@ -127,6 +127,9 @@ def shown_colours(drawing: Drawing, shades: npt.NDArray[np.floating]) -> UInt8Ar
 def draw_colour_bar(axes: Any, drawing: Drawing, title: str) -> None:
     """Draw the colours with what they mean: ticks in the scale's unit, title and normalisation beside them."""
     scale = drawing.scale
+    if scale.unit == "category":
+        draw_legend(axes, drawing, title)
+        return
     steps = (np.arange(512) + 0.5) / 512
     axes.imshow(
         shown_colours(drawing, steps)[:, None], origin="lower", aspect="auto",
@@ -149,6 +152,23 @@ def draw_colour_bar(axes: Any, drawing: Drawing, title: str) -> None:
               weight="bold", ha="center", va="center")  # fmt: skip
     axes.text(beside + 1.2, 0.5, scale.label, transform=axes.transAxes, rotation=90, fontsize=SMALL,
               color=GREY, ha="center", va="center")  # fmt: skip
+
+
+def draw_legend(axes: Any, drawing: Drawing, title: str) -> None:
+    """Draw the categories of a map whose numbers are names: a square and a number each, from the top."""
+    scale, finite = drawing.scale, drawing.shades[np.isfinite(drawing.shades)]
+    last = int(scale.vmin + float(finite.max()) * (scale.vmax - scale.vmin) + 0.5) if len(finite) else 0
+    numbers = np.arange(last + 1)
+    shades = (numbers - scale.vmin) / (scale.vmax - scale.vmin)
+    axes.imshow(shown_colours(drawing, shades)[:, None], aspect="auto", interpolation="nearest")
+    bare(axes)
+    axes.yaxis.tick_right()
+    axes.set_yticks(numbers, list(map(str, numbers)), fontsize=SMALL, color=INK)
+    axes.tick_params(axis="y", length=0)
+    axes.text(2.6, 0.5, title, transform=axes.transAxes, rotation=90, fontsize=TEXT, color=INK, weight="bold",
+              ha="center", va="center")  # fmt: skip
+    axes.text(3.8, 0.5, scale.label, transform=axes.transAxes, rotation=90, fontsize=SMALL, color=GREY,
+              ha="center", va="center")  # fmt: skip
 
 
 def _ticks(low: float, high: float, center: float | None) -> list[float]:
