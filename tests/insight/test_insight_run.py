@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mil_heatmaps.cli.create_heatmaps import main
+from mil_heatmaps.scores.score_schema import read_scores
 from tests.helpers.cohort import SmallCohort, make_small_cohort
 
 
@@ -78,3 +79,21 @@ def test_a_part_that_fails_is_said_and_the_rest_goes_on(
     out = capsys.readouterr().out
     assert "annotations: insight_arguments.annotations names no such folder" in out
     assert "concentration.csv" in out
+
+
+def test_spots_give_a_row_a_gene_a_layer_and_a_sentence_where_they_miss_the_slide(
+    done: SmallCohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "spots").mkdir()
+    points = [f"{64 + 128 * c},{64 + 128 * r},{c},{r}" for r in range(6) for c in range(8)]
+    (tmp_path / "spots" / "s1.csv").write_text("\n".join(["x,y,LEFT,UP", *points]))
+    (tmp_path / "spots" / "s2.csv").write_text("x,y,LEFT\n90000,0,1\n")
+    other = SmallCohort(tmp_path, {"insight_arguments": {"spots": str(tmp_path / "spots")}})
+    assert main(["--insight", str(done.raw), "--config", str(other.write())]) == 0
+    rows = _rows(done.production / "insight" / "spots.csv")
+    assert sorted(row["name"] for row in rows[:2]) == ["LEFT", "UP"]
+    assert {row["shifts"] for row in rows[:2]} == {"499"}
+    assert "none of the 1 points lies on a scored patch" in rows[2]["error"]
+    made = read_scores(done.raw / "spots" / "s1.h5").scores
+    assert made.values[:, made.names.index("LEFT")].tolist() == [float(c) for _ in range(6) for c in range(8)]
+    assert len(_rows(done.production / "insight" / "spots_cohort.csv")) == 2

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from mil_heatmaps.cli.create_heatmaps import main
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.insight.phenotype_study import nearest_patches, phenotype_table, take_patches
 from mil_heatmaps.insight.phenotypes import cluster
+from mil_heatmaps.scores.score_schema import read_scores
+from mil_heatmaps.visualization.palette import colour_table
+from tests.helpers.cohort import make_small_cohort, write_features
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +79,28 @@ def test_shares_are_of_the_high_patches_by_label_and_outcome() -> None:
     assert table["share_label_y"].tolist() == table["share_wrong"].tolist() == [0.5, 0.5]
     assert table["patches_low"].tolist() == [0, 1]
     assert nearest_patches(patches, 2, 5)[0]["slide_id"].tolist() == ["a", "a", "b"]
+
+
+def test_a_run_gets_tables_a_sheet_and_maps_that_are_drawn_with_a_legend(tmp_path: Path) -> None:
+    cohort = make_small_cohort(tmp_path, {"insight_arguments": {"phenotypes": {"k": 3, "nearest": 2, "top": 0.2}}})
+    write_features(cohort.features / "s3.h5", 3, width=16)
+    assert main(["--config", str(cohort.write())]) == 0
+    out = cohort.production / "insight"
+    table = pd.read_csv(out / "phenotypes.csv")
+    assert table["patches_high"].sum() == 3 * 10
+    assert table["share_high"].sum() == pytest.approx(1)
+    told = json.loads((out / "phenotypes.json").read_text())
+    assert (told["slides"], len(told["clusters"])) == (["s1", "s2", "s3"], 3)
+    made = read_scores(cohort.raw / "phenotypes" / "s1.h5")
+    assert made.scores.kind == "cluster"
+    assert set(np.unique(made.scores.values)) <= {0, 1, 2}
+    cohort.config["data_arguments"]["scores_dir"] = str(cohort.raw / "phenotypes")
+    cohort.config["heatmap_arguments"].update(figure=True)
+    for section in ("insight_arguments", "model_arguments"):
+        del cohort.config[section]
+    del cohort.config["data_arguments"]["h5_dir"]
+    assert main(["--config", str(cohort.write()), "--save_exp_code", "maps", "--slides", "s1"]) == 0
+    picture = np.asarray(Image.open(tmp_path / "prod" / "maps" / "a" / "s1_figure.png").convert("RGB")).reshape(-1, 3)
+    colours = [tuple(colour) for colour in colour_table("tab20")[:3].tolist()]
+    seen = set(map(tuple, picture.tolist()))
+    assert all(colour in seen for colour in colours)  # the squares of the legend

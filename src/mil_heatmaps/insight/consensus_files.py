@@ -208,8 +208,8 @@ def mean_prediction(predictions: Sequence[Prediction | None]) -> Prediction | No
     mean = np.asarray(np.mean([prediction.probabilities for prediction in known], axis=0, dtype=np.float64))
     with np.errstate(divide="ignore"):
         logits = {"classification": np.log(mean), "multilabel": np.log(mean) - np.log1p(-mean)}.get(known[0].task, mean)
-    narrow = (np.asarray(values, np.float32) for values in (mean, logits))
-    return Prediction(known[0].classes, *narrow, known[0].task)
+    chances, outputs = np.asarray(mean, np.float32), np.asarray(logits, np.float32)
+    return Prediction(known[0].classes, chances, outputs, known[0].task)
 
 
 def agreement_table(slides: Sequence[ConsensusSlide]) -> pd.DataFrame:

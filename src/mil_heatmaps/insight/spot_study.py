@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.insight.runs import StudyRun
@@ -14,7 +15,11 @@ from mil_heatmaps.insight.spatial_null import correlations
 from mil_heatmaps.insight.spots import SpotIndex, on_patches, read_spots
 from mil_heatmaps.insight.statistics import mean_of
 from mil_heatmaps.insight.thumbnails import drawn_column
-from mil_heatmaps.scores.quick_read import read_quickly
+from mil_heatmaps.scores.patch_scores import PatchScores
+from mil_heatmaps.scores.quick_read import QuickScores, read_quickly
+from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.scores.score_schema import write_scores
+from mil_heatmaps.version import __version__
 from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
@@ -24,13 +29,18 @@ _COLUMNS = (
     "slide_id", "name", "kind", "points", "on_patches", "patches", "spearman", "p", "shifts", "high_minus_low", "error",
 )  # fmt: skip
 
+_LAYERS = 12
+"""Columns of a slide's layer: those that differ most between high and low patches."""
+
 
 def spot_table(
-    run: StudyRun, folder: Path, *, unit: str = "px", say: Callable[[str], None] = lambda _: None
-) -> pd.DataFrame:
+    run: StudyRun, folder: Path, *, unit: str = "px", layers: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> pd.DataFrame:  # fmt: skip
     """Return a row a slide and gene or cell type, the largest differences of high and low patches first.
 
-    For cells there is also ``cells``: their number on a patch. Slides without a file are no rows.
+    For cells there is also ``cells``: their number on a patch. Slides without a file are no rows. With `layers` a score
+    file a slide is written there with the 12 columns that differ most, for pictures, exports and the viewer.
     """
     import pandas as pd
 
@@ -51,6 +61,9 @@ def spot_table(
                                    "positions in the slide's pixels (insight_arguments.spots_unit)?")  # fmt: skip
             found = correlations(drawn_column(read).scores, means, read.grid)
             order = np.argsort(-np.nan_to_num(np.abs(found.difference)), kind="stable")
+            if layers is not None:
+                shown = order[:_LAYERS]
+                _write_layer(layers / f"{slide.slide_id}.h5", read, means[:, shown], [names[k] for k in shown])
             for k in order:
                 rows.append({
                     "slide_id": slide.slide_id, "name": names[k], "kind": "count" if names[k] == "cells" else kind,
@@ -63,6 +76,15 @@ def spot_table(
             say(f"{slide.slide_id}: {rows[-1]['error']}")
     whole = dict.fromkeys(("points", "on_patches", "patches", "shifts"), "Int64")
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(whole)
+
+
+def _write_layer(path: Path, read: QuickScores, values: npt.NDArray[np.float64], names: list[str]) -> None:
+    shown = tuple(names[: values.shape[1]])
+    scores = PatchScores(read.grid, values.astype(np.float32), shown, "external", "spots")
+    write_scores(path, ScoreFile(
+        read.grid, scores, slide_id=path.stem, slide_size_l0=read.slide_size_l0, level0_mpp=read.level0_mpp,
+        program_version=__version__,
+    ))  # fmt: skip
 
 
 def spot_cohort(table: pd.DataFrame, patients: Mapping[str, str] | None = None) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mil_heatmaps.cohort.jobs import layout_of
 from mil_heatmaps.insight.tables import rows_of
 from mil_heatmaps.pipeline.insight_study import Study
 
@@ -64,9 +65,11 @@ def phenotypes(study: Study) -> list[Path]:
 
 
 def spots(study: Study) -> list[Path]:
-    """Write how scores go with spots or cells: ``spots.csv`` and ``spots_cohort.csv``."""
+    """Write how scores go with spots or cells: ``spots.csv``, ``spots_cohort.csv``, and a score file a slide."""
     from mil_heatmaps.insight.spot_study import spot_cohort, spot_table
 
-    asked = study.asked
-    table = spot_table(study.run, study.input_folder("spots"), unit=asked.spots_unit, say=study.say)
+    table = spot_table(
+        study.run, study.input_folder("spots"), unit=study.asked.spots_unit, layers=layout_of(study.config).spots,
+        say=study.say,
+    )  # fmt: skip
     return [study.write("spots.csv", table), study.write("spots_cohort.csv", spot_cohort(table, study.run.patients))]

@@ -185,6 +185,11 @@ class ExperimentLayout:
         return self.raw_root / "consensus"
 
     @property
+    def spots(self) -> Path:
+        """Score files that tell genes or cells on every patch."""
+        return self.raw_root / "spots"
+
+    @property
     def clusters(self) -> Path:
         """Score files that tell the phenotype of every patch."""
         return self.raw_root / "phenotypes"
