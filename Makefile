@@ -1,4 +1,4 @@
-# make demo | test | test-fast | install | lint | bench   (each sets up .venv from the project's own files first)
+# make demo | test | test-fast | install | lint | bench | fuzz | release-set | release-check   (each sets up .venv from the project's own files first)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,13 +6,15 @@ EXTRAS ?= dev
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: install demo test test-fast lint bench clean
+SECONDS_EACH ?= 10
+
+.PHONY: install demo test test-fast lint bench fuzz release-set release-check clean
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt package-lock.json hatch_build.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 demo: $(STAMP)
@@ -31,6 +33,16 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+fuzz: $(STAMP)
+	$(BIN)/python benchmarks/fuzz.py --seconds $(SECONDS_EACH)
+
+release-set: $(STAMP)
+	$(BIN)/python release/release_set.py
+
+release-check: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'
+	$(BIN)/python release/release_check.py
 
 clean:
 	rm -rf $(VENV)

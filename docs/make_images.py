@@ -47,6 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cohort = run_demo(Path(folder), "demo")
         main_figure(cohort)
+        faithfulness(cohort)
         tissue_and_patches(cohort)
         colour_scales(cohort)
         one_scale_for_all(cohort)
@@ -62,6 +63,7 @@ def run_demo(folder: Path, name: str, **changes: Any) -> Cohort:
     keys = ("raw_save_dir", "production_save_dir", "results_dir")
     places = {f"exp_arguments.{key}": str(folder / key) for key in keys}
     others = {f"model_arguments.{key}": value for key, value in changes.items()}
+    others["faithfulness_arguments.scores"] = ["attention", "class_contribution", "leave_one_out"]
     runner = Runner(load_config(CONFIG, {"exp_arguments.save_exp_code": name, **places, **others}))
     summary = runner.run()
     if summary.failed:
@@ -91,6 +93,11 @@ def heatmap(
 def main_figure(cohort: Cohort) -> None:
     """Shrink the figure that the run wrote of a slide: the picture of the README."""
     save_smaller(cohort.jobs["demo_02_svs"].paths.figure(""), "figure.jpg", 1500)
+
+
+def faithfulness(cohort: Cohort) -> None:
+    """Shrink the curves of three maps that the run measured."""
+    save_smaller(cohort.jobs["demo_02_svs"].paths.faithfulness_png, "faithfulness.jpg", 1500)
 
 
 def two_models(folder: Path) -> None:

@@ -6,7 +6,8 @@ STATUSES = ("tbp", "running", "processed", "failed", "skipped")
 """What became of a slide; tbp is CLAM's "to be processed"."""
 
 STAGE_NAMES = (
-    "segment", "coords", "features", "attention", "fine_features", "fine", "heatmap", "samples", "exports",
+    "segment", "coords", "features", "attention", "fine_features", "fine", "faithfulness", "heatmap", "samples",
+    "exports",
 )  # fmt: skip
 """The stages of a slide, in order."""
 
@@ -16,6 +17,9 @@ EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz
 ContourTest = Literal["basic", "center", "four_pt", "four_pt_hard"]
 CONTOUR_TESTS: tuple[str, ...] = get_args(ContourTest)
 """When a patch belongs to a piece of tissue: `segmentation_arguments.contour_fn`."""
+
+FaithfulnessLevel = Literal["none", "quick", "full"]
+"""How much is measured of how faithful maps are: `faithfulness_arguments.level`."""
 
 Method = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -28,6 +32,10 @@ they are, or hazards of successive intervals."""
 
 TASKS_WITH_CHANCES: frozenset[str] = frozenset({"classification", "multilabel"})
 """Tasks whose outputs are the chances of classes or labels."""
+
+Isolate = Literal["auto", "always", "never"]
+ISOLATE: tuple[str, ...] = get_args(Isolate)
+"""Whether a slide is worked on in a process of its own, which a damaged file may end: `run_arguments.isolate`."""
 
 CoordsFrame = Literal["slide", "bounds", "auto"]
 COORDS_FRAMES: tuple[str, ...] = get_args(CoordsFrame)

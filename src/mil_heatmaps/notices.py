@@ -54,7 +54,7 @@ class Notice(str):
 
     def plain(self) -> dict[str, Any]:
         """Return the notice as JSON values."""
-        counts = {"counts": dict(self.counts)} if self.counts else {}
+        counts = {"counts": dict(sorted(self.counts.items()))} if self.counts else {}  # as a record has them
         return {"code": self.code, "words": str(self), **counts}
 
 

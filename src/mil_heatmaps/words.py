@@ -3,6 +3,8 @@
 Tables and files that programs read keep plain numbers; these are for messages, pictures and pages.
 """
 
+import math
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -20,6 +22,29 @@ def first_of(names: Sequence[object], most: int) -> str:
     return ", ".join(map(str, names[:most])) + more
 
 
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters, those that turn the direction of text, and halves of characters."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return a text in which whatever steers a terminal or a line of text is shown as an escape, but for `keep`.
+
+    A byte of a name that is not UTF-8 is shown as ``\\xff``.
+    """
+
+    def escape(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        if found[0] in keep:
+            return found[0]
+        if 0xDC80 <= code <= 0xDCFF:
+            return f"\\x{code - 0xDC00:02x}"
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return _UNSEEN.sub(escape, text)
+
+
 def one_line(text: object) -> str:
     """Return a text, or what an error says, with every run of white space as one space."""
     return " ".join(str(text).split())
@@ -27,6 +52,8 @@ def one_line(text: object) -> str:
 
 def said_by(error: BaseException, most: int = 200) -> str:
     """Return what an error of another program says, on one line; its kind where it says nothing or a bare name."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
     text = one_line(error)[:most]
     return text if text and not isinstance(error, KeyError) else kind_and_text(error, most)
 
@@ -44,6 +71,8 @@ def reason_of(error: BaseException) -> str:
         return text
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
     return f"unexpected {kind_and_text(error)}"
 
 
@@ -77,6 +106,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {secs} s" if minutes else f"{secs} s"
 
 
+def time_words(seconds: float) -> str:
+    """Return a time as people say it: ``0.4 s``, ``12 s``, ``40 min``, ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5700 else f"{seconds / 3600:.1f} h"
+
+
 def number_words(value: float, digits: int = 4) -> str:
     """Return a number with so many significant digits and a true minus sign, also in its exponent."""
     return with_minus(f"{value:.{digits}g}")
@@ -85,6 +121,13 @@ def number_words(value: float, digits: int = 4) -> str:
 def with_minus(number: str) -> str:
     """Return the text of a number with true minus signs."""
     return number.replace("-", "\N{MINUS SIGN}")
+
+
+def alike(*values: float, small: float = 0.95) -> list[str]:
+    """Return numbers with the same decimals: one, or, where all are `small`, two digits of the largest."""
+    largest = max(map(abs, values), default=0.0)
+    decimals = 1 if largest >= small or largest == 0 else min(12, 1 - math.floor(math.log10(largest)))
+    return [with_minus(f"{round(value, decimals) + 0.0:.{decimals}f}") for value in values]
 
 
 def grouped(number: int) -> str:

@@ -14,6 +14,7 @@ from mil_heatmaps.explain.faithfulness_cohort import (
     summarise,
 )
 from mil_heatmaps.models.abmil import ABMIL
+from mil_heatmaps.words import alike
 from tests.helpers.mil_lab_checks import random_features
 
 
@@ -71,3 +72,18 @@ def test_intervals_come_from_ten_thousand_draws_of_slides() -> None:
     assert low == pytest.approx(0.40, abs=0.02)
     assert high == pytest.approx(0.60, abs=0.02)
     assert bootstrap_interval(np.array([2.0, 2.0, 2.0]), 1) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((21.16, -4.1, 4.1), ["21.2", "−4.1", "4.1"]),
+        ((0.034, -0.002), ["0.034", "−0.002"]),
+        ((-0.001, 2.0), ["0.0", "2.0"]),
+        ((0.0, 0.0), ["0.0", "0.0"]),
+    ],
+)
+def test_numbers_beside_one_another_have_the_decimals_that_tell_them_apart(
+    values: tuple[float, ...], words: list[str]
+) -> None:
+    assert alike(*values) == words

@@ -109,7 +109,7 @@ def test_the_compared_column_is_named_where_there_are_several(
     assert main(["--config", str(cohort.write())]) == 0
     named: list[str] = []
     write = "mil_heatmaps.visualization.compare.write_comparison"
-    monkeypatch.setattr(write, lambda *_, score_name: named.append(score_name))
+    monkeypatch.setattr(write, lambda *_, score_name, **__: named.append(score_name))
     raw = str(cohort.raw)
     assert main(["--compare", raw, raw, "--output_dir", str(tmp_path / "cmp")]) == 0
     assert named == ["class_contribution · Ki-67"] * 3

@@ -1,5 +1,6 @@
 """Which columns are drawn."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
-from mil_heatmaps.scores.select import select_columns
+from mil_heatmaps.scores.select import column_of_target, of_head, select_columns
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
 PREDICTION = Prediction(("A", "B", "C"), np.array([0.1, 0.2, 0.7], np.float32), np.log([0.1, 0.2, 0.7]))
@@ -113,3 +114,25 @@ def test_heads_of_intervals_are_averaged_head_by_head() -> None:
         "mean of 2 intervals head 0": [1, 5, 9],
         "mean of 2 intervals head 1": [2, 6, 10],
     }
+
+
+def scores_of(names: tuple[str, ...], kind: Any = "attention_logit") -> PatchScores:
+    values = np.arange(3 * len(names), dtype=np.float32).reshape(3, -1)
+    return PatchScores(None, values, names, kind, "s")
+
+
+def test_the_column_of_a_target_is_its_own_by_name_then_by_order_else_the_mean() -> None:
+    targets = ("a", "b")
+    assert column_of_target(scores_of(("s",)), targets, 1).tolist() == [0, 1, 2]
+    assert column_of_target(scores_of(("b", "a")), targets, 1).tolist() == [0, 2, 4]
+    assert column_of_target(scores_of(("x", "y")), targets, 1).tolist() == [1, 3, 5]
+    assert column_of_target(scores_of(("head 0", "head 1")), targets, 1).tolist() == [0.5, 2.5, 4.5]
+    heads = scores_of(("a head 0", "a head 1", "b head 0", "b head 1"))
+    assert column_of_target(heads, targets, 1).tolist() == [2.5, 6.5, 10.5]
+    assert column_of_target(of_head(heads, 1), targets, 1).tolist() == [3, 7, 11]
+    assert of_head(heads, "mean") is heads
+
+
+def test_an_explanation_of_one_class_is_not_taken_for_that_of_another() -> None:
+    with pytest.raises(ScoreError, match="leave_one_out was made for a, not for b"):
+        column_of_target(replace(scores_of(("a",), "leave_one_out"), score="leave_one_out"), ("a", "b"), 1)

@@ -25,6 +25,7 @@ from mil_heatmaps.models.settings import checked_setting
 from mil_heatmaps.weights.checkpoint_files import read_stored
 from mil_heatmaps.weights.hub import download, is_hub_name
 from mil_heatmaps.weights.layouts import Found, best_candidates, joined, stored_settings
+from mil_heatmaps.words import counted, first_of
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         notes.append(f"not used: {', '.join(passed_over)}")
     if len(stored.parts) > 1:
         notes.append(f"in {len(stored.parts) - 1} files: {', '.join(part.name for part in stored.parts[1:9])}")
+    if odd := _not_numbers(tensors):
+        notes.append(odd)
+        logger.warning("%s: %s", stored.file, odd)
     return Checkpoint(tensors, stored.file, stored.parts, tuple(notes), settings, told_by)
+
+
+def _not_numbers(tensors: Mapping[str, Tensor]) -> str:
+    """Say which weights are NaN or infinite; empty when none is."""
+    odd = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    where = f"{len(odd)} of {counted(len(tensors), 'tensor')}: {first_of(odd, 4)}"
+    return f"NaN or infinite values in {where}" if odd else ""
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:

@@ -5,10 +5,15 @@ import os
 from mil_heatmaps.checkpoints.identity import Identity, build
 from mil_heatmaps.checkpoints.load import Checkpoint, identify, load_checkpoint
 from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.explain.estimates import cost_of
+from mil_heatmaps.explain.settings import EXPLANATIONS, Settings
+from mil_heatmaps.models.explaining import has_exact_form
 from mil_heatmaps.models.registry import ENCODER_ALIASES, ENCODER_WIDTHS, model_class
 
 _MOST_TENSORS = 30
 _MOST_CLASSES = 10
+_PATCHES = 10_000
+"""Of the slide for which costs are told."""
 
 
 def describe_checkpoint(path: str | os.PathLike[str]) -> str:
@@ -67,9 +72,14 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
         model = build(identity)
     except CheckpointError as error:
         return [*rows, ("problem", f"it does not load: {error}")]
+    exact = bool(model.num_classes) and has_exact_form(model, model.in_dim)
     for name, about in model.score_names().items():
         default = " (default)" if name == model.default_score else ""
-        rows.append(("scores", f"{name}{default}: {about}"))
+        cost = f"; cost: {cost_of(name, _PATCHES, Settings(), exact=exact).words}" if name in EXPLANATIONS else ""
+        rows.append(("scores", f"{name}{default}: {about}{cost}"))
+    if model.num_classes and not model.refused_explanations():
+        about = f"costs are those of a slide of {_PATCHES:,} patches; see docs/scores.md"
+        rows.append(("scores", about))
     for name, reason in model.refused_scores().items():
         rows.append(("no score", f"{name}: {reason}"))
     return [*rows, *(("config", line) for line in _config(identity, path))]

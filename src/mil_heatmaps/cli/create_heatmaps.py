@@ -49,6 +49,11 @@ def build_parser() -> CommandParser:
     change = parser.add_argument_group("change the config for this run")
     change.add_argument("--save_exp_code", metavar="NAME", help="name of the experiment, the folder of its results")
     change.add_argument("--overlap", type=float, metavar="F", help="overlap of the fine map's patches, 0 up to 1")
+    change.add_argument("--score", metavar="NAME", help="which score of the model to draw")
+    change.add_argument(
+        "--faithfulness", nargs="?", const="quick", choices=("none", "quick", "full"), metavar="LEVEL",
+        help="measure how far each map can be believed: quick (default), full, or none",
+    )  # fmt: skip
     change.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
     change.add_argument("--workers", metavar="N", help="slides worked on at once; auto: by cores and memory")
     change.add_argument("--devices", nargs="+", metavar="D", help="auto, cpu, or GPUs such as cuda:0 cuda:1")
@@ -165,7 +170,7 @@ def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
 
 def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     from mil_heatmaps.cohort.experiments import find_experiment
-    from mil_heatmaps.pipeline.compare_runs import compare_runs
+    from mil_heatmaps.pipeline.compare_runs import SENTENCE, compare_runs
 
     first, second = (find_experiment(folder, any_folder=True) for folder in folders)
     out = Path(output_dir or f"compare_{first.resolve().name}_{second.resolve().name}")
@@ -173,8 +178,11 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     for slide in compare_runs(first, second, out):
         failed += slide.error is not None
         drawn += slide.error is None
-        numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items())
+        numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items() if not key.startswith(SENTENCE))
         print(f"{slide.slide_id}: {slide.error or numbers}")
+        for key, value in slide.row.items():
+            if key.startswith(SENTENCE):
+                print(f"  {key.removeprefix(SENTENCE).strip('_')}: {value}")
     pictures = f"{counted(drawn, 'picture')} and" if drawn else "no picture was drawn;"
     print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
     return 1 if failed else 0
@@ -196,6 +204,8 @@ def _run(args: argparse.Namespace) -> int:
         for key, value in (
             ("exp_arguments.save_exp_code", args.save_exp_code),
             ("patching_arguments.overlap", args.overlap),
+            ("heatmap_arguments.score", args.score),
+            ("faithfulness_arguments.level", args.faithfulness),
             ("model_arguments.device", args.device),
             ("run_arguments.workers", args.workers),
             ("run_arguments.devices", _devices(args.devices)),

@@ -84,11 +84,13 @@ def _run(args: argparse.Namespace) -> int:
         runner = Runner(config, RunOptions(limit=args.limit, rerun=rerun), choose_progress())
         if args.dry_run:
             return print_plan(runner)
-        _check_width(runner)
+        model = _check_width(runner)
         with run_log(runner, verbose=args.verbose):
             summary = runner.run()
         stack.pop_all()
     print(name_flags(summary_text(summary)))
+    if model is not None and _cheap_to_measure(model, config):
+        print("how far can these maps be believed? --faithfulness measures it, here in about a pass over the features")
     return summary.exit_code
 
 
@@ -119,6 +121,7 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
         classes=tuple(args.classes),
         segment=not args.no_segment,
         top_patches=args.top_patches,
+        explanation=dict(args.explain_setting),
         exports=tuple(args.export),
         settings={key: value for key, value in given.items() if value is not None and value != []},
     )
@@ -213,14 +216,22 @@ def _remove_beginnings(options: SimpleOptions) -> None:
             folder.rmdir()
 
 
-def _check_width(runner: Runner) -> None:
-    """Load the model and compare its width with that of the first feature files, unless every slide has scores."""
+def _cheap_to_measure(model: MILModel, config: Config) -> bool:
+    """Whether the maps were not measured, and measuring them would cost little: the model has a closed form."""
+    from mil_heatmaps.models.faithful import is_exact
+
+    asked = config.faithfulness_arguments.wanted
+    return not asked and not model.refused_explanations() and is_exact(model, model.in_dim)
+
+
+def _check_width(runner: Runner) -> MILModel | None:
+    """Return the model, after comparing its width with that of the first feature files; None if all are scored."""
     from mil_heatmaps.features.read import feature_info
 
     jobs = runner.chosen_jobs()
     files = [job.features_path for job in jobs if job.features_path and not job.paths.blockmap_h5.is_file()]
     if not files:
-        return
+        return None
     model = runner.model.load()
     score = runner.config.heatmap_arguments.score or model.default_score
     print(f"model: {model.title}, features {model.in_dim} wide, {_outputs(model, runner.config)}; draws {score}: "
@@ -232,7 +243,7 @@ def _check_width(runner: Runner) -> None:
         except HeatmapError:
             continue  # this slide fails by itself, with its reason
         if info.width == model.in_dim:
-            return
+            return model
         wrong = info
     if wrong is not None:
         encoder = f" (made with {wrong.encoder})" if wrong.encoder else ""
@@ -240,6 +251,7 @@ def _check_width(runner: Runner) -> None:
             f"the model takes features {model.in_dim} wide, but those in {wrong.path.parent} are {wrong.width} wide"
             f"{encoder}; give the --h5_dir of the encoder the model was trained on"
         )
+    return model
 
 
 def _outputs(model: MILModel, config: Config) -> str:

@@ -9,16 +9,21 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mil_heatmaps.cli.terminal import escaped_terminal
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.words import reason_of
+from mil_heatmaps.files.atomic import open_to_append
+from mil_heatmaps.words import printable, reason_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.pipeline.decide import Surveyed
     from mil_heatmaps.pipeline.runner import Runner
     from mil_heatmaps.slides.resolution import Resolution
+    from mil_heatmaps.stages.explanation_costs import ExplanationCosts
+    from mil_heatmaps.stages.faithfulness_cost import CostOfMeasuring
 
 
 def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
@@ -29,9 +34,10 @@ def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) 
     # Taking torch apart at the end would take half a second; the system gets its memory back anyhow.
     atexit.register(gc.freeze)
     try:
-        return command()
+        with escaped_terminal():
+            return command()
     except HeatmapError as error:
-        print(f"error: {words(str(error))}", file=sys.stderr)
+        print(printable(f"error: {words(str(error))}", keep="\n"), file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -39,7 +45,7 @@ def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) 
     except OSError as error:
         if not error.strerror:  # not the system's word on a file: a mistake of this program, which keeps its traceback
             raise
-        print(f"error: {reason_of(error)}", file=sys.stderr)
+        print(printable(f"error: {reason_of(error)}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command continues from here", file=sys.stderr)
@@ -51,16 +57,23 @@ def print_plan(runner: Runner) -> int:
 
     The code is 1 when a slide would fail, like that of the run itself.
     """
+    from mil_heatmaps.stages.explanation_costs import ExplanationCosts
+    from mil_heatmaps.stages.faithfulness_cost import CostOfMeasuring
     from mil_heatmaps.stages.preflight import check_needs
 
     counts: dict[str, int] = {}
-    failing = 0
-    found = list(runner.plan())
-    check_needs(runner.settings, runner.needed(found))
+    failing, measuring = 0, CostOfMeasuring(runner.settings)
+    found, costs = list(runner.plan()), ExplanationCosts()
+    check_needs(runner.settings, runner.needed(found), run_own_code=False)
+    own = runner.config.model_arguments.model_class
+    if own is not None:
+        print(f"model_class {own}: your own code is not run by a dry run; the run imports it and checks it first")
     for slide in found:
         print(f"{slide.job.slide_id}")
         coordinates, odd = _coordinates(runner, slide)
         problem = slide.problem or _width_problem(runner, slide) or odd
+        explained, refused = ([], None) if problem or own else _explanations(runner, slide, costs)
+        problem = problem or refused
         try:
             print(f"  {'mpp':<10} {_resolution(runner, slide).words}")
         except HeatmapError as error:
@@ -71,7 +84,7 @@ def print_plan(runner: Runner) -> int:
         for plan in slide.plans:
             print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
             counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
-        for line in coordinates:
+        for line in [*explained, *coordinates, *([] if own else _cost(runner, slide, measuring))]:
             print(f"  {line}")
     for name, reason in runner.problems().items():
         print(f"{name}\n  would fail: {reason}")
@@ -80,6 +93,19 @@ def print_plan(runner: Runner) -> int:
     if failing:
         print(f"{failing} of the slides would fail")
     return 1 if failing else 0
+
+
+def _explanations(runner: Runner, slide: Surveyed, costs: ExplanationCosts) -> tuple[list[str], str | None]:
+    """Return what the explanations of a slide that is to be scored cost, and why one of them will be refused."""
+    from mil_heatmaps.stages.base import SlideWork
+
+    if "attention" not in slide.needed:
+        return [], None
+    with SlideWork(slide.job, runner.settings, slide.record) as work:
+        try:
+            return costs.of(work)
+        except HeatmapError as error:
+            return [], str(error)
 
 
 def _coordinates(runner: Runner, slide: Surveyed) -> tuple[list[str], str | None]:
@@ -92,6 +118,17 @@ def _coordinates(runner: Runner, slide: Surveyed) -> tuple[list[str], str | None
             return told_coordinates(work, slide.needed), None
         except HeatmapError as error:
             return [], str(error)
+
+
+def _cost(runner: Runner, slide: Surveyed, cost: CostOfMeasuring) -> list[str]:
+    """Return what measuring the slide's maps takes, where it is to be done."""
+    from mil_heatmaps.stages.base import SlideWork
+
+    if "faithfulness" not in slide.needed:
+        return []
+    with SlideWork(slide.job, runner.settings, slide.record) as work:
+        line = cost.line(work)
+    return [] if line is None else [line]
 
 
 def _resolution(runner: Runner, slide: Surveyed) -> Resolution:
@@ -111,7 +148,7 @@ def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
     from mil_heatmaps.features.read import feature_info
 
     path = slide.job.features_path
-    if path is None or "attention" not in slide.needed:
+    if path is None or "attention" not in slide.needed or runner.config.model_arguments.model_class is not None:
         return None
     model = runner.model.load()
     try:
@@ -124,6 +161,13 @@ def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
     return f"features are {width} wide, the model ({model.name}) expects {expected}"
 
 
+class _LogFile(logging.FileHandler):
+    """Adds to a log, and not through a link to a file somewhere else."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(open_to_append(Path(self.baseFilename)), "a", encoding=self.encoding, errors=self.errors)
+
+
 @contextmanager
 def run_log(runner: Runner, *, verbose: bool) -> Iterator[None]:
     """Log the run into its folder; the terminal shows warnings only through the summary."""
@@ -131,7 +175,7 @@ def run_log(runner: Runner, *, verbose: bool) -> Iterator[None]:
 
     path: Path = runner.cohort.layout.run_log
     check_writable(path.parent)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger("mil_heatmaps")
     before = root.level, root.propagate

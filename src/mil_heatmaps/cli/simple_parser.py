@@ -47,6 +47,7 @@ def build_parser() -> CommandParser:
     _inputs(parser)
     _model(parser)
     _picture(parser)
+    _explanations(parser)
     _more(parser)
     _what(parser)
     return parser
@@ -120,7 +121,19 @@ def _picture(parser: argparse.ArgumentParser) -> None:
         "--normalize", choices=NORMALIZE,
         help="how scores become colours; default percentile: rank within the slide; scores with a sign: around zero",
     )  # fmt: skip
-    picture.add_argument("--score", metavar="NAME", help="which score of the model; default its attention")
+    picture.add_argument(
+        "--score", metavar="NAME",
+        help="which score of the model; default its attention. --inspect_checkpoint lists them: leave_one_out, ... ask "
+        "the model what moved the prediction",
+    )  # fmt: skip
+    picture.add_argument(
+        "--center", metavar="C",
+        help="middle of the colours of a score with a sign: auto (default), cohort_median, or a number",
+    )  # fmt: skip
+    picture.add_argument(
+        "--evidence", choices=("none", "outline"),
+        help="outline the evidence set: the fewest patches that are sufficient for this model",
+    )  # fmt: skip
     picture.add_argument(
         "--classes", nargs="+", default=[], metavar="C",
         help="for scores with a column a class or output: predicted (default), label, all, or names",
@@ -128,9 +141,39 @@ def _picture(parser: argparse.ArgumentParser) -> None:
     picture.add_argument("--no_segment", action="store_true", help="colour whole patches, on glass as well")
 
 
+def _explanations(parser: argparse.ArgumentParser) -> None:
+    explain = parser.add_argument_group("explanations: scores that ask the model itself")
+    explain.add_argument(
+        "--explain", nargs="+", default=[], metavar="NAME", help="scores that are kept beside the drawn one"
+    )
+    explain.add_argument(
+        "--explain_targets", nargs="+", default=[], metavar="T",
+        help="which outputs are explained: drawn (default: as --classes), all, predicted, or names",
+    )  # fmt: skip
+    explain.add_argument(
+        "--explain_setting", nargs="+", default=[], type=_setting, metavar="KEY=VALUE",
+        help="keys of the config's explanation_arguments: output=probability steps=64 baseline=mean masks=1024 ...",
+    )  # fmt: skip
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip() or not value.strip():
+        raise argparse.ArgumentTypeError(f"must read KEY=VALUE, got {text!r}")
+    return key.strip(), value.strip()
+
+
 def _more(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("more outputs")
     more.add_argument("--figure", action="store_true", help="also a figure: slide and map with colour and scale bar")
+    more.add_argument(
+        "--faithfulness", nargs="?", const="quick", choices=("none", "quick", "full"), metavar="LEVEL",
+        help="measure how far each map can be believed: quick (default) or full; the figure says it",
+    )  # fmt: skip
+    more.add_argument(
+        "--faithfulness_scores", nargs="+", default=[], metavar="NAME",
+        help="maps to measure besides the drawn one, by name; default the model's usual one and the explanations",
+    )  # fmt: skip
     more.add_argument(
         "--top_patches", type=count_or_none, default=0, metavar="K", help="save the K highest patches of every slide"
     )

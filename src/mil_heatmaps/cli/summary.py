@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from mil_heatmaps.cohort.run_options import FaithfulnessReport
+from mil_heatmaps.explain.faithfulness_cohort import recommendation
 from mil_heatmaps.notices import UNCLASSIFIED, Notice
 from mil_heatmaps.pipeline.runner import RunSummary
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import ExperimentLayout
-from mil_heatmaps.words import counted, duration
+from mil_heatmaps.words import alike, counted, duration
 
 SHOWN = 10
 
@@ -42,6 +44,7 @@ def summary_text(summary: RunSummary, *, only_failed: str | None = None) -> str:
     if not summary.processed and not summary.reused:
         del places["pictures"]
     lines += [f"{what:<14}{where}" for what, where in places.items() if where.exists()]
+    lines += _faithfulness(summary.faithfulness)
     if summary.failed:
         alone = f"; with {only_failed} only those" if only_failed else ""
         lines.append(f"the same command tries the failed slides again{alone}")
@@ -54,6 +57,25 @@ def _places(layout: ExperimentLayout) -> dict[str, Path]:
     if isinstance(layout, FlatLayout):
         return places | {"table": layout.results_csv, "all settings": layout.config_yaml}
     return places | {"process list": layout.process_list, "predictions": layout.results_csv}
+
+
+def _faithfulness(report: FaithfulnessReport | None) -> list[str]:
+    """Say how far each map can be believed, and which one to draw."""
+    if report is None:
+        return []
+    lines = [f"faithfulness  {report.table}" + (f" and {report.picture.name}" if report.picture else "")]
+    for one in report.maps:
+        apart = [f"{number} {status}" for status, number in one.apart.items()]
+        parts = [f"better than random on {one.better} of {counted(one.measured, 'slide')}"] if one.measured else []
+        if one.mean is not None and one.low is not None and one.high is not None and one.median is not None:
+            numbers = alike(one.mean, one.low, one.high, one.median, small=0.1)
+            parts.insert(0, "mean SRG {} [{}, {}], median {}".format(*numbers))
+        if one.evidence_patches is not None:
+            parts.append(f"evidence set {one.evidence_patches:g} patches (median)")
+        drawn = " (drawn)" if one.drawn else ""
+        lines.append(f"  {one.score}{drawn}: {', '.join([*parts, *apart])}")
+    advice = recommendation(report.maps, drawable=report.drawable)
+    return lines if advice is None else [*lines, f"  {advice}"]
 
 
 def _failures(failed: dict[str, str]) -> list[str]:

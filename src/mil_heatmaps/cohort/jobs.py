@@ -232,6 +232,7 @@ def _job(row: ProcessRow, slide_path: Path, files: Files, layout: ExperimentLayo
     if features is not None and scores_path is None:
         features_path = features.find(*names)
     coords = Files.of_source(files.coords, row.source) if features_path is None and scores_path is None else None
+    measures = scores_path is not None and config.faithfulness_arguments.wanted and config.names_model
     tissue = Files.of_source(files.tissue, row.source)
     tissue_path = tissue.get(*names) if tissue is not None else None
     roi = Files.of_source(files.roi, row.source) if config.heatmap_arguments.use_roi else None
@@ -247,6 +248,7 @@ def _job(row: ProcessRow, slide_path: Path, files: Files, layout: ExperimentLayo
         coords_path=coords.find(*names) if coords is not None else None,
         roi_path=roi.find(*names) if roi is not None else None,
         qc_path=qc.get(*names) if qc is not None else None,
+        bag_path=features.get(*names) if features is not None and measures else None,
         unused_tissue=tissue.unused(*names, longer=True) if tissue is not None and tissue_path is None else "",
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.labels import class_names_by_number
-from mil_heatmaps.config.section_types import unsafe_name
+from mil_heatmaps.config.section_types import shown, unsafe_name
 from mil_heatmaps.config.tissue_parameters import (
     BLANKS,
     PARAMETER_KEYS,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ROI_KEYS = ("x1", "y1", "x2", "y2")
 KNOWN_COLUMNS = ("slide_id", "process", "status", "label", "mpp", *ROI_KEYS, *PARAMETER_KEYS)
-_WHOLE = re.compile(r"^[+-]?\d+(\.0*)?$")
+_WHOLE = re.compile(r"^[+-]?\d{1,15}(\.0*)?$")
 
 
 def read_process_list(
@@ -89,7 +89,7 @@ class _RowReader:
         process = cells.get("process", "")
         if process not in BLANKS:
             if not _WHOLE.match(process) and process.lower() not in ("true", "false"):
-                problems.append(f"process must be 1 (do it) or 0, got {process!r}")
+                problems.append(f"process must be 1 (do it) or 0, got {shown(process)}")
             elif process.lower() == "false" or (_WHOLE.match(process) and int(float(process)) != 1):
                 return None
         if extra:
@@ -97,7 +97,7 @@ class _RowReader:
         name = cells["slide_id"]
         slide_id = stem_of(name, self.extensions) if name else ""
         if why := unsafe_name(name) or unsafe_name(slide_id):
-            problems.append(f"slide_id {name!r} {why}")
+            problems.append(f"slide_id {shown(name)} {why}")
         label, group = self._label(cells, problems, notes)
         params = self.params
         try:
@@ -130,12 +130,12 @@ class _RowReader:
                 return str(number), self.by_number[number]
             guess = did_you_mean(text, self.labels)
             known = ", ".join(f"{name} ({number})" for name, number in self.labels.items())
-            problems.append(f"unknown label {text!r}; {guess}label_dict has {known}")
+            problems.append(f"unknown label {shown(text)}; {guess}label_dict has {known}")
             return text, UNSPECIFIED
         if self.cfg.model_arguments.task != "classification":  # a number of its own for each slide: no group
             return text, UNSPECIFIED
         if why := unsafe_name(text):
-            problems.append(f"label {text!r} names a folder, but {why}")
+            problems.append(f"label {shown(text)} names a folder, but {why}")
             return text, UNSPECIFIED
         return text, text
 
@@ -151,7 +151,7 @@ class _RowReader:
             x1, y1, x2, y2 = (int(float(text)) for text in texts)
         except (ValueError, OverflowError):
             if wanted:
-                problems.append(f"the box x1, y1, x2, y2 must be numbers, got {', '.join(texts)}")
+                problems.append(f"the box x1, y1, x2, y2 must be numbers, got {', '.join(map(shown, texts))}")
             return None
         if wanted and (x2 <= x1 or y2 <= y1):
             problems.append(f"the box is empty: x {x1} to {x2}, y {y1} to {y2}")
@@ -188,7 +188,7 @@ def _mpp(text: str, problems: list[str]) -> float | None:
         mpp = 0.0
     if low <= mpp <= high:
         return mpp
-    problems.append(f"mpp must be a number of µm per pixel from {low:g} to {high:g}, got {text!r}")
+    problems.append(f"mpp must be a number of µm per pixel from {low:g} to {high:g}, got {shown(text)}")
     return None
 
 

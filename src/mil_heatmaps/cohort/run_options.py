@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mil_heatmaps.cohort.jobs import Cohort
 from mil_heatmaps.cohort.shards import Shard
+from mil_heatmaps.explain.faithfulness_cohort import MapSummary
 from mil_heatmaps.notices import Notice
 
 
@@ -32,6 +34,25 @@ class RunOptions:
     shard: Shard | None = None
 
 
+@dataclass(frozen=True)
+class FaithfulnessReport:
+    """How far the maps of a cohort can be believed.
+
+    Attributes
+    ----------
+    maps : one a map, the best first
+    table, picture : Path
+        Where every slide's numbers are; no picture where nothing could be measured.
+    drawable : bool
+        Whether maps are scores of the model, which can be drawn by name.
+    """
+
+    maps: tuple[MapSummary, ...]
+    table: Path
+    picture: Path | None
+    drawable: bool = True
+
+
 @dataclass
 class RunSummary:
     """What a run did."""
@@ -47,6 +68,7 @@ class RunSummary:
     stopped: str | None = None  # why the run ended early
     left: int = 0  # slides it did not get to
     asked_for: str | None = None  # the status that --rerun chose
+    faithfulness: FaithfulnessReport | None = None
 
     @property
     def exit_code(self) -> int:

@@ -7,6 +7,7 @@ cfg.inputs.checkpoint               # the files and folders it names, found
 
 import copy
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from mil_heatmaps.config.yaml_lines import KeyPath, LineMap, read_yaml
 from mil_heatmaps.errors import ConfigError
 
 __all__ = ["Config", "effective_yaml", "load_config", "make_config"]
+
+_MOST_MESSAGES = 50
+"""Each takes a search for the name that was meant."""
 
 
 def load_config(
@@ -133,7 +137,8 @@ def _number_of_names(model: Any, labels: Any) -> int | None:
     if model.get("task", "classification") != "classification":
         names = model.get("output_names")
         return len(names) if isinstance(names, list) and names else None
-    numbers = [int(number) for number in labels.values() if str(number).isdecimal()] if isinstance(labels, dict) else []
+    given = map(str, labels.values()) if isinstance(labels, dict) else ()
+    numbers = [int(number) for number in given if number.isdecimal() and len(number) < 10]
     return max(numbers) + 1 if numbers else None
 
 
@@ -148,7 +153,12 @@ def _validate(
         return Config.model_validate(raw), set(), []
     except ValidationError as error:
         entries = error.errors(include_url=False)
-    messages = [(places.line(tuple(entry["loc"])), describe(entry, Config, places)) for entry in entries]
+    entries.sort(key=lambda entry: places.line(tuple(entry["loc"])))
+    messages = [
+        (places.line(tuple(entry["loc"])), describe(entry, Config, places)) for entry in entries[:_MOST_MESSAGES]
+    ]
+    if len(entries) > _MOST_MESSAGES:
+        messages.append((sys.maxsize, f"and {len(entries) - _MOST_MESSAGES:,} more"))
     failed = {tuple(entry["loc"]) for entry in entries}
     rest = copy.deepcopy(raw)
     for path in failed:
@@ -185,4 +195,6 @@ def _joined(messages: list[tuple[int, str]], name: str) -> str:
     """Return one message, or all of them in the order of the file."""
     if len(messages) == 1:
         return messages[0][1]
-    return f"{len(messages)} problems in {name}:\n" + "\n".join(f"- {text}" for _, text in sorted(messages))
+    capped = any(line == sys.maxsize for line, _ in messages)
+    count = f"more than {len(messages) - 1}" if capped else str(len(messages))
+    return f"{count} problems in {name}:\n" + "\n".join(f"- {text}" for _, text in sorted(messages))

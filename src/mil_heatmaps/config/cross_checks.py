@@ -1,22 +1,22 @@
 """Check keys of different sections that need, exclude or contradict each other."""
 
-
+from mil_heatmaps.config.drawing_sections import HeatmapArguments
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
-from mil_heatmaps.weights.hub import name_of_weights
+from mil_heatmaps.errors import ModelError
+from mil_heatmaps.explain.settings import EXPLANATIONS, check_output
 from mil_heatmaps.words import did_you_mean
 
 
 def cross_checks(cfg: Config) -> list[Problem]:
     """Return every contradiction between the sections; each section by itself is sound."""
-    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg)]
+    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg), *_explanations(cfg), *_faithfulness(cfg)]
 
 
 def _model(cfg: Config) -> list[Problem]:
     model, problems = cfg.model_arguments, []
     brings_scores = cfg.data_arguments.scores_dir is not None
-    loads_itself = model.model_class is not None or name_of_weights(model.model_name) is not None
-    if model.ckpt_path is None and not brings_scores and not loads_itself:
+    if not cfg.names_model and not brings_scores:
         problems.append(
             Problem(
                 ("model_arguments", "ckpt_path"),
@@ -152,6 +152,37 @@ def _chosen_outputs(cfg: Config) -> list[Problem]:
     return problems
 
 
+def _explanations(cfg: Config) -> list[Problem]:
+    """Return what is wrong with what is to be explained."""
+    explained, heatmap, problems = cfg.explanation_arguments, cfg.heatmap_arguments, []
+    try:
+        check_output(explained.output, cfg.model_arguments.task)
+    except ModelError as error:
+        problems.append(Problem(("explanation_arguments", "output"), str(error).removeprefix("output ")))
+    if cfg.data_arguments.scores_dir is not None and explained.scores:
+        text = "asks a model, but scores_dir brings the scores and no model is run; leave one of them out"
+        problems.append(Problem(("explanation_arguments", "scores"), text))
+    if heatmap.score in EXPLANATIONS and heatmap.score != "single" and heatmap.calc_heatmap:
+        text = (
+            f"is {heatmap.score}, which asks the model of the slide's own bag and has no finer map; draw single, or "
+            "set calc_heatmap: false"
+        )
+        problems.append(Problem(("heatmap_arguments", "score"), text))
+    return problems
+
+
+def _center(heatmap: HeatmapArguments) -> list[Problem]:
+    """Return why a middle that is asked for would not be drawn."""
+    text = ""
+    method = heatmap.normalize or ("percentile" if heatmap.compat == "clam" else "robust")
+    if method not in ("minmax", "robust", "none"):
+        why = f"normalize: {method}" if heatmap.normalize else "compat: clam, which draws percentiles"
+        text = f"has no effect with {why}, as ranks and shares have no middle; use normalize: robust, minmax or none"
+    elif heatmap.vmin is not None and heatmap.vmax is not None:
+        text = "has no effect, as vmin and vmax set both ends; leave one of them out"
+    return [Problem(("heatmap_arguments", "center"), text)] if text and heatmap.center != "auto" else []
+
+
 def _drawing(cfg: Config) -> list[Problem]:
     heatmap, problems = cfg.heatmap_arguments, _chosen_outputs(cfg)
     if heatmap.normalize == "percentile_ref" and not heatmap.calc_heatmap:
@@ -161,11 +192,33 @@ def _drawing(cfg: Config) -> list[Problem]:
                 "percentile_ref ranks a fine map among the bag, but calc_heatmap is false; use percentile",
             )
         )
+    problems += _center(heatmap)
     if heatmap.save_ext in ("jpg", "jpeg") and heatmap.max_size is not None and heatmap.max_size > 65500:
         problems.append(
             Problem(
                 ("heatmap_arguments", "max_size"),
                 "a JPEG has at most 65500 pixels a side; use export_arguments.ome_tiff",
+            )
+        )
+    return problems
+
+
+def _faithfulness(cfg: Config) -> list[Problem]:
+    data, measured = cfg.data_arguments, cfg.faithfulness_arguments.wanted
+    problems = []
+    if cfg.heatmap_arguments.evidence != "none" and not measured:
+        problems.append(
+            Problem(
+                ("heatmap_arguments", "evidence"),
+                "is outline, but evidence sets come from measuring: add faithfulness_arguments: {level: quick}",
+            )
+        )
+    if measured and data.scores_dir is not None and cfg.names_model and data.h5_dir is None:
+        problems.append(
+            Problem(
+                ("faithfulness_arguments", "level"),
+                "measures the scores of scores_dir by the model, which needs the features of their patches: give "
+                "data_arguments.h5_dir",
             )
         )
     return problems

@@ -3,6 +3,7 @@
 The attribute names are the YAML names. A description that starts with "New:" marks a key CLAM does not have.
 """
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -45,6 +46,18 @@ def _head(value: Any) -> Any:
     if value in ("mean", "all") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
     raise ValueError(f"must be mean, all, or the number of a head from 0; got {shown(value)}")
+
+
+def _center(value: Any) -> Any:
+    if value in ("auto", "cohort_median"):
+        return value
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"must be auto, cohort_median or a number, got {shown(value)}")
+    return number
 
 
 def _picture_ext(value: Any) -> Any:
@@ -122,6 +135,12 @@ class HeatmapArguments(Section):
         default=None,
         description="New: score, after normalize, at the upper end of the colours.",
     )
+    center: Annotated[Float | Literal["auto", "cohort_median"], BeforeValidator(_center)] = Field(
+        default="auto",
+        description="New: score in the middle of a diverging map. auto: zero; for maps of values and risks (single) "
+        "the median over the training set where the checkpoint knows it, else the slide's own. cohort_median: that of "
+        "the run's slides. Or a number.",
+    )
     scale: Literal["slide", "cohort"] = Field(
         default="slide",
         description="New: one colour scale a slide, or one for all slides of the run so that colours "
@@ -181,6 +200,12 @@ class HeatmapArguments(Section):
     )
     legend: bool = Field(default=True, description="New: colour bar and scale bar in the figure.")
 
+    evidence: Annotated[Literal["none", "outline"], BeforeValidator(none_word)] = Field(
+        default="none",
+        description="New: outline outlines the evidence set of the drawn map on figure and viewer, and exports it: the "
+        "fewest patches that alone are sufficient for this model. Needs faithfulness_arguments.",
+    )
+
     @model_validator(mode="after")
     def _check_range(self) -> "HeatmapArguments":
         if self.vmin is not None and self.vmax is not None and self.vmin >= self.vmax:
@@ -203,6 +228,11 @@ class HeatmapArguments(Section):
         vmin, vmax = (given if given is not None else usual
                       for given, usual in ((self.vmin, rule.vmin), (self.vmax, rule.vmax)))  # fmt: skip
         return replace(rule, vmin=vmin, vmax=vmax, alpha=self.alpha)
+
+    @property
+    def of_cohort(self) -> bool:
+        """Whether a slide's map needs the scores of all slides."""
+        return self.scale == "cohort" or self.center == "cohort_median"
 
 
 class Sample(Section):

@@ -54,7 +54,10 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
         preset=one("data_arguments", "preset", "preset"),
         checkpoint=_checkpoint_on_hub(cfg, problems) or one("model_arguments", "ckpt_path", "checkpoint"),
         encoder_weights=one("encoder_arguments", "weights", "checkpoint") or _weights_of_environment(cfg),
-    )
+        baseline=None if cfg.explanation_arguments.baseline in ("zero", "mean") else one(
+            "explanation_arguments", "baseline", "file"
+        ),
+    )  # fmt: skip
     return inputs, problems
 
 
@@ -93,6 +96,7 @@ def portable_values(cfg: Config) -> Iterator[tuple[str, str, Any]]:
         ("data_arguments", "preset", "preset", inputs.preset),
         ("model_arguments", "ckpt_path", "checkpoint", inputs.checkpoint),
         ("encoder_arguments", "weights", "checkpoint", inputs.encoder_weights),
+        ("explanation_arguments", "baseline", "file", inputs.baseline),
     ]
     for section, key, kind, path in files:
         given = getattr(getattr(cfg, section), key)

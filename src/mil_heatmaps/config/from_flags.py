@@ -31,8 +31,14 @@ KEY_OF_FLAG = {
     "alpha": "heatmap_arguments.alpha",
     "score": "heatmap_arguments.score",
     "normalize": "heatmap_arguments.normalize",
+    "center": "heatmap_arguments.center",
+    "explain": "explanation_arguments.scores",
+    "explain_targets": "explanation_arguments.targets",
     "figure": "heatmap_arguments.figure",
     "slide_mpp": "data_arguments.slide_mpp",
+    "evidence": "heatmap_arguments.evidence",
+    "faithfulness": "faithfulness_arguments.level",
+    "faithfulness_scores": "faithfulness_arguments.scores",
 }
 """Flags whose value one key of the config takes as it is; the key keeps its own default where the flag is not given."""
 
@@ -49,6 +55,7 @@ _WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "heatmap_arguments.segment: false": "--no_segment",
     "heatmap_arguments.segment": "--no_segment",
     "sample_arguments.samples": "--top_patches",
+    "explanation_arguments.": "--explain_setting ",
     "num_classes (n_classes) says": "--num_classes says",
     " (in the config)": "",
 }
@@ -68,6 +75,7 @@ class SimpleOptions:
     class_names, classes : as the flags of the same names
     segment : whether only tissue is coloured
     top_patches : how many to save of each slide
+    explanation : settings of explanations, keys of `explanation_arguments`
     exports : names of `mil_heatmaps.choices.EXPORTS`
     settings : values by key of the config: the flags of `KEY_OF_FLAG` that were given
     """
@@ -82,6 +90,7 @@ class SimpleOptions:
     classes: tuple[str, ...] = ()
     segment: bool = True
     top_patches: int = 0
+    explanation: Mapping[str, Any] = field(default_factory=dict)
     exports: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -161,13 +170,14 @@ def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]
             "segment": options.segment,
             **_given(classes=classes),
         },
+        "explanation_arguments": dict(options.explanation),
         "sample_arguments": {"samples": samples},
         "segmentation_arguments": dict(TISSUE),
         "export_arguments": dict.fromkeys(options.exports, True),
     }
     for key, value in options.settings.items():
         section, _, name = key.partition(".")
-        values[section][name] = value
+        values.setdefault(section, {})[name] = value
     return values
 
 

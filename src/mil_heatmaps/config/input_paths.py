@@ -102,3 +102,4 @@ class InputPaths:
     preset: Path | None = None
     checkpoint: Path | None = None
     encoder_weights: Path | None = None
+    baseline: Path | None = None

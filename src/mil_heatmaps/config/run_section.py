@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from mil_heatmaps.choices import Isolate
 from mil_heatmaps.config.cluster_section import ClusterArguments, TrackArguments
 from mil_heatmaps.config.quantities import Memory
 from mil_heatmaps.config.section_types import Float, Int, Section, shown
@@ -46,6 +47,11 @@ class RunArguments(Section):
         default=1,
         ge=0,
         description="New: times a slide is tried again after its worker died.",
+    )
+    isolate: Isolate = Field(
+        default="auto",
+        description="New: work on a slide in a process of its own, which a hostile file may end without the run. "
+        "auto: where its headers are not known to be harmless, always: every slide, never: as workers say.",
     )
     slide_timeout: Float | None = Field(
         default=None,

@@ -7,7 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from mil_heatmaps.config.drawing_sections import HeatmapArguments, SampleArguments
+from mil_heatmaps.config.explanation_section import ExplanationArguments
 from mil_heatmaps.config.export_section import ExportArguments
+from mil_heatmaps.config.faithfulness_section import FaithfulnessArguments
 from mil_heatmaps.config.input_paths import InputPaths
 from mil_heatmaps.config.insight_section import InsightArguments
 from mil_heatmaps.config.labels import class_names_by_number
@@ -20,6 +22,7 @@ from mil_heatmaps.config.sections import (
     PatchingArguments,
 )
 from mil_heatmaps.config.tissue_sections import SegmentationArguments, VisualizationArguments
+from mil_heatmaps.weights.hub import name_of_weights
 
 
 class Config(BaseModel):
@@ -33,9 +36,11 @@ class Config(BaseModel):
     encoder_arguments: EncoderArguments = EncoderArguments()
     model_arguments: ModelArguments = ModelArguments()
     heatmap_arguments: HeatmapArguments = HeatmapArguments()
+    explanation_arguments: ExplanationArguments = ExplanationArguments()
     sample_arguments: SampleArguments = SampleArguments()
     segmentation_arguments: SegmentationArguments = SegmentationArguments()
     visualization_arguments: VisualizationArguments = VisualizationArguments()
+    faithfulness_arguments: FaithfulnessArguments = FaithfulnessArguments(level="none")
     export_arguments: ExportArguments = ExportArguments()
     run_arguments: RunArguments = RunArguments()
     insight_arguments: InsightArguments = InsightArguments()
@@ -57,6 +62,13 @@ class Config(BaseModel):
     def n_classes(self) -> int | None:
         """Outputs of the model, or None when only the checkpoint can tell."""
         return self.exp_arguments.n_classes
+
+    @property
+    def names_model(self) -> bool:
+        """Whether the config names a model that can be loaded: a checkpoint, a class, or weights on the hub."""
+        model = self.model_arguments
+        own = model.ckpt_path is not None or model.model_class is not None
+        return own or name_of_weights(model.model_name) is not None
 
     @property
     def output_names(self) -> list[str] | None:

@@ -137,7 +137,7 @@ def unsafe_name(name: str) -> str | None:
 def file_name(value: str) -> str:
     """Check a name that becomes one file or folder."""
     if why := unsafe_name(value):
-        raise ValueError(f"must be a plain name, but {value!r} {why}")
+        raise ValueError(f"must be a plain name, but {shown(value)} {why}")
     return value
 
 
@@ -145,7 +145,7 @@ def experiment_name(value: str) -> str:
     """Check a name that becomes folders; ``study/run1`` makes two."""
     for part in value.split("/"):
         if why := unsafe_name(part):
-            raise ValueError(f"must be a folder name, but {part!r} {why}")
+            raise ValueError(f"must be a folder name, but {shown(part)} {why}")
     return value
 
 

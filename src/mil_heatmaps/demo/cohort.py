@@ -76,8 +76,7 @@ def _write_slide(path: Path, slide: DemoSlide, painted: PaintedSlide) -> None:
 
 def _write_features(folder: Path, slide: DemoSlide) -> None:
     """Compute features from the slide file's own pixels, on its tissue, and write them as TRIDENT does."""
-    import h5py
-
+    from mil_heatmaps.files.hdf5_writing import write_h5
     from mil_heatmaps.slides.contour_grid import grid_from_contours
     from mil_heatmaps.slides.reader import open_slide
     from mil_heatmaps.slides.segmentation_params import SegmentationParams
@@ -97,7 +96,7 @@ def _write_features(folder: Path, slide: DemoSlide) -> None:
         "level0_width": slide.width,
         "level0_height": slide.height,
     }
-    with atomic_path(folder / "h5_files" / f"{slide.slide_id}.h5") as partial, h5py.File(partial, "w") as file:
+    with write_h5(folder / "h5_files" / f"{slide.slide_id}.h5") as file:
         file.create_dataset("coords", data=grid.coords_l0).attrs.update(attributes)
         features = file.create_dataset("features", data=np.stack(rows))
         features.attrs.update({"name": slide.slide_id, "encoder": ENCODER})

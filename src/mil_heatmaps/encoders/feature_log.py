@@ -31,6 +31,7 @@ _FRAME = struct.Struct("<4sII4x")
 _ALIGN = 64
 _SYNC_SECONDS = 5.0
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class FeatureLog:
@@ -64,7 +65,7 @@ class FeatureLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(path)
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o644), "r+b", 0)
+            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY | _NO_LINK, 0o644), "r+b", 0)
             self._take_up(n)
         except OSError as error:
             raise FeatureError(f"cannot write features to {path}: {said_by(error)}") from error

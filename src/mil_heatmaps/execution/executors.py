@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from mil_heatmaps import machine
@@ -87,12 +88,16 @@ class LocalPool(SlideExecutor):
     ahead = 1
 
     def __init__(self, workers: int, *, threads: int = 1, timeout: float | None = None) -> None:
-        from pebble import ProcessPool
-
         self.slots = workers
         self.threads = threads
         self._timeout = timeout
-        self._pool = ProcessPool(max_workers=workers, initializer=_start_worker, context=fresh_processes())
+
+    @cached_property
+    def _pool(self) -> Any:
+        """The processes, which start with the first slide."""
+        from pebble import ProcessPool
+
+        return ProcessPool(max_workers=self.slots, initializer=_start_worker, context=fresh_processes())
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         """Have a worker run `fn`."""
@@ -127,12 +132,16 @@ class LocalPool(SlideExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the workers finish, then end them."""
+        if "_pool" not in vars(self):  # no slide ever came
+            return
         self._pool.close()
         if wait:
             self._pool.join()
 
     def kill(self) -> None:
         """Kill the workers."""
+        if "_pool" not in vars(self):
+            return
         self._pool.stop()
         self._pool.join()
 

@@ -20,6 +20,7 @@ from mil_heatmaps.execution.worker_server import start_server
 from mil_heatmaps.progress.bars import Progress
 from mil_heatmaps.progress.encoding_signs import describe, find_encodings
 from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.slides.header_checks import headers_pass
 from mil_heatmaps.stages.all_stages import STAGES
 from mil_heatmaps.stages.base import RunSettings, Stage
 from mil_heatmaps.stages.preflight import check_and_tell, check_needs
@@ -42,6 +43,9 @@ TELL_EVERY_S = 2.0
 
 MANY = 10
 """This many slides get workers from the start, before the first one has shown how long a slide takes."""
+
+APART = "apart"
+"""The worker for slides whose headers are not known to be harmless, where all others are done in this process."""
 
 ASSUMED_BYTES = 8 << 30
 """Free memory where the system does not tell."""
@@ -70,6 +74,7 @@ class Execution:
         self._tell = on_start
         self._limits = Limits(run.retries, run.slide_timeout, run.memory_limit)
         self._executors: dict[str, SlideExecutor] = {}
+        self._apart: LocalPool | None = None
         self._told_encoding = time.monotonic()
         self._encoding_shown = False
         self._put_back: Callable[[], None] | None = None
@@ -80,7 +85,7 @@ class Execution:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        for executor in self._executors.values():
+        for executor in (*self._executors.values(), *([self._apart] if self._apart else [])):
             if kind is not None:
                 executor.kill()
             else:
@@ -151,7 +156,7 @@ class Execution:
         run = self._config.run_arguments
         if run.cluster is not None:
             return False
-        if run.slide_timeout is not None:
+        if run.slide_timeout is not None or run.isolate == "always":
             return True
         if run.workers == "auto":
             return slides >= MANY and self._most_workers() > 1
@@ -164,22 +169,31 @@ class Execution:
             return left
         if self._put_back is None:
             self._put_back = use_one_thread()
-        serial: dict[str, SlideExecutor] = {CPU: SerialExecutor(self._progress.stage)}
-        scheduler = Scheduler(serial, self._limits, stop, on_start=self._on_start)
+        serial = SerialExecutor(self._progress.stage)
+        self._apart = LocalPool(1, threads=serial.threads, timeout=self._limits.slide_timeout)
+        executors: dict[str, SlideExecutor] = {CPU: serial, APART: self._apart}
+        scheduler = Scheduler(executors, self._limits, stop, on_start=self._on_start, on_wait=self._tell_encoding)
         device = self._own_device()
-        alone = (replace(task, threads=serial[CPU].threads, device=device) for task in tasks)
+        alone = (replace(task, threads=serial.threads, device=device) for task in tasks)
         if workers == 1:
-            yield from scheduler.run([(CPU, task)] for task in alone)
+            yield from scheduler.run([(self._where(task), task)] for task in alone)
+            self.lost_workers |= scheduler.lost_workers
             return 0
         for task in alone:
             left -= 1
-            for run in scheduler.run([[(CPU, task)]]):
+            for run in scheduler.run([[(self._where(task), task)]]):
                 yield run
+                self.lost_workers |= scheduler.lost_workers
                 if run.done and run.seconds * left >= WORTH_WORKERS_S and self._most_workers() > 1:
                     return left
             if stop.asked:
                 break
         return left
+
+    def _where(self, task: SlideTask) -> str:
+        """Return the executor for a slide: this process, or one that a hostile file may end."""
+        never = self._config.run_arguments.isolate == "never"
+        return CPU if never or headers_pass(task.job.slide_path) else APART
 
     def _on_start(self, task: SlideTask) -> None:
         self._progress.slide(task.job.slide_id)

@@ -54,7 +54,7 @@ class SlideTask:
     @property
     def memory_bytes(self) -> int:
         """Roughly how much memory the task takes."""
-        path = self.job.features_path
+        path = self.job.features_path or self.job.bag_path
         try:
             features = path.stat().st_size * 5 // 4 if path is not None else 0
         except OSError:

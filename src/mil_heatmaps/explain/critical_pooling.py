@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mil_heatmaps.explain.answers import Sets, best_in_groups, kept_rows, others, ranks
+from mil_heatmaps.explain.answers import Sets, best_in_groups, kept_rows, ranks
 from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.path import Path
 from mil_heatmaps.explain.pooled_sums import part_sums
@@ -25,6 +25,8 @@ from mil_heatmaps.explain.vector_pooling import RowFunction, VectorPooling, head
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 _UNDERFLOW = 1e-200
+_AT_ONCE = 8
+"""Sets that hold a critical patch, summed in one pass."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class CriticalPooling:
     direction : (m, E) -> (m, E), (m,)
         Of critical patches: u and b.
     head : (..., C, E) float64 -> (..., C) float64
+    project : (n, E) -> (n, E)
+        See `VectorPooling`.
     """
 
     rows: Rows
@@ -47,6 +51,7 @@ class CriticalPooling:
     classify: RowFunction
     direction: Callable[[Tensor], tuple[Tensor, Tensor]]
     head: RowFunction
+    project: RowFunction
 
     exact = True
 
@@ -75,7 +80,7 @@ class CriticalPooling:
     @cached_property
     def _pooling(self) -> VectorPooling:
         """The bag with the attention that its own critical patches make."""
-        return VectorPooling(self.rows, self.embed, self._attend(self._critical), self.head)
+        return VectorPooling(self.rows, self.embed, self._attend(self._critical), self.head, self.project)
 
     def _attend(self, critical: Ints) -> RowFunction:
         u, b = self.direction(self._embedded(critical))
@@ -97,12 +102,19 @@ class CriticalPooling:
         return np.asarray(self._pooling.alone(watch) + self._instances)
 
     def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
-        """Return the logits (S, C); sets that hold a critical patch take a forward each."""
+        """Return the logits (S, C); sets that hold a critical patch take a pass of their own, some sets together."""
         logits = np.asarray(self._pooling.without(sets, watch) + self._instances.max(axis=0))
         lost = np.add.reduceat(np.isin(sets.rows, self._critical).astype(np.int64), sets.starts[:-1])
-        for number in np.flatnonzero(lost):
-            left = others(len(self), sets[number])
-            logits[number] = self.of(left) if len(left) else np.nan
+        numbers = np.flatnonzero(lost)
+        whole = np.diff(sets.starts)[numbers] == len(self)
+        logits[numbers[whole]] = np.nan
+        numbers = numbers[~whole]
+        for start in range(0, len(numbers), _AT_ONCE):
+            some = numbers[start : start + _AT_ONCE]
+            labels = np.zeros((len(some), len(self)), np.int64)
+            for mine, number in zip(labels, some, strict=True):
+                mine[sets[number]] = 1
+            logits[some] = self.kept(labels, np.array([[True, False]]), watch)[:, 0]
         return logits
 
     def kept(self, labels: Ints, keep: Bools, watch: Watch = SILENT) -> Floats:
@@ -115,7 +127,7 @@ class CriticalPooling:
         )
         patches, columns = np.unique(critical, return_inverse=True)
         attend = self._attend(patches)
-        weighed = ((where, h, attend(h)) for where, h in self._embedded_chunks())
+        weighed = ((where, self.project(h), attend(h)) for where, h in self._embedded_chunks())
         sums, totals = part_sums(weighed, labels, keep, columns.reshape(critical.shape))
         instances = self._instances[critical, np.arange(critical.shape[-1])]
         made = []
@@ -144,10 +156,9 @@ class CriticalPooling:
         attend = here._attend(critical)
         made = np.empty((len(self), len(outputs)))
         followed = np.zeros(pulls.shape)
-        for where, ((h, dh), (a, da)) in path.push(lambda x: _with_attention(self.embed(x), attend), alpha):
-            rows = wide(h)
-            made[where], lever = row_slopes(pulls, whole.vectors, whole.shares(wide(a)), rows, wide(dh), wide(da))
-            followed += (lever.reshape(len(rows), -1).T @ rows).reshape(followed.shape)
+        for where, ((h, _), (g, dg), (a, da)) in path.push(lambda x: self._moves(self.embed(x), attend), alpha):
+            made[where], lever = row_slopes(pulls, whole.vectors, whole.shares(wide(a)), wide(g), wide(dg), wide(da))
+            followed += (lever.reshape(len(h), -1).T @ wide(h)).reshape(followed.shape)
         steep = outputs.slopes(here.full())[1]
         for k, row in enumerate(critical):
             (_, du), (_, dc) = path.push_one(self._critical_moves, int(row), alpha)
@@ -159,6 +170,6 @@ class CriticalPooling:
         h = self.embed(x)
         return self.direction(h)[0], self.classify(h)
 
-
-def _with_attention(h: Tensor, attend: RowFunction) -> tuple[Tensor, Tensor]:
-    return h, attend(h)
+    def _moves(self, h: Tensor, attend: RowFunction) -> tuple[Tensor, Tensor, Tensor]:
+        """Return embedded rows, what is pooled of them, and their attention."""
+        return h, self.project(h), attend(h)

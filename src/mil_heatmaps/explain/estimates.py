@@ -8,6 +8,7 @@ from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.gradients import steps_at_most
 from mil_heatmaps.explain.lattice import Lattice
 from mil_heatmaps.explain.settings import Settings
+from mil_heatmaps.words import time_words
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,32 @@ class Cost:
     score : str
     forwards : int
         Forwards of (parts of) the bag at most, derivatives included; 0 where sums over the bag do.
+    least : int or None
+        Of a score whose steps are doubled until it adds up: those it takes at least.
     """
 
     score: str
     forwards: int
+    least: int | None = None
 
     @property
     def words(self) -> str:
         """The cost in words."""
+        if self.least is not None:
+            span = f"{self.least:,}" if self.least == self.forwards else f"{self.least:,} to {self.forwards:,}"
+            return f"{span} forwards and passes back"
+        if self.score == "gradient_x_input":
+            return "1 forward and pass back"
         return "exact" if not self.forwards else f"{self.forwards:,} forward{'s' * (self.forwards > 1)}"
+
+    def with_time(self, seconds_each: float) -> str:
+        """Return the cost in words, with the time of so many forwards of the bag."""
+        if not self.forwards:
+            return "exact, about one forward"
+        if self.score == "single":  # whose time a forward of the slide does not tell
+            return f"{self.words}, of one patch each"
+        least = "" if self.least in (None, self.forwards) else f"{time_words((self.least or 0) * seconds_each)} to "
+        return f"{self.words}, about {least}{time_words(self.forwards * seconds_each)}"
 
 
 def cost_of(score: str, n: int, settings: Settings, *, exact: bool, windows: int | None = None) -> Cost:
@@ -35,11 +53,13 @@ def cost_of(score: str, n: int, settings: Settings, *, exact: bool, windows: int
     if score == "gradient_x_input":
         return Cost(score, 1)
     if score == "integrated_gradients":
-        return Cost(score, steps_at_most(settings.steps, settings.max_steps))
+        return Cost(score, steps_at_most(settings.steps, settings.max_steps), settings.steps)
     if exact:
         return Cost(score, 0)
     if score == "occlusion" and windows is None:
         stride = settings.stride or (2 if settings.window == "auto" else max(1, settings.window // 2))
+        while settings.window == "auto" and settings.stride is None and n > settings.max_forwards * stride**2:
+            stride *= 2
         windows = -(-n // stride**2)
     return Cost(score, {"mask_regression": settings.masks, "occlusion": windows or 0}.get(score, n))
 
@@ -80,13 +100,6 @@ def choose_window(lattice: Lattice, settings: Settings, *, exact: bool) -> tuple
         if not fits and window > max(widest, 2 * stride):
             raise ModelError(f"no window of 4, 8, 16, ... cells is a multiple of stride {stride}; choose a window too")
         window *= 2
-
-
-def time_words(seconds: float) -> str:
-    """Return a time as people say it: ``0.4 s``, ``12 s``, ``40 min``, ``3.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5700 else f"{seconds / 3600:.1f} h"
 
 
 def check_window(window: int, stride: int) -> None:

@@ -121,9 +121,9 @@ class _Measurement:
         shared: dict[str, Any] = {}
         evidence: dict[str, dict[str, Ints]] = {}
         in_evidence = 0
-        for names in groups.values():
+        for number, names in enumerate(groups.values()):
             length = len(orders[names[0]])
-            curves = self._curves([orders[name] for name in names], length)
+            curves = self._curves([orders[name] for name in names], length, f"group {number}")
             curved = self.answers.forwards
             random = Curves(curves.removed, curves.morf[len(names) :], curves.lerf[len(names) :])
             common = self._random(random, length)
@@ -159,13 +159,13 @@ class _Measurement:
             return 0.0
         return forwards_needed(len(scored), self.plan, max(scored)) * seconds_a_forward / 2
 
-    def _curves(self, orders: list[Ints], n: int) -> Curves:
+    def _curves(self, orders: list[Ints], n: int, group: str) -> Curves:
         steps, count = self.plan.size
         rungs = np.union1d(ladder(n, steps), [top5(n)])
         scored = np.sort(orders[0])
         every = np.concatenate([np.stack(orders), scored[random_orders(n, count, self.plan.seed)]])
         parts = [
-            measure_curves(self.answers, every[i : i + _BATCH], rungs, self.watch.named(f"curves {i}"))
+            measure_curves(self.answers, every[i : i + _BATCH], rungs, self.watch.named(f"{group}, curves {i}"))
             for i in range(0, len(every), _BATCH)
         ]
         return Curves(rungs, np.concatenate([p.morf for p in parts]), np.concatenate([p.lerf for p in parts]))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mil_heatmaps.words import with_minus
+from mil_heatmaps.words import alike
 
 COLUMNS = (
     "slide_id", "score", "target", "drawn", "verdict", "p_value", "srg", "srg_probability", "auc_morf", "auc_lerf",
@@ -126,8 +126,11 @@ def bootstrap_interval(values: np.typing.NDArray[np.float64], seed: int) -> tupl
     return float(low), float(high)
 
 
-def recommendation(summaries: Sequence[MapSummary]) -> str | None:
-    """Return which map explains the model best, beside the drawn one; None where too little was measured."""
+def recommendation(summaries: Sequence[MapSummary], *, drawable: bool = True) -> str | None:
+    """Return which map explains the model best, beside the drawn one; None where too little was measured.
+
+    With `drawable` it also says how to draw it.
+    """
     known = [one for one in summaries if one.mean is not None]
     if not known:
         return None
@@ -139,11 +142,11 @@ def recommendation(summaries: Sequence[MapSummary]) -> str | None:
         return f"{said}. It is the map that is drawn."
     drawn = next((one for one in known if one.drawn), None)
     beside = f"; the drawn {drawn.score} {_words(drawn, short=True)}" if drawn else ""
-    return f"{said}{beside}. Draw it with --score {best.score}."
+    return f"{said}{beside}." + (f" Draw it with --score {best.score}." if drawable else "")
 
 
 def _words(one: MapSummary, *, short: bool = False) -> str:
-    mean, low, high = (with_minus(f"{value:.1f}") for value in (one.mean, one.low, one.high) if value is not None)
+    mean, low, high = alike(*(value for value in (one.mean, one.low, one.high) if value is not None), small=0.1)
     if short:
         return f"{mean} [{low}, {high}], on {one.better} of {one.measured}"
     return f"mean SRG {mean} [{low}, {high}], better than random on {one.better} of {one.measured} slides"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,16 +11,7 @@ from torch import Tensor
 from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.rows import Floats, Ints
-
-OutputName = Literal["log_odds", "logit", "probability", "value", "risk"]
-
-_ALLOWED: dict[Task, tuple[OutputName, ...]] = {
-    "classification": ("log_odds", "logit", "probability"),
-    "multilabel": ("log_odds", "logit", "probability"),
-    "regression": ("value", "logit"),
-    "survival": ("risk", "logit"),
-}
-"""What can be asked of each task, the default first."""
+from mil_heatmaps.explain.settings import OutputName, check_output, default_output
 
 
 @dataclass(frozen=True)
@@ -93,11 +84,6 @@ def output_names(count: int, task: Task) -> tuple[str, ...]:
     return tuple(f"{noun} {i}" for i in range(count))
 
 
-def default_output(task: Task) -> OutputName:
-    """Return what ``output: auto`` means."""
-    return _ALLOWED[task][0]
-
-
 def choose_outputs(
     logits: Floats,
     names: Sequence[str],
@@ -120,9 +106,7 @@ def choose_outputs(
     ModelError
         An output or a target that there is not, with those there are.
     """
-    allowed = _ALLOWED[task]
-    if output != "auto" and output not in allowed:
-        raise ModelError(f"output {output!r} cannot be explained of a {task} model; choose from {['auto', *allowed]}")
+    check_output(output, task)
     name: OutputName = default_output(task) if output == "auto" else output  # type: ignore[assignment]
     if name == "risk":
         chosen = [0] if targets in ("all", "predicted") else _numbers(targets, ["risk"])

@@ -32,12 +32,15 @@ class Asked:
         Raises a `ModelError` where the model gives no gradients, or they do not fit the memory.
     title : str
         The model's name, for messages.
+    seconds : float or None
+        What one forward of the bag took; None where the first question takes it.
     """
 
     rows: Rows
     answers: Answers
     slopes: Callable[[], Slopes]
     title: str = "the model"
+    seconds: float | None = None
 
 
 def explain_scores(
@@ -65,10 +68,12 @@ def explain_scores(
         if "occlusion" in names and lattice is None:
             raise ModelError("occlusion needs coordinates: give PatchFeatures, or coords_l0 and step_l0")
         window, stride = _window(settings, lattice, asked.answers.exact) if "occlusion" in names else (1, 1)
-        for name in names:
-            windows = lattice.count_windows(window, stride) if lattice and name == "occlusion" else None
-            exact = asked.answers.exact
-            check_cost(cost_of(name, len(asked.rows), settings, exact=exact, windows=windows), settings, seconds)
+        exact = asked.answers.exact
+        windows = lattice.count_windows(window, stride) if lattice and "occlusion" in names else None
+        costs = [cost_of(name, len(asked.rows), settings, exact=exact, windows=windows) for name in names]
+        for cost in costs:
+            check_cost(cost, settings, seconds)
+        watch.foresee(costs, seconds)
         slopes = asked.slopes() if {"gradient_x_input", "integrated_gradients"} & set(names) else None
         path = Path(asked.rows, _baseline(asked.rows, settings)) if slopes else None
         made: dict[str, Score] = {}
@@ -116,12 +121,12 @@ def _baseline(rows: Rows, settings: Settings) -> torch.Tensor | None:
 
 
 def _one_forward(asked: Asked) -> float:
-    """Return the seconds of one forward, after checking that a second one says the same."""
+    """Return the seconds of one forward, after checking what it says."""
     start = time.perf_counter()
     first = asked.answers.full()
     seconds = time.perf_counter() - start
     check_finite(first, asked.title)
-    return seconds
+    return seconds if asked.seconds is None else asked.seconds
 
 
 def check_finite(logits: Floats, title: str) -> None:

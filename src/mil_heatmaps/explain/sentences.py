@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
-from mil_heatmaps.explain.estimates import time_words
-from mil_heatmaps.words import number_words, with_minus
+from mil_heatmaps.words import alike, number_words, time_words
 
 _OPENING = {
     "better than random": "",
@@ -76,7 +75,7 @@ def method_line(found: Mapping[str, Any], random_srg: list[float], steps: int, o
     if found["status"] != "measured":
         return ""
     reach = max(map(abs, random_srg), default=0.0)
-    srg, low, high = (with_minus(f"{value:.1f}") for value in (found["srg"], -reach, reach))
+    srg, low, high = alike(found["srg"], -reach, reach)
     shown = {"log_odds": "log-odds"}.get(output, output)
     return f"{steps} steps, {len(random_srg)} random orders; SRG {srg}, random {low} to {high} ({shown})"
 
@@ -86,8 +85,9 @@ def check_sentences(score: str, checks: Mapping[str, Any], target: int = 0) -> l
     said = []
     if score == "integrated_gradients" and checks and not checks["complete"][target]:
         said.append(f"The map adds up to within {100 * checks['residual'][target]:.2g} % only.")
-    if score == "mask_regression" and checks and checks["r2"][target] < 0.5:
-        share = max(0.0, checks["r2"][target])
+    r2 = checks["r2"][target] if score == "mask_regression" and checks else None
+    if r2 is not None and r2 < 0.5:
+        share = max(0.0, r2)
         said.append(f"A sum over patches explains only {100 * share:.0f} % of the model here.")
     return said
 
@@ -95,6 +95,8 @@ def check_sentences(score: str, checks: Mapping[str, Any], target: int = 0) -> l
 def sign_sentence(score: str, target: str, task: str, output: str, up: str = "red", down: str = "blue") -> str:
     """Return what the two colours of a signed map mean: ``red raises p(tumour), blue lowers it``."""
     what = quantity(target, task, output)
+    if task in TASKS_WITH_CHANCES and output == "logit":
+        what = f"the logit of {target}"
     if score == "single":
-        return f"{up}: the patch alone speaks for {what}, {down}: against it"
+        return f"{up}: the patch alone speaks for {target}, {down}: against it"
     return f"{up} raises {what}, {down} lowers it"

@@ -1,8 +1,9 @@
 """What can be chosen of explanations, with the program's choices; `explanation_arguments` of a config, and `task`."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from mil_heatmaps.errors import ModelError
 from mil_heatmaps.words import near
 
 EXPLANATIONS: Final[dict[str, str]] = {
-    "leave_one_out": "what the prediction loses without the patch",
+    "leave_one_out": "what the prediction loses without the patch (perturbation_drop)",
     "single": "what the model says of the patch as a whole slide (perturbation_keep)",
     "gradient_x_input": "gradient times features (G x I): what the patch adds, as far as the model is straight here",
     "integrated_gradients": "gradients summed on the way from a baseline (IG): adds up to what is explained",
@@ -20,6 +21,41 @@ EXPLANATIONS: Final[dict[str, str]] = {
     "mask_regression": "the patch's weight in a linear model of random halves of the slide",
 }
 """Name of each score -> what it is, one phrase."""
+
+
+OutputName = Literal["log_odds", "logit", "probability", "value", "risk"]
+
+ALLOWED_OUTPUTS: Final[dict[Task, tuple[OutputName, ...]]] = {
+    "classification": ("log_odds", "logit", "probability"),
+    "multilabel": ("log_odds", "logit", "probability"),
+    "regression": ("value", "logit"),
+    "survival": ("risk", "logit"),
+}
+"""What can be explained of each task, the default first."""
+
+_USED: Final[dict[str, tuple[str, ...]]] = {
+    "integrated_gradients": ("baseline", "steps", "max_steps"),
+    "occlusion": ("window", "stride", "max_forwards"),
+    "mask_regression": ("groups", "masks", "ridge", "seed"),
+}
+"""What a score depends on besides task and output; of `max_forwards` occlusion chooses its window."""
+
+
+def default_output(task: Task) -> OutputName:
+    """Return what ``output: auto`` means."""
+    return ALLOWED_OUTPUTS[task][0]
+
+
+def check_output(output: str, task: Task) -> None:
+    """Raise a `ModelError` for an output that models of a task do not have."""
+    allowed = ALLOWED_OUTPUTS[task]
+    if output != "auto" and output not in allowed:
+        raise ModelError(f"output {output!r} cannot be explained of a {task} model; choose from {['auto', *allowed]}")
+
+
+def used_settings(score: str) -> tuple[str, ...]:
+    """Return the names of the settings that a score depends on."""
+    return ("output", *_USED.get(score, ()))
 
 
 @dataclass(frozen=True)
@@ -71,6 +107,11 @@ class Settings:
             _whole("window", self.window, 1)
         if self.stride is not None:
             _whole("stride", self.stride, 1)
+            if self.window == "auto" and self.stride & (self.stride - 1):
+                raise ModelError(
+                    f"stride {self.stride} divides none of the 4, 8, 16, ... cells that window: auto chooses from; "
+                    "choose a window too, or a stride of 1, 2, 4, 8"
+                )
             if self.window != "auto" and self.window % self.stride:
                 raise ModelError(
                     f"window {self.window} is no multiple of stride {self.stride}; "
@@ -103,6 +144,13 @@ def baseline_numbers(baseline: Any, width: int) -> npt.NDArray[np.float64] | Non
     if not np.isfinite(numbers).all():
         raise ModelError("the baseline holds NaN or infinite numbers")
     return numbers
+
+
+def plain_setting(value: Any) -> Any:
+    """Return a setting as JSON knows it; numbers of a baseline by their SHA-256."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return hashlib.sha256(np.ascontiguousarray(value, np.float64).tobytes()).hexdigest()
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _whole(key: str, value: Any, least: int) -> None:

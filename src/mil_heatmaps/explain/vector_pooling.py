@@ -38,12 +38,15 @@ class VectorPooling:
         Raw attention.
     head : (..., K, E) float64 -> (..., C) float64
         On the CPU.
+    project : (n, E) -> (n, E), optional
+        Straight, and done to the rows instead of to what is pooled of them, which is the same as weights sum to 1.
     """
 
     rows: Rows
     embed: RowFunction
     attend: RowFunction
     head: RowFunction
+    project: RowFunction | None = None
 
     exact = True
     forwards = 0
@@ -53,8 +56,7 @@ class VectorPooling:
 
     def _weighed(self) -> Iterator[Weighed]:
         for where, x in self.rows.chunks():
-            h = self.embed(x)
-            yield where, h, self.attend(h)
+            yield where, *self._embed_and_attend(x)
 
     @cached_property
     def pooled(self) -> tuple[Pooled, Floats]:
@@ -78,7 +80,7 @@ class VectorPooling:
     def alone(self, watch: Watch = SILENT) -> Floats:
         """Return the logits (N, C) of each patch: of its embedding in every branch."""
         branches = self.pooled[1].shape[1]
-        embedded = ((where, wide(self.embed(x))[:, None]) for where, x in self.rows.chunks())
+        embedded = ((where, wide(self._pooled_rows(self.embed(x)))[:, None]) for where, x in self.rows.chunks())
         return collect(
             len(self), ((where, [self.logits_of(np.repeat(h, branches, axis=1))]) for where, h in embedded)
         )[0]
@@ -92,7 +94,7 @@ class VectorPooling:
         for start in range(0, len(sets), step):
             part = sets.part(start, min(start + step, len(sets)))
             rows, places = np.unique(part.rows, return_inverse=True)
-            h = torch.cat([self.embed(x) for _, x in self.rows.choose(rows).chunks()])
+            h = torch.cat([self._pooled_rows(self.embed(x)) for _, x in self.rows.choose(rows).chunks()])
             sums, totals = set_sums(h, np.exp(raw[rows] - whole.peaks), Sets(part.starts, places))
             rest = whole.totals - totals
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -132,7 +134,10 @@ class VectorPooling:
 
     def _embed_and_attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.embed(x)
-        return h, self.attend(h)
+        return self._pooled_rows(h), self.attend(h)
+
+    def _pooled_rows(self, h: Tensor) -> Tensor:
+        return h if self.project is None else self.project(h)
 
 
 def head_slopes(head: RowFunction, vectors: Floats, outputs: Outputs, more: Floats | float = 0.0) -> Floats:

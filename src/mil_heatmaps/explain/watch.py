@@ -1,7 +1,7 @@
 """What a caller may see of a long score while it is made, and keep of it: how far it is, and its partial sums."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -24,9 +24,11 @@ class Watch:
     tell : (what, done, total)
         After each unit of work: a forward, a step, or a pass.
     save : (name, partial)
-        About every `every_s` seconds: what would be lost by a kill. The same call with `load` returning it goes on
-        from there, to the same bits.
+        About every `every_s` seconds, and when `tell` raises: what would be lost by a kill. The same call with `load`
+        returning it goes on from there, to the same bits.
     load : name -> partial or None
+    foresee : (costs, seconds)
+        Before any score is begun: what each takes, and what one forward of the bag took.
     every_s : float
     what : str
         The score at work; names of partial results begin with it.
@@ -35,6 +37,7 @@ class Watch:
     tell: Callable[[str, int, int], None] = _nothing
     save: Callable[[str, Partial], None] = _nothing
     load: Callable[[str], Partial | None] = _nothing
+    foresee: Callable[[Sequence[Any], float], None] = _nothing
     every_s: float = 10.0
     what: str = ""
 
@@ -48,18 +51,27 @@ class Watch:
 
 
 class Keeper:
-    """Counts units of work, tells of each, and saves now and then."""
+    """Counts units of work, tells of each, and saves now and then, at the end of long work, and when it is stopped."""
 
     def __init__(self, watch: Watch, total: int, partial: Callable[[], Partial]) -> None:
         self._watch, self._total, self._partial = watch, total, partial
-        self._saved = time.monotonic()
+        self._began = self._saved = time.monotonic()
 
     def done(self, count: int) -> None:
         """Say that `count` units are done; those before `count` are in the partial result."""
-        if count < self._total and time.monotonic() - self._saved >= self._watch.every_s:
-            self._watch.save(self._watch.what, self._partial())
-            self._saved = time.monotonic()
-        self._watch.tell(self._watch.what, count, self._total)
+        now, every_s = time.monotonic(), self._watch.every_s
+        # What took long is kept whole: another score of the same slide may be what is stopped.
+        if now - self._saved >= every_s or (count == self._total and now - self._began >= every_s):
+            self._save()
+        try:
+            self._watch.tell(self._watch.what, count, self._total)
+        except BaseException:  # whoever waits stops the work
+            self._save()
+            raise
+
+    def _save(self) -> None:
+        self._watch.save(self._watch.what, self._partial())
+        self._saved = time.monotonic()
 
 
 SILENT = Watch()

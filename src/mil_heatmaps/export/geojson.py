@@ -6,8 +6,9 @@ other, so memory does not follow their number.
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from mil_heatmaps.visualization.palette import colour_index
 _BLOCK_ROWS = 10_000
 _TISSUE_COLOUR = [0, 160, 0]
 _REGION_COLOUR = [200, 0, 0]
+_EVIDENCE_COLOUR = [0, 0, 0]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def write_geojson(
     tissue: TissueMask | None = None,
     threshold: float = 0.9,
     notices: Iterable[Notice] = (),
+    faithfulness: Mapping[str, Any] | None = None,
+    evidence: Sequence[Region] = (),
 ) -> int:
     """Write the file, packed when `path` ends in .gz, and return how many features it holds.
 
@@ -74,13 +78,19 @@ def write_geojson(
         Written as annotations with their holes.
     notices : Notice
         What is to know of the slide; a member ``notices`` of the collection, which readers of GeoJSON pass over.
+    faithfulness : mapping, optional
+        How far the map can be believed: a member ``faithfulness`` of the collection.
+    evidence : sequence of Region
+        The patches that alone are sufficient for the model, as annotations with their number and area.
     """
     said = [notice.plain() for notice in notices]
     count = 0
     with binary_writer(path) as file:
-        own = f'"notices":{json.dumps(said, ensure_ascii=False)},' if said else ""
+        members = {"notices": said, "faithfulness": faithfulness and dict(faithfulness)}
+        own = "".join(f'"{name}":{json.dumps(value, ensure_ascii=False)},' for name, value in members.items() if value)
         file.write(f'{{"type":"FeatureCollection",{own}"features":['.encode())
-        for text in _features(score_file, drawn, detections, regions, tissue, threshold):
+        sets = (_evidence(part, score_file) for part in evidence)
+        for text in chain(sets, _features(score_file, drawn, detections, regions, tissue, threshold)):
             file.write(f"{',' if count else ''}\n{text}".encode())
             count += 1
         file.write(b"\n]}\n")
@@ -143,9 +153,8 @@ def _region(region: Region, number: int, score_file: ScoreFile, drawn: DrawnMap)
         "Area px^2": region.area_px,
         f"{drawn.name} mean": float(scores.mean()),
         f"{drawn.name} max": float(scores.max()),
+        **_areas(region, score_file),
     }
-    if score_file.level0_mpp is not None:
-        measurements["Area µm^2"] = region.area_px * score_file.level0_mpp**2
     return _annotation(
         [ring.tolist() for ring in region.rings_l0],
         {
@@ -154,6 +163,22 @@ def _region(region: Region, number: int, score_file: ScoreFile, drawn: DrawnMap)
             "measurements": measurements,
         },
     )
+
+
+def _evidence(region: Region, score_file: ScoreFile) -> str:
+    return _annotation(
+        [ring.tolist() for ring in region.rings_l0],
+        {
+            "name": "Evidence set: sufficient for this model",
+            "classification": {"name": "Evidence set", "color": _EVIDENCE_COLOUR},
+            "measurements": {"Patches": len(region.patches), **_areas(region, score_file)},
+        },
+    )
+
+
+def _areas(region: Region, score_file: ScoreFile) -> dict[str, float]:
+    mpp = score_file.level0_mpp
+    return {"Area px^2": region.area_px} | ({} if mpp is None else {"Area µm^2": region.area_px * mpp**2})
 
 
 def _tissue(mask: TissueMask) -> Iterator[str]:

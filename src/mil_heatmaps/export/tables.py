@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.files.atomic import binary_writer
+from mil_heatmaps.files.csv_tables import guarded
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.scores.score_file import ScoreFile
 
@@ -54,10 +55,10 @@ def write_csv(path: str | os.PathLike[str], scores: ScoreFile) -> None:
                 "y": corners[:, 1],
                 "width": np.full(len(corners), width),
                 "height": np.full(len(corners), height),
-                **{name: _texts(values[rows]) for name, values in numbers.items()},
+                **{str(guarded(name)): _texts(values[rows]) for name, values in numbers.items()},
             }
             text = pd.DataFrame(block).to_csv(index=False, header=start == 0, lineterminator="\n")
-            file.write(text.encode("utf-8"))
+            file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def _texts(values: npt.NDArray[Any]) -> npt.NDArray[np.str_]:

@@ -16,7 +16,7 @@ from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.safe_pickle import UnsafePickleError
 from mil_heatmaps.files.safe_torch import load_torch
 from mil_heatmaps.files.stand_ins import refuse_stand_in
-from mil_heatmaps.words import said_by
+from mil_heatmaps.words import first_of, said_by
 
 _FEATURE_KEYS = ("features", "feats", "embeddings")
 _COORDS_KEYS = ("coords", "coordinates")
@@ -59,7 +59,8 @@ def features_from_pt(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | N
         features = next((held[key] for key in _FEATURE_KEYS if key in held), None)
         coords = next((held[key] for key in _COORDS_KEYS if key in held), None)
         if features is None:
-            raise FeatureError(f"{path}: a dict without 'features'; it holds {sorted(map(str, held))[:12]}")
+            names = sorted(key for key in held if isinstance(key, str))
+            raise FeatureError(f"{path}: a dict without 'features'; it holds {first_of(names, 12) or 'no names'}")
         return _as_array(features, path), None if coords is None else _as_array(coords, path)
     return _as_array(held, path), None
 
@@ -75,5 +76,10 @@ def _as_array(held: Any, path: Path) -> npt.NDArray[Any]:
     if tensor.is_sparse or tensor.is_quantized:
         raise FeatureError(
             f"{path}: holds a sparse or quantized tensor; save it dense: torch.save(t.to_dense(), path)"
+        )
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise FeatureError(
+            f"{path}: holds a view of shape {tuple(tensor.shape)} that unfolds to more than is stored; save it whole: "
+            "torch.save(t.clone(), path)"
         )
     return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

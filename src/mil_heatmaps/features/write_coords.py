@@ -2,10 +2,9 @@
 
 import os
 
-import h5py
 import numpy as np
 
-from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide
 
@@ -16,7 +15,7 @@ _ROWS = 1024
 def write_coords(path: str | os.PathLike[str], grid: PatchGrid, slide: Slide) -> None:
     """Write ``coords`` (N, 2) int64 with TRIDENT's attributes, whole or not at all; equal input gives equal bytes."""
     width, height = slide.dimensions_l0
-    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+    with write_h5(path) as file:
         rows = min(_ROWS, max(len(grid), 1))
         coords = file.create_dataset("coords", data=grid.coords_l0, chunks=(rows, 2), maxshape=(None, 2))
         square = grid.size_l0[0] == grid.size_l0[1]
@@ -24,4 +23,4 @@ def write_coords(path: str | os.PathLike[str], grid: PatchGrid, slide: Slide) ->
         coords.attrs["step_level0"] = np.array(grid.step_l0, np.int64)
         coords.attrs["level0_width"] = width
         coords.attrs["level0_height"] = height
-        coords.attrs["name"] = slide.slide_id
+        set_text(coords, "name", slide.slide_id)

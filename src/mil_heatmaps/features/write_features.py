@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
-from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.files import hdf5
+from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.read_plan import PatchReading, level0_magnification
 from mil_heatmaps.slides.reader import Slide
@@ -81,24 +82,25 @@ def write_features(
     FeatureError
         Cannot be written: no permission, disk full.
     """
-    import h5py
-
     n = len(coords_l0)
     read = features if callable(features) else features.__getitem__
     try:
-        with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+        with write_h5(path) as file:
             rows = file.create_dataset("features", (n, width), np.float32)
-            rows.attrs["encoder"] = encoder
-            rows.attrs["name"] = attributes["name"]
+            set_text(rows, "encoder", encoder)
+            set_text(rows, "name", attributes["name"])
             if key:
-                rows.attrs["key"] = key
+                set_text(rows, "key", key)
             step = max(1, SLICE_BYTES // (4 * width))
             for start in range(0, n, step):
                 stop = min(start + step, n)
                 rows[start:stop] = read(np.arange(start, stop))
             coords = file.create_dataset("coords", data=coords_l0)
             for name, value in attributes.items():
-                coords.attrs[name] = value
+                if isinstance(value, str):
+                    set_text(coords, name, value)
+                else:
+                    coords.attrs[name] = value
     except OSError as error:
         raise FeatureError(f"cannot write features to {path}: {said_by(error)}") from error
     return Path(path)
@@ -106,21 +108,17 @@ def write_features(
 
 def read_key(path: str | os.PathLike[str]) -> str | None:
     """Return the key a feature file was written with, None when there is no such file or it has none."""
-    import h5py
-
     if not Path(path).is_file():
         return None
     try:
-        with h5py.File(path, "r") as file:
-            key = file["features"].attrs.get("key")
-    except (OSError, KeyError):
+        with hdf5.open_h5(Path(path)) as file:
+            key = hdf5.attributes(file, "features").get("key")
+    except FeatureError:
         return None
     return key if isinstance(key, str) else None
 
 
 def count_rows(path: str | os.PathLike[str]) -> int:
     """Return the number of patches in a feature file that `write_features` wrote."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with hdf5.open_h5(Path(path)) as file:
         return len(file["features"])

@@ -28,6 +28,16 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _make_folder(folder: Path, durable: bool) -> None:
+    """Make a folder; when `durable`, the entries of those made are on the disk before anything lies in them."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    if durable:
+        for place in reversed(made):
+            with suppress(OSError):
+                _fsync(place.parent)
+
+
 def writer() -> str:
     """Return how the temporary files of this process tell whose they are."""
     return f"{_HOST}-{os.getpid()}"
@@ -42,7 +52,7 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
     well.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent, durable)
     partial = target.with_name(f".{target.stem[:40]}.{writer()}-{secrets.token_hex(4)}.partial{target.suffix}")
     try:
         yield partial
@@ -50,12 +60,20 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
             _fsync(partial)
         os.replace(partial, target)
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # gone, or on a drive that is: what is left is removed later
             partial.unlink()
     # Without this the new name itself may be lost in a crash; some network file systems refuse it.
     if durable:
         with suppress(OSError):
             _fsync(target.parent)
+
+
+def open_to_append(path: Path) -> int:
+    """Return the descriptor of a file to add to; a link there is replaced by a file, and what it led to left alone."""
+    if path.is_symlink():
+        path.unlink()
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    return os.open(path, flags, 0o666)
 
 
 @contextmanager
@@ -70,9 +88,12 @@ def binary_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = True) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all.
+
+    Bytes of a name that are not UTF-8 are written as ``\\udcff``, as JSON writes them: `files.names.restored`.
+    """
     with atomic_path(path, durable=durable) as partial:
-        partial.write_text(text, encoding="utf-8", newline="")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True) -> None:
@@ -80,15 +101,17 @@ def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", durable=durable)
 
 
-def remove_abandoned(root: Path, dead: Collection[str] = ()) -> int:
-    """Remove temporary files below `root` whose writer was killed; return how many.
+def remove_abandoned(root: Path, dead: Collection[str] = (), *, recursive: bool = True) -> int:
+    """Remove temporary files below `root`, or only in it, whose writer was killed; return how many.
 
     A file is abandoned when its process on this machine is gone, or, written elsewhere, when its `writer` is known to
     be `dead` or it is a day old.
     """
     removed = 0
     here = writer().partition("-")[0]
-    for folder, _, names in os.walk(root):
+    for folder, folders, names in os.walk(root):
+        if not recursive:
+            folders.clear()
         for name in names:
             match = _PARTIAL.match(name)
             if match is None:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.files.atomic import atomic_path
-from mil_heatmaps.files.hdf5 import open_h5, plain
+from mil_heatmaps.files.hdf5 import dataset, open_h5, plain
+from mil_heatmaps.files.hdf5_writing import write_h5
 from mil_heatmaps.files.safe_pickle import dump_pickle, load_pickle
 from mil_heatmaps.words import said_by
 
@@ -68,11 +68,12 @@ def save_hdf5(
     if unknown := sorted(set(attributes) - set(arrays)):
         raise DataFileError(f"{path}: attributes for {unknown[0]!r}, which is not among {sorted(arrays)}")
     if mode == "w" or not path.exists():
-        with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+        with write_h5(path) as file:
             _write(file, arrays, attributes, chunk_size)
         return str(path)
+    _check_whole(path)
     try:
-        with h5py.File(path, "r+") as file:
+        with write_h5(path, append=True) as file:
             for name, array in arrays.items():
                 _check_fits(file, name, array, path)
             _write(file, arrays, attributes, chunk_size)
@@ -96,7 +97,7 @@ def load_hdf5(path: PathLike) -> tuple[dict[str, npt.NDArray[Any]], dict[str, di
     attributes: dict[str, dict[str, Any]] = {}
 
     def take(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and dataset(item.file, name) is not None:
             is_text = h5py.check_string_dtype(item.dtype) is not None
             arrays[name] = np.asarray(item.asstr()[()] if is_text else item[()])
             attributes[name] = {key: plain(value) for key, value in item.attrs.items()}
@@ -114,6 +115,14 @@ def save_pkl(filename: PathLike, save_object: Any) -> None:
 def load_pkl(filename: PathLike) -> Any:
     """Return what a pickle holds: plain containers and NumPy arrays; anything else is refused, not run."""
     return load_pickle(filename)
+
+
+def _check_whole(path: Path) -> None:
+    try:
+        with open_h5(path, DataFileError):
+            pass
+    except DataFileError as cause:
+        raise DataFileError(f"{path}: cannot be appended to ({cause})") from cause
 
 
 def _array(name: str, value: Any, path: Path) -> npt.NDArray[Any]:

@@ -2,21 +2,50 @@
 
 import csv
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mil_heatmaps.errors import ProcessListError
+from mil_heatmaps.files.names import restored
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.words import said_by
 
+_FORMULA = re.compile(r"[=@\t]|[+-][A-Za-z]")
+"""How a cell begins that a spreadsheet would run."""
+
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table as CSV: the header, then a line a row, whose cells are in the order of the columns."""
+    """Return a table as CSV: the header, then a line a row, whose cells are in the order of the columns.
+
+    No text of it is run by a spreadsheet: see `guarded`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerow(map(guarded, columns))
+    writer.writerows([guarded(cell) for cell in row] for row in rows)
     return text.getvalue()
+
+
+def guarded(cell: object) -> object:
+    """Return a cell with an apostrophe in front where a spreadsheet would run it, or a reader would strip blanks."""
+    return f"'{cell}" if isinstance(cell, str) and _is_odd(cell) else cell
+
+
+def unguarded(text: str) -> str:
+    """Return what a cell of a table says: `guarded` undone, else without blanks around it."""
+    plain = text.strip()
+    if plain.startswith("'") and _is_odd(rest := text.lstrip()[1:]):
+        plain = rest
+    return restored(plain)
+
+
+def _is_odd(text: str) -> bool:
+    if text.isidentifier():  # nearly always
+        return False
+    inside = text[1:] if text.startswith("'") else None
+    return bool(_FORMULA.match(text)) or text != text.strip() or (inside is not None and _is_odd(inside))
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -36,13 +65,13 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             file.seek(0)
             sign = next((sign for sign in ",;\t" if sign in header), ",")
             reader = csv.reader(file, delimiter=sign, skipinitialspace=True, strict=True)
-            columns = [name.strip() for name in next(reader, [])]
+            columns = [unguarded(name) for name in next(reader, [])]
             while columns and not columns[-1]:  # a spreadsheet's empty columns at the right
                 columns.pop()
             _check_header(columns, path)
             yield reader.line_num, columns
             for cells in reader:
-                texts = list(map(str.strip, cells))
+                texts = list(map(unguarded, cells))
                 if any(texts):
                     yield reader.line_num, texts
     except FileNotFoundError:
@@ -76,6 +105,6 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str], i
 def _check_header(columns: list[str], path: Path) -> None:
     if not columns:
         raise ProcessListError(f"{path} is empty; its first line must name the columns, slide_id among them")
-    for name in columns:
-        if columns.count(name) > 1:
+    for name, times in Counter(columns).items():
+        if times > 1:
             raise ProcessListError(f"{path} has two columns named {name!r}")

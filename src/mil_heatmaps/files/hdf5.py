@@ -10,12 +10,25 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps import machine
 from mil_heatmaps.errors import FeatureError, HeatmapError
+from mil_heatmaps.files.hdf5_guard import refusal
+from mil_heatmaps.files.names import restored
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.words import first_of, said_by
 
 logger = logging.getLogger(__name__)
+
+_SMALL_BYTES = 16 << 20
+"""A dataset up to this size is read however little of it is stored."""
+
+_MOST_SQUEEZED = 100
+"""Features and scores are seldom squeezed to a quarter; a dataset that grows more than this is no measurement."""
+
+
+class UnfitDatasetError(HeatmapError, ValueError):
+    """A dataset cannot be read as numbers of one slide; `open_h5` turns it into the error of its reader."""
 
 
 def lock_note(path: Path) -> Notice | None:
@@ -45,11 +58,27 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
     if not readable:
         refuse_stand_in(path, error)
         raise error(f"{path}: not an HDF5 file, it begins with {_first_bytes(path)!r}{tail}")
+    if (refused := refusal(path)) is not None:
+        raise error(f"{path}: not read: {refused}")
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except OSError as cause:
+    except UnfitDatasetError as cause:
+        raise error(f"{path}: {cause}") from cause
+    except HeatmapError:
+        raise
+    except Exception as cause:  # h5py raises nearly every kind for a damaged file
+        if not isinstance(cause, OSError) and not _raised_by_h5py(cause):
+            raise
         raise error(f"{path}: damaged or incomplete, cannot be read ({said_by(cause)}){tail}") from cause
+
+
+def _raised_by_h5py(error: Exception) -> bool:
+    """Whether an error began in h5py, and not in what the reader made of the numbers."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and "h5py" in Path(trace.tb_frame.f_code.co_filename).parts
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -69,17 +98,40 @@ def contents(file: h5py.File) -> str:
     return first_of(found, 12) or "nothing"
 
 
-def dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
-    """Return the dataset, None when there is no such one (or it is a group)."""
+def dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset | None:
+    """Return the dataset, None when there is no such one (or it is a group).
+
+    Raises
+    ------
+    UnfitDatasetError
+        It has no place for numbers, or takes far more memory than the file explains or the machine has: its size is
+        compared before anything is read.
+    """
     found = file.get(name)
-    return found if isinstance(found, h5py.Dataset) else None
+    if not isinstance(found, h5py.Dataset):
+        return None
+    if found.shape is None:
+        raise UnfitDatasetError(f"{name!r} is an empty dataset: it has a type, and no place for numbers")
+    if found.nbytes > _SMALL_BYTES:
+        _check_size(found, name)
+    return found
+
+
+def _check_size(found: h5py.Dataset, name: str) -> None:
+    size, stored, free = found.nbytes, found.id.get_storage_size(), machine.available_bytes()
+    what = f"{name!r} of shape {found.shape} and type {found.dtype} takes {size:,} bytes"
+    if size > _MOST_SQUEEZED * stored:
+        raise UnfitDatasetError(f"{what}, of which the file holds {stored:,}: no measurement is squeezed like that")
+    if free is not None and size > free:
+        raise UnfitDatasetError(f"{what}, and this process can still take {free:,}")
 
 
 def attributes(file: h5py.File, *names: str) -> dict[str, Any]:
     """Return the attributes of the file and of the named datasets, later names winning; text as str."""
     merged: dict[str, Any] = {}
     for holder in [file, *(item for name in names if (item := dataset(file, name)) is not None)]:
-        merged.update({key: plain(value) for key, value in dict(holder.attrs).items()})
+        values = dict(holder.attrs).items()
+        merged.update({key: plain(value) for key, value in values if not isinstance(value, h5py.Empty)})
     return merged
 
 
@@ -88,7 +140,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.ravel()[0]
     if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
+        value = value.decode("utf-8", errors="replace")
+    if isinstance(value, str):
+        return restored(str(value))
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -1,5 +1,6 @@
 """Names of files: what slides end with, a slide's name without its extension, and when two names are one."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,6 +21,14 @@ PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg")
 """Endings of plain pictures, which are read as slides of one level where they are named."""
 
 _COMPOUND = (".ome",)
+
+
+_ODD_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
+
+
+def restored(text: str) -> str:
+    """Return a name that `files.atomic.write_text` wrote as it was: bytes that are not UTF-8 stand as ``\\udcff``."""
+    return _ODD_BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text) if "\\udc" in text else text
 
 
 def nfc(name: str) -> str:

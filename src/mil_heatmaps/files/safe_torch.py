@@ -47,12 +47,12 @@ def load_torch(path: Path) -> Any:
 
 def _refuse_inflating(path: Path) -> None:
     """Refuse an archive that grows when unpacked: torch.save never compresses."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return  # torch's own message says more
     size = path.stat().st_size
     if unpacked > 4 * size + 2**20:

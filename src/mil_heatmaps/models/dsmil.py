@@ -164,11 +164,11 @@ class DSMIL(MILModel):
             return compared @ query.weight, compared @ query.bias
 
         def head(pooled: Tensor) -> Tensor:
-            vectors = after.b_classifier.norm(after.b_classifier.v(pooled))
+            vectors = after.b_classifier.norm(pooled)
             weight = after.classifier.weight.flatten(1)  # a convolution over the whole width is one product
             return 0.5 * cast(Tensor, vectors.flatten(-2) @ weight.T + after.classifier.bias)
 
-        return CriticalPooling(rows, parts.patch_embed, classify, direction, head)
+        return CriticalPooling(rows, parts.patch_embed, classify, direction, head, parts.b_classifier.v)
 
     def _compare(self, embedded: Tensor, instances: Tensor) -> Tensor:
         """Return how alike each patch and each class's critical patch are, (B, N, C), before the softmax."""

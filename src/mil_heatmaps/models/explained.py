@@ -143,14 +143,15 @@ class ExplainedModel(nn.Module):
         mpp: float | None = None,
         coords_l0: Any = None,
         step_l0: Any = None,
+        remarks: Mapping[str, list[str]] | None = None,
         watch: Watch | None = None,
     ) -> Faithfulness:
         """Return how faithful maps are: what the model says while patches go in the order of each, and at random.
 
         Parameters
         ----------
-        maps : names of scores, or name -> (N,) numbers of any origin
-            Several heads of a score: their mean.
+        maps : names of scores, or name -> (N,) numbers of any origin or PatchScores
+            Of scores the column of the target is measured; several heads: their mean.
         target : "predicted", a name or a number
         level : "quick" or "full"
         settings : dict, optional
@@ -159,6 +160,8 @@ class ExplainedModel(nn.Module):
             The map that is drawn: its sentence is the foot. The first when left out.
         mpp : float, optional
             Micrometres a level-0 pixel, for the area of evidence sets.
+        remarks : name -> sentences, optional
+            What else must be said of maps that are given as numbers.
 
         Raises
         ------
@@ -176,7 +179,8 @@ class ExplainedModel(nn.Module):
 
         return measure_faithfulness(
             self, explain, features, maps, class_names,
-            target=target, level=level, settings=settings, drawn=drawn, mpp=mpp, coords_l0=coords_l0, watch=watch,
+            target=target, level=level, settings=settings, drawn=drawn, mpp=mpp, coords_l0=coords_l0,
+            remarks=remarks, watch=watch,
         )  # fmt: skip
 
     def bag_logits(self, bag: Bag, coords_l0: Ints | None = None) -> Tensor:

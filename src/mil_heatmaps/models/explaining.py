@@ -1,5 +1,6 @@
 """The six explanations of any model: its closed form where it has one, forwards of parts of the bag where not."""
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,15 +16,16 @@ from mil_heatmaps.explain.answers import Form, Slopes
 from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes, grown, saved_bytes
 from mil_heatmaps.explain.lattice import Lattice
 from mil_heatmaps.explain.outputs import Outputs, choose_outputs, output_names
+from mil_heatmaps.explain.removal import Score
 from mil_heatmaps.explain.rows import Floats, Ints, Rows, wide
 from mil_heatmaps.explain.scores import Asked, check_finite, check_steady, explain_scores
-from mil_heatmaps.explain.settings import EXPLANATIONS, Settings, settings_from
+from mil_heatmaps.explain.settings import EXPLANATIONS, Settings, plain_setting, settings_from, used_settings
 from mil_heatmaps.explain.watch import SILENT, Watch
 from mil_heatmaps.features.grid_step import infer_step
 from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.models.explanation import Explanation, Features, grid_and_values
 from mil_heatmaps.models.memory import require_memory
-from mil_heatmaps.scores.patch_scores import PatchScores
+from mil_heatmaps.scores.patch_scores import Explained, PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.words import reason_of
 
@@ -86,13 +88,21 @@ def _asked(model: Explainable, rows: Rows) -> Asked:
 
     answers = ByForwards(rows, forward)
     check_finite(answers.full(), model.title)
-    check_steady(answers.full(), wide(forward(rows)), model.title)
+    start = time.perf_counter()
+    again = wide(forward(rows))
+    seconds = time.perf_counter() - start
+    check_steady(answers.full(), again, model.title)
 
     def slopes() -> Slopes:
         _check_memory(model, rows)
         return WholeSlopes(forward, lambda x: model.differentiable_logits(x, rows.coords_l0), model.title)
 
-    return Asked(rows, answers, slopes, model.title)
+    return Asked(rows, answers, slopes, model.title, seconds)
+
+
+def has_exact_form(model: Explainable, width: int) -> bool:
+    """Whether sums over a bag do what else takes forwards; `width` of the features."""
+    return model.exact_form(Rows(np.zeros((1, width), np.float32), model.device, model.dtype)) is not None
 
 
 def _check_memory(model: Explainable, rows: Rows) -> None:
@@ -135,12 +145,13 @@ def explain(
         outputs = outputs_of(model, logits, class_names, chosen, targets)
         made = explain_scores(asked, names, outputs, chosen, lattice_of(grid, len(values), coords_l0, step_l0),
                               watch or SILENT)  # fmt: skip
+    full = outputs.of(logits)
     return Explanation(
         logits.astype(np.float32),
-        {name: _patch_scores(name, score.values, outputs, grid) for name, score in made.items()},
+        {name: _patch_scores(name, score, outputs, grid, full, chosen) for name, score in made.items()},
         {name: score.checks for name, score in made.items() if score.checks},
         outputs,
-        outputs.of(logits),
+        full,
     )
 
 
@@ -198,9 +209,13 @@ def lattice_of(grid: PatchGrid | None, n: int, coords_l0: Any, step_l0: Any) -> 
     return Lattice.of(coords, (int(step[0]), int(step[1])))
 
 
-def _patch_scores(name: str, values: Floats, outputs: Outputs, grid: PatchGrid | None) -> PatchScores:
-    kinds: Any = name
-    return PatchScores(grid, values.astype(np.float32), outputs.targets, kinds, name)
+def _patch_scores(
+    name: str, score: Score, outputs: Outputs, grid: PatchGrid | None, full: Floats, settings: Settings
+) -> PatchScores:
+    told = {key: plain_setting(getattr(settings, key)) for key in used_settings(name) if key != "output"}
+    explained = Explained(outputs.name, outputs.task, told, score.checks, tuple(full.tolist()))
+    kind: Any = name
+    return PatchScores(grid, score.values.astype(np.float32), outputs.targets, kind, name, explained)
 
 
 def refused(headless: bool, reason: str | None) -> dict[str, str]:

@@ -8,17 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
-from mil_heatmaps.errors import ModelError
+from mil_heatmaps.errors import HeatmapError, ModelError
 from mil_heatmaps.explain.evidence import AreaOf, area_mm2
 from mil_heatmaps.explain.faithfulness import Faithfulness, measure
 from mil_heatmaps.explain.faithfulness_plan import Plan
 from mil_heatmaps.explain.outputs import choose_outputs
+from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.explain.sentences import check_sentences
 from mil_heatmaps.explain.settings import settings_from
 from mil_heatmaps.explain.watch import SILENT, Watch
 from mil_heatmaps.models.explaining import Explainable, corners_of, outputs_of, question
 from mil_heatmaps.models.explanation import Explanation, Features, grid_and_values
 from mil_heatmaps.scores.patch_scores import PatchScores
+from mil_heatmaps.scores.select import column_of_target
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 _PLAN = ("steps", "random_orders", "seed", "max_minutes")
@@ -38,6 +40,7 @@ def faithfulness(
     drawn: str | None = None,
     mpp: float | None = None,
     coords_l0: Any = None,
+    remarks: Mapping[str, list[str]] | None = None,
     watch: Watch | None = None,
 ) -> Faithfulness:
     """Return the measurement; see `MILModel.faithfulness`.
@@ -56,7 +59,7 @@ def faithfulness(
     with question(model, values, corners_of(grid, len(values), coords_l0)) as asked:
         start = time.perf_counter()
         logits = asked.answers.full()
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start if asked.seconds is None else asked.seconds
         outputs = outputs_of(model, logits, class_names, chosen, target)
         if len(outputs) != 1:
             raise ModelError(f"faithfulness is measured of one target, got {list(outputs.targets)}")
@@ -67,7 +70,7 @@ def faithfulness(
             probability = choose_outputs(
                 logits, every.targets, task=chosen.task, output="probability", targets=index
             )
-        made, remarks = _maps(maps, explain, every.targets, index)
+        made, found = _maps(maps, explain, every.targets, index)
         return measure(
             asked.answers,
             made,
@@ -78,9 +81,17 @@ def faithfulness(
             target_index=index,
             area=area_function(grid, mpp),
             seconds_a_forward=seconds,
-            remarks=remarks,
+            remarks=found | dict(remarks or {}),
             watch=watch or SILENT,
         )
+
+
+def is_exact(model: Explainable, width: int) -> bool:
+    """Return whether a model has a closed form, by which a whole measurement costs about one pass."""
+    try:
+        return model.exact_form(Rows(np.zeros((2, max(width, 1)), np.float32), model.device, model.dtype)) is not None
+    except (HeatmapError, RuntimeError):  # a model of the user's that takes no such bag: asked by forwards
+        return False
 
 
 def area_function(grid: PatchGrid | None, mpp: float | None) -> AreaOf:
@@ -88,16 +99,6 @@ def area_function(grid: PatchGrid | None, mpp: float | None) -> AreaOf:
     if grid is None or mpp is None:
         return lambda patches: None
     return lambda patches: area_mm2(grid.coords_l0[patches], grid.size_l0, mpp)
-
-
-def map_of(scores: PatchScores, targets: Sequence[str], index: int) -> npt.NDArray[np.float32]:
-    """Return the column of a target; several heads: their mean."""
-    values = scores.values
-    if values.shape[1] == 1:
-        return values[:, 0]
-    if scores.names == tuple(targets):
-        return values[:, index]
-    return np.asarray(values.mean(axis=1))
 
 
 def _maps(
@@ -108,9 +109,12 @@ def _maps(
 ) -> tuple[dict[str, npt.NDArray[np.floating]], dict[str, list[str]]]:
     """Return the numbers of each map, and what must be said beside it."""
     if isinstance(maps, Mapping):
-        numbers = {name: np.asarray(values, np.float64) for name, values in maps.items()}
+        numbers = {
+            name: np.asarray(column_of_target(v, targets, index) if isinstance(v, PatchScores) else v, np.float64)
+            for name, v in maps.items()
+        }
         return {name: v[:, 0] if v.ndim == 2 and v.shape[1] == 1 else v for name, v in numbers.items()}, {}
     names = [maps] if isinstance(maps, str) else list(maps)
     found = explain(names, index)
-    made = {name: map_of(found.scores[name], targets, index) for name in names}
+    made = {name: column_of_target(found.scores[name], targets, index) for name in names}
     return made, {name: check_sentences(name, found.checks.get(name, {})) for name in names}

@@ -1,7 +1,8 @@
 """Features and a model -> the slide's prediction and its patch scores, from one pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,8 @@ import numpy.typing as npt
 from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.outputs import output_names
+from mil_heatmaps.explain.settings import EXPLANATIONS
+from mil_heatmaps.explain.watch import Watch
 from mil_heatmaps.models.base import Features, MILModel
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 
@@ -20,6 +23,9 @@ def infer(
     scores: str | Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
     task: Task = "classification",
+    settings: Mapping[str, Any] | None = None,
+    targets: Callable[[Prediction, Sequence[str]], Any] = lambda *_: "all",
+    watch: Watch | None = None,
 ) -> tuple[Prediction | None, dict[str, PatchScores]]:
     """Return what the model says of the slide, None without a classifier, and of each patch.
 
@@ -34,6 +40,12 @@ def infer(
     task : str
         What the outputs are: logits of classes that exclude each other, logits of labels that do not, values as they
         are, or hazards of successive intervals.
+    settings : dict, optional
+        Of the explanations among the scores, but for the task.
+    targets : (prediction, names of the outputs) -> what they explain
+        See `MILModel.explain`; every output when left out.
+    watch : Watch, optional
+        Is told how far explanations are.
 
     Raises
     ------
@@ -45,17 +57,27 @@ def infer(
     if task not in TASKS:
         raise ModelError(f"unknown task {task!r}; choose from {list(TASKS)}")
     names = column_names(model, class_names, task)
-    explanation = model.explain(features, scores, names, settings={"task": task})
-    if explanation.logits is None:
-        return None, explanation.scores
-    prediction, found = predict(explanation.logits, class_names, task), explanation.scores
+    wanted = [model.default_score] if scores is None else [scores] if isinstance(scores, str) else list(scores)
+    model.check_scores(wanted)
+    own = model.explain(features, [name for name in wanted if name not in EXPLANATIONS], names)
+    found = own.scores
+    if own.logits is None:
+        return None, found
+    prediction = predict(own.logits, class_names, task)
     if names is None and task != "classification":  # a model of the user's that does not say how many outputs it has
         unnamed = output_names(len(prediction.classes), "classification")
         found = {
             name: replace(score, names=prediction.classes) if score.names == unnamed else score
             for name, score in found.items()
         }
-    return prediction, found
+    if asked := [name for name in wanted if name in EXPLANATIONS]:
+        outputs = prediction.classes[-len(own.logits) :] if names is None else names
+        explained = model.explain(
+            features, asked, outputs, targets=targets(prediction, outputs), settings={**(settings or {}), "task": task},
+            watch=watch,
+        )  # fmt: skip
+        found = {**found, **explained.scores}
+    return prediction, {name: found[name] for name in dict.fromkeys(wanted)}
 
 
 def column_names(model: MILModel, names: Sequence[str] | None, task: Task) -> Sequence[str] | None:

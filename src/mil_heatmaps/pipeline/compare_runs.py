@@ -19,8 +19,12 @@ from mil_heatmaps.words import reason_of
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.slide_job import SlideJob
     from mil_heatmaps.pipeline.runner import Runner
+    from mil_heatmaps.stages.figure_foot import Foot
 
 logger = logging.getLogger(__name__)
+
+SENTENCE = "faithfulness_sentence"
+"""Beginning of the two columns with sentences."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,10 @@ def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[Compared
     common = [job for slide_id, job in first.cohort.jobs.items() if slide_id in second.cohort.jobs]
     if not common:
         raise ConfigError(f"{folder_a} and {folder_b} have no slide in common")
+    if first.config.heatmap_arguments.center == "cohort_median":
+        from mil_heatmaps.stages.cohort_scale import of_cohort
+
+        first.settings = of_cohort(first.settings, common)
     done = []
     for job in common:
         try:
@@ -81,6 +89,7 @@ def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[Compared
 
 def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str], out: Path) -> ComparedSlide:
     from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.stages.figure_foot import foot_of
     from mil_heatmaps.stages.score_columns import drawn_columns
     from mil_heatmaps.visualization.compare import compare_scores, match_scores, plan_comparison, write_comparison
     from mil_heatmaps.visualization.tissue_slide import TissueSlide
@@ -96,12 +105,23 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         a, b = (drawn_columns(work)[0] for work in works)
         if a.kind != b.kind:
             raise ConfigError(f"the runs draw different things: {a.kind} and {b.kind}; compare runs of one score")
+        of_a, of_b = (work.score_file.scores.explained for work in works)
+        if of_a is not None and of_b is not None and of_a.output != of_b.output:
+            raise ConfigError(
+                f"the runs explain different things: {of_a.output} and {of_b.output}; give both the same "
+                "explanation_arguments.output"
+            )
         if a.name != b.name:
             names = (f"{names[0]}: {a.name}", f"{names[1]}: {b.name}")
         matched = match_scores(a.grid, a.scores, b.grid, b.scores)
         comparison = compare_scores(matched)
         heatmap = first.config.heatmap_arguments
         colours = replace(heatmap.colours(a.kind, fine=False), threshold=heatmap.threshold)
+        bag, medians = works[0].score_file, first.settings.cohort_medians or {}
+        colours = colours.of_column(
+            bag.scores, a.name, bag.prediction, center=heatmap.center, cohort_median=medians.get(a.name)
+        )
+        colours = replace(colours, center_name=colours.center_name.replace("the slide's own", "the first run's"))
         if colours.normalize == "percentile_ref":  # the two maps, which are all that is compared, rank each by itself
             colours = replace(colours, normalize="percentile")
         slide = TissueSlide(works[0].slide)
@@ -112,11 +132,28 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         picture = out / f"{safe_name(job.slide_id)}_compare.png"
         scores = works[0].score_file.scores
         column = f" · {a.name}" if len(scores.names) > 1 and a.name == b.name else ""
-        write_comparison(picture, drawings, comparison, names, score_name=f"{scores.score}{column}")
+        feet = [foot_of(work) for work in works]
+        pairs = zip(names, feet, strict=True)
+        sentences = tuple(f"{name}: {foot.sentence}" for name, foot in pairs if foot is not None)
+        write_comparison(
+            picture, drawings, comparison, names, score_name=f"{scores.score}{column}", sentences=sentences
+        )
+        row = dict(comparison.as_row()) | _told(feet)
     finally:
         for work in works:
             work.close()
-    return ComparedSlide(job.slide_id, dict(comparison.as_row()), picture)
+    return ComparedSlide(job.slide_id, row, picture)
+
+
+def _told(feet: list[Foot | None]) -> dict[str, str]:
+    """Return what was measured of both maps, under the names of the table's columns."""
+    both = zip(("a", "b"), feet, strict=True)
+    return {
+        f"{key}_{side}": text
+        for side, foot in both
+        if foot is not None
+        for key, text in (("faithfulness", foot.verdict), (SENTENCE, foot.sentence))
+    }
 
 
 def _table(slides: list[ComparedSlide]) -> str:

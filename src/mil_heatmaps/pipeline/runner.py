@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -22,6 +23,7 @@ from mil_heatmaps.files.atomic import remove_abandoned, write_text
 from mil_heatmaps.files.names import nfc
 from mil_heatmaps.notices import distinct
 from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
+from mil_heatmaps.pipeline.faithfulness_report import report_faithfulness
 from mil_heatmaps.progress.bars import Progress
 from mil_heatmaps.progress.encoding_signs import forget_silent
 from mil_heatmaps.progress.run_report import RunReport, shared_with
@@ -64,13 +66,15 @@ class Runner:
             self.force = frozenset(stage.name for stage in self.stages)
 
     def _check_shard(self) -> None:
-        """A scale over the whole cohort needs every slide's scores before any shard draws."""
+        """A scale or a middle over the whole cohort needs every slide's scores before any shard draws."""
         names = {stage.name for stage in self.stages}
-        if self.options.shard is None or self.config.heatmap_arguments.scale != "cohort":
+        heatmap = self.config.heatmap_arguments
+        if self.options.shard is None or not heatmap.of_cohort:
             return
+        key = "scale is cohort" if heatmap.scale == "cohort" else "center is cohort_median"
         if names & {"attention", "fine"} and names & {"heatmap", "exports"}:
             raise ConfigError(
-                "heatmap_arguments.scale is cohort, but a shard knows only its own slides: first run every shard with "
+                f"heatmap_arguments.{key}, but a shard knows only its own slides: first run every shard with "
                 "--stages segment,coords,features,attention,fine_features,fine, then each with --from_stage heatmap"
             )
 
@@ -142,6 +146,7 @@ class Runner:
             summary = self._act(found, execution, stack)
         reached = len(summary.processed) + len(summary.reused)
         summary.left = len(found) - reached - sum(slide.job.slide_id in summary.failed for slide in found)
+        summary.faithfulness = report_faithfulness(self.cohort, self.config, summary.failed)
         summary.seconds = time.perf_counter() - started
         self.report.end(summary)
         if self.config.run_arguments.track is not None:
@@ -190,7 +195,7 @@ class Runner:
         """Check the output folders and what any slide needs: the colormap, the model. Before any work."""
         check_extras(self.config)
         layout = self.cohort.layout
-        for folder in (layout.raw_root, layout.production_root, layout.results_csv.parent):
+        for folder in self._folders():
             check_writable(folder)
         self.cohort.layout, said = claim_table(layout)
         self.cohort.notes += [said] if said else []
@@ -199,19 +204,28 @@ class Runner:
 
     def _clear_up(self, presence: Presence) -> None:
         """Remove halves of files after a kill; say whether somebody else is at work here."""
-        if presence.after_a_kill:
+        # A kill before the sign of this run was whole leaves no sign, but a half of a file at the top.
+        halves = sum(remove_abandoned(folder, recursive=False) for folder in self._folders())
+        if presence.after_a_kill or halves:
             self._remove_halves()
         forget_silent(self.cohort.layout.raw_root)
 
     def _remove_halves(self, dead: frozenset[str] = frozenset()) -> None:
         """Remove halves of files that killed processes left."""
-        for folder in (self.cohort.layout.raw_root, self.cohort.layout.production_root):
+        *whole, lists = self._folders()
+        for folder in whole:
             remove_abandoned(folder, dead)
+        remove_abandoned(lists, dead, recursive=False)  # it may be any folder of the user's
+
+    def _folders(self) -> tuple[Path, Path, Path]:
+        """Return the folders that results are written to, that of the tables last."""
+        layout = self.cohort.layout
+        return layout.raw_root, layout.production_root, layout.results_csv.parent
 
     def _work(
         self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, execution: Execution, stop: StopRequest
     ) -> None:
-        if self.config.heatmap_arguments.scale == "cohort" and any(slide.needed for slide in found):
+        if self.config.heatmap_arguments.of_cohort and any(slide.needed for slide in found):
             found = self._score_everyone(found, summary, lists, execution, stop)
         for slide in found:
             if slide.up_to_date:
@@ -232,7 +246,7 @@ class Runner:
         stop: StopRequest,
     ) -> list[Surveyed]:
         """Score every slide before any is drawn, so that all are drawn on one scale; survey again what has scores."""
-        from mil_heatmaps.stages.cohort_scale import cohort_scale
+        from mil_heatmaps.stages.cohort_scale import of_cohort
 
         early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index("fine"))
         jobs = [slide.job for slide in found]
@@ -242,7 +256,7 @@ class Runner:
             for run in execution.run(unscored, self.settings, early, self.force & names, stop, keep_running=True):
                 self._take(run, summary, lists, final=False)
         everyone = [job for job in self.cohort.jobs.values() if job.paths.blockmap_h5.is_file()]
-        self.settings = RunSettings(self.config, self.model, *cohort_scale(self.settings, everyone))
+        self.settings = of_cohort(RunSettings(self.config, self.model), everyone)
         self.force -= names
         good = [job for job in jobs if job.slide_id not in summary.failed]
         return list(survey(good, self.settings, self.stages, self.force))
@@ -283,9 +297,9 @@ def check_writable(folder: Path) -> None:
     """Raise a ConfigError when `folder` cannot be made or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-{run_name()}"
-        probe.write_bytes(b"x")
-        probe.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:  # leaves nothing behind, whatever happens
+            probe.write(b"x")
+            probe.flush()
     except OSError as error:
         raise ConfigError(
             f"cannot write to {folder}: {error.strerror or said_by(error)}; the output folders are raw_save_dir, "

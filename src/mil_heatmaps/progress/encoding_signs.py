@@ -80,7 +80,9 @@ def describe(encodings: Sequence[Encoding]) -> str:
     if not encodings:
         return ""
     if len(encodings) == 1:
-        return f"{encodings[0].slide_id}: encoding {encodings[0].progress}"
+        return f"{encodings[0].slide_id}: {encodings[0].progress.words}"
+    if any(encoding.progress.what for encoding in encodings):  # steps and patches do not add up
+        return "; ".join(f"{encoding.slide_id}: {encoding.progress.words}" for encoding in encodings)
     parts = [encoding.progress for encoding in encodings]
     left = [part.seconds_left for part in parts]
     whole = EncodingProgress(

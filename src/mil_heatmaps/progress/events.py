@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.files.atomic import open_to_append
 from mil_heatmaps.records.run_signs import run_name
 
 logger = logging.getLogger(__name__)
@@ -42,10 +43,10 @@ class EventLog:
         line = json.dumps(told, ensure_ascii=False, default=str) + "\n"
         try:
             if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._descriptor = open_to_append(self._path)
                 if _torn(self._path):
                     line = "\n" + line
-            os.write(self._descriptor, line.encode("utf-8", "replace"))
+            os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
         except OSError as error:
             if not self._failed:
                 logger.warning("cannot write %s: %s", self._path, error.strerror or error)

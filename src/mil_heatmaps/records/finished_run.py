@@ -16,6 +16,8 @@ from mil_heatmaps.files.names import stem_of
 from mil_heatmaps.records.flat_layout import FlatLayout
 from mil_heatmaps.records.layout import RECORD, ExperimentLayout
 from mil_heatmaps.records.outcome_tables import (
+    FAITHFULNESS_COLUMNS,
+    GROUP_COLUMN,
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
     STATUS_COLUMNS,
@@ -31,6 +33,8 @@ column and number, as written."""
 
 _NUMBER = "\0"
 """In front of a column's name among `Told`, which no class can begin with."""
+_MEASURE = "\1"
+"""In front of each cell of `FAITHFULNESS_COLUMNS` among `Told`."""
 
 _OF_SCORES = "\2"
 """In front of the name of a column of measures among `Told`; these come last."""
@@ -95,15 +99,20 @@ class RunTable:
             cut = next((i for i in range(first, len(header)) if is_measure(header[i])), len(header))
             header, measures = header[:cut], header[cut:]
             numbered = [i for i in range(first, len(header)) if header[i].startswith(NUMBER_PREFIX)]
-            end = min(numbered, default=len(header))
+            measured = len(header)
+            if tuple(header[-len(FAITHFULNESS_COLUMNS) :]) == FAITHFULNESS_COLUMNS:
+                measured -= len(FAITHFULNESS_COLUMNS)
+            end = min(numbered, default=measured)
             for _, whole in rows:
                 row, rest = whole[:cut], whole[cut:]
                 if len(whole) == cut + len(measures) and row[status] in STATUSES:
                     numbers = tuple(text for i in numbered if row[i] for text in (_NUMBER + header[i], row[i]))
                     told = (*row[status : status + len(STATUS_COLUMNS)], *blank)
-                    told = (*told, *row[status + len(STATUS_COLUMNS) : end], *numbers)
+                    faithful = tuple(text for i in range(measured, len(header)) if any(row[measured:])
+                                     for text in (_MEASURE, row[i]))  # fmt: skip
                     pairs = zip(measures, rest, strict=True)
-                    told += tuple(text for key, cell in pairs if cell for text in (_OF_SCORES + key, cell))
+                    of_scores = tuple(text for key, cell in pairs if cell for text in (_OF_SCORES + key, cell))
+                    told = (*told, *row[status + len(STATUS_COLUMNS) : end], *numbers, *faithful, *of_scores)
                     found.setdefault(row[name], told)
         except ValueError:  # ProcessListError among them
             return {}
@@ -119,8 +128,12 @@ def outcome_told(told: Told) -> SlideOutcome:
     status, failed_stage, error, seconds, bag_size, uncoloured, unreadable, notes, *pairs = told
     measured = {pairs[i][1:]: pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i].startswith(_OF_SCORES)}
     pairs = pairs[: len(pairs) - 2 * len(measured)]
+    faithful = tuple(pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i] == _MEASURE)
+    pairs = [text for i in range(0, len(pairs) - 1, 2) if pairs[i] != _MEASURE for text in pairs[i : i + 2]]
     try:
-        filled = [(pairs[i], float(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2) if pairs[i]]
+        texts = {pairs[i]: pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i]}
+        group = texts.pop(_NUMBER + GROUP_COLUMN, "")
+        filled = [(name, float(text)) for name, text in texts.items()]
         ranked = [pair for pair in filled if not pair[0].startswith(_NUMBER)]
         return SlideOutcome(
             status=status,
@@ -132,9 +145,11 @@ def outcome_told(told: Told) -> SlideOutcome:
             unreadable=int(unreadable) if unreadable else None,
             notes=notes,
             measures=tuple((name, float(text)) for name, text in measured.items()),
+            faithfulness=faithful,
             classes=tuple(name for name, _ in ranked),
             probabilities=tuple(p for _, p in ranked),
             numbers=tuple((name[1:], value) for name, value in filled if name.startswith(_NUMBER)),
+            group=group,
         )
     except ValueError:
         return SlideOutcome(status, failed_stage, error)

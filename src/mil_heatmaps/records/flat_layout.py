@@ -41,6 +41,10 @@ class FlatLayout(ExperimentLayout):
         """Return the layout in the folders of the config as they are."""
         return cls(Path(raw_save_dir), Path(production_save_dir), Path(results_dir) / RESULTS)
 
+    def faithfulness_csv(self, exp_code: str) -> Path:
+        """Return ``O/faithfulness.csv``."""
+        return self.results_csv.parent / "faithfulness.csv"
+
     @property
     def config_yaml(self) -> Path:
         """Return ``O/run.yaml``."""

@@ -16,7 +16,8 @@ from mil_heatmaps.errors import ConfigError
 RECORD = "record.json"
 BLOCKMAP = "_blockmap.h5"
 MASK = "_mask.pkl"
-"""What follows the slide's name in the name of its scores and of its outlines."""
+FAITHFULNESS = "_faithfulness.json"
+"""What follows the slide's name in the name of its scores, of its outlines, and of what was measured of its maps."""
 
 _UNSAFE = re.compile(r"[^\w.+@ -]", flags=re.UNICODE)
 
@@ -88,8 +89,26 @@ class SlideLayout:
         return self._raw(BLOCKMAP)
 
     @property
+    def partial_scores(self) -> Path:
+        """Folder of what is done of long explanations; it is gone when they are finished."""
+        return self.raw / ".partial_scores"
+
+    @property
     def blockmap_png(self) -> Path:
         return self._raw("_blockmap.png")
+
+    @property
+    def faithfulness_json(self) -> Path:
+        return self._raw(FAITHFULNESS)
+
+    @property
+    def faithfulness_png(self) -> Path:
+        return self._raw("_faithfulness.png")
+
+    @property
+    def faithfulness_part(self) -> Path:
+        """Where a long measurement goes on after a stop."""
+        return self._raw("_faithfulness_part.npz")
 
     def fine_scores_h5(self, overlap: float | int, use_roi: bool) -> Path:
         return self._raw(f"_{overlap}_roi_{use_roi}.h5")
@@ -156,6 +175,10 @@ class ExperimentLayout:
             production_root=check_inside(Path(production_save_dir) / exp_code, Path(production_save_dir)),
             results_csv=Path(results_dir) / f"{safe_name(stem)}.csv",
         )
+
+    def faithfulness_csv(self, exp_code: str) -> Path:
+        """Return the table of what was measured, beside that of predictions; the cohort's picture has the same name."""
+        return self.results_csv.parent / f"{safe_name(exp_code)}_faithfulness.csv"
 
     @property
     def config_yaml(self) -> Path:

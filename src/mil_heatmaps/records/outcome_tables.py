@@ -24,6 +24,8 @@ _MEASURE = re.compile(
     r"|qc_\w+_(tissue|attention|top|p_without))$"
 )
 """Columns of what was measured of the drawn scores and of artefacts on the slide; the last ones of a run's lists."""
+FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
+"""Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
 
 # The order in which CLAM adds the columns its table lacks.
 _ADDED = (
@@ -33,6 +35,9 @@ _ADDED = (
 _INTEGER = re.compile(r"^[+-]?\d+$")
 NUMBER_PREFIX = "predicted_"
 """In front of every number that a regression or survival model gives: ``predicted_risk``, ``predicted_Ki-67``."""
+
+GROUP_COLUMN = f"{NUMBER_PREFIX}group"
+"""Whether a risk or value is high or low."""
 
 _OURS = re.compile(r"^(status|failed_stage|error|seconds|bag_size|Pred_\d+|p_\d+)$")
 _BOOLS = {"true": "True", "false": "False"}
@@ -59,8 +64,12 @@ class SlideOutcome:
         The words of the slide's notices.
     measures : (column, value) pairs
         How concentrated the drawn scores are, and what of them lies on artefacts; never in CLAM's table.
+    faithfulness : three texts, or none
+        The cells of `FAITHFULNESS_COLUMNS`.
     numbers : (column, value) pairs
         What a regression or survival model gives, by column of the lists.
+    group : str
+        Whether its risk or value is high or low; empty where there is nothing to compare it with.
     """
 
     status: str = "tbp"
@@ -71,10 +80,12 @@ class SlideOutcome:
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     numbers: tuple[tuple[str, float], ...] = ()
+    group: str = ""
     uncoloured: int | None = None
     unreadable: int | None = None
     notes: str = ""
     measures: tuple[tuple[str, float], ...] = ()
+    faithfulness: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -95,6 +106,7 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         unreadable=record.summary.get("unreadable"),
         notes=joined(record.notices()),
         measures=tuple((str(name), float(value)) for name, value in record.summary.get("measures", {}).items()),
+        faithfulness=_faithfulness(record),
         **predicted(record.summary),
     )
 
@@ -115,12 +127,27 @@ def measure_cells(outcome: SlideOutcome, columns: Sequence[str]) -> list[str]:
     return [f"{known[name]:.6g}" if name in known else "" for name in columns]
 
 
+def _faithfulness(record: SlideRecord) -> tuple[str, ...]:
+    """Return what was measured of the drawn map, nothing where the run does not measure."""
+    found = record.summary.get("faithfulness")
+    if "faithfulness" not in record.stages or not found:
+        return ()
+    srg = found.get("srg")
+    return str(found.get("verdict", "")), "" if srg is None else f"{srg:.6g}", one_line(found.get("sentence", ""))
+
+
+def faithfulness_columns(outcomes: Iterable[SlideOutcome]) -> tuple[str, ...]:
+    """Return `FAITHFULNESS_COLUMNS` where any slide has them."""
+    return FAITHFULNESS_COLUMNS if any(outcome.faithfulness for outcome in outcomes) else ()
+
+
 def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a `SlideOutcome` that tell the prediction in a record's summary."""
     prediction = summary.get("prediction") or {}
     if prediction.get("task", "classification") != "classification":
         numbers = prediction.get("numbers") or ()
-        return {"numbers": tuple((NUMBER_PREFIX + name, float(value)) for name, value in numbers)}
+        told = tuple((NUMBER_PREFIX + name, float(value)) for name, value in numbers)
+        return {"numbers": told, "group": str(summary.get("group", ""))}
     return {
         "classes": tuple(prediction.get("classes", ())),
         "probabilities": tuple(prediction.get("values", ())),
@@ -130,7 +157,9 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
 def input_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
     from_run = "bag_size" in columns
-    ours = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
+    ours: tuple[str, ...] = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
+    if from_run and set(FAITHFULNESS_COLUMNS) <= set(columns):
+        ours += FAITHFULNESS_COLUMNS
 
     def told_by_run(name: str) -> bool:
         return from_run and (name.startswith(NUMBER_PREFIX) or is_measure(name))
@@ -148,7 +177,8 @@ def process_list_text(
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
     """
-    predictions, measures = _Predictions(outcomes.values()), measure_columns(outcomes.values())
+    predictions, faithful = _Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
+    measures = measure_columns(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
     lines = []
@@ -159,8 +189,10 @@ def process_list_text(
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
-        lines.append([*told, *predictions.cells(outcome), *measure_cells(outcome, measures)])
-    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *measures], lines)
+        cells = (outcome.faithfulness or ("",) * len(faithful))[: len(faithful)]
+        lines.append([*told, *predictions.cells(outcome), *cells, *measure_cells(outcome, measures)])
+    added = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *faithful, *measures)
+    return csv_text([*columns, *added], lines)
 
 
 def results_csv_text(
@@ -212,16 +244,18 @@ class _Predictions:
     """The columns that tell predictions, and their cells of one slide."""
 
     def __init__(self, outcomes: Iterable[SlideOutcome]) -> None:
-        pairs, numbers = 0, dict[str, None]()
+        pairs, numbers, grouped = 0, dict[str, None](), False
         for outcome in outcomes:
+            grouped = grouped or bool(outcome.group)
             numbers |= dict.fromkeys(name for name, _ in outcome.numbers)
             pairs = max(pairs, len(outcome.classes))
-        self._pairs, self._numbers = pairs, list(numbers)
+        self._pairs, self._numbers, self._groups = pairs, list(numbers), grouped
 
     @property
     def columns(self) -> list[str]:
-        """``Pred_0``, ``p_0``, ... of classes; ``predicted_...`` of numbers."""
-        return [*(name for c in range(self._pairs) for name in (f"Pred_{c}", f"p_{c}")), *self._numbers]
+        """``Pred_0``, ``p_0``, ... of classes; ``predicted_...`` of numbers, and of their group."""
+        classes = (name for c in range(self._pairs) for name in (f"Pred_{c}", f"p_{c}"))
+        return [*classes, *self._numbers, *([GROUP_COLUMN] if self._groups else [])]
 
     def cells(self, outcome: SlideOutcome) -> list[str]:
         """Return one text a column, blank where the slide says nothing."""
@@ -234,7 +268,7 @@ class _Predictions:
         if self._numbers:
             known = dict(outcome.numbers)
             cells += [str(np.float32(known[name])) if name in known else "" for name in self._numbers]
-        return cells
+        return [*cells, outcome.group] if self._groups else cells
 
 
 def _kind(texts: Sequence[str]) -> str:

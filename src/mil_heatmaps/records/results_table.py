@@ -18,6 +18,8 @@ from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.records.finished_run import RunTable
 from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
 from mil_heatmaps.records.outcome_tables import (
+    FAITHFULNESS_COLUMNS,
+    GROUP_COLUMN,
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
     SlideOutcome,
@@ -79,12 +81,15 @@ class SimpleResults:
                 own = {"slide_id": row.slide_id or row.slide_name, "status": outcome.status, "error": error}
                 noticed = dict(zip(NOTICE_COLUMNS, notice_cells(row, outcome), strict=True))
                 noticed |= {name: f"{value:.6g}" for name, value in outcome.measures} if not row.problem else {}
+                noticed |= dict(zip(FAITHFULNESS_COLUMNS, outcome.faithfulness, strict=False))
                 lines.append({**numbers, **own, **noticed, "label": row.cells.get("label", "")})
         here = {row.slide_id for row in rows}
         kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]
         lines += kept
         columns = _columns(lines)
         columns += dict.fromkeys(name for row in lines for name in row if is_measure(name))
+        if any(row.get(name) for row in lines for name in FAITHFULNESS_COLUMNS):
+            columns += FAITHFULNESS_COLUMNS
         if "label" in rows.columns or any(row.get("label") for row in kept):
             columns.append("label")
         return csv_text(columns, ([row.get(name, "") for name in columns] for row in lines))
@@ -96,6 +101,8 @@ class SimpleResults:
             row[key] = "" if value is None else f"{value:.6g}"
         outcome = predicted(summary)
         row |= {name: str(np.float32(value)) for name, value in outcome.get("numbers", ())}
+        if outcome.get("group"):
+            row[GROUP_COLUMN] = outcome["group"]
         if outcome.get("classes"):
             by_number = dict(zip(summary["prediction"]["class_numbers"], outcome["probabilities"], strict=True))
             row["probabilities"] = json.dumps([round(by_number[number], 6) for number in sorted(by_number)])

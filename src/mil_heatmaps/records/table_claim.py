@@ -37,6 +37,14 @@ def claim_table(layout: ExperimentLayout) -> tuple[ExperimentLayout, str | None]
     raise AssertionError  # the choices have no end
 
 
+def own_table(layout: ExperimentLayout, wanted: Path) -> Path:
+    """Return `wanted`, or where that belongs to another run a table of another name that is this run's own."""
+    if isinstance(layout, FlatLayout):
+        return wanted
+    name = _run_id(layout.raw_root)
+    return next(table for table in _choices(wanted, layout.raw_root.name) if _claim(table, name))
+
+
 def _choices(wanted: Path, experiment: str) -> Iterator[Path]:
     yield wanted
     own = wanted.with_name(f"{wanted.stem}_{experiment}.csv")

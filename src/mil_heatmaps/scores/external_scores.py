@@ -4,8 +4,11 @@ x and y are a patch's top-left corner, in level-0 pixels; x_um and y_um are micr
 """
 
 import gzip
+import io
 import os
 import re
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +20,8 @@ import numpy.typing as npt
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features.pairing import names_slide
 from mil_heatmaps.features.place_patches import place_patches
+from mil_heatmaps.files.csv_tables import unguarded
+from mil_heatmaps.files.packed import read_packed
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores
@@ -24,7 +29,7 @@ from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.scores.score_schema import read_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
-from mil_heatmaps.words import first_of, said_by
+from mil_heatmaps.words import counted, first_of, said_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +45,8 @@ _SLIDE = ("slide_id", "slide", "slide_name", "case_id", "filename")
 _IGNORED = ("", "index", "patch", "patch_id", "id", "i", "rank", "label", "row", "col", "column")
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+_MOST_COLUMNS = 2_000
+_LONGEST_LINE = 1 << 20
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
@@ -116,7 +123,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
         # Slide names may look like numbers; as text they keep their leading zeros.
         text_columns = {name: str for name in names if _plain(name) in _SLIDE}
         table = pd.read_csv(
-            path,
+            io.BytesIO(read_packed(path, ScoreError)) if path.suffix == ".gz" else path,
             sep=separator,
             decimal=decimal,
             dtype=text_columns,
@@ -124,12 +131,18 @@ def _read_table(path: Path) -> "pd.DataFrame":
             skipinitialspace=True,
             skip_blank_lines=False,
         )
-    except (OSError, EOFError, ValueError) as cause:  # pandas' own errors are ValueErrors
+    except ScoreError:
+        raise
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as cause:  # pandas' own errors are ValueErrors
         raise ScoreError(f"{path}: cannot be read as a table ({said_by(cause)})") from cause
+    if table.index.nlevels > 1 or not pd.api.types.is_integer_dtype(table.index) or len(names) < table.shape[1]:
+        raise ScoreError(f"{path}: its rows have more cells than the {counted(len(names), 'column')} of its first line")
+    if len(names) > _MOST_COLUMNS:
+        raise ScoreError(f"{path}: has {len(names):,} columns; up to {_MOST_COLUMNS:,} are read")
     if _all_numbers(names):
         raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
     # pandas renames the second of two equal columns, so they are looked for before it read them.
-    if twice := sorted({name for name in map(_trim, names) if name and names.count(name) > 1}):
+    if twice := sorted(name for name, times in Counter(map(_trim, names)).items() if name and times > 1):
         raise ScoreError(f"{path}: two columns are called {twice[0]!r}")
     table = table.dropna(how="all")
     table.columns = [_trim(name) for name in table.columns]
@@ -137,7 +150,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
 
 
 def _trim(name: object) -> str:
-    text = str(name).strip()
+    text = unguarded(str(name))
     return "" if text.startswith("Unnamed: ") else text
 
 
@@ -155,8 +168,13 @@ def _dialect(path: Path) -> tuple[list[str], str, str]:
     With semicolons or tabs a comma in the first row is a decimal sign, as European spreadsheets write.
     """
     opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig") as file:
-        header, first = file.readline(), file.readline()
+    try:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
+            header, first = file.readline(_LONGEST_LINE), file.readline(_LONGEST_LINE)
+    except (OSError, EOFError, ValueError, zlib.error) as cause:
+        raise ScoreError(f"{path}: cannot be read as a table ({said_by(cause)})") from cause
+    if len(header) == _LONGEST_LINE:
+        raise ScoreError(f"{path}: its first line, which names the columns, has over {_LONGEST_LINE:,} characters")
     separator = max("\t;,", key=header.count) if any(sign in header for sign in "\t;,") else r"\s+"
     names = re.split(separator, header.strip())
     return names, separator, "," if separator != "," and "," in first else "."
@@ -266,10 +284,8 @@ def _score_columns(table: "pd.DataFrame", columns: Sequence[str] | None, path: P
 
 def _numbers(table: "pd.DataFrame", name: str, path: Path, *, blank: bool = False) -> npt.NDArray[np.float64]:
     """Return a column as float64; empty cells are NaN where `blank` allows them, other text is an error."""
-    import pandas as pd
-
     column = table[name]
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    values = _as_floats(column).to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = np.isnan(values) if not blank else np.isnan(values) & column.notna().to_numpy()
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -280,10 +296,18 @@ def _numbers(table: "pd.DataFrame", name: str, path: Path, *, blank: bool = Fals
 
 def _is_numeric(column: "pd.Series[Any]") -> bool:
     """Say whether most cells are numbers: then the others are mistakes, to be named with their line."""
+    filled = column.dropna()
+    return not len(filled) or bool(_as_floats(filled).notna().mean() > 0.5)
+
+
+def _as_floats(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return a column as numbers, NaN for what is none or has more digits than a number can."""
     import pandas as pd
 
-    filled = column.dropna()
-    return not len(filled) or bool(pd.to_numeric(filled, errors="coerce").notna().mean() > 0.5)
+    try:
+        return pd.to_numeric(column, errors="coerce")
+    except OverflowError:  # whole numbers of hundreds of digits
+        return column.map(lambda cell: float("nan") if isinstance(cell, int) and cell.bit_length() > 1000 else cell)
 
 
 def _line(table: "pd.DataFrame", row: int) -> int:

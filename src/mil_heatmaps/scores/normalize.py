@@ -69,6 +69,7 @@ def normalize(
     vmax: float | None = None,
     reference: npt.ArrayLike | None = None,
     center: float | None = None,
+    center_name: str = "",
     scale: CohortScale | None = None,
     kind: str | None = None,
 ) -> NormalizedScores:
@@ -123,7 +124,7 @@ def normalize(
         center=ends.center,
         excluded=int(len(flat) - len(kept)),
         constant=len(kept) > 1 and bool((kept == kept[0]).all()),
-        label=ends.label(method, scale, words),
+        label=ends.label(method, scale, words, center_name),
     )
 
 
@@ -213,8 +214,10 @@ class _Ends:
         part = numbers / self.high if self.low == 0 else (numbers - self.low) / (self.high - self.low)
         return np.clip(part, 0.0, 1.0)
 
-    def label(self, method: str, scale: CohortScale | None, reference: str) -> str:
-        """Return the phrase for the colour bar; `reference` says what a ``percentile_ref`` ranks among."""
+    def label(self, method: str, scale: CohortScale | None, reference: str, center_name: str = "") -> str:
+        """Return the phrase for the colour bar; `reference` says what a ``percentile_ref`` ranks among, `center_name`
+        what the middle is.
+        """
         whose = "the slide" if scale is None else scale.words
         words = {
             "percentile": f"percentile within {whose}",
@@ -229,7 +232,8 @@ class _Ends:
         if self.scope == "fixed" and method in {"minmax", "robust"}:
             words = "fixed range, clipped"
         if self.center is not None:
-            words += f", centred at {number_words(self.center)}"
+            middle = number_words(self.center)
+            words += f", centred at {center_name} ({middle})" if center_name else f", centred at {middle}"
         if method in _PERCENT_METHODS and (self.low, self.high) == (0.0, 100.0):
             return words
         return f"{words}: {number_words(self.low)} to {number_words(self.high)}"

@@ -1,8 +1,8 @@
 """What a model says of each patch, and of the whole slide."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,34 @@ def kind_of_column(kind: ScoreKind, name: str) -> ScoreKind:
     return "consensus_spread" if kind == "consensus" and name == SPREAD else kind
 
 
+PREDICTION_KINDS: frozenset[str] = frozenset({"single"})
+"""Kinds whose numbers are predictions, in the units of the slide's own: a difference has no reference among them."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What an explanation explains, how it was made, and the checks that travel with it.
+
+    Attributes
+    ----------
+    output : str
+        ``log_odds``, ``logit``, ``probability``, ``value`` or ``risk``.
+    task : Task
+    settings : dict
+        Those that the score depends on, plain JSON.
+    checks : dict
+        Plain numbers and lists, one a column where they are lists.
+    full : K floats
+        The output of the whole slide, one a column.
+    """
+
+    output: str
+    task: Task
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    checks: Mapping[str, Any] = field(default_factory=dict)
+    full: tuple[float, ...] = ()
+
+
 @dataclass(frozen=True, repr=False)
 class PatchScores:
     """One row a patch, one column a class or head.
@@ -83,6 +111,8 @@ class PatchScores:
         What the number is; "attention" means something else in every model.
     score : str
         Name by which the model offers it, as in `heatmap_arguments.score`.
+    explained : Explained or None
+        Of the explanations alone.
     """
 
     grid: PatchGrid | None
@@ -90,6 +120,7 @@ class PatchScores:
     names: tuple[str, ...]
     kind: ScoreKind
     score: str = "attention"
+    explained: Explained | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != len(self.names):
@@ -127,12 +158,15 @@ class Prediction:
     logits : (C,) float32
     task : str
         ``classification``, ``multilabel``, ``regression`` or ``survival``.
+    train_median : float or None
+        Median over the training set of the risk, or of the only output of a regression, where the checkpoint knows it.
     """
 
     classes: tuple[str, ...]
     probabilities: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
     task: Task = "classification"
+    train_median: float | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -164,6 +198,13 @@ class Prediction:
             return {"risk": self.risk}
         names = (f"S_{name.removeprefix('interval ')}" for name in self.classes)
         return {"risk": self.risk, **dict(zip(names, map(float, self.probabilities), strict=True))}
+
+    @property
+    def level(self) -> float | None:
+        """The one number that is high or low: the risk, or the only output of a regression; else None."""
+        if self.task == "survival":
+            return self.risk
+        return float(self.probabilities[0]) if self.task == "regression" and len(self.classes) == 1 else None
 
     @property
     def headline(self) -> tuple[str, str]:

@@ -115,6 +115,15 @@ class CohortScale:
         return distinct, np.cumsum(sums)
 
     @property
+    def median(self) -> float:
+        """The pooled score in the middle."""
+        if len(self.summaries) == 1:
+            return float(np.median(self.summaries[0].points))
+        points, upto = self._pool
+        low, high = (min(int(np.searchsorted(upto, upto[-1] / 2, side)), len(points) - 1) for side in ("left", "right"))
+        return float(points[low] + points[high]) / 2
+
+    @property
     def robust_bounds(self) -> tuple[float, float]:
         """The pooled scores at `ROBUST_QUANTILES`."""
         points, upto = self._pool

@@ -1,7 +1,9 @@
 """Read and write score files, HDF5. docs/score_file.md describes the schema; keep the two together."""
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,15 +11,15 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.choices import Task
+from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features.geometry import slide_size
 from mil_heatmaps.features.place_patches import place_patches
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
-from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 from mil_heatmaps.notices import Notice, distinct
-from mil_heatmaps.scores.patch_scores import PatchScores, Prediction, ScoreKind
+from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, Explained, PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.frames import says_scanned_size
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -36,8 +38,8 @@ _TEXTS = ("slide_id", "model", "checkpoint_sha256", "features_file", "encoder", 
 
 def write_scores(path: str | os.PathLike[str], scores: ScoreFile) -> None:
     """Write the file whole or not at all. The same `ScoreFile` always gives the same bytes."""
-    with atomic_path(path) as partial:
-        _fill(partial, scores)
+    with write_h5(path) as file:
+        _fill(file, scores)
 
 
 def read_scores(
@@ -77,33 +79,32 @@ def read_scores(
         raise ScoreError(text if str(path) in text else f"{path}: {text}") from cause
 
 
-def _fill(path: Path, scores: ScoreFile) -> None:
-    """Write the file, at `path` itself."""
+def _fill(file: h5py.File, scores: ScoreFile) -> None:
     # No times of creation anywhere (h5py's default), and names in the order of the alphabet: equal bytes each
     # time.
-    with h5py.File(path, "w") as file:
-        _clam_dataset(file, "attention_scores", scores.attention.astype(np.float32)[:, None])
-        _clam_dataset(file, "coords", scores.grid.coords_l0)
-        main = _scores_dataset(file, "scores", scores.scores)
-        main.attrs["format"] = FORMAT
-        main.attrs["format_version"] = FORMAT_VERSION
-        main.attrs["patch_size_level0"] = np.asarray(scores.grid.size_l0, dtype=np.int64)
-        main.attrs["step_level0"] = np.asarray(scores.grid.step_l0, dtype=np.int64)
-        for key in _TEXTS:
-            if getattr(scores, key) is not None:
-                main.attrs[key] = getattr(scores, key)
-        if scores.slide_size_l0 is not None:
-            main.attrs["level0_width"], main.attrs["level0_height"] = scores.slide_size_l0
-        if scores.level0_mpp is not None:
-            main.attrs["level0_mpp"] = float(scores.level0_mpp)
-        if scores.features_fingerprint is not None:
-            main.attrs["features_fingerprint"] = json.dumps(dict(scores.features_fingerprint), sort_keys=True)
-        if scores.notices:
-            main.attrs["notices"] = json.dumps([notice.plain() for notice in scores.notices], ensure_ascii=False)
-        if scores.prediction is not None:
-            _write_prediction(main, scores.prediction)
-        for extra in sorted(scores.extra, key=lambda item: item.score):
-            _scores_dataset(file.require_group("extra"), extra.score.replace("/", "_"), extra)
+    _clam_dataset(file, "attention_scores", scores.attention.astype(np.float32)[:, None])
+    _clam_dataset(file, "coords", scores.grid.coords_l0)
+    main = _scores_dataset(file, "scores", scores.scores)
+    set_text(main, "format", FORMAT)
+    main.attrs["format_version"] = FORMAT_VERSION
+    main.attrs["patch_size_level0"] = np.asarray(scores.grid.size_l0, dtype=np.int64)
+    main.attrs["step_level0"] = np.asarray(scores.grid.step_l0, dtype=np.int64)
+    for key in _TEXTS:
+        if getattr(scores, key) is not None:
+            set_text(main, key, getattr(scores, key))
+    if scores.slide_size_l0 is not None:
+        main.attrs["level0_width"], main.attrs["level0_height"] = scores.slide_size_l0
+    if scores.level0_mpp is not None:
+        main.attrs["level0_mpp"] = float(scores.level0_mpp)
+    if scores.features_fingerprint is not None:
+        set_text(main, "features_fingerprint", json.dumps(dict(scores.features_fingerprint), sort_keys=True))
+    if scores.notices:
+        notices = [notice.plain() for notice in scores.notices]
+        set_text(main, "notices", json.dumps(notices, ensure_ascii=False))
+    if scores.prediction is not None:
+        _write_prediction(main, scores.prediction)
+    for extra in sorted(scores.extra, key=lambda item: item.score):
+        _scores_dataset(file.require_group("extra"), extra.score.replace("/", "_"), extra)
 
 
 def _clam_dataset(file: h5py.File, name: str, values: npt.NDArray[Any]) -> None:
@@ -116,23 +117,51 @@ def _clam_dataset(file: h5py.File, name: str, values: npt.NDArray[Any]) -> None:
 
 def _scores_dataset(home: h5py.Group, name: str, scores: PatchScores) -> h5py.Dataset:
     made = home.create_dataset(name, data=np.ascontiguousarray(scores.values, dtype=np.float32))
-    made.attrs["kind"] = scores.kind
-    made.attrs["score"] = scores.score
-    _write_texts(made, "names", scores.names)
+    set_text(made, "kind", scores.kind)
+    set_text(made, "score", scores.score)
+    set_text(made, "names", scores.names)
+    if scores.explained is not None:
+        _write_explained(made, scores.explained)
     return made
 
 
-def _write_texts(made: h5py.Dataset, key: str, texts: tuple[str, ...]) -> None:
-    made.attrs.create(key, np.array(texts, dtype=object), dtype=h5py.string_dtype())
+def _write_explained(made: h5py.Dataset, explained: Explained) -> None:
+    set_text(made, "output", explained.output)
+    set_text(made, "task", explained.task)
+    made.attrs["full"] = np.asarray(explained.full, np.float64)
+    for key, told in (("settings", explained.settings), ("checks", explained.checks)):
+        set_text(made, key, json.dumps(_without_nan(told), sort_keys=True))
+
+
+def _without_nan(value: Any) -> Any:
+    """Return JSON values in which NaN and infinities, which JSON does not know, are null."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _explained(attributes: dict[str, Any], kind: str) -> Explained | None:
+    """Return what the attributes of a dataset say of an explanation; None where they do not."""
+    output = hdf5.text_attribute(attributes, "output")
+    task = hdf5.text_attribute(attributes, "task") or "classification"
+    if kind not in EXPLANATION_KINDS or output is None or task not in TASKS:
+        return None
+    full = tuple(float(value) for value in np.atleast_1d(np.asarray(attributes.get("full", ()), np.float64)))
+    settings, checks = (_json(attributes.get(key)) or {} for key in ("settings", "checks"))
+    return Explained(output, cast("Task", task), settings, checks, full)
 
 
 def _write_prediction(main: h5py.Dataset, prediction: Prediction) -> None:
-    _write_texts(main, "prediction_classes", prediction.classes)
+    set_text(main, "prediction_classes", prediction.classes)
     main.attrs["prediction_probabilities"] = prediction.probabilities.astype(np.float32)
     main.attrs["prediction_logits"] = prediction.logits.astype(np.float32)
-    main.attrs["prediction_task"] = prediction.task
+    set_text(main, "prediction_task", prediction.task)
     if prediction.task == "survival":
         main.attrs["prediction_risk"] = prediction.risk
+    if prediction.train_median is not None:
+        main.attrs["prediction_train_median"] = prediction.train_median
 
 
 def _parse(path: Path, patch_size_l0: float | tuple[float, float] | None, space: SlideSpace) -> ScoreFile:
@@ -150,8 +179,8 @@ def _parse(path: Path, patch_size_l0: float | tuple[float, float] | None, space:
         )
         main, attention = _main_scores(file, grid, path)
         group = file.get("extra")
-        homes = [group[name] for name in sorted(group)] if isinstance(group, h5py.Group) else []
-        extra = tuple(_scores(item, grid, path) for item in homes if isinstance(item, h5py.Dataset))
+        homes = [hdf5.dataset(group, name) for name in sorted(group)] if isinstance(group, h5py.Group) else []
+        extra = tuple(_scores(item, grid, path) for item in homes if item is not None)
         prediction = _prediction(attributes, path)
     mpp, said_size = attributes.get("level0_mpp"), slide_size(attributes)
     notices = _notices(attributes.get("notices"))
@@ -215,7 +244,7 @@ def _scores(item: h5py.Dataset, grid: PatchGrid, path: Path) -> PatchScores:
             f"{path}: {item.name} has {values.shape[1]} columns but {len(names)} names: {list(names)}"
         )
     try:
-        return PatchScores(grid, values, names, cast("ScoreKind", kind), name)
+        return PatchScores(grid, values, names, cast("ScoreKind", kind), name, _explained(attributes, kind))
     except ValueError as cause:
         raise ScoreError(f"{path}: {said_by(cause)}") from cause
 
@@ -249,10 +278,17 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
             f"{path}: {len(classes)} classes, {len(probabilities)} probabilities and {len(logits)} logits"
         )
     task = hdf5.text_attribute(attributes, "prediction_task") or "classification"
+    median = _number(attributes, "prediction_train_median")
     try:
-        return Prediction(classes, probabilities, logits, cast("Task", task))
+        return Prediction(classes, probabilities, logits, cast("Task", task), train_median=median)
     except ValueError as cause:
         raise ScoreError(f"{path}: prediction_task: {said_by(cause)}") from cause
+
+
+def _number(attributes: dict[str, Any], key: str) -> float | None:
+    """Return an attribute that is a finite number, None without it."""
+    value = attributes.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def texts(value: Any) -> tuple[str, ...] | None:

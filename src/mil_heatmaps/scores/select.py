@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
+from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, PatchScores, Prediction
 
 _MEAN = "\0mean"
 """Stands for the mean over all groups; no column can be called so."""
@@ -59,6 +60,68 @@ def select_columns(
         for column in found:
             chosen.setdefault(column.name, column)
     return list(chosen.values())
+
+
+def column_of_target(scores: PatchScores, targets: Sequence[str], index: int) -> npt.NDArray[np.float32]:
+    """Return the column (N,) of one of the model's targets; of several heads their mean.
+
+    A score with one column serves every target; one whose columns are no targets gives the mean of all.
+
+    Raises
+    ------
+    ScoreError
+        An explanation that was made for other targets.
+    """
+    groups = _groups(scores.names)
+    if scores.kind in EXPLANATION_KINDS and targets[index] not in groups and len(groups) != len(targets):
+        raise ScoreError(f"{scores.score} was made for {', '.join(groups)}, not for {targets[index]}")
+    columns = [column for group in groups.values() for column, _ in group]
+    if targets[index] in groups:
+        columns = [column for column, _ in groups[targets[index]]]
+    elif len(groups) == len(targets):  # named otherwise; the order is the model's
+        columns = [column for column, _ in list(groups.values())[index]]
+    if len(columns) == 1:
+        return scores.values[:, columns[0]]
+    return np.asarray(scores.values[:, columns].mean(axis=1))
+
+
+def of_head(scores: PatchScores, head: str | int) -> PatchScores:
+    """Return the columns of one head, by its number; the scores as they are for ``mean`` and ``all``, or without it."""
+    heads = [(column, match) for column, name in enumerate(scores.names) if (match := _HEAD.fullmatch(name))]
+    chosen = [column for column, match in heads if match["head"] == str(head)]
+    if not chosen:
+        return scores
+    return replace(scores, values=scores.values[:, chosen], names=tuple(scores.names[column] for column in chosen))
+
+
+def wanted_targets(
+    prediction: Prediction, outputs: Sequence[str], label: str | None, classes: str | int | Sequence[str | int]
+) -> list[str] | Literal["all"]:
+    """Return the outputs that `select_columns` would draw of an explanation, by name, or ``all``.
+
+    Parameters
+    ----------
+    outputs : C str
+        Names of the model's outputs; a classification by one logit has one output and two classes.
+    """
+    found: list[str] = []
+    for want in [classes] if isinstance(classes, str | int) else classes:
+        text = str(want)
+        if text in outputs:
+            found.append(text)
+        elif text == "label" and label in outputs:
+            found.append(str(label))
+        elif text in ("all", "label") or len(outputs) == 1:
+            return "all"
+        elif text != "predicted":
+            found.append(outputs[int(text)] if text.isdigit() and int(text) < len(outputs) else text)
+        elif prediction.task == "multilabel":
+            found += [prediction.classes[i] for i in prediction.likely]
+        elif prediction.task == "classification":
+            found.append(prediction.classes[prediction.predicted])
+        else:
+            return "all"
+    return list(dict.fromkeys(found))
 
 
 def _groups(names: tuple[str, ...]) -> dict[str, list[tuple[int, int | None]]]:
@@ -119,6 +182,8 @@ def _group(scores: PatchScores, groups: list[str], want: str | int, prediction: 
     # A score may name its columns otherwise than the prediction its classes; the order is the model's.
     if text in classes and len(groups) == len(classes):
         return groups[classes.index(text)]
+    if text.isdigit() and int(text) < len(classes) and classes[int(text)] in groups:  # some of the classes alone
+        return classes[int(text)]
     if text.isdigit() and int(text) < len(groups) and groups != [""]:
         return groups[int(text)]
     if len(groups) == 1 and (text in classes or groups == [""]):

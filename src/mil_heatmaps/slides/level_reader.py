@@ -22,6 +22,7 @@ from mil_heatmaps.slides.pixels import RGB, WHITE
 from mil_heatmaps.slides.sources import Source
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 from mil_heatmaps.slides.tiff_proof import TiffLevels
+from mil_heatmaps.slides.tile_headers import TileHeaders
 from mil_heatmaps.slides.unreadable import TileError, UnreadableTiles, grey
 from mil_heatmaps.words import said_by
 
@@ -51,6 +52,7 @@ class LevelReader:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._tiff = TiffLevels(path, source.vendor, source.level_dimensions, self._reference)
+        self._headers = TileHeaders(path, source.vendor)
         self.unreadable = UnreadableTiles(source.level_dimensions, source.properties)
         self._asked: dict[int, int] = {}
 
@@ -61,6 +63,7 @@ class LevelReader:
             self._pool = None
         self._tiff.close()
         self._source.close()
+        self._headers.close()
 
     def tiff_level(self, level: int) -> TiffLevel | None:
         """Return the level as a table of compressed tiles, None when only the source can read it."""
@@ -138,6 +141,7 @@ class LevelReader:
 
     def _read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
         try:
+            self._check_headers(corner_l0, level, size_px)
             return self._source.read(corner_l0, level, size_px)
         except TileError as error:
             raise TileError(f"cannot read {self._named(corner_l0, level, size_px)}: {said_by(error)}") from error
@@ -145,6 +149,16 @@ class LevelReader:
             raise
         except Exception as error:  # OpenSlide's errors are of many kinds, and say little of where
             raise SlideError(f"cannot read {self._named(corner_l0, level, size_px)}: {said_by(error)}") from error
+
+    def _check_headers(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> None:
+        """Raise a TileError when a tile of a region claims another size than it has: decoders would believe it."""
+        downsample = self._levels.mean_downsample(level)
+        left, top = (int(c / downsample + ON_PIXEL) for c in corner_l0)
+        more = (int(c / downsample - start > ON_PIXEL) for c, start in zip(corner_l0, (left, top), strict=True))
+        right, bottom = (start + side + on for start, side, on in zip((left, top), size_px, more, strict=True))
+        box = left, top, right, bottom
+        if (lie := self._headers.first_lie(self._levels.level_dimensions[level], box)) is not None:
+            raise TileError(lie)
 
     def _named(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> str:
         return f"level {level}, {size_px[0]} x {size_px[1]} pixels at level-0 {corner_l0}, of slide {self.path}"

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.names import PICTURE_EXTENSIONS, SLIDE_EXTENSIONS
 from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.slides.header_checks import refuse_large_tiles
 from mil_heatmaps.slides.pixels import RGB, WHITE
 from mil_heatmaps.slides.unreadable import TileError
 from mil_heatmaps.words import said_by
@@ -185,6 +186,23 @@ def _large_pictures_allowed() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
+MOST_PICTURE_PIXELS = 178_956_970
+"""The whole picture is held in memory, 3 bytes a pixel, and 7 while it is decoded. Pillow's own limit."""
+
+_ALWAYS_PIXELS = 1 << 25
+_MOST_PIXELS_A_BYTE = 60
+
+
+def _check_pixels(path: Path, size_px: tuple[int, int]) -> None:
+    """Refuse a picture too large to be held, or larger than its file explains."""
+    pixels, stored = size_px[0] * size_px[1], path.stat().st_size
+    what = f"picture {path} is not read: it has {size_px[0]} x {size_px[1]} pixels"
+    if pixels > MOST_PICTURE_PIXELS:
+        raise SlideError(f"{what}, and up to {MOST_PICTURE_PIXELS:,} in all are; make a tiled TIFF of it")
+    if pixels > max(_ALWAYS_PIXELS, _MOST_PIXELS_A_BYTE * stored):
+        raise SlideError(f"{what} in {stored:,} bytes: no tissue is squeezed like that")
+
+
 class PictureSource:
     """A plain PNG or JPEG as a slide of one level; the whole picture is held in memory once it is read.
 
@@ -204,8 +222,11 @@ class PictureSource:
                 self.level_dimensions: tuple[tuple[int, int], ...] = (picture.size,)
                 dpi = picture.info.get("dpi")
                 self._icc_profile: bytes | None = picture.info.get("icc_profile")
+                _check_pixels(path, picture.size)
         except UnidentifiedImageError:
             raise SlideError(f"{path} is not a picture that can be read") from None
+        except SlideError:
+            raise
         except (OSError, SyntaxError, ValueError) as error:
             raise SlideError(f"cannot open picture {path}: {said_by(error)}") from error
         self.properties: Mapping[str, str] = {}
@@ -232,8 +253,8 @@ class PictureSource:
                         if picture.has_transparency_data:
                             self._pixels = rgb_over_white(np.asarray(picture.convert("RGBA")))
                         else:
-                            self._pixels = np.asarray(picture.convert("RGB"))
-                except (OSError, SyntaxError, ValueError) as error:
+                            self._pixels = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+                except (OSError, SyntaxError, ValueError, MemoryError) as error:
                     raise SlideError(f"cannot read picture {self._path}: {said_by(error)}") from error
             return self._pixels
 
@@ -255,4 +276,5 @@ def open_source(path: Path) -> Source:
     """Return the source for `path`, chosen by its suffix."""
     if path.suffix.lower() in PICTURE_EXTENSIONS:
         return PictureSource(path)
+    refuse_large_tiles(path)
     return OpenSlideSource(path)

@@ -20,6 +20,7 @@ import numpy as np
 
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
+from mil_heatmaps.slides.jpeg_header import jpeg_size
 from mil_heatmaps.slides.pixels import RGB
 from mil_heatmaps.slides.tiff_levels import (
     CACHE_BYTES,
@@ -43,12 +44,16 @@ def _tile_decoder(page: Any) -> Callable[[bytes], RGB]:
     if page.compression == JPEG:
         import imagecodecs
 
+        tile_px = page.tilewidth, page.tilelength
         tables, colorspace = page.jpegtables, _PHOTOMETRIC_NAMES[int(page.photometric)]
 
         def decode_jpeg(data: bytes) -> RGB:
             # The decoder fills what is missing with grey and says nothing; OpenSlide refuses it.
             if not ends_as_jpeg(data):
                 raise ValueError("the JPEG data end too early")
+            # Decoders take the memory a tile claims before its size can be compared.
+            if (claimed := jpeg_size(data)) is not None and claimed != tile_px:
+                raise ValueError(f"the JPEG data claim {claimed[0]} x {claimed[1]} pixels")
             # The colour space comes from the tag: RGB JPEG tiles carry no marker that says so.
             tile: RGB = imagecodecs.jpeg8_decode(
                 data, tables=tables, colorspace=colorspace, outcolorspace="RGB"

@@ -3,7 +3,6 @@
 All coordinates are level-0 pixels.
 """
 
-import gzip
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ import numpy as np
 
 from mil_heatmaps.errors import TissueError
 from mil_heatmaps.files.atomic import binary_writer
+from mil_heatmaps.files.packed import read_packed
 from mil_heatmaps.files.safe_pickle import UnsafePickleError, dump_pickle, load_pickle
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.tissue import Contour, TissueMask
@@ -46,7 +46,7 @@ def read_mask(path: str | os.PathLike[str]) -> TissueMask:
     packed = suffixes[-1:] == [".gz"]
     kind = suffixes[-2 if packed else -1 :][:1]
     if kind in ([".geojson"], [".json"]):
-        return _read_geojson(place, packed)
+        return _read_geojson(place)
     if kind in ([".pkl"], [".pickle"]) and not packed:
         return _read_pickle(place)
     raise TissueError(
@@ -112,11 +112,13 @@ def _read_pickle(path: Path) -> TissueMask:
 def _contour(points: Any, where: str, *, least: int = 1) -> Contour:
     """Return points (n, 2) or (n, 1, 2) of any number type as an int32 contour, rounded to whole pixels."""
     try:
+        if not isinstance(points, np.ndarray) and not all(map(_is_position, points)):
+            raise ValueError("each must be two numbers")
         array = np.asarray(points, np.float64)
         if array.size and array.shape not in ((len(array), 2), (len(array), 1, 2)):
             raise ValueError(f"its shape is {array.shape}")
         array = array.reshape(-1, 2)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TissueError(f"{where} is not a list of x, y positions: {said_by(error)}") from None
     if len(array) < least:
         raise TissueError(f"{where} has {len(array)} positions, needs at least {least}")
@@ -125,18 +127,29 @@ def _contour(points: Any, where: str, *, least: int = 1) -> Contour:
     return np.rint(array).astype(np.int32).reshape(-1, 1, 2)
 
 
+def _is_position(point: Any) -> bool:
+    """Whether a point is x, y, or a list of that alone: lists that hold one another unfold without end in NumPy."""
+    if isinstance(point, np.ndarray):
+        return point.size <= 2
+    if isinstance(point, list | tuple) and len(point) == 1:
+        point = point[0]
+    pair = isinstance(point, list | tuple | np.ndarray) and len(point) == 2
+    return pair and not any(isinstance(number, list | tuple | np.ndarray) for number in point)
+
+
 # GeoJSON --------------------------------------------------------------------------------------------------
 
 
-def _read_geojson(path: Path, packed: bool) -> TissueMask:
+def _read_geojson(path: Path) -> TissueMask:
     try:
-        data = path.read_bytes()
-        content = json.loads(gzip.decompress(data) if packed else data)
+        content = json.loads(read_packed(path, TissueError))
     except json.JSONDecodeError as error:
         raise TissueError(
             f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         ) from None
-    except (OSError, EOFError, UnicodeDecodeError, RecursionError) as error:
+    except TissueError:
+        raise
+    except (ValueError, RecursionError) as error:  # no text, a number of thousands of digits, nested without end
         raise TissueError(f"cannot read {path}: {said_by(error)}") from error
     contours, holes = [], []
     for rings, where in _polygons(content, str(path)):
@@ -163,6 +176,8 @@ def _polygons(item: Any, where: str) -> Iterator[tuple[list[Any], str]]:
             yield from _polygons(part, f"{where}, geometry {number}")
     elif kind == "MultiPolygon":
         for number, rings in enumerate(_field(item, "coordinates", where)):
+            if not isinstance(rings, list):
+                raise TissueError(f"{where}, polygon {number}: a list of rings is needed, got {_short(rings)}")
             if rings:
                 yield rings, f"{where}, polygon {number}"
     elif kind == "Polygon":

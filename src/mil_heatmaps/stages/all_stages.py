@@ -8,6 +8,7 @@ from mil_heatmaps.stages.attention import AttentionStage
 from mil_heatmaps.stages.base import Stage
 from mil_heatmaps.stages.coords import CoordsStage
 from mil_heatmaps.stages.exports import ExportsStage
+from mil_heatmaps.stages.faithfulness import FaithfulnessStage
 from mil_heatmaps.stages.features import FeaturesStage
 from mil_heatmaps.stages.fine import FineFeaturesStage, FineScoresStage
 from mil_heatmaps.stages.heatmap import HeatmapStage
@@ -21,6 +22,7 @@ STAGES: tuple[Stage, ...] = (
     AttentionStage(),
     FineFeaturesStage(),
     FineScoresStage(),
+    FaithfulnessStage(),
     HeatmapStage(),
     SamplesStage(),
     ExportsStage(),

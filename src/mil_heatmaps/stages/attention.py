@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +12,30 @@ import numpy as np
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.explanations import (
+    explanation_inputs,
+    forget_partial_sums,
+    has_one_logit,
+    settings_of,
+    targets_of,
+    watch_of,
+)
 from mil_heatmaps.stages.quality_control import controlled, qc_inputs
 
 if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
     from mil_heatmaps.features.patch_features import PatchFeatures
+    from mil_heatmaps.models.base import MILModel
     from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
     from mil_heatmaps.scores.score_file import ScoreFile
 
 
 _OUTPUTS = 2
 """Version of how the outputs of a regression or survival model are named and told; of classes it is the stage's."""
+
+
+_COUNTED = ("uncoloured", "unreadable", "group", "faithfulness")
+"""What later stages put into the summary; if their results change they are run again."""
 
 
 class AttentionStage:
@@ -48,6 +64,8 @@ class AttentionStage:
             size = work.config.data_arguments.patch_size_level0
             own = {"scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
             return {**inputs, **own, **work.space_inputs()}
+        if explanations := explanation_inputs(work):
+            inputs["explanations"] = explanations
         if job.features_path is None:
             return {**inputs, "features_sha256": work.artifact(job.paths.features_h5, "features")}
         return {
@@ -64,21 +82,27 @@ class AttentionStage:
 
         notes: list[Notice] = []
         if work.job.scores_path is not None:
-            checked = controlled(work, _external(work, notes), None, None)
+            checked = controlled(work, _external(work, notes))
         else:
-            features = work.bag_features()
+            features, inputs = work.bag_features(), self.inputs(work)
             notes += features.notes
-            checked = controlled(work, _infer(work, features), features, lambda some: _infer(work, some))
-            if checked.scores.prediction is None:
-                notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
+            whole = _infer(work, features, inputs, notes)
+
+            def infer_others(some: PatchFeatures) -> ScoreFile:
+                # Partial sums of long explanations are those of these patches alone.
+                others = hashlib.sha256(some.grid.coords_l0.tobytes()).hexdigest()
+                return _infer(work, some, {**inputs, "patches": others}, [])
+
+            checked = controlled(work, whole, features, infer_others, partial(_predict, work))
         notes += checked.notices
         score_file = checked.scores
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
+        counted = {name: count for name, count in work.record.summary.items() if name in _COUNTED}
         # A picture that is reused is counted already.
-        counted = {name: count for name, count in work.record.summary.items() if name in ("uncoloured", "unreadable")}
         work.record.summary = counted | _summary(score_file, checked.columns)
         work.note_resolution()
+        forget_partial_sums(work)
         return StageResult([work.job.paths.blockmap_h5], notes)
 
 
@@ -104,19 +128,53 @@ def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str,
     return summary
 
 
-def _infer(work: SlideWork, features: PatchFeatures) -> ScoreFile:
+def _predict(work: SlideWork, features: PatchFeatures) -> Prediction | None:
+    """Return what the model says of a slide, with no more scores than that takes."""
+    from mil_heatmaps.models.inference import infer
+
+    source = work.settings.model
+    model = source.load(work.settings.device)
+    task = work.config.model_arguments.task
+    return infer(model, features, class_names=source.output_names, task=task)[0]
+
+
+def _infer(work: SlideWork, features: PatchFeatures, inputs: dict[str, Any], notes: list[Notice]) -> ScoreFile:
+    from mil_heatmaps.explain.remarks import remarks
     from mil_heatmaps.models.inference import infer
 
     config, source = work.config, work.settings.model
+    model = source.load(work.settings.device)
     prediction, scores = infer(
-        source.load(work.settings.device),
+        model,
         features,
         scores=source.scores_wanted(work.settings.device),
         class_names=source.output_names,
         task=config.model_arguments.task,
+        settings=settings_of(work),
+        targets=partial(targets_of, work),
+        watch=watch_of(work, inputs),
     )
+    if prediction is None:
+        notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
+    elif _is_guessed(config, model, prediction):
+        words = (
+            "the model has one output, taken for the log-odds of the second of two classes: model_arguments.task says "
+            "if it is a regression or survival, data_arguments.label_dict names the classes"
+        )
+        notes.append(Notice("assumed_task", words))
+    if prediction is not None and prediction.level is not None:
+        prediction = replace(prediction, train_median=source.training_median)
+    for name, score in scores.items():
+        if score.explained is not None:
+            notes += remarks(name, score.names, score.explained.checks, score.values)
     first, *extra = scores.values()
     return _score_file(work, features, first, extra, prediction)
+
+
+def _is_guessed(config: Config, model: MILModel, prediction: Prediction) -> bool:
+    """Whether nobody says if the one output of a model is of two classes, or a value, or a risk."""
+    told = "task" in config.model_arguments.model_fields_set or config.class_names is not None
+    return not told and has_one_logit(model, prediction)
 
 
 def _score_file(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +44,7 @@ class RunSettings:
     model: ModelSource
     cohort_scale: CohortScale | None = None
     cohort_scale_digest: str | None = None
+    cohort_medians: Mapping[str, float] | None = None  # by column, for maps centred there
     device: str | None = None  # where the model runs, when not as the config says
     threads: int = 1  # cores that reading and encoding may use
     slide_threads: int | None = None  # that decode the slide for drawing; None: as `open_slide` chooses
@@ -73,10 +74,14 @@ class RunSettings:
 
 @dataclass
 class StageResult:
-    """The files a stage wrote and what the user should know about it."""
+    """The files a stage wrote and what the user should know about it.
+
+    `again` says that the next run is to try it again, as for a measurement that failed.
+    """
 
     paths: list[Path]
     notes: list[Notice] = field(default_factory=list)
+    again: bool = False
 
 
 class Stopped(Exception):  # not an error: the run was asked to end
@@ -109,6 +114,8 @@ class SlideWork:
         self.files = InputFiles(record.files)
         self.maps: list[PlannedMap] | None = None
         """The finished maps, once they are planned; see `score_columns.planned_maps`."""
+        self.forced = False
+        """Whether the stage at work was asked for by name, so that nothing of an earlier run is kept."""
         self.lines: list[str] = []
         """What run.log is to say of this slide; the coordinator writes it, wherever the slide is worked on."""
 
@@ -299,13 +306,15 @@ class SlideWork:
         return {"region": region, **frame} if frame else region
 
     def on_encoding(self, progress: EncodingProgress) -> None:
-        """Tell how far the encoding of patches is; end it there when asked to, as it goes on where it was."""
+        """Tell how far the encoding of patches, or an explanation, is; end it there when asked to, as it goes on where
+        it was.
+        """
         if self.should_stop():
             raise Stopped
         if self._sign is not None:
             self._sign.tell(progress)
         if self.on_stage is not None:
-            self.on_stage(f"encoding {progress}")
+            self.on_stage(progress.words)
 
     def forget_artifacts(self, written: Collection[Path]) -> None:
         """Drop what was read from artifacts that a stage has now written anew, and what follows from them."""

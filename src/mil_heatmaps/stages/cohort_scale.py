@@ -1,14 +1,18 @@
-"""One colour scale for all slides of a run, from the scores they have."""
+"""What all slides of a run share in their colours, from the scores they have: one scale, and the middle of it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.files.digests import fingerprint
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.scores.scale import CohortScale, summarize_scores
+from mil_heatmaps.scores.patch_scores import PREDICTION_KINDS, PatchScores
+from mil_heatmaps.scores.scale import CohortScale, ScoreSummary, summarize_scores
 from mil_heatmaps.stages.base import RunSettings, SlideWork
 from mil_heatmaps.stages.score_columns import drawn_columns
 
@@ -20,16 +24,41 @@ def is_share(work: SlideWork) -> bool:
     return work.score_file.scores.kind in _SHARES
 
 
-def cohort_scale(settings: RunSettings, jobs: Sequence[SlideJob]) -> tuple[CohortScale, str]:
-    """Return the pooled scale of the columns drawn of `jobs`, and a digest that tells one scale from another."""
-    summaries, known = [], {}
+def of_cohort(settings: RunSettings, jobs: Sequence[SlideJob]) -> RunSettings:
+    """Return the settings with what the config asks of the slides `jobs` together.
+
+    That is the pooled scale of the columns drawn, with a digest that tells one from another, and the median of each
+    column: of predictions that of the slides' own, of any other score that of the patches.
+    """
+    summaries: list[ScoreSummary] = []
+    known, own = {}, dict[str, list[float]]()
+    pooled: dict[str, list[ScoreSummary]] = {}
     for job in jobs:
         work = SlideWork(job, settings, SlideRecord.load(job.paths.record, job.slide_id))
         try:
-            columns = drawn_columns(work)
-            summaries += [summarize_scores(column.scores, are_shares=is_share(work)) for column in columns]
+            columns, scores = drawn_columns(work), work.score_file.scores
+            summed = [summarize_scores(column.scores, are_shares=is_share(work)) for column in columns]
             known[job.slide_id] = [hashlib.sha256(column.scores.tobytes()).hexdigest() for column in columns]
         except ValueError:
             # Its own heatmap stage says what is wrong with it; the others' scale does without.
             continue
-    return CohortScale(tuple(summaries)), fingerprint(known)
+        summaries += summed
+        for column, summary in zip(columns, summed, strict=True):
+            pooled.setdefault(column.name, []).append(summary)
+            if (value := _of_slide(scores, column.name)) is not None:
+                own.setdefault(column.name, []).append(value)
+    heatmap = settings.config.heatmap_arguments
+    if heatmap.scale == "cohort":
+        settings = replace(settings, cohort_scale=CohortScale(tuple(summaries)), cohort_scale_digest=fingerprint(known))
+    if heatmap.center == "cohort_median":
+        medians = {name: CohortScale(tuple(each)).median for name, each in pooled.items() if any(s.count for s in each)}
+        medians |= {name: float(np.median(values)) for name, values in own.items()}
+        settings = replace(settings, cohort_medians=medians)
+    return settings
+
+
+def _of_slide(scores: PatchScores, column: str) -> float | None:
+    """Return what the model says of the whole slide, in the units of a map of predictions; None for other scores."""
+    if scores.kind not in PREDICTION_KINDS or scores.explained is None or column not in scores.names:
+        return None
+    return scores.explained.full[scores.names.index(column)]

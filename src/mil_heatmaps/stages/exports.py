@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.figure_foot import foot_inputs, kept_outputs
+
+TELLING = (".ome.tif", ".geojson", ".geojson.gz")
+"""Exports whose metadata tell what was measured of the map."""
 
 
 class ExportsStage:
@@ -23,6 +27,9 @@ class ExportsStage:
         from mil_heatmaps.stages.heatmap import HeatmapStage
 
         inputs = HeatmapStage().inputs(work)
+        inputs.pop("figure_foot", None)
+        if self._tells(work) and (foot := foot_inputs(work)):
+            inputs["metadata"] = foot
         geojson, mask = work.config.export_arguments.geojson, work.job.paths.mask_pkl
         if geojson is not None and geojson.tissue and mask.is_file():
             inputs["mask_sha256"] = work.artifact(mask, "segment")
@@ -32,8 +39,17 @@ class ExportsStage:
             "exports": work.settings.section("export_arguments", filled=True),
         }
 
+    @staticmethod
+    def _tells(work: SlideWork) -> bool:
+        """Whether a format is asked for whose metadata say how far the map can be believed."""
+        exports = work.config.export_arguments
+        return exports.ome_tiff is not None or exports.geojson is not None
+
     def run(self, work: SlideWork) -> StageResult:
-        """Write each."""
+        """Write each; those alone that tell how far the map can be believed, where nothing else has changed."""
         from mil_heatmaps.stages.write_exports import export_all
 
-        return export_all(work)
+        kept = kept_outputs(work, self.name, self.inputs(work), "metadata", lambda key: key.endswith(TELLING))
+        result = export_all(work, only_telling=kept is not None)
+        result.paths += kept or []
+        return result

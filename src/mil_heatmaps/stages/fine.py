@@ -17,6 +17,7 @@ from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.explanations import explanation_inputs, outputs_of, settings_of
 from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, note_if_unlike_bag
 from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encoder
 
@@ -158,6 +159,7 @@ class FineScoresStage:
             "use_ref_scores": config.heatmap_arguments.use_ref_scores,
             "column": {key: drawing[key] for key in ("classes", "head")},
             "label": job.row.label,
+            **({"explanation": explanation_inputs(work)} if config.heatmap_arguments.score in EXPLANATIONS else {}),
             "to": work.fine_scores_path.name,  # features of two overlaps may be the same bytes
         }
 
@@ -212,8 +214,15 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
     source, device = work.settings.model, work.settings.device
     model, name = source.load(device), source.scores_wanted(device)[0]
     if model.is_alone(name):
-        task = {"task": work.config.model_arguments.task}
-        return model.patch_scores(fine, name, source.column_names(device), task), "each patch scored by itself"
+        settings = {**settings_of(work), "task": work.config.model_arguments.task}
+        names = source.column_names(device)
+        if name in EXPLANATIONS:  # of the same outputs as the bag's, which are named there
+            targets, prediction = list(work.score_file.scores.names), work.score_file.prediction
+            outputs = names if prediction is None else outputs_of(model, prediction)
+            found = model.explain(fine, [name], outputs, targets=targets, settings=settings).scores[name]
+        else:
+            found = model.patch_scores(fine, name, names)
+        return found, "each patch scored by itself"
     if name in EXPLANATIONS:
         raise ModelError(
             f"{name} asks the model of the slide's own bag and has no finer map; draw single with calc_heatmap: true, "

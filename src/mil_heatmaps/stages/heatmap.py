@@ -12,9 +12,11 @@ from mil_heatmaps.records.layout import HeatmapName
 from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.figure_foot import evidence_of, foot_inputs, foot_of, kept_outputs
 from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
 
 if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
     from mil_heatmaps.slides.reader import Slide
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
     from mil_heatmaps.visualization.drawing import Drawing, Painter
@@ -31,7 +33,13 @@ def _shown_label(work: SlideWork) -> str | None:
     return None if label == UNSPECIFIED else label
 
 
-_NOT_DRAWN = ("calc_heatmap", "use_center_shift")
+_NOT_DRAWN = ("calc_heatmap", "use_center_shift", "evidence")
+
+
+def _not_drawn(config: Config) -> tuple[str, ...]:
+    """Return the keys that change no pixel: `center` came later, and earlier records do not have its default."""
+    return (*_NOT_DRAWN, *(("center",) if config.heatmap_arguments.center == "auto" else ()))
+
 
 
 class HeatmapStage:
@@ -52,7 +60,7 @@ class HeatmapStage:
             "version": self.version,
             "slide": work.slide_inputs(),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
-            "drawing": work.settings.section("heatmap_arguments", exclude=_NOT_DRAWN),
+            "drawing": work.settings.section("heatmap_arguments", exclude=_not_drawn(config)),
             "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},
             "roi": work.roi_inputs(),
             "to": relative(job.paths.production, job.paths.raw),
@@ -65,17 +73,23 @@ class HeatmapStage:
             inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
         if work.settings.cohort_scale is not None:
             inputs["cohort_scale"] = work.settings.cohort_scale_digest
+        if work.settings.cohort_medians is not None:
+            inputs["cohort_medians"] = dict(work.settings.cohort_medians)
         # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.
-        if notices := [n.plain() for n in work.record.notices(before=self.name) if n.code != UNCLASSIFIED]:
+        if notices := [n.plain() for n in work.record.notices(before="faithfulness") if n.code != UNCLASSIFIED]:
             inputs["notices"] = notices
         if work.job.qc_path is not None and config.heatmap_arguments.figure:
             inputs["artefacts"] = {k: v for k, v in work.record.summary.get("measures", {}).items() if k[:3] == "qc_"}
+        if config.heatmap_arguments.figure and (foot := foot_inputs(work)):
+            inputs["figure_foot"] = foot
         return inputs
 
     def run(self, work: SlideWork) -> StageResult:
         """Draw everything; a picture is written whole or not at all."""
         from mil_heatmaps.visualization.drawing import Painter
 
+        if (kept := kept_outputs(work, self.name, self.inputs(work), "figure_foot", _is_figure)) is not None:
+            return self._write_figures_again(work, kept)
         result, uncoloured = StageResult([], [] if work.roi is None else list(work.roi.notes)), 0
         maps, coarse = planned_maps(work), plan_coarse(work)
         blockmap = [work.job.paths.blockmap_png]
@@ -98,6 +112,16 @@ class HeatmapStage:
             self._save_original(work, maps[0].drawing, result)
         result.notes = list(distinct(result.notes))
         work.record.summary |= {"uncoloured": uncoloured}
+        work.record.summary.pop("group", None)
+        if (group := _group(work, maps[0].column)) is not None:
+            work.record.summary |= {"group": group[0]}
+        return result
+
+    def _write_figures_again(self, work: SlideWork, kept: list[Path]) -> StageResult:
+        """Write the figures alone, with what is known of their maps by now; the maps are as they were."""
+        result = StageResult(kept, list(work.record.notices_of(self.name)))
+        for planned in planned_maps(work):
+            self._write_figure(work, planned, result)
         return result
 
     @staticmethod
@@ -147,19 +171,27 @@ class HeatmapStage:
     @staticmethod
     def _write_figure(work: SlideWork, planned: PlannedMap, result: StageResult) -> None:
         """Write ``S_figure.png``: slide and map side by side, with what the colours mean."""
+        from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
         from mil_heatmaps.visualization.figure import FigureText, write_figure
 
         h, score_file, column = work.config.heatmap_arguments, work.score_file, planned.column
+        foot, evidence = foot_of(work), evidence_of(work)
+        scores = score_file.scores
         text = FigureText(
-            score_name=score_file.scores.score,
-            class_name=column.name if len(score_file.scores.names) > 1 else None,
+            score_name=scores.score,
+            class_name=column.name if len(scores.names) > 1 or scores.explained is not None else None,
             slide_id=work.job.slide_id,
             label=_shown_label(work),
             model=score_file.model,
             prediction=score_file.prediction,
+            group=": ".join(_group(work, column) or ()),
             method=_method(work, column),
             artefacts=_artefacts(work),
             notices=_of_figure((*work.record.notices(before="heatmap"), *result.notes)),
+            faithfulness=None if foot is None else Faithfulness(
+                foot.sentence_at(column.name) if len(work.maps or ()) > 1 else foot.sentence, foot.method, foot.verdict
+            ),
+            evidence=None if evidence is None else EvidenceOutline(evidence.words, evidence.outlines),
         )
         path = work.job.paths.figure(column.suffix)
         write_figure(path, planned.drawing, planned.drawn_scores, text, legend=h.legend)
@@ -205,6 +237,15 @@ def _fitting(slide: Slide, asked: Frame, path: Path) -> tuple[Frame, Notice]:
     return frame, Notice("original_level", text)
 
 
+def _group(work: SlideWork, column: DrawnColumn) -> tuple[str, str] | None:
+    """Return whether the slide's risk or value is high or low, and beside what."""
+    from mil_heatmaps.visualization.colour_words import group_of
+
+    bag, medians = work.score_file, work.settings.cohort_medians or {}
+    asked = work.config.heatmap_arguments.center
+    return group_of(bag.scores, column.name, asked, bag.prediction, medians.get(column.name))
+
+
 def _method(work: SlideWork, column: DrawnColumn) -> str | None:
     """Return how a fine map was made, None for a map of the bag."""
     if not work.wants_fine_map:
@@ -230,6 +271,10 @@ def _artefacts(work: SlideWork) -> tuple[Artefact, ...]:
 def _of_figure(notices: Iterable[Notice]) -> tuple[Notice, ...]:
     """Return the notices for the foot of the figure, which says in a line of its own how a fine map was made."""
     return distinct(notice for notice in notices if notice.code != "fine_map")
+
+
+def _is_figure(key: str) -> bool:
+    return Path(key).stem.endswith("_figure")
 
 
 def _is_shrunk(work: SlideWork) -> bool:

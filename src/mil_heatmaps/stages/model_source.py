@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mil_heatmaps.errors import CheckpointError, ConfigError, ModelError
 from mil_heatmaps.files.digests import fingerprint, sha256_file, sha256_files
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 PER_CLASS_SCORES = ("class_contribution", "instance_probability", "instance_logit")
 """Kept beside the drawn score when the model has them, the first that it has: what speaks for which class."""
+
+
+def named_targets(targets: str | list[str], names: Sequence[str]) -> str | list[str | int]:
+    """Return targets as the config has them, all text, with numbers of outputs as numbers where no output is called so.
+    """
+    if targets in ("all", "predicted"):
+        return str(targets)
+    given = [targets] if isinstance(targets, str) else targets
+    return [int(t) if t.isdigit() and t not in names else t for t in given]
+
 
 _LAST: LastLoaded[MILModel] = LastLoaded()
 
@@ -48,8 +58,16 @@ class ModelSource:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything a score depends on besides the features; the device is left out."""
-        if self.external:
-            return {"external": True}
+        return {"external": True} if self.external else self.weights_identity
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model to ask, be it that scores are brought."""
+        return self._config.names_model
+
+    @cached_property
+    def weights_identity(self) -> dict[str, Any]:
+        """The model itself, also where scores are brought and it only measures them."""
         arguments = self._config.model_arguments.model_dump(
             mode="json", exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names"}
         )
@@ -70,7 +88,8 @@ class ModelSource:
         A process keeps the last model it loaded, whichever source asks for it.
         """
         where = device or self._config.model_arguments.device
-        return _LAST.get(lambda: fingerprint({"model": self.identity, "device": where}), lambda: self._load(where))
+        key = {"model": self.weights_identity, "device": where}
+        return _LAST.get(lambda: fingerprint(key), lambda: self._load(where))
 
     def _load(self, device: str) -> MILModel:
         from mil_heatmaps.stages.load_model import load_model
@@ -91,7 +110,7 @@ class ModelSource:
 
     def _code_sha256(self) -> str | None:
         """SHA-256 over the user's own model file and what it imports of theirs: results change with them."""
-        from mil_heatmaps.weights.own_code import file_digest
+        from mil_heatmaps.weights.own_code import file_digest, module_file
 
         named = self._config.model_arguments.model_class
         if not named:
@@ -100,10 +119,17 @@ class ModelSource:
         path, module = Path(where), ""
         if path.suffix != ".py":
             module = where
-            with suppress(ImportError, ValueError, AttributeError):  # told when the model is loaded
-                spec = importlib.util.find_spec(where)
-                path = Path(spec.origin) if spec is not None and spec.origin else path
+            path = module_file(where) or path  # one that is missing is told when the model is loaded
         return file_digest(path, module) if path.suffix == ".py" and path.is_file() else None
+
+    @cached_property
+    def training_median(self) -> float | None:
+        """The median over the training set of what a survival or regression model predicts, where it is known."""
+        from mil_heatmaps.checkpoints.training_facts import training_median
+
+        if self.checkpoint is None or self._config.model_arguments.task not in ("survival", "regression"):
+            return None
+        return training_median(self.checkpoint)
 
     @property
     def output_names(self) -> list[str] | None:
@@ -117,12 +143,14 @@ class ModelSource:
         return column_names(self.load(device), self.output_names, self._config.model_arguments.task)
 
     def scores_wanted(self, device: str | None = None) -> list[str]:
-        """Return the names of the scores to compute: the drawn one first, then a per-class one for the viewer."""
+        """Return the names of the scores to compute: the drawn one first, a per-class one for the viewer, then those
+        that are asked for beside it.
+        """
         model = self.load(device)
         first = self._config.heatmap_arguments.score or model.default_score
         offered = model.score_names()
         extra = [name for name in PER_CLASS_SCORES if name in offered and name != first][:1]
-        return [first, *extra]
+        return list(dict.fromkeys([first, *extra, *self._config.explanation_arguments.scores]))
 
     def _about_labels(self, message: str) -> str:
         """Return a message that says where the number of outputs came from, when names in the config gave it."""
@@ -146,9 +174,57 @@ class ModelSource:
                 f"{self._names_key} names {len(names)} {'classes' if classes else 'outputs'} ({', '.join(names)}) "
                 f"but the checkpoint {self.checkpoint} has {model.num_classes} outputs"
             )
-        wanted = self._config.heatmap_arguments.score
-        if wanted is not None:
+        score = self._config.heatmap_arguments.score
+        for key, wanted in (
+            ("heatmap_arguments.score", [] if score is None or self.external else [score]),
+            ("explanation_arguments.scores", self._config.explanation_arguments.scores),
+        ):
             try:
-                model.check_scores([wanted])
+                model.check_scores(wanted)
             except ModelError as error:
-                raise ConfigError(f"heatmap_arguments.score: {error}") from error
+                raise ConfigError(f"{key}: {error}") from error
+        self._check_centre(model)
+        self._check_targets(model)
+        self._check_baseline(model)
+
+    def _check_centre(self, model: MILModel) -> None:
+        """Raise a ConfigError for a middle of colours that the drawn score has not."""
+        from mil_heatmaps.explain.settings import EXPLANATIONS
+        from mil_heatmaps.scores.patch_scores import SIGNED_KINDS
+
+        heatmap = self._config.heatmap_arguments
+        name = heatmap.score or model.default_score
+        if heatmap.center == "auto" or name in EXPLANATIONS or model.score_specs()[name].kind in SIGNED_KINDS:
+            return
+        raise ConfigError(
+            f"heatmap_arguments.center is {heatmap.center}, but {name} has no sign, so its map has no middle; leave it "
+            "at auto, or draw a score that speaks for and against"
+        )
+
+    def _check_baseline(self, model: MILModel) -> None:
+        """Raise a ConfigError for a baseline that does not fit the model."""
+        path, width = self._config.inputs.baseline, getattr(model, "in_dim", 0)
+        if path is None or not width:
+            return
+        from mil_heatmaps.explain.settings import baseline_numbers
+        from mil_heatmaps.models.explaining import chosen_settings
+
+        try:
+            baseline_numbers(chosen_settings({"baseline": str(path)}).baseline, width)
+        except ModelError as error:
+            raise ConfigError(f"explanation_arguments.baseline: {path}: {error}") from error
+
+    def _check_targets(self, model: MILModel) -> None:
+        """Raise a ConfigError for a target of explanations that the model lacks, as far as its outputs are known."""
+        from mil_heatmaps.explain.outputs import choose_outputs, output_names
+        from mil_heatmaps.models.inference import column_names
+
+        explained, task = self._config.explanation_arguments, self._config.model_arguments.task
+        if explained.targets == "drawn" or not model.num_classes:
+            return
+        names = column_names(model, self.output_names, task) or output_names(model.num_classes, task)
+        targets = named_targets(explained.targets, names)
+        try:
+            choose_outputs(np.zeros(len(names)), names, task=task, output=explained.output, targets=targets)
+        except ModelError as error:
+            raise ConfigError(f"explanation_arguments.targets: {error}") from error

@@ -8,15 +8,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
 
-from mil_heatmaps.errors import HeatmapError, WorkerError
+from mil_heatmaps.errors import ConfigError, HeatmapError, ModelError, WorkerError
 from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.words import reason_of
 
 logger = logging.getLogger(__name__)
 
 
-def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
+def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code: bool = True) -> None:
     """Check the colormap, model and encoder, each only if one of the stages `needed` uses it.
+
+    Without `run_own_code` a model of the user's own (`model_class`) is not imported, as its code could do anything.
 
     Raises
     ------
@@ -28,10 +30,23 @@ def check_needs(settings: RunSettings, needed: Collection[str]) -> None:
         from mil_heatmaps.visualization.palette import colour_table
 
         colour_table(config.heatmap_arguments.cmap)
-    if stages & {"attention", "fine"} and not settings.model.external:
+    own = config.model_arguments.model_class is not None and not run_own_code
+    if stages & {"attention", "fine"} and not settings.model.external and not own:
         settings.model.load(settings.device)
+    if "faithfulness" in stages and settings.model.has_model:
+        _check_maps(settings)
     if stages & {"features", "fine_features"}:
-        _check_encoder(settings)
+        _check_encoder(settings, with_model=not own)
+
+
+def _check_maps(settings: RunSettings) -> None:
+    """Refuse the name of a map that neither the model nor somebody's file of scores can bring."""
+    wanted, model = settings.config.faithfulness_arguments.scores, settings.model.load(settings.device)
+    if wanted and not settings.model.external:
+        try:
+            model.check_scores(wanted)
+        except ModelError as error:
+            raise ConfigError(f"faithfulness_arguments.scores: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -75,13 +90,13 @@ def _known(problem: Exception) -> HeatmapError:
     return WorkerError(f"the check of model and encoder failed: {reason_of(problem)}; run.log has the traceback")
 
 
-def _check_encoder(settings: RunSettings) -> None:
+def _check_encoder(settings: RunSettings, *, with_model: bool) -> None:
     """Load the patch encoder, and the model it is meant for, so that a mismatch shows before any work."""
     from mil_heatmaps.encoders.create import check_width
     from mil_heatmaps.stages.run_encoder import load_encoder
 
     encoder = load_encoder(settings.config)
-    if not settings.model.external:
+    if with_model and not settings.model.external:
         model = settings.model.load(settings.device)
         if getattr(model, "in_dim", 0):
             check_width(encoder, model.in_dim, model.name or type(model).__name__)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.scores.score_file import ScoreFile
 
 Infer = Callable[["PatchFeatures"], "ScoreFile"]
+Predict = Callable[["PatchFeatures"], "Prediction | None"]
 
 
 @dataclass
@@ -40,13 +41,19 @@ def qc_inputs(work: SlideWork) -> dict[str, Any]:
     return {"qc": {"masks": masks, "drop": sorted(work.config.data_arguments.qc_drop)}}
 
 
-def controlled(work: SlideWork, scores: ScoreFile, features: PatchFeatures | None, infer: Infer | None) -> Controlled:
+def controlled(
+    work: SlideWork,
+    scores: ScoreFile,
+    features: PatchFeatures | None = None,
+    infer: Infer | None = None,
+    predict: Predict | None = None,
+) -> Controlled:
     """Measure attention on artefacts; ask the model again without them; drop what the config drops.
 
     Parameters
     ----------
-    features, infer
-        The bag, and what scores it; None where somebody brought the scores.
+    features, infer, predict
+        The bag, what scores it, and what only predicts; None where somebody brought the scores.
     """
     if work.job.qc_path is None:
         told = [] if work.config.data_arguments.qc_dir is None else [
@@ -59,11 +66,11 @@ def controlled(work: SlideWork, scores: ScoreFile, features: PatchFeatures | Non
     shares = mask.patch_shares(scores.grid)
     found = on_artefacts(scores.attention, scores.scores.kind, shares, mask.tissue_shares)
     without: dict[str, float] = {}
-    if features is not None and infer is not None and scores.prediction is not None:
+    if features is not None and predict is not None and scores.prediction is not None:
         for name in shares:
             left = ~mostly(shares, [name])
             if left.any() and not left.all():
-                other = infer(_taken(features, left)).prediction
+                other = predict(_taken(features, left))
                 without |= {name: _same_output(scores.prediction, other)} if other is not None else {}
     done = Controlled(scores, qc_columns(found, without), qc_notices(found))
     wanted = work.config.data_arguments.qc_drop

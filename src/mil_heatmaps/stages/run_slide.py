@@ -116,8 +116,10 @@ def _bring_up_to_date(
     elif record.behind and time.monotonic() - record.saved_at >= SAVE_EVERY_S:
         record.save()
     met = known_tiles(record)
+    work.forced = force
     result, met[stage.name] = _run_watching(stage, work)
     work.forget_artifacts(result.paths)
+    inputs = {**inputs, "failed": "the last time"} if result.again else inputs
     entry = StageRecord.of(inputs, result.paths, paths.raw, time.perf_counter() - started, result.notes)
     record.stages[stage.name] = entry
     note_unreadable(record, met)

@@ -11,7 +11,13 @@ import numpy.typing as npt
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.figure_foot import evidence_of, foot_inputs
 from mil_heatmaps.stages.score_columns import coarse_columns
+
+EVIDENCE = "evidence"
+"""Name of the folder of the evidence set."""
+_EVIDENCE_SHOWN = 60
+"""So many of its patches, the most relevant, are saved as pictures."""
 
 
 def model_side_px(work: SlideWork) -> int | None:
@@ -58,14 +64,17 @@ class SamplesStage:
     uses_model = False
 
     def applies(self, work: SlideWork) -> bool:
-        """When the config asks for any sample."""
-        return any(sample.sample for sample in work.config.sample_arguments.samples)
+        """When the config asks for any sample, or for the evidence set."""
+        samples = any(sample.sample for sample in work.config.sample_arguments.samples)
+        return samples or work.config.heatmap_arguments.evidence != "none"
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The score file's content, the slide, which samples, and which column they are taken from."""
         job, config = work.job, work.config
         drawing = work.settings.section("heatmap_arguments")
+        evidence = {} if config.heatmap_arguments.evidence == "none" else {"evidence": foot_inputs(work)}
         return {
+            **evidence,
             "version": self.version,
             "slide": work.slide_inputs(),
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
@@ -79,7 +88,7 @@ class SamplesStage:
     def run(self, work: SlideWork) -> StageResult:
         """Choose, cut, write."""
         from mil_heatmaps.visualization.sample_files import write_samples
-        from mil_heatmaps.visualization.sampling import sample_patches
+        from mil_heatmaps.visualization.sampling import patches_at, sample_patches
 
         job, settings = work.job, work.config.sample_arguments
         column = coarse_columns(work)[0]
@@ -102,6 +111,20 @@ class SamplesStage:
                 job.slide_id,
                 patches,
                 title=f"{job.slide_id} · {sample.name}",
+                score_name=column.name,
+                table=settings.csv,
+                sheet=settings.contact_sheet,
+            )
+        if (evidence := evidence_of(work)) is not None:
+            shown_most = evidence.patches[:_EVIDENCE_SHOWN]
+            patches = patches_at(shown_most, column.scores, column.grid, work.slide, size_px=column.grid.size_l0)
+            cut = len(evidence.patches) > len(patches)
+            more = f", the first {len(patches)} of {len(evidence.patches)}" if cut else ""
+            result.paths += write_samples(
+                job.paths.sample_dir(label, predicted, EVIDENCE),
+                job.slide_id,
+                [replace(patch, image=shown(patch.image, side_px)) for patch in patches],
+                title=f"{job.slide_id} · evidence set, sufficient for this model{more}",
                 score_name=column.name,
                 table=settings.csv,
                 sheet=settings.contact_sheet,

@@ -132,8 +132,12 @@ def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:
 
 def _ranged(work: SlideWork, column: DrawnColumn) -> ColourRule:
     """Return how the scores of any map become colours, with the reference or the cohort's scale that sets the range."""
-    scale = work.settings.cohort_scale
-    colours = work.config.heatmap_arguments.colours(column.kind, fine=column.reference is not None)
+    scale, heatmap, bag = work.settings.cohort_scale, work.config.heatmap_arguments, work.score_file
+    medians = work.settings.cohort_medians or {}
+    colours = heatmap.colours(column.kind, fine=column.reference is not None)
+    colours = colours.of_column(
+        bag.scores, column.name, bag.prediction, center=heatmap.center, cohort_median=medians.get(column.name)
+    )
     if colours.normalize != "percentile_ref":
         return replace(colours, scale=scale)
     if column.reference is None or scale is not None:  # the bag ranked among itself, or all slides among all

@@ -10,6 +10,7 @@ import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
 from mil_heatmaps.stages.score_columns import drawn_file, planned_maps
 
 if TYPE_CHECKING:
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from mil_heatmaps.visualization.drawing import Drawing
 
 
-def export_all(work: SlideWork) -> StageResult:
-    """Write every format that is switched on, for every drawn column; tables once a slide."""
+def export_all(work: SlideWork, *, only_telling: bool = False) -> StageResult:
+    """Write every format that is switched on, for every drawn column; tables once a slide.
+
+    With `only_telling` those formats alone whose metadata tell how far the map can be believed.
+    """
     from mil_heatmaps.visualization.overlay import draw_to_file
 
     exports, paths = work.config.export_arguments, work.job.paths
@@ -27,7 +31,7 @@ def export_all(work: SlideWork) -> StageResult:
     for planned in planned_maps(work):
         column, drawing = planned.column, planned.drawing
         for name, options in (("png", exports.png), ("jpg", exports.jpeg), ("webp", exports.webp)):
-            if options is not None:
+            if options is not None and not only_telling:
                 quality = getattr(options, "quality", None)
                 lossless = getattr(options, "lossless", False)
                 path = paths.export(f"{column.suffix}_{options.content}.{name}")
@@ -35,12 +39,13 @@ def export_all(work: SlideWork) -> StageResult:
                 result.paths.append(path)
         if exports.ome_tiff is not None:
             result.paths.append(_ome_tiff(work, column, drawing))
-        if exports.deepzoom is not None:
+        if exports.deepzoom is not None and not only_telling:
             result.paths += _deepzoom(work, column, drawing)
         if exports.geojson is not None:
             result.paths.append(_geojson(work, planned, exports.geojson))
         result.notes += drawing.notes
-    result.paths += _tables(work)
+    if not only_telling:
+        result.paths += _tables(work)
     result.notes = list(distinct(result.notes))
     return result
 
@@ -70,7 +75,7 @@ def _ome_tiff(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> Path:
         compression=options.compression,
         quality=options.quality,
         tile_size=options.tile_size,
-        notices=_notices(work, drawing),
+        notices=(*_notices(work, drawing), *(foot.lines() if (foot := foot_of(work)) is not None else ())),
     )
     return path
 
@@ -112,6 +117,8 @@ def _geojson(work: SlideWork, planned: PlannedMap, options: GeojsonExport) -> Pa
         tissue=work.mask if options.tissue and work.job.paths.mask_pkl.is_file() else None,
         threshold=options.threshold,
         notices=_notices(work, drawing),
+        faithfulness=None if (foot := foot_of(work)) is None else foot.metadata(),
+        evidence=() if (evidence := evidence_of(work)) is None else evidence.regions,
     )
     return path
 

@@ -113,6 +113,8 @@ class Defaults:
         Scores of every kind are ranked unless `normalize` says otherwise, as in CLAM.
     among_bag : bool
         Those of a fine map are ranked among the bag's, not among themselves.
+    evidence : bool
+        The evidence set of the drawn map is outlined.
     """
 
     cmap: str | None = None
@@ -124,6 +126,7 @@ class Defaults:
     smooth: bool = False
     by_rank: bool = False
     among_bag: bool = True
+    evidence: bool = False
 
     @property
     def has_ends(self) -> bool:

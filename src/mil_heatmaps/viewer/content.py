@@ -16,6 +16,7 @@ from mil_heatmaps.records.layout import RECORD
 from mil_heatmaps.records.slide_record import SlideRecord, read_record
 from mil_heatmaps.slides.resolution import decide_resolution
 from mil_heatmaps.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
+from mil_heatmaps.viewer.evidence import evidence_outlines
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
 from mil_heatmaps.viewer.open_slides import OpenSlides
@@ -80,7 +81,7 @@ class Content:
             if isinstance(found, Exception):
                 problems.append(one_line(found))
             else:
-                out["layers"] += [layer.describe() for layer in found]
+                out["layers"] += [layer.describe() | self._evidence(layer, entry) for layer in found]
                 problems += [f"{layer.named.title}: {note}" for layer in found[:1] for note in _placed(layer)]
                 out["notices"] += [notice for layer in found for notice in layer.source.notices]
         for number, named in enumerate(entry.pictures):
@@ -104,6 +105,11 @@ class Content:
                 problems += self._outlines(entry)[1]
         problems += _mismatches(out)
         return out
+
+    def _evidence(self, layer: ScoreLayer, entry: SlideEntry) -> dict[str, Any]:
+        """Return the outline of a map's evidence set, where the run asked for it."""
+        rings = evidence_outlines(layer, entry.slide_id) if self.catalog.defaults.evidence else []
+        return {"evidence": rings} if rings else {}
 
     def slide_tile(self, slide: int, level: int, column: int, row: int) -> tuple[bytes, str]:
         """Return a tile of the slide and its media type."""

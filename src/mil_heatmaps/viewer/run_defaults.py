@@ -58,6 +58,7 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
         smooth=drawn.get("smooth") in ("bilinear", "gaussian") or drawn.get("blur") is True,
         by_rank=as_clam,
         among_bag=drawn.get("use_ref_scores") is not False,
+        evidence=drawn.get("evidence") == "outline",
     )
 
 

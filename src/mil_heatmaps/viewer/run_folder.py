@@ -223,16 +223,13 @@ class _Run:
 
 def _config_of(run: FinishedRun) -> dict[str, Any]:
     """Return the run's config as plain data, empty when there is none that can be read."""
-    import yaml
+    from mil_heatmaps.config.yaml_lines import read_yaml
 
     for path in run.configs:
         try:
-            read = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            return read_yaml(path)[0]
+        except ConfigError as error:
             logger.warning("%s cannot be read: %s", path, error)
-            continue
-        if isinstance(read, dict):
-            return read
     return {}
 
 

@@ -1,6 +1,6 @@
 """How scores become colours, and what the colours mean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,8 +10,9 @@ from mil_heatmaps.choices import Method
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.scores.normalize import default_method
 from mil_heatmaps.scores.normalize import normalize as normalize_scores
-from mil_heatmaps.scores.patch_scores import FIXED_RANGES, MIDDLES
+from mil_heatmaps.scores.patch_scores import FIXED_RANGES, MIDDLES, PatchScores, Prediction
 from mil_heatmaps.scores.scale import CohortScale
+from mil_heatmaps.visualization.colour_words import Centre, Meaning, centre_of, meaning_of
 from mil_heatmaps.visualization.palette import DEFAULT_CMAP, default_cmap
 
 Smooth = Literal["none", "bilinear", "gaussian"]
@@ -33,6 +34,8 @@ class ColourScale:
         How scores became colours, in one phrase.
     center : float or None
         The score in the middle of a diverging map.
+    meaning : str
+        What the two colours of a diverging map mean, under the bar; empty where there is nothing to say.
     """
 
     vmin: float = 0.0
@@ -40,6 +43,7 @@ class ColourScale:
     unit: str = "percentile"
     label: str = "percentile"
     center: float | None = None
+    meaning: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,10 @@ class ColourRule:
         How scores become shades; None takes them as percentiles, 0 to 100, as CLAM does.
     vmin, vmax, center, reference, scale, kind
         See `mil_heatmaps.scores.normalize.normalize`.
+    center_name : str
+        What the middle is, such as ``the training median``; empty for zero and for a number that was given.
+    meaning : Meaning, optional
+        What the numbers are, for the words under the bar.
     cmap : str
         Any matplotlib colormap.
     alpha : float
@@ -89,6 +97,8 @@ class ColourRule:
     smooth: Smooth = "none"
     blur: bool = False
     compat: Compat | None = None
+    center_name: str = ""
+    meaning: Meaning | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
@@ -117,11 +127,29 @@ class ColourRule:
             return scores / 100, ColourScale(label="percentiles as given")
         result = normalize_scores(
             scores, self.normalize, vmin=self.vmin, vmax=self.vmax, reference=self.reference,
-            center=self.center, scale=self.scale, kind=self.kind,
+            center=self.center, center_name=self.center_name, scale=self.scale, kind=self.kind,
         )  # fmt: skip
         # The reference of a percentile_ref is the whole slide's.
         of_region = of_region and result.method != "percentile_ref"
         label = result.label.replace("the slide", "the region") if of_region else result.label
         if self.kind == "cluster" and result.method == "none":
             return result.shades, ColourScale(result.vmin, result.vmax, "category", "a colour a cluster")
-        return result.shades, ColourScale(result.vmin, result.vmax, result.unit, label, result.center)
+        centre = None if result.center is None else Centre(result.center, self.center_name)
+        meaning = "" if self.meaning is None or self.binarize else self.meaning.words(self.cmap, centre)
+        return result.shades, ColourScale(result.vmin, result.vmax, result.unit, label, result.center, meaning)
+
+    def of_column(
+        self,
+        scores: PatchScores,
+        column: str,
+        prediction: Prediction | None,
+        *,
+        center: str | float = "auto",
+        cohort_median: float | None = None,
+    ) -> "ColourRule":
+        """Return the rule with the middle of a column's map, and what its colours mean; see `centre_of`."""
+        centre = centre_of(scores, column, center, prediction, cohort_median)
+        rule = replace(self, meaning=meaning_of(scores, column, prediction))
+        if centre is None or self.normalize not in _CENTRED_METHODS:
+            return rule
+        return replace(rule, center=centre.value, center_name=centre.name)

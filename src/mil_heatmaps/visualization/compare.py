@@ -5,6 +5,7 @@ map has is counted and left out of every number.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +32,7 @@ from mil_heatmaps.visualization.view import View
 from mil_heatmaps.words import with_minus
 
 _TOP = (10, 50, 100)
-_MARGIN, _GAP, _HEAD, _BAR, _PANEL = 0.4, 0.3, 1.15, 1.25, 4.4
+_MARGIN, _GAP, _HEAD, _BAR, _PANEL, _LINE = 0.4, 0.3, 1.15, 1.25, 4.4, 0.17
 
 
 @dataclass(frozen=True)
@@ -145,13 +146,19 @@ def draw_comparison(
     names: tuple[str, str],
     *,
     score_name: str = "score",
+    sentences: Sequence[str] = (),
 ) -> UInt8Array:
-    """Return both maps and their difference side by side, with the numbers, (height, width, 3)."""
+    """Return both maps and their difference side by side, with the numbers, (height, width, 3).
+
+    `sentences` say how far each map can be believed.
+    """
     small = [replace(drawing, frame=panel_frame(drawing), blur_px=None) for drawing in drawings]
     pictures = [panel_picture(draw(drawing)) for drawing in small]
     high = pictures[0].shape[0] / pictures[0].shape[1]
     width = _PANEL if high <= 1.3 else max(_PANEL * 1.3 / high, 1.6)
-    page = Page(2 * _MARGIN + 3 * width + 2 * _GAP + 2 * _BAR, _HEAD + width * high + 0.35)
+    across = 2 * _MARGIN + 3 * width + 2 * _GAP + 2 * _BAR
+    said = [line for text in sentences for line in parts.wrapped(text, int((across - 2 * _MARGIN) * 15))]
+    page = Page(across, _HEAD + width * high + 0.35 + _LINE * len(said))
     title = parts.short(drawings[0].slide.slide_id, 80)
     page.write(_MARGIN, 0.36, title, fontsize=TITLE, weight="bold", color=INK, va="center")
     tops = [f"top {k} in common {share:.0%}" for k, share in comparison.overlap.items()]
@@ -171,6 +178,8 @@ def draw_comparison(
             parts.draw_colour_bar(page.axes(left - _GAP + 0.15, _HEAD, 0.16, width * high), drawing, name)
             left += _BAR
     notes = parts.join(list(dict.fromkeys(drawings[0].notes + drawings[1].notes)))
+    for nth, line in enumerate(reversed(said), start=1):
+        page.write(_MARGIN, page.height - 0.16 - nth * _LINE, line, fontsize=SMALL, color=INK, va="center")
     page.write(_MARGIN, page.height - 0.16, parts.short(notes, 160), fontsize=SMALL, color=GREY, va="center")
     return page.rendered()
 
@@ -182,6 +191,7 @@ def write_comparison(
     names: tuple[str, str],
     *,
     score_name: str = "score",
+    sentences: Sequence[str] = (),
 ) -> None:
     """Write `draw_comparison` as PNG or any other format of `save_picture`."""
-    save_picture(path, draw_comparison(drawings, comparison, names, score_name=score_name))
+    save_picture(path, draw_comparison(drawings, comparison, names, score_name=score_name, sentences=sentences))

@@ -20,12 +20,14 @@ from mil_heatmaps.scores.patch_scores import Prediction
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
 from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, SMALL, TEXT, TITLE
 from mil_heatmaps.visualization.frame import Frame, choose_frame
 from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.patch_arguments import as_scores
 from mil_heatmaps.visualization.picture_files import save_picture
 from mil_heatmaps.visualization.sampling import Choice, Mode, SampledPatch, sample_patches
+from mil_heatmaps.words import printable
 
 DPI = 150
 _PANEL_PX = 1000  # longer side of slide and map, before matplotlib fits them
@@ -57,12 +59,18 @@ class FigureText:
         Whose score it is, when there is one a class or head.
     slide_id, label, model : str or None
     prediction : Prediction or None
+    group : str or None
+        Whether a risk or value is high or low, and beside what.
     method : str or None
         How the map was made, in a line of its own.
     notices : tuple of str
         What is to know of the slide, in red at the foot, before what is to know of the drawing.
     artefacts : tuple of Artefact
         What of the attention lies on artefacts, as a line of swatches above the foot.
+    faithfulness : Faithfulness or None
+        How far the map can be believed, at the foot.
+    evidence : EvidenceOutline or None
+        Outlined on the map, and told at the foot.
     """
 
     score_name: str = "score"
@@ -71,9 +79,12 @@ class FigureText:
     label: str | None = None
     model: str | None = None
     prediction: Prediction | None = None
+    group: str | None = None
     method: str | None = None
     notices: tuple[str, ...] = ()
     artefacts: tuple[parts.Artefact, ...] = ()
+    faithfulness: Faithfulness | None = None
+    evidence: EvidenceOutline | None = None
 
 
 def write_figure(
@@ -125,7 +136,7 @@ class Page:
         return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
     def write(self, left: float, top: float, words: str, **style: Any) -> Any:
-        return self.figure.text(left / self.width, 1 - top / self.height, words, **style)
+        return self.figure.text(left / self.width, 1 - top / self.height, printable(words, "\n"), **style)
 
     def rendered(self) -> UInt8Array:
         """Return the pixels, (height, width, 3)."""
@@ -154,7 +165,9 @@ def compose_figure(drawing: Drawing, scores: npt.NDArray[Any], text: FigureText,
         content = max(2 * panel[0] + _GAP + bar, 3.0 + 2 * (_BLOCK[0] + 2 * _GAP))
         body = panel[1] + 0.55 + _BLOCK[1] + 0.1
     notices = _notice_lines((*text.notices, *drawing.notes), content)
-    foot = _FOOT + _LINE * (bool(text.method) + max(len(notices) - 1, 0) + 2 * bool(text.artefacts))
+    said = _said_lines(text, content)
+    lines = bool(text.method) + max(len(notices) - 1, 0) + len(said) + 2 * bool(text.artefacts)
+    foot = _FOOT + _LINE * lines
     page = Page(2 * _MARGIN + content, head + body + foot)
     _write_head(page, drawing, text)
     for nth, (picture, title) in enumerate(zip(pictures, (_slide_title(drawing), _map_title(drawing)), strict=True)):
@@ -162,6 +175,8 @@ def compose_figure(drawing: Drawing, scores: npt.NDArray[Any], text: FigureText,
         parts.show_picture(axes, picture, title)
         if drawing.region is not None:
             parts.draw_outlines(axes, drawing.region, drawing.frame)
+        if nth and text.evidence is not None:
+            parts.draw_outlines(axes, text.evidence.outlines_l0, drawing.frame)
         if legend and drawing.slide.mpp is not None:
             width_l0 = drawing.frame.size_px[0] * drawing.frame.downsample[0]
             parts.draw_scale_bar(axes, width_l0 * drawing.slide.mpp)
@@ -174,7 +189,7 @@ def compose_figure(drawing: Drawing, scores: npt.NDArray[Any], text: FigureText,
         _draw_column(page, corner, drawing, scores, text)
     else:
         _draw_row(page, (_MARGIN, head + panel[1] + 0.55), drawing, scores, text)
-    _write_foot(page, drawing, text, notices)
+    _write_foot(page, drawing, text, notices, said)
     return page
 
 
@@ -266,6 +281,8 @@ def _write_head(page: Page, drawing: Drawing, text: FigureText) -> None:
         if prediction.task == "classification" and text.label in prediction.classes:
             colour = GOOD if prediction.classes[prediction.predicted] == text.label else BAD
         pieces.append((f"{what} ", parts.short(value, 80), colour))
+        if text.group:
+            pieces.append(("", text.group, INK))
         details = prediction.details
         more = f"{len(details) - _DETAILS} more" if len(details) > _DETAILS else ""
         pieces.append((parts.join([*details[:_DETAILS], more]), "", GREY))
@@ -295,7 +312,22 @@ def _notice_lines(notices: Iterable[str], width: float) -> list[str]:
     return [*joined[: _NOTICE_LINES - 1], "… and more: the column `notes` of the process list has them all"]
 
 
-def _write_foot(page: Page, drawing: Drawing, text: FigureText, notices: Sequence[str]) -> None:
+def _said_lines(text: FigureText, width: float) -> list[tuple[str, str]]:
+    """Return lines and their colours: how far the map can be believed, how that was measured, what is outlined."""
+    most = int(width * _CHARACTERS_AN_INCH)
+    lines: list[tuple[str, str]] = []
+    if (faithful := text.faithfulness) is not None:
+        colour = BAD if faithful.doubtful else INK
+        lines += [(line, colour) for line in parts.wrapped(faithful.sentence, most)]
+        lines += [(line, GREY) for line in parts.wrapped(faithful.method, most)]
+    if text.evidence is not None:
+        lines += [(line, INK) for line in parts.wrapped(text.evidence.words, most)]
+    return lines
+
+
+def _write_foot(
+    page: Page, drawing: Drawing, text: FigureText, notices: Sequence[str], said: Sequence[tuple[str, str]]
+) -> None:
     slide, size = drawing.slide, drawing.grid.size_l0
     patch = f"patches {size[0]} × {size[1]} px at level 0"
     if slide.mpp is not None:
@@ -305,7 +337,8 @@ def _write_foot(page: Page, drawing: Drawing, text: FigureText, notices: Sequenc
         resolution += f", given by hand ({slide.resolution.source})"
     known = parts.join([text.model or "", patch, resolution, f"colormap {drawing.cmap}"])
     # From the bottom upwards.
-    lines = [(known, GREY), *([(text.method, GREY)] if text.method else []), *((line, BAD) for line in notices[::-1])]
+    method = [(text.method, GREY)] if text.method else []
+    lines = [(known, GREY), *method, *said[::-1], *((line, BAD) for line in notices[::-1])]
     for nth, (words, colour) in enumerate(lines):
         page.write(_MARGIN, page.height - 0.2 - nth * _LINE, words, fontsize=SMALL, color=colour, va="center")
     if text.artefacts:

@@ -4,6 +4,8 @@ Every function draws into the axes it is given; nothing here knows where on the 
 """
 
 import math
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,12 +18,14 @@ from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.palette import colour_index
 from mil_heatmaps.visualization.sampling import SampledPatch
-from mil_heatmaps.words import grouped, number_words
+from mil_heatmaps.words import grouped, number_words, printable
 
 INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
 _UNTINTED = (226, 229, 232)
 GOOD, BAD = "#1a7f37", "#b3261e"
 TITLE, TEXT, SMALL = 15.0, 9.5, 8.0
+_MEANING_CHARACTERS = 34
+"""A line under the colour bar."""
 
 
 ARTEFACT_COLOURS = {"fold": "#8c564b", "dark": "#4d4d4d", "pen": "#2ca02c", "edge": "#17a2b8", "blur": "#c78bd6"}
@@ -65,7 +69,7 @@ def bare(axes: Any) -> None:
 def show_picture(axes: Any, picture: UInt8Array, title: str) -> None:
     """Show a picture to its edges, its title above its left corner."""
     axes.imshow(picture, interpolation="antialiased", aspect="auto")
-    axes.set_title(title, loc="left", fontsize=TEXT, color=GREY, pad=6)
+    axes.set_title(printable(title), loc="left", fontsize=TEXT, color=GREY, pad=6)
     bare(axes)
 
 
@@ -148,10 +152,16 @@ def draw_colour_bar(axes: Any, drawing: Drawing, title: str) -> None:
         axes.text(-0.6, value, "tinted from here", fontsize=SMALL - 0.5, color=INK, ha="right", va="bottom",
                   rotation=90)  # fmt: skip
     beside = 2.6 + 0.5 * max(map(len, names))
-    axes.text(beside, 0.5, title, transform=axes.transAxes, rotation=90, fontsize=TEXT, color=INK,
+    axes.text(beside, 0.5, printable(title), transform=axes.transAxes, rotation=90, fontsize=TEXT, color=INK,
               weight="bold", ha="center", va="center")  # fmt: skip
     axes.text(beside + 1.2, 0.5, scale.label, transform=axes.transAxes, rotation=90, fontsize=SMALL,
               color=GREY, ha="center", va="center")  # fmt: skip
+    if scale.meaning:
+        clauses = re.split(r"(?<=[,;]) ", scale.meaning)
+        lines = [line for clause in clauses for line in textwrap.wrap(clause, _MEANING_CHARACTERS)]
+        meaning = "\n".join(lines)
+        axes.annotate(meaning, (0, 0), (0, -6), "axes fraction", "offset points", fontsize=SMALL - 0.5, color=INK,
+                      va="top")  # fmt: skip
 
 
 def draw_legend(axes: Any, drawing: Drawing, title: str) -> None:
@@ -227,6 +237,12 @@ def short(text: str, most: int) -> str:
         return text
     half = (most - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
+
+
+def wrapped(text: str, most: int) -> list[str]:
+    """Return the text in lines of at most `most` characters; a number stays with its sign."""
+    together = re.sub(r"(?<=[<>]) (?=\d)| (?=%)", "\N{NO-BREAK SPACE}", text)
+    return textwrap.wrap(together, most, break_on_hyphens=False)
 
 
 def join(parts: Sequence[str]) -> str:

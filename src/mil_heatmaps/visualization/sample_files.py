@@ -14,7 +14,7 @@ from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.picture_files import save_picture
 from mil_heatmaps.visualization.sampling import SampledPatch
-from mil_heatmaps.words import number_words
+from mil_heatmaps.words import number_words, printable
 
 _INK, _GREY, _FRAME, _PAPER = (25, 28, 33), (110, 116, 125), (205, 209, 214), (255, 255, 255)
 _TILE_PX = 224
@@ -71,6 +71,7 @@ def patch_file_name(position: int, slide_id: str, patch: SampledPatch) -> str:
 
 def contact_sheet(patches: Sequence[SampledPatch], *, title: str, score_name: str = "score") -> UInt8Array:
     """Return all patches on one page, each with its rank, percentile and score below."""
+    title, score_name = printable(title), printable(score_name)
     columns = min(5, max(1, len(patches)))
     gap, caption, head = _TILE_PX // 12, _TILE_PX // 4, _TILE_PX // 3
     rows = -(-len(patches) // columns)

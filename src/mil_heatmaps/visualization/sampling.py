@@ -180,8 +180,16 @@ def sample_patches(
     level: int = 0,
 ) -> list[SampledPatch]:
     """Return the chosen patches, their pictures of `size_px` pixels of a level; see `choose_patches`."""
+    chosen = choose_patches(rank_percentiles(scores), choice, candidates)
+    return patches_at(chosen, scores, grid, slide, size_px=size_px, level=level)
+
+
+def patches_at(
+    chosen: npt.NDArray[Any], scores: npt.NDArray[Any], grid: PatchGrid, slide: Slide, *, size_px: tuple[int, int],
+    level: int = 0,
+) -> list[SampledPatch]:  # fmt: skip
+    """Return patches by their numbers, with what their scores are among all, their pictures of `size_px` pixels."""
     percentiles, ranks = rank_percentiles(scores), _ranks(scores)
-    chosen = choose_patches(percentiles, choice, candidates)
     level, _ = slide.clamp_level(level)
     return [
         SampledPatch(

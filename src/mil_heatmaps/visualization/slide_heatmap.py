@@ -88,17 +88,19 @@ class SlideHeatmap:
         """The figure for people: slide and map side by side, colour bar, scale bar, patches."""
         from PIL import Image
 
+        from mil_heatmaps.visualization.colour_words import group_of
         from mil_heatmaps.visualization.drawing import Painter
         from mil_heatmaps.visualization.figure import FigureText, draw_figure
 
         names = self.scores.names
         text = FigureText(
             score_name=self.scores.score,
-            class_name=self.column if len(names) > 1 else None,
+            class_name=self.column if len(names) > 1 or self.scores.explained is not None else None,
             slide_id=slide_id_of(self.slide_path),
             label=self.label,
             model=self.model,
             prediction=self.prediction,
+            group=": ".join(group_of(self.scores, self.column, "auto", self.prediction) or ()),
         )
         with self._planned() as drawing:
             painter = Painter(drawing, watch=True)
@@ -152,7 +154,9 @@ class SlideHeatmap:
         from mil_heatmaps.visualization.view import View
 
         chosen = {"normalize": None, "cmap": None, **self.options, **options}
+        center = chosen.pop("center", "auto")
         usual = ColourRule.for_kind(self.scores.kind, chosen.pop("normalize"), chosen.pop("cmap"))
+        usual = usual.of_column(self.scores, self.column, self.prediction, center="auto" if center is None else center)
         view, colours = with_options(View(segment=self.tissue is not None), usual, chosen)
         with TissueSlide(open_slide(self.slide_path, mpp=self.mpp)) as slide:
             if self.tissue is not None:

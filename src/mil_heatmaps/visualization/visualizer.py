@@ -10,7 +10,7 @@ It draws what generate_heatmaps.py draws, from the same functions, and writes no
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,8 @@ class MILLabVisualizer:
         What the outputs are.
     score : str, optional
         Which of the model's scores to draw; `score_names` lists them.
+    settings : dict, optional
+        Of explanations, the keys of the config's `explanation_arguments`: ``{"output": "probability", "steps": 64}``.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     **overrides
         Settings of the model that neither name nor checkpoint tells.
@@ -73,11 +75,14 @@ class MILLabVisualizer:
         class_names: Sequence[str] | None = None,
         task: Task = "classification",
         score: str | None = None,
+        settings: Mapping[str, Any] | None = None,
         device: str = "auto",
         **overrides: Any,
     ) -> None:
         if (checkpoint is None) == (model is None):
             raise ModelError("give a checkpoint, or a model in memory; not both")
+        from mil_heatmaps.models.explaining import chosen_settings
+
         if model is None:
             from mil_heatmaps.checkpoints.builder import create_model
 
@@ -94,8 +99,9 @@ class MILLabVisualizer:
                 f"{model.num_classes} outputs"
             )
         self.score = score or model.default_score
-        if self.score not in model.score_names():
-            raise ModelError(f"{model.title} has no score {score!r}; choose from {list(model.score_names())}")
+        model.check_scores([self.score])
+        self.settings = {**(settings or {}), "task": task}
+        chosen_settings(self.settings)
 
     def __repr__(self) -> str:
         noun = "classes" if self.task == "classification" else f"outputs ({self.task})"
@@ -157,8 +163,9 @@ class MILLabVisualizer:
         SlideError, FeatureError, TissueError, ScoreError, ModelError
             Each says which file, what is wrong with it, and what would do.
         """
+        from mil_heatmaps.explain.remarks import remarks
         from mil_heatmaps.models.inference import infer
-        from mil_heatmaps.scores.select import select_columns
+        from mil_heatmaps.scores.select import select_columns, wanted_targets
         from mil_heatmaps.slides.reader import open_slide
 
         path = Path(slide)
@@ -167,9 +174,12 @@ class MILLabVisualizer:
             mask, notes = _tissue(opened, tissue, space) if segment else (None, [])
         features = _features(h5, names_of_slide(path.name), patch_size_level0, space, coords_dir)
         prediction, found = infer(
-            self.model, features, scores=[self.score], class_names=self.class_names, task=self.task
-        )
+            self.model, features, scores=[self.score], class_names=self.class_names, task=self.task,
+            settings=self.settings, targets=lambda told, outputs: wanted_targets(told, outputs, label, classes),
+        )  # fmt: skip
         scores = found[self.score]
+        explained = scores.explained
+        told = [] if explained is None else remarks(self.score, scores.names, explained.checks, scores.values)
         column = select_columns(scores, prediction, label=label, classes=classes, head=head)[0]
         return SlideHeatmap(
             slide_path=path,
@@ -181,7 +191,7 @@ class MILLabVisualizer:
             options=options,
             label=label,
             model=self.model.title,
-            notes=(*about_slide, *notes, *features.notes),
+            notes=(*about_slide, *notes, *features.notes, *told),
             mpp=mpp,
         )
 

@@ -40,7 +40,12 @@ def config_of(path: Path) -> Path | None:
 
 def weights_file(path: Path) -> Path:
     """Return the file of weights (or the index of several) that a path to a file or folder names."""
-    if not path.exists():
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:  # a name too long for a file, or with a null byte
+        why = getattr(error, "strerror", None) or said_by(error)
+        raise CheckpointError(f"no checkpoint at {str(path)[:80]}…: {why}") from error
+    if not there:
         raise CheckpointError(f"no checkpoint at {path}{hub_hint(path)}")
     return _file_in(path) if path.is_dir() else path
 

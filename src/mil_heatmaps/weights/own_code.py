@@ -56,20 +56,23 @@ def _known(name: str) -> str:
 
 
 def _source_of(module: str) -> Path | None:
-    """Return the file of a module that is somebody's own, found without importing its package."""
+    """Return the file of a module that is somebody's own."""
+    path = module_file(module)
+    return path if path is not None and path.suffix == ".py" and _is_own(path) else None
+
+
+def module_file(module: str) -> Path | None:
+    """Return the file of a module, found without importing its package: that would run the package's code."""
     top, *below = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return None
-    if spec is None:
-        return None
-    if not below:
-        path = Path(spec.origin) if spec.origin else None
-        return path if path is not None and path.suffix == ".py" and _is_own(path) else None
+    if spec is None or not below:
+        return Path(spec.origin) if spec is not None and spec.origin else None
     for folder in spec.submodule_search_locations or ():
         for path in (Path(folder, *below).with_suffix(".py"), Path(folder, *below, "__init__.py")):
-            if path.is_file() and _is_own(path):
+            if path.is_file():
                 return path
     return None
 

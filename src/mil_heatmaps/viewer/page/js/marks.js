@@ -12,6 +12,7 @@ export class MarksCanvas {
     this.canvas.setAttribute("aria-hidden", "true");
     viewer.canvas.append(this.canvas);
     this.outline = null;
+    this.evidence = null;
     this.boxes = {};
     viewer.addHandler("update-viewport", () => this.draw());
     viewer.addHandler("resize", () => requestAnimationFrame(() => this.draw()));
@@ -19,6 +20,12 @@ export class MarksCanvas {
 
   showOutline(path) {
     this.outline = path;
+    this.draw();
+  }
+
+  /** Outline the evidence set of the map that is shown, null for none. */
+  showEvidence(path) {
+    this.evidence = path;
     this.draw();
   }
 
@@ -43,6 +50,10 @@ export class MarksCanvas {
     if (this.outline) {
       stroke(context, this.outline, pixel, "#ffffffcc", 3.2);
       stroke(context, this.outline, pixel, "#0b7a4b", 1.6);
+    }
+    if (this.evidence) {
+      stroke(context, this.evidence, pixel, "#ffffffd0", 3.6);
+      stroke(context, this.evidence, pixel, "#1b1f24", 1.8);
     }
     if (this.boxes.chosen) frame(context, this.boxes.chosen, pixel, "#ffd400", 2.4);
     if (this.boxes.hover) frame(context, this.boxes.hover, pixel, "#ffffff", 1.4);

@@ -2,6 +2,7 @@
 
 import { colourOf, lookupTable } from "./colours.js";
 import { exists, parseContent } from "./content.js";
+import { outlinePath } from "./marks.js";
 
 export class PaneColours {
   constructor(app) {
@@ -69,6 +70,8 @@ export class PaneColours {
     });
     pane.heat.canvas.style.opacity = view.opacity;
     pane.marks.showOutline(view.tissue ? this.app.outline : null);
+    const rings = parsed.kind === "scores" ? this.app.layers[parsed.layer].evidence ?? [] : [];
+    pane.marks.showEvidence(rings.length ? outlinePath(rings.map((outline) => ({ outline, holes: [] }))) : null);
   }
 
   /** Colour of a place on the scale, 0 to 1. */

@@ -1,0 +1,101 @@
+"""Fuzz the parsers for a bounded time: `make fuzz`, or python benchmarks/fuzz.py --seconds 60 [--only config geojson].
+
+Mutations by atheris where it is installed, which follows the code's branches, else at random. What breaks a parser is
+written to tests/fuzz/findings/<parser>/ and is a test from then on. Exit code 1 when there is a finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.fuzz.parsers import PARSERS
+from tests.fuzz.test_parsers import FOUND, ODD, mutated, tried
+
+
+def random_rounds(name: str, seconds: float, dice: random.Random) -> Counter[str]:
+    """Mutate one parser's seed until the time is over; return how often it read, refused and broke."""
+    seed, counts, stop = PARSERS[name].seed(), Counter[str](), time.monotonic() + seconds
+    while time.monotonic() < stop:
+        changes = [
+            (
+                dice.randrange(1 << 16),
+                dice.choice(["replace", "insert", "cut"]),
+                dice.choice(ODD) if dice.random() < 0.4 else dice.randbytes(dice.randrange(1, 9)),
+            )
+            for _ in range(dice.randrange(1, 5))
+        ]
+        counts[_one(name, mutated(seed, changes))] += 1
+    return counts
+
+
+def _one(name: str, data: bytes) -> str:
+    try:
+        return tried(name, data)
+    except Exception as error:
+        folder = FOUND / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / hashlib.sha256(data).hexdigest()[:12]).write_bytes(data)
+        print(f"FINDING {name}: {type(error).__name__}: {str(error)[:200]}")
+        return "broke"
+
+
+def atheris_rounds(name: str, seconds: float) -> Counter[str]:
+    """Have atheris choose the mutations, in a forked process: its loop ends the process."""
+    import atheris
+
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        counts: Counter[str] = Counter()
+        stop = time.monotonic() + seconds
+
+        def one_input(data: bytes) -> None:
+            counts[_one(name, data)] += 1
+            if time.monotonic() > stop:
+                os.write(writing, repr(dict(counts)).encode())
+                os._exit(0)
+
+        folder = Path(f"/tmp/fuzz-{os.getpid()}")
+        folder.mkdir()
+        (folder / "seed").write_bytes(PARSERS[name].seed())
+        atheris.instrument_all()
+        atheris.Setup([sys.argv[0], str(folder), "-max_len=65536", "-verbosity=0"], one_input)
+        atheris.Fuzz()
+    os.close(writing)
+    told = os.read(reading, 1 << 16)
+    os.waitpid(child, 0)
+    import ast
+
+    return Counter(ast.literal_eval(told.decode() or "{'died': 1}"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each parser")
+    parser.add_argument("--only", nargs="+", choices=PARSERS, default=list(PARSERS))
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--atheris", action="store_true", help="where it is installed")
+    args = parser.parse_args()
+    seed = random.randrange(1 << 32) if args.seed is None else args.seed
+    print(f"seed {seed}")
+    broke = 0
+    for name in args.only:
+        counts = atheris_rounds(name, args.seconds) if args.atheris else random_rounds(
+            name, args.seconds, random.Random(f"{seed}{name}")
+        )  # fmt: skip
+        broke += counts["broke"] + counts["died"]
+        print(f"{name:<14} {sum(counts.values()):>7} tried: {', '.join(f'{n} {k}' for k, n in sorted(counts.items()))}")
+    return 1 if broke else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Ask every model for its scores again and again while all cores are busy and torch's number of threads changes.
+
+    python benchmarks/scores_under_threads.py --times 200
+
+Compares every score with the first answer, made alone with one thread. A number that moves further than
+rounding is named, with by how much and under how many threads. Exit code 1 when one does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from mil_heatmaps.models.inference import infer
+from tests.helpers.small_models import SIZES, small_model
+
+ROUNDING = 2e-5
+"""Of numbers about 1: float32 sums in another order, over a thousand patches."""
+
+SLOW = ("occlusion", "mask_regression", "leave_one_out", "integrated_gradients")
+"""Explanations of hundreds of forwards each: the same forwards as the others', many times over."""
+
+
+def busy(stop: object) -> None:
+    """Keep a core at work."""
+    values = np.random.default_rng(0).normal(size=(200, 200))
+    while not stop.is_set():  # type: ignore[attr-defined]
+        values = np.tanh(values @ values.T / 200)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=200)
+    parser.add_argument("--patches", type=int, default=700)
+    parser.add_argument("--models", nargs="+", default=list(SIZES))
+    args = parser.parse_args()
+    stop, load = threading.Event(), multiprocessing.Event()
+    workers = [multiprocessing.Process(target=busy, args=(load,)) for _ in range(multiprocessing.cpu_count())]
+    for worker in workers:
+        worker.start()
+
+    def change_threads() -> None:
+        number = 0
+        while not stop.is_set():
+            number = number % 4 + 1
+            torch.set_num_threads(number)
+            time.sleep(0.0007)
+
+    moved = 0
+    try:
+        for name in args.models:
+            model = small_model(name)
+            features = np.random.default_rng(1).normal(size=(args.patches, 24)).astype(np.float32)
+            wanted = [score for score in model.score_names() if score not in SLOW]
+            torch.set_num_threads(1)
+            first = infer(model, features, scores=wanted)[1]
+            changer = threading.Thread(target=change_threads)
+            stop.clear()
+            changer.start()
+            worst, where = 0.0, ""
+            for _ in range(args.times):
+                again = infer(model, features, scores=wanted)[1]
+                for key, one in first.items():
+                    other = again[key].values
+                    scale = max(1.0, float(np.nanmax(np.abs(one.values))))
+                    if not np.array_equal(np.isnan(one.values), np.isnan(other)):
+                        worst, where = float("inf"), key
+                        continue
+                    difference = float(np.nanmax(np.abs(one.values - other))) / scale
+                    if difference > worst:
+                        worst, where = difference, key
+            stop.set()
+            changer.join()
+            bad = worst > ROUNDING
+            moved += bad
+            print(f"{name:<12} {args.times} times, {len(wanted)} scores: {'MOVED ' if bad else ''}{worst:.2g} {where}")
+    finally:
+        stop.set()
+        load.set()
+        for worker in workers:
+            worker.join()
+    return 1 if moved else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

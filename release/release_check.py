@@ -1,0 +1,116 @@
+"""What is looked at before a release: `make release-check`. Exit code 1 when something must not go out.
+
+Advisories of the pinned versions (pip-audit), licences, pre-releases among the pins, the release set against
+constraints.txt, the JavaScript library's integrity, and a CycloneDX bill of materials, dist/sbom.json. What cannot be
+looked at, for want of a tool or of the internet, is said, and is no pass.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COPYLEFT = re.compile(r"(?<!L)GPL|AGPL|GNU General", re.IGNORECASE)
+LESSER = re.compile(r"LGPL|Lesser", re.IGNORECASE)
+PRE_RELEASE = re.compile(r"\d(a|b|rc|\.dev)\d")
+
+ONLY_AS_PRE_RELEASE = {
+    "cwevals": "needed by wandb, which is optional",
+    "opentelemetry-exporter-http-transport": "needed by mlflow-skinny, which is optional",
+    "opentelemetry-exporter-otlp-common": "needed by mlflow-skinny, which is optional",
+    "opentelemetry-semantic-conventions": "needed by mlflow-skinny, which is optional",
+}
+"""Pins that no final release could take the place of: they have none."""
+
+
+def pins(text: str) -> dict[str, str]:
+    """Return version by package of a file of requirements."""
+    lines = (line.split("#")[0].split(" --hash")[0].strip() for line in text.splitlines())
+    return {name.lower(): version for name, _, version in (line.partition("==") for line in lines if "==" in line)}
+
+
+def pre_releases(pinned: dict[str, str]) -> list[str]:
+    """Return the pins that are pre-releases although the package has final ones."""
+    return [
+        f"{name}=={version}"
+        for name, version in pinned.items()
+        if PRE_RELEASE.search(version) and name not in ONLY_AS_PRE_RELEASE
+    ]
+
+
+def licence_of(package: importlib.metadata.Distribution) -> str:
+    """Return what a package says of its licence."""
+    about = package.metadata
+    classified = [line.rpartition(" :: ")[2] for line in about.get_all("Classifier") or () if "License" in line]
+    said = about.get("License-Expression") or "; ".join(classified) or (about.get("License") or "").split("\n")[0]
+    return said[:60] or "none stated"
+
+
+def licences() -> tuple[list[str], list[str]]:
+    """Return a line a package installed here, and those under the GPL."""
+    lines, bad = [], []
+    for package in sorted(importlib.metadata.distributions(), key=lambda item: item.metadata["Name"].lower()):
+        said = licence_of(package)
+        lines.append(f"{package.metadata['Name']} {package.version}: {said}")
+        if COPYLEFT.search(said) and not LESSER.search(said):
+            bad.append(lines[-1])
+    return lines, bad
+
+
+def integrity_problems(lock: dict[str, object]) -> list[str]:
+    """Return what is not pinned with a SHA-512 in package-lock.json."""
+    packages: dict[str, dict[str, str]] = lock["packages"]  # type: ignore[assignment]
+    return [
+        name for name, about in packages.items() if name and not about.get("integrity", "").startswith("sha512-")
+    ]
+
+
+def main() -> int:
+    bad: list[str] = []
+    pinned = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    bad += [f"pre-release pinned: {line}" for line in pre_releases(pinned)]
+    release = ROOT / "requirements-release.txt"
+    if release.is_file():
+        there = pins(release.read_text(encoding="utf-8"))
+        bad += [
+            f"{release.name} has {name} {version}, constraints.txt {pinned.get(name, 'none')}: make release-set"
+            for name, version in there.items()
+            if pinned.get(name) != version.split("+")[0]
+        ]
+    bad += [f"package-lock.json: {name} has no integrity" for name in integrity_problems(
+        json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8")))]  # fmt: skip
+    lines, copyleft = licences()
+    out = ROOT / "dist"
+    out.mkdir(exist_ok=True)
+    (out / "licences.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    bad += [f"licence: {line}" for line in copyleft]
+    print(f"licences of {len(lines)} installed packages: {out / 'licences.txt'}")
+    for module, what, command in (
+        ("pip_audit", "advisories", ["pip_audit", "--progress-spinner", "off", "-r", str(release), "--disable-pip"]),
+        ("cyclonedx_py", "bill of materials", ["cyclonedx_py", "requirements", str(release), "--of", "JSON", "-o",
+                                               str(out / "sbom.json")]),
+    ):  # fmt: skip
+        if importlib.util.find_spec(module) is None:
+            print(f"NOT LOOKED AT, {what}: {module} is not installed (pip install -e '.[release]')")
+            continue
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+        told = (done.stdout + done.stderr).strip().splitlines()
+        if done.returncode == 0:
+            print(f"{what}: {told[-1] if told else 'done'}")
+        elif module == "pip_audit" and "Found" not in " ".join(told):
+            print(f"NOT LOOKED AT, {what}: {told[-1][:200] if told else 'no answer'}")
+        else:
+            bad += [f"{what}: {line}" for line in told[-20:]]
+    for line in bad:
+        print(f"BAD {line}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Have another process look at an HDF5 file first, for a limited time: this one then only opens what is harmless.
+
+One process, started with the first file, looks at all files of this one; each file is looked at once.
+"""
+
+import atexit
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from mil_heatmaps.files import hdf5_structure
+
+logger = logging.getLogger(__name__)
+
+LIMIT_S = 30.0
+"""A file whose structure takes longer is given up."""
+
+_MOST_KNOWN = 4096
+
+
+class _Looker:
+    """The process that looks; started when it is first needed, and again after a file has ended it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._owner = 0
+        self._known: dict[tuple[str, int, int, int], str | None] = {}
+
+    def refusal(self, path: Path) -> str | None:
+        """Return why a file is not to be read, None when nothing speaks against it or h5py itself will say what."""
+        found = path.stat()
+        key = (str(path), found.st_ino, found.st_size, found.st_mtime_ns)
+        with self._lock:
+            if key not in self._known:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[key] = self._ask(path)
+            return self._known[key]
+
+    def _ask(self, path: Path) -> str | None:
+        process = self._running()
+        if process is None:
+            return hdf5_structure.answer(str(path)).get("refused")
+        assert process.stdin is not None
+        assert process.stdout is not None
+        line = ""
+        with suppress(OSError):
+            process.stdin.write(json.dumps(os.path.abspath(path)) + "\n")
+            process.stdin.flush()
+            if not select.select([process.stdout], [], [], LIMIT_S)[0]:
+                self.stop()
+                return f"to read its structure takes longer than {LIMIT_S:g} s, as with a damaged or hostile file"
+            line = process.stdout.readline()
+        if line:
+            told: dict[str, str | None] = json.loads(line)
+            return told.get("refused")
+        code = process.wait()
+        self.stop()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"the HDF5 library crashes on it ({how}): the file is damaged or hostile"
+
+    def _running(self) -> "subprocess.Popen[str] | None":
+        """Return the process; None where none can be started, and the file is looked at here."""
+        if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
+            return self._process
+        command = [sys.executable, "-P", hdf5_structure.__file__]
+        one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        pipe, void = subprocess.PIPE, subprocess.DEVNULL
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=void, text=True, env=os.environ | one_thread
+            )
+        except OSError as error:
+            logger.debug("no process to look at HDF5 files: %s", error)
+            return None
+        self._owner = os.getpid()
+        return self._process
+
+    def stop(self) -> None:
+        """End the process, if this one started it."""
+        process, self._process = self._process, None
+        if process is None or self._owner != os.getpid():
+            return
+        with suppress(OSError):
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            with suppress(OSError):
+                assert stream is not None
+                stream.close()
+
+
+_LOOKER = _Looker()
+atexit.register(_LOOKER.stop)
+
+
+def refusal(path: Path) -> str | None:
+    """Return why an HDF5 file is not to be opened, in words that go on after its name; None to open it.
+
+    Refused are links into other files and in circles, datasets whose numbers lie in other files, and files on which the
+    HDF5 library hangs, crashes, or takes memory without bound. OSError when there is no such file.
+    """
+    return _LOOKER.refusal(path)

@@ -1,0 +1,50 @@
+"""Whether a slide's headers are harmless, before OpenSlide or Pillow is let at it."""
+
+from pathlib import Path
+
+from mil_heatmaps.errors import SlideError
+from mil_heatmaps.files.names import PICTURE_EXTENSIONS
+from mil_heatmaps.slides.tiff_headers import TiffHeaderError, TileTooLargeError, is_tiff, read_directories
+
+_OWN_STRUCTURE = (".ndpi",)
+"""TIFF by its first bytes, with pointers of its own beyond 4 GB: it is not understood here."""
+
+_COMPRESSIONS = frozenset({1, 5, 7, 8, 32946, 33003, 33004, 33005, 34712})
+"""None, LZW, JPEG, deflate, JPEG 2000."""
+
+
+def refuse_large_tiles(path: Path) -> None:
+    """Raise a SlideError for a TIFF that declares tiles of over `MOST_TILE_BYTES`; all else is left to OpenSlide."""
+    try:
+        if is_tiff(path):
+            read_directories(path)
+    except TileTooLargeError as error:
+        raise SlideError(f"{path} is not opened: {error}") from error
+    except (TiffHeaderError, OSError):
+        return
+
+
+def headers_pass(path: Path) -> bool:
+    """Whether a slide's headers were read and found right, so that it may be opened in this process.
+
+    So they are of TIFF whose largest picture is in tiles, and of plain pictures, whose size is compared with a limit.
+    Of other formats nothing is known here.
+    """
+    try:
+        if not path.is_file():
+            return not path.exists()  # a slide that is not there does no harm
+        if path.suffix.lower() in PICTURE_EXTENSIONS:
+            return True
+        if path.suffix.lower() in _OWN_STRUCTURE or not is_tiff(path):
+            return path.stat().st_size == 0
+        found = read_directories(path)
+    except (TiffHeaderError, OSError):
+        return False
+    if not found:
+        return False
+    largest = max(found, key=lambda directory: directory.size_px[0] * directory.size_px[1])
+    tiled = [directory for directory in found if directory.tile_px is not None]
+    return largest.tile_px is not None and all(
+        directory.compression in _COMPRESSIONS and directory.tile_px is not None and min(directory.tile_px) > 0
+        for directory in tiled
+    )

@@ -1,0 +1,162 @@
+"""What the directories of a TIFF say of its tiles, read without a library that would believe it.
+
+A slide of a few kilobytes may declare a tile of 65,520 x 65,520 pixels, for which OpenSlide takes 17 GB and ends the
+process where it cannot get them. Sizes are (width, height) in pixels, offsets bytes of the file.
+"""
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mil_heatmaps.words import said_by
+
+JPEG_COMPRESSIONS = (6, 7)
+
+MOST_TILE_BYTES = 256 << 20
+"""Decoded; formats in use have tiles of up to 4096 x 4096 pixels, 48 MiB."""
+
+_MOST_DIRECTORIES = 2_000
+_MOST_TAGS = 4_096
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of a value of each TIFF type."""
+
+_WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
+_TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
+_NUMBERS = (_WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES, _TILE_WIDTH, _TILE_LENGTH)
+
+
+class TiffHeaderError(ValueError):
+    """The directories cannot be right; the message goes on after the file's name."""
+
+
+class TileTooLargeError(TiffHeaderError):
+    """A tile would take more memory than any in use."""
+
+
+@dataclass(frozen=True)
+class ValuesAt:
+    """Where a tag's whole numbers stand: `count` of `width` bytes each from `offset` on."""
+
+    offset: int
+    count: int
+    width: int
+
+
+@dataclass(frozen=True)
+class TiffDirectory:
+    """One picture of a TIFF; `tile_px` is None when it is stored in strips."""
+
+    size_px: tuple[int, int]
+    tile_px: tuple[int, int] | None
+    compression: int
+    order: str
+    offsets: ValuesAt | None
+    byte_counts: ValuesAt | None
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins as a TIFF does."""
+    with path.open("rb") as file:
+        return _order(file.read(4)) is not None
+
+
+def read_directories(path: Path) -> list[TiffDirectory]:
+    """Return the directories of a TIFF, in order.
+
+    Raises
+    ------
+    TileTooLargeError
+        A tile is larger than `MOST_TILE_BYTES`.
+    TiffHeaderError
+        A tag holds more than the file, directories lead in a circle.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read(file)
+    except (struct.error, OverflowError, OSError) as error:
+        raise TiffHeaderError(f"its directories cannot be read ({said_by(error)})") from error
+
+
+def _order(head: bytes) -> str | None:
+    """Return the byte order as `struct` names it, None when this is no TIFF."""
+    return {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}.get(head[:4])
+
+
+def _read(file: BinaryIO) -> list[TiffDirectory]:
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(16).ljust(16, b"\0")
+    order = _order(head)
+    if order is None:
+        raise TiffHeaderError("it is no TIFF")
+    big = b"+" in head[:4]
+    place = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+    found: list[TiffDirectory] = []
+    seen: set[int] = set()
+    while place:
+        if place in seen:
+            raise TiffHeaderError("its directories lead in a circle")
+        if place >= size:
+            raise TiffHeaderError(f"it is cut short: a directory begins at byte {place} of {size}")
+        if len(found) >= _MOST_DIRECTORIES:
+            raise TiffHeaderError(f"it has more than {_MOST_DIRECTORIES:,} directories")
+        seen.add(place)
+        directory, place = _read_one(file, order, big, place, size)
+        found.append(directory)
+    return found
+
+
+def _read_one(file: BinaryIO, order: str, big: bool, place: int, size: int) -> tuple[TiffDirectory, int]:
+    """Return one directory and where the next begins, 0 for none."""
+    entry, counter, pointer = (20, "Q", "Q") if big else (12, "H", "I")
+    file.seek(place)
+    count = struct.unpack(order + counter, file.read(struct.calcsize(counter)))[0]
+    if count > _MOST_TAGS:
+        raise TiffHeaderError(f"a directory says it has {count:,} tags")
+    data = file.read(count * entry)
+    following = struct.unpack(order + pointer, file.read(struct.calcsize(pointer)))[0]
+    start = place + struct.calcsize(counter)
+    numbers: dict[int, int] = {}
+    lists: dict[int, ValuesAt] = {}
+    for at in range(0, count * entry, entry):
+        tag, kind, values = struct.unpack_from(order + ("HHQ" if big else "HHI"), data, at)
+        width = _SIZES.get(kind, 1)
+        inline = at + (12 if big else 8)
+        fits = values * width <= (8 if big else 4)
+        if not fits and values * width > size:
+            raise TiffHeaderError(f"tag {tag} says it holds {values * width:,} bytes, more than the file ({size:,})")
+        offset = start + inline if fits else struct.unpack_from(order + pointer, data, inline)[0]
+        if tag in (_TILE_OFFSETS, _TILE_COUNTS) and width in (2, 4, 8):
+            lists[tag] = ValuesAt(offset, values, width)
+        elif tag in _NUMBERS and values and width in (1, 2, 4, 8):
+            numbers[tag] = _first(file, order, offset, width)
+    return _directory(numbers, lists, order), following
+
+
+def _first(file: BinaryIO, order: str, offset: int, width: int) -> int:
+    file.seek(offset)
+    code = {1: "B", 2: "H", 4: "I", 8: "Q"}[width]
+    value: int = struct.unpack(order + code, file.read(width))[0]
+    return value
+
+
+def _directory(numbers: dict[int, int], lists: dict[int, ValuesAt], order: str) -> TiffDirectory:
+    tile = numbers.get(_TILE_WIDTH, 0), numbers.get(_TILE_LENGTH, 0)
+    tiled = _TILE_WIDTH in numbers and _TILE_LENGTH in numbers
+    if tiled:
+        samples = max(3, numbers.get(_SAMPLES, 1)) * max(1, numbers.get(_BITS, 8) // 8)
+        taken = tile[0] * tile[1] * max(4, samples)
+        if taken > MOST_TILE_BYTES:
+            raise TileTooLargeError(
+                f"it declares tiles of {tile[0]} x {tile[1]} pixels, which take {taken:,} bytes each; "
+                f"up to {MOST_TILE_BYTES:,} are read"
+            )
+    return TiffDirectory(
+        size_px=(numbers.get(_WIDTH, 0), numbers.get(_LENGTH, 0)),
+        tile_px=tile if tiled else None,
+        compression=numbers.get(_COMPRESSION, 1),
+        order=order,
+        offsets=lists.get(_TILE_OFFSETS),
+        byte_counts=lists.get(_TILE_COUNTS),
+    )

@@ -1,0 +1,180 @@
+"""Scores that ask the model itself, as a stage makes them: what they depend on, what they are of, how far they are.
+
+Long ones keep their partial sums beside the slide's other files: a kill loses the last seconds of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mil_heatmaps.encoders.encoding_progress import EncodingProgress
+from mil_heatmaps.explain.settings import EXPLANATIONS, used_settings
+from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.files.digests import fingerprint
+from mil_heatmaps.stages.model_source import named_targets
+
+if TYPE_CHECKING:
+    from mil_heatmaps.explain.estimates import Cost
+    from mil_heatmaps.explain.watch import Partial, Watch
+    from mil_heatmaps.models.base import MILModel
+    from mil_heatmaps.scores.patch_scores import Prediction
+    from mil_heatmaps.stages.base import SlideWork
+
+SAVE_EVERY_S = 10.0
+"""How much of a long explanation a kill costs."""
+
+
+def asked_explanations(work: SlideWork) -> list[str]:
+    """Return the explanations that the config asks for, the drawn one first."""
+    if work.job.scores_path is not None:
+        return []
+    names = [work.config.heatmap_arguments.score, *work.config.explanation_arguments.scores]
+    return [name for name in dict.fromkeys(names) if name in EXPLANATIONS]
+
+
+def explanation_inputs(work: SlideWork) -> dict[str, Any]:
+    """Return what the scores depend on beside features and model: nothing where none is asked for."""
+    if work.job.scores_path is not None:
+        return {}
+    inputs: dict[str, Any] = {}
+    if beside := work.config.explanation_arguments.scores:
+        inputs["scores"] = list(beside)
+    for name in asked_explanations(work):
+        inputs |= _depends_on(work, name)
+    return inputs
+
+
+def _depends_on(work: SlideWork, name: str) -> dict[str, Any]:
+    """Return the settings and targets of one explanation."""
+    arguments, heatmap = work.config.explanation_arguments, work.config.heatmap_arguments
+    inputs = {key: getattr(arguments, key) for key in used_settings(name)}
+    if "baseline" in inputs and (path := work.config.inputs.baseline) is not None:
+        inputs["baseline"] = work.fingerprint(path)
+    if arguments.window != "auto":
+        inputs.pop("max_forwards", None)
+    inputs["targets"] = arguments.targets
+    if arguments.targets == "drawn" or heatmap.score in EXPLANATIONS:
+        inputs["classes"] = heatmap.classes
+        if "label" in ([heatmap.classes] if isinstance(heatmap.classes, str) else heatmap.classes):
+            inputs["label"] = work.job.row.group
+    return inputs
+
+
+def settings_of(work: SlideWork) -> dict[str, Any]:
+    """Return the settings of explanations as `MILModel.explain` takes them, but for the task."""
+    settings = work.config.explanation_arguments.model_dump(exclude={"scores", "targets"})
+    if (path := work.config.inputs.baseline) is not None:
+        settings["baseline"] = str(path)
+    return settings
+
+
+def targets_of(work: SlideWork, prediction: Prediction, outputs: Sequence[str]) -> Any:
+    """Return which outputs of the slide are explained; those that are drawn are always among them."""
+    from mil_heatmaps.scores.select import wanted_targets
+
+    asked, heatmap = work.config.explanation_arguments.targets, work.config.heatmap_arguments
+    group = work.job.row.group
+    label = group if group in (work.config.class_names or ()) else None
+    drawn = wanted_targets(prediction, outputs, label, heatmap.classes)
+    if asked == "drawn":
+        return drawn
+    chosen = named_targets(asked, outputs)
+    if heatmap.score not in EXPLANATIONS or chosen == "all":
+        return chosen
+    if drawn == "all":
+        return "all"
+    if chosen == "predicted":
+        predicted = wanted_targets(prediction, outputs, label, "predicted")
+        chosen = [outputs[0]] if predicted == "all" else [*predicted]  # of a regression the first output
+    return list(dict.fromkeys([*chosen, *drawn]))
+
+
+def has_one_logit(model: MILModel, prediction: Prediction) -> bool:
+    """Whether a classification's two classes are told apart by a single logit."""
+    if prediction.task != "classification" or model.num_classes > 1:
+        return False
+    return model.num_classes == 1 or (len(prediction.logits) == 2 and prediction.logits[0] == 0)
+
+
+def outputs_of(model: MILModel, prediction: Prediction) -> Sequence[str]:
+    """Return what the outputs of a model are called, from what it said of a slide."""
+    return prediction.classes[-1:] if has_one_logit(model, prediction) else prediction.classes
+
+
+def watch_of(work: SlideWork, inputs: dict[str, Any]) -> Watch:
+    """Return what tells how far explanations are and keeps partial sums; `inputs` are those of the stage."""
+    from mil_heatmaps.explain.watch import Watch
+
+    model = {key: value for key, value in inputs.get("model", {}).items() if key != "score"}
+    others = {key: value for key, value in inputs.items() if key not in ("model", "explanations")}
+    kept = PartialSums(work, fingerprint({"model": model, **others}))
+    return Watch(_Telling(work), kept.save, kept.load, partial(_foretell, work), every_s=SAVE_EVERY_S)
+
+
+def _foretell(work: SlideWork, costs: Sequence[Cost], seconds_each: float) -> None:
+    """Say in the run's log, and where somebody watches, what explanations that take forwards of their own will take."""
+    for cost in costs:
+        if cost.forwards > 1:
+            words = f"{cost.score} takes {cost.with_time(seconds_each)}"
+            work.lines.append(words)
+            if work.on_stage is not None:
+                work.on_stage(words)
+
+
+class _Telling:
+    """Tells how far a score is, with the time that is left."""
+
+    def __init__(self, work: SlideWork) -> None:
+        self._work = work
+        self._what, self._first, self._began = "", 0, 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._first, self._began = what, done, now
+        pace = (done - self._first) / (now - self._began) if now > self._began else 0.0
+        left = (total - done) / pace if pace > 0 else None
+        self._work.on_encoding(EncodingProgress(done, total, pace, left, what.replace("/", ", ")))
+
+
+class PartialSums:
+    """Files of partial sums, a file a score; those of another model, bag or setting are as good as none."""
+
+    def __init__(self, work: SlideWork, of: str) -> None:
+        self._work, self._of = work, of
+
+    def _path(self, name: str) -> Path:
+        score = name.split("/", maxsplit=1)[0]
+        key = fingerprint({"of": self._of, "name": name, "settings": _depends_on(self._work, score)})
+        return self._work.job.paths.partial_scores / f"{score}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+
+    def save(self, name: str, partial: Partial) -> None:
+        """Write what is done of a score, whole or not at all."""
+        if not partial:
+            return
+        arrays: dict[str, Any] = dict(partial)
+        with suppress(OSError), atomic_path(self._path(name)) as path, path.open("wb") as file:  # costs the sums alone
+            np.savez(file, **arrays)
+
+    def load(self, name: str) -> Partial | None:
+        """Return what is done of a score, None where nothing is."""
+        try:
+            with np.load(self._path(name), allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+
+
+def forget_partial_sums(work: SlideWork) -> None:
+    """Remove partial sums: the scores are written."""
+    shutil.rmtree(work.job.paths.partial_scores, ignore_errors=True)

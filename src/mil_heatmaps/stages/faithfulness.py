@@ -1,0 +1,251 @@
+"""Measure how far the maps of a slide can be believed: what the model says as patches go in the order of each map."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.stages.base import SlideWork, StageResult, Stopped
+from mil_heatmaps.stages.explanations import settings_of
+from mil_heatmaps.stages.measured_maps import drawn_name, drawn_target, kept_maps, map_names, measured_output, on_bag
+from mil_heatmaps.stages.partial_results import PartialResults, watch_of
+from mil_heatmaps.words import reason_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mil_heatmaps.explain.faithfulness_plan import Plan
+    from mil_heatmaps.explain.watch import Watch
+    from mil_heatmaps.features.patch_features import PatchFeatures
+    from mil_heatmaps.models.base import MILModel
+    from mil_heatmaps.scores.patch_scores import PatchScores
+
+NO_PREDICTION = "there is no prediction"
+
+
+class FaithfulnessStage:
+    """Writes ``S_faithfulness.json`` and ``S_faithfulness.png``, the curves of every map."""
+
+    name = "faithfulness"
+    version = 1
+    uses_model = True
+
+    def applies(self, work: SlideWork) -> bool:
+        """When the config asks for it."""
+        return work.config.faithfulness_arguments.wanted
+
+    def inputs(self, work: SlideWork) -> dict[str, Any]:
+        """The scores, the features and the model they are measured by, how, and which map and target are drawn."""
+        job, config, source = work.job, work.config, work.settings.model
+        drawing = work.settings.section("heatmap_arguments")
+        inputs: dict[str, Any] = {
+            "version": self.version,
+            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "model": source.weights_identity if source.has_model else None,
+            "settings": work.settings.section("faithfulness_arguments"),
+            "drawn": {key: drawing[key] for key in ("classes", "head")},
+        }
+        if config.heatmap_arguments.classes == "label":
+            inputs["label"] = job.row.group
+        if (path := features_path(work)) is not None:
+            inputs["features"] = work.fingerprint(path)
+            inputs |= work.space_inputs()
+        return inputs
+
+    def run(self, work: SlideWork) -> StageResult:
+        """Measure and write. What fails in measuring fails the measurement, never the slide."""
+        partial = PartialResults(work.job.paths.faithfulness_part, self.inputs(work))
+        notes: list[Notice] = []
+        plan = _plan(work)
+        try:
+            document = _measured(work, plan, watch_of(work, partial), notes)
+            text = _text(document)
+        except Stopped:
+            raise
+        except Exception as error:  # the user's own model may run here; the slide's maps are good without
+            document = _unmeasured(work, plan, error=reason_of(error))
+            text = _text(document)
+        failures = {name: entry["error"] for name, entry in document["maps"].items() if entry["status"] == "failed"}
+        for error_text, names in _by_error(failures).items():
+            notes.append(Notice("faithfulness", f"faithfulness of {', '.join(names)} not measured: {error_text}"))
+        paths = _write(work, document, text)
+        partial.remove()
+        work.record.summary |= {"faithfulness": _summary(document)}
+        return StageResult(paths, notes, again=bool(failures))
+
+
+def features_path(work: SlideWork) -> Path | None:
+    """Return the features by which the slide's maps are measured, None where there are none."""
+    if work.job.scores_path is not None:
+        return work.job.bag_path
+    return work.features_path
+
+
+def _plan(work: SlideWork) -> Plan:
+    from mil_heatmaps.explain.faithfulness_plan import Plan
+
+    asked = work.config.faithfulness_arguments
+    level = "full" if asked.level == "full" else "quick"
+    return Plan(level, asked.steps, asked.random_orders, asked.seed, asked.max_minutes)  # type: ignore[arg-type]
+
+
+def _measured(work: SlideWork, plan: Plan, watch: Watch, notes: list[Notice]) -> dict[str, Any]:
+    """Return the JSON of the slide; raises what the model or the features raise."""
+    source, config = work.settings.model, work.config
+    if not source.has_model:
+        return _unmeasured(work, plan, reason=NO_PREDICTION)
+    model = source.load(work.settings.device)
+    if refused := model.refused_explanations():
+        return _unmeasured(work, plan, model, reason=next(iter(refused.values())))
+    if features_path(work) is None:
+        return _unmeasured(work, plan, model, reason="the features of its patches are not given (h5_dir)")
+    names = map_names(work, model)
+    bag = _bag(work)
+    made, failed, remarks = _maps(work, model, bag, names, watch, notes)
+    if not made:
+        raise HeatmapError("; ".join(dict.fromkeys(failed.values())))
+    found = model.faithfulness(
+        bag, made, source.column_names(work.settings.device), target=drawn_target(work), level=plan.level,
+        settings={**_settings(plan), "task": config.model_arguments.task}, drawn=names[0],
+        mpp=work.score_file.level0_mpp, remarks=remarks, watch=watch,
+    ).as_dict()  # fmt: skip
+    from mil_heatmaps.explain.unmeasured import failed_entry
+
+    found["maps"] |= {name: failed_entry(error) | {"drawn": name == names[0]} for name, error in failed.items()}
+    found["maps"] = {name: found["maps"][name] for name in names}
+    found["foot"] = found["maps"][names[0]]["foot"]
+    return _with_slide(work, found)
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    return {key: getattr(plan, key) for key in ("steps", "random_orders", "seed", "max_minutes")}
+
+
+def _bag(work: SlideWork) -> PatchFeatures:
+    from mil_heatmaps.features.read import read_features
+
+    if work.job.scores_path is None:
+        return work.bag_features()
+    assert work.job.bag_path is not None
+    return read_features(
+        work.job.bag_path,
+        patch_size_l0=work.config.data_arguments.patch_size_level0,
+        slide_size_l0=work.slide.dimensions_l0,
+        space=work.space,
+        coords_dir=work.job.coords_dir,
+    )
+
+
+def _maps(
+    work: SlideWork, model: MILModel, bag: PatchFeatures, names: list[str], watch: Watch, notes: list[Notice]
+) -> tuple[dict[str, PatchScores], dict[str, str], dict[str, list[str]]]:
+    """Return the maps by name, why others could not be made, and what must be said beside some.
+
+    Scores that are kept are taken from the score file; others are asked of the model.
+    """
+    from mil_heatmaps.explain.sentences import check_sentences
+    from mil_heatmaps.scores.select import of_head
+
+    kept = kept_maps(work.score_file, work.config.output_names)
+    made: dict[str, PatchScores] = {}
+    failed: dict[str, str] = {}
+    remarks: dict[str, list[str]] = {}
+    classes, task = work.settings.model.column_names(work.settings.device), work.config.model_arguments.task
+    for name in names:
+        try:
+            if name in kept and not _of_others(kept[name], work):
+                made[name], said = on_bag(kept[name], bag.grid)
+                notes += [one for one in said if one not in notes]
+                remarks[name] = _said_of(kept[name], work)
+            else:
+                found = model.explain(bag, [name], classes, targets=drawn_target(work),
+                                      settings={**settings_of(work), "task": task}, watch=watch)  # fmt: skip
+                made[name] = found.scores[name]
+                remarks[name] = check_sentences(name, found.checks.get(name, {}))
+        except HeatmapError as error:
+            failed[name] = reason_of(error)
+    if names[0] in made:
+        made[names[0]] = of_head(made[names[0]], work.config.heatmap_arguments.head)
+    return made, failed, remarks
+
+
+def _said_of(scores: PatchScores, work: SlideWork) -> list[str]:
+    """Return what must be said beside an explanation that is kept, of the column that is measured."""
+    from mil_heatmaps.explain.sentences import check_sentences
+
+    if scores.explained is None:
+        return []
+    name = measured_output(work)
+    column = scores.names.index(name) if name in scores.names else 0
+    return check_sentences(scores.score, scores.explained.checks, column)
+
+
+def _of_others(scores: PatchScores, work: SlideWork) -> bool:
+    """Whether an explanation that is kept was made for other targets than the one that is measured."""
+    from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS
+
+    name = measured_output(work)
+    return scores.kind in EXPLANATION_KINDS and name is not None and name not in scores.names
+
+
+def _unmeasured(
+    work: SlideWork, plan: Plan, model: MILModel | None = None, *, reason: str = "", error: str | None = None
+) -> dict[str, Any]:
+    from mil_heatmaps.explain.unmeasured import unmeasured
+
+    kept = kept_maps(work.score_file, work.config.output_names)
+    names = map_names(work, model)
+    task = work.config.model_arguments.task
+    document = unmeasured(names, drawn_name(work.score_file, kept), plan, task=task, num_patches=len(work.score_file),
+                          reason=reason, error=error)  # fmt: skip
+    return _with_slide(work, document)
+
+
+def _with_slide(work: SlideWork, document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with the slide's own fields behind the first two."""
+    source = work.settings.model
+    own = {
+        "slide_id": work.job.slide_id,
+        "checkpoint_sha256": source.checkpoint_sha256 if source.has_model else None,
+    }
+    first = {key: document[key] for key in ("format", "format_version")}
+    return first | own | {key: value for key, value in document.items() if key not in first}
+
+
+def _text(document: dict[str, Any]) -> str:
+    """Return the document as JSON, each list of numbers on a line; a ValueError for a number that means nothing."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    return re.sub(r"\[\n\s+([^\[\]{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+
+def _write(work: SlideWork, document: dict[str, Any], text: str) -> list[Path]:
+    paths = [work.job.paths.faithfulness_json]
+    write_text(paths[0], text)
+    if any(entry["status"] == "measured" for entry in document["maps"].values()):
+        from mil_heatmaps.visualization.curves_figure import write_curves
+
+        paths.append(work.job.paths.faithfulness_png)
+        write_curves(paths[1], document)
+    return paths
+
+
+def _by_error(failures: dict[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, error in failures.items():
+        found.setdefault(error, []).append(name)
+    return found
+
+
+def _summary(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what the run's tables say of the drawn map."""
+    name, entry = next((name, entry) for name, entry in document["maps"].items() if entry["drawn"])
+    return {
+        "score": name,
+        "verdict": entry.get("verdict", entry["status"]),
+        "srg": entry.get("srg"),
+        "sentence": entry["foot"],
+    }

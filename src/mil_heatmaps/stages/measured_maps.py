@@ -1,0 +1,116 @@
+"""Which maps of a slide are measured, as scores of the bag's patches in the bag's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.words import grouped
+
+if TYPE_CHECKING:
+    from mil_heatmaps.models.base import MILModel
+    from mil_heatmaps.scores.patch_scores import PatchScores
+    from mil_heatmaps.scores.score_file import ScoreFile
+    from mil_heatmaps.slides.patch_grid import PatchGrid
+    from mil_heatmaps.stages.base import SlideWork
+
+
+def map_names(work: SlideWork, model: MILModel | None) -> list[str]:
+    """Return the names of the maps to measure, the drawn one first.
+
+    Without `faithfulness_arguments.scores`: the drawn one, the model's usual one, those of
+    `explanation_arguments.scores`, and columns of scores that were brought.
+    """
+    score_file = work.score_file
+    kept = kept_maps(score_file, work.config.output_names)
+    drawn = drawn_name(score_file, kept)
+    asked = work.config.faithfulness_arguments.scores
+    if asked is not None:
+        return list(dict.fromkeys((drawn, *asked)))
+    usual = [model.default_score] if model is not None else []
+    beside = [name for name, scores in kept.items() if scores.explained is not None or scores.kind == "external"]
+    beside += work.config.explanation_arguments.scores if model is not None and work.job.scores_path is None else []
+    return list(dict.fromkeys((drawn, *usual, *beside)))
+
+
+def kept_maps(score_file: ScoreFile, output_names: Sequence[str] | None) -> dict[str, PatchScores]:
+    """Return the scores of a score file by name; columns of scores from elsewhere that are no classes are maps each."""
+    prediction = score_file.prediction
+    targets = {tuple(output_names or ()), () if prediction is None else prediction.classes}
+    found: dict[str, PatchScores] = {}
+    for name, scores in score_file.all_scores.items():
+        unnamed = len(scores.names) > 1 or scores.score == "external"  # a table: its columns have the names
+        if scores.kind == "external" and unnamed and scores.names not in targets:
+            found |= {
+                column: replace(scores, values=scores.values[:, [number]], names=(column,), score=column)
+                for number, column in enumerate(scores.names)
+            }
+        else:
+            found[name] = scores
+    return found
+
+
+def drawn_name(score_file: ScoreFile, kept: dict[str, PatchScores]) -> str:
+    """Return the name of the map that is drawn, of several columns that are maps each the first."""
+    name = score_file.scores.score
+    return name if name in kept else score_file.scores.names[0]
+
+
+def drawn_target(work: SlideWork) -> str | int:
+    """Return the target that is measured: the one class that is drawn by name, else what the model predicts."""
+    classes = work.config.heatmap_arguments.classes
+    chosen = [classes] if isinstance(classes, str) else classes
+    if len(chosen) != 1 or chosen[0] in ("predicted", "all"):
+        return "predicted"
+    name = chosen[0]
+    if name == "label":
+        label = work.job.row.group
+        return label if label in (work.config.class_names or ()) else "predicted"
+    names = work.config.output_names or ()
+    return int(name) if name.isdigit() and name not in names else name
+
+
+def measured_output(work: SlideWork) -> str | None:
+    """Return the name of the output that is measured, as far as the score file tells; None of a survival model."""
+    prediction, target = work.score_file.prediction, drawn_target(work)
+    if prediction is None or prediction.task == "survival":
+        return None
+    if target == "predicted":
+        target = 0 if prediction.task == "regression" else int(prediction.logits.argmax())
+    return prediction.classes[target] if isinstance(target, int) and target < len(prediction.classes) else str(target)
+
+
+def on_bag(scores: PatchScores, bag: PatchGrid) -> tuple[PatchScores, list[Notice]]:
+    """Return scores as rows of the bag, NaN where the bag's patch has none, and what to say of patches left out.
+
+    Raises
+    ------
+    ScoreError
+        Patches of another size, or none that the bag has: a map of another slide, or of other patches.
+    """
+    grid = scores.grid
+    if grid is None or (len(grid) == len(bag) and np.array_equal(grid.coords_l0, bag.coords_l0)):
+        return scores, []
+    if max(abs(a - b) for a, b in zip(grid.size_l0, bag.size_l0, strict=True)) > 1:
+        mine, theirs = (f"{width} x {height}" for width, height in (grid.size_l0, bag.size_l0))
+        raise ScoreError(f"the scores are of patches of {mine} level-0 pixels, the features of {theirs}")
+    row_of = {corner: row for row, corner in enumerate(map(tuple, bag.coords_l0.tolist()))}
+    rows = np.array([row_of.get(corner, -1) for corner in map(tuple, grid.coords_l0.tolist())])
+    known = rows >= 0
+    if not known.any():
+        raise ScoreError(
+            f"none of the {grouped(len(grid))} patches with scores is among the {grouped(len(bag))} with features: "
+            "scores of another slide, or of other patches"
+        )
+    values = np.full((len(bag), scores.values.shape[1]), np.nan, np.float32)
+    values[rows[known]] = scores.values[known]
+    said = []
+    if lost := int((~known).sum()):
+        words = f"{lost} of {len(grid)} patches with a score have no features and were not measured"
+        said.append(Notice("unmeasured_patches", words, patches=lost))
+    return replace(scores, grid=bag, values=values), said

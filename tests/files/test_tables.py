@@ -1,0 +1,48 @@
+"""Tables: what a spreadsheet would run, blanks and odd bytes come back as they were."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mil_heatmaps.errors import ProcessListError
+from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.csv_tables import csv_text, read_table
+
+NAMES = st.text(
+    st.characters(exclude_characters="\0\r\n\\", exclude_categories=["Cs"])
+    | st.sampled_from(["\udcff", "'", "=", " "]),
+    min_size=1,
+    max_size=12,
+).filter(lambda name: bool(name.strip()))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(NAMES, min_size=1, max_size=4))
+def test_every_name_comes_back_and_no_cell_is_run_by_a_spreadsheet(names: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "t.csv")
+        write_text(path, csv_text(["slide_id"], [[name] for name in names]))
+        with path.open(encoding="utf-8", newline="") as file:
+            for cell, *_ in csv.reader(file):
+                assert not cell.startswith(("=", "@", "\t"))
+                assert not (cell[:1] in "+-" and cell[1:2].isascii() and cell[1:2].isalpha())
+        assert [row["slide_id"] for _, row, _ in read_table(path)[1]] == names
+
+
+def test_numbers_are_left_as_they_are() -> None:
+    assert csv_text(["x", "=y"], [[-1.5, "-1.5"], ["+1", "a=b"]]) == "x,'=y\n-1.5,-1.5\n+1,a=b\n"
+
+
+def test_a_header_of_thousands_of_columns_is_read_at_once_and_a_name_that_stands_twice_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("slide_id," + ",".join(f"c{i}" for i in range(20_000)) + "\ns\n")
+    assert len(read_table(path)[0]) == 20_001
+    path.write_text("slide_id,a,a\ns\n")
+    with pytest.raises(ProcessListError, match="two columns named 'a'"):
+        read_table(path)

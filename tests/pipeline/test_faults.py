@@ -1,0 +1,45 @@
+"""A run stopped at a write goes on with the same command, and nothing is lost, left behind or done twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.cohort import make_small_cohort
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["kill", "ENOSPC"])
+def test_a_run_stopped_at_a_write_goes_on_as_if_nothing_had_been(fault: str) -> None:
+    # In a process of its own, which forks before torch has threads. Every write in turn: the script without --step.
+    command = [sys.executable, str(ROOT / "benchmarks" / "fault_at_each_write.py"), "--faults", fault, "--step", "9"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "of 0 well" not in done.stdout
+
+
+def test_a_disk_full_for_hdf5_fails_the_slide_and_the_next_command_does_it(tmp_path: Path) -> None:
+    cohort = make_small_cohort(tmp_path, {"run_arguments": {"workers": 1}, "export_arguments": {"csv": {}}})
+    cohort.rows = cohort.rows[:1]
+    cohort.config["sample_arguments"] = {"samples": []}
+    path = cohort.write()
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000));"
+        "from mil_heatmaps.cli.create_heatmaps import main; sys.exit(main(['--config', sys.argv[1]]))"
+    )
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.run(
+        [sys.executable, "-c", limited, str(path)], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert first.returncode in (1, 2), first.stderr  # not a signal: HDF5 was refused more than 9000 bytes
+    assert "Traceback" not in first.stderr
+    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(path)]
+    assert subprocess.run(command, env=env, capture_output=True, timeout=120, check=False).returncode == 0
+    assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
