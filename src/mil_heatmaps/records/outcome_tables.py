@@ -19,10 +19,11 @@ STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 """Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
 
-_MEASURE = re.compile(
-    r"^(attention_(gini|entropy|effective_patches|top_1_percent|top_5_percent|clusters)"
-    r"|qc_\w+_(tissue|attention|top|p_without))$"
-)
+_CONCENTRATION = (
+    "attention_gini", "attention_entropy", "attention_effective_patches", "attention_top_1_percent",
+    "attention_top_5_percent", "attention_clusters",
+)  # fmt: skip
+_MEASURE = re.compile(rf"^({'|'.join(_CONCENTRATION)}|qc_\w+_(tissue|attention|top|p_without))$")
 """Columns of what was measured of the drawn scores and of artefacts on the slide; the last ones of a run's lists."""
 FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
 """Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
@@ -96,6 +97,7 @@ class SlideOutcome:
 
 def outcome_of(record: SlideRecord) -> SlideOutcome:
     """Return what a record says of a slide, as the tables show it."""
+    measures = record.summary.get("measures", {})
     return SlideOutcome(
         status=record.status if record.status in STATUSES else "tbp",
         failed_stage=record.failed_stage or "",
@@ -105,7 +107,7 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         uncoloured=record.summary.get("uncoloured"),
         unreadable=record.summary.get("unreadable"),
         notes=joined(record.notices()),
-        measures=tuple((str(name), float(value)) for name, value in record.summary.get("measures", {}).items()),
+        measures=tuple((name, float(measures[name])) for name in in_order(measures)),
         faithfulness=_faithfulness(record),
         **predicted(record.summary),
     )
@@ -117,8 +119,13 @@ def is_measure(column: str) -> bool:
 
 
 def measure_columns(outcomes: Iterable[SlideOutcome]) -> list[str]:
-    """Return the columns of all measures, in the order in which they first come."""
-    return list(dict.fromkeys(name for outcome in outcomes for name, _ in outcome.measures))
+    """Return the columns of all measures."""
+    return in_order(name for outcome in outcomes for name, _ in outcome.measures)
+
+
+def in_order(measures: Iterable[str]) -> list[str]:
+    """Return columns of measures, each once: concentration first, then artefacts by name. A record keeps no order."""
+    return sorted(set(measures), key=lambda n: (_CONCENTRATION.index(n) if n in _CONCENTRATION else 99, n))
 
 
 def measure_cells(outcome: SlideOutcome, columns: Sequence[str]) -> list[str]:

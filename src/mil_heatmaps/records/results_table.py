@@ -23,6 +23,7 @@ from mil_heatmaps.records.outcome_tables import (
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
     SlideOutcome,
+    in_order,
     is_measure,
     notice_cells,
     outcome_of_row,
@@ -87,7 +88,7 @@ class SimpleResults:
         kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]
         lines += kept
         columns = _columns(lines)
-        columns += dict.fromkeys(name for row in lines for name in row if is_measure(name))
+        columns += in_order(name for row in lines for name in row if is_measure(name))
         if any(row.get(name) for row in lines for name in FAITHFULNESS_COLUMNS):
             columns += FAITHFULNESS_COLUMNS
         if "label" in rows.columns or any(row.get("label") for row in kept):
