@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from mil_heatmaps.checkpoints.load import load_checkpoint
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.models.base import MILModel
-from mil_heatmaps.models.custom import CustomModel, construct
+from mil_heatmaps.models.custom import CustomModel
 from mil_heatmaps.weights.fit import require_plain_weights, require_same_keys
+from mil_heatmaps.weights.import_own import construct
 
 
 def load_custom_model(

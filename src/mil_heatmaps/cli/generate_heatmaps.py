@@ -227,6 +227,7 @@ def _cheap_to_measure(model: MILModel, config: Config) -> bool:
 def _check_width(runner: Runner) -> MILModel | None:
     """Return the model, after comparing its width with that of the first feature files; None if all are scored."""
     from mil_heatmaps.features.read import feature_info
+    from mil_heatmaps.slides.slide_space import SlideSpace
 
     jobs = runner.chosen_jobs()
     files = [job.features_path for job in jobs if job.features_path and not job.paths.blockmap_h5.is_file()]
@@ -239,7 +240,7 @@ def _check_width(runner: Runner) -> MILModel | None:
     wrong = None
     for path in files[:TRIED]:
         try:
-            info = feature_info(path)
+            info = feature_info(path, SlideSpace(extractor=runner.config.data_arguments.feature_extractor))
         except HeatmapError:
             continue  # this slide fails by itself, with its reason
         if info.width == model.in_dim:

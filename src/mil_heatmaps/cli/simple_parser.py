@@ -98,7 +98,7 @@ def _model(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument(
         "--task", choices=TASKS,
-        help="what the outputs are; default classification",
+        help="what the outputs are; default: as the checkpoint says, else classification",
     )  # fmt: skip
     model.add_argument(
         "--output_names", nargs="+", default=[], metavar="NAME",

@@ -170,6 +170,11 @@ class DataArguments(Section):
         description="New: what coordinates of patches are in, where their file does not say: px (level-0 pixels) or um "
         "(micrometres, which need the slide's resolution). auto: px, unless it shows otherwise.",
     )
+    feature_extractor: Text | None = Field(
+        default=None,
+        description="New: whose features to take of files that hold those of several encoders (PathForge's), as they "
+        "are called there.",
+    )
     features_cache: Text | Literal[False] | None = Field(
         default=None,
         description="New: folder in which features that are encoded here are shared between runs of the same slides, "
@@ -279,7 +284,7 @@ class ModelArguments(Section):
     )
     task: Task = Field(
         default="classification",
-        description="New: what the outputs mean.",
+        description="New: what the outputs mean. Left out: as the checkpoint says, else classification.",
     )
     output_names: Annotated[list[Text], AfterValidator(_output_names)] | None = Field(
         default=None,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.notices import Notice
@@ -25,6 +26,9 @@ class PatchFeatures:
         The file they came from.
     notes : Notice
         What the reader had to guess or wants known, one sentence each.
+    coords_um : (N, 2) float64 or None
+        Corners in micrometres, for models that ask where patches lie: the file's own where it counts in a unit of
+        length, else level-0 pixels times the slide's resolution; None where that is not known.
     """
 
     grid: PatchGrid
@@ -32,10 +36,13 @@ class PatchFeatures:
     encoder: str | None
     source: Path
     notes: tuple[Notice, ...] = ()
+    coords_um: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.features) != len(self.grid):
             raise ValueError(f"features must have shape ({len(self.grid)}, D), got {self.features.shape}")
+        if self.coords_um is not None and self.coords_um.shape != (len(self.grid), 2):
+            raise ValueError(f"coords_um must have shape ({len(self.grid)}, 2), got {self.coords_um.shape}")
 
     def __len__(self) -> int:
         return len(self.grid)

@@ -4,13 +4,8 @@ others.
 The contract, with an example, is in docs/own_model.md.
 """
 
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any, get_args
 
 import numpy as np
@@ -19,83 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import HeatmapError, ModelError
-from mil_heatmaps.explain.rows import Ints
+from mil_heatmaps.explain.rows import Places
 from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.models import explaining
 from mil_heatmaps.models.base import BagResult, Explanation, Features, MILModel, ScoreSpec
 from mil_heatmaps.models.explanation import grid_and_values
 from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
+from mil_heatmaps.weights.import_own import ANYTHING
 from mil_heatmaps.words import kind_and_text
 
 _TRIED = 64
 """Patches that the order of the scores is tried on."""
-_ANYTHING = (Exception, SystemExit)
-"""What code of the user's may raise without ending the run: a script's sys.exit is no wish of the user's here."""
-
-
-def import_class(model_class: str) -> type:
-    """Return the class that ``package.module:Class`` or ``path/to/file.py:Class`` names.
-
-    Raises
-    ------
-    ModelError
-        Badly written, not importable, or no such class, with what there is.
-    """
-    where, _, class_name = model_class.rpartition(":")
-    if not where or not class_name.isidentifier():
-        raise ModelError(f"model_class {model_class!r} must read package.module:Class or path/to/file.py:Class")
-    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
-    found = getattr(module, class_name, None)
-    if not inspect.isclass(found):
-        there = [name for name, value in vars(module).items() if inspect.isclass(value) and not name.startswith("_")]
-        raise ModelError(f"{where} has no class {class_name!r}; it has {', '.join(there) or 'none'}")
-    return found
-
-
-def _import_module(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise ModelError(f"{name!r} is not the name of a Python module, as in package.module")
-    try:
-        return importlib.import_module(name)
-    except _ANYTHING as error:  # the user's own code runs here and may raise anything
-        raise ModelError(
-            f"cannot import {name} ({kind_and_text(error)}): install it, put its folder on "
-            "PYTHONPATH, or name the file, path/to/file.py:Class"
-        ) from error
-
-
-def _import_file(path: Path) -> ModuleType:
-    name = f"own_model_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ModelError(f"there is no Python file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while it is being imported
-    try:
-        spec.loader.exec_module(module)
-    except _ANYTHING as error:  # as above
-        raise ModelError(f"cannot import {path} ({kind_and_text(error)})") from error
-    return module
-
-
-def construct(model_class: str, init_args: Mapping[str, Any] | None = None) -> Any:
-    """Return an object of the class that `import_class` finds, made with these keyword arguments.
-
-    Raises
-    ------
-    ModelError
-        The class cannot be imported or made.
-    """
-    cls = import_class(model_class)
-    try:
-        return cls(**dict(init_args or {}))
-    except HeatmapError:
-        raise
-    except _ANYTHING as error:  # the user's constructor
-        raise ModelError(
-            f"{model_class}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
-            f"{kind_and_text(error)}; its arguments are init_args: {inspect.signature(cls)}"
-        ) from error
 
 
 class CustomModel(MILModel):
@@ -109,7 +38,7 @@ class CustomModel(MILModel):
         self._forward, self._patch_scores_of = _forward_of(inner), getattr(inner, "patch_scores", None)
         if self._forward is None and not callable(self._patch_scores_of):
             raise ModelError(f"{title} has neither forward nor patch_scores; see docs/own_model.md")
-        self._takes_coords = tuple(map(_takes_coords, (self._forward, self._patch_scores_of)))
+        self._asks = tuple(map(_asks_for, (self._forward, self._patch_scores_of)))
         self._in_order = False
         self.inner = inner
         self.name = title  # type: ignore[misc]
@@ -131,21 +60,21 @@ class CustomModel(MILModel):
         return {self._default: ScoreSpec(self._kind, f"as {self.title} gives it", self._meaning or "class")}
 
     def _explain_own(
-        self, features: Features, names: list[str], class_names: Sequence[str] | None, coords_l0: Any = None
+        self, features: Features, names: list[str], class_names: Sequence[str] | None, places: Places | None = None
     ) -> Explanation:
         """Run the user's code on the whole bag and check what it returns."""
         grid, values = grid_and_values(features)
         count, width = len(values), int(values.shape[1])
         self._check_bag(count, width if self.in_dim else 0)
         x = Bag(values, device=self.device, dtype=self.dtype).all()
-        corners = self._coords(explaining.corners_of(grid, count, coords_l0))
+        corners = self._corners(places)
         try:
             with torch.inference_mode():
                 self._check_order(x, corners)
                 logits, raw = self._run(x, corners)
         except HeatmapError:
             raise
-        except _ANYTHING as error:  # the user's own code
+        except ANYTHING as error:  # the user's own code
             raise ModelError(
                 f"{self.title} failed on features of shape ({count}, {width}), {kind_and_text(error)}"
             ) from error
@@ -161,15 +90,19 @@ class CustomModel(MILModel):
             },
         )
 
-    def _coords(self, coords_l0: Ints | None) -> Tensor | None:
-        """Return the corners (N, 2), int64, for code that has an argument `coords`; None where none has."""
-        if not any(self._takes_coords):
-            return None
-        if coords_l0 is None:
+    def _corners(self, places: Places | None) -> dict[str, Tensor]:
+        """Return the corners (N, 2) that code has arguments for: `coords`, int64, and `coords_um`, float64."""
+        names = frozenset[str]().union(*self._asks)
+        if not names:
+            return {}
+        if places is None:
             raise ModelError(f"{self.title} takes coords: give PatchFeatures, which hold them, instead of an array")
-        return torch.from_numpy(coords_l0.copy()).to(self.device)
+        made = {"coords": torch.from_numpy(places.coords_l0.copy()).to(self.device)}
+        if "coords_um" in names:
+            made["coords_um"] = torch.from_numpy(places.in_um(self.title).copy()).to(self.device)
+        return {name: made[name] for name in names}
 
-    def _check_order(self, x: Tensor, coords_l0: Tensor | None) -> None:
+    def _check_order(self, x: Tensor, corners: dict[str, Tensor]) -> None:
         """Raise a ModelError when scores do not follow the patches: a few patches are tried in both orders, once.
 
         Scores that change with the order, as those of a model that knows positions in the bag may, prove nothing.
@@ -178,11 +111,11 @@ class CustomModel(MILModel):
         if self._in_order or len(x[some]) < 3:
             return
         self._in_order = True
-        few, where = x[some], None if coords_l0 is None else coords_l0[some]
-        turned = few.flip(0), None if where is None else where.flip(0)
+        few, where = x[some], {name: values[some] for name, values in corners.items()}
+        turned = few.flip(0), {name: values.flip(0) for name, values in where.items()}
         try:
             first, second = self._run(few, where)[1], self._run(*turned)[1]
-        except _ANYTHING:  # a class that wants more patches than these says so on the whole bag, or does not mind
+        except ANYTHING:  # a class that wants more patches than these says so on the whole bag, or does not mind
             return
         if first is None or second is None:
             return
@@ -207,18 +140,18 @@ class CustomModel(MILModel):
         _, values = grid_and_values(features)
         self._check_bag(len(values), int(values.shape[1]) if self.in_dim else 0)
 
-    def bag_logits(self, bag: Bag, coords_l0: Ints | None = None) -> Tensor:
+    def bag_logits(self, bag: Bag, places: Places | None = None) -> Tensor:
         """Return the logits (C,) of a bag, as the user's forward gives them."""
-        return self.differentiable_logits(bag.all(), coords_l0)
+        return self.differentiable_logits(bag.all(), places)
 
-    def differentiable_logits(self, x: Tensor, coords_l0: Ints | None = None) -> Tensor:
+    def differentiable_logits(self, x: Tensor, places: Places | None = None) -> Tensor:
         """Return the logits (C,) of features (N, D), with gradients if the user's forward lets them through."""
-        corners = self._coords(coords_l0)
+        corners = self._corners(places)
         try:
             logits = self._one_row(self._call_forward(x, corners)[0])
         except HeatmapError:
             raise
-        except _ANYTHING as error:  # the user's own code
+        except ANYTHING as error:  # the user's own code
             raise ModelError(
                 f"{self.title} failed on features of shape {tuple(x.shape)}, {kind_and_text(error)}"
             ) from error
@@ -226,20 +159,20 @@ class CustomModel(MILModel):
             raise ModelError(f"{self.title} returned no logits, so there is no prediction to explain")
         return logits
 
-    def _run(self, x: Tensor, coords_l0: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """Return (logits or None, scores or None) of features (N, D) and corners (N, 2)."""
-        logits, scores = self._call_forward(x, coords_l0)
+    def _run(self, x: Tensor, corners: dict[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """Return (logits or None, scores or None) of features (N, D) and corners (N, 2) by argument."""
+        logits, scores = self._call_forward(x, corners)
         if callable(self._patch_scores_of):
-            scores = self._patch_scores_of(x, **({"coords": coords_l0} if self._takes_coords[1] else {}))
+            scores = self._patch_scores_of(x, **{name: corners[name] for name in self._asks[1]})
         if scores is not None and not isinstance(scores, Tensor):
             scores = torch.from_numpy(np.array(scores, np.float32))
         return logits, scores
 
-    def _call_forward(self, x: Tensor, coords_l0: Tensor | None) -> tuple[Tensor | None, Any]:
+    def _call_forward(self, x: Tensor, corners: dict[str, Tensor]) -> tuple[Tensor | None, Any]:
         """Return what the user's forward gives: logits and scores, as far as it has them; None of a class without."""
         if self._forward is None:
             return None, None
-        to_forward = {"coords": coords_l0} if self._takes_coords[0] else {}
+        to_forward = {name: corners[name] for name in self._asks[0]}
         return _logits_and_attention(self._forward(x.unsqueeze(0), **to_forward), self.title)
 
     def _one_row(self, logits: Tensor | None) -> Tensor | None:
@@ -307,16 +240,16 @@ def _whole(inner: Any, name: str, title: str) -> int:
     return int(value)
 
 
-def _takes_coords(function: Any) -> bool:
-    """Whether the user's function has an argument `coords`; a module's is that of its forward."""
+def _asks_for(function: Any) -> frozenset[str]:
+    """Return which of `coords` and `coords_um` the user's function has arguments for; a module's are its forward's."""
     if isinstance(function, nn.Module):
         function = function.forward
     if not callable(function):
-        return False
+        return frozenset()
     try:
-        return "coords" in inspect.signature(function).parameters
+        return frozenset(("coords", "coords_um")) & frozenset(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # compiled code may not say
-        return False
+        return frozenset()
 
 
 def _forward_of(inner: Any) -> Callable[..., Any] | None:

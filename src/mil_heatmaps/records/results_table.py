@@ -107,7 +107,9 @@ class SimpleResults:
         if outcome.get("classes"):
             by_number = dict(zip(summary["prediction"]["class_numbers"], outcome["probabilities"], strict=True))
             row["probabilities"] = json.dumps([round(by_number[number], 6) for number in sorted(by_number)])
-            row["prediction"] = outcome["classes"][0] if self._named else str(next(iter(by_number)))
+            number = next(iter(by_number))
+            name = outcome["classes"][0]
+            row["prediction"] = name if self._named or name != f"class {number}" else str(number)  # the file may name
         return row
 
     def _picture(self, record: SlideRecord) -> str:

@@ -137,6 +137,8 @@ class PatchScores:
         return f"PatchScores(n={len(self)}, score={self.score!r}, kind={self.kind!r}, names={list(self.names)})"
 
 
+EACH_ITS_OWN = "each class a chance of its own"
+"""What is said beside probabilities that are no shares of one."""
 LIKELY = 0.5
 """Chance from which a label of a multilabel model counts as predicted."""
 
@@ -158,6 +160,9 @@ class Prediction:
     logits : (C,) float32
     task : str
         ``classification``, ``multilabel``, ``regression`` or ``survival``.
+    independent : bool
+        Of a classification: every class has a sigmoid of its own (DSMIL), so the probabilities are no shares of one;
+        the predicted class is the largest.
     train_median : float or None
         Median over the training set of the risk, or of the only output of a regression, where the checkpoint knows it.
     """
@@ -166,6 +171,7 @@ class Prediction:
     probabilities: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
     task: Task = "classification"
+    independent: bool = False
     train_median: float | None = None
 
     def __post_init__(self) -> None:
@@ -227,7 +233,8 @@ class Prediction:
             others = [i for i in self.ranking if i not in self.likely]
             return [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in others]
         if self.task == "classification":
-            return [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.ranking[1:]]
+            rest = [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.ranking[1:]]
+            return [EACH_ITS_OWN, *rest] if self.independent else rest  # first, as figures cut lists
         if self.task == "survival":
             return [f"{name} {_percent(value)}" for name, value in self.numbers.items() if name != "risk"]
         return []
@@ -237,7 +244,8 @@ class Prediction:
         """The prediction in one line, as what it is: a class, values, or a risk."""
         _, value = self.headline
         if self.task == "classification":
-            return f"{self.classes[self.predicted]} (p {self.probabilities[self.predicted]:.3f})"
+            said = f"p {self.probabilities[self.predicted]:.3f}"
+            return f"{self.classes[self.predicted]} ({said}{f', {EACH_ITS_OWN}' if self.independent else ''})"
         if self.task in ("regression", "multilabel"):
             return value
         behind = f"minus the sum of {len(self.classes)} survival probabilities"
@@ -250,10 +258,9 @@ class Prediction:
 
     @property
     def ranking(self) -> list[int]:
-        """Class indices by falling logit; for a classification that is falling probability. Ties keep their
-        order.
-        """
-        return [int(i) for i in np.argsort(-self.logits, kind="stable")]
+        """Class indices by falling logit, or probability; for a classification they agree. Ties keep their order."""
+        by = self.probabilities if self.independent else self.logits
+        return [int(i) for i in np.argsort(-by, kind="stable")]
 
     @property
     def predicted(self) -> int:

@@ -5,23 +5,18 @@ Long ones keep their partial sums beside the slide's other files: a kill loses t
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
-import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from mil_heatmaps.encoders.encoding_progress import EncodingProgress
 from mil_heatmaps.explain.settings import EXPLANATIONS, used_settings
-from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.files.digests import fingerprint
 from mil_heatmaps.stages.model_source import named_targets
+from mil_heatmaps.stages.partial_results import PartialResults
 
 if TYPE_CHECKING:
     from mil_heatmaps.explain.estimates import Cost
@@ -152,27 +147,24 @@ class PartialSums:
 
     def __init__(self, work: SlideWork, of: str) -> None:
         self._work, self._of = work, of
+        self._files: dict[str, PartialResults] = {}
 
-    def _path(self, name: str) -> Path:
+    def _file(self, name: str) -> PartialResults:
         score = name.split("/", maxsplit=1)[0]
-        key = fingerprint({"of": self._of, "name": name, "settings": _depends_on(self._work, score)})
-        return self._work.job.paths.partial_scores / f"{score}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+        if score not in self._files:
+            path = self._work.job.paths.partial_scores / f"{score}.npz"
+            self._files[score] = PartialResults(path, {"of": self._of, "settings": _depends_on(self._work, score)})
+        return self._files[score]
 
     def save(self, name: str, partial: Partial) -> None:
         """Write what is done of a score, whole or not at all."""
-        if not partial:
-            return
-        arrays: dict[str, Any] = dict(partial)
-        with suppress(OSError), atomic_path(self._path(name)) as path, path.open("wb") as file:  # costs the sums alone
-            np.savez(file, **arrays)
+        if partial:
+            with suppress(OSError):  # costs the sums alone
+                self._file(name).save(name, partial)
 
     def load(self, name: str) -> Partial | None:
         """Return what is done of a score, None where nothing is."""
-        try:
-            with np.load(self._path(name), allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return None
+        return self._file(name).load(name)
 
 
 def forget_partial_sums(work: SlideWork) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ class PartialResults:
                     if label != "key":
                         name, key = json.loads(label)
                         parts.setdefault(name, {})[key] = stored[label]
-        except (OSError, ValueError, KeyError, EOFError):  # there is none, or it is no whole file
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # there is none, or it is no whole file
             return {}
         return parts
 

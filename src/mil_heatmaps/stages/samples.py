@@ -28,7 +28,7 @@ def model_side_px(work: SlideWork) -> int | None:
         return None
     from mil_heatmaps.features.read import feature_info
 
-    attributes = feature_info(work.features_path).attributes
+    attributes = feature_info(work.features_path, work.space).attributes
     # CLAM's patch_size is in pixels of its patch_level; TRIDENT's in those of the target magnification.
     side = attributes.get("patch_size")
     return int(side) if side and float(side) >= 1 else None

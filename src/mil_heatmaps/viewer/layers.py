@@ -74,11 +74,12 @@ class ScoreLayer:
 
 def _prediction(prediction: Prediction) -> dict[str, Any]:
     """Return a prediction as JSON values; only a classification has a class that is predicted."""
-    told = {"task": prediction.task, "classes": list(prediction.classes)}
+    told: dict[str, Any] = {"task": prediction.task, "classes": list(prediction.classes)}
     if prediction.task != "classification":
         return {**told, "predicted": None, "summary": prediction.summary, "details": prediction.details}
     values = [_finite(p) for p in prediction.probabilities.tolist()]
-    return {**told, "predicted": prediction.predicted, "values": values}
+    told |= {"predicted": prediction.predicted, "values": values}
+    return {**told, "details": prediction.details} if prediction.independent else told
 
 
 def _finite(value: float) -> float | None:
