@@ -196,8 +196,8 @@ def process_list_text(
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
-        cells = (outcome.faithfulness or ("",) * len(faithful))[: len(faithful)]
-        lines.append([*told, *predictions.cells(outcome), *cells, *measure_cells(outcome, measures)])
+        of_map = (outcome.faithfulness or ("",) * len(faithful))[: len(faithful)]
+        lines.append([*told, *predictions.cells(outcome), *of_map, *measure_cells(outcome, measures)])
     added = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *faithful, *measures)
     return csv_text([*columns, *added], lines)
 
