@@ -70,7 +70,7 @@ def controlled(
         for name in shares:
             left = ~mostly(shares, [name])
             if left.any() and not left.all():
-                other = predict(_taken(features, left))
+                other = predict(features.take(left))
                 without |= {name: _same_output(scores.prediction, other)} if other is not None else {}
     done = Controlled(scores, qc_columns(found, without), qc_notices(found))
     wanted = work.config.data_arguments.qc_drop
@@ -89,14 +89,10 @@ def _without(
     if dropped.all():
         raise FeatureError(f"qc_drop leaves none of the {len(scores)} patches: all lie on artefacts")
     if features is not None and infer is not None:
-        return infer(_taken(features, ~dropped))
+        return infer(features.take(~dropped))
     grid = scores.grid.take(~dropped)
     main, *extra = (replace(s, grid=grid, values=s.values[~dropped]) for s in (scores.scores, *scores.extra))
     return replace(scores, grid=grid, scores=main, extra=tuple(extra), attention=scores.attention[~dropped])
-
-
-def _taken(features: PatchFeatures, left: npt.NDArray[np.bool_]) -> PatchFeatures:
-    return replace(features, grid=features.grid.take(left), features=features.features[left])
 
 
 def _same_output(before: Prediction, after: Prediction) -> float:
