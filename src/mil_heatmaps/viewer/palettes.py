@@ -4,10 +4,23 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+from mil_heatmaps.errors import HeatmapError
+
 OFFERED = (
     "jet", "turbo", "viridis", "inferno", "magma", "cividis", "Reds", "gray", "coolwarm", "RdBu_r", "PuOr_r",
 )  # fmt: skip
 DIVERGING = frozenset({"coolwarm", "RdBu_r", "PuOr_r", "bwr", "seismic", "RdYlBu_r", "Spectral_r", "PiYG_r"})
+
+
+def is_known(name: str) -> bool:
+    """Return whether there is a colormap of this name here."""
+    from mil_heatmaps.visualization.palette import colour_table
+
+    try:
+        colour_table(name)
+    except (HeatmapError, ValueError, LookupError):
+        return False
+    return True
 
 
 def palettes(extra: Sequence[str] = ()) -> list[dict[str, Any]]:
