@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mil_heatmaps.insight.annotations import Annotations
 from mil_heatmaps.insight.label_masks import label_shares
 from mil_heatmaps.insight.packages import needed
-from mil_heatmaps.scores.concentration import mass_shares, top_patches
+from mil_heatmaps.scores.mass import mass_shares, top_patches
 from mil_heatmaps.scores.patch_scores import ScoreKind
 from mil_heatmaps.slides.patch_grid import PatchGrid
 

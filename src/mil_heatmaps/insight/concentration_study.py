@@ -11,7 +11,7 @@ from mil_heatmaps.insight.dot_sheet import DotPanel, write_dot_sheet
 from mil_heatmaps.insight.runs import StudyRun
 from mil_heatmaps.insight.statistics import mean_of, resampling_words
 from mil_heatmaps.insight.thumbnails import drawn_column
-from mil_heatmaps.scores.concentration import concentration
+from mil_heatmaps.scores.mass import concentration
 from mil_heatmaps.scores.quick_read import read_quickly
 from mil_heatmaps.words import counted, reason_of
 

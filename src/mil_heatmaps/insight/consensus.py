@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.concentration import top_count
+from mil_heatmaps.scores.mass import top_count
 from mil_heatmaps.scores.patch_scores import SPREAD, PatchScores
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.slides.patch_grid import PatchGrid

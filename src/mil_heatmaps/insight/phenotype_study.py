@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.insight.tables import rows_of
-from mil_heatmaps.scores.concentration import top_count
+from mil_heatmaps.scores.mass import top_count
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.visualization.figure import Page
 from mil_heatmaps.visualization.figure_parts import GREY, INK, SMALL, TEXT, TITLE, bare, short

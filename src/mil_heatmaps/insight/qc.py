@@ -18,7 +18,7 @@ from mil_heatmaps.choices import ARTEFACTS
 from mil_heatmaps.errors import TissueError
 from mil_heatmaps.insight.label_masks import label_shares, read_label_mask
 from mil_heatmaps.notices import Notice
-from mil_heatmaps.scores.concentration import TOP, mass_shares, top_patches
+from mil_heatmaps.scores.mass import TOP, mass_shares, top_patches
 from mil_heatmaps.scores.patch_scores import ScoreKind
 from mil_heatmaps.slides.patch_grid import PatchGrid
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
-from mil_heatmaps.scores.concentration import concentration
+from mil_heatmaps.scores.mass import concentration
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.explanations import (
     explanation_inputs,

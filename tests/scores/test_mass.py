@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mil_heatmaps.scores import concentration as c
+from mil_heatmaps.scores import mass as c
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 
