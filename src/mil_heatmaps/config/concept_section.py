@@ -10,7 +10,7 @@ from mil_heatmaps.config.section_types import Float, Section, Text, shown
 def _prompts(value: Any) -> Any:
     """Take one prompt for a list of it; refuse concepts without any."""
     if not isinstance(value, dict) or not value:
-        raise ValueError(f"must map names of concepts to prompts, such as tumour: [a photo of tumour]; got {shown(value)}")
+        raise ValueError(f"must map names of concepts to prompts, such as tumour: [tumour tissue]; got {shown(value)}")
     return {str(name): [texts] if isinstance(texts, str) else texts for name, texts in value.items()}
 
 
@@ -23,7 +23,7 @@ class Concepts(Section):
     )
     prompts: Annotated[dict[str, Annotated[list[Text], Field(min_length=1)]], BeforeValidator(_prompts)] | None = Field(
         default=None,
-        description="New: prompts of every concept, whose vectors are averaged: {tumour: [tumour tissue], stroma: ...}.",
+        description="New: prompts of every concept, whose vectors are averaged: {tumour: [...], stroma: [...]}.",
     )
     model: Text | None = Field(
         default=None,

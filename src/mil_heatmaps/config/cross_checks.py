@@ -20,7 +20,7 @@ def _model(cfg: Config) -> list[Problem]:
     brings_scores = cfg.data_arguments.scores_dir is not None
     compared = cfg.heatmap_arguments.score in CONCEPT_SCORES
     if compared and cfg.data_arguments.concepts is None:
-        text = f"is {cfg.heatmap_arguments.score}, which compares patches with named vectors: give data_arguments.concepts"
+        text = f"is {cfg.heatmap_arguments.score}, which compares patches with vectors: give data_arguments.concepts"
         problems.append(Problem(("heatmap_arguments", "score"), text))
     if cfg.data_arguments.concepts is not None and brings_scores:
         text = "are compared with features, but scores_dir brings the scores; leave one of them out"
@@ -94,7 +94,7 @@ def _labels(cfg: Config) -> list[Problem]:
 def _inputs(cfg: Config) -> list[Problem]:
     data, problems = cfg.data_arguments, []
     if isinstance(data.data_dir, dict):
-        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "scores_dir"):
+        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "qc_dir", "scores_dir"):
             folders = getattr(data, key)
             if isinstance(folders, dict) and (unknown := sorted(set(folders) - set(data.data_dir))):
                 problems.append(
@@ -103,6 +103,8 @@ def _inputs(cfg: Config) -> list[Problem]:
                         f"{unknown[0]!r} is no source of data_dir; choose from {', '.join(data.data_dir)}",
                     )
                 )
+    if data.qc_drop and data.qc_dir is None:
+        problems.append(Problem(("data_arguments", "qc_drop"), "needs the masks in qc_dir, which is not given"))
     makes_map = cfg.heatmap_arguments.calc_heatmap and data.scores_dir is None
     makes_features = data.h5_dir is None and data.scores_dir is None
     needs = (
@@ -144,6 +146,9 @@ def _cases(cfg: Config) -> list[Problem]:
     if data.bag == "case" and data.scores_dir is not None:
         text = "is case, which asks a model about all slides of a case at once, but scores_dir brings the scores and "
         problems.append(Problem(("data_arguments", "bag"), f"{text}no model is run; leave bag out, or use scale: case"))
+    if data.bag == "case" and data.qc_drop:
+        text = "leaves patches out slide by slide and asks the model again, which bag: case does once a case"
+        problems.append(Problem(("data_arguments", "qc_drop"), text))
     if data.cases is not None and not cfg.knows_cases:
         text = "says which slides belong together, which matters with bag: case or heatmap_arguments.scale: case only"
         problems.append(Problem(("data_arguments", "cases"), text))

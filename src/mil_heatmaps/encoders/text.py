@@ -38,7 +38,10 @@ class TextEncoder:
 
 
 def concepts_of_prompts(
-    prompts: Mapping[str, Sequence[str]], model: str, templates: Sequence[str] = ("{}",), temperature: float | None = None
+    prompts: Mapping[str, Sequence[str]],
+    model: str,
+    templates: Sequence[str] = ("{}",),
+    temperature: float | None = None,
 ) -> Concepts:
     """Return a vector of every concept: of each prompt in each template, of length 1, their mean, of length 1 again.
 
@@ -66,11 +69,11 @@ def _encoded(encoder: TextEncoder, texts: list[str]) -> npt.NDArray[np.float64]:
     except HeatmapError:
         raise
     except ANYTHING as error:  # the user's own code
-        raise ModelError(f"the text encoder {encoder.name} failed on {len(texts)} prompts, {kind_and_text(error)}") from error
+        raise ModelError(f"the text encoder {encoder.name} failed on the prompts, {kind_and_text(error)}") from error
     if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
         raise ModelError(
-            f"the text encoder {encoder.name} gave an array of shape {vectors.shape} for {len(texts)} prompts; one row of "
-            "finite numbers a prompt is needed"
+            f"the text encoder {encoder.name} gave an array of shape {vectors.shape} for {len(texts)} prompts; one row "
+            "of finite numbers a prompt is needed"
         )
     return vectors
 
@@ -133,8 +136,8 @@ def _plip() -> TextEncoder:
         tokenizer = CLIPTokenizerFast.from_pretrained(_PLIP, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"plip ({_PLIP}) is not in the hub's cache ({reason_of(error)}): download it once (hf download {_PLIP}), or "
-            "give vectors in a file"
+            f"plip ({_PLIP}) is not in the hub's cache ({reason_of(error)}): download it once (hf download {_PLIP}), "
+            "or give vectors in a file"
         ) from error
 
     def encode(texts: list[str]) -> Any:
@@ -158,8 +161,8 @@ def _conch() -> TextEncoder:
         path = hf_hub_download(_CONCH, "pytorch_model.bin", local_files_only=True)
     except (ImportError, OSError, ValueError) as error:
         raise ModelError(
-            f"conch ({_CONCH}) is not in the hub's cache ({reason_of(error)}): download it once (hf download {_CONCH}), or "
-            "give vectors in a file"
+            f"conch ({_CONCH}) is not in the hub's cache ({reason_of(error)}): download it once (hf download {_CONCH}), "
+            "or give vectors in a file"
         ) from error
     model, _ = create_model_from_pretrained("conch_ViT-B-16", path)
     model.eval()

@@ -135,7 +135,7 @@ class Concepts:
         if score in CONCEPT_SCORES[1:] and len(self.names) < 2:
             raise ScoreError(f"{score} compares concepts, but {self.source} has only {self.names[0]}: similarity_to")
         if score == "concept_class" and len(self.names) > MOST_COLOURS:
-            raise ScoreError(f"concept_class has colours for {MOST_COLOURS} concepts, {self.source} has {len(self.names)}")
+            raise ScoreError(f"concept_class has {MOST_COLOURS} colours, {self.source} has {len(self.names)} concepts")
 
 
 _UNFIT = {
@@ -168,7 +168,7 @@ def read_concepts(path: Path, *, encoder: str | None = None, temperature: float 
     """
     read = {".csv": _csv, ".npz": _npz, ".npy": _npy, ".safetensors": _safetensors}.get(path.suffix.lower())
     if read is None:
-        raise ScoreError(f"{path}: concepts are read from .csv, .npz, .npy and .safetensors, not {path.suffix or 'this'}")
+        raise ScoreError(f"{path}: concepts are read from .csv, .npz, .npy and .safetensors")
     try:
         named, told = read(path)
     except ScoreError:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Infer = Callable[[SlideWork, "PatchFeatures", "dict[str, Any]", "list[Notice]"], "ScoreFile"]
 
-_OF_SLIDE = ("slide", "features", "features_sha256", "coords_file", "coords_sha256")
+_OF_SLIDE = ("slide", "qc", "features", "features_sha256", "coords_file", "coords_sha256")
 """Inputs of the attention stage that are the slide's own; the others are those of the whole case."""
 
 
