@@ -161,8 +161,8 @@ def _conch() -> TextEncoder:
         path = hf_hub_download(_CONCH, "pytorch_model.bin", local_files_only=True)
     except (ImportError, OSError, ValueError) as error:
         raise ModelError(
-            f"conch ({_CONCH}) is not in the hub's cache ({reason_of(error)}): download it once (hf download {_CONCH}), "
-            "or give vectors in a file"
+            f"conch ({_CONCH}) is not in the hub's cache ({reason_of(error)}): download it once (hf download {_CONCH})"
+            ", or give vectors in a file"
         ) from error
     model, _ = create_model_from_pretrained("conch_ViT-B-16", path)
     model.eval()

@@ -149,10 +149,11 @@ def _chosen_groups(
         raise ScoreError("classes is an empty list: name a class, or say predicted, label or all")
     found: list[str] = []
     for want in wanted:
-        serves_all = want in ("predicted", "label") and len(groups) == 1
+        one = len(groups) == 1 or scores.score in CONCEPT_SCORES  # whose columns are no outputs
+        serves_all = want in ("predicted", "label") and one
         if scores.kind == "consensus" and want in ("predicted", "label"):  # its columns are no classes
             found.append(groups[0])
-        elif (scores.score in CONCEPT_SCORES and want in ("predicted", "label")) or want == "all" or serves_all or (want == "predicted" and prediction is None):  # concepts are no outputs
+        elif want == "all" or serves_all or (want == "predicted" and prediction is None):
             found += groups
         elif want == "predicted" and prediction is not None and prediction.task == "multilabel":
             found += [_group(scores, groups, prediction.classes[i], prediction) for i in prediction.likely]

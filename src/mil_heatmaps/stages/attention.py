@@ -14,6 +14,7 @@ from mil_heatmaps.scores import concentration, mass
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.case_bag import case_inputs
 from mil_heatmaps.stages.case_scores import has_case_bag, slide_of_case
+from mil_heatmaps.stages.concept_scores import compared
 from mil_heatmaps.stages.explanations import (
     explanation_inputs,
     forget_partial_sums,
@@ -22,7 +23,6 @@ from mil_heatmaps.stages.explanations import (
     targets_of,
     watch_of,
 )
-from mil_heatmaps.stages.named_concepts import compared
 from mil_heatmaps.stages.quality_control import controlled, qc_inputs
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ def import_object(name: str, key: str) -> Any:
     found = getattr(module, attribute, None)
     if not callable(found):
         there = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise ModelError(f"{where} has nothing to call that is named {attribute!r}; it has {', '.join(there) or 'nothing'}")
+        raise ModelError(f"{where} has no {attribute!r} to call; it has {', '.join(there) or 'nothing'}")
     return found
 
 
