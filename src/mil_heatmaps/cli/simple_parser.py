@@ -85,6 +85,10 @@ def _inputs(parser: argparse.ArgumentParser) -> None:
         help="CSV with slide_id and case_id (or patient_id, patient): the model is asked about all slides of a case",
     )  # fmt: skip
     needed.add_argument(
+        "--concepts", type=_path, metavar="FILE",
+        help="named vectors (CSV, .npz, .npy, .safetensors) to compare patches with; needs no --checkpoint",
+    )  # fmt: skip
+    needed.add_argument(
         "--bag", choices=BAGS, help="what the model is asked about at once; case: by the column case_id of the --csv"
     )
     needed.add_argument(

@@ -51,6 +51,7 @@ _WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "exp_arguments.production_save_dir": "--output_dir",
     "the output folders are raw_save_dir, production_save_dir and results_dir of exp_arguments": "see --output_dir",
     "data_arguments.cases": "--cases",
+    "data_arguments.concepts": "--concepts",
     "data_arguments.label_dict": "--class_names",
     "data_arguments.h5_dir": "--h5_dir",
     "data_arguments.data_dir": "--slide_dir",
@@ -88,7 +89,7 @@ class SimpleOptions:
     settings : values by key of the config: the flags of `KEY_OF_FLAG` that were given
     """
 
-    checkpoint: Path
+    checkpoint: Path | None
     output: Path
     slides: tuple[Path, ...]
     features: tuple[Path, ...]
@@ -170,7 +171,7 @@ def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]
                 label_dict=names,
             ),
         },
-        "model_arguments": {"ckpt_path": str(options.checkpoint.absolute())},
+        "model_arguments": _given(ckpt_path=options.checkpoint and str(options.checkpoint.absolute())),
         "heatmap_arguments": {
             "calc_heatmap": False,
             "save_ext": "png",

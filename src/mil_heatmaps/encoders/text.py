@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import HeatmapError, MissingDependencyError, ModelError
-from mil_heatmaps.scores.concepts import Concepts
+from mil_heatmaps.scores.concepts import Concepts, mean_direction
 from mil_heatmaps.weights.import_own import ANYTHING, import_object
 from mil_heatmaps.words import kind_and_text, reason_of
 
@@ -56,7 +56,7 @@ def concepts_of_prompts(
     named = {}
     for name, texts in prompts.items():
         asked = [template.replace("{}", text) for text in texts for template in templates]
-        named[name] = _mean_direction(_encoded(encoder, asked))
+        named[name] = mean_direction(_encoded(encoder, asked))
     return Concepts.of(named, f"the prompts ({encoder.name})", encoders=encoder.encoders,
                        temperature=temperature or encoder.temperature)  # fmt: skip
 
@@ -76,11 +76,6 @@ def _encoded(encoder: TextEncoder, texts: list[str]) -> npt.NDArray[np.float64]:
             "of finite numbers a prompt is needed"
         )
     return vectors
-
-
-def _mean_direction(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray((vectors / np.where(lengths > 0, lengths, 1)).mean(axis=0))
 
 
 def load_text_encoder(model: str) -> TextEncoder:

@@ -29,7 +29,10 @@ AFTER = ("attention_shares", "without_slide", "status", "error")
 
 
 def report_cases(cohort: Cohort, settings: RunSettings, summary: RunSummary) -> Path | None:
-    """Write the table of cases, and the sheet of every case that was worked on; return the table's path."""
+    """Write the table of cases, and the sheet of every case that was worked on; return the table's path.
+
+    Sheets are figures for people: there are none where the config asks for none.
+    """
     cases = {job.case.case_id: job.case for job in cohort.jobs.values() if job.case is not None}
     named = settings.config.output_names is not None
     path = cohort.layout.cases_csv(settings.config.exp_arguments.save_exp_code)
@@ -38,7 +41,8 @@ def report_cases(cohort: Cohort, settings: RunSettings, summary: RunSummary) -> 
     except OSError as error:  # as with the lists of slides: the records hold everything
         logger.error("cannot write %s: %s", path, error.strerror or error)
         return None
-    for case in cases.values():
+    drawn = cases.values() if settings.config.heatmap_arguments.figure is not None else ()
+    for case in drawn:
         changed = any(job.slide_id in summary.worked_on for job in case.slides)
         failed = any(job.slide_id in summary.failed for job in case.slides)
         if not failed and (changed or not case.paths.sheet.is_file()):

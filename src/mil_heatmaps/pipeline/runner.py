@@ -99,7 +99,7 @@ class Runner:
         if self._bag_is_case:
             if split := split_case(jobs, [job.slide_id for job in jobs]) if self._named else None:
                 raise ConfigError(split)
-            jobs = by_case(jobs if self.options.limit is None else whole_cases(jobs, self.options.limit))
+            return by_case(jobs if self.options.limit is None else whole_cases(jobs, self.options.limit))
         return jobs[: self.options.limit]
 
     def problems(self) -> dict[str, str]:

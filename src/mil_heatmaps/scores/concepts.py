@@ -156,6 +156,13 @@ def plain(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
+def mean_direction(vectors: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the mean (D,) of vectors (n, D), each brought to length 1; zero vectors have no direction."""
+    rows = np.asarray(vectors, np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray((rows / np.where(lengths > 0, lengths, 1)).mean(axis=0))
+
+
 def read_concepts(path: Path, *, encoder: str | None = None, temperature: float | None = None) -> Concepts:
     """Return the concepts of a file: CSV (name, then D numbers), ``.npz``, ``.safetensors``, or ``.npy`` of K rows.
 
