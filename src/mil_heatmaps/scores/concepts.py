@@ -113,7 +113,7 @@ class Concepts:
         cosines = np.empty((len(values), len(self.names)), np.float32)
         for start in range(0, len(values), _CHUNK_ROWS):
             part = np.asarray(values[start : start + _CHUNK_ROWS], np.float32)
-            lengths = np.sqrt(np.einsum("nd,nd->n", part, part, dtype=np.float64))
+            lengths = np.sqrt(np.einsum("nd,nd->n", part, part))
             with np.errstate(invalid="ignore", divide="ignore"):
                 cosines[start : start + len(part)] = (part @ self.vectors.T) / lengths[:, None]
         found = {"similarity_to": PatchScores(grid, cosines, self.names, "similarity", "similarity_to")}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -89,13 +91,28 @@ def case_inputs(work: SlideWork) -> dict[str, Any]:
 
 
 def _features_inputs(work: SlideWork, job: SlideJob) -> dict[str, Any]:
-    member = _member(work, job)
-    if job.features_path is None:
-        if not job.paths.features_h5.is_file():
-            raise HeatmapError(f"{job.paths.features_h5.name} is not there: run the stage 'features' first")
-        return {"features_sha256": member.record.output_sha256(job.paths.features_h5)}
-    mpp = {} if job.row.mpp is None else {"mpp": job.row.mpp}
-    return {"features": member.fingerprint(job.features_path), "coords_file": member.coords_file, **mpp}
+    if job.features_path is not None:
+        return _of_file(work, job, job.features_path)
+    if not job.paths.features_h5.is_file():
+        raise HeatmapError(f"{job.paths.features_h5.name} is not there: run the stage 'features' first")
+    return {"features_sha256": _member(work, job).record.output_sha256(job.paths.features_h5)}
+
+
+def _of_file(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
+    """Return what features that are brought are; of a file that did not change it is found once a run."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise HeatmapError(f"cannot read {path}: {error.strerror or error}") from error
+    key = f"{path}\n{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+    known: dict[str, Any] | None = work.settings.case_inputs.get(key)
+    if known is None:
+        member = _member(work, job)
+        mpp = {} if job.row.mpp is None else {"mpp": job.row.mpp}
+        known = {"features": member.fingerprint(path), "coords_file": member.coords_file, **mpp}
+        work.settings.case_inputs[key] = known
+    return known
+
 
 
 def _member(work: SlideWork, job: SlideJob) -> SlideWork:

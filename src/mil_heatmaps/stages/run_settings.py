@@ -30,6 +30,12 @@ class RunSettings:
     _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
     _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
 
+    case_inputs: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What is known of the features of a case's slides, by file: each is asked for by all slides of the case."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "case_inputs": {}}  # no worker needs those of all cases
+
     def section(self, name: str, *, exclude: tuple[str, ...] = (), filled: bool = False) -> dict[str, Any]:
         """Return a section of the config as JSON values, for a stage's inputs; made once a run.
 
