@@ -4,7 +4,7 @@
     python benchmarks/bench_cases.py --patches 2000 --cases 100
 
 scoring   CPU seconds of the attention stage of five slides as one case over those of five slides alone: features of
-          1536 numbers in TRIDENT's files, read, scored by ABMIL and written. Both ways run in turn in one process.
+          1536 numbers in HDF5, read, scored by ABMIL and written. Both ways run in turn in one process.
 planning  seconds to survey a cohort of so many finished cases of one slide each over those of as many slides; then of
           half as many cases of two slides, which is the same number of slides
 concepts  seconds of the scores of 100,000 patches against eight concepts, reading left out
@@ -138,7 +138,7 @@ def _cohort(root: Path, bag: str, patches: list[int], cases: list[str], width: i
         where = np.arange(count)
         coords = np.stack([where % across, where // across], 1) * SIDE
         with h5py.File(root / "h5" / f"s{number}.h5", "w") as file:
-            file.create_dataset("features", data=rng.standard_normal((count, width), np.float32), chunks=(1, width))
+            file.create_dataset("features", data=rng.standard_normal((count, width), np.float32), chunks=(min(count, 500), width))
             told = {"patch_size": SIDE, "patch_size_level0": SIDE, "overlap": 0}
             file.create_dataset("coords", data=coords).attrs.update(told)
         rows.append(f"s{number},{case}")

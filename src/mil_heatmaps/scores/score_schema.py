@@ -33,6 +33,8 @@ FORMAT_VERSION = 1
 _CLAM_ROWS = 32
 """Rows a chunk, as CLAM writes both its datasets."""
 
+_CASE_ROWS = 1 << 14
+
 _TEXTS = ("slide_id", "model", "checkpoint_sha256", "features_file", "encoder", "program_version", "scored_as")
 """Fields of `ScoreFile` stored under their own names, where they are not None."""
 
@@ -83,8 +85,10 @@ def read_scores(
 def _fill(file: h5py.File, scores: ScoreFile) -> None:
     # No times of creation anywhere (h5py's default), and names in the order of the alphabet: equal bytes each
     # time.
-    _clam_dataset(file, "attention_scores", scores.attention.astype(np.float32)[:, None])
-    _clam_dataset(file, "coords", scores.grid.coords_l0)
+    whole = scores.case is not None and scores.case.number == 0  # of a case, which CLAM's tools do not know
+    rows = _CASE_ROWS if whole else _CLAM_ROWS
+    _clam_dataset(file, "attention_scores", scores.attention.astype(np.float32)[:, None], rows)
+    _clam_dataset(file, "coords", scores.grid.coords_l0, rows)
     main = _scores_dataset(file, "scores", scores.scores)
     set_text(main, "format", FORMAT)
     main.attrs["format_version"] = FORMAT_VERSION
@@ -110,9 +114,9 @@ def _fill(file: h5py.File, scores: ScoreFile) -> None:
         _scores_dataset(file.require_group("extra"), extra.score.replace("/", "_"), extra)
 
 
-def _clam_dataset(file: h5py.File, name: str, values: npt.NDArray[Any]) -> None:
+def _clam_dataset(file: h5py.File, name: str, values: npt.NDArray[Any], rows: int) -> None:
     width = values.shape[1]
-    made = file.create_dataset(name, data=values, chunks=(_CLAM_ROWS, width), maxshape=(None, width))
+    made = file.create_dataset(name, data=values, chunks=(rows, width), maxshape=(None, width))
     # HDF5 places chunks when the dataset is closed, which waits for whoever still holds it, such as a profiler that
     # looks at this thread (Dask has one in every worker). Placed now, the file has the same bytes every time.
     made.flush()
