@@ -138,7 +138,8 @@ def _cohort(root: Path, bag: str, patches: list[int], cases: list[str], width: i
         where = np.arange(count)
         coords = np.stack([where % across, where // across], 1) * SIDE
         with h5py.File(root / "h5" / f"s{number}.h5", "w") as file:
-            file.create_dataset("features", data=rng.standard_normal((count, width), np.float32), chunks=(min(count, 500), width))
+            values = rng.standard_normal((count, width), np.float32)
+            file.create_dataset("features", data=values, chunks=(min(count, 500), width))
             told = {"patch_size": SIDE, "patch_size_level0": SIDE, "overlap": 0}
             file.create_dataset("coords", data=coords).attrs.update(told)
         rows.append(f"s{number},{case}")

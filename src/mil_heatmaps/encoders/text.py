@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -123,12 +124,12 @@ def _temperature(logit_scale: Any, model: str) -> float | None:
 
 def _plip() -> TextEncoder:
     try:
-        from transformers import CLIPModel, CLIPTokenizerFast
+        transformers = import_module("transformers")
     except ImportError as error:
         raise MissingDependencyError("prompts of plip need transformers: pip install transformers") from error
     try:
-        model = CLIPModel.from_pretrained(_PLIP, local_files_only=True).eval()
-        tokenizer = CLIPTokenizerFast.from_pretrained(_PLIP, local_files_only=True)
+        model = transformers.CLIPModel.from_pretrained(_PLIP, local_files_only=True).eval()
+        tokenizer = transformers.CLIPTokenizerFast.from_pretrained(_PLIP, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"plip ({_PLIP}) is not in the hub's cache ({reason_of(error)}): download it once (hf download {_PLIP}), "
@@ -146,7 +147,7 @@ def _plip() -> TextEncoder:
 
 def _conch() -> TextEncoder:
     try:
-        from conch.open_clip_custom import create_model_from_pretrained, get_tokenizer, tokenize
+        clip = import_module("conch.open_clip_custom")
     except ImportError as error:
         install = "pip install git+https://github.com/mahmoodlab/CONCH.git"
         raise MissingDependencyError(f"prompts of conch need its package: {install}") from error
@@ -159,15 +160,15 @@ def _conch() -> TextEncoder:
             f"conch ({_CONCH}) is not in the hub's cache ({reason_of(error)}): download it once (hf download {_CONCH})"
             ", or give vectors in a file"
         ) from error
-    model, _ = create_model_from_pretrained("conch_ViT-B-16", path)
+    model, _ = clip.create_model_from_pretrained("conch_ViT-B-16", path)
     model.eval()
-    tokenizer = get_tokenizer()
+    tokenizer = clip.get_tokenizer()
 
     def encode(texts: list[str]) -> Any:
         import torch
 
         with torch.inference_mode():
-            return model.encode_text(tokenize(texts=texts, tokenizer=tokenizer))
+            return model.encode_text(clip.tokenize(texts=texts, tokenizer=tokenizer))
 
     # Patch features in the space of text are those with the projection, which TRIDENT's conch_v1 leaves out.
     return TextEncoder("conch", encode, ("conch_v1_proj",), _temperature(model.logit_scale.detach(), "conch"))

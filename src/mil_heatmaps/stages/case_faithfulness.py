@@ -30,7 +30,7 @@ class CaseWork(SlideWork):
         self.files, self.forced = work.files, work.forced
 
     @property
-    def score_file(self) -> ScoreFile:  # type: ignore[override]
+    def score_file(self) -> ScoreFile:
         """The scores of all slides of the case, one after the other."""
         assert self.job.case is not None
         return case_file(self.job.case.paths.scores_h5)
@@ -57,7 +57,7 @@ def case_document(
             pass
         whole = CaseWork(work)
         try:
-            measured = _of_case(measure(whole))
+            measured: dict[str, Any] = _of_case(measure(whole))
         finally:
             whole.close()
         if all(entry["status"] != "failed" for entry in measured["maps"].values()):

@@ -121,8 +121,10 @@ def _computed(work: SlideWork, inputs: dict[str, Any], infer: Infer) -> ScoreFil
     if model is not None and scores.prediction is not None and "leave_one_out" in scores.all_scores:
         case = _without_each(work, model, bag, case, scores.prediction)
     assert work.job.case is not None
-    own = {"slide_size_l0": None, "level0_mpp": None, "features_file": None, "features_fingerprint": None}
-    return replace(scores, slide_id=work.job.case.case_id, case=case, notices=tuple(notes), **own)
+    return replace(
+        scores, slide_id=work.job.case.case_id, case=case, notices=tuple(notes), slide_size_l0=None, level0_mpp=None,
+        features_file=None, features_fingerprint=None,
+    )  # fmt: skip
 
 
 def _shared(work: SlideWork, bag: CaseBag, scores: ScoreFile) -> CaseShare:
