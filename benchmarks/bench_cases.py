@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 WIDTH = 1536
-SIDE = 64
+SIDE = 16
 SLIDES = 5
 
 

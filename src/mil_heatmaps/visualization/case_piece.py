@@ -52,7 +52,7 @@ def other_slides(plan: Planned, maps: Sequence[SmallMap], title: str) -> Piece:
         return [wrapped(one.title, style.small, side(width)) for one in shown]
 
     def high(width: float) -> float:
-        return side(width) * max(one.picture.shape[0] / max(one.picture.shape[:2]) for one in shown)
+        return side(width) * float(max(one.picture.shape[0] / max(one.picture.shape[:2]) for one in shown))
 
     def row_height(width: float) -> float:
         return high(width) + 0.1 * u + style.step * max(map(len, below(width)))
