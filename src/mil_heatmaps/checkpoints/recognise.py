@@ -15,6 +15,8 @@ _TRAINS_ONLY = ("loss", "criterion", "metric", "auroc", "auc", "confmat")
 """What stands in the names of tensors that a training keeps beside its model."""
 _LAYER_ENDS = (".weight", ".bias", ".running_mean", ".running_var")
 _MOST_PREFIXES = 12
+_LAYERS_OF_A_MODEL = 3
+"""Fewer may be a lone Linear that another model has beside it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class Candidate:
         return ""
 
 
+    @property
+    def sample(self) -> str:
+        """The key in the file of one of its layers."""
+        return self.prefix + min(key for key in self.match.explained if key.endswith(".weight"))
+
+
 def is_layer(key: str, value: Tensor) -> bool:
     """Say whether a tensor may take part in a prediction, unlike state of losses and metrics."""
     trains_only = any(word in key.lower() for word in _TRAINS_ONLY)
@@ -85,6 +93,23 @@ def fitting(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]
             if candidate.fits and cls not in found and cls.config_of(candidate.match) is not None:
                 found[cls] = candidate
     return list(found.values())
+
+
+def side_by_side(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> list[Candidate]:
+    """Return whole families that lie beside one another and explain every layer together; none where they do not."""
+    layers = {key for key, value in tensors.items() if is_layer(key, value)}
+    held: list[tuple[set[str], Candidate]] = []
+    for prefix, inside in below_prefixes(tensors).items():
+        for cls in families:
+            one = compared(cls, prefix, inside, tensors)
+            if one.match.fits and cls.config_of(one.match) is not None:
+                held.append(({prefix + key for key in one.match.explained} & layers, one))
+    found: list[Candidate] = []
+    for mine, one in sorted(held, key=lambda item: -len(item[0])):
+        if len(mine) >= _LAYERS_OF_A_MODEL and mine <= layers:
+            found.append(one)
+            layers -= mine
+    return [] if layers else found
 
 
 def nearest(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> Candidate | None:

@@ -68,9 +68,9 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
         ("settings", ", ".join(f"{key} {_shown(value)}" for key, value in sizes.items())),
         ("parameters", f"{sum(value.numel() for value in identity.tensors.values()):,}"),
     ]
-    if told := [key for key in cls.not_in_tensors if key in identity.config and key not in identity.assumed]:
+    if identity.told:
         where = checkpoint.config_source or checkpoint.source
-        rows.append(("from file", f"{', '.join(told)}: told by {where.name}, not by the tensors"))
+        rows.append(("from file", f"{', '.join(identity.told)}: told by {where.name}, not by the tensors"))
     for key, value in identity.assumed.items():
         rows.append(("assumed", f"{key} {value}: {cls.not_in_tensors[key]}, which no tensor tells"))
     if identity.prefix:
