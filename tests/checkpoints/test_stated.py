@@ -65,10 +65,12 @@ def test_class_names_in_the_file_are_used_and_a_contradiction_is_an_error(tmp_pa
     assert "benign" in table or "malignant" in table
     assert "2: benign, malignant, as the file names them" in describe_checkpoint(checkpoint)
     assert 'label_dict: {"benign": 0, "malignant": 1}' in describe_checkpoint(checkpoint)
+    assert "from file" not in describe_checkpoint(checkpoint)  # what keys tell is not told by settings
     assert '"a"' not in run(tmp_path, checkpoint, "--class_names", "a", "b")
     three = save(tmp_path / "three.ckpt", 3, categories=["benign", "malignant"])
     with pytest.raises(AssertionError):
         run(tmp_path, three)
+    assert "3: benign, malignant, as the file names them: this contradicts 3 outputs" in describe_checkpoint(three)
     said = capsys.readouterr().err
     assert "names 2 classes (benign, malignant) but has 3 outputs: name them in" in said
 

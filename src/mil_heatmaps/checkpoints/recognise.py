@@ -50,7 +50,8 @@ class Candidate:
     def problem(self) -> str:
         """The first thing that does not fit, in words; "" if all does."""
         if self.match.misfit:
-            return f"{self.prefix}{self.match.misfit}"
+            first = self.match.misfit.partition(" ")[0]  # a key of the file, or the beginning of a sentence
+            return f"{'' if first in ('the', 'a') or first.isdecimal() else self.prefix}{self.match.misfit}"
         if self.match.missing:
             return f"it lacks {', '.join(self.match.missing[:4])}"
         if self.left:
