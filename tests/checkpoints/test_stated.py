@@ -84,6 +84,8 @@ def test_settings_are_flattened_and_ambiguous_ones_left_out() -> None:
     assert found.settings["depth"] == 3
     assert found.settings["topk"] == 5
     assert "lr" not in found.settings
+    nested = {"hyper_parameters": {"n_heads": 4, "model_params": {"vit": {"n_heads": 8}}}}
+    assert stated(nested).settings["n_heads"] == 4  # what stands further out
     assert (found.class_names, found.task) == (("x", "y"), None)
     assert stated({"outcome_labels": {"0": "x", "2": "y"}}).class_names is None
 
@@ -114,6 +116,14 @@ def test_viewer_and_lists_are_told_of_chances_that_are_no_shares() -> None:
     higher = Prediction(("a", "b"), np.array([0.2, 0.6], np.float32), logits, independent=True)
     assert higher.ranking == [1, 0]
     assert higher.summary == "b (p 0.600, each class a chance of its own)"
+
+
+def test_a_setting_that_the_layout_has_no_place_for_is_not_taken_from_the_file(tmp_path: Path) -> None:
+    plain = model_from_checkpoint(save(tmp_path / "m.ckpt", 2))
+    told = model_from_checkpoint(save(tmp_path / "t.ckpt", 2, temperature=0.07, attention_gate=0.9))
+    x = torch.randn(7, D)
+    np.testing.assert_array_equal(told.explain(x).logits, plain.explain(x).logits)
+    assert "temperature 1.0" in describe_checkpoint(tmp_path / "t.ckpt")
 
 
 def test_settings_of_the_file_come_before_defaults_and_overrides_before_both(tmp_path: Path, caplog: Any) -> None:

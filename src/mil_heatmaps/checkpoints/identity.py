@@ -135,8 +135,8 @@ def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], be
         return None
     one = fits[0]
     sizes = one.cls.config_of(one.match) or {}
-    told, assumed = beyond(one.cls)
-    assumed = {key: value for key, value in assumed.items() if key not in sizes}
+    # what keys tell comes first: a `temperature` beside an ABMIL without one is another's, such as a loss's
+    told, assumed = ({k: v for k, v in part.items() if k not in sizes} for part in beyond(one.cls))
     config = sizes | told | assumed
     return Identity(one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), one.match.roles, tuple(told))
 
@@ -247,7 +247,7 @@ def _empty(identity: Identity) -> tuple[MILModel, dict[str, Tensor]]:
         with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint
             model = cls(**identity.config)
     except ModelError as error:
-        raise CheckpointError(f"the checkpoint describes a {identity.model_type} that cannot be: {error}") from error
+        raise CheckpointError(f"its tensors with these settings make no {identity.model_type}: {error}") from error
     return model, {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
 
 
