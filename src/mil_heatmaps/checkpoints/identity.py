@@ -138,7 +138,8 @@ def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], be
     # what keys tell comes first: a `temperature` beside an ABMIL without one is another's, such as a loss's
     told, assumed = ({k: v for k, v in part.items() if k not in sizes} for part in beyond(one.cls))
     config = sizes | told | assumed
-    return Identity(one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), one.match.roles, tuple(told))
+    known = one.match.roles
+    return Identity(one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), known, tuple(told))
 
 
 def nearest_family(tensors: Mapping[str, Tensor]) -> Candidate | None:
@@ -157,9 +158,10 @@ def unknown(tensors: Mapping[str, Tensor], model_type: str | None = None) -> str
         return f"holds {len(several)} models, {held}: save the one you want on its own"
     near = nearest(tensors, families)
     if near is not None:
-        less = "save the file without that where the model does not use it, or " if near.match.fits and near.left else ""
-        begin = f"does not fit {model_type}:" if model_type else f"is no known model; it comes nearest to {near.cls.name}, but"
-        return f"{begin} {near.problem}; {less}{OWN_MODEL}"
+        spare = near.match.fits and near.left
+        less = "save the file without that where the model does not use it, or " if spare else ""
+        begin = f"is no known model; it comes nearest to {near.cls.name}, but"
+        return f"{f'does not fit {model_type}:' if model_type else begin} {near.problem}; {less}{OWN_MODEL}"
     sample = f"it has {len(tensors)} tensors such as {', '.join(list(tensors)[:4])}"
     return f"is none of {', '.join(types)}; {sample}; a model of your own is named by model_class (docs/own_model.md)"
 
