@@ -106,8 +106,8 @@ def unit_of(attributes: Mapping[str, Any], values: npt.NDArray[Any] | None, spac
     if FEATS in attributes and values is not None and finite and geometry_from_attributes(attributes).size_l0 is None:
         if not _is_stamp_1(attributes, values):
             raise FeatureError(
-                f"{where}: holds {attributes[FEATS]} and does not say whether its coords are pixels or µm (no attribute "
-                "unit, tile_size_um or patch_size_level0); say it with data_arguments.coords_unit: px or um"
+                f"{where}: holds {attributes[FEATS]} and does not say whether its coords are pixels or µm (no "
+                "attribute unit, tile_size_um or patch_size_level0); say it with data_arguments.coords_unit: px or um"
             )
         name = f"pixels of {_STAMP_1_UM:g}/{_STAMP_1_PX} µm (STAMP before 2.0)"
         return Unit(_STAMP_1_UM / _STAMP_1_PX, name, _BY_STEP)
