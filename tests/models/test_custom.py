@@ -14,8 +14,9 @@ from torch import nn
 from mil_heatmaps.checkpoints.own_model import load_custom_model
 from mil_heatmaps.errors import CheckpointError, FeatureError, ModelError
 from mil_heatmaps.features.patch_features import PatchFeatures
-from mil_heatmaps.models.custom import CustomModel, import_class
+from mil_heatmaps.models.custom import CustomModel
 from mil_heatmaps.models.inference import infer
+from mil_heatmaps.models.own_class import import_class
 from mil_heatmaps.models.replaced_patches import score_in_place
 from mil_heatmaps.slides.patch_grid import PatchGrid
 

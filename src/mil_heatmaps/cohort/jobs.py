@@ -26,6 +26,7 @@ IndexT = TypeVar("IndexT", bound=StemIndex)
 TISSUE_EXTENSIONS = (".geojson", ".geojson.gz", ".json", ".pkl")
 COORDS_EXTENSIONS = (".h5", ".hdf5")
 ROI_EXTENSIONS = (".geojson", ".geojson.gz", ".json")
+VECTOR_EXTENSIONS = (".h5", ".hdf5", ".npy")
 SCORE_EXTENSIONS = (".h5", ".hdf5", ".csv", ".tsv")
 
 
@@ -69,6 +70,13 @@ class ScoreIndex(StemIndex):
         return name, f"{name}_blockmap"
 
 
+class VectorIndex(StemIndex):
+    """Vectors of slides by slide_id."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__((folder,), VECTOR_EXTENSIONS, noun="slide vector")
+
+
 class Files:
     """The cohort's files, listed once a folder."""
 
@@ -84,6 +92,7 @@ class Files:
         self.coords = {key: CoordsIndex(folders, recursive=data.recursive) for key, folders in inputs.coords.items()}
         self.tissue = {key: TissueIndex(folders, recursive=True) for key, folders in inputs.tissue.items()}
         self.scores = {key: ScoreIndex(folders, recursive=True) for key, folders in inputs.scores.items()}
+        self.vectors = None if inputs.slide_vectors is None else VectorIndex(inputs.slide_vectors)
         self.roi = {key: RoiIndex(folders, recursive=True) for key, folders in inputs.roi.items()}
 
     def slides_of(self, row: ProcessRow) -> SlideIndex:
@@ -235,6 +244,7 @@ def _job(row: ProcessRow, slide_path: Path, files: Files, layout: ExperimentLayo
         coords_path=coords.find(*names) if coords is not None else None,
         roi_path=roi.find(*names) if roi is not None else None,
         bag_path=features.get(*names) if features is not None and measures else None,
+        slide_vector=None if files.vectors is None else files.vectors.get(*names),
         unused_tissue=tissue.unused(*names, longer=True) if tissue is not None and tissue_path is None else "",
     )
 

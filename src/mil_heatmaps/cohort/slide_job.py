@@ -27,6 +27,9 @@ class SlideJob:
     unused_tissue: str = ""
     """Which files of the slide in tissue_dir cannot be used, and why, where it has no outlines there."""
 
+    slide_vector: Path | None = None
+    """Vector of the slide from elsewhere, with which the one that a slide encoder makes is compared."""
+
     @property
     def slide_id(self) -> str:
         return self.row.slide_id

@@ -4,13 +4,8 @@ others.
 The contract, with an example, is in docs/own_model.md.
 """
 
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any, get_args
 
 import numpy as np
@@ -24,78 +19,12 @@ from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.models import explaining
 from mil_heatmaps.models.base import BagResult, Explanation, Features, MILModel, ScoreSpec
 from mil_heatmaps.models.explanation import grid_and_values
+from mil_heatmaps.models.own_class import ANYTHING
 from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
 from mil_heatmaps.words import kind_and_text
 
 _TRIED = 64
 """Patches that the order of the scores is tried on."""
-_ANYTHING = (Exception, SystemExit)
-"""What code of the user's may raise without ending the run: a script's sys.exit is no wish of the user's here."""
-
-
-def import_class(model_class: str) -> type:
-    """Return the class that ``package.module:Class`` or ``path/to/file.py:Class`` names.
-
-    Raises
-    ------
-    ModelError
-        Badly written, not importable, or no such class, with what there is.
-    """
-    where, _, class_name = model_class.rpartition(":")
-    if not where or not class_name.isidentifier():
-        raise ModelError(f"model_class {model_class!r} must read package.module:Class or path/to/file.py:Class")
-    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
-    found = getattr(module, class_name, None)
-    if not inspect.isclass(found):
-        there = [name for name, value in vars(module).items() if inspect.isclass(value) and not name.startswith("_")]
-        raise ModelError(f"{where} has no class {class_name!r}; it has {', '.join(there) or 'none'}")
-    return found
-
-
-def _import_module(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise ModelError(f"{name!r} is not the name of a Python module, as in package.module")
-    try:
-        return importlib.import_module(name)
-    except _ANYTHING as error:  # the user's own code runs here and may raise anything
-        raise ModelError(
-            f"cannot import {name} ({kind_and_text(error)}): install it, put its folder on "
-            "PYTHONPATH, or name the file, path/to/file.py:Class"
-        ) from error
-
-
-def _import_file(path: Path) -> ModuleType:
-    name = f"own_model_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ModelError(f"there is no Python file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while it is being imported
-    try:
-        spec.loader.exec_module(module)
-    except _ANYTHING as error:  # as above
-        raise ModelError(f"cannot import {path} ({kind_and_text(error)})") from error
-    return module
-
-
-def construct(model_class: str, init_args: Mapping[str, Any] | None = None) -> Any:
-    """Return an object of the class that `import_class` finds, made with these keyword arguments.
-
-    Raises
-    ------
-    ModelError
-        The class cannot be imported or made.
-    """
-    cls = import_class(model_class)
-    try:
-        return cls(**dict(init_args or {}))
-    except HeatmapError:
-        raise
-    except _ANYTHING as error:  # the user's constructor
-        raise ModelError(
-            f"{model_class}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
-            f"{kind_and_text(error)}; its arguments are init_args: {inspect.signature(cls)}"
-        ) from error
 
 
 class CustomModel(MILModel):
@@ -145,7 +74,7 @@ class CustomModel(MILModel):
                 logits, raw = self._run(x, corners)
         except HeatmapError:
             raise
-        except _ANYTHING as error:  # the user's own code
+        except ANYTHING as error:  # the user's own code
             raise ModelError(
                 f"{self.title} failed on features of shape ({count}, {width}), {kind_and_text(error)}"
             ) from error
@@ -182,7 +111,7 @@ class CustomModel(MILModel):
         turned = few.flip(0), None if where is None else where.flip(0)
         try:
             first, second = self._run(few, where)[1], self._run(*turned)[1]
-        except _ANYTHING:  # a class that wants more patches than these says so on the whole bag, or does not mind
+        except ANYTHING:  # a class that wants more patches than these says so on the whole bag, or does not mind
             return
         if first is None or second is None:
             return
@@ -218,7 +147,7 @@ class CustomModel(MILModel):
             logits = self._one_row(self._call_forward(x, corners)[0])
         except HeatmapError:
             raise
-        except _ANYTHING as error:  # the user's own code
+        except ANYTHING as error:  # the user's own code
             raise ModelError(
                 f"{self.title} failed on features of shape {tuple(x.shape)}, {kind_and_text(error)}"
             ) from error

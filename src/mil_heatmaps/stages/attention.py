@@ -18,6 +18,7 @@ from mil_heatmaps.stages.explanations import (
     targets_of,
     watch_of,
 )
+from mil_heatmaps.stages.slide_facts import compare_vector, told_of, vector_inputs
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -33,6 +34,9 @@ _OUTPUTS = 2
 
 _COUNTED = ("uncoloured", "unreadable", "group", "faithfulness")
 """What later stages put into the summary; if their results change they are run again."""
+
+_COMPARED = ("slide_vector",)
+"""What is put into the summary while scores are made."""
 
 
 class AttentionStage:
@@ -60,6 +64,7 @@ class AttentionStage:
             size = work.config.data_arguments.patch_size_level0
             own = {"scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
             return {**inputs, **own, **work.space_inputs()}
+        inputs |= vector_inputs(work)
         if explanations := explanation_inputs(work):
             inputs["explanations"] = explanations
         if job.features_path is None:
@@ -81,7 +86,7 @@ class AttentionStage:
         score_file = _external(work, notes) if own else _infer(work, notes, self.inputs(work))
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
-        counted = {name: count for name, count in work.record.summary.items() if name in _COUNTED}
+        counted = {name: count for name, count in work.record.summary.items() if name in (*_COUNTED, *_COMPARED)}
         work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
         work.note_resolution()
         forget_partial_sums(work)
@@ -116,16 +121,18 @@ def _infer(work: SlideWork, notes: list[Notice], inputs: dict[str, Any]) -> Scor
     features = work.bag_features()
     notes += features.notes
     model = source.load(work.settings.device)
-    prediction, scores = infer(
-        model,
-        features,
-        scores=source.scores_wanted(work.settings.device),
-        class_names=source.output_names,
-        task=config.model_arguments.task,
-        settings=settings_of(work),
-        targets=partial(targets_of, work),
-        watch=watch_of(work, inputs),
-    )
+    with told_of(work, model):
+        prediction, scores = infer(
+            model,
+            features,
+            scores=source.scores_wanted(work.settings.device),
+            class_names=source.output_names,
+            task=config.model_arguments.task,
+            settings=settings_of(work),
+            targets=partial(targets_of, work),
+            watch=watch_of(work, inputs),
+        )
+    notes += [*compare_vector(work, model), *model.remarks(list(scores))]
     if prediction is None:
         notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
     elif _is_guessed(config, model, prediction):

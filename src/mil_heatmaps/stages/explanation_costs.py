@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mil_heatmaps.errors import FeatureError, HeatmapError, ModelError
 from mil_heatmaps.stages.base import SlideWork
 from mil_heatmaps.stages.explanations import asked_explanations, settings_of
+from mil_heatmaps.stages.slide_facts import told_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.explain.lattice import Lattice
@@ -61,9 +62,10 @@ class ExplanationCosts:
         """Return what one forward takes, by patch."""
         if self._seconds_a_patch is None:
             features = work.bag_features()
-            seconds = _timed(model, features)
-            if seconds < _SHORT_S:  # the first forward of a process takes longer
+            with told_of(work, model):
                 seconds = _timed(model, features)
+                if seconds < _SHORT_S:  # the first forward of a process takes longer
+                    seconds = _timed(model, features)
             self._seconds_a_patch = seconds / max(1, len(features.features))
         return self._seconds_a_patch
 

@@ -13,6 +13,7 @@ from mil_heatmaps.stages.base import SlideWork, StageResult, Stopped
 from mil_heatmaps.stages.explanations import settings_of
 from mil_heatmaps.stages.measured_maps import drawn_name, drawn_target, kept_maps, map_names, measured_output, on_bag
 from mil_heatmaps.stages.partial_results import PartialResults, watch_of
+from mil_heatmaps.stages.slide_facts import told_of
 from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
@@ -105,14 +106,15 @@ def _measured(work: SlideWork, plan: Plan, watch: Watch, notes: list[Notice]) ->
         return _unmeasured(work, plan, model, reason="the features of its patches are not given (h5_dir)")
     names = map_names(work, model)
     bag = _bag(work)
-    made, failed, remarks = _maps(work, model, bag, names, watch, notes)
-    if not made:
-        raise HeatmapError("; ".join(dict.fromkeys(failed.values())))
-    found = model.faithfulness(
-        bag, made, source.column_names(work.settings.device), target=drawn_target(work), level=plan.level,
-        settings={**_settings(plan), "task": config.model_arguments.task}, drawn=names[0],
-        mpp=work.score_file.level0_mpp, remarks=remarks, watch=watch,
-    ).as_dict()  # fmt: skip
+    with told_of(work, model):
+        made, failed, remarks = _maps(work, model, bag, names, watch, notes)
+        if not made:
+            raise HeatmapError("; ".join(dict.fromkeys(failed.values())))
+        found = model.faithfulness(
+            bag, made, source.column_names(work.settings.device), target=drawn_target(work), level=plan.level,
+            settings={**_settings(plan), "task": config.model_arguments.task}, drawn=names[0],
+            mpp=work.score_file.level0_mpp, remarks=remarks, watch=watch,
+        ).as_dict()  # fmt: skip
     from mil_heatmaps.explain.unmeasured import failed_entry
 
     found["maps"] |= {name: failed_entry(error) | {"drawn": name == names[0]} for name, error in failed.items()}

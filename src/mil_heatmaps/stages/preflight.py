@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code: bool = True) -> None:
     """Check the colormap, model and encoder, each only if one of the stages `needed` uses it.
 
-    Without `run_own_code` a model of the user's own (`model_class`) is not imported, as its code could do anything.
+    Without `run_own_code` a model of the user's own (`model_class`, `slide_encoder`) is not imported, as its code
+    could do anything.
 
     Raises
     ------
@@ -30,7 +31,7 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
         from mil_heatmaps.visualization.palette import colour_table
 
         colour_table(config.heatmap_arguments.cmap)
-    own = config.model_arguments.model_class is not None and not run_own_code
+    own = config.model_arguments.own_code is not None and not run_own_code
     if stages & {"attention", "fine"} and not settings.model.external and not own:
         settings.model.load(settings.device)
     if "faithfulness" in stages and settings.model.has_model:
