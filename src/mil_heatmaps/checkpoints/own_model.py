@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from mil_heatmaps.checkpoints.load import load_checkpoint
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.models.base import MILModel
-from mil_heatmaps.models.custom import CustomModel
+from mil_heatmaps.models.custom import CustomModel, takes_bags
 from mil_heatmaps.models.own_class import construct
+from mil_heatmaps.models.several_inputs import SeveralInputsModel
 from mil_heatmaps.weights.fit import require_plain_weights, require_same_keys
 
 
@@ -41,7 +42,9 @@ def load_custom_model(
     inner = construct(model_class, init_args)
     if checkpoint_path is not None:
         load_weights(inner, model_class, checkpoint_path)
-    return (inner if isinstance(inner, MILModel) else CustomModel(inner, model_class)).eval()
+    if isinstance(inner, MILModel):
+        return inner.eval()
+    return (SeveralInputsModel if takes_bags(inner) else CustomModel)(inner, model_class).eval()
 
 
 def load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) -> None:

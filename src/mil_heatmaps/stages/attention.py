@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.stages.bags import bag_inputs, write_other_bags
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.explanations import (
     explanation_inputs,
@@ -21,6 +22,8 @@ from mil_heatmaps.stages.explanations import (
 from mil_heatmaps.stages.slide_facts import compare_vector, told_of, vector_inputs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.models.base import MILModel
@@ -64,7 +67,7 @@ class AttentionStage:
             size = work.config.data_arguments.patch_size_level0
             own = {"scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
             return {**inputs, **own, **work.space_inputs()}
-        inputs |= vector_inputs(work)
+        inputs |= {**vector_inputs(work), **bag_inputs(work)}
         if explanations := explanation_inputs(work):
             inputs["explanations"] = explanations
         if job.features_path is None:
@@ -83,14 +86,15 @@ class AttentionStage:
 
         notes: list[Notice] = []
         own = work.job.scores_path is not None
-        score_file = _external(work, notes) if own else _infer(work, notes, self.inputs(work))
+        others: list[Path] = []
+        score_file = _external(work, notes) if own else _infer(work, notes, self.inputs(work), others)
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
         counted = {name: count for name, count in work.record.summary.items() if name in (*_COUNTED, *_COMPARED)}
         work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
         work.note_resolution()
         forget_partial_sums(work)
-        return StageResult([work.job.paths.blockmap_h5], notes)
+        return StageResult([work.job.paths.blockmap_h5, *others], notes)
 
 
 def _summary(score_file: ScoreFile) -> dict[str, Any]:
@@ -113,7 +117,8 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
     return summary
 
 
-def _infer(work: SlideWork, notes: list[Notice], inputs: dict[str, Any]) -> ScoreFile:
+def _infer(work: SlideWork, notes: list[Notice], inputs: dict[str, Any], others: list[Path]) -> ScoreFile:
+    """Return the scores of the slide's bag; those of other bags are written, and their paths added to `others`."""
     from mil_heatmaps.explain.remarks import remarks
     from mil_heatmaps.models.inference import infer
 
@@ -121,17 +126,31 @@ def _infer(work: SlideWork, notes: list[Notice], inputs: dict[str, Any]) -> Scor
     features = work.bag_features()
     notes += features.notes
     model = source.load(work.settings.device)
-    with told_of(work, model):
+
+    def ask(bag: PatchFeatures, name: str = "") -> tuple[Prediction | None, dict[str, PatchScores]]:
         prediction, scores = infer(
             model,
-            features,
+            bag,
             scores=source.scores_wanted(work.settings.device),
             class_names=source.output_names,
             task=config.model_arguments.task,
             settings=settings_of(work),
             targets=partial(targets_of, work),
-            watch=watch_of(work, inputs),
+            watch=watch_of(work, {**inputs, "bag": name} if name else inputs),
         )
+        for score in scores.values():
+            if score.explained is not None:
+                said = remarks(score.score, score.names, score.explained.checks, score.values)
+                notes.extend(Notice(one.code, f"bag {name}: {one}") if name else one for one in said)
+        return prediction, scores
+
+    with told_of(work, model, features):
+        prediction, scores = ask(features)
+        if prediction is not None and prediction.level is not None:
+            prediction = replace(prediction, train_median=source.training_median)
+        first, *extra = scores.values()
+        made = _score_file(work, features, first, extra, prediction)
+        others += write_other_bags(work, model, made, ask, notes)
     notes += [*compare_vector(work, model), *model.remarks(list(scores))]
     if prediction is None:
         notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
@@ -141,13 +160,7 @@ def _infer(work: SlideWork, notes: list[Notice], inputs: dict[str, Any]) -> Scor
             "if it is a regression or survival, data_arguments.label_dict names the classes"
         )
         notes.append(Notice("assumed_task", words))
-    if prediction is not None and prediction.level is not None:
-        prediction = replace(prediction, train_median=source.training_median)
-    for name, score in scores.items():
-        if score.explained is not None:
-            notes += remarks(name, score.names, score.explained.checks, score.values)
-    first, *extra = scores.values()
-    return _score_file(work, features, first, extra, prediction)
+    return made
 
 
 def _is_guessed(config: Config, model: MILModel, prediction: Prediction) -> bool:

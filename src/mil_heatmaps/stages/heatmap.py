@@ -11,9 +11,10 @@ from mil_heatmaps.notices import UNCLASSIFIED, Notice, distinct
 from mil_heatmaps.records.layout import HeatmapName
 from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
+from mil_heatmaps.stages.bags import bag_files
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_inputs, foot_of, kept_outputs
-from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
+from mil_heatmaps.stages.score_columns import plan_coarse, planned_bag_maps, planned_maps
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -66,6 +67,8 @@ class HeatmapStage:
         }
         if config.model_arguments.task != "classification":
             inputs["task"] = config.model_arguments.task
+        if files := bag_files(work):
+            inputs["bags_sha256"] = {name: work.artifact(path, "attention") for name, path in files.items()}
         if work.wants_fine_map:
             inputs["fine_sha256"] = work.artifact(work.fine_scores_path, "fine")
         if config.heatmap_arguments.segment:
@@ -105,6 +108,11 @@ class HeatmapStage:
             result.notes += [notice] if (notice := unseen.notice()) is not None else []
             if work.config.heatmap_arguments.figure:
                 self._write_figure(work, planned, result)
+        for planned in planned_bag_maps(work):
+            result.notes += planned.drawing.notes
+            self._save(work, [self._path(work, planned.column)], planned.drawing, result)
+            if work.config.heatmap_arguments.figure:
+                self._write_figure(work, planned, result)
         if work.config.heatmap_arguments.save_orig:
             self._save_original(work, maps[0].drawing, result)
         result.notes = list(distinct(result.notes))
@@ -117,7 +125,7 @@ class HeatmapStage:
     def _write_figures_again(self, work: SlideWork, kept: list[Path]) -> StageResult:
         """Write the figures alone, with what is known of their maps by now; the maps are as they were."""
         result = StageResult(kept, list(work.record.notices_of(self.name)))
-        for planned in planned_maps(work):
+        for planned in [*planned_maps(work), *planned_bag_maps(work)]:
             self._write_figure(work, planned, result)
         return result
 
@@ -172,10 +180,11 @@ class HeatmapStage:
         from mil_heatmaps.visualization.figure import FigureText, write_figure
 
         h, score_file, column = work.config.heatmap_arguments, work.score_file, planned.column
-        foot, evidence = foot_of(work), evidence_of(work)
+        other = column.of not in ("", f"of {(*work.config.bags, '')[0]}")  # a bag that is measured by itself
+        foot, evidence = (None, None) if other else (foot_of(work), evidence_of(work))
         scores = score_file.scores
         text = FigureText(
-            score_name=scores.score,
+            score_name=f"{scores.score}, {column.of}" if column.of else scores.score,
             class_name=column.name if len(scores.names) > 1 or scores.explained is not None else None,
             slide_id=work.job.slide_id,
             label=_shown_label(work),

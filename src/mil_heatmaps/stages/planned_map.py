@@ -33,6 +33,8 @@ class DrawnColumn:
     reaching : bool
         Whether patches that reach into a region from the left or above are drawn. On CLAM's grid, which begins at the
         region's corner, there are none.
+    of : str
+        Which bag of the slide it is of, in words, where a model takes several.
     """
 
     name: str
@@ -42,6 +44,7 @@ class DrawnColumn:
     kind: str
     reference: npt.NDArray[np.float32] | None = None
     reaching: bool = False
+    of: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.records.layout import safe_name
+from mil_heatmaps.stages.bags import bag_files
 from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
     )
     usual = heatmap.classes == "predicted" and heatmap.head == "mean" and len(chosen) == 1
     prefix = f"_s_{safe_name(heatmap.score)}" if heatmap.score else ""
-    kind = score_file.scores.kind
+    kind, bags = score_file.scores.kind, work.config.bags
+    of = f"of {bags[0]}" if len(bags) > 1 else ""
     return [
-        DrawnColumn(name, prefix + ("" if usual else f"_c_{safe_name(name)}"), scores, score_file.grid, kind)
+        DrawnColumn(name, prefix + ("" if usual else f"_c_{safe_name(name)}"), scores, score_file.grid, kind, of=of)
         for name, scores in chosen
     ]
 
@@ -61,6 +63,19 @@ def planned_maps(work: SlideWork) -> list[PlannedMap]:
     if work.maps is None:
         work.maps = [PlannedMap(column, _plan_finished(work, column)) for column in drawn_columns(work)]
     return work.maps
+
+
+def planned_bag_maps(work: SlideWork) -> list[PlannedMap]:
+    """Return the maps of the bags beside the first, and of their sum, of a model that takes several."""
+    from mil_heatmaps.scores.score_schema import read_scores
+
+    planned = []
+    for name, path in bag_files(work).items():
+        file = read_scores(path)
+        of = file.scored_as or f"of {name}"
+        columns = [replace(c, suffix=f"{c.suffix}_{safe_name(name)}", of=of) for c in columns_of(work, file)]
+        planned += [PlannedMap(column, _plan_finished(work, column)) for column in columns]
+    return planned
 
 
 def plan_coarse(work: SlideWork) -> Drawing:

@@ -9,9 +9,11 @@ import numpy as np
 
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.stages.bags import slide_inputs
 from mil_heatmaps.words import number_words, reason_of
 
 if TYPE_CHECKING:
+    from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.models.base import MILModel
     from mil_heatmaps.stages.base import SlideWork
 
@@ -19,12 +21,15 @@ SAME_VECTOR = 0.01
 """Relative difference up to which two vectors are the same but for half precision."""
 
 
-def told_of(work: SlideWork, model: MILModel) -> AbstractContextManager[Any]:
-    """Return the block in which the model may be asked about this slide."""
+def told_of(work: SlideWork, model: MILModel, first: PatchFeatures | None = None) -> AbstractContextManager[Any]:
+    """Return the block in which the model may be asked about this slide; `first` is its bag, if it is read already."""
+    from mil_heatmaps.models.several_inputs import SeveralInputsModel
     from mil_heatmaps.models.slide_encoder import SlideEncoderModel
 
     if isinstance(model, SlideEncoderModel):
         return model.on_slide(mpp=work.slide.mpp)
+    if isinstance(model, SeveralInputsModel):
+        return model.on_slide(slide_inputs(work, first))
     return nullcontext()
 
 
