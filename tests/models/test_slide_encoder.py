@@ -91,7 +91,7 @@ def test_an_encoder_gets_what_it_names_and_no_more() -> None:
     with model.on_slide(mpp=0.25):
         model.explain(bag(), [])
     assert seen == {"n": len(bag()), "size": 512, "mpp": 0.25}
-    with pytest.raises(ModelError, match="lab:encoder needs mpp, .* which the slide does not say: give data_arg"):
+    with pytest.raises(ModelError, match=r"lab:encoder needs mpp, .* which the slide does not say: give data_arg"):
         model.explain(bag(), [])
     bare = SlideEncoderModel(lambda x, mpp=None: x.mean(0), head(1, 16), "lab:bare")
     assert bare.explain(bag().features, []).logits is not None  # neither corners nor resolution are needed
@@ -119,7 +119,7 @@ def test_attention_that_is_returned_is_drawn_as_attention() -> None:
     assert found.names == ("head 0", "head 1")
     np.testing.assert_allclose(found.values.sum(axis=0), 1, rtol=1e-5)
     wild = SlideEncoderModel(lambda x: (x.mean(0), x[:, 0]), head(1, 16), "lab:wild")
-    with pytest.raises(ModelError, match="is no share of 1 .* score_kind, such as 'attention_logit'"):
+    with pytest.raises(ModelError, match=r"is no share of 1 .* score_kind, such as 'attention_logit'"):
         wild.patch_scores(bag(), "attention")
     with pytest.raises(ModelError, match="returned no patch scores"):
         SlideEncoderModel(lambda x: x.mean(0), head(1, 16), "lab:none").patch_scores(bag(), "attention")
@@ -169,7 +169,7 @@ def test_a_factory_is_found_or_said_to_be_missing(documented: str) -> None:
     where = documented.rpartition(":")[0]
     with pytest.raises(ModelError, match="has no factory 'Other'; it has Positioned"):
         load_slide_encoder(f"{where}:Other", {}, head())
-    with pytest.raises(ModelError, match="slide_encoder 'Positioned' must read package.module:factory"):
+    with pytest.raises(ModelError, match=r"slide_encoder 'Positioned' must read package.module:factory"):
         load_slide_encoder("Positioned", {}, head())
     with pytest.raises(ModelError, match="its arguments are init_args"):
         load_slide_encoder(documented, {"depth": 2}, head())

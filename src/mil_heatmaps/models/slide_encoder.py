@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,21 +20,12 @@ from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.models.custom import CustomModel
 from mil_heatmaps.models.explanation import Explanation, Features, ScoreSpec
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.weights.slide_head import SlideHead
 
 DEFAULT_SCORE = "occlusion"
 """Drawn when none is chosen: such encoders were not trained on slides of a single patch."""
 
 _TOLD = ("coords", "patch_size_level0", "mpp")
-
-
-class Head(Protocol):
-    """A `SlideHead`; this room need not know how it is read."""
-
-    weight: npt.NDArray[np.float64]
-    bias: npt.NDArray[np.float64]
-
-    @property
-    def cosine(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ class SlideFacts:
 class EncoderWithHead(nn.Module):
     """The user's encoder, and the head on its vector."""
 
-    def __init__(self, encoder: Any, head: Head, title: str) -> None:
+    def __init__(self, encoder: Any, head: SlideHead, title: str) -> None:
         super().__init__()
         if not callable(encoder):
             raise ModelError(f"{title} returned a {type(encoder).__name__}, which cannot be called with features")
@@ -96,8 +87,9 @@ class EncoderWithHead(nn.Module):
                 f"takes {wanted}; fit the head on vectors of this encoder, or choose its vector in your code"
             )
         if self._cosine:
-            return weight @ (flat / flat.norm())
-        return weight @ flat + bias
+            flat = flat / flat.norm()
+        outputs: Tensor = weight @ flat + bias
+        return outputs
 
 
 _MISSING = {
@@ -125,7 +117,8 @@ def _vector_and_attention(result: Any, title: str) -> tuple[Tensor, Any]:
     """Take apart what an encoder may return: a vector, (vector, attention), or a mapping of both."""
     vector, attention = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if isinstance(vector, Mapping):
-        vector, attention = vector.get("vector"), vector.get("attention", attention)
+        returned: Mapping[str, Any] = vector
+        vector, attention = returned.get("vector"), returned.get("attention", attention)
     if isinstance(attention, Mapping):
         attention = attention.get("attention")
     if isinstance(vector, np.ndarray):
@@ -144,7 +137,7 @@ class SlideEncoderModel(CustomModel):
 
     inner: EncoderWithHead
 
-    def __init__(self, encoder: Any, head: Head, title: str) -> None:
+    def __init__(self, encoder: Any, head: SlideHead, title: str) -> None:
         inner = EncoderWithHead(encoder, head, title)
         super().__init__(inner, title)
         self._takes_coords = ("coords" in inner.takes, False)

@@ -141,7 +141,7 @@ def _infer(work: SlideWork, notes: list[Notice], inputs: dict[str, Any], others:
         for score in scores.values():
             if score.explained is not None:
                 said = remarks(score.score, score.names, score.explained.checks, score.values)
-                notes.extend(Notice(one.code, f"bag {name}: {one}") if name else one for one in said)
+                notes.extend(one.of(f"bag {name}") if name else one for one in said)
         return prediction, scores
 
     with told_of(work, model, features):

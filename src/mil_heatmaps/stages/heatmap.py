@@ -109,10 +109,13 @@ class HeatmapStage:
             if work.config.heatmap_arguments.figure:
                 self._write_figure(work, planned, result)
         for planned in planned_bag_maps(work):
-            result.notes += planned.drawing.notes
-            self._save(work, [self._path(work, planned.column)], planned.drawing, result)
+            own, painter = StageResult([], [*planned.drawing.notes]), Painter(planned.drawing, watch=True)
+            self._save(work, [self._path(work, planned.column)], planned.drawing, own, painter=painter)
+            own.notes += [notice] if (notice := painter.uncoloured().notice()) is not None else []
             if work.config.heatmap_arguments.figure:
-                self._write_figure(work, planned, result)
+                self._write_figure(work, planned, own)
+            result.paths += own.paths
+            result.notes += [one.of(planned.column.of) for one in own.notes]
         if work.config.heatmap_arguments.save_orig:
             self._save_original(work, maps[0].drawing, result)
         result.notes = list(distinct(result.notes))
@@ -180,8 +183,7 @@ class HeatmapStage:
         from mil_heatmaps.visualization.figure import FigureText, write_figure
 
         h, score_file, column = work.config.heatmap_arguments, work.score_file, planned.column
-        other = column.of not in ("", f"of {(*work.config.bags, '')[0]}")  # a bag that is measured by itself
-        foot, evidence = (None, None) if other else (foot_of(work), evidence_of(work))
+        foot, evidence = foot_of(work, column.bag), None if column.bag else evidence_of(work)
         scores = score_file.scores
         text = FigureText(
             score_name=f"{scores.score}, {column.of}" if column.of else scores.score,

@@ -35,6 +35,8 @@ class DrawnColumn:
         region's corner, there are none.
     of : str
         Which bag of the slide it is of, in words, where a model takes several.
+    bag : str
+        Its name, or ``sum``; empty of the first bag.
     """
 
     name: str
@@ -45,6 +47,7 @@ class DrawnColumn:
     reference: npt.NDArray[np.float32] | None = None
     reaching: bool = False
     of: str = ""
+    bag: str = ""
 
 
 @dataclass(frozen=True)

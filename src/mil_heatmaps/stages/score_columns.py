@@ -73,7 +73,8 @@ def planned_bag_maps(work: SlideWork) -> list[PlannedMap]:
     for name, path in bag_files(work).items():
         file = read_scores(path)
         of = file.scored_as or f"of {name}"
-        columns = [replace(c, suffix=f"{c.suffix}_{safe_name(name)}", of=of) for c in columns_of(work, file)]
+        suffix = f"_{safe_name(name)}"
+        columns = [replace(c, suffix=c.suffix + suffix, of=of, bag=name) for c in columns_of(work, file)]
         planned += [PlannedMap(column, _plan_finished(work, column)) for column in columns]
     return planned
 

@@ -211,7 +211,7 @@ def _table(path: Path) -> dict[str, Any]:
     weights = [i for i in range(1, len(columns)) if i not in biases]
     if not weights or not rows:
         raise CheckpointError(f"the head {path} must have a row an output: its name, b, and a column a weight")
-    numbers = [int(found) for i in weights if (found := columns[i].lstrip("Wwfx_")).isdigit()]
+    numbers = [int(number) for i in weights if (number := columns[i].lstrip("Wwfx_")).isdigit()]
     if len(numbers) == len(weights) and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         raise CheckpointError(f"the columns of weights of the head {path} are out of order: {', '.join(columns[1:6])}")
     if odd := next((number for number, row in enumerate(rows, 2) if len(row) != len(columns)), None):
