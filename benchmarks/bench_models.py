@@ -2,6 +2,7 @@
 
     python benchmarks/bench_models.py [--models abmil wikg] [--patches 1000 10000] [--device cuda] [--all_scores]
     python benchmarks/bench_models.py --full      # to 100,000 patches: wikg and transformer take minutes
+    python benchmarks/bench_models.py --public --patches 10000 100000
 
 Peak is the process's own (``ru_maxrss``), of which Python, torch and the float16 features, made in place, are in column
 `before`; `estimate` is what the model itself says it needs on top. For transformer and wikg a second line gives the
@@ -19,6 +20,29 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODELS = ("abmil", "clam", "dsmil", "dftd", "ilra", "rrt", "transformer", "transmil", "wikg", "clam_sb", "clam_mb")
+PUBLIC_MODELS: dict[str, dict[str, Any]] = {
+    "abmil_general": {"attention_dim": 384},
+    "dsmil_original": {"query_dim": 384, "hidden_dim": 384},
+    "acmil_ga": {"attention_dim": 384},
+    "acmil_mha": {},
+    "dtfd_original": {"first_dim": 384, "second_dim": 384},
+    "attrimil": {"adaptor_dim": 384},
+    "additive_mil": {},
+    "torchmil_abmil": {"attention_dim": 384},
+    "torchmil_dsmil": {"query_dim": 384},
+    "stamp_linear": {},
+    "stamp_mlp": {},
+    "transmil_original": {},
+    "torchmil_transmil": {},
+    "stamp_vit": {},
+    "stamp_vit_alibi": {"head_dim": 64, "value_dim": 64},
+    "torchmil_transformer_abmil": {},
+    "histobistro_transformer": {},
+}
+"""Families of other repositories, after `abmil`, whose widths they take where they have such a layer.
+
+A name that is no type's, such as that with ALiBi, stands for the type it begins with.
+"""
 NAIVE_MODELS = ("transformer", "wikg")
 SIZES, FULL_SIZES = (1000, 10_000), (1000, 10_000, 100_000)
 NAIVE_LIMIT = 10_000
@@ -38,16 +62,20 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
     import torch
 
     from mil_heatmaps.checkpoints.builder import create_model
-    from mil_heatmaps.models.registry import config_names
+    from mil_heatmaps.models.registry import config_names, model_types
 
     torch.manual_seed(0)
-    model = create_model(f"{name}.{config_names(name)[0]}.uni_v2.none").to(device)
+    kind = next(each for each in (name, name.removesuffix("_alibi")) if each in model_types())
+    model = create_model(f"{kind}.{config_names(kind)[0]}.uni_v2.none", **PUBLIC_MODELS.get(name, {})).to(device)
+    side = int(patches**0.5) + 1
+    corners = np.stack([np.arange(patches) % side, np.arange(patches) // side], axis=1) * 512
+    told = {"mpp": 0.25} if name.endswith("_alibi") else {}
     features, rng = np.empty((patches, WIDTH), np.float16), np.random.default_rng(0)
     for start in range(0, patches, 4096):
         rows = features[start : start + 4096]
         rows[:] = rng.standard_normal(rows.shape, np.float32)
     scores = list(model.score_specs()) if every else None
-    model.explain(features[:64], scores)
+    model.explain(features[:64], scores, coords_l0=corners[:64], **told)
     before, wall, cpu = peak_mb(), time.perf_counter(), time.process_time()
     if naive:
         from naive_models import NAIVE
@@ -55,7 +83,7 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
         with torch.inference_mode():
             logits = NAIVE[name](model, torch.from_numpy(features).to(device).float())[0].tolist()
     else:
-        logits = model.explain(features, scores).logits.tolist()
+        logits = model.explain(features, scores, coords_l0=corners, **told).logits.tolist()
     if device != "cpu":
         torch.cuda.synchronize()
     return {
@@ -93,6 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="TYPE")
     parser.add_argument("--patches", nargs="+", type=int, metavar="N")
+    parser.add_argument("--public", action="store_true", help="abmil, and the families of other repositories beside it")
     parser.add_argument("--full", action="store_true", help="up to 100,000 patches")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--all_scores", action="store_true", help="every score the model has, not only its default")
@@ -104,14 +133,17 @@ def main() -> int:
     failed = 0
     head = ("patches", "wall s", "CPU s", "peak MB", "before", "estimate", "GPU MB")
     print(f"{'model':<19} {head[0]:>8} {head[1]:>8} {head[2]:>8} {head[3]:>8} {head[4]:>8} {head[5]:>9} {head[6]:>8}")
-    for name in args.models:
+    beside: dict[int, dict[str, Any]] = {}
+    for name in ("abmil", *PUBLIC_MODELS) if args.public else args.models:
         for patches in args.patches or (FULL_SIZES if args.full else SIZES):
             ours = run_child(name, patches, args, naive=False)
             if isinstance(ours, str):
                 failed += 1
                 print(f"{name:<19} {patches:>8,} failed: {ours}", flush=True)
                 continue
-            print(line(name, patches, ours), flush=True)
+            beside.setdefault(patches, ours)
+            ratio = f"   {ours['cpu'] / beside[patches]['cpu']:.2f} x abmil's CPU" if args.public else ""
+            print(line(name, patches, ours) + ratio, flush=True)
             if name not in NAIVE_MODELS or patches > NAIVE_LIMIT or args.all_scores:
                 continue
             plain = run_child(name, patches, args, naive=True)

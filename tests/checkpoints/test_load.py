@@ -114,9 +114,12 @@ def test_every_model_comes_back_from_its_own_state_dict(tmp_path: Path) -> None:
         "embed_dim": 32, "mlp_dim": 32, "attn_dim": 8, "attention_dim": 8, "hidden_dim": 16, "head_dim": 8,
         "encoder_mlp_dim": 64, "num_heads": 8, "trans_dim": 4, "topk": 4,
     }  # fmt: skip
+    from mil_heatmaps.models.public import PublicModel
     from mil_heatmaps.models.registry import constructor_arguments, model_class
 
     for name in model_types():
+        if issubclass(model_class(name), PublicModel):  # recognised by the keys of their own repositories
+            continue
         known = constructor_arguments(model_class(name))
         sizes = {key: value for key, value in small.items() if key in known} | {"in_dim": 12}
         torch.manual_seed(1)

@@ -31,7 +31,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("how", ["torch", "legacy", "pickle"])
-def test_a_pickle_bomb_is_refused_and_does_not_go_off(
+def test_a_pickle_bomb_does_not_go_off(
     how: str, model: ABMIL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, path = tmp_path / "went_off", tmp_path / "bomb.pt"
@@ -41,8 +41,11 @@ def test_a_pickle_bomb_is_refused_and_does_not_go_off(
         path.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=how == "torch")
-    with pytest.raises(CheckpointError, match=r"bomb\.pt"):
-        load_checkpoint(path)
+    if how == "pickle":  # not a file of torch.save
+        with pytest.raises(CheckpointError, match=r"bomb\.pt"):
+            load_checkpoint(path)
+    else:
+        assert load_checkpoint(path).tensors.keys() == model.state_dict().keys()
     assert not target.exists()
 
 

@@ -15,16 +15,25 @@ from mil_heatmaps.explain.path import Path
 from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.explain.watch import SILENT
 from mil_heatmaps.models.abmil import ABMIL
+from mil_heatmaps.models.abmil_general import ABMILGeneral
+from mil_heatmaps.models.acmil_ga import ACMILGated
+from mil_heatmaps.models.acmil_mha import ACMILMultiHead
+from mil_heatmaps.models.attrimil import AttriMIL
 from mil_heatmaps.models.clam import ClamMB, ClamSB
 from mil_heatmaps.models.clam_mil_lab import CLAMInMILLab
 from mil_heatmaps.models.dftd import DFTD
 from mil_heatmaps.models.dsmil import DSMIL
+from mil_heatmaps.models.dsmil_original import DSMILOriginal
 from mil_heatmaps.models.explaining import RowsBag
 from mil_heatmaps.models.mil_fc import MILFC, MILFCMultiClass
+from mil_heatmaps.models.stamp_mean import StampLinear, StampMLP
+from mil_heatmaps.models.torchmil_abmil import ABMILTorchmil
+from mil_heatmaps.models.torchmil_dsmil import DSMILTorchmil
 from mil_heatmaps.models.trident_abmil import TridentClassifier
 from tests.helpers.mil_lab_checks import random_features
 
 N, WIDTH = 37, 12
+EMBED = ("linear 9", "activation")
 FAMILIES: dict[str, Callable[[], Any]] = {
     "abmil": lambda: ABMIL(WIDTH, 16, 8, 2, num_classes=3),
     "abmil_one_output": lambda: ABMIL(WIDTH, 16, 8, gate=False, num_classes=1),
@@ -36,7 +45,18 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "dftd": lambda: DFTD(WIDTH, 16, attention_dim=8, num_classes=3),
     "mil_fc": lambda: MILFC(WIDTH, 16),
     "mil_fc_mc": lambda: MILFCMultiClass(WIDTH, 16, num_classes=4),
+    "abmil_branches": lambda: ABMILGeneral(WIDTH, EMBED, 5, 1, "plain", 6, branches=3, num_classes=2),
+    "abmil_class_heads": lambda: ABMILGeneral(WIDTH, EMBED, branches=3, class_heads=True, num_classes=3),
+    "acmil_ga": lambda: ACMILGated(WIDTH, branches=4, embed=EMBED, num_classes=3),
+    "acmil_mha": lambda: ACMILMultiHead(WIDTH, EMBED, 0, 3, 16, 16, 16, num_classes=3, num_heads=4),
+    "attrimil": lambda: AttriMIL(WIDTH, 6, 5, num_classes=3),
+    "dsmil_original": lambda: DSMILOriginal(WIDTH, "shared", 8, 10, 7, num_classes=3),
+    "dsmil_original_relu": lambda: DSMILOriginal(WIDTH, "deep", 8, 10, 7, num_classes=1),
     "trident": lambda: TridentClassifier(WIDTH, 14, 10, head_dim=8, hidden_dim=6, num_classes=3),
+    "stamp_linear": lambda: StampLinear(WIDTH, 3),
+    "stamp_mlp": lambda: StampMLP(WIDTH, ("linear 16", "activation", "linear 3"), 3),
+    "torchmil_abmil": lambda: ABMILTorchmil(WIDTH, ("linear 10", "activation"), "gated", 8),
+    "dsmil_torchmil": lambda: DSMILTorchmil(WIDTH, ("linear 10", "activation"), "deep", 8, 9, 7),
     "trident_heads": lambda: TridentClassifier(WIDTH, 14, n_heads=3, head_dim=8, gated=False, num_classes=1),
 }
 

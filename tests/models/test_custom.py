@@ -16,9 +16,9 @@ from mil_heatmaps.errors import CheckpointError, FeatureError, ModelError
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.models.custom import CustomModel
 from mil_heatmaps.models.inference import infer
-from mil_heatmaps.models.own_class import import_class
 from mil_heatmaps.models.replaced_patches import score_in_place
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.weights.import_own import import_class
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "own_model.md"
 
@@ -267,3 +267,27 @@ def test_a_subclass_of_milmodel_is_taken_as_it_is() -> None:
     prediction, scores = infer(model, features(), scores="class_contribution")
     assert prediction is not None
     assert scores["class_contribution"].values.shape == (6, 2)
+
+
+class Measured(nn.Module):
+    def forward(self, h: torch.Tensor, coords_um: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(1, 2), coords_um[:, :1].float()
+
+
+def test_coords_um_are_micrometres_and_a_slide_without_a_resolution_is_refused() -> None:
+    model, bag = CustomModel(Measured(), "Measured"), bag_of_six()
+    with pytest.raises(ModelError, match=r"Measured takes the places of patches in micrometres.*mpp.*slide_mpp"):
+        model.explain(bag)
+    seen = model.explain(replace(bag, coords_um=bag.grid.coords_l0 * 0.5))
+    np.testing.assert_array_equal(seen.scores["attention"].values[:, 0], bag.grid.coords_l0[:, 0] * 0.5)
+    bare = model.explain(bag.features, coords_l0=bag.grid.coords_l0, mpp=0.5)
+    np.testing.assert_array_equal(bare.scores["attention"].values, seen.scores["attention"].values)
+
+
+def test_patches_in_the_place_of_others_bring_their_own_micrometres() -> None:
+    bag = bag_of_six()
+    bag = replace(bag, coords_um=bag.grid.coords_l0 * 0.5)
+    corners = bag.grid.coords_l0
+    extra = replace(bag, grid=replace(bag.grid, coords_l0=corners + 3), coords_um=corners * 0.5 + 1)
+    made = score_in_place(CustomModel(Measured(), "M"), bag, extra, np.zeros(len(bag), np.int64), "attention")
+    np.testing.assert_array_equal(made.values[:, 0], corners[:, 0] * 0.5 + 1)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mil_heatmaps.errors import ModelError
+from mil_heatmaps.layers.grouping import draw_grouping
 from mil_heatmaps.models.dftd import GROUPINGS
-from mil_heatmaps.models.grouping import draw_grouping
 from tests.helpers.mil_lab_checks import (
     assert_close,
     assert_exact_in_double,

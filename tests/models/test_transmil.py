@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mil_heatmaps.models.transmil import PyramidPositions, square_of
+from mil_heatmaps.layers.square import PyramidPositions, square_of
 from tests.helpers.mil_lab_checks import (
     assert_close,
     assert_exact_in_double,

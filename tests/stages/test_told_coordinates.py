@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import h5py
+import numpy as np
 import pytest
+import torch
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.notices import Notice
@@ -28,6 +30,7 @@ class Work:
     found: tuple[Notice, ...] = ()
     job: Any = field(init=False)
     record: Any = field(init=False)
+    config: Any = None
 
     def __post_init__(self) -> None:
         self.job = SimpleNamespace(scores_path=self.scores, tissue_path=self.tissue)
@@ -73,3 +76,16 @@ def test_feats_without_a_word_on_units_are_not_guessed_at(tmp_path: Path) -> Non
 def test_what_a_finished_slide_was_found_to_be_is_told_from_its_record() -> None:
     found = (Notice("units", "coordinates are µm"), Notice("encoder", "other"), Notice("frame", "moved"))
     assert Work(SCANNED, found=found).told() == ["coordinates are µm", "moved"]
+
+
+def test_centres_of_slideflow_are_told_or_refused_before_any_work(tmp_path: Path) -> None:
+    torch.save(torch.zeros(2, 8), tmp_path / "s.pt")
+    np.savez(tmp_path / "s.index.npz", np.array([[64, 64], [192, 64]]))
+    work = Work(SlideSpace((9000, 8000), mpp=0.5), tmp_path / "s.pt")
+    work.config = SimpleNamespace(data_arguments=SimpleNamespace(patch_size_level0=None))
+    with pytest.raises(FeatureError, match=r"bags_config\.json"):
+        work.told("coords")
+    (tmp_path / "bags_config.json").write_text('{"tile_px": 96, "tile_um": 64}')
+    assert work.told("coords") == [
+        "s.pt: coordinates are centres of tiles of 128 px (slideflow), counted from the slide's corner"
+    ]

@@ -2,23 +2,24 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mil_heatmaps.checkpoints.recognise import Candidate, below_prefixes, fitting, is_layer, nearest
+from mil_heatmaps.checkpoints.refusals import known_refusal, refused_by_name
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.models.public import PublicModel
 from mil_heatmaps.models.registry import config_names, constructor_arguments, model_class, model_config, model_types
 from mil_heatmaps.models.settings import checked_setting
-from mil_heatmaps.weights.fit import require_plain_weights, require_same_keys
+from mil_heatmaps.weights.fit import misfits, require_plain_weights, require_same_keys
 from mil_heatmaps.words import first_of
 
 _TYPE_NAMES = {"rrtmil": "rrt"}
 """`model_type` in a config.json -> our type, where they differ."""
-
-_TRAINS_ONLY = ("loss", "criterion", "metric", "auroc", "auc", "confmat")
-"""What stands in the names of tensors that a training keeps beside its model."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Identity:
         Keys in the file that are no part of the model.
     unexplained : tuple of str
         Those among `left_out` that look like layers, such as a head of its own beside the model: `build` refuses them.
+    roles : dict
+        Of a public family: role -> the key it has in the file.
     """
 
     model_type: str
@@ -51,6 +54,7 @@ class Identity:
     assumed: dict[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     unexplained: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def in_dim(self) -> int:
@@ -92,12 +96,75 @@ def find_model(
     CheckpointError
         Several models, or a setting that is of the wrong type or absurd.
     """
-    types = [model_type] if model_type else model_types()
     settings = settings or {}
+    types = [model_type] if model_type else model_types()
+    beyond = partial(_beyond_tensors, settings=settings, config_name=config_name, overridden=overridden, where=where)
+    families = _families(types)
+    found = _own_layout(tensors, settings, [name for name in types if model_class(name) not in families], beyond)
+    if found is not None and _is_whole(found):
+        return found
+    # a few layers may be CLAM's where the rest is another model's (TOAD, CHIEF): that is then told by its name
+    return _public(tensors, families, beyond) or (None if refused_by_name(tensors) else found)
+
+
+def fits_whole(tensors: Mapping[str, Tensor]) -> bool:
+    """Say whether tensors from several dicts, with their names in front, are one public family together."""
+    return any(one.prefix == "" for one in fitting(tensors, _families(model_types())))
+
+
+def is_own_layout(tensors: Mapping[str, Tensor]) -> bool:
+    """Say whether tensors hold a model of MIL-Lab's, CLAM's or TRIDENT's own layout."""
+    types = [name for name in model_types() if not issubclass(model_class(name), PublicModel)]
+    return _own_layout(tensors, {}, types, lambda cls: ({}, {})) is not None
+
+
+def _families(types: list[str]) -> list[type[PublicModel]]:
+    return [cls for name in types if issubclass(cls := model_class(name), PublicModel)]
+
+
+def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], beyond: Any) -> Identity | None:
+    """Return the public family that `tensors` are, the whole of them; raises where they are two."""
+    fits = fitting(tensors, families)
+    if len(fits) > 1:
+        names = " and ".join(one.cls.name for one in fits)
+        raise CheckpointError(f"the checkpoint fits {names}: name the one it is in model_arguments.model_name")
+    if not fits:
+        return None
+    one = fits[0]
+    sizes = one.cls.config_of(one.match) or {}
+    told, assumed = beyond(one.cls)
+    assumed = {key: value for key, value in assumed.items() if key not in sizes}
+    config = sizes | told | assumed
+    return Identity(one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), one.match.roles)
+
+
+def nearest_family(tensors: Mapping[str, Tensor]) -> Candidate | None:
+    """Return the public family that unknown tensors come nearest to, None where none explains a layer."""
+    return nearest(tensors, _families(model_types()))
+
+
+def unknown(tensors: Mapping[str, Tensor], model_type: str | None = None) -> str:
+    """Return why tensors are no model that is known, or not one of `model_type`, with the way on, after their file."""
+    if reason := known_refusal(tensors):
+        return f"cannot be used: {reason}"
+    types = [model_type] if model_type else model_types()
+    near = nearest(tensors, _families(types))
+    if model_type and near is not None:
+        return f"does not fit {model_type}: {near.problem}"
+    sample = f"it has {len(tensors)} tensors such as {', '.join(list(tensors)[:4])}"
+    if near is not None:
+        sample = f"it comes nearest to {near.cls.name}, but {near.problem}"
+    return f"is none of {', '.join(types)}; {sample}. A model of your own is named by model_class"
+
+
+def _own_layout(
+    tensors: Mapping[str, Tensor], settings: Mapping[str, Any], types: list[str], beyond: Any
+) -> Identity | None:
+    """Return the model of MIL-Lab's, CLAM's or TRIDENT's own layout that `tensors` hold, None if none."""
     stated = _TYPE_NAMES.get(str(settings.get("model_type")), settings.get("model_type"))
     matches = [
         match
-        for prefix, below in _below_prefixes(tensors).items()
+        for prefix, below in below_prefixes(tensors).items()
         if (match := _match(below, prefix, types, str(stated))) is not None
     ]
     averaged = [match for match in matches if "ema" in match[1].lower()]
@@ -110,29 +177,12 @@ def find_model(
             f"{', '.join(repr(match[1]) for match in matches)}: save the one you want on its own"
         )
     cls, prefix, sizes, inside = matches[0]
-    told, assumed = _beyond_tensors(cls, settings, config_name, overridden, where)
+    told, assumed = beyond(cls)
     # where tensors narrow down what they cannot tell (wikg's pooling), what is assumed must agree with them
     assumed = {key: sizes.get(key, value) for key, value in assumed.items() if sizes.get(key) != value}
     left_out = tuple(sorted(key for key in tensors if not key.startswith(prefix)))
-    unexplained = () if averaged else tuple(key for key in left_out if _is_layer(key, tensors[key]))
+    unexplained = () if averaged else tuple(key for key in left_out if is_layer(key, tensors[key]))
     return Identity(cls.name, sizes | told | assumed, inside, prefix, assumed, left_out, unexplained)
-
-
-def _is_layer(key: str, value: Tensor) -> bool:
-    """Say whether a tensor beside the model may take part in its prediction, unlike state of losses and metrics."""
-    trains_only = any(word in key.lower() for word in _TRAINS_ONLY)
-    return value.is_floating_point() and value.ndim >= 2 and not trains_only
-
-
-def _below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Return the tensors below every place a model may hang in the keys, the outermost first, by prefix."""
-    found: dict[str, dict[str, Tensor]] = {"": {}}
-    for key, value in tensors.items():
-        parts = key.split(".")
-        for depth in range(len(parts)):
-            prefix = "".join(f"{part}." for part in parts[:depth])
-            found.setdefault(prefix, {})[key[len(prefix) :]] = value
-    return {prefix: found[prefix] for prefix in sorted(found, key=lambda prefix: (prefix.count("."), prefix))}
 
 
 def _inside_another(prefix: str, matches: list[Any]) -> bool:
@@ -164,7 +214,7 @@ def _beyond_tensors(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the file's settings tell beyond its tensors, and what must be assumed."""
     names = [name for name in constructor_arguments(cls) if name in cls.not_in_tensors]
-    given = {name: settings[name] for name in names if settings.get(name) is not None and name not in overridden}
+    given = {name: value for name, value in cls.settings_told(settings).items() if name not in overridden}
     told = {name: _setting(cls, name, value, where) for name, value in given.items()}
     configs = config_names(cls.name)
     chosen = config_name or ("base" if "base" in configs else None)
@@ -180,6 +230,25 @@ def _setting(cls: type[MILModel], name: str, value: Any, where: str) -> Any:
         raise CheckpointError(
             f"{where}: its setting {error}; mend it there, or give {name} in model_arguments.overrides"
         ) from error
+
+
+def _empty(identity: Identity) -> tuple[MILModel, dict[str, Tensor]]:
+    """Return the model without memory for its weights, and its tensors by the keys that checkpoints have."""
+    cls = model_class(identity.model_type)
+    try:
+        with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint
+            model = cls(**identity.config)
+    except ModelError as error:
+        raise CheckpointError(f"the checkpoint describes a {identity.model_type} that cannot be: {error}") from error
+    return model, {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
+
+
+def _is_whole(identity: Identity) -> bool:
+    """Say whether a model explains every layer of its file: a few known names may be another architecture's."""
+    try:
+        return not identity.unexplained and not misfits(_empty(identity)[1], identity.tensors)
+    except CheckpointError:
+        return False
 
 
 def build(identity: Identity) -> MILModel:
@@ -198,12 +267,7 @@ def build(identity: Identity) -> MILModel:
             "save the model's own state dict alone, or bring the whole as model_class"
         )
     cls = model_class(identity.model_type)
-    try:
-        with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint
-            model = cls(**identity.config)
-    except ModelError as error:
-        raise CheckpointError(f"the checkpoint describes a {identity.model_type} that cannot be: {error}") from error
-    expected = {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
+    model, expected = _empty(identity)
     require_same_keys(expected, identity.tensors, identity.model_type)
     require_plain_weights(identity.tensors)
     weights = {cls.key_prefix + key: value.detach().to(expected[key].dtype) for key, value in identity.tensors.items()}

@@ -3,28 +3,33 @@
 import logging
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from mil_heatmaps.checkpoints.identity import Identity, build, find_model
+from mil_heatmaps.checkpoints.identity import Identity, build, find_model, fits_whole, is_own_layout, unknown
+from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.files.digests import sha256_files
+from mil_heatmaps.files.inert import names_of_records
 from mil_heatmaps.models.base import MILModel
+from mil_heatmaps.models.public import PublicModel
 from mil_heatmaps.models.registry import (
     constructor_arguments,
     model_class,
-    model_types,
     nearest,
     parse_model_name,
 )
 from mil_heatmaps.models.settings import checked_setting
 from mil_heatmaps.weights.checkpoint_files import read_stored
 from mil_heatmaps.weights.hub import download, is_hub_name
-from mil_heatmaps.weights.layouts import Found, best_candidates, joined, stored_settings
+from mil_heatmaps.weights.layouts import Found, best_candidates, joined
+from mil_heatmaps.weights.pathforge_package import check_package, unknown_package
+from mil_heatmaps.weights.stated import Stated, stated, stated_in
 from mil_heatmaps.words import counted, first_of
 
 logger = logging.getLogger(__name__)
@@ -44,17 +49,17 @@ class Checkpoint:
         Every file the tensors came from: `source` alone, or an index and the files it names.
     notes : tuple of str
         How the weights were found, for people.
-    config : dict or None
-        What the file, or a ``config.json`` beside it, says of the model.
+    said : Stated
+        What the file, or a ``config.json`` or ``mil_params.json`` beside it, says of the model.
     config_source : Path or None
-        Where `config` stands.
+        Where that stands.
     """
 
     tensors: dict[str, Tensor]
     source: Path
     parts: tuple[Path, ...]
     notes: tuple[str, ...] = ()
-    config: dict[str, Any] | None = None
+    said: Stated = field(default_factory=Stated)
     config_source: Path | None = None
 
     @cached_property
@@ -90,25 +95,33 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             f"{stored.file} holds no tensors ({_contents(stored.content)}): save the model's state dict, "
             "torch.save(model.state_dict(), FILE)"
         )
-    settings = stored.config or stored_settings(stored.content) or None
+    said = stated(stored.config) if stored.config else stated_in(stored.content)
     told_by = stored.config_file if stored.config else stored.file
     tensors, where = _one_model(candidates, stored.file)
     notes = [f"weights at {where}"]
     if passed_over:
         notes.append(f"not used: {', '.join(passed_over)}")
+    if objects := names_of_records(stored.content):
+        notes.append(f"objects beside the weights, of which only settings are read: {first_of(objects, 8)}")
     if len(stored.parts) > 1:
         notes.append(f"in {len(stored.parts) - 1} files: {', '.join(part.name for part in stored.parts[1:9])}")
     if odd := _not_numbers(tensors):
         notes.append(odd)
         logger.warning("%s: %s", stored.file, odd)
-    return Checkpoint(tensors, stored.file, stored.parts, tuple(notes), settings, told_by)
+    return Checkpoint(tensors, stored.file, stored.parts, tuple(notes), said, told_by)
 
 
 def _not_numbers(tensors: Mapping[str, Tensor]) -> str:
     """Say which weights are NaN or infinite; empty when none is."""
-    odd = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    odd = [key for key, tensor in tensors.items() if _is_plain(tensor) and not tensor.isfinite().all()]
     where = f"{len(odd)} of {counted(len(tensors), 'tensor')}: {first_of(odd, 4)}"
     return f"NaN or infinite values in {where}" if odd else ""
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether the tensor holds numbers that lie in memory one by one; others are refused later, by name."""
+    expanded = 0 in tensor.stride() and tensor.numel() > 1 if tensor.layout == torch.strided else True
+    return tensor.is_floating_point() and not tensor.is_meta and not tensor.is_quantized and not expanded
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
@@ -128,13 +141,16 @@ def _one_model(candidates: list[Found], file: Path) -> tuple[dict[str, Tensor], 
     """Return one state dict out of several: the only one that is a model, or all as the parts of one."""
     if len(candidates) == 1:
         return candidates[0].tensors, candidates[0].title
-    models = [item for item in candidates if find_model(item.tensors) is not None]
+    whole = joined(candidates)
+    if fits_whole(whole):  # DTFD-MIL's four parts, one of which by itself is a model too
+        return whole, " + ".join(item.title for item in candidates)
+    models = [item for item in candidates if is_own_layout(item.tensors)]
     if len(models) > 1:
         titles = ", ".join(item.title for item in models)
         raise CheckpointError(f"{file} holds {len(models)} models ({titles}): save the one you want on its own")
     if models:
         return models[0].tensors, models[0].title
-    return joined(candidates), " + ".join(item.title for item in candidates)
+    return whole, " + ".join(item.title for item in candidates)
 
 
 def identify(
@@ -154,28 +170,28 @@ def identify(
     """
     found = find_model(
         checkpoint.tensors,
-        checkpoint.config,
+        checkpoint.said.settings,
         model_type=model_type,
         config_name=config_name,
         overridden=overridden,
         where=str(checkpoint.config_source or checkpoint.source),
     )
+    said = checkpoint.said.settings
     if found is not None:
+        try:
+            check_package(said, found.in_dim, found.num_classes)
+        except CheckpointError as error:
+            raise CheckpointError(f"{checkpoint.source}: {error}") from None
         return found
-    keys = list(checkpoint.tensors)
-    sample = f"it has {len(keys)} tensors such as {', '.join(keys[:4])}"
     other = find_model(checkpoint.tensors) if model_type else None
     if other is not None:
         raise CheckpointError(
             f"{checkpoint.source} is not a {model_type}, its tensors are those of a {other.model_type}: "
             f"name that model, or leave the name out"
         )
-    if model_type is not None:
+    if model_type is not None and not issubclass(model_class(model_type), PublicModel):
         raise CheckpointError(f"{checkpoint.source} does not fit {model_type}: {_what_differs(checkpoint, model_type)}")
-    raise CheckpointError(
-        f"{checkpoint.source} is none of {', '.join(model_types())}; "
-        f"{sample}. A model of your own is named by model_class"
-    )
+    raise CheckpointError(f"{checkpoint.source} {unknown_package(said)}{unknown(checkpoint.tensors, model_type)}")
 
 
 def _what_differs(checkpoint: Checkpoint, model_type: str) -> str:
@@ -242,6 +258,9 @@ def model_from_checkpoint(
         if name_ not in overrides:
             level = logging.INFO if name else logging.WARNING  # a name given states its configuration
             logger.log(level, "%s: %s is not in the checkpoint, assumed %s", where, name_, value)
+    model.stated_task = checkpoint.said.task
+    if checkpoint.said.task in (None, *TASKS_WITH_CHANCES):
+        model.class_names = checkpoint.said.class_names
     if identity.left_out:
         logger.info("%s: not part of the model: %s", where, ", ".join(identity.left_out[:12]))
     return model

@@ -10,9 +10,9 @@ from mil_heatmaps.checkpoints.load import load_checkpoint
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.custom import CustomModel, takes_bags
-from mil_heatmaps.models.own_class import construct
 from mil_heatmaps.models.several_inputs import SeveralInputsModel
 from mil_heatmaps.weights.fit import require_plain_weights, require_same_keys
+from mil_heatmaps.weights.import_own import construct
 
 
 def load_custom_model(

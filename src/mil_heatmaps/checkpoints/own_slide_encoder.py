@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from mil_heatmaps.checkpoints.own_model import load_weights
-from mil_heatmaps.models.own_class import make_own
 from mil_heatmaps.models.slide_encoder import SlideEncoderModel
+from mil_heatmaps.weights.import_own import make_own
 from mil_heatmaps.weights.slide_head import SlideHead
 
 

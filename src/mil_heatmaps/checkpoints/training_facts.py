@@ -14,7 +14,7 @@ _MEDIAN = "train_pred_median"
 def training_median(path: str | os.PathLike[str]) -> float | None:
     """Return the median of the model's predictions over its training set, None where the checkpoint does not say."""
     try:
-        value: Any = (load_checkpoint(path).config or {}).get(_MEDIAN)
+        value: Any = load_checkpoint(path).said.settings.get(_MEDIAN)
     except CheckpointError:  # said when the model is made of it
         return None
     told = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

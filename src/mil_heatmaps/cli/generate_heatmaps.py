@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log
 from mil_heatmaps.cli.simple_parser import PROG, build_parser
@@ -110,6 +110,7 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
     assert output is not None
     _check_inputs(args.checkpoint, features, slides, args.csv)
     given = {key: getattr(args, flag) for flag, key in KEY_OF_FLAG.items()}
+    given[KEY_OF_FLAG["figure"]] = _figure(args)
     options = SimpleOptions(
         checkpoint=args.checkpoint,
         output=output,
@@ -126,6 +127,15 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
         settings={key: value for key, value in given.items() if value is not None and value != []},
     )
     return options, notes
+
+
+def _figure(args: argparse.Namespace) -> Any:
+    """Return what the flags of the figure say, as the config has it; any of them asks for a figure."""
+    options = {"format": args.figure_format, "width_mm": args.figure_width_mm, "dpi": args.figure_dpi}
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given:
+        return args.figure
+    return given | ({"preset": args.figure} if isinstance(args.figure, str) else {})
 
 
 class _Folders(NamedTuple):
@@ -227,6 +237,7 @@ def _cheap_to_measure(model: MILModel, config: Config) -> bool:
 def _check_width(runner: Runner) -> MILModel | None:
     """Return the model, after comparing its width with that of the first feature files; None if all are scored."""
     from mil_heatmaps.features.read import feature_info
+    from mil_heatmaps.slides.slide_space import SlideSpace
 
     jobs = runner.chosen_jobs()
     files = [job.features_path for job in jobs if job.features_path and not job.paths.blockmap_h5.is_file()]
@@ -239,7 +250,7 @@ def _check_width(runner: Runner) -> MILModel | None:
     wrong = None
     for path in files[:TRIED]:
         try:
-            info = feature_info(path)
+            info = feature_info(path, SlideSpace(extractor=runner.config.data_arguments.feature_extractor))
         except HeatmapError:
             continue  # this slide fails by itself, with its reason
         if info.width == model.in_dim:

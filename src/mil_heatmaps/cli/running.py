@@ -147,13 +147,15 @@ def _resolution(runner: Runner, slide: Surveyed) -> Resolution:
 def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
     """Say when features that are to be scored are of another width than the model's; reads no numbers."""
     from mil_heatmaps.features.read import feature_info
+    from mil_heatmaps.slides.slide_space import SlideSpace
 
     path = slide.job.features_path
     if path is None or "attention" not in slide.needed or runner.config.model_arguments.own_code is not None:
         return None
     model = runner.model.load()
     try:
-        width = feature_info(path).width
+        space = SlideSpace(name=slide.job.slide_id, extractor=runner.config.data_arguments.feature_extractor)
+        width = feature_info(path, space).width
     except HeatmapError as error:
         return str(error)
     expected = getattr(model, "in_dim", 0)

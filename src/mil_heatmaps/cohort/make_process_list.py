@@ -98,7 +98,7 @@ def list_from_slides(
             look = (
                 f"features there look like {new.no_slide[0]}"
                 if new.no_slide
-                else "there are no features there"
+                else index.unused(*stems[:1]) or "there are no features there"
             )
             raise ProcessListError(
                 f"none of the {len(stems)} slides has features in {first_of(h5_dirs, 5)}: "

@@ -9,6 +9,7 @@ from pathlib import Path
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.errors import ConfigError, HeatmapError, ProcessListError
 from mil_heatmaps.features.find import FeatureIndex
+from mil_heatmaps.features.foreign import foreign_in
 from mil_heatmaps.files.csv_tables import csv_text, read_table
 from mil_heatmaps.files.names import comparable, stem_of
 from mil_heatmaps.words import counted, first_of
@@ -75,6 +76,8 @@ def match(
     if not slide_ids:
         raise ConfigError(f"no slide in {first_of(slide_dirs, 5)}: {_instead(slide_dirs, extensions)}")
     if not feature_ids:
+        if foreign := foreign_in(feature_dirs, list(slide_ids)):
+            raise ConfigError(f"no features in {first_of(feature_dirs, 5)} that are read: {foreign}")
         hint = "features lie in a folder such as 20x_256px_0px_overlap/features_uni_v2"
         raise ConfigError(
             f"no features in {first_of(feature_dirs, 5)}: {_instead(feature_dirs, features.extensions)} ({hint})"

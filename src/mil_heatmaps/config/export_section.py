@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, GetCoreSchemaHandler
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 from mil_heatmaps.config.section_types import Float, Int, Section, shown
@@ -30,10 +30,15 @@ T = TypeVar("T", bound=Section)
 Format = Annotated[T | None, _Switchable()]
 
 
+def _british(value: Any) -> Any:
+    """Take ``colors``, as other keys of the field are spelt, for ``colours``."""
+    return "colours" if value == "colors" else value
+
+
 class PictureExport(Section):
     """A picture of the heatmap."""
 
-    content: Literal["overlay", "colours"] = Field(
+    content: Annotated[Literal["overlay", "colours"], BeforeValidator(_british)] = Field(
         default="overlay",
         description="Colours over the slide, or the colours alone on white.",
     )

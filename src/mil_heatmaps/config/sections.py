@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mil_heatmaps.choices import CoordsFrame, CoordsUnit, Task
+from mil_heatmaps.choices import Artefact, CoordsFrame, CoordsUnit, Task
 from mil_heatmaps.config.section_types import (
     AsWritten,
     Extensions,
@@ -154,6 +154,15 @@ class DataArguments(Section):
         default=None,
         description="New: folder of your own scores (blockmap .h5 or CSV) to draw; no model is run.",
     )
+    qc_dir: Folders | None = Field(
+        default=None,
+        description="New: folder of masks of quality control (GrandQC's S.svs_mask.png, or HistoQC's), by slide: what "
+        "of the attention lies on folds, dark spots, pen marks, edges and bubbles, or out of focus.",
+    )
+    qc_drop: list[Artefact] = Field(
+        default_factory=list,
+        description="New: leave out patches at least half of which is one of these: fold, dark, pen, edge, blur.",
+    )
     patch_size_level0: Int | None = Field(
         default=None, ge=1,
         description="New: side of a patch in level-0 pixels, when the feature files do not say or say "
@@ -169,6 +178,11 @@ class DataArguments(Section):
         default="auto",
         description="New: what coordinates of patches are in, where their file does not say: px (level-0 pixels) or um "
         "(micrometres, which need the slide's resolution). auto: px, unless it shows otherwise.",
+    )
+    feature_extractor: Text | None = Field(
+        default=None,
+        description="New: whose features to take of files that hold those of several encoders (PathForge's), as they "
+        "are called there.",
     )
     features_cache: Text | Literal[False] | None = Field(
         default=None,
@@ -301,7 +315,7 @@ class ModelArguments(Section):
     )
     task: Task = Field(
         default="classification",
-        description="New: what the outputs mean.",
+        description="New: what the outputs mean. Left out: as the checkpoint says, else classification.",
     )
     output_names: Annotated[list[Text], AfterValidator(_output_names)] | None = Field(
         default=None,

@@ -1,7 +1,7 @@
 """Pooling by likeness to each class's critical patch (dsmil): removing that patch changes everyone's attention.
 
     c = classify(h);  i*(k) = argmax_i c_ik;  a_ik = h_i . u_k + b_k,  (u_k, b_k) = direction(h_i*(k))
-    logits = head(sum_i softmax(a_k)_i h_i) + max_i c_i
+    logits = head(sum_i softmax(a_k)_i h_i) + adds max_i c_i
 
 A part of the bag without the critical patch of a class has another one. Parts made of groups take, for each class, the
 attention that their own critical patch makes, all in one pass.
@@ -29,6 +29,11 @@ _AT_ONCE = 8
 """Sets that hold a critical patch, summed in one pass."""
 
 
+def unchanged(h: Tensor) -> Tensor:
+    """Return rows as they are."""
+    return h
+
+
 @dataclass(frozen=True)
 class CriticalPooling:
     """See the module.
@@ -44,6 +49,8 @@ class CriticalPooling:
     head : (..., C, E) float64 -> (..., C) float64
     project : (n, E) -> (n, E)
         See `VectorPooling`.
+    adds : float
+        How much of what the classifier says of the critical patches is added to the logits; 0 for DSMIL's own form.
     """
 
     rows: Rows
@@ -51,7 +58,8 @@ class CriticalPooling:
     classify: RowFunction
     direction: Callable[[Tensor], tuple[Tensor, Tensor]]
     head: RowFunction
-    project: RowFunction
+    project: RowFunction = unchanged
+    adds: float = 1.0
 
     exact = True
 
@@ -91,7 +99,7 @@ class CriticalPooling:
 
     def full(self) -> Floats:
         """Return the logits (C,) of the bag."""
-        return np.asarray(self._pooling.full() + self._instances.max(axis=0))
+        return np.asarray(self._pooling.full() + self.adds * self._instances.max(axis=0))
 
     def of(self, index: Ints) -> Floats:
         """Return the logits (C,) of some patches."""
@@ -99,11 +107,11 @@ class CriticalPooling:
 
     def alone(self, watch: Watch = SILENT) -> Floats:
         """Return the logits (N, C) of each patch, which is then the critical one."""
-        return np.asarray(self._pooling.alone(watch) + self._instances)
+        return np.asarray(self._pooling.alone(watch) + self.adds * self._instances)
 
     def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
         """Return the logits (S, C); sets that hold a critical patch take a pass of their own, some sets together."""
-        logits = np.asarray(self._pooling.without(sets, watch) + self._instances.max(axis=0))
+        logits = np.asarray(self._pooling.without(sets, watch) + self.adds * self._instances.max(axis=0))
         lost = np.add.reduceat(np.isin(sets.rows, self._critical).astype(np.int64), sets.starts[:-1])
         numbers = np.flatnonzero(lost)
         whole = np.diff(sets.starts)[numbers] == len(self)
@@ -129,7 +137,7 @@ class CriticalPooling:
         attend = self._attend(patches)
         weighed = ((where, self.project(h), attend(h)) for where, h in self._embedded_chunks())
         sums, totals = part_sums(weighed, labels, keep, columns.reshape(critical.shape))
-        instances = self._instances[critical, np.arange(critical.shape[-1])]
+        instances = self.adds * self._instances[critical, np.arange(critical.shape[-1])]
         made = []
         for m in range(len(labels)):
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -151,7 +159,7 @@ class CriticalPooling:
         """Return (N, K) derivatives along the way. A critical patch moves everyone's attention with it."""
         here = replace(self, rows=path.at(alpha))
         critical, whole = here._critical, here._pooling.pooled[0]
-        best = here._instances.max(axis=0)
+        best = self.adds * here._instances.max(axis=0)
         pulls = head_slopes(self.head, whole.vectors, outputs, best)
         attend = here._attend(critical)
         made = np.empty((len(self), len(outputs)))
@@ -162,7 +170,7 @@ class CriticalPooling:
         steep = outputs.slopes(here.full())[1]
         for k, row in enumerate(critical):
             (_, du), (_, dc) = path.push_one(self._critical_moves, int(row), alpha)
-            made[row] += followed[:, k] @ wide(du)[0] + steep[:, k] * wide(dc)[0, k]
+            made[row] += followed[:, k] @ wide(du)[0] + self.adds * steep[:, k] * wide(dc)[0, k]
         return made
 
     def _critical_moves(self, x: Tensor) -> tuple[Tensor, Tensor]:

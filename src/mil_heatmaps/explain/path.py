@@ -52,7 +52,7 @@ class Path:
     def at(self, alpha: float) -> Rows:
         """Return the bag at `alpha` of the way."""
         rows = self.rows
-        return ShiftedRows(rows.features, rows.device, rows.dtype, rows.coords_l0, self.baseline, alpha)
+        return ShiftedRows(rows.features, rows.device, rows.dtype, rows.places, self.baseline, alpha)
 
     def direction(self, start: int, stop: int) -> Tensor:
         """Return x - x' of some rows."""

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mil_heatmaps.errors import ModelError
+
 CHUNK_ROWS = 4096
 """Patches taken at a time: 24 MiB of 1536-wide float32."""
 
@@ -33,6 +35,35 @@ class ChosenRows:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the patches of a bag lie.
+
+    Attributes
+    ----------
+    coords_l0 : (N, 2) int64
+        Corners in level-0 pixels.
+    coords_um : (N, 2) float64 or None
+        Corners in micrometres; None where the slide's resolution is not known.
+    """
+
+    coords_l0: Ints
+    coords_um: Floats | None = None
+
+    def choose(self, index: Ints | slice) -> "Places":
+        """Return the places of the patches `index`, in that order."""
+        return Places(self.coords_l0[index], None if self.coords_um is None else self.coords_um[index])
+
+    def in_um(self, title: str) -> Floats:
+        """Return corners (N, 2) in micrometres, which the model `title` takes; ModelError without a resolution."""
+        if self.coords_um is None:
+            raise ModelError(
+                f"{title} takes the places of patches in micrometres, and the slide's resolution (mpp) is not known: "
+                "give it in the column mpp of the process list, or as data_arguments.slide_mpp"
+            )
+        return self.coords_um
+
+
+@dataclass(frozen=True)
 class Rows:
     """The features (N, D) of a bag as a network sees them.
 
@@ -42,14 +73,14 @@ class Rows:
         As stored; a slice is widened and moved at a time.
     device, dtype
         Of the network.
-    coords_l0 : (N, 2) ints, optional
-        Corners of the patches, for networks that ask where they lie.
+    places : Places, optional
+        For networks that ask where patches lie.
     """
 
     features: Any
     device: torch.device
     dtype: torch.dtype
-    coords_l0: Ints | None = None
+    places: Places | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -74,8 +105,8 @@ class Rows:
 
     def choose(self, index: Ints) -> "Rows":
         """Return the bag of the patches `index`, in that order."""
-        coords_l0 = None if self.coords_l0 is None else self.coords_l0[index]
-        return replace(self, features=ChosenRows(self.features, index), coords_l0=coords_l0)
+        places = None if self.places is None else self.places.choose(index)
+        return replace(self, features=ChosenRows(self.features, index), places=places)
 
     def mean(self) -> Tensor:
         """Return the mean feature, (D,), summed in float64."""

@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from mil_heatmaps.errors import FeatureError
-from mil_heatmaps.files.names import spellings, stem_of
+from mil_heatmaps.features.foreign import foreign_in
+from mil_heatmaps.features.slideflow import index_beside
+from mil_heatmaps.files.names import comparable, spellings, stem_of
 from mil_heatmaps.files.stem_index import StemIndex
 
 SUFFIXES = (".h5", ".hdf5", ".pt")
@@ -14,13 +17,38 @@ _OTHER_FOLDERS = ("patches", "patch_images", "slide_features_", "wsi_states", "r
 """Folders of TRIDENT and CLAM whose files are named like the features but hold something else."""
 
 
+_MOST_OPENED = 64
+"""HDF5 files of a folder that are opened to see whether they hold bags of several slides."""
+
+
 class FeatureIndex(StemIndex):
-    """Feature files by slide_id; of CLAM's ``.h5`` and ``.pt`` the ``.h5``, which holds coordinates too."""
+    """Feature files by slide_id; of CLAM's ``.h5`` and ``.pt`` the ``.h5``, which holds coordinates too.
+
+    A file of PathForge's counts as every bag in it; only so many files are opened to see.
+    """
 
     def __init__(self, folders: Sequence[Path], *, recursive: bool = True) -> None:
         super().__init__(
             folders, SUFFIXES, recursive=recursive, noun="feature file", error=FeatureError, skip=_OTHER_FOLDERS
         )
+
+    @cached_property
+    def by_stem(self) -> dict[str, list[Path]]:
+        """The files of each stem, and of each bag in a file that holds bags."""
+        by_stem = super().by_stem
+        files = [(stem, path) for stem, paths in by_stem.items() for path in paths if path.suffix != ".pt"]
+        for stem, path in files if len(files) <= _MOST_OPENED else ():
+            bags = dict.fromkeys(comparable(stem_of(bag)) for bag in _bags(path))
+            if len(bags) > 1 and stem not in bags and by_stem[stem] == [path]:
+                del by_stem[stem]  # the name of a cohort, no slide's
+            for bag in bags:
+                if path not in by_stem.setdefault(bag, []):
+                    by_stem[bag].append(path)
+        return by_stem
+
+    def unused(self, *names: str, longer: bool = False) -> str:
+        """Say which files of a slide cannot be used, and why; files of tools that are told by their form, too."""
+        return foreign_in(self.folders, names) or super().unused(*names, longer=longer)
 
     def nearest(self, paths: Sequence[Path]) -> Sequence[Path]:
         """Return the files that hold coordinates if there are any; of those, the ones nearest."""
@@ -35,13 +63,16 @@ def find_coords_file(
     """Return the coordinates file that belongs to a feature file, None when there is none.
 
     Looked for in `coords_dir` (and its ``patches``), beside the file, in ``../h5_files``, ``../patches`` and
-    ``../../patches``, as ``<slide>.h5`` or ``<slide>_patches.h5``. `coords_dir` may be that file itself. `folders` are
-    those of these that exist (`coords_folders`), where the caller knows them.
+    ``../../patches``, as ``<slide>.h5`` or ``<slide>_patches.h5``. `coords_dir` may be that file itself. An index of
+    slideflow's beside the file comes before the coordinates of others. `folders` are those of these that exist
+    (`coords_folders`), where the caller knows them.
     """
     # Plain strings: this is asked for every slide of a cohort, and paths as objects cost ten times as much.
     own = os.path.normpath(feature_file)
     if coords_dir is not None and os.path.isfile(coords_dir):
         return Path(coords_dir)
+    if (index := index_beside(feature_file)) is not None:
+        return index
     names = _coords_names(feature_file.stem)
     for folder in coords_folders(os.path.dirname(feature_file), coords_dir) if folders is None else folders:
         for name in names:
@@ -73,3 +104,15 @@ def coords_folders(parent: str, coords_dir: str | os.PathLike[str] | None) -> li
     places = (".", "../h5_files", "../patches", "../../patches")
     beside = (os.path.normpath(os.path.join(parent, place)) for place in places)
     return [folder for folder in (*given, *beside) if os.path.isdir(folder)]
+
+
+def _bags(path: Path) -> list[str]:
+    """Return the bags in a file of PathForge's, none of any other, or of one that cannot be read."""
+    from mil_heatmaps.features.pathforge import bag_names
+    from mil_heatmaps.files.hdf5 import open_h5
+
+    try:
+        with open_h5(path) as file:
+            return bag_names(file)
+    except FeatureError:  # said where its features are read
+        return []

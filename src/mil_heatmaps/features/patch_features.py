@@ -1,9 +1,10 @@
 """The features of one slide's patches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.notices import Notice
@@ -25,6 +26,9 @@ class PatchFeatures:
         The file they came from.
     notes : Notice
         What the reader had to guess or wants known, one sentence each.
+    coords_um : (N, 2) float64 or None
+        Corners in micrometres, for models that ask where patches lie: the file's own where it counts in a unit of
+        length, else level-0 pixels times the slide's resolution; None where that is not known.
     """
 
     grid: PatchGrid
@@ -32,10 +36,18 @@ class PatchFeatures:
     encoder: str | None
     source: Path
     notes: tuple[Notice, ...] = ()
+    coords_um: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.features) != len(self.grid):
             raise ValueError(f"features must have shape ({len(self.grid)}, D), got {self.features.shape}")
+        if self.coords_um is not None and self.coords_um.shape != (len(self.grid), 2):
+            raise ValueError(f"coords_um must have shape ({len(self.grid)}, 2), got {self.coords_um.shape}")
+
+    def take(self, patches: npt.NDArray[np.bool_]) -> "PatchFeatures":
+        """Return the features of some of the patches, by a mask."""
+        um = None if self.coords_um is None else self.coords_um[patches]
+        return replace(self, grid=self.grid.take(patches), features=self.features[patches], coords_um=um)
 
     def __len__(self) -> int:
         return len(self.grid)

@@ -14,6 +14,8 @@ from mil_heatmaps.features import checks
 from mil_heatmaps.features.geometry import SizeLike, build_grid, geometry_from_attributes, positive_pair, slide_size
 from mil_heatmaps.features.grid_step import SeenStep
 from mil_heatmaps.features.pairing import pairing_notes
+from mil_heatmaps.features.pathforge import READ_AT, with_size_l0
+from mil_heatmaps.features.slideflow import CENTRES, corners_of_centres
 from mil_heatmaps.features.units import check_extent, in_pixels
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.frames import place_grid, says_scanned_size
@@ -32,9 +34,10 @@ def place_patches(
 ) -> tuple[PatchGrid, list[Notice]]:
     """Return the patches in level-0 pixels of the slide, and notes on what was decided, guessed or is odd.
 
-    In this order: micrometres become pixels; rows and columns of a grid are refused; size and step are settled; the
-    frame is (which must come before the check of what lies outside, for that is what a wrong frame looks like); then
-    it is checked whether the patches can belong to the slide.
+    In this order: centres become corners, and sizes in pixels of a level those of level 0; micrometres become pixels;
+    rows and columns of a grid are refused; size and step are settled; the frame is (which must come before the check of
+    what lies outside, for that is what a wrong frame looks like); then it is checked whether the patches can belong to
+    the slide.
 
     Parameters
     ----------
@@ -54,6 +57,11 @@ def place_patches(
     FeatureError
         Coordinates that cannot be level-0 pixels or cannot belong to the slide; an unknown unit or patch size.
     """
+    centred = CENTRES in attributes
+    if centred:
+        values, attributes = corners_of_centres(values, attributes, space, patch_size_l0, where)
+    if READ_AT in attributes:
+        attributes = with_size_l0(dict(attributes), space, patch_size_l0, where)
     stored = in_pixels(values, attributes, space, where)
     empty = of_scores and not values.size
     coords_l0 = np.empty((0, 2), np.int64) if empty else checks.clean_coords(stored.values, where)
@@ -64,6 +72,9 @@ def place_patches(
     said_size = slide_size(attributes)
     grid, moved = place_grid(grid, space, said_size)
     notes = [*stored.notes, *notes, *moved]
+    if centred:
+        text = f"coordinates are centres of tiles of {grid.size_l0[0]} px, as slideflow counts: turned into corners"
+        notes.insert(0, Notice("units", text))
     if not says_scanned_size(said_size, space):
         notes += checks.check_slide_size(said_size, space.size_l0, where)
     if len(grid):

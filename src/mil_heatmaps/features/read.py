@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features import checks
+from mil_heatmaps.features.foreign import refuse_foreign
 from mil_heatmaps.features.geometry import SizeLike, slide_size
 from mil_heatmaps.features.patch_features import PatchFeatures
+from mil_heatmaps.features.pathforge import StoredBag, bag_in, features_of
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.features.stored_coords import (
     FEATURES,
@@ -31,6 +33,7 @@ from mil_heatmaps.features.stored_coords import (
     rows_kept,
 )
 from mil_heatmaps.features.torch_files import features_from_pt
+from mil_heatmaps.features.units import corners_um
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -92,7 +95,8 @@ def read_features(
     path : file
         TRIDENT, CLAM or STAMP ``.h5`` (``features`` or ``feats``, and ``coords``), or a ``.pt`` whose coordinates lie
         in an ``.h5`` of the same stem: beside it, in ``../h5_files``, ``../patches``, ``../../patches`` or
-        `coords_dir`.
+        `coords_dir`; or slideflow's, with ``S.index.npz`` beside it. PathForge's ``.h5``: the bag called as
+        `space.name`, or the only one.
     patch_size_l0 : float or (width, height), optional
         Used where the file does not say how large its patches are; it then wins over a guess from the
         coordinates, which cannot see overlap.
@@ -111,7 +115,8 @@ def read_features(
         infinite features, one vector for the whole slide, coordinates that cannot belong to the slide,
         unknown patch size.
     """
-    path = Path(path)
+    path, space = Path(path), space or SlideSpace(slide_size_l0)
+    refuse_foreign(path)
     stored: StoredCoords | None
     if path.suffix == ".pt":
         features, held = features_from_pt(path)
@@ -119,22 +124,23 @@ def read_features(
         attributes: dict[str, Any] = {}
     else:
         with hdf5.open_h5(path) as file:
-            source = _features_dataset(file, path)
+            source, named = _features_dataset(file, path, bag_in(file, path, space.name), space.extractor)
             found = hdf5.dataset(file, "coords")
             checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
             features, kept = read_rows(source), rows_kept(file, path)
             features = features if kept is None else drop_rows(features, kept, path)
-            attributes = hdf5.attributes(file, "coords", *FEATURES)
-            stored = coords_in(file, path)
-    stored = stored or coords_from_elsewhere(path, coords_dir)
+            attributes = hdf5.attributes(file, "coords", *FEATURES) | named
+            stored = coords_in(file, path, space.name)
+    stored = stored or coords_from_elsewhere(path, coords_dir, space.name)
     features = checks.clean_features(features, str(path), stored.n)
     _check_lengths(features, stored, path)
     notes = [note] if (note := hdf5.lock_note(path)) else []
-    space = space or SlideSpace(slide_size_l0)
     grid, guesses = grid_of(stored, path, space, coords_dir=coords_dir, patch_size_l0=patch_size_l0)
     notes += guesses
     _log(path, notes)
-    return PatchFeatures(grid, features, _encoder(attributes, path), path, tuple(notes))
+    coords_um = corners_um(stored.values, stored.attributes, grid, space, str(path))
+    encoder = _encoder({**stored.attributes, **attributes}, path)
+    return PatchFeatures(grid, features, encoder, path, tuple(notes), coords_um)
 
 
 def read_coords(
@@ -156,24 +162,28 @@ def place_coords(
 ) -> tuple[PatchGrid, list[Notice]]:
     """Return `read_coords`, and notes on what was decided, guessed or is odd."""
     path = Path(path)
-    grid, notes = grid_of(read_coords_file(path), path, space, coords_dir=None, patch_size_l0=patch_size_l0)
+    grid, notes = grid_of(read_coords_file(path, space.name), path, space, coords_dir=None, patch_size_l0=patch_size_l0)
     _log(path, notes)
     return grid, notes
 
 
-def patch_attributes(path: PathLike, coords_dir: PathLike | None = None) -> dict[str, Any]:
+def patch_attributes(
+    path: PathLike, coords_dir: PathLike | None = None, slide: str | None = None
+) -> dict[str, Any]:
     """Return the attributes that describe the patches of a feature or coordinates file, as plain values.
 
     Where the file itself says nothing, they are those of the coordinates file that goes with it, if it has the same
-    coordinates. `coords_dir` and errors are those of `read_features`.
+    coordinates. `coords_dir` and errors are those of `read_features`; `slide` names the slide, for files of several.
     """
     path = Path(path)
-    stored = own_coords(path) or coords_from_elsewhere(path, coords_dir)
+    stored = own_coords(path, slide) or coords_from_elsewhere(path, coords_dir, slide)
     return attributes_of(stored, path, coords_dir)
 
 
-def feature_info(path: PathLike) -> FeatureInfo:
+def feature_info(path: PathLike, space: SlideSpace | None = None) -> FeatureInfo:
     """Return what a feature file says of itself; milliseconds for HDF5, a ``.pt`` file has to be loaded.
+
+    `space` says which slide and which encoder are meant, for files that hold several.
 
     Raises
     ------
@@ -181,22 +191,31 @@ def feature_info(path: PathLike) -> FeatureInfo:
         As `read_features`, as far as it shows without reading the numbers.
     """
     path = Path(path)
+    refuse_foreign(path)
     if path.suffix == ".pt":
         features, held = features_from_pt(path)
         n, width = checks.check_feature_shape(features.shape, features.dtype, str(path))
         encoder = _encoder({}, path)
         return FeatureInfo(path, n, width, str(features.dtype), encoder, held is not None, None, {})
     with hdf5.open_h5(path) as file:
-        source = _features_dataset(file, path)
-        found = hdf5.dataset(file, "coords")
+        space = space or SlideSpace()
+        bag = bag_in(file, path, space.name, any_bag=True)
+        source, named = _features_dataset(file, path, bag, space.extractor)
+        found = hdf5.dataset(file, "coords") if bag is None else bag.coords
         n, width = checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
         attributes = hdf5.attributes(file, *FEATURES, "coords")
-        encoder = _encoder(hdf5.attributes(file, "coords", *FEATURES), path)
+        encoder = _encoder(hdf5.attributes(file, "coords", *FEATURES) | named, path)
         size = slide_size(attributes)
         return FeatureInfo(path, n, width, str(source.dtype), encoder, found is not None, size, attributes)
 
 
-def _features_dataset(file: h5py.File, path: Path) -> h5py.Dataset:
+def _features_dataset(
+    file: h5py.File, path: Path, bag: StoredBag | None, extractor: str | None
+) -> tuple[h5py.Dataset, dict[str, str]]:
+    """Return the features of an open file, and the attribute `extractor` where the file says it in another way."""
+    if bag is not None:
+        name, found_in_bag = features_of(bag, path, extractor)
+        return found_in_bag, {"extractor": name}
     found = [item for name in FEATURES if (item := hdf5.dataset(file, name)) is not None]
     if not found:
         only = set(file) == {"coords"}
@@ -211,7 +230,7 @@ def _features_dataset(file: h5py.File, path: Path) -> h5py.Dataset:
         raise FeatureError(
             f"{path}: features of feat_type {kind!r} are one vector for the whole {kind}; those of patches are needed"
         )
-    return found[0]
+    return found[0], {}
 
 
 def _log(path: Path, notes: list[Notice]) -> None:

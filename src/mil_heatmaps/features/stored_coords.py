@@ -18,8 +18,10 @@ from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features import checks
 from mil_heatmaps.features.find import find_coords_file
 from mil_heatmaps.features.geometry import SizeLike, geometry_from_attributes
+from mil_heatmaps.features.pathforge import bag_in, coords_of
 from mil_heatmaps.features.place_patches import place_patches
 from mil_heatmaps.features.row_chunks import read_rows
+from mil_heatmaps.features.slideflow import CENTRES, index_beside, is_index, read_index
 from mil_heatmaps.features.torch_files import features_from_pt
 from mil_heatmaps.features.units import FEATS
 from mil_heatmaps.files import hdf5
@@ -58,13 +60,29 @@ class StoredCoords:
         return len(self.values if plain else checks.clean_coords(self.values, str(self.path)))
 
 
-def coords_in(file: h5py.File, path: Path) -> StoredCoords | None:
-    """Return the coordinates of an open file; its attributes on ``coords`` win over the others."""
+def coords_in(file: h5py.File, path: Path, slide: str | None = None) -> StoredCoords | None:
+    """Return the coordinates of an open file; its attributes on ``coords`` win over the others.
+
+    `slide` names the slide, for files that hold the bags of several.
+    """
+    if (bag := bag_in(file, path, slide)) is not None:
+        return StoredCoords(*coords_of(bag, path), path)
     found = hdf5.dataset(file, "coords")
     if found is None:
         return None
     values, kept = read_rows(found), rows_kept(file, path)
     return StoredCoords(values if kept is None else drop_rows(values, kept, path), coords_attributes(file), path, kept)
+
+
+def told_attributes(path: Path, slide: str | None = None) -> dict[str, Any]:
+    """Return what a feature or coordinates file, or slideflow's index beside it, says of coordinates, unread."""
+    if (index := index_beside(path)) is not None:
+        return read_index(index)[1]
+    if path.suffix == ".pt":
+        return {}
+    with hdf5.open_h5(path) as file:
+        bag = bag_in(file, path, slide)
+        return coords_attributes(file) if bag is None else coords_of(bag, path)[1]
 
 
 def coords_attributes(file: h5py.File) -> dict[str, Any]:
@@ -96,9 +114,9 @@ def drop_rows(values: npt.NDArray[Any], kept: npt.NDArray[np.bool_], path: Path)
     return np.asarray(rows[kept])
 
 
-def read_coords_file(path: Path) -> StoredCoords:
+def read_coords_file(path: Path, slide: str | None = None) -> StoredCoords:
     """Return the coordinates a file holds itself; FeatureError when it has none."""
-    if (own := own_coords(path)) is not None:
+    if (own := own_coords(path, slide)) is not None:
         return own
     if path.suffix == ".pt":
         raise FeatureError(f"{path}: holds no coordinates; give the .h5 file that does")
@@ -106,16 +124,18 @@ def read_coords_file(path: Path) -> StoredCoords:
         raise FeatureError(f"{path}: no dataset 'coords'; it holds {hdf5.contents(file)}")
 
 
-def own_coords(path: Path) -> StoredCoords | None:
+def own_coords(path: Path, slide: str | None = None) -> StoredCoords | None:
     """Return the coordinates a file holds itself, None when it has none."""
+    if is_index(path):
+        return StoredCoords(*read_index(path), path)
     if path.suffix == ".pt":
         held = features_from_pt(path)[1]
         return None if held is None else StoredCoords(held, {}, path)
     with hdf5.open_h5(path) as file:
-        return coords_in(file, path)
+        return coords_in(file, path, slide)
 
 
-def coords_from_elsewhere(path: Path, coords_dir: PathLike | None) -> StoredCoords:
+def coords_from_elsewhere(path: Path, coords_dir: PathLike | None, slide: str | None = None) -> StoredCoords:
     """Return the coordinates of a file that has none, from the file that goes with it."""
     beside = find_coords_file(path, coords_dir)
     if beside is None:
@@ -124,7 +144,7 @@ def coords_from_elsewhere(path: Path, coords_dir: PathLike | None) -> StoredCoor
             " beside it, in ../h5_files, ../patches or ../../patches; give the folder that has it as"
             " coords_dir"
         )
-    return read_coords_file(beside)
+    return read_coords_file(beside, slide)
 
 
 def attributes_of(stored: StoredCoords, path: Path, coords_dir: PathLike | None) -> dict[str, Any]:
@@ -133,8 +153,9 @@ def attributes_of(stored: StoredCoords, path: Path, coords_dir: PathLike | None)
     CLAM's feature files carry no attributes; the file in ``patches`` from which they were made does. It is
     believed only if its coordinates are the same.
     """
-    if geometry_from_attributes(stored.attributes).size_l0 is not None or "tile_size_um" in stored.attributes:
-        return stored.attributes
+    told = stored.attributes
+    if geometry_from_attributes(told).size_l0 is not None or "tile_size_um" in told or CENTRES in told:
+        return told
     beside = find_coords_file(path, coords_dir)
     if beside is None or beside == stored.path:
         return stored.attributes

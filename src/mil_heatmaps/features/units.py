@@ -17,6 +17,7 @@ from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.geometry import geometry_from_attributes, positive_pair
 from mil_heatmaps.features.grid_step import SeenStep, infer_step
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
 
 FEATS = "dataset feats"
@@ -143,6 +144,19 @@ def in_pixels(values: npt.NDArray[Any], attributes: Mapping[str, Any], space: Sl
     notes.append(Notice("units", text))
     described = dict(attributes) if tile_um is None else _with_size(attributes, tile_um, mpp)
     return InPixels(np.rint(values_um / mpp), described, _seen_step(values_um, mpp), notes)
+
+
+def corners_um(
+    values: npt.NDArray[Any], attributes: Mapping[str, Any], grid: PatchGrid, space: SlideSpace, where: str
+) -> npt.NDArray[np.float64] | None:
+    """Return corners (N, 2) in micrometres: as stored where the file counts in a unit of length, else of the grid.
+
+    None for pixels of a slide whose resolution is not known.
+    """
+    unit = unit_of(attributes, values, space, where)
+    if unit.um is not None:
+        return values.astype(np.float64).reshape(-1, 2) * unit.um
+    return None if space.mpp is None else np.asarray(grid.coords_l0 * space.mpp, np.float64)
 
 
 def check_extent(

@@ -86,14 +86,22 @@ class NystromAttention(nn.Module):
     heads, head_dim : int
     landmarks : int
         m; the sequence is padded in front to a multiple of it.
+    plain : bool
+        torchmil's: no projection of the output, and no residual convolution.
     """
 
-    def __init__(self, dim: int, *, heads: int, head_dim: int, landmarks: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, *, heads: int, head_dim: int, landmarks: int, dropout: float = 0.0, plain: bool = False
+    ) -> None:
         super().__init__()
         self.heads, self.landmarks = heads, landmarks
         self.inner = heads * head_dim
         self.scale = head_dim**-0.5
         self.to_qkv = nn.Linear(dim, 3 * self.inner, bias=False)
+        self.plain = plain
+        if plain:
+            self.to_out = nn.Sequential()
+            return
         self.to_out = nn.Sequential(nn.Linear(self.inner, dim), nn.Dropout(dropout))
         self.res_conv = nn.Conv2d(
             heads, heads, (CONV_KERNEL, 1), padding=(CONV_KERNEL // 2, 0), groups=heads, bias=False
@@ -118,7 +126,8 @@ class NystromAttention(nn.Module):
             Front padding cut off, so a row need not sum to 1; entries may be negative.
         """
         marks = self._find_landmarks(tokens, norm)
-        values = tokens.new_empty((tokens.shape[0], tokens.shape[1], self.inner)) if _streams() else None
+        kept = 0 if self.plain else tokens.shape[1]
+        values = tokens.new_empty((tokens.shape[0], kept, self.inner)) if _streams() else None
         pooled, values = self._pool(tokens, norm, marks, values)
         weights = self._row_weights(tokens, norm, marks, pooled) if row_weights else None
         mixed = marks.inverse @ pooled.pooled()
@@ -221,12 +230,14 @@ class NystromAttention(nn.Module):
 
         return stream_rows(weigh, tokens.shape[1], self._rows()).transpose(1, 2)
 
-    def _convolve(self, values: Tensor, start: int, stop: int) -> Tensor:
+    def _convolve(self, values: Tensor, start: int, stop: int) -> Tensor | float:
         """Return the residual convolution at rows start..stop, ``(B, H, c, d)``.
 
         The padding in front of the sequence has value 0, so it and the convolution's own padding are the
         same.
         """
+        if self.plain:
+            return 0.0
         reach = CONV_KERNEL // 2
         first, last = max(start - reach, 0), min(stop + reach, values.shape[1])
         window = split_heads(values[:, first:last], self.heads)

@@ -13,7 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.explain.rows import Places
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.layers.parts import Parts
@@ -43,6 +45,12 @@ class MILModel(ExplainedModel):
     """Arguments of the constructor that change results and that no tensor tells: name -> what it is."""
     training_only: ClassVar[frozenset[str]] = frozenset()
     """Configuration keys that are understood and have no effect on what the trained network computes."""
+    independent: ClassVar[bool] = False
+    """Whether every class has a chance of its own (a sigmoid each), so that chances need not sum to 1."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the outputs that the checkpoint's file tells, in order; used where nobody gives others."""
+    stated_task: Task | None = None
+    """What the checkpoint's file says that the outputs are."""
     head_keys: ClassVar[tuple[str, ...]] = ("classifier.",)
     """What keys of the classifier begin with, without `key_prefix`: a checkpoint with none of them is headless."""
 
@@ -63,6 +71,11 @@ class MILModel(ExplainedModel):
         `in_dim`, `num_classes` (0 without classifier keys) and every size; it leaves out what is in `not_in_tensors`.
         """
         raise NotImplementedError
+
+    @classmethod
+    def settings_told(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a file's settings tell of those in `not_in_tensors`, by our names."""
+        return {name: settings[name] for name in cls.not_in_tensors if settings.get(name) is not None}
 
     @classmethod
     def canonical_key(cls, key: str) -> str | None:
@@ -184,13 +197,13 @@ class MILModel(ExplainedModel):
         self._check_bag(len(values), int(values.shape[1]))
 
     def _explain_own(
-        self, features: Features, names: list[str], class_names: Sequence[str] | None, coords_l0: Any = None
+        self, features: Features, names: list[str], class_names: Sequence[str] | None, places: Places | None = None
     ) -> Explanation:
         """Return logits and the model's own scores, all from one pass."""
         classes = self.class_columns(class_names)
         grid, values = grid_and_values(features)
         self._check_bag(len(values), int(values.shape[1]))
-        bag = Bag(values, device=self.device, dtype=self.dtype)
+        bag = Bag(values, device=self.device, dtype=self.dtype, places=places)
         if needed := self.memory_estimate(len(bag), frozenset(names)):
             require_memory(needed, bag.device, f"{self.title} on {len(bag):,} patches")
         was_training = self.training
@@ -203,6 +216,7 @@ class MILModel(ExplainedModel):
         return Explanation(
             self._finite_logits(result),
             {name: self._patch_scores(name, result, grid, classes, len(bag)) for name in names},
+            None if result.probabilities is None else self._finite(result.probabilities, "probabilities"),
         )
 
     def patch_scores(

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.layers.attention import RowFunction
+from mil_heatmaps.layers.instance_loss import INSTANCE_LOSSES, instance_loss
 from mil_heatmaps.layers.shapes import count_layers
 from mil_heatmaps.models.abmil import ABMIL
 from mil_heatmaps.models.base import ScoreSpec, Shapes
-from mil_heatmaps.models.instance_loss import INSTANCE_LOSSES, instance_loss
 from mil_heatmaps.models.registry import register_model
 
 INSTANCE_LOGIT = ScoreSpec(

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import HeatmapError, ModelError
-from mil_heatmaps.explain.rows import Ints
+from mil_heatmaps.explain.rows import Places
 from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.models import explaining
 from mil_heatmaps.models.base import BagResult, Explanation, Features, MILModel, ScoreSpec
 from mil_heatmaps.models.explanation import grid_and_values
-from mil_heatmaps.models.own_class import ANYTHING
 from mil_heatmaps.scores.patch_scores import PatchScores, ScoreKind
+from mil_heatmaps.weights.import_own import ANYTHING
 from mil_heatmaps.words import kind_and_text
 
 _TRIED = 64
@@ -40,7 +40,7 @@ class CustomModel(MILModel):
         self._forward, self._patch_scores_of = _forward_of(inner), getattr(inner, "patch_scores", None)
         if self._forward is None and not callable(self._patch_scores_of):
             raise ModelError(f"{title} has neither forward nor patch_scores; see docs/own_model.md")
-        self._takes_coords = tuple(map(_takes_coords, (self._forward, self._patch_scores_of)))
+        self._asks = tuple(map(_asks_for, (self._forward, self._patch_scores_of)))
         self._in_order = False
         self.inner = inner
         self.name = title  # type: ignore[misc]
@@ -62,14 +62,14 @@ class CustomModel(MILModel):
         return {self._default: ScoreSpec(self._kind, f"as {self.title} gives it", self._meaning or "class")}
 
     def _explain_own(
-        self, features: Features, names: list[str], class_names: Sequence[str] | None, coords_l0: Any = None
+        self, features: Features, names: list[str], class_names: Sequence[str] | None, places: Places | None = None
     ) -> Explanation:
         """Run the user's code on the whole bag and check what it returns."""
         grid, values = grid_and_values(features)
         count, width = len(values), int(values.shape[1])
         self._check_bag(count, width if self.in_dim else 0)
         x = Bag(values, device=self.device, dtype=self.dtype).all()
-        corners = self._coords(explaining.corners_of(grid, count, coords_l0))
+        corners = self._corners(places)
         try:
             with torch.inference_mode():
                 self._check_order(x, corners)
@@ -92,15 +92,19 @@ class CustomModel(MILModel):
             },
         )
 
-    def _coords(self, coords_l0: Ints | None) -> Tensor | None:
-        """Return the corners (N, 2), int64, for code that has an argument `coords`; None where none has."""
-        if not any(self._takes_coords):
-            return None
-        if coords_l0 is None:
+    def _corners(self, places: Places | None) -> dict[str, Tensor]:
+        """Return the corners (N, 2) that code has arguments for: `coords`, int64, and `coords_um`, float64."""
+        names = frozenset[str]().union(*self._asks)
+        if not names:
+            return {}
+        if places is None:
             raise ModelError(f"{self.title} takes coords: give PatchFeatures, which hold them, instead of an array")
-        return torch.from_numpy(coords_l0.copy()).to(self.device)
+        made = {"coords": torch.from_numpy(places.coords_l0.copy()).to(self.device)}
+        if "coords_um" in names:
+            made["coords_um"] = torch.from_numpy(places.in_um(self.title).copy()).to(self.device)
+        return {name: made[name] for name in names}
 
-    def _check_order(self, x: Tensor, coords_l0: Tensor | None) -> None:
+    def _check_order(self, x: Tensor, corners: dict[str, Tensor]) -> None:
         """Raise a ModelError when scores do not follow the patches: a few patches are tried in both orders, once.
 
         Scores that change with the order, as those of a model that knows positions in the bag may, prove nothing.
@@ -109,8 +113,8 @@ class CustomModel(MILModel):
         if self._in_order or len(x[some]) < 3:
             return
         self._in_order = True
-        few, where = x[some], None if coords_l0 is None else coords_l0[some]
-        turned = few.flip(0), None if where is None else where.flip(0)
+        few, where = x[some], {name: values[some] for name, values in corners.items()}
+        turned = few.flip(0), {name: values.flip(0) for name, values in where.items()}
         try:
             first, second = self._run(few, where)[1], self._run(*turned)[1]
         except ANYTHING:  # a class that wants more patches than these says so on the whole bag, or does not mind
@@ -138,13 +142,13 @@ class CustomModel(MILModel):
         _, values = grid_and_values(features)
         self._check_bag(len(values), int(values.shape[1]) if self.in_dim else 0)
 
-    def bag_logits(self, bag: Bag, coords_l0: Ints | None = None) -> Tensor:
+    def bag_logits(self, bag: Bag, places: Places | None = None) -> Tensor:
         """Return the logits (C,) of a bag, as the user's forward gives them."""
-        return self.differentiable_logits(bag.all(), coords_l0)
+        return self.differentiable_logits(bag.all(), places)
 
-    def differentiable_logits(self, x: Tensor, coords_l0: Ints | None = None) -> Tensor:
+    def differentiable_logits(self, x: Tensor, places: Places | None = None) -> Tensor:
         """Return the logits (C,) of features (N, D), with gradients if the user's forward lets them through."""
-        corners = self._coords(coords_l0)
+        corners = self._corners(places)
         try:
             logits = self._one_row(self._call_forward(x, corners)[0])
         except HeatmapError:
@@ -157,20 +161,20 @@ class CustomModel(MILModel):
             raise ModelError(f"{self.title} returned no logits, so there is no prediction to explain")
         return logits
 
-    def _run(self, x: Tensor, coords_l0: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """Return (logits or None, scores or None) of features (N, D) and corners (N, 2)."""
-        logits, scores = self._call_forward(x, coords_l0)
+    def _run(self, x: Tensor, corners: dict[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """Return (logits or None, scores or None) of features (N, D) and corners (N, 2) by argument."""
+        logits, scores = self._call_forward(x, corners)
         if callable(self._patch_scores_of):
-            scores = self._patch_scores_of(x, **({"coords": coords_l0} if self._takes_coords[1] else {}))
+            scores = self._patch_scores_of(x, **{name: corners[name] for name in self._asks[1]})
         if scores is not None and not isinstance(scores, Tensor):
             scores = torch.from_numpy(np.array(scores, np.float32))
         return logits, scores
 
-    def _call_forward(self, x: Tensor, coords_l0: Tensor | None) -> tuple[Tensor | None, Any]:
+    def _call_forward(self, x: Tensor, corners: dict[str, Tensor]) -> tuple[Tensor | None, Any]:
         """Return what the user's forward gives: logits and scores, as far as it has them; None of a class without."""
         if self._forward is None:
             return None, None
-        to_forward = {"coords": coords_l0} if self._takes_coords[0] else {}
+        to_forward = {name: corners[name] for name in self._asks[0]}
         return logits_and_attention(self._forward(x.unsqueeze(0), **to_forward), self.title)
 
     def _one_row(self, logits: Tensor | None) -> Tensor | None:
@@ -238,9 +242,9 @@ def _whole(inner: Any, name: str, title: str) -> int:
     return int(value)
 
 
-def _takes_coords(function: Any) -> bool:
-    """Whether the user's function has an argument `coords`; a module's is that of its forward."""
-    return "coords" in arguments_of(function)
+def _asks_for(function: Any) -> frozenset[str]:
+    """Return which of `coords` and `coords_um` the user's function has arguments for; a module's are its forward's."""
+    return frozenset(("coords", "coords_um")) & arguments_of(function)
 
 
 def arguments_of(function: Any) -> frozenset[str]:

@@ -28,29 +28,16 @@ from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.rows import Rows, wide
 from mil_heatmaps.layers.attention import attention, mlp
 from mil_heatmaps.layers.bag import CHUNK_ROWS
+from mil_heatmaps.layers.dftd_tiers import Distillation, embed, pass_first_tier, patch_weights, rank_patches
+from mil_heatmaps.layers.grouping import Grouping, draw_grouping, fixed_groupings, group_of_patch
 from mil_heatmaps.layers.shapes import classes_of, count_layers, mlp_layers
+from mil_heatmaps.layers.steps import Residual
 from mil_heatmaps.layers.streaming import OVERHEAD_BYTES, stream_rows
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
-from mil_heatmaps.models.dftd_tiers import Distillation, embed, pass_first_tier, patch_weights, rank_patches
-from mil_heatmaps.models.grouping import Grouping, draw_grouping, fixed_groupings, group_of_patch
 from mil_heatmaps.models.registry import register_model
 
 GROUPINGS: Final = 16
 """How many groupings the `_mean` scores average over."""
-
-
-class Residual(nn.Module):
-    """h + ReLU(W2 ReLU(W1 h)), without biases."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.block = nn.Sequential(
-            nn.Linear(dim, dim, bias=False), nn.ReLU(), nn.Linear(dim, dim, bias=False), nn.ReLU()
-        )
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Return (..., E) of (..., E)."""
-        return cast(Tensor, h + self.block(h))
 
 
 @register_model("dftd")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.faithfulness import Faithfulness
-from mil_heatmaps.explain.rows import Ints, Rows
+from mil_heatmaps.explain.rows import Places, Rows
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.explain.watch import Watch
 from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.models import explaining
+from mil_heatmaps.models.explaining import places_of
 from mil_heatmaps.models.explanation import BagResult, Explanation, Features
 from mil_heatmaps.models.faithful import faithfulness as measure_faithfulness
 from mil_heatmaps.notices import Notice
@@ -24,6 +25,7 @@ class ExplainedModel(nn.Module):
     """The part of `MILModel` that asks the model about parts of a bag."""
 
     num_classes: int
+    independent: ClassVar[bool] = False
 
     # -- what a family supplies
     # -----------------------------------------------------------------------------
@@ -62,7 +64,7 @@ class ExplainedModel(nn.Module):
         raise NotImplementedError
 
     def _explain_own(
-        self, features: Features, names: list[str], class_names: Sequence[str] | None, coords_l0: Any = None
+        self, features: Features, names: list[str], class_names: Sequence[str] | None, places: Places | None = None
     ) -> Explanation:
         raise NotImplementedError
 
@@ -87,6 +89,7 @@ class ExplainedModel(nn.Module):
         settings: Mapping[str, Any] | None = None,
         coords_l0: Any = None,
         step_l0: Any = None,
+        mpp: float | None = None,
         watch: Watch | None = None,
     ) -> Explanation:
         """Return logits and patch scores of one bag.
@@ -107,7 +110,10 @@ class ExplainedModel(nn.Module):
         settings : dict, optional
             Keys of `explanation_arguments`, and ``task``.
         coords_l0, step_l0 : (N, 2), and (x, y) or a number; optional
-            Level-0 corners of the patches of bare features, and the distance of neighbours. Own models get the corners.
+            Level-0 corners of the patches of bare features, and the distance of neighbours. Models that ask where
+            patches lie get the corners.
+        mpp : float, optional
+            Micrometres a level-0 pixel, for models that take micrometres and features that do not say.
         watch : Watch, optional
             Is told how far long scores are, and may stop them and go on later.
 
@@ -122,18 +128,18 @@ class ExplainedModel(nn.Module):
         names = self._chosen(scores)
         asked = [name for name in names if name in EXPLANATIONS]
         if not asked:
-            return self._explain_own(features, names, class_names, coords_l0)
+            return self._explain_own(features, names, class_names, places_of(features, coords_l0, mpp))
         self._check_features(features)
         found = explaining.explain(
             self, features, asked, class_names,
-            targets=targets, settings=settings, coords_l0=coords_l0, step_l0=step_l0, watch=watch,
+            targets=targets, settings=settings, coords_l0=coords_l0, step_l0=step_l0, mpp=mpp, watch=watch,
         )  # fmt: skip
         if len(asked) == len(names):
             return found
         rest = [name for name in names if name not in EXPLANATIONS]
-        own = self._explain_own(features, rest, class_names, coords_l0)
+        own = self._explain_own(features, rest, class_names, places_of(features, coords_l0, mpp))
         scores_of = {name: (found.scores | own.scores)[name] for name in names}
-        return replace(found, logits=own.logits, scores=scores_of)
+        return replace(found, logits=own.logits, scores=scores_of, probabilities=own.probabilities)
 
     def faithfulness(
         self,
@@ -180,7 +186,7 @@ class ExplainedModel(nn.Module):
 
         def explain(names: list[str], index: int | str) -> Explanation:
             return self.explain(features, names, class_names, targets=index, settings=task,
-                                coords_l0=coords_l0, step_l0=step_l0, watch=watch)  # fmt: skip
+                                coords_l0=coords_l0, step_l0=step_l0, mpp=mpp, watch=watch)  # fmt: skip
 
         return measure_faithfulness(
             self, explain, features, maps, class_names,
@@ -188,14 +194,14 @@ class ExplainedModel(nn.Module):
             remarks=remarks, watch=watch,
         )  # fmt: skip
 
-    def bag_logits(self, bag: Bag, coords_l0: Ints | None = None) -> Tensor:
-        """Return the logits (C,) of a bag, without gradients. Where its patches lie matters to own models only."""
+    def bag_logits(self, bag: Bag, places: Places | None = None) -> Tensor:
+        """Return the logits (C,) of a bag, without gradients. Where its patches lie matters to few models."""
         logits = self.explain_bag(bag, frozenset()).logits
         if logits is None:
             raise ModelError(f"{self.title} gives no logits: {explaining.NO_CLASSIFIER}")
         return logits.reshape(-1)
 
-    def differentiable_logits(self, x: Tensor, coords_l0: Ints | None = None) -> Tensor:
+    def differentiable_logits(self, x: Tensor, places: Places | None = None) -> Tensor:
         """Return the logits (C,) of features (N, D), with gradients."""
         logits: Tensor = self.forward(x.unsqueeze(0))[0]["logits"]
         return logits.reshape(-1)

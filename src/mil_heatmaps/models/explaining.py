@@ -4,24 +4,26 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.answers import Form, Slopes
 from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes, grown, saved_bytes
 from mil_heatmaps.explain.lattice import Lattice
 from mil_heatmaps.explain.outputs import Outputs, choose_outputs, output_names
 from mil_heatmaps.explain.removal import Score
-from mil_heatmaps.explain.rows import ChosenRows, Floats, Ints, Rows, wide
+from mil_heatmaps.explain.rows import ChosenRows, Floats, Ints, Places, Rows, wide
 from mil_heatmaps.explain.scores import Asked, check_finite, check_steady, explain_scores
 from mil_heatmaps.explain.settings import EXPLANATIONS, Settings, plain_setting, settings_from, used_settings
 from mil_heatmaps.explain.watch import SILENT, Watch
 from mil_heatmaps.features.grid_step import infer_step
+from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.models.explanation import Explanation, Features, grid_and_values
 from mil_heatmaps.models.memory import require_memory
@@ -39,6 +41,7 @@ class Explainable(Protocol):
     """What a model must offer to be explained; `MILModel` does."""
 
     training: bool
+    independent: ClassVar[bool]
 
     @property
     def title(self) -> str: ...
@@ -49,15 +52,15 @@ class Explainable(Protocol):
     def eval(self) -> Any: ...
     def train(self, mode: bool = True) -> Any: ...
     def exact_form(self, rows: Rows) -> Form | None: ...
-    def bag_logits(self, bag: Bag, coords_l0: Ints | None = None) -> Tensor: ...
-    def differentiable_logits(self, x: Tensor, coords_l0: Ints | None = None) -> Tensor: ...
+    def bag_logits(self, bag: Bag, places: Places | None = None) -> Tensor: ...
+    def differentiable_logits(self, x: Tensor, places: Places | None = None) -> Tensor: ...
 
 
 class RowsBag(Bag):
     """The rows of an explanation as the bag of a model's own pass."""
 
     def __init__(self, rows: Rows) -> None:
-        super().__init__(rows.features, device=rows.device, dtype=rows.dtype)
+        super().__init__(rows.features, device=rows.device, dtype=rows.dtype, places=rows.places)
         self._rows = rows
 
     def _part(self, start: int, stop: int, *, copy: bool) -> Tensor:
@@ -67,9 +70,9 @@ class RowsBag(Bag):
 
 
 @contextmanager
-def question(model: Explainable, values: Any, coords_l0: Ints | None = None) -> Any:
+def question(model: Explainable, values: Any, places: Places | None = None) -> Any:
     """Yield the model, in eval mode, and a bag as `Asked`."""
-    rows = Rows(values, model.device, model.dtype, coords_l0)
+    rows = Rows(values, model.device, model.dtype, places)
     was_training = model.training
     model.eval()
     try:
@@ -85,7 +88,7 @@ def _asked(model: Explainable, rows: Rows) -> Asked:
         return Asked(rows, form, lambda: form, model.title)
 
     def forward(part: Rows) -> Tensor:
-        return model.bag_logits(RowsBag(part), part.coords_l0)
+        return model.bag_logits(RowsBag(part), part.places)
 
     answers = ByForwards(rows, forward)
     check_finite(answers.full(), model.title)
@@ -96,7 +99,7 @@ def _asked(model: Explainable, rows: Rows) -> Asked:
 
     def slopes() -> Slopes:
         _check_memory(model, rows)
-        return WholeSlopes(forward, lambda x: model.differentiable_logits(x, rows.coords_l0), model.title)
+        return WholeSlopes(forward, lambda x: model.differentiable_logits(x, rows.places), model.title)
 
     return Asked(rows, answers, slopes, model.title, seconds)
 
@@ -122,8 +125,8 @@ def _check_memory(model: Explainable, rows: Rows) -> None:
 
 
 def _saved_bytes(model: Explainable, rows: Rows, count: int) -> int:
-    coords_l0 = None if rows.coords_l0 is None else rows.coords_l0[:count]
-    return saved_bytes(lambda x: model.differentiable_logits(x, coords_l0), rows.part(0, count))
+    places = None if rows.places is None else rows.places.choose(slice(count))
+    return saved_bytes(lambda x: model.differentiable_logits(x, places), rows.part(0, count))
 
 
 def explain(
@@ -136,12 +139,13 @@ def explain(
     settings: Mapping[str, Any] | None = None,
     coords_l0: Any = None,
     step_l0: Any = None,
+    mpp: float | None = None,
     watch: Watch | None = None,
 ) -> Explanation:
     """Return the explanations `names`; see `MILModel.explain`."""
     chosen = chosen_settings(settings)
     grid, values = grid_and_values(features)
-    with question(model, values, corners_of(grid, len(values), coords_l0)) as asked:
+    with question(model, values, places_of(features, coords_l0, mpp)) as asked:
         logits = asked.answers.full()
         outputs = outputs_of(model, logits, class_names, chosen, targets)
         made = explain_scores(asked, names, outputs, chosen, lattice_of(grid, len(values), coords_l0, step_l0),
@@ -150,9 +154,9 @@ def explain(
     return Explanation(
         logits.astype(np.float32),
         {name: _patch_scores(name, score, outputs, grid, full, chosen) for name, score in made.items()},
-        {name: score.checks for name, score in made.items() if score.checks},
-        outputs,
-        full,
+        checks={name: score.checks for name, score in made.items() if score.checks},
+        outputs=outputs,
+        full=full,
     )
 
 
@@ -177,7 +181,9 @@ def outputs_of(
         names = names[-1:]  # one logit stands for the second of two classes
     if len(names) != len(logits):
         raise ModelError(f"{len(names)} names ({', '.join(names)}) for {len(logits)} outputs of {model.title}")
-    return choose_outputs(logits, names, task=settings.task, output=settings.output, targets=targets)
+    lonely = settings.task == "classification" and len(logits) > 1 and model.independent
+    task: Task = "multilabel" if lonely else settings.task  # a sigmoid a class: none is measured against the others
+    return choose_outputs(logits, names, task=task, output=settings.output, targets=targets)
 
 
 def corners_of(grid: PatchGrid | None, n: int, coords_l0: Any) -> Ints | None:
@@ -190,6 +196,17 @@ def corners_of(grid: PatchGrid | None, n: int, coords_l0: Any) -> Ints | None:
     if coords.shape != (n, 2):
         raise FeatureError(f"coords_l0 must have shape ({n}, 2), one corner a patch; got {coords.shape}")
     return coords.astype(np.int64)
+
+
+def places_of(features: Features, coords_l0: Any = None, mpp: float | None = None) -> Places | None:
+    """Return where the patches of a slide lie, or those of bare features with corners given beside them, else None."""
+    grid, values = grid_and_values(features)
+    corners = corners_of(grid, len(values), coords_l0)
+    if corners is None:
+        return None
+    if isinstance(features, PatchFeatures) and (features.coords_um is not None or mpp is None):
+        return Places(corners, features.coords_um)
+    return Places(corners, None if mpp is None else np.asarray(corners * mpp, np.float64))
 
 
 def lattice_of(grid: PatchGrid | None, n: int, coords_l0: Any, step_l0: Any) -> Lattice | None:

@@ -48,6 +48,8 @@ class Explanation:
         None when the model has no classifier (a headless checkpoint): there is no prediction then.
     scores : dict
         By score name, in the order asked for.
+    probabilities : (C,) float32, or None
+        Of a model whose classes each have a chance of their own, which need not sum to 1.
     checks : dict
         By the name of each explanation: what travels with it, plain numbers and lists.
     outputs : Outputs or None
@@ -58,6 +60,7 @@ class Explanation:
 
     logits: npt.NDArray[np.float32] | None
     scores: dict[str, PatchScores]
+    probabilities: npt.NDArray[np.float32] | None = None
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: Outputs | None = None
     full: npt.NDArray[np.float64] | None = None
@@ -74,11 +77,14 @@ class BagResult:
         At least the scores asked for, by name.
     columns : dict
         Column names of scores whose columns are neither one, classes nor heads.
+    probabilities : (C,) tensor or None
+        Of a model whose classes each have a chance of their own; None: what the logits say, by the task.
     """
 
     logits: Tensor | None
     scores: dict[str, Tensor]
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    probabilities: Tensor | None = None
 
 
 def grid_and_values(features: Features) -> tuple[PatchGrid | None, npt.NDArray[Any] | Tensor]:

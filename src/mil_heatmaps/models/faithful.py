@@ -17,7 +17,7 @@ from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.explain.sentences import check_sentences
 from mil_heatmaps.explain.settings import settings_from
 from mil_heatmaps.explain.watch import SILENT, Watch
-from mil_heatmaps.models.explaining import Explainable, corners_of, outputs_of, question
+from mil_heatmaps.models.explaining import Explainable, outputs_of, places_of, question
 from mil_heatmaps.models.explanation import Explanation, Features, grid_and_values
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.select import column_of_target
@@ -56,7 +56,7 @@ def faithfulness(
     plan = Plan(level, **{key: given[key] for key in _PLAN if key in given})
     chosen = settings_from({key: given[key] for key in _WHAT if key in given})
     grid, values = grid_and_values(features)
-    with question(model, values, corners_of(grid, len(values), coords_l0)) as asked:
+    with question(model, values, places_of(features, coords_l0, mpp)) as asked:
         start = time.perf_counter()
         logits = asked.answers.full()
         seconds = time.perf_counter() - start if asked.seconds is None else asked.seconds
@@ -68,7 +68,7 @@ def faithfulness(
         probability = None
         if chosen.task in TASKS_WITH_CHANCES:
             probability = choose_outputs(
-                logits, every.targets, task=chosen.task, output="probability", targets=index
+                logits, every.targets, task=every.task, output="probability", targets=index
             )
         made, found = _maps(maps, explain, every.targets, index)
         return measure(

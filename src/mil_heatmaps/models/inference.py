@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.choices import TASKS, Task
+from mil_heatmaps.choices import TASKS, TASKS_WITH_CHANCES, Task
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.outputs import output_names
 from mil_heatmaps.explain.settings import EXPLANATIONS
@@ -59,11 +59,12 @@ def infer(
     names = column_names(model, class_names, task)
     wanted = [model.default_score] if scores is None else [scores] if isinstance(scores, str) else list(scores)
     model.check_scores(wanted)
-    own = model.explain(features, [name for name in wanted if name not in EXPLANATIONS], names)
-    found = own.scores
-    if own.logits is None:
+    explanation = model.explain(features, [name for name in wanted if name not in EXPLANATIONS], names)
+    found = explanation.scores
+    if explanation.logits is None:
         return None, found
-    prediction = predict(own.logits, class_names, task)
+    own = explanation.probabilities
+    prediction = predict(explanation.logits, _named(model, class_names, task), task, own)
     if names is None and task != "classification":  # a model of the user's that does not say how many outputs it has
         unnamed = output_names(len(prediction.classes), "classification")
         found = {
@@ -71,7 +72,7 @@ def infer(
             for name, score in found.items()
         }
     if asked := [name for name in wanted if name in EXPLANATIONS]:
-        outputs = prediction.classes[-len(own.logits) :] if names is None else names
+        outputs = prediction.classes[-len(explanation.logits) :] if names is None else names
         explained = model.explain(
             features, asked, outputs, targets=targets(prediction, outputs), settings={**(settings or {}), "task": task},
             watch=watch,
@@ -82,16 +83,28 @@ def infer(
 
 def column_names(model: MILModel, names: Sequence[str] | None, task: Task) -> Sequence[str] | None:
     """Return the names that `infer` gives the columns of scores with one an output; None for ``class 0``, ...."""
+    names = _named(model, names, task)
     if names is None:
         return output_names(model.num_classes, task) if task != "classification" and model.num_classes else None
     # one logit stands for the second of two classes
     return list(names[-1:]) if task == "classification" and model.num_classes == 1 else names
 
 
+def _named(model: MILModel, names: Sequence[str] | None, task: Task) -> Sequence[str] | None:
+    """Return the names given, else those in the checkpoint's file."""
+    return model.class_names if names is None and task in TASKS_WITH_CHANCES else names
+
+
 def predict(
-    logits: npt.NDArray[np.float32], class_names: Sequence[str] | None = None, task: Task = "classification"
+    logits: npt.NDArray[np.float32],
+    class_names: Sequence[str] | None = None,
+    task: Task = "classification",
+    chances: npt.NDArray[np.float32] | None = None,
 ) -> Prediction:
     """Return the prediction that a model's outputs (C,) mean.
+
+    `chances` (C,) are those of a model whose classes each have one of their own; they stand before what follows from
+    the logits in a classification or of labels.
 
     - classification: probabilities are softmax(logits). A single logit z means (0, z), a negative and a
       positive class, for which that is (1 - sigmoid(z), sigmoid(z)).
@@ -102,9 +115,14 @@ def predict(
       itself, the log relative hazard of a model trained with Cox's partial likelihood: there is no baseline to make
       a probability of it.
     """
+    class_logits = logits
     if task == "classification" and len(logits) == 1:
         logits = np.array([0, logits[0]], np.float32)
+        chances = None if chances is None else np.array([1 - chances[0], chances[0]], np.float32)
     names = _names(len(logits), class_names, task)
+    if chances is not None and task in TASKS_WITH_CHANCES:
+        alone = task == "classification" and len(class_logits) > 1
+        return Prediction(names, chances.astype(np.float32), logits, task, independent=alone)
     wide = logits.astype(np.float64)
     if task == "classification":
         shifted = np.exp(wide - wide.max())

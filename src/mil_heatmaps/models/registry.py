@@ -30,8 +30,33 @@ MODULES = {
     "trident_abmil": "mil_heatmaps.models.trident_abmil",
     "trident_slide_encoder": "mil_heatmaps.models.trident_abmil",
     "trident_classifier": "mil_heatmaps.models.trident_abmil",
+    # of other public repositories: recognised by their `layout`, after those above
+    "abmil_general": "mil_heatmaps.models.abmil_general",
+    "dsmil_original": "mil_heatmaps.models.dsmil_original",
+    "acmil_ga": "mil_heatmaps.models.acmil_ga",
+    "acmil_mha": "mil_heatmaps.models.acmil_mha",
+    "dtfd_original": "mil_heatmaps.models.dtfd_original",
+    "attrimil": "mil_heatmaps.models.attrimil",
+    "additive_mil": "mil_heatmaps.models.additive_mil",
+    "transmil_original": "mil_heatmaps.models.transmil_public",
+    "torchmil_transmil": "mil_heatmaps.models.transmil_public",
+    "stamp_vit": "mil_heatmaps.models.stamp_vit",
+    "stamp_linear": "mil_heatmaps.models.stamp_mean",
+    "stamp_mlp": "mil_heatmaps.models.stamp_mean",
+    "torchmil_abmil": "mil_heatmaps.models.torchmil_abmil",
+    "torchmil_dsmil": "mil_heatmaps.models.torchmil_dsmil",
+    "torchmil_transformer_abmil": "mil_heatmaps.models.torchmil_transformer",
+    "histobistro_transformer": "mil_heatmaps.models.histobistro",
 }
 """Type name -> module whose import registers it; imported only when asked for."""
+
+ALIASES = {
+    "slideflow_attention_mil": "abmil_general",
+    "slideflow_transmil": "transmil_original",
+    "stamp_transmil": "transmil_original",
+    "torchmil_clam": "torchmil_abmil",
+}
+"""What users of a repository may call a type that is the same for several."""
 
 _CLASSES: dict[str, type[MILModel]] = {}
 _CONFIG_DIR = Path(__file__).parent / "configs"
@@ -94,19 +119,23 @@ def model_types() -> list[str]:
 
 def model_class(name: str) -> type[MILModel]:
     """Return the class of a type; a `ModelError` lists the choices."""
+    name = ALIASES.get(name, name)
     if name not in _CLASSES and name in MODULES:
         importlib.import_module(MODULES[name])
     if name not in _CLASSES:
-        choices = model_types()
+        choices = [*model_types(), *ALIASES]
         raise ModelError(f"unknown model type {name!r}{nearest(name, choices)}; choose from {choices}")
     return _CLASSES[name]
 
 
 def config_names(model_type: str) -> list[str]:
-    """Return the configurations of a type, the default (MIL-Lab's ``base``, CLAM's ``small``) first."""
+    """Return the configurations of a type, the default (MIL-Lab's ``base``, CLAM's ``small``) first.
+
+    A type without YAML has one, ``base``: its constructor's defaults.
+    """
     files = _CONFIG_DIR.glob(f"{model_type}.*.yaml")
     names = (path.name[len(model_type) + 1 : -len(".yaml")] for path in files)
-    return sorted(names, key=lambda name: (name not in ("base", "small"), name))
+    return sorted(names, key=lambda name: (name not in ("base", "small"), name)) or ["base"]
 
 
 def model_config(model_type: str, config: str) -> dict[str, Any]:
@@ -115,8 +144,11 @@ def model_config(model_type: str, config: str) -> dict[str, Any]:
         raise ModelError(
             f"unknown configuration {config!r} of {model_type}{nearest(config, choices)}; choose from {choices}"
         )
-    text = (_CONFIG_DIR / f"{model_type}.{config}.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text) or {})
+    path = _CONFIG_DIR / f"{model_type}.{config}.yaml"
+    if not path.is_file():
+        parameters = inspect.signature(model_class(model_type).__init__).parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "in_dim"}
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
 
 
 def encoder_width(encoder: str) -> int:

@@ -55,7 +55,11 @@ def score_in_place(
         order = np.argsort(keys, kind="stable")
         features = np.concatenate([extra.features[rows], bag.features[stays]])[order]
         coords_l0 = np.concatenate([extra.grid.coords_l0[rows], bag.grid.coords_l0[stays]])[order]
-        seen = replace(bag, grid=replace(bag.grid, coords_l0=coords_l0), features=features)
+        coords_um = None
+        if bag.coords_um is not None and extra.coords_um is not None:
+            coords_um = np.concatenate([extra.coords_um[rows], bag.coords_um[stays]])[order]
+        grid = replace(bag.grid, coords_l0=coords_l0)
+        seen = replace(bag, grid=grid, features=features, coords_um=coords_um)
         scored = model.patch_scores(seen, score, class_names)
         back = np.argsort(order)[: len(rows)]
         if values is None:

@@ -54,4 +54,4 @@ def _converted(kind: Any, name: str, value: Any) -> tuple[bool, Any]:
 def _words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return f"one of {list(get_args(kind))}"
-    return "nothing" if kind is NoneType else _WORDS[kind]
+    return "nothing" if kind is NoneType else _WORDS.get(kind, "what the checkpoint's tensors say")

@@ -81,10 +81,9 @@ class SeveralInputsModel(CustomModel):
         features = Bag(bag.features, device=self.device, dtype=self.dtype).all()
         return features, torch.from_numpy(bag.grid.coords_l0).to(self.device)
 
-    def _call_forward(self, x: Tensor, coords_l0: Tensor | None) -> tuple[Tensor | None, Any]:
+    def _call_forward(self, x: Tensor, corners: dict[str, Tensor]) -> tuple[Tensor | None, Any]:
         given = self.inputs
-        corners = torch.from_numpy(given.bags[self._asked].grid.coords_l0) if coords_l0 is None else coords_l0
-        asked = (x, corners)
+        asked = (x, corners.get("coords", x[:, :0]))  # without the argument nobody sees them
         return self._ask({name: self._held.get(name, asked) for name in given.bags}, self._extra())
 
     def _ask(self, bags: Mapping[str, tuple[Tensor, Tensor]], extra: Mapping[str, Tensor]) -> tuple[Tensor | None, Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
+from mil_heatmaps.explain.rows import Places
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.models.custom import CustomModel
 from mil_heatmaps.models.explanation import Explanation, Features, ScoreSpec
@@ -140,7 +141,7 @@ class SlideEncoderModel(CustomModel):
     def __init__(self, encoder: Any, head: SlideHead, title: str) -> None:
         inner = EncoderWithHead(encoder, head, title)
         super().__init__(inner, title)
-        self._takes_coords = ("coords" in inner.takes, False)
+        self._asks = (frozenset({"coords"} & set(inner.takes)), frozenset())
         self.vector: npt.NDArray[np.float64] | None = None
         """The vector (K·E,) of the last whole slide."""
 
@@ -184,9 +185,9 @@ class SlideEncoderModel(CustomModel):
             self.inner.facts = before
 
     def _explain_own(
-        self, features: Features, names: list[str], class_names: Sequence[str] | None, coords_l0: Any = None
+        self, features: Features, names: list[str], class_names: Sequence[str] | None, places: Places | None = None
     ) -> Explanation:
-        found = super()._explain_own(features, names, class_names, coords_l0)
+        found = super()._explain_own(features, names, class_names, places)
         if self.inner.seen is not None:
             self.vector = self.inner.seen.reshape(-1).to("cpu", torch.float64).numpy()
         return found

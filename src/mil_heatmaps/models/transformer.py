@@ -160,7 +160,8 @@ class Transformer(MILModel):
 
     def _tokens(self, rows: RowFunction, n: int) -> Tensor:
         embed = self.model.patch_embed
-        return prepend_class_token(self.model.cls_token, lambda start, stop: embed(rows(start, stop)), n)
+        class_token = self.model.cls_token.reshape(1, 1, -1)
+        return prepend_class_token(class_token, lambda start, stop: embed(rows(start, stop)), n)
 
     def _encode(
         self, tokens: Tensor, rows: frozenset[int], inputs: list[Tensor] | None = None

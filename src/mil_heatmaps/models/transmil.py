@@ -2,75 +2,19 @@
 MIL-Lab's form.
 """
 
-import math
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.layers.attention import mlp
 from mil_heatmaps.layers.bag import CHUNK_ROWS
-from mil_heatmaps.layers.nystrom import NystromAttention
 from mil_heatmaps.layers.shapes import classes_of, count_layers, mlp_layers
-from mil_heatmaps.layers.streaming import OVERHEAD_BYTES, RowFunction, prepend_class_token, rows_for
+from mil_heatmaps.layers.square import NystromBlock, PyramidPositions, square_of
+from mil_heatmaps.layers.streaming import OVERHEAD_BYTES, RowFunction, prepend_class_token
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from mil_heatmaps.models.registry import register_model
-
-
-class PyramidPositions(nn.Module):
-    """Depthwise 7x7 + 5x5 + 3x3 convolutions plus identity over tokens laid out as a square (PPEG)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.proj, self.proj1, self.proj2 = (
-            nn.Conv2d(dim, dim, size, padding=size // 2, groups=dim) for size in (7, 5, 3)
-        )
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, S, E) with positions added; S must be a square. Overwrites `tokens` without
-        gradients.
-
-        The three kernels and the identity are one 7x7 kernel, because convolution is linear.
-        """
-        batch, count, dim = tokens.shape
-        side = math.isqrt(count)
-        kernel = torch.zeros_like(self.proj.weight)
-        kernel[..., 3, 3] = 1  # the identity
-        bias = torch.zeros_like(kernel[:, 0, 0, 0])
-        for conv in (self.proj, self.proj1, self.proj2):
-            kernel = kernel + F.pad(conv.weight, [(7 - conv.kernel_size[0]) // 2] * 4)
-            bias = bias + cast(Tensor, conv.bias)
-
-        def convolve(first: int, last: int) -> Tensor:
-            square = tokens[..., first:last].transpose(1, 2).reshape(batch, last - first, side, side)
-            out = F.conv2d(square, kernel[first:last], bias[first:last], padding=3, groups=last - first)
-            return out.reshape(batch, last - first, count).transpose(1, 2)
-
-        if torch.is_grad_enabled():
-            return convolve(0, dim)
-        channels = rows_for(batch * count, share=0.5)
-        for first in range(0, dim, channels):
-            last = min(first + channels, dim)
-            tokens[..., first:last] = convolve(first, last)
-        return tokens
-
-
-class TransBlock(nn.Module):
-    """t += Nystrom(LN t), with half as many landmarks as the tokens are wide."""
-
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.attention = NystromAttention(
-            dim, heads=heads, head_dim=dim // heads, landmarks=dim // 2, dropout=dropout
-        )
-
-    def forward(self, tokens: Tensor, *, first_only: bool, row_weights: bool) -> tuple[Tensor, Tensor | None]:
-        """Return the tokens (or only the first) after the block, and row 0's weights (B, H, n) if asked."""
-        run = self.attention.first_row if first_only else self.attention.forward
-        return run(tokens, self.norm, row_weights=row_weights)
 
 
 @register_model("transmil")
@@ -102,7 +46,7 @@ class TransMIL(MILModel):
             "patch_embed": mlp(in_dim, embed_dim, layers=num_fc_layers, dropout=dropout),
             "pos_layer": PyramidPositions(embed_dim),
             "blocks": nn.ModuleList(
-                TransBlock(embed_dim, num_heads, dropout) for _ in range(num_attention_layers)
+                NystromBlock(embed_dim, num_heads, dropout) for _ in range(num_attention_layers)
             ),
             "norm": nn.LayerNorm(embed_dim),
         }
@@ -226,9 +170,3 @@ class TransMIL(MILModel):
             return torch.cat([tokens[:, :1], self.model.pos_layer(tokens[:, 1:])], dim=1)
         self.model.pos_layer(tokens[:, 1:])  # in place
         return tokens
-
-
-def square_of(n: int) -> int:
-    """Return the least square number not below `n`."""
-    side = math.isqrt(n)
-    return n if side * side == n else (side + 1) ** 2

@@ -15,10 +15,10 @@ from mil_heatmaps.layers.bag import CHUNK_ROWS
 from mil_heatmaps.layers.neighbours import neighbour_rows, top_neighbours
 from mil_heatmaps.layers.shapes import classes_of
 from mil_heatmaps.layers.streaming import OVERHEAD_BYTES, row_chunks, rows_for
+from mil_heatmaps.layers.wikg_readout import Nodes, Readout
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
 from mil_heatmaps.models.memory import require_memory
 from mil_heatmaps.models.registry import register_model
-from mil_heatmaps.models.wikg_readout import Nodes, Readout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu": F.leaky_relu,

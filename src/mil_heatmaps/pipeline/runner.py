@@ -37,6 +37,7 @@ from mil_heatmaps.records.table_claim import claim_table
 from mil_heatmaps.stages.all_stages import choose_stages
 from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.model_source import ModelSource
+from mil_heatmaps.stages.stated_task import with_stated_task
 from mil_heatmaps.words import first_of, said_by
 
 __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
@@ -47,6 +48,7 @@ class Runner:
     """One run over a cohort. Everything that can be wrong with the config shows before any work."""
 
     def __init__(self, config: Config, options: RunOptions | None = None, progress: Progress | None = None) -> None:
+        config = with_stated_task(config)
         self.config = config
         self.options = options or RunOptions()
         self.progress = progress or Progress()

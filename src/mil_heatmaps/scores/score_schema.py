@@ -158,6 +158,8 @@ def _write_prediction(main: h5py.Dataset, prediction: Prediction) -> None:
     main.attrs["prediction_probabilities"] = prediction.probabilities.astype(np.float32)
     main.attrs["prediction_logits"] = prediction.logits.astype(np.float32)
     set_text(main, "prediction_task", prediction.task)
+    if prediction.independent:
+        main.attrs["prediction_independent"] = True
     if prediction.task == "survival":
         main.attrs["prediction_risk"] = prediction.risk
     if prediction.train_median is not None:
@@ -280,7 +282,8 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
     task = hdf5.text_attribute(attributes, "prediction_task") or "classification"
     median = _number(attributes, "prediction_train_median")
     try:
-        return Prediction(classes, probabilities, logits, cast("Task", task), train_median=median)
+        independent = bool(attributes.get("prediction_independent", False))
+        return Prediction(classes, probabilities, logits, cast("Task", task), independent, train_median=median)
     except ValueError as cause:
         raise ScoreError(f"{path}: prediction_task: {said_by(cause)}") from cause
 

@@ -145,7 +145,10 @@ class Slide(Levels):
     def space(self, frame: CoordsFrame = "auto", unit: CoordsUnit = "auto") -> SlideSpace:
         """Return what coordinates in a file mean on this slide; `frame` and `unit` are what the user says of them."""
         size = self.dimensions_l0
-        return SlideSpace(size, scanned_area(self._source.properties, size), self.mpp, frame, unit, self.slide_id)
+        downsamples = tuple(x for x, _ in self.level_downsamples)
+        return SlideSpace(
+            size, scanned_area(self._source.properties, size), self.mpp, frame, unit, self.slide_id, downsamples
+        )
 
     @property
     def mpp_note(self) -> str | None:

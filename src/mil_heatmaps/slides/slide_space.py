@@ -34,6 +34,10 @@ class SlideSpace:
         What coordinates are in, where their file does not say: `data_arguments.coords_unit`.
     name : str or None
         The slide's name, which is compared with what a file says of its slide.
+    downsamples : tuple of float
+        Of the slide's levels, along x; for files that say how they were read in place of a size at level 0.
+    extractor : str or None
+        Whose features are meant, where a file holds those of several encoders: `data_arguments.feature_extractor`.
     """
 
     size_l0: Size | None = None
@@ -42,6 +46,8 @@ class SlideSpace:
     frame: CoordsFrame = "auto"
     unit: CoordsUnit = "auto"
     name: str | None = None
+    downsamples: tuple[float, ...] = ()
+    extractor: str | None = None
 
 
 def scanned_area(properties: Mapping[str, str], size_l0: Size) -> Box | None:

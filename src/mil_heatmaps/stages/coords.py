@@ -63,7 +63,7 @@ def _grid_of_file(work: SlideWork, path: Path, notes: list[Notice]) -> PatchGrid
     """Read the coordinates a file brings or its features belong to, without the features where it has both."""
     from mil_heatmaps.features.read import feature_info, place_coords
 
-    if path == work.job.coords_path or (path.suffix != ".pt" and feature_info(path).has_coords):
+    if path == work.job.coords_path or (path.suffix != ".pt" and feature_info(path, work.space).has_coords):
         grid, found = place_coords(path, work.space, patch_size_l0=work.config.data_arguments.patch_size_level0)
         notes += found
         return grid

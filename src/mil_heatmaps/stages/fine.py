@@ -88,7 +88,7 @@ def _other_encoder(work: SlideWork) -> list[Notice]:
     from mil_heatmaps.features.read import feature_info
 
     path = work.job.features_path
-    said = feature_info(path).encoder if path is not None and path.suffix != ".pt" else None
+    said = feature_info(path, work.space).encoder if path is not None and path.suffix != ".pt" else None
     own = load_encoder(work.config, work.settings.device).name
     if said is None or _plain(said) == _plain(own):
         return []
@@ -170,11 +170,12 @@ class FineScoresStage:
         from mil_heatmaps.scores.percentiles import reference_percentiles
         from mil_heatmaps.scores.score_file import ScoreFile
         from mil_heatmaps.scores.score_schema import write_scores
+        from mil_heatmaps.slides.slide_space import SlideSpace
         from mil_heatmaps.stages.score_columns import coarse_columns, columns_of
         from mil_heatmaps.version import __version__
 
         job, config, bag = work.job, work.config, work.score_file
-        features = read_features(work.fine_features_path)
+        features = read_features(work.fine_features_path, space=SlideSpace(mpp=bag.level0_mpp))
         with told_of(work, work.settings.model.load(work.settings.device)):
             scores, how = score_fine_map(work, features)
         raw = ScoreFile(grid=features.grid, scores=scores, prediction=bag.prediction)

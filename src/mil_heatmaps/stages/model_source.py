@@ -178,6 +178,12 @@ class ModelSource:
                 f"{self._names_key} names {len(names)} {'classes' if classes else 'outputs'} ({', '.join(names)}) "
                 f"but the checkpoint {self.checkpoint} has {model.num_classes} outputs"
             )
+        stated = model.class_names if names is None and classes else None
+        if stated and model.num_classes and len(stated) != max(model.num_classes, 2):
+            raise ConfigError(
+                f"the checkpoint {self.checkpoint} names {len(stated)} classes ({', '.join(stated)}) but has "
+                f"{model.num_classes} outputs: name them in data_arguments.label_dict"
+            )
         score = self._config.heatmap_arguments.score
         for key, wanted in (
             ("heatmap_arguments.score", [] if score is None or self.external else [score]),

@@ -129,7 +129,7 @@ def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[No
     patching, path = work.config.patching_arguments, work.patches_path
     if path is None:
         return clam_reading(work.config, work.slide, grid), []
-    stored = stored_reading(patch_attributes(path, work.job.coords_dir))
+    stored = stored_reading(patch_attributes(path, work.job.coords_dir, work.space.name))
     reading = reading_as_stored(work.slide, grid, stored, patching.patch_size)
     if stored.patch_px is None:
         side = patching.patch_size
@@ -158,7 +158,7 @@ def note_if_unlike_bag(work: SlideWork, bag: PatchGrid) -> list[Notice]:
     if path is None:
         return []
     side = work.config.patching_arguments.patch_size
-    patch_px = stored_reading(patch_attributes(path, work.job.coords_dir)).patch_px
+    patch_px = stored_reading(patch_attributes(path, work.job.coords_dir, work.space.name)).patch_px
     if _agrees(work, bag, patch_px or (side, side)):
         return []
     pixels = f"{patch_px[0]} x {patch_px[1]} pixels that cover " if patch_px is not None else ""

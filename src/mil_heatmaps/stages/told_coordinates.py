@@ -28,24 +28,36 @@ def told_coordinates(work: SlideWork, needed: frozenset[str]) -> list[str]:
     job, lines = work.job, []
     patches = job.scores_path or work.patches_path
     if patches is not None and needed & _PATCH_STAGES:
-        attributes = _attributes(patches)
-        lines.append(f"{patches.name}: {_unit(attributes, work.space, patches)}, {_frame(attributes, work.space)}")
+        attributes = _attributes(patches, work)
+        unit = _centres(attributes, work, patches) or _unit(attributes, work.space, patches)
+        lines.append(f"{patches.name}: {unit}, {_frame(attributes, work.space)}")
     if job.tissue_path is not None and "segment" in needed:
         lines.append(f"{job.tissue_path.name}: {_frame({}, work.space)}")
     return lines or [str(notice) for notice in work.record.notices() if notice.code in _TOLD]
 
 
-def _attributes(path: Path) -> dict[str, Any]:
+def _attributes(path: Path, work: SlideWork) -> dict[str, Any]:
     """Return what a file says of its coordinates, without reading them."""
-    from mil_heatmaps.features.stored_coords import coords_attributes
+    from mil_heatmaps.features.stored_coords import coords_attributes, told_attributes
     from mil_heatmaps.files import hdf5
     from mil_heatmaps.scores.external_scores import HDF5_SUFFIXES, TABLE_SUFFIXES, table_unit
 
+    if path == work.patches_path:
+        return told_attributes(path, work.space.name)
     if path.suffix in HDF5_SUFFIXES:
         with hdf5.open_h5(path) as file:
             return coords_attributes(file)
     plain = path.with_suffix("") if path.suffix == ".gz" else path
     return {"unit": table_unit(path)} if plain.suffix in TABLE_SUFFIXES else {}
+
+
+def _centres(attributes: dict[str, Any], work: SlideWork, path: Path) -> str:
+    from mil_heatmaps.features.slideflow import CENTRES, tile_size_l0
+
+    if CENTRES not in attributes:
+        return ""
+    side = tile_size_l0(attributes, work.space, work.config.data_arguments.patch_size_level0, str(path))
+    return f"coordinates are centres of tiles of {side} px (slideflow)"
 
 
 def _unit(attributes: dict[str, Any], space: SlideSpace, path: Path) -> str:

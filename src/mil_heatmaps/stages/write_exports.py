@@ -24,18 +24,22 @@ def export_all(work: SlideWork, *, only_telling: bool = False) -> StageResult:
 
     With `only_telling` those formats alone whose metadata tell how far the map can be believed.
     """
+    from mil_heatmaps.stages.heatmap import holding
     from mil_heatmaps.visualization.overlay import draw_to_file
 
     exports, paths = work.config.export_arguments, work.job.paths
     result = StageResult([])
     for planned in planned_maps(work):
-        column, drawing = planned.column, planned.drawing
+        column = planned.column
+        drawing = replace(planned.drawing, color_profile=work.config.heatmap_arguments.for_people)
         for name, options in (("png", exports.png), ("jpg", exports.jpeg), ("webp", exports.webp)):
             if options is not None and not only_telling:
                 quality = getattr(options, "quality", None)
                 lossless = getattr(options, "lossless", False)
-                path = paths.export(f"{column.suffix}_{options.content}.{name}")
+                wanted = paths.export(f"{column.suffix}_{options.content}.{name}")
+                path, said = holding(wanted, drawing.size_px)
                 draw_to_file(path, _content(drawing, options.content), quality=quality, lossless=lossless)
+                result.notes += said
                 result.paths.append(path)
         if exports.ome_tiff is not None:
             result.paths.append(_ome_tiff(work, column, drawing))

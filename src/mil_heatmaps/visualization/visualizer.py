@@ -49,8 +49,8 @@ class MILLabVisualizer:
     num_classes : int, optional
     class_names : names of the outputs in the model's order, optional
         Of classes, of a regression's quantities, of a survival model's intervals.
-    task : ``classification``, ``regression`` or ``survival``
-        What the outputs are.
+    task : ``classification``, ``multilabel``, ``regression`` or ``survival``, optional
+        What the outputs are; left out, as the checkpoint says, else classes.
     score : str, optional
         Which of the model's scores to draw; `score_names` lists them.
     settings : dict, optional
@@ -73,7 +73,7 @@ class MILLabVisualizer:
         model_name: str | None = None,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
-        task: Task = "classification",
+        task: Task | None = None,
         score: str | None = None,
         settings: Mapping[str, Any] | None = None,
         device: str = "auto",
@@ -89,9 +89,10 @@ class MILLabVisualizer:
             model = create_model(model_name, num_classes, checkpoint, **overrides)
         self.model: MILModel = model.to(choose_device(device)).eval()
         self.class_names = None if class_names is None else list(class_names)
+        task = task or model.stated_task or "classification"
         if task not in TASKS:
             raise ModelError(f"unknown task {task!r}; choose from {list(TASKS)}")
-        self.task = task
+        self.task: Task = task
         one_logit = task == "classification" and model.num_classes == 1
         if self.class_names is not None and not one_logit and model.num_classes not in (0, len(self.class_names)):
             raise ModelError(

@@ -1,7 +1,8 @@
 """Read checkpoint files without ever running code from them.
 
-Everything goes through safetensors or torch's ``weights_only`` unpickler. A file that holds more than tensors
-and plain values is refused with the line that converts it where its origin is trusted.
+Everything goes through safetensors, torch's ``weights_only`` unpickler, or, where a file holds objects beside its
+weights, one that makes inert records of them. A whole pickled model is refused with the line that converts it where its
+origin is trusted.
 """
 
 import re
@@ -15,19 +16,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.files.inert import Record, is_module, load_inert
 from mil_heatmaps.files.safe_pickle import UnsafePickleError
 from mil_heatmaps.files.safe_torch import load_torch
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.weights.checkpoint_paths import config_beside, is_index, read_json, shards_of, weights_file
+from mil_heatmaps.weights.pathforge_package import is_package
 from mil_heatmaps.words import said_by
 
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.<>]+)")
 _UNSAFE = re.compile(r"Unsupported (?:global|operand|class)|Trying to call reduce|Can only build|allowed types")
-_NOT_ONLY_WEIGHTS = (
-    "not only weights; unpickling it could run any code, so it was not loaded. Where you trust its origin, "
-    "save its weights alone there: m = torch.load(FILE, map_location='cpu', weights_only=False); "
-    "torch.save(m.state_dict() if hasattr(m, 'state_dict') else m['state_dict'], 'weights.pt')"
+_WHOLE = (
+    "holds a whole pickled {what} ({name}); unpickling it could run any code, so it was not loaded. Where you trust "
+    "its origin, save its weights alone there: m = torch.load(FILE, map_location='cpu', weights_only=False); "
+    "torch.save(m{way}.state_dict(), 'weights.pt')"
 )
+WEIGHT_PLACES = ("state_dict", "model", "model_state_dict", "net", "network", "learn", "learner")
+"""Where files hold their weights, or the whole model."""
 _TORCHSCRIPT = re.compile(r"TorchScript")
 
 
@@ -113,11 +118,33 @@ def _read_torch(file: Path) -> Any:
     except UnsafePickleError as error:
         raise CheckpointError(str(error)) from error
     except Exception as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
-        raise CheckpointError(_explain_failure(file, error)) from error
+        if (found := _explain_failure(file, error)) is not None:
+            raise CheckpointError(found) from error
+    try:
+        return _without_modules(load_inert(file), file)
+    except UnsafePickleError as error:
+        raise CheckpointError(str(error)) from error
 
 
-def _explain_failure(file: Path, error: Exception) -> str:
-    """Return what is wrong with a file that torch would not load, and the mend."""
+def _without_modules(content: Any, file: Path) -> Any:
+    """Return `content`; raise if it is a whole pickled model or learner, or holds one where its weights should be."""
+    places = content.items() if isinstance(content, Mapping) else [("", content)]
+    if is_package(content):  # whose object stands beside a state dict of the same weights
+        return content
+    for key, value in places:
+        if not isinstance(value, Record):
+            continue
+        learner = value.attributes.get("model")
+        held = is_module(learner) if isinstance(learner, Record) else False
+        if is_module(value) or held or not key or key in WEIGHT_PLACES:
+            what = "learner" if held else "model" if is_module(value) else "object"
+            way = (f"[{key!r}]" if key else "") + (".model" if held else "")
+            raise CheckpointError(f"{file} {_WHOLE.format(what=what, name=value.record_name, way=way)}")
+    return content
+
+
+def _explain_failure(file: Path, error: Exception) -> str | None:
+    """Return what is wrong with a file that torch would not load, and the mend; None if it only holds objects."""
     message = str(error)
     with file.open("rb") as stream:
         start = stream.read(8)
@@ -130,10 +157,8 @@ def _explain_failure(file: Path, error: Exception) -> str:
             f"{file} is a TorchScript program, which is code; it was not run. Where you trust its origin: "
             "torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pt')"
         )
-    forbidden = _FORBIDDEN.search(message)
-    if forbidden or _UNSAFE.search(message):
-        what = f"the Python object {forbidden.group(1)}" if forbidden else "Python objects"
-        return f"{file} holds {what}, {_NOT_ONLY_WEIGHTS}"
+    if _FORBIDDEN.search(message) or _UNSAFE.search(message):
+        return None
     lines = message.strip().splitlines()
     reason = lines[0].partition(". ")[0][:200] if lines else said_by(error)
     return f"{file} is a damaged, truncated or foreign checkpoint ({reason}): copy or download it again"

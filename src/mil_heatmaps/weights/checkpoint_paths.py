@@ -14,9 +14,11 @@ from mil_heatmaps.words import said_by
 
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """What Hugging Face calls the list of the files that a large model is cut into."""
-WEIGHT_NAMES = (*HUB_FILES, *INDEX_NAMES, "model.pt", "model.pth", "model.bin")
+WEIGHT_NAMES = (*HUB_FILES, *INDEX_NAMES, "model.pt", "model.pth", "model.bin", "best_valid.pth")
 """What a folder's weights are called, best first."""
 CONFIG_NAME = "config.json"
+SLIDEFLOW_NAME = "mil_params.json"
+"""What slideflow keeps beside the folder ``models`` with the weights."""
 MOST_JSON_BYTES = 32 * 2**20
 """A larger JSON file is not read: an index of shards has some hundred bytes a tensor."""
 
@@ -103,10 +105,13 @@ def shards_of(index: Path) -> dict[str, Path]:
 
 
 def config_beside(file: Path, *, asked_for_folder: bool) -> Path | None:
-    """Return the config.json that belongs to a file of weights, None if there is none."""
+    """Return the config.json, or slideflow's mil_params.json, that belongs to a file of weights, None without."""
     path = file.with_name(CONFIG_NAME)
     belongs = asked_for_folder or file.name in WEIGHT_NAMES
-    return path if belongs and path.is_file() else None
+    if belongs and path.is_file():
+        return path
+    homes = [file.parent, *([file.resolve().parent.parent] if file.resolve().parent.name == "models" else [])]
+    return next((home / SLIDEFLOW_NAME for home in homes if (home / SLIDEFLOW_NAME).is_file()), None)
 
 
 def read_json(path: Path) -> Any:

@@ -1,10 +1,14 @@
 """Find the state dict inside whatever a training script saved around it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
+
+from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.files.inert import Record
+from mil_heatmaps.weights.stated import SETTINGS_NAMES
 
 EMA_NAMES = (
     "state_dict_ema",
@@ -29,7 +33,6 @@ WRAPPER_NAMES = (
     "teacher",
 )
 """Names around the weights, best first (MIL-Lab's order begins so)."""
-SETTINGS_NAMES = ("hyper_parameters", "hparams", "config", "model_config", "args", "opt", "cfg")
 _NOT_WEIGHTS = ("optim", "sched", "scaler", "callbacks", "loops", "rng", "criterion", "loss")
 _DEEPEST = 5
 _MOST_NODES = 2000
@@ -46,11 +49,14 @@ class Found:
     inner : tuple of str
         The other names around it, below the wrapper: ``("encoder",)`` of a model saved in parts.
     tensors : dict
+    objects : dict
+        What else was among them that is no plain value.
     """
 
     wrapper: tuple[str, ...]
     inner: tuple[str, ...]
     tensors: dict[str, Tensor]
+    objects: dict[str, Record] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -68,39 +74,28 @@ def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
         return [], []
     best = min(_rank(item) for item in found)
     chosen = [item for item in found if _rank(item) == best]
+    for item in chosen:
+        _refuse_objects(item)
     return chosen, [item.title for item in found if _rank(item) != best]
 
 
 def joined(candidates: list[Found]) -> dict[str, Tensor]:
-    """Return the tensors of one place as they are; of several, the parts of a model, with their names in front."""
+    """Return the tensors of one place as they are; of several, the parts of a model, with their names in front.
+
+    ``module.`` in front of all keys of a part is DataParallel's and left out.
+    """
     if len(candidates) == 1:
         return candidates[0].tensors
-    return {".".join((*item.inner, key)): value for item in candidates for key, value in item.tensors.items()}
+    return {
+        ".".join((*item.inner, key)): value
+        for item in candidates
+        for key, value in _without_parallel(item.tensors).items()
+    }
 
 
-def stored_settings(content: Any) -> dict[str, Any]:
-    """Return the plain settings a training script stored, nested ones by their last name; ambiguous ones left out."""
-    values: dict[str, Any] = {}
-    ambiguous: set[str] = set()
-    if isinstance(content, Mapping):
-        for name in SETTINGS_NAMES:
-            for key, value in _plain_items(content.get(name), 0, set()):
-                if key in values and values[key] != value:
-                    ambiguous.add(key)
-                values[key] = value
-    return {key: value for key, value in values.items() if key not in ambiguous}
-
-
-def _plain_items(node: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    node = node if isinstance(node, Mapping) else getattr(node, "__dict__", None)
-    if not isinstance(node, Mapping) or id(node) in seen or depth > _DEEPEST or len(seen) > _MOST_NODES:
-        return
-    seen.add(id(node))
-    for key, value in node.items():
-        if isinstance(value, bool | int | float | str):
-            yield str(key), value
-        else:
-            yield from _plain_items(value, depth + 1, seen)
+def _without_parallel(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    whole = all(key.startswith("module.") for key in tensors)
+    return {key.removeprefix("module."): value for key, value in tensors.items()} if whole else tensors
 
 
 def _walk(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[Found]:
@@ -110,16 +105,27 @@ def _walk(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[Found]:
     seen.add(id(node))
     tensors = {str(key): value for key, value in node.items() if isinstance(value, Tensor)}
     if any(value.ndim for value in tensors.values()):  # lone numbers are counters and metrics
-        yield _split(path, _plain_names(tensors))
+        objects = {str(key): value for key, value in node.items() if isinstance(value, Record)}
+        yield _split(path, _plain_names(tensors), objects)
     for key, value in node.items():
         if not any(word in str(key).lower() for word in _NOT_WEIGHTS) and str(key) not in SETTINGS_NAMES:
             yield from _walk(value, (*path, str(key)), seen)
 
 
-def _split(path: tuple[str, ...], tensors: dict[str, Tensor]) -> Found:
+def _refuse_objects(found: Found) -> None:
+    """Raise for an object among the weights: a state dict holds plain tensors."""
+    for key, value in found.objects.items():
+        if key not in SETTINGS_NAMES:
+            raise CheckpointError(
+                f"{key!r} is no tensor but an object of {value.record_name} among the weights, which was not made: "
+                "save the model's state dict anew, as plain tensors"
+            )
+
+
+def _split(path: tuple[str, ...], tensors: dict[str, Tensor], objects: dict[str, Record]) -> Found:
     known = EMA_NAMES + WRAPPER_NAMES
     depth = max((i + 1 for i, name in enumerate(path) if name in known), default=0)
-    return Found(path[:depth], path[depth:], tensors)
+    return Found(path[:depth], path[depth:], tensors, objects)
 
 
 def _plain_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

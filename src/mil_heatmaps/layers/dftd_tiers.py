@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.models.base import Bag
-from mil_heatmaps.models.grouping import Grouping, group_of_patch, selected_patches
+from mil_heatmaps.layers.bag import Bag
+from mil_heatmaps.layers.grouping import Grouping, group_of_patch, selected_patches
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Classes and factories of the user's own: found by their names, and called."""
+"""Import the class or factory of a user's own model, from a module or a file, and make an object of it."""
 
 import importlib
 import importlib.util

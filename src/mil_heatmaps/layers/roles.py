@@ -1,0 +1,337 @@
+"""Recognise a network by its tensors: the roles of its layers, the keys that files give them, sizes that must agree.
+
+A `Layout` lists roles. A `Role` says what a layer is called in the family's own state dict, the keys it has in files
+(the first that is there counts), and the shape of its weight in letters; every letter stands for one size throughout
+the layout, so that shapes chain: ``"E D"`` then ``"A E"``. `Chain` is a Sequential whose numbers tell what has no
+tensors, `OneOf` a choice between groups of roles. `attempt` compares a layout with tensors and says what it found.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from math import prod
+from typing import Literal, TypeAlias
+
+from torch import Tensor
+
+_NUMBER = re.compile(r"\{(\w)\}")
+_STATISTICS = ("running_mean", "running_var")
+_COUNTER = ".num_batches_tracked"
+"""Of a batch norm in training: explained, and no part of the network."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """A layer, or one in every number that stands for ``{n}`` in its keys.
+
+    Attributes
+    ----------
+    name : str
+        Its key in the family's own state dict, with as many ``{n}`` as `keys` have; numbers are kept.
+    keys : str
+        In files, alternatives with blanks between. The layer's, so without ``.weight`` (a tensor's for a tensor).
+    shape : str
+        Of the weight, by dimension: a letter is a size of the network, a number itself, ``_`` anything, ``K*E`` a
+        product.
+    kind : "layer", "norm" or "tensor"
+        A weight and perhaps a bias; the same of one dimension, with running statistics or not; a tensor by itself.
+    needed : bool
+        Whether the family needs it.
+    training_only : bool
+        It is explained, checked and then left out: only training uses it.
+    """
+
+    name: str
+    keys: str
+    shape: str = "_ _"
+    kind: Literal["layer", "norm", "tensor"] = "layer"
+    needed: bool = True
+    training_only: bool = False
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Linear layers one after another, with batch norms between them, numbered as in a Sequential.
+
+    Becomes ``name.0``, ``name.1`` … by position; `Match.chains` has the numbers they had. `first` and `last` are the
+    letters of the width that goes in and comes out. A key without a number is a chain of one Linear.
+    """
+
+    name: str
+    keys: str
+    first: str
+    last: str
+    needed: bool = True
+    training_only: bool = False
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A choice: the first alternative whose needed roles are all there, by its name in `Match.choices`."""
+
+    name: str
+    alternatives: Mapping[str, tuple["Role | Chain", ...]]
+    needed: bool = True
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What files of a family hold.
+
+    Attributes
+    ----------
+    roles : tuple
+    beside : tuple of str
+        What keys of tensors begin with that are no part of the network and may lie beside it, such as an encoder.
+    """
+
+    roles: tuple["Role | Chain | OneOf", ...]
+    beside: tuple[str, ...] = ()
+
+
+Roles: TypeAlias = "tuple[Role | Chain | OneOf, ...]"
+
+
+@dataclass(frozen=True)
+class ChainLayer:
+    """A layer of a `Chain`: its number in the file, what it is, its width, if it has a bias (a norm: statistics)."""
+
+    number: int
+    kind: Literal["linear", "norm"]
+    width: int
+    full: bool
+
+
+@dataclass
+class Match:
+    """What `attempt` found. It fits when nothing is `missing` and there is no `misfit`.
+
+    Attributes
+    ----------
+    tensors : dict
+        By the family's own keys.
+    sizes : dict
+        Letter -> size.
+    numbers : dict
+        Name of a role with ``{n}`` -> the numbers met, sorted (of its first number).
+    chains, choices : dict
+        Of `Chain`: its layers. Of `OneOf`: the alternative.
+    roles : dict
+        Role -> the key it has in the file, with ``{n}``.
+    missing : list of str
+        What is not there, in words.
+    misfit : str
+        The first tensor whose shape does not fit, in words; "" if none.
+    explained : set of str
+        Keys in the file that some role accounts for.
+    training_only : list of str
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    chains: dict[str, tuple[ChainLayer, ...]] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    misfit: str = ""
+    explained: set[str] = field(default_factory=set)
+    training_only: list[str] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool:
+        """Whether every needed role is there with shapes that agree; what is left over, the caller asks."""
+        return not self.missing and not self.misfit
+
+    def count(self, name: str) -> int:
+        """Return how many layers a role with ``{n}`` has."""
+        return len(self.numbers.get(name, ()))
+
+    def has(self, name: str) -> bool:
+        """Say whether a role is there."""
+        return name in self.roles
+
+    def biased(self, name: str) -> bool:
+        """Say whether the layer of this own key has a bias."""
+        return f"{name}.bias" in self.tensors
+
+
+def below(prefixes: str, keys: str) -> str:
+    """Return every key below every prefix, as `Role.keys` takes them; a prefix ``-`` is none."""
+    return " ".join(f"{'' if p == '-' else p}{key}" for p in prefixes.split() for key in keys.split())
+
+
+def attempt(layout: Layout, tensors: Mapping[str, Tensor]) -> Match:
+    """Return what of `layout` is in `tensors`."""
+    match, products = Match(), []
+    for role in layout.roles:
+        chosen: tuple[Role | Chain, ...] = (role,) if not isinstance(role, OneOf) else _choose(role, tensors, match)
+        for one in chosen:
+            if isinstance(one, Chain):
+                _take_chain(one, tensors, match)
+            else:
+                products += _take(one, tensors, match)
+    for key, value, shape in products:
+        _agree(match, key, tuple(value.shape), shape, last=True)
+    return match
+
+
+def left_over(layout: Layout, match: Match, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the keys that no role of the layout explains and that are not known to lie beside it."""
+    return [key for key in tensors if key not in match.explained and not key.startswith(layout.beside or ("\0",))]
+
+
+def _choose(choice: OneOf, tensors: Mapping[str, Tensor], match: Match) -> "tuple[Role | Chain, ...]":
+    for name, roles in choice.alternatives.items():
+        if all(not role.needed or _key_of(role, tensors) is not None for role in roles):
+            match.choices[choice.name] = name
+            return roles
+    if choice.needed:
+        match.missing.append(f"{choice.name} ({' or '.join(choice.alternatives)})")
+    return ()
+
+
+@cache
+def _pattern(key: str, tail: str) -> re.Pattern[str]:
+    text = re.escape(key).replace(r"\{", "{").replace(r"\}", "}")
+    return re.compile(_NUMBER.sub(r"(\\d+)", text) + tail)
+
+
+def _places(key: str, tensors: Mapping[str, Tensor], tail: str) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Yield (numbers, key of the layer) of every tensor that `key` with this tail names."""
+    if "{" not in key:
+        if key + tail in tensors:
+            yield (), key
+        return
+    pattern, begin = _pattern(key, re.escape(tail)), key.partition("{")[0]
+    for name in tensors:
+        if name.startswith(begin) and (found := pattern.fullmatch(name)):
+            yield tuple(map(int, found.groups())), name[: len(name) - len(tail)]
+
+
+def _tail(role: "Role | Chain") -> str:
+    return "" if isinstance(role, Role) and role.kind == "tensor" else ".weight"
+
+
+def _key_of(role: "Role | Chain", tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the first of a role's keys that is there with the right number of dimensions, None if none is."""
+    dims = _dims(role)
+    for key in role.keys.split():
+        places = _places(key, tensors, _tail(role))
+        if any(tensors[name + _tail(role)].ndim in dims for _, name in places):
+            return key
+    return None
+
+
+def _dims(role: "Role | Chain") -> tuple[int, ...]:
+    if isinstance(role, Chain):
+        return (1, 2)
+    return (1,) if role.kind == "norm" else (len(role.shape.split()),)
+
+
+def _take(role: Role, tensors: Mapping[str, Tensor], match: Match) -> list[tuple[str, Tensor, str]]:
+    """Take a role's tensors into `match`; return (key, tensor, shape) where a product is still to be compared."""
+    key = _key_of(role, tensors)
+    if key is None:
+        if role.needed:
+            match.missing.append(f"{role.name} ({' or '.join(role.keys.split()[:4])})")
+        return []
+    places = sorted(_places(key, tensors, _tail(role)))
+    match.roles[role.name] = key
+    if "{" in key:
+        match.numbers[role.name] = tuple(dict.fromkeys(numbers[0] for numbers, _ in places))
+    products = []
+    for numbers, name in places:
+        own = role.name
+        for number in numbers:
+            own = _NUMBER.sub(str(number), own, count=1)
+        match.explained.add(name + _COUNTER)
+        for tail, shape in _parts(role):
+            if (value := tensors.get(name + tail)) is None:
+                continue
+            match.explained.add(name + tail)
+            if role.training_only:
+                match.training_only.append(name + tail)
+            else:
+                match.tensors[own + tail] = value
+            _agree(match, name + tail, tuple(value.shape), shape)
+            products.append((name + tail, value, shape))
+    return products if "*" in role.shape else []
+
+
+def _parts(role: Role) -> list[tuple[str, str]]:
+    """Return (end of the key, shape) of the tensors that a layer of this kind may have."""
+    if role.kind == "tensor":
+        return [("", role.shape)]
+    width = role.shape.split()[0]
+    parts = [(".weight", role.shape), (".bias", width)]
+    if role.kind == "norm":
+        parts += [(f".{extra}", width) for extra in _STATISTICS]
+    return parts
+
+
+def _agree(match: Match, key: str, shape: tuple[int, ...], letters: str, *, last: bool = False) -> None:
+    """Note a shape that does not agree with sizes seen before; letters not seen yet get theirs.
+
+    A product is compared once all letters are known (`last`); one with a single unknown letter then tells it.
+    """
+    wanted = letters.split()
+    known = "*" in letters and not last
+    if len(shape) != len(wanted):
+        _note(match, key, shape, letters)
+        return
+    for size, letter in zip(shape, wanted, strict=True):
+        if letter == "_" or (known and "*" in letter):
+            continue
+        factors = letter.split("*")
+        values = [int(one) if one.isdecimal() else match.sizes.get(one) for one in factors]
+        unknown = [one for one, value in zip(factors, values, strict=True) if value is None]
+        rest = prod(value for value in values if value is not None)
+        if len(unknown) == 1 and rest and size % rest == 0:
+            match.sizes[unknown[0]] = size // rest
+        elif unknown or size != rest:
+            _note(match, key, shape, letters)
+
+
+def _note(match: Match, key: str, shape: tuple[int, ...], letters: str) -> None:
+    sizes = ", ".join(f"{letter} {size}" for letter, size in match.sizes.items() if letter in letters)
+    match.misfit = match.misfit or (
+        f"{key} has shape {shape}, where ({', '.join(letters.split())}) is needed{f' with {sizes}' if sizes else ''}"
+    )
+
+
+def _take_chain(chain: Chain, tensors: Mapping[str, Tensor], match: Match) -> None:
+    key = _key_of(chain, tensors)
+    if key is None:
+        if chain.needed:
+            match.missing.append(f"{chain.name} ({' or '.join(chain.keys.split()[:4])})")
+        return
+    match.roles[chain.name] = key
+    layers: list[ChainLayer] = []
+    width: int | None = match.sizes.get(chain.first)
+    for position, (numbers, name) in enumerate(sorted(_places(key, tensors, ".weight"))):
+        weight = tensors[f"{name}.weight"]
+        norm = weight.ndim == 1
+        match.explained.add(name + _COUNTER)
+        for tail in (".weight", ".bias", *(f".{extra}" for extra in _STATISTICS if norm)):
+            if (value := tensors.get(name + tail)) is not None:
+                match.explained.add(name + tail)
+                if chain.training_only:
+                    match.training_only.append(name + tail)
+                else:
+                    match.tensors[f"{chain.name}.{position}{tail}"] = value
+        if weight.ndim not in (1, 2):
+            _note(match, f"{name}.weight", tuple(weight.shape), "out in")
+            return
+        given = int(weight.shape[-1])
+        if width is None:
+            width = match.sizes[chain.first] = given
+        if given != width:
+            _note(match, f"{name}.weight", tuple(weight.shape), f"out {width}")
+        width = int(weight.shape[0])
+        full = f"{name}.running_mean" in tensors if norm else f"{name}.bias" in tensors
+        layers.append(ChainLayer(numbers[0] if numbers else 0, "norm" if norm else "linear", width, full))
+    match.chains[chain.name] = tuple(layers)
+    if width is not None and match.sizes.setdefault(chain.last, width) != width:
+        _note(match, f"the last layer of {key}", (width,), chain.last)
