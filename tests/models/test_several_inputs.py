@@ -101,6 +101,21 @@ def test_every_misuse_has_its_sentence() -> None:
         restless.effects(choose_outputs(np.zeros(1), ("score",), task="regression"))
 
 
+class NoNumbers(nn.Module):
+    def forward(self, bags: Any) -> Any:
+        return bags["x20"].mean(1)[:, :2]
+
+
+def test_numbers_that_the_class_has_no_argument_for_are_refused() -> None:
+    model = SeveralInputsModel(NoNumbers(), "lab:NoNumbers")
+    with pytest.raises(ModelError, match="is given genes, but its forward has no argument extra"), \
+            model.on_slide(INPUTS):
+        pass
+    with model.on_slide(SlideInputs(INPUTS.bags)):
+        found = model.explain(INPUTS.bags["x20"], ["leave_one_out"])
+    assert found.scores["leave_one_out"].values.shape == (64, 2)
+
+
 def test_a_class_that_takes_one_bag_is_told_from_one_that_takes_several() -> None:
     assert takes_bags(Two())
     assert not takes_bags(nn.Linear(2, 2))

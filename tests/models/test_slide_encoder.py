@@ -159,6 +159,12 @@ def test_what_is_wrong_with_an_encoder_is_one_sentence(encoder: Any, message: st
         SlideEncoderModel(encoder, head(1, 16), "lab:odd").explain(bag(), ["occlusion"])
 
 
+def test_an_encoder_that_changes_between_calls_is_refused_without_any_explanation_too() -> None:
+    model = SlideEncoderModel(Restless(), head(1, 16), "lab:odd")
+    with pytest.raises(ModelError, match="two forwards of lab:odd on the same patches differ"):
+        model.explain(bag(), [])
+
+
 def test_a_bag_of_another_width_is_refused_before_the_encoder_runs(documented: str) -> None:
     model = load_slide_encoder(documented, {}, head())
     with pytest.raises(FeatureError, match=r"features are 5 wide, the model .* expects 16"):

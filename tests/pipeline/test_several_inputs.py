@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mil_heatmaps.config.config import load_config, make_config
-from mil_heatmaps.errors import ConfigError, ProcessListError
+from mil_heatmaps.errors import ConfigError, ModelError, ProcessListError
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.scores.score_schema import read_scores
 from tests.helpers import features
@@ -42,6 +42,7 @@ def write_coarse(path: Path, seed: int, at: int = 0) -> None:
 
 
 def cohort_of(root: Path, **extra: Any) -> SmallCohort:
+    root.mkdir(exist_ok=True)
     (root / "lab.py").write_text(LAB)
     cohort = make_small_cohort(root / "c", {"heatmap_arguments": {"score": "leave_one_out", "save_ext": "png"}})
     for number in (1, 2, 3):
@@ -85,6 +86,8 @@ def test_every_bag_has_its_files_and_their_sum_by_area_is_drawn(tmp_path: Path) 
     before = cohort.outputs()
     assert run(cohort) == {}
     assert cohort.outputs() == before
+    cohort.config["heatmap_arguments"]["figure"] = False
+    del cohort.config["faithfulness_arguments"]
     cohort.rows[0]["egfr"] = "3"
     assert run(cohort) == {}
     assert cohort.outputs() != before
@@ -114,6 +117,18 @@ def test_bags_of_different_slides_are_refused(tmp_path: Path) -> None:
     coords = grid_coords()
     write_features(cohort.features / "s1.h5", 1, coords=coords[coords.max(axis=1) < 300])
     assert "cover different places (0% in common)" in run(cohort)["s1"]
+
+
+def test_a_class_and_a_config_of_different_numbers_of_bags_are_refused(tmp_path: Path) -> None:
+    cohort = cohort_of(tmp_path)
+    cohort.config["model_arguments"]["model_class"] = f"{tmp_path / 'lab.py'}:Plain"
+    with pytest.raises(ModelError, match=r"gives the bags x20, x5, but .*Plain takes one"):
+        run(cohort)
+    cohort = cohort_of(tmp_path / "other")
+    cohort.config["data_arguments"]["h5_dir"] = str(cohort.features)
+    del cohort.config["data_arguments"]["extra"]
+    with pytest.raises(ModelError, match="takes bags: give h5_dir as a mapping"):
+        run(cohort)
 
 
 def test_numbers_may_come_from_a_table_by_slide_or_by_case(tmp_path: Path) -> None:

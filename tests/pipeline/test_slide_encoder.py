@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import yaml
 
+from mil_heatmaps.cli.running import print_plan
 from mil_heatmaps.config.config import effective_yaml, load_config, make_config
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.scores.score_schema import read_scores
-from tests.helpers.cohort import WIDTH, SmallCohort, make_small_cohort
+from tests.helpers.cohort import SIZE, WIDTH, SmallCohort, make_small_cohort
+from tests.helpers.slides import make_single_level
 
 LAB = """
 def mean(scale=1.0):
@@ -84,12 +87,26 @@ def test_a_cohort_is_drawn_by_occlusion_with_the_heads_names_and_its_vectors_com
 def test_an_encoder_that_needs_mpp_fails_the_slide_that_has_none(tmp_path: Path) -> None:
     cohort = cohort_of(tmp_path, slide_encoder=f"{tmp_path / 'lab.py'}:needs_mpp")
     cohort.config["heatmap_arguments"]["score"] = "leave_one_out"
-    runner = Runner(load_config(cohort.write()))
-    failed = runner.run().failed
-    if failed:  # the small slides say no resolution
-        assert "needs mpp" in failed["s1"]
+    make_single_level(cohort.slides / "s1.tif", SIZE, mpp=None)
+    assert "needs mpp" in Runner(load_config(cohort.write())).run().failed["s1"]
     cohort.config["data_arguments"]["slide_mpp"] = 0.5
     assert Runner(load_config(cohort.write())).run().failed == {}
+
+
+def test_a_dry_run_says_how_many_forwards_each_map_takes_and_runs_no_own_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = cohort_of(tmp_path)
+    cohort.config["heatmap_arguments"].pop("score")
+    (tmp_path / "lab.py").write_text("raise RuntimeError('was run')\n")
+    assert print_plan(Runner(load_config(cohort.write()))) == 0
+    told = capsys.readouterr().out
+    assert "slide_encoder" in told
+    assert re.search(r"occlusion: \d+ forwards\n", told)
+    assert "mask_regression: 512 forwards\n" in told
+    cohort.config["explanation_arguments"] = {"scores": ["leave_one_out"], "max_forwards": 10, "window": 4}
+    assert print_plan(Runner(load_config(cohort.write()))) == 1
+    assert "more than max_forwards 10; choose" in capsys.readouterr().out
 
 
 def values(root: Path, **model: Any) -> dict[str, Any]:

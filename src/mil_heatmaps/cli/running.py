@@ -73,7 +73,8 @@ def print_plan(runner: Runner) -> int:
         print(f"{slide.job.slide_id}")
         coordinates, odd = _coordinates(runner, slide)
         problem = slide.problem or _width_problem(runner, slide) or odd
-        explained, refused = ([], None) if problem or own else _explanations(runner, slide, costs)
+        unknown = runner.config.model_arguments.model_class is not None  # which may have a closed form
+        explained, refused = ([], None) if problem or unknown else _explanations(runner, slide, costs)
         problem = problem or refused
         try:
             print(f"  {'mpp':<10} {_resolution(runner, slide).words}")

@@ -122,6 +122,7 @@ def default_of_encoders(raw: dict[str, Any]) -> None:
     if not isinstance(heatmap, dict) or not isinstance(explained, dict) or heatmap.get("score") is not None:
         return
     heatmap["score"] = _ASKED[0]
+    heatmap.setdefault("calc_heatmap", False)
     most, masks = explained.get("max_forwards", 2000), explained.get("masks", 512)
     if isinstance(most, int) and isinstance(masks, int) and masks <= most:
         explained.setdefault("scores", list(_ASKED[1:]))

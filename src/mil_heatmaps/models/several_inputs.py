@@ -63,6 +63,7 @@ class SeveralInputsModel(CustomModel):
         name = next(iter(inputs.bags)) if asked is None else asked
         if name not in inputs.bags:
             raise ModelError(f"{self.title} is not given a bag {name!r}; choose from {', '.join(inputs.bags)}")
+        self.check_extra(tuple(inputs.extra))
         for bag, width in self._widths.items():
             if bag not in inputs.bags:
                 raise ModelError(f"{self.title} needs a bag {bag!r}; h5_dir gives {', '.join(inputs.bags)}")
@@ -75,6 +76,11 @@ class SeveralInputsModel(CustomModel):
             yield
         finally:
             self._inputs, self._asked, self._held = before
+
+    def check_extra(self, names: Sequence[str]) -> None:
+        """Raise a ModelError for numbers beside the bags that the class has no argument for."""
+        if names and "extra" not in self._arguments:
+            raise ModelError(f"{self.title} is given {', '.join(names)}, but its forward has no argument extra")
 
     def _whole(self, bag: PatchFeatures) -> tuple[Tensor, Tensor]:
         """Return features (N, D) and corners (N, 2) of a bag on the model's device."""

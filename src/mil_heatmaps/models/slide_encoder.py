@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.rows import Places
+from mil_heatmaps.explain.scores import check_steady
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.models.custom import CustomModel
 from mil_heatmaps.models.explanation import Explanation, Features, ScoreSpec
@@ -142,6 +143,7 @@ class SlideEncoderModel(CustomModel):
         inner = EncoderWithHead(encoder, head, title)
         super().__init__(inner, title)
         self._asks = (frozenset({"coords"} & set(inner.takes)), frozenset())
+        self._steady = False
         self.vector: npt.NDArray[np.float64] | None = None
         """The vector (K·E,) of the last whole slide."""
 
@@ -190,6 +192,11 @@ class SlideEncoderModel(CustomModel):
         found = super()._explain_own(features, names, class_names, places)
         if self.inner.seen is not None:
             self.vector = self.inner.seen.reshape(-1).to("cpu", torch.float64).numpy()
+        if not self._steady and found.logits is not None:  # the first slide is asked twice
+            again = super()._explain_own(features, [], class_names, places).logits
+            assert again is not None
+            check_steady(found.logits.astype(np.float64), again.astype(np.float64), self.title)
+            self._steady = True
         return found
 
     def _checked(self, name: str, values: Tensor | None, count: int) -> Tensor:

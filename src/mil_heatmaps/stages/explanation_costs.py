@@ -35,14 +35,15 @@ class ExplanationCosts:
         from mil_heatmaps.features.read import feature_info
         from mil_heatmaps.models.explaining import chosen_settings, has_exact_form
 
-        model = work.settings.model.load(work.settings.device)
+        encoder = work.config.model_arguments.slide_encoder  # own code, which is not run here: no time is known
+        model = None if encoder else work.settings.model.load(work.settings.device)
         settings = chosen_settings({**settings_of(work), "task": work.config.model_arguments.task})
         try:
             n, width = (info := feature_info(path)).n, info.width
         except HeatmapError:
             return [], None  # said as the slide's problem
-        exact = has_exact_form(model, width)
-        seconds = 0.0 if exact else self._seconds(work, model) * n
+        exact = model is not None and has_exact_form(model, width)
+        seconds = 0.0 if exact or model is None else self._seconds(work, model) * n
         lines, problem, windows = [], None, None
         for name in names:
             try:
@@ -51,7 +52,7 @@ class ExplanationCosts:
                     check_window(window, stride)
                     windows = lattice.count_windows(window, stride)
                 cost = cost_of(name, n, settings, exact=exact, windows=windows)
-                check_cost(cost, settings, seconds)
+                check_cost(cost, settings, None if model is None else seconds)
             except ModelError as error:
                 problem = problem or str(error)
                 continue

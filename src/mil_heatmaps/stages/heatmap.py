@@ -104,7 +104,9 @@ class HeatmapStage:
                 result.paths.append(write_slide_figure(work, planned, result.notes))
         for planned in planned_bag_maps(work):
             of_bag, painter = StageResult([], [*planned.drawing.notes]), Painter(planned.drawing, watch=True)
-            self._save(work, [self._path(work, planned.column)], planned.drawing, of_bag, painter=painter)
+            path, said = holding(self._path(work, planned.column), _final_size(work, planned.drawing))
+            of_bag.notes += said
+            self._save(work, [path], planned.drawing, of_bag, painter=painter)
             of_bag.notes += [notice] if (notice := painter.uncoloured().notice()) is not None else []
             if work.config.heatmap_arguments.figure:
                 of_bag.paths.append(write_slide_figure(work, planned, of_bag.notes))

@@ -31,6 +31,7 @@ def load_model(config: Config, checkpoint: Path | None, device: str) -> MILModel
         from mil_heatmaps.checkpoints.own_model import load_custom_model
 
         model = load_custom_model(arguments.model_class, arguments.init_args, checkpoint)
+        _check_bags(config, model)
     elif arguments.slide_encoder is not None:
         from mil_heatmaps.checkpoints.own_slide_encoder import load_slide_encoder
         from mil_heatmaps.weights.slide_head import read_head
@@ -54,6 +55,19 @@ def load_model(config: Config, checkpoint: Path | None, device: str) -> MILModel
 
         model = create_model(arguments.model_name, n_classes, checkpoint, **arguments.overrides)
     return model.to(where).eval()
+
+
+def _check_bags(config: Config, model: MILModel) -> None:
+    """Raise a ModelError for a class that takes several bags where the config gives one, or the other way round."""
+    from mil_heatmaps.models.several_inputs import SeveralInputsModel
+
+    named, bags = config.model_arguments.model_class, ", ".join(config.bags)
+    if isinstance(model, SeveralInputsModel):
+        if not bags:
+            raise ModelError(f"{named} takes bags: give h5_dir as a mapping, such as {{x20: DIR, x5: DIR}}")
+        model.check_extra(tuple(config.data_arguments.extra or ()))
+    elif bags:
+        raise ModelError(f"h5_dir gives the bags {bags}, but {named} takes one: its forward has no argument bags")
 
 
 def _outputs(config: Config, checkpoint: Path | None) -> int | None:
