@@ -13,10 +13,12 @@ from mil_heatmaps.checkpoints.own_slide_encoder import load_slide_encoder
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.lattice import Lattice
 from mil_heatmaps.features.patch_features import PatchFeatures
+from mil_heatmaps.features.read import read_features
 from mil_heatmaps.models.inference import infer
 from mil_heatmaps.models.slide_encoder import SlideEncoderModel
 from mil_heatmaps.slides.patch_grid import PatchGrid
-from mil_heatmaps.weights.slide_head import SlideHead, read_head
+from mil_heatmaps.weights.slide_head import SlideHead, read_head, read_slide_vectors
+from tests.helpers.places import CURE, SHARED
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "slide_encoders.md"
 
@@ -106,6 +108,18 @@ def test_vectors_of_several_rows_are_seen_row_after_row() -> None:
     expected = linear.weight[0] @ np.concatenate([x.mean(0), x.max(0)]) + linear.bias[0]
     np.testing.assert_allclose(found[0], expected, rtol=1e-5)
     np.testing.assert_allclose(model.vector, np.concatenate([x.mean(0), x.max(0)]), rtol=1e-5)
+
+
+@pytest.mark.skipif(not (SHARED / "golden" / "trident").is_dir(), reason=f"no golden data ({CURE})")
+@pytest.mark.parametrize("slide", ["synth_20x", "synth_40x"])
+def test_the_vector_is_the_one_trident_stored(slide: str) -> None:
+    job = SHARED / "golden" / "trident" / "job_dir" / "20x_256px_0px_overlap"
+    stored = read_slide_vectors(job / "slide_features_mean-uni_v2" / f"{slide}.h5")
+    features = read_features(job / "features_uni_v2" / f"{slide}.h5")
+    model = SlideEncoderModel(lambda x: x.mean(0), head(1, stored.shape[1]), "trident:mean-uni_v2")
+    model.explain(features, [])
+    assert model.vector is not None
+    assert np.linalg.norm(model.vector - stored[0]) < 1e-6 * np.linalg.norm(stored)
 
 
 def test_attention_that_is_returned_is_drawn_as_attention() -> None:
