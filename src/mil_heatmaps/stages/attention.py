@@ -150,7 +150,11 @@ def _predict(work: SlideWork, features: PatchFeatures) -> Prediction | None:
 
 
 def _infer(
-    work: SlideWork, features: PatchFeatures, inputs: dict[str, Any], notes: list[Notice], others: list[Path]
+    work: SlideWork,
+    features: PatchFeatures,
+    inputs: dict[str, Any],
+    notes: list[Notice],
+    others: list[Path] | None = None,
 ) -> ScoreFile:
     """Return the scores of the slide's bag; those of other bags are written, and their paths added to `others`."""
     from mil_heatmaps.explain.remarks import remarks
@@ -182,7 +186,8 @@ def _infer(
             prediction = replace(prediction, train_median=source.training_median)
         first, *extra = scores.values()
         made = _score_file(work, features, first, extra, prediction)
-        others += write_other_bags(work, model, made, ask, notes)
+        if others is not None:
+            others += write_other_bags(work, model, made, ask, notes)
     notes += [*compare_vector(work, model), *model.remarks(list(scores))]
     if prediction is None:
         notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
