@@ -50,7 +50,8 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
     spread = None if column.bag else concentration(score_file.attention, score_file.scores.kind)
     run = config.exp_arguments.save_exp_code
     return FigureText(
-        score_name=f"{scores.score}, {column.of}" if column.of else scores.score,
+        score_name=scores.score,
+        of=column.of,
         class_name=column.name if len(scores.names) > 1 or scores.explained is not None else None,
         slide_id=work.job.slide_id,
         label=shown_label(work),
