@@ -100,9 +100,9 @@ def side_by_side(tensors: Mapping[str, Tensor], families: Sequence[type[PublicMo
     """Return whole families that lie beside one another and explain every layer together; none where they do not."""
     layers = {key for key, value in tensors.items() if is_layer(key, value)}
     held: list[tuple[set[str], Candidate]] = []
-    for prefix, inside in below_prefixes(tensors).items():
+    for prefix, inside in _largest_places(tensors):
         for cls in families:
-            one = compared(cls, prefix, inside, tensors)
+            one = Candidate(cls, prefix, attempt(cls.layout, inside), (), ())
             if one.match.fits and cls.config_of(one.match) is not None:
                 held.append(({prefix + key for key in one.match.explained} & layers, one))
     found: list[Candidate] = []
@@ -115,7 +115,7 @@ def side_by_side(tensors: Mapping[str, Tensor], families: Sequence[type[PublicMo
 
 def nearest(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> Candidate | None:
     """Return the family that explains most of the tensors, None where none explains a layer."""
-    places = sorted(below_prefixes(tensors).items(), key=lambda item: -len(item[1]))[:_MOST_PREFIXES]
+    places = _largest_places(tensors)
     tried = [compared(cls, prefix, inside, tensors) for prefix, inside in places for cls in families]
 
     def rank(one: Candidate) -> tuple[int, int, int]:
@@ -128,6 +128,10 @@ def nearest(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]
     if best.fits:
         best.cls.config_of(best.match)  # says what does not fit
     return best
+
+
+def _largest_places(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Tensor]]]:
+    return sorted(below_prefixes(tensors).items(), key=lambda item: -len(item[1]))[:_MOST_PREFIXES]
 
 
 def compared(
