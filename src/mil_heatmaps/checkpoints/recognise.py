@@ -3,6 +3,7 @@
 Recognition is strict: every role there, shapes that chain, and no layer left over, because the reference may use it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from mil_heatmaps.layers.roles import Match, attempt, left_over
 from mil_heatmaps.models.public import PublicModel
 
-_TRAINS_ONLY = ("loss", "criterion", "metric", "auroc", "auc", "confmat")
+_TRAINS_ONLY = re.compile("loss|criterion|metric|auroc|auc|confmat", re.IGNORECASE)
 """What stands in the names of tensors that a training keeps beside its model."""
 _LAYER_ENDS = (".weight", ".bias", ".running_mean", ".running_var")
 _MOST_PREFIXES = 12
@@ -67,8 +68,7 @@ class Candidate:
 
 def is_layer(key: str, value: Tensor) -> bool:
     """Say whether a tensor may take part in a prediction, unlike state of losses and metrics."""
-    trains_only = any(word in key.lower() for word in _TRAINS_ONLY)
-    return value.is_floating_point() and value.ndim >= 2 and not trains_only
+    return value.ndim >= 2 and value.is_floating_point() and _TRAINS_ONLY.search(key) is None
 
 
 def below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -150,5 +150,5 @@ def _counts(key: str, value: Tensor) -> bool:
     """Say whether a tensor within the model is a layer: of two dimensions, or named as a layer's (a norm, a bias)."""
     if is_layer(key, value):
         return True
-    trains_only = any(word in key.lower() for word in _TRAINS_ONLY)
-    return value.is_floating_point() and value.ndim == 1 and key.endswith(_LAYER_ENDS) and not trains_only
+    named = value.ndim == 1 and key.endswith(_LAYER_ENDS)
+    return named and value.is_floating_point() and _TRAINS_ONLY.search(key) is None
