@@ -173,9 +173,29 @@ def join_h5ad(path: str | os.PathLike[str], parts: Sequence[Path]) -> None:
     ScoreError
         The files cannot be joined, such as features of different encoders.
     """
+    import pandas as pd
+
     anndata = anndata_module()
     try:
-        with atomic_path(path) as partial:
-            anndata.experimental.concat_on_disk(parts, partial, join="outer", uns_merge="unique")
-    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+        # Texts as objects, which every version of anndata reads; an older pandas knows no others.
+        with pd.option_context("future.infer_string", False), atomic_path(path) as partial:
+            anndata.experimental.concat_on_disk(parts, partial, join="outer")
+            _join_uns(partial, parts)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ScoreError(f"{path}: {len(parts)} slides cannot be joined: {said_by(error)}") from error
+
+
+def _join_uns(path: Path, parts: Sequence[Path]) -> None:
+    """Copy what each slide's ``uns`` holds of it, which anndata itself leaves out."""
+    import h5py
+
+    with h5py.File(path, "a") as joined:
+        homes = {}
+        for name in ("uns", "uns/spatial", "uns/mil_heatmaps"):
+            homes[name] = joined.require_group(name)
+            homes[name].attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+        for part in parts:
+            with h5py.File(part, "r") as source:
+                for name in ("uns/spatial", "uns/mil_heatmaps"):
+                    for slide in source[name]:
+                        source.copy(f"{name}/{slide}", homes[name], slide)
