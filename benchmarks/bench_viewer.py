@@ -262,6 +262,14 @@ def bench_page(slide: Path, scores: Path, big: Path) -> None:
                     page.wait_for_timeout(15)
                 complete = time.perf_counter() - begin
                 print(f"  {title:>16}: colours on the slide after {ready:.2f} s, all tiles {complete:.2f} s")
+                if file is scores:
+                    weight, sent = page.evaluate(
+                        """performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))
+                        .filter((part) => !part.name.includes('/vendor/') && !/\\/(data|api)\\//.test(part.name))
+                        .reduce(([all, packed], part) => [all + part.decodedBodySize, packed + part.encodedBodySize],
+                        [0, 0])"""
+                    )
+                    print(f"  the page without the library: {weight / 1e3:.0f} kB, sent as {sent / 1e3:.0f} kB")
                 if file is big:
                     print(
                         f"redrawing both panes with {title}, median of 7, ms (page-side, until the canvas is painted)"

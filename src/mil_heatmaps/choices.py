@@ -25,6 +25,16 @@ Method = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", 
 METHODS: tuple[str, ...] = get_args(Method)
 """How scores become colours: `heatmap_arguments.normalize`."""
 
+ColorProfile = Literal["convert", "embed", "ignore"]
+COLOR_PROFILES: tuple[str, ...] = get_args(ColorProfile)
+"""What pictures do with a slide's ICC profile: `heatmap_arguments.color_profile`."""
+
+FigureFormat = Literal["png", "pdf", "svg"]
+FIGURE_FORMATS: tuple[str, ...] = get_args(FigureFormat)
+FigurePreset = Literal["journal_single", "journal_double", "slide_16_9"]
+FIGURE_PRESETS: tuple[str, ...] = get_args(FigurePreset)
+"""How the figure is made: `heatmap_arguments.figure`."""
+
 Task = Literal["classification", "multilabel", "regression", "survival"]
 TASKS: tuple[str, ...] = get_args(Task)
 """What the outputs of a model are: logits of classes that exclude each other, logits of labels that do not, values as
@@ -44,3 +54,7 @@ COORDS_FRAMES: tuple[str, ...] = get_args(CoordsFrame)
 CoordsUnit = Literal["auto", "px", "um"]
 COORDS_UNITS: tuple[str, ...] = get_args(CoordsUnit)
 """What coordinates are in, where their file does not say: `data_arguments.coords_unit`."""
+
+Artefact = Literal["fold", "dark", "pen", "edge", "blur"]
+ARTEFACTS: tuple[str, ...] = get_args(Artefact)
+"""What masks of quality control tell from tissue: folds, dark spots, pen marks, edges or bubbles, out of focus."""

@@ -6,9 +6,14 @@ Tables and files that programs read keep plain numbers; these are for messages, 
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 
 from mil_heatmaps.errors import HeatmapError, MissingDependencyError
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LONG = 7
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -116,6 +121,83 @@ def time_words(seconds: float) -> str:
 def number_words(value: float, digits: int = 4) -> str:
     """Return a number with so many significant digits and a true minus sign, also in its exponent."""
     return with_minus(f"{value:.{digits}g}")
+
+
+@dataclass(frozen=True)
+class TickWords:
+    """The numbers at a scale's ticks: a tick is its label times ten to `power`, plus `offset`; `note` says so."""
+
+    labels: tuple[str, ...]
+    power: int = 0
+    offset: float = 0.0
+
+    @property
+    def note(self) -> str:
+        """What applies to all labels, as Matplotlib writes it at an axis: ``×10⁻⁷ +1000``; empty for nothing."""
+        power = f"×10{str(self.power).translate(_RAISED)}" if self.power else ""
+        offset = f"{with_minus(f'{self.offset:+.12g}')}" if self.offset else ""
+        return " ".join(part for part in (power, offset) if part)
+
+
+def tick_words(ticks: Sequence[float]) -> TickWords:
+    """Return the numbers at the ticks of a scale, with as many decimals as the smallest step between them needs.
+
+    A label is off by 1/200 of the step at most. What all ticks share goes into an offset once labels would be longer
+    than seven digits, and very small or large numbers share a power of ten.
+    """
+    finite = sorted({float(tick) for tick in ticks if math.isfinite(tick)})
+    if len(finite) < 2:
+        return TickWords(tuple(number_words(tick, 6) for tick in ticks))
+    step, span = min(b - a for a, b in pairwise(finite)), finite[-1] - finite[0]
+    most = max(abs(finite[0]), abs(finite[-1]))
+    power, offset = 0, 0.0
+    digits_before, decimals = math.floor(math.log10(most)) + 1, 2 - math.floor(math.log10(step))
+    if max(digits_before, 1) + max(decimals, 0) > _LONG and most > 100 * span:
+        unit = 10.0 ** math.ceil(math.log10(span))
+        offset = math.floor(finite[0] / unit) * unit
+        most = finite[-1] - offset
+    if not 1e-3 <= most < 10.0 ** (_LONG - 1):
+        power = math.floor(math.log10(most))
+    shown = [(tick - offset) / 10.0**power for tick in ticks]
+    return TickWords(tuple(_evenly(shown, step / 10.0**power)), power, offset)
+
+
+def _evenly(numbers: Sequence[float], step: float) -> list[str]:
+    """Return the numbers with the fewest decimals that put each within 1/200 of the step, and no more than eight."""
+    for decimals in range(9):
+        if all(not math.isfinite(n) or abs(round(n, decimals) - n) <= step / 200 for n in numbers):
+            break
+    return [with_minus(f"{round(n, decimals) or 0.0:.{decimals}f}") if math.isfinite(n) else "" for n in numbers]
+
+
+def numbers_apart(values: Sequence[float], digits: int = 4) -> list[str]:
+    """Return the numbers with so many significant digits, and more where different ones would read alike.
+
+    All have the same number of decimals, unless one needs an exponent.
+    """
+    different = len(set(values))
+    for more in range(digits, 10):
+        words = [number_words(value, more) for value in values]
+        if len(set(words)) == different:
+            break
+    if any("e" in word or not math.isfinite(value) for word, value in zip(words, values, strict=True)):
+        return words
+    decimals = max((len(word.partition(".")[2]) for word in words), default=0)
+    return [with_minus(f"{round(value, decimals) or 0.0:.{decimals}f}") for value in values]
+
+
+def percentage(probability: float) -> str:
+    """Return a probability as a percentage; one that is nearly certain is not called certain."""
+    if probability >= 0.9995:
+        return "> 99.9%"
+    return "< 0.1%" if probability < 0.0005 else f"{probability:.1%}"
+
+
+def share_words(share: float) -> str:
+    """Return a share of something counted in whole percent: 0 and all are said only where they are exact."""
+    if 0 < share < 0.01:
+        return "< 1%"
+    return "> 99%" if 0.99 < share < 1 else f"{share:.0%}"
 
 
 def with_minus(number: str) -> str:

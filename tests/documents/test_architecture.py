@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,15 @@ def test_no_file_is_longer_than_350_lines() -> None:
 def test_package_files_import_nothing_so_that_importing_a_module_imports_no_neighbour() -> None:
     packages = [path for path in MODULES if path.name == "__init__.py" and path.parent != PACKAGE]
     assert len(packages) > 15
-    assert [str(path) for path in packages if "import" in path.read_text(encoding="utf-8").split('"""')[-1]] == []
+    # A function may import once it is called, as `viewer.show` does; the file itself runs no import.
+    parsed = {path: ast.parse(path.read_text(encoding="utf-8")) for path in packages}
+    assert [str(path) for path, tree in parsed.items() if any(map(_imports, tree.body))] == []
+
+
+def _imports(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.FunctionDef):
+        return False
+    return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(statement))
 
 
 def test_rooms_without_torch_are_imported_without_torch() -> None:

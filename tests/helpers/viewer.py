@@ -2,6 +2,7 @@
 
 import http.client
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.scores.score_schema import write_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.viewer.catalog import Catalog
+from mil_heatmaps.viewer.live import LiveCatalog
 from mil_heatmaps.viewer.serve import listen
 from tests.helpers.features import grid_coords
 
@@ -43,7 +45,7 @@ class RunningViewer:
         return f"http://127.0.0.1:{self.port}/?token={self.app.token}"
 
     def ask(
-        self, path: str, *, method: str = "GET", cookie: bool = True, **headers: str
+        self, path: str, *, method: str = "GET", cookie: bool = True, body: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of a request sent exactly as given."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -54,7 +56,9 @@ class RunningViewer:
             connection.putrequest(method, path, skip_host="Host" in sent)
             for name, value in sent.items():
                 connection.putheader(name, value)
-            connection.endheaders()
+            if body is not None:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
             answer = connection.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
         finally:
@@ -67,20 +71,21 @@ class RunningViewer:
 
 
 @contextmanager
-def running(catalog: Catalog) -> Iterator[RunningViewer]:
-    """Yield a viewer of `catalog` on any free port."""
-    import uvicorn
-
+def running(catalog: Catalog | LiveCatalog, **options: Any) -> Iterator[RunningViewer]:
+    """Yield a viewer of `catalog` on any free port; `options` are those of `ViewerApp`."""
     from mil_heatmaps.viewer.app import ViewerApp
+    from mil_heatmaps.viewer.serve import server_of
 
     listener = listen()
     port = listener.getsockname()[1]
-    app = ViewerApp(catalog, port=port)
-    server = uvicorn.Server(uvicorn.Config(app.asgi, log_level="critical", lifespan="off", server_header=False))
+    app = ViewerApp(catalog, port=port, **options)
+    server = server_of(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     viewer = RunningViewer(app, port)
     try:
+        while not server.started:
+            time.sleep(0.005)
         _, headers, _ = viewer.ask(f"/?token={app.token}", cookie=False)
         viewer.cookie = headers["set-cookie"].split(";")[0]
         yield viewer

@@ -87,7 +87,7 @@ def test_range_and_threshold_of_the_runs_hold_for_their_comparison(
     for first, second, difference in drawn:
         for drawing in (first, second):
             assert (drawing.scale.vmin, drawing.scale.vmax, drawing.threshold) == (-0.2, 0.3, 0.6)
-            assert drawing.cmap == "coolwarm"
+            assert drawing.cmap == "BrBG_r"
         assert difference.threshold is None
 
 
@@ -113,3 +113,33 @@ def test_the_compared_column_is_named_where_there_are_several(
     raw = str(cohort.raw)
     assert main(["--compare", raw, raw, "--output_dir", str(tmp_path / "cmp")]) == 0
     assert named == ["class_contribution · Ki-67"] * 3
+
+
+def test_slides_that_only_one_run_lists_are_named_and_a_list_changed_since_does_not_matter(
+    two_runs: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = two_runs.root / "raw" / "F" / "process_list.csv"
+    lines = own.read_text().splitlines()
+    own.write_text("\n".join(line for line in lines if not line.startswith("s2")) + "\n")
+    for row in two_runs.rows:  # the list that both were given
+        row["label"] = "b"
+    two_runs.write()
+    out = two_runs.root / "cmp"
+    raw = two_runs.root / "raw"
+    assert main(["--compare", str(raw / "E"), str(raw / "F"), "--output_dir", str(out)]) == 1
+    with (out / "comparison.csv").open() as file:
+        errors = {row["slide_id"]: row["error"] for row in csv.DictReader(file)}
+    assert errors == {"s1": "", "s2": "F does not list it", "s3": ""}
+    assert "not compared:\n  s2: F does not list it" in capsys.readouterr().out
+
+
+def test_a_sheet_holds_every_slide_of_a_run_on_one_scale(
+    two_runs: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = two_runs.root / "sheet.pdf"
+    command = ["--sheet", str(two_runs.root / "raw" / "E"), "--sheet_file", str(sheet), "--sheet_width_mm", "180"]
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"3 maps on {sheet}\n"
+    assert sheet.read_bytes().startswith(b"%PDF")
+    assert main([*command, "--slides", "nobody"]) == 2
+    assert "no slide 'nobody' in the run" in capsys.readouterr().err

@@ -285,7 +285,7 @@ def test_scores_for_and_against_a_class_are_drawn_around_zero_unless_told_otherw
     reach = max(abs(low), abs(high))
     places = np.clip((column + reach) / (2 * reach), 0, 1)
     picture = np.asarray(Image.open(next((cohort.production / "a").glob("s1_*_s_class_contribution.png"))))
-    table = colour_table("coolwarm")
+    table = colour_table("BrBG_r")
     for (x, y), place in zip(scores.grid.coords_l0, places, strict=True):
         assert picture[y + 64, x + 64].tolist() == table[min(int(place * 256), 255)].tolist()
     ranked = {"normalize": "percentile", "cmap": "jet"}

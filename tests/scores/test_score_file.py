@@ -131,7 +131,7 @@ def test_the_attributes_are_as_documented(tmp_path: Path) -> None:
         attributes = dict(file["scores"].attrs)
         assert attributes["patch_size_level0"].tolist() == [256, 256]
         assert attributes["step_level0"].tolist() == [192, 192]
-        assert list(attributes["names"]) == ["LUAD", "LSCC"]
+        assert [name.decode() for name in attributes["names"]] == ["LUAD", "LSCC"]
         assert (attributes["level0_width"], attributes["level0_height"]) == (5000, 4000)
         names = ["attention_scores", "coords", "scores", "extra", *attributes]
     assert [name for name in names if f"`{name}`" not in text] == []

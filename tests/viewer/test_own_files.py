@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 
@@ -42,3 +43,28 @@ def test_own_files_that_count_from_the_scanned_area_are_moved(
     (tmp_path / "s.csv").write_text("x,y,score\n0,0,1\n256,0,2\n0,256,3\n")
     of_run = replace(catalog, slides=(replace(catalog.slides[0], own_files=False),))
     assert coords_and_outline(of_run) == ([], [[0, 0], [256, 0], [0, 256]], [0, 0, 512, 0, 512, 512])
+
+
+def test_patches_outside_the_slide_are_counted_and_their_pictures_are_white(tiny_slide: Path, tmp_path: Path) -> None:
+    table = tmp_path / "far.csv"
+    table.write_text("x,y,score,patch_size\n0,0,1,128\n100000,100000,2,128\n")
+    content = Content(catalog_of_files(tiny_slide, [], [table], None))
+    try:
+        about = content.describe(0)
+        assert any("1 of 2 patches lies outside the slide" in problem for problem in about["problems"])
+        assert len(about["problems"]) == len(set(about["problems"]))
+        white = imagecodecs.jpeg8_decode(content.patch(0, 0, 1))
+        assert white.min() >= 254
+    finally:
+        content.close()
+
+
+def test_a_tissue_outline_that_leaves_the_slide_is_said(tiny_slide: Path, tmp_path: Path) -> None:
+    outline = tmp_path / "other.geojson"
+    ring = [[10, 10], [90000, 10], [90000, 500], [10, 10]]
+    outline.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    content = Content(catalog_of_files(tiny_slide, [], [], outline))
+    try:
+        assert any("leave the slide" in problem for problem in content.describe(0)["problems"])
+    finally:
+        content.close()

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,8 @@ from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.slide_record import SlideRecord, StageRecord
 from mil_heatmaps.viewer.catalog import catalog_of_files, titles_for
 from mil_heatmaps.viewer.content import Content
-from mil_heatmaps.viewer.run_folder import catalog_of_runs
+from mil_heatmaps.viewer.live import LiveCatalog
+from mil_heatmaps.viewer.run_folder import catalog_of_runs, sign_of_runs
 from tests.helpers.slides import make_single_level
 from tests.helpers.viewer import write_score_file
 
@@ -263,3 +265,65 @@ def test_the_program_prints_one_link_and_stops_cleanly_with_ctrl_c(run: Path) ->
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=20)
     assert (process.returncode, rest, errors) == (0, "stopped\n", "")
+
+
+def test_an_archived_run_is_shown_as_it_is_and_not_filled_from_its_origin(run: Path, tmp_path: Path) -> None:
+    config = (run / "config.yaml").read_text()
+    origin = tmp_path / "origin" / "exp"
+    shutil.copytree(run, origin)
+    archive = tmp_path / "archive"
+    shutil.copytree(origin, archive)
+    (archive / "config.yaml").write_text(
+        f"{config}\nexp_arguments: {{raw_save_dir: {tmp_path / 'origin'}, save_exp_code: exp}}\n"
+    )
+    kept = next(archive.rglob("*_blockmap.h5"))
+    extra = origin / "tumor" / "later"
+    extra.mkdir(parents=True)
+    shutil.copy(kept, extra / "later_blockmap.h5")
+    catalog = catalog_of_runs([archive])
+    assert "later" not in {entry.slide_id for entry in catalog.slides}
+    assert all(named.path.is_relative_to(archive) for entry in catalog.slides for named in entry.scores)
+    # The folder of pictures alone: then the scores come from elsewhere, and that is said.
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    shutil.copy(archive / "config.yaml", pictures)
+    catalog = catalog_of_runs([pictures])
+    assert "later" in {entry.slide_id for entry in catalog.slides}
+    assert any("are taken from" in note for note in catalog.notes)
+
+
+def test_a_slide_found_by_two_ways_is_one_and_a_given_folder_goes_first(run: Path, tmp_path: Path) -> None:
+    before = next(entry for entry in catalog_of_runs([run]).slides if entry.slide_path is not None)
+    assert before.slide_path is not None
+    above = before.slide_path.parent.parent
+    link = tmp_path / "link"
+    link.symlink_to(before.slide_path.parent)
+    for given in ([above], [link], [before.slide_path.parent, link]):
+        again = next(entry for entry in catalog_of_runs([run], given).slides if entry.slide_id == before.slide_id)
+        assert again.problem == before.problem
+        assert again.slide_path is not None
+        assert again.slide_path.resolve() == before.slide_path.resolve()
+    moved = tmp_path / "moved" / before.slide_path.name
+    moved.parent.mkdir()
+    shutil.copy(before.slide_path, moved)
+    chosen = next(entry for entry in catalog_of_runs([run], [moved.parent]).slides if entry.slide_id == before.slide_id)
+    assert chosen.slide_path == moved
+
+
+def test_a_sign_changes_when_a_run_goes_on_and_the_list_keeps_its_places(run: Path) -> None:
+    live = LiveCatalog(catalog_of_runs([run]), lambda: catalog_of_runs([run]), lambda: sign_of_runs([run]))
+    before = [entry.slide_id for entry in live.catalog.slides]
+    sign = sign_of_runs([run])
+    assert sign == sign_of_runs([run])
+    home = run / "aaa" / "a_first_one"
+    home.mkdir(parents=True)
+    write_score_file(home / "a_first_one_blockmap.h5", (512, 512))
+    assert sign_of_runs([run]) != sign
+    after = live.refresh(now=True)
+    assert [entry.slide_id for entry in after.slides] == [*before, "a_first_one"]
+    assert live.version == 1
+    assert live.refresh(now=True) == after
+    assert live.version == 1
+    shutil.rmtree(home)
+    gone = live.refresh(now=True).slides[-1]
+    assert (gone.slide_id, gone.problem, gone.scores) == ("a_first_one", "no longer in the run", ())

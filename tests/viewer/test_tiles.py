@@ -78,7 +78,7 @@ def test_edge_cells_average_what_the_slide_has(tmp_path: Path, size: tuple[int, 
 def test_an_icc_profile_is_converted_to_srgb(tmp_path: Path) -> None:
     from PIL import Image, ImageCms
 
-    from mil_heatmaps.viewer.colour_profile import srgb_converter
+    from mil_heatmaps.slides.colour_profile import srgb_converter
 
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

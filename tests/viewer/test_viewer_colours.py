@@ -148,7 +148,7 @@ def test_the_pointer_reads_the_score_files_own_numbers(
     assert np.float32(page.get_attribute("#tip", "data-value")) == values[index]
     text = page.inner_text("#tip").replace("\u202f", "").replace("\u2212", "-")
     assert f"rank 5 of {len(values)}" in text
-    assert f"{rank_percentiles(values)[index]:.4g}th percentile" in text
+    assert f"percentile {rank_percentiles(values)[index]:.4g}" in text
     corner = written.grid.coords_l0[index]
     assert f"x {corner[0]}, y {corner[1]}" in text
     page.mouse.move(5, 5)

@@ -10,7 +10,7 @@ import pytest
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide, open_slide
 from mil_heatmaps.slides.tissue import TissueMask
-from mil_heatmaps.visualization.canvas import place_patches
+from mil_heatmaps.visualization.canvas import patch_pixels
 from mil_heatmaps.visualization.colour_rule import ColourRule
 from mil_heatmaps.visualization.coverage import Uncoloured
 from mil_heatmaps.visualization.drawing import Drawing, Painter
@@ -59,10 +59,10 @@ def seen_by_pixels(drawing: Drawing) -> npt.NDArray[np.bool_]:
     painter, (width, height) = Painter(drawing), drawing.size_px
     band = painter.band(0, height)
     painted = None if band is None else band.painted(0, width)
-    corners, (w, h) = place_patches(drawing.grid, drawing.frame)
+    corners, ends = patch_pixels(drawing.grid, drawing.frame)
     if painted is None:
         return np.zeros(len(corners), np.bool_)
-    boxes = ((max(x, 0), max(y, 0), max(x + w, 0), max(y + h, 0)) for x, y in corners.tolist())
+    boxes = np.maximum(np.hstack([corners, ends]), 0).tolist()
     return np.array([painted[y0:y1, x0:x1].any() for x0, y0, x1, y1 in boxes])
 
 

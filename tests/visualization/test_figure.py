@@ -95,7 +95,9 @@ def test_equal_input_gives_equal_bytes_without_date_or_program(tiny_slide: Path,
     for name in ("a.png", "b.png"):
         write_figure(tmp_path / name, _drawing(tiny_slide), SCORES, FigureText("attention"))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert Image.open(tmp_path / "a.png").info == {}
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.info.keys() == {"dpi"}
+        assert picture.info["dpi"][0] == pytest.approx(150, abs=0.02)
 
 
 @pytest.mark.parametrize("scores", [np.full(len(COORDS), 2.0), np.full(len(COORDS), np.nan)])

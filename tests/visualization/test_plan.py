@@ -56,7 +56,7 @@ def test_the_kind_of_a_score_chooses_what_is_not_given(kind: str, method: Any) -
     rule = ColourRule.for_kind(kind, method)
     for_and_against = kind == "class_contribution"
     assert rule.normalize == (method or ("robust" if for_and_against else "percentile"))
-    assert rule.cmap == ("coolwarm" if for_and_against else "jet")
+    assert rule.cmap == ("BrBG_r" if for_and_against else "jet")
     assert rule.center == (0.0 if kind in SIGNED_KINDS and rule.normalize in ("minmax", "robust", "none") else None)
     assert ColourRule.for_kind(kind, method, "magma").cmap == "magma"
 

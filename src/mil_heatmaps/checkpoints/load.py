@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mil_heatmaps.checkpoints.identity import Identity, build, find_model, fits_whole, is_own_layout, unknown
@@ -112,9 +113,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _not_numbers(tensors: Mapping[str, Tensor]) -> str:
     """Say which weights are NaN or infinite; empty when none is."""
-    odd = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    odd = [key for key, tensor in tensors.items() if _is_plain(tensor) and not tensor.isfinite().all()]
     where = f"{len(odd)} of {counted(len(tensors), 'tensor')}: {first_of(odd, 4)}"
     return f"NaN or infinite values in {where}" if odd else ""
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether the tensor holds numbers that lie in memory one by one; others are refused later, by name."""
+    expanded = 0 in tensor.stride() and tensor.numel() > 1 if tensor.layout == torch.strided else True
+    return tensor.is_floating_point() and not tensor.is_meta and not tensor.is_quantized and not expanded
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:

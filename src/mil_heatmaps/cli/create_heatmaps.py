@@ -23,6 +23,7 @@ EPILOG = """examples:
   python create_heatmaps.py --config my.yaml --rerun failed     only the slides that failed
   python create_heatmaps.py --config my.yaml --from_stage heatmap --slides S1 S2
   python create_heatmaps.py --config my.yaml --shard $SLURM_ARRAY_TASK_ID/16 --time_limit 3h30m
+  python create_heatmaps.py --consensus fold0 fold1 fold2 --save_exp_code folds      what the folds agree on
   python create_heatmaps.py --watch EXP                         how far a run is, from another terminal
 
 Rerunning the same command continues where it stopped: only what changed is done again.
@@ -78,6 +79,23 @@ def build_parser() -> CommandParser:
         type=_seconds,
         help="begin no slide that would not be done after this long, such as 3h30m or seconds",
     )
+    what.add_argument(
+        "--consensus",
+        nargs="+",
+        metavar="EXP",
+        help="draw what finished experiments of the same slides agree on, as the experiment --save_exp_code",
+    )
+    what.add_argument(
+        "--insight",
+        metavar="EXP",
+        help="numbers and sheets over what an experiment has finished, as insight_arguments (of --config) ask",
+    )
+    what.add_argument(
+        "--where_else",
+        nargs=3,
+        metavar=("SLIDE", "X", "Y"),
+        help="with --insight: patches like the one at X, Y (level-0 pixels), over all slides with features",
+    )
     look = parser.add_argument_group("look, do nothing")
     look.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be done, and why")
     look.add_argument("--schema", action="store_true", help="print the JSON Schema of the config")
@@ -88,6 +106,16 @@ def build_parser() -> CommandParser:
         help="draw two finished experiments on one scale beside their difference; rank correlation to a CSV",
     )
     look.add_argument("--output_dir", metavar="DIR", help="where --compare writes; left out: compare_A_B")
+    look.add_argument(
+        "--sheet", metavar="EXP",
+        help="draw slides of a finished experiment (--slides; left out: all) on one sheet with one scale and one bar",
+    )  # fmt: skip
+    look.add_argument("--scores", nargs="+", default=[], metavar="NAME", help="with --sheet: a map of each of these")
+    look.add_argument(
+        "--sheet_file", type=Path, metavar="FILE",
+        help="what --sheet writes, .png, .pdf or .svg; left out: sheet_EXP.png",
+    )  # fmt: skip
+    look.add_argument("--sheet_width_mm", type=float, metavar="MM", help="exact width of the sheet")
     look.add_argument("--inspect_checkpoint", metavar="FILE", help="print what a checkpoint holds")
     look.add_argument(
         "--watch", metavar="EXPERIMENT", help="show a run, at work or finished, from its name, folder or config"
@@ -137,11 +165,17 @@ def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
         return 0
     if args.compare:
         return _compare(args.compare, args.output_dir)
+    if args.sheet:
+        return _sheet(args)
+    if args.insight:
+        from mil_heatmaps.cli.insight import insight
+
+        return insight(args.insight, args.config, args.where_else)
     if args.watch:
         from mil_heatmaps.cli.watch import watch
 
         return watch(args.watch, once=args.once, every=max(0.2, args.every))
-    if not args.config:
+    if not args.config and not args.consensus:
         return parser.lacking("give --config X.yaml; heatmaps/configs holds templates")
     return _run(args)
 
@@ -153,17 +187,35 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     first, second = (find_experiment(folder, any_folder=True) for folder in folders)
     out = Path(output_dir or f"compare_{first.resolve().name}_{second.resolve().name}")
     drawn = failed = 0
+    left_out: list[str] = []
     for slide in compare_runs(first, second, out):
         failed += slide.error is not None
         drawn += slide.error is None
         numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items() if not key.startswith(SENTENCE))
         print(f"{slide.slide_id}: {slide.error or numbers}")
+        left_out += [f"  {slide.slide_id}: {slide.error}"] if slide.error is not None else []
         for key, value in slide.row.items():
             if key.startswith(SENTENCE):
                 print(f"  {key.removeprefix(SENTENCE).strip('_')}: {value}")
+    if left_out:
+        print("\n".join(["not compared:", *left_out]))
     pictures = f"{counted(drawn, 'picture')} and" if drawn else "no picture was drawn;"
     print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
     return 1 if failed else 0
+
+
+def _sheet(args: argparse.Namespace) -> int:
+    """Write the sheet that the arguments ask for; 1 when a slide is not on it."""
+    from mil_heatmaps.cohort.experiments import find_experiment
+    from mil_heatmaps.pipeline.sheet import make_sheet
+
+    folder = find_experiment(args.sheet, any_folder=True)
+    out = args.sheet_file or Path(f"sheet_{folder.resolve().name}.png")
+    sheet = make_sheet(folder, out, slides=args.slides, scores=args.scores, width_mm=args.sheet_width_mm)
+    for name, reason in sheet.left_out.items():
+        print(f"not on the sheet: {name}: {reason}")
+    print(f"{counted(sheet.shown, 'map')} on {out}")
+    return 1 if sheet.left_out else 0
 
 
 def _devices(names: list[str] | None) -> str | list[str] | None:
@@ -191,10 +243,19 @@ def _run(args: argparse.Namespace) -> int:
         )
         if value is not None
     }
-    config = load_config(args.config, overrides)
+    slides, failed = tuple(args.slides), 0
+    if experiments := _experiments(args):
+        from mil_heatmaps.cli.insight import consensus
+
+        config, made, failed = consensus(experiments, args.config, overrides, dry_run=args.dry_run)
+        slides = tuple(name for name in made if not slides or name in slides)
+        if args.dry_run or not slides:
+            return 1 if failed else 0
+    else:
+        config = load_config(args.config, overrides)
     options = RunOptions(
         limit=args.limit,
-        slides=tuple(args.slides),
+        slides=slides,
         rerun=args.rerun,
         stages=tuple(name.strip() for name in args.stages.split(",") if name.strip()) if args.stages else (),
         from_stage=args.from_stage,
@@ -211,4 +272,17 @@ def _run(args: argparse.Namespace) -> int:
     from mil_heatmaps.cli.summary import summary_text
 
     print(summary_text(summary, only_failed="--rerun failed"))
-    return summary.exit_code
+    if config.insight_arguments.asks and not summary.stopped:
+        from mil_heatmaps.cli.insight import insight_of_run
+
+        failed += insight_of_run(config, runner.cohort.layout.raw_root)
+    return summary.exit_code or (1 if failed else 0)
+
+
+def _experiments(args: argparse.Namespace) -> list[str]:
+    """Return the experiments whose consensus is asked for, on the command line or in the config."""
+    if args.consensus or not args.config:
+        return list(args.consensus or ())
+    from mil_heatmaps.config.config import load_config
+
+    return load_config(args.config, check_files=False).insight_arguments.consensus or []

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log
 from mil_heatmaps.cli.simple_parser import PROG, build_parser
@@ -110,6 +110,7 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
     assert output is not None
     _check_inputs(args.checkpoint, features, slides, args.csv)
     given = {key: getattr(args, flag) for flag, key in KEY_OF_FLAG.items()}
+    given[KEY_OF_FLAG["figure"]] = _figure(args)
     options = SimpleOptions(
         checkpoint=args.checkpoint,
         output=output,
@@ -126,6 +127,15 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
         settings={key: value for key, value in given.items() if value is not None and value != []},
     )
     return options, notes
+
+
+def _figure(args: argparse.Namespace) -> Any:
+    """Return what the flags of the figure say, as the config has it; any of them asks for a figure."""
+    options = {"format": args.figure_format, "width_mm": args.figure_width_mm, "dpi": args.figure_dpi}
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given:
+        return args.figure
+    return given | ({"preset": args.figure} if isinstance(args.figure, str) else {})
 
 
 class _Folders(NamedTuple):

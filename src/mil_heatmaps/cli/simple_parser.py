@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mil_heatmaps.choices import COORDS_FRAMES, COORDS_UNITS, EXPORTS, METHODS, TASKS
+from mil_heatmaps.choices import (
+    COLOR_PROFILES,
+    COORDS_FRAMES,
+    COORDS_UNITS,
+    EXPORTS,
+    FIGURE_FORMATS,
+    FIGURE_PRESETS,
+    METHODS,
+    TASKS,
+)
 from mil_heatmaps.cli.parsing import CommandParser, count, count_or_none
 
 PROG = "generate_heatmaps.py"
@@ -112,7 +121,15 @@ def _model(parser: argparse.ArgumentParser) -> None:
 
 def _picture(parser: argparse.ArgumentParser) -> None:
     picture = parser.add_argument_group("picture")
-    picture.add_argument("--cmap", metavar="NAME", help="Matplotlib colormap; default jet; signed scores: coolwarm")
+    picture.add_argument(
+        "--cmap", metavar="NAME",
+        help="Matplotlib colormap, or auto: viridis; default jet. Signed scores take one with a middle: BrBG_r",
+    )  # fmt: skip
+    picture.add_argument("--cmap_signed", metavar="NAME", help="colormap of scores that speak for or against a class")
+    picture.add_argument(
+        "--color_profile", choices=COLOR_PROFILES,
+        help="a slide's ICC profile: convert pictures for people to sRGB (default), only embed it, or ignore it",
+    )  # fmt: skip
     picture.add_argument("--alpha", type=float, metavar="A", help="weight of the colours, 0 to 1; default 0.4")
     picture.add_argument(
         "--vis_level", type=int, metavar="L", help="pyramid level of the picture; default -1: about 1/32 of the slide"
@@ -165,7 +182,19 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _more(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("more outputs")
-    more.add_argument("--figure", action="store_true", help="also a figure: slide and map with colour and scale bar")
+    more.add_argument(
+        "--figure", nargs="?", const=True, default=False, choices=(True, *FIGURE_PRESETS), metavar="PRESET",
+        help="also a figure: slide and map with colour and scale bar; for print " + ", ".join(FIGURE_PRESETS),
+    )  # fmt: skip
+    more.add_argument(
+        "--figure_format", choices=FIGURE_FORMATS, help="of the figure; in pdf and svg, text and boxes are vectors"
+    )
+    more.add_argument(
+        "--figure_width_mm", type=float, metavar="MM", help="exact width of the figure; default: as its content needs"
+    )
+    more.add_argument(
+        "--figure_dpi", type=count, metavar="DPI", help="resolution of the figure's pictures; default 300 for print"
+    )
     more.add_argument(
         "--faithfulness", nargs="?", const="quick", choices=("none", "quick", "full"), metavar="LEVEL",
         help="measure how far each map can be believed: quick (default) or full; the figure says it",

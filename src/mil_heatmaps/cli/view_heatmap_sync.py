@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from mil_heatmaps.words import counted, reason_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.viewer.catalog import Catalog
+    from mil_heatmaps.viewer.live import LiveCatalog
 
 EPILOG = """examples:
   python view_heatmap_sync.py --slide S.svs --scores S_blockmap.h5
@@ -26,6 +28,8 @@ EPILOG = """examples:
   python view_heatmap_sync.py --run EXP                                       every slide of a run, by its name
   python view_heatmap_sync.py --run EXP_A EXP_B --slide_dir /data/slides      two runs on the same slides
   python view_heatmap_sync.py --slide S.svs --scores S_blockmap.h5 --export_html S.html
+  python view_heatmap_sync.py --run EXP --marks DIR --blind                   a reader study: marks and verdicts in DIR
+  python view_heatmap_sync.py --slide HE.svs --scores HE.h5 --beside IHC.svs --affine A.npy
 
 On another machine: start it there with --no_browser --port 8700, then here
   ssh -L 8700:127.0.0.1:8700 there      and open the link it printed.
@@ -75,9 +79,39 @@ def build_parser() -> CommandParser:
         default=[],
         help="where the run's slides are, if they moved",
     )
+    what.add_argument("--beside", metavar="FILE", type=Path, help="a second slide that moves along (with --affine)")
+    what.add_argument(
+        "--affine",
+        metavar="FILE",
+        type=Path,
+        help="3 x 3 .npy from level-0 pixels of --slide to those of --beside",
+    )
+    reading = parser.add_argument_group("reading")
+    reading.add_argument(
+        "--marks",
+        metavar="DIR",
+        type=Path,
+        help="keep marks (GeoJSON) and verdicts (CSV) here; nothing else is written",
+    )
+    reading.add_argument("--blind", action="store_true", help="hide labels, predictions and what tells of them")
+    reading.add_argument("--agreement", action="store_true", help="print how far the readers in --marks agree")
     how = parser.add_argument_group("how")
     how.add_argument("--port", type=_port, default=0, metavar="N", help="port to listen on; left out: any free one")
     how.add_argument("--no_browser", action="store_true", help="only print the link")
+    how.add_argument(
+        "--token_file", metavar="FILE", type=Path, help="keep the link's secret here, so that bookmarks live on"
+    )
+    gateway = parser.add_argument_group("behind a gateway (JupyterHub, Open OnDemand, nginx)")
+    gateway.add_argument(
+        "--base_path", metavar="PATH", default="", help="what the gateway puts in front of every address"
+    )
+    gateway.add_argument(
+        "--allow_host", metavar="NAME", nargs="+", default=[], type=_host, help="host names of the gateway"
+    )
+    gateway.add_argument(
+        "--frame_ancestors", metavar="ORIGIN", nargs="+", default=[], type=_origin,
+        help="sites that may frame the page",
+    )  # fmt: skip
     out = parser.add_argument_group("one file instead, to mail or to publish")
     out.add_argument(
         "--export_html", metavar="FILE", type=Path, help="write a page that needs neither server nor network"
@@ -90,9 +124,25 @@ def build_parser() -> CommandParser:
         help="longest side of the slide in it (default 4096)",
     )
     out.add_argument(
-        "--export_slide", metavar="ID", help="which slide of a run to export; left out: the first with scores"
+        "--export_slide",
+        metavar="ID",
+        nargs="+",
+        default=[],
+        help="which slides of a run to export, or all; left out: the first with scores. Several get an index",
     )
     return parser
+
+
+def _host(text: str) -> str:
+    if not text or any(letter in text for letter in "/?#@ ,;*\"'\\"):
+        raise argparse.ArgumentTypeError(f"must be a host name such as hub.example.org, got {text!r}")
+    return text.lower()
+
+
+def _origin(text: str) -> str:
+    if not text.isprintable() or any(letter in text for letter in " ,;\"\\") or text == "*":
+        raise argparse.ArgumentTypeError(f"must be an origin such as https://hub.example.org, got {text!r}")
+    return "'self'" if text.strip("'") == "self" else text
 
 
 def _port(text: str) -> int:
@@ -109,18 +159,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    if not arguments.run and arguments.slide is None:
+    if not arguments.run and arguments.slide is None and not arguments.agreement:
         return parser.lacking("nothing to show: give --run EXPERIMENT, or --slide FILE with --scores or --heatmap")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        catalog = _catalog(arguments)
+        if arguments.agreement:
+            return _agreement(arguments)
+        live = _catalog(arguments)
+        catalog = live.catalog
         for note in catalog.notes:
             print(f"note: {note}", file=sys.stderr)
         if arguments.export_html is not None:
             return _export(catalog, arguments)
-        from mil_heatmaps.viewer.serve import serve
-
-        serve(catalog, port=arguments.port, on_ready=lambda link: _ready(catalog, link, arguments.no_browser))
+        _serve(live, arguments)
     except (HeatmapError, OSError) as error:
         if isinstance(error, OSError) and not isinstance(error, HeatmapError) and not error.strerror:
             raise
@@ -130,18 +181,67 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _catalog(arguments: argparse.Namespace) -> Catalog:
-    from mil_heatmaps.viewer.catalog import catalog_of_files
+def _serve(live: LiveCatalog, arguments: argparse.Namespace) -> None:
+    from mil_heatmaps.viewer.serve import needed_for_serving, serve, token_of
 
+    needed_for_serving()
+    from mil_heatmaps.viewer.app import ViewerApp
+    from mil_heatmaps.viewer.reader_notes import ReaderNotes
+    from mil_heatmaps.viewer.security import Doors
+
+    doors = Doors(arguments.base_path, tuple(arguments.allow_host), tuple(arguments.frame_ancestors))
+    token = None if arguments.token_file is None else token_of(arguments.token_file)
+    notes = None if arguments.marks is None else ReaderNotes(arguments.marks)
+
+    def app(port: int) -> ViewerApp:
+        return ViewerApp(live, port=port, token=token, doors=doors, notes=notes)
+
+    def ready(link: str) -> None:
+        _ready(live.catalog, link, arguments.no_browser)
+        for host in arguments.allow_host:
+            print(f"through {host}: its address of this viewer, then /?{link.partition('?')[2]}", flush=True)
+
+    serve(app, port=arguments.port, on_ready=ready)
+
+
+def _agreement(arguments: argparse.Namespace) -> int:
+    from mil_heatmaps.viewer.agreement import agreement_words
+    from mil_heatmaps.viewer.reader_notes import ReaderNotes
+
+    if arguments.marks is None:
+        raise ConfigError("--agreement needs --marks DIR, the folder with the readers' review_*.csv")
+    told = ReaderNotes(arguments.marks).agreement()
+    if not told["readers"]:
+        raise ConfigError(f"there is no review_*.csv in {arguments.marks}")
+    print("\n".join(agreement_words(told)))
+    return 0
+
+
+def _catalog(arguments: argparse.Namespace) -> LiveCatalog:
+    from mil_heatmaps.viewer.catalog import Beside, catalog_of_files, read_affine
+    from mil_heatmaps.viewer.live import LiveCatalog
+
+    if (arguments.beside is None) != (arguments.affine is None):
+        raise ConfigError("--beside FILE and --affine FILE belong together")
     if arguments.run:
-        if arguments.slide or arguments.scores or arguments.heatmap or arguments.tissue:
+        if arguments.slide or arguments.scores or arguments.heatmap or arguments.tissue or arguments.beside:
             raise ConfigError("give --run, or --slide with --scores and --heatmap, not both")
         from mil_heatmaps.cohort.experiments import find_experiment
-        from mil_heatmaps.viewer.run_folder import catalog_of_runs
+        from mil_heatmaps.viewer.run_folder import catalog_of_runs, sign_of_runs
 
         folders = [find_experiment(run, any_folder=True) for run in arguments.run]
-        return catalog_of_runs(folders, arguments.slide_dir)
-    return catalog_of_files(arguments.slide, arguments.heatmap, arguments.scores, arguments.tissue)
+
+        def read() -> Catalog:
+            return replace(catalog_of_runs(folders, arguments.slide_dir), blind=arguments.blind)
+
+        return LiveCatalog(read(), read, lambda: sign_of_runs(folders))
+    catalog = catalog_of_files(arguments.slide, arguments.heatmap, arguments.scores, arguments.tissue)
+    beside = None
+    if arguments.beside is not None:
+        if not arguments.beside.exists():
+            raise ConfigError(f"no such file: {arguments.beside}")
+        beside = Beside(arguments.beside, read_affine(arguments.affine))
+    return LiveCatalog(replace(catalog, blind=arguments.blind, beside=beside))
 
 
 def _export(catalog: Catalog, arguments: argparse.Namespace) -> int:
@@ -149,9 +249,15 @@ def _export(catalog: Catalog, arguments: argparse.Namespace) -> int:
 
     if arguments.export_px < 256:
         raise ConfigError(f"--export_px must be at least 256, got {arguments.export_px}")
-    summary = export_html(
-        catalog, arguments.export_html, longest_px=arguments.export_px, slide_id=arguments.export_slide
-    )
+    asked = arguments.export_slide
+    if len(asked) > 1 or asked == ["all"]:
+        from mil_heatmaps.viewer.export_index import export_slides
+
+        summary = export_slides(catalog, arguments.export_html, asked, longest_px=arguments.export_px)
+    else:
+        summary = export_html(
+            catalog, arguments.export_html, longest_px=arguments.export_px, slide_id=next(iter(asked), None)
+        )
     print(f"{arguments.export_html}: {summary}")
     return 0
 

@@ -5,11 +5,12 @@ The attribute names are the YAML names. A description that starts with "New:" ma
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mil_heatmaps.choices import Method
+from mil_heatmaps.choices import ColorProfile, Method
+from mil_heatmaps.config.figure_section import Figure
 from mil_heatmaps.config.section_types import (
     AsWritten,
     Float,
@@ -21,7 +22,8 @@ from mil_heatmaps.config.section_types import (
     shown,
 )
 from mil_heatmaps.visualization.colour_rule import ColourRule
-from mil_heatmaps.visualization.palette import DEFAULT_CMAP
+from mil_heatmaps.visualization.figure_style import FigureStyle
+from mil_heatmaps.visualization.palette import DEFAULT_CMAP, chosen_cmap, own_cmap
 
 if TYPE_CHECKING:
     from mil_heatmaps.visualization.sampling import Choice
@@ -66,6 +68,8 @@ def _picture_ext(value: Any) -> Any:
 
 class HeatmapArguments(Section):
     """What the heatmap shows and how it looks."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"cmap_signed", "color_profile"})
 
     vis_level: Int = Field(
         default=-1,
@@ -116,8 +120,13 @@ class HeatmapArguments(Section):
     )
     cmap: Text | None = Field(
         default=None,
-        description="Any Matplotlib colormap. Left out: jet; coolwarm for scores that speak for or "
-        "against a class.",
+        description="Any Matplotlib colormap. Left out: jet, CLAM's. auto: viridis, whose equal steps look equal. Of "
+        "scores that speak for or against a class only one with a middle is taken; see cmap_signed.",
+    )
+    cmap_signed: Text | None = Field(
+        default=None,
+        description="New: colormap of scores that speak for or against a class. Left out: cmap if that has a middle, "
+        "else BrBG_r, blue-green to brown, unlike eosin and haematoxylin. compat: clam keeps cmap.",
     )
     normalize: Method | None = Field(
         default=None,
@@ -188,15 +197,23 @@ class HeatmapArguments(Section):
         description="New: draw at this many µm per pixel instead of a level.",
     )
     segment: bool = Field(default=True, description="New: colour only inside the tissue.")
+    color_profile: ColorProfile = Field(
+        default="convert",
+        description="New: what is done with the ICC profile of a slide. convert: figure, contact sheets, samples and "
+        "exports are converted to sRGB, CLAM's own pictures keep their pixels and carry the profile. embed: all keep "
+        "their pixels and carry the profile. ignore: none has the profile.",
+    )
     use_holes: bool = Field(default=True, description="New: leave holes in the tissue uncoloured.")
     max_size: Int | None = Field(
         default=None,
         ge=1,
         description="New: longest side of the picture in pixels.",
     )
-    figure: bool = Field(
+    figure: Figure = Field(
         default=True,
-        description="New: also draw the figure for people: slide and map side by side, with their meaning.",
+        validate_default=True,
+        description="New: also draw the figure for people: slide and map side by side, with their meaning. true, "
+        "false, journal_single, journal_double, slide_16_9, or a mapping of the options below.",
     )
     legend: bool = Field(default=True, description="New: colour bar and scale bar in the figure.")
 
@@ -219,18 +236,40 @@ class HeatmapArguments(Section):
 
         Without the keys of the finished map alone: `binarize`, `threshold`, `smooth` and `blur`.
         """
-        normalize, cmap = self.normalize, self.cmap
         if self.compat == "clam":
-            normalize, cmap = normalize or "percentile", cmap or DEFAULT_CMAP
-        rule = ColourRule.for_kind(kind, normalize, cmap)
+            rule = ColourRule.for_kind(kind, self.normalize or "percentile", self.cmap or DEFAULT_CMAP)
+        else:
+            rule = ColourRule.for_kind(kind, self.normalize)
+            # Ranks have no middle: there a colormap that was asked for is taken as it is.
+            signed = rule.signed and (self.cmap is None or rule.center is not None)
+            own = own_cmap(kind)
+            rule = replace(rule, cmap=own or chosen_cmap(self.cmap, self.cmap_signed, signed=signed))
         if self.normalize is None and rule.normalize == "percentile" and fine and self.use_ref_scores:
             rule = replace(rule, normalize="percentile_ref")
-        return replace(rule, vmin=self.vmin, vmax=self.vmax, alpha=self.alpha)
+        vmin, vmax = (given if given is not None else usual
+                      for given, usual in ((self.vmin, rule.vmin), (self.vmax, rule.vmax)))  # fmt: skip
+        return replace(rule, vmin=vmin, vmax=vmax, alpha=self.alpha)
 
     @property
     def of_cohort(self) -> bool:
         """Whether a slide's map needs the scores of all slides."""
         return self.scale == "cohort" or self.center == "cohort_median"
+
+
+    @property
+    def figure_style(self) -> FigureStyle | None:
+        """How the figure is made; None when there is none."""
+        return None if self.figure is None else self.figure.style
+
+    @property
+    def for_people(self) -> ColorProfile:
+        """What pictures that are not CLAM's do with a slide's ICC profile."""
+        return self.color_profile
+
+    @property
+    def as_clam(self) -> ColorProfile:
+        """What CLAM's own pictures, whose pixels are those of the slide, do with it."""
+        return "ignore" if self.color_profile == "ignore" else "embed"
 
 
 class Sample(Section):

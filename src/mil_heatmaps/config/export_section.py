@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, GetCoreSchemaHandler
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 from mil_heatmaps.config.section_types import Float, Int, Section, shown
@@ -30,10 +30,15 @@ T = TypeVar("T", bound=Section)
 Format = Annotated[T | None, _Switchable()]
 
 
+def _british(value: Any) -> Any:
+    """Take ``colors``, as other keys of the field are spelt, for ``colours``."""
+    return "colours" if value == "colors" else value
+
+
 class PictureExport(Section):
     """A picture of the heatmap."""
 
-    content: Literal["overlay", "colours"] = Field(
+    content: Annotated[Literal["overlay", "colours"], BeforeValidator(_british)] = Field(
         default="overlay",
         description="Colours over the slide, or the colours alone on white.",
     )
@@ -59,7 +64,7 @@ class WebpExport(PictureExport):
 class OmeTiffExport(Section):
     """A pyramidal OME-TIFF that QuPath, OpenSlide and tifffile open."""
 
-    content: Literal["overlay", "colours", "scores"] = Field(
+    content: Annotated[Literal["overlay", "colours", "scores"], BeforeValidator(_british)] = Field(
         default="overlay",
         description="Colours over the slide, the colours alone on white, or the scores themselves: float32, a channel "
         "a column, NaN where there is no patch, so that the reader chooses the colours.",
@@ -134,7 +139,7 @@ class AnndataExport(Section):
 class OmeZarrExport(Section):
     """A pyramid of chunks (NGFF) for napari, ome-zarr and zarr; needs the extra interop."""
 
-    content: Literal["scores", "overlay", "colours"] = Field(
+    content: Annotated[Literal["scores", "overlay", "colours"], BeforeValidator(_british)] = Field(
         default="scores",
         description="The scores themselves: float32, a channel a column, NaN where there is no patch; or colours over "
         "the slide, or alone on white.",

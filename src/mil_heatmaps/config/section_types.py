@@ -3,7 +3,7 @@
 import datetime
 import re
 import reprlib
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -20,9 +20,17 @@ shown = _repr.repr
 class Section(BaseModel):
     """One section of the config: unknown keys are refused, and nothing changes after loading."""
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Keys that records of earlier versions do not have: they are left out of them while they have their default."""
+
     model_config = ConfigDict(
         extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+    def not_on_record(self) -> frozenset[str]:
+        """Return the keys of `later` that have their default."""
+        fields = type(self).model_fields
+        return frozenset(key for key in self.later if getattr(self, key) == fields[key].default)
 
 
 def no_bool(value: Any) -> Any:

@@ -108,12 +108,11 @@ def coords_folders(parent: str, coords_dir: str | os.PathLike[str] | None) -> li
 
 def _bags(path: Path) -> list[str]:
     """Return the bags in a file of PathForge's, none of any other, or of one that cannot be read."""
-    import h5py
-
     from mil_heatmaps.features.pathforge import bag_names
+    from mil_heatmaps.files.hdf5 import open_h5
 
     try:
-        with h5py.File(path, "r") as file:
+        with open_h5(path) as file:
             return bag_names(file)
-    except OSError:  # said where its features are read
+    except FeatureError:  # said where its features are read
         return []

@@ -16,7 +16,7 @@ from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.safe_pickle import UnsafePickleError
 from mil_heatmaps.files.safe_torch import load_torch
 from mil_heatmaps.files.stand_ins import refuse_stand_in
-from mil_heatmaps.words import first_of, said_by
+from mil_heatmaps.words import said_by
 
 _FEATURE_KEYS = ("features", "feats", "embeddings")
 _COORDS_KEYS = ("coords", "coordinates")
@@ -60,7 +60,7 @@ def features_from_pt(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | N
         coords = next((held[key] for key in _COORDS_KEYS if key in held), None)
         if features is None:
             names = sorted(key for key in held if isinstance(key, str))
-            raise FeatureError(f"{path}: a dict without 'features'; it holds {first_of(names, 12) or 'no names'}")
+            raise FeatureError(f"{path}: a dict without 'features'; it holds {names[:12]}")
         return _as_array(features, path), None if coords is None else _as_array(coords, path)
     return _as_array(held, path), None
 

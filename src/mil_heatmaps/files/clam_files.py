@@ -122,7 +122,7 @@ def _check_whole(path: Path) -> None:
         with open_h5(path, DataFileError):
             pass
     except DataFileError as cause:
-        raise DataFileError(f"{path}: cannot be appended to ({cause})") from cause
+        raise DataFileError(f"{path}: cannot be appended to ({said_by(cause)})") from cause
 
 
 def _array(name: str, value: Any, path: Path) -> npt.NDArray[Any]:

@@ -64,7 +64,7 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
         with h5py.File(path, "r") as file:
             yield file
     except UnfitDatasetError as cause:
-        raise error(f"{path}: {cause}") from cause
+        raise error(f"{path}: {said_by(cause, 1000)}") from cause
     except HeatmapError:
         raise
     except Exception as cause:  # h5py raises nearly every kind for a damaged file

@@ -13,8 +13,8 @@ from typing import Any
 
 import h5py
 
-MOST_LINKS = 10_000
-"""Files of one slide hold a handful of datasets."""
+MOST_LINKS = 100_000
+"""Files of one slide hold a handful of datasets, files of a cohort a few for each slide."""
 
 MOST_ATTRIBUTE_BYTES = 64 << 20
 
@@ -33,7 +33,7 @@ def why_refused(path: str) -> str | None:
             for name in group:
                 links += 1
                 if links > MOST_LINKS:
-                    return f"it holds more than {MOST_LINKS:,} groups and datasets; files of one slide hold a few"
+                    return f"it holds more than {MOST_LINKS:,} groups and datasets"
                 where = f"{place}/{name}"
                 kind = group.get(name, getlink=True)
                 if isinstance(kind, h5py.ExternalLink):

@@ -92,6 +92,11 @@ class StemIndex:
             name = path.name
             by_stem.setdefault(comparable(stem_of(name, self.extensions)), []).append(path)
             self._by_name.setdefault(nfc(name), []).append(path)
+        if len(self.folders) > 1:
+            for found in (*by_stem.values(), *self._by_name.values()):
+                if len(found) > 1:  # one file by two ways is one file
+                    found[:] = {os.path.realpath(path): path for path in reversed(found)}.values()
+                    found.reverse()
         return by_stem
 
     def _listed(self, folder: Path) -> Iterator[Path]:

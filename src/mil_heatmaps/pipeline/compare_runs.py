@@ -19,6 +19,7 @@ from mil_heatmaps.words import reason_of
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.slide_job import SlideJob
     from mil_heatmaps.pipeline.runner import Runner
+    from mil_heatmaps.stages.base import SlideWork
     from mil_heatmaps.stages.figure_foot import Foot
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,9 @@ class ComparedSlide:
 
 
 def open_run(folder: Path) -> Runner:
-    """Return the runner of an experiment, from the config that the run left in its folder; nothing is run.
+    """Return the runner of an experiment, from the config and the list of slides that the run left in its folder.
+
+    Nothing is run. The list is the run's own: the one it was given may have changed since.
 
     Parameters
     ----------
@@ -58,33 +61,64 @@ def open_run(folder: Path) -> Runner:
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.pipeline.runner import Runner
 
-    for config in FinishedRun(folder).configs:
-        return Runner(load_config(config.resolve()))
+    run = FinishedRun(folder)
+    listed = run.process_list.path.resolve()
+    own = {"data_arguments.process_list": str(listed)} if listed.is_file() else {}
+    for config in run.configs:
+        return Runner(load_config(config.resolve(), own))
     raise ConfigError(
         f"{folder} is no experiment: it holds neither config.yaml (<raw_save_dir>/<save_exp_code>) nor run.yaml"
     )
 
 
 def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[ComparedSlide]:
-    """Yield each slide both runs have; write ``S_compare.png`` of it and, at the end, ``comparison.csv`` to `out`."""
-    first, second = open_run(folder_a), open_run(folder_b)
+    """Yield each slide that either run lists; write ``S_compare.png`` of those both have, and ``comparison.csv``.
+
+    Slides that only one run lists, or that lack scores, are yielded and written with the reason.
+    """
+    runs = open_run(folder_a), open_run(folder_b)
     names = (folder_a.resolve().name, folder_b.resolve().name)
-    common = [job for slide_id, job in first.cohort.jobs.items() if slide_id in second.cohort.jobs]
-    if not common:
+    wrong = [_problems(run) for run in runs]
+    listed = [{**dict.fromkeys(run.cohort.jobs), **dict.fromkeys(bad)} for run, bad in zip(runs, wrong, strict=True)]
+    if not any(slide_id in listed[1] for slide_id in listed[0]):
         raise ConfigError(f"{folder_a} and {folder_b} have no slide in common")
+    first = runs[0]
     if first.config.heatmap_arguments.center == "cohort_median":
         from mil_heatmaps.stages.cohort_scale import of_cohort
 
+        common = [job for slide_id, job in first.cohort.jobs.items() if slide_id in listed[1]]
         first.settings = of_cohort(first.settings, common)
     done = []
-    for job in common:
+    for slide_id in {**listed[0], **listed[1]}:
         try:
-            slide = _compare(first, second, job, names, out)
+            if reasons := _reasons(slide_id, names, listed, wrong):
+                raise ConfigError("; ".join(reasons))
+            slide = _compare(*runs, runs[0].cohort.jobs[slide_id], names, out)
         except (HeatmapError, OSError) as error:
-            slide = ComparedSlide(job.slide_id, {}, error=reason_of(error))
+            slide = ComparedSlide(slide_id, {}, error=reason_of(error))
         done.append(slide)
         yield slide
     write_text(out / "comparison.csv", _table(done))
+
+
+def _problems(run: Runner) -> dict[str, str]:
+    """Return the slides in a run's list that are no jobs, with the reason."""
+    rows, jobs = run.cohort.rows, run.cohort.jobs
+    told = ((rows[index], reason) for index, reason in run.cohort.problems.items())
+    return {row.slide_id or row.slide_name: reason for row, reason in told if row.slide_id not in jobs}
+
+
+def _reasons(
+    slide_id: str, names: tuple[str, str], listed: list[dict[str, None]], wrong: list[dict[str, str]]
+) -> list[str]:
+    """Return why a slide cannot be compared, as far as the lists tell; empty when both have it."""
+    reasons = []
+    for name, own, bad in zip(names, listed, wrong, strict=True):
+        if slide_id not in own:
+            reasons.append(f"{name} does not list it")
+        elif slide_id in bad:
+            reasons.append(f"{name}: {bad[slide_id]}")
+    return reasons
 
 
 def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str], out: Path) -> ComparedSlide:
@@ -95,7 +129,7 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
     from mil_heatmaps.visualization.tissue_slide import TissueSlide
     from mil_heatmaps.visualization.view import View
 
-    works = []
+    works, runs_named = [], names
     for runner in (first, second):
         own = runner.cohort.jobs[job.slide_id]
         if not own.paths.blockmap_h5.is_file():
@@ -127,7 +161,7 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         slide = TissueSlide(works[0].slide)
         if heatmap.segment and job.paths.mask_pkl.is_file():
             slide.tissue = works[0].mask
-        view = View(segment=heatmap.segment, use_holes=heatmap.use_holes)
+        view = View(segment=heatmap.segment, use_holes=heatmap.use_holes, color_profile=heatmap.for_people)
         drawings = plan_comparison(matched, slide, view, colours)
         picture = out / f"{safe_name(job.slide_id)}_compare.png"
         scores = works[0].score_file.scores
@@ -135,8 +169,9 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         feet = [foot_of(work) for work in works]
         pairs = zip(names, feet, strict=True)
         sentences = tuple(f"{name}: {foot.sentence}" for name, foot in pairs if foot is not None)
+        made = [_made(name, work) for name, work in zip(runs_named, works, strict=True)]
         write_comparison(
-            picture, drawings, comparison, names, score_name=f"{scores.score}{column}", sentences=sentences
+            picture, drawings, comparison, names, made, score_name=f"{scores.score}{column}", sentences=sentences
         )
         row = dict(comparison.as_row()) | _told(feet)
     finally:
@@ -154,6 +189,17 @@ def _told(feet: list[Foot | None]) -> dict[str, str]:
         if foot is not None
         for key, text in (("faithfulness", foot.verdict), (SENTENCE, foot.sentence))
     }
+
+
+def _made(name: str, work: SlideWork) -> str:
+    """Return what made the scores of a run, in one line."""
+    told = work.score_file
+    parts = [
+        f"model {told.model}" if told.model else "",
+        f"checkpoint {told.checkpoint_sha256[:8]}" if told.checkpoint_sha256 else "",
+        f"encoder {told.encoder}" if told.encoder else "",
+    ]
+    return f"{name}: " + (", ".join(part for part in parts if part) or "scores brought from elsewhere")
 
 
 def _table(slides: list[ComparedSlide]) -> str:

@@ -122,8 +122,8 @@ class SlideLayout:
     def original(self, level: int, ext: str) -> Path:
         return self.production / f"{self.slide_id}_orig_{level}.{ext}"
 
-    def figure(self, suffix: str) -> Path:
-        return self.production / f"{self.slide_id}{suffix}_figure.png"
+    def figure(self, suffix: str, ext: str = "png") -> Path:
+        return self.production / f"{self.slide_id}{suffix}_figure.{ext}"
 
     def export(self, suffix: str) -> Path:
         return self.production / "exports" / f"{self.slide_id}{suffix}"
@@ -196,6 +196,26 @@ class ExperimentLayout:
     @property
     def run_log(self) -> Path:
         return self.raw_root / "run.log"
+
+    @property
+    def insight(self) -> Path:
+        """Tables and sheets of the whole cohort."""
+        return self.production_root / "insight"
+
+    @property
+    def consensus(self) -> Path:
+        """Score files that are made of other experiments' and drawn by this one."""
+        return self.raw_root / "consensus"
+
+    @property
+    def spots(self) -> Path:
+        """Score files that tell genes or cells on every patch."""
+        return self.raw_root / "spots"
+
+    @property
+    def clusters(self) -> Path:
+        """Score files that tell the phenotype of every patch."""
+        return self.raw_root / "phenotypes"
 
     @property
     def events_jsonl(self) -> Path:

@@ -19,6 +19,12 @@ STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 """Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
 
+_CONCENTRATION = (
+    "effective_patches", "top_tenth_share", "weight_ratio", "attention_gini", "attention_entropy",
+    "attention_top_1_percent", "attention_top_5_percent", "attention_clusters",
+)  # fmt: skip
+_MEASURE = re.compile(rf"^({'|'.join(_CONCENTRATION)}|qc_\w+_(tissue|attention|top|p_without))$")
+"""Columns of what was measured of the drawn scores and of artefacts on the slide; the last ones of a run's lists."""
 FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
 """Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
 
@@ -57,6 +63,8 @@ class SlideOutcome:
         Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
     notes : str
         The words of the slide's notices.
+    measures : (column, value) pairs
+        How concentrated the drawn scores are, and what of them lies on artefacts; never in CLAM's table.
     faithfulness : three texts, or none
         The cells of `FAITHFULNESS_COLUMNS`.
     numbers : (column, value) pairs
@@ -77,6 +85,7 @@ class SlideOutcome:
     uncoloured: int | None = None
     unreadable: int | None = None
     notes: str = ""
+    measures: tuple[tuple[str, float], ...] = ()
     faithfulness: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -88,6 +97,7 @@ class SlideOutcome:
 
 def outcome_of(record: SlideRecord) -> SlideOutcome:
     """Return what a record says of a slide, as the tables show it."""
+    measures = record.summary.get("measures", {})
     return SlideOutcome(
         status=record.status if record.status in STATUSES else "tbp",
         failed_stage=record.failed_stage or "",
@@ -97,9 +107,31 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         uncoloured=record.summary.get("uncoloured"),
         unreadable=record.summary.get("unreadable"),
         notes=joined(record.notices()),
+        measures=tuple((name, float(measures[name])) for name in in_order(measures)),
         faithfulness=_faithfulness(record),
         **predicted(record.summary),
     )
+
+
+def is_measure(column: str) -> bool:
+    """Whether a column of a run's list tells a measure of its scores."""
+    return _MEASURE.match(column) is not None
+
+
+def measure_columns(outcomes: Iterable[SlideOutcome]) -> list[str]:
+    """Return the columns of all measures."""
+    return in_order(name for outcome in outcomes for name, _ in outcome.measures)
+
+
+def in_order(measures: Iterable[str]) -> list[str]:
+    """Return columns of measures, each once: concentration first, then artefacts by name. A record keeps no order."""
+    return sorted(set(measures), key=lambda n: (_CONCENTRATION.index(n) if n in _CONCENTRATION else 99, n))
+
+
+def measure_cells(outcome: SlideOutcome, columns: Sequence[str]) -> list[str]:
+    """Return one text a column, blank where nothing was measured."""
+    known = dict(outcome.measures)
+    return [f"{known[name]:.6g}" if name in known else "" for name in columns]
 
 
 def _faithfulness(record: SlideRecord) -> tuple[str, ...]:
@@ -135,11 +167,11 @@ def input_columns(columns: Sequence[str]) -> list[str]:
     ours: tuple[str, ...] = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
     if from_run and set(FAITHFULNESS_COLUMNS) <= set(columns):
         ours += FAITHFULNESS_COLUMNS
-    return [
-        name
-        for name in columns
-        if not (_OURS.match(name) or name in ours or (from_run and name.startswith(NUMBER_PREFIX)))
-    ]
+
+    def told_by_run(name: str) -> bool:
+        return from_run and (name.startswith(NUMBER_PREFIX) or is_measure(name))
+
+    return [name for name in columns if not (_OURS.match(name) or name in ours or told_by_run(name))]
 
 
 def process_list_text(
@@ -152,7 +184,8 @@ def process_list_text(
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
     """
-    predictions, measured = _Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
+    predictions, faithful = _Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
+    measures = measure_columns(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
     lines = []
@@ -163,9 +196,10 @@ def process_list_text(
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
-        measures = (outcome.faithfulness or ("",) * len(measured))[: len(measured)]
-        lines.append([*told, *predictions.cells(outcome), *measures])
-    return csv_text([*columns, *STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *measured], lines)
+        of_map = (outcome.faithfulness or ("",) * len(faithful))[: len(faithful)]
+        lines.append([*told, *predictions.cells(outcome), *of_map, *measure_cells(outcome, measures)])
+    added = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *faithful, *measures)
+    return csv_text([*columns, *added], lines)
 
 
 def results_csv_text(

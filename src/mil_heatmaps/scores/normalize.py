@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from mil_heatmaps.choices import METHODS, Method
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST
+from mil_heatmaps.scores.patch_scores import FIXED_RANGES, FOR_AND_AGAINST
 from mil_heatmaps.scores.percentiles import rank_percentiles, reference_percentiles
 from mil_heatmaps.scores.scale import ROBUST_QUANTILES, CohortScale, summarize_scores
-from mil_heatmaps.words import grouped, number_words
+from mil_heatmaps.words import grouped, number_words, numbers_apart
 
 _SHARE_KINDS = {"attention_softmax", "attention_mean"}
 _PERCENT_METHODS = {"percentile", "percentile_ref"}
@@ -131,8 +131,11 @@ def normalize(
 def default_method(kind: str) -> Method:
     """Return how scores of a kind become colours when nothing else is asked.
 
-    By rank; those whose sign tells for from against are stretched instead, so that zero can be the middle.
+    By rank; those whose sign tells for from against are stretched instead, so that zero can be the middle, and numbers
+    that mean the same on every slide are taken as they are.
     """
+    if kind in FIXED_RANGES:
+        return "none"
     return "robust" if kind in FOR_AND_AGAINST else "percentile"
 
 
@@ -233,7 +236,8 @@ class _Ends:
             words += f", centred at {center_name} ({middle})" if center_name else f", centred at {middle}"
         if method in _PERCENT_METHODS and (self.low, self.high) == (0.0, 100.0):
             return words
-        return f"{words}: {number_words(self.low)} to {number_words(self.high)}"
+        low, high = numbers_apart([self.low, self.high])
+        return f"{words}: {low} to {high}"
 
 
 def _own_ends(kept: npt.NDArray[Any], numbers: npt.NDArray[Any], method: str, scale: CohortScale | None) -> _Ends:

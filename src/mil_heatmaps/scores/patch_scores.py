@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.slides.patch_grid import PatchGrid
-from mil_heatmaps.words import number_words
+from mil_heatmaps.words import number_words, percentage
 
 ScoreKind = Literal[
     "attention_logit",  # before the softmax: any real number, meaningful up to a constant
@@ -28,6 +28,9 @@ ScoreKind = Literal[
     "integrated_gradients",  # adds up over the patches to what is explained, see its checks
     "occlusion",  # what the output loses without a square of patches
     "mask_regression",  # weight in a linear surrogate over random halves of the slide
+    "consensus",  # of several models: mean rank, and which share of the models has the patch at the top; 0 to 1
+    "consensus_spread",  # standard deviation of the ranks that several models give the patch; 0 to a half
+    "cluster",  # number of a phenotype, from 0: a name, not an amount
     "external",  # from the user's own file
 ]
 
@@ -47,6 +50,21 @@ SIGNED_KINDS: frozenset[str] = EXPLANATION_KINDS | {
 
 FOR_AND_AGAINST: frozenset[str] = EXPLANATION_KINDS | {"attention_gate", "class_contribution", "instance_logit"}
 """Signed kinds whose sign is the message: unless told otherwise they are drawn around zero, never by rank alone."""
+
+SPREAD = "spread"
+"""Column of a consensus that says how far the models' ranks lie apart."""
+
+MIDDLES: Mapping[str, float] = {**dict.fromkeys(SIGNED_KINDS, 0.0), "consensus_spread": 0.25}
+"""The middle of a diverging map, by kind. Ranks lie apart by half at most; independent ones by about a quarter."""
+
+FIXED_RANGES: Mapping[str, tuple[float, float]] = {"consensus": (0.0, 1.0), "consensus_spread": (0.0, 0.5),
+                                                       "cluster": (-0.5, 19.5)}  # fmt: skip
+"""Kinds whose numbers mean the same on every slide, so that they are drawn as they are, between these ends."""
+
+
+def kind_of_column(kind: ScoreKind, name: str) -> ScoreKind:
+    """Return what one column of a score is: in a consensus the spread is another kind of number than the others."""
+    return "consensus_spread" if kind == "consensus" and name == SPREAD else kind
 
 
 PREDICTION_KINDS: frozenset[str] = frozenset({"single"})
@@ -200,25 +218,25 @@ class Prediction:
         if self.task == "survival":
             return "survival", f"risk {number_words(self.risk)}"
         if self.task == "multilabel":
-            chances = [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.likely]
+            chances = [f"{self.classes[i]} {percentage(self.probabilities[i])}" for i in self.likely]
             if self.probabilities[self.predicted] < LIKELY:
                 return "predicted", f"none of {len(self.classes)}, highest {chances[0]}"
             return "predicted", ", ".join(chances)
         if self.task == "regression":
             return "predicted", ", ".join(f"{name} {number_words(value)}" for name, value in self.numbers.items())
-        return "predicted", f"{self.classes[self.predicted]} {_percent(self.probabilities[self.predicted])}"
+        return "predicted", f"{self.classes[self.predicted]} {percentage(self.probabilities[self.predicted])}"
 
     @property
     def details(self) -> list[str]:
         """The rest of the prediction: the other classes or labels by probability, or the chances behind a risk."""
         if self.task == "multilabel":
             others = [i for i in self.ranking if i not in self.likely]
-            return [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in others]
+            return [f"{self.classes[i]} {percentage(self.probabilities[i])}" for i in others]
         if self.task == "classification":
-            rest = [f"{self.classes[i]} {_percent(self.probabilities[i])}" for i in self.ranking[1:]]
+            rest = [f"{self.classes[i]} {percentage(self.probabilities[i])}" for i in self.ranking[1:]]
             return [EACH_ITS_OWN, *rest] if self.independent else rest  # first, as figures cut lists
         if self.task == "survival":
-            return [f"{name} {_percent(value)}" for name, value in self.numbers.items() if name != "risk"]
+            return [f"{name} {percentage(value)}" for name, value in self.numbers.items() if name != "risk"]
         return []
 
     @property
@@ -226,7 +244,8 @@ class Prediction:
         """The prediction in one line, as what it is: a class, values, or a risk."""
         _, value = self.headline
         if self.task == "classification":
-            said = f"p {self.probabilities[self.predicted]:.3f}"
+            chance = float(self.probabilities[self.predicted])
+            said = f"p {chance:.3f}" if chance < 0.9995 else percentage(chance)
             return f"{self.classes[self.predicted]} ({said}{f', {EACH_ITS_OWN}' if self.independent else ''})"
         if self.task in ("regression", "multilabel"):
             return value
@@ -248,10 +267,3 @@ class Prediction:
     def predicted(self) -> int:
         """Index of the most probable class or label. A regression or survival model has none: see `numbers`."""
         return self.ranking[0]
-
-
-def _percent(probability: float) -> str:
-    """Return a probability as a percentage; one that is nearly certain is not called certain."""
-    if probability >= 0.9995:
-        return "> 99.9%"
-    return "< 0.1%" if probability < 0.0005 else f"{probability:.1%}"

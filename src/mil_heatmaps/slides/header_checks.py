@@ -5,6 +5,7 @@ from pathlib import Path
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.names import PICTURE_EXTENSIONS
 from mil_heatmaps.slides.tiff_headers import TiffHeaderError, TileTooLargeError, is_tiff, read_directories
+from mil_heatmaps.words import said_by
 
 _OWN_STRUCTURE = (".ndpi",)
 """TIFF by its first bytes, with pointers of its own beyond 4 GB: it is not understood here."""
@@ -19,7 +20,7 @@ def refuse_large_tiles(path: Path) -> None:
         if is_tiff(path):
             read_directories(path)
     except TileTooLargeError as error:
-        raise SlideError(f"{path} is not opened: {error}") from error
+        raise SlideError(f"{path} is not opened: {said_by(error, 1000)}") from error
     except (TiffHeaderError, OSError):
         return
 

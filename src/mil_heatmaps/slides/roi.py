@@ -6,7 +6,7 @@ A region is a box (CLAM's x1, y1, x2, y2) or polygons drawn in QuPath. All coord
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from mil_heatmaps.slides.frames import place_box, place_mask
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.slides.tissue import TissueMask
-from mil_heatmaps.slides.tissue_files import read_mask
+from mil_heatmaps.slides.tissue_files import outline_names, read_mask
 
 Rule = Literal["corner", "center", "reach"]
 _POINTS_AT_ONCE = 1 << 16
@@ -38,6 +38,8 @@ class Roi:
         Where it comes from, for messages and figures.
     notes : tuple of Notice
         What its reader had to decide.
+    names : tuple of str
+        Of its outlines, where they have any.
     """
 
     top_left_l0: tuple[int, int]
@@ -45,6 +47,7 @@ class Roi:
     polygons: TissueMask | None
     source: str
     notes: tuple[Notice, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def size_l0(self) -> tuple[int, int]:
@@ -113,7 +116,7 @@ def read_roi(path: str | os.PathLike[str], slide: SlideSpace | tuple[int, int]) 
         mask = read_mask(path)
     except TissueError as error:
         raise SlideError(f"cannot read the ROI: {error}") from error
-    return roi_from_polygons(mask, slide, source=os.fspath(path))
+    return replace(roi_from_polygons(mask, slide, source=os.fspath(path)), names=outline_names(path))
 
 
 def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> npt.NDArray[np.bool_]:

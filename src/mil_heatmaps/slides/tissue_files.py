@@ -141,8 +141,23 @@ def _is_position(point: Any) -> bool:
 
 
 def _read_geojson(path: Path) -> TissueMask:
+    return _mask_of(_json_of(path), str(path))
+
+
+def outline_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return what the outlines of a GeoJSON file are called in QuPath, in the order of `read_mask`; "" without a name.
+
+    An outline's own name goes before that of its class. Files of other kinds name nothing.
+    """
+    place = Path(path)
+    if not {".geojson", ".json"} & {suffix.lower() for suffix in place.suffixes}:
+        return ()
+    return tuple(name for _, _, name in _polygons(_json_of(place), str(place)))
+
+
+def _json_of(path: Path) -> Any:
     try:
-        content = json.loads(read_packed(path, TissueError))
+        return json.loads(read_packed(path, TissueError))
     except json.JSONDecodeError as error:
         raise TissueError(
             f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
@@ -151,16 +166,19 @@ def _read_geojson(path: Path) -> TissueMask:
         raise
     except (ValueError, RecursionError) as error:  # no text, a number of thousands of digits, nested without end
         raise TissueError(f"cannot read {path}: {said_by(error)}") from error
+
+
+def _mask_of(content: Any, where_from: str) -> TissueMask:
     contours, holes = [], []
-    for rings, where in _polygons(content, str(path)):
+    for rings, where, _ in _polygons(content, where_from):
         outer, *inner = (_open_ring(ring, f"{where}, ring {i}") for i, ring in enumerate(rings))
         contours.append(outer)
         holes.append(tuple(inner))
     return TissueMask(tuple(contours), tuple(holes))
 
 
-def _polygons(item: Any, where: str) -> Iterator[tuple[list[Any], str]]:
-    """Yield (rings, where) of every polygon in a GeoJSON object, or in a list of them."""
+def _polygons(item: Any, where: str, name: str = "") -> Iterator[tuple[list[Any], str, str]]:
+    """Yield (rings, where, name) of every polygon in a GeoJSON object, or in a list of them."""
     if isinstance(item, list):
         for number, part in enumerate(item):
             yield from _polygons(part, f"{where}: feature {number}")
@@ -170,19 +188,19 @@ def _polygons(item: Any, where: str) -> Iterator[tuple[list[Any], str]]:
         yield from _polygons(_field(item, "features", where), where)
     elif kind == "Feature":
         if item.get("geometry") is not None and not _is_ignored(item.get("properties")):
-            yield from _polygons(item["geometry"], where)
+            yield from _polygons(item["geometry"], where, _name_of(item.get("properties")))
     elif kind == "GeometryCollection":
         for number, part in enumerate(_field(item, "geometries", where)):
-            yield from _polygons(part, f"{where}, geometry {number}")
+            yield from _polygons(part, f"{where}, geometry {number}", name)
     elif kind == "MultiPolygon":
         for number, rings in enumerate(_field(item, "coordinates", where)):
             if not isinstance(rings, list):
                 raise TissueError(f"{where}, polygon {number}: a list of rings is needed, got {_short(rings)}")
             if rings:
-                yield rings, f"{where}, polygon {number}"
+                yield rings, f"{where}, polygon {number}", name
     elif kind == "Polygon":
         if rings := _field(item, "coordinates", where):
-            yield rings, where
+            yield rings, where, name
     elif kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
         logger.debug("%s: a %s encloses no tissue and is passed over", where, kind)
     else:
@@ -204,9 +222,18 @@ def _short(value: Any) -> str:
 
 
 def _is_ignored(properties: Any) -> bool:
+    return _class_of(properties).lower().startswith("ignore")
+
+
+def _class_of(properties: Any) -> str:
     classification = properties.get("classification") if isinstance(properties, dict) else None
     name = classification.get("name") if isinstance(classification, dict) else classification
-    return isinstance(name, str) and name.lower().startswith("ignore")
+    return name if isinstance(name, str) else ""
+
+
+def _name_of(properties: Any) -> str:
+    own = properties.get("name") if isinstance(properties, dict) else None
+    return own if isinstance(own, str) and own.strip() else _class_of(properties)
 
 
 def _open_ring(ring: Any, where: str) -> Contour:

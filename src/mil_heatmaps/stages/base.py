@@ -59,8 +59,8 @@ class RunSettings:
         """
         key = name, exclude, filled
         if key not in self._dumps:
-            section = getattr(self.config, name)
-            self._dumps[key] = section.model_dump(mode="json", exclude=set(exclude), exclude_none=filled)
+            out = {*exclude, *(section := getattr(self.config, name)).not_on_record()}
+            self._dumps[key] = section.model_dump(mode="json", exclude=out, exclude_none=filled)
         return dict(self._dumps[key])
 
     def coords_folders(self, parent: str, coords_dir: Path | None) -> list[str]:

@@ -16,12 +16,12 @@ from mil_heatmaps.scores.scale import CohortScale, ScoreSummary, summarize_score
 from mil_heatmaps.stages.base import RunSettings, SlideWork
 from mil_heatmaps.stages.score_columns import drawn_columns
 
-_SHARES = ("attention_softmax", "attention_mean")
+SHARES = ("attention_softmax", "attention_mean")
 
 
 def is_share(work: SlideWork) -> bool:
     """Whether the slide's scores are shares of 1 already."""
-    return work.score_file.scores.kind in _SHARES
+    return work.score_file.scores.kind in SHARES
 
 
 def of_cohort(settings: RunSettings, jobs: Sequence[SlideJob]) -> RunSettings:

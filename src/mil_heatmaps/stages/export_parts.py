@@ -59,3 +59,8 @@ def at_level(work: SlideWork, drawing: Drawing, level: int | None) -> Drawing:
     from mil_heatmaps.visualization.frame import choose_frame
 
     return drawing if level is None else replace(drawing, frame=choose_frame(work.slide, level), blur_px=None)
+
+
+def for_people(work: SlideWork, drawing: Drawing) -> Drawing:
+    """Return the drawing with the slide's colours as people are to see them."""
+    return replace(drawing, color_profile=work.config.heatmap_arguments.for_people)

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.notices import UNCLASSIFIED, Notice, distinct
 from mil_heatmaps.records.layout import HeatmapName
-from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.figure_foot import evidence_of, foot_inputs, foot_of, kept_outputs
+from mil_heatmaps.stages.figure import group_words, write_slide_figure
+from mil_heatmaps.stages.figure_foot import foot_inputs, kept_outputs
 from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.slides.reader import Slide
-    from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
+    from mil_heatmaps.stages.planned_map import DrawnColumn
     from mil_heatmaps.visualization.drawing import Drawing, Painter
     from mil_heatmaps.visualization.frame import Frame
-
-
-def _shown_label(work: SlideWork) -> str | None:
-    """Return the slide's class or group; of a regression or survival model its own value, where it has no group."""
-    row = work.job.row
-    label = row.group
-    if label == UNSPECIFIED and work.config.model_arguments.task != "classification":
-        label = row.label
-    return None if label == UNSPECIFIED else label
 
 
 _NOT_DRAWN = ("calc_heatmap", "use_center_shift", "evidence")
@@ -77,6 +67,8 @@ class HeatmapStage:
         # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.
         if notices := [n.plain() for n in work.record.notices(before="faithfulness") if n.code != UNCLASSIFIED]:
             inputs["notices"] = notices
+        if work.job.qc_path is not None and config.heatmap_arguments.figure:
+            inputs["artefacts"] = {k: v for k, v in work.record.summary.get("measures", {}).items() if k[:3] == "qc_"}
         if config.heatmap_arguments.figure and (foot := foot_inputs(work)):
             inputs["figure_foot"] = foot
         return inputs
@@ -98,19 +90,21 @@ class HeatmapStage:
                 self._save(work, blockmap, coarse, result, shrink=False)
                 blockmap = []
             # At the usual levels both maps are one picture, which is painted once.
-            paths = [*(blockmap if number == 0 else ()), self._path(work, planned.column)]
+            own, said = holding(self._path(work, planned.column), _final_size(work, drawing))
+            result.notes += said
+            paths = [*(blockmap if number == 0 else ()), own]
             self._save(work, paths, drawing, result, painter=painter)
             unseen = painter.uncoloured()
             uncoloured = max(uncoloured, unseen.total)
             result.notes += [notice] if (notice := unseen.notice()) is not None else []
             if work.config.heatmap_arguments.figure:
-                self._write_figure(work, planned, result)
+                result.paths.append(write_slide_figure(work, planned, result.notes))
         if work.config.heatmap_arguments.save_orig:
             self._save_original(work, maps[0].drawing, result)
         result.notes = list(distinct(result.notes))
         work.record.summary |= {"uncoloured": uncoloured}
         work.record.summary.pop("group", None)
-        if (group := _group(work, maps[0].column)) is not None:
+        if (group := group_words(work, maps[0].column)) is not None:
             work.record.summary |= {"group": group[0]}
         return result
 
@@ -118,7 +112,7 @@ class HeatmapStage:
         """Write the figures alone, with what is known of their maps by now; the maps are as they were."""
         result = StageResult(kept, list(work.record.notices_of(self.name)))
         for planned in planned_maps(work):
-            self._write_figure(work, planned, result)
+            result.paths.append(write_slide_figure(work, planned, result.notes))
         return result
 
     @staticmethod
@@ -150,7 +144,7 @@ class HeatmapStage:
     ) -> None:
         """Write a drawing to each path, streamed; shrunk as a whole only where CLAM's own keys ask for that."""
         from mil_heatmaps.visualization.overlay import draw, draw_to_files
-        from mil_heatmaps.visualization.picture_files import save_picture
+        from mil_heatmaps.visualization.picture_files import FileFacts, save_picture
 
         h = work.config.heatmap_arguments
         if shrink and _is_shrunk(work):
@@ -160,38 +154,10 @@ class HeatmapStage:
 
             picture = shrunk(Image.fromarray(draw(drawing, painter=painter)), h.custom_downsample, h.max_size)
             for path in paths:
-                save_picture(path, picture)
+                save_picture(path, picture, facts=FileFacts(icc_profile=drawing.icc_profile))
         else:
             draw_to_files(paths, drawing, painter=painter)
         result.paths += paths
-
-    @staticmethod
-    def _write_figure(work: SlideWork, planned: PlannedMap, result: StageResult) -> None:
-        """Write ``S_figure.png``: slide and map side by side, with what the colours mean."""
-        from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
-        from mil_heatmaps.visualization.figure import FigureText, write_figure
-
-        h, score_file, column = work.config.heatmap_arguments, work.score_file, planned.column
-        foot, evidence = foot_of(work), evidence_of(work)
-        scores = score_file.scores
-        text = FigureText(
-            score_name=scores.score,
-            class_name=column.name if len(scores.names) > 1 or scores.explained is not None else None,
-            slide_id=work.job.slide_id,
-            label=_shown_label(work),
-            model=score_file.model,
-            prediction=score_file.prediction,
-            group=": ".join(_group(work, column) or ()),
-            method=_method(work, column),
-            notices=_of_figure((*work.record.notices(before="heatmap"), *result.notes)),
-            faithfulness=None if foot is None else Faithfulness(
-                foot.sentence_at(column.name) if len(work.maps or ()) > 1 else foot.sentence, foot.method, foot.verdict
-            ),
-            evidence=None if evidence is None else EvidenceOutline(evidence.words, evidence.outlines),
-        )
-        path = work.job.paths.figure(column.suffix)
-        write_figure(path, planned.drawing, planned.drawn_scores, text, legend=h.legend)
-        result.paths.append(path)
 
     def _save_original(self, work: SlideWork, drawing: Drawing, result: StageResult) -> None:
         """Write the slide without colours: of the map's size, or the whole slide where the map shows a region of it.
@@ -233,27 +199,24 @@ def _fitting(slide: Slide, asked: Frame, path: Path) -> tuple[Frame, Notice]:
     return frame, Notice("original_level", text)
 
 
-def _group(work: SlideWork, column: DrawnColumn) -> tuple[str, str] | None:
-    """Return whether the slide's risk or value is high or low, and beside what."""
-    from mil_heatmaps.visualization.colour_words import group_of
+def holding(path: Path, size_px: tuple[int, int]) -> tuple[Path, list[Notice]]:
+    """Return a path whose format can hold a picture of such a size, and what to say if it is not the one asked for.
 
-    bag, medians = work.score_file, work.settings.cohort_medians or {}
-    asked = work.config.heatmap_arguments.center
-    return group_of(bag.scores, column.name, asked, bag.prediction, medians.get(column.name))
+    PNG takes any picture, and is written in bounded memory.
+    """
+    from mil_heatmaps.visualization.picture_files import fits
 
-
-def _method(work: SlideWork, column: DrawnColumn) -> str | None:
-    """Return how a fine map was made, None for a map of the bag."""
-    if not work.wants_fine_map:
-        return None
-    asked, how = float(work.config.patching_arguments.overlap), work.fine_file.scored_as
-    other = f" ({asked:.0%} was asked)" if abs(column.grid.overlap - asked) > 0.01 else ""
-    return f"fine map: patches overlap by {column.grid.overlap:.0%}{other}" + (f", {how}" if how else "")
+    if fits(path, size_px):
+        return path, []
+    width, height = size_px
+    name = path.suffix[1:].upper()
+    text = f"a map of {width} x {height} pixels does not fit {name}: written as PNG"
+    return path.with_suffix(".png"), [Notice("picture_format", text)]
 
 
-def _of_figure(notices: Iterable[Notice]) -> tuple[Notice, ...]:
-    """Return the notices for the foot of the figure, which says in a line of its own how a fine map was made."""
-    return distinct(notice for notice in notices if notice.code != "fine_map")
+def _final_size(work: SlideWork, drawing: Drawing) -> tuple[int, int]:
+    """Return the size of the finished picture; of one that is shrunk afterwards, a size that any format holds."""
+    return (1, 1) if _is_shrunk(work) else drawing.size_px
 
 
 def _is_figure(key: str) -> bool:
@@ -261,6 +224,6 @@ def _is_figure(key: str) -> bool:
 
 
 def _is_shrunk(work: SlideWork) -> bool:
-    """Whether the finished map is made smaller after it was drawn, by CLAM's own keys."""
+    """Whether the finished map is made smaller after it was drawn, as CLAM does; else it is drawn at its size."""
     h = work.config.heatmap_arguments
-    return h.custom_downsample > 1 or h.max_size is not None
+    return h.custom_downsample > 1 or (h.max_size is not None and h.compat == "clam")

@@ -7,6 +7,7 @@ import queue
 from collections.abc import Collection
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
+from pathlib import Path
 
 from mil_heatmaps.errors import ConfigError, HeatmapError, ModelError, WorkerError
 from mil_heatmaps.stages.base import RunSettings
@@ -26,11 +27,16 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
         An unknown colormap; a model or an encoder that cannot be loaded or do not fit each other.
     """
     config, stages = settings.config, frozenset(needed)
-    if stages & {"heatmap", "exports"} and config.heatmap_arguments.cmap is not None:
-        from mil_heatmaps.visualization.palette import colour_table
+    if stages & {"heatmap", "exports"}:
+        from mil_heatmaps.visualization.palette import AUTO, colour_table
 
-        colour_table(config.heatmap_arguments.cmap)
-    own = config.model_arguments.model_class is not None and not run_own_code
+        for cmap in (config.heatmap_arguments.cmap, config.heatmap_arguments.cmap_signed):
+            if cmap not in (None, AUTO):
+                colour_table(cmap)
+    named = config.model_arguments.model_class
+    own = named is not None and not run_own_code
+    if named is not None and own:
+        _check_own_code_is_there(named)
     if stages & {"attention", "fine"} and not settings.model.external and not own:
         settings.model.load(settings.device)
     if "faithfulness" in stages and settings.model.has_model:
@@ -47,6 +53,18 @@ def _check_maps(settings: RunSettings) -> None:
             model.check_scores(wanted)
         except ModelError as error:
             raise ConfigError(f"faithfulness_arguments.scores: {error}") from error
+
+
+def _check_own_code_is_there(named: str) -> None:
+    """Raise a ModelError when `model_class` names no file; nothing of it is run."""
+    from mil_heatmaps.weights.own_code import module_file
+
+    where, _, name = named.rpartition(":")
+    if not where or not name:
+        raise ModelError(f"model_class {named!r} must be package.module:Class or path/to/file.py:Class")
+    path = Path(where) if where.endswith(".py") else module_file(where)
+    if path is None or not path.is_file():
+        raise ModelError(f"model_class {named!r}: there is no module {where}")
 
 
 @dataclass(frozen=True)

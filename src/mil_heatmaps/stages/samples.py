@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,12 @@ import numpy.typing as npt
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.figure import shown_label
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_inputs
 from mil_heatmaps.stages.score_columns import coarse_columns
+
+if TYPE_CHECKING:
+    from mil_heatmaps.stages.planned_map import DrawnColumn
 
 EVIDENCE = "evidence"
 """Name of the folder of the evidence set."""
@@ -56,6 +60,30 @@ def _label_and_class(work: SlideWork) -> tuple[str, int | None]:
     return row.label, prediction.predicted if prediction is not None and classes else None
 
 
+_MODES = {"topk": "highest patches", "reverse_topk": "lowest patches", "range_sample": "patches drawn by chance"}
+
+
+def _facts(work: SlideWork, column: DrawnColumn, shown_patches: int) -> list[str]:
+    """Return the lines of a contact sheet's head: which patches, of what size, by which score of which model."""
+    from mil_heatmaps.scores.score_words import score_words
+
+    told, size_l0, mpp = work.score_file, column.grid.size_l0, work.slide.mpp
+    size = f"{size_l0[0]} × {size_l0[1]} px at level 0"
+    if mpp is not None:
+        size = f"{size_l0[0] * mpp:.0f} × {size_l0[1] * mpp:.0f} µm ({size})"
+    classes = told.prediction is not None and column.name in told.prediction.classes
+    several = len(told.scores.names) > 1
+    score = score_words(told.scores.score, column.kind, column.name if several else None, of_class=classes)
+    made = [f"model {told.model}" if told.model else "", f"checkpoint {(told.checkpoint_sha256 or '')[:8]}"]
+    label = shown_label(work)
+    predicted = "" if told.prediction is None else f"predicted {told.prediction.summary}"
+    said = [f"label {label}" if label else "", predicted]
+    return [
+        f"{score}  ·  {shown_patches} of {len(column.scores)} patches of {size}",
+        "  ·  ".join(part for part in (*(made if told.checkpoint_sha256 else made[:1]), *said) if part),
+    ]
+
+
 class SamplesStage:
     """Writes ``P/E/sampled_patches/label_<label>_pred_<class>/<name>/...`` in CLAM's names."""
 
@@ -80,6 +108,7 @@ class SamplesStage:
             "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
             "samples": work.settings.section("sample_arguments"),
             "column": {key: drawing[key] for key in ("classes", "head")},
+            **{key: drawing[key] for key in ("color_profile",) if key in drawing},
             "label": job.row.label,
             **({} if config.model_arguments.task == "classification" else {"folder": job.row.group}),
             "to": relative(job.paths.sampled_patches, job.paths.raw),
@@ -87,6 +116,7 @@ class SamplesStage:
 
     def run(self, work: SlideWork) -> StageResult:
         """Choose, cut, write."""
+        from mil_heatmaps.slides.colour_profile import embedded_profile, srgb_converter
         from mil_heatmaps.visualization.sample_files import write_samples
         from mil_heatmaps.visualization.sampling import patches_at, sample_patches
 
@@ -94,6 +124,9 @@ class SamplesStage:
         column = coarse_columns(work)[0]
         label, predicted = _label_and_class(work)
         result, side_px = StageResult([]), model_side_px(work)
+        how, profile = work.config.heatmap_arguments.for_people, work.slide.icc_profile
+        converter = srgb_converter(profile) if how == "convert" else None
+        in_srgb = converter or (lambda image: image)
         for sample in settings.samples:
             if not sample.sample:
                 continue
@@ -104,14 +137,16 @@ class SamplesStage:
                 text = f"sample {sample.name!r}: no patch lies in its window"
                 result.notes.append(Notice("empty_sample", text))
                 continue
-            patches = [replace(patch, image=shown(patch.image, side_px)) for patch in patches]
+            patches = [replace(patch, image=in_srgb(shown(patch.image, side_px))) for patch in patches]
             folder = job.paths.sample_dir(label, predicted, sample.name)
             result.paths += write_samples(
                 folder,
                 job.slide_id,
                 patches,
-                title=f"{job.slide_id} · {sample.name}",
-                score_name=column.name,
+                title=f"{job.slide_id} · {_MODES[sample.mode]}",
+                score_name="",
+                facts=_facts(work, column, len(patches)),
+                icc_profile=embedded_profile(profile, how),
                 table=settings.csv,
                 sheet=settings.contact_sheet,
             )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
     """Return the columns that `heatmap_arguments.classes` and `head` choose of some scores of the slide."""
+    from mil_heatmaps.scores.patch_scores import kind_of_column
     from mil_heatmaps.scores.select import select_columns
 
     heatmap, group = work.config.heatmap_arguments, work.job.row.group
@@ -29,10 +30,11 @@ def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
     usual = heatmap.classes == "predicted" and heatmap.head == "mean" and len(chosen) == 1
     prefix = f"_s_{safe_name(heatmap.score)}" if heatmap.score else ""
     kind = score_file.scores.kind
-    return [
-        DrawnColumn(name, prefix + ("" if usual else f"_c_{safe_name(name)}"), scores, score_file.grid, kind)
-        for name, scores in chosen
-    ]
+    drawn = []
+    for name, scores in chosen:
+        suffix = prefix + ("" if usual else f"_c_{safe_name(name)}")
+        drawn.append(DrawnColumn(name, suffix, scores, score_file.grid, kind_of_column(kind, name)))
+    return drawn
 
 
 def coarse_columns(work: SlideWork) -> list[DrawnColumn]:
@@ -68,14 +70,20 @@ def plan_coarse(work: SlideWork) -> Drawing:
     from mil_heatmaps.visualization.view import View
 
     heatmap, column = work.config.heatmap_arguments, coarse_columns(work)[0]
-    view = View(segment=heatmap.segment, use_holes=heatmap.use_holes)
+    view = View(segment=heatmap.segment, use_holes=heatmap.use_holes, color_profile=heatmap.as_clam)
     return _plan(work, column, view, _ranged(work, column))
 
 
 def _plan_finished(work: SlideWork, column: DrawnColumn) -> Drawing:
+    from mil_heatmaps.visualization.frame import shrunk_frame
+
     if work.roi is not None:
-        _check_region(work.roi, column)
-    return _plan(work, column, _view(work, column), _colours(work, column))
+        _check_region(work.roi, column, compat=work.config.heatmap_arguments.compat)
+    drawing = _plan(work, column, _view(work, column), _colours(work, column))
+    heatmap = work.config.heatmap_arguments
+    if heatmap.max_size is None or heatmap.custom_downsample > 1 or heatmap.compat == "clam":
+        return drawing
+    return replace(drawing, frame=shrunk_frame(drawing.frame, heatmap.max_size))
 
 
 def _plan(work: SlideWork, column: DrawnColumn, view: View, colours: ColourRule) -> Drawing:
@@ -98,19 +106,21 @@ def _view(work: SlideWork, column: DrawnColumn) -> View:
         mpp=heatmap.mpp,
         top_left=None if roi is None else roi.top_left_l0,
         bot_right=None if roi is None else roi.bot_right_l0,
-        reaching=column.reaching,
+        reaching=column.reaching or heatmap.compat != "clam",
         outlines=None if roi is None else roi.polygons,
         blank_canvas=heatmap.blank_canvas,
         segment=heatmap.segment,
         use_holes=heatmap.use_holes,
+        color_profile=heatmap.as_clam,
     )
 
 
-def _check_region(roi: Roi, column: DrawnColumn) -> None:
+def _check_region(roi: Roi, column: DrawnColumn, compat: str) -> None:
     """Raise a SlideError for a region without any patch, which would be a picture without colours."""
     from mil_heatmaps.slides.roi import patches_in_roi
 
-    patches_in_roi(column.grid, roi, rule="reach" if column.reaching and roi.polygons is None else None)
+    reaching = column.reaching or compat != "clam"
+    patches_in_roi(column.grid, roi, rule="reach" if reaching and roi.polygons is None else None)
 
 
 def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.export_parts import attempt, content_of, lines_of, notices_of
+from mil_heatmaps.stages.export_parts import attempt, content_of, for_people, lines_of, notices_of
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
 from mil_heatmaps.stages.score_columns import drawn_file, planned_maps
 from mil_heatmaps.stages.write_score_exports import write_of_all_columns
@@ -36,10 +36,11 @@ def export_all(work: SlideWork, *, only_telling: bool = False) -> StageResult:
     result = StageResult([])
     exports, maps = work.config.export_arguments, planned_maps(work)
     for planned in maps:
+        drawing = for_people(work, planned.drawing)
         if not only_telling:
-            _pictures(work, planned, result)
+            _pictures(work, planned.column, drawing, result)
         if exports.ome_tiff is not None and exports.ome_tiff.content != "scores":
-            attempt(result, "ome_tiff", partial(_ome_tiff, work, planned.column, planned.drawing))
+            attempt(result, "ome_tiff", partial(_ome_tiff, work, planned.column, drawing))
         if exports.geojson is not None:
             attempt(result, "geojson", partial(_geojson, work, planned, exports.geojson, result))
         result.notes += planned.drawing.notes
@@ -51,20 +52,23 @@ def export_all(work: SlideWork, *, only_telling: bool = False) -> StageResult:
     return result
 
 
-def _pictures(work: SlideWork, planned: PlannedMap, result: StageResult) -> None:
+def _pictures(work: SlideWork, column: DrawnColumn, drawing: Drawing, result: StageResult) -> None:
     """Write PNG, JPEG, WebP and DeepZoom of one column."""
     exports = work.config.export_arguments
     for name, suffix in (("png", "png"), ("jpeg", "jpg"), ("webp", "webp")):
         if (options := getattr(exports, name)) is not None:
-            path = work.job.paths.export(f"{planned.column.suffix}_{options.content}.{suffix}")
-            attempt(result, name, partial(_flat, path, content_of(planned.drawing, options.content), options))
+            wanted = work.job.paths.export(f"{column.suffix}_{options.content}.{suffix}")
+            attempt(result, name, partial(_flat, wanted, content_of(drawing, options.content), options, result))
     if exports.deepzoom is not None:
-        attempt(result, "deepzoom", partial(_deepzoom, work, planned.column, planned.drawing))
+        attempt(result, "deepzoom", partial(_deepzoom, work, column, drawing))
 
 
-def _flat(path: Path, drawing: Drawing, options: Any) -> list[Path]:
+def _flat(wanted: Path, drawing: Drawing, options: Any, result: StageResult) -> list[Path]:
+    from mil_heatmaps.stages.heatmap import holding
     from mil_heatmaps.visualization.overlay import draw_to_file
 
+    path, said = holding(wanted, drawing.size_px)
+    result.notes += said
     quality, lossless = getattr(options, "quality", None), getattr(options, "lossless", False)
     draw_to_file(path, drawing, quality=quality, lossless=lossless)
     return [path]

@@ -10,7 +10,7 @@ import numpy as np
 
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.stages.base import SlideWork, StageResult
-from mil_heatmaps.stages.export_parts import at_level, attempt, content_of, lines_of, notices_of
+from mil_heatmaps.stages.export_parts import at_level, attempt, content_of, for_people, lines_of, notices_of
 from mil_heatmaps.stages.figure_foot import foot_of
 from mil_heatmaps.stages.score_columns import drawn_file, planned_maps
 
@@ -64,7 +64,7 @@ def _ome_zarr(work: SlideWork, drawing: Drawing) -> list[Path]:
     else:
         for planned in planned_maps(work):
             folders.append(work.job.paths.export(f"{planned.column.suffix}_{options.content}.ome.zarr"))
-            shown = content_of(at_level(work, planned.drawing, options.level), options.content)
+            shown = content_of(at_level(work, for_people(work, planned.drawing), options.level), options.content)
             write_picture_zarr(folders[-1], shown, notices=lines_of(work, planned.drawing), **how)
     return [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
 

@@ -1,12 +1,14 @@
 """What there is to look at: slides, their score files and pictures, and what the process list says."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.names import slide_id_of
+from mil_heatmaps.records.layout import FAITHFULNESS
+from mil_heatmaps.words import reason_of
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,52 @@ class NamedFile:
         Number of the run it comes from; files of one run are looked at one at a time, those of two are compared.
     bag : bool
         Whether the other maps of its source were ranked among its scores.
+    run : str
+        Name of the run it comes from, empty for a file of one's own.
+    region : Region or None
+        What of it the run's pictures show.
     """
 
     path: Path
     title: str
     source: int = 0
     bag: bool = False
+    run: str = ""
+    region: "Region | None" = None
+
+    @property
+    def faithfulness(self) -> Path:
+        """Where what was measured of its maps lies, if it was."""
+        return self.path.with_name(self.path.stem.removesuffix("_blockmap") + FAITHFULNESS)
+
+
+@dataclass(frozen=True)
+class Region:
+    """The part of a slide that a run draws: a box, or the file of its outlines.
+
+    Attributes
+    ----------
+    box : (x1, y1, x2, y2) or None
+        As the run's list has it.
+    outlines : Path or None
+    reaching : bool
+        Every patch that reaches into it is drawn, not only those that begin in it.
+    """
+
+    box: tuple[float, ...] | None = None
+    outlines: Path | None = None
+    reaching: bool = False
+
+
+@dataclass(frozen=True)
+class RunAnswer:
+    """What one of several runs says of a slide."""
+
+    run: str
+    prediction: str
+    probability: float | None
+    number: float | None
+    status: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +95,10 @@ class SlideEntry:
         those of a run are in the slide's pixels and frame.
     mpp, default_mpp : float or None
         The resolution given by hand for this slide, and for all that say none.
+    answers : tuple of RunAnswer
+        One a run where there are several.
+    verdict : str
+        How faithful the drawn map was found to be.
     """
 
     slide_id: str
@@ -70,6 +116,20 @@ class SlideEntry:
     own_files: bool = False
     mpp: float | None = None
     default_mpp: float | None = None
+    answers: tuple[RunAnswer, ...] = ()
+    verdict: str = ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that what is shown comes from, but for the slide."""
+        measured = dict.fromkeys(named.faithfulness for named in self.scores)
+        paths = (*(named.path for named in (*self.scores, *self.pictures)), *measured)
+        return (*paths, self.tissue) if self.tissue else paths
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the runs predict different classes."""
+        return len({answer.prediction for answer in self.answers if answer.prediction}) > 1
 
     @property
     def is_wrong(self) -> bool | None:
@@ -78,9 +138,12 @@ class SlideEntry:
             return None
         return self.label != self.prediction
 
-    def summary(self) -> dict[str, Any]:
-        """Return what the list of slides shows, as JSON values."""
-        return {
+    def _is_wrong_of(self, answer: RunAnswer) -> bool | None:
+        return replace(self, prediction=answer.prediction, number=answer.number).is_wrong
+
+    def summary(self, *, blind: bool = False) -> dict[str, Any]:
+        """Return what the list of slides shows, as JSON values; when `blind`, nothing that tells the answer."""
+        shown: dict[str, Any] = {
             "name": self.slide_id,
             "status": self.status,
             "label": self.label,
@@ -93,7 +156,19 @@ class SlideEntry:
             "cells": self.cells,
             "canOpen": self.slide_path is not None,
             "layers": len(self.scores) + len(self.pictures),
+            "verdict": self.verdict,
         }
+        if self.answers:
+            shown["answers"] = [
+                {**vars(answer), "wrong": self._is_wrong_of(answer)} for answer in self.answers
+            ]
+            shown["disagree"] = self.disagrees
+        if not blind:
+            return shown
+        hidden = {"label": "", "prediction": "", "probability": None, "number": None, "wrong": None, "verdict": ""}
+        return {key: value for key, value in shown.items() if key not in ("answers", "disagree")} | {
+            **hidden, "cells": {}, "notices": "",
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -152,14 +227,38 @@ class Defaults:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A second slide in the frame of the first.
+
+    Attributes
+    ----------
+    affine : 3 x 3
+        From level-0 pixels of the first slide to those of this one.
+    """
+
+    slide_path: Path
+    affine: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class Catalog:
-    """All slides of one viewer, addressed by their place in `slides` and never by a path."""
+    """All slides of one viewer, addressed by their place in `slides` and never by a path.
+
+    Attributes
+    ----------
+    blind : bool
+        Labels and predictions are kept from the page.
+    beside : Beside or None
+        A second slide that every pane of it moves along with the first.
+    """
 
     title: str
     slides: tuple[SlideEntry, ...]
     columns: tuple[str, ...] = ()
     defaults: Defaults = field(default_factory=Defaults)
     notes: tuple[str, ...] = ()
+    blind: bool = False
+    beside: "Beside | None" = None
 
     def __post_init__(self) -> None:
         if not self.slides:
@@ -176,6 +275,29 @@ def titles_for(paths: Sequence[Path]) -> list[str]:
         titles = ["/".join((*parts, stem)) for parts, stem in zip(above, stems, strict=True)]
         depth += 1
     return titles if len(set(titles)) == len(titles) else [f"{title} ({i + 1})" for i, title in enumerate(titles)]
+
+
+def read_affine(path: Path) -> tuple[tuple[float, ...], ...]:
+    """Return the 3 x 3 of a ``.npy``, from level-0 pixels of the first slide to those of the second.
+
+    Raises
+    ------
+    ConfigError
+        It is no affine map, or one that cannot be turned round.
+    """
+    import numpy as np
+
+    try:
+        matrix = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"--affine: {path} cannot be read as .npy ({reason_of(error)})") from error
+    if matrix.shape != (3, 3) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
+        raise ConfigError(f"--affine: {path} must hold 3 x 3 finite numbers, it has {matrix.dtype} {matrix.shape}")
+    if not np.allclose(matrix[2], (0, 0, 1)):
+        raise ConfigError(f"--affine: the last row of {path} must be 0 0 1, it is {matrix[2].tolist()}")
+    if abs(np.linalg.det(matrix[:2, :2])) < 1e-9:
+        raise ConfigError(f"--affine: the map in {path} cannot be turned round (its determinant is 0)")
+    return tuple(tuple(float(value) for value in row) for row in matrix.tolist())
 
 
 def catalog_of_files(slide: Path, pictures: Sequence[Path], scores: Sequence[Path], tissue: Path | None) -> Catalog:

@@ -8,19 +8,33 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.notices import Notice, joined
-from mil_heatmaps.records.layout import RECORD
-from mil_heatmaps.records.slide_record import SlideRecord, read_record
-from mil_heatmaps.slides.resolution import decide_resolution
-from mil_heatmaps.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
+from mil_heatmaps.files.names import slide_id_of
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
+from mil_heatmaps.viewer.changed import Changed
+from mil_heatmaps.viewer.described import describe_levels, describe_slide, say_what_is_usual, slide_notices
 from mil_heatmaps.viewer.evidence import evidence_outlines
+from mil_heatmaps.viewer.explanations import read_faithfulness
+from mil_heatmaps.viewer.fit import (
+    described_region,
+    drawn_patches,
+    outline_notes,
+    picture_notes,
+    region_of,
+    score_notes,
+)
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
+from mil_heatmaps.viewer.live import LiveCatalog
 from mil_heatmaps.viewer.open_slides import OpenSlides
-from mil_heatmaps.viewer.palettes import palettes
+from mil_heatmaps.viewer.palettes import is_known, palettes
+from mil_heatmaps.viewer.stamps import stamp_of, stamp_of_all
 from mil_heatmaps.viewer.tile_slide import TileSlide
 from mil_heatmaps.words import one_line
 
@@ -35,80 +49,134 @@ PATCH_PX = 160
 class Content:
     """Opens what the catalog names, when it is asked for."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
+    def __init__(self, catalog: Catalog | LiveCatalog) -> None:
+        self.live = catalog if isinstance(catalog, LiveCatalog) else LiveCatalog(catalog)
         self._slides = OpenSlides()
+        self._small = OpenSlides(2)  # thumbnails of the list must not close the slide that is looked at
         self._scores = ScoreFiles()
+
+    @property
+    def catalog(self) -> Catalog:
+        """What there is to look at."""
+        return self.live.catalog
 
     def close(self) -> None:
         """Close the slides."""
         self._slides.close()
+        self._small.close()
 
     def index(self, nonce: str) -> dict[str, Any]:
-        """Return the list of slides and what the page needs to begin."""
-        defaults = self.catalog.defaults
+        """Return the list of slides and what the page needs to begin; addresses are relative to the page's."""
+        catalog = self.live.refresh()
+        defaults, notes = catalog.defaults, list(catalog.notes)
+        cmap = defaults.cmap
+        if cmap and not is_known(cmap):
+            notes.append(f"the run's colour map {cmap!r} is not known here; the page chooses one")
+            cmap = None
         return {
-            "title": self.catalog.title,
-            "data": f"/data/{nonce}",
-            "columns": list(self.catalog.columns),
-            "notes": list(self.catalog.notes),
-            "defaults": defaults.as_view(),
-            "palettes": palettes([defaults.cmap] if defaults.cmap else []),
-            "slides": [entry.summary() for entry in self.catalog.slides],
+            "title": catalog.title,
+            "version": self.live.version,
+            "data": f"data/{nonce}",
+            "columns": [] if catalog.blind else list(catalog.columns),
+            "notes": notes,
+            "blind": catalog.blind,
+            "defaults": replace(defaults, cmap=cmap).as_view(),
+            "palettes": palettes([cmap] if cmap else []),
+            "beside": None if catalog.beside is None else {
+                "slide": len(catalog.slides),
+                "affine": catalog.beside.affine,
+                "name": slide_id_of(catalog.beside.slide_path),
+            },
+            "slides": [entry.summary(blind=catalog.blind) for entry in catalog.slides],
         }
+
+    def changes(self, slide: int) -> dict[str, Any]:
+        """Return what tells the page that there is something new: of the list, and of the slide it shows."""
+        self.live.refresh()
+        return {"version": self.live.version, "stamp": stamp_of_all(self.entry(slide).files)}
 
     def describe(self, slide: int) -> dict[str, Any]:
         """Return one slide: its size, levels and layers. What cannot be read is said in `problems`."""
-        entry = self.entry(slide)
+        entry, blind = self.entry(slide), self.catalog.blind
         problems = [entry.problem] if entry.problem else []
         out: dict[str, Any] = {
             "index": slide,
             "name": entry.slide_id,
+            "stamp": stamp_of_all(entry.files),
             "layers": [],
             "problems": problems,
-            "notices": _notices(entry),
+            "notices": [] if blind else slide_notices(entry),
             "slide": None,
+            "faithfulness": {},
         }
+        space = None
         if entry.slide_path is not None:
             try:
                 with self._slides.use(entry.slide_path) as opened:
-                    out["slide"] = _describe_slide(opened, entry)
+                    out["slide"], space = describe_slide(opened, entry), opened.slide.space()
             except HeatmapError as error:
                 problems.append(one_line(error))
         elif not problems:
             problems.append(f"the slide {entry.slide_id} was not found")
+        size = None if space is None else space.size_l0
         for found in self._score_layers(entry):
             if isinstance(found, Exception):
                 problems.append(one_line(found))
-            else:
-                out["layers"] += [layer.describe() | self._evidence(layer, entry) for layer in found]
-                problems += [f"{layer.named.title}: {note}" for layer in found[:1] for note in _placed(layer)]
-                out["notices"] += [notice for layer in found for notice in layer.source.notices]
+                continue
+            described = [layer.describe() | self._evidence(layer, entry) for layer in found]
+            source, named = found[0].source, found[0].named
+            placed = _placed(found[0])
+            notes = [*(str(note) for note in placed if note.code == "pairing"), *score_notes(source, size)]
+            if space is not None:
+                region, why = described_region(named, source, space)
+                notes += [why] if why else []
+                for about in described if region else ():
+                    about["region"] = region
+            for about in described:
+                about["notes"] = notes
+                if blind:
+                    about["prediction"] = None
+            problems += [f"{named.title}: {note}" for note in (*notes, *(n for n in placed if n.code != "pairing"))]
+            out["layers"] += described
+            out["notices"] += [] if blind else [notice for layer in found for notice in layer.source.notices]
+            try:
+                measured = None if blind else read_faithfulness(named.faithfulness)
+                if measured:
+                    out["faithfulness"][str(found[0].file)] = measured
+            except HeatmapError as error:
+                problems.append(one_line(error))
         for number, named in enumerate(entry.pictures):
             try:
                 with self._slides.use(named.path, lossless=True) as picture:
+                    notes = picture_notes(picture.slide.dimensions_l0, size)
                     out["layers"].append(
                         {
                             "type": "picture",
                             "title": named.title,
+                            "run": named.run,
+                            "stamp": stamp_of(named.path),
+                            "notes": notes,
                             "picture": number,
-                            **_describe_levels(picture),
+                            **describe_levels(picture),
                         }
                     )
+                    problems += [f"{named.title}: {note}" for note in notes]
             except HeatmapError as error:
                 problems.append(one_line(error))
         out["notices"] = list(dict.fromkeys(out["notices"]))
-        _say_what_is_usual(out["layers"], self.catalog.defaults)
+        say_what_is_usual(out["layers"], self.catalog.defaults)
         out["tissue"] = entry.tissue is not None
-        if entry.own_files and entry.tissue is not None:
-            with suppress(HeatmapError):  # the page asks for the outlines, and is told then
-                problems += self._outlines(entry)[1]
-        problems += _mismatches(out)
+        if entry.tissue is not None:
+            with suppress(HeatmapError, OSError):  # the page asks for the outlines, and is told then
+                mask, placed = self._outlines(entry)
+                problems += [*placed, *outline_notes(list(mask.contours_l0), size)]
+        out["problems"] = list(dict.fromkeys(map(str, problems)))
         return out
 
     def _evidence(self, layer: ScoreLayer, entry: SlideEntry) -> dict[str, Any]:
         """Return the outline of a map's evidence set, where the run asked for it."""
-        rings = evidence_outlines(layer, entry.slide_id) if self.catalog.defaults.evidence else []
+        wanted = self.catalog.defaults.evidence and not self.catalog.blind
+        rings = evidence_outlines(layer, entry.slide_id) if wanted else []
         return {"evidence": rings} if rings else {}
 
     def slide_tile(self, slide: int, level: int, column: int, row: int) -> tuple[bytes, str]:
@@ -124,24 +192,40 @@ class Content:
 
     def thumbnail(self, slide: int) -> bytes:
         """Return the slide as a small JPEG."""
-        with self._slides.use(_needed(self.entry(slide))) as opened:
+        with self._small.use(_needed(self.entry(slide))) as opened:
             return encode_jpeg(opened.thumbnail(THUMBNAIL_PX))
 
-    def layer(self, slide: int, number: int) -> ScoreLayer:
-        """Return a score layer by its place among those of the slide's score files."""
+    def layer(self, slide: int, number: int, stamp: str = "") -> ScoreLayer:
+        """Return a score layer by its place among those of the slide's score files.
+
+        Changed when its file is not the one of this stamp, if one is given.
+        """
         layers: list[ScoreLayer] = []
         for found in self._score_layers(self.entry(slide)):
             layers += [] if isinstance(found, Exception) else found
             if number < len(layers):
                 break
         layer: ScoreLayer = _at(layers, number)
+        if stamp and stamp != layer.stamp:
+            raise Changed(f"{layer.named.path.name} was rewritten; load the slide anew")
         return layer
+
+    def inside(self, slide: int, number: int, stamp: str = "") -> bytes:
+        """Return one byte a patch: whether the run's picture of its region shows it."""
+        layer, entry = self.layer(slide, number, stamp), self.entry(slide)
+        if layer.named.region is None:
+            raise LookupError("no region")
+        with self._slides.use(_needed(entry)) as opened:
+            roi = region_of(layer.named.region, opened.slide.space())
+        shown = drawn_patches(roi, layer.source.grid, reaching=layer.named.region.reaching)
+        return np.asarray(shown, np.uint8).tobytes()
 
     def _score_layers(self, entry: SlideEntry) -> Iterator[list[ScoreLayer] | Exception]:
         """Yield the layers of each score file, or why it cannot be read; such a file has none."""
         for file, named in enumerate(entry.scores):
             try:
-                yield layers_of(self._scores.read(named.path, entry.slide_id, self._space(entry)), named, file)
+                stamp, read = self._scores.read(named.path, entry.slide_id, self._space(entry))
+                yield layers_of(read, named, file, stamp)
             except (HeatmapError, OSError) as error:
                 yield error
 
@@ -182,8 +266,16 @@ class Content:
         mask, space = read_mask(entry.tissue), self._space(entry)
         return (mask, []) if space is None else place_mask(mask, space)
 
+    def tile_owner(self, slide: int, picture: int | None = None) -> tuple[Any, ...]:
+        """Return what tiles of a slide, or of a picture over it, are kept by: another file has another one."""
+        entry = self.entry(slide)
+        path: Path = _needed(entry) if picture is None else _at(entry.pictures, picture).path
+        return slide, picture, stamp_of(path)
+
     def entry(self, slide: int) -> SlideEntry:
-        """Return a slide of the catalog."""
+        """Return a slide of the catalog; the one after the last is the one beside."""
+        if slide == len(self.catalog.slides) and (beside := self.catalog.beside) is not None:
+            return SlideEntry(slide_id_of(beside.slide_path), beside.slide_path)
         entry: SlideEntry = _at(self.catalog.slides, slide)
         return entry
 
@@ -211,72 +303,3 @@ def _tile(opened: TileSlide, level: int, column: int, row: int) -> tuple[bytes, 
     if data is None:
         raise LookupError((level, column, row))
     return data, opened.media_type
-
-
-def _describe_levels(opened: TileSlide) -> dict[str, Any]:
-    return {
-        "size": list(opened.slide.dimensions_l0),
-        "levels": [
-            {
-                "size": list(level.size_px),
-                "tile": list(level.tile_px),
-                "tiles": list(level.tiles),
-                "downsample": list(level.downsample),
-            }
-            for level in opened.levels
-        ],
-    }
-
-
-def _notices(entry: SlideEntry) -> list[str]:
-    """Return what is to know of a slide: from the records beside its scores, else as the process list says it."""
-    paths = dict.fromkeys(named.path.with_name(RECORD) for named in entry.scores)
-    records = [(path, data) for path in paths if (data := read_record(path)) is not None]
-    if records:
-        return [text for path, data in records for text in SlideRecord.of(data, path, entry.slide_id).notices()]
-    return [listed] if (listed := entry.cells.get("notes", "")) else []
-
-
-def _describe_slide(opened: TileSlide, entry: SlideEntry) -> dict[str, Any]:
-    slide = opened.slide
-    resolution = decide_resolution(
-        slide.properties, slide.dimensions_l0, listed=entry.mpp, otherwise=entry.default_mpp
-    )
-    return {
-        **_describe_levels(opened),
-        "mpp": resolution.mpp,
-        "mppNote": joined(resolution.notes) or None,
-        "objective": slide.objective_power,
-        "vendor": slide.vendor,
-        "fileLevels": slide.level_count,
-        "colourProfile": opened.colour_profile,
-    }
-
-
-def _say_what_is_usual(layers: list[dict[str, Any]], defaults: Defaults) -> None:
-    """Tell each layer how the run draws it, and a fine map which layer holds the same score of the bag."""
-    bags = {(layer["source"], layer["score"]): number for number, layer in enumerate(layers) if layer.get("bag")}
-    for layer in layers:
-        if layer["type"] == "scores" and defaults.by_rank:
-            layer["usual"] = "percentile"
-        number = None if layer.get("bag", True) else bags.get((layer["source"], layer["score"]))
-        if number is not None and layers[number]["names"] == layer["names"]:
-            layer["reference"] = number
-            if layer["usual"] == "percentile" and defaults.among_bag:
-                layer["usual"] = "percentile_ref"
-        if layer["type"] == "scores" and defaults.has_ends:
-            layer["usual"] = defaults.normalize or layer["usual"]
-            layer["ends"] = list(defaults.ends)
-
-
-def _mismatches(out: dict[str, Any]) -> list[str]:
-    """Say which scores were computed on a slide of another size."""
-    if out["slide"] is None:
-        return []
-    size = out["slide"]["size"]
-    return [
-        f"{layer['title']}: its scores belong to a slide of "
-        f"{layer['slideSize'][0]} x {layer['slideSize'][1]} pixels, this one has {size[0]} x {size[1]}"
-        for layer in out["layers"]
-        if layer.get("slideSize") and layer["slideSize"] != size
-    ]

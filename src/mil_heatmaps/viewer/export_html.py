@@ -9,11 +9,12 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from mil_heatmaps.errors import ConfigError, SlideError
+from mil_heatmaps.errors import ConfigError, HeatmapError, SlideError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.viewer.assets import LIBRARY, check_library, page_dir, page_files
 from mil_heatmaps.viewer.catalog import Catalog, SlideEntry
@@ -36,7 +37,7 @@ POLICY = "; ".join(
         "form-action 'none'",
     )
 )
-_IMPORT = re.compile(r'(\bfrom\s+")\./([\w-]+\.js")')
+_IMPORT = re.compile(r'(\b(?:from\s+|import\()")\./([\w-]+\.js")')
 
 
 def export_html(
@@ -93,9 +94,10 @@ def _collect(content: Content, number: int, longest_px: int) -> dict[str, Any]:
     about = content.describe(number)
     if about["slide"] is None:
         raise SlideError(f"{entry.slide_id}: {'; '.join(about['problems']) or 'there is no slide'}")
-    inside: dict[str, Any] = {"slide": about, "tissue": [], "pictures": {}, "coords": {}, "columns": {}, "patches": {}}
+    kinds = ("pictures", "coords", "columns", "patches", "inside")
+    inside: dict[str, Any] = {"slide": about, "tissue": [], **{kind: {} for kind in kinds}}
     index = content.index("")
-    inside["index"] = {**index, "slides": [index["slides"][number]], "columns": []}
+    inside["index"] = {**index, "slides": [index["slides"][number]], "columns": [], "beside": None}
     about["index"] = 0
     assert entry.slide_path is not None
     with TileSlide(entry.slide_path) as opened:
@@ -137,6 +139,9 @@ def _tiles(opened: TileSlide, levels: int) -> Iterator[tuple[str, str]]:
 def _add_scores(inside: dict[str, Any], content: Content, number: int, layer: int) -> None:
     found = content.layer(number, layer)
     inside["coords"][str(layer)] = _text(found.coords())
+    if found.named.region is not None:
+        with suppress(HeatmapError):  # said among the problems of the slide
+            inside["inside"][str(layer)] = _text(content.inside(number, layer))
     for column in range(len(found.scores.names)):
         inside["columns"][f"{layer}/{column}"] = _text(found.column(column))
         for patch in _extremes(found.scores.values[:, column]):
@@ -177,12 +182,12 @@ def _page(data: str) -> str:
         '<meta charset="utf-8">': (
             f'<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         ),
-        '<link rel="stylesheet" href="/page/style.css">': f"<style>{read['style.css']}</style>",
-        '<script src="/page/vendor/openseadragon.min.js" defer></script>': (
+        '<link rel="stylesheet" href="page/style.css">': f"<style>{read['style.css']}</style>",
+        '<script src="page/vendor/openseadragon.min.js" defer></script>': (
             f"<!-- OpenSeadragon\n{licence.replace('--', '- -')}-->\n<script>{_in_script(read[LIBRARY])}</script>\n"
             f'<script type="importmap">{_in_script(json.dumps({"imports": modules}))}</script>'
         ),
-        '<script type="module" src="/page/js/main.js"></script>': (
+        '<script type="module" src="page/js/main.js"></script>': (
             f'<script type="application/json" id="embedded">{safe_data}</script>\n'
             '<script type="module">import "viewer/main.js";</script>'
         ),

@@ -17,6 +17,7 @@ from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.normalize import default_method
 from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, PatchScores, Prediction
 from mil_heatmaps.viewer.catalog import NamedFile
+from mil_heatmaps.viewer.stamps import fresh_stamp, stamp_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.scores.score_file import ScoreFile
@@ -34,6 +35,7 @@ class ScoreLayer:
     file: int
     scores: PatchScores
     source: "ScoreFile"
+    stamp: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Return all but the numbers, as JSON values."""
@@ -41,6 +43,8 @@ class ScoreLayer:
         return {
             "type": "scores",
             "title": self.named.title,
+            "run": self.named.run,
+            "stamp": self.stamp,
             "file": self.file,
             "source": self.named.source,
             "bag": self.named.bag,
@@ -86,33 +90,35 @@ def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def layers_of(source: "ScoreFile", named: NamedFile, file: int) -> list[ScoreLayer]:
+def layers_of(source: "ScoreFile", named: NamedFile, file: int, stamp: str) -> list[ScoreLayer]:
     """Return the scores of a file as layers, its main one first."""
-    return [ScoreLayer(named, file, scores, source) for scores in (source.scores, *source.extra)]
+    return [ScoreLayer(named, file, scores, source, stamp) for scores in (source.scores, *source.extra)]
 
 
 class ScoreFiles:
     """Reads score files when asked for, and keeps those used last; safe to share between threads."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[tuple[Path, str], ScoreFile] = OrderedDict()
+        self._files: OrderedDict[tuple[Path, str], tuple[str, ScoreFile]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, path: Path, slide_id: str, space: "SlideSpace | None" = None) -> "ScoreFile":
-        """Return the scores in `path`: a score file, CLAM's own, or a table; ScoreError when it has none.
+    def read(self, path: Path, slide_id: str, space: "SlideSpace | None" = None) -> "tuple[str, ScoreFile]":
+        """Return the stamp of `path` and the scores in it: a score file, CLAM's own, or a table.
 
-        `slide_id` picks the rows of a table that holds several slides; `space` is what coordinates mean on the slide.
+        ScoreError when it has none. A file that was rewritten is read anew. `slide_id` picks the rows of a table that
+        holds several slides; `space` is what coordinates mean on the slide.
         """
         from mil_heatmaps.scores.external_scores import read_external_scores
 
-        key = path, slide_id
+        key, stamp = (path, slide_id), stamp_of(path)
         with self._lock:
-            if key in self._files:
+            held = self._files.get(key)
+            if held is not None and held[0] == stamp:
                 self._files.move_to_end(key)
-                return self._files[key]
-        source = read_external_scores(path, slide_id=slide_id, space=space)
+                return held
+        read = fresh_stamp(path), read_external_scores(path, slide_id=slide_id, space=space)
         with self._lock:
-            self._files[key] = source
+            self._files[key] = read
             while len(self._files) > MOST_FILES:
                 self._files.popitem(last=False)
-        return source
+        return read

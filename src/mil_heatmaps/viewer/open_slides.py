@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mil_heatmaps.viewer.stamps import stamp_of
 from mil_heatmaps.viewer.tile_slide import TileSlide
 
 MOST_OPEN = 4
@@ -26,13 +27,13 @@ class OpenSlides:
 
     def __init__(self, most_open: int = MOST_OPEN) -> None:
         self._most_open = most_open
-        self._held: OrderedDict[tuple[Path, bool], _Held] = OrderedDict()
+        self._held: OrderedDict[tuple[Path, bool, str], _Held] = OrderedDict()
         self._lock = threading.Lock()
 
     @contextmanager
     def use(self, path: Path, *, lossless: bool = False) -> Iterator[TileSlide]:
-        """Yield the slide at `path`; SlideError when it cannot be opened."""
-        key = path, lossless
+        """Yield the slide at `path`, opened anew when it was rewritten; SlideError when it cannot be opened."""
+        key = path, lossless, stamp_of(path)
         with self._lock:
             held = self._held.setdefault(key, _Held())
             held.users += 1
@@ -45,7 +46,7 @@ class OpenSlides:
         finally:
             self._release(key, held)
 
-    def _release(self, key: tuple[Path, bool], held: _Held) -> None:
+    def _release(self, key: tuple[Path, bool, str], held: _Held) -> None:
         closing: list[_Held] = []
         with self._lock:
             held.users -= 1

@@ -4,20 +4,32 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+from mil_heatmaps.errors import HeatmapError
+
 OFFERED = (
-    "jet", "turbo", "viridis", "inferno", "magma", "cividis", "Reds", "gray", "coolwarm", "RdBu_r", "PuOr_r",
+    "jet", "turbo", "viridis", "inferno", "magma", "cividis", "Reds", "gray", "BrBG_r", "coolwarm", "RdBu_r", "PuOr_r",
 )  # fmt: skip
-DIVERGING = frozenset({"coolwarm", "RdBu_r", "PuOr_r", "bwr", "seismic", "RdYlBu_r", "Spectral_r", "PiYG_r"})
+
+
+def is_known(name: str) -> bool:
+    """Return whether there is a colormap of this name here."""
+    from mil_heatmaps.visualization.palette import colour_table
+
+    try:
+        colour_table(name)
+    except (HeatmapError, ValueError, LookupError):
+        return False
+    return True
 
 
 def palettes(extra: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return each colormap: name, whether it has a middle, RGB table (base64); `extra` ones first."""
-    from mil_heatmaps.visualization.palette import colour_table
+    from mil_heatmaps.visualization.palette import colour_table, is_diverging
 
     return [
         {
             "name": name,
-            "diverging": name in DIVERGING,
+            "diverging": is_diverging(name),
             "table": base64.b64encode(colour_table(name).tobytes()).decode("ascii"),
         }
         for name in dict.fromkeys((*extra, *OFFERED))

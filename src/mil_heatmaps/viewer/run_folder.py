@@ -7,30 +7,34 @@ be found is said on the slide it concerns; the others can be looked at.
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.cohort.jobs import RoiIndex
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.input_paths import resolve_input_path
 from mil_heatmaps.config.labels import class_names_by_number
-from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.errors import ConfigError, HeatmapError, SlideError
 from mil_heatmaps.files.names import SLIDE_EXTENSIONS
 from mil_heatmaps.records.finished_run import FinishedRun
 from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
 from mil_heatmaps.records.layout import BLOCKMAP, MASK, ExperimentLayout, SlideLayout
-from mil_heatmaps.records.outcome_tables import NUMBER_PREFIX
-from mil_heatmaps.slides.resolution import MPP_BELIEVED
-from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry, titles_for
+from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, SlideEntry, titles_for
+from mil_heatmaps.viewer.explanations import verdict_of
+from mil_heatmaps.viewer.run_cells import believed_mpp, box_of, lists_of, prediction_of
 from mil_heatmaps.viewer.run_defaults import defaults_of, fine_map_of, fine_map_words, section
-from mil_heatmaps.words import number_words, one_line
+from mil_heatmaps.viewer.stamps import fresh_stamp
+from mil_heatmaps.words import one_line
 
 logger = logging.getLogger(__name__)
 
+_MOST_GROUPS = 256
+"""Folders of a run that are looked at to see whether it goes on."""
+
 PICTURE = f"{HEATMAP}.png"
-
-Cells = dict[str, str]
-
 
 def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) -> Catalog:
     """Return the slides of one run, or of several with the scores of each, for comparison.
@@ -55,19 +59,35 @@ def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) ->
     return Catalog(title, entries, tuple(columns), defaults_of(runs[0].config), notes)
 
 
+def sign_of_runs(folders: Sequence[Path]) -> str:
+    """Return what changes when runs go on: the stamps of their lists, events and folders; reads none of them."""
+    stamps = []
+    for folder in folders:
+        run = FinishedRun(folder)
+        files = (run.process_list.path, run.results.path, run.layout.events_jsonl, folder)
+        stamps += [fresh_stamp(path) for path in files]
+        with suppress(OSError), os.scandir(folder) as entries:
+            groups = islice((entry.path for entry in entries if entry.is_dir()), _MOST_GROUPS)
+            stamps += [fresh_stamp(path) for path in groups]
+    return " ".join(stamps)
+
+
 def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> SlideEntry:
     """Return one slide with the score files of every run; the first run that lists it says the rest."""
     own = next(run for run in runs if slide_id in run.ids)
     cells = own.cells.get(slide_id, {})
     slide_path, problem = _first_found(slide_id, runs)
-    scores, pictures = [], []
+    scores: list[NamedFile] = []
+    pictures, answers = [], []
     for source, (run, title) in enumerate(zip(runs, titles, strict=True)):
         if (path := run.scores.get(slide_id)) is not None:
             scores += run.maps(slide_id, path, title if len(runs) > 1 else "", source)
         elif (path := run.pictures.get(slide_id)) is not None:
-            pictures.append(NamedFile(path, title, source))
+            pictures.append(NamedFile(path, title, source, run=run.name))
+        if len(runs) > 1 and slide_id in run.ids:
+            answers.append(RunAnswer(title, *run.answer(slide_id), run.fate(slide_id)[0]))
     status, failure = own.fate(slide_id)
-    prediction, probability, number = _prediction(cells)
+    prediction, probability, number = own.answer(slide_id)
     return SlideEntry(
         slide_id,
         slide_path,
@@ -77,12 +97,14 @@ def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> Sli
         cells,
         status,
         own.class_name(cells.get("label", "")),
-        own.class_name(prediction) if number is None else prediction,
+        prediction,
         probability,
         "; ".join(text for text in (failure, problem) if text),
         number,
-        mpp=_believed(cells.get("mpp", "")),
-        default_mpp=_believed(str(section(own.config, "data_arguments").get("slide_mpp", ""))),
+        mpp=believed_mpp(cells.get("mpp", "")),
+        default_mpp=believed_mpp(str(section(own.config, "data_arguments").get("slide_mpp", ""))),
+        answers=tuple(answers),
+        verdict=next((said for named in scores if (said := verdict_of(named.faithfulness))), ""),
     )
 
 
@@ -96,37 +118,24 @@ def _first_found(slide_id: str, runs: Sequence["_Run"]) -> tuple[Path | None, st
     return None, problem
 
 
-def _prediction(cells: Mapping[str, str]) -> tuple[str, float | None, float | None]:
-    """Return what was predicted, its probability if it is a class, and the number to sort by if it is not.
+class _Slides:
+    """Where slides are: in the folders given, before those that the run's config names."""
 
-    From CLAM's columns, from generate_heatmaps.py's, or from the numbers of a regression or survival model.
-    """
-    named = {name[len(NUMBER_PREFIX) :]: text for name, text in cells.items() if name.startswith(NUMBER_PREFIX)}
-    values = {name: value for name, text in named.items() if (value := _number(text)) is not None}
-    if values:
-        shown = {"risk": values["risk"]} if "risk" in values else values
-        words = ", ".join(f"{name} {number_words(value)}" for name, value in shown.items())
-        return words, None, next(iter(shown.values()))
-    name = cells.get("Pred_0") or cells.get("prediction") or ""
-    text = cells.get("p_0") or ""
-    if not text and (several := cells.get("probabilities")):
-        numbers = [_number(part.rpartition(":")[2]) for part in several.strip("[]").replace(";", ",").split(",")]
-        known = [number for number in numbers if number is not None]
-        return name, max(known) if known else None, None
-    return name, _number(text), None
+    def __init__(self, given: Sequence[Path], named: Sequence[Path], extensions: tuple[str, ...]) -> None:
+        self._given = SlideIndex(_once(given), extensions) if given else None
+        self._all = SlideIndex(_once((*given, *named)), extensions)
+
+    def find(self, slide_id: str) -> Path:
+        """Return the file of a slide; SlideError when there is none, or it is not known which."""
+        if self._given is not None and (path := self._given.get(slide_id)) is not None:
+            return path
+        if not self._all.folders:
+            raise SlideError(f"no slide for {slide_id!r}: no folder of slides is known; give --slide_dir")
+        return self._all.find(slide_id)
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _believed(text: str) -> float | None:
-    """Return a resolution that was given by hand; None for what the run cannot have used."""
-    mpp = _number(text.replace(",", "."))
-    return mpp if mpp is not None and MPP_BELIEVED[0] <= mpp <= MPP_BELIEVED[1] else None
+def _once(folders: Iterable[Path]) -> list[Path]:
+    return list({folder.resolve(): folder for folder in folders}.values())
 
 
 class _Run:
@@ -136,15 +145,22 @@ class _Run:
         if not folder.is_dir():
             raise ConfigError(f"no such folder: {folder}")
         self.notes: list[str] = []
+        self.name = folder.absolute().name
         here = FinishedRun(folder)
         self.config = _config_of(here)
-        self._runs = [here, *(FinishedRun(place) for place in _raw_results(folder, self.config))]
+        self._runs = [here]
         self.scores: dict[str, Path] = {}
         self.pictures: dict[str, Path] = {}
         self.masks: dict[str, Path] = {}
-        for run in self._runs:
-            self._scan(run.folder)
-        self.columns, self.cells = _lists_of(self._runs)
+        self._scan(folder)
+        if not self.scores and not here.process_list.path.is_file():  # the folder of the pictures alone
+            for place in _raw_results(folder, self.config):
+                self._runs.append(FinishedRun(place))
+                self._scan(place)
+                self.notes.append(
+                    f"scores, outlines and lists are taken from {place}, which the config in {folder} names"
+                )
+        self.columns, self.cells = lists_of(self._runs)
         # A dict keeps the order and is searched at once, for cohorts of many thousands.
         self.ids = dict.fromkeys((*self.cells, *self.scores, *self.pictures))
         if not self.ids:
@@ -159,6 +175,7 @@ class _Run:
                 "until a fixed range is chosen"
             )
         self.slides = self._slide_index(slide_dirs)
+        self._outlines: RoiIndex | None = None
         labels = section(self.config, "data_arguments").get("label_dict") or {}
         numbers = {str(name): number for name, number in labels.items()} if isinstance(labels, dict) else {}
         by_number = class_names_by_number(numbers)
@@ -176,20 +193,46 @@ class _Run:
                     if name.endswith(ending):
                         found.setdefault(name[: -len(ending)], path)
 
-    def _slide_index(self, slide_dirs: Sequence[Path]) -> SlideIndex:
+    def _slide_index(self, slide_dirs: Sequence[Path]) -> "_Slides":
         data = section(self.config, "data_arguments")
         named = data.get("data_dir")
         entries = list(named.values()) if isinstance(named, dict) else [named] if named else []
-        folders = list(slide_dirs)
+        folders: list[Path] = []
         for entry in (part for item in entries for part in ([item] if isinstance(item, str) else item)):
             try:
                 folders.append(resolve_input_path(entry, None, "folder"))
             except ConfigError as error:
                 if not slide_dirs:
                     self.notes.append(f"the run's slides: {error}; give --slide_dir")
-        folders = list({folder.resolve(): folder for folder in folders}.values())
         extensions = data.get("slide_ext") or SLIDE_EXTENSIONS
-        return SlideIndex(folders, (extensions,) if isinstance(extensions, str) else tuple(extensions))
+        return _Slides(slide_dirs, folders, (extensions,) if isinstance(extensions, str) else tuple(extensions))
+
+    def answer(self, slide_id: str) -> tuple[str, float | None, float | None]:
+        """Return what was predicted, its probability, and the number where there is no class; see `prediction_of`."""
+        prediction, probability, number = prediction_of(self.cells.get(slide_id, {}))
+        return self.class_name(prediction) if number is None else prediction, probability, number
+
+    def _region(self, slide_id: str, *, fine: bool) -> Region | None:
+        """Return the part of a slide that the run's pictures show, if it draws a part."""
+        if section(self.config, "heatmap_arguments").get("use_roi") is not True:
+            return None
+        data, patching = (section(self.config, name) for name in ("data_arguments", "patching_arguments"))
+        by_features = data.get("h5_dir") or data.get("coords_dir")
+        grid = patching.get("grid") or ("features" if by_features else "clam")
+        named = data.get("roi_dir")
+        if named is None:
+            box = box_of(self.cells.get(slide_id, {}))
+            return None if box is None else Region(box, reaching=fine and grid == "features")
+        if self._outlines is None:
+            places = [part for item in ([named] if isinstance(named, str) else named) for part in [item]]
+            self._outlines = RoiIndex(
+                tuple(Path(place) for place in places if Path(place).is_dir()), recursive=True
+            )
+        with suppress(HeatmapError):
+            if (path := self._outlines.get(slide_id)) is not None:
+                return Region(outlines=path)
+        self.notes.append(f"{slide_id}: the outlines of its region of interest were not found in {named}")
+        return None
 
     def fate(self, slide_id: str) -> tuple[str, str]:
         """Return the status of a slide and why it failed; a list that is behind gives way to the record."""
@@ -208,12 +251,13 @@ class _Run:
         paths = SlideLayout(slide_id, bag.parent, bag.parent, bag.parent)
         key = section(self.config, "data_arguments").get("data_dir_key", "")
         fine = fine_map_of(self.config, paths, self.cells.get(slide_id, {}).get(key, ""))
+        region = self._region(slide_id, fine=fine is not None)
         if fine is None:
-            return [NamedFile(bag, title or "scores", source)]
+            return [NamedFile(bag, title or "scores", source, run=self.name, region=region)]
         prefix = f"{title}: " if title else ""
         return [
-            NamedFile(fine, prefix + fine_map_words(self.config), source),
-            NamedFile(bag, f"{prefix}coarse map", source, bag=True),
+            NamedFile(fine, prefix + fine_map_words(self.config), source, run=self.name, region=region),
+            NamedFile(bag, f"{prefix}coarse map", source, bag=True, run=self.name),
         ]
 
     def class_name(self, text: str) -> str:
@@ -247,16 +291,3 @@ def _raw_results(folder: Path, config: Mapping[str, Any]) -> list[Path]:
         if place.is_dir() and not place.is_relative_to(here) and not here.is_relative_to(place):
             return [place]
     return []
-
-
-def _lists_of(runs: Sequence[FinishedRun]) -> tuple[list[str], dict[str, Cells]]:
-    """Return the columns and rows of the first list there is, rows by slide_id."""
-    for run in runs:
-        if not run.columns:
-            continue
-        rows: dict[str, Cells] = {}
-        for row in run.rows:  # a slide's second row only says that it is the second; the first one counts
-            rows.setdefault(row.slide_id, row.cells)
-        shown = [column for column in run.columns if any(cells[column] for cells in rows.values())]
-        return [column for column in shown if column != "slide_id"], rows
-    return [], {}

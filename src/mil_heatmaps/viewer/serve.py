@@ -1,14 +1,25 @@
 """Run the viewer on this machine until it is interrupted."""
 
+import os
+import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.viewer.assets import check_library
-from mil_heatmaps.viewer.catalog import Catalog
 from mil_heatmaps.words import install_line, lacking, said_by
 
+if TYPE_CHECKING:
+    import uvicorn
+
+    from mil_heatmaps.viewer.app import ViewerApp
+
 HOST = "127.0.0.1"
+LEAST_TOKEN = 20
+"""Letters of a secret that is read from a file."""
 
 
 def listen(port: int = 0) -> socket.socket:
@@ -27,44 +38,92 @@ def listen(port: int = 0) -> socket.socket:
     return listener
 
 
-def serve(catalog: Catalog, *, port: int = 0, on_ready: Callable[[str], None]) -> None:
-    """Show `catalog`; call `on_ready` with the link once it can be opened, return after Ctrl-C or SIGTERM.
-
-    Raises
-    ------
-    MissingDependencyError
-        Without the extra `viewer`, or without the page's library.
-    """
+def needed_for_serving() -> None:
+    """Raise MissingDependencyError without the extra `viewer`, or without the page's library."""
     check_library()
     try:
-        import uvicorn
-
-        from mil_heatmaps.viewer.app import ViewerApp
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise lacking("the viewer", str(error.name), install_line("viewer")) from error
 
-    listener = listen(port)
-    number = int(listener.getsockname()[1])
-    app = ViewerApp(catalog, port=number)
+
+def token_of(path: Path) -> str:
+    """Return the secret kept in a file, so that links outlive the viewer; made with a new one where it is missing.
+
+    Raises
+    ------
+    ConfigError
+        Others may read the file, or what is in it is too short to be a secret.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: others may read this secret; chmod 600 it, or name a new file") from None
+        token = path.read_text(encoding="utf-8", errors="replace").strip()
+        if len(token) < LEAST_TOKEN or not token.isascii() or not token.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(
+                f"{path} holds no secret of the viewer ({LEAST_TOKEN} or more letters, digits, - and _); "
+                "name a new file"
+            ) from None
+        return token
+    token = secrets.token_urlsafe(24)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(token + "\n")
+    except OSError:
+        with suppress(OSError):
+            path.unlink()
+        raise
+    return token
+
+
+def server_of(app: "ViewerApp", on_ready: Callable[[], Any] | None = None) -> "uvicorn.Server":
+    """Return a server of `app` that waits for nobody for ever; `on_ready` is called once it listens."""
+    import uvicorn
+
+    from mil_heatmaps.viewer.connections import MOST_CONNECTIONS, ImpatientProtocol
 
     class Server(uvicorn.Server):
         """Says when it listens: the link must not be opened earlier."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            if self.started:
-                on_ready(f"http://{HOST}:{number}/?token={app.token}")
+            if self.started and on_ready is not None:
+                on_ready()
 
-    config = uvicorn.Config(
-        app.asgi,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=2,  # a browser keeps its connections open
+    return Server(
+        uvicorn.Config(
+            app.asgi,
+            http=ImpatientProtocol,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=2,  # a browser keeps its connections open
+        )
     )
+
+
+def serve(make_app: Callable[[int], "ViewerApp"], *, port: int = 0, on_ready: Callable[[str], None]) -> None:
+    """Show what `make_app` gives for the port in use; call `on_ready` with the link once it can be opened.
+
+    Returns after Ctrl-C or SIGTERM.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without the extra `viewer`, or without the page's library.
+    """
+    needed_for_serving()
+    listener = listen(port)
+    number = int(listener.getsockname()[1])
+    app = make_app(number)
+    link = f"http://{HOST}:{number}{app.doors.base_path}/?token={app.token}"
     try:
-        Server(config).run(sockets=[listener])
+        server_of(app, lambda: on_ready(link)).run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn raises the signal again once it has stopped
         pass
     finally:

@@ -6,9 +6,9 @@ from types import TracebackType
 
 import numpy as np
 
+from mil_heatmaps.slides.colour_profile import srgb_converter
 from mil_heatmaps.slides.pixels import RGB
 from mil_heatmaps.slides.reader import Slide, open_slide
-from mil_heatmaps.viewer.colour_profile import srgb_converter
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg, encode_png, serves_own_tiles, standalone_jpeg
 from mil_heatmaps.viewer.pyramid import ViewLevel, overview_factor, view_levels
 
@@ -77,20 +77,35 @@ class TileSlide:
         return self._shown(self._read(view.source, view.factor, box_px))
 
     def region(self, corner_l0: tuple[int, int], size_l0: tuple[int, int], longest_px: int) -> RGB:
-        """Return a region with its longer side about `longest_px`, in sRGB and white outside the slide."""
+        """Return a region with its longer side about `longest_px`, in sRGB and white outside the slide.
+
+        Only what lies on the slide is read, however large the region is said to be.
+        """
         import cv2
 
         shrink = max(size_l0) / longest_px
         level = self.slide.level_for_downsample(max(shrink, 1.0), slack=0.02)
-        fx, fy = self.slide.level_downsamples[level]
-        size_px = max(1, round(size_l0[0] / fx)), max(1, round(size_l0[1] / fy))
-        pixels = self._shown(self.slide.read_region(corner_l0, level, size_px))
-        scale = longest_px / max(size_px)
-        if scale >= 1:
-            return pixels
-        wanted = max(1, round(size_px[0] * scale)), max(1, round(size_px[1] * scale))
-        small: RGB = cv2.resize(pixels, wanted, interpolation=cv2.INTER_AREA)
-        return small
+        factors = self.slide.level_downsamples[level]
+        wanted = [max(1, round(side / max(factor, shrink))) for side, factor in zip(size_l0, factors, strict=True)]
+        out: RGB = np.full((wanted[1], wanted[0], 3), 255, np.uint8)
+        first = [max(0, corner) for corner in corner_l0]
+        last = [min(c + s, d) for c, s, d in zip(corner_l0, size_l0, self.slide.dimensions_l0, strict=True)]
+        there = [end - begin for begin, end in zip(first, last, strict=True)]
+        if min(there) <= 0:
+            return out
+        read = [max(1, round(side / factor)) for side, factor in zip(there, factors, strict=True)]
+        pixels = self._shown(self.slide.read_region((first[0], first[1]), level, (read[0], read[1])))
+        scale = [px / side for px, side in zip(wanted, size_l0, strict=True)]
+        left, top = (
+            min(px - 1, round((begin - corner) * by))
+            for px, begin, corner, by in zip(wanted, first, corner_l0, scale, strict=True)
+        )
+        fit = [max(1, round(side * by)) for side, by in zip(there, scale, strict=True)]
+        fit = [min(fit[0], wanted[0] - left), min(fit[1], wanted[1] - top)]
+        if (pixels.shape[1], pixels.shape[0]) != tuple(fit):
+            pixels = cv2.resize(pixels, (fit[0], fit[1]), interpolation=cv2.INTER_AREA)
+        out[top : top + fit[1], left : left + fit[0]] = pixels
+        return out
 
     def thumbnail(self, longest_px: int) -> RGB:
         """Return the whole slide small, from the level nearest in size."""

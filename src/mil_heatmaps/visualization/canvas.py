@@ -55,7 +55,7 @@ class PatchCanvas:
     corners_px : (N, 2) int64
         Top left, may lie outside the picture.
     size_px : (width, height)
-        Of every patch.
+        Of every patch, of the largest one where `ends_px` are given.
     shades : (N,) float64
         All finite.
     picture_px : (width, height)
@@ -63,6 +63,8 @@ class PatchCanvas:
         Shades below it count as 0.
     binary : bool
         Shades are 1 at or above the floor and 0 below; the mean is rounded half to even.
+    ends_px : (N, 2) int64
+        Bottom right of patches that differ in size, not included; some may hold no pixel.
     """
 
     corners_px: npt.NDArray[np.int64]
@@ -71,21 +73,23 @@ class PatchCanvas:
     picture_px: tuple[int, int]
     floor: float = 0.0
     binary: bool = False
+    ends_px: npt.NDArray[np.int64] = None  # type: ignore[assignment]  # filled below
     _by_top: npt.NDArray[np.intp] = field(init=False)
     _tops: npt.NDArray[np.int64] = field(init=False)
-
     def __post_init__(self) -> None:
         order = np.argsort(self.corners_px[:, 1], kind="stable")
         object.__setattr__(self, "_by_top", order)
         object.__setattr__(self, "_tops", self.corners_px[order, 1])
+        if self.ends_px is None:
+            object.__setattr__(self, "ends_px", self.corners_px + np.asarray(self.size_px, dtype=np.int64))
 
     def cells(self, y0: int, y1: int) -> Cells:
         """Return the cells of the rows `y0` to `y1` (not included)."""
         index = self.touching(y0, y1)
         left = np.clip(self.corners_px[index, 0], 0, self.picture_px[0])
-        right = np.clip(self.corners_px[index, 0] + self.size_px[0], 0, self.picture_px[0])
+        right = np.clip(self.ends_px[index, 0], 0, self.picture_px[0])
         top = np.clip(self.corners_px[index, 1], y0, y1)
-        bottom = np.clip(self.corners_px[index, 1] + self.size_px[1], y0, y1)
+        bottom = np.clip(self.ends_px[index, 1], y0, y1)
         cells = EdgeCells.cut(left, top, right, bottom)
         shape = cells.shape
         if 0 in shape:
@@ -141,7 +145,7 @@ def _pairs(
 
 
 def place_patches(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
-    """Return the top-left corners of the patches in the picture and their common size.
+    """Return the top-left corners of the patches in CLAM's pictures and their common size.
 
     Corners and size are rounded up, as CLAM rounds them: a patch may lie up to a pixel off, and neighbours
     may share a column.
@@ -151,3 +155,18 @@ def place_patches(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64],
     corners = np.ceil((grid.coords_l0 - offset) * np.asarray(scale)).astype(np.int64)
     width, height = (int(np.ceil(side * factor)) for side, factor in zip(grid.size_l0, scale, strict=True))
     return corners, (width, height)
+
+
+def patch_pixels(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where the patches begin and end (not included) in a picture, (N, 2) each.
+
+    In a frame that goes by centres a patch has the pixels whose centres it covers: patches share pixels only where
+    they overlap on the slide, and one smaller than a pixel may have none. Otherwise CLAM's rule holds.
+    """
+    if not frame.by_centres:
+        corners, size = place_patches(grid, frame)
+        return corners, corners + np.asarray(size, dtype=np.int64)
+    starts_l0 = grid.coords_l0 - np.asarray(frame.corner_l0, dtype=np.int64)
+    ends_l0 = starts_l0 + np.asarray(grid.size_l0, dtype=np.int64)
+    first, end = (np.ceil(at * np.asarray(frame.scale) - 0.5).astype(np.int64) for at in (starts_l0, ends_l0))
+    return first, end

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mil_heatmaps.explain.faithfulness_cohort import FEWEST_SLIDES, MapSummary
-from mil_heatmaps.visualization.figure import Page
+from mil_heatmaps.visualization.figure_page import Page
 from mil_heatmaps.visualization.figure_parts import GREY, INK, LINE, PALE, SMALL, TEXT, TITLE, short
 from mil_heatmaps.visualization.picture_files import save_picture
 from mil_heatmaps.words import counted

@@ -15,24 +15,29 @@ import numpy.typing as npt
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.scores.scale import CohortScale, summarize_scores
+from mil_heatmaps.scores.score_words import plain_words
+from mil_heatmaps.slides.colour_profile import srgb_profile
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.colour_rule import ColourRule, ColourScale
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.figure import Page, panel_frame, panel_picture
-from mil_heatmaps.visualization.figure_parts import GREY, INK, SMALL, TEXT, TITLE
+from mil_heatmaps.visualization.figure_ground import draw_panels
+from mil_heatmaps.visualization.figure_layout import GAP, MARGIN
+from mil_heatmaps.visualization.figure_page import Page, wrapped
+from mil_heatmaps.visualization.figure_parts import GREY, INK
+from mil_heatmaps.visualization.figure_pieces import BarPlan, bar_words, draw_bar, draw_scale_bar
+from mil_heatmaps.visualization.figure_style import FigureStyle
+from mil_heatmaps.visualization.figure_words import FigureText
 from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
-from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.palette import DIVERGING_CMAP
 from mil_heatmaps.visualization.patch_arguments import as_scores
-from mil_heatmaps.visualization.picture_files import save_picture
 from mil_heatmaps.visualization.tissue_slide import TissueSlide
 from mil_heatmaps.visualization.view import View
-from mil_heatmaps.words import with_minus
+from mil_heatmaps.words import grouped, with_minus
 
 _TOP = (10, 50, 100)
-_MARGIN, _GAP, _HEAD, _BAR, _PANEL, _LINE = 0.4, 0.3, 1.15, 1.25, 4.4, 0.17
+_BAR, _PANEL = 1.25, 4.4
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def plan_comparison(
     """Return the drawings of both maps on one scale, and of their difference, first minus second.
 
     Percentiles are each map's own, so that models with other units compare; every other normalisation takes its
-    range from both maps together. The difference is drawn in ``coolwarm``.
+    range from both maps together. The difference is drawn in the usual colours around a middle.
     """
     colours = colours or ColourRule()
     if colours.normalize not in ("percentile", "percentile_ref"):
@@ -144,44 +149,75 @@ def draw_comparison(
     drawings: tuple[Drawing, Drawing, Drawing],
     comparison: Comparison,
     names: tuple[str, str],
+    foot: Sequence[str] = (),
     *,
     score_name: str = "score",
     sentences: Sequence[str] = (),
 ) -> UInt8Array:
     """Return both maps and their difference side by side, with the numbers, (height, width, 3).
 
-    `sentences` say how far each map can be believed.
+    `foot` are lines of what made the maps, `sentences` say how far each can be believed.
     """
-    small = [replace(drawing, frame=panel_frame(drawing), blur_px=None) for drawing in drawings]
-    pictures = [panel_picture(draw(drawing)) for drawing in small]
-    high = pictures[0].shape[0] / pictures[0].shape[1]
-    width = _PANEL if high <= 1.3 else max(_PANEL * 1.3 / high, 1.6)
-    across = 2 * _MARGIN + 3 * width + 2 * _GAP + 2 * _BAR
-    said = [line for text in sentences for line in parts.wrapped(text, int((across - 2 * _MARGIN) * 15))]
-    page = Page(across, _HEAD + width * high + 0.35 + _LINE * len(said))
-    title = parts.short(drawings[0].slide.slide_id, 80)
-    page.write(_MARGIN, 0.36, title, fontsize=TITLE, weight="bold", color=INK, va="center")
+    return _composed(drawings, comparison, names, foot, score_name, sentences).rendered()
+
+
+def _composed(
+    drawings: tuple[Drawing, Drawing, Drawing],
+    comparison: Comparison,
+    names: tuple[str, str],
+    foot: Sequence[str],
+    score_name: str,
+    sentences: Sequence[str],
+) -> Page:
+    style = FigureStyle()
+    width_px, height_px = drawings[0].size_px
+    across, down = drawings[0].frame.downsample
+    high = height_px * down / (width_px * across)
+    width, height = (
+        round(side * style.dpi) / style.dpi
+        for side in _panel_size(high)
+    )
+    panels = [draw_panels(drawing, round(max(width, height) * style.dpi)) for drawing in drawings]
+    whole = 2 * MARGIN + 3 * width + 2 * GAP + 2 * _BAR
+    content = whole - 2 * MARGIN
+    titles = [wrapped(name, style.text, width) for name in (*names, f"{names[0]} minus {names[1]}")]
+    slide = wrapped(drawings[0].slide.slide_id, style.title, content, bold=True)
+    head = 0.95 + 0.27 * (len(slide) - 1) + 0.2 * max(map(len, titles))
+    notes = parts.join(list(dict.fromkeys(drawings[0].notes + drawings[1].notes)))
+    told = [*((said, INK) for said in sentences), *((said, GREY) for said in (notes, *foot) if said)]
+    lines = [(line, colour) for said, colour in told for line in wrapped(said, style.small, content)]
+    bar = BarPlan(drawings[1], FigureText(plain_words(score_name)), style, style.unit, panels[1])
+    meaning = bar_words(bar, min(height, 5.6), upright=True).meaning
+    below = head + height + max(0.5, 0.2 + style.step * len(meaning))
+    page = Page(whole, below + style.step * len(lines) + 0.1, style)
+    page.write_lines(MARGIN, 0.36, slide, 0.27, fontsize=style.title, weight="bold", color=INK)
     tops = [f"top {k} in common {share:.0%}" for k, share in comparison.overlap.items()]
     correlation = with_minus(f"{comparison.spearman:.3f}")
-    words = parts.join([f"{comparison.common} common patches", f"rank correlation {correlation}", *tops])
-    page.write(_MARGIN, 0.68, words, fontsize=TEXT, color=GREY, va="center")
-    left = _MARGIN
-    titles = (names[0], names[1], f"{names[0]} minus {names[1]}")
-    for nth, (drawing, picture) in enumerate(zip(drawings, pictures, strict=True)):
-        axes = page.axes(left, _HEAD, width, width * high)
-        parts.show_picture(axes, picture, parts.short(titles[nth], int(width * 11)))
-        if drawing.slide.mpp is not None:
-            parts.draw_scale_bar(axes, drawing.frame.size_px[0] * drawing.frame.downsample[0] * drawing.slide.mpp)
-        left += width + _GAP
+    words = parts.join([f"{grouped(comparison.common)} common patches", f"rank correlation {correlation}", *tops])
+    page.write(MARGIN, 0.41 + 0.27 * len(slide), words, fontsize=style.text, color=GREY, va="center")
+    left = MARGIN
+    for nth, (drawing, panel) in enumerate(zip(drawings, panels, strict=True)):
+        left = round(left * style.dpi) / style.dpi
+        parts.show_picture(page.axes(left, head, width, height), panel.heatmap)
+        top = head - 0.13 - 0.2 * (len(titles[nth]) - 1)
+        page.write_lines(left, top, titles[nth], 0.2, fontsize=style.text, color=GREY)
+        left += width + GAP
         if nth:
-            name = score_name if nth == 1 else "difference"
-            parts.draw_colour_bar(page.axes(left - _GAP + 0.15, _HEAD, 0.16, width * high), drawing, name)
+            name = plain_words(score_name) if nth == 1 else "difference"
+            plan = BarPlan(drawing, FigureText(name), style, style.unit, panel)
+            draw_bar(page, plan, (left - GAP + 0.15, head), min(height, 5.6), upright=True)
             left += _BAR
-    notes = parts.join(list(dict.fromkeys(drawings[0].notes + drawings[1].notes)))
-    for nth, line in enumerate(reversed(said), start=1):
-        page.write(_MARGIN, page.height - 0.16 - nth * _LINE, line, fontsize=SMALL, color=INK, va="center")
-    page.write(_MARGIN, page.height - 0.16, parts.short(notes, 160), fontsize=SMALL, color=GREY, va="center")
-    return page.rendered()
+    if drawings[0].slide.mpp is not None:
+        width_um = width_px * across * drawings[0].slide.mpp
+        draw_scale_bar(page, (MARGIN, head + height + 0.08), width, width_um)
+    for nth, (line, colour) in enumerate(lines):
+        page.write(MARGIN, below + (nth + 0.5) * style.step, line, fontsize=style.small, color=colour, va="center")
+    return page
+
+
+def _panel_size(high: float) -> tuple[float, float]:
+    width = _PANEL if high <= 1.3 else max(_PANEL * 1.3 / high, 0.8)
+    return width, width * high
 
 
 def write_comparison(
@@ -189,9 +225,12 @@ def write_comparison(
     drawings: tuple[Drawing, Drawing, Drawing],
     comparison: Comparison,
     names: tuple[str, str],
+    foot: Sequence[str] = (),
     *,
     score_name: str = "score",
     sentences: Sequence[str] = (),
 ) -> None:
-    """Write `draw_comparison` as PNG or any other format of `save_picture`."""
-    save_picture(path, draw_comparison(drawings, comparison, names, score_name=score_name, sentences=sentences))
+    """Write `draw_comparison` as PNG, PDF, SVG or any other format of `save_picture`."""
+    converted = drawings[0].color_profile == "convert" and drawings[0].slide.icc_profile is not None
+    profile = srgb_profile() if converted else drawings[0].icc_profile
+    _composed(drawings, comparison, names, foot, score_name, sentences).save(path, icc_profile=profile)

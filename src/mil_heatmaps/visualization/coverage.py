@@ -40,19 +40,21 @@ class Uncoloured:
     ----------
     patches : int
         All patches of the picture with a finite score.
-    outside_tissue, outside_slide, outside_picture : int
-        Patches without any pixel of tissue, not on the slide at all, or on it but beyond the picture.
+    outside_tissue, outside_slide, outside_picture, too_small : int
+        Patches without any pixel of tissue, not on the slide at all, on it but beyond the picture, or in the picture
+        but on the centre of no pixel.
     """
 
     patches: int
     outside_tissue: int = 0
     outside_slide: int = 0
     outside_picture: int = 0
+    too_small: int = 0
 
     @property
     def total(self) -> int:
         """The number of patches that are not coloured."""
-        return self.outside_tissue + self.outside_slide + self.outside_picture
+        return self.outside_tissue + self.outside_slide + self.outside_picture + self.too_small
 
     def notice(self) -> Notice | None:
         """Return what to say of it; None when every patch is coloured. From half on with what may be the cause."""
@@ -61,7 +63,10 @@ class Uncoloured:
         reasons = {
             "tissue": self.outside_tissue, "slide": self.outside_slide, "picture": self.outside_picture,
         }  # fmt: skip
-        told = ", ".join(f"{count} outside the {what}" for what, count in reasons.items() if count)
+        told = ", ".join(
+            [f"{count} outside the {what}" for what, count in reasons.items() if count]
+            + [f"{self.too_small} smaller than a pixel"] * bool(self.too_small)
+        )
         causes = f" (possible causes: {POSSIBLE_CAUSES})" if 2 * self.total >= self.patches else ""
         verb = "is" if self.total == 1 else "are"
         return Notice(
@@ -70,6 +75,7 @@ class Uncoloured:
             uncoloured=self.total,
             patches=self.patches,
             **{f"outside_{what}": count for what, count in reasons.items() if count},
+            **({"too_small": self.too_small} if self.too_small else {}),
         )
 
 
@@ -93,8 +99,10 @@ class Coverage:
         self._points = 0 if tissue is None else tissue.n_points
         area = math.prod(canvas.picture_px)
         self._side = max(16, *canvas.size_px, math.isqrt(area // _MOST_CELLS))
-        start, end = canvas.corners_px, canvas.corners_px + np.asarray(canvas.size_px)
-        self._inside = ((end > 0) & (start < np.asarray(canvas.picture_px))).all(axis=1)
+        start, end = canvas.corners_px, canvas.ends_px
+        in_picture = ((end > 0) & (start < np.asarray(canvas.picture_px))).all(axis=1)
+        self._small = in_picture & (end == start).any(axis=1)
+        self._inside = in_picture & ~self._small
         self._seen = self._inside & wanted if tissue is None else np.zeros(len(wanted), np.bool_)
         self._waiting = self._inside & wanted & ~self._seen
 
@@ -109,9 +117,9 @@ class Coverage:
         if not len(patches):
             return
         width, (w, h) = self._canvas.picture_px[0], self._canvas.size_px
-        left, top = self._canvas.corners_px[patches, 0], self._canvas.corners_px[patches, 1] - y0
-        left, right = np.maximum(left, 0), np.minimum(left + w, width)
-        top, bottom = np.maximum(top, 0), np.minimum(top + h, len(tissue))
+        (left, top), (right, bottom) = self._canvas.corners_px[patches].T, self._canvas.ends_px[patches].T
+        left, right = np.maximum(left, 0), np.minimum(right, width)
+        top, bottom = np.maximum(top - y0, 0), np.minimum(bottom - y0, len(tissue))
         found = tissue[(top + bottom) >> 1, (left + right) >> 1] != 0
         rest = np.flatnonzero(~found)
         if len(rest) * w * h > _WORTH_IT * self._points:
@@ -149,10 +157,11 @@ class Coverage:
             return Uncoloured(len(self._wanted))
         start = grid.coords_l0[missed]
         on_slide = ((start + np.asarray(grid.size_l0) > 0) & (start < np.asarray(slide_size_l0))).all(axis=1)
-        inside = self._inside[missed]
+        inside, small = self._inside[missed], self._small[missed]
         off_slide = ~inside & ~on_slide if whole else np.zeros(len(missed), np.bool_)
         return Uncoloured(
-            len(self._wanted), int(inside.sum()), int(off_slide.sum()), int((~inside & ~off_slide).sum())
+            len(self._wanted), int(inside.sum()), int((off_slide & ~small).sum()),
+            int((~inside & ~off_slide & ~small).sum()), int(small.sum()),
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mil_heatmaps.visualization.curves_panel import draw_curves
-from mil_heatmaps.visualization.figure import Page
+from mil_heatmaps.visualization.figure_page import Page
 from mil_heatmaps.visualization.figure_parts import GREY, INK, SMALL, TITLE, short, wrapped
 from mil_heatmaps.visualization.picture_files import save_picture
 

@@ -12,13 +12,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import ColorProfile
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.slides.colour_profile import embedded_profile
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tissue import TissueMask
-from mil_heatmaps.visualization.canvas import Cells, PatchCanvas, place_patches
+from mil_heatmaps.visualization.canvas import Cells, PatchCanvas, patch_pixels
 from mil_heatmaps.visualization.colour_rule import ColourScale, Smooth
 from mil_heatmaps.visualization.coverage import Coverage, Uncoloured
 from mil_heatmaps.visualization.frame import Frame
@@ -60,6 +62,8 @@ class Drawing:
         What a user should know of this picture, as far as it is known before it is painted.
     region : TissueMask or None
         Outlines the patches were chosen by; the figure shows them, the picture does not.
+    color_profile : ColorProfile
+        See `View`.
     """
 
     slide: Slide
@@ -80,6 +84,7 @@ class Drawing:
     scale: ColourScale
     notes: tuple[Notice, ...] = ()
     region: TissueMask | None = None
+    color_profile: ColorProfile = "embed"
     colours: UInt8Array = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +96,11 @@ class Drawing:
     def size_px(self) -> tuple[int, int]:
         """(width, height) of the picture."""
         return self.frame.size_px
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile that belongs into the picture's file, if any. White ground and colours need none."""
+        return None if self.blank_canvas else embedded_profile(self.slide.icc_profile, self.color_profile)
 
     @property
     def cut(self) -> float | None:
@@ -230,12 +240,14 @@ class Painter:
 
     def __init__(self, drawing: Drawing, *, watch: bool = False) -> None:
         self.drawing = drawing
-        corners, size = place_patches(drawing.grid, drawing.frame)
+        corners, ends = patch_pixels(drawing.grid, drawing.frame)
         scored = np.isfinite(drawing.shades)
         self._scored = scored
+        width, height = (ends - corners).max(axis=0, initial=0)
         self.canvas = PatchCanvas(
             corners_px=corners[scored],
-            size_px=size,
+            size_px=(int(width), int(height)),
+            ends_px=ends[scored],
             shades=drawing.shades[scored].astype(np.float64),
             picture_px=drawing.size_px,
             floor=drawing.thresh if drawing.binarize else 0.0,

@@ -1,4 +1,4 @@
-"""The panels of the figure for people: pictures with a scale bar, colour bar, histogram, rows of patches.
+"""The panels of the figure for people: pictures, colour bar, histogram, patches.
 
 Every function draws into the axes it is given; nothing here knows where on the page they are.
 """
@@ -15,17 +15,16 @@ import numpy.typing as npt
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.figure_ground import Colour, shown_colours
+from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.frame import Frame
-from mil_heatmaps.visualization.palette import colour_index
-from mil_heatmaps.visualization.sampling import SampledPatch
-from mil_heatmaps.words import grouped, number_words, printable
+from mil_heatmaps.words import grouped, tick_words
 
 INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
-_UNTINTED = (226, 229, 232)
 GOOD, BAD = "#1a7f37", "#b3261e"
-TITLE, TEXT, SMALL = 15.0, 9.5, 8.0
-_MEANING_CHARACTERS = 34
-"""A line under the colour bar."""
+_SHADES = 512
+TITLE, TEXT, SMALL = FigureStyle().title, FigureStyle().text, FigureStyle().small
+"""Usual sizes of letters, in points."""
 
 
 def bare(axes: Any) -> None:
@@ -38,10 +37,9 @@ def bare(axes: Any) -> None:
         spine.set_linewidth(0.8)
 
 
-def show_picture(axes: Any, picture: UInt8Array, title: str) -> None:
-    """Show a picture to its edges, its title above its left corner."""
-    axes.imshow(picture, interpolation="antialiased", aspect="auto")
-    axes.set_title(printable(title), loc="left", fontsize=TEXT, color=GREY, pad=6)
+def show_picture(axes: Any, picture: UInt8Array) -> None:
+    """Show a picture to its edges, pixel by pixel."""
+    axes.imshow(picture, interpolation="none", aspect="auto")
     bare(axes)
 
 
@@ -52,108 +50,111 @@ def scale_bar_um(width_um: float) -> float:
     return max(factor * power for factor in (1, 2, 5) if factor * power <= target)
 
 
-def draw_scale_bar(axes: Any, width_um: float) -> None:
-    """Draw a scale bar into the lower left corner of a picture that is `width_um` wide."""
-    from matplotlib.patches import FancyBboxPatch
-    from matplotlib.transforms import ScaledTranslation
-
-    length_um = scale_bar_um(width_um)
-    text = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
-    figure = axes.figure
-    corner = axes.transAxes + ScaledTranslation(0.16, 0.16, figure.dpi_scale_trans)
-    share = length_um / width_um
-    inch = axes.get_position().width * figure.get_figwidth() * share
-    back = FancyBboxPatch(
-        (0, -0.02), max(inch, 0.35), 0.27, boxstyle="round,pad=0.05,rounding_size=0.04",
-        transform=figure.dpi_scale_trans + ScaledTranslation(0.16, 0.16, figure.dpi_scale_trans)
-        + ScaledTranslation(
-            axes.get_position().x0 * figure.get_figwidth(), axes.get_position().y0 * figure.get_figheight(),
-            figure.dpi_scale_trans,
-        ),
-        facecolor="white", edgecolor="none", alpha=0.82, zorder=4,
-    )  # fmt: skip
-    axes.add_artist(back)
-    axes.plot([0, share], [0.0, 0.0], transform=corner, color=INK, linewidth=2.6, solid_capstyle="butt", zorder=5)
-    label = axes.transAxes + ScaledTranslation(0.16, 0.21, figure.dpi_scale_trans)
-    axes.text(0, 0, text, transform=label, fontsize=SMALL, color=INK, va="bottom", zorder=5)
+def length_words(length_um: float) -> str:
+    """Return a length in the unit that suits it: ``200 µm``, ``2 mm``."""
+    return f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
 
 
-def draw_outlines(axes: Any, region: TissueMask, frame: Frame) -> None:
-    """Draw the outlines of a region and of its holes over the picture of a frame, dark with a pale edge."""
+def draw_outlines(axes: Any, region: TissueMask, frame: Frame, names: Sequence[str], style: FigureStyle) -> None:
+    """Draw the outlines of a region and of its holes over the picture of a frame, dark with a pale edge, and names."""
     from matplotlib.patheffects import withStroke
 
     size_l0 = [side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True)]
-    for ring in (*region.contours_l0, *(hole for holes in region.holes_l0 for hole in holes)):
+    rings = [*region.contours_l0, *(hole for holes in region.holes_l0 for hole in holes)]
+    for nth, ring in enumerate(rings):
         x, y = ((np.vstack([ring[:, 0], ring[:1, 0]]) - frame.corner_l0) / size_l0).T
         (line,) = axes.plot(x, 1 - y, transform=axes.transAxes, color=INK, linewidth=1.2, zorder=3)
         line.set_path_effects([withStroke(linewidth=2.8, foreground="white", alpha=0.85)])
+        if nth < len(names) and names[nth]:
+            top = int(np.argmin(y))
+            axes.text(
+                float(np.clip(x[top], 0.01, 0.9)), float(np.clip(1 - y[top], 0.05, 0.98)), names[nth], va="top",
+                transform=axes.transAxes, fontsize=style.small, color=INK, zorder=4, parse_math=False, clip_on=True,
+                bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0},
+            )  # fmt: skip
 
 
-def shown_colours(drawing: Drawing, shades: npt.NDArray[np.floating]) -> UInt8Array:
-    """Return the colour in which the map shows each shade; near white where it shows none."""
-    colours = drawing.colours[colour_index(shades, len(drawing.colours))]
-    cut = drawing.cut
-    if cut is not None:
-        if drawing.binarize:
-            colours[:] = drawing.colours[-1]
-        colours[shades < cut] = _UNTINTED
-    return colours
+def draw_box(axes: Any, frame: Frame, whole: Frame) -> None:
+    """Draw where the picture of a frame lies on that of the whole slide."""
+    from matplotlib.patches import Rectangle
+
+    size_l0 = [side * factor for side, factor in zip(whole.size_px, whole.downsample, strict=True)]
+    x, y = (at / size for at, size in zip(frame.corner_l0, size_l0, strict=True))
+    width, height = (
+        side * factor / size for side, factor, size in zip(frame.size_px, frame.downsample, size_l0, strict=True)
+    )
+    for colour, line in (("white", 2.6), (INK, 1.2)):
+        axes.add_patch(
+            Rectangle((x, 1 - y - height), width, height, transform=axes.transAxes, fill=False, edgecolor=colour,
+                      linewidth=line, zorder=3)
+        )  # fmt: skip
 
 
-def draw_colour_bar(axes: Any, drawing: Drawing, title: str) -> None:
-    """Draw the colours with what they mean: ticks in the scale's unit, title and normalisation beside them."""
+def bar_ticks(drawing: Drawing) -> list[float]:
+    """Return five even ticks, the ends (and so the centre of a diverging scale) among them; one for a single value."""
     scale = drawing.scale
-    steps = (np.arange(512) + 0.5) / 512
-    axes.imshow(
-        shown_colours(drawing, steps)[:, None], origin="lower", aspect="auto",
-        extent=(0, 1, scale.vmin, scale.vmax), interpolation="nearest",
-    )  # fmt: skip
-    bare(axes)
-    axes.yaxis.tick_right()
-    ticks = _ticks(scale.vmin, scale.vmax, scale.center)
-    names = [number_words(tick, 3) for tick in ticks]
-    axes.set_yticks(ticks, names, fontsize=SMALL, color=INK)
-    axes.tick_params(axis="y", length=3, width=0.8, color=GREY)
-    cut = drawing.cut
-    if cut is not None and 0 < cut <= 1:
-        value = scale.vmin + cut * (scale.vmax - scale.vmin)
-        axes.axhline(value, color=INK, linewidth=1.2)
-        axes.text(-0.6, value, "tinted from here", fontsize=SMALL - 0.5, color=INK, ha="right", va="bottom",
-                  rotation=90)  # fmt: skip
-    beside = 2.6 + 0.5 * max(map(len, names))
-    axes.text(beside, 0.5, printable(title), transform=axes.transAxes, rotation=90, fontsize=TEXT, color=INK,
-              weight="bold", ha="center", va="center")  # fmt: skip
-    axes.text(beside + 1.2, 0.5, scale.label, transform=axes.transAxes, rotation=90, fontsize=SMALL,
-              color=GREY, ha="center", va="center")  # fmt: skip
-    if scale.meaning:
-        clauses = re.split(r"(?<=[,;]) ", scale.meaning)
-        lines = [line for clause in clauses for line in textwrap.wrap(clause, _MEANING_CHARACTERS)]
-        meaning = "\n".join(lines)
-        axes.annotate(meaning, (0, 0), (0, -6), "axes fraction", "offset points", fontsize=SMALL - 0.5, color=INK,
-                      va="top")  # fmt: skip
-
-
-def _ticks(low: float, high: float, center: float | None) -> list[float]:
-    """Return five even ticks, the ends (and so the centre of a diverging scale) among them."""
-    ticks = [float(tick) for tick in np.linspace(low, high, 5)]
-    if center is not None:
-        ticks[2] = center
+    if scale.vmin == scale.vmax:
+        return [scale.vmin]
+    if scale.unit == "category":  # a number for each colour that is on the map
+        shades = drawing.shades[np.isfinite(drawing.shades)]
+        last = round(scale.vmin + float(shades.max(initial=0.0)) * (scale.vmax - scale.vmin))
+        return [float(number) for number in range(last + 1)]
+    ticks = [float(tick) for tick in np.linspace(scale.vmin, scale.vmax, 5)]
+    if scale.center is not None and ticks[1] < scale.center < ticks[3]:
+        ticks[2] = scale.center
     return ticks
 
 
-def draw_histogram(axes: Any, scores: npt.NDArray[Any], drawing: Drawing, score_name: str) -> None:
-    """Draw how the scores are spread, each bar in the mean colour of its patches."""
+def draw_colour_bar(
+    axes: Any, drawing: Drawing, style: FigureStyle, ground: Colour, plain: Colour, *, across: bool = False
+) -> None:
+    """Draw the colours as the map shows them over its ground, with ticks in the scale's unit.
+
+    A line marks the threshold. The bar stands upright, or lies `across`.
+    """
+    scale = drawing.scale
+    colours = shown_colours(drawing, (np.arange(_SHADES) + 0.5) / _SHADES, ground, plain)
+    low, high = (scale.vmin, scale.vmax) if scale.vmin < scale.vmax else (scale.vmin - 0.5, scale.vmax + 0.5)
+    axes.imshow(
+        colours[None] if across else colours[:, None], origin="lower", aspect="auto", interpolation="none",
+        extent=(low, high, 0, 1) if across else (0, 1, low, high),
+    )  # fmt: skip
+    bare(axes)
+    ticks = bar_ticks(drawing)
+    words = tick_words(ticks)
+    if across:
+        axes.set_xticks(ticks, words.labels, fontsize=style.small, color=INK)
+        ends = axes.get_xticklabels()
+        if len(ends) > 1:
+            ends[0].set_ha("left")
+            ends[-1].set_ha("right")
+    else:
+        axes.yaxis.tick_right()
+        axes.set_yticks(ticks, words.labels, fontsize=style.small, color=INK)
+    axes.tick_params(axis="x" if across else "y", length=3, width=0.8, color=GREY)
+    cut = drawing.cut
+    if cut is not None and 0 < cut <= 1:
+        mark = axes.axvline if across else axes.axhline
+        mark(low + cut * (high - low), color=INK, linewidth=1.2)
+
+
+def draw_histogram(
+    axes: Any, scores: npt.NDArray[Any], drawing: Drawing, style: FigureStyle, ground: Colour, plain: Colour
+) -> str:
+    """Draw how the scores are spread, each bar in the mean colour of its patches; return what applies to all ticks."""
+    from matplotlib.ticker import MaxNLocator
+
     finite = np.isfinite(scores) & np.isfinite(drawing.shades)
     scores = scores[finite].astype(np.float64)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
-    axes.tick_params(labelsize=SMALL, colors=GREY, length=3, width=0.8)
-    axes.set_xlabel(score_name, fontsize=TEXT, color=INK)
-    axes.set_title(f"{grouped(len(scores))} patches", loc="left", fontsize=TEXT, color=GREY, pad=6)
+    axes.tick_params(labelsize=style.small, colors=GREY, length=3, width=0.8)
+    patches = f"{grouped(len(scores))} {'patch' if len(scores) == 1 else 'patches'}"
+    axes.set_title(patches, loc="left", fontsize=style.text, color=GREY, pad=6 * style.unit)
     if not len(scores):
         bare(axes)
-        return
+        return ""
     low, high = float(scores.min()), float(scores.max())
     if low == high:
         low, high = low - 0.5, high + 0.5
@@ -162,25 +163,18 @@ def draw_histogram(axes: Any, scores: npt.NDArray[Any], drawing: Drawing, score_
     which = np.clip(np.digitize(scores, edges) - 1, 0, bins - 1)
     sums = np.bincount(which, weights=drawing.shades[finite].astype(np.float64), minlength=bins)
     means = np.divide(sums, counts, out=np.zeros(bins), where=counts > 0)
-    colours = shown_colours(drawing, means) / 255
-    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours, edgecolor="white", linewidth=0.4)
+    colours = shown_colours(drawing, means, ground, plain) / 255
+    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours, edgecolor=GREY, linewidth=0.4)
     axes.set_xlim(low, high)
-    axes.locator_params(axis="y", nbins=4, integer=True)
-    axes.locator_params(axis="x", nbins=4)
-    axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
+    ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+    words = tick_words(ticks)
+    axes.set_xticks(ticks, words.labels)
+    most = int(counts.max())
+    heights = [int(tick) for tick in MaxNLocator(4, integer=True).tick_values(0, most) if 0 <= tick <= most]
+    axes.set_yticks(heights, [grouped(height) for height in heights])
     axes.grid(axis="y", color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
-
-
-def draw_patch(axes: Any, patch: SampledPatch) -> None:
-    """Show a patch with its rank and percentile below."""
-    axes.imshow(patch.image, interpolation="antialiased", aspect="auto")
-    bare(axes)
-    axes.text(0, -0.05, f"#{patch.rank}", transform=axes.transAxes, fontsize=TEXT, weight="bold", color=INK, va="top")
-    axes.text(1, -0.055, f"{patch.percentile:.1f} %ile", transform=axes.transAxes, fontsize=SMALL, color=INK,
-              ha="right", va="top")  # fmt: skip
-    axes.text(0, -0.22, number_words(patch.score), transform=axes.transAxes,
-              fontsize=SMALL, color=GREY, va="top")  # fmt: skip
+    return words.note
 
 
 def short(text: str, most: int) -> str:

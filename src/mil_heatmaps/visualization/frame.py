@@ -42,6 +42,8 @@ class Frame:
         True when the picture shows the whole slide.
     resized : bool
         True when no level has this scale and the pixels are averaged from the next finer one.
+    by_centres : bool
+        True when a pixel shows the patch under its centre; False when patches are rounded up, as in CLAM's pictures.
     note : Notice or None
         What a user should know of the choice.
     """
@@ -52,6 +54,7 @@ class Frame:
     corner_l0: Pair = (0, 0)
     whole: bool = True
     resized: bool = False
+    by_centres: bool = False
     note: Notice | None = None
 
     @property
@@ -79,7 +82,7 @@ def choose_frame(
     Parameters
     ----------
     top_left, bot_right : (x, y), level-0 pixels
-        Corners of a region; both or none. Only whole levels can be cut to a region.
+        Corners of a region; both or none.
 
     Raises
     ------
@@ -109,6 +112,22 @@ def choose_frame(
     return frame if region is None else _cut(frame, *map(as_pair, region))
 
 
+def shrunk_frame(frame: Frame, longest_px: int) -> Frame:
+    """Return the frame with a longer side of at most `longest_px` pixels, of the size that `shrink` gives a picture."""
+    width, height = frame.size_px
+    if max(width, height) <= longest_px:
+        return frame
+    factor = longest_px / max(width, height)
+    size = tuple(longest_px if side == max(width, height) else max(1, int(side * factor)) for side in (width, height))
+    downsample = (
+        width * frame.downsample[0] / size[0],
+        height * frame.downsample[1] / size[1],
+    )
+    return replace(
+        frame, size_px=(size[0], size[1]), downsample=downsample, resized=True, by_centres=True
+    )
+
+
 def region_between(top_left: Corner | None, bot_right: Corner | None) -> tuple[Corner, Corner] | None:
     """Return the corners of a region, None when there are none; a ConfigError when one is missing."""
     if top_left is None and bot_right is None:
@@ -128,18 +147,20 @@ def _frame_at(slide: Slide, downsample: float) -> Frame:
         raise ConfigError(f"a picture cannot be finer than the slide: downsample {downsample:.3g}, at least 1 will do")
     for level, factors in enumerate(slide.level_downsamples):
         if max(abs(factor / downsample - 1) for factor in factors) < 0.01:
-            return _frame_of_level(slide, level)
+            return replace(_frame_of_level(slide, level), by_centres=True)
     level = max(slide.level_for_downsample(downsample), 0)
     width, height = slide.dimensions_l0
     size_px = max(1, round(width / downsample)), max(1, round(height / downsample))
-    return Frame(level, size_px, (width / size_px[0], height / size_px[1]), resized=True)
+    return Frame(level, size_px, (width / size_px[0], height / size_px[1]), resized=True, by_centres=True)
 
 
 def _cut(frame: Frame, top_left: Pair, bot_right: Pair) -> Frame:
-    if frame.resized:
-        raise ConfigError("a region needs a level of the slide (vis_level), not a downsample or mpp between levels")
     scale = frame.scale
     size = [int(bot_right[i] * scale[i]) - int(top_left[i] * scale[i]) for i in (0, 1)]
+    if frame.resized and min(bot_right[i] - top_left[i] for i in (0, 1)) > 0:
+        extent_l0 = bot_right[0] - top_left[0], bot_right[1] - top_left[1]
+        size = [max(1, round(extent_l0[i] * scale[i])) for i in (0, 1)]
+        frame = replace(frame, downsample=(extent_l0[0] / size[0], extent_l0[1] / size[1]))
     if min(size) < 1:
         raise ConfigError(
             f"the region from {top_left} to {bot_right} is empty at level {frame.level}; "

@@ -30,7 +30,7 @@ from mil_heatmaps.visualization.patch_arguments import PatchSize, as_grid, as_sc
 from mil_heatmaps.visualization.resize_picture import shrink
 from mil_heatmaps.visualization.tissue_slide import TissueSlide
 from mil_heatmaps.visualization.view import View
-from mil_heatmaps.words import number_words
+from mil_heatmaps.words import grouped, number_words
 
 __all__ = ["draw_heatmap", "plan_heatmap"]
 
@@ -110,6 +110,8 @@ def draw_heatmap(
         for note in notes:
             logger.warning("%s: %s", wsi_object.name, note)
         picture.info["notes"] = notes
+        if profile := drawing.icc_profile:
+            picture.info["icc_profile"] = profile
         return picture
 
 
@@ -186,8 +188,9 @@ def plan_heatmap(
         smooth="gaussian" if colours.blur and not clam_blur else colours.smooth,
         blur_px=_clam_kernel(grid, frame, steps) if clam_blur else None,
         scale=scale,
-        notes=tuple(_notes(frame, grid, drawn, as_percentiles=colours.normalize is None)),
+        notes=tuple(_notes(frame, grid, drawn, colours)),
         region=view.outlines,
+        color_profile=view.color_profile,
     )
 
 
@@ -219,7 +222,7 @@ def _clam_kernel(grid: PatchGrid, frame: Frame, steps: tuple[float | Fraction, .
     return width, height
 
 
-def _notes(frame: Frame, grid: PatchGrid, scores: npt.NDArray[Any], *, as_percentiles: bool) -> list[Notice]:
+def _notes(frame: Frame, grid: PatchGrid, scores: npt.NDArray[Any], colours: ColourRule) -> list[Notice]:
     notes = [frame.note] if frame.note else []
     if not len(grid):
         return [*notes, Notice("no_patches", "there are no patches to draw: the picture shows the slide alone")]
@@ -232,7 +235,11 @@ def _notes(frame: Frame, grid: PatchGrid, scores: npt.NDArray[Any], *, as_percen
     if len(kept) > 1 and (kept == kept[0]).all():
         text = f"all {len(kept)} scores are equal ({number_words(kept[0])}), so the map has one colour"
         notes.append(Notice("one_value", text))
-    below = int((kept < 0).sum()) if as_percentiles else 0
+    if colours.signed and len(kept) > 1 and ((kept > 0).all() or (kept < 0).all()):
+        what = "it" if colours.meaning is None else colours.meaning.target
+        side = f"above zero: all speak for {what}" if kept[0] > 0 else f"below zero: all speak against {what}"
+        notes.append(Notice("one_sign", f"all {grouped(len(kept))} scores are {side}", patches=len(kept)))
+    below = int((kept < 0).sum()) if colours.normalize is None else 0
     if below:
         text = f"{below} of {len(scores)} scores are below 0, which is no percentile, and drawn as uncovered"
         notes.append(Notice("below_zero", text, below_zero=below))

@@ -17,7 +17,9 @@ StoredColours = Literal["YCBCR", "RGB"]
 MOST_SIDE = 65500
 """libjpeg's limit; the format itself ends at 65535."""
 
-_SOF0, _SOS = 0xC0, 0xDA
+_SOF0, _SOS, _APP0 = 0xC0, 0xDA, 0xE0
+_ICC_PART = 65519
+"""Bytes of a profile that one segment holds."""
 
 
 def encode_jpeg(
@@ -48,9 +50,21 @@ class JpegWriter:
         A multiple of 16, with at most 65535 blocks of 16 x 16 a band.
     quality : int
         1 to 100.
+    icc_profile, dpi
+        Written into the head of the file.
     """
 
-    def __init__(self, file: BinaryIO, size_px: tuple[int, int], rows: int, quality: int = 100) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        size_px: tuple[int, int],
+        rows: int,
+        quality: int = 100,
+        *,
+        icc_profile: bytes | None = None,
+        dpi: float | None = None,
+    ) -> None:
+        self._icc_profile, self._dpi = icc_profile, dpi
         self._file = file
         self._size_px = size_px
         self._quality = quality
@@ -86,8 +100,21 @@ class JpegWriter:
                 segment[5:9] = struct.pack(">HH", self._size_px[1], self._size_px[0])
             if marker == _SOS:
                 out += struct.pack(">HHH", 0xFFDD, 4, self._blocks)
+            if marker == _APP0 and self._dpi is not None:
+                segment[11:16] = struct.pack(">BHH", 1, round(self._dpi), round(self._dpi))  # dots an inch
             out += segment
+            if marker == _APP0:
+                out += self._profile_segments()
         return bytes(out)
+
+    def _profile_segments(self) -> bytes:
+        """Return the ICC profile in as many segments as it needs."""
+        data = self._icc_profile or b""
+        parts = [data[start : start + _ICC_PART] for start in range(0, len(data), _ICC_PART)]
+        return b"".join(
+            struct.pack(">HH", 0xFFE2, 16 + len(part)) + b"ICC_PROFILE\0" + bytes((number, len(parts))) + part
+            for number, part in enumerate(parts, 1)
+        )
 
 
 def _segments(data: bytes) -> list[tuple[int, int, int]]:

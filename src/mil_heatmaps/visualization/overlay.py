@@ -19,7 +19,7 @@ import numpy as np
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing, Painter
-from mil_heatmaps.visualization.picture_files import MOST_PIXELS_IN_MEMORY, check_size, open_picture_file
+from mil_heatmaps.visualization.picture_files import MOST_PIXELS_IN_MEMORY, FileFacts, check_size, open_picture_file
 from mil_heatmaps.visualization.slide_rows import iter_slide_rows
 
 logger = logging.getLogger(__name__)
@@ -65,10 +65,12 @@ def draw_to_files(
     """
     for path in paths:
         check_size(Path(path), drawing.size_px)
-    rows = band_rows(drawing)
+    rows, facts = band_rows(drawing), FileFacts(icc_profile=drawing.icc_profile)
     with ExitStack() as stack:
         pictures = [
-            stack.enter_context(open_picture_file(path, drawing.size_px, rows, quality=quality, lossless=lossless))
+            stack.enter_context(
+                open_picture_file(path, drawing.size_px, rows, quality=quality, lossless=lossless, facts=facts)
+            )
             for path in paths
         ]
         painted = iter_painted(
@@ -98,7 +100,10 @@ def iter_painted(
         return
     yield from iter_in_order(
         lambda item: then(painter.paint(item[1], item[0])),
-        iter_slide_rows(drawing.slide, drawing.frame, rows, blank=drawing.blank_canvas),
+        iter_slide_rows(
+            drawing.slide, drawing.frame, rows, blank=drawing.blank_canvas,
+            to_srgb=drawing.color_profile == "convert",
+        ),
         threads or drawing.slide.threads,
     )
 

@@ -13,8 +13,24 @@ from mil_heatmaps.slides.pixels import UInt8Array
 DEFAULT_CMAP = "jet"
 """CLAM's."""
 
-DIVERGING_CMAP = "coolwarm"
-"""For scores around a middle."""
+DIVERGING_CMAP = "BrBG_r"
+"""For scores around a middle: blue-green for below it and brown for above, neither of which is a colour of H&E."""
+
+EVEN_CMAP = "viridis"
+"""Whose equal steps look equal, printed grey as well: what ``auto`` means for scores without a middle."""
+
+AUTO = "auto"
+
+_DIVERGING = frozenset(
+    {
+        "PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral", "coolwarm", "bwr", "seismic",
+        "berlin", "managua", "vanimo",
+    }
+)  # fmt: skip
+_LEAST_LIGHTNESS = 20.0
+
+CATEGORICAL_CMAP = "tab20"
+"""For numbers that are names: a colour each."""
 
 
 @lru_cache(maxsize=32)
@@ -57,6 +73,53 @@ def colour_index(shades: npt.NDArray[np.floating], colours: int) -> npt.NDArray[
     return np.clip(index, 0, colours - 1, out=index)
 
 
+def own_cmap(kind: str) -> str | None:
+    """Return the colormap that a kind of score has whatever is asked for, None for most kinds."""
+    return {"cluster": CATEGORICAL_CMAP, "consensus_spread": DIVERGING_CMAP}.get(kind)
+
+
 def default_cmap(kind: str) -> str:
     """Return the colormap of a kind of score: CLAM's, or one with a middle where the sign tells for from against."""
-    return DIVERGING_CMAP if kind in FOR_AND_AGAINST else DEFAULT_CMAP
+    return own_cmap(kind) or (DIVERGING_CMAP if kind in FOR_AND_AGAINST else DEFAULT_CMAP)
+
+
+def chosen_cmap(cmap: str | None, cmap_signed: str | None = None, *, signed: bool) -> str:
+    """Return the colormap of scores, `signed` or not, for what a user asks for.
+
+    Signed scores take `cmap_signed`, else `cmap` if it has a middle, else the usual one with a middle: in any other,
+    zero would have no colour of its own. ``auto`` is the even one, or the one with a middle.
+    """
+    if signed:
+        middle = cmap is not None and is_diverging(cmap)
+        named = cmap_signed if cmap_signed != AUTO else None
+        return named or (cmap if middle and cmap is not None else DIVERGING_CMAP)
+    return EVEN_CMAP if cmap == AUTO else cmap or DEFAULT_CMAP
+
+
+def is_diverging(cmap: str) -> bool:
+    """Whether a colormap has a middle of its own, as a scale around a centre needs it."""
+    return cmap.removesuffix("_r") in _DIVERGING
+
+
+def is_even(cmap: str) -> bool:
+    """Whether equal steps of a colormap look about equal: the lightness of its colours runs evenly, in one direction
+    or, of a diverging map, to its middle and back.
+
+    Lightness is L* of CIE 1976 from linear sRGB, white D65.
+    """
+    return _is_even(cmap)
+
+
+@lru_cache(maxsize=64)
+def _is_even(cmap: str) -> bool:
+    table = colour_table(cmap).astype(np.float64) / 255
+    linear = np.where(table <= 0.04045, table / 12.92, ((table + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
+    light = np.where(luminance > (6 / 29) ** 3, 116 * np.cbrt(luminance) - 16, luminance * (29 / 3) ** 3)
+    halves = np.array_split(light, 2) if is_diverging(cmap) else [light]
+    return all(_runs_evenly(half) for half in halves)
+
+
+def _runs_evenly(light: npt.NDArray[np.float64]) -> bool:
+    steps = np.diff(light[:: max(1, len(light) // 16)])
+    return bool(abs(light[-1] - light[0]) >= _LEAST_LIGHTNESS and (steps * np.sign(light[-1] - light[0]) > 0).all())

@@ -2,8 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,25 @@ SUFFIXES = (".png", *JPEG_SUFFIXES, *_OTHER_SUFFIXES)
 _MOST_SIDE = {".webp": 16383, **dict.fromkeys(JPEG_SUFFIXES, JPEG_MOST_SIDE)}
 MOST_PIXELS_IN_MEMORY = 1 << 30
 """A picture that has to be whole before it can be written may have so many."""
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a picture's file says besides its pixels.
+
+    Attributes
+    ----------
+    icc_profile : bytes or None
+        Of PNG, JPEG, WebP and TIFF.
+    dpi : float or None
+        Dots an inch, for programs that print; of PNG, JPEG and TIFF.
+    texts : name -> text
+        Of PNG: where the picture comes from.
+    """
+
+    icc_profile: bytes | None = None
+    dpi: float | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 class PictureWriter(Protocol):
@@ -73,42 +93,49 @@ def open_picture_file(
     *,
     quality: int | None = None,
     lossless: bool = False,
+    facts: FileFacts | None = None,
 ) -> Iterator[PictureWriter]:
     """Yield a writer for the format of `path`, for bands of `rows` rows (a multiple of 16 for JPEG).
 
     `quality`, 1 to 100, is for JPEG (100 unless given, as CLAM has it) and WebP (80 unless given, as PIL has
-    it); `lossless` is for WebP. The file is finished and moved into place when the block ends, and nothing is
-    left of it when the block raises.
+    it); `lossless` is for WebP; `facts` go into the head of the file. The file is finished and moved into place when
+    the block ends, and nothing is left of it when the block raises.
     """
     target = Path(path)
     check_size(target, size_px)
     if quality is not None and not 1 <= quality <= 100:
         raise ConfigError(f"quality must be 1 to 100, got {quality}")
-    suffix = target.suffix.lower()
+    suffix, facts = target.suffix.lower(), facts or FileFacts()
     with atomic_path(target) as partial:
         if suffix in _OTHER_SUFFIXES:
-            whole = _WholeWriter(partial, size_px, quality or WEBP_QUALITY, lossless)
+            whole = _WholeWriter(partial, size_px, quality or WEBP_QUALITY, lossless, facts)
             yield whole
             whole.finish()
             return
         with partial.open("wb") as file:
             writer: PictureWriter = (
-                PngWriter(file, size_px)
+                PngWriter(file, size_px, icc_profile=facts.icc_profile, dpi=facts.dpi, texts=facts.texts)
                 if suffix == ".png"
-                else JpegWriter(file, size_px, rows, quality or JPEG_QUALITY)
+                else JpegWriter(
+                    file, size_px, rows, quality or JPEG_QUALITY, icc_profile=facts.icc_profile, dpi=facts.dpi
+                )
             )
             yield writer
             writer.finish()
 
 
 def save_picture(
-    path: str | os.PathLike[str], picture: UInt8Array | Image.Image, *, quality: int | None = None
+    path: str | os.PathLike[str],
+    picture: UInt8Array | Image.Image,
+    *,
+    quality: int | None = None,
+    facts: FileFacts | None = None,
 ) -> None:
     """Write a picture that is in memory already; same formats and settings as a drawing's."""
     pixels = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
     height, width = pixels.shape[:2]
     rows = max(16, min(65535 // -(-width // 16), 64) * 16)
-    with open_picture_file(path, (width, height), rows, quality=quality) as file:
+    with open_picture_file(path, (width, height), rows, quality=quality, facts=facts) as file:
         for y0 in range(0, height, rows):
             file.write(file.encode(pixels[y0 : y0 + rows]))
 
@@ -116,8 +143,9 @@ def save_picture(
 class _WholeWriter:
     """Gathers the picture, then lets PIL write it."""
 
-    def __init__(self, path: Path, size_px: tuple[int, int], quality: int, lossless: bool) -> None:
+    def __init__(self, path: Path, size_px: tuple[int, int], quality: int, lossless: bool, facts: FileFacts) -> None:
         self._path = path
+        self._facts = facts
         self._quality, self._lossless = quality, lossless
         self._pixels = np.empty((size_px[1], size_px[0], 3), np.uint8)
         self._filled = 0
@@ -135,4 +163,8 @@ class _WholeWriter:
             options = {"quality": self._quality, "lossless": self._lossless}
         elif self._path.suffix.lower() in (".tif", ".tiff"):
             options = {"compression": "tiff_lzw"}
+            if self._facts.dpi is not None:
+                options["dpi"] = (self._facts.dpi, self._facts.dpi)
+        if self._facts.icc_profile is not None and self._path.suffix.lower() != ".bmp":
+            options["icc_profile"] = self._facts.icc_profile
         Image.fromarray(self._pixels).save(self._path, **options)

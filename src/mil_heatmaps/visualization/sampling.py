@@ -7,7 +7,7 @@ and random sampling depends on the seed alone.
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -52,6 +52,10 @@ class SampledPatch:
     rank: int
     index: int
     image: UInt8Array
+
+    def with_image(self, image: UInt8Array) -> "SampledPatch":
+        """Return the patch with another picture of it."""
+        return replace(self, image=image)
 
     def __repr__(self) -> str:
         return f"SampledPatch(rank={self.rank}, coords_l0={self.coords_l0}, percentile={self.percentile:.3f})"

@@ -1,20 +1,29 @@
 """The slide's own pixels under a picture, band by band."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from mil_heatmaps.slides.bands import cut_bands
+from mil_heatmaps.slides.colour_profile import srgb_converter
 from mil_heatmaps.slides.pixels import WHITE, UInt8Array
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.visualization.frame import Frame
 
 
-def iter_slide_rows(slide: Slide, frame: Frame, rows: int, *, blank: bool = False) -> Iterator[tuple[int, UInt8Array]]:
+def iter_slide_rows(
+    slide: Slide, frame: Frame, rows: int, *, blank: bool = False, to_srgb: bool = False
+) -> Iterator[tuple[int, UInt8Array]]:
     """Yield (y0, pixels) from top to bottom, `rows` rows each (the last may be fewer); white when `blank`.
 
-    The pixels may be written to.
+    The pixels may be written to. With `to_srgb` they are converted by the slide's ICC profile, if it has one.
     """
+    converter = srgb_converter(slide.icc_profile) if to_srgb and not blank else None
+    if converter is not None:
+        for y0, pixels in iter_slide_rows(slide, frame, rows):
+            yield y0, np.array(converter(pixels))
+        return
     if blank:
         width, height = frame.size_px
         for y0 in range(0, height, rows):
@@ -42,14 +51,27 @@ def _region_rows(slide: Slide, frame: Frame, rows: int) -> Iterator[tuple[int, U
             y0, held = y0 + min(rows, len(held)), held[rows:]
 
 
+def _source(slide: Slide, frame: Frame) -> Frame:
+    """Return the frame of a level's own pixels that a resized frame is averaged from."""
+    factors, size_px = slide.level_downsamples[frame.level], slide.level_dimensions[frame.level]
+    if not frame.whole:
+        width, height = (
+            max(1, round(side * ratio / factor))
+            for side, ratio, factor in zip(frame.size_px, frame.downsample, factors, strict=True)
+        )
+        size_px = width, height
+    return replace(frame, size_px=size_px, downsample=factors, resized=False)
+
+
 def _resized_rows(slide: Slide, frame: Frame, rows: int) -> Iterator[tuple[int, UInt8Array]]:
     """Average a level down by any factor: every picture pixel is the mean of the area it covers."""
     import cv2
 
     width, height = frame.size_px
-    source_height = slide.level_dimensions[frame.level][1]
+    source = _source(slide, frame)
+    source_height = source.size_px[1]
     ratio = source_height / height
-    strips = slide.iter_strips(frame.level, max(16, (12 << 20) // (3 * slide.level_dimensions[frame.level][0])))
+    strips = iter_slide_rows(slide, source, max(16, (12 << 20) // (3 * source.size_px[0])))
     held = np.empty((0, width, 3), np.uint8)
     held_from = 0
     for y0 in range(0, height, rows):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import ColorProfile
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide
@@ -32,6 +33,9 @@ class View:
         White in place of the slide.
     segment, use_holes : bool
         Tint tissue only, and not its holes.
+    color_profile : ``embed``, ``convert``, ``ignore``
+        Keep the slide's stored pixels and put its ICC profile into the picture's file, as for CLAM's pictures; convert
+        the pixels to sRGB, for pictures that people look at; or keep the pixels and leave the profile out.
 
     Raises
     ------
@@ -49,6 +53,7 @@ class View:
     blank_canvas: bool = False
     segment: bool = True
     use_holes: bool = True
+    color_profile: ColorProfile = "embed"
 
     def __post_init__(self) -> None:
         if region_between(self.top_left, self.bot_right) is None and self.outlines is not None:

@@ -12,7 +12,6 @@ from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.visualization.contours import Colour, OutlineStyle, outline
 from mil_heatmaps.visualization.frame import Corner, choose_frame
 from mil_heatmaps.visualization.heatmap_utils import draw_heatmap
-from mil_heatmaps.visualization.palette import DIVERGING_CMAP
 from mil_heatmaps.visualization.resize_picture import shrink
 from mil_heatmaps.visualization.slide_rows import iter_slide_rows
 from mil_heatmaps.visualization.tissue_slide import TissueSlide
@@ -67,7 +66,7 @@ class WholeSlideImage(TissueSlide):
         These differ in two: the colormap is ``coolwarm``, and scores are taken as percentiles, 0 to 100,
         already.
         """
-        defaults = {"cmap": DIVERGING_CMAP, "convert_to_percentiles": False}
+        defaults = {"cmap": "coolwarm", "convert_to_percentiles": False}
         return draw_heatmap(scores, coords, wsi_object=self, vis_level=vis_level, **{**defaults, **options})
 
     visWSI = draw_contours

@@ -1,12 +1,14 @@
 // The page's one coordinator: which slide, which panes, what they show. Everything drawn follows from the view in the
 // store; controls only change the store.
 
+import { Frame } from "./beside.js";
 import { decodePalette } from "./colours.js";
-import { counterparts, panesFor, parseContent } from "./content.js";
+import { nextContent, panesFor } from "./content.js";
 import { Lockstep } from "./lockstep.js";
 import { outlinePath } from "./marks.js";
 import { Pane } from "./pane.js";
 import { PaneColours } from "./panecolours.js";
+import { pictures } from "./queue.js";
 import { ScoreTable } from "./scores.js";
 import { DEFAULTS, Store, parseView } from "./state.js";
 
@@ -19,7 +21,7 @@ export class App {
     this.container = container;
     this.panes = [];
     this.lockstep = new Lockstep();
-    this.listeners = { slide: [], content: [], colours: [], move: [], panes: [] };
+    this.listeners = { slide: [], content: [], colours: [], move: [], panes: [], list: [] };
     this.tables = [];
     this.outline = null;
     this.colours = new PaneColours(this);
@@ -27,7 +29,7 @@ export class App {
     this.busy = 0;
   }
 
-  /** @param {"slide" | "content" | "colours" | "move" | "panes"} event */
+  /** @param {"slide" | "content" | "colours" | "move" | "panes" | "list"} event */
   on(event, listener) {
     this.listeners[event].push(listener);
   }
@@ -39,6 +41,8 @@ export class App {
   /** @param {function()} build called once the list of slides is known, before the first slide is opened */
   async start(build) {
     this.index = await this.data.index();
+    const { beside } = this.index;
+    if (beside) this.beside = { ...beside, frame: new Frame(beside.affine), ...(await this.data.describe(beside.slide)) };
     const defaults = { ...DEFAULTS, ...this.index.defaults };
     this.palettes = this.index.palettes.map(decodePalette);
     this.store = new Store(parseView(location.hash, defaults), defaults);
@@ -63,9 +67,19 @@ export class App {
   async openSlide(number, { keepPlace = false } = {}) {
     const generation = ++this.generation;
     this.number = number;
-    const slide = await this.data.describe(number);
+    pictures.hold();
+    this.stop?.abort();
+    this.stop = new AbortController();
+    let slide;
+    try {
+      slide = await this.data.describe(number, this.stop.signal);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      throw error;
+    }
     if (generation !== this.generation) return; // another slide was asked for meanwhile
     this.slide = slide;
+    if (this.beside?.slide) slide.layers.beside = this.beside;
     this.tables = slide.layers.map((about, layer) =>
       about.type === "scores" ? new ScoreTable(this.data, number, layer, about) : null);
     this.outline = null;
@@ -78,14 +92,22 @@ export class App {
     this.panes = [];
     this.tell("slide");
     if (!slide.slide) {
+      pictures.release();
       this.tell("panes");
       this.tell("colours");
       return;
     }
-    await this.arrange();
+    await this.arrange({ place: { x, y, z, r } });
     if (generation !== this.generation) return;
-    this.restorePlace({ x, y, z, r });
+    this.letPicturesGo();
     if (slide.tissue) this.loadTissue(number, generation);
+  }
+
+  /** Small pictures come once the slide is there. */
+  letPicturesGo() {
+    const image = this.panes[0]?.viewer.world.getItemAt(0);
+    if (!image || image.getFullyLoaded()) pictures.release();
+    else image.addOnceHandler("fully-loaded-change", () => pictures.release());
   }
 
   async loadTissue(number, generation) {
@@ -134,6 +156,7 @@ export class App {
   }
 
   moved() {
+    if (this.busy) return; // panes of changing size are nowhere in particular
     const place = this.lockstep.place();
     if (place) this.quiet(() => this.store.set({ x: place.x, y: place.y, z: place.scale, r: place.angle }));
     this.tell("move");
@@ -154,46 +177,72 @@ export class App {
     return all;
   }
 
-  /** Make the panes fit the arrangement. `busy` counts the calls under way: until then the place may still change. */
-  async arrange() {
+  /**
+   * Make the panes fit the arrangement. `busy` counts the calls under way; the place is taken before the first and given
+   * back after the last of them, whatever lies between, and a whole slide stays whole.
+   * @param {{place?: object}} options the place to go to instead
+   */
+  async arrange({ place } = {}) {
+    if (place) this.held = { place };
+    else if (!this.busy) this.held = { whole: this.lockstep.isHome, place: this.placeNow() };
     this.busy++;
     try {
-      await this.arrangePanes();
+      if (!(await this.arrangePanes())) return;
+      if (this.held.whole) this.lockstep.home(true);
+      else this.restorePlace(this.held.place);
+      this.lockstep.copy();
     } finally {
       this.busy--;
     }
-  }
-
-  async arrangePanes() {
-    const { shown } = this;
-    const generation = this.generation;
-    const turn = (this.turn = (this.turn ?? 0) + 1);
-    const outdated = () => generation !== this.generation || turn !== this.turn;
-    const place = this.lockstep.place();
-    while (this.panes.length > shown.length) this.drop(this.panes.pop());
-    const opened = [];
-    while (this.panes.length < shown.length) opened.push(this.addPane());
-    this.container.className = `mode-${this.view.mode} panes-${shown.length}`;
-    shown.forEach((part, i) => {
-      this.panes[i].content = part.content;
-      this.panes[i].place = part.place;
-    });
-    this.placeDivider();
-    this.tell("panes");
-    const url = (...at) => this.data.slideTile(this.number, ...at);
-    await Promise.all(opened.map((pane) => pane.openSlide(this.slide.slide, url)));
-    if (outdated()) return;
-    // Panes changed size: let them measure themselves, then go back to where the view was.
-    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-    if (outdated()) return;
-    if (place) this.lockstep.goTo(place, true);
-    else this.lockstep.copy();
+    this.moved();
     await this.refresh();
     this.markChosen();
   }
 
-  addPane() {
-    const pane = new Pane(this.panes.length, { navigator: this.panes.length === 0 });
+  placeNow() {
+    const place = this.lockstep.place();
+    return place ? { x: place.x, y: place.y, z: place.scale, r: place.angle } : { x: null, y: null, z: null, r: 0 };
+  }
+
+  /** @returns {Promise<boolean>} whether nothing else was asked for meanwhile */
+  async arrangePanes() {
+    const { shown } = this;
+    const generation = this.generation;
+    const turn = (this.turn = (this.turn ?? 0) + 1);
+    const isNewest = () => generation === this.generation && turn === this.turn;
+    while (this.panes.length > shown.length) this.drop(this.panes.pop());
+    const opened = [];
+    shown.forEach((part, i) => {
+      if (this.panes[i] && (this.panes[i].content === "beside") !== (part.content === "beside")) {
+        for (const pane of this.panes.splice(i)) this.drop(pane);
+      }
+      if (!this.panes[i]) opened.push(this.addPane(part.content));
+      this.panes[i].content = part.content;
+      this.panes[i].place = part.place;
+    });
+    this.container.className = `mode-${this.view.mode} panes-${shown.length}`;
+    this.placeDivider();
+    this.tell("panes");
+    await Promise.all(opened.map((pane) => this.openPane(pane)));
+    // Panes changed size: let them measure themselves.
+    const frame = () => new Promise((done) => requestAnimationFrame(done));
+    await frame();
+    for (let i = 0; i < 20 && isNewest() && !this.lockstep.isMeasured; i++) await frame();
+    await frame();
+    return isNewest();
+  }
+
+  openPane(pane) {
+    const { number, slide } = pane.content === "beside" ? { number: this.beside.index, slide: this.beside.slide } : { number: this.number, slide: this.slide.slide };
+    return pane.openSlide(slide, (...at) => this.data.slideTile(number, ...at));
+  }
+
+  addPane(content) {
+    const [width, height] = this.slide.slide.size;
+    const options = { navigator: this.panes.length === 0, aspect: height / width, room: this.container.clientWidth };
+    const pane = new Pane(this.panes.length, options);
+    pane.content = content;
+    pane.frame = content === "beside" ? this.beside.frame : null;
     this.container.append(pane.element);
     pane.mount();
     this.panes.push(pane);
@@ -223,19 +272,11 @@ export class App {
     this.store.set({ panes: contents.join(";") });
   }
 
-  /** Add a view: the next score not on the screen, else the difference of the two that are, else the slide. */
+  /** Add a view to compare. */
   compare() {
     const contents = this.contents;
     if (contents.length >= MOST_PANES) return;
-    const columns = this.layers.flatMap((about, layer) =>
-      about.type === "picture" ? [`p${layer}`] : about.names.map((_, column) => `${layer}.${column}`));
-    const maps = contents.filter((content) => parseContent(content).kind === "scores");
-    const difference = maps.length > 1 ? `${maps[0]}-${maps[1]}` : null;
-    const others = maps.length ? counterparts(this.layers, parseContent(maps[0])) : [];
-    const fresh = difference && !contents.includes(difference)
-      ? difference
-      : [...others, ...columns].find((column) => !contents.includes(column)) ?? "slide";
-    this.store.set({ mode: "side", panes: [...contents, fresh].join(";") });
+    this.store.set({ mode: "side", panes: [...contents, nextContent(this.layers, contents)].join(";") });
   }
 
   placeDivider() {
@@ -250,6 +291,7 @@ export class App {
     try {
       await Promise.all(this.panes.map((pane) => this.colours.load(pane)));
     } catch (error) {
+      if (generation !== this.generation) return;
       this.slide.problems.push(error.message);
       this.tell("slide");
       return;
@@ -279,7 +321,7 @@ export class App {
     if (!activeView || !(patch >= 0 && patch < activeView.patches.count)) return;
     const { xs, ys, width, height } = activeView.patches;
     this.store.set({ patch });
-    const stage = this.lockstep.leader.viewer.container;
+    const stage = this.lockstep.main.viewer.container;
     const scale = Math.min(stage.clientWidth / width, stage.clientHeight / height) / 3;
     this.lockstep.goTo({ x: xs[patch] + width / 2, y: ys[patch] + height / 2, scale: Math.min(scale, 2) });
   }

@@ -1,13 +1,28 @@
-// Where slides, tiles and scores come from: the local server, or the file itself when the page was exported.
+// Where slides, tiles and scores come from: the local server, or the file itself when the page was exported. Addresses
+// are relative to the page's, whatever a gateway puts in front of them.
 
 export function openData() {
   const embedded = document.getElementById("embedded");
   return embedded ? new EmbeddedData(JSON.parse(embedded.textContent)) : new ServerData();
 }
 
-async function read(url, as) {
-  const answer = await fetch(url, { credentials: "same-origin" });
-  if (!answer.ok) throw new Error((await answer.text()) || `${answer.status} ${url}`);
+const GONE = "The viewer does not answer: it was stopped. Start it again, then reload this page.";
+const LOCKED = "The viewer was started anew and does not know this browser. Open the link it printed.";
+
+/** Fetch an address; errors are sentences. `signal` aborts it. */
+export async function ask(url, as = "json", options = {}) {
+  let answer;
+  try {
+    answer = await fetch(url, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error(GONE);
+  }
+  if (!answer.ok) {
+    const error = new Error(answer.status === 403 ? LOCKED : (await answer.text()) || `${answer.status} ${url}`);
+    error.status = answer.status;
+    throw error;
+  }
   return answer[as]();
 }
 
@@ -15,26 +30,38 @@ class ServerData {
   exported = false;
 
   async index() {
-    const index = await read("/api/slides.json", "json");
+    const index = await ask("api/slides.json");
     this.base = index.data;
     return index;
   }
 
-  describe(slide) {
-    return read(`/api/slides/${slide}.json`, "json");
+  describe(slide, signal) {
+    return ask(`api/slides/${slide}.json`, "json", { signal, priority: "high" });
+  }
+
+  changes(slide) {
+    return ask(`api/changes/${slide}.json`);
+  }
+
+  /** Read or, with a value, write what a reader leaves. */
+  notes(place, value) {
+    const options = value === undefined ? {} : {
+      method: "PUT", body: JSON.stringify(value), headers: { "content-type": "application/json", "x-heatmap-viewer": "1" },
+    };
+    return ask(`api/notes/${place}.json`, "json", options);
   }
 
   async link() {
-    const { token } = await read("/api/link.json", "json");
-    return `${location.origin}/?token=${token}${location.hash}`;
+    const { token } = await ask("api/link.json");
+    return `${new URL("./", location.href.replace(/[?#].*/, ""))}?token=${token}${location.hash}`;
   }
 
   slideTile(slide, level, column, row) {
     return `${this.base}/slides/${slide}/${level}/${column}/${row}`;
   }
 
-  pictureTile(slide, picture, level, column, row) {
-    return `${this.base}/pictures/${slide}/${picture}/${level}/${column}/${row}`;
+  pictureTile(slide, { picture, stamp }, level, column, row) {
+    return `${this.base}/pictures/${slide}/${picture}/${level}/${column}/${row}?v=${stamp}`;
   }
 
   thumbnail(slide) {
@@ -45,16 +72,24 @@ class ServerData {
     return `${this.base}/scores/${slide}/${layer}/patches/${index}`;
   }
 
-  async coords(slide, layer) {
-    return new Int32Array(await read(`${this.base}/scores/${slide}/${layer}/coords`, "arrayBuffer"));
+  scores(slide, layer, what, stamp) {
+    return ask(`${this.base}/scores/${slide}/${layer}/${what}?v=${stamp ?? ""}`, "arrayBuffer", { priority: "high" });
   }
 
-  async column(slide, layer, column) {
-    return new Float32Array(await read(`${this.base}/scores/${slide}/${layer}/columns/${column}`, "arrayBuffer"));
+  async coords(slide, layer, stamp) {
+    return new Int32Array(await this.scores(slide, layer, "coords", stamp));
+  }
+
+  async column(slide, layer, column, stamp) {
+    return new Float32Array(await this.scores(slide, layer, `columns/${column}`, stamp));
+  }
+
+  async inside(slide, layer, stamp) {
+    return new Uint8Array(await this.scores(slide, layer, "inside", stamp));
   }
 
   tissue(slide) {
-    return read(`${this.base}/slides/${slide}/tissue`, "json");
+    return ask(`${this.base}/slides/${slide}/tissue`);
   }
 }
 
@@ -87,7 +122,7 @@ class EmbeddedData {
     return this.content.tiles[`${level}/${column}/${row}`] ?? BLANK;
   }
 
-  pictureTile(_slide, picture, level, column, row) {
+  pictureTile(_slide, { picture }, level, column, row) {
     return this.content.pictures[`${picture}/${level}/${column}/${row}`] ?? BLANK;
   }
 
@@ -105,6 +140,10 @@ class EmbeddedData {
 
   async column(_slide, layer, column) {
     return new Float32Array(bytesOf(this.content.columns[`${layer}/${column}`]));
+  }
+
+  async inside(_slide, layer) {
+    return new Uint8Array(bytesOf(this.content.inside[layer]));
   }
 
   async tissue() {

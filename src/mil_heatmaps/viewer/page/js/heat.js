@@ -47,10 +47,9 @@ export class HeatCanvas {
     this.draw();
   }
 
-  /** Where the slide lies on the canvas: device pixels a level-0 pixel, centre of the view, rotation. */
-  geometry() {
+  /** Where the slide lies on a canvas of `ratio` pixels a screen pixel: pixels a level-0 pixel, centre, rotation. */
+  geometry(ratio = OpenSeadragon.pixelDensityRatio) {
     const { viewport, container } = this.viewer;
-    const ratio = OpenSeadragon.pixelDensityRatio;
     const width = Math.round(container.clientWidth * ratio);
     const height = Math.round(container.clientHeight * ratio);
     const center = viewport.getCenter(true);
@@ -62,6 +61,7 @@ export class HeatCanvas {
       x: center.x * this.slideSize[0],
       y: center.y * this.slideSize[0], // one unit of the viewport is the slide's width, along both axes
       angle: (viewport.getRotation(true) * Math.PI) / 180,
+      flip: viewport.getFlip(),
       middleX: (container.clientWidth * ratio) / 2,
       middleY: (container.clientHeight * ratio) / 2,
     };
@@ -81,14 +81,31 @@ export class HeatCanvas {
     const place = this.placeOf(view);
     if (!place) return;
     if (!this.fits(place) && !(this.cost > BUDGET_MS && this.raster && this.moving())) this.rasterise(place);
-    if (!this.image) {
-      const { width, height } = this.at;
-      this.scratch.width = width;
-      this.scratch.height = height;
-      this.image = paint(this.raster, width, height, this.lookup);
-      this.scratch.getContext("2d").putImageData(this.image, 0, 0);
-    }
+    if (!this.image) this.colour();
     this.put(context, view);
+  }
+
+  colour() {
+    const { width, height } = this.at;
+    this.scratch.width = width;
+    this.scratch.height = height;
+    this.image = paint(this.raster, width, height, this.lookup);
+    this.scratch.getContext("2d").putImageData(this.image, 0, 0);
+  }
+
+  /** The colours for another view than the screen's, on a canvas of their own. */
+  paintFor(view) {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [view.width, view.height];
+    const other = Object.assign(Object.create(HeatCanvas.prototype), this);
+    other.scratch = document.createElement("canvas");
+    other.raster = other.image = null;
+    const place = this.content && other.placeOf(view);
+    if (!place) return canvas;
+    other.rasterise(place);
+    other.colour();
+    other.put(canvas.getContext("2d"), view);
+    return canvas;
   }
 
   moving() {
@@ -188,7 +205,7 @@ export class HeatCanvas {
 
 /** Let the context draw in level-0 pixels. */
 export function placeOnSlide(context, view) {
-  context.setTransform(1, 0, 0, 1, view.middleX, view.middleY);
+  context.setTransform(view.flip ? -1 : 1, 0, 0, 1, view.middleX, view.middleY);
   context.rotate(view.angle);
   context.scale(view.scale, view.scale);
   context.translate(-view.x, -view.y);

@@ -5,12 +5,44 @@ import { byId, grouped, make } from "./dom.js";
 import { brief } from "./normalize.js";
 import { patchAt } from "./raster.js";
 
+/** Where a score stands among those of the slide. */
+function rankWords({ rank, count, ties, percentile, outside }) {
+  if (outside) return "outside the region, not ranked";
+  if (rank === null) return "";
+  return `rank ${grouped(rank)} of ${grouped(count)}${ties > 1 ? ` (${grouped(ties)} alike)` : ""} · percentile ${brief(percentile)}`;
+}
+
+function chosenWords(app, score, patch) {
+  const about = score.describe(patch);
+  const value = Number.isFinite(about.value) ? `score ${brief(about.value, 6)}` : "no score";
+  const title = columnTitle(app.layers, parseContent(app.active.content).a ?? parseContent(app.active.content));
+  const rank = rankWords(about);
+  return `Chosen patch ${patch}: ${value}${rank ? ` · ${rank}` : ""} · x ${grouped(about.x)}, y ${grouped(about.y)} · ${title}`;
+}
+
 export class Hover {
   constructor(app) {
     this.app = app;
     this.tip = byId("tip");
     app.onPane = (pane) => this.watch(pane);
-    app.on("slide", () => this.hide());
+    app.on("slide", () => {
+      this.hide();
+      this.tellChosen();
+    });
+    app.on("colours", () => this.tellChosen());
+  }
+
+  /** The chosen patch in words: what the pointer's label says of one under it, for fingers, keys and screen readers. */
+  tellChosen() {
+    const { app } = this;
+    const line = byId("chosen");
+    const score = app.activeView;
+    const { patch } = app.view;
+    const known = score && patch !== null && patch >= 0 && patch < score.patches.count;
+    // There as long as there are scores: a line that appears later would move the slide.
+    line.hidden = !app.layers.some((about) => about.type === "scores");
+    const words = known ? chosenWords(app, score, patch) : "No patch is chosen.";
+    if (line.textContent !== words) line.textContent = words;
   }
 
   watch(pane) {
@@ -24,7 +56,7 @@ export class Hover {
     });
     pane.element.addEventListener("pointerleave", () => this.hide());
     pane.viewer.addHandler("canvas-click", (event) => {
-      if (!event.quick) return;
+      if (!event.quick || this.app.tool?.takes()) return;
       const [x, y] = pane.slidePoint(event.originalEvent.clientX, event.originalEvent.clientY);
       const patch = this.find(x, y);
       this.app.store.set({ patch: patch < 0 ? null : patch });
@@ -41,6 +73,7 @@ export class Hover {
     const { app, at } = this;
     const onMenu = document.elementFromPoint(at.x, at.y)?.closest("select, button, .navigator");
     const [x, y] = at.pane.slidePoint(at.x, at.y);
+    this.app.tool?.hover?.(x, y);
     const patch = onMenu ? -1 : this.find(x, y);
     if (patch < 0) {
       this.hide();
@@ -76,8 +109,7 @@ export class Hover {
       make("div", { className: "tip-value", text: Number.isFinite(row.value) ? brief(row.value, 6) : "no score" }),
       make("div", {
         className: "tip-rank",
-        text: row.rank === null ? "" : `rank ${grouped(row.rank)} of ${grouped(row.count)}`
-          + `${row.ties > 1 ? ` (${grouped(row.ties)} alike)` : ""} · ${brief(row.percentile)}th percentile`,
+        text: rankWords(row),
       }),
     )));
     const first = rows[0];

@@ -1,15 +1,15 @@
 // Keys for the whole page, and the dialog that lists them.
 
 import { byId, make } from "./dom.js";
-import { copyLink, copyRegion, savePng } from "./share.js";
+import { copyLink, copyRegion, pictureDialog, savePng } from "./share.js";
 
-export function bindKeys(app, { strip, cohort, theme }) {
+export function bindKeys(app, { strip, cohort, marks, presets, review, theme }) {
   const set = (change) => app.store.set(change);
   const { lockstep } = app;
   const move = (dx, dy) => {
     const place = lockstep.place();
     if (!place) return;
-    const stage = lockstep.leader.viewer.container;
+    const stage = lockstep.main.viewer.container;
     const turn = (-place.angle * Math.PI) / 180;
     const [x, y] = [(dx * stage.clientWidth) / place.scale, (dy * stage.clientHeight) / place.scale];
     lockstep.goTo({
@@ -58,9 +58,24 @@ export function bindKeys(app, { strip, cohort, theme }) {
       [["o"], "tissue outline on or off", () => set({ tissue: !app.view.tissue })],
       [["m"], "smoothing on or off", () => set({ smooth: !app.view.smooth })],
       [["d"], "light or dark", theme],
+      [["e"], "the run's own colours", () => presets.own()],
+      [["v"], "marks on or off", () => {
+        set({ marks: !app.view.marks });
+        app.tool?.attach();
+      }],
     ]],
+    ["Marks", [
+      [["P"], "point", () => marks().then((one) => one.choose("point"))],
+      [["B"], "box", () => marks().then((one) => one.choose("box"))],
+      [["F"], "freehand", () => marks().then((one) => one.choose("freehand"))],
+      [["M"], "distance", () => marks().then((one) => one.choose("distance"))],
+      [["Enter"], "close the outline", () => app.tool?.finish()],
+      [["Escape"], "no tool", () => app.tool?.choose(null)],
+    ]],
+    ...(review ? [["Review", [["a", "plausible"], ["x", "not plausible"], ["u", "unsure"]].map(([key, verdict]) => [[key], verdict, () => review().then((one) => one.judge(verdict))])]] : []),
     ["Take along", [
       [["s"], "save PNG", () => savePng(app)],
+      [["S"], "save PNG or SVG at a width of your own", () => pictureDialog(app)],
       [["g"], "copy region as GeoJSON", () => copyRegion(app)],
       [["l"], "copy link", () => copyLink(app)],
       [["?"], "this list", () => byId("help").showModal()],
@@ -78,7 +93,7 @@ export function bindKeys(app, { strip, cohort, theme }) {
     // Arrow keys belong to sliders and radio groups where one has the focus, and scroll lists.
     if (arrows && target.closest("input, [role=slider], [role=radio], #cohort, #panel, #strip")) return;
     const act = byKey.get(event.key);
-    if (!act) return;
+    if (!act || (event.key === "Enter" && target.closest("button, a, summary, [role=slider]"))) return;
     event.preventDefault();
     act();
   });

@@ -38,6 +38,25 @@ export class Lockstep {
     if (this.leader === pane) this.leader = this.panes[0] ?? null;
   }
 
+  /** Whether the whole slide is shown. */
+  get isHome() {
+    const { leader } = this;
+    if (!leader?.isOpen) return false;
+    const { viewport } = leader.viewer;
+    const home = viewport.getHomeBounds();
+    const bounds = viewport.getBounds(false);
+    const near = (a, b) => Math.abs(a - b) <= 2e-3 * home.width;
+    return !viewport.getRotation(false) && near(home.getCenter().x, bounds.getCenter().x)
+      && near(home.getCenter().y, bounds.getCenter().y) && Math.abs(viewport.getZoom(false) / viewport.getHomeZoom() - 1) < 2e-3;
+  }
+
+  /** Whether every pane knows its size. */
+  get isMeasured() {
+    return this.panes.every((pane) => !pane.isOpen || (
+      Math.abs(pane.viewer.viewport.getContainerSize().x - pane.viewer.container.clientWidth) < 1
+      && Math.abs(pane.viewer.viewport.getContainerSize().y - pane.viewer.container.clientHeight) < 1));
+  }
+
   /** Bring all panes to where the leader is now. */
   copy() {
     const { leader } = this;
@@ -49,6 +68,10 @@ export class Lockstep {
     for (const pane of this.panes) {
       if (pane === leader || !pane.isOpen) continue;
       const to = pane.viewer.viewport;
+      if (pane.frame || leader.frame) {
+        this.follow(pane);
+        continue;
+      }
       // Zoom counts in widths of the pane: a pane one pixel narrower needs as much more for the same scale.
       to.zoomTo((zoom * leader.width) / pane.width, null, true);
       to.setRotation(angle, true);
@@ -58,8 +81,22 @@ export class Lockstep {
     for (const listener of this.listeners) listener();
   }
 
+  /** Bring a pane to the leader's place where one of them shows the slide beside. */
+  follow(pane) {
+    const place = this.placeOf(this.leader, true);
+    const there = pane.frame ? pane.frame.there(place) : place;
+    const { viewport } = pane.viewer;
+    const size = pane.slideSize[0];
+    viewport.setFlip(Boolean(pane.frame?.flips));
+    viewport.zoomTo((there.scale * size) / pane.width, null, true);
+    viewport.setRotation(there.angle, true);
+    viewport.panTo(new OpenSeadragon.Point(there.x / size, there.y / size), true);
+    pane.viewer.forceRedraw();
+  }
+
   /** Go to a place: centre in level-0 pixels, screen pixels a level-0 pixel. */
   goTo({ x, y, scale, angle }, immediately = false) {
+    this.leader = this.main ?? this.leader;
     const { leader } = this;
     if (!leader?.isOpen) return;
     const { viewport } = leader.viewer;
@@ -72,24 +109,34 @@ export class Lockstep {
 
   /** Show the whole slide. */
   home(immediately = false) {
+    this.leader = this.main ?? this.leader;
     if (!this.leader?.isOpen) return;
     this.leader.viewer.viewport.setRotation(0, immediately);
     this.leader.viewer.viewport.goHome(immediately);
     if (immediately) this.copy();
   }
 
+  /** A pane of the first slide: the leader if it shows that. */
+  get main() {
+    return this.leader && !this.leader.frame ? this.leader : this.panes.find((pane) => !pane.frame) ?? null;
+  }
+
   /** The place as `goTo` takes it; where the view is heading, or with `now` where it is. */
   place(now = false) {
-    const { leader } = this;
-    if (!leader?.isOpen) return null;
-    const { viewport } = leader.viewer;
+    return this.leader?.isOpen ? this.placeOf(this.leader, now) : null;
+  }
+
+  /** Where a pane is, in the first slide's pixels. */
+  placeOf(pane, now) {
+    const { viewport } = pane.viewer;
     const center = viewport.getCenter(now);
-    const size = leader.slideSize[0];
-    return {
+    const size = pane.slideSize[0];
+    const place = {
       x: center.x * size,
       y: center.y * size,
-      scale: (viewport.getZoom(now) * leader.width) / size,
+      scale: (viewport.getZoom(now) * pane.width) / size,
       angle: viewport.getRotation(now),
     };
+    return pane.frame ? pane.frame.back(place) : place;
   }
 }

@@ -3,13 +3,16 @@
 import { App } from "./app.js";
 import { Cohort } from "./cohort.js";
 import { openData } from "./data.js";
+import { Explain } from "./explain.js";
 import { byId, grouped, make } from "./dom.js";
 import { Hover } from "./hover.js";
 import { bindKeys } from "./keys.js";
+import { Live } from "./live.js";
 import { MODES } from "./state.js";
 import { Panel } from "./panel.js";
+import { Presets } from "./presets.js";
 import { Ruler } from "./ruler.js";
-import { copyLink, copyRegion, savePng } from "./share.js";
+import { copyLink, copyRegion, pictureDialog, savePng } from "./share.js";
 import { Strip } from "./strip.js";
 import { bindSwipe } from "./swipe.js";
 
@@ -75,6 +78,7 @@ function bindTop(app) {
   });
   byId("compare").addEventListener("click", () => app.compare());
   byId("save-png").addEventListener("click", () => savePng(app));
+  byId("picture").addEventListener("click", () => pictureDialog(app));
   byId("copy-geojson").addEventListener("click", () => copyRegion(app));
   byId("copy-link").addEventListener("click", () => copyLink(app));
   byId("theme").addEventListener("click", toggleTheme);
@@ -86,6 +90,23 @@ function bindTop(app) {
       button.setAttribute("aria-expanded", String(!open));
     });
   }
+}
+
+/** Marks and review: fetched at first use, or at once where a folder for them was named. */
+function later(app, cohort) {
+  let marking;
+  let reviewing;
+  const button = make("button", { type: "button", className: "plain", text: "Marks and measures…", onclick: () => marks() });
+  const section = make("section", {}, button);
+  byId("panel").append(section);
+  const marks = () => (marking ??= import("./annotate.js").then(({ Annotate }) => {
+    section.remove();
+    return new Annotate(app);
+  }));
+  const review = app.index.canWrite
+    ? () => (reviewing ??= import("./review.js").then(({ Review }) => new Review(app, cohort)))
+    : null;
+  return { marks, review };
 }
 
 async function begin() {
@@ -103,14 +124,21 @@ async function begin() {
   app.on("panes", showModes);
   app.ready = app.start(() => {
     new Panel(app);
+    new Explain(app);
+    const presets = new Presets(app);
     const cohort = new Cohort(app);
+    // What not everybody needs comes when it is asked for.
+    const { marks, review } = later(app, cohort);
     bindTop(app);
     bindSwipe(app, byId("panes"));
-    bindKeys(app, { strip, cohort, theme: toggleTheme });
+    if (app.index.canWrite) app.early = () => Promise.all([marks(), review()]);
+    bindKeys(app, { strip, cohort, marks, presets, review, theme: toggleTheme });
   });
   try {
     await app.ready;
+    await app.early?.();
     document.documentElement.dataset.ready = "true";
+    if (!app.data.exported) new Live(app);
   } catch (error) {
     app.fail(error);
     throw error;

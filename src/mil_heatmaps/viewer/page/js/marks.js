@@ -11,21 +11,18 @@ export class MarksCanvas {
     this.canvas.className = "marks";
     this.canvas.setAttribute("aria-hidden", "true");
     viewer.canvas.append(this.canvas);
-    this.outline = null;
-    this.evidence = null;
+    this.shown = {};
     this.boxes = {};
     viewer.addHandler("update-viewport", () => this.draw());
     viewer.addHandler("resize", () => requestAnimationFrame(() => this.draw()));
   }
 
-  showOutline(path) {
-    this.outline = path;
-    this.draw();
-  }
-
-  /** Outline the evidence set of the map that is shown, null for none. */
-  showEvidence(path) {
-    this.evidence = path;
+  /**
+   * @param {{outline?: Path2D, region?: object, gone?: object, evidence?: object, sufficient?: Path2D}} shown what lies over
+   *   the colours; `sufficient`: outline of the evidence set that the run draws, `evidence`: patches of the one chosen here
+   */
+  show(shown) {
+    this.shown = shown;
     this.draw();
   }
 
@@ -45,16 +42,40 @@ export class MarksCanvas {
     const context = this.canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, view.width, view.height);
+    this.paint(context, view, OpenSeadragon.pixelDensityRatio);
+  }
+
+  /** Draw on any context: the screen's, or that of a picture to save, `ratio` of its pixels a screen pixel. */
+  paint(context, view, ratio) {
     placeOnSlide(context, view);
-    const pixel = OpenSeadragon.pixelDensityRatio / view.scale;
-    if (this.outline) {
-      stroke(context, this.outline, pixel, "#ffffffcc", 3.2);
-      stroke(context, this.outline, pixel, "#0b7a4b", 1.6);
+    const pixel = ratio / view.scale / (this.frame?.scale ?? 1);
+    this.frame?.apply(context);
+    const { outline, region, gone, evidence, sufficient } = this.shown;
+    if (gone) {
+      context.fillStyle = "#8a8a8acc";
+      context.fill(boxesPath(gone));
     }
-    if (this.evidence) {
-      stroke(context, this.evidence, pixel, "#ffffffd0", 3.6);
-      stroke(context, this.evidence, pixel, "#1b1f24", 1.8);
+    if (outline) {
+      stroke(context, outline, pixel, "#ffffffcc", 3.2);
+      stroke(context, outline, pixel, "#0b7a4b", 1.6);
     }
+    if (evidence?.which.length) {
+      const path = boxesPath(evidence);
+      stroke(context, path, pixel, "#000000a0", 3);
+      stroke(context, path, pixel, "#ff8c00", 1.6);
+    }
+    if (sufficient) {
+      stroke(context, sufficient, pixel, "#ffffffd0", 3.6);
+      stroke(context, sufficient, pixel, "#1b1f24", 1.8);
+    }
+    if (region) {
+      region.path ??= outlinePath(region.rings.map((ring) => ({ outline: ring, holes: [] })));
+      context.setLineDash([8 * pixel, 5 * pixel]);
+      stroke(context, region.path, pixel, "#ffffff", 3.4);
+      stroke(context, region.path, pixel, "#111111", 1.8);
+      context.setLineDash([]);
+    }
+    this.features?.paint(context, pixel, view);
     if (this.boxes.chosen) frame(context, this.boxes.chosen, pixel, "#ffd400", 2.4);
     if (this.boxes.hover) frame(context, this.boxes.hover, pixel, "#ffffff", 1.4);
   }
@@ -64,7 +85,13 @@ export class MarksCanvas {
   }
 }
 
-function stroke(context, path, pixel, colour, width) {
+function boxesPath({ patches, which }) {
+  const path = new Path2D();
+  for (const patch of which) path.rect(patches.xs[patch], patches.ys[patch], patches.width, patches.height);
+  return path;
+}
+
+export function stroke(context, path, pixel, colour, width) {
   context.lineWidth = width * pixel;
   context.lineJoin = "round";
   context.strokeStyle = colour;

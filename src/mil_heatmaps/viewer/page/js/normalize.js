@@ -5,7 +5,7 @@ import { grouped } from "./dom.js";
 
 const SHARES = new Set(["attention_softmax", "attention_mean"]);
 export const METHODS = [
-  ["auto", "As the score asks for"],
+  ["auto", "As the score asks"],
   ["percentile", "Percentile within the slide"],
   ["percentile_ref", "Percentile among the coarse map"],
   ["minmax", "Minimum to maximum"],
@@ -72,6 +72,7 @@ export function referencePercentile(sorted, value) {
  * @param {Float32Array} sorted finite scores, rising
  * @param {{method: string, kind: string, center: boolean, low: number, high: number, reference: Float32Array?,
  *   ends: [number?, number?]}} choice
+ *   `part`: words for the part of the slide whose scores these are, if it is a part;
  *   `reference`: finite scores of the coarse map, rising, for a fine map; `ends`: the run's own ends of the range, in the
  *   method's unit, null for the method's
  * @returns {{forward: function(number): number, inverse: function(number): number, unit: string,
@@ -79,11 +80,16 @@ export function referencePercentile(sorted, value) {
  *   `low` and `high` are what 0 and 1 stand for, in `unit`; `toUnit` gives a raw score in that unit.
  */
 export function makeScale(sorted, choice) {
-  const scale = usualScale(sorted, choice);
+  const scale = ofPart(usualScale(sorted, choice), choice.part);
   const [low, high] = choice.ends ?? [null, null];
   if (low === null && high === null) return scale;
   const ends = choice.center && scale.unit === "score" ? aroundZero(low, high) : [low ?? scale.low, high ?? scale.high];
   return ends[0] < ends[1] ? between(scale, ...ends, choice) : scale;
+}
+
+/** Ranks and ranges that were taken within a part of the slide say so. */
+function ofPart(scale, part) {
+  return part ? { ...scale, label: scale.label.replace("the slide", part) } : scale;
 }
 
 /** The range of signed scores: one end alone gives the other. */
@@ -214,11 +220,28 @@ export function brief(number, digits = 4) {
   return text.replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1").replaceAll("-", "−");
 }
 
-/** A probability; one that is nearly certain is not called certain. */
+/** A probability in percent; one that is nearly certain is not called certain (the figure's words). */
 export function probability(share) {
-  if (share > 0.999 && share < 1) return "> 0.999";
-  if (share < 0.001 && share > 0) return "< 0.001";
-  return brief(share, 3);
+  if (share >= 0.9995) return "> 99.9%";
+  if (share < 0.0005) return "< 0.1%";
+  return `${(100 * share).toFixed(1)}%`;
+}
+
+/** Numbers beside each other with as many digits as tell them apart: `least` of the largest, and two of the step. */
+export function steps(numbers, least = 3) {
+  const finite = numbers.filter(Number.isFinite);
+  const gaps = finite.slice(1).map((number, i) => Math.abs(number - finite[i])).filter((gap) => gap > 0);
+  const most = Math.max(...finite.map(Math.abs));
+  if (!gaps.length || !(most > 0)) return numbers.map((number) => brief(number, Math.max(4, least)));
+  const step = Math.min(...gaps);
+  if (most >= 1e6 || most < 1e-4) {
+    const digits = Math.min(12, Math.max(least, Math.ceil(Math.log10(most / step) + 1) + 1));
+    return numbers.map((number) => brief(number, digits));
+  }
+  const decimals = Math.min(12, Math.max(0, Math.ceil(1 - Math.log10(step) - 1e-9), least - 1 - Math.floor(Math.log10(most))));
+  const texts = numbers.map((number) => (Number.isFinite(number) ? number.toFixed(decimals) : "–"));
+  const spare = Math.min(...texts.map((text) => (/\.(\d*?)(0*)$/.exec(text) ?? ["", "", ""])[2].length));
+  return texts.map((text) => (spare ? text.slice(0, -spare).replace(/\.$/, "") : text).replace(/^-0$/, "0").replace("-", "−"));
 }
 
 /** Every value on the scale, as whole numbers 0..65535; -1 for those that are not finite. */

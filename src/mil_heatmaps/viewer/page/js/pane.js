@@ -12,8 +12,11 @@ const mark = document.createElementNS("", "style");
 mark.setAttribute("data-openseadragon-mobile-css", "true");
 document.head.append(mark);
 
+const NAVIGATOR_PX = 128; // longer side of the overview, which has the slide's shape
+
 export class Pane {
-  constructor(number, { navigator }) {
+  /** @param {{navigator: boolean, aspect: number}} options `aspect`: height of the slide over its width; `room`: width for all panes */
+  constructor(number, { navigator, aspect, room }) {
     this.number = number;
     this.element = document.createElement("section");
     this.element.className = "pane";
@@ -30,9 +33,12 @@ export class Pane {
     this.stage.className = "stage";
     this.element.append(this.stage, this.menu, this.close);
     this.navigator = navigator;
+    const longer = Math.min(NAVIGATOR_PX, room / 4);
+    this.overview = [longer / Math.max(1, aspect), longer * Math.min(1, aspect)].map((px) => `${Math.round(Math.max(24, px))}px`);
     this.slideSize = [1, 1];
     this.content = "slide";
     this.picture = null;
+    this.frame = null; // how places of the first slide are found on the one this pane shows, when that is another
   }
 
   /** OpenSeadragon measures its element, so the pane must be on the page first. */
@@ -43,12 +49,14 @@ export class Pane {
       showNavigationControl: false,
       showNavigator: this.navigator,
       navigatorPosition: "BOTTOM_RIGHT",
-      navigatorSizeRatio: 0.16,
+      navigatorWidth: this.overview[0],
+      navigatorHeight: this.overview[1],
       navigatorAutoFade: false,
       navigatorOpacity: 1,
       navigatorRotate: true,
       navigatorBorderColor: "#8a93a0",
       navigatorDisplayRegionColor: "#0a66c2",
+      preserveImageSizeOnResize: true, // the scale stays when a pane gets narrower
       animationTime: 0.4,
       springStiffness: 8,
       blendTime: 0,
@@ -70,13 +78,13 @@ export class Pane {
       event.preventVerticalPan = true;
       event.preventHorizontalPan = true;
     });
-    this.viewer.addHandler("resize", () => this.viewer.navigator?.updateSize());
     this.viewer.canvas.setAttribute("aria-label", `Slide, view ${this.number + 1}. Arrow keys move, plus and minus zoom.`);
     this.viewer.canvas.setAttribute("role", "application");
   }
 
+  /** As the viewport counts it: the element may be wider already. */
   get width() {
-    return this.viewer.container.clientWidth;
+    return this.viewer.viewport?.getContainerSize().x || this.viewer.container.clientWidth;
   }
 
   get isOpen() {
@@ -90,6 +98,7 @@ export class Pane {
     this.heat?.destroy();
     this.marks?.destroy();
     return new Promise((resolve, reject) => {
+      this.giveUp = resolve; // a pane may be gone before its slide is there
       this.viewer.addOnceHandler("open", () => {
         this.viewer.world.getItemAt(0).setClip(new OpenSeadragon.Rect(0, 0, ...slide.size));
         resolve();
@@ -98,6 +107,7 @@ export class Pane {
       this.viewer.open(tileSource(slide, slide.size, urlOf));
       this.heat = new HeatCanvas(this.viewer, slide.size);
       this.marks = new MarksCanvas(this.viewer, this.heat);
+      this.marks.frame = this.frame;
     });
   }
 
@@ -131,16 +141,18 @@ export class Pane {
     });
   }
 
-  /** Level-0 point under a place on the screen. */
+  /** Level-0 point of the first slide under a place on the screen. */
   slidePoint(clientX, clientY) {
     const box = this.viewer.container.getBoundingClientRect();
     const point = this.viewer.viewport.pointFromPixel(
       new OpenSeadragon.Point(clientX - box.left, clientY - box.top), true,
     );
-    return [point.x * this.slideSize[0], point.y * this.slideSize[0]];
+    const [x, y] = [point.x * this.slideSize[0], point.y * this.slideSize[0]];
+    return this.frame ? this.frame.inverse(x, y) : [x, y];
   }
 
   destroy() {
+    this.giveUp?.();
     this.heat?.destroy();
     this.marks?.destroy();
     this.viewer.destroy();

@@ -1,13 +1,14 @@
 // The column of controls: what colours mean, and how they are made.
 
 import { barElement } from "./colourbar.js";
-import { choices, columnTitle, contentTitle, parseContent } from "./content.js";
+import { choices, columnTitle, contentTitle, parseContent, sourceTitle } from "./content.js";
 import { byId, grouped, make } from "./dom.js";
 import { Histogram } from "./histogram.js";
-import { METHODS, brief, probability, quantile } from "./normalize.js";
+import { METHODS, brief, probability, quantile, steps } from "./normalize.js";
 
-const COLOUR_KEYS = [
-  "cmap", "norm", "fixedLow", "fixedHigh", "low", "high", "threshold", "cold", "opacity", "smooth", "inside", "center",
+export const COLOUR_KEYS = [
+  "cmap", "norm", "fixedLow", "fixedHigh", "low", "high", "threshold", "cold", "opacity", "picture", "diff", "smooth", "inside",
+  "center", "region",
 ];
 
 export class Panel {
@@ -50,6 +51,8 @@ export class Panel {
     );
     this.controls = {
       opacity: this.slider("opacity", "Opacity", (value) => `${Math.round(value * 100)} %`),
+      picture: this.slider("picture", "Opacity of the picture", (value) => `${Math.round(value * 100)} %`),
+      diff: this.slider("diff", "Difference up to", (value) => `± ${brief(value * 100, 3)} %${app.view.diff === null ? " (largest)" : ""}`),
       threshold: this.slider("threshold", "Hide below", (value) => this.valueText(value)),
       low: this.slider("low", "Colours from", (value) => this.valueText(value)),
       high: this.slider("high", "Colours to", (value) => this.valueText(value)),
@@ -60,6 +63,7 @@ export class Panel {
       smooth: this.check("smooth", "Smooth between patches"),
       inside: this.check("inside", "Colours inside tissue only"),
       tissue: this.check("tissue", "Tissue outline"),
+      region: this.check("region", "Only the region that the run draws"),
     };
     const field = (label, control) => make("label", { className: "field" }, make("span", { text: label }), control);
     const reset = make("button", {
@@ -76,10 +80,11 @@ export class Panel {
         "section", { id: "score-section" }, make("h2", { text: "Scores" }),
         field("Score", this.scoreMenu), field("Class or head", this.classMenu),
         this.histogram.element, this.controls.threshold, this.checks.cold, this.controls.low, this.controls.high,
+        this.checks.region,
       ),
       make(
-        "section", {}, make("h2", { text: "Colours" }), this.controls.opacity, field("Colormap", this.cmap),
-        field("Normalisation", this.norm), this.fixed, this.checks.center, this.checks.smooth, this.checks.inside,
+        "section", {}, make("h2", { text: "Colours" }), this.controls.opacity, this.controls.picture, this.controls.diff,
+        (this.cmapField = field("Colormap", this.cmap)), (this.normField = field("Normalisation", this.norm)), this.fixed, this.checks.center, this.checks.smooth, this.checks.inside,
         this.checks.tissue, reset,
       ),
       make("section", {}, make("h2", { text: "About" }), this.facts),
@@ -89,17 +94,21 @@ export class Panel {
   slider(key, label, text) {
     const { app } = this;
     const output = make("output");
-    const input = make("input", { type: "range", min: "0", max: "1", step: "0.005", id: `range-${key}` });
+    const input = make("input", { type: "range", min: "0", max: "1", step: "0.005", id: `range-${key}`, "aria-label": label });
     input.addEventListener("input", () => {
       let value = Number(input.value);
       if (key === "low") value = Math.min(value, app.view.high - 0.01);
       if (key === "high") value = Math.max(value, app.view.low + 0.01);
       app.store.set({ [key]: Math.max(0, value) });
     });
-    const element = make("label", { className: "slider" }, make("span", { text: label }), output, input);
+    // The label names the slider: an <output> inside of it would be what it names.
+    const element = make("div", { className: "slider" }, make("label", { for: input.id, text: label }), output, input);
+    output.setAttribute("for", input.id);
     element.show = () => {
-      input.value = app.view[key];
-      output.textContent = text(app.view[key]);
+      const value = app.view[key] ?? this.largestDifference;
+      input.value = value;
+      output.textContent = text(value);
+      input.setAttribute("aria-valuetext", output.textContent);
     };
     return element;
   }
@@ -133,8 +142,8 @@ export class Panel {
     const sorted = app.activeView?.column.sorted;
     const change = { norm: method };
     if (method === "fixed" && app.view.fixedLow === null && sorted?.length) {
-      change.fixedLow = Number(quantile(sorted, 0.01).toPrecision(4));
-      change.fixedHigh = Number(quantile(sorted, 0.99).toPrecision(4));
+      const ends = [quantile(sorted, 0.01), quantile(sorted, 0.99)];
+      [change.fixedLow, change.fixedHigh] = steps(ends).map((text, i) => Number(text.replace("−", "-")) || ends[i]);
     }
     app.store.set(change);
   }
@@ -145,7 +154,7 @@ export class Panel {
     if (!score) return `${Math.round(share * 100)} %`;
     const { scale } = score.scaled(this.app.colours.choice);
     const value = scale.low + share * (scale.high - scale.low);
-    return scale.unit === "percentile" ? `${brief(value, 3)} pct` : brief(value, 3);
+    return scale.unit === "percentile" ? `percentile ${brief(value, 3)}` : steps([scale.low, value, scale.high])[1];
   }
 
   chooseColumn(layer, column) {
@@ -159,13 +168,13 @@ export class Panel {
     const base = app.contents.find((content) => parseContent(content).kind === "scores") ?? null;
     for (const pane of app.panes) {
       const known = new Set();
-      pane.menu.replaceChildren(...choices(app.layers, base).map(([group, items]) => {
+      pane.menu.replaceChildren(...choices(app.layers, base).flatMap(([group, items]) => {
         const options = items.map((value) => {
           known.add(value);
           return make("option", { value, text: contentTitle(value, app.layers) });
         });
         if (group) return make("optgroup", { label: group }, ...options);
-        return options[0];
+        return options;
       }));
       if (!known.has(pane.content)) pane.menu.append(make("option", { value: pane.content, text: contentTitle(pane.content, app.layers) }));
       pane.menu.value = pane.content;
@@ -183,6 +192,13 @@ export class Panel {
     if (!withScores.length) {
       this.bars.append(make("p", { className: "note", text: this.withoutScores() }));
     }
+    const pictures = app.panes.some((pane) => parseContent(pane.content).kind === "picture");
+    const differences = app.panes.filter((pane) => pane.views?.length === 2);
+    this.largestDifference = differences.length ? app.colours.largest(differences[0]) : 1;
+    this.controls.opacity.hidden = this.cmapField.hidden = this.normField.hidden = this.checks.smooth.hidden = pictures && !withScores.length;
+    this.controls.picture.hidden = !pictures;
+    this.controls.diff.hidden = !differences.length;
+    this.checks.region.hidden = !app.layers.some((about) => about.region);
     byId("score-section").hidden = !withScores.length;
     this.fillScoreMenus();
     this.histogram.update();
@@ -194,7 +210,7 @@ export class Panel {
     this.checks.inside.hidden = this.checks.tissue.hidden = !app.slide.tissue;
     this.cmap.value = app.view.cmap;
     this.norm.value = app.view.norm;
-    this.fixed.hidden = app.view.norm !== "fixed";
+    this.fixed.hidden = app.view.norm !== "fixed" || !withScores.length;
     for (const field of this.fixed.querySelectorAll("label")) field.show();
   }
 
@@ -203,7 +219,7 @@ export class Panel {
     if (!app.slide.slide) return "The slide cannot be shown.";
     const picture = app.panes.some((pane) => parseContent(pane.content).kind === "picture");
     if (!picture) return "No scores on the screen.";
-    return "A picture is shown as it is: its colours are those it was drawn with. Give its score file for live colours.";
+    return "A picture is shown as it was drawn: its colours are those it was drawn with. Give its score file for live colours.";
   }
 
   fillScoreMenus() {
@@ -212,9 +228,8 @@ export class Panel {
     const at = content.kind === "difference" ? content.a : content;
     if (at.layer === undefined || app.layers[at.layer]?.type !== "scores") return;
     const scores = app.layers.map((about, layer) => ({ about, layer })).filter(({ about }) => about.type === "scores");
-    const files = new Set(scores.map(({ about }) => about.file)).size;
     this.scoreMenu.replaceChildren(...scores.map(({ about, layer }) =>
-      make("option", { value: layer, text: files > 1 ? `${about.title} · ${about.score}` : about.score })));
+      make("option", { value: layer, text: [sourceTitle(app.layers, about), about.score, app.verdictOf?.(about)].filter(Boolean).join(" · ") })));
     this.scoreMenu.value = at.layer;
     const { names } = app.layers[at.layer];
     this.classMenu.replaceChildren(...names.map((name, column) => make("option", { value: column, text: name })));
@@ -224,7 +239,7 @@ export class Panel {
   }
 
   showNotices() {
-    const { notices } = this.app.slide;
+    const notices = [...this.app.index.notes, ...this.app.slide.notices];
     this.noticed.hidden = !notices.length;
     this.notices.replaceChildren(...notices.map((text) => make("li", { text })));
   }
@@ -238,21 +253,26 @@ export class Panel {
       facts.push(["Pixel size", mpp ? `${brief(mpp)} µm${mppNote ? ` (${mppNote})` : ""}` : `unknown: ${mppNote}`]);
       if (objective) facts.push(["Objective", `${brief(objective)}×`]);
       facts.push(["Format", vendor]);
+      const { label } = this.app.index.slides[this.app.number];
+      if (label) facts.push(["Label", label]);
       if (colourProfile) facts.push(["Colour profile", `${colourProfile}, shown as sRGB`]);
     }
     const seen = new Set();
     for (const about of slide.layers) {
       if (about.type !== "scores" || seen.has(about.file)) continue;
       seen.add(about.file);
+      facts.push([null, sourceTitle(slide.layers, about) || about.title]);
+      if (about.run) facts.push(["Run", about.run]);
+      for (const note of about.notes) facts.push(["Note", note]);
       if (about.model) facts.push(["Model", about.model + (about.checkpoint ? `, checkpoint ${about.checkpoint}…` : "")]);
       if (about.encoder) facts.push(["Features", about.encoder]);
       facts.push(["Patches", `${grouped(about.count)} of ${about.patch.join(" × ")} px, step ${about.step.join(" × ")}`]);
       if (about.prediction) facts.push(["Prediction", predictionText(about.prediction)]);
       if (about.prediction?.details?.length) facts.push([about.prediction.task === "survival" ? "Survival" : "Others", about.prediction.details.join(", ")]);
     }
-    const entry = this.app.index.slides[this.app.number];
-    if (entry.label) facts.push(["Label", entry.label]);
-    this.facts.replaceChildren(...facts.flatMap(([name, text]) => [make("dt", { text: name }), make("dd", { text })]));
+    this.facts.replaceChildren(...facts.flatMap(([name, text]) => (name === null
+      ? [make("dt", { className: "block", text: "Scores" }), make("dd", { className: "block", text })]
+      : [make("dt", { text: name }), make("dd", { text })])));
   }
 }
 

@@ -15,20 +15,30 @@ export class ScoreTable {
   }
 
   /** @param {ScoreTable[]} tables all of the slide, to find what a fine map is ranked among */
-  async load(column, tables) {
+  async load(column, tables, region = false) {
+    const within = region && this.about.region ? await this.inside() : null;
     if (!this.patches) {
-      this.coordsPromise ??= this.data.coords(this.slide, this.number);
+      this.coordsPromise ??= this.data.coords(this.slide, this.number, this.about.stamp);
       this.patches = patchesOf(await this.coordsPromise, this.about.patch);
     }
     const reference = await tables[this.about.reference]?.column(column);
-    return new ScoreView(this, column, await this.column(column), reference?.sorted);
+    return new ScoreView(this, column, await this.column(column, within), reference?.sorted, within && "the region");
   }
 
-  column(column) {
-    if (!this.columns.has(column)) {
-      this.columns.set(column, this.data.column(this.slide, this.number, column).then((values) => new Column(values)));
+  /** Which patches the run's picture of its region shows. */
+  inside() {
+    return (this.insidePromise ??= this.data.inside(this.slide, this.number, this.about.stamp));
+  }
+
+  column(column, within = null) {
+    const key = `${column}${within ? " within" : ""}`;
+    if (!this.columns.has(key)) {
+      const { slide, number, about } = this;
+      this.raw ??= new Map();
+      if (!this.raw.has(column)) this.raw.set(column, this.data.column(slide, number, column, about.stamp));
+      this.columns.set(key, this.raw.get(column).then((values) => new Column(values, within)));
     }
-    return this.columns.get(column);
+    return this.columns.get(key);
   }
 }
 
@@ -48,10 +58,12 @@ function patchesOf(coords, [width, height]) {
   return { count, xs, ys, width, height, byTop: orderByTop(ys), box: count ? box : [0, 0, 0, 0] };
 }
 
-/** One score a patch. */
+/** One score a patch; with a region, those outside of it count nowhere, and `all` has them still. */
 class Column {
-  constructor(values) {
-    this.values = values;
+  constructor(values, within) {
+    this.all = values;
+    this.values = within ? values.map((value, patch) => (within[patch] ? value : NaN)) : values;
+    values = this.values;
     this.sorted = sortedFinite(values);
     this.quantised = new Map();
   }
@@ -69,7 +81,8 @@ class Column {
 
 /** A column with the layer it belongs to: what a pane shows. */
 export class ScoreView {
-  constructor(table, index, column, reference = null) {
+  constructor(table, index, column, reference = null, part = null) {
+    this.part = part;
     this.table = table;
     this.index = index;
     this.column = column;
@@ -104,7 +117,7 @@ export class ScoreView {
     if (!cache.has(key)) {
       if (cache.size > 6) cache.delete(cache.keys().next().value);
       const { reference, table } = this;
-      const scale = makeScale(this.column.sorted, { ...choice, method, ends, reference, center: signed, kind: table.about.kind });
+      const scale = makeScale(this.column.sorted, { ...choice, method, ends, reference, part: this.part, center: signed, kind: table.about.kind });
       cache.set(key, { scale, values: quantise(this.column.values, scale) });
     }
     return cache.get(key);
@@ -112,12 +125,13 @@ export class ScoreView {
 
   /** What the pointer's label says of a patch. */
   describe(patch) {
-    const { values, sorted } = this.column;
+    const { values, sorted, all } = this.column;
     const value = values[patch];
     const finite = Number.isFinite(value);
     return {
       patch,
-      value,
+      value: all[patch],
+      outside: !finite && Number.isFinite(all[patch]),
       x: this.patches.xs[patch],
       y: this.patches.ys[patch],
       rank: finite ? sorted.length - upperBound(sorted, value) + 1 : null,

@@ -21,6 +21,11 @@ export const DEFAULTS = Object.freeze({
   threshold: 0,
   cold: false, // threshold hides the hot side
   opacity: 0.6,
+  picture: 1, // opacity of a picture that is laid over the slide: it holds the slide already
+  diff: null, // end of the colours of a difference, share of the scale; null: the largest on this slide
+  region: true, // only the part that the run's pictures show, where they show a part
+  gone: 0, // share of the patches that is greyed out, highest first
+  marks: true,
   smooth: false,
   inside: false, // colours only inside the tissue
   tissue: true,
@@ -40,8 +45,9 @@ export function parseView(hash, defaults = DEFAULTS) {
     else if (Number.isFinite(Number(text)) && text !== "") view[key] = Number(text);
   }
   if (!MODES.includes(view.mode)) view.mode = DEFAULTS.mode;
-  for (const key of ["low", "high", "threshold", "opacity"]) view[key] = Math.min(1, Math.max(0, view[key]));
+  for (const key of ["low", "high", "threshold", "opacity", "picture", "gone"]) view[key] = Math.min(1, Math.max(0, view[key]));
   view.swipe = Math.min(100, Math.max(0, view.swipe));
+  if (view.diff !== null) view.diff = Math.min(1, Math.max(0.01, view.diff));
   if (view.low >= view.high) [view.low, view.high] = [0, 1];
   return view;
 }

@@ -1,20 +1,42 @@
 // The patches that matter most and least: pictures in a row, a click flies there.
 
 import { byId, grouped, make, toast } from "./dom.js";
-import { brief } from "./normalize.js";
+import { brief, steps } from "./normalize.js";
+import { pictures } from "./queue.js";
 
 export const EACH = 12;
+
+/** Scores in four digits, or in as many as tell neighbours apart, as far as there is room. */
+function apart(values) {
+  const plain = values.map((value) => brief(value));
+  const same = values.some((value, i) => i && value !== values[i - 1] && plain[i] === plain[i - 1]);
+  const precise = same ? steps(values) : plain;
+  return precise.every((text) => text.length <= 9) ? precise : plain;
+}
 
 export class Strip {
   constructor(app) {
     this.app = app;
     this.box = byId("strip");
+    this.sight = new IntersectionObserver((seen) => {
+      for (const { target, isIntersecting } of [...seen].reverse()) {
+        if (!isIntersecting || target.hasAttribute("src")) continue;
+        this.sight.unobserve(target);
+        pictures.load(target, target.dataset.url, { held: false });
+      }
+    });
     app.on("slide", () => this.clear());
     app.on("colours", () => this.update());
   }
 
+  forget() {
+    this.sight.disconnect();
+    this.box.querySelectorAll("img").forEach((image) => pictures.drop(image));
+  }
+
   clear() {
     this.shown = null;
+    this.forget();
     // Shown before there is anything in it: a place that appears later would move the slide.
     this.box.hidden = !this.app.layers.some((about) => about.type === "scores");
     this.box.replaceChildren();
@@ -36,6 +58,7 @@ export class Strip {
 
   fill(score) {
     this.shown = score.column;
+    this.forget();
     const { ranking } = score.column;
     const each = Math.min(EACH, Math.ceil(ranking.length / 2));
     const top = [...ranking.subarray(0, each)];
@@ -45,22 +68,28 @@ export class Strip {
 
   row(title, patches, firstRank) {
     const step = firstRank === 1 ? 1 : -1;
+    const { values } = this.app.activeView.column;
+    const texts = apart(patches.map((patch) => values[patch]));
     return make(
-      "div", { className: "strip-row" }, make("h3", { text: title }),
-      make("div", { className: "strip-patches" }, ...patches.map((patch, i) => this.card(patch, firstRank + step * i))),
+      "div", { className: "strip-row" }, make("p", { className: "strip-title", text: title }),
+      make("div", { className: "strip-patches" }, ...patches.map((patch, i) => this.card(patch, firstRank + step * i, texts[i]))),
     );
   }
 
-  card(patch, rank) {
+  card(patch, rank, words) {
     const { app } = this;
     const score = app.activeView;
     const value = score.column.values[patch];
     const text = `Rank ${rank}, score ${brief(value)}, patch ${patch}`;
     const url = app.data.patch(app.number, score.table.number, patch);
-    const image = url ? make("img", { src: url, alt: "", loading: "lazy", width: "64", height: "64" }) : make("span", { className: "no-picture" });
+    const image = url ? make("img", { alt: "", width: "64", height: "64" }) : make("span", { className: "no-picture" });
+    if (url) {
+      image.dataset.url = url;
+      this.sight.observe(image);
+    }
     return make(
       "button", { type: "button", "data-patch": patch, "aria-label": text, title: text, onclick: () => app.flyTo(patch) },
-      image, make("span", { className: "value", text: brief(value) }),
+      image, make("span", { className: "value", text: words }),
     );
   }
 

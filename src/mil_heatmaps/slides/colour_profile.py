@@ -1,15 +1,18 @@
 """Colours of a slide as a screen expects them: sRGB.
 
 Scanners store pixels in a colour space of their own and describe it in an ICC profile. The program computes
-on the stored pixels; only what is shown to people is converted.
+on the stored pixels; only what is shown to people is converted. `ColorProfile` says how a picture keeps colours true:
+``convert`` its pixels to sRGB, ``embed`` the slide's profile beside the stored pixels, or ``ignore`` the profile.
 """
 
 import io
 import logging
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from mil_heatmaps.choices import ColorProfile
 from mil_heatmaps.slides.pixels import RGB
 
 logger = logging.getLogger(__name__)
@@ -32,6 +35,25 @@ class ToSrgb:
         return np.asarray(converted)
 
 
+def embedded_profile(profile: bytes | None, how: ColorProfile) -> bytes | None:
+    """Return the profile that a picture of a slide with `profile` carries; None without one, or where it is ignored."""
+    if not profile or how == "ignore":
+        return None
+    return srgb_profile() if how == "convert" and srgb_converter(profile) is not None else profile
+
+
+@lru_cache(maxsize=1)
+def srgb_profile() -> bytes:
+    """Return an ICC profile of sRGB, the same bytes on every day."""
+    from PIL import ImageCms
+
+    made: Any = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    data = bytearray(made.tobytes())
+    data[24:36] = bytes.fromhex("07d000010001000000000000")  # its date: 1 January 2000
+    return bytes(data)
+
+
+@lru_cache(maxsize=4)
 def srgb_converter(profile: bytes | None) -> ToSrgb | None:
     """Return what converts from `profile` to sRGB; None when it is missing, sRGB already, or of no use."""
     if not profile:

@@ -1,0 +1,195 @@
+"""What readers leave: marks, verdicts, the way they looked, presets. The folder for it is the only place written to.
+
+``DIR/<slide>.geojson`` marks of a slide; ``DIR/review_<reader>.csv`` a reader's verdicts;
+``DIR/paths/<reader>/<slide>.json`` the way a reader looked; ``DIR/presets.json`` named sets of colours.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.records.layout import check_inside
+from mil_heatmaps.viewer.agreement import VERDICTS, agreement
+from mil_heatmaps.viewer.changed import Changed
+from mil_heatmaps.viewer.mark_features import MarkError, as_text, features_of, read_features
+from mil_heatmaps.viewer.stamps import fresh_stamp
+from mil_heatmaps.words import reason_of
+
+COLUMNS = ("slide_id", "reader", "order", "verdict", "comment", "seconds", "finished")
+LOCK_S = 10.0
+MOST_STEPS = 100_000
+"""Steps of a recorded way."""
+
+_READER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+_FORMULA = ("=", "+", "-", "@", "\t", "'")
+
+Row = dict[str, str]
+
+
+class ReaderNotes:
+    """The folder of marks and verdicts. Every write is whole, and made under a lock that other viewers share."""
+
+    def __init__(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"--marks: {folder} is no folder")
+        self.folder = folder
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".marks.lock", timeout=LOCK_S):
+                yield
+        except Timeout as error:
+            raise MarkError(f"{self.folder} is held by another viewer; try again") from error
+
+    # Marks -----------------------------------------------------------------------------------------------------------
+
+    def _marks_path(self, slide_id: str) -> Path:
+        return check_inside(self.folder / f"{slide_id}.geojson", self.folder)
+
+    def marks(self, slide_id: str) -> dict[str, Any]:
+        """Return the marks of a slide, and the stamp that they are saved over."""
+        path = self._marks_path(slide_id)
+        stamp = fresh_stamp(path)
+        return {"stamp": stamp, "features": read_features(path)}
+
+    def save_marks(self, slide_id: str, features: Any, stamp: str) -> dict[str, Any]:
+        """Write the marks of a slide; Changed when somebody else wrote them since they were read."""
+        path, checked = self._marks_path(slide_id), features_of(features)
+        with self._locked():
+            if fresh_stamp(path) != stamp:
+                raise Changed(f"the marks of {slide_id} were changed elsewhere; they are shown anew")
+            write_text(path, as_text(checked))
+            return {"stamp": fresh_stamp(path)}
+
+    # Verdicts --------------------------------------------------------------------------------------------------------
+
+    def _review_path(self, reader: str) -> Path:
+        return self.folder / f"review_{checked_reader(reader)}.csv"
+
+    def review(self, reader: str) -> dict[str, Row]:
+        """Return a reader's verdicts by slide_id."""
+        return {row["slide_id"]: row for row in _read_rows(self._review_path(reader))}
+
+    def save_review(self, reader: str, slide_id: str, said: dict[str, Any], slide_ids: Sequence[str]) -> Row:
+        """Write one verdict; what the reader said of the slide before gives way, and times add up."""
+        verdict, comment, seconds = said.get("verdict", ""), said.get("comment", ""), said.get("seconds", 0)
+        if verdict not in (*VERDICTS, ""):
+            raise MarkError(f"a verdict is {', '.join(VERDICTS)}, not {verdict!r}")
+        if not isinstance(comment, str) or len(comment) > 10_000:
+            raise MarkError("a comment is a text of at most 10,000 letters")
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < 1e6:
+            raise MarkError(f"seconds must be a number from 0, got {seconds!r}")
+        with self._locked():
+            rows = self.review(reader)
+            before = rows.pop(slide_id, None)
+            spent = float(before["seconds"] or 0) if before else 0.0
+            rows[slide_id] = {
+                "slide_id": slide_id,
+                "reader": reader,
+                "order": str(order_of(reader, slide_ids).index(slide_id) + 1),
+                "verdict": verdict,
+                "comment": comment,
+                "seconds": f"{spent + seconds:.1f}",
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            write_text(self._review_path(reader), _csv_text(rows.values()))
+            return rows[slide_id]
+
+    def agreement(self) -> dict[str, Any]:
+        """Return how far all readers agree whose verdicts lie in the folder."""
+        paths = sorted(self.folder.glob("review_*.csv"))
+        told = {
+            path.stem.removeprefix("review_"): {row["slide_id"]: row["verdict"] for row in _read_rows(path)}
+            for path in paths
+        }
+        return agreement(told)
+
+    # The way a reader looked, and presets ----------------------------------------------------------------------------
+
+    def _way_path(self, reader: str, slide_id: str) -> Path:
+        return check_inside(self.folder / "paths" / checked_reader(reader) / f"{slide_id}.json", self.folder)
+
+    def way(self, reader: str, slide_id: str) -> Any:
+        """Return the way a reader looked at a slide: steps of seconds and view."""
+        return _read_json(self._way_path(reader, slide_id), {"steps": []})
+
+    def save_way(self, reader: str, slide_id: str, steps: Any) -> dict[str, Any]:
+        """Write the way a reader looked at a slide."""
+        right = isinstance(steps, list) and len(steps) <= MOST_STEPS
+        if not right or not all(map(_is_step, steps)):
+            raise MarkError(f"a way is a list of at most {MOST_STEPS} steps of seconds and view")
+        with self._locked():
+            write_text(self._way_path(reader, slide_id), json.dumps({"steps": steps}, allow_nan=False) + "\n")
+        return {"steps": len(steps)}
+
+    def presets(self) -> Any:
+        """Return the named sets of colours kept with the marks."""
+        return _read_json(self.folder / "presets.json", {})
+
+    def save_presets(self, presets: Any) -> Any:
+        """Write the named sets of colours."""
+        if not isinstance(presets, dict) or not all(isinstance(view, dict) for view in presets.values()):
+            raise MarkError("presets are views by their names")
+        with self._locked():
+            write_text(self.folder / "presets.json", json.dumps(presets, indent=1, ensure_ascii=False) + "\n")
+        return presets
+
+
+def _is_step(step: Any) -> bool:
+    return isinstance(step, list) and len(step) == 2 and isinstance(step[1], str)
+
+
+def checked_reader(reader: str) -> str:
+    """Return a reader's name; MarkError when it cannot be part of a file's."""
+    if not _READER.fullmatch(reader):
+        raise MarkError(f"a reader is called by 1 to 40 letters, digits, - . or _, not {reader!r}")
+    return reader
+
+
+def order_of(reader: str, slide_ids: Sequence[str]) -> list[str]:
+    """Return the slides in an order that is random, the reader's own, and stays when slides are added."""
+    return sorted(slide_ids, key=lambda slide: hashlib.sha256(f"{reader}\0{slide}".encode()).digest())
+
+
+def _csv_text(rows: Iterable[Row]) -> str:
+    """Return rows as CSV; what a spreadsheet would take for a formula gets an apostrophe in front."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: f"'{text}" if text.startswith(_FORMULA) else text for key, text in row.items()})
+    return out.getvalue()
+
+
+def _read_rows(path: Path) -> list[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, csv.Error) as error:
+        raise MarkError(f"{path} cannot be read: {reason_of(error)}") from error
+    cleaned = [{key: str(row.get(key) or "").removeprefix("'") for key in COLUMNS} for row in rows]
+    return [row for row in cleaned if row["slide_id"]]
+
+
+def _read_json(path: Path, otherwise: Any) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return otherwise
+    except (OSError, ValueError, RecursionError) as error:
+        raise MarkError(f"{path} cannot be read: {reason_of(error)}") from error

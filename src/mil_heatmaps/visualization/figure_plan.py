@@ -1,0 +1,285 @@
+"""The plan of a figure: its words broken into lines, where everything lies, and how it is drawn there."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy.typing as npt
+
+from mil_heatmaps.visualization import figure_parts as parts
+from mil_heatmaps.visualization import figure_words as words
+from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.figure_ground import Panels, draw_panels, swatches
+from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, Arrangement, Piece, Placed, arrange, lay
+from mil_heatmaps.visualization.figure_page import Page, text_width, wrapped
+from mil_heatmaps.visualization.figure_parts import BAD, GREY, INK
+from mil_heatmaps.visualization.figure_pieces import (
+    bar_words,
+    curves,
+    draw_bar,
+    draw_scale_bar,
+    histogram,
+    patch_rows,
+)
+from mil_heatmaps.visualization.figure_style import FigureStyle
+from mil_heatmaps.visualization.figure_words import FigureText, Run
+from mil_heatmaps.visualization.frame import choose_frame
+from mil_heatmaps.visualization.overlay import draw
+
+_NOTICE_LINES = 6
+_LOCATOR = (1.3, 0.95)
+"""Most width and height of the whole slide beside a region."""
+
+
+class FigurePlan:
+    """Where everything of a figure lies, and how it is drawn there. All lengths are inches."""
+
+    def __init__(
+        self,
+        drawing: Drawing,
+        scores: npt.NDArray[Any],
+        text: FigureText,
+        style: FigureStyle,
+        *,
+        legend: bool,
+        shrink: float = 1.0,
+    ) -> None:
+        self.drawing, self.text, self.style, self.u = drawing, text, style, style.unit
+        self.shown = [name for name in ("slide", "map") if name in style.panels]
+        self.bar = legend and "bar" in style.panels and "map" in style.panels
+        self.legend, self.shrink = legend, shrink
+        self._panels: Panels | None = None
+        pieces = self._pieces(scores)
+        width, height = drawing.size_px
+        factors = drawing.frame.downsample
+        self.high = height * factors[1] / (width * factors[0])
+        self.bar_room = BAR * self.u if self.bar else 0.0
+        for _ in range(2):  # once its length is known, the words beside a bar say how wide it is
+            self.how: Arrangement = arrange(
+                self.high, style, pictures=len(self.shown), bar=self.bar_room, below=bool(pieces), shrink=shrink
+            )
+            if self.bar and self.how.upright:
+                room = bar_words(self, self.how.bar_length(self.u, len(self.shown)), upright=True).room
+                self.bar_room = max(self.bar_room, room)
+        self.panel = self._whole_pixels(self.how.panel)
+        self.width = style.width or 2 * MARGIN * self.u + self.how.content
+        self._measure(pieces)
+
+    def _whole_pixels(self, panel: tuple[float, float]) -> tuple[float, float]:
+        """Return the panel's size in whole pixels, so that each pixel of a picture is one of the page."""
+        width, height = (max(1, round(side * self.style.dpi)) / self.style.dpi for side in panel)
+        return width, height
+
+    @property
+    def panels(self) -> Panels:
+        """The pictures, drawn when the first part needs them."""
+        if self._panels is None:
+            self._panels = draw_panels(self.drawing, round(max(self.panel) * self.style.dpi))
+        return self._panels
+
+    def _pieces(self, scores: npt.NDArray[Any]) -> list[Piece]:
+        out: list[Piece] = []
+        if "histogram" in self.style.panels:
+            out.append(histogram(self, scores))
+        if "patches" in self.style.panels:
+            out += patch_rows(self, scores)
+        if "curves" in self.style.panels and self.text.curves is not None:
+            out.append(curves(self))
+        return out
+
+    def _measure(self, pieces: Sequence[Piece]) -> None:
+        u, style, content = self.u, self.style, self.width - 2 * MARGIN * self.u
+        locator = 0.0 if self.drawing.frame.whole else (_LOCATOR[0] + GAP) * u
+        name = self.text.slide_id or self.drawing.slide.slide_id
+        name = parts.short(name, 400 if style.height is None else 110)
+        self.names = wrapped(name, style.title, content - locator, bold=True)
+        self.groups = self._flow(words.head_runs(self.drawing, self.text), content - locator)
+        titles = {"slide": words.slide_title(self.drawing), "map": words.map_title(self.drawing, self.text)}
+        beside = self.bar_room if self.bar and self.how.upright else 0.0  # the last title may run over the bar
+        self.titles = [
+            wrapped(titles[shown], style.text, self.panel[0] + (beside if shown == self.shown[-1] else 0.0))
+            for shown in self.shown
+        ]
+        lines = max(map(len, self.titles))
+        self.step = max(0.2 * u, style.step)
+        self.prediction_top = (0.36 + 0.33 + (len(self.names) - 1) * 0.27) * u
+        head = self.prediction_top + (0.41 * u if self.groups else 0.09 * u)
+        self.head = head + (max(len(self.groups) - 1, 0) + lines - 1) * self.step
+        if locator:
+            self.head = max(self.head, (_LOCATOR[1] + 0.5) * u)
+        self.key_lines = self._flow_swatches()
+        top = self.head + self.panel[1] * (len(self.shown) if self.how.stacked else 1)
+        top += (self.step * max(map(len, self.titles)) + 0.12 * u) * (len(self.shown) - 1) if self.how.stacked else 0.0
+        self.under = top
+        measured = self._scale_bar_um() is not None
+        self.key_below = 2 if measured and (self.how.stacked or len(self.shown) < 2) else 0
+        rows = max(len(self.key_lines) + self.key_below * bool(self.key_lines), 2 * measured)
+        top += (0.08 * u + rows * self.step) if rows else 0.0
+        self.bar_top = top + 0.1 * u
+        if self.bar and not self.how.upright:
+            top = self.bar_top + bar_words(self, self.bar_length, upright=False).room
+        upright = self.head
+        if self.bar and self.how.upright:
+            meaning = bar_words(self, self.bar_length, upright=True).meaning
+            upright += self.bar_length + (0.1 * u + style.step * len(meaning) if meaning else 0.0)
+        self.placed: list[Placed]
+        if self.how.side:
+            used = self._pictures_width() + (self.bar_room if self.how.upright else 0.0) + 2 * GAP * u
+            self.corner = MARGIN * u + used, self.head - 0.28 * u
+            self.placed, high = lay(pieces, content - used, style, column=True, shrink=self.shrink)
+            bottom = max(top, upright, self.corner[1] + high)
+        else:
+            self.corner = MARGIN * u, max(top, upright) + 0.16 * u
+            self.placed, high = lay(pieces, content, style, column=False)
+            bottom = self.corner[1] + high if self.placed else max(top, upright)
+        notices = _notice_lines((*self.text.notices, *self.drawing.notes), style, content)
+        told = words.foot_lines(self.drawing, self.text)
+        grey = [line for fact in told for line in wrapped(fact, style.small, content)]
+        believed = words.belief_lines(self.text)
+        said = [(line, colour) for fact, colour, _ in believed for line in wrapped(fact, style.small, content)]
+        self.foot = [*((line, BAD) for line in notices), *said, *((line, GREY) for line in grey)]
+        self.foot_top = bottom + 0.2 * u
+        self.height = self.foot_top + len(self.foot) * style.step + 0.08 * u
+
+    def _pictures_width(self) -> float:
+        across = 1 if self.how.stacked else len(self.shown)
+        return across * self.panel[0] + (across - 1) * GAP * self.u
+
+    @property
+    def bar_length(self) -> float:
+        """How long the colour bar is."""
+        return self.how.bar_length(self.u, len(self.shown))
+
+    def _flow(self, groups: Sequence[Sequence[Run]], width: float) -> list[list[tuple[float, Run]]]:
+        """Return the groups of runs in lines, each run with its place from the left; a long one is broken."""
+        size = self.style.text + 0.5 * self.u
+        lines: list[list[tuple[float, Run]]] = []
+        at = width + 1
+        for group in groups:
+            wide = sum(text_width(text, size, bold=bold) for text, _, bold in group)
+            if at + wide > width:
+                lines.append([])
+                at = 0.0
+            for text, colour, bold in group:
+                pieces = [text] if wide <= width else wrapped(text, size, width - at if at else width, bold=bold)
+                for nth, piece in enumerate(pieces):
+                    if nth or at + text_width(piece, size, bold=bold) > width + 1e-6:
+                        lines.append([])
+                        at = 0.0
+                    lines[-1].append((at, (piece, colour, bold)))
+                    at += text_width(piece, size, bold=bold)
+            at += 0.22 * self.u
+        return [line for line in lines if line]
+
+    def _scale_bar_um(self) -> float | None:
+        """Return how wide the pictures are, None without a scale bar."""
+        mpp = self.drawing.slide.mpp
+        if not self.legend or mpp is None:
+            return None
+        return self.drawing.frame.size_px[0] * self.drawing.frame.downsample[0] * mpp
+
+    def _flow_swatches(self) -> list[list[tuple[float, tuple[int, int, int], str]]]:
+        """Return the lines of swatches under the map, each with its place from the map's left edge."""
+        if not self.bar:
+            return []
+        lines: list[list[tuple[float, tuple[int, int, int], str]]] = []
+        self.key_width = self._pictures_width() if self.how.stacked or len(self.shown) < 2 else self.panel[0]
+        if self.how.upright and not self.drawing.scale.meaning:
+            self.key_width += self.bar_room
+        room, box = self.key_width, 0.22 * self.u
+        at = room + 1
+        artefacts = (artefact.swatch for artefact in self.text.artefacts)
+        for colour, said in (*swatches(self.panels, self.text.unreadable), *artefacts):
+            for nth, piece in enumerate(wrapped(said, self.style.small, room - box)):
+                wide = box + text_width(piece, self.style.small)
+                if nth or at + wide > room:
+                    lines.append([])
+                    at = 0.0
+                lines[-1].append((at, colour if nth == 0 else (255, 255, 255), piece))
+                at += wide + 0.2 * self.u
+        return lines
+
+    def draw(self, page: Page) -> None:
+        """Draw everything."""
+        u, style, left = self.u, self.style, MARGIN * self.u
+        page.write_lines(left, 0.36 * u, self.names, 0.27 * u, fontsize=style.title, weight="bold", color=INK)
+        for nth, line in enumerate(self.groups):
+            for at, (said, colour, bold) in line:
+                weight = "bold" if bold else "normal"
+                page.write(left + at, self.prediction_top + nth * self.step, said, fontsize=style.text + 0.5 * u,
+                           color=colour, weight=weight, va="center")  # fmt: skip
+        places = self._draw_pictures(page)
+        self._draw_under(page, places)
+        if self.bar and self.how.upright:
+            beside = left + self._pictures_width() + 0.2 * u
+            draw_bar(page, self, (beside, self.head), self.bar_length, upright=True)
+        elif self.bar:
+            draw_bar(page, self, (left, self.bar_top), self.bar_length, upright=False)
+        if not self.drawing.frame.whole:
+            self._draw_locator(page)
+        for placed in self.placed:
+            placed.piece.draw(page, self.corner[0] + placed.left, self.corner[1] + placed.top, placed.width)
+        for nth, (said, colour) in reversed(list(enumerate(self.foot))):  # the last line is the first of the page
+            middle = self.foot_top + (nth + 0.5) * style.step
+            page.write(left, middle, said, fontsize=style.small, color=colour, va="center")
+
+    def _draw_pictures(self, page: Page) -> list[tuple[float, float]]:
+        places, (width, height) = [], self.panel
+        for nth, shown in enumerate(self.shown):
+            left, top = MARGIN * self.u, self.head
+            if self.how.stacked:
+                top += nth * (height + self.step * max(map(len, self.titles)) + 0.12 * self.u)
+            else:
+                left += nth * (width + GAP * self.u)
+            left, top = (round(at * self.style.dpi) / self.style.dpi for at in (left, top))
+            axes = page.axes(left, top, width, height)
+            parts.show_picture(axes, self.panels.slide if shown == "slide" else self.panels.heatmap)
+            lines = self.titles[nth]
+            page.write_lines(left, top - 0.13 * self.u - (len(lines) - 1) * self.step, lines, self.step,
+                             fontsize=self.style.text, color=GREY)  # fmt: skip
+            if self.drawing.region is not None:
+                parts.draw_outlines(
+                    axes, self.drawing.region, self.panels.drawing.frame, self.text.region_names, self.style
+                )
+            if shown == "map" and self.text.evidence is not None:
+                parts.draw_outlines(axes, self.text.evidence.outlines_l0, self.panels.drawing.frame, (), self.style)
+            places.append((left, top))
+        return places
+
+    def _draw_under(self, page: Page, places: Sequence[tuple[float, float]]) -> None:
+        """Draw the scale bar and the swatches below the pictures, where no tissue is."""
+        u, width_um, top = self.u, self._scale_bar_um(), self.under + 0.08 * self.u
+        if width_um is not None:
+            draw_scale_bar(page, (places[0][0], top), self.panel[0], width_um)
+        left, apart = places[-1][0], self.key_below * self.step
+        for nth, line in enumerate(self.key_lines):
+            for at, colour, said in line:
+                middle = top + apart + (nth + 0.5) * self.step
+                if colour != (255, 255, 255):
+                    page.box(left + at, middle - 0.055 * u, 0.15 * u, 0.11 * u, edgecolor=GREY, linewidth=0.6,
+                             facecolor=[part / 255 for part in colour])  # fmt: skip
+                page.write(left + at + 0.22 * u, middle, said, fontsize=self.style.small, color=INK, va="center")
+
+    def _draw_locator(self, page: Page) -> None:
+        """Draw the whole slide small, with a box where the region is, at the head's right."""
+        slide = self.drawing.slide
+        width_l0, height_l0 = slide.dimensions_l0
+        scale = min(_LOCATOR[0] * self.u / width_l0, _LOCATOR[1] * self.u / height_l0)
+        size = width_l0 * scale, height_l0 * scale
+        longest = max(16, round(max(size) * self.style.dpi))
+        whole = choose_frame(slide, downsample=max(1.0, max(width_l0, height_l0) / longest))
+        alone = replace(
+            self.drawing, frame=whole, alpha=0.0, blank_canvas=False, tissue=None, smooth="none", blur_px=None
+        )
+        axes = page.axes(page.width - MARGIN * self.u - size[0], 0.2 * self.u, *size)
+        parts.show_picture(axes, draw(alone))
+        parts.draw_box(axes, self.drawing.frame, whole)
+
+
+def _notice_lines(notices: Iterable[str], style: FigureStyle, width: float) -> list[str]:
+    """Return the notices, each once, as lines no wider than `width` inches; the last says how many are left out."""
+    joined = wrapped(parts.join(list(dict.fromkeys(notices))), style.small, width)
+    if len(joined) <= _NOTICE_LINES:
+        return joined
+    more = wrapped("… and more: the column `notes` of the process list has them all", style.small, width)
+    return [*joined[: _NOTICE_LINES - 1], *more]

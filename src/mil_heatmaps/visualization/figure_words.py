@@ -1,0 +1,229 @@
+"""The words of a figure: what is said of slide, score, model and drawing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mil_heatmaps.scores.patch_scores import Prediction
+from mil_heatmaps.scores.score_words import plain_words, score_words
+from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
+from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, join, short
+from mil_heatmaps.visualization.palette import is_even
+from mil_heatmaps.words import share_words
+
+_DETAILS = 4
+"""So many further classes, or survival probabilities, stand beside the prediction."""
+_HASH = 8
+"""So many digits of a checkpoint's SHA-256 tell it from others."""
+
+Run = tuple[str, str, bool]
+"""Words, their colour, and whether they are bold."""
+
+
+class Artefact(NamedTuple):
+    """What of a slide is an artefact, 0 to 1: of its attention, of its highest patches, of its tissue."""
+
+    name: str
+    attention: float
+    top: float
+    tissue: float
+
+    @property
+    def swatch(self) -> tuple[tuple[int, int, int], str]:
+        """A colour, and the words beside it."""
+        shares = f"{share_words(self.tissue)} of the tissue, {share_words(self.attention)} of the attention"
+        words = f"{self.name}: {shares}, {share_words(self.top)} of the top 5 %"
+        return _ARTEFACT_COLOURS.get(self.name, (105, 112, 122)), words
+
+
+_ARTEFACT_COLOURS = {
+    "fold": (140, 86, 75), "dark": (77, 77, 77), "pen": (44, 160, 44), "edge": (23, 162, 184), "blur": (199, 139, 214),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FigureText:
+    """The words of a figure; whatever is left out is not shown.
+
+    Attributes
+    ----------
+    score_name : str
+        What the number is, such as ``attention``.
+    class_name : str or None
+        Whose score it is, when there is one a class or head.
+    slide_id, label, model : str or None
+    prediction : Prediction or None
+    group : str or None
+        Whether a risk or value is high or low, and beside what.
+    method : str or None
+        How the map was made, in a line of its own.
+    notices : tuple of str
+        What is to know of the slide, in red at the foot, before what is to know of the drawing.
+    kind : ScoreKind or None
+        Says the score in words with its unit; None shows `score_name` as it is.
+    checkpoint, encoder, run, date, version : str or None
+        Where the scores come from: SHA-256 of the checkpoint, encoder, name of the run, day and program.
+    foot : tuple of str
+        Further lines of the foot, not red.
+    even : bool
+        Whether attention is nearly even, which the map's title then says.
+    curves : mapping or None
+        A slide's faithfulness file; its curves are drawn where the panel ``curves`` is asked for.
+    map_name : str
+        The map that `curves` are about, as that file calls it.
+    faithfulness : Faithfulness or None
+        How far the map can be believed, at the foot.
+    evidence : EvidenceOutline or None
+        Outlined on the map, and told at the foot.
+    unreadable : int
+        Tiles of the slide that cannot be read.
+    artefacts : tuple of Artefact
+        What of the attention lies on artefacts, as swatches below the pictures.
+    region_names : tuple of str
+        Of the outlines of a region, in their order; empty for those without.
+    facts : name -> text
+        Written into the file: program, hashes of config and checkpoint.
+    """
+
+    score_name: str = "score"
+    class_name: str | None = None
+    slide_id: str | None = None
+    label: str | None = None
+    model: str | None = None
+    prediction: Prediction | None = None
+    group: str | None = None
+    method: str | None = None
+    notices: tuple[str, ...] = ()
+    kind: str | None = None
+    checkpoint: str | None = None
+    encoder: str | None = None
+    run: str | None = None
+    date: str | None = None
+    version: str | None = None
+    foot: tuple[str, ...] = ()
+    even: bool = False
+    curves: Mapping[str, Any] | None = None
+    map_name: str = ""
+    faithfulness: Faithfulness | None = None
+    evidence: EvidenceOutline | None = None
+    unreadable: int = 0
+    artefacts: tuple[Artefact, ...] = ()
+    region_names: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def score_title(self) -> str:
+        """The score in words, with its class or head."""
+        if self.kind is None:
+            name = plain_words(self.score_name)
+            return f"{name} · {self.class_name}" if self.class_name else name
+        of_class = (
+            self.prediction is not None
+            and self.prediction.task in ("classification", "multilabel")
+            and self.class_name in self.prediction.classes
+        )
+        return score_words(self.score_name, self.kind, self.class_name, of_class=of_class)
+
+
+def head_runs(drawing: Drawing, text: FigureText) -> list[list[Run]]:
+    """Return label, prediction and region as groups of runs that stay together.
+
+    Of a region it is said where it is, and that the prediction is not about it alone.
+    """
+    groups: list[list[Run]] = []
+    prediction = text.prediction
+    if text.label is not None:
+        groups.append([("label ", GREY, False), (short(text.label, 120), INK, True)])
+    if prediction is not None:
+        what, value = prediction.headline
+        colour, verdict = INK, ""
+        if prediction.task == "classification" and text.label in prediction.classes:
+            right = prediction.classes[prediction.predicted] == text.label
+            # Words and a sign as well: not everybody tells the colours apart.
+            colour = GOOD if right else BAD
+            verdict = "  \N{CHECK MARK} as labelled" if right else "  \N{BALLOT X} not as labelled"
+        groups.append([(f"{what} ", GREY, False), (short(value, 160), colour, True), (verdict, colour, False)])
+        details = prediction.details
+        more = f"{len(details) - _DETAILS} more" if len(details) > _DETAILS else ""
+        groups += [[(words, GREY, False)] for words in (*(short(d, 120) for d in details[:_DETAILS]), more) if words]
+    if text.group:
+        groups.append([(text.group, INK, True)])
+    if not drawing.frame.whole:
+        whole = " (the prediction is of the whole slide)" if prediction is not None else ""
+        groups.append([("region ", GREY, False), (f"{region_words(drawing)} at level 0{whole}", INK, False)])
+    return groups
+
+
+def belief_lines(text: FigureText) -> list[Run]:
+    """Return what is said of how far the map can be believed, how that was measured, and what is outlined."""
+    told: list[Run] = []
+    if (faithful := text.faithfulness) is not None:
+        told += [(faithful.sentence, BAD if faithful.doubtful else INK, False), (faithful.method, GREY, False)]
+    if text.evidence is not None:
+        told.append((text.evidence.words, INK, False))
+    return told
+
+
+def foot_lines(drawing: Drawing, text: FigureText) -> list[str]:
+    """Return the grey lines of the foot from top to bottom, each as long as it is."""
+    slide, size = drawing.slide, drawing.grid.size_l0
+    patch = f"patches {size[0]} × {size[1]} px at level 0"
+    if slide.mpp is not None:
+        patch += f" ({size[0] * slide.mpp:.0f} µm)"
+    resolution = f"{slide.mpp:.4g} µm/px" if slide.mpp is not None else "pixel size unknown, so no scale bar"
+    if slide.resolution.by_hand:
+        resolution += f", given by hand ({slide.resolution.source})"
+    made = [
+        f"model {text.model}" if text.model else "",
+        f"checkpoint {text.checkpoint[:_HASH]}" if text.checkpoint else "",
+        f"encoder {text.encoder}" if text.encoder else "",
+        f"run {text.run}" if text.run else "",
+        f"scored {text.date}" if text.date else "",
+        text.version or "",
+    ]
+    uneven = "" if is_even(drawing.cmap) else " (not perceptually even: equal steps look unequal)"
+    drawn = [patch, resolution, f"colormap {drawing.cmap}{uneven}", _profile_words(drawing)]
+    return [line for line in (*text.foot, text.method or "", join(drawn), join(made)) if line]
+
+
+def _profile_words(drawing: Drawing) -> str:
+    """Return what was done about the slide's colour profile, nothing where it has none."""
+    if drawing.slide.icc_profile is None:
+        return ""
+    return {
+        "convert": "colours converted to sRGB by the slide's profile",
+        "embed": "colours as stored, the slide's profile in the file",
+        "ignore": "colours as stored, without the slide's profile",
+    }[drawing.color_profile]
+
+
+def slide_title(drawing: Drawing) -> str:
+    """Name the left picture."""
+    return "slide" if drawing.frame.whole else "region of interest"
+
+
+def region_words(drawing: Drawing) -> str:
+    """Return the box of a drawing in level-0 pixels."""
+    frame = drawing.frame
+    ranges = [
+        f"{axis} {corner} to {corner + round(side * factor)}"
+        for axis, corner, side, factor in zip("xy", frame.corner_l0, frame.size_px, frame.downsample, strict=True)
+    ]
+    return f"{ranges[0]}, {ranges[1]}"
+
+
+def map_title(drawing: Drawing, text: FigureText) -> str:
+    """Name the right picture: how the colours lie over the slide."""
+    words = "colours alone" if drawing.alpha == 1 else f"heatmap, colours at {drawing.alpha:.0%}"
+    if drawing.blank_canvas:
+        words += " on white" if drawing.alpha < 1 else ""
+    if drawing.smooth != "none":
+        words += f", smoothed ({drawing.smooth})"
+    words += ", without the blur of the picture beside it" if drawing.blur_px is not None else ""
+    return words + (" \N{EN DASH} attention is nearly even" if text.even else "")
+
+
+def among(drawing: Drawing, text: FigureText) -> str:
+    """Say that patches are ranked among those drawn, where the colours or the slide have others besides."""
+    return "" if drawing.frame.whole and not text.method else " of those drawn"

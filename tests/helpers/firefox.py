@@ -1,0 +1,83 @@
+"""Firefox by its own remote protocol (Marionette): a number, a colon, and a JSON list each way."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Firefox:
+    """A headless Firefox with a profile of its own."""
+
+    def __init__(self, profile: Path) -> None:
+        program = shutil.which("firefox-esr") or shutil.which("firefox")
+        assert program is not None
+        with socket.create_server(("127.0.0.1", 0)) as chosen:
+            port = chosen.getsockname()[1]
+        profile.mkdir(exist_ok=True)
+        settings = {
+            "marionette.port": port, "app.update.enabled": False, "toolkit.telemetry.server": "",
+            "datareporting.policy.dataSubmissionEnabled": False, "network.captive-portal-service.enabled": False,
+            "network.connectivity-service.enabled": False, "browser.safebrowsing.downloads.remote.enabled": False,
+        }  # fmt: skip
+        (profile / "user.js").write_text(
+            "".join(f"user_pref({json.dumps(key)}, {json.dumps(value)});\n" for key, value in settings.items())
+        )
+        command = [program, "--marionette", "--headless", "--no-remote", "--profile", str(profile)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._socket = self._connect(port)
+        self._file = self._socket.makefile("rb")
+        self._number = 0
+        self._receive()
+        self.ask("WebDriver:NewSession", {"capabilities": {"alwaysMatch": {"acceptInsecureCerts": True}}})
+
+    def _connect(self, port: int) -> socket.socket:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", port), timeout=60)
+            except OSError:
+                if time.monotonic() > end or self._process.poll() is not None:
+                    raise
+                time.sleep(0.1)
+
+    def _receive(self) -> Any:
+        digits = b""
+        while (byte := self._file.read(1)) != b":":
+            digits += byte
+        return json.loads(self._file.read(int(digits)))
+
+    def ask(self, command: str, parameters: dict[str, Any] | None = None) -> Any:
+        """Send a command; return its result."""
+        self._number += 1
+        data = json.dumps([0, self._number, command, parameters or {}]).encode()
+        self._socket.sendall(str(len(data)).encode() + b":" + data)
+        _, number, error, result = self._receive()
+        assert number == self._number
+        assert error is None, error
+        return result
+
+    def open(self, address: str) -> None:
+        """Go to an address."""
+        self.ask("WebDriver:Navigate", {"url": address})
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Return what a script returns, in the page's own world."""
+        sent = {"script": script, "args": list(arguments), "sandbox": None}
+        return self.ask("WebDriver:ExecuteScript", sent)["value"]
+
+    def wait_for(self, script: str, seconds: float = 30) -> None:
+        """Run a script until it returns something true."""
+        end = time.monotonic() + seconds
+        while not self.run(script):
+            assert time.monotonic() < end, f"still not so after {seconds} s: {script}"
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """End it."""
+        self._socket.close()
+        self._process.terminate()
+        self._process.wait(20)

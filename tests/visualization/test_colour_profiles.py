@@ -1,0 +1,52 @@
+"""A slide's ICC profile: pictures for people are converted, CLAM's carry it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from mil_heatmaps.slides.colour_profile import embedded_profile, srgb_profile
+from mil_heatmaps.slides.reader import open_slide
+from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.overlay import draw, draw_to_file
+from tests.helpers.drawings import planned
+
+
+def _wide_gamut() -> bytes:
+    """Return an sRGB profile whose red primary is moved, so that colours change."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    at = data.index(b"rXYZ")
+    place = int.from_bytes(data[at + 4 : at + 8], "big")
+    data[place + 8 : place + 12] = int(0.6 * 65536).to_bytes(4, "big")
+    return bytes(data).replace("sRGB".encode("utf-16-be"), "wide".encode("utf-16-be")).replace(b"sRGB", b"wide")
+
+
+@pytest.fixture
+def drawing(tmp_path: Path) -> Drawing:
+    picture = Image.fromarray(np.full((64, 96, 3), (200, 90, 120), np.uint8))
+    picture.save(tmp_path / "slide.png", icc_profile=_wide_gamut())
+    return planned([1.0, 2.0], [[0, 0], [32, 0]], open_slide(tmp_path / "slide.png"), patch_size=32, segment=False)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_a_picture_of_stored_pixels_carries_the_profile_of_the_slide(
+    drawing: Drawing, tmp_path: Path, suffix: str
+) -> None:
+    for how, expected in (("embed", drawing.slide.icc_profile), ("ignore", None), ("convert", srgb_profile())):
+        draw_to_file(tmp_path / f"a.{suffix}", replace(drawing, color_profile=how))  # type: ignore[arg-type]
+        with Image.open(tmp_path / f"a.{suffix}") as picture:
+            assert picture.info.get("icc_profile") == expected
+
+
+def test_only_converted_pictures_have_other_pixels(drawing: Drawing) -> None:
+    stored, ignored, converted = (draw(replace(drawing, color_profile=how)) for how in ("embed", "ignore", "convert"))
+    np.testing.assert_array_equal(stored, ignored)
+    assert abs(stored[50, 80].astype(int) - converted[50, 80]).max() > 5
+    assert draw(replace(drawing, blank_canvas=True, color_profile="convert"))[50, 80].tolist() == [255] * 3
+
+
+def test_a_slide_without_profile_has_none_embedded() -> None:
+    assert embedded_profile(None, "convert") is None
+    assert srgb_profile() == srgb_profile()
