@@ -91,7 +91,8 @@ def to_anndata(
         "spatial": {name: _spatial(grid.size_l0[0], thumbnail, size_l0)},
         "mil_heatmaps": {name: _told(scores, size_l0, mpp, notices, faithfulness)},
     }
-    var = None if features is None else pd.DataFrame(index=_names(f"feature_{i}" for i in range(features.shape[1])))
+    width = 0 if features is None else features.shape[1]
+    var = pd.DataFrame(index=_names(f"feature_{i}" for i in range(width)))
     x = None if features is None else np.asarray(features, np.float32)
     return anndata.AnnData(X=x, obs=obs, var=var, obsm=obsm, uns=uns)
 
@@ -173,12 +174,10 @@ def join_h5ad(path: str | os.PathLike[str], parts: Sequence[Path]) -> None:
     ScoreError
         The files cannot be joined, such as features of different encoders.
     """
-    import pandas as pd
-
     anndata = anndata_module()
     try:
-        # Texts as objects, which every version of anndata reads; an older pandas knows no others.
-        with pd.option_context("future.infer_string", False), atomic_path(path) as partial:
+        # pandas since 3.0 makes texts of its own kind of the patches' names, which anndata reads since 0.11.
+        with anndata.settings.override(allow_write_nullable_strings=True), atomic_path(path) as partial:
             anndata.experimental.concat_on_disk(parts, partial, join="outer")
             _join_uns(partial, parts)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -198,4 +197,5 @@ def _join_uns(path: Path, parts: Sequence[Path]) -> None:
             with h5py.File(part, "r") as source:
                 for name in ("uns/spatial", "uns/mil_heatmaps"):
                     for slide in source[name]:
-                        source.copy(f"{name}/{slide}", homes[name], slide)
+                        if slide not in homes[name]:  # of a single file anndata makes a copy
+                            source.copy(f"{name}/{slide}", homes[name], slide)

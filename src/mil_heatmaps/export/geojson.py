@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -53,20 +53,16 @@ class DrawnMap:
     table: npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Written:
-    """What a file holds.
+class Written(int):
+    """How many objects a file holds, and how many patches and regions it does not, as there were too many."""
 
-    Attributes
-    ----------
-    objects : int
-    patches_left_out, regions_left_out : int
-        As there were more than the file may hold.
-    """
+    patches_left_out: int
+    regions_left_out: int
 
-    objects: int
-    patches_left_out: int = 0
-    regions_left_out: int = 0
+    def __new__(cls, objects: int, patches_left_out: int = 0, regions_left_out: int = 0) -> Self:
+        made = super().__new__(cls, objects)
+        made.patches_left_out, made.regions_left_out = patches_left_out, regions_left_out
+        return made
 
 
 def write_geojson(
