@@ -25,7 +25,7 @@ OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
 
 def picture(mpp: float | None = 0.25, corner: tuple[int, int] = (0, 0), **frame: Any) -> ScorePicture:
     """Twelve patches of 64 px from (64, 32) on, two columns, one patch without a score, on a slide of 400 x 300."""
-    grid = PatchGrid(grid_coords(4, 3, 64) + [64, 32], (64, 64), (64, 64))
+    grid = PatchGrid(grid_coords(4, 3, 64) + np.array([64, 32]), (64, 64), (64, 64))
     values = np.stack([np.linspace(-1, 1, 12), np.arange(12)], axis=1).astype(np.float32)
     values[5] = np.nan
     file = ScoreFile(grid, PatchScores(grid, values, ("a", 'b & "c"'), "class_contribution", "score"))

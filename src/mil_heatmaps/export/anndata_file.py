@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,10 @@ from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.words import install_line, lacking, said_by
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
 _LOWRES_PX = 256
 
 
-def anndata_module() -> ModuleType:
+def anndata_module() -> Any:
     """Return the package; MissingDependencyError with the line that installs it."""
     try:
         import anndata
@@ -93,7 +90,7 @@ def to_anndata(
     }
     width = 0 if features is None else features.shape[1]
     var = pd.DataFrame(index=_names(f"feature_{i}" for i in range(width)))
-    x = None if features is None else np.asarray(features, np.float32)
+    x = np.empty((len(grid), 0), np.float32) if features is None else np.asarray(features, np.float32)
     return anndata.AnnData(X=x, obs=obs, var=var, obsm=obsm, uns=uns)
 
 

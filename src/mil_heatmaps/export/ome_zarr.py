@@ -51,7 +51,7 @@ def write_score_zarr(
                     for nth, piece in enumerate(pieces):
                         yield number, channel, y0, nth * chunk_size, piece
 
-    channels = []
+    channels: list[dict[str, Any]] = []
     for name in picture.columns:
         ends = picture.range_of(name) or (0.0, 1.0)
         channels.append({"label": name, "color": "FFFFFF", **_window(*ends), "active": not channels})

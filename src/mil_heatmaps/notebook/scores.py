@@ -166,7 +166,13 @@ class SlideScores:
 
         width, height = self.file.grid.size_l0
         places = {"x": self.coords_l0[:, 0], "y": self.coords_l0[:, 1], "width": width, "height": height}
-        return pd.DataFrame(places | score_columns(self.file) | percentile_columns(self.file))
+        columns = score_columns(self.file) | percentile_columns(self.file)
+        return pd.DataFrame(places | {self._own(name): values for name, values in columns.items()})
+
+    def _own(self, column: str) -> str:
+        """Return the name that a column has in the file, where other programs wrote it."""
+        only = self.names[0] if len(self.names) == 1 else ""
+        return " ".join(f"{only} {column.removeprefix('external')}".split()) if column.startswith("external") else column
 
     def to_anndata(self, features: npt.NDArray[Any] | None = None) -> Any:
         """Return an `anndata.AnnData` as the export of that name has it, with a thumbnail where the slide is known."""
@@ -288,7 +294,8 @@ class SlideScores:
         return None if self.slide_path is None else self._thumbnail[:: self._every(most_px), :: self._every(most_px)]
 
     def _every(self, most_px: int) -> int:
-        return max(1, max(self._thumbnail.shape[:2]) // most_px)
+        height, width = self._thumbnail.shape[:2]
+        return max(1, max(height, width) // most_px)
 
     @cached_property
     def _thumbnail(self) -> npt.NDArray[np.uint8]:

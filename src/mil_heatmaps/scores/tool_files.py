@@ -190,7 +190,7 @@ def read_zarr(path: Path, space: SlideSpace, patch_size_l0: float | tuple[float,
         held: dict[str, Any] = {**dict(group.attrs)}
         for name in ("coordinates", "probabilities", "predictions"):
             if name in group:
-                held[name] = np.asarray(group[name][:])  # type: ignore[index]
+                held[name] = np.asarray(group[name][:])
     except Exception as error:  # a damaged folder fails in many ways
         raise ScoreError(f"{path}: cannot be read as Zarr ({reason_of(error)})") from error
     if "coordinates" not in held or not {"probabilities", "predictions"} & set(held):

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CENTROID = re.compile(r"centroid ([xy]) \(?(\u03bcm|um|px|pixels?)\)?")
-_SHAPE = re.compile(r"(.*[ _(])?(\u03bcm|um|px)(\^?2|\u00b2)?\)?|.*circularity|.*solidity|num .*|object id|centroid .*")
-"""QuPath's measurements of shape and place, which end in a unit of length or area, and its counts."""
+_SHAPE = re.compile(
+    r"(.*[ _(])?(\u03bcm|um|px)(\^?2|\u00b2)?\)?|.*circularity|.*solidity|num .*|centroid .*"
+    r"|image|name|class|classification|parent|roi|object (?:id|type)"
+)
+"""QuPath's measurements of shape and place, which end in a unit of length or area, its counts, and its texts, which may
+be empty."""
 
 _SECOND = re.compile(r"(?:.*-)?y_pred(\d+)|(?:.*-)?uncertainty(\d*)")
 _PATCHES = ("detection", "tile", "cell")
