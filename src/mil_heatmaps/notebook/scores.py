@@ -64,12 +64,12 @@ def read_scores(
     >>> import numpy as np, pathlib, tempfile
     >>> folder = tempfile.TemporaryDirectory()
     >>> path = pathlib.Path(folder.name, "s1.csv")
-    >>> _ = path.write_text("x,y,tumour\\n0,0,0.1\\n256,0,0.7\\n512,0,0.4\\n")
+    >>> _ = path.write_text("x,y,tumour\\n0,0,0.25\\n256,0,0.75\\n512,0,0.5\\n")
     >>> scores = read_scores(path)
     >>> scores
-    SlideScores('s1', 3 patches of 256 x 256 px, tumour, 0.1 to 0.7, 1 notice)
+    SlideScores('s1', 3 patches of 256 x 256 px, tumour, 0.25 to 0.75, 1 notice)
     >>> scores.to_pandas()[["x", "tumour"]].iloc[1].tolist()
-    [256.0, 0.7]
+    [256.0, 0.75]
     >>> folder.cleanup()
     """
     path = Path(path)
@@ -171,8 +171,10 @@ class SlideScores:
 
     def _own(self, column: str) -> str:
         """Return the name that a column has in the file, where other programs wrote it."""
+        if not column.startswith("external"):
+            return column
         only = self.names[0] if len(self.names) == 1 else ""
-        return " ".join(f"{only} {column.removeprefix('external')}".split()) if column.startswith("external") else column
+        return f"{only} {column.removeprefix('external').strip()}".strip()
 
     def to_anndata(self, features: npt.NDArray[Any] | None = None) -> Any:
         """Return an `anndata.AnnData` as the export of that name has it, with a thumbnail where the slide is known."""

@@ -36,7 +36,6 @@ be empty."""
 
 _SECOND = re.compile(r"(?:.*-)?y_pred(\d+)|(?:.*-)?uncertainty(\d*)")
 _PATCHES = ("detection", "tile", "cell")
-OTHER_OBJECTS = "other_objects"
 
 
 def tool_scores(
@@ -108,7 +107,7 @@ def _patches_alone(table: "pd.DataFrame", path: Path) -> tuple["pd.DataFrame", l
 def other_objects(count: int, path: Path) -> list[Notice]:
     """Return the notice on objects that are no patches."""
     text = f"{path.name} holds {counted(count, 'object')} besides its patches, such as annotations: left out"
-    return [Notice(OTHER_OBJECTS, text, objects=count)]
+    return [Notice("other_objects", text, objects=count)]
 
 
 def corners_around(
