@@ -12,6 +12,7 @@ from torch import nn
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.curves import area_under, ladder, most_relevant_first
 from mil_heatmaps.explain.evidence import MOST_FORWARDS, area_mm2, least_that_holds
+from mil_heatmaps.explain.outputs import choose_outputs
 from mil_heatmaps.explain.sentences import check_sentences, number, sign_sentence
 from mil_heatmaps.explain.verdicts import p_value, verdict
 from mil_heatmaps.features.patch_features import PatchFeatures
@@ -143,6 +144,20 @@ def test_a_label_flips_when_its_own_chance_falls_below_a_half() -> None:
     other = model.faithfulness(x, {"self": values}, ["a", "b"], target="a", settings={"task": "multilabel"}).as_dict()
     assert other["full"]["probability"] == pytest.approx(1 / (1 + np.e), abs=1e-6)
     assert other["maps"]["self"]["flip_at"] == entry["flip_at"]  # a's logit is minus b's
+
+
+def test_of_classes_with_a_sigmoid_each_the_largest_is_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CustomModel, "independent", True, raising=False)
+    values = np.concatenate([np.full(30, -3.0), np.full(30, 1.0)])  # -1 on the whole: a is the class, not b
+    found = mean_model().faithfulness(strip(values), {"self": values}, ["a", "b"], target="b").as_dict()
+    assert found["task"] == "classification"
+    assert found["full"] == pytest.approx({"log_odds": -1, "probability": 1 / (1 + np.e)})  # its own sigmoid's
+    assert found["maps"]["self"]["flip_at"] is None
+    turned = mean_model().faithfulness(strip(values), {"last": -values}, ["a", "b"], target="b").as_dict()
+    kept = np.array([np.sort(values)[k:].mean() for k in turned["removed"]])
+    assert turned["maps"]["last"]["flip_at"] == turned["removed"][int(np.argmax(kept > 0))] / 60
+    three = choose_outputs(np.array([3.0, 1.0, 2.0]), "abc", targets="b", independent=True)
+    assert three.decided(np.array([[3.0, 1.0, 2.0], [0.5, -1.0, 0.2], [1.0, 2.0, 0.0]])).tolist() == [0, 0, 1]
 
 
 def test_what_means_nothing_is_said_and_not_measured() -> None:

@@ -68,8 +68,9 @@ def faithfulness(
         probability = None
         if chosen.task in TASKS_WITH_CHANCES:
             probability = choose_outputs(
-                logits, every.targets, task=every.task, output="probability", targets=index
-            )
+                logits, every.targets, task=every.task, output="probability", targets=index,
+                independent=every.independent,
+            )  # fmt: skip
         made, found = _maps(maps, explain, every.targets, index)
         return measure(
             asked.answers,
