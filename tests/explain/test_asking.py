@@ -134,7 +134,7 @@ def test_what_cannot_be_is_refused_with_what_would_do(settings: Any, names: str,
         abmil().explain(random_features(24, WIDTH), names, settings=settings)
 
 
-@pytest.mark.parametrize("target", ["d", 3, -1, True, [], ["a", "d"]])
+@pytest.mark.parametrize("target", ["d", 3, -1, True, 1.0, None, [], ["a", "d"]])
 def test_a_target_the_model_lacks_is_refused_with_those_it_has(target: Any) -> None:
     with pytest.raises(ModelError, match=r"choose from \['all', 'predicted', 'a', 'b', 'c'\]"):
         abmil().explain(random_features(5, WIDTH), "single", ["a", "b", "c"], targets=target)

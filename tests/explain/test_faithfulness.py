@@ -1,6 +1,7 @@
 """What is measured of a map, and what is said where measuring would mean nothing."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mil_heatmaps.explain.verdicts import p_value, verdict
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.models.abmil import ABMIL
 from mil_heatmaps.models.custom import CustomModel
+from mil_heatmaps.models.mil_fc import MILFC
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from tests.helpers.mil_lab_checks import random_features
 
@@ -224,6 +226,9 @@ def test_other_tasks_have_no_probability(task: str, output: str) -> None:
         (["attention"], {"settings": {"steps": 1}}, "steps must be a whole number of at least 2"),
         (["attention"], {"target": "x"}, "has no target 'x'"),
         (["attention"], {"target": "all"}, "measured of one target"),
+        (["attention"], {"target": None}, "has no target None; choose from"),
+        (["attention"], {"settings": {"max_minutes": "long"}}, "max_minutes must be a number of at least 0"),
+        ({"m": ["high"] * 30}, {}, "the map 'm' holds no numbers, one a patch"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(maps: Any, arguments: Any, text: str) -> None:
@@ -231,6 +236,28 @@ def test_what_cannot_be_measured_is_refused(maps: Any, arguments: Any, text: str
         abmil().faithfulness(random_features(30, WIDTH), maps, **arguments)
     with pytest.raises(ModelError, match="the checkpoint has no classifier"):
         ABMIL(WIDTH, 16, 8, num_classes=0).faithfulness(random_features(30, WIDTH), ["attention"])
+
+
+@pytest.mark.parametrize("make", [lambda: abmil(3), lambda: MILFC(WIDTH, 16).eval(), mean_model])
+def test_features_that_are_not_finite_are_refused_by_every_measure(make: Callable[[], Any]) -> None:
+    """Also where the network takes a maximum, which could pass over the patch."""
+    x, model = random_features(30, WIDTH), make()
+    x[3, 0] = np.nan
+    with pytest.raises(ModelError, match="NaN or infinite values of [23] in its logits"):
+        model.faithfulness(x, {"m": np.arange(30)})
+    for score in ("leave_one_out", "single", "gradient_x_input"):
+        with pytest.raises(ModelError, match="NaN or infinite values of [23] in its logits"):
+            model.explain(x, score)
+
+
+def test_a_map_that_is_zero_but_for_one_patch_says_so() -> None:
+    torch.manual_seed(0)
+    model, x = MILFC(WIDTH, 16).eval(), random_features(30, WIDTH)
+    found = model.faithfulness(x, ["leave_one_out", "gradient_x_input", "single"])
+    for name in ("leave_one_out", "gradient_x_input"):
+        assert found.sentence(name).endswith(" One patch alone makes this prediction, so every other patch has 0.")
+    assert "One patch alone" not in found.sentence("single")
+    assert "One patch alone" not in abmil().faithfulness(x, ["leave_one_out"]).sentence("leave_one_out")
 
 
 def test_the_evidence_set_is_the_fewest_patches_that_suffice() -> None:

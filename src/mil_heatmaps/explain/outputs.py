@@ -125,7 +125,7 @@ def choose_outputs(
 
 
 def _numbers(targets: Any, names: Sequence[str]) -> list[int]:
-    wanted = [targets] if isinstance(targets, str | int | np.integer) else list(targets)
+    wanted = list(targets) if isinstance(targets, list | tuple | np.ndarray) else [targets]
     found = [_number(target, names) for target in wanted]
     if not found:
         raise ModelError(f"no target was named; choose from {['all', 'predicted', *names]}")
