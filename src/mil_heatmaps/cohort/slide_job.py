@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mil_heatmaps.records.layout import SlideLayout
@@ -22,10 +23,18 @@ class SlideJob:
     coords_dir: Path | None = None  # or the one file in it that is this slide's
     coords_path: Path | None = None  # where patches are to be encoded, when no features are brought
     roi_path: Path | None = None
+    qc_path: Path | None = None  # a mask of quality control; HistoQC's others lie beside it
     bag_path: Path | None = None
     """Features by which scores that are brought are measured; None unless that is asked for."""
     unused_tissue: str = ""
     """Which files of the slide in tissue_dir cannot be used, and why, where it has no outlines there."""
+
+    slide_vector: Path | None = None
+    """Vector of the slide from elsewhere, with which the one that a slide encoder makes is compared."""
+    other_bags: Mapping[str, Path] = field(default_factory=dict)
+    """Features of the bags beside the first, by name, of a model that takes several."""
+    extra: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Numbers beside the patches, by name, of a model that takes them."""
 
     @property
     def slide_id(self) -> str:

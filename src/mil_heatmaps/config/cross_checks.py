@@ -1,6 +1,7 @@
 """Check keys of different sections that need, exclude or contradict each other."""
 
 from mil_heatmaps.config.drawing_sections import HeatmapArguments
+from mil_heatmaps.config.own_models import own_models
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
 from mil_heatmaps.errors import ModelError
@@ -10,7 +11,8 @@ from mil_heatmaps.words import did_you_mean
 
 def cross_checks(cfg: Config) -> list[Problem]:
     """Return every contradiction between the sections; each section by itself is sound."""
-    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg), *_explanations(cfg), *_faithfulness(cfg)]
+    asked = [*_drawing(cfg), *_explanations(cfg), *_faithfulness(cfg)]
+    return [*_model(cfg), *own_models(cfg), *_labels(cfg), *_inputs(cfg), *asked]
 
 
 def _model(cfg: Config) -> list[Problem]:
@@ -27,14 +29,12 @@ def _model(cfg: Config) -> list[Problem]:
         problems.append(
             Problem(("model_arguments", "model_class"), "give model_name or model_class, not both")
         )
-    if model.init_args and model.model_class is None:
-        problems.append(
-            Problem(("model_arguments", "init_args"), "belongs to model_class, which is not given")
-        )
-    if model.overrides and model.model_class is not None:
-        problems.append(
-            Problem(("model_arguments", "overrides"), "has no effect on model_class; use init_args")
-        )
+    if model.init_args and model.own_code is None:
+        text = "belongs to model_class or slide_encoder, and neither is given"
+        problems.append(Problem(("model_arguments", "init_args"), text))
+    if model.overrides and model.own_code is not None:
+        key = "model_class" if model.model_class is not None else "slide_encoder"
+        problems.append(Problem(("model_arguments", "overrides"), f"has no effect on {key}; use init_args"))
     asked = cfg.exp_arguments.n_classes
     if model.n_classes is not None and asked is not None and model.n_classes != asked:
         problems.append(
@@ -85,7 +85,7 @@ def _labels(cfg: Config) -> list[Problem]:
 def _inputs(cfg: Config) -> list[Problem]:
     data, problems = cfg.data_arguments, []
     if isinstance(data.data_dir, dict):
-        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "scores_dir"):
+        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "qc_dir", "scores_dir"):
             folders = getattr(data, key)
             if isinstance(folders, dict) and (unknown := sorted(set(folders) - set(data.data_dir))):
                 problems.append(
@@ -94,6 +94,8 @@ def _inputs(cfg: Config) -> list[Problem]:
                         f"{unknown[0]!r} is no source of data_dir; choose from {', '.join(data.data_dir)}",
                     )
                 )
+    if data.qc_drop and data.qc_dir is None:
+        problems.append(Problem(("data_arguments", "qc_drop"), "needs the masks in qc_dir, which is not given"))
     makes_map = cfg.heatmap_arguments.calc_heatmap and data.scores_dir is None
     makes_features = data.h5_dir is None and data.scores_dir is None
     needs = (

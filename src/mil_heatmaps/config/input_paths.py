@@ -97,8 +97,13 @@ class InputPaths:
     coords: FolderMap = field(default_factory=dict)
     scores: FolderMap = field(default_factory=dict)
     roi: FolderMap = field(default_factory=dict)
+    qc: FolderMap = field(default_factory=dict)
     process_list: Path | None = None
     preset: Path | None = None
     checkpoint: Path | None = None
     encoder_weights: Path | None = None
     baseline: Path | None = None
+    head: Path | None = None
+    head_names: tuple[str, ...] | None = None
+    slide_vectors: Path | None = None
+    extra: dict[str, Path] = field(default_factory=dict)

@@ -88,6 +88,19 @@ class SlideLayout:
     def blockmap_h5(self) -> Path:
         return self._raw(BLOCKMAP)
 
+    def blockmap_of(self, bag: str) -> Path:
+        """Scores of a bag beside the first, or ``sum`` of all bags."""
+        return self._raw(f"{BLOCKMAP.removesuffix('.h5')}_{safe_name(bag)}.h5")
+
+    def faithfulness_of(self, bag: str) -> Path:
+        """What was measured of the map of a bag beside the first."""
+        return self._raw(f"{FAITHFULNESS.removesuffix('.json')}_{safe_name(bag)}.json")
+
+    @property
+    def inputs_csv(self) -> Path:
+        """What each input of a model with several adds to each output."""
+        return self._raw("_inputs.csv")
+
     @property
     def partial_scores(self) -> Path:
         """Folder of what is done of long explanations; it is gone when they are finished."""
@@ -196,6 +209,26 @@ class ExperimentLayout:
     @property
     def run_log(self) -> Path:
         return self.raw_root / "run.log"
+
+    @property
+    def insight(self) -> Path:
+        """Tables and sheets of the whole cohort."""
+        return self.production_root / "insight"
+
+    @property
+    def consensus(self) -> Path:
+        """Score files that are made of other experiments' and drawn by this one."""
+        return self.raw_root / "consensus"
+
+    @property
+    def spots(self) -> Path:
+        """Score files that tell genes or cells on every patch."""
+        return self.raw_root / "spots"
+
+    @property
+    def clusters(self) -> Path:
+        """Score files that tell the phenotype of every patch."""
+        return self.raw_root / "phenotypes"
 
     @property
     def events_jsonl(self) -> Path:

@@ -15,14 +15,13 @@ from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
-from mil_heatmaps.version import __version__
+from mil_heatmaps.version import PROGRAM
 from mil_heatmaps.words import printable
 
 if TYPE_CHECKING:
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
-    from mil_heatmaps.visualization.figure_words import FigureText
+    from mil_heatmaps.visualization.figure_words import Artefact, FigureText
 
-PROGRAM = f"mil-heatmaps {__version__}"
 
 
 def write_slide_figure(work: SlideWork, planned: PlannedMap, notices: Iterable[Notice]) -> Path:
@@ -44,14 +43,15 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
     from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
     from mil_heatmaps.visualization.figure_words import FigureText
 
-    foot, evidence = foot_of(work), evidence_of(work)
     score_file, column, config = work.score_file, planned.column, work.config
+    foot, evidence = foot_of(work, column.bag), None if column.bag else evidence_of(work)
     scores = score_file.scores
     told = distinct((*work.record.notices(before="heatmap"), *notices))
-    spread = concentration(score_file.attention, score_file.scores.kind)
+    spread = None if column.bag else concentration(score_file.attention, score_file.scores.kind)
     run = config.exp_arguments.save_exp_code
     return FigureText(
-        score_name=score_file.scores.score,
+        score_name=scores.score,
+        of=column.of,
         class_name=column.name if len(scores.names) > 1 or scores.explained is not None else None,
         slide_id=work.job.slide_id,
         label=shown_label(work),
@@ -75,6 +75,7 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
         curves=None if foot is None else foot.document,
         map_name="" if foot is None else foot.name,
         unreadable=total(told, "tiles"),
+        artefacts=_artefacts(work),
         region_names=() if work.roi is None else work.roi.names,
         facts={
             "Software": PROGRAM,
@@ -83,6 +84,18 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
             "Config SHA-256": fingerprint(config.model_dump(mode="json")),
             "Checkpoint SHA-256": score_file.checkpoint_sha256 or "none",
         },
+    )
+
+
+def _artefacts(work: SlideWork) -> tuple[Artefact, ...]:
+    """Return what of the attention lies on artefacts, from the numbers that the attention stage put on record."""
+    from mil_heatmaps.visualization.figure_words import Artefact
+
+    told = work.record.summary.get("measures", {})
+    names = [name[3:-7] for name in told if name.startswith("qc_") and name.endswith("_tissue")]
+    return tuple(
+        Artefact(name, *(told.get(f"qc_{name}_{what}", 0.0) for what in ("attention", "top", "tissue")))
+        for name in names
     )
 
 
