@@ -243,10 +243,10 @@ def test_features_that_are_not_finite_are_refused_by_every_measure(make: Callabl
     """Also where the network takes a maximum, which could pass over the patch."""
     x, model = random_features(30, WIDTH), make()
     x[3, 0] = np.nan
-    with pytest.raises(ModelError, match="NaN or infinite values of [23] in its logits"):
+    with pytest.raises(ModelError, match=r"NaN or infinite values of [23] in its logits"):
         model.faithfulness(x, {"m": np.arange(30)})
     for score in ("leave_one_out", "single", "gradient_x_input"):
-        with pytest.raises(ModelError, match="NaN or infinite values of [23] in its logits"):
+        with pytest.raises(ModelError, match=r"NaN or infinite values of [23] in its logits"):
             model.explain(x, score)
 
 
