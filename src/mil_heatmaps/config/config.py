@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from mil_heatmaps.config.cross_checks import cross_checks
 from mil_heatmaps.config.find_inputs import find_inputs, portable_values
 from mil_heatmaps.config.input_paths import resolve_input_path
+from mil_heatmaps.config.own_models import default_of_encoders
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.tissue_parameters import cohort_params
 from mil_heatmaps.config.validation_errors import Places, Problem, describe
@@ -130,6 +131,7 @@ def _default_by_context(raw: dict[str, Any]) -> None:
         heatmap.setdefault("calc_heatmap", False)
     if isinstance(heatmap, dict) and data.get("bag") == "case":
         heatmap.setdefault("scale", "case")
+    default_of_encoders(raw)
     if isinstance(experiment, dict) and experiment.get("n_classes") is None:
         experiment["n_classes"] = _number_of_names(raw.get("model_arguments"), data.get("label_dict"))
 

@@ -2,6 +2,7 @@
 
 from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.config.drawing_sections import HeatmapArguments
+from mil_heatmaps.config.own_models import own_models
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
 from mil_heatmaps.errors import ModelError
@@ -11,7 +12,7 @@ from mil_heatmaps.words import did_you_mean
 
 def cross_checks(cfg: Config) -> list[Problem]:
     """Return every contradiction between the sections; each section by itself is sound."""
-    checks = (_model, _labels, _inputs, _cases, _drawing, _explanations, _faithfulness)
+    checks = (_model, own_models, _labels, _inputs, _cases, _drawing, _explanations, _faithfulness)
     return [problem for check in checks for problem in check(cfg)]
 
 
@@ -36,14 +37,12 @@ def _model(cfg: Config) -> list[Problem]:
         problems.append(
             Problem(("model_arguments", "model_class"), "give model_name or model_class, not both")
         )
-    if model.init_args and model.model_class is None:
-        problems.append(
-            Problem(("model_arguments", "init_args"), "belongs to model_class, which is not given")
-        )
-    if model.overrides and model.model_class is not None:
-        problems.append(
-            Problem(("model_arguments", "overrides"), "has no effect on model_class; use init_args")
-        )
+    if model.init_args and model.own_code is None:
+        text = "belongs to model_class or slide_encoder, and neither is given"
+        problems.append(Problem(("model_arguments", "init_args"), text))
+    if model.overrides and model.own_code is not None:
+        key = "model_class" if model.model_class is not None else "slide_encoder"
+        problems.append(Problem(("model_arguments", "overrides"), f"has no effect on {key}; use init_args"))
     asked = cfg.exp_arguments.n_classes
     if model.n_classes is not None and asked is not None and model.n_classes != asked:
         problems.append(
@@ -146,6 +145,9 @@ def _cases(cfg: Config) -> list[Problem]:
     if data.bag == "case" and data.scores_dir is not None:
         text = "is case, which asks a model about all slides of a case at once, but scores_dir brings the scores and "
         problems.append(Problem(("data_arguments", "bag"), f"{text}no model is run; leave bag out, or use scale: case"))
+    if data.bag == "case" and (len(cfg.bags) > 1 or cfg.model_arguments.slide_encoder is not None or data.extra):
+        text = "is case, but a model of several bags, a slide encoder or extra inputs are of one slide each"
+        problems.append(Problem(("data_arguments", "bag"), text))
     if data.bag == "case" and data.qc_drop:
         text = "leaves patches out slide by slide and asks the model again, which bag: case does once a case"
         problems.append(Problem(("data_arguments", "qc_drop"), text))
