@@ -123,19 +123,16 @@ class DataArguments(Section):
     )
     bag: Bag = Field(
         default="slide",
-        description="New: what the model is asked about at once: the patches of a slide, or those of all slides of a "
-        "case (a patient), as models trained on patients need it; docs/cases.md.",
+        description="New: what the model is asked about at once: a slide, or a case (a patient); docs/cases.md.",
     )
     cases: Text | None = Field(
         default=None,
-        description="New: CSV with the columns slide_id and case_id (or patient_id, patient), where the process list "
-        "has no such column.",
+        description="New: CSV of slide_id and case_id (or patient_id, patient), where the process list has no such column.",
     )
     concepts: Annotated[Concepts | None, BeforeValidator(as_concepts, json_schema_input_type=str | Concepts | None)] = (
         Field(
             default=None,
-            description="New: named vectors that patches are compared with (heatmap_arguments.score: similarity_to): a "
-            "file, or {prompts: ..., model: ...}; docs/concepts.md.",
+            description="New: named vectors for score: similarity_to: a file, or {prompts: ..., model: ...}.",
         )
     )
     label_dict: Annotated[dict[str, Annotated[Int, Field(ge=0)]], BeforeValidator(_label_dict)] | None = (

@@ -24,6 +24,7 @@ from mil_heatmaps.execution.run_slides import Execution
 from mil_heatmaps.files.atomic import remove_abandoned, write_text
 from mil_heatmaps.files.names import nfc
 from mil_heatmaps.notices import distinct
+from mil_heatmaps.pipeline.case_report import report_cases
 from mil_heatmaps.pipeline.cohort_exports import export_cohort
 from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
 from mil_heatmaps.pipeline.faithfulness_report import report_faithfulness
@@ -98,7 +99,7 @@ class Runner:
             if job is not None and self._is_asked_for(row) and self._has_status(job):
                 jobs.append(job)
         if self._bag_is_case:
-            if split := split_case(jobs, [job.slide_id for job in jobs]) if self._named else None:
+            if self._named and (split := split_case(jobs, [job.slide_id for job in jobs])):
                 raise ConfigError(split)
             return by_case(jobs if self.options.limit is None else whole_cases(jobs, self.options.limit))
         return jobs[: self.options.limit]
@@ -161,8 +162,6 @@ class Runner:
         summary.left = len(found) - reached - sum(slide.job.slide_id in summary.failed for slide in found)
         summary.faithfulness = report_faithfulness(self.cohort, self.config, summary.failed)
         if self._bag_is_case:
-            from mil_heatmaps.pipeline.case_report import report_cases
-
             summary.cases = report_cases(self.cohort, self.settings, summary)
         export_cohort(summary, self.config)
         summary.seconds = time.perf_counter() - started
