@@ -102,7 +102,7 @@ class VectorPooling:
 
     def alone(self, watch: Watch = SILENT) -> Floats:
         """Return the logits (N, C) of each patch: of its embedding in every branch."""
-        branches, rest = self.pooled[1].shape[1], self.first and self.first.rest
+        branches, rest = self.pooled[1].shape[1], None if self.first is None else self.first.rest
         embedded = ((where, wide(self._lone_rows(self.embed(x)))[:, None]) for where, x in self.rows.chunks())
         return collect(
             len(self), ((where, [self.logits_of(np.repeat(h, branches, axis=1), rest)]) for where, h in embedded)
