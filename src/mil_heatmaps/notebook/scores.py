@@ -296,8 +296,8 @@ class SlideScores:
         return None if self.slide_path is None else self._thumbnail[:: self._every(most_px), :: self._every(most_px)]
 
     def _every(self, most_px: int) -> int:
-        longer: int = max(self._thumbnail.shape[:2])
-        return max(1, longer // most_px)
+        height, width = self._thumbnail.shape[:2]
+        return max(1, int(max(height, width)) // most_px)
 
     @cached_property
     def _thumbnail(self) -> npt.NDArray[np.uint8]:
