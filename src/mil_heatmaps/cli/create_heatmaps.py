@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mil_heatmaps.choices import STAGE_NAMES
+from mil_heatmaps.choices import FILM_MODES, STAGE_NAMES
 from mil_heatmaps.cli.parsing import CommandParser, count
 from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log
 from mil_heatmaps.cohort.shards import Shard
@@ -53,6 +53,13 @@ def build_parser() -> CommandParser:
         "--faithfulness", nargs="?", const="quick", choices=("none", "quick", "full"), metavar="LEVEL",
         help="measure how far each map can be believed: quick (default), full, or none",
     )  # fmt: skip
+    change.add_argument(
+        "--video", nargs="?", const="tour", choices=FILM_MODES, metavar="MODE",
+        help="a film of every slide: tour (default) to its highest regions, sweep over the tissue, fade, or none",
+    )  # fmt: skip
+    change.add_argument(
+        "--report", action="store_true", help="a report as HTML to hand on; with --compare one of both runs"
+    )
     change.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
     change.add_argument("--workers", metavar="N", help="slides worked on at once; auto: by cores and memory")
     change.add_argument("--devices", nargs="+", metavar="D", help="auto, cpu, or GPUs such as cuda:0 cuda:1")
@@ -214,6 +221,8 @@ def _run(args: argparse.Namespace) -> int:
             ("patching_arguments.overlap", args.overlap),
             ("heatmap_arguments.score", args.score),
             ("faithfulness_arguments.level", args.faithfulness),
+            ("video_arguments.mode", args.video),
+            ("report_arguments.write", True if args.report else None),
             ("model_arguments.device", args.device),
             ("run_arguments.workers", args.workers),
             ("run_arguments.devices", _devices(args.devices)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import tempfile
 import time
@@ -38,7 +39,7 @@ from mil_heatmaps.stages.all_stages import choose_stages
 from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.model_source import ModelSource
 from mil_heatmaps.stages.stated_task import with_stated_task
-from mil_heatmaps.words import first_of, said_by
+from mil_heatmaps.words import first_of, lacking, said_by
 
 __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
 
@@ -74,7 +75,7 @@ class Runner:
         if self.options.shard is None or not heatmap.of_cohort:
             return
         key = "scale is cohort" if heatmap.scale == "cohort" else "center is cohort_median"
-        if names & {"attention", "fine"} and names & {"heatmap", "exports"}:
+        if names & {"attention", "fine"} and names & {"heatmap", "exports", "video", "report"}:
             raise ConfigError(
                 f"heatmap_arguments.{key}, but a shard knows only its own slides: first run every shard with "
                 "--stages segment,coords,features,attention,fine_features,fine, then each with --from_stage heatmap"
@@ -320,3 +321,5 @@ def check_extras(config: Config) -> None:
         from mil_heatmaps.progress import tracking
 
         tracking.check_installed(track.kind)
+    if config.report_arguments.wanted and importlib.util.find_spec("jinja2") is None:
+        raise lacking("report_arguments", "jinja2", "pip install 'mil-heatmaps[report]'")

@@ -45,6 +45,10 @@ class FlatLayout(ExperimentLayout):
         """Return ``O/faithfulness.csv``."""
         return self.results_csv.parent / "faithfulness.csv"
 
+    def report(self, exp_code: str) -> Path:
+        """Return ``O/report.html``."""
+        return self.production_root / "report.html"
+
     @property
     def config_yaml(self) -> Path:
         """Return ``O/run.yaml``."""

@@ -27,7 +27,7 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
         An unknown colormap; a model or an encoder that cannot be loaded or do not fit each other.
     """
     config, stages = settings.config, frozenset(needed)
-    if stages & {"heatmap", "exports"}:
+    if stages & {"heatmap", "exports", "video", "report"}:
         from mil_heatmaps.visualization.palette import AUTO, colour_table
 
         for cmap in (config.heatmap_arguments.cmap, config.heatmap_arguments.cmap_signed):
@@ -39,6 +39,10 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
         _check_own_code_is_there(named)
     if stages & {"attention", "fine"} and not settings.model.external and not own:
         settings.model.load(settings.device)
+    if "video" in stages:
+        from mil_heatmaps.film.encode import check_installed
+
+        check_installed(config.video_arguments.settings(config.heatmap_arguments.alpha))
     if "faithfulness" in stages and settings.model.has_model:
         _check_maps(settings)
     if stages & {"features", "fine_features"}:

@@ -1,0 +1,1 @@
+class ReportStage: pass
