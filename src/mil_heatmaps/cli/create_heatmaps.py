@@ -13,7 +13,7 @@ from typing import Any
 
 from mil_heatmaps.choices import FILM_MODES, STAGE_NAMES
 from mil_heatmaps.cli.parsing import CommandParser, count
-from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log
+from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log, write_run_report
 from mil_heatmaps.cohort.shards import Shard
 from mil_heatmaps.words import counted
 
@@ -250,4 +250,4 @@ def _run(args: argparse.Namespace) -> int:
     from mil_heatmaps.cli.summary import summary_text
 
     print(summary_text(summary, only_failed="--rerun failed"))
-    return summary.exit_code
+    return summary.exit_code if write_run_report(runner) else summary.exit_code or 1
