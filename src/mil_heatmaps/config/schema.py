@@ -12,6 +12,7 @@ from mil_heatmaps.config.export_section import ExportArguments
 from mil_heatmaps.config.faithfulness_section import FaithfulnessArguments
 from mil_heatmaps.config.film_section import VideoArguments
 from mil_heatmaps.config.input_paths import InputPaths
+from mil_heatmaps.config.insight_section import InsightArguments
 from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.report_section import ReportArguments
 from mil_heatmaps.config.run_section import RunArguments
@@ -46,6 +47,7 @@ class Config(BaseModel):
     video_arguments: VideoArguments = VideoArguments(mode="none")
     report_arguments: ReportArguments = ReportArguments(write=False)
     run_arguments: RunArguments = RunArguments()
+    insight_arguments: InsightArguments = InsightArguments()
 
     _source: Path | None = PrivateAttr(None)
     _inputs: InputPaths = PrivateAttr(default_factory=InputPaths)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ _BAR = 120
 """Width of a probability's bar, in pixels."""
 
 
-def row_of(slide: ReportedSlide, part: Mapping[str, Any] | None, number: int, href: str) -> dict[str, Any]:
+def row_of(
+    slide: ReportedSlide, part: Mapping[str, Any] | None, number: int, href: str, measures: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the row of a slide: texts to show and values to sort by.
 
     Parameters
@@ -23,8 +25,11 @@ def row_of(slide: ReportedSlide, part: Mapping[str, Any] | None, number: int, hr
         Place in the list, from 1.
     href : str
         Where its page is; empty without one.
+    measures : names
+        Of the columns of what was measured of the scores.
     """
     outcome = slide.outcome
+    told = dict(outcome.measures)
     chances = dict(zip(outcome.classes, outcome.probabilities, strict=True))
     best = max(chances, key=lambda name: chances[name], default="")
     chance = chances.get(best)
@@ -47,8 +52,7 @@ def row_of(slide: ReportedSlide, part: Mapping[str, Any] | None, number: int, hr
         "bar": 0 if chance is None or math.isnan(chance) else round(_BAR * chance, 1),
         "verdict": printable(faithfulness[0]),
         "srg": faithfulness[1] if len(faithfulness) > 1 else "",
-        "effective": _number(outcome.spread.get("effective_patches")),
-        "top_tenth": outcome.spread.get("top_tenth_share"),
+        "measures": [(value, "" if value is None else number_words(value, 3)) for value in map(told.get, measures)],
         "notices": len(slide.notices),
         "thumbnail": None if part is None else _picture(part["pictures"], "thumbnail"),
         "alt": "" if part is None else f"{printable(slide.slide_id)}, small",
@@ -128,7 +132,3 @@ def _patch(patch: Mapping[str, Any], part: Mapping[str, Any], of: str) -> dict[s
 
 def _picture(pictures: Mapping[str, Any], name: str) -> str:
     return f"data:{pictures['type']};base64,{pictures[name]}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else number_words(value, 3)

@@ -57,7 +57,9 @@ class ReportedSlide:
     ----------
     slide_id : str
     label : str
-        What the list says it is; empty without that.
+        The class that the list says it is of; empty without one.
+    own_label : str
+        As the list has it.
     job : SlideJob or None
         None where its files were not found.
     problem : str
@@ -66,6 +68,7 @@ class ReportedSlide:
 
     slide_id: str
     label: str
+    own_label: str = ""
     job: SlideJob | None = None
     problem: str = ""
 
@@ -148,9 +151,9 @@ def slides_of(cohort: Cohort) -> Iterator[ReportedSlide]:
         label = "" if row.group == UNSPECIFIED else row.group
         name = row.slide_id or row.slide_name
         if index in cohort.problems:
-            yield ReportedSlide(name, label, None, cohort.problems[index])
+            yield ReportedSlide(name, label, row.label, None, cohort.problems[index])
         else:
-            yield ReportedSlide(name, label, cohort.jobs[row.slide_id])
+            yield ReportedSlide(name, label, row.label, cohort.jobs[row.slide_id])
 
 
 def _is_one_of_many(path: Path, stage: str) -> bool:

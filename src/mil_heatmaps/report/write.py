@@ -144,15 +144,15 @@ class _Report:
 
     def _values(self, href: Callable[[int, ReportedSlide], str]) -> dict[str, Any]:
         """Return what the index shows; its rows are made while it is written."""
-        has = self._predictions.columns
+        has, measures = self._predictions.columns, self._predictions.measures
         columns = [
             ("number", "No."), ("", "Map"), ("slide_id", "Slide"), *((("label", "Label"),) if has["label"] else ()),
             ("prediction", "Prediction"), *((("chance", "Probability"),) if has["chance"] else ()),
             *((("verdict", "Faithfulness"),) if has["verdict"] else ()),
-            *((("effective", "Effective patches"),) if has["effective"] else ()),
+            *((name, _heading(name)) for name in measures),
             ("status", "Status"), ("notices", "Notices"),
         ]  # fmt: skip
-        rows = (row_of(slide, part, number, "" if part is None else href(number, slide))
+        rows = (row_of(slide, part, number, "" if part is None else href(number, slide), measures)
                 for number, slide, part in self._slides())  # fmt: skip
         return {
             "name": self._name,
@@ -161,11 +161,17 @@ class _Report:
             "notices": self._front.told_notices(),
             "sentences": [str(note) for note in self._cohort.notes],
             "config": self._front.config_text,
-            "panels": outcome_panels(self._predictions),
+            "panels": outcome_panels(self._predictions, self._cohort.layout.insight),
             "columns": columns,
             "has": has,
             "rows": rows,
         }
+
+
+def _heading(measure: str) -> str:
+    """Return the name of a measure as the heading of a column."""
+    words = measure.removeprefix("qc_").replace("_percent", " %").replace("_", " ")
+    return f"{words[:1].upper()}{words[1:]}"
 
 
 def _page_name(number: int, slide: ReportedSlide) -> str:
