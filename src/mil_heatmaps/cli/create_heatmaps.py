@@ -171,7 +171,7 @@ def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
         print(describe_checkpoint(args.inspect_checkpoint))
         return 0
     if args.compare:
-        return _compare(args.compare, args.output_dir)
+        return _compare(args.compare, args.output_dir, report=args.report)
     if args.sheet:
         return _sheet(args)
     if args.insight:
@@ -187,7 +187,7 @@ def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
     return _run(args)
 
 
-def _compare(folders: Sequence[str], output_dir: str | None) -> int:
+def _compare(folders: Sequence[str], output_dir: str | None, *, report: bool = False) -> int:
     from mil_heatmaps.cohort.experiments import find_experiment
     from mil_heatmaps.pipeline.compare_runs import SENTENCE, compare_runs
 
@@ -195,7 +195,9 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     out = Path(output_dir or f"compare_{first.resolve().name}_{second.resolve().name}")
     drawn = failed = 0
     left_out: list[str] = []
+    slides = []
     for slide in compare_runs(first, second, out):
+        slides.append(slide)
         failed += slide.error is not None
         drawn += slide.error is None
         numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items() if not key.startswith(SENTENCE))
@@ -208,6 +210,10 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
         print("\n".join(["not compared:", *left_out]))
     pictures = f"{counted(drawn, 'picture')} and" if drawn else "no picture was drawn;"
     print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
+    if report:
+        from mil_heatmaps.report.compare import write_comparison_report
+
+        print(f"report: {write_comparison_report(first, second, slides, out)}")
     return 1 if failed else 0
 
 

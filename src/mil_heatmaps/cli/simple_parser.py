@@ -12,6 +12,7 @@ from mil_heatmaps.choices import (
     EXPORTS,
     FIGURE_FORMATS,
     FIGURE_PRESETS,
+    FILM_MODES,
     METHODS,
     TASKS,
 )

@@ -17,8 +17,8 @@ class VideoArguments(Section):
 
     mode: Annotated[FilmMode, BeforeValidator(none_word)] = Field(
         default="tour",
-        description="sweep: a window in serpentines over the tissue. tour: from the overview to the highest regions and "
-        "back. fade: the slide, its map, the slide. none: no film.",
+        description="sweep: a window in serpentines over the tissue. tour: from the overview to the highest "
+        "regions and back. fade: the slide, its map, the slide. none: no film.",
     )
     format: FilmFormat = Field(
         default="mp4",
@@ -33,8 +33,8 @@ class VideoArguments(Section):
     )  # fmt: skip
     magnification: Float | None = Field(
         default=None, gt=0, le=200,
-        description="Of sweep's window and tour's stops; 10 is 1 µm a pixel. null: 32 patches across in a sweep, 16 at a "
-        "stop.",
+        description="Of sweep's window and tour's stops; 10 is 1 µm a pixel. null: 32 patches across in a sweep, 16 "
+        "at a stop.",
     )  # fmt: skip
     regions: Int = Field(default=5, ge=1, le=100, description="How many regions a tour stops at.")
     colour_bar: bool = Field(default=True, description="Show what the colours mean.")

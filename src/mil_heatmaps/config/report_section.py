@@ -8,7 +8,7 @@ from mil_heatmaps.config.section_types import Float, Int, Section
 
 
 class ReportArguments(Section):
-    """New: a report of the run as HTML, for people with a browser and nothing else. Without the section there is none."""
+    """New: a report of the run as HTML, for whoever has a browser and nothing else. Without the section: none."""
 
     write: bool = Field(default=True, description="Whether there is a report; the same as --report.")
     form: Literal["auto", "file", "folder"] = Field(
@@ -18,8 +18,8 @@ class ReportArguments(Section):
     max_mb: Float = Field(default=60, gt=0, description="Of auto: the largest file, in millions of bytes.")
     picture_px: Int = Field(default=1000, ge=200, le=4000, description="Longer side of slide and map, in pixels.")
     picture_format: Literal["webp", "jpeg"] = Field(
-        default="webp", description="Of slide, thumbnail and patches; the colours are WebP in any case, for they let the "
-        "slide through.",
+        default="webp", description="Of slide, thumbnail and patches; the colours are WebP in any case, for they let "
+        "the slide through.",
     )  # fmt: skip
     quality: Int = Field(default=72, ge=1, le=100, description="Of the pictures.")
     slide_kb: Int = Field(

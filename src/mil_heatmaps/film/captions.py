@@ -1,4 +1,4 @@
-"""What is written over a frame: colour bar, scale bar, captions; letters are set by Pillow and kept as small pictures."""
+"""What is written over a frame: colour bar, scale bar, captions. Pillow sets the letters, kept as small pictures."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ class Captions:
         """Return the frame with what belongs over it; changes its argument. The colour bar goes where no colour is."""
         gap = self._unit
         if self._bar is not None and blend > 0:
-            height, width = self._bar.shape[:2]
-            _lay(frame, self._bar, self._width - width - gap, gap)
+            _lay(frame, self._bar, self._width - self._bar.shape[1] - gap, gap)
         if not self._captions:
             return frame
         bottom = self._height - gap

@@ -101,7 +101,8 @@ def _confusion(table: pd.DataFrame) -> dict[str, Any]:
     rows = [(printable(str(name)), [int(count) for count in line]) for name, line in
             zip(counts.index, counts.to_numpy(), strict=True)]  # fmt: skip
     head = [f"predicted {printable(str(name))}" for name in counts.columns]
-    return _panel("Confusion", f"{right} of {counted(known, 'labelled slide')} predicted as labelled", head=head, rows=rows)
+    said = f"{right} of {counted(known, 'labelled slide')} predicted as labelled"
+    return _panel("Confusion", said, head=head, rows=rows)
 
 
 def _roc(table: pd.DataFrame) -> dict[str, Any]:

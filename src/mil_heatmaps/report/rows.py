@@ -73,7 +73,8 @@ def page_of(
         "label": printable(slide.label or str(part.get("label") or "")),
         "prediction": printable(str(part.get("prediction") or "")),
         "classes": [(printable(name), percentage(chance), round(_BAR * chance, 1)) for name, chance in classes],
-        "numbers": [(printable(name.removeprefix("predicted_")), number_words(value)) for name, value in outcome.numbers],
+        "numbers": [(printable(name.removeprefix("predicted_")), number_words(value))
+                    for name, value in outcome.numbers],
         "group": outcome.group,
         "failure": slide.failure,
         "notices": [printable(notice) for notice in slide.notices],
