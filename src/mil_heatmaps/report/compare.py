@@ -84,9 +84,9 @@ def write_comparison_report(
         f"{len(slides) - compared} could not be compared",
         "facts": _facts(runs),
         "columns": ["No.", "Slide", *(f"Prediction of {printable(name)}" for name in names), "Prediction",
-                    *map(_heading, keys), "Not compared"],
+                    "Not compared", *map(_heading, keys)],
         "rows": (_row(number, pair, keys) for number, pair in enumerate(pairs, 1)),
-        "pages": _pages(pairs, MOST_BYTES // max(1, compared)),
+        "pages": _pages(pairs, names, MOST_BYTES // max(1, compared)),
     }  # fmt: skip
     with binary_writer(path) as file:
         for piece in rendered("compare.html", values):
@@ -103,7 +103,8 @@ def _facts(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str]]]:
         plain: Mapping[str, Any] = {}
         for config in run.configs[:1]:
             plain = load_config(config, check_files=False).model_dump(mode="json")
-        found.append({f"{section}.{key}": str(value) for section, keys in plain.items() for key, value in keys.items()})
+        found.append({f"{section}.{key}": "" if value is None else str(value)
+                      for section, keys in plain.items() for key, value in keys.items()})  # fmt: skip
     first, second = found
     named = ("model_arguments.model_name", "model_arguments.ckpt_path", "heatmap_arguments.score")
     keys = dict.fromkeys((*named, *(key for key in first | second if first.get(key) != second.get(key))))
@@ -135,12 +136,14 @@ def _prediction(outcome: SlideOutcome) -> str:
     return printable("; ".join(f"{name.removeprefix('predicted_')} {number_words(v)}" for name, v in outcome.numbers))
 
 
-def _pages(pairs: Sequence[_Pair], most_bytes: int) -> Iterator[dict[str, Any]]:
+def _pages(pairs: Sequence[_Pair], names: tuple[str, str], most_bytes: int) -> Iterator[dict[str, Any]]:
     for number, pair in enumerate(pairs, 1):
         picture = pair.slide.picture
         if picture is None:
             continue
-        sentences = [printable(str(v)) for key, v in pair.slide.row.items() if key.startswith(SENTENCE) and v]
+        told = zip(names, ("a", "b"), strict=True)
+        said = [(name, pair.slide.row.get(f"{SENTENCE}_{side}")) for name, side in told]
+        sentences = [printable(f"{name}: {sentence}") for name, sentence in said if sentence]
         yield {
             "number": number,
             "slide_id": printable(pair.slide.slide_id),

@@ -29,6 +29,9 @@ MEGABYTE = 1_000_000
 _ROW_BYTES = 2500
 """A row of the table without its thumbnail, about."""
 
+_PRINTED_MEASURES = 3
+"""Columns of measures that fit on paper; a screen shows all."""
+
 
 @dataclass
 class Written:
@@ -149,8 +152,7 @@ class _Report:
             ("number", "No."), ("", "Map"), ("slide_id", "Slide"), *((("label", "Label"),) if has["label"] else ()),
             ("prediction", "Prediction"), *((("chance", "Probability"),) if has["chance"] else ()),
             *((("verdict", "Faithfulness"),) if has["verdict"] else ()),
-            *((name, _heading(name)) for name in measures),
-            ("status", "Status"), ("notices", "Notices"),
+            ("status", "Status"), ("notices", "Notices"), *((name, _heading(name)) for name in measures),
         ]  # fmt: skip
         rows = (row_of(slide, part, number, "" if part is None else href(number, slide), measures)
                 for number, slide, part in self._slides())  # fmt: skip
@@ -164,6 +166,8 @@ class _Report:
             "panels": outcome_panels(self._predictions, self._cohort.layout.insight),
             "columns": columns,
             "has": has,
+            "printed": _PRINTED_MEASURES,
+            "more": measures[_PRINTED_MEASURES:],
             "rows": rows,
         }
 
