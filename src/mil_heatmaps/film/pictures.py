@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from threading import Lock
+from threading import Lock, local
 from typing import Self
 
 import cv2
@@ -22,7 +22,8 @@ from mil_heatmaps.visualization.drawing import Drawing, Painter
 from mil_heatmaps.visualization.frame import Frame
 
 TILE = 512
-KEPT_BYTES = 112 << 20
+KEPT_TILES = 40
+"""Kept at least; and a quarter more than the frame with the most needs, so that the next one finds its own."""
 _READ_AT_MOST = 3.0
 """Pixels read for a pixel of a tile, a side; where a level is finer than that, a tile is made of four finer ones."""
 
@@ -53,7 +54,9 @@ class WindowPictures:
         self._left_top = grid.coords_l0
         self._right_bottom = grid.coords_l0 + np.asarray(grid.size_l0)
         self._tiles: OrderedDict[Key, Future[UInt8Array]] = OrderedDict()
+        self._most = KEPT_TILES
         self._lock = Lock()
+        self._buffers = local()
         self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="tiles")
 
     def __enter__(self) -> Self:
@@ -80,13 +83,15 @@ class WindowPictures:
 
     def _around(self, power: int, x0: int, y0: int, width: int, height: int) -> UInt8Array:
         """Return the pixels of a scale from (x0, y0) on, put together from tiles."""
-        out = np.full((height, width, 3), WHITE, np.uint8)
+        out = self._buffer(height * width * 3).reshape(height, width, 3)
+        out[:] = WHITE
         most = [math.ceil(side / (TILE << power)) for side in self._slide.dimensions_l0]
         keys = [
             (power, column, row)
             for row in range(max(0, y0 // TILE), min(most[1], (y0 + height - 1) // TILE + 1))
             for column in range(max(0, x0 // TILE), min(most[0], (x0 + width - 1) // TILE + 1))
         ]
+        self._most = max(self._most, len(keys) * 5 // 4)
         for (_, column, row), waiting in zip(keys, [self._tile(key) for key in keys], strict=True):
             tile = waiting.result()
             left, top = column * TILE - x0, row * TILE - y0
@@ -95,6 +100,13 @@ class WindowPictures:
             out[y : y + part.shape[0], x : x + part.shape[1]] = part
         return out
 
+    def _buffer(self, size: int) -> UInt8Array:
+        """Return bytes of this thread's own, used for every frame: the system gives freed ones back late."""
+        held: UInt8Array | None = getattr(self._buffers, "bytes", None)
+        if held is None or len(held) < size:
+            held = self._buffers.bytes = np.empty(size, np.uint8)
+        return held[:size]
+
     def _tile(self, key: Key) -> Future[UInt8Array]:
         """Return a painted tile that is there or on its way; those longest unused make room."""
         with self._lock:
@@ -102,7 +114,7 @@ class WindowPictures:
             if tile is None:
                 tile = self._tiles[key] = self._pool.submit(self._painted, key)
             self._tiles.move_to_end(key)
-            while len(self._tiles) * TILE * TILE * 3 > KEPT_BYTES:
+            while len(self._tiles) > self._most:
                 self._tiles.popitem(last=False)
             return tile
 
