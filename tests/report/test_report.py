@@ -159,14 +159,15 @@ def test_deleted_pictures_and_patches_are_said_with_what_writes_them_again(cohor
     next((cohort.production / "b").glob("s2_0.0_roi*")).unlink()
     next((cohort.production / "sampled_patches").rglob("s1*.png")).unlink()
     text = report(cohort).path.read_text()
-    assert re.search(r"s2_0\.0_roi\S+ \(the heatmap\) was deleted: the run writes it again \(--from_stage heatmap\)", text)
+    again = r"s2_0\.0_roi\S+ \(the heatmap\) was deleted: the run writes it again \(--from_stage heatmap\)"
+    assert re.search(again, text)
     assert re.search(r"s1\S+\.png \(saved patches\) was deleted: .*--from_stage samples\)", text)
 
 
 def test_without_a_finished_slide_there_is_no_report(cohort: SmallCohort) -> None:
     for path in cohort.raw.rglob("record.json"):
         path.unlink()
-    with pytest.raises(HeatmapError, match="nothing to report: none of 3 slides is finished .*run the slides first"):
+    with pytest.raises(HeatmapError, match=r"nothing to report: none of 3 slides is finished .*run the slides first"):
         report(cohort)
     assert not (cohort.production / "E_report.html").exists()
 

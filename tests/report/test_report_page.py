@@ -112,8 +112,8 @@ def test_a_comparison_begins_with_what_differs(browser: Any, runs: list[Path], t
     slides = list(compare_runs(runs[0], runs[1], tmp_path))
     page, asked, said = opened(browser, write_comparison_report(runs[0], runs[1], slides, tmp_path))
     assert page.title() == "A and B: comparison"
-    read = "[...document.querySelectorAll('#slides tbody tr')].map(r => [r.cells[1].textContent, r.cells[4].textContent])"
-    rows = page.evaluate(read)
+    cells = "row => [row.cells[1].textContent, row.cells[4].textContent]"
+    rows = page.evaluate(f"[...document.querySelectorAll('#slides tbody tr')].map({cells})")
     alike = {slide.slide_id: slide.row["spearman"] for slide in slides}
     differing = [name for name, same in rows if same.strip() == "differs"]
     others = [name for name, same in rows if same.strip() != "differs"]
