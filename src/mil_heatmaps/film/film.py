@@ -16,10 +16,9 @@ from mil_heatmaps.film.captions import Captions
 from mil_heatmaps.film.encode import write_film
 from mil_heatmaps.film.pictures import WindowPictures
 from mil_heatmaps.film.settings import FilmSettings
-from mil_heatmaps.scores.normalize import rank_percentiles
+from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.overlay import iter_in_order
 from mil_heatmaps.words import counted, number_words
 
 _TENX_MPP = 1.0
@@ -118,12 +117,9 @@ def film_frames(filmed: FilmedMap, settings: FilmSettings, flight: Flight, threa
         yield from _fading(drawing, settings, flight, written, threads)
         return
     with WindowPictures(drawing, settings.blend, threads) as pictures:
-
-        def frame(number: int) -> UInt8Array:
-            window = flight.windows[number]
-            return written.write(pictures.picture(window, settings.size_px), window, flight.words[number])
-
-        yield from iter_in_order(frame, range(len(flight)), 2)
+        # One by one: tiles are read, and frames encoded, in threads of their own.
+        for window, words in zip(flight.windows, flight.words, strict=True):
+            yield written.write(pictures.picture(window, settings.size_px), window, words)
 
 
 def _fading(

@@ -96,10 +96,10 @@ def _confusion(table: pd.DataFrame) -> dict[str, Any]:
     from mil_heatmaps.insight.outcomes import confusion
 
     counts = confusion(table)
-    known = int(counts.to_numpy().sum())
-    right = sum(int(counts.iloc[i, i]) for i in range(len(counts)))
+    numbers = counts.to_numpy(int)
+    known, right = int(numbers.sum()), int(numbers.trace())
     rows = [(printable(str(name)), [int(count) for count in line]) for name, line in
-            zip(counts.index, counts.to_numpy(), strict=True)]  # fmt: skip
+            zip(counts.index, numbers, strict=True)]  # fmt: skip
     head = [f"predicted {printable(str(name))}" for name in counts.columns]
     said = f"{right} of {counted(known, 'labelled slide')} predicted as labelled"
     return _panel("Confusion", said, head=head, rows=rows)

@@ -113,7 +113,7 @@ def _scale(drawing: Drawing) -> dict[str, Any]:
 
 def _patches(work: SlideWork, drawing: Drawing) -> list[tuple[str, SampledPatch]]:
     """Return the highest and the lowest patches of the drawn column that lie in the picture, with their pixels."""
-    from mil_heatmaps.scores.normalize import rank_percentiles
+    from mil_heatmaps.scores.percentiles import rank_percentiles
     from mil_heatmaps.slides.colour_profile import srgb_converter
     from mil_heatmaps.visualization.sampling import Choice, choose_patches, patches_at
 
