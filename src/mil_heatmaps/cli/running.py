@@ -65,14 +65,16 @@ def print_plan(runner: Runner) -> int:
     failing, measuring = 0, CostOfMeasuring(runner.settings)
     found, costs = list(runner.plan()), ExplanationCosts()
     check_needs(runner.settings, runner.needed(found), run_own_code=False)
-    own = runner.config.model_arguments.model_class
+    own = runner.config.model_arguments.own_code
     if own is not None:
-        print(f"model_class {own}: your own code is not run by a dry run; the run imports it and checks it first")
+        key = "model_class" if runner.config.model_arguments.model_class else "slide_encoder"
+        print(f"{key} {own}: your own code is not run by a dry run; the run imports it and checks it first")
     for slide in found:
         print(f"{slide.job.slide_id}")
         coordinates, odd = _coordinates(runner, slide)
         problem = slide.problem or _width_problem(runner, slide) or odd
-        explained, refused = ([], None) if problem or own else _explanations(runner, slide, costs)
+        unknown = runner.config.model_arguments.model_class is not None  # which may have a closed form
+        explained, refused = ([], None) if problem or unknown else _explanations(runner, slide, costs)
         problem = problem or refused
         try:
             print(f"  {'mpp':<10} {_resolution(runner, slide).words}")
@@ -165,7 +167,8 @@ def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
     from mil_heatmaps.slides.slide_space import SlideSpace
 
     path = slide.job.features_path
-    if path is None or "attention" not in slide.needed or runner.config.model_arguments.model_class is not None:
+    own = runner.config.model_arguments.own_code is not None
+    if path is None or "attention" not in slide.needed or own or not runner.model.has_model:
         return None
     model = runner.model.load()
     try:

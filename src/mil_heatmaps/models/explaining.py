@@ -11,14 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.answers import Form, Slopes
 from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes, grown, saved_bytes
 from mil_heatmaps.explain.lattice import Lattice
 from mil_heatmaps.explain.outputs import Outputs, choose_outputs, output_names
 from mil_heatmaps.explain.removal import Score
-from mil_heatmaps.explain.rows import Floats, Ints, Places, Rows, wide
+from mil_heatmaps.explain.rows import ChosenRows, Floats, Ints, Places, Rows, wide
 from mil_heatmaps.explain.scores import Asked, check_finite, check_steady, explain_scores
 from mil_heatmaps.explain.settings import EXPLANATIONS, Settings, plain_setting, settings_from, used_settings
 from mil_heatmaps.explain.watch import SILENT, Watch
@@ -42,6 +41,7 @@ class Explainable(Protocol):
 
     training: bool
     independent: ClassVar[bool]
+    chances_of_logits: bool
 
     @property
     def title(self) -> str: ...
@@ -65,7 +65,8 @@ class RowsBag(Bag):
 
     def _part(self, start: int, stop: int, *, copy: bool) -> Tensor:
         part = self._rows.part(start, stop)
-        return part.clone() if copy else part
+        own = isinstance(self._rows.features, ChosenRows)  # some rows, which were copied as they were chosen
+        return part.clone() if copy and not own else part
 
 
 @contextmanager
@@ -180,9 +181,15 @@ def outputs_of(
         names = names[-1:]  # one logit stands for the second of two classes
     if len(names) != len(logits):
         raise ModelError(f"{len(names)} names ({', '.join(names)}) for {len(logits)} outputs of {model.title}")
+    if settings.output == "probability" and not model.chances_of_logits:
+        raise ModelError(
+            f"the probabilities of {model.title} as it is set do not follow from its logits, which are what is "
+            "explained: use output: logit"
+        )
     lonely = settings.task == "classification" and len(logits) > 1 and model.independent
-    task: Task = "multilabel" if lonely else settings.task  # a sigmoid a class: none is measured against the others
-    return choose_outputs(logits, names, task=task, output=settings.output, targets=targets)
+    return choose_outputs(
+        logits, names, task=settings.task, output=settings.output, targets=targets, independent=lonely
+    )
 
 
 def corners_of(grid: PatchGrid | None, n: int, coords_l0: Any) -> Ints | None:

@@ -5,6 +5,7 @@ production_save_dir. Nothing else in the program composes the path of an output,
 the endings of their names from here.
 """
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -88,6 +89,19 @@ class SlideLayout:
     def blockmap_h5(self) -> Path:
         return self._raw(BLOCKMAP)
 
+    def blockmap_of(self, bag: str) -> Path:
+        """Scores of a bag beside the first, or ``sum`` of all bags."""
+        return self._raw(f"{BLOCKMAP.removesuffix('.h5')}_{safe_name(bag)}.h5")
+
+    def faithfulness_of(self, bag: str) -> Path:
+        """What was measured of the map of a bag beside the first."""
+        return self._raw(f"{FAITHFULNESS.removesuffix('.json')}_{safe_name(bag)}.json")
+
+    @property
+    def inputs_csv(self) -> Path:
+        """What each input of a model with several adds to each output."""
+        return self._raw("_inputs.csv")
+
     @property
     def partial_scores(self) -> Path:
         """Folder of what is done of long explanations; it is gone when they are finished."""
@@ -143,6 +157,35 @@ class SlideLayout:
 
 
 @dataclass(frozen=True)
+class CaseLayout:
+    """Paths of what several slides share, in a folder of all cases."""
+
+    name: str
+    raw: Path  # R/E/cases
+    production: Path  # P/E/cases
+
+    @property
+    def scores_h5(self) -> Path:
+        """Scores of all patches of the case, slide by slide."""
+        return self.raw / f"{self.name}_scores.h5"
+
+    @property
+    def faithfulness_json(self) -> Path:
+        return self.raw / f"{self.name}{FAITHFULNESS}"
+
+    @property
+    def sheet(self) -> Path:
+        """All slides of the case on one scale."""
+        return self.production / f"{self.name}_case.png"
+
+
+def case_name(case_id: str) -> str:
+    """Return a case's name fit for a file, its own for every case."""
+    name = safe_name(case_id)
+    return name if name == case_id else f"{name}-{hashlib.sha256(case_id.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
 class HeatmapName:
     """The parameters that CLAM writes into the name of a heatmap, in its order and spelling."""
 
@@ -191,6 +234,14 @@ class ExperimentLayout:
     def report(self, exp_code: str) -> Path:
         """Return the report of the run; a folder of the same name holds its pages where one file would be too large."""
         return self.production_root / f"{safe_name(exp_code)}_report.html"
+
+    def cases_csv(self, exp_code: str) -> Path:
+        """Return the table of predictions by case, beside that by slide."""
+        return self.results_csv.parent / f"{safe_name(exp_code)}_cases.csv"
+
+    def case(self, case_id: str) -> CaseLayout:
+        """Paths of a case."""
+        return CaseLayout(case_name(case_id), self.raw_root / "cases", self.production_root / "cases")
 
     @property
     def config_yaml(self) -> Path:

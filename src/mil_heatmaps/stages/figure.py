@@ -14,15 +14,16 @@ from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork
+from mil_heatmaps.stages.case_figure import case_foot, case_words, small_maps, small_title
+from mil_heatmaps.stages.concept_scores import concept_foot
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
-from mil_heatmaps.version import __version__
+from mil_heatmaps.version import PROGRAM
 from mil_heatmaps.words import printable
 
 if TYPE_CHECKING:
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
     from mil_heatmaps.visualization.figure_words import Artefact, FigureText
 
-PROGRAM = f"mil-heatmaps {__version__}"
 
 
 def write_slide_figure(work: SlideWork, planned: PlannedMap, notices: Iterable[Notice]) -> Path:
@@ -44,14 +45,15 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
     from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
     from mil_heatmaps.visualization.figure_words import FigureText
 
-    foot, evidence = foot_of(work), evidence_of(work)
     score_file, column, config = work.score_file, planned.column, work.config
+    foot, evidence = foot_of(work, column.bag), None if column.bag else evidence_of(work)
     scores = score_file.scores
     told = distinct((*work.record.notices(before="heatmap"), *notices))
-    spread = concentration(score_file.attention, score_file.scores.kind)
+    spread = None if column.bag else concentration(score_file.attention, score_file.scores.kind)
     run = config.exp_arguments.save_exp_code
     return FigureText(
-        score_name=score_file.scores.score,
+        score_name=scores.score,
+        of=column.of,
         class_name=column.name if len(scores.names) > 1 or scores.explained is not None else None,
         slide_id=work.job.slide_id,
         label=shown_label(work),
@@ -66,7 +68,10 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
         run=run,
         date=_date_of_scores(work),
         version=PROGRAM,
-        foot=tuple(_foot(work)) + ((spread.words,) if spread is not None else ()),
+        case=case_words(work),
+        others=small_maps(work, column),
+        others_title=small_title(work),
+        foot=(*case_foot(work), *concept_foot(work), *_foot(work), *((spread.words,) if spread is not None else ())),
         even=spread is not None and spread.nearly_even,
         faithfulness=None if foot is None else Faithfulness(
             foot.sentence_at(column.name) if len(work.maps or ()) > 1 else foot.sentence, foot.method, foot.verdict

@@ -10,7 +10,7 @@ from logging.handlers import QueueHandler
 from pathlib import Path
 
 from mil_heatmaps.errors import ConfigError, HeatmapError, ModelError, WorkerError
-from mil_heatmaps.stages.base import RunSettings
+from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.words import reason_of
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code: bool = True) -> None:
     """Check the colormap, model and encoder, each only if one of the stages `needed` uses it.
 
-    Without `run_own_code` a model of the user's own (`model_class`) is not imported, as its code could do anything.
+    Without `run_own_code` a model of the user's own (`model_class`, `slide_encoder`) is not imported, as its code
+    could do anything.
 
     Raises
     ------
@@ -33,12 +34,16 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
         for cmap in (config.heatmap_arguments.cmap, config.heatmap_arguments.cmap_signed):
             if cmap not in (None, AUTO):
                 colour_table(cmap)
-    named = config.model_arguments.model_class
+    named = config.model_arguments.own_code
     own = named is not None and not run_own_code
     if named is not None and own:
-        _check_own_code_is_there(named)
-    if stages & {"attention", "fine"} and not settings.model.external and not own:
-        settings.model.load(settings.device)
+        _check_own_code_is_there(named, "model_class" if config.model_arguments.model_class else "slide_encoder")
+    if stages & {"attention", "fine"} and not settings.model.external:
+        if settings.model.has_model and not own:
+            settings.model.load(settings.device)
+        own_text = ":" in (config.data_arguments.concepts.model or "") if config.data_arguments.concepts else False
+        if (run_own_code or not own_text) and settings.model.concepts is not None:
+            settings.model.concepts.check_drawn(config.heatmap_arguments.score)
     if "video" in stages:
         from mil_heatmaps.film.encode import check_installed
 
@@ -59,16 +64,16 @@ def _check_maps(settings: RunSettings) -> None:
             raise ConfigError(f"faithfulness_arguments.scores: {error}") from error
 
 
-def _check_own_code_is_there(named: str) -> None:
-    """Raise a ModelError when `model_class` names no file; nothing of it is run."""
+def _check_own_code_is_there(named: str, key: str) -> None:
+    """Raise a ModelError when `key` of the config names no file; nothing of it is run."""
     from mil_heatmaps.weights.own_code import module_file
 
     where, _, name = named.rpartition(":")
     if not where or not name:
-        raise ModelError(f"model_class {named!r} must be package.module:Class or path/to/file.py:Class")
+        raise ModelError(f"{key} {named!r} must be package.module:NAME or path/to/file.py:NAME")
     path = Path(where) if where.endswith(".py") else module_file(where)
     if path is None or not path.is_file():
-        raise ModelError(f"model_class {named!r}: there is no module {where}")
+        raise ModelError(f"{key} {named!r}: there is no module {where}")
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def _check_encoder(settings: RunSettings, *, with_model: bool) -> None:
     from mil_heatmaps.stages.run_encoder import load_encoder
 
     encoder = load_encoder(settings.config)
-    if with_model and not settings.model.external:
+    if with_model and settings.model.has_model and not settings.model.external:
         model = settings.model.load(settings.device)
         if getattr(model, "in_dim", 0):
             check_width(encoder, model.in_dim, model.name or type(model).__name__)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.records.layout import safe_name
+from mil_heatmaps.stages.bags import bag_files
+from mil_heatmaps.stages.case_scale import case_scale
 from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
 
 if TYPE_CHECKING:
@@ -29,11 +31,12 @@ def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
     )
     usual = heatmap.classes == "predicted" and heatmap.head == "mean" and len(chosen) == 1
     prefix = f"_s_{safe_name(heatmap.score)}" if heatmap.score else ""
-    kind = score_file.scores.kind
+    kind, bags = score_file.scores.kind, work.config.bags
+    of = f"of {bags[0]}" if len(bags) > 1 else ""
     drawn = []
     for name, scores in chosen:
         suffix = prefix + ("" if usual else f"_c_{safe_name(name)}")
-        drawn.append(DrawnColumn(name, suffix, scores, score_file.grid, kind_of_column(kind, name)))
+        drawn.append(DrawnColumn(name, suffix, scores, score_file.grid, kind_of_column(kind, name), of=of))
     return drawn
 
 
@@ -65,6 +68,20 @@ def planned_maps(work: SlideWork) -> list[PlannedMap]:
     return work.maps
 
 
+def planned_bag_maps(work: SlideWork) -> list[PlannedMap]:
+    """Return the maps of the bags beside the first, and of their sum, of a model that takes several."""
+    from mil_heatmaps.scores.score_schema import read_scores
+
+    planned = []
+    for name, path in bag_files(work).items():
+        file = read_scores(path)
+        of = file.scored_as or f"of {name}"
+        suffix = f"_{safe_name(name)}"
+        columns = [replace(c, suffix=c.suffix + suffix, of=of, bag=name) for c in columns_of(work, file)]
+        planned += [PlannedMap(column, _plan_finished(work, column)) for column in columns]
+    return planned
+
+
 def plan_coarse(work: SlideWork) -> Drawing:
     """Return the drawing of CLAM's blockmap: the whole slide at about 1/32."""
     from mil_heatmaps.visualization.view import View
@@ -79,7 +96,7 @@ def _plan_finished(work: SlideWork, column: DrawnColumn) -> Drawing:
 
     if work.roi is not None:
         _check_region(work.roi, column, compat=work.config.heatmap_arguments.compat)
-    drawing = _plan(work, column, _view(work, column), _colours(work, column))
+    drawing = _plan(work, column, _view(work, column), colours_of(work, column))
     heatmap = work.config.heatmap_arguments
     if heatmap.max_size is None or heatmap.custom_downsample > 1 or heatmap.compat == "clam":
         return drawing
@@ -123,7 +140,7 @@ def _check_region(roi: Roi, column: DrawnColumn, compat: str) -> None:
     patches_in_roi(column.grid, roi, rule="reach" if reaching and roi.polygons is None else None)
 
 
-def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:
+def colours_of(work: SlideWork, column: DrawnColumn) -> ColourRule:
     """Return how the scores of the finished map become colours."""
     heatmap = work.config.heatmap_arguments
     return replace(
@@ -140,7 +157,8 @@ def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:
 
 def _ranged(work: SlideWork, column: DrawnColumn) -> ColourRule:
     """Return how the scores of any map become colours, with the reference or the cohort's scale that sets the range."""
-    scale, heatmap, bag = work.settings.cohort_scale, work.config.heatmap_arguments, work.score_file
+    heatmap, bag = work.config.heatmap_arguments, work.score_file
+    scale = case_scale(work, column, columns_of) or work.settings.cohort_scale
     medians = work.settings.cohort_medians or {}
     colours = heatmap.colours(column.kind, fine=column.reference is not None)
     colours = colours.of_column(
