@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import tempfile
 import time
@@ -43,7 +42,7 @@ from mil_heatmaps.stages.all_stages import choose_stages
 from mil_heatmaps.stages.model_source import ModelSource
 from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.stages.stated_task import with_stated_task
-from mil_heatmaps.words import first_of, lacking, said_by
+from mil_heatmaps.words import first_of, said_by
 
 __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
 
@@ -349,5 +348,3 @@ def check_extras(config: Config) -> None:
         from mil_heatmaps.progress import tracking
 
         tracking.check_installed(track.kind)
-    if config.report_arguments.wanted and importlib.util.find_spec("jinja2") is None:
-        raise lacking("report_arguments", "jinja2", "pip install 'mil-heatmaps[report]'")
