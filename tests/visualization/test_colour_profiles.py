@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
+from mil_heatmaps.export.pyramid import write_ome_tiff
 from mil_heatmaps.slides.colour_profile import embedded_profile, srgb_profile
 from mil_heatmaps.slides.reader import open_slide
 from mil_heatmaps.visualization.drawing import Drawing
@@ -38,6 +40,14 @@ def test_a_picture_of_stored_pixels_carries_the_profile_of_the_slide(
         draw_to_file(tmp_path / f"a.{suffix}", replace(drawing, color_profile=how))  # type: ignore[arg-type]
         with Image.open(tmp_path / f"a.{suffix}") as picture:
             assert picture.info.get("icc_profile") == expected
+
+
+def test_an_ome_tiff_carries_the_profile_of_its_pixels(drawing: Drawing, tmp_path: Path) -> None:
+    for how, expected in (("embed", drawing.slide.icc_profile), ("ignore", None), ("convert", srgb_profile())):
+        write_ome_tiff(tmp_path / "a.ome.tif", replace(drawing, color_profile=how))  # type: ignore[arg-type]
+        with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
+            tag = tiff.pages[0].tags.get(34675)  # type: ignore[union-attr]
+            assert (None if tag is None else tag.value) == expected
 
 
 def test_only_converted_pictures_have_other_pixels(drawing: Drawing) -> None:
