@@ -20,7 +20,6 @@ from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.wsi_object import WholeSlideImage
 from tests.helpers.drawings import planned
 
-
 FEW = {"status": "too few patches", "foot": "Only 2 patches: too few to tell a map from chance, whatever it shows."}
 
 
