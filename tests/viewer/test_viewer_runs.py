@@ -119,7 +119,7 @@ def test_a_runs_colours_are_those_of_its_figures(text: str, cmap: str | None, si
 def test_the_middle_and_nearly_even_attention_are_told_as_in_the_figure(tmp_path: Path) -> None:
     flat = write_score_file(tmp_path / "f.h5", SIZE)
     values = np.linspace(0, 0.1, len(flat.grid), dtype=np.float32)[:, None]
-    scores = PatchScores("attention", "attention_logit", ("attention",), values)
+    scores = PatchScores(None, values, ("attention",), "attention_logit")
     layer = ScoreLayer(NamedFile(tmp_path / "f.h5", "f"), 0, scores, flat)
     (spread,) = layer.describe()["spread"]
     assert spread["even"]
