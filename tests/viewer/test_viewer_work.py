@@ -312,5 +312,5 @@ def test_the_page_as_it_begins_weighs_less_than_200_kb(open_page: Open) -> None:
     page = open_page("panes=slide;0.0&slide=tiny")
     parts = page.evaluate("""performance.getEntriesByType('resource').filter((e) => /[.](js|css)$/.test(e.name))
         .map((e) => [e.name.replace(/.*page[/]/, ''), e.decodedBodySize])""")
-    lazy = {f"js/{name}.js" for name in ("annotate", "geometry", "markstore", "review", "picture")}
+    lazy = {f"js/{name}.js" for name in ("annotate", "geometry", "markstore", "review", "picture", "share")}
     assert sum(size for name, size in parts if name not in lazy and "vendor" not in name) < 200_000

@@ -55,7 +55,7 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
     return Defaults(
         cmap=chosen_cmap(cmap, signed=False) if cmap or as_clam else None,
         cmap_signed=None if as_clam else chosen_cmap(cmap, signed, signed=True),
-        center=center if center == COHORT or _number(center) is not None else "auto",
+        center=COHORT if center == COHORT else number if (number := _number(center)) is not None else "auto",
         alpha=float(alpha) if isinstance(alpha, int | float) and 0 < alpha <= 1 else None,
         normalize=method if method in METHODS else None,
         ends=ends,
