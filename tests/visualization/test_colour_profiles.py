@@ -9,7 +9,11 @@ import tifffile
 from PIL import Image, ImageCms
 
 from mil_heatmaps.export.pyramid import write_ome_tiff
-from mil_heatmaps.slides.colour_profile import embedded_profile, srgb_profile
+from mil_heatmaps.insight.thumbnails import _ground
+from mil_heatmaps.scores.patch_scores import PatchScores
+from mil_heatmaps.scores.quick_read import QuickScores
+from mil_heatmaps.slides.colour_profile import embedded_profile, srgb_converter, srgb_profile
+from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import open_slide
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.overlay import draw, draw_to_file
@@ -60,3 +64,17 @@ def test_only_converted_pictures_have_other_pixels(drawing: Drawing) -> None:
 def test_a_slide_without_profile_has_none_embedded() -> None:
     assert embedded_profile(None, "convert") is None
     assert srgb_profile() == srgb_profile()
+
+
+def test_thumbnails_of_a_study_are_in_srgb(tmp_path: Path) -> None:
+    grid = PatchGrid(np.array([[0, 0]], np.int64), (32, 32), (32, 32))
+    scores = PatchScores(grid, np.ones((1, 1), np.float32), ("attention",), "attention_logit")
+    read = QuickScores(scores, grid, slide_size_l0=(96, 64))
+    Image.fromarray(np.full((64, 96, 3), (200, 90, 120), np.uint8)).save(tmp_path / "o.png", icc_profile=_wide_gamut())
+    stored, _ = _ground(read, None)
+    shown, _ = _ground(read, tmp_path / "o.png")
+    assert shown.shape == stored.shape
+    converter = srgb_converter(_wide_gamut())
+    assert converter is not None
+    expected = converter(np.full((1, 1, 3), (200, 90, 120), np.uint8))[0, 0]
+    assert abs(shown[5, 5].astype(int) - expected).max() <= 1
