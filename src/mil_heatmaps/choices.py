@@ -11,7 +11,7 @@ STAGE_NAMES = (
 )  # fmt: skip
 """The stages of a slide, in order."""
 
-EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz")
+EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz", "anndata", "ome_zarr", "dicom")
 """The formats of `export_arguments`."""
 
 ContourTest = Literal["basic", "center", "four_pt", "four_pt_hard"]
@@ -42,6 +42,16 @@ they are, or hazards of successive intervals."""
 
 TASKS_WITH_CHANCES: frozenset[str] = frozenset({"classification", "multilabel"})
 """Tasks whose outputs are the chances of classes or labels."""
+
+Bag = Literal["slide", "case"]
+BAGS: tuple[str, ...] = get_args(Bag)
+"""What a model is asked about at once: `data_arguments.bag`."""
+
+CONCEPT_SCORES = ("similarity_to", "concept_probability", "concept_class")
+"""Scores that compare patches with named vectors (`data_arguments.concepts`), for which no model is needed."""
+
+CASE_COLUMNS = ("case_id", "patient_id", "patient")
+"""Columns of a table that say which slides belong together; the first that it has is taken."""
 
 Isolate = Literal["auto", "always", "never"]
 ISOLATE: tuple[str, ...] = get_args(Isolate)
