@@ -121,7 +121,7 @@ def test_the_saved_picture_holds_the_panes_scale_and_colour_bar(open_page: Open,
     width = page.evaluate("heatmapViewer.panes[0].width")
     assert picture.shape[1] == 2 * width + 24
     ends = colour_table("viridis")[[0, -1]].astype(int)
-    below = picture[-110:]  # the colour bar runs from the first colour to the last
+    below = picture[-140:]  # the colour bar runs from the first colour to the last
     for colour in ends:
         assert (np.abs(below - colour).max(axis=2) <= 2).any()
 

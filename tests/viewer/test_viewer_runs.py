@@ -97,6 +97,8 @@ def test_signed_scores_begin_around_zero_in_the_figures_colours_and_words(open_p
         assert "centred at 0" in legend
         assert "brown raises the logit of normal, teal lowers it" in legend
         assert page.evaluate(name) == "BrBG_r"
+    # Attention has none: the run's own, by itself as well.
+    assert open_page("panes=slide;0.0&cmap=auto").evaluate(name) == "viridis"
     assert open_page("panes=slide;3.0&cmap=jet").evaluate(name) == "jet"
 
 

@@ -36,7 +36,7 @@ from mil_heatmaps.viewer.open_slides import OpenSlides
 from mil_heatmaps.viewer.palettes import is_known, palettes
 from mil_heatmaps.viewer.stamps import stamp_of, stamp_of_all
 from mil_heatmaps.viewer.tile_slide import TileSlide
-from mil_heatmaps.visualization.palette import CATEGORICAL_CMAP
+from mil_heatmaps.visualization.palette import CATEGORICAL_CMAP, DEFAULT_CMAP
 from mil_heatmaps.words import one_line
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Content:
             "notes": notes,
             "blind": catalog.blind,
             "defaults": replace(defaults, cmap=cmap).as_view(),
-            "palettes": palettes([name for name in (cmap, signed, CATEGORICAL_CMAP) if name]),
+            "palettes": palettes([name for name in (cmap or DEFAULT_CMAP, signed, CATEGORICAL_CMAP) if name]),
             "beside": None if catalog.beside is None else {
                 "slide": len(catalog.slides),
                 "affine": catalog.beside.affine,
