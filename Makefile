@@ -1,4 +1,4 @@
-# make demo | test | test-fast | install | lint | bench | fuzz | release-set | release-check   (each sets up .venv from the project's own files first)
+# make demo | test | test-fast | install | lint | bench | docs | docs-images | fuzz | release-set | release-check   (each sets up .venv from the project's own files first)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 SECONDS_EACH ?= 10
 
-.PHONY: install demo test test-fast lint bench fuzz release-set release-check clean
+.PHONY: install demo test test-fast lint bench docs docs-images fuzz release-set release-check clean
 
 install: $(STAMP)
 
@@ -33,6 +33,13 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-images: $(STAMP)
+	$(BIN)/python docs/make_images.py
 
 fuzz: $(STAMP)
 	$(BIN)/python benchmarks/fuzz.py --seconds $(SECONDS_EACH)

@@ -26,8 +26,16 @@ from mil_heatmaps.visualization.compare import Comparison
 from tests.helpers.cohort import make_small_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("README.md", "HEATMAP_QUICKSTART.md", "HEATMAP_GENERATION.md")
-ALL = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+ALL = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
+REFERENCE = "HEATMAP_GENERATION.md"
+OTHER_PROGRAMS = ("docs/reference/config_keys.md", "docs/reference/command_line.md")  # made, and compared elsewhere
+OURS = [
+    name for name in ALL
+    if name in ("README.md", "HEATMAP_QUICKSTART.md", REFERENCE)
+    or (name.startswith(("docs/tutorials", "docs/how-to", "docs/reference", "docs/explanation/colours",
+                         "docs/explanation/resuming", "docs/automation")) and name not in OTHER_PROGRAMS)
+]  # fmt: skip
+"""Documents whose commands, options and keys are looked up one by one."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -123,13 +131,15 @@ def test_options_in_the_text_exist(name: str) -> None:
 
 
 def test_the_reference_leaves_no_option_out() -> None:
-    text = text_of("HEATMAP_GENERATION.md")
+    text = text_of(REFERENCE)
     for option in options_of(parser_of("create_heatmaps.py")) - {"-h", "--help", "--dry_run"}:
         assert option in text, option
 
 
 def test_the_reference_leaves_no_stage_column_status_or_rule_out() -> None:
-    codes = {word for code in _CODE.findall(prose("HEATMAP_GENERATION.md")) for word in re.split(r"[^\w.]+", code)}
+    pages = (REFERENCE, *(f"docs/{name}.md" for name in ("reference/process_list", "reference/files",
+                                                         "explanation/colours")))  # fmt: skip
+    codes = {word for name in pages for code in _CODE.findall(prose(name)) for word in re.split(r"[^\w.]+", code)}
     columns = [column for column in KNOWN_COLUMNS if column not in ("white_thresh", "black_thresh")]
     for group in (STAGE_NAMES, columns, STATUSES, STATUS_COLUMNS, METHODS):
         assert set(group) <= codes, set(group) - codes
@@ -143,39 +153,43 @@ def rows_of(name: str, heading: str) -> set[str]:
 
 
 def test_the_reference_leaves_no_export_or_run_key_out() -> None:
-    assert set(ExportArguments.model_fields) <= rows_of("HEATMAP_GENERATION.md", "What files come out?")
-    assert set(RunArguments.model_fields) <= rows_of("HEATMAP_GENERATION.md", "How much of the machine is used?")
+    assert set(ExportArguments.model_fields) <= rows_of("docs/reference/files.md", "Files of a run")
+    assert set(RunArguments.model_fields) <= rows_of("docs/reference/machine.md", "Workers, GPUs and memory")
 
 
 def test_the_reference_names_every_column_of_a_comparison() -> None:
     columns = {"slide_id", "error", *Comparison(200, 0, 0, 0.5, {10: 1.0, 50: 1.0}).as_row()}
-    assert columns == rows_of("HEATMAP_GENERATION.md", "How do I compare two models?")
+    assert columns == rows_of("docs/how-to/compare.md", "Comparing two runs")
 
 
 def test_the_exit_codes_are_those_of_the_help() -> None:
     help_text = " ".join(parser_of("create_heatmaps.py").format_help().split())
     codes = re.findall(r"\b(\d+) [a-z]", help_text.partition("exit codes:")[2])
     assert codes
-    assert codes == re.findall(r"^\| (\d+) \|", text_of("HEATMAP_GENERATION.md"), flags=re.MULTILINE)
+    assert codes == re.findall(r"^\| (\d+) \|", text_of("docs/reference/exit_codes.md"), flags=re.MULTILINE)
 
 
 def test_every_benchmark_is_described() -> None:
     scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py") if path.name != "__init__.py"}
-    assert scripts <= set(_CODE.findall(prose("HEATMAP_GENERATION.md")))
+    assert scripts <= set(_CODE.findall(prose("docs/explanation/performance.md")))
 
 
 def test_the_extras_are_those_of_the_project() -> None:
     project = text_of("pyproject.toml").partition("[project.optional-dependencies]")[2].partition("\n[")[0]
     extras = set(re.findall(r"^(\w+) = \[", project, flags=re.MULTILINE))
-    assert extras == rows_of("README.md", "How do I install it?")
+    assert extras == rows_of("docs/how-to/installation.md", "Extras")
     for name in ALL:
         for names in _INSTALL.findall(text_of(name)):
             assert set(names.split(",")) <= extras, name
 
 
 def test_every_document_is_reached_from_the_readme() -> None:
+    """A document at the top is linked from there, a page of the site stands in its navigation."""
     linked = {target.partition("#")[0] for target in _LINK.findall(prose("README.md"))}
-    assert set(ALL) - {"README.md"} <= linked
+    named = {f"docs/{page}" for page in re.findall(r"^ +- [^#\n]+: (\S+\.md)$", text_of("mkdocs.yml"), re.MULTILINE)}
+    assert {name for name in ALL if name.startswith("docs/")} <= named | linked
+    assert {name for name in ALL if "/" not in name} - {"README.md"} <= linked
+    assert "docs/index.md" in linked
 
 
 def test_config_examples_are_valid() -> None:
@@ -185,7 +199,7 @@ def test_config_examples_are_valid() -> None:
             make_config(yaml.safe_load(body), check_files=False)
         except ConfigError as error:
             pytest.fail(f"{name}: {error}")
-    assert {name for name, _ in examples} >= {"HEATMAP_QUICKSTART.md", "HEATMAP_GENERATION.md"}
+    assert {name for name, _ in examples} >= {"HEATMAP_QUICKSTART.md", REFERENCE, "docs/explanation/colours.md"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -220,19 +234,19 @@ def test_files_of_the_project_in_the_text_are_there(name: str) -> None:
 def test_the_table_of_normalisations_names_those_the_config_takes() -> None:
     annotation = HeatmapArguments.model_fields["normalize"].annotation
     in_config = {value for part in get_args(annotation) for value in get_args(part)}
-    rows = re.findall(r"^\| `(\w+)`(?: \(default\))? \|", text_of("HEATMAP_GENERATION.md"), flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)`(?: \(default\))? \|", text_of("docs/explanation/colours.md"), flags=re.MULTILINE)
     assert in_config <= set(rows)
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cohort = make_small_cohort(tmp_path)
-    (example,) = blocks("HEATMAP_GENERATION.md", "python")
+    (example,) = blocks("docs/how-to/scores_of_other_programs.md", "python")
     code = example.replace("heatmaps/demo/slides/demo_02_svs.svs", str(cohort.slides / "s2.svs"))
     code = code.replace("heatmaps/demo/h5_files/demo_02_svs.h5", str(cohort.features / "s2.h5"))
     code = code.replace('"a_t": 1, "a_h": 1', '"a_t": 0, "a_h": 0')  # the slide of the tests is tiny
     assert code.count(str(tmp_path)) == 2
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "HEATMAP_GENERATION.md", "exec"), {})
+    exec(compile(code, "scores_of_other_programs.md", "exec"), {})
     assert Image.open(tmp_path / "map.png").size
 
 

@@ -31,7 +31,7 @@ from tests.helpers.features import numbers
 DATA = Path(os.environ.get("HEATMAP_TEST_DATA", Path(__file__).parents[3] / "shared"))
 GOLDEN = DATA / "golden/others/features"
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "manifest.json").read_text()) if GOLDEN.is_dir() else {}
-DOCUMENT = Path(__file__).parents[2] / "docs/feature_files.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/reference/feature_files.md"
 SPACE = SlideSpace((1024, 768), mpp=0.5, name="S1", downsamples=(1.0, 4.0))
 
 

@@ -219,4 +219,8 @@ def _what(parser: argparse.ArgumentParser) -> None:
         "--dry_run", "--dry-run", dest="dry_run", action="store_true",
         help="print what would be done and why; writes nothing",
     )  # fmt: skip
+    what.add_argument(
+        "--json", action="store_true",
+        help="for programs: --dry_run and --inspect_checkpoint print JSON (docs/automation.md)",
+    )  # fmt: skip
     what.add_argument("--verbose", action="store_true", help="log every decision into O/run.log")

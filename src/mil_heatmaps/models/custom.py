@@ -1,7 +1,7 @@
 """A model of your own: any class with `forward` or `patch_scores`, wrapped so that it behaves like the
 others.
 
-The contract, with an example, is in docs/own_model.md.
+The contract, with an example, is in docs/how-to/own_model.md.
 """
 
 import inspect
@@ -37,7 +37,7 @@ class CustomModel(MILModel):
         self.in_dim = _whole(inner, "in_dim", title)  # 0: it does not say, and features of any width are tried
         self._forward, self._patch_scores_of = _forward_of(inner), getattr(inner, "patch_scores", None)
         if self._forward is None and not callable(self._patch_scores_of):
-            raise ModelError(f"{title} has neither forward nor patch_scores; see docs/own_model.md")
+            raise ModelError(f"{title} has neither forward nor patch_scores; see docs/how-to/own_model.md")
         self._asks = tuple(map(_asks_for, (self._forward, self._patch_scores_of)))
         self._in_order = False
         self.inner = inner
@@ -194,7 +194,7 @@ class CustomModel(MILModel):
         if values is None:
             raise ModelError(
                 f"{self.title} returned no patch scores: forward must return (logits, attention), or "
-                "the class must have patch_scores(features); see docs/own_model.md"
+                "the class must have patch_scores(features); see docs/how-to/own_model.md"
             )
         shape = tuple(values.shape)
         while values.ndim > 2 and values.shape[0] == 1:

@@ -20,7 +20,7 @@ NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 """Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
 
 SPREAD_COLUMNS = ("effective_patches", "top_tenth_share", "weight_ratio")
-"""How concentrated attention is, there where any slide has attention; see docs/scores.md."""
+"""How concentrated attention is, there where any slide has attention; see docs/explanation/scores.md."""
 FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
 """Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
 

@@ -2,7 +2,7 @@
 
 It is CLAM's ``<slide>_blockmap.h5`` (``attention_scores`` and ``coords`` as CLAM writes them, so its tools
 read it) with a dataset ``scores`` beside them whose attributes say what the numbers are. Any program may
-write one; the least that does is described in docs/score_file.md. Names ending ``_l0`` are level-0 pixels.
+write one; the least that does is described in docs/reference/score_file.md. Names ending ``_l0`` are level-0 pixels.
 """
 
 from collections.abc import Mapping
