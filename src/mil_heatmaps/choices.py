@@ -54,3 +54,7 @@ COORDS_FRAMES: tuple[str, ...] = get_args(CoordsFrame)
 CoordsUnit = Literal["auto", "px", "um"]
 COORDS_UNITS: tuple[str, ...] = get_args(CoordsUnit)
 """What coordinates are in, where their file does not say: `data_arguments.coords_unit`."""
+
+Artefact = Literal["fold", "dark", "pen", "edge", "blur"]
+ARTEFACTS: tuple[str, ...] = get_args(Artefact)
+"""What masks of quality control tell from tissue: folds, dark spots, pen marks, edges or bubbles, out of focus."""

@@ -32,7 +32,8 @@ def test_pictures_lie_side_by_side_with_a_table_of_all(cohort: SmallCohort) -> N
     header = (out / "heatmap_results.csv").read_text().splitlines()[0]
     assert header == (
         "slide_id,num_patches,prediction,probabilities,attention_mean,attention_std,heatmap_path,status,error,"
-        "uncoloured,unreadable,notes"
+        "uncoloured,unreadable,notes,effective_patches,top_tenth_share,weight_ratio,attention_gini,attention_entropy,"
+        "attention_top_1_percent,attention_top_5_percent,attention_clusters"
     )
     from mil_heatmaps.scores.score_schema import read_scores
 

@@ -24,6 +24,7 @@ EPILOG = """examples:
   python create_heatmaps.py --config my.yaml --rerun failed     only the slides that failed
   python create_heatmaps.py --config my.yaml --from_stage heatmap --slides S1 S2
   python create_heatmaps.py --config my.yaml --shard $SLURM_ARRAY_TASK_ID/16 --time_limit 3h30m
+  python create_heatmaps.py --consensus fold0 fold1 fold2 --save_exp_code folds      what the folds agree on
   python create_heatmaps.py --watch EXP                         how far a run is, from another terminal
 
 Rerunning the same command continues where it stopped: only what changed is done again.
@@ -78,6 +79,23 @@ def build_parser() -> CommandParser:
         metavar="TIME",
         type=_seconds,
         help="begin no slide that would not be done after this long, such as 3h30m or seconds",
+    )
+    what.add_argument(
+        "--consensus",
+        nargs="+",
+        metavar="EXP",
+        help="draw what finished experiments of the same slides agree on, as the experiment --save_exp_code",
+    )
+    what.add_argument(
+        "--insight",
+        metavar="EXP",
+        help="numbers and sheets over what an experiment has finished, as insight_arguments (of --config) ask",
+    )
+    what.add_argument(
+        "--where_else",
+        nargs=3,
+        metavar=("SLIDE", "X", "Y"),
+        help="with --insight: patches like the one at X, Y (level-0 pixels), over all slides with features",
     )
     look = parser.add_argument_group("look, do nothing")
     look.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be done, and why")
@@ -153,11 +171,15 @@ def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
         return _compare(args.compare, args.output_dir)
     if args.sheet:
         return _sheet(args)
+    if args.insight:
+        from mil_heatmaps.cli.insight import insight
+
+        return insight(args.insight, args.config, args.where_else)
     if args.watch:
         from mil_heatmaps.cli.watch import watch
 
         return watch(args.watch, once=args.once, every=max(0.2, args.every), as_json=args.json)
-    if not args.config:
+    if not args.config and not args.consensus:
         return parser.lacking("give --config X.yaml; heatmaps/configs holds templates")
     return _run(args)
 
@@ -225,10 +247,19 @@ def _run(args: argparse.Namespace) -> int:
         )
         if value is not None
     }
-    config = load_config(args.config, overrides)
+    slides, failed = tuple(args.slides), 0
+    if experiments := _experiments(args):
+        from mil_heatmaps.cli.insight import consensus
+
+        config, made, failed = consensus(experiments, args.config, overrides, dry_run=args.dry_run)
+        slides = tuple(name for name in made if not slides or name in slides)
+        if args.dry_run or not slides:
+            return 1 if failed else 0
+    else:
+        config = load_config(args.config, overrides)
     options = RunOptions(
         limit=args.limit,
-        slides=tuple(args.slides),
+        slides=slides,
         rerun=args.rerun,
         stages=tuple(name.strip() for name in args.stages.split(",") if name.strip()) if args.stages else (),
         from_stage=args.from_stage,
@@ -245,4 +276,17 @@ def _run(args: argparse.Namespace) -> int:
     from mil_heatmaps.cli.summary import summary_text
 
     print(summary_text(summary, only_failed="--rerun failed"))
-    return summary.exit_code
+    if config.insight_arguments.asks and not summary.stopped:
+        from mil_heatmaps.cli.insight import insight_of_run
+
+        failed += insight_of_run(config, runner.cohort.layout.raw_root)
+    return summary.exit_code or (1 if failed else 0)
+
+
+def _experiments(args: argparse.Namespace) -> list[str]:
+    """Return the experiments whose consensus is asked for, on the command line or in the config."""
+    if args.consensus or not args.config:
+        return list(args.consensus or ())
+    from mil_heatmaps.config.config import load_config
+
+    return load_config(args.config, check_files=False).insight_arguments.consensus or []

@@ -58,6 +58,17 @@ class RoiIndex(StemIndex):
         super().__init__(folders, ROI_EXTENSIONS, recursive=recursive, noun="region of interest")
 
 
+class QcIndex(StemIndex):
+    """Masks of quality control by slide_id: GrandQC's ``S.svs_mask.png``, HistoQC's ``S.svs_mask_use.png``."""
+
+    def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
+        super().__init__(folders, (".png",), recursive=recursive, noun="mask of quality control")
+
+    def stems_for(self, name: str) -> tuple[str, ...]:
+        """Return the stems of masks."""
+        return f"{name}_mask", f"{name}_mask_use"
+
+
 class ScoreIndex(StemIndex):
     """Score files by slide_id; ``S_blockmap.h5`` counts as S."""
 
@@ -84,6 +95,7 @@ class Files:
         self.coords = {key: CoordsIndex(folders, recursive=data.recursive) for key, folders in inputs.coords.items()}
         self.tissue = {key: TissueIndex(folders, recursive=True) for key, folders in inputs.tissue.items()}
         self.scores = {key: ScoreIndex(folders, recursive=True) for key, folders in inputs.scores.items()}
+        self.qc = {key: QcIndex(folders, recursive=True) for key, folders in inputs.qc.items()}
         self.roi = {key: RoiIndex(folders, recursive=True) for key, folders in inputs.roi.items()}
 
     def slides_of(self, row: ProcessRow) -> SlideIndex:
@@ -224,6 +236,7 @@ def _job(row: ProcessRow, slide_path: Path, files: Files, layout: ExperimentLayo
     tissue = Files.of_source(files.tissue, row.source)
     tissue_path = tissue.get(*names) if tissue is not None else None
     roi = Files.of_source(files.roi, row.source) if config.heatmap_arguments.use_roi else None
+    qc = Files.of_source(files.qc, row.source)
     return SlideJob(
         row=row,
         paths=layout.slide(row.slide_id, row.group),
@@ -234,6 +247,7 @@ def _job(row: ProcessRow, slide_path: Path, files: Files, layout: ExperimentLayo
         coords_dir=_coords_dir(row, slide_path, config),
         coords_path=coords.find(*names) if coords is not None else None,
         roi_path=roi.find(*names) if roi is not None else None,
+        qc_path=qc.get(*names) if qc is not None else None,
         bag_path=features.get(*names) if features is not None and measures else None,
         unused_tissue=tissue.unused(*names, longer=True) if tissue is not None and tissue_path is None else "",
     )

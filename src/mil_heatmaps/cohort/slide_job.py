@@ -22,6 +22,7 @@ class SlideJob:
     coords_dir: Path | None = None  # or the one file in it that is this slide's
     coords_path: Path | None = None  # where patches are to be encoded, when no features are brought
     roi_path: Path | None = None
+    qc_path: Path | None = None  # a mask of quality control; HistoQC's others lie beside it
     bag_path: Path | None = None
     """Features by which scores that are brought are measured; None unless that is asked for."""
     unused_tissue: str = ""

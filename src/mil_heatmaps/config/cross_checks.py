@@ -85,7 +85,7 @@ def _labels(cfg: Config) -> list[Problem]:
 def _inputs(cfg: Config) -> list[Problem]:
     data, problems = cfg.data_arguments, []
     if isinstance(data.data_dir, dict):
-        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "scores_dir"):
+        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "qc_dir", "scores_dir"):
             folders = getattr(data, key)
             if isinstance(folders, dict) and (unknown := sorted(set(folders) - set(data.data_dir))):
                 problems.append(
@@ -94,6 +94,8 @@ def _inputs(cfg: Config) -> list[Problem]:
                         f"{unknown[0]!r} is no source of data_dir; choose from {', '.join(data.data_dir)}",
                     )
                 )
+    if data.qc_drop and data.qc_dir is None:
+        problems.append(Problem(("data_arguments", "qc_drop"), "needs the masks in qc_dir, which is not given"))
     makes_map = cfg.heatmap_arguments.calc_heatmap and data.scores_dir is None
     makes_features = data.h5_dir is None and data.scores_dir is None
     needs = (

@@ -23,7 +23,7 @@ from mil_heatmaps.config.section_types import (
 )
 from mil_heatmaps.visualization.colour_rule import ColourRule
 from mil_heatmaps.visualization.figure_style import FigureStyle
-from mil_heatmaps.visualization.palette import DEFAULT_CMAP, chosen_cmap
+from mil_heatmaps.visualization.palette import DEFAULT_CMAP, chosen_cmap, own_cmap
 
 if TYPE_CHECKING:
     from mil_heatmaps.visualization.sampling import Choice
@@ -242,10 +242,13 @@ class HeatmapArguments(Section):
             rule = ColourRule.for_kind(kind, self.normalize)
             # Ranks have no middle: there a colormap that was asked for is taken as it is.
             signed = rule.signed and (self.cmap is None or rule.center is not None)
-            rule = replace(rule, cmap=chosen_cmap(self.cmap, self.cmap_signed, signed=signed))
+            own = own_cmap(kind)
+            rule = replace(rule, cmap=own or chosen_cmap(self.cmap, self.cmap_signed, signed=signed))
         if self.normalize is None and rule.normalize == "percentile" and fine and self.use_ref_scores:
             rule = replace(rule, normalize="percentile_ref")
-        return replace(rule, vmin=self.vmin, vmax=self.vmax, alpha=self.alpha)
+        vmin, vmax = (given if given is not None else usual
+                      for given, usual in ((self.vmin, rule.vmin), (self.vmax, rule.vmax)))  # fmt: skip
+        return replace(rule, vmin=vmin, vmax=vmax, alpha=self.alpha)
 
     @property
     def of_cohort(self) -> bool:

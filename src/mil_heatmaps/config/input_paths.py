@@ -97,6 +97,7 @@ class InputPaths:
     coords: FolderMap = field(default_factory=dict)
     scores: FolderMap = field(default_factory=dict)
     roi: FolderMap = field(default_factory=dict)
+    qc: FolderMap = field(default_factory=dict)
     process_list: Path | None = None
     preset: Path | None = None
     checkpoint: Path | None = None

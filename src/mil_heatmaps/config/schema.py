@@ -11,6 +11,7 @@ from mil_heatmaps.config.explanation_section import ExplanationArguments
 from mil_heatmaps.config.export_section import ExportArguments
 from mil_heatmaps.config.faithfulness_section import FaithfulnessArguments
 from mil_heatmaps.config.input_paths import InputPaths
+from mil_heatmaps.config.insight_section import InsightArguments
 from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.run_section import RunArguments
 from mil_heatmaps.config.sections import (
@@ -42,6 +43,7 @@ class Config(BaseModel):
     faithfulness_arguments: FaithfulnessArguments = FaithfulnessArguments(level="none")
     export_arguments: ExportArguments = ExportArguments()
     run_arguments: RunArguments = RunArguments()
+    insight_arguments: InsightArguments = InsightArguments()
 
     _source: Path | None = PrivateAttr(None)
     _inputs: InputPaths = PrivateAttr(default_factory=InputPaths)

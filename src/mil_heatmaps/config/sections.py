@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mil_heatmaps.choices import CoordsFrame, CoordsUnit, Task
+from mil_heatmaps.choices import Artefact, CoordsFrame, CoordsUnit, Task
 from mil_heatmaps.config.section_types import (
     AsWritten,
     Extensions,
@@ -144,6 +144,15 @@ class DataArguments(Section):
     scores_dir: Folders | None = Field(
         default=None,
         description="New: folder of your own scores (blockmap .h5 or CSV) to draw; no model is run.",
+    )
+    qc_dir: Folders | None = Field(
+        default=None,
+        description="New: folder of masks of quality control (GrandQC's S.svs_mask.png, or HistoQC's), by slide: what "
+        "of the attention lies on folds, dark spots, pen marks, edges and bubbles, or out of focus.",
+    )
+    qc_drop: list[Artefact] = Field(
+        default_factory=list,
+        description="New: leave out patches at least half of which is one of these: fold, dark, pen, edge, blur.",
     )
     patch_size_level0: Int | None = Field(
         default=None, ge=1,

@@ -1,6 +1,6 @@
 """The features of one slide's patches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,11 @@ class PatchFeatures:
             raise ValueError(f"features must have shape ({len(self.grid)}, D), got {self.features.shape}")
         if self.coords_um is not None and self.coords_um.shape != (len(self.grid), 2):
             raise ValueError(f"coords_um must have shape ({len(self.grid)}, 2), got {self.coords_um.shape}")
+
+    def take(self, patches: npt.NDArray[np.bool_]) -> "PatchFeatures":
+        """Return the features of some of the patches, by a mask."""
+        um = None if self.coords_um is None else self.coords_um[patches]
+        return replace(self, grid=self.grid.take(patches), features=self.features[patches], coords_um=um)
 
     def __len__(self) -> int:
         return len(self.grid)

@@ -20,9 +20,9 @@ from mil_heatmaps.records.outcome_tables import (
     GROUP_COLUMN,
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
-    SPREAD_COLUMNS,
     STATUS_COLUMNS,
     SlideOutcome,
+    is_measure,
     outcome_of,
 )
 from mil_heatmaps.records.slide_record import SlideRecord, read_record
@@ -35,6 +35,9 @@ _NUMBER = "\0"
 """In front of a column's name among `Told`, which no class can begin with."""
 _MEASURE = "\1"
 """In front of each cell of `FAITHFULNESS_COLUMNS` among `Told`."""
+
+_OF_SCORES = "\2"
+"""In front of the name of a column of measures among `Told`; these come last."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +95,25 @@ class RunTable:
                 return {}
             noticed = tuple(header[first : first + len(NOTICE_COLUMNS)]) == NOTICE_COLUMNS  # not before version 0.2
             first += len(NOTICE_COLUMNS) * noticed
-            spread = tuple(header[first : first + len(SPREAD_COLUMNS)]) == SPREAD_COLUMNS
-            first += len(SPREAD_COLUMNS) * spread
             blank = () if noticed else ("",) * len(NOTICE_COLUMNS)
+            cut = next((i for i in range(first, len(header)) if is_measure(header[i])), len(header))
+            header, measures = header[:cut], header[cut:]
             numbered = [i for i in range(first, len(header)) if header[i].startswith(NUMBER_PREFIX)]
             measured = len(header)
             if tuple(header[-len(FAITHFULNESS_COLUMNS) :]) == FAITHFULNESS_COLUMNS:
                 measured -= len(FAITHFULNESS_COLUMNS)
             end = min(numbered, default=measured)
-            numbered += range(first - len(SPREAD_COLUMNS) * spread, first)
-            after = status + len(STATUS_COLUMNS)
-            notices = slice(after, after + len(NOTICE_COLUMNS) * noticed)
-            for _, row in rows:
-                if len(row) == len(header) and row[status] in STATUSES:
+            for _, whole in rows:
+                row, rest = whole[:cut], whole[cut:]
+                if len(whole) == cut + len(measures) and row[status] in STATUSES:
                     numbers = tuple(text for i in numbered if row[i] for text in (_NUMBER + header[i], row[i]))
-                    told = (*row[status:after], *blank, *row[notices])
-                    measures = tuple(text for i in range(measured, len(header)) if any(row[measured:])
+                    told = (*row[status : status + len(STATUS_COLUMNS)], *blank)
+                    faithful = tuple(text for i in range(measured, len(header)) if any(row[measured:])
                                      for text in (_MEASURE, row[i]))  # fmt: skip
-                    found.setdefault(row[name], (*told, *row[first:end], *numbers, *measures))
+                    pairs = zip(measures, rest, strict=True)
+                    of_scores = tuple(text for key, cell in pairs if cell for text in (_OF_SCORES + key, cell))
+                    told = (*told, *row[status + len(STATUS_COLUMNS) : end], *numbers, *faithful, *of_scores)
+                    found.setdefault(row[name], told)
         except ValueError:  # ProcessListError among them
             return {}
         return found
@@ -122,7 +126,9 @@ class RunTable:
 def outcome_told(told: Told) -> SlideOutcome:
     """Return the outcome; numbers that cannot be read, as after somebody's edit, are left out."""
     status, failed_stage, error, seconds, bag_size, uncoloured, unreadable, notes, *pairs = told
-    measures = tuple(pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i] == _MEASURE)
+    measured = {pairs[i][1:]: pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i].startswith(_OF_SCORES)}
+    pairs = pairs[: len(pairs) - 2 * len(measured)]
+    faithful = tuple(pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i] == _MEASURE)
     pairs = [text for i in range(0, len(pairs) - 1, 2) if pairs[i] != _MEASURE for text in pairs[i : i + 2]]
     try:
         texts = {pairs[i]: pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i]}
@@ -138,11 +144,11 @@ def outcome_told(told: Told) -> SlideOutcome:
             uncoloured=int(uncoloured) if uncoloured else None,
             unreadable=int(unreadable) if unreadable else None,
             notes=notes,
-            faithfulness=measures,
+            measures=tuple((name, float(text)) for name, text in measured.items()),
+            faithfulness=faithful,
             classes=tuple(name for name, _ in ranked),
             probabilities=tuple(p for _, p in ranked),
-            spread={name[1:]: value for name, value in filled if name[1:] in SPREAD_COLUMNS and name[0] == _NUMBER},
-            numbers=tuple((n[1:], value) for n, value in filled if n[0] == _NUMBER and n[1:] not in SPREAD_COLUMNS),
+            numbers=tuple((name[1:], value) for name, value in filled if name.startswith(_NUMBER)),
             group=group,
         )
     except ValueError:

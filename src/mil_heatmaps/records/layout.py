@@ -198,6 +198,26 @@ class ExperimentLayout:
         return self.raw_root / "run.log"
 
     @property
+    def insight(self) -> Path:
+        """Tables and sheets of the whole cohort."""
+        return self.production_root / "insight"
+
+    @property
+    def consensus(self) -> Path:
+        """Score files that are made of other experiments' and drawn by this one."""
+        return self.raw_root / "consensus"
+
+    @property
+    def spots(self) -> Path:
+        """Score files that tell genes or cells on every patch."""
+        return self.raw_root / "spots"
+
+    @property
+    def clusters(self) -> Path:
+        """Score files that tell the phenotype of every patch."""
+        return self.raw_root / "phenotypes"
+
+    @property
     def events_jsonl(self) -> Path:
         return self.raw_root / "events.jsonl"
 

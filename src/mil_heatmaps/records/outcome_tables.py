@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,12 @@ STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 """Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
 
-SPREAD_COLUMNS = ("effective_patches", "top_tenth_share", "weight_ratio")
-"""How concentrated attention is, there where any slide has attention; see docs/explanation/scores.md."""
+_CONCENTRATION = (
+    "effective_patches", "top_tenth_share", "weight_ratio", "attention_gini", "attention_entropy",
+    "attention_top_1_percent", "attention_top_5_percent", "attention_clusters",
+)  # fmt: skip
+_MEASURE = re.compile(rf"^({'|'.join(_CONCENTRATION)}|qc_\w+_(tissue|attention|top|p_without))$")
+"""Columns of what was measured of the drawn scores and of artefacts on the slide; the last ones of a run's lists."""
 FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
 """Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
 
@@ -59,8 +63,8 @@ class SlideOutcome:
         Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
     notes : str
         The words of the slide's notices.
-    spread : mapping
-        The numbers of `SPREAD_COLUMNS` that there are.
+    measures : (column, value) pairs
+        How concentrated the drawn scores are, and what of them lies on artefacts; never in CLAM's table.
     faithfulness : three texts, or none
         The cells of `FAITHFULNESS_COLUMNS`.
     numbers : (column, value) pairs
@@ -81,7 +85,7 @@ class SlideOutcome:
     uncoloured: int | None = None
     unreadable: int | None = None
     notes: str = ""
-    spread: Mapping[str, float] = field(default_factory=dict)
+    measures: tuple[tuple[str, float], ...] = ()
     faithfulness: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -93,6 +97,7 @@ class SlideOutcome:
 
 def outcome_of(record: SlideRecord) -> SlideOutcome:
     """Return what a record says of a slide, as the tables show it."""
+    measures = record.summary.get("measures", {})
     return SlideOutcome(
         status=record.status if record.status in STATUSES else "tbp",
         failed_stage=record.failed_stage or "",
@@ -102,16 +107,31 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
         uncoloured=record.summary.get("uncoloured"),
         unreadable=record.summary.get("unreadable"),
         notes=joined(record.notices()),
-        spread=spread_of(record.summary),
+        measures=tuple((name, float(measures[name])) for name in in_order(measures)),
         faithfulness=_faithfulness(record),
         **predicted(record.summary),
     )
 
 
-def spread_of(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return how concentrated attention is, as a record's summary says."""
-    told = summary.get("attention_spread") or {}
-    return {name: float(told[name]) for name in SPREAD_COLUMNS if name in told}
+def is_measure(column: str) -> bool:
+    """Whether a column of a run's list tells a measure of its scores."""
+    return _MEASURE.match(column) is not None
+
+
+def measure_columns(outcomes: Iterable[SlideOutcome]) -> list[str]:
+    """Return the columns of all measures."""
+    return in_order(name for outcome in outcomes for name, _ in outcome.measures)
+
+
+def in_order(measures: Iterable[str]) -> list[str]:
+    """Return columns of measures, each once: concentration first, then artefacts by name. A record keeps no order."""
+    return sorted(set(measures), key=lambda n: (_CONCENTRATION.index(n) if n in _CONCENTRATION else 99, n))
+
+
+def measure_cells(outcome: SlideOutcome, columns: Sequence[str]) -> list[str]:
+    """Return one text a column, blank where nothing was measured."""
+    known = dict(outcome.measures)
+    return [f"{known[name]:.6g}" if name in known else "" for name in columns]
 
 
 def _faithfulness(record: SlideRecord) -> tuple[str, ...]:
@@ -144,14 +164,14 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
 def input_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
     from_run = "bag_size" in columns
-    ours = [name for group in (NOTICE_COLUMNS, SPREAD_COLUMNS) if set(group) <= set(columns) for name in group]
+    ours: tuple[str, ...] = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
     if from_run and set(FAITHFULNESS_COLUMNS) <= set(columns):
         ours += FAITHFULNESS_COLUMNS
-    return [
-        name
-        for name in columns
-        if not (_OURS.match(name) or name in ours or (from_run and name.startswith(NUMBER_PREFIX)))
-    ]
+
+    def told_by_run(name: str) -> bool:
+        return from_run and (name.startswith(NUMBER_PREFIX) or is_measure(name))
+
+    return [name for name in columns if not (_OURS.match(name) or name in ours or told_by_run(name))]
 
 
 def process_list_text(
@@ -164,8 +184,8 @@ def process_list_text(
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
     """
-    predictions, spread = _Predictions(outcomes.values()), spread_columns(outcomes.values())
-    measured = faithfulness_columns(outcomes.values())
+    predictions, faithful = _Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
+    measures = measure_columns(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
     lines = []
@@ -176,10 +196,10 @@ def process_list_text(
         error = one_line(outcome.error)
         cells = [row.cells.get(name, "") for name in columns]
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
-        measures = (outcome.faithfulness or ("",) * len(measured))[: len(measured)]
-        lines.append([*told, *spread_cells(outcome)[: len(spread)], *predictions.cells(outcome), *measures])
-    ours = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *spread)
-    return csv_text([*columns, *ours, *predictions.columns, *measured], lines)
+        of_map = (outcome.faithfulness or ("",) * len(faithful))[: len(faithful)]
+        lines.append([*told, *predictions.cells(outcome), *of_map, *measure_cells(outcome, measures)])
+    added = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *faithful, *measures)
+    return csv_text([*columns, *added], lines)
 
 
 def results_csv_text(
@@ -218,16 +238,6 @@ def notice_cells(row: ProcessRow, outcome: SlideOutcome) -> list[str]:
     """Return the cells of `NOTICE_COLUMNS`."""
     counts = ["" if count is None else str(count) for count in (outcome.uncoloured, outcome.unreadable)]
     return [*counts, "; ".join(text for text in (joined(row.notes), outcome.notes) if text)]
-
-
-def spread_columns(outcomes: Iterable[SlideOutcome]) -> tuple[str, ...]:
-    """Return `SPREAD_COLUMNS` where any slide has them."""
-    return SPREAD_COLUMNS if any(outcome.spread for outcome in outcomes) else ()
-
-
-def spread_cells(outcome: SlideOutcome) -> list[str]:
-    """Return the cells of `SPREAD_COLUMNS`."""
-    return [f"{outcome.spread[name]:.6g}" if name in outcome.spread else "" for name in SPREAD_COLUMNS]
 
 
 def outcome_of_row(row: ProcessRow, outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:

@@ -22,12 +22,12 @@ from mil_heatmaps.records.outcome_tables import (
     GROUP_COLUMN,
     NOTICE_COLUMNS,
     NUMBER_PREFIX,
-    SPREAD_COLUMNS,
     SlideOutcome,
+    in_order,
+    is_measure,
     notice_cells,
     outcome_of_row,
     predicted,
-    spread_cells,
 )
 from mil_heatmaps.records.rows import ProcessList
 from mil_heatmaps.records.slide_record import SlideRecord
@@ -81,15 +81,16 @@ class SimpleResults:
                 error = stage + one_line(outcome.error) if outcome.error else ""
                 own = {"slide_id": row.slide_id or row.slide_name, "status": outcome.status, "error": error}
                 noticed = dict(zip(NOTICE_COLUMNS, notice_cells(row, outcome), strict=True))
-                noticed |= dict(zip(SPREAD_COLUMNS, spread_cells(outcome), strict=True))
+                noticed |= {name: f"{value:.6g}" for name, value in outcome.measures} if not row.problem else {}
                 noticed |= dict(zip(FAITHFULNESS_COLUMNS, outcome.faithfulness, strict=False))
                 lines.append({**numbers, **own, **noticed, "label": row.cells.get("label", "")})
         here = {row.slide_id for row in rows}
         kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]
         lines += kept
         columns = _columns(lines)
-        for group in (SPREAD_COLUMNS, FAITHFULNESS_COLUMNS):
-            columns += group if any(row.get(name) for row in lines for name in group) else ()
+        columns += in_order(name for row in lines for name in row if is_measure(name))
+        if any(row.get(name) for row in lines for name in FAITHFULNESS_COLUMNS):
+            columns += FAITHFULNESS_COLUMNS
         if "label" in rows.columns or any(row.get("label") for row in kept):
             columns.append("label")
         return csv_text(columns, ([row.get(name, "") for name in columns] for row in lines))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.choices import METHODS, Method
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST
+from mil_heatmaps.scores.patch_scores import FIXED_RANGES, FOR_AND_AGAINST
 from mil_heatmaps.scores.percentiles import rank_percentiles, reference_percentiles
 from mil_heatmaps.scores.scale import ROBUST_QUANTILES, CohortScale, summarize_scores
 from mil_heatmaps.words import grouped, number_words, numbers_apart
@@ -131,8 +131,11 @@ def normalize(
 def default_method(kind: str) -> Method:
     """Return how scores of a kind become colours when nothing else is asked.
 
-    By rank; those whose sign tells for from against are stretched instead, so that zero can be the middle.
+    By rank; those whose sign tells for from against are stretched instead, so that zero can be the middle, and numbers
+    that mean the same on every slide are taken as they are.
     """
+    if kind in FIXED_RANGES:
+        return "none"
     return "robust" if kind in FOR_AND_AGAINST else "percentile"
 
 

@@ -28,6 +28,9 @@ ScoreKind = Literal[
     "integrated_gradients",  # adds up over the patches to what is explained, see its checks
     "occlusion",  # what the output loses without a square of patches
     "mask_regression",  # weight in a linear surrogate over random halves of the slide
+    "consensus",  # of several models: mean rank, and which share of the models has the patch at the top; 0 to 1
+    "consensus_spread",  # standard deviation of the ranks that several models give the patch; 0 to a half
+    "cluster",  # number of a phenotype, from 0: a name, not an amount
     "external",  # from the user's own file
 ]
 
@@ -47,6 +50,21 @@ SIGNED_KINDS: frozenset[str] = EXPLANATION_KINDS | {
 
 FOR_AND_AGAINST: frozenset[str] = EXPLANATION_KINDS | {"attention_gate", "class_contribution", "instance_logit"}
 """Signed kinds whose sign is the message: unless told otherwise they are drawn around zero, never by rank alone."""
+
+SPREAD = "spread"
+"""Column of a consensus that says how far the models' ranks lie apart."""
+
+MIDDLES: Mapping[str, float] = {**dict.fromkeys(SIGNED_KINDS, 0.0), "consensus_spread": 0.25}
+"""The middle of a diverging map, by kind. Ranks lie apart by half at most; independent ones by about a quarter."""
+
+FIXED_RANGES: Mapping[str, tuple[float, float]] = {"consensus": (0.0, 1.0), "consensus_spread": (0.0, 0.5),
+                                                       "cluster": (-0.5, 19.5)}  # fmt: skip
+"""Kinds whose numbers mean the same on every slide, so that they are drawn as they are, between these ends."""
+
+
+def kind_of_column(kind: ScoreKind, name: str) -> ScoreKind:
+    """Return what one column of a score is: in a consensus the spread is another kind of number than the others."""
+    return "consensus_spread" if kind == "consensus" and name == SPREAD else kind
 
 
 PREDICTION_KINDS: frozenset[str] = frozenset({"single"})

@@ -149,7 +149,9 @@ def _chosen_groups(
     found: list[str] = []
     for want in wanted:
         serves_all = want in ("predicted", "label") and len(groups) == 1
-        if want == "all" or serves_all or (want == "predicted" and prediction is None):
+        if scores.kind == "consensus" and want in ("predicted", "label"):  # its columns are no classes
+            found.append(groups[0])
+        elif want == "all" or serves_all or (want == "predicted" and prediction is None):
             found += groups
         elif want == "predicted" and prediction is not None and prediction.task == "multilabel":
             found += [_group(scores, groups, prediction.classes[i], prediction) for i in prediction.likely]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
-from mil_heatmaps.scores.concentration import concentration
+from mil_heatmaps.scores import concentration, mass
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.explanations import (
     explanation_inputs,
@@ -19,6 +20,7 @@ from mil_heatmaps.stages.explanations import (
     targets_of,
     watch_of,
 )
+from mil_heatmaps.stages.quality_control import controlled, qc_inputs
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -54,6 +56,7 @@ class AttentionStage:
             "version": self.version,
             "model": work.settings.model.identity,
             "slide": work.slide_inputs(),
+            **qc_inputs(work),
         }
         if work.config.model_arguments.task != "classification":
             inputs["outputs"] = _OUTPUTS
@@ -78,25 +81,40 @@ class AttentionStage:
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
-        own = work.job.scores_path is not None
-        score_file = _external(work, notes) if own else _infer(work, notes, self.inputs(work))
+        if work.job.scores_path is not None:
+            checked = controlled(work, _external(work, notes))
+        else:
+            features, inputs = work.bag_features(), self.inputs(work)
+            notes += features.notes
+            whole = _infer(work, features, inputs, notes)
+
+            def infer_others(some: PatchFeatures) -> ScoreFile:
+                # Partial sums of long explanations are those of these patches alone.
+                others = hashlib.sha256(some.grid.coords_l0.tobytes()).hexdigest()
+                return _infer(work, some, {**inputs, "patches": others}, [])
+
+            checked = controlled(work, whole, features, infer_others, partial(_predict, work))
+        notes += checked.notices
+        score_file = checked.scores
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
         counted = {name: count for name, count in work.record.summary.items() if name in _COUNTED}
-        work.record.summary = counted | _summary(score_file)  # a picture that is reused is counted already
+        # A picture that is reused is counted already.
+        work.record.summary = counted | _summary(score_file, checked.columns)
         work.note_resolution()
         forget_partial_sums(work)
         return StageResult([work.job.paths.blockmap_h5], notes)
 
 
-def _summary(score_file: ScoreFile) -> dict[str, Any]:
+def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str, Any]:
     """What the lists show of a slide: classes by falling probability, or the numbers of another task."""
     summary: dict[str, Any] = {"bag_size": len(score_file.grid)}
     attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
     if len(attention):
         summary |= {"attention_mean": float(attention.mean()), "attention_std": float(attention.std())}
-    if (spread := concentration(score_file.attention, score_file.scores.kind)) is not None:
-        summary["attention_spread"] = spread.plain()
+    spread = concentration.concentration(score_file.attention, score_file.scores.kind)
+    measured = mass.concentration(score_file.attention, score_file.scores.kind, score_file.grid)
+    summary["measures"] = {**(spread.plain() if spread else {}), **measured.columns, **of_artefacts}
     prediction = score_file.prediction
     if prediction is not None and prediction.task != "classification":
         summary["prediction"] = {"task": prediction.task, "numbers": list(prediction.numbers.items())}
@@ -111,13 +129,21 @@ def _summary(score_file: ScoreFile) -> dict[str, Any]:
     return summary
 
 
-def _infer(work: SlideWork, notes: list[Notice], inputs: dict[str, Any]) -> ScoreFile:
+def _predict(work: SlideWork, features: PatchFeatures) -> Prediction | None:
+    """Return what the model says of a slide, with no more scores than that takes."""
+    from mil_heatmaps.models.inference import infer
+
+    source = work.settings.model
+    model = source.load(work.settings.device)
+    task = work.config.model_arguments.task
+    return infer(model, features, class_names=source.output_names, task=task)[0]
+
+
+def _infer(work: SlideWork, features: PatchFeatures, inputs: dict[str, Any], notes: list[Notice]) -> ScoreFile:
     from mil_heatmaps.explain.remarks import remarks
     from mil_heatmaps.models.inference import infer
 
     config, source = work.config, work.settings.model
-    features = work.bag_features()
-    notes += features.notes
     model = source.load(work.settings.device)
     prediction, scores = infer(
         model,

@@ -20,7 +20,7 @@ from mil_heatmaps.words import printable
 
 if TYPE_CHECKING:
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
-    from mil_heatmaps.visualization.figure_words import FigureText
+    from mil_heatmaps.visualization.figure_words import Artefact, FigureText
 
 PROGRAM = f"mil-heatmaps {__version__}"
 
@@ -75,6 +75,7 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
         curves=None if foot is None else foot.document,
         map_name="" if foot is None else foot.name,
         unreadable=total(told, "tiles"),
+        artefacts=_artefacts(work),
         region_names=() if work.roi is None else work.roi.names,
         facts={
             "Software": PROGRAM,
@@ -83,6 +84,18 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
             "Config SHA-256": fingerprint(config.model_dump(mode="json")),
             "Checkpoint SHA-256": score_file.checkpoint_sha256 or "none",
         },
+    )
+
+
+def _artefacts(work: SlideWork) -> tuple[Artefact, ...]:
+    """Return what of the attention lies on artefacts, from the numbers that the attention stage put on record."""
+    from mil_heatmaps.visualization.figure_words import Artefact
+
+    told = work.record.summary.get("measures", {})
+    names = [name[3:-7] for name in told if name.startswith("qc_") and name.endswith("_tissue")]
+    return tuple(
+        Artefact(name, *(told.get(f"qc_{name}_{what}", 0.0) for what in ("attention", "top", "tissue")))
+        for name in names
     )
 
 

@@ -67,6 +67,8 @@ class HeatmapStage:
         # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.
         if notices := [n.plain() for n in work.record.notices(before="faithfulness") if n.code != UNCLASSIFIED]:
             inputs["notices"] = notices
+        if work.job.qc_path is not None and config.heatmap_arguments.figure:
+            inputs["artefacts"] = {k: v for k, v in work.record.summary.get("measures", {}).items() if k[:3] == "qc_"}
         if config.heatmap_arguments.figure and (foot := foot_inputs(work)):
             inputs["figure_foot"] = foot
         return inputs

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
     """Return the columns that `heatmap_arguments.classes` and `head` choose of some scores of the slide."""
+    from mil_heatmaps.scores.patch_scores import kind_of_column
     from mil_heatmaps.scores.select import select_columns
 
     heatmap, group = work.config.heatmap_arguments, work.job.row.group
@@ -29,10 +30,11 @@ def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
     usual = heatmap.classes == "predicted" and heatmap.head == "mean" and len(chosen) == 1
     prefix = f"_s_{safe_name(heatmap.score)}" if heatmap.score else ""
     kind = score_file.scores.kind
-    return [
-        DrawnColumn(name, prefix + ("" if usual else f"_c_{safe_name(name)}"), scores, score_file.grid, kind)
-        for name, scores in chosen
-    ]
+    drawn = []
+    for name, scores in chosen:
+        suffix = prefix + ("" if usual else f"_c_{safe_name(name)}")
+        drawn.append(DrawnColumn(name, suffix, scores, score_file.grid, kind_of_column(kind, name)))
+    return drawn
 
 
 def coarse_columns(work: SlideWork) -> list[DrawnColumn]:

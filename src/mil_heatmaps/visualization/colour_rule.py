@@ -10,10 +10,10 @@ from mil_heatmaps.choices import Method
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.scores.normalize import default_method
 from mil_heatmaps.scores.normalize import normalize as normalize_scores
-from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST, SIGNED_KINDS, PatchScores, Prediction
+from mil_heatmaps.scores.patch_scores import FIXED_RANGES, FOR_AND_AGAINST, MIDDLES, PatchScores, Prediction
 from mil_heatmaps.scores.scale import CohortScale
 from mil_heatmaps.visualization.colour_words import Centre, Meaning, centre_of, meaning_of
-from mil_heatmaps.visualization.palette import DEFAULT_CMAP, chosen_cmap
+from mil_heatmaps.visualization.palette import DEFAULT_CMAP, chosen_cmap, own_cmap
 
 Smooth = Literal["none", "bilinear", "gaussian"]
 Compat = Literal["clam"]
@@ -29,7 +29,7 @@ class ColourScale:
     ----------
     vmin, vmax : float
         In `unit`.
-    unit : ``percentile``, ``share`` or ``score``
+    unit : ``percentile``, ``share``, ``score`` or ``category``
     label : str
         How scores became colours, in one phrase.
     center : float or None
@@ -117,9 +117,10 @@ class ColourRule:
         Zero is the middle of signed scores, unless they are ranked.
         """
         method = normalize or default_method(kind)
-        centred = kind in SIGNED_KINDS and method in _CENTRED_METHODS
-        rule = cls(method, center=0.0 if centred else None, kind=kind)
-        return replace(rule, cmap=cmap or chosen_cmap(None, signed=rule.signed))
+        center = MIDDLES.get(kind) if method in _CENTRED_METHODS else None
+        low, high = FIXED_RANGES.get(kind, (None, None)) if method == "none" else (None, None)
+        rule = cls(method, low, high, center, kind=kind)
+        return replace(rule, cmap=cmap or own_cmap(kind) or chosen_cmap(None, signed=rule.signed))
 
     @property
     def signed(self) -> bool:
@@ -137,6 +138,8 @@ class ColourRule:
         # The reference of a percentile_ref is the whole slide's.
         of_region = of_region and result.method != "percentile_ref"
         label = result.label.replace("the slide", "the region") if of_region else result.label
+        if self.kind == "cluster" and result.method == "none":
+            return result.shades, ColourScale(result.vmin, result.vmax, "category", "a colour a cluster")
         centre = None if result.center is None else Centre(result.center, self.center_name)
         meaning = "" if self.meaning is None or self.binarize else self.meaning.words(self.cmap, centre)
         return result.shades, ColourScale(result.vmin, result.vmax, result.unit, label, result.center, meaning)

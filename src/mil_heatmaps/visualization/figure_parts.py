@@ -95,6 +95,10 @@ def bar_ticks(drawing: Drawing) -> list[float]:
     scale = drawing.scale
     if scale.vmin == scale.vmax:
         return [scale.vmin]
+    if scale.unit == "category":  # a number for each colour that is on the map
+        shades = drawing.shades[np.isfinite(drawing.shades)]
+        last = round(scale.vmin + float(shades.max(initial=0.0)) * (scale.vmax - scale.vmin))
+        return [float(number) for number in range(last + 1)]
     ticks = [float(tick) for tick in np.linspace(scale.vmin, scale.vmax, 5)]
     if scale.center is not None and ticks[1] < scale.center < ticks[3]:
         ticks[2] = scale.center

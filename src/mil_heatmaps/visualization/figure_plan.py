@@ -188,7 +188,8 @@ class FigurePlan:
             self.key_width += self.bar_room
         room, box = self.key_width, 0.22 * self.u
         at = room + 1
-        for colour, said in swatches(self.panels, self.text.unreadable):
+        artefacts = (artefact.swatch for artefact in self.text.artefacts)
+        for colour, said in (*swatches(self.panels, self.text.unreadable), *artefacts):
             for nth, piece in enumerate(wrapped(said, self.style.small, room - box)):
                 wide = box + text_width(piece, self.style.small)
                 if nth or at + wide > room:

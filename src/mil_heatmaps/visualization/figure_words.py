@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mil_heatmaps.scores.patch_scores import Prediction
 from mil_heatmaps.scores.score_words import plain_words, score_words
@@ -10,6 +10,7 @@ from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
 from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, join, short
 from mil_heatmaps.visualization.palette import is_even
+from mil_heatmaps.words import share_words
 
 _DETAILS = 4
 """So many further classes, or survival probabilities, stand beside the prediction."""
@@ -18,6 +19,27 @@ _HASH = 8
 
 Run = tuple[str, str, bool]
 """Words, their colour, and whether they are bold."""
+
+
+class Artefact(NamedTuple):
+    """What of a slide is an artefact, 0 to 1: of its attention, of its highest patches, of its tissue."""
+
+    name: str
+    attention: float
+    top: float
+    tissue: float
+
+    @property
+    def swatch(self) -> tuple[tuple[int, int, int], str]:
+        """A colour, and the words beside it."""
+        shares = f"{share_words(self.tissue)} of the tissue, {share_words(self.attention)} of the attention"
+        words = f"{self.name}: {shares}, {share_words(self.top)} of the top 5 %"
+        return _ARTEFACT_COLOURS.get(self.name, (105, 112, 122)), words
+
+
+_ARTEFACT_COLOURS = {
+    "fold": (140, 86, 75), "dark": (77, 77, 77), "pen": (44, 160, 44), "edge": (23, 162, 184), "blur": (199, 139, 214),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,6 +78,8 @@ class FigureText:
         Outlined on the map, and told at the foot.
     unreadable : int
         Tiles of the slide that cannot be read.
+    artefacts : tuple of Artefact
+        What of the attention lies on artefacts, as swatches below the pictures.
     region_names : tuple of str
         Of the outlines of a region, in their order; empty for those without.
     facts : name -> text
@@ -84,6 +108,7 @@ class FigureText:
     faithfulness: Faithfulness | None = None
     evidence: EvidenceOutline | None = None
     unreadable: int = 0
+    artefacts: tuple[Artefact, ...] = ()
     region_names: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 

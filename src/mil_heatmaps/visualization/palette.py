@@ -29,6 +29,9 @@ _DIVERGING = frozenset(
 )  # fmt: skip
 _LEAST_LIGHTNESS = 20.0
 
+CATEGORICAL_CMAP = "tab20"
+"""For numbers that are names: a colour each."""
+
 
 @lru_cache(maxsize=32)
 def colour_table(cmap: str) -> UInt8Array:
@@ -70,9 +73,14 @@ def colour_index(shades: npt.NDArray[np.floating], colours: int) -> npt.NDArray[
     return np.clip(index, 0, colours - 1, out=index)
 
 
+def own_cmap(kind: str) -> str | None:
+    """Return the colormap that a kind of score has whatever is asked for, None for most kinds."""
+    return {"cluster": CATEGORICAL_CMAP, "consensus_spread": DIVERGING_CMAP}.get(kind)
+
+
 def default_cmap(kind: str) -> str:
     """Return the colormap of a kind of score: CLAM's, or one with a middle where the sign tells for from against."""
-    return DIVERGING_CMAP if kind in FOR_AND_AGAINST else DEFAULT_CMAP
+    return own_cmap(kind) or (DIVERGING_CMAP if kind in FOR_AND_AGAINST else DEFAULT_CMAP)
 
 
 def chosen_cmap(cmap: str | None, cmap_signed: str | None = None, *, signed: bool) -> str:

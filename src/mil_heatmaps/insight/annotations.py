@@ -1,0 +1,288 @@
+"""Annotations of one slide by class: GeoJSON of QuPath and TRIDENT, ASAP's XML, masks of labels.
+
+What comes back is, for each class, polygons in level-0 pixels, or a mask with its scale. Rings that cross themselves
+are mended where the mended shape has the area that was drawn, and refused where it does not.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import TissueError
+from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.files.stem_index import StemIndex
+from mil_heatmaps.insight.packages import needed
+from mil_heatmaps.words import counted, first_of, said_by
+
+VECTOR = (".geojson", ".geojson.gz", ".json", ".xml")
+RASTER = (".tif", ".tiff", ".png")
+UNNAMED = "unclassified"
+
+_SAFE_CHANGE = 0.01
+"""Share of its area by which a mended polygon may differ from the one that was drawn."""
+
+
+class AnnotationIndex(StemIndex):
+    """Annotation files by slide_id; ``S_mask.tif`` and ``S_annotations.geojson`` count as S."""
+
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        super().__init__(folders, (*VECTOR, *RASTER), recursive=True, noun="annotation file", error=TissueError)
+
+    def stems_for(self, name: str) -> tuple[str, ...]:
+        """Return the stems of annotations, the slide's own name first."""
+        return name, f"{name}_annotations", f"{name}_annotation", f"{name}_mask"
+
+
+@dataclass
+class Annotations:
+    """What is drawn on one slide.
+
+    Attributes
+    ----------
+    polygons : class -> a shapely geometry, level-0 pixels
+    mask : (H, W) of whole numbers, or None
+        Labels of a mask, 0 nothing.
+    mask_names : number -> class
+    downsample : (x, y)
+        Level-0 pixels a pixel of the mask.
+    notes : list of str
+        What was mended or left out.
+    """
+
+    polygons: dict[str, Any] = field(default_factory=dict)
+    mask: npt.NDArray[Any] | None = None
+    mask_names: dict[int, str] = field(default_factory=dict)
+    downsample: tuple[float, float] = (1.0, 1.0)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes that are drawn, in order."""
+        return list(self.polygons) if self.mask is None else list(dict.fromkeys(self.mask_names.values()))
+
+
+def read_annotations(
+    path: Path,
+    size_l0: tuple[int, int] | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    mask_labels: Mapping[str, str] | None = None,
+    mask_downsample: float | None = None,
+) -> Annotations:
+    """Return the annotations of a slide.
+
+    Parameters
+    ----------
+    size_l0 : (width, height), optional
+        Of the slide: annotations beyond it are of another slide.
+    classes : names, optional
+        That count; others are named in the notes and left out.
+    mask_labels : number as text -> name, optional
+    mask_downsample : float, optional
+        Level-0 pixels a pixel of the mask; left out, slide width over mask width.
+
+    Raises
+    ------
+    TissueError
+        A file that cannot be read, a shape that cannot be mended safely, annotations of another slide, no class that
+        counts.
+    """
+    if not path.is_file():
+        raise TissueError(f"annotation file not found: {path}")
+    refuse_stand_in(path, TissueError)
+    name = path.name.lower()
+    if name.endswith(RASTER):
+        from mil_heatmaps.insight.label_masks import read_label_mask
+
+        mask, downsample = read_label_mask(path, size_l0, mask_downsample)
+        numbers = [int(number) for number in np.unique(mask) if number]
+        named = {str(key): value for key, value in (mask_labels or {}).items()}
+        found = Annotations(
+            mask=mask, downsample=downsample,
+            mask_names={number: named.get(str(number), f"label {number}") for number in numbers},
+        )  # fmt: skip
+    else:
+        drawn = _asap(path) if name.endswith(".xml") else _geojson(path)
+        found = _by_class(list(drawn), path)
+        _check_bounds(found, size_l0, path)
+    return _chosen(found, classes, path)
+
+
+def _chosen(found: Annotations, classes: Sequence[str] | None, path: Path) -> Annotations:
+    """Leave out the classes that do not count."""
+    if not found.classes:
+        raise TissueError(f"{path} holds no annotated area")
+    if classes is None:
+        return found
+    unknown = [name for name in found.classes if name not in classes]
+    if len(unknown) == len(found.classes):
+        raise TissueError(f"{path} has only the classes {', '.join(unknown)}; asked for are {', '.join(classes)}")
+    if unknown:
+        found.notes.append(f"left out: {first_of(unknown, 5)}, not among the classes asked for")
+    found.polygons = {name: shape for name, shape in found.polygons.items() if name in classes}
+    found.mask_names = {number: name for number, name in found.mask_names.items() if name in classes}
+    return found
+
+
+# -- shapes --------------------------------------------------------------------------------------------------
+
+
+def _by_class(drawn: Sequence[tuple[str, list[Any], str]], path: Path) -> Annotations:
+    """Return polygons by class, joined; each is mended or refused."""
+    shapely = needed("shapely", "reading annotations")
+    shapes: dict[str, list[Any]] = {}
+    mended, empty = 0, 0
+    for name, rings, where in drawn:
+        try:
+            outer, *holes = (np.asarray(ring, np.float64)[:, :2] for ring in rings)
+        except (IndexError, ValueError, TypeError) as error:
+            raise TissueError(f"{where} is not a list of x, y positions: {said_by(error)}") from error
+        if len(outer) < 3:
+            empty += 1
+            continue
+        if not all(np.isfinite(ring).all() for ring in (outer, *holes)):
+            raise TissueError(f"{where} has a position that is not a number")
+        shape = shapely.Polygon(outer, [hole for hole in holes if len(hole) > 2])
+        if not shape.is_valid:
+            shape = _mended(shapely, shape, where)
+            mended += 1
+        if shape.area == 0:
+            empty += 1
+            continue
+        shapes.setdefault(name, []).append(shape)
+    found = Annotations(polygons={name: shapely.union_all(some) for name, some in shapes.items()})
+    if mended:
+        found.notes.append(f"{counted(mended, 'polygon')} crossed itself or touched its holes and was mended"
+                           if mended == 1 else f"{mended} polygons crossed themselves and were mended")  # fmt: skip
+    if empty:
+        found.notes.append(f"{counted(empty, 'annotation')} without an area left out")
+    return found
+
+
+def _mended(shapely: Any, shape: Any, where: str) -> Any:
+    """Return a valid shape of the same area; TissueError where mending would change what was drawn."""
+    # The even-odd area is what the mended shape has; the area by the trapezoid formula counts lobes of a figure of
+    # eight against each other. Small crossings make no difference; where the two differ nobody can tell what was meant.
+    drawn = abs(_signed_area(shape.exterior)) - sum(abs(_signed_area(hole)) for hole in shape.interiors)
+    outer, *holes = (shapely.make_valid(shapely.Polygon(ring)) for ring in (shape.exterior, *shape.interiors))
+    mended = shapely.difference(outer, shapely.union_all(holes))
+    if abs(mended.area - drawn) > _SAFE_CHANGE * max(mended.area, abs(drawn)):
+        why = shapely.is_valid_reason(shape)
+        raise TissueError(
+            f"{where} crosses itself ({why}), and mending it would change its area from {drawn:.0f} to "
+            f"{mended.area:.0f} px²: draw it again"
+        )
+    return mended
+
+
+def _signed_area(ring: Any) -> float:
+    x, y = np.asarray(ring.coords)[:, :2].T
+    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+
+
+def _check_bounds(found: Annotations, size_l0: tuple[int, int] | None, path: Path) -> None:
+    """Refuse annotations of another slide: those that lie beyond it; a little over the edge is cut."""
+    if size_l0 is None:
+        return
+    shapely = needed("shapely", "reading annotations")
+    slide = shapely.box(0, 0, *size_l0)
+    over = []
+    for name, shape in found.polygons.items():
+        inside = shapely.intersection(shape, slide)
+        if inside.area < 0.5 * shape.area:
+            x0, y0, x1, y1 = (round(v) for v in shape.bounds)
+            raise TissueError(
+                f"{path}: {name} lies at x {x0} to {x1}, y {y0} to {y1}, but the slide is {size_l0[0]} x {size_l0[1]} "
+                "pixels: are these annotations of another slide?"
+            )
+        if inside.area < shape.area * (1 - 1e-9):
+            over.append(name)
+            found.polygons[name] = inside
+    if over:
+        found.notes.append(f"{first_of(over, 5)} reached over the edge of the slide and was cut there")
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+def _geojson(path: Path) -> Iterator[tuple[str, list[Any], str]]:
+    """Yield (class, rings, where) of every polygon."""
+    try:
+        data = path.read_bytes()
+        content = json.loads(gzip.decompress(data) if path.suffix.lower() == ".gz" else data)
+    except json.JSONDecodeError as error:
+        raise TissueError(f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except (OSError, EOFError, UnicodeDecodeError, RecursionError) as error:
+        raise TissueError(f"cannot read {path}: {said_by(error)}") from error
+    yield from _polygons(content, UNNAMED, str(path))
+
+
+def _polygons(item: Any, name: str, where: str) -> Iterator[tuple[str, list[Any], str]]:
+    if isinstance(item, list):
+        for number, part in enumerate(item):
+            yield from _polygons(part, name, f"{where}: feature {number}")
+        return
+    kind = item.get("type") if isinstance(item, dict) else None
+    if kind == "FeatureCollection":
+        yield from _polygons(item.get("features") or [], name, where)
+    elif kind == "Feature":
+        if item.get("geometry") is not None:
+            yield from _polygons(item["geometry"], class_name(item.get("properties"), name), where)
+    elif kind == "GeometryCollection":
+        for part in item.get("geometries") or []:
+            yield from _polygons(part, name, where)
+    elif kind == "MultiPolygon":
+        for number, rings in enumerate(item.get("coordinates") or []):
+            yield name, rings, f"{where}, polygon {number}"
+    elif kind == "Polygon":
+        if item.get("coordinates"):
+            yield name, item["coordinates"], where
+    elif kind not in ("Point", "MultiPoint", "LineString", "MultiLineString"):
+        raise TissueError(f"{where} is not GeoJSON: expected an object with a known 'type'")
+
+
+def class_name(properties: Any, otherwise: str) -> str:
+    """Return the class of a feature: QuPath's classification, or what other tools call it."""
+    if not isinstance(properties, dict):
+        return otherwise
+    for key in ("classification", "class", "class_name", "label", "type", "name"):
+        value = properties.get(key)
+        value = value.get("name") if isinstance(value, dict) else value
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return "tissue" if "tissue_id" in properties else otherwise
+
+
+def _asap(path: Path) -> Iterator[tuple[str, list[Any], str]]:
+    """Yield (class, rings, where) of every outline; the class is ASAP's group, else the annotation's name."""
+    data = path.read_bytes()
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise TissueError(f"{path} declares a document type or entities, which ASAP's files have not")
+    try:
+        root = ElementTree.fromstring(data)
+    except ElementTree.ParseError as error:
+        raise TissueError(f"{path} is not XML: {said_by(error)}") from error
+    if root.tag != "ASAP_Annotations":
+        raise TissueError(f"{path} is not ASAP's: its first element is {root.tag!r}, not 'ASAP_Annotations'")
+    for number, item in enumerate(root.iter("Annotation")):
+        where = f"{path}: annotation {item.get('Name') or number}"
+        if item.get("Type") in ("Dot", "PointSet", "Measurement"):
+            continue
+        group = item.get("PartOfGroup") or "None"
+        try:
+            points = sorted(
+                (float(c.get("Order", k)), float(c.attrib["X"]), float(c.attrib["Y"]))
+                for k, c in enumerate(item.iter("Coordinate"))
+            )
+        except (KeyError, ValueError) as error:
+            raise TissueError(f"{where} has a coordinate without X and Y: {said_by(error)}") from error
+        yield (group if group != "None" else UNNAMED), [[[x, y] for _, x, y in points]], where

@@ -1,0 +1,173 @@
+"""What of a slide's attention lies on artefacts, by the masks of GrandQC and HistoQC.
+
+A mask's scale comes from the two sizes, its own and the slide's, never from a resolution that somebody stated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.choices import ARTEFACTS
+from mil_heatmaps.errors import TissueError
+from mil_heatmaps.insight.label_masks import label_shares, read_label_mask
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.scores.mass import TOP, mass_shares, top_patches
+from mil_heatmaps.scores.patch_scores import ScoreKind
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+TISSUE = 1
+_GRAND_QC = {2: "fold", 3: "dark", 4: "pen", 5: "edge", 6: "blur"}
+"""GrandQC's numbers; 1 is tissue, everything else glass."""
+
+_HISTO_QC = {
+    "pen_markings": "pen", "coverslip_edge": "edge", "bubble": "edge", "blurry": "blur", "dark": "dark",
+    "folds": "fold", "tissue_folds": "fold",
+}  # fmt: skip
+"""HistoQC's masks beside ``S.svs_mask_use.png`` that tell artefacts, by the end of their names."""
+
+WORDS = {"fold": "folds", "dark": "dark spots", "pen": "pen marks", "edge": "edges or bubbles", "blur": "blur"}
+
+MOSTLY = 0.5
+"""Share of a patch that must be an artefact for the patch to be left out."""
+
+_NOTED = 0.01
+"""By how much attention on an artefact must exceed its share of the tissue to be worth a notice."""
+
+
+@dataclass(frozen=True)
+class QcMask:
+    """A mask of quality control on its slide.
+
+    Attributes
+    ----------
+    labels : (H, W) uint8
+        1 for tissue, 2 to 6 in the order of `ARTEFACTS`, 0 for glass.
+    downsample : (x, y)
+        Level-0 pixels a pixel.
+    """
+
+    labels: npt.NDArray[np.uint8]
+    downsample: tuple[float, float]
+
+    @property
+    def tissue_shares(self) -> dict[str, float]:
+        """Which share of the tissue, artefacts included, each artefact is."""
+        counts = np.bincount(self.labels.ravel(), minlength=2 + len(ARTEFACTS))
+        everything = int(counts[TISSUE:].sum())
+        return {name: float(counts[2 + k]) / everything if everything else 0.0 for k, name in enumerate(ARTEFACTS)}
+
+    def patch_shares(self, grid: PatchGrid) -> dict[str, npt.NDArray[np.float64]]:
+        """Return which share of each patch is each artefact, (N,)."""
+        return {
+            name: label_shares(self.labels, self.downsample, grid, (2 + k,))
+            for k, name in enumerate(ARTEFACTS)
+            if (self.labels == 2 + k).any()
+        }
+
+
+@dataclass(frozen=True)
+class OnArtefact:
+    """Attention on one artefact: its share of the tissue, of the attention, and of the top 5 % of the patches."""
+
+    tissue: float
+    attention: float
+    top: float
+
+
+def qc_files(path: Path) -> list[Path]:
+    """Return the files that a mask consists of: HistoQC writes one for each artefact."""
+    stem = _histo_stem(path)
+    if stem is None:
+        return [path]
+    beside = [path.with_name(f"{stem}_{end}.png") for end in _HISTO_QC]
+    return [path, *(mask for mask in beside if mask.is_file())]
+
+
+def read_qc_mask(path: Path, size_l0: tuple[int, int]) -> QcMask:
+    """Return the mask of a slide of `size_l0`: GrandQC's, or HistoQC's where it is called ``…_mask_use.png``.
+
+    TissueError for a file that is no mask, of another shape than the slide, or that has numbers GrandQC does not know.
+    """
+    values, downsample = read_label_mask(path, size_l0)
+    if (stem := _histo_stem(path)) is None:
+        if len(strange := np.setdiff1d(np.unique(values), np.arange(8))):
+            held = ", ".join(map(str, strange[:5].tolist()))
+            raise TissueError(f"{path} is no mask of GrandQC, whose numbers are 0 to 7: it holds {held}")
+        labels = np.zeros(values.shape, np.uint8)
+        labels[values == TISSUE] = TISSUE
+        for number, name in _GRAND_QC.items():
+            labels[values == number] = 2 + ARTEFACTS.index(name)
+        return QcMask(labels, downsample)
+    labels = (values > 0).astype(np.uint8) * np.uint8(TISSUE)
+    for end, name in _HISTO_QC.items():
+        mask = path.with_name(f"{stem}_{end}.png")
+        if mask.is_file():
+            own, _ = read_label_mask(mask, size_l0)
+            if own.shape != labels.shape:
+                raise TissueError(f"{mask} has {own.shape[1]} x {own.shape[0]} pixels, {path.name} has another size")
+            labels[own > 0] = 2 + ARTEFACTS.index(name)
+    return QcMask(labels, downsample)
+
+
+def _histo_stem(path: Path) -> str | None:
+    match = re.fullmatch(r"(?s)(.+)_mask_use\.png", path.name, re.IGNORECASE)
+    return match[1] if match else None
+
+
+def on_artefacts(
+    values: npt.ArrayLike, kind: ScoreKind, shares: Mapping[str, npt.NDArray[np.float64]], tissue: Mapping[str, float]
+) -> dict[str, OnArtefact]:
+    """Return what of a slide's scores lies on each artefact that there is.
+
+    Parameters
+    ----------
+    values : (N,)
+    shares : artefact -> (N,)
+        Which share of each patch it is.
+    tissue : artefact -> share of the tissue
+    """
+    mass, top = mass_shares(values, kind), top_patches(values, TOP)
+    return {
+        name: OnArtefact(tissue[name], float(mass @ own), float(own[top].mean()) if len(top) else 0.0)
+        for name, own in shares.items()
+    }
+
+
+def qc_columns(found: Mapping[str, OnArtefact], without: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Return the columns of a run's lists."""
+    columns = dict[str, float]()
+    for name, on in found.items():
+        columns |= {f"qc_{name}_tissue": on.tissue, f"qc_{name}_attention": on.attention, f"qc_{name}_top": on.top}
+        if without and name in without:
+            columns[f"qc_{name}_p_without"] = without[name]
+    return columns
+
+
+def qc_notices(found: Mapping[str, OnArtefact]) -> list[Notice]:
+    """Return a notice for each artefact that has more of the attention, or of the top patches, than of the tissue."""
+    notices = []
+    for name, on in found.items():
+        of_top = on.top - on.tissue >= on.attention - on.tissue
+        share, what = (on.top, f"the top {TOP:.0%}") if of_top else (on.attention, "the attention")
+        if share - on.tissue > _NOTED:
+            text = f"{_percent(share)} of {what} lies on {WORDS[name]}, which are {_percent(on.tissue)} of the tissue"
+            notices.append(Notice("artefacts", text.replace("blur, which are", "blur, which is")))
+    return notices
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %") if share == 0 or share >= 0.01 else "less than 1 %"
+
+
+def mostly(shares: Mapping[str, npt.NDArray[np.float64]], names: Any) -> npt.NDArray[np.bool_]:
+    """Return (N,) true for patches at least half of which is the named artefacts together."""
+    chosen = [shares[name] for name in names if name in shares]
+    size = len(next(iter(shares.values()))) if shares else 0
+    return np.asarray(np.sum(chosen, axis=0) >= MOSTLY) if chosen else np.zeros(size, bool)

@@ -1,0 +1,220 @@
+"""Spots and cells of one slide: points with numbers or with classes, joined to patches.
+
+A table has x and y (level-0 pixels, or micrometres) and either columns of numbers (genes, proteins) or a column of cell
+types; an h5ad has ``obsm["spatial"]``; a GeoJSON has cells as points or outlines with a class.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.files.hdf5 import open_h5
+from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.files.stem_index import StemIndex
+from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.words import first_of, lacking, said_by
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".h5ad", ".geojson", ".json")
+_X, _Y = ("x", "x_l0", "centroid_x", "pxl_col_in_fullres", "x_um", "centroid x µm"), (
+    "y", "y_l0", "centroid_y", "pxl_row_in_fullres", "y_um", "centroid y µm")  # fmt: skip
+_TYPES = ("cell_type", "celltype", "class", "type", "classification", "label")
+_NO_NUMBERS = ("in_tissue", "array_row", "array_col", "index", "id", "cell_id", "spot_id", "barcode", "unnamed: 0")
+
+
+class SpotIndex(StemIndex):
+    """Tables of spots or cells by slide_id; ``S_cells.csv`` and ``S_spots.csv`` count as S."""
+
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        super().__init__(folders, SUFFIXES, recursive=True, noun="table of spots", error=ScoreError)
+
+    def stems_for(self, name: str) -> tuple[str, ...]:
+        """Return the stems of tables, the slide's own name first."""
+        return name, f"{name}_cells", f"{name}_spots"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Spots:
+    """Points of one slide.
+
+    Attributes
+    ----------
+    points_l0 : (M, 2) float64
+        Level-0 pixels.
+    values : (M, F) float32
+        Of each point: the numbers of genes, or 1 for its cell type and 0 for the others.
+    names : F str
+    are_types : bool
+        Whether the columns are cell types.
+    """
+
+    points_l0: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float32]
+    names: tuple[str, ...]
+    are_types: bool
+
+
+def read_spots(path: Path, *, unit: str = "px", mpp: float | None = None) -> Spots:
+    """Return the points of a file.
+
+    Parameters
+    ----------
+    unit : ``px`` or ``um``
+        What positions are in; columns such as ``x_um`` say it themselves.
+    mpp : float, optional
+        Micrometres a level-0 pixel, for ``um``.
+
+    Raises
+    ------
+    ScoreError
+        No positions, no numbers or types, micrometres of a slide without a resolution.
+    """
+    if not path.is_file():
+        raise ScoreError(f"{path}: does not exist")
+    refuse_stand_in(path, ScoreError)
+    suffix = path.suffix.lower()
+    in_um = unit == "um"
+    if suffix == ".h5ad":
+        points, values, names, types = _h5ad(path)
+    elif suffix in (".geojson", ".json"):
+        points, values, names, types = _cells(path)
+    else:
+        table = _table(path)
+        points, in_um, rest = _positions(table, path, in_um)
+        values, names, types = _columns(rest, path)
+    kept = np.isfinite(points).all(axis=1)
+    if not kept.any():
+        raise ScoreError(f"{path}: no point has a position")
+    if in_um:
+        if mpp is None:
+            raise ScoreError(f"{path}: positions are in µm, but the slide's resolution (mpp) is not known")
+        points = points / mpp
+    return Spots(points[kept], values[kept], names, types)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+    except ImportError as error:
+        raise lacking("a parquet table", "pyarrow", "pip install pyarrow", error) from error
+    except (OSError, ValueError) as error:
+        raise ScoreError(f"cannot read {path}: {said_by(error)}") from error
+
+
+def _positions(table: pd.DataFrame, path: Path, in_um: bool) -> tuple[npt.NDArray[np.float64], bool, pd.DataFrame]:
+    """Return x and y, whether they are micrometres, and the other columns."""
+    plain = {str(name).strip().lower(): name for name in table.columns}
+    x, y = (next((plain[name] for name in names if name in plain), None) for names in (_X, _Y))
+    if x is None or y is None:
+        raise ScoreError(f"{path} has no columns x and y; it has {first_of([str(c) for c in table.columns], 8)}")
+    in_um = in_um or any(word in str(x).lower() for word in ("_um", "µm"))
+    try:
+        points = table[[x, y]].to_numpy(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ScoreError(f"{path}: x and y must be numbers: {said_by(error)}") from error
+    return points, in_um, table.drop(columns=[x, y])
+
+
+def _columns(table: pd.DataFrame, path: Path) -> tuple[npt.NDArray[np.float32], tuple[str, ...], bool]:
+    """Return the numbers of each point; of a column of cell types, 1 for the point's own."""
+    import pandas as pd
+
+    kind = next((name for name in table.columns if str(name).strip().lower() in _TYPES
+                 and not pd.api.types.is_numeric_dtype(table[name])), None)  # fmt: skip
+    if kind is not None:
+        return *_one_of(table[kind].fillna("unclassified").astype(str).to_numpy(object)), True
+    numeric = table.select_dtypes("number")
+    numeric = numeric[[name for name in numeric.columns if str(name).strip().lower() not in _NO_NUMBERS]]
+    if not numeric.shape[1]:
+        raise ScoreError(f"{path} has neither a column of cell types ({', '.join(_TYPES)}) nor one of numbers")
+    return numeric.to_numpy(np.float32), tuple(map(str, numeric.columns)), False
+
+
+def _one_of(types: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    names, place = np.unique(types, return_inverse=True)
+    return np.eye(len(names), dtype=np.float32)[place], tuple(map(str, names))
+
+
+def _h5ad(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32], tuple[str, ...], bool]:
+    """Return what an h5ad holds: it is HDF5, with ``X`` dense or sparse by rows or columns."""
+    import h5py
+    from scipy.sparse import csc_array, csr_array
+
+    with open_h5(path, ScoreError) as file:
+        place = file.get("obsm/spatial")
+        if place is None:
+            there = first_of(list(file["obsm"]), 5) if "obsm" in file else ""
+            raise ScoreError(f'{path} has no obsm["spatial"]; it has {there or "none"}')
+        try:
+            points = np.asarray(place[()], np.float64)[:, :2]
+            matrix = file["X"]
+            if isinstance(matrix, h5py.Group):
+                sparse = csc_array if "csc" in str(matrix.attrs["encoding-type"]) else csr_array
+                parts = tuple(matrix[key][()] for key in ("data", "indices", "indptr"))
+                values = sparse(parts, shape=tuple(matrix.attrs["shape"])).toarray()
+            else:
+                values = matrix[()]
+            index = file["var"][str(file["var"].attrs["_index"])]
+            names = (index["values"] if isinstance(index, h5py.Group) else index).asstr()[()]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ScoreError(f"{path} is no h5ad as anndata writes it: {said_by(error)}") from error
+    return points, np.asarray(values, np.float32), tuple(map(str, names)), False
+
+
+def _cells(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32], tuple[str, ...], bool]:
+    """Return the cells of a GeoJSON: points, or the mean of an outline's corners, with their class."""
+    from mil_heatmaps.insight.annotations import UNNAMED, class_name
+
+    try:
+        content = json.loads(path.read_bytes())
+        features = content["features"] if isinstance(content, dict) else content
+        points, types = [], []
+        for feature in features:
+            geometry = feature.get("nucleusGeometry") or feature["geometry"]
+            place = geometry["coordinates"]
+            if geometry["type"] == "Polygon":
+                place = np.asarray(place[0], np.float64)[:-1, :2].mean(axis=0)
+            elif geometry["type"] != "Point":
+                continue
+            points.append((float(place[0]), float(place[1])))
+            types.append(class_name(feature.get("properties"), UNNAMED))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ScoreError(f"{path} is no GeoJSON of cells: {said_by(error)}") from error
+    if not points:
+        raise ScoreError(f"{path} holds no cells (points or polygons)")
+    return np.array(points), *_one_of(np.array(types, object)), True
+
+
+def on_patches(spots: Spots, grid: PatchGrid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return how many points lie on each patch, (N,), and the mean of each column there, (N, F), NaN without a point.
+
+    Of cell types the mean is the share of the cells. A point on several patches that overlap counts on each.
+    """
+    from scipy.spatial import cKDTree
+
+    size = np.asarray(grid.size_l0, np.float64)
+    counts, sums = np.zeros(len(grid), np.int64), np.zeros((len(grid), len(spots.names)))
+    if len(grid):
+        tree = cKDTree(spots.points_l0 / size)
+        near = tree.query_ball_point((grid.coords_l0 + size / 2) / size, 0.5, p=np.inf)
+        for patch, members in enumerate(near):
+            inside = spots.points_l0[members]
+            # A patch holds its left and upper edge, and its neighbour the others.
+            held = np.asarray(members, int)[((inside >= grid.coords_l0[patch])
+                                             & (inside < grid.coords_l0[patch] + size)).all(axis=1)]  # fmt: skip
+            counts[patch], sums[patch] = len(held), spots.values[held].sum(axis=0, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return counts, np.where(counts[:, None] > 0, sums / counts[:, None], np.nan)

@@ -1,0 +1,102 @@
+"""Small pictures of slides with their scores on one scale, from the files of a run: no slide is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mil_heatmaps.insight.runs import ScoredSlide, StudyRun
+from mil_heatmaps.scores.normalize import default_method, normalize
+from mil_heatmaps.scores.patch_scores import MIDDLES, kind_of_column
+from mil_heatmaps.scores.quick_read import QuickScores
+from mil_heatmaps.scores.scale import CohortScale
+from mil_heatmaps.scores.select import Column, select_columns
+from mil_heatmaps.visualization.palette import colour_index, colour_table, default_cmap
+
+SIDE_PX = 360
+_GLASS = 245
+
+
+def drawn_column(read: QuickScores) -> Column:
+    """Return the column of a slide's scores that stands for it: that of the predicted class, or the only one."""
+    return select_columns(read.scores, read.prediction)[0]
+
+
+def picture_without_colours(run: StudyRun, slide: ScoredSlide) -> Path | None:
+    """Return the picture of the whole slide that a run saved, None where it saved none."""
+    record = run.record(slide.slide_id)
+    stage = None if record is None else record.stages.get("heatmap")
+    if record is None or stage is None:
+        return None
+    for key in stage.outputs:
+        name = Path(key).name.removeprefix(slide.slide_id)
+        if name.startswith(("_orig_", "_slide.")) and (path := record.path.parent / key).is_file():
+            return path
+    return None
+
+
+def thumbnail(read: QuickScores, column: Column, scale: CohortScale, picture: Path | None) -> npt.NDArray[np.uint8]:
+    """Return the slide with its colours, (H, W, 3), at most 360 pixels a side.
+
+    Colours are those of the cohort's scale. Where the run kept no picture of the slide the ground is glass.
+    """
+    ground, factor = _ground(read, picture)
+    kind = kind_of_column(read.scores.kind, column.name)
+    method = default_method(kind)
+    center = MIDDLES.get(kind) if method != "percentile" else None
+    shades = normalize(column.scores, method, scale=scale, kind=kind, center=center).shades
+    return _tinted(ground, read, shades, factor, default_cmap(kind))
+
+
+def _ground(read: QuickScores, picture: Path | None) -> tuple[npt.NDArray[np.uint8], tuple[float, float]]:
+    """Return the slide's picture, and level-0 pixels a pixel of it."""
+    grid = read.grid
+    far = (grid.coords_l0.max(axis=0) + grid.size_l0).tolist() if len(grid) else [1, 1]
+    width, height = read.slide_size_l0 or (int(far[0]), int(far[1]))
+    scale = SIDE_PX / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if picture is None:
+        pixels = np.full((size[1], size[0], 3), _GLASS, np.uint8)
+    else:
+        Image.MAX_IMAGE_PIXELS = None  # a picture of this program's own
+        with Image.open(picture) as image:
+            image.draft("RGB", size)  # JPEG is decoded small
+            image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BOX, reducing_gap=2.0)
+            pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+    return pixels, (width / size[0], height / size[1])
+
+
+def _tinted(
+    ground: npt.NDArray[np.uint8], read: QuickScores, shades: npt.NDArray[Any], factor: tuple[float, float], cmap: str
+) -> npt.NDArray[np.uint8]:
+    """Return the ground with each patch's colour at 45 %; where patches overlap the mean shade shows."""
+    high, wide = ground.shape[:2]
+    sums, counts = np.zeros((high + 1, wide + 1)), np.zeros((high + 1, wide + 1))
+    kept = np.isfinite(shades)
+    low = np.floor(read.grid.coords_l0[kept] / factor + 0.5).astype(int)
+    end = np.floor((read.grid.coords_l0[kept] + read.grid.size_l0) / factor + 0.5).astype(int)
+    end = np.maximum(end, low + 1)
+    x0, y0 = np.clip(low, 0, (wide, high)).T
+    x1, y1 = np.clip(end, 0, (wide, high)).T
+    for values, total in ((shades[kept].astype(np.float64), sums), (np.ones(int(kept.sum())), counts)):
+        for y, x, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
+            np.add.at(total, (y, x), sign * values)
+    area = counts.cumsum(0).cumsum(1)[:high, :wide]
+    mean = sums.cumsum(0).cumsum(1)[:high, :wide] / np.maximum(area, 1)
+    table = colour_table(cmap)
+    colours = table[colour_index(mean, len(table))].astype(np.float64)
+    tinted = np.where(area[..., None] > 0.5, 0.55 * ground + 0.45 * colours, ground)
+    return np.rint(tinted).astype(np.uint8)
+
+
+def one_scale(columns: Sequence[tuple[str, npt.NDArray[Any]]]) -> CohortScale:
+    """Return one scale over the scores of many slides, given as (kind, values)."""
+    from mil_heatmaps.scores.scale import summarize_scores
+
+    shares = ("attention_softmax", "attention_mean")
+    return CohortScale(tuple(summarize_scores(values, are_shares=kind in shares) for kind, values in columns))

@@ -1,0 +1,148 @@
+"""An experiment that draws what other experiments agree on: score files first, then an ordinary run that draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mil_heatmaps.cohort.jobs import layout_of
+from mil_heatmaps.config.config import Config, make_config
+from mil_heatmaps.config.insight_section import InsightArguments
+from mil_heatmaps.config.yaml_lines import read_yaml
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.insight.agreement_sheet import cohort_table, write_agreement_sheet
+from mil_heatmaps.insight.consensus_files import ConsensusSlide, agreement_table, left_out, make_consensus
+from mil_heatmaps.insight.runs import StudyRun, open_runs
+from mil_heatmaps.words import counted
+
+_OF_A_MODEL = ("encoder_arguments", "patching_arguments")
+_INPUTS = ("h5_dir", "coords_dir", "scores_dir", "patch_size_level0", "features_cache")
+_OF_SCORES = ("calc_heatmap", "score", "head", "normalize", "vmin", "vmax", "cmap", "threshold", "scale",
+              "use_ref_scores")  # fmt: skip
+
+
+@dataclass
+class ConsensusRun:
+    """What was made before anything is drawn.
+
+    Attributes
+    ----------
+    config : Config
+        Of the run that draws the score files.
+    slides : list of ConsensusSlide
+    left_out : slide_id -> why, of slides that some experiment has no scores of
+    tables : list of Path
+        What was written of the whole cohort.
+    """
+
+    config: Config
+    slides: list[ConsensusSlide] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    tables: list[Path] = field(default_factory=list)
+
+    @property
+    def made(self) -> list[str]:
+        """Slides that can be drawn."""
+        return [slide.slide_id for slide in self.slides if not slide.error]
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Slides that have no consensus, with the reason."""
+        return {slide.slide_id: slide.error for slide in self.slides if slide.error}
+
+    @property
+    def words(self) -> str:
+        """One line on what was made."""
+        reused = sum(slide.reused for slide in self.slides)
+        said = f"consensus of {counted(len(self.made), 'slide')}" + (f", {reused} of them reused" if reused else "")
+        return f"{said}; {counted(len(self.failed), 'slide')} failed" if self.failed else said
+
+
+def consensus_config(
+    experiments: Sequence[str | Path],
+    values: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    source: Path | None = None,
+) -> tuple[Config, dict[str, StudyRun]]:
+    """Return the config of a run that draws the consensus, and the experiments it is of, by name.
+
+    Parameters
+    ----------
+    values : mapping, optional
+        A config to draw by; left out, that of the first experiment with its own score's colours left aside.
+
+    Raises
+    ------
+    ConfigError
+        Experiments that are none or have no slide in common; no config; the name of one of the experiments.
+    """
+    runs = open_runs(experiments)
+    changed = dict(overrides or {})
+    if values is None:
+        configs = next(iter(runs.values())).run.configs
+        if not configs:
+            raise ConfigError(f"{next(iter(runs.values())).folder} keeps no config to draw by: give --config X.yaml")
+        source = configs[0].resolve()
+        values = _without_model(read_yaml(source)[0])
+        name = changed.get("exp_arguments.save_exp_code")
+        if not name:
+            raise ConfigError("--consensus needs --save_exp_code NAME: the name of the experiment that is made")
+    plain = {str(key): dict(section or {}) for key, section in values.items()}
+    plain.setdefault("insight_arguments", {})["consensus"] = [str(run.folder.resolve()) for run in runs.values()]
+    changed["heatmap_arguments.calc_heatmap"] = False
+    plain.setdefault("data_arguments", {})["scores_dir"] = "."  # where they will be is known from the rest
+    early = make_config(plain, changed, source=source, check_files=False)
+    place = layout_of(early)
+    if any(run.folder.resolve() == place.raw_root.resolve() for run in runs.values()):
+        raise ConfigError(f"{place.raw_root} is one of the experiments: give the consensus a name of its own")
+    place.consensus.mkdir(parents=True, exist_ok=True)
+    changed["data_arguments.scores_dir"] = str(place.consensus.resolve())
+    return make_config(plain, changed, source=source), runs
+
+
+def _without_model(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a run's config without what made its scores, and without colours that were meant for them."""
+    kept = {key: dict(section or {}) for key, section in values.items() if key not in _OF_A_MODEL}
+    model = kept.pop("model_arguments", {})
+    kept["model_arguments"] = {key: model[key] for key in ("task", "output_names") if model.get(key) is not None}
+    for section, keys in (("data_arguments", _INPUTS), ("heatmap_arguments", _OF_SCORES)):
+        kept[section] = {key: value for key, value in kept.get(section, {}).items() if key not in keys}
+    kept["heatmap_arguments"]["classes"] = "all"
+    for section in ("faithfulness_arguments", "explanation_arguments", "insight_arguments"):
+        kept.pop(section, None)
+    return kept
+
+
+def make(config: Config, runs: Mapping[str, StudyRun], say: Callable[[str], None] = lambda _: None) -> ConsensusRun:
+    """Write score files and tables of the consensus; what is up to date is kept."""
+    asked, layout = config.insight_arguments, layout_of(config)
+    done = ConsensusRun(config, left_out=left_out(runs))
+    for slide in make_consensus(runs, layout.consensus, top=asked.top, at_least=asked.at_least):
+        done.slides.append(slide)
+        if slide.error:
+            say(f"{slide.slide_id}: {slide.error}")
+    for slide_id, why in done.left_out.items():
+        say(f"{slide_id}: left out, {why}")
+    done.tables = _write_tables(done, runs, layout.insight, asked)
+    return done
+
+
+def _write_tables(
+    done: ConsensusRun, runs: Mapping[str, StudyRun], out: Path, asked: InsightArguments
+) -> list[Path]:
+    patients = next(iter(runs.values())).patients
+    agreement = agreement_table(done.slides)
+    paths = [out / "agreement.csv"]
+    write_text(paths[0], agreement.to_csv(index=False))
+    if done.made:
+        cohort = cohort_table(agreement, patients)
+        paths += [out / "agreement_cohort.csv", out / "agreement.png"]
+        write_text(paths[1], cohort.to_csv(index=False))
+        write_agreement_sheet(
+            paths[2], cohort, list(runs), slides=len(done.made), top=asked.top, patients=patients
+        )
+    return paths

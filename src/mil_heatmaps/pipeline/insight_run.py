@@ -1,0 +1,120 @@
+"""Numbers and sheets over what a run has finished, each made anew only when what it is made of has changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mil_heatmaps.cohort.jobs import layout_of
+from mil_heatmaps.config.config import Config
+from mil_heatmaps.config.insight_section import InsightArguments
+from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.digests import fingerprint
+from mil_heatmaps.insight.runs import StudyRun
+from mil_heatmaps.pipeline import insight_parts as parts
+from mil_heatmaps.pipeline.insight_study import Study
+from mil_heatmaps.words import reason_of
+
+_DONE = ".done.json"
+_VERSION = 1
+
+
+@dataclass
+class InsightRun:
+    """What was made.
+
+    Attributes
+    ----------
+    folder : Path
+    paths : list of Path
+        Written now, or up to date.
+    failed : part -> why
+    """
+
+    folder: Path
+    paths: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def make_insight(
+    config: Config, folder: Path, *, say: Callable[[str], None] = lambda _: None
+) -> InsightRun:
+    """Make everything that `insight_arguments` ask for of the run in `folder`; a part that fails ends alone.
+
+    Without anything asked for, the overview and the concentration of scores are made.
+    """
+    wanted = config.insight_arguments
+    run = StudyRun(folder)
+    layout = layout_of(config)
+    done = InsightRun(layout.insight)
+    study = Study(config, run, wanted, layout.insight, say)
+    layout.insight.mkdir(parents=True, exist_ok=True)
+    state = _read_state(layout.insight / _DONE)
+    made_of = _made_of(run, wanted)
+    for name, part in _parts(wanted).items():
+        key = fingerprint({"part": name, **made_of, "inputs": _folder_state(study, name)})
+        known = state.get(name, {})
+        paths = [layout.insight / path for path in known.get("paths", ())]
+        if known.get("key") == key and paths and all(path.is_file() for path in paths):
+            done.paths += paths
+            continue
+        try:
+            paths = part(study)
+        except (HeatmapError, OSError) as error:
+            done.failed[name] = reason_of(error)
+            say(f"{name}: {done.failed[name]}")
+            continue
+        done.paths += paths
+        state[name] = {"key": key, "paths": [str(path.relative_to(layout.insight)) for path in paths]}
+        write_text(layout.insight / _DONE, json.dumps(state))
+    return done
+
+
+Part = Callable[[Study], list[Path]]
+
+
+def _parts(asked: InsightArguments) -> dict[str, Part]:
+    chosen: dict[str, Part] = {"concentration": parts.concentration}
+    if asked.overview or not asked.asks:
+        chosen["overview"] = parts.overview
+    if asked.annotations:
+        chosen["annotations"] = parts.drawn
+    if asked.phenotypes:
+        chosen["phenotypes"] = parts.phenotypes
+    if asked.spots:
+        chosen["spots"] = parts.spots
+    return chosen
+
+
+def _made_of(run: StudyRun, asked: InsightArguments) -> dict[str, Any]:
+    """Return what every part depends on: the score files, the list, the settings."""
+    files = {}
+    for slide_id, slide in run.slides.items():
+        stat = slide.scores.stat()
+        told = {key: value for key, value in slide.cells.items() if key not in ("seconds", "status", "notes")}
+        files[slide_id] = [stat.st_size, stat.st_mtime_ns, told]
+    return {"version": _VERSION, "slides": files, "asked": asked.model_dump(mode="json", exclude={"consensus"})}
+
+
+def _folder_state(study: Study, part: str) -> list[Any]:
+    """Return names, sizes and times of the files that a part reads besides the run's own."""
+    if part not in ("annotations", "spots"):
+        return []
+    try:
+        folder = study.input_folder(part)
+    except ConfigError:
+        return []  # the part says so itself
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [[str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns] for path in found]
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

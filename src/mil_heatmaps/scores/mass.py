@@ -1,0 +1,187 @@
+"""How concentrated a slide's scores are: on three patches, or on half the slide.
+
+Every number is of *shares*: non-negative, one a patch, summing to 1; `mass_shares` makes them of scores of any kind.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, ScoreKind
+from mil_heatmaps.slides.patch_grid import PatchGrid
+
+Shares = npt.NDArray[np.float64]
+
+TOP = 0.05
+"""Part of the patches whose clusters are counted."""
+
+CLUSTERED = 0.8
+"""Share of the top patches' mass that the counted clusters hold."""
+
+_TOUCHING = 1 + 1e-6
+"""Steps between two neighbours, also diagonal ones; grids of several outlines need not be on one lattice."""
+
+
+def mass_shares(values: npt.ArrayLike, kind: ScoreKind) -> Shares:
+    """Return each patch's share of the mass, (N,) float64.
+
+    Logits of attention go through the softmax; signed kinds count by their positive part; the others are divided by
+    their sum. A patch without a score (NaN, or -inf of attention) has the share 0. Where no patch has any mass, every
+    share is NaN.
+    """
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    scored = np.isfinite(numbers)
+    if not scored.any():
+        return np.full(len(numbers), np.nan)
+    mass = np.zeros(len(numbers))
+    if kind == "attention_logit":
+        mass[scored] = np.exp(numbers[scored] - numbers[scored].max())
+    elif kind in SIGNED_KINDS:
+        mass[scored] = np.maximum(numbers[scored], 0)
+    else:
+        lowest = float(numbers[scored].min())
+        mass[scored] = numbers[scored] - min(lowest, 0.0)
+    total = float(mass.sum())
+    return mass / total if total > 0 else np.full(len(numbers), np.nan)
+
+
+def gini(shares: npt.ArrayLike) -> float:
+    """Return the Gini coefficient: 0 where all patches are equal, (N - 1) / N where one has everything.
+
+    G = sum_i (2 i - N - 1) x_i / (N sum x), x ascending, i from 1.
+    """
+    ascending = np.sort(np.asarray(shares, dtype=np.float64).ravel())
+    count = len(ascending)
+    if not count or not ascending.sum() > 0:
+        return math.nan
+    ranks = 2 * np.arange(1, count + 1) - count - 1
+    return float(ranks @ ascending / (count * ascending.sum()))
+
+
+def entropy(shares: npt.ArrayLike) -> float:
+    """Return the entropy of the shares in nats, -sum x log x; `exp` of it is the effective number of patches."""
+    numbers = np.asarray(shares, dtype=np.float64).ravel()
+    some = numbers[numbers > 0]
+    return float(-(some * np.log(some)).sum()) if len(some) else math.nan
+
+
+def effective_patches(shares: npt.ArrayLike) -> float:
+    """Return how many equal patches would be as concentrated as these: exp(entropy), 1 to N."""
+    return float(np.exp(entropy(shares)))
+
+
+def top_count(patches: int, part: float) -> int:
+    """Return how many patches the top `part` of them are: rounded up, at least one of any."""
+    return min(patches, max(1, math.ceil(part * patches - 1e-9)))
+
+
+def top_patches(values: npt.ArrayLike, part: float) -> npt.NDArray[np.intp]:
+    """Return the numbers of the top `part` of the scored patches, highest first; equal ones in their order."""
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    scored = np.flatnonzero(~np.isnan(numbers))
+    order = scored[np.argsort(-numbers[scored], kind="stable")]
+    return order[: top_count(len(order), part)]
+
+
+def top_share(shares: npt.ArrayLike, part: float) -> float:
+    """Return the share of the mass that the top `part` of the patches hold, such as 0.1 for the top tenth."""
+    numbers = np.asarray(shares, dtype=np.float64).ravel()
+    return float(numbers[top_patches(numbers, part)].sum()) if len(numbers) and not np.isnan(numbers[0]) else math.nan
+
+
+def highest_to_lowest(shares: npt.ArrayLike) -> float:
+    """Return the highest share over the lowest one; infinite where a patch has none at all."""
+    numbers = np.asarray(shares, dtype=np.float64).ravel()
+    if not len(numbers) or np.isnan(numbers).any():
+        return math.nan
+    lowest, highest = float(numbers.min()), float(numbers.max())
+    return highest / lowest if lowest > 0 else math.inf
+
+
+def spatial_clusters(grid: PatchGrid, patches: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
+    """Return the number of the cluster of each of the `patches`, from 0: 8-connected neighbours on the grid."""
+    if not len(patches):
+        return np.zeros(0, np.int32)
+    places = grid.coords_l0[patches] / np.asarray(grid.step_l0, dtype=np.float64)
+    pairs = cKDTree(places).query_pairs(_TOUCHING, p=np.inf, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(patches), len(patches)))
+    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int32)
+
+
+def clusters_of_top(grid: PatchGrid, shares: Shares, part: float = TOP, held: float = CLUSTERED) -> int:
+    """Return how many spatial clusters hold `held` of the mass of the top `part` of the patches, largest first."""
+    if len(shares) != len(grid):
+        raise ValueError(f"{len(grid)} patches but {len(shares)} shares")
+    if not len(shares) or np.isnan(shares).any():
+        return 0
+    top = top_patches(shares, part)
+    masses = np.sort(np.bincount(spatial_clusters(grid, top), weights=shares[top]))[::-1]
+    return int(np.searchsorted(np.cumsum(masses), held * masses.sum() * (1 - 1e-12))) + 1
+
+
+@dataclass(frozen=True)
+class Concentration:
+    """How concentrated the scores of one slide are.
+
+    Attributes
+    ----------
+    patches : int
+        Patches with a score, N.
+    gini : float
+    entropy_share : float
+        Entropy over log N: 1 where all patches are equal, 0 where one has everything.
+    effective_patches : float
+    top_1, top_5, top_10 : float
+        Share of the mass in the top 1 %, 5 % and 10 % of the patches.
+    clusters : int or None
+        Spatial clusters that hold 80 % of the mass of the top 5 %; None without a grid.
+    highest_to_lowest : float
+    """
+
+    patches: int
+    gini: float
+    entropy_share: float
+    effective_patches: float
+    top_1: float
+    top_5: float
+    top_10: float
+    clusters: int | None
+    highest_to_lowest: float
+
+    @property
+    def columns(self) -> dict[str, float]:
+        """What the lists of a run show, by column; without what is not known."""
+        told = {
+            "attention_gini": self.gini,
+            "attention_entropy": self.entropy_share,
+            "attention_top_1_percent": self.top_1,
+            "attention_top_5_percent": self.top_5,
+            "attention_clusters": math.nan if self.clusters is None else float(self.clusters),
+        }
+        return {name: value for name, value in told.items() if math.isfinite(value)}
+
+
+def concentration(values: npt.ArrayLike, kind: ScoreKind, grid: PatchGrid | None = None) -> Concentration:
+    """Return how concentrated one column of scores is; patches without a score are left out."""
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    scored = np.isfinite(numbers)
+    shares = mass_shares(numbers[scored], kind)
+    count, nats = len(shares), entropy(shares)
+    return Concentration(
+        patches=count,
+        gini=gini(shares),
+        entropy_share=nats / math.log(count) if count > 1 else math.nan,
+        effective_patches=math.exp(nats) if not math.isnan(nats) else math.nan,
+        top_1=top_share(shares, 0.01),
+        top_5=top_share(shares, 0.05),
+        top_10=top_share(shares, 0.1),
+        clusters=None if grid is None else clusters_of_top(grid.take(scored), shares),
+        highest_to_lowest=highest_to_lowest(shares),
+    )

@@ -1,0 +1,112 @@
+"""`create_heatmaps.py --consensus`: what several experiments agree on, drawn as an experiment."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mil_heatmaps.cli.create_heatmaps import main
+from mil_heatmaps.scores.score_schema import read_scores
+from tests.helpers.cohort import SmallCohort, make_small_cohort, write_abmil
+
+
+@pytest.fixture(scope="module")
+def three_folds(tmp_path_factory: pytest.TempPathFactory) -> SmallCohort:
+    """Experiments E, F and G of one cohort, with different checkpoints, and their consensus N."""
+    cohort = make_small_cohort(tmp_path_factory.mktemp("folds"), {"heatmap_arguments": {"figure": True}})
+    for seed, name in enumerate("EFG"):
+        write_abmil(cohort.checkpoint, seed=seed)
+        assert main(["--config", str(cohort.write()), "--save_exp_code", name]) == 0
+    raw = cohort.root / "raw"
+    assert main(["--consensus", *(str(raw / name) for name in "EFG"), "--save_exp_code", "N"]) == 0
+    return cohort
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_score_file_holds_mean_rank_spread_and_votes(three_folds: SmallCohort) -> None:
+    raw = three_folds.root / "raw"
+    made = read_scores(raw / "N" / "a" / "s1" / "s1_blockmap.h5")
+    assert (made.scores.kind, made.scores.names) == ("consensus", ("mean rank", "spread", "top of at least 2 of 3"))
+    own = [read_scores(raw / name / "a" / "s1" / "s1_blockmap.h5").scores.values[:, 0] for name in "EFG"]
+    ranks = np.array([np.argsort(np.argsort(v)) + 1 for v in own]) / len(own[0])
+    np.testing.assert_allclose(made.scores.values[:, 0], ranks.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(made.scores.values[:, 1], ranks.std(0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(made.attention, made.scores.values[:, 0])
+    votes = (ranks > 1 - 3 / 48 + 1e-9).sum(0)  # the top 5 % of 48 patches are 3
+    np.testing.assert_allclose(made.scores.values[:, 2], np.where(votes >= 2, votes / 3, 0), rtol=1e-6)
+
+
+def test_every_column_is_drawn_and_samples_are_of_the_mean_rank(three_folds: SmallCohort) -> None:
+    made = three_folds.root / "prod" / "N"
+    figures = sorted(path.name for path in made.rglob("s1_*figure.png"))
+    assert figures == [
+        "s1_c_mean rank_figure.png", "s1_c_spread_figure.png", "s1_c_top of at least 2 of 3_figure.png"
+    ]  # fmt: skip
+    assert list(made.rglob("sampled_patches/**/*.png"))
+
+
+def test_pairs_agree_in_a_table_a_slide_and_over_the_cohort_with_a_picture(three_folds: SmallCohort) -> None:
+    out = three_folds.root / "prod" / "N" / "insight"
+    slides, cohort = rows_of(out / "agreement.csv"), rows_of(out / "agreement_cohort.csv")
+    assert [(row["slide_id"], row["model_a"], row["model_b"]) for row in slides[:3]] == [
+        ("s1", "E", "F"), ("s1", "E", "G"), ("s1", "F", "G")
+    ]  # fmt: skip
+    assert len(slides) == 9
+    assert {row["matched"] for row in slides} == {"corner"}
+    mean = np.mean([float(row["spearman"]) for row in slides if row["model_b"] == "F"])
+    assert float(cohort[0]["spearman"]) == pytest.approx(mean)
+    assert cohort[0]["spearman_interval"] == "no interval: 3 slides, fewer than 10"
+    assert Image.open(out / "agreement.png").width > 900
+
+
+def test_a_second_call_makes_nothing_anew(three_folds: SmallCohort, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = three_folds.root / "raw"
+    before = {path: path.stat().st_mtime_ns for path in (raw / "N" / "consensus").iterdir()}
+    assert main(["--config", str(raw / "N" / "config.yaml")]) == 0
+    out = capsys.readouterr().out
+    assert "consensus of 3 slides, 3 of them reused" in out
+    assert "0 processed, 3 reused, 0 failed" in out
+    assert {path: path.stat().st_mtime_ns for path in (raw / "N" / "consensus").iterdir()} == before
+
+
+def test_a_slide_that_one_experiment_lacks_is_left_out_and_said(
+    three_folds: SmallCohort, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import shutil
+
+    raw = three_folds.root / "raw"
+    shutil.copytree(raw / "G", tmp_path / "H")
+    (tmp_path / "H" / "a" / "s2" / "s2_blockmap.h5").unlink()
+    names = [str(raw / "E"), str(tmp_path / "H")]
+    assert main(["--consensus", *names, "--save_exp_code", "M"]) == 0
+    assert "s2: left out, no scores in H" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["E"], "at least two experiments"),
+        (["E", "E"], "given twice"),
+        (["E", "nowhere"], "no experiment in"),
+    ],
+)
+def test_what_is_no_set_of_experiments_is_refused(
+    three_folds: SmallCohort, capsys: pytest.CaptureFixture[str], names: list[str], message: str
+) -> None:
+    raw = three_folds.root / "raw"
+    assert main(["--consensus", *(str(raw / name) for name in names), "--save_exp_code", "X"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_consensus_needs_a_name(three_folds: SmallCohort, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = three_folds.root / "raw"
+    assert main(["--consensus", str(raw / "E"), str(raw / "F")]) == 2
+    assert "--save_exp_code NAME" in capsys.readouterr().err
