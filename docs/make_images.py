@@ -201,8 +201,8 @@ def wrong_maps(cohort: Cohort) -> None:
         "as it should be": {},
         "one colour: all scores are equal": {"values": np.ones_like(scores.attention)},
         "shifted: coordinates count from elsewhere": {"grid": moved},
-        "gaps: the patch size is half of the true one": {"grid": small},
-        "everything red: normalize: none, scores above 1": {"values": lifted, "normalize": "none"},
+        "gaps: patch size half of the true one": {"grid": small},
+        "all red: normalize: none, scores above 1": {"values": lifted, "normalize": "none"},
         "nearly all blue: normalize: softmax": {"normalize": "softmax"},
     }
     figure, axes = plt.subplots(2, 3, figsize=(9.6, 4.1), layout="constrained")

@@ -1,7 +1,7 @@
 """The commands and Python of tutorials and how-to pages run on the demo cohort, and print what the pages show.
 
-A page is run from top to bottom in one folder. Not run: blocks below `<!--- not run: reason -->`, blocks with paths of a
-reader's own data (`/data/…`), and commands that install or wait for a browser; test_documents.py parses those.
+A page is run from top to bottom in one folder. Not run: blocks below `<!--- not run: reason -->`, blocks with paths of
+a reader's own data (`/data/…`), and commands that install or wait for a browser; test_documents.py parses those.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Page:
         self.names: dict[str, Any] = {"__name__": "page"}
         self.printed: str | None = None
         self.ran = 0
-        parsers = [CodeBlockParser(language, getattr(self, language)) for language in ("bash", "python", "yaml", "text")]
+        languages = ("bash", "python", "yaml", "text")
+        parsers = [CodeBlockParser(language, getattr(self, language)) for language in languages]
         self.sybil = Sybil(parsers=parsers, encoding="utf-8")
 
     def can_run(self, example: Example) -> bool:

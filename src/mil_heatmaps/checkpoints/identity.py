@@ -228,7 +228,7 @@ def _setting(cls: type[MILModel], name: str, value: Any, where: str) -> Any:
         return checked_setting(cls, name, value)
     except ModelError as error:
         raise CheckpointError(
-            f"{where}: its setting {error}; mend it there, or give {name} in model_arguments.overrides"
+            f"{where}: its setting {error}; correct it there, or give {name} in model_arguments.overrides"
         ) from error
 
 

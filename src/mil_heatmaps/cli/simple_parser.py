@@ -153,7 +153,7 @@ def _picture(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     picture.add_argument(
         "--classes", nargs="+", default=[], metavar="C",
-        help="for scores with a column a class or output: predicted (default), label, all, or names",
+        help="for scores with one column per class or output: predicted (default), label, all, or names",
     )  # fmt: skip
     picture.add_argument("--no_segment", action="store_true", help="colour whole patches, on glass as well")
 

@@ -175,7 +175,7 @@ class HeatmapArguments(Section):
         ge=0,
         le=1,
         description="New: colour only patches at or above this place on the colour scale; 0.9 with "
-        "percentiles is the hottest tenth.",
+        "percentiles is the highest tenth.",
     )
     smooth: Annotated[Literal["none", "bilinear", "gaussian"], BeforeValidator(none_word)] = Field(
         default="none",

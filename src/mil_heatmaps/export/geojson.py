@@ -1,4 +1,4 @@
-"""Scores for QuPath: patches as detections, hot regions and tissue as annotations, in one GeoJSON file.
+"""Scores for QuPath: patches as detections, high-attention regions and tissue as annotations, in one GeoJSON file.
 
 Coordinates are level-0 pixels, as QuPath counts them on the same slide. Features are written one after the
 other, so memory does not follow their number.
@@ -159,7 +159,7 @@ def _region(region: Region, number: int, score_file: ScoreFile, drawn: DrawnMap)
         [ring.tolist() for ring in region.rings_l0],
         {
             "name": f"{drawn.name} {number}",
-            "classification": {"name": "Hot region", "color": _REGION_COLOUR},
+            "classification": {"name": "High-score region", "color": _REGION_COLOUR},
             "measurements": measurements,
         },
     )

@@ -190,7 +190,7 @@ class CustomModel(MILModel):
         return row
 
     def _checked(self, name: str, values: Tensor | None, count: int) -> Tensor:
-        """Return scores (N, K) after checking that there is one row a patch."""
+        """Return scores (N, K) after checking that there is one row per patch."""
         if values is None:
             raise ModelError(
                 f"{self.title} returned no patch scores: forward must return (logits, attention), or "
@@ -204,7 +204,7 @@ class CustomModel(MILModel):
         if values.ndim not in (1, 2) or values.shape[0] != count:
             raise ModelError(
                 f"{self.title} returned {name} of shape {shape} for {count} patches: ({count},) or ({count}, K) is "
-                "needed, one number or one row a patch"
+                "needed, one number or one row per patch"
             )
         return values.reshape(count, -1)
 

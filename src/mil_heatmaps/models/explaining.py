@@ -181,7 +181,7 @@ def outputs_of(
     if len(names) != len(logits):
         raise ModelError(f"{len(names)} names ({', '.join(names)}) for {len(logits)} outputs of {model.title}")
     lonely = settings.task == "classification" and len(logits) > 1 and model.independent
-    task: Task = "multilabel" if lonely else settings.task  # a sigmoid a class: none is measured against the others
+    task: Task = "multilabel" if lonely else settings.task  # one sigmoid per class: none is measured against the others
     return choose_outputs(logits, names, task=task, output=settings.output, targets=targets)
 
 

@@ -27,7 +27,7 @@ class ScoreFile:
     ----------
     grid : PatchGrid
     scores : PatchScores
-        The scores to draw, one column a class or head; its grid becomes `grid`.
+        The scores to draw, one column per class or head; its grid becomes `grid`.
     attention : (N,) float32
         What CLAM's tools see as ``attention_scores``. Left empty, it is `clam_column` of the scores.
     extra : tuple of PatchScores
