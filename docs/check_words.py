@@ -19,11 +19,11 @@ LOOKED_AT = ("*.md", "docs/**/*.md", "changes/*.md", "src/mil_heatmaps/**/*.py",
              "*.py", "Makefile")  # fmt: skip
 
 _COUNTED = ("class|slide|patch|map|head|score|check|set|column|row|file|job|target|stage|step|run|label|token|output|"
-            "worker")  # fmt: skip
+            "worker|square|head")  # fmt: skip
 _THINGS = ("line|column|number|row|picture|file|folder|pass|scale|sigmoid|lock|value|score|map|figure|process|task|"
            "branch|name|one|page|bar|entry|colour|table|contribution|logit|curve")  # fmt: skip
 WORDS = {
-    rf"\b(?:an?|one) (?:{_THINGS}) an? (?:{_COUNTED})\b": "per: 'one row per slide'",
+    rf"\b(?:(?:an?|one) (?:{_THINGS})|have one|has one|are one|one) an? (?:{_COUNTED})\b": "per: 'one row per slide'",
     r"\bmend(?:s|ed|ing)?\b": "fix, correct",
     r"\bamiss\b": "wrong",
     r"\b(?:one|single)-command face\b": "single-command interface",

@@ -37,7 +37,7 @@ OWN_CONTRACT = ("docs/how-to/own_model.md", "docs/how-to/scores_of_other_program
 
 NOT_RUN = re.compile(r"<!--- not run: .+? -->\s*\Z")
 YOURS = ("/data/", "/shared/", "my.yaml", "#SBATCH", "EXP")
-WAITING = ("make", "source", "pip", "view_heatmap_sync.py", "docker", "apptainer", "ssh", "cp", "git")
+WAITING = ("make", "source", "pip", "view_heatmap_sync.py", "test_heatmap_setup.py", "docker", "apptainer", "ssh", "cp", "git")
 LOOP = re.compile(r"for (\w+) in ([^;]+); do\n(.*?)\ndone", re.DOTALL)
 
 
@@ -127,6 +127,7 @@ class Page:
 @pytest.mark.parametrize("name", [page for page in PAGES if page not in OWN_CONTRACT])
 def test_the_code_of_a_page_runs(name: str, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout)
+    monkeypatch.syspath_prepend(str(checkout))  # `python create_heatmaps.py` has its own folder there
     page = Page()
     for example in page.sybil.parse(ROOT / name).examples():
         example.evaluate()

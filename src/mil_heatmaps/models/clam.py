@@ -1,4 +1,4 @@
-"""CLAM's own networks (Lu et al. 2021): CLAM_SB pools with one attention branch, CLAM_MB with one a class."""
+"""CLAM's own networks (Lu et al. 2021): CLAM_SB pools with one attention branch, CLAM_MB with one per class."""
 
 import re
 from typing import Any

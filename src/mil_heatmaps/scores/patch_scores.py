@@ -83,9 +83,9 @@ class Explained:
     settings : dict
         Those that the score depends on, plain JSON.
     checks : dict
-        Plain numbers and lists, one a column where they are lists.
+        Plain numbers and lists, one per column where they are lists.
     full : K floats
-        The output of the whole slide, one a column.
+        The output of the whole slide, one per column.
     """
 
     output: str
