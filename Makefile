@@ -56,6 +56,7 @@ release-set: $(STAMP)
 release-check: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'
 	$(BIN)/python release/release_check.py
+	$(BIN)/python release/release_build.py
 
 clean:
 	rm -rf $(VENV)

@@ -37,7 +37,8 @@ OWN_CONTRACT = ("docs/how-to/own_model.md", "docs/how-to/scores_of_other_program
 
 NOT_RUN = re.compile(r"<!--- not run: .+? -->\s*\Z")
 YOURS = ("/data/", "/shared/", "my.yaml", "#SBATCH", "EXP")
-WAITING = ("make", "source", "pip", "view_heatmap_sync.py", "test_heatmap_setup.py", "docker", "apptainer", "ssh", "cp", "git")
+WAITING = ("make", "source", "pip", "view_heatmap_sync.py", "test_heatmap_setup.py", "docker", "apptainer", "ssh", "cp",
+           "git")  # fmt: skip
 LOOP = re.compile(r"for (\w+) in ([^;]+); do\n(.*?)\ndone", re.DOTALL)
 
 

@@ -221,9 +221,11 @@ def curves(plan: Planned) -> Piece:
     def draw(page: Page, left: float, top: float, width: float) -> None:
         from mil_heatmaps.visualization.curves_panel import draw_curves
 
-        page.write(left, top + 0.14 * u, "how faithful the map is", fontsize=style.text, color=GREY, va="center")
         axes = page.axes(left + 0.4 * u, top + 0.28 * u, width - 0.4 * u, 1.25 * u)
         draw_curves(axes, told, plan.text.map_name)
+        words = f"how faithful the map is ({axes.get_title(loc='left')})"  # one line: two would lie on each other
+        axes.set_title("", loc="left")
+        page.write(left, top + 0.14 * u, words, fontsize=style.text, color=GREY, va="center")
         enlarge(axes, style)
 
     return Piece(lambda _: 2.0 * u, draw)
