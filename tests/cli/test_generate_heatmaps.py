@@ -154,7 +154,8 @@ def test_a_figure_for_people_lies_beside_the_map_when_asked_for(cohort: SmallCoh
     visualizer = MILLabVisualizer(cohort.checkpoint, class_names=["a", "b"])
     expected = visualizer.visualize(cohort.slides / "s1.tif", cohort.features, label="a").figure
     drawn = np.asarray(Image.open(cohort.root / "O" / "s1_figure.png"))
-    np.testing.assert_array_equal(drawn, np.asarray(expected))
+    last_line_px = 40  # where the scores come from: the run and its day are known to the command alone
+    np.testing.assert_array_equal(drawn[:-last_line_px], np.asarray(expected)[:-last_line_px])
 
 
 def test_the_figure_of_a_region_shows_the_scores_of_that_region(cohort: SmallCohort) -> None:

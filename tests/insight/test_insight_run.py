@@ -48,7 +48,7 @@ def test_a_row_a_slide_and_class_and_another_slides_annotation_is_named(done: Sm
 def test_the_overview_is_a_pdf_and_pngs_and_tables(done: SmallCohort) -> None:
     out = done.production / "insight"
     assert (out / "overview.pdf").read_bytes().startswith(b"%PDF")
-    assert [Image.open(out / f"overview_{n}.png").size for n in (1, 2)] == [(1999, 1125)] * 2
+    assert [Image.open(out / f"overview_{n}.png").size for n in (1, 2)] == [(2000, 1125)] * 2
     assert [row["label"] for row in _rows(out / "outcomes.csv")] == ["a", "b", "a"]
     assert sum(int(v) for row in _rows(out / "confusion.csv") for k, v in row.items() if k != "class") == 3
     assert {row["measure"] for row in _rows(out / "metrics.csv")} == {"accuracy", "auroc"}

@@ -95,7 +95,7 @@ def test_a_run_gets_tables_a_sheet_and_maps_that_are_drawn_with_a_legend(tmp_pat
     assert made.scores.kind == "cluster"
     assert set(np.unique(made.scores.values)) <= {0, 1, 2}
     cohort.config["data_arguments"]["scores_dir"] = str(cohort.raw / "phenotypes")
-    cohort.config["heatmap_arguments"].update(figure=True)
+    cohort.config["heatmap_arguments"].update(figure=True, alpha=1.0)  # the bar shows colours as blended
     for section in ("insight_arguments", "model_arguments"):
         del cohort.config[section]
     del cohort.config["data_arguments"]["h5_dir"]

@@ -51,8 +51,8 @@ EXTRAS = {
         {"dask": "dask", "distributed": "distributed", "dask-jobqueue": "dask_jobqueue", "bokeh": "bokeh"},
     ),
     "tracking": ("MLflow, Weights & Biases", {"mlflow-skinny": "mlflow", "wandb": "wandb"}),
+    "insight": ("numbers over cohorts", {"scikit-learn": "sklearn", "shapely": "shapely"}),
     "demo": ("the demo cohort", {"scikit-image": "skimage"}),
-    "insight": ("numbers over a cohort", {"scikit-learn": "sklearn", "shapely": "shapely"}),
 }  # fmt: skip
 """By the name of each extra: what it is for, and its packages as above."""
 

@@ -172,7 +172,7 @@ def _title(found: Sequence[tuple[SlideWork, str, DrawnColumn]], scores: Sequence
 
 
 def _foot(runner: Runner, work: SlideWork, slides: int) -> list[str]:
-    from mil_heatmaps.stages.figure import PROGRAM
+    from mil_heatmaps.version import PROGRAM
 
     told = work.score_file
     made = [

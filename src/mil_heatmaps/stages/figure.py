@@ -15,14 +15,13 @@ from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
-from mil_heatmaps.version import __version__
+from mil_heatmaps.version import PROGRAM
 from mil_heatmaps.words import printable
 
 if TYPE_CHECKING:
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
     from mil_heatmaps.visualization.figure_words import Artefact, FigureText
 
-PROGRAM = f"mil-heatmaps {__version__}"
 
 
 def write_slide_figure(work: SlideWork, planned: PlannedMap, notices: Iterable[Notice]) -> Path:

@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.version import PROGRAM
 from mil_heatmaps.visualization.colour_rule import ColourRule
 from mil_heatmaps.visualization.sampling import Mode, SampledPatch, sample_top_patches
 
@@ -92,7 +94,7 @@ class SlideHeatmap:
         from mil_heatmaps.visualization.drawing import Painter
         from mil_heatmaps.visualization.figure import FigureText, draw_figure
 
-        names = self.scores.names
+        names, spread = self.scores.names, concentration(self.scores.values[:, 0], self.scores.kind)
         text = FigureText(
             score_name=self.scores.score,
             class_name=self.column if len(names) > 1 or self.scores.explained is not None else None,
@@ -101,6 +103,10 @@ class SlideHeatmap:
             model=self.model,
             prediction=self.prediction,
             group=": ".join(group_of(self.scores, self.column, "auto", self.prediction) or ()),
+            kind=self.scores.kind,
+            version=PROGRAM,
+            foot=() if spread is None else (spread.words,),
+            even=spread is not None and spread.nearly_even,
         )
         with self._planned() as drawing:
             painter = Painter(drawing, watch=True)
