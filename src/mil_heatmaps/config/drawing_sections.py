@@ -163,8 +163,8 @@ class HeatmapArguments(Section):
         str | list[str], BeforeValidator(_classes, json_schema_input_type=str | int | list[str | int])
     ] = Field(
         default="predicted",
-        description="New: predicted, label, all, a class name, or a list of names; for scores with a "
-        "column a class.",
+        description="New: predicted, label, all, a class name, or a list of names; for scores with one "
+        "column per class.",
     )
     head: Annotated[int | Literal["mean", "all"], BeforeValidator(_head)] = Field(
         default="mean",
