@@ -42,6 +42,10 @@ class Notice(str):
         """The notice for people."""
         return str(self)
 
+    def of(self, what: str) -> Notice:
+        """Return the notice as one of a part of the slide that `what` names, such as one of its bags."""
+        return type(self)(self.code, f"{what}: {self}", **self.counts)
+
     @classmethod
     def read(cls, data: Any) -> Notice:
         """Return the notice that `plain` wrote; a plain text, as earlier versions kept it, will do."""

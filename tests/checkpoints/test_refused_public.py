@@ -26,5 +26,5 @@ from mil_heatmaps.errors import CheckpointError
 def test_known_models_are_refused_by_name(tmp_path: Path, keys: tuple[str, ...], words: str, prefix: str) -> None:
     path = tmp_path / "m.pt"
     torch.save({prefix + key: torch.randn(4, 4) for key in keys}, path)
-    with pytest.raises(CheckpointError, match=rf"it is a.*{words}.*model_class \(docs/own_model\.md\)"):
+    with pytest.raises(CheckpointError, match=rf"it is a.*{words}.*model_class \(docs/how-to/own_model\.md\)"):
         model_from_checkpoint(path)

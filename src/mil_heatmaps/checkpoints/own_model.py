@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from mil_heatmaps.checkpoints.load import load_checkpoint
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.models.base import MILModel
-from mil_heatmaps.models.custom import CustomModel
+from mil_heatmaps.models.custom import CustomModel, takes_bags
+from mil_heatmaps.models.several_inputs import SeveralInputsModel
 from mil_heatmaps.weights.fit import require_plain_weights, require_same_keys
 from mil_heatmaps.weights.import_own import construct
 
@@ -40,11 +41,14 @@ def load_custom_model(
     """
     inner = construct(model_class, init_args)
     if checkpoint_path is not None:
-        _load_weights(inner, model_class, checkpoint_path)
-    return (inner if isinstance(inner, MILModel) else CustomModel(inner, model_class)).eval()
+        load_weights(inner, model_class, checkpoint_path)
+    if isinstance(inner, MILModel):
+        return inner.eval()
+    return (SeveralInputsModel if takes_bags(inner) else CustomModel)(inner, model_class).eval()
 
 
-def _load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) -> None:
+def load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) -> None:
+    """Load a checkpoint strictly into the user's object; errors are those of `load_custom_model`."""
     if not isinstance(inner, nn.Module):
         raise ModelError(f"{model_class} is no torch.nn.Module: give it the checkpoint's path in init_args")
     checkpoint, expected = load_checkpoint(path), inner.state_dict()

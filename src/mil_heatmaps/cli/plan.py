@@ -63,11 +63,12 @@ def print_plan(runner: Runner, *, as_json: bool = False) -> int:
 
     The code is 1 when a slide would fail, like that of the run itself.
     """
-    slides = []
-    own = runner.config.model_arguments.model_class
+    slides: list[SlidePlan] = []
+    own = runner.config.model_arguments.own_code
     for slide in _plans(runner):
         if not slides and own is not None and not as_json:
-            print(f"model_class {own}: your own code is not run by a dry run; the run imports it and checks it first")
+            key = "model_class" if runner.config.model_arguments.model_class else "slide_encoder"
+            print(f"{key} {own}: your own code is not run by a dry run; the run imports it and checks it first")
         slides.append(slide)
         if not as_json:
             print(slide.as_text())
@@ -97,11 +98,12 @@ def _plans(runner: Runner) -> Iterator[SlidePlan]:
 
     measuring, found, costs = CostOfMeasuring(runner.settings), list(runner.plan()), ExplanationCosts()
     check_needs(runner.settings, runner.needed(found), run_own_code=False)
-    own = runner.config.model_arguments.model_class
+    own = runner.config.model_arguments.own_code
     for slide in found:
         coordinates, odd = _coordinates(runner, slide)
         problem = slide.problem or _width_problem(runner, slide) or odd
-        explained, refused = ([], None) if problem or own else _explanations(runner, slide, costs)
+        unknown = runner.config.model_arguments.model_class is not None  # which may have a closed form
+        explained, refused = ([], None) if problem or unknown else _explanations(runner, slide, costs)
         problem = problem or refused
         resolution = None
         try:
@@ -173,7 +175,7 @@ def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
     from mil_heatmaps.slides.slide_space import SlideSpace
 
     path = slide.job.features_path
-    if path is None or "attention" not in slide.needed or runner.config.model_arguments.model_class is not None:
+    if path is None or "attention" not in slide.needed or runner.config.model_arguments.own_code is not None:
         return None
     model = runner.model.load()
     try:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from mil_heatmaps.cohort.extra_inputs import ExtraInputs
 from mil_heatmaps.cohort.process_list import read_process_list
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.cohort.slide_job import SlideJob
@@ -26,6 +27,7 @@ IndexT = TypeVar("IndexT", bound=StemIndex)
 TISSUE_EXTENSIONS = (".geojson", ".geojson.gz", ".json", ".pkl")
 COORDS_EXTENSIONS = (".h5", ".hdf5")
 ROI_EXTENSIONS = (".geojson", ".geojson.gz", ".json")
+VECTOR_EXTENSIONS = (".h5", ".hdf5", ".npy")
 SCORE_EXTENSIONS = (".h5", ".hdf5", ".csv", ".tsv")
 
 
@@ -80,6 +82,13 @@ class ScoreIndex(StemIndex):
         return name, f"{name}_blockmap"
 
 
+class VectorIndex(StemIndex):
+    """Vectors of slides by slide_id."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__((folder,), VECTOR_EXTENSIONS, noun="slide vector")
+
+
 class Files:
     """The cohort's files, listed once a folder."""
 
@@ -92,9 +101,16 @@ class Files:
         self.features = {
             key: FeatureIndex(folders, recursive=data.recursive) for key, folders in inputs.features.items()
         }
+        self.others: dict[str, FeatureIndex] = {}
+        if config.bags:  # by name of a bag rather than by source
+            first, *rest = config.bags
+            self.others = {name: self.features[name] for name in rest}
+            self.features = {"": self.features[first]}
+        self.extra = ExtraInputs(config)
         self.coords = {key: CoordsIndex(folders, recursive=data.recursive) for key, folders in inputs.coords.items()}
         self.tissue = {key: TissueIndex(folders, recursive=True) for key, folders in inputs.tissue.items()}
         self.scores = {key: ScoreIndex(folders, recursive=True) for key, folders in inputs.scores.items()}
+        self.vectors = None if inputs.slide_vectors is None else VectorIndex(inputs.slide_vectors)
         self.qc = {key: QcIndex(folders, recursive=True) for key, folders in inputs.qc.items()}
         self.roi = {key: RoiIndex(folders, recursive=True) for key, folders in inputs.roi.items()}
 
@@ -156,7 +172,7 @@ def find_cohort(config: Config) -> Cohort:
             slides = files.slides_of(row)
             slide_path = slides.get(row.slide_name) or slides.find(row.slide_id)
             row = rows[index] = _as_file_says(row, slide_path, slides)
-            cohort.jobs[row.slide_id] = _job(row, slide_path, files, layout, config)
+            cohort.jobs[row.slide_id] = _job(row, slide_path, files, layout, config, rows.columns)
         except HeatmapError as error:
             cohort.problems[index] = one_line(error)
     if not cohort.jobs:
@@ -223,7 +239,10 @@ def _as_file_says(row: ProcessRow, slide_path: Path, slides: SlideIndex) -> Proc
     return replace(row, slide_id=slide_id, slide_name=name, cells={**row.cells, "slide_id": name})
 
 
-def _job(row: ProcessRow, slide_path: Path, files: Files, layout: ExperimentLayout, config: Config) -> SlideJob:
+def _job(
+    row: ProcessRow, slide_path: Path, files: Files, layout: ExperimentLayout, config: Config,
+    columns: tuple[str, ...] = (),
+) -> SlideJob:  # fmt: skip
     names = tuple(dict.fromkeys((row.slide_id, *files.slides_of(row).names_of(slide_path))))
     scores = Files.of_source(files.scores, row.source)
     scores_path = scores.find(*names) if scores is not None else None
@@ -249,8 +268,22 @@ def _job(row: ProcessRow, slide_path: Path, files: Files, layout: ExperimentLayo
         roi_path=roi.find(*names) if roi is not None else None,
         qc_path=qc.get(*names) if qc is not None else None,
         bag_path=features.get(*names) if features is not None and measures else None,
+        other_bags=_other_bags(names, files),
+        extra=files.extra.of(row, columns),
+        slide_vector=None if files.vectors is None else files.vectors.get(*names),
         unused_tissue=tissue.unused(*names, longer=True) if tissue is not None and tissue_path is None else "",
     )
+
+
+def _other_bags(names: tuple[str, ...], files: Files) -> dict[str, Path]:
+    """Return the features of the bags beside the first; a FeatureError names a bag the slide lacks."""
+    found = {}
+    for name, index in files.others.items():
+        try:
+            found[name] = index.find(*names)
+        except FeatureError as error:
+            raise FeatureError(f"{names[0]} lacks the bag {name}: {one_line(error)}") from error
+    return found
 
 
 def _coords_dir(row: ProcessRow, slide_path: Path, config: Config) -> Path | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mil_heatmaps.records.layout import SlideLayout
@@ -27,6 +28,13 @@ class SlideJob:
     """Features by which scores that are brought are measured; None unless that is asked for."""
     unused_tissue: str = ""
     """Which files of the slide in tissue_dir cannot be used, and why, where it has no outlines there."""
+
+    slide_vector: Path | None = None
+    """Vector of the slide from elsewhere, with which the one that a slide encoder makes is compared."""
+    other_bags: Mapping[str, Path] = field(default_factory=dict)
+    """Features of the bags beside the first, by name, of a model that takes several."""
+    extra: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Numbers beside the patches, by name, of a model that takes them."""
 
     @property
     def slide_id(self) -> str:

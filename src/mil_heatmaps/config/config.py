@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from mil_heatmaps.config.cross_checks import cross_checks
 from mil_heatmaps.config.find_inputs import find_inputs, portable_values
 from mil_heatmaps.config.input_paths import resolve_input_path
+from mil_heatmaps.config.own_models import default_of_encoders
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.tissue_parameters import cohort_params
 from mil_heatmaps.config.validation_errors import Places, Problem, describe
@@ -127,6 +128,7 @@ def _default_by_context(raw: dict[str, Any]) -> None:
     heatmap, experiment = raw.setdefault("heatmap_arguments", {}), raw.setdefault("exp_arguments", {})
     if isinstance(heatmap, dict) and (data.get("h5_dir") or data.get("scores_dir")):
         heatmap.setdefault("calc_heatmap", False)
+    default_of_encoders(raw)
     if isinstance(experiment, dict) and experiment.get("n_classes") is None:
         experiment["n_classes"] = _number_of_names(raw.get("model_arguments"), data.get("label_dict"))
 

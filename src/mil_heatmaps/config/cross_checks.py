@@ -1,6 +1,7 @@
 """Check keys of different sections that need, exclude or contradict each other."""
 
 from mil_heatmaps.config.drawing_sections import HeatmapArguments
+from mil_heatmaps.config.own_models import own_models
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
 from mil_heatmaps.errors import ModelError
@@ -10,7 +11,8 @@ from mil_heatmaps.words import did_you_mean
 
 def cross_checks(cfg: Config) -> list[Problem]:
     """Return every contradiction between the sections; each section by itself is sound."""
-    return [*_model(cfg), *_labels(cfg), *_inputs(cfg), *_drawing(cfg), *_explanations(cfg), *_faithfulness(cfg)]
+    asked = [*_drawing(cfg), *_explanations(cfg), *_faithfulness(cfg)]
+    return [*_model(cfg), *own_models(cfg), *_labels(cfg), *_inputs(cfg), *asked]
 
 
 def _model(cfg: Config) -> list[Problem]:
@@ -27,14 +29,12 @@ def _model(cfg: Config) -> list[Problem]:
         problems.append(
             Problem(("model_arguments", "model_class"), "give model_name or model_class, not both")
         )
-    if model.init_args and model.model_class is None:
-        problems.append(
-            Problem(("model_arguments", "init_args"), "belongs to model_class, which is not given")
-        )
-    if model.overrides and model.model_class is not None:
-        problems.append(
-            Problem(("model_arguments", "overrides"), "has no effect on model_class; use init_args")
-        )
+    if model.init_args and model.own_code is None:
+        text = "belongs to model_class or slide_encoder, and neither is given"
+        problems.append(Problem(("model_arguments", "init_args"), text))
+    if model.overrides and model.own_code is not None:
+        key = "model_class" if model.model_class is not None else "slide_encoder"
+        problems.append(Problem(("model_arguments", "overrides"), f"has no effect on {key}; use init_args"))
     asked = cfg.exp_arguments.n_classes
     if model.n_classes is not None and asked is not None and model.n_classes != asked:
         problems.append(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.config.input_paths import FolderMap, InputPaths, Kind, resolve_input_path
+from mil_heatmaps.config.own_models import head_facts
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
 from mil_heatmaps.errors import ConfigError, HeatmapError
@@ -17,12 +18,13 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
 
     def one(section: str, key: str, kind: Kind) -> Path | None:
         value = getattr(getattr(cfg, section), key)
-        if value is None:
-            return None
+        return None if value is None else named(value, (section, key), kind)
+
+    def named(value: str, path: tuple[str, ...], kind: Kind) -> Path | None:
         try:
             return resolve_input_path(value, config_dir, kind)
         except ConfigError as error:
-            problems.append(Problem((section, key), f"names {error}"))
+            problems.append(Problem(path, f"names {error}"))
             return None
 
     def folders(key: str) -> FolderMap:
@@ -42,6 +44,10 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
             found[name] = tuple(paths)
         return found
 
+    head_file = cfg.model_arguments.head_file
+    head = None if head_file is None else named(head_file, ("model_arguments", "head"), "file")
+    head_names, said = head_facts(cfg, head)
+    problems += said
     inputs = InputPaths(
         slides=folders("data_dir"),
         features=folders("h5_dir"),
@@ -57,6 +63,13 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
         baseline=None if cfg.explanation_arguments.baseline in ("zero", "mean") else one(
             "explanation_arguments", "baseline", "file"
         ),
+        head=head,
+        head_names=head_names,
+        slide_vectors=one("data_arguments", "slide_vectors_dir", "folder"),
+        extra={
+            name: path for name, value in (cfg.data_arguments.extra or {}).items()
+            if isinstance(value, str) and (path := named(value, ("data_arguments", "extra"), "file")) is not None
+        },
     )  # fmt: skip
     return inputs, problems
 
@@ -97,11 +110,20 @@ def portable_values(cfg: Config) -> Iterator[tuple[str, str, Any]]:
         ("model_arguments", "ckpt_path", "checkpoint", inputs.checkpoint),
         ("encoder_arguments", "weights", "checkpoint", inputs.encoder_weights),
         ("explanation_arguments", "baseline", "file", inputs.baseline),
+        ("data_arguments", "slide_vectors_dir", "folder", inputs.slide_vectors),
     ]
     for section, key, kind, path in files:
         given = getattr(getattr(cfg, section), key)
         if given is not None and path is not None and not is_hub_name(given) and _portable(given, path, kind) != given:
             yield section, key, str(path)
+    head, found_head = cfg.model_arguments.head_file, inputs.head
+    if head is not None and found_head is not None and _portable(head, found_head, "file") != head:
+        whole = {"cosine_to": str(found_head)} if isinstance(cfg.model_arguments.head, dict) else str(found_head)
+        yield "model_arguments", "head", whole
+    if tables := {name: str(path) for name, path in inputs.extra.items()}:
+        given_extra = cfg.data_arguments.extra or {}
+        if any(_portable(str(given_extra[name]), inputs.extra[name], "file") != given_extra[name] for name in tables):
+            yield "data_arguments", "extra", {**given_extra, **tables}
     folders = {"data_dir": inputs.slides, "h5_dir": inputs.features, "tissue_dir": inputs.tissue}
     folders |= {"coords_dir": inputs.coords, "scores_dir": inputs.scores, "roi_dir": inputs.roi, "qc_dir": inputs.qc}
     for key, found in folders.items():

@@ -103,3 +103,7 @@ class InputPaths:
     checkpoint: Path | None = None
     encoder_weights: Path | None = None
     baseline: Path | None = None
+    head: Path | None = None
+    head_names: tuple[str, ...] | None = None
+    slide_vectors: Path | None = None
+    extra: dict[str, Path] = field(default_factory=dict)

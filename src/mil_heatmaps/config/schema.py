@@ -61,14 +61,25 @@ class Config(BaseModel):
     @property
     def n_classes(self) -> int | None:
         """Outputs of the model, or None when only the checkpoint can tell."""
-        return self.exp_arguments.n_classes
+        told, named = self.exp_arguments.n_classes, self.inputs.head_names
+        return len(named) if told is None and named is not None else told
 
     @property
     def names_model(self) -> bool:
         """Whether the config names a model that can be loaded: a checkpoint, a class, or weights on the hub."""
         model = self.model_arguments
-        own = model.ckpt_path is not None or model.model_class is not None
+        own = model.ckpt_path is not None or model.own_code is not None
         return own or name_of_weights(model.model_name) is not None
+
+    @property
+    def bags(self) -> tuple[str, ...]:
+        """Names of the bags of a slide, the first drawn; none where a slide has one bag without a name.
+
+        A mapping h5_dir is of bags where data_dir is no mapping, whose keys h5_dir's would be otherwise.
+        """
+        data = self.data_arguments
+        several = isinstance(data.h5_dir, dict) and not isinstance(data.data_dir, dict)
+        return tuple(data.h5_dir) if several and isinstance(data.h5_dir, dict) else ()
 
     @property
     def output_names(self) -> list[str] | None:
@@ -78,17 +89,20 @@ class Config(BaseModel):
         """
         if self.model_arguments.task == "classification":
             return self.class_names
-        names = self.model_arguments.output_names
+        names = self.model_arguments.output_names or self.inputs.head_names
         return None if names is None else list(names)
 
     @property
     def class_names(self) -> list[str] | None:
-        """Name of each class, in the model's order; None without a label_dict, or for a model without classes.
+        """Name of each class, in the model's order; None without a label_dict (or a head that
+        names its classes), or for a model without classes.
 
         Labels that label_dict gives one number are one class, called by all of them: ``benign/normal``.
         """
-        if self.data_arguments.label_dict is None or self.model_arguments.task != "classification":
+        if self.model_arguments.task != "classification":
             return None
+        if self.data_arguments.label_dict is None:
+            return None if self.inputs.head_names is None else list(self.inputs.head_names)
         names = class_names_by_number(self.data_arguments.label_dict)
         return [names.get(c, str(c)) for c in range(self.n_classes or 0)]
 

@@ -3,6 +3,7 @@
 import datetime
 import re
 import reprlib
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -155,6 +156,25 @@ def experiment_name(value: str) -> str:
         if why := unsafe_name(part):
             raise ValueError(f"must be a folder name, but {shown(part)} {why}")
     return value
+
+
+def extra_inputs(value: Any) -> Any:
+    """Return inputs beside the patches by name -> a CSV, or columns of the process list.
+
+    A list of columns makes an input of each, a CSV alone one that is called like the file.
+    """
+    if value is None or value == []:
+        return None
+    if isinstance(value, str) and value.strip():
+        return {Path(value).stem: value}
+    if isinstance(value, list) and all(isinstance(name, str) and name.strip() for name in value):
+        return {name: [name] for name in value}
+    named = isinstance(value, dict) and bool(value) and all(isinstance(name, str) and name.strip() for name in value)
+    if named and all(isinstance(given, str) or (isinstance(given, list) and given) for given in value.values()):
+        return value
+    raise ValueError(
+        f"must be columns of the process list, a CSV, or a mapping from names to either; got {shown(value)}"
+    )
 
 
 Int = Annotated[int, BeforeValidator(no_bool)]

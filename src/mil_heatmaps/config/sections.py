@@ -20,6 +20,7 @@ from mil_heatmaps.config.section_types import (
     Text,
     as_written,
     experiment_name,
+    extra_inputs,
     shown,
 )
 from mil_heatmaps.files.names import SLIDE_EXTENSIONS
@@ -42,6 +43,14 @@ def _output_names(names: list[str]) -> list[str]:
         if name in ("predicted", "label", "all") or name.isdigit():
             raise ValueError(f"cannot call an output {shown(name)}, which heatmap_arguments.classes takes otherwise")
     return names
+
+
+def _head(value: Any) -> Any:
+    """Check a file, or a mapping of the one key cosine_to."""
+    named = value.get("cosine_to") if isinstance(value, dict) and list(value) == ["cosine_to"] else value
+    if not isinstance(named, str) or not named.strip():
+        raise ValueError(f"must be a file, or {{cosine_to: FILE}}; got {shown(value)}")
+    return value
 
 
 def check_device(value: Any) -> Any:
@@ -180,6 +189,16 @@ class DataArguments(Section):
         description="New: folder in which features that are encoded here are shared between runs of the same slides, "
         "encoder and patching; null takes features_cache beside raw_save_dir, false shares nothing.",
     )
+    slide_vectors_dir: Text | None = Field(
+        default=None,
+        description="New: folder of slide vectors (TRIDENT's slide_features_...), with which those that "
+        "model_arguments.slide_encoder makes are compared.",
+    )
+    extra: Annotated[dict[str, str | list[str]] | None, BeforeValidator(extra_inputs)] = Field(
+        default=None,
+        description="New: numbers beside the patches, for a model_class whose forward takes extra: columns of the "
+        "process list as a list, a CSV by slide_id or case_id, or a mapping from names to either.",
+    )
     slide_mpp: Float | None = Field(
         default=None, ge=MPP_BELIEVED[0], le=MPP_BELIEVED[1],
         description="New: µm per level-0 pixel of slides that do not say it; the process list's column mpp says it "
@@ -273,7 +292,19 @@ class ModelArguments(Section):
         default=None,
         description="New: your own model, as module:Class or file.py:Class.",
     )
-    init_args: dict[str, Any] = Field(default_factory=dict, description="New: arguments for model_class.")
+    slide_encoder: Text | None = Field(
+        default=None,
+        description="New: your own code that makes one vector of a slide, as module:factory or file.py:factory; head "
+        "makes outputs of the vector.",
+    )
+    head: Annotated[str | dict[Literal["cosine_to"], str], BeforeValidator(_head)] | None = Field(
+        default=None,
+        description="New: file (.npz, .csv, .safetensors) of a linear, logistic or Cox model on the vector of "
+        "slide_encoder; or {cosine_to: FILE}, a vector that it is compared with.",
+    )
+    init_args: dict[str, Any] = Field(
+        default_factory=dict, description="New: arguments for model_class or slide_encoder."
+    )
     overrides: dict[str, Any] = Field(
         default_factory=dict,
         description="New: changes to the model's own settings, such as embed_dim: 256.",
@@ -292,3 +323,13 @@ class ModelArguments(Section):
         description="New: names of a multilabel model's labels, of a regression's outputs, or of a survival model's "
         "intervals, in the model's order. Classes are named in label_dict.",
     )
+
+    @property
+    def own_code(self) -> str | None:
+        """What names code of the user's own, if that is the model: model_class or slide_encoder."""
+        return self.model_class or self.slide_encoder
+
+    @property
+    def head_file(self) -> str | None:
+        """The file that `head` names."""
+        return self.head["cosine_to"] if isinstance(self.head, dict) else self.head

@@ -64,13 +64,13 @@ def cost_of(score: str, n: int, settings: Settings, *, exact: bool, windows: int
     return Cost(score, {"mask_regression": settings.masks, "occlusion": windows or 0}.get(score, n))
 
 
-def check_cost(cost: Cost, settings: Settings, seconds_each: float) -> None:
+def check_cost(cost: Cost, settings: Settings, seconds_each: float | None) -> None:
     """Raise a `ModelError` for a score that takes more forwards than allowed; `single` always may.
 
     Parameters
     ----------
-    seconds_each : float
-        What one forward of the bag took.
+    seconds_each : float or None
+        What one forward of the bag took; None where none was run.
     """
     if cost.score == "single" or cost.forwards <= settings.max_forwards:
         return
@@ -79,10 +79,12 @@ def check_cost(cost: Cost, settings: Settings, seconds_each: float) -> None:
         "mask_regression": f"at most {settings.max_forwards} masks, or single",
         "integrated_gradients": "fewer max_steps",
     }.get(cost.score, "occlusion with a larger window, mask_regression or single")
+    took = "" if seconds_each is None else (
+        f": about {time_words(cost.forwards * seconds_each)} (one took {time_words(seconds_each)})"
+    )  # fmt: skip
     raise ModelError(
-        f"{cost.score} needs {cost.forwards:,} forwards here, more than max_forwards {settings.max_forwards:,}: about "
-        f"{time_words(cost.forwards * seconds_each)} (one took {time_words(seconds_each)}); choose {instead}, "
-        f"or max_forwards {cost.forwards}"
+        f"{cost.score} needs {cost.forwards:,} forwards here, more than max_forwards {settings.max_forwards:,}{took}; "
+        f"choose {instead}, or max_forwards {cost.forwards}"
     )
 
 

@@ -34,7 +34,9 @@ class CustomModel(MILModel):
 
     def __init__(self, inner: Any, title: str) -> None:
         super().__init__(in_dim=1, num_classes=_whole(inner, "num_classes", title))
-        self.in_dim = _whole(inner, "in_dim", title)  # 0: it does not say, and features of any width are tried
+        several = isinstance(getattr(inner, "in_dim", None), Mapping)  # a width a bag: `SeveralInputsModel`
+        # 0: it does not say, and features of any width are tried
+        self.in_dim = 0 if several else _whole(inner, "in_dim", title)
         self._forward, self._patch_scores_of = _forward_of(inner), getattr(inner, "patch_scores", None)
         if self._forward is None and not callable(self._patch_scores_of):
             raise ModelError(f"{title} has neither forward nor patch_scores; see docs/how-to/own_model.md")
@@ -173,7 +175,7 @@ class CustomModel(MILModel):
         if self._forward is None:
             return None, None
         to_forward = {name: corners[name] for name in self._asks[0]}
-        return _logits_and_attention(self._forward(x.unsqueeze(0), **to_forward), self.title)
+        return logits_and_attention(self._forward(x.unsqueeze(0), **to_forward), self.title)
 
     def _one_row(self, logits: Tensor | None) -> Tensor | None:
         """Return the logits after checking that they are one row, for the slide, of as many as the class says."""
@@ -242,14 +244,24 @@ def _whole(inner: Any, name: str, title: str) -> int:
 
 def _asks_for(function: Any) -> frozenset[str]:
     """Return which of `coords` and `coords_um` the user's function has arguments for; a module's are its forward's."""
+    return frozenset(("coords", "coords_um")) & arguments_of(function)
+
+
+def arguments_of(function: Any) -> frozenset[str]:
+    """Return the names of the arguments of the user's function, a module's those of its forward; none if unknown."""
     if isinstance(function, nn.Module):
         function = function.forward
     if not callable(function):
         return frozenset()
     try:
-        return frozenset(("coords", "coords_um")) & frozenset(inspect.signature(function).parameters)
+        return frozenset(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # compiled code may not say
         return frozenset()
+
+
+def takes_bags(inner: Any) -> bool:
+    """Whether the forward of the user's object takes several bags of a slide."""
+    return "bags" in arguments_of(_forward_of(inner))
 
 
 def _forward_of(inner: Any) -> Callable[..., Any] | None:
@@ -260,14 +272,18 @@ def _forward_of(inner: Any) -> Callable[..., Any] | None:
     return forward if callable(forward) else None
 
 
-def _logits_and_attention(result: Any, title: str) -> tuple[Tensor | None, Any]:
-    """Take apart what `forward` may return: logits, (logits, attention), or MIL-Lab's (results, log)."""
+def logits_and_attention(result: Any, title: str, of: str = "attention") -> tuple[Tensor | None, Any]:
+    """Take apart what `forward` may return: logits, (logits, attention), or MIL-Lab's (results, log).
+
+    `of` names the bag whose attention is wanted where there are several.
+    """
     first, second = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     if isinstance(first, Mapping):
         results: Mapping[str, Any] = first
         first, second = results.get("logits"), results.get("attention", second)
-    if isinstance(second, Mapping):
-        second = second.get("attention")
+    for key in ("attention", of):
+        if isinstance(second, Mapping):
+            second = second.get(key, second if key != of else None)
     if isinstance(first, np.ndarray):
         first = torch.from_numpy(first)
     if first is not None and not isinstance(first, Tensor):

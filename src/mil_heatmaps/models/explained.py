@@ -18,6 +18,7 @@ from mil_heatmaps.models import explaining
 from mil_heatmaps.models.explaining import places_of
 from mil_heatmaps.models.explanation import BagResult, Explanation, Features
 from mil_heatmaps.models.faithful import faithfulness as measure_faithfulness
+from mil_heatmaps.notices import Notice
 
 
 class ExplainedModel(nn.Module):
@@ -66,6 +67,10 @@ class ExplainedModel(nn.Module):
         self, features: Features, names: list[str], class_names: Sequence[str] | None, places: Places | None = None
     ) -> Explanation:
         raise NotImplementedError
+
+    def remarks(self, names: Sequence[str]) -> list[Notice]:
+        """Return what must be said of the scores `names` of this very model, whatever they are."""
+        return []
 
     # -- what every model then has
     # -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes, grown, sav
 from mil_heatmaps.explain.lattice import Lattice
 from mil_heatmaps.explain.outputs import Outputs, choose_outputs, output_names
 from mil_heatmaps.explain.removal import Score
-from mil_heatmaps.explain.rows import Floats, Ints, Places, Rows, wide
+from mil_heatmaps.explain.rows import ChosenRows, Floats, Ints, Places, Rows, wide
 from mil_heatmaps.explain.scores import Asked, check_finite, check_steady, explain_scores
 from mil_heatmaps.explain.settings import EXPLANATIONS, Settings, plain_setting, settings_from, used_settings
 from mil_heatmaps.explain.watch import SILENT, Watch
@@ -65,7 +65,8 @@ class RowsBag(Bag):
 
     def _part(self, start: int, stop: int, *, copy: bool) -> Tensor:
         part = self._rows.part(start, stop)
-        return part.clone() if copy else part
+        own = isinstance(self._rows.features, ChosenRows)  # some rows, which were copied as they were chosen
+        return part.clone() if copy and not own else part
 
 
 @contextmanager

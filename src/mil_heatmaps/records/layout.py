@@ -88,6 +88,19 @@ class SlideLayout:
     def blockmap_h5(self) -> Path:
         return self._raw(BLOCKMAP)
 
+    def blockmap_of(self, bag: str) -> Path:
+        """Scores of a bag beside the first, or ``sum`` of all bags."""
+        return self._raw(f"{BLOCKMAP.removesuffix('.h5')}_{safe_name(bag)}.h5")
+
+    def faithfulness_of(self, bag: str) -> Path:
+        """What was measured of the map of a bag beside the first."""
+        return self._raw(f"{FAITHFULNESS.removesuffix('.json')}_{safe_name(bag)}.json")
+
+    @property
+    def inputs_csv(self) -> Path:
+        """What each input of a model with several adds to each output."""
+        return self._raw("_inputs.csv")
+
     @property
     def partial_scores(self) -> Path:
         """Folder of what is done of long explanations; it is gone when they are finished."""

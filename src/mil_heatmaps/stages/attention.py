@@ -11,6 +11,7 @@ import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores import concentration, mass
+from mil_heatmaps.stages.bags import bag_inputs, write_other_bags
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.explanations import (
     explanation_inputs,
@@ -21,8 +22,11 @@ from mil_heatmaps.stages.explanations import (
     watch_of,
 )
 from mil_heatmaps.stages.quality_control import controlled, qc_inputs
+from mil_heatmaps.stages.slide_facts import compare_vector, told_of, vector_inputs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.models.base import MILModel
@@ -36,6 +40,9 @@ _OUTPUTS = 2
 
 _COUNTED = ("uncoloured", "unreadable", "group", "faithfulness")
 """What later stages put into the summary; if their results change they are run again."""
+
+_COMPARED = ("slide_vector",)
+"""What is put into the summary while scores are made."""
 
 
 class AttentionStage:
@@ -64,6 +71,7 @@ class AttentionStage:
             size = work.config.data_arguments.patch_size_level0
             own = {"scores": work.fingerprint(job.scores_path), "patch_size_level0": size}
             return {**inputs, **own, **work.space_inputs()}
+        inputs |= {**vector_inputs(work), **bag_inputs(work)}
         if explanations := explanation_inputs(work):
             inputs["explanations"] = explanations
         if job.features_path is None:
@@ -81,29 +89,30 @@ class AttentionStage:
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
+        others: list[Path] = []
         if work.job.scores_path is not None:
             checked = controlled(work, _external(work, notes))
         else:
             features, inputs = work.bag_features(), self.inputs(work)
             notes += features.notes
-            whole = _infer(work, features, inputs, notes)
+            whole = _infer(work, features, inputs, notes, others)
 
             def infer_others(some: PatchFeatures) -> ScoreFile:
                 # Partial sums of long explanations are those of these patches alone.
-                others = hashlib.sha256(some.grid.coords_l0.tobytes()).hexdigest()
-                return _infer(work, some, {**inputs, "patches": others}, [])
+                left = hashlib.sha256(some.grid.coords_l0.tobytes()).hexdigest()
+                return _infer(work, some, {**inputs, "patches": left}, [], others)
 
             checked = controlled(work, whole, features, infer_others, partial(_predict, work))
         notes += checked.notices
         score_file = checked.scores
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
-        counted = {name: count for name, count in work.record.summary.items() if name in _COUNTED}
+        counted = {name: count for name, count in work.record.summary.items() if name in (*_COUNTED, *_COMPARED)}
         # A picture that is reused is counted already.
         work.record.summary = counted | _summary(score_file, checked.columns)
         work.note_resolution()
         forget_partial_sums(work)
-        return StageResult([work.job.paths.blockmap_h5], notes)
+        return StageResult([work.job.paths.blockmap_h5, *dict.fromkeys(others)], notes)
 
 
 def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str, Any]:
@@ -136,25 +145,50 @@ def _predict(work: SlideWork, features: PatchFeatures) -> Prediction | None:
     source = work.settings.model
     model = source.load(work.settings.device)
     task = work.config.model_arguments.task
-    return infer(model, features, class_names=source.output_names, task=task)[0]
+    with told_of(work, model, features):
+        return infer(model, features, class_names=source.output_names, task=task)[0]
 
 
-def _infer(work: SlideWork, features: PatchFeatures, inputs: dict[str, Any], notes: list[Notice]) -> ScoreFile:
+def _infer(
+    work: SlideWork,
+    features: PatchFeatures,
+    inputs: dict[str, Any],
+    notes: list[Notice],
+    others: list[Path] | None = None,
+) -> ScoreFile:
+    """Return the scores of the slide's bag; those of other bags are written, and their paths added to `others`."""
     from mil_heatmaps.explain.remarks import remarks
     from mil_heatmaps.models.inference import infer
 
     config, source = work.config, work.settings.model
     model = source.load(work.settings.device)
-    prediction, scores = infer(
-        model,
-        features,
-        scores=source.scores_wanted(work.settings.device),
-        class_names=source.output_names,
-        task=config.model_arguments.task,
-        settings=settings_of(work),
-        targets=partial(targets_of, work),
-        watch=watch_of(work, inputs),
-    )
+
+    def ask(bag: PatchFeatures, name: str = "") -> tuple[Prediction | None, dict[str, PatchScores]]:
+        prediction, scores = infer(
+            model,
+            bag,
+            scores=source.scores_wanted(work.settings.device),
+            class_names=source.output_names,
+            task=config.model_arguments.task,
+            settings=settings_of(work),
+            targets=partial(targets_of, work),
+            watch=watch_of(work, {**inputs, "bag": name} if name else inputs),
+        )
+        for score in scores.values():
+            if score.explained is not None:
+                said = remarks(score.score, score.names, score.explained.checks, score.values)
+                notes.extend(one.of(f"bag {name}") if name else one for one in said)
+        return prediction, scores
+
+    with told_of(work, model, features):
+        prediction, scores = ask(features)
+        if prediction is not None and prediction.level is not None:
+            prediction = replace(prediction, train_median=source.training_median)
+        first, *extra = scores.values()
+        made = _score_file(work, features, first, extra, prediction)
+        if others is not None:
+            others += write_other_bags(work, model, made, ask, notes)
+    notes += [*compare_vector(work, model), *model.remarks(list(scores))]
     if prediction is None:
         notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))
     elif _is_guessed(config, model, prediction):
@@ -163,13 +197,7 @@ def _infer(work: SlideWork, features: PatchFeatures, inputs: dict[str, Any], not
             "if it is a regression or survival, data_arguments.label_dict names the classes"
         )
         notes.append(Notice("assumed_task", words))
-    if prediction is not None and prediction.level is not None:
-        prediction = replace(prediction, train_median=source.training_median)
-    for name, score in scores.items():
-        if score.explained is not None:
-            notes += remarks(name, score.names, score.explained.checks, score.values)
-    first, *extra = scores.values()
-    return _score_file(work, features, first, extra, prediction)
+    return made
 
 
 def _is_guessed(config: Config, model: MILModel, prediction: Prediction) -> bool:

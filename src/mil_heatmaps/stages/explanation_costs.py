@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mil_heatmaps.errors import FeatureError, HeatmapError, ModelError
 from mil_heatmaps.stages.base import SlideWork
 from mil_heatmaps.stages.explanations import asked_explanations, settings_of
+from mil_heatmaps.stages.slide_facts import told_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.explain.lattice import Lattice
@@ -34,14 +35,15 @@ class ExplanationCosts:
         from mil_heatmaps.features.read import feature_info
         from mil_heatmaps.models.explaining import chosen_settings, has_exact_form
 
-        model = work.settings.model.load(work.settings.device)
+        encoder = work.config.model_arguments.slide_encoder  # own code, which is not run here: no time is known
+        model = None if encoder else work.settings.model.load(work.settings.device)
         settings = chosen_settings({**settings_of(work), "task": work.config.model_arguments.task})
         try:
             n, width = (info := feature_info(path)).n, info.width
         except HeatmapError:
             return [], None  # said as the slide's problem
-        exact = has_exact_form(model, width)
-        seconds = 0.0 if exact else self._seconds(work, model) * n
+        exact = model is not None and has_exact_form(model, width)
+        seconds = 0.0 if exact or model is None else self._seconds(work, model) * n
         lines, problem, windows = [], None, None
         for name in names:
             try:
@@ -50,7 +52,7 @@ class ExplanationCosts:
                     check_window(window, stride)
                     windows = lattice.count_windows(window, stride)
                 cost = cost_of(name, n, settings, exact=exact, windows=windows)
-                check_cost(cost, settings, seconds)
+                check_cost(cost, settings, None if model is None else seconds)
             except ModelError as error:
                 problem = problem or str(error)
                 continue
@@ -61,9 +63,10 @@ class ExplanationCosts:
         """Return what one forward takes, by patch."""
         if self._seconds_a_patch is None:
             features = work.bag_features()
-            seconds = _timed(model, features)
-            if seconds < _SHORT_S:  # the first forward of a process takes longer
+            with told_of(work, model):
                 seconds = _timed(model, features)
+                if seconds < _SHORT_S:  # the first forward of a process takes longer
+                    seconds = _timed(model, features)
             self._seconds_a_patch = seconds / max(1, len(features.features))
         return self._seconds_a_patch
 

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.stages.bag_faithfulness import measure_other_bags
+from mil_heatmaps.stages.bags import bag_files, bag_inputs
 from mil_heatmaps.stages.base import SlideWork, StageResult, Stopped
 from mil_heatmaps.stages.explanations import settings_of
 from mil_heatmaps.stages.measured_maps import drawn_name, drawn_target, kept_maps, map_names, measured_output, on_bag
 from mil_heatmaps.stages.partial_results import PartialResults, watch_of
+from mil_heatmaps.stages.slide_facts import told_of
 from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
@@ -51,6 +54,9 @@ class FaithfulnessStage:
         }
         if config.heatmap_arguments.classes == "label":
             inputs["label"] = job.row.group
+        if files := bag_files(work):
+            inputs["bags_sha256"] = {name: work.artifact(path, "attention") for name, path in files.items()}
+            inputs |= bag_inputs(work)
         if (path := features_path(work)) is not None:
             inputs["features"] = work.fingerprint(path)
             inputs |= work.space_inputs()
@@ -73,9 +79,33 @@ class FaithfulnessStage:
         for error_text, names in _by_error(failures).items():
             notes.append(Notice("faithfulness", f"faithfulness of {', '.join(names)} not measured: {error_text}"))
         paths = _write(work, document, text)
+        paths += _other_bags(work, plan, notes)
         partial.remove()
         work.record.summary |= {"faithfulness": _summary(document)}
         return StageResult(paths, notes, again=bool(failures))
+
+
+def _other_bags(work: SlideWork, plan: Plan, notes: list[Notice]) -> list[Path]:
+    """Measure the bags beside the first, of a model that takes several, and return the documents."""
+    from mil_heatmaps.models.several_inputs import SeveralInputsModel
+
+    source = work.settings.model
+    if len(work.config.bags) < 2 or not source.has_model:
+        return []
+    model, paths = source.load(work.settings.device), []
+    if isinstance(model, SeveralInputsModel):
+        found: dict[str, dict[str, Any]] = {}
+        try:
+            with told_of(work, model):
+                found = measure_other_bags(
+                    work, model, plan, _settings(plan), lambda words: notes.append(Notice("faithfulness", words))
+                )
+        except HeatmapError as error:
+            notes.append(Notice("faithfulness", f"faithfulness of the other bags not measured: {reason_of(error)}"))
+        for name, document in found.items():
+            paths.append(work.job.paths.faithfulness_of(name))
+            write_text(paths[-1], _text(document))
+    return paths
 
 
 def features_path(work: SlideWork) -> Path | None:
@@ -105,14 +135,15 @@ def _measured(work: SlideWork, plan: Plan, watch: Watch, notes: list[Notice]) ->
         return _unmeasured(work, plan, model, reason="the features of its patches are not given (h5_dir)")
     names = map_names(work, model)
     bag = _bag(work)
-    made, failed, remarks = _maps(work, model, bag, names, watch, notes)
-    if not made:
-        raise HeatmapError("; ".join(dict.fromkeys(failed.values())))
-    found = model.faithfulness(
-        bag, made, source.column_names(work.settings.device), target=drawn_target(work), level=plan.level,
-        settings={**_settings(plan), "task": config.model_arguments.task}, drawn=names[0],
-        mpp=work.score_file.level0_mpp, remarks=remarks, watch=watch,
-    ).as_dict()  # fmt: skip
+    with told_of(work, model, bag):
+        made, failed, remarks = _maps(work, model, bag, names, watch, notes)
+        if not made:
+            raise HeatmapError("; ".join(dict.fromkeys(failed.values())))
+        found = model.faithfulness(
+            bag, made, source.column_names(work.settings.device), target=drawn_target(work), level=plan.level,
+            settings={**_settings(plan), "task": config.model_arguments.task}, drawn=names[0],
+            mpp=work.score_file.level0_mpp, remarks=remarks, watch=watch,
+        ).as_dict()  # fmt: skip
     from mil_heatmaps.explain.unmeasured import failed_entry
 
     found["maps"] |= {name: failed_entry(error) | {"drawn": name == names[0]} for name, error in failed.items()}

@@ -43,14 +43,15 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
     from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
     from mil_heatmaps.visualization.figure_words import FigureText
 
-    foot, evidence = foot_of(work), evidence_of(work)
     score_file, column, config = work.score_file, planned.column, work.config
+    foot, evidence = foot_of(work, column.bag), None if column.bag else evidence_of(work)
     scores = score_file.scores
     told = distinct((*work.record.notices(before="heatmap"), *notices))
-    spread = concentration(score_file.attention, score_file.scores.kind)
+    spread = None if column.bag else concentration(score_file.attention, score_file.scores.kind)
     run = config.exp_arguments.save_exp_code
     return FigureText(
-        score_name=score_file.scores.score,
+        score_name=scores.score,
+        of=column.of,
         class_name=column.name if len(scores.names) > 1 or scores.explained is not None else None,
         slide_id=work.job.slide_id,
         label=shown_label(work),

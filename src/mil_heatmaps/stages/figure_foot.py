@@ -81,11 +81,15 @@ class Foot:
         return [text for text in (f"Faithfulness of {self.name}: {self.verdict}. {self.sentence}", self.method) if text]
 
 
-def foot_of(work: SlideWork) -> Foot | None:
-    """Return what was measured of the drawn map, None where nothing is asked for or nothing is there."""
+def foot_of(work: SlideWork, bag: str = "") -> Foot | None:
+    """Return what was measured of the drawn map, None where nothing is asked for or nothing is there.
+
+    `bag` names a bag beside the first, of a model that takes several.
+    """
     if not work.config.faithfulness_arguments.wanted:
         return None
-    document = read_document(work.job.paths.faithfulness_json)
+    paths = work.job.paths
+    document = read_document(paths.faithfulness_of(bag) if bag else paths.faithfulness_json)
     if document is None:
         return None
     drawn = next((name for name, entry in document["maps"].items() if entry.get("drawn")), None)
@@ -109,7 +113,10 @@ def foot_inputs(work: SlideWork) -> dict[str, Any] | None:
     said = {key: value for key, value in foot.document.items() if key not in ("seconds",)}
     evidence = work.config.heatmap_arguments.evidence
     notices = [notice.plain() for notice in work.record.notices_of("faithfulness")]
+    bags = {name: foot_of(work, name) for name in work.config.bags[1:]}
+    feet = {name: fingerprint({**other.document, "seconds": 0}) for name, other in bags.items() if other is not None}
     return {
+        **({"bags": feet} if feet else {}),
         "measured": fingerprint(said),
         **({"evidence": evidence} if evidence != "none" else {}),
         **({"notices": notices} if notices else {}),

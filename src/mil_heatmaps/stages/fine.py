@@ -20,6 +20,7 @@ from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.explanations import explanation_inputs, outputs_of, settings_of
 from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, note_if_unlike_bag
 from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encoder
+from mil_heatmaps.stages.slide_facts import told_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
@@ -175,7 +176,8 @@ class FineScoresStage:
 
         job, config, bag = work.job, work.config, work.score_file
         features = read_features(work.fine_features_path, space=SlideSpace(mpp=bag.level0_mpp))
-        scores, how = score_fine_map(work, features)
+        with told_of(work, work.settings.model.load(work.settings.device)):
+            scores, how = score_fine_map(work, features)
         raw = ScoreFile(grid=features.grid, scores=scores, prediction=bag.prediction)
         column = columns_of(work, raw)[0].scores
         if config.heatmap_arguments.use_ref_scores:

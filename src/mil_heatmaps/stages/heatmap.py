@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from mil_heatmaps.notices import UNCLASSIFIED, Notice, distinct
 from mil_heatmaps.records.layout import HeatmapName
 from mil_heatmaps.records.slide_record import relative
+from mil_heatmaps.stages.bags import bag_files
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.figure import group_words, write_slide_figure
 from mil_heatmaps.stages.figure_foot import foot_inputs, kept_outputs
-from mil_heatmaps.stages.score_columns import plan_coarse, planned_maps
+from mil_heatmaps.stages.score_columns import plan_coarse, planned_bag_maps, planned_maps
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -56,6 +57,8 @@ class HeatmapStage:
         }
         if config.model_arguments.task != "classification":
             inputs["task"] = config.model_arguments.task
+        if files := bag_files(work):
+            inputs["bags_sha256"] = {name: work.artifact(path, "attention") for name, path in files.items()}
         if work.wants_fine_map:
             inputs["fine_sha256"] = work.artifact(work.fine_scores_path, "fine")
         if config.heatmap_arguments.segment:
@@ -99,6 +102,16 @@ class HeatmapStage:
             result.notes += [notice] if (notice := unseen.notice()) is not None else []
             if work.config.heatmap_arguments.figure:
                 result.paths.append(write_slide_figure(work, planned, result.notes))
+        for planned in planned_bag_maps(work):
+            of_bag, painter = StageResult([], [*planned.drawing.notes]), Painter(planned.drawing, watch=True)
+            path, said = holding(self._path(work, planned.column), _final_size(work, planned.drawing))
+            of_bag.notes += said
+            self._save(work, [path], planned.drawing, of_bag, painter=painter)
+            of_bag.notes += [notice] if (notice := painter.uncoloured().notice()) is not None else []
+            if work.config.heatmap_arguments.figure:
+                of_bag.paths.append(write_slide_figure(work, planned, of_bag.notes))
+            result.paths += of_bag.paths
+            result.notes += [one.of(planned.column.of) for one in of_bag.notes]
         if work.config.heatmap_arguments.save_orig:
             self._save_original(work, maps[0].drawing, result)
         result.notes = list(distinct(result.notes))
@@ -111,7 +124,7 @@ class HeatmapStage:
     def _write_figures_again(self, work: SlideWork, kept: list[Path]) -> StageResult:
         """Write the figures alone, with what is known of their maps by now; the maps are as they were."""
         result = StageResult(kept, list(work.record.notices_of(self.name)))
-        for planned in planned_maps(work):
+        for planned in [*planned_maps(work), *planned_bag_maps(work)]:
             result.paths.append(write_slide_figure(work, planned, result.notes))
         return result
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.devices import choose_device
-from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.errors import CheckpointError, ModelError
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def load_model(config: Config, checkpoint: Path | None, device: str) -> MILModel:
     """Return the model in eval mode on `device` (``auto``, ``cpu``, ``cuda``, ``cuda:N``).
 
-    By `model_class`, `model_name` (MIL-Lab), `model_type` (CLAM), or what the checkpoint itself tells.
+    By `model_class`, `slide_encoder`, `model_name` (MIL-Lab), `model_type` (CLAM), or what the checkpoint itself tells.
 
     Raises
     ------
@@ -31,6 +31,15 @@ def load_model(config: Config, checkpoint: Path | None, device: str) -> MILModel
         from mil_heatmaps.checkpoints.own_model import load_custom_model
 
         model = load_custom_model(arguments.model_class, arguments.init_args, checkpoint)
+        _check_bags(config, model)
+    elif arguments.slide_encoder is not None:
+        from mil_heatmaps.checkpoints.own_slide_encoder import load_slide_encoder
+        from mil_heatmaps.weights.slide_head import read_head
+
+        if config.inputs.head is None:
+            raise ModelError("model_arguments.slide_encoder needs a head that makes outputs of its vector")
+        head = read_head(config.inputs.head, cosine=isinstance(arguments.head, dict))
+        model = load_slide_encoder(arguments.slide_encoder, arguments.init_args, head, checkpoint)
     elif arguments.model_type is not None and arguments.model_name is None:
         from mil_heatmaps.checkpoints.builder import create_clam
 
@@ -48,10 +57,23 @@ def load_model(config: Config, checkpoint: Path | None, device: str) -> MILModel
     return model.to(where).eval()
 
 
+def _check_bags(config: Config, model: MILModel) -> None:
+    """Raise a ModelError for a class that takes several bags where the config gives one, or the other way round."""
+    from mil_heatmaps.models.several_inputs import SeveralInputsModel
+
+    named, bags = config.model_arguments.model_class, ", ".join(config.bags)
+    if isinstance(model, SeveralInputsModel):
+        if not bags:
+            raise ModelError(f"{named} takes bags: give h5_dir as a mapping, such as {{x20: DIR, x5: DIR}}")
+        model.check_extra(tuple(config.data_arguments.extra or ()))
+    elif bags:
+        raise ModelError(f"h5_dir gives the bags {bags}, but {named} takes one: its forward has no argument bags")
+
+
 def _outputs(config: Config, checkpoint: Path | None) -> int | None:
     """Return how many outputs the model should have: two classes may be told apart by one logit."""
     n_classes, arguments = config.exp_arguments.n_classes, config.model_arguments
-    if n_classes != 2 or checkpoint is None or arguments.model_class or arguments.task != "classification":
+    if n_classes != 2 or checkpoint is None or arguments.own_code or arguments.task != "classification":
         return n_classes
     from mil_heatmaps.checkpoints.load import identify, load_checkpoint
 

@@ -68,14 +68,18 @@ class ModelSource:
     @cached_property
     def weights_identity(self) -> dict[str, Any]:
         """The model itself, also where scores are brought and it only measures them."""
-        arguments = self._config.model_arguments.model_dump(
-            mode="json", exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names"}
+        model = self._config.model_arguments
+        came_later = {name for name in ("slide_encoder", "head") if getattr(model, name) is None}
+        arguments = model.model_dump(
+            mode="json",
+            exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names", *came_later},
         )
         config = self._checkpoint_config_sha256()
         return {
             "arguments": arguments,
             "checkpoint_sha256": self.checkpoint_sha256,
             **({} if config is None else {"checkpoint_config_sha256": config}),
+            **({} if self._config.inputs.head is None else {"head_sha256": sha256_file(self._config.inputs.head)}),
             "code_sha256": self._code_sha256(),
             "n_classes": self._config.n_classes,
             "class_names": list(self.output_names or ()),
@@ -112,7 +116,7 @@ class ModelSource:
         """SHA-256 over the user's own model file and what it imports of theirs: results change with them."""
         from mil_heatmaps.weights.own_code import file_digest, module_file
 
-        named = self._config.model_arguments.model_class
+        named = self._config.model_arguments.own_code
         if not named:
             return None
         where = named.rpartition(":")[0]

@@ -33,6 +33,10 @@ class DrawnColumn:
     reaching : bool
         Whether patches that reach into a region from the left or above are drawn. On CLAM's grid, which begins at the
         region's corner, there are none.
+    of : str
+        Which bag of the slide it is of, in words, where a model takes several.
+    bag : str
+        Its name, or ``sum``; empty of the first bag.
     """
 
     name: str
@@ -42,6 +46,8 @@ class DrawnColumn:
     kind: str
     reference: npt.NDArray[np.float32] | None = None
     reaching: bool = False
+    of: str = ""
+    bag: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code: bool = True) -> None:
     """Check the colormap, model and encoder, each only if one of the stages `needed` uses it.
 
-    Without `run_own_code` a model of the user's own (`model_class`) is not imported, as its code could do anything.
+    Without `run_own_code` a model of the user's own (`model_class`, `slide_encoder`) is not imported, as its code
+    could do anything.
 
     Raises
     ------
@@ -33,10 +34,10 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
         for cmap in (config.heatmap_arguments.cmap, config.heatmap_arguments.cmap_signed):
             if cmap not in (None, AUTO):
                 colour_table(cmap)
-    named = config.model_arguments.model_class
+    named = config.model_arguments.own_code
     own = named is not None and not run_own_code
     if named is not None and own:
-        _check_own_code_is_there(named)
+        _check_own_code_is_there(named, "model_class" if config.model_arguments.model_class else "slide_encoder")
     if stages & {"attention", "fine"} and not settings.model.external and not own:
         settings.model.load(settings.device)
     if "faithfulness" in stages and settings.model.has_model:
@@ -55,16 +56,16 @@ def _check_maps(settings: RunSettings) -> None:
             raise ConfigError(f"faithfulness_arguments.scores: {error}") from error
 
 
-def _check_own_code_is_there(named: str) -> None:
-    """Raise a ModelError when `model_class` names no file; nothing of it is run."""
+def _check_own_code_is_there(named: str, key: str) -> None:
+    """Raise a ModelError when `key` of the config names no file; nothing of it is run."""
     from mil_heatmaps.weights.own_code import module_file
 
     where, _, name = named.rpartition(":")
     if not where or not name:
-        raise ModelError(f"model_class {named!r} must be package.module:Class or path/to/file.py:Class")
+        raise ModelError(f"{key} {named!r} must be package.module:NAME or path/to/file.py:NAME")
     path = Path(where) if where.endswith(".py") else module_file(where)
     if path is None or not path.is_file():
-        raise ModelError(f"model_class {named!r}: there is no module {where}")
+        raise ModelError(f"{key} {named!r}: there is no module {where}")
 
 
 @dataclass(frozen=True)

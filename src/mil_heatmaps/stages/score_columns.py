@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.records.layout import safe_name
+from mil_heatmaps.stages.bags import bag_files
 from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
     )
     usual = heatmap.classes == "predicted" and heatmap.head == "mean" and len(chosen) == 1
     prefix = f"_s_{safe_name(heatmap.score)}" if heatmap.score else ""
-    kind = score_file.scores.kind
+    kind, bags = score_file.scores.kind, work.config.bags
+    of = f"of {bags[0]}" if len(bags) > 1 else ""
     drawn = []
     for name, scores in chosen:
         suffix = prefix + ("" if usual else f"_c_{safe_name(name)}")
-        drawn.append(DrawnColumn(name, suffix, scores, score_file.grid, kind_of_column(kind, name)))
+        drawn.append(DrawnColumn(name, suffix, scores, score_file.grid, kind_of_column(kind, name), of=of))
     return drawn
 
 
@@ -63,6 +65,20 @@ def planned_maps(work: SlideWork) -> list[PlannedMap]:
     if work.maps is None:
         work.maps = [PlannedMap(column, _plan_finished(work, column)) for column in drawn_columns(work)]
     return work.maps
+
+
+def planned_bag_maps(work: SlideWork) -> list[PlannedMap]:
+    """Return the maps of the bags beside the first, and of their sum, of a model that takes several."""
+    from mil_heatmaps.scores.score_schema import read_scores
+
+    planned = []
+    for name, path in bag_files(work).items():
+        file = read_scores(path)
+        of = file.scored_as or f"of {name}"
+        suffix = f"_{safe_name(name)}"
+        columns = [replace(c, suffix=c.suffix + suffix, of=of, bag=name) for c in columns_of(work, file)]
+        planned += [PlannedMap(column, _plan_finished(work, column)) for column in columns]
+    return planned
 
 
 def plan_coarse(work: SlideWork) -> Drawing:

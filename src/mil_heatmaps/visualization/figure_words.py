@@ -84,6 +84,8 @@ class FigureText:
         Of the outlines of a region, in their order; empty for those without.
     facts : name -> text
         Written into the file: program, hashes of config and checkpoint.
+    of : str
+        Which bag of the slide the map is of, such as ``of x5``, where a model takes several.
     """
 
     score_name: str = "score"
@@ -111,10 +113,15 @@ class FigureText:
     artefacts: tuple[Artefact, ...] = ()
     region_names: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    of: str = ""
 
     @property
     def score_title(self) -> str:
-        """The score in words, with its class or head."""
+        """The score in words, with its class or head, and its bag where a slide has several."""
+        return f"{self._score}, {self.of}" if self.of else self._score
+
+    @property
+    def _score(self) -> str:
         if self.kind is None:
             name = plain_words(self.score_name)
             return f"{name} · {self.class_name}" if self.class_name else name

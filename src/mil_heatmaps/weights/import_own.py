@@ -1,10 +1,10 @@
-"""Import the class of a user's own model, from a module or a file, and make an object of it."""
+"""Import the class or factory of a user's own model, from a module or a file, and make an object of it."""
 
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,14 +24,21 @@ def import_class(model_class: str) -> type:
     ModelError
         Badly written, not importable, or no such class, with what there is.
     """
-    where, _, class_name = model_class.rpartition(":")
-    if not where or not class_name.isidentifier():
-        raise ModelError(f"model_class {model_class!r} must read package.module:Class or path/to/file.py:Class")
+    found = _import_named(model_class, "model_class", "Class", inspect.isclass)
+    assert isinstance(found, type)
+    return found
+
+
+def _import_named(named: str, key: str, noun: str, fits: Callable[[Any], bool]) -> Any:
+    """Return the class or factory of the user's that ``package.module:name`` or ``path/to/file.py:name`` names."""
+    where, _, name = named.rpartition(":")
+    if not where or not name.isidentifier():
+        raise ModelError(f"{key} {named!r} must read package.module:{noun} or path/to/file.py:{noun}")
     module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
-    found = getattr(module, class_name, None)
-    if not inspect.isclass(found):
-        there = [name for name, value in vars(module).items() if inspect.isclass(value) and not name.startswith("_")]
-        raise ModelError(f"{where} has no class {class_name!r}; it has {', '.join(there) or 'none'}")
+    found = getattr(module, name, None)
+    if not fits(found):
+        there = [other for other, value in vars(module).items() if fits(value) and not other.startswith("_")]
+        raise ModelError(f"{where} has no {noun.lower()} {name!r}; it has {', '.join(there) or 'none'}")
     return found
 
 
@@ -69,13 +76,21 @@ def construct(model_class: str, init_args: Mapping[str, Any] | None = None) -> A
     ModelError
         The class cannot be imported or made.
     """
-    cls = import_class(model_class)
+    return _called(import_class(model_class), model_class, init_args)
+
+
+def make_own(factory: str, init_args: Mapping[str, Any] | None = None, *, key: str) -> Any:
+    """Return what the user's factory, a function or class named by a config's `key`, gives; see `construct`."""
+    return _called(_import_named(factory, key, "factory", callable), factory, init_args)
+
+
+def _called(made: Callable[..., Any], named: str, init_args: Mapping[str, Any] | None) -> Any:
     try:
-        return cls(**dict(init_args or {}))
+        return made(**dict(init_args or {}))
     except HeatmapError:
         raise
     except ANYTHING as error:  # the user's constructor
         raise ModelError(
-            f"{model_class}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
-            f"{kind_and_text(error)}; its arguments are init_args: {inspect.signature(cls)}"
+            f"{named}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
+            f"{kind_and_text(error)}; its arguments are init_args: {inspect.signature(made)}"
         ) from error

@@ -1,0 +1,78 @@
+"""What a model of the user's own is told of a slide beside its patches, and what is said of the vector it makes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.stages.bags import slide_inputs
+from mil_heatmaps.words import number_words, reason_of
+
+if TYPE_CHECKING:
+    from mil_heatmaps.features.patch_features import PatchFeatures
+    from mil_heatmaps.models.base import MILModel
+    from mil_heatmaps.stages.base import SlideWork
+
+SAME_VECTOR = 0.01
+"""Relative difference up to which two vectors are the same but for half precision."""
+
+
+def told_of(work: SlideWork, model: MILModel, first: PatchFeatures | None = None) -> AbstractContextManager[Any]:
+    """Return the block in which the model may be asked about this slide; `first` is its bag, if it is read already."""
+    from mil_heatmaps.models.several_inputs import SeveralInputsModel
+    from mil_heatmaps.models.slide_encoder import SlideEncoderModel
+
+    if isinstance(model, SlideEncoderModel):
+        return model.on_slide(mpp=work.slide.mpp)
+    if isinstance(model, SeveralInputsModel):
+        return model.on_slide(slide_inputs(work, first))
+    return nullcontext()
+
+
+def vector_inputs(work: SlideWork) -> dict[str, Any]:
+    """Return the stored vector that is compared, for a stage's inputs; nothing where none is asked for."""
+    if work.config.inputs.slide_vectors is None:
+        return {}
+    path = work.job.slide_vector
+    return {"slide_vector": None if path is None else work.fingerprint(path)}
+
+
+def compare_vector(work: SlideWork, model: MILModel) -> list[Notice]:
+    """Put on record how far the slide's vector is from the stored one; return a notice where it is another."""
+    from mil_heatmaps.models.slide_encoder import SlideEncoderModel
+    from mil_heatmaps.weights.slide_head import read_slide_vectors
+
+    work.record.summary.pop("slide_vector", None)
+    if work.config.inputs.slide_vectors is None or not isinstance(model, SlideEncoderModel) or model.vector is None:
+        return []
+    path = work.job.slide_vector
+    if path is None:
+        folder = work.config.data_arguments.slide_vectors_dir
+        return [Notice("slide_vector", f"slide_vectors_dir {folder} has no vector of this slide to compare with")]
+    try:
+        stored = read_slide_vectors(path).reshape(-1)
+    except CheckpointError as error:
+        return [Notice("slide_vector", f"the slide's vector was not compared: {reason_of(error)}")]
+    made = model.vector
+    if len(stored) != len(made):
+        words = f"the slide's vector has {len(made)} numbers, that of {path.name} {len(stored)}: another encoder"
+        return [Notice("slide_vector", words)]
+    size = float(np.linalg.norm(stored))
+    off = float(np.linalg.norm(made - stored)) / (size or 1.0)
+    both = float(np.linalg.norm(made)) * size
+    cosine = float(made @ stored) / both if both else 0.0
+    work.record.summary |= {"slide_vector": {"difference": off, "cosine": cosine, "file": path.name}}
+    told = f"the slide's vector differs from that of {path.name} by {_percent(off)} (cosine {number_words(cosine)})"
+    work.lines.append(told)
+    if off <= SAME_VECTOR:
+        return []
+    return [Notice("slide_vector", f"{told}: other weights, patches, coordinates or units than it was made with")]
+
+
+def _percent(share: float) -> str:
+    """Return a share as a percentage of two significant digits."""
+    return f"{100 * share:.2g} %"
