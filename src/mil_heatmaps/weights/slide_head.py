@@ -200,7 +200,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    """Return the head in a table: one row per output, with its name, ``b`` and a column a weight; and rows of two names.
+    """Return the head in a table: a row per output, with its name, ``b`` and a column a weight; and rows of two names.
 
     The first column names the rows; rows called ``mean`` and ``scale`` standardise the vector.
     """
