@@ -2,6 +2,10 @@
 
     python benchmarks/bench_growth.py                        1,000 and 4,000 rows, under a minute
     python benchmarks/bench_growth.py --rows 1000 10000 100000
+    python benchmarks/bench_growth.py --parts --rows 1000 10000 100000 1000000
+
+With --parts what knows every row is measured alone, time and memory against rows with the fitted exponent: reading the
+list, writing and reading records, the tables, the viewer's catalogue.
 
 Three slides are really done; their files are linked under as many names as there are rows, so that records, outputs,
 features and slides of every row are there, as after a run. Then three runs of the whole list are timed:
@@ -25,6 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.growth_parts import PARTS, run_parts
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.execution import scheduler
 from mil_heatmaps.execution.slide_tasks import SlideTask
@@ -130,7 +135,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", type=int, default=[1000, 4000])
     parser.add_argument("--folder", type=Path, help="where to put the files; default: a temporary folder")
+    parser.add_argument(
+        "--parts", nargs="*", choices=tuple(PARTS), metavar="PART", help=f"these alone: {', '.join(PARTS)}; none: all"
+    )
     options = parser.parse_args()
+    if options.parts is not None:
+        run_parts(options.rows, options.parts or tuple(PARTS))
+        return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         multiplier = Multiplier(make(Path(folder)))
         print(f"load {os.getloadavg()[0]:.1f}, {len(multiplier.files)} files a slide")

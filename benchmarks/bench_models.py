@@ -26,6 +26,7 @@ PUBLIC_MODELS: dict[str, dict[str, Any]] = {
     "acmil_ga": {"attention_dim": 384},
     "acmil_mha": {},
     "dtfd_original": {"first_dim": 384, "second_dim": 384},
+    "abmil_general_adaptor": {},
     "attrimil": {"adaptor_dim": 384},
     "additive_mil": {},
     "torchmil_abmil": {"attention_dim": 384},
@@ -43,6 +44,8 @@ PUBLIC_MODELS: dict[str, dict[str, Any]] = {
 
 A name that is no type's, such as that with ALiBi, stands for the type it begins with.
 """
+BESIDE = {"attrimil": "abmil_general_adaptor"}
+"""Families whose widths `abmil` has not: what their CPU is compared with, attention pooling behind the same adaptor."""
 NAIVE_MODELS = ("transformer", "wikg")
 SIZES, FULL_SIZES = (1000, 10_000), (1000, 10_000, 100_000)
 NAIVE_LIMIT = 10_000
@@ -65,8 +68,13 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
     from mil_heatmaps.models.registry import config_names, model_types
 
     torch.manual_seed(0)
-    kind = next(each for each in (name, name.removesuffix("_alibi")) if each in model_types())
-    model = create_model(f"{kind}.{config_names(kind)[0]}.uni_v2.none", **PUBLIC_MODELS.get(name, {})).to(device)
+    if name == "abmil_general_adaptor":
+        from mil_heatmaps.models.abmil_general import ABMILGeneral
+
+        model: Any = ABMILGeneral(in_dim=WIDTH, embed=(), adaptor=384, attention_dim=256).eval().to(device)
+    else:
+        kind = next(each for each in (name, name.removesuffix("_alibi")) if each in model_types())
+        model = create_model(f"{kind}.{config_names(kind)[0]}.uni_v2.none", **PUBLIC_MODELS.get(name, {})).to(device)
     side = int(patches**0.5) + 1
     corners = np.stack([np.arange(patches) % side, np.arange(patches) // side], axis=1) * 512
     told = {"mpp": 0.25} if name.endswith("_alibi") else {}
@@ -133,7 +141,7 @@ def main() -> int:
     failed = 0
     head = ("patches", "wall s", "CPU s", "peak MB", "before", "estimate", "GPU MB")
     print(f"{'model':<19} {head[0]:>8} {head[1]:>8} {head[2]:>8} {head[3]:>8} {head[4]:>8} {head[5]:>9} {head[6]:>8}")
-    beside: dict[int, dict[str, Any]] = {}
+    beside: dict[tuple[str, int], dict[str, Any]] = {}
     for name in ("abmil", *PUBLIC_MODELS) if args.public else args.models:
         for patches in args.patches or (FULL_SIZES if args.full else SIZES):
             ours = run_child(name, patches, args, naive=False)
@@ -141,8 +149,9 @@ def main() -> int:
                 failed += 1
                 print(f"{name:<19} {patches:>8,} failed: {ours}", flush=True)
                 continue
-            beside.setdefault(patches, ours)
-            ratio = f"   {ours['cpu'] / beside[patches]['cpu']:.2f} x abmil's CPU" if args.public else ""
+            beside[name, patches] = ours
+            other = BESIDE.get(name, "abmil")
+            ratio = f"   {ours['cpu'] / beside[other, patches]['cpu']:.2f} x {other}'s CPU" if args.public else ""
             print(line(name, patches, ours) + ratio, flush=True)
             if name not in NAIVE_MODELS or patches > NAIVE_LIMIT or args.all_scores:
                 continue

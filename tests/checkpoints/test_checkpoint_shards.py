@@ -215,8 +215,8 @@ def _expanded(weight: torch.Tensor) -> torch.Tensor:
         (lambda weight: weight.to_sparse(), "is a sparse or nested tensor"),
         (lambda weight: weight.to(torch.complex64), "is complex64 numbers"),
         (lambda weight: weight.int(), "is int32 numbers"),
-        (lambda weight: weight[0], "is none of abmil"),
-        (lambda weight: weight[0, 0], "is none of abmil"),
+        (lambda weight: weight[0], "is no known model"),
+        (lambda weight: weight[0, 0], "is no known model"),
     ],
 )
 def test_weights_that_are_no_plain_numbers_are_refused(change: Any, message: str, tmp_path: Path) -> None:

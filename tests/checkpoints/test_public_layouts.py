@@ -245,6 +245,9 @@ def test_dsmil_in_all_versions(version: str, values: bool, classes: int, tmp_pat
     bag, best = answer["chances"]
     for average, chances in ((False, bag), (True, (bag + best) / 2)):
         model = loads_as(made, tmp_path, average=average)
+        if average:  # half of it is the best patch's
+            with pytest.raises(ModelError, match=r"do not follow from its logits.*output: logit"):
+                model.explain(maker.x, ["leave_one_out"], settings={"output": "probability"})
         prediction, _ = infer(model, maker.x)
         assert prediction is not None
         np.testing.assert_allclose(prediction.probabilities[-classes:], chances, atol=1e-5)

@@ -65,10 +65,12 @@ def test_class_names_in_the_file_are_used_and_a_contradiction_is_an_error(tmp_pa
     assert "benign" in table or "malignant" in table
     assert "2: benign, malignant, as the file names them" in describe_checkpoint(checkpoint)
     assert 'label_dict: {"benign": 0, "malignant": 1}' in describe_checkpoint(checkpoint)
+    assert "from file" not in describe_checkpoint(checkpoint)  # what keys tell is not told by settings
     assert '"a"' not in run(tmp_path, checkpoint, "--class_names", "a", "b")
     three = save(tmp_path / "three.ckpt", 3, categories=["benign", "malignant"])
     with pytest.raises(AssertionError):
         run(tmp_path, three)
+    assert "3: benign, malignant, as the file names them: this contradicts 3 outputs" in describe_checkpoint(three)
     said = capsys.readouterr().err
     assert "names 2 classes (benign, malignant) but has 3 outputs: name them in" in said
 
@@ -82,6 +84,8 @@ def test_settings_are_flattened_and_ambiguous_ones_left_out() -> None:
     assert found.settings["depth"] == 3
     assert found.settings["topk"] == 5
     assert "lr" not in found.settings
+    nested = {"hyper_parameters": {"n_heads": 4, "model_params": {"vit": {"n_heads": 8}}}}
+    assert stated(nested).settings["n_heads"] == 4  # what stands further out
     assert (found.class_names, found.task) == (("x", "y"), None)
     assert stated({"outcome_labels": {"0": "x", "2": "y"}}).class_names is None
 
@@ -112,6 +116,14 @@ def test_viewer_and_lists_are_told_of_chances_that_are_no_shares() -> None:
     higher = Prediction(("a", "b"), np.array([0.2, 0.6], np.float32), logits, independent=True)
     assert higher.ranking == [1, 0]
     assert higher.summary == "b (p 0.600, each class a chance of its own)"
+
+
+def test_a_setting_that_the_layout_has_no_place_for_is_not_taken_from_the_file(tmp_path: Path) -> None:
+    plain = model_from_checkpoint(save(tmp_path / "m.ckpt", 2))
+    told = model_from_checkpoint(save(tmp_path / "t.ckpt", 2, temperature=0.07, attention_gate=0.9))
+    x = torch.randn(7, D)
+    np.testing.assert_array_equal(told.explain(x).logits, plain.explain(x).logits)
+    assert "temperature 1.0" in describe_checkpoint(tmp_path / "t.ckpt")
 
 
 def test_settings_of_the_file_come_before_defaults_and_overrides_before_both(tmp_path: Path, caplog: Any) -> None:

@@ -38,7 +38,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["s.geojson", "s.geojson.gz"])
-def test_every_drawn_patch_is_a_detection_with_its_scores(tmp_path: Path, name: str) -> None:
+def test_every_drawn_patch_is_a_tile_with_its_scores(tmp_path: Path, name: str) -> None:
     file, drawn = example()
     count = write_geojson(tmp_path / name, file, drawn, regions=False)
     features = read(tmp_path / name)
@@ -49,7 +49,7 @@ def test_every_drawn_patch_is_a_detection_with_its_scores(tmp_path: Path, name: 
         ring = feature["geometry"]["coordinates"][0]
         assert ring == [[x, y], [x + 256, y], [x + 256, y + 256], [x, y + 256], [x, y]]
         properties = feature["properties"]
-        assert properties["objectType"] == "detection"
+        assert properties["objectType"] == "tile"
         assert np.float32(properties["measurements"]['at"tention']) == drawn.scores[row]
         shade = min(int(drawn.shades[row] * 256), 255)
         assert properties["color"] == [shade] * 3
@@ -94,7 +94,7 @@ def test_all_three_lie_in_one_file(tmp_path: Path) -> None:
     square = np.array([[0, 0], [900, 0], [900, 900]], np.int32).reshape(-1, 1, 2)
     count = write_geojson(tmp_path / "s.geojson", *example(), tissue=TissueMask((square,), ((),)))
     kinds = [feature["properties"]["objectType"] for feature in read(tmp_path / "s.geojson")]
-    assert kinds == ["annotation"] * 2 + ["detection"] * 19
+    assert kinds == ["annotation"] * 2 + ["tile"] * 19
     assert count == 21
 
 

@@ -102,15 +102,15 @@ def test_micrometres_that_cover_little_of_the_slide_are_noted_with_both_numbers(
 
 def test_feats_of_before_units_count_in_their_own_pixels() -> None:
     marugoto = grid_coords(step=224)
-    grid, notes = place(marugoto, {FEATS: True})
+    grid, notes = place(marugoto, {FEATS: "'feats'"})
     np.testing.assert_array_equal(grid.coords_l0, grid_coords(step=512))
     assert (grid.size_l0, [note.code for note in notes]) == ((512, 512), ["units"])
 
 
 def test_feats_whose_unit_nothing_tells_are_refused() -> None:
     with pytest.raises(FeatureError, match=r"holds 'feats' and does not say .*coords_unit: px or um"):
-        place(grid_coords(), {FEATS: True})
-    grid, _ = place(grid_coords(), {FEATS: True, "patch_size_level0": 256})
+        place(grid_coords(), {FEATS: "'feats'"})
+    grid, _ = place(grid_coords(), {FEATS: "'feats'", "patch_size_level0": 256})
     np.testing.assert_array_equal(grid.coords_l0, grid_coords())
 
 
@@ -126,3 +126,14 @@ def test_what_is_no_number_is_refused_in_micrometres_too() -> None:
 def test_pixels_with_a_patch_size_in_micrometres() -> None:
     grid, _ = place(grid_coords(), {"unit": "px", "tile_size_um": 64.0})
     assert (grid.size_l0, grid.step_l0) == ((128, 128), (256, 256))
+
+
+def test_coords_in_floats_without_a_word_on_their_unit_are_refused(tmp_path: Path) -> None:
+    coords = grid_coords().astype(np.float32)  # whole numbers, as STAMP's micrometres are
+    path = write(tmp_path / "s.h5", numbers(), coords, {})
+    with pytest.raises(FeatureError, match=r"holds coords in float32 and does not say .*coords_unit: px or um"):
+        read_features(path)
+    told = read_features(path, space=SlideSpace((3000, 2600), unit="px"))
+    np.testing.assert_array_equal(told.grid.coords_l0, grid_coords())
+    said = read_features(write(tmp_path / "t.h5", numbers(), coords, {"patch_size_level0": 256}))
+    np.testing.assert_array_equal(said.grid.coords_l0, grid_coords())

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from mil_heatmaps.checkpoints.load import model_from_checkpoint
+from mil_heatmaps.checkpoints.report import describe_checkpoint
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.layers import streaming
 
@@ -134,6 +135,7 @@ def test_alibi_needs_places_and_a_resolution(tmp_path: Path) -> None:
     x, corners = bag()
     model = model_from_checkpoint(stored(tmp_path, drawn(stamp(True)), n_heads=H))
     assert "rollout" not in model.score_names()
+    assert "needs       where patches lie in micrometres" in describe_checkpoint(tmp_path / "model.ckpt")
     with pytest.raises(ModelError, match="asks where patches lie"):
         model.explain(x)
     with pytest.raises(ModelError, match=r"micrometres, and the slide's resolution \(mpp\) is not known"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.pipeline.runner import Runner, RunSummary
+from mil_heatmaps.scores.score_schema import read_scores
 from tests.helpers.cohort import SmallCohort, make_small_cohort
 
 
@@ -64,7 +66,7 @@ def test_every_export_is_written_and_opens_elsewhere(cohort: SmallCohort) -> Non
     with zipfile.ZipFile(folder / "s1_overlay.szi") as archive:
         assert any(name.endswith(".dzi") for name in archive.namelist())
     features = json.loads(gzip.decompress((folder / "s1.geojson.gz").read_bytes()))["features"]
-    assert sum(feature["properties"]["objectType"] == "detection" for feature in features) == 48
+    assert sum(feature["properties"]["objectType"] == "tile" for feature in features) == 48
     with (folder / "s1_scores.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 48
     with np.load(folder / "s1_scores.npz") as arrays:
@@ -78,7 +80,7 @@ def test_switching_an_export_on_later_writes_it_and_nothing_else(cohort: SmallCo
     assert run(cohort).reused == ["s1"]
 
 
-def test_a_jpeg_of_a_slide_too_large_for_it_fails_before_it_is_drawn(
+def test_a_jpeg_of_a_slide_too_large_for_it_is_a_png_and_that_is_said(
     cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mil_heatmaps.visualization.picture_files as picture_files
@@ -86,6 +88,67 @@ def test_a_jpeg_of_a_slide_too_large_for_it_fails_before_it_is_drawn(
     monkeypatch.setitem(picture_files._MOST_SIDE, ".jpg", 1000)
     cohort.config["export_arguments"] = {"jpeg": True}
     cohort.config["heatmap_arguments"]["save_ext"] = "png"
-    summary = Runner(load_config(cohort.write())).run()
-    assert "pyramidal TIFF" in summary.failed["s1"]
-    assert not list(cohort.production.rglob("exports/*.jpg"))
+    summary = run(cohort)
+    assert "picture_format" in {note.code for note in summary.notes["s1"]}
+    folder = cohort.production / "a" / "exports"
+    assert [path.name for path in folder.iterdir()] == ["s1_overlay.png"]
+
+
+def test_scores_are_written_as_numbers_for_every_program(cohort: SmallCohort) -> None:
+    anndata, zarr = pytest.importorskip("anndata"), pytest.importorskip("zarr")
+    highdicom = pytest.importorskip("highdicom")
+    cohort.config["export_arguments"] = {
+        "ome_tiff": {"content": "scores"},
+        "geojson": {"most_objects": 20, "objects": "detection"},
+        "anndata": {"features": True},
+        "ome_zarr": True,
+        "dicom": True,
+    }
+    summary = run(cohort)
+    folder = cohort.production / "a" / "exports"
+    scores = read_scores(cohort.raw / "a" / "s1" / "s1_blockmap.h5")
+    level0 = tifffile.imread(folder / "s1_scores.ome.tif")
+    x, y = scores.grid.coords_l0[5]
+    assert level0[0, y + 1, x + 1] == scores.scores.values[5, 0]
+    chunks = zarr.open_group(str(folder / "s1_scores.ome.zarr"), mode="r")["0"]
+    assert chunks[0, y + 1, x + 1] == level0[0, y + 1, x + 1]
+    data = anndata.read_h5ad(folder / "s1.h5ad")
+    np.testing.assert_array_equal(data.obs["attention"], scores.scores.values[:, 0])
+    np.testing.assert_array_equal(data.obsm["corners_l0"], scores.grid.coords_l0)
+    assert data.shape == (48, 16)
+    assert data.uns["spatial"]["s1"]["images"]["hires"].shape == (768, 1024, 3)
+    together = anndata.read_h5ad(cohort.production / "cohort.h5ad")
+    assert set(together.obs["slide_id"]) == {"s1"}
+    assert set(together.uns["spatial"]) == {"s1"}
+    np.testing.assert_array_equal(together.X, data.X)
+    made = highdicom.imread(folder / "s1_scores.dcm")
+    assert made.TotalPixelMatrixColumns == 1024
+    assert "scores.csv" in next(note for note in summary.notes["s1"] if note.code == "too_many_objects")
+    assert (folder / "s1_scores.csv").is_file()
+    kinds = {f["properties"]["objectType"] for f in json.loads((folder / "s1.geojson").read_text())["features"]}
+    assert kinds == {"annotation"}
+    script = (cohort.production / "qupath_import.groovy").read_text()
+    assert json.dumps(str(cohort.production)) in script
+    assert summary.exports == [cohort.production / "qupath_import.groovy", cohort.production / "cohort.h5ad"]
+
+
+def test_what_cannot_be_written_is_said_and_the_slide_goes_on(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cohort.production / "a" / "exports"
+    (folder / "s1_scores.npz").mkdir(parents=True)  # a folder where a file is to be
+    monkeypatch.setitem(sys.modules, "anndata", None)
+    cohort.config["run_arguments"] = {"workers": 1}
+    cohort.config["export_arguments"] = {"anndata": True, "npz": True, "csv": True}
+    summary = run(cohort)
+    refused = [note for note in summary.notes["s1"] if note.code == "export_refused"]
+    assert "pip install -e '.[interop]'" in refused[0]
+    assert "export npz was not written" in refused[1]
+    assert (folder / "s1_scores.csv").is_file()
+    assert "cohort.h5ad was not written" in summary.refused_exports[0]
+    monkeypatch.undo()
+    (folder / "s1_scores.npz").rmdir()
+    summary = run(cohort)  # it is tried again by itself
+    assert (folder / "s1.h5ad").is_file()
+    assert not [note for note in summary.notes.get("s1", ()) if note.code == "export_refused"]
+    assert run(cohort).reused == ["s1"]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.external_scores import read_external_scores, table_unit
+from mil_heatmaps.scores.external_scores import read_external_scores
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.scores.score_schema import write_scores
+from mil_heatmaps.scores.score_tables import table_unit
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
 from tests.helpers.features import grid_coords

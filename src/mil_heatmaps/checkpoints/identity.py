@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mil_heatmaps.checkpoints.recognise import Candidate, below_prefixes, fitting, is_layer, nearest
-from mil_heatmaps.checkpoints.refusals import known_refusal, refused_by_name
+from mil_heatmaps.checkpoints.recognise import Candidate, below_prefixes, fitting, is_layer, nearest, side_by_side
+from mil_heatmaps.checkpoints.refusals import OWN_MODEL, known_refusal, refused_by_name
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.public import PublicModel
@@ -45,6 +45,8 @@ class Identity:
         Those among `left_out` that look like layers, such as a head of its own beside the model: `build` refuses them.
     roles : dict
         Of a public family: role -> the key it has in the file.
+    told : tuple of str
+        The part of `config` that the file's own settings tell.
     """
 
     model_type: str
@@ -55,6 +57,7 @@ class Identity:
     left_out: tuple[str, ...] = ()
     unexplained: tuple[str, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
     @property
     def in_dim(self) -> int:
@@ -132,10 +135,11 @@ def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], be
         return None
     one = fits[0]
     sizes = one.cls.config_of(one.match) or {}
-    told, assumed = beyond(one.cls)
-    assumed = {key: value for key, value in assumed.items() if key not in sizes}
+    # what keys tell comes first: a `temperature` beside an ABMIL without one is another's, such as a loss's
+    told, assumed = ({k: v for k, v in part.items() if k not in sizes} for part in beyond(one.cls))
     config = sizes | told | assumed
-    return Identity(one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), one.match.roles)
+    known = one.match.roles
+    return Identity(one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), known, tuple(told))
 
 
 def nearest_family(tensors: Mapping[str, Tensor]) -> Candidate | None:
@@ -148,13 +152,19 @@ def unknown(tensors: Mapping[str, Tensor], model_type: str | None = None) -> str
     if reason := known_refusal(tensors):
         return f"cannot be used: {reason}"
     types = [model_type] if model_type else model_types()
-    near = nearest(tensors, _families(types))
-    if model_type and near is not None:
-        return f"does not fit {model_type}: {near.problem}"
-    sample = f"it has {len(tensors)} tensors such as {', '.join(list(tensors)[:4])}"
+    families = _families(types)
+    if len(several := side_by_side(tensors, families)) > 1:
+        held = " and ".join(f"{one.cls.name} (keys such as {one.sample})" for one in several)
+        return f"holds {len(several)} models, {held}: save the one you want on its own"
+    near = nearest(tensors, families)
     if near is not None:
-        sample = f"it comes nearest to {near.cls.name}, but {near.problem}"
-    return f"is none of {', '.join(types)}; {sample}. A model of your own is named by model_class"
+        spare = near.match.fits and near.left
+        less = "save the file without that where the model does not use it, or " if spare else ""
+        begin = f"is no known model; it comes nearest to {near.cls.name}, but"
+        return f"{f'does not fit {model_type}:' if model_type else begin} {near.problem}; {less}{OWN_MODEL}"
+    sample = f"it has {len(tensors)} tensors such as {', '.join(list(tensors)[:4])}"
+    own = "a model of your own is named by model_class (docs/how-to/own_model.md)"
+    return f"is none of {', '.join(types)}; {sample}; {own}"
 
 
 def _own_layout(
@@ -182,7 +192,8 @@ def _own_layout(
     assumed = {key: sizes.get(key, value) for key, value in assumed.items() if sizes.get(key) != value}
     left_out = tuple(sorted(key for key in tensors if not key.startswith(prefix)))
     unexplained = () if averaged else tuple(key for key in left_out if is_layer(key, tensors[key]))
-    return Identity(cls.name, sizes | told | assumed, inside, prefix, assumed, left_out, unexplained)
+    config = sizes | told | assumed
+    return Identity(cls.name, config, inside, prefix, assumed, left_out, unexplained, told=tuple(told))
 
 
 def _inside_another(prefix: str, matches: list[Any]) -> bool:
@@ -239,7 +250,7 @@ def _empty(identity: Identity) -> tuple[MILModel, dict[str, Tensor]]:
         with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint
             model = cls(**identity.config)
     except ModelError as error:
-        raise CheckpointError(f"the checkpoint describes a {identity.model_type} that cannot be: {error}") from error
+        raise CheckpointError(f"its tensors with these settings make no {identity.model_type}: {error}") from error
     return model, {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
 
 

@@ -89,7 +89,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         Missing, damaged, foreign, unsafe, without tensors, or with several models in it.
     """
     stored = read_stored(local_path(path))
-    candidates, passed_over = best_candidates(stored.content)
+    try:
+        candidates, passed_over = best_candidates(stored.content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{stored.file}: {error}") from None
     if not candidates:
         raise CheckpointError(
             f"{stored.file} holds no tensors ({_contents(stored.content)}): save the model's state dict, "
@@ -307,7 +310,10 @@ def checked_overrides(model_type: str, overrides: Mapping[str, Any]) -> dict[str
     cls = model_class(model_type)
     arguments = constructor_arguments(cls)
     known = [*arguments, *sorted(cls.training_only - set(arguments))]
+    # of a public family files tell every size, so what is worth naming is what they do not tell
+    named = list(cls.not_in_tensors) if issubclass(cls, PublicModel) else known
     for key in overrides:
         if key not in known:
-            raise ModelError(f"{model_type} has no setting {key!r}{nearest(key, known)}; choose from {known}")
+            choice = f"choose from {named}" if named else "it has none, for its files tell all"
+            raise ModelError(f"{model_type} has no setting {key!r}{nearest(key, named)}; {choice}")
     return {key: checked_setting(cls, key, value) if key in arguments else value for key, value in overrides.items()}

@@ -3,6 +3,7 @@
 Recognition is strict: every role there, shapes that chain, and no layer left over, because the reference may use it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,10 +12,12 @@ from torch import Tensor
 from mil_heatmaps.layers.roles import Match, attempt, left_over
 from mil_heatmaps.models.public import PublicModel
 
-_TRAINS_ONLY = ("loss", "criterion", "metric", "auroc", "auc", "confmat")
+_TRAINS_ONLY = re.compile("loss|criterion|metric|auroc|auc|confmat", re.IGNORECASE)
 """What stands in the names of tensors that a training keeps beside its model."""
 _LAYER_ENDS = (".weight", ".bias", ".running_mean", ".running_var")
 _MOST_PREFIXES = 12
+_LAYERS_OF_A_MODEL = 3
+"""Fewer may be a lone Linear that another model has beside it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Candidate:
     def problem(self) -> str:
         """The first thing that does not fit, in words; "" if all does."""
         if self.match.misfit:
-            return f"{self.prefix}{self.match.misfit}"
+            first = self.match.misfit.partition(" ")[0]  # a key of the file, or the beginning of a sentence
+            return f"{'' if first in ('the', 'a') or first.isdecimal() else self.prefix}{self.match.misfit}"
         if self.match.missing:
             return f"it lacks {', '.join(self.match.missing[:4])}"
         if self.left:
@@ -56,10 +60,15 @@ class Candidate:
         return ""
 
 
+    @property
+    def sample(self) -> str:
+        """The key in the file of one of its layers."""
+        return self.prefix + min(key for key in self.match.explained if key.endswith(".weight"))
+
+
 def is_layer(key: str, value: Tensor) -> bool:
     """Say whether a tensor may take part in a prediction, unlike state of losses and metrics."""
-    trains_only = any(word in key.lower() for word in _TRAINS_ONLY)
-    return value.is_floating_point() and value.ndim >= 2 and not trains_only
+    return value.ndim >= 2 and value.is_floating_point() and _TRAINS_ONLY.search(key) is None
 
 
 def below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -87,9 +96,26 @@ def fitting(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]
     return list(found.values())
 
 
+def side_by_side(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> list[Candidate]:
+    """Return whole families that lie beside one another and explain every layer together; none where they do not."""
+    layers = {key for key, value in tensors.items() if is_layer(key, value)}
+    held: list[tuple[set[str], Candidate]] = []
+    for prefix, inside in _largest_places(tensors):
+        for cls in families:
+            one = Candidate(cls, prefix, attempt(cls.layout, inside), (), ())
+            if one.match.fits and cls.config_of(one.match) is not None:
+                held.append(({prefix + key for key in one.match.explained} & layers, one))
+    found: list[Candidate] = []
+    for mine, one in sorted(held, key=lambda item: -len(item[0])):
+        if len(mine) >= _LAYERS_OF_A_MODEL and mine <= layers:
+            found.append(one)
+            layers -= mine
+    return [] if layers else found
+
+
 def nearest(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> Candidate | None:
     """Return the family that explains most of the tensors, None where none explains a layer."""
-    places = sorted(below_prefixes(tensors).items(), key=lambda item: -len(item[1]))[:_MOST_PREFIXES]
+    places = _largest_places(tensors)
     tried = [compared(cls, prefix, inside, tensors) for prefix, inside in places for cls in families]
 
     def rank(one: Candidate) -> tuple[int, int, int]:
@@ -102,6 +128,10 @@ def nearest(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]
     if best.fits:
         best.cls.config_of(best.match)  # says what does not fit
     return best
+
+
+def _largest_places(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Tensor]]]:
+    return sorted(below_prefixes(tensors).items(), key=lambda item: -len(item[1]))[:_MOST_PREFIXES]
 
 
 def compared(
@@ -120,5 +150,5 @@ def _counts(key: str, value: Tensor) -> bool:
     """Say whether a tensor within the model is a layer: of two dimensions, or named as a layer's (a norm, a bias)."""
     if is_layer(key, value):
         return True
-    trains_only = any(word in key.lower() for word in _TRAINS_ONLY)
-    return value.is_floating_point() and value.ndim == 1 and key.endswith(_LAYER_ENDS) and not trains_only
+    named = value.ndim == 1 and key.endswith(_LAYER_ENDS)
+    return named and value.is_floating_point() and _TRAINS_ONLY.search(key) is None

@@ -40,7 +40,7 @@ REFUSALS = (
     Refusal("MCAT or SurvPath", (r"\bsig_networks\b",), f"it takes genes too; {OWN_MODEL}"),
     Refusal("TOAD", (r"\bsite_classifier\b|\bclassifier_site\b",), f"it takes the patient's sex too; {OWN_MODEL}"),
     Refusal("CHIEF", (r"\borgan_embedding\b",), f"it takes the organ's name too; {OWN_MODEL}"),
-    Refusal("MambaMIL", (r"\bA_log\b", r"\bdt_proj\b"), f"{_KERNEL}; {OWN_MODEL}"),
+    Refusal("MambaMIL", (r"\bA_log\b",), f"{_KERNEL}; {OWN_MODEL}"),
     Refusal("S4MIL", (r"\bs4_block\b|\bkernel\.log_dt\b",), f"{_KERNEL}; {OWN_MODEL}"),
     Refusal(
         "attention_mil of several magnifications", (r"\bencoder_0\b", r"\battention_0\b"),
@@ -57,11 +57,19 @@ REFUSALS = (
     Refusal("SmABMIL or SmTransformerABMIL", (r"\bsm\.(sm\.)?coef\b|\bsm\.sm\b",), f"{_NEIGHBOURS}; {OWN_MODEL}"),
     Refusal("CAMIL", (r"\bcamil_(self|att)",), f"{_NEIGHBOURS}; {OWN_MODEL}"),
     Refusal(
-        "graph network (PatchGCN, DeepGraphSurv, GTP)", (r"\b(gcn|gnn)\w*\b|\bpath_phi\b|\bgraph_\w+",),
-        f"{_NEIGHBOURS}; {OWN_MODEL}",
+        "graph network (PatchGCN, DeepGraphSurv, GTP)",
+        (r"\b(gcn|gnn)\w*\b|\bpath_phi\b|\bgraph_\w+|\blayers_rep\b",), f"{_NEIGHBOURS}; {OWN_MODEL}",
     ),
-    Refusal("VAEABMIL", (r"\bvae\b",), f"its embedding is drawn at random; {OWN_MODEL}"),
-    Refusal("ProbSmoothABMIL", (r"\bmu_nn\b",), f"its attention is drawn at random; {OWN_MODEL}"),
+    Refusal("SETMIL", (r"\bse_transf\b|\brpe_k\b",), f"{_NEIGHBOURS}; {OWN_MODEL}"),
+    Refusal(
+        "IIBMIL", (r"\bprototypes$", r"\bbag_classifier\b"),
+        f"its decoder and prototypes are no part of this program; {OWN_MODEL}",
+    ),
+    Refusal("VAEABMIL", (r"\bvae\b|\bfeat_ext\.decoder\b",), f"its embedding is drawn at random; {OWN_MODEL}"),
+    Refusal(
+        "ProbSmoothABMIL or TransformerProbSmoothABMIL", (r"\bmu_(f_)?nn\b|\blog_diag_Sigma_nn\b",),
+        f"its attention is drawn at random, around what neighbours say; {OWN_MODEL}",
+    ),
 )  # fmt: skip
 
 

@@ -60,6 +60,8 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
     classes = str(identity.num_classes) + (f": {', '.join(names)}, as the file names them" if names else "")
     if not identity.num_classes:
         classes = "none: no classifier in it, so it gives patch scores and no prediction"
+    if names and len(names) not in ({identity.num_classes} if identity.num_classes != 1 else {1, 2}):
+        classes += f": this contradicts {identity.num_classes} outputs, so name them in data_arguments.label_dict"
     rows = [
         ("model", identity.model_type),
         *_how(identity, cls),
@@ -68,9 +70,9 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
         ("settings", ", ".join(f"{key} {_shown(value)}" for key, value in sizes.items())),
         ("parameters", f"{sum(value.numel() for value in identity.tensors.values()):,}"),
     ]
-    if told := [key for key in cls.not_in_tensors if key in identity.config and key not in identity.assumed]:
+    if identity.told:
         where = checkpoint.config_source or checkpoint.source
-        rows.append(("from file", f"{', '.join(told)}: told by {where.name}, not by the tensors"))
+        rows.append(("from file", f"{', '.join(identity.told)}: told by {where.name}, not by the tensors"))
     for key, value in identity.assumed.items():
         rows.append(("assumed", f"{key} {value}: {cls.not_in_tensors[key]}, which no tensor tells"))
     if identity.prefix:
@@ -91,6 +93,8 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
     if model.num_classes and not model.refused_explanations():
         about = f"costs are those of a slide of {_PATCHES:,} patches; see docs/explanation/scores.md"
         rows.append(("scores", about))
+    if model.asks_um:
+        rows.append(("needs", "where patches lie in micrometres: the slide's mpp, or features with places in µm"))
     for name, reason in model.refused_scores().items():
         rows.append(("no score", f"{name}: {reason}"))
     return [*rows, *(("config", line) for line in config_lines(identity, path, checkpoint.said))]

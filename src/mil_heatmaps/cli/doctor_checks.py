@@ -51,6 +51,10 @@ EXTRAS = {
         {"dask": "dask", "distributed": "distributed", "dask-jobqueue": "dask_jobqueue", "bokeh": "bokeh"},
     ),
     "tracking": ("MLflow, Weights & Biases", {"mlflow-skinny": "mlflow", "wandb": "wandb"}),
+    "interop": (
+        "AnnData, OME-Zarr and DICOM exports",
+        {"anndata": "anndata", "zarr": "zarr", "pydicom": "pydicom", "highdicom": "highdicom"},
+    ),
     "insight": ("numbers over cohorts", {"scikit-learn": "sklearn", "shapely": "shapely"}),
     "demo": ("the demo cohort", {"scikit-image": "skimage"}),
 }  # fmt: skip

@@ -44,6 +44,8 @@ def summary_text(summary: RunSummary, *, only_failed: str | None = None) -> str:
     if not summary.processed and not summary.reused:
         del places["pictures"]
     lines += [f"{what:<14}{where}" for what, where in places.items() if where.exists()]
+    lines += [f"{'export':<14}{path}" for path in summary.exports]
+    lines += [f"note: {refused}" for refused in summary.refused_exports]
     lines += _faithfulness(summary.faithfulness)
     if summary.failed:
         alone = f"; with {only_failed} only those" if only_failed else ""

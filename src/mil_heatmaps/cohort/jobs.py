@@ -28,7 +28,9 @@ TISSUE_EXTENSIONS = (".geojson", ".geojson.gz", ".json", ".pkl")
 COORDS_EXTENSIONS = (".h5", ".hdf5")
 ROI_EXTENSIONS = (".geojson", ".geojson.gz", ".json")
 VECTOR_EXTENSIONS = (".h5", ".hdf5", ".npy")
-SCORE_EXTENSIONS = (".h5", ".hdf5", ".csv", ".tsv")
+SCORE_EXTENSIONS = (
+    ".h5", ".hdf5", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".geojson", ".geojson.gz", ".json", ".npz",
+)  # fmt: skip
 
 
 class TissueIndex(StemIndex):
@@ -72,14 +74,14 @@ class QcIndex(StemIndex):
 
 
 class ScoreIndex(StemIndex):
-    """Score files by slide_id; ``S_blockmap.h5`` counts as S."""
+    """Score files by slide_id; ``S_blockmap.h5``, and slideflow's ``S_att.npz``, count as S."""
 
     def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
         super().__init__(folders, SCORE_EXTENSIONS, recursive=recursive, noun="score file")
 
     def stems_for(self, name: str) -> tuple[str, ...]:
         """Return the stems of scores."""
-        return name, f"{name}_blockmap"
+        return name, f"{name}_blockmap", f"{name}_att"
 
 
 class VectorIndex(StemIndex):

@@ -69,6 +69,8 @@ class RunSummary:
     left: int = 0  # slides it did not get to
     asked_for: str | None = None  # the status that --rerun chose
     faithfulness: FaithfulnessReport | None = None
+    exports: list[Path] = field(default_factory=list)  # those of the whole run
+    refused_exports: list[str] = field(default_factory=list)  # of the whole run, and why
 
     @property
     def exit_code(self) -> int:

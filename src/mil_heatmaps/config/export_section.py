@@ -61,15 +61,22 @@ class WebpExport(PictureExport):
     lossless: bool = Field(default=False, description="Keep every pixel.")
 
 
-class OmeTiffExport(PictureExport):
+class OmeTiffExport(Section):
     """A pyramidal OME-TIFF that QuPath, OpenSlide and tifffile open."""
 
+    content: Annotated[Literal["overlay", "colours", "scores"], BeforeValidator(_british)] = Field(
+        default="overlay",
+        description="Colours over the slide, the colours alone on white, or the scores themselves: float32, a channel "
+        "a column, NaN where there is no patch, so that the reader chooses the colours.",
+    )
     level: Int | None = Field(
         default=None,
         ge=0,
         description="Pyramid level of the finest picture. null: that of the heatmap.",
     )
-    compression: Literal["jpeg", "deflate"] = Field(default="jpeg", description="How tiles are packed.")
+    compression: Literal["jpeg", "deflate"] = Field(
+        default="jpeg", description="How tiles are packed; scores are always deflated."
+    )
     quality: Int = Field(default=85, ge=1, le=100, description="JPEG quality.")
     tile_size: Int = Field(default=512, ge=16, multiple_of=16, description="Side of a tile.")
 
@@ -89,8 +96,18 @@ class DeepZoomExport(PictureExport):
 
 
 class GeojsonExport(Section):
-    """Objects for QuPath, in level-0 pixels."""
+    """Objects for QuPath, in level-0 pixels as QuPath counts them: from the corner of the scanned area."""
 
+    objects: Literal["tile", "detection"] = Field(
+        default="tile",
+        description="What patches are in QuPath: tiles, which getTileObjects() finds, or detections.",
+    )
+    most_objects: Int = Field(
+        default=250_000,
+        ge=1,
+        description="Objects a file may hold. Above it patches are left out: the file has regions, and a table of "
+        "the patches lies beside it.",
+    )
     detections: bool = Field(default=True, description="Every patch, with its scores as measurements.")
     regions: bool = Field(default=True, description="High-attention patches merged into outlines, with their area.")
     tissue: bool = Field(default=True, description="The tissue outlines.")
@@ -108,6 +125,44 @@ class NpzExport(Section):
     """Positions and scores as NumPy arrays."""
 
 
+class AnndataExport(Section):
+    """An AnnData file that scanpy and squidpy open; needs the extra interop."""
+
+    features: bool = Field(default=False, description="Put the features of the patches into X.")
+    thumbnail_px: Int = Field(default=1024, ge=16, le=8192, description="Longer side of the slide's thumbnail in uns.")
+    cohort: bool = Field(
+        default=True,
+        description="Also write all slides of the run into one file, cohort.h5ad, with obs['slide_id'].",
+    )
+
+
+class OmeZarrExport(Section):
+    """A pyramid of chunks (NGFF) for napari, ome-zarr and zarr; needs the extra interop."""
+
+    content: Annotated[Literal["scores", "overlay", "colours"], BeforeValidator(_british)] = Field(
+        default="scores",
+        description="The scores themselves: float32, a channel a column, NaN where there is no patch; or colours over "
+        "the slide, or alone on white.",
+    )
+    version: Literal["0.4", "0.5"] = Field(default="0.4", description="Of NGFF: 0.4 lies in Zarr 2, 0.5 in Zarr 3.")
+    level: Int | None = Field(
+        default=None,
+        ge=0,
+        description="Pyramid level of the finest picture. null: that of the heatmap.",
+    )
+    chunk_size: Int = Field(default=512, ge=16, multiple_of=16, description="Side of a chunk.")
+
+
+class DicomExport(Section):
+    """A DICOM parametric map of every drawn column; needs the extra interop and the slide's resolution."""
+
+    level: Int | None = Field(
+        default=None,
+        ge=0,
+        description="Pyramid level of the map's pixels. null: that of the heatmap.",
+    )
+
+
 class ExportArguments(Section):
     """New: further files a slide. Each format takes true, false, or a mapping of its options."""
 
@@ -121,3 +176,6 @@ class ExportArguments(Section):
     )
     csv: Format[CsvExport] = Field(default=None, description="Scores as a table.")
     npz: Format[NpzExport] = Field(default=None, description="Scores as NumPy arrays.")
+    anndata: Format[AnndataExport] = Field(default=None, description="Scores for scanpy and squidpy (.h5ad).")
+    ome_zarr: Format[OmeZarrExport] = Field(default=None, description="A pyramid in chunks for napari and others.")
+    dicom: Format[DicomExport] = Field(default=None, description="A parametric map in the slide's frame of reference.")

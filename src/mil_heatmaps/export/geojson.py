@@ -1,7 +1,8 @@
-"""Scores for QuPath: patches as detections, high-attention regions and tissue as annotations, in one GeoJSON file.
+"""Scores for QuPath: patches as tiles, high-attention regions and tissue as annotations, in one GeoJSON file.
 
-Coordinates are level-0 pixels, as QuPath counts them on the same slide. Features are written one after the
-other, so memory does not follow their number.
+Coordinates are level-0 pixels as QuPath counts them on the same slide: it opens the scanned area alone where OpenSlide
+knows one (bounds), and counts from its corner. Features are written one after the other, so memory does not follow
+their number.
 """
 
 import json
@@ -9,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from mil_heatmaps.export.tables import percentile_columns, score_columns
 from mil_heatmaps.files.atomic import binary_writer
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.slides.slide_space import Box, Size
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.slides.tissue_files import closed_ring
 from mil_heatmaps.visualization.palette import colour_index
@@ -51,6 +53,18 @@ class DrawnMap:
     table: npt.NDArray[np.uint8]
 
 
+class Written(int):
+    """How many objects a file holds, and how many patches and regions it does not, as there were too many."""
+
+    patches_left_out: int
+    regions_left_out: int
+
+    def __new__(cls, objects: int, patches_left_out: int = 0, regions_left_out: int = 0) -> Self:
+        made = super().__new__(cls, objects)
+        made.patches_left_out, made.regions_left_out = patches_left_out, regions_left_out
+        return made
+
+
 def write_geojson(
     path: str | os.PathLike[str],
     score_file: ScoreFile,
@@ -63,7 +77,11 @@ def write_geojson(
     notices: Iterable[Notice] = (),
     faithfulness: Mapping[str, Any] | None = None,
     evidence: Sequence[Region] = (),
-) -> int:
+    objects: Literal["tile", "detection"] = "tile",
+    most_objects: int | None = None,
+    scanned_l0: Box | None = None,
+    slide_size_l0: Size | None = None,
+) -> Written:
     """Write the file, packed when `path` ends in .gz, and return how many features it holds.
 
     Parameters
@@ -82,41 +100,49 @@ def write_geojson(
         How far the map can be believed: a member ``faithfulness`` of the collection.
     evidence : sequence of Region
         The patches that alone are sufficient for the model, as annotations with their number and area.
+    objects : ``tile`` or ``detection``
+        What patches are to QuPath.
+    most_objects : int, optional
+        Features the file may hold. With more, patches are left out and regions are written in their place, the largest
+        first.
+    scanned_l0 : (x, y, width, height), optional
+        The scanned area of a slide that has one. QuPath counts from its corner, and a member ``frame`` says so.
+    slide_size_l0 : (width, height), optional
+        Goes into ``frame``.
     """
-    said = [notice.plain() for notice in notices]
+    corner_l0 = (0, 0) if scanned_l0 is None else scanned_l0[:2]
+    members: dict[str, Any] = {
+        "frame": scanned_l0 and {"counted_from": "bounds", "bounds_l0": scanned_l0, "slide_size_l0": slide_size_l0},
+        "notices": [notice.plain() for notice in notices],
+        "faithfulness": faithfulness and dict(faithfulness),
+    }
+    own = "".join(f'"{name}":{json.dumps(value, ensure_ascii=False)},' for name, value in members.items() if value)
+    pieces = [*(() if tissue is None else _tissue(tissue.moved((-corner_l0[0], -corner_l0[1]))))]
+    sets = [_evidence(part, score_file, corner_l0) for part in evidence]
+    patches = int(np.isfinite(drawn.shades).sum()) if detections else 0
+    left_out = 0 if most_objects is None or len(sets) + len(pieces) + patches <= most_objects else patches
+    hot = _hot(score_file, drawn, threshold) if regions or left_out else []
+    if detections and most_objects is not None and len(sets) + len(pieces) + len(hot) + patches > most_objects:
+        left_out = patches
+    room = len(hot) if most_objects is None else max(0, most_objects - len(sets) - len(pieces))
+    shown = (_region(region, number, score_file, drawn, corner_l0) for number, region in enumerate(hot[:room], start=1))
+    rest = _patches(score_file, drawn, objects, corner_l0) if detections and not left_out else iter(())
     count = 0
     with binary_writer(path) as file:
-        members = {"notices": said, "faithfulness": faithfulness and dict(faithfulness)}
-        own = "".join(f'"{name}":{json.dumps(value, ensure_ascii=False)},' for name, value in members.items() if value)
         file.write(f'{{"type":"FeatureCollection",{own}"features":['.encode())
-        sets = (_evidence(part, score_file) for part in evidence)
-        for text in chain(sets, _features(score_file, drawn, detections, regions, tissue, threshold)):
+        for text in chain(sets, pieces, shown, rest):
             file.write(f"{',' if count else ''}\n{text}".encode())
             count += 1
         file.write(b"\n]}\n")
-    return count
+    return Written(count, left_out, max(0, len(hot) - room))
 
 
-def _features(
-    score_file: ScoreFile,
-    drawn: DrawnMap,
-    detections: bool,
-    regions: bool,
-    tissue: TissueMask | None,
-    threshold: float,
-) -> Iterator[str]:
-    if tissue is not None:
-        yield from _tissue(tissue)
-    if regions:
-        with np.errstate(invalid="ignore"):
-            hot = drawn.shades >= threshold
-        for number, region in enumerate(merge_patches(score_file.grid, hot), start=1):
-            yield _region(region, number, score_file, drawn)
-    if detections:
-        yield from _detections(score_file, drawn)
+def _hot(score_file: ScoreFile, drawn: DrawnMap, threshold: float) -> list[Region]:
+    with np.errstate(invalid="ignore"):
+        return merge_patches(score_file.grid, drawn.shades >= threshold)
 
 
-def _detections(score_file: ScoreFile, drawn: DrawnMap) -> Iterator[str]:
+def _patches(score_file: ScoreFile, drawn: DrawnMap, objects: str, corner_l0: tuple[int, int]) -> Iterator[str]:
     """Yield each patch. Put together as text: a JSON encoder would take most of the time of a large slide."""
     measures: dict[str, npt.NDArray[Any]] = {**score_columns(score_file), **percentile_columns(score_file)}
     keys = [json.dumps(name, ensure_ascii=False) for name in measures]
@@ -126,15 +152,15 @@ def _detections(score_file: ScoreFile, drawn: DrawnMap) -> Iterator[str]:
         rows = rows_drawn[start : start + _BLOCK_ROWS]
         columns: list[list[str]] = [_number_texts(values[rows]) for values in measures.values()]
         colours: list[list[int]] = drawn.table[colour_index(drawn.shades[rows], len(drawn.table))].tolist()
-        coords_l0: list[list[int]] = score_file.grid.coords_l0[rows].tolist()
+        corners: list[list[int]] = (score_file.grid.coords_l0[rows] - corner_l0).tolist()
         numbers_of = zip(*columns, strict=True)
-        for (x, y), (red, green, blue), numbers in zip(coords_l0, colours, numbers_of, strict=True):
+        for (x, y), (red, green, blue), numbers in zip(corners, colours, numbers_of, strict=True):
             right, bottom = x + width, y + height
             listed = ",".join(f"{key}:{text}" for key, text in zip(keys, numbers, strict=True) if text)
             yield (
                 '{"type":"Feature","geometry":{"type":"Polygon","coordinates":'
                 f"[[[{x},{y}],[{right},{y}],[{right},{bottom}],[{x},{bottom}],[{x},{y}]]]}},"
-                f'"properties":{{"objectType":"detection","color":[{red},{green},{blue}],'
+                f'"properties":{{"objectType":"{objects}","color":[{red},{green},{blue}],'
                 f'"measurements":{{{listed}}}}}}}'
             )
 
@@ -146,7 +172,9 @@ def _number_texts(values: npt.NDArray[Any]) -> list[str]:
     return listed
 
 
-def _region(region: Region, number: int, score_file: ScoreFile, drawn: DrawnMap) -> str:
+def _region(
+    region: Region, number: int, score_file: ScoreFile, drawn: DrawnMap, corner_l0: tuple[int, int]
+) -> str:
     scores = drawn.scores[region.patches].astype(np.float64)
     measurements: dict[str, float] = {
         "Patches": len(region.patches),
@@ -156,7 +184,7 @@ def _region(region: Region, number: int, score_file: ScoreFile, drawn: DrawnMap)
         **_areas(region, score_file),
     }
     return _annotation(
-        [ring.tolist() for ring in region.rings_l0],
+        [(ring - corner_l0).tolist() for ring in region.rings_l0],
         {
             "name": f"{drawn.name} {number}",
             "classification": {"name": "High-score region", "color": _REGION_COLOUR},
@@ -165,9 +193,9 @@ def _region(region: Region, number: int, score_file: ScoreFile, drawn: DrawnMap)
     )
 
 
-def _evidence(region: Region, score_file: ScoreFile) -> str:
+def _evidence(region: Region, score_file: ScoreFile, corner_l0: tuple[int, int]) -> str:
     return _annotation(
-        [ring.tolist() for ring in region.rings_l0],
+        [(ring - corner_l0).tolist() for ring in region.rings_l0],
         {
             "name": "Evidence set: sufficient for this model",
             "classification": {"name": "Evidence set", "color": _EVIDENCE_COLOUR},

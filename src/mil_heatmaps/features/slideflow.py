@@ -27,10 +27,18 @@ _MPP_AT_1X = 10.0
 
 def index_beside(feature_file: Path) -> Path | None:
     """Return the index of a bag ``S.pt``, None where none lies beside it."""
-    if feature_file.suffix != ".pt":
-        return None
-    candidates = (feature_file.with_name(feature_file.stem + end) for end in _INDEX_ENDS)
+    return index_of_stem(feature_file.parent, feature_file.stem) if feature_file.suffix == ".pt" else None
+
+
+def index_of_stem(folder: Path, stem: str) -> Path | None:
+    """Return the index of the bag called `stem` in a folder, None where there is none."""
+    candidates = (folder / (stem + end) for end in _INDEX_ENDS)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def settings_beside(path: Path) -> dict[str, Any]:
+    """Return what ``bags_config.json`` beside a file says of the tiles, nothing where there is none; FeatureError."""
+    return _config(path.with_name(CONFIG))
 
 
 def is_index(path: Path) -> bool:

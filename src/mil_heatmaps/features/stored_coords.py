@@ -90,8 +90,11 @@ def coords_attributes(file: h5py.File) -> dict[str, Any]:
     attributes = hdf5.attributes(file, "attention_scores", "scores", *FEATURES, "coords")
     if hdf5.dataset(file, "scores") is not None:  # a unit on scores is theirs
         attributes["unit"] = hdf5.attributes(file, "coords").get("unit")
-    if hdf5.dataset(file, FEATURES[0]) is None and hdf5.dataset(file, FEATURES[1]) is not None:
-        attributes[FEATS] = True
+    coords, (features, feats) = hdf5.dataset(file, "coords"), (hdf5.dataset(file, name) for name in FEATURES)
+    if features is None and feats is not None:
+        attributes[FEATS] = f"{FEATURES[1]!r}"
+    elif features is not None and coords is not None and coords.dtype.kind == "f":
+        attributes[FEATS] = f"coords in {coords.dtype}"
     return attributes
 
 

@@ -21,7 +21,10 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
 
 FEATS = "dataset feats"
-"""Key in attributes of a file whose features are called `feats`: what wrote it may count in other pixels."""
+"""Key in attributes of a file that holds what TRIDENT and CLAM do not write, in words: `feats`, or coords in floats.
+
+What wrote it may count in other pixels, or in µm.
+"""
 
 _STAMP_1_PX = 224
 _STAMP_1_UM = 256.0
@@ -99,11 +102,12 @@ def unit_of(attributes: Mapping[str, Any], values: npt.NDArray[Any] | None, spac
             f"{where}: its coordinates are in {word!r}, a unit that is not known; known are px, um, nm, mm and cm, and "
             "data_arguments.coords_unit (px or um) decides"
         )
-    if FEATS in attributes and values is not None and geometry_from_attributes(attributes).size_l0 is None:
+    finite = values is not None and (values.dtype.kind != "f" or bool(np.isfinite(values).all()))
+    if FEATS in attributes and values is not None and finite and geometry_from_attributes(attributes).size_l0 is None:
         if not _is_stamp_1(attributes, values):
             raise FeatureError(
-                f"{where}: holds 'feats' and does not say whether its coords are pixels or µm (no attribute unit, "
-                "tile_size_um or patch_size_level0); say it with data_arguments.coords_unit: px or um"
+                f"{where}: holds {attributes[FEATS]} and does not say whether its coords are pixels or µm (no "
+                "attribute unit, tile_size_um or patch_size_level0); say it with data_arguments.coords_unit: px or um"
             )
         name = f"pixels of {_STAMP_1_UM:g}/{_STAMP_1_PX} µm (STAMP before 2.0)"
         return Unit(_STAMP_1_UM / _STAMP_1_PX, name, _BY_STEP)

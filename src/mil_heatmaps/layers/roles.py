@@ -183,13 +183,16 @@ def left_over(layout: Layout, match: Match, tensors: Mapping[str, Tensor]) -> li
 
 
 def _choose(choice: OneOf, tensors: Mapping[str, Tensor], match: Match) -> "tuple[Role | Chain, ...]":
+    begun: tuple[int, tuple[Role | Chain, ...]] = (0, ())
     for name, roles in choice.alternatives.items():
-        if all(not role.needed or _key_of(role, tensors) is not None for role in roles):
+        needed = [_key_of(role, tensors) is not None for role in roles if role.needed]
+        if all(needed):
             match.choices[choice.name] = name
             return roles
-    if choice.needed:
+        begun = max(begun, (sum(needed), roles), key=lambda one: one[0])
+    if choice.needed and not begun[0]:
         match.missing.append(f"{choice.name} ({' or '.join(choice.alternatives)})")
-    return ()
+    return begun[1] if choice.needed else ()  # of which the caller then says what is missing
 
 
 @cache

@@ -119,23 +119,14 @@ class ABMILGeneral(PublicModel):
         """Read the sizes and what the numbers of Sequentials tell."""
         sizes, classes = match.sizes, match.choices.get("head") == "classes"
         layers = match.chains.get("head", ())
-        branches = sizes["K"]
-        if classes:
-            count = match.count("heads.{c}")
-            fits = branches == count and match.numbers["heads.{c}"] == tuple(range(count))
-        else:
-            count = sizes["C"]
-            kinds = [layer.kind for layer in layers]
-            fits = kinds in (["linear"], ["norm", "linear"]) and sizes["P"] == branches * sizes["E"]
-            fits = fits and (len(kinds) == 1 or layers[0].full)
+        branches, count = sizes["K"], match.count("heads.{c}") if classes else sizes["C"]
         embed, in_dim = match.chains.get("embed", ()), sizes.get("D", sizes["E"])
-        fits = fits and (bool(embed) or in_dim == sizes["E"])
         if any(layer.kind == "norm" and not layer.full for layer in embed):
             match.misfit = match.misfit or "a norm in the embedding has no running statistics, so it is no batch norm"
+        if not embed and in_dim != sizes["E"]:
+            match.misfit = match.misfit or f"the attention reads {sizes['E']} numbers, and the adaptor gives {in_dim}"
+        match.misfit = match.misfit or _misfit_of_head(match, classes)
         if match.misfit:
-            return None
-        if not fits:
-            match.misfit = match.misfit or "the head does not read what the attention pools (one Linear of its width)"
             return None
         config: dict[str, Any] = {
             "in_dim": in_dim, "num_classes": count, "embed": steps_of(embed),
@@ -264,6 +255,23 @@ class ABMILGeneral(PublicModel):
         return VectorPooling(
             rows, self.embedded, self._scaled, lambda s: torch.einsum("...ke,kce->...c", s, flat) + after
         )
+
+
+def _misfit_of_head(match: Match, classes: bool) -> str:
+    """Say why the head cannot read what the attention pools, "" if it can."""
+    branches, width, layers = match.sizes["K"], match.sizes["E"], match.chains.get("head", ())
+    if classes:
+        count, key = match.count("heads.{c}"), match.roles["heads.{c}"]
+        whole = match.numbers["heads.{c}"] == tuple(range(count)) and branches == count
+        return "" if whole else f"{count} heads {key} of one output each do not fit {branches} branches of attention"
+    key = match.roles["head"]
+    if [layer.kind for layer in layers] not in (["linear"], ["norm", "linear"]):
+        return f"the head {key} is more than one Linear with perhaps a batch norm before it"
+    if len(layers) == 2 and not layers[0].full:
+        return f"the norm in {key} has no running statistics, so it is no batch norm"
+    pooled = f"{branches} x {width}" if branches > 1 else str(width)
+    reads = match.sizes["P"]
+    return "" if reads == branches * width else f"{key} reads {reads} numbers, and the attention pools {pooled}"
 
 
 def _quantile(raw: Tensor, q: float) -> Tensor:

@@ -70,23 +70,32 @@ class AttriMIL(PublicModel):
         }
 
     def _joined(self) -> tuple[Tensor, ...]:
-        """Return all scorers' and all branches' layers side by side, so that each step is one matrix product."""
-        scorers: list[Any] = list(self.scorers)
+        """Return the layers of all branches and scorers as one that reads x, and one that reads ReLU(lin0 x).
+
+        They are linear in ``h = x + lin2 ReLU(lin0 x)``, so lin2 goes into their weights, and h (n, D) is never made.
+        """
         branches: list[Any] = list(self.attention)
-        layers = [one.first for one in branches] + [one.gate for one in branches]
+        layers = [one.first for one in branches] + [one.gate for one in branches] + list(self.scorers)
+        inner, outer = cast(nn.Linear, self.adaptor[0]), cast(nn.Linear, self.adaptor[2])
+        wide_type = torch.float32 if self.device.type == "mps" else torch.float64
+        weight, bias = torch.cat([one.weight for one in layers]), torch.cat([one.bias for one in layers])
+        through = weight.to(wide_type) @ outer.weight.to(wide_type)
+        shift = bias.to(wide_type) + weight.to(wide_type) @ outer.bias.to(wide_type)
         return (
-            torch.cat([one.weight for one in scorers]), torch.cat([one.bias for one in scorers]),
-            torch.cat([one.weight for one in layers]), torch.cat([one.bias for one in layers]),
+            torch.cat([inner.weight, weight]), torch.cat([inner.bias, shift.to(bias)]), through.to(weight),
             cast(Any, torch).block_diag(*[one.out.weight for one in branches]),
             torch.cat([one.out.bias for one in branches]),
         )  # fmt: skip
 
     def _votes(self, x: Tensor, joined: tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:
         """Return what scorers say (n, C) and raw attention (n, C) of features (n, D)."""
-        scorer, scorer_bias, weight, bias, out, rest = joined or self._joined()
-        h = x + self.adaptor(x)
-        first, gate = F.linear(h, weight, bias).chunk(2, dim=1)
-        return F.linear(h, scorer, scorer_bias), F.linear(torch.tanh(first) * torch.sigmoid(gate), out, rest)
+        weight, bias, through, out, rest = joined or self._joined()
+        read = F.linear(x, weight, bias)
+        inner = len(weight) - len(through)
+        read = torch.addmm(read[:, inner:], torch.relu(read[:, :inner]), through.T)
+        gated, votes = read[:, : -self.num_classes], read[:, -self.num_classes :]
+        first, gate = gated.chunk(2, dim=1)
+        return votes, F.linear(torch.tanh(first) * torch.sigmoid(gate), out, rest)
 
     def bag_vectors(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return what the patches add to each class (1, C) and raw attention (N, C)."""

@@ -45,6 +45,10 @@ class MILModel(ExplainedModel):
     """Arguments of the constructor that change results and that no tensor tells: name -> what it is."""
     training_only: ClassVar[frozenset[str]] = frozenset()
     """Configuration keys that are understood and have no effect on what the trained network computes."""
+    chances_of_logits: bool = True
+    """Whether probabilities follow from the logits alone; where not, only logits are explained."""
+    asks_um: bool = False
+    """Whether its forward takes where the patches lie, in micrometres."""
     independent: ClassVar[bool] = False
     """Whether every class has a chance of its own (a sigmoid each), so that chances need not sum to 1."""
     class_names: tuple[str, ...] | None = None

@@ -71,6 +71,7 @@ class DSMILOriginal(PublicModel):
     ) -> None:
         super().__init__(in_dim=in_dim, num_classes=num_classes)
         self.version, self.average = version, average
+        self.chances_of_logits = not average
         self.value_relu = bool(value_dim) and (version == "deep" or (version == "linear" and value_relu))
         self.instance = nn.Linear(in_dim, num_classes)
         seen = in_dim

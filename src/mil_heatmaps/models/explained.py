@@ -26,6 +26,7 @@ class ExplainedModel(nn.Module):
 
     num_classes: int
     independent: ClassVar[bool] = False
+    chances_of_logits: bool = True
 
     # -- what a family supplies
     # -----------------------------------------------------------------------------

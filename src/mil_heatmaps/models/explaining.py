@@ -42,6 +42,7 @@ class Explainable(Protocol):
 
     training: bool
     independent: ClassVar[bool]
+    chances_of_logits: bool
 
     @property
     def title(self) -> str: ...
@@ -181,6 +182,11 @@ def outputs_of(
         names = names[-1:]  # one logit stands for the second of two classes
     if len(names) != len(logits):
         raise ModelError(f"{len(names)} names ({', '.join(names)}) for {len(logits)} outputs of {model.title}")
+    if settings.output == "probability" and not model.chances_of_logits:
+        raise ModelError(
+            f"the probabilities of {model.title} as it is set do not follow from its logits, which are what is "
+            "explained: use output: logit"
+        )
     lonely = settings.task == "classification" and len(logits) > 1 and model.independent
     task: Task = "multilabel" if lonely else settings.task  # one sigmoid per class: none is measured against the others
     return choose_outputs(logits, names, task=task, output=settings.output, targets=targets)

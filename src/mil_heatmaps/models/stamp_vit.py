@@ -89,7 +89,7 @@ class StampViT(PublicTransformer):
             for _ in range(num_layers)
         ]
         super().__init__(in_dim, embed_dim, num_heads, mlp_dim, num_classes, nn.GELU(), blocks, token_shape=())
-        self.alibi = head_dim > 0
+        self.alibi = self.asks_um = head_dim > 0
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from mil_heatmaps.execution.run_slides import Execution
 from mil_heatmaps.files.atomic import remove_abandoned, write_text
 from mil_heatmaps.files.names import nfc
 from mil_heatmaps.notices import distinct
+from mil_heatmaps.pipeline.cohort_exports import export_cohort
 from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
 from mil_heatmaps.pipeline.faithfulness_report import report_faithfulness
 from mil_heatmaps.progress.bars import Progress
@@ -149,6 +150,7 @@ class Runner:
         reached = len(summary.processed) + len(summary.reused)
         summary.left = len(found) - reached - sum(slide.job.slide_id in summary.failed for slide in found)
         summary.faithfulness = report_faithfulness(self.cohort, self.config, summary.failed)
+        export_cohort(summary, self.config)
         summary.seconds = time.perf_counter() - started
         self.report.end(summary)
         if self.config.run_arguments.track is not None:

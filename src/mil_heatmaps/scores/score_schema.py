@@ -32,6 +32,9 @@ FORMAT_VERSION = 1
 _CLAM_ROWS = 32
 """Rows a chunk, as CLAM writes both its datasets."""
 
+_ALSO = ("attention", "attentions", "attention_weights", "score", "probabilities", "probs")
+"""What other programs call their scores; read where there is nothing called as ours or CLAM's."""
+
 _TEXTS = ("slide_id", "model", "checkpoint_sha256", "features_file", "encoder", "program_version", "scored_as")
 """Fields of `ScoreFile` stored under their own names, where they are not None."""
 
@@ -213,6 +216,8 @@ def _check_version(attributes: dict[str, Any], path: Path) -> None:
 def _main_scores(file: h5py.File, grid: PatchGrid, path: Path) -> tuple[PatchScores, Floats]:
     """Return the scores to draw and CLAM's column, empty where the file does not have both."""
     main, clam = hdf5.dataset(file, "scores"), hdf5.dataset(file, "attention_scores")
+    if main is None and clam is None:
+        main = next((found for name in _ALSO if (found := hdf5.dataset(file, name)) is not None), None)
     if main is None and clam is None:
         raise ScoreError(f"{path}: neither 'scores' nor 'attention_scores'; it holds {hdf5.contents(file)}")
     if main is None:

@@ -7,8 +7,13 @@ from typing import Any
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.figure_foot import foot_inputs, kept_outputs
 
-TELLING = (".ome.tif", ".geojson", ".geojson.gz")
-"""Exports whose metadata tell what was measured of the map."""
+_TELLING = (".ome.tif", ".geojson", ".geojson.gz", ".h5ad", ".dcm")
+_TELLING_KEYS = ("ome_tiff", "geojson", "anndata", "ome_zarr", "dicom")
+"""Exports whose metadata tell what was measured of the map: endings of their files, and their keys."""
+
+
+def _is_telling(key: str) -> bool:
+    return key.endswith(_TELLING) or ".ome.zarr/" in key
 
 
 class ExportsStage:
@@ -43,13 +48,13 @@ class ExportsStage:
     def _tells(work: SlideWork) -> bool:
         """Whether a format is asked for whose metadata say how far the map can be believed."""
         exports = work.config.export_arguments
-        return exports.ome_tiff is not None or exports.geojson is not None
+        return any(getattr(exports, key) is not None for key in _TELLING_KEYS)
 
     def run(self, work: SlideWork) -> StageResult:
         """Write each; those alone that tell how far the map can be believed, where nothing else has changed."""
         from mil_heatmaps.stages.write_exports import export_all
 
-        kept = kept_outputs(work, self.name, self.inputs(work), "metadata", lambda key: key.endswith(TELLING))
+        kept = kept_outputs(work, self.name, self.inputs(work), "metadata", _is_telling)
         result = export_all(work, only_telling=kept is not None)
         result.paths += kept or []
         return result

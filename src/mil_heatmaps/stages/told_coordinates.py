@@ -40,7 +40,8 @@ def _attributes(path: Path, work: SlideWork) -> dict[str, Any]:
     """Return what a file says of its coordinates, without reading them."""
     from mil_heatmaps.features.stored_coords import coords_attributes, told_attributes
     from mil_heatmaps.files import hdf5
-    from mil_heatmaps.scores.external_scores import HDF5_SUFFIXES, TABLE_SUFFIXES, table_unit
+    from mil_heatmaps.scores.external_scores import HDF5_SUFFIXES, TABLE_SUFFIXES
+    from mil_heatmaps.scores.score_tables import table_unit
 
     if path == work.patches_path:
         return told_attributes(path, work.space.name)

@@ -2,71 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.export_parts import attempt, content_of, for_people, lines_of, notices_of
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
 from mil_heatmaps.stages.score_columns import drawn_file, planned_maps
+from mil_heatmaps.stages.write_score_exports import write_of_all_columns
+from mil_heatmaps.words import grouped
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.export_section import GeojsonExport
+    from mil_heatmaps.scores.score_file import ScoreFile
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
     from mil_heatmaps.visualization.drawing import Drawing
 
 
 def export_all(work: SlideWork, *, only_telling: bool = False) -> StageResult:
-    """Write every format that is switched on, for every drawn column; tables once a slide.
+    """Write every format that is switched on, for every drawn column; tables and what holds all columns once a slide.
+
+    A format that cannot be written (its package is missing, it needs a resolution that is not known, its place cannot
+    be written to) is a notice, and the others are written.
 
     With `only_telling` those formats alone whose metadata tell how far the map can be believed.
     """
-    from mil_heatmaps.stages.heatmap import holding
-    from mil_heatmaps.visualization.overlay import draw_to_file
-
-    exports, paths = work.config.export_arguments, work.job.paths
     result = StageResult([])
-    for planned in planned_maps(work):
-        column = planned.column
-        drawing = replace(planned.drawing, color_profile=work.config.heatmap_arguments.for_people)
-        for name, options in (("png", exports.png), ("jpg", exports.jpeg), ("webp", exports.webp)):
-            if options is not None and not only_telling:
-                quality = getattr(options, "quality", None)
-                lossless = getattr(options, "lossless", False)
-                wanted = paths.export(f"{column.suffix}_{options.content}.{name}")
-                path, said = holding(wanted, drawing.size_px)
-                draw_to_file(path, _content(drawing, options.content), quality=quality, lossless=lossless)
-                result.notes += said
-                result.paths.append(path)
-        if exports.ome_tiff is not None:
-            result.paths.append(_ome_tiff(work, column, drawing))
-        if exports.deepzoom is not None and not only_telling:
-            result.paths += _deepzoom(work, column, drawing)
+    exports, maps = work.config.export_arguments, planned_maps(work)
+    for planned in maps:
+        drawing = for_people(work, planned.drawing)
+        if not only_telling:
+            _pictures(work, planned.column, drawing, result)
+        if exports.ome_tiff is not None and exports.ome_tiff.content != "scores":
+            attempt(result, "ome_tiff", partial(_ome_tiff, work, planned.column, drawing))
         if exports.geojson is not None:
-            result.paths.append(_geojson(work, planned, exports.geojson))
-        result.notes += drawing.notes
+            attempt(result, "geojson", partial(_geojson, work, planned, exports.geojson, result))
+        result.notes += planned.drawing.notes
+    if maps:
+        write_of_all_columns(work, maps[0].drawing, result)
     if not only_telling:
-        result.paths += _tables(work)
+        _tables(work, result)
     result.notes = list(distinct(result.notes))
     return result
 
 
-def _notices(work: SlideWork, drawing: Drawing) -> tuple[Notice, ...]:
-    """What the metadata of an export say: the notices of all earlier stages and of the drawing."""
-    return distinct((*work.record.notices(before="exports"), *drawing.notes))
+def _pictures(work: SlideWork, column: DrawnColumn, drawing: Drawing, result: StageResult) -> None:
+    """Write PNG, JPEG, WebP and DeepZoom of one column."""
+    exports = work.config.export_arguments
+    for name, suffix in (("png", "png"), ("jpeg", "jpg"), ("webp", "webp")):
+        if (options := getattr(exports, name)) is not None:
+            wanted = work.job.paths.export(f"{column.suffix}_{options.content}.{suffix}")
+            attempt(result, name, partial(_flat, wanted, content_of(drawing, options.content), options, result))
+    if exports.deepzoom is not None:
+        attempt(result, "deepzoom", partial(_deepzoom, work, column, drawing))
 
 
-def _content(drawing: Drawing, content: str) -> Drawing:
-    """The colours over the slide, or the colours alone on white."""
-    from mil_heatmaps.visualization.drawing import colours_alone
+def _flat(wanted: Path, drawing: Drawing, options: Any, result: StageResult) -> list[Path]:
+    from mil_heatmaps.stages.heatmap import holding
+    from mil_heatmaps.visualization.overlay import draw_to_file
 
-    return colours_alone(drawing) if content == "colours" else drawing
+    path, said = holding(wanted, drawing.size_px)
+    result.notes += said
+    quality, lossless = getattr(options, "quality", None), getattr(options, "lossless", False)
+    draw_to_file(path, drawing, quality=quality, lossless=lossless)
+    return [path]
 
 
-def _ome_tiff(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> Path:
+def _ome_tiff(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> list[Path]:
     from mil_heatmaps.export.pyramid import write_ome_tiff
 
     options = work.config.export_arguments.ome_tiff
@@ -74,14 +82,14 @@ def _ome_tiff(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> Path:
     path = work.job.paths.export(f"{column.suffix}_{options.content}.ome.tif")
     write_ome_tiff(
         path,
-        _content(drawing, options.content),
+        content_of(drawing, options.content),
         level=options.level,
         compression=options.compression,
         quality=options.quality,
         tile_size=options.tile_size,
-        notices=(*_notices(work, drawing), *(foot.lines() if (foot := foot_of(work)) is not None else ())),
+        notices=lines_of(work, drawing),
     )
-    return path
+    return [path]
 
 
 def _deepzoom(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> list[Path]:
@@ -96,7 +104,7 @@ def _deepzoom(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> list[Pa
     path = work.job.paths.export(f"{column.suffix}_{options.content}.{options.container}")
     write_deepzoom(
         path,
-        _content(drawing, options.content),
+        content_of(drawing, options.content),
         tile_format=options.format,
         quality=options.quality,
         tile_size=options.tile_size,
@@ -105,14 +113,17 @@ def _deepzoom(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> list[Pa
     return [path, *sorted(tile for tile in tiles.rglob("*") if tile.is_file())] if tiles.is_dir() else [path]
 
 
-def _geojson(work: SlideWork, planned: PlannedMap, options: GeojsonExport) -> Path:
+def _geojson(work: SlideWork, planned: PlannedMap, options: GeojsonExport | None, result: StageResult) -> list[Path]:
+    """Write the objects; with too many of them a table of the patches as well, unless it is written anyway."""
     from mil_heatmaps.export.geojson import DrawnMap, write_geojson
+    from mil_heatmaps.export.tables import write_csv
 
+    assert options is not None
     column, drawing = planned.column, planned.drawing
     path = work.job.paths.export(f"{column.suffix}.geojson" + (".gz" if options.gzip else ""))
     shades = np.full(len(column.scores), np.nan)
     shades[drawing.patches] = drawing.shades  # patches outside a region stay in the file, without a colour
-    write_geojson(
+    written = write_geojson(
         path,
         drawn_file(work),
         DrawnMap(column.name, column.scores, shades, drawing.colours),
@@ -120,23 +131,41 @@ def _geojson(work: SlideWork, planned: PlannedMap, options: GeojsonExport) -> Pa
         regions=options.regions,
         tissue=work.mask if options.tissue and work.job.paths.mask_pkl.is_file() else None,
         threshold=options.threshold,
-        notices=_notices(work, drawing),
+        notices=notices_of(work, drawing),
         faithfulness=None if (foot := foot_of(work)) is None else foot.metadata(),
         evidence=() if (evidence := evidence_of(work)) is None else evidence.regions,
+        objects=options.objects,
+        most_objects=options.most_objects,
+        scanned_l0=work.slide.space().scanned_l0,
+        slide_size_l0=work.slide.dimensions_l0,
     )
-    return path
+    paths = [path]
+    if written.patches_left_out or written.regions_left_out:
+        csv = work.config.export_arguments.csv
+        table = work.job.paths.export("_scores.csv" + (".gz" if csv is not None and csv.gzip else ""))
+        if csv is None and table not in result.paths:
+            write_csv(table, drawn_file(work))
+            paths.append(table)
+        regions = f" and the {grouped(written.regions_left_out)} smallest regions" if written.regions_left_out else ""
+        words = (
+            f"{path.name} would hold more than {grouped(options.most_objects)} objects: it has regions, without the "
+            f"{grouped(written.patches_left_out)} patches{regions}, which are in {table.name}"
+        )
+        counts = {"patches_left_out": written.patches_left_out, "regions_left_out": written.regions_left_out}
+        result.notes.append(Notice("too_many_objects", words, **counts))
+    return paths
 
 
-def _tables(work: SlideWork) -> list[Path]:
+def _tables(work: SlideWork, result: StageResult) -> None:
     from mil_heatmaps.export.tables import write_csv, write_npz
 
-    exports, paths = work.config.export_arguments, []
-    if exports.csv is not None:
-        path = work.job.paths.export("_scores.csv" + (".gz" if exports.csv.gzip else ""))
-        write_csv(path, drawn_file(work))
-        paths.append(path)
-    if exports.npz is not None:
-        path = work.job.paths.export("_scores.npz")
-        write_npz(path, drawn_file(work))
-        paths.append(path)
-    return paths
+    exports = work.config.export_arguments
+    for name, options, write in (("csv", exports.csv, write_csv), ("npz", exports.npz, write_npz)):
+        if options is not None:
+            path = work.job.paths.export(f"_scores.{name}" + (".gz" if getattr(options, "gzip", False) else ""))
+            attempt(result, name, partial(_table, write, path, drawn_file(work)))
+
+
+def _table(write: Callable[[Path, ScoreFile], None], path: Path, scores: ScoreFile) -> list[Path]:
+    write(path, scores)
+    return [path]

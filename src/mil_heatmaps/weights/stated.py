@@ -35,20 +35,21 @@ class Stated:
 
 def stated(nodes: Mapping[str, Any] | None) -> Stated:
     """Return what settings say, however deep they are nested."""
-    values: dict[str, Any] = {}
+    values: dict[str, tuple[int, Any]] = {}
     ambiguous: set[str] = set()
     names: tuple[str, ...] | None = None
-    for key, value in _items(nodes, 0, set()):
+    for depth, key, value in _items(nodes, 0, set()):
         if key in _CLASS_NAMES:
             names = _class_names(value) or names
         if isinstance(value, Mapping):
             continue
-        if key in values and values[key] != value:
+        if key not in values or depth < values[key][0]:  # what stands further out comes before what is nested
+            values[key] = depth, value
+            ambiguous.discard(key)
+        elif depth == values[key][0] and value != values[key][1]:
             ambiguous.add(key)
-        values[key] = value
     outermost = {str(key): value for key, value in (nodes or {}).items() if value is not None}
-    settings = outermost | {key: value for key, value in values.items() if key not in ambiguous}
-    settings |= {key: value for key, value in outermost.items() if _plain(value) is not None}  # before nested ones
+    settings = outermost | {key: value for key, (_, value) in values.items() if key not in ambiguous}
     task = settings.get("task")
     return Stated(settings, names, task if task in get_args(Task) else None)
 
@@ -59,8 +60,8 @@ def stated_in(content: Any) -> Stated:
     return stated(found | package_settings(content))
 
 
-def _items(node: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield names and plain values below a node, the mappings of `_CLASS_NAMES` whole."""
+def _items(node: Any, depth: int, seen: set[int]) -> Iterator[tuple[int, str, Any]]:
+    """Yield how deep, names and plain values below a node, the mappings of `_CLASS_NAMES` whole."""
     found = _mapping(node)
     if found is None or id(node) in seen or depth > _DEEPEST or len(seen) > _MOST_NODES:
         return
@@ -68,9 +69,9 @@ def _items(node: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
     for key, value in found.items():
         plain = _plain(value)
         if plain is not None:
-            yield str(key), plain
+            yield depth, str(key), plain
         elif key in _CLASS_NAMES and isinstance(value, Mapping):
-            yield str(key), value
+            yield depth, str(key), value
         else:
             yield from _items(value, depth + 1, seen)
 

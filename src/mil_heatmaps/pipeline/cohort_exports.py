@@ -1,0 +1,68 @@
+"""What exports a run writes once, beside those of its slides: QuPath's script, and all slides in one AnnData file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.words import reason_of
+
+if TYPE_CHECKING:
+    from mil_heatmaps.cohort.run_options import RunSummary
+    from mil_heatmaps.config.config import Config
+
+COHORT_H5AD = "cohort.h5ad"
+logger = logging.getLogger(__name__)
+
+
+def export_cohort(summary: RunSummary, config: Config) -> None:
+    """Write them, as far as `export_arguments` asks for them; put their paths, and what went wrong, into the summary.
+
+    Each holds the slides whose own export is there and whose last run did not fail, in the order of the list.
+    """
+    exports, folder = config.export_arguments, summary.cohort.layout.production_root
+    files: list[tuple[Path, Callable[[Path], bool]]] = []
+    if exports.geojson is not None:
+        from mil_heatmaps.export.qupath import NAME
+
+        files.append((folder / NAME, lambda path: _script(path, folder)))
+    if exports.anndata is not None and exports.anndata.cohort:
+        files.append((folder / COHORT_H5AD, lambda path: _joined(path, summary)))
+    for path, write in files:
+        try:
+            with FileLock(summary.cohort.layout.list_lock):
+                if write(path):
+                    summary.exports.append(path)
+        except (OSError, HeatmapError) as error:  # every slide's own file holds the same
+            summary.refused_exports.append(f"{path.name} was not written: {reason_of(error)}")
+            logger.error("cannot write %s: %s", path, reason_of(error))
+
+
+def _script(path: Path, folder: Path) -> bool:
+    from mil_heatmaps.export.qupath import write_qupath_script
+
+    write_qupath_script(path, folder)
+    return True
+
+
+def _joined(path: Path, summary: RunSummary) -> bool:
+    """Write the slides' files as one; say whether there is one. One that is newer than all of them stays."""
+    from mil_heatmaps.export.anndata_file import anndata_module, join_h5ad
+
+    anndata_module()
+    jobs = summary.cohort.jobs.items()
+    parts = [job.paths.export(".h5ad") for slide_id, job in jobs if slide_id not in summary.failed]
+    parts = [part for part in parts if part.is_file()]
+    if not parts:
+        return False
+    if path.is_file() and not summary.worked_on:
+        newest = max(part.stat().st_mtime_ns for part in parts)
+        if path.stat().st_mtime_ns >= newest:
+            return True
+    join_h5ad(path, parts)
+    return True
