@@ -207,7 +207,7 @@ def test_files_of_other_tools_are_refused_by_name_wherever_they_are_met(tmp_path
     slides.mkdir()
     make(features)
     (slides / "S1.svs").write_bytes(b"x")
-    with pytest.raises(FeatureError, match=words + r".*docs/feature_files\.md"):
+    with pytest.raises(FeatureError, match=words + r".*docs/reference/feature_files\.md"):
         FeatureIndex([features]).find("S1")
     with pytest.raises(ProcessListError, match=words):
         list_from_slides([slides], h5_dirs=[features])
