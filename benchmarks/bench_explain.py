@@ -71,6 +71,7 @@ def measure(case: str, options: argparse.Namespace) -> dict[str, Any]:
     name = options.model
     model = create_model(f"{name}.{config_names(name)[0]}.{options.width}.none").to(options.device)
     features, coords = features_of(options.patches, options.width), lattice_coords(options.patches)
+    target = model.num_classes - 1
     model.explain(features[:64], [])
     predictions = [timed(lambda: model.explain(features, []))[0] for _ in range(3)]
     base, before = min(predictions), peak_mb()
@@ -80,7 +81,8 @@ def measure(case: str, options: argparse.Namespace) -> dict[str, Any]:
     else:
         seconds, found = timed(
             lambda: model.explain(
-                features, case, targets=1, settings=CASES[case] | {"max_forwards": 10**9}, coords_l0=coords, step_l0=256
+                features, case, targets=target, settings=CASES[case] | {"max_forwards": 10**9},
+                coords_l0=coords, step_l0=256,
             )
         )
     more = peak_mb() - before
@@ -97,8 +99,8 @@ def brute(case: str, model: Any, features: Any, found: Any, options: argparse.Na
         import torch
 
         x = torch.from_numpy(features[:FITS]).to(options.device).requires_grad_()
-        torch.autograd.grad(model.differentiable_logits(x)[1], x)
-        seconds, _ = timed(lambda: torch.autograd.grad(model.differentiable_logits(x)[1], x))
+        torch.autograd.grad(model.differentiable_logits(x)[-1], x)
+        seconds, _ = timed(lambda: torch.autograd.grad(model.differentiable_logits(x)[-1], x))
         return seconds * n / min(n, FITS) * (32 if case == "integrated_gradients" else 1)
     if case == "single":
         return timed(lambda: [model.explain(features[i : i + 1], []) for i in range(100)])[0] / 100 * n
@@ -118,7 +120,7 @@ def captum_seconds(model: Any, features: Any) -> float | None:
 
     x = torch.from_numpy(features[:FITS])[None]
     rule = IntegratedGradients(lambda h: model(h)[0]["logits"])
-    return timed(lambda: rule.attribute(x, target=1, n_steps=32, internal_batch_size=1))[0]
+    return timed(lambda: rule.attribute(x, target=model.num_classes - 1, n_steps=32, internal_batch_size=1))[0]
 
 
 def timed(work: Any) -> tuple[float, Any]:
@@ -166,7 +168,8 @@ def child(options: argparse.Namespace) -> dict[str, Any]:
     features = features_of(FITS, options.width)
     theirs = captum_seconds(model, features)
     rule = CASES["integrated_gradients"]
-    ours, _ = timed(lambda: model.explain(features, "integrated_gradients", targets=1, settings=rule))
+    last = model.num_classes - 1
+    ours, _ = timed(lambda: model.explain(features, "integrated_gradients", targets=last, settings=rule))
     return {"case": "captum", "theirs": theirs, "ours": ours}
 
 

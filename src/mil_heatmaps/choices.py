@@ -43,6 +43,16 @@ they are, or hazards of successive intervals."""
 TASKS_WITH_CHANCES: frozenset[str] = frozenset({"classification", "multilabel"})
 """Tasks whose outputs are the chances of classes or labels."""
 
+Bag = Literal["slide", "case"]
+BAGS: tuple[str, ...] = get_args(Bag)
+"""What a model is asked about at once: `data_arguments.bag`."""
+
+CONCEPT_SCORES = ("similarity_to", "concept_probability", "concept_class")
+"""Scores that compare patches with named vectors (`data_arguments.concepts`), for which no model is needed."""
+
+CASE_COLUMNS = ("case_id", "patient_id", "patient")
+"""Columns of a table that say which slides belong together; the first that it has is taken."""
+
 Isolate = Literal["auto", "always", "never"]
 ISOLATE: tuple[str, ...] = get_args(Isolate)
 """Whether a slide is worked on in a process of its own, which a damaged file may end: `run_arguments.isolate`."""

@@ -1,6 +1,7 @@
 """What is measured of a map, and what is said where measuring would mean nothing."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from torch import nn
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.curves import area_under, ladder, most_relevant_first
 from mil_heatmaps.explain.evidence import MOST_FORWARDS, area_mm2, least_that_holds
+from mil_heatmaps.explain.outputs import choose_outputs
 from mil_heatmaps.explain.sentences import check_sentences, number, sign_sentence
 from mil_heatmaps.explain.verdicts import p_value, verdict
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.models.abmil import ABMIL
 from mil_heatmaps.models.custom import CustomModel
+from mil_heatmaps.models.mil_fc import MILFC
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from tests.helpers.mil_lab_checks import random_features
 
@@ -145,6 +148,20 @@ def test_a_label_flips_when_its_own_chance_falls_below_a_half() -> None:
     assert other["maps"]["self"]["flip_at"] == entry["flip_at"]  # a's logit is minus b's
 
 
+def test_of_classes_with_a_sigmoid_each_the_largest_is_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CustomModel, "independent", True, raising=False)
+    values = np.concatenate([np.full(30, -3.0), np.full(30, 1.0)])  # -1 on the whole: a is the class, not b
+    found = mean_model().faithfulness(strip(values), {"self": values}, ["a", "b"], target="b").as_dict()
+    assert found["task"] == "classification"
+    assert found["full"] == pytest.approx({"log_odds": -1, "probability": 1 / (1 + np.e)})  # its own sigmoid's
+    assert found["maps"]["self"]["flip_at"] is None
+    turned = mean_model().faithfulness(strip(values), {"last": -values}, ["a", "b"], target="b").as_dict()
+    kept = np.array([np.sort(values)[k:].mean() for k in turned["removed"]])
+    assert turned["maps"]["last"]["flip_at"] == turned["removed"][int(np.argmax(kept > 0))] / 60
+    three = choose_outputs(np.array([3.0, 1.0, 2.0]), "abc", targets="b", independent=True)
+    assert three.decided(np.array([[3.0, 1.0, 2.0], [0.5, -1.0, 0.2], [1.0, 2.0, 0.0]])).tolist() == [0, 0, 1]
+
+
 def test_what_means_nothing_is_said_and_not_measured() -> None:
     x, model = random_features(30, WIDTH), abmil()
     few = np.full(30, np.nan)
@@ -209,6 +226,9 @@ def test_other_tasks_have_no_probability(task: str, output: str) -> None:
         (["attention"], {"settings": {"steps": 1}}, "steps must be a whole number of at least 2"),
         (["attention"], {"target": "x"}, "has no target 'x'"),
         (["attention"], {"target": "all"}, "measured of one target"),
+        (["attention"], {"target": None}, "has no target None; choose from"),
+        (["attention"], {"settings": {"max_minutes": "long"}}, "max_minutes must be a number of at least 0"),
+        ({"m": ["high"] * 30}, {}, "the map 'm' holds no numbers, one per patch"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(maps: Any, arguments: Any, text: str) -> None:
@@ -216,6 +236,28 @@ def test_what_cannot_be_measured_is_refused(maps: Any, arguments: Any, text: str
         abmil().faithfulness(random_features(30, WIDTH), maps, **arguments)
     with pytest.raises(ModelError, match="the checkpoint has no classifier"):
         ABMIL(WIDTH, 16, 8, num_classes=0).faithfulness(random_features(30, WIDTH), ["attention"])
+
+
+@pytest.mark.parametrize("make", [lambda: abmil(3), lambda: MILFC(WIDTH, 16).eval(), mean_model])
+def test_features_that_are_not_finite_are_refused_by_every_measure(make: Callable[[], Any]) -> None:
+    """Also where the network takes a maximum, which could pass over the patch."""
+    x, model = random_features(30, WIDTH), make()
+    x[3, 0] = np.nan
+    with pytest.raises(ModelError, match=r"NaN or infinite values of [23] in its logits"):
+        model.faithfulness(x, {"m": np.arange(30)})
+    for score in ("leave_one_out", "single", "gradient_x_input"):
+        with pytest.raises(ModelError, match=r"NaN or infinite values of [23] in its logits"):
+            model.explain(x, score)
+
+
+def test_a_map_that_is_zero_but_for_one_patch_says_so() -> None:
+    torch.manual_seed(0)
+    model, x = MILFC(WIDTH, 16).eval(), random_features(30, WIDTH)
+    found = model.faithfulness(x, ["leave_one_out", "gradient_x_input", "single"])
+    for name in ("leave_one_out", "gradient_x_input"):
+        assert found.sentence(name).endswith(" One patch alone makes this prediction, so every other patch has 0.")
+    assert "One patch alone" not in found.sentence("single")
+    assert "One patch alone" not in abmil().faithfulness(x, ["leave_one_out"]).sentence("leave_one_out")
 
 
 def test_the_evidence_set_is_the_fewest_patches_that_suffice() -> None:

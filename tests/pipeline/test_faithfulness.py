@@ -21,6 +21,7 @@ from mil_heatmaps.pipeline.runner import Runner, RunOptions, RunSummary
 from mil_heatmaps.records.finished_run import RunTable
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.visualization import cohort_figure, curves_figure, figure
+from mil_heatmaps.visualization.picture_files import save_picture
 from tests.helpers.cohort import PATCH, SmallCohort, grid_coords, make_small_cohort, write_abmil, write_features
 from tests.helpers.small_models import small_model
 
@@ -77,7 +78,12 @@ class BlankPage:
 def words(monkeypatch: pytest.MonkeyPatch) -> list[figure.FigureText]:
     """The words of every figure that is written."""
     seen: list[figure.FigureText] = []
-    monkeypatch.setattr(figure, "draw_figure", lambda drawing, scores, text, **_: (seen.append(text), BLANK)[1])
+
+    def write(path: Path, drawing: object, scores: object, text: figure.FigureText, **_: object) -> None:
+        seen.append(text)
+        save_picture(path, BLANK)
+
+    monkeypatch.setattr(figure, "write_figure", write)
     return seen
 
 

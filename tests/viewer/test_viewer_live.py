@@ -2,11 +2,11 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from mil_heatmaps.viewer.live import LiveCatalog
@@ -82,12 +82,18 @@ def test_a_picture_is_shown_as_drawn_and_a_wrong_shape_is_said(
         page.context.close()
 
 
+@pytest.mark.parametrize("own_points", [False, True])
 def test_faithfulness_stands_beside_the_map_and_its_curve_is_read(
-    browser: Any, tiny_slide: Path, tmp_path: Path, golden: Path
+    browser: Any, tiny_slide: Path, tmp_path: Path, golden: Path, own_points: bool
 ) -> None:
     write_score_file(tmp_path / "tiny_blockmap.h5", SIZE)
-    shutil.copy(golden / TOY, tmp_path / "tiny_faithfulness.json")
-    measured = json.loads((tmp_path / "tiny_faithfulness.json").read_text())
+    measured = json.loads((golden / TOY).read_text())
+    shown = measured
+    if own_points:  # as of a map that scores other patches than the others
+        points = shown = {key: measured.pop(key) for key in ("removed", "fractions", "random")}
+        measured |= {"removed": [0, 1], "fractions": [0.0, 0.5], "random": {}}
+        measured["maps"] = {"attention": measured["maps"]["attention"] | points}
+    (tmp_path / "tiny_faithfulness.json").write_text(json.dumps(measured))
     entry = SlideEntry("tiny", tiny_slide, (NamedFile(tmp_path / "tiny_blockmap.h5", "scores"),))
     with running(Catalog("one", (entry,))) as started:
         page = browser.new_context().new_page()
@@ -99,8 +105,8 @@ def test_faithfulness_stands_beside_the_map_and_its_curve_is_read(
         settle(page)
         left = measured["maps"]["attention"]["morf"]["probability"][2]
         said = page.inner_text("#gone-words")
-        assert f"Without the top {measured['removed'][2]} of 192 patches" in said
+        assert f"Without the top {shown['removed'][2]} of 192 patches" in said
         assert f"{100 * left:.1f}%" in said
         grey = page.evaluate("heatmapViewer.goneFrom(heatmapViewer.panes[1]).length")
-        assert grey == measured["removed"][2]
+        assert grey == shown["removed"][2]
         page.context.close()

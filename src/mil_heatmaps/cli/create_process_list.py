@@ -51,6 +51,11 @@ def build_parser() -> CommandParser:
         "--h5_dir", nargs="+", metavar="DIR", help="folder of features; slides without any get process 0"
     )
     new.add_argument("--labels", metavar="CSV", help="table with the columns slide_id and label")
+    new.add_argument("--cases", metavar="CSV", help="table with slide_id and case_id (or patient_id, patient)")
+    new.add_argument(
+        "--case_id_from", metavar="REGEX",
+        help="take the case from the slide's name: the expression's first group, or all of it; tcga: 12 letters",
+    )  # fmt: skip
     new.add_argument(
         "--preset", metavar="CSV", help="write a preset's parameters into every row, to be edited there"
     )
@@ -76,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.slide_dir is None) == (options.from_run is None):
         parser.error("give --slide_dir for a new list, or --from_run for one from a run")
-    unfitting = ("status",) if options.slide_dir else ("recursive", "slide_ext", "h5_dir", "labels", "preset")
+    unfitting = ("status",) if options.slide_dir else ("recursive", "slide_ext", "h5_dir", "labels", "preset", "cases",
+                                                               "case_id_from")  # fmt: skip
     for name in unfitting:
         if getattr(options, name):
             parser.error(f"--{name} does not go with {'--slide_dir' if options.slide_dir else '--from_run'}")
@@ -96,6 +102,8 @@ def _from_slides(options: argparse.Namespace) -> int:
         recursive=options.recursive,
         h5_dirs=[resolve_input_path(folder, None, "folder") for folder in options.h5_dir or ()],
         labels=resolve_input_path(options.labels) if options.labels else None,
+        cases=resolve_input_path(options.cases) if options.cases else None,
+        case_id_from=options.case_id_from,
         preset=resolve_input_path(options.preset, None, "preset") if options.preset else None,
     )
     print(f"found {counted(len(new.rows), 'slide')} in {', '.join(options.slide_dir)}")
@@ -114,6 +122,7 @@ def _from_slides(options: argparse.Namespace) -> int:
         "is the name of several files (process 0)",
         new.shared,
     )
+    _say("have no case, and are one each", "has no case, and is one of its own", new.no_case)
     _say("have no label", "has no label", new.no_label)
     _say("have a label but no slide", "has a label but no slide", new.unknown_labels)
     if "label" in new.columns:

@@ -100,7 +100,7 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
 
     features, slides, output, outlines, notes = _of_job(args) if args.job_dir is not None else _of_folders(args)
     needed = {
-        "--checkpoint": args.checkpoint,
+        "--checkpoint": args.checkpoint or args.concepts,
         "--h5_dir (or --job_dir)": features,
         "--slide_dir": slides,
         "--output_dir": output,
@@ -110,7 +110,12 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
     assert output is not None
     _check_inputs(args.checkpoint, features, slides, args.csv)
     given = {key: getattr(args, flag) for flag, key in KEY_OF_FLAG.items()}
+    if args.concepts is not None:
+        given["data_arguments.concepts"] = str(args.concepts.absolute())
+        given[KEY_OF_FLAG["score"]] = args.score or "similarity_to"
     given[KEY_OF_FLAG["figure"]] = _figure(args)
+    if args.cases is not None:
+        given |= {"data_arguments.cases": str(args.cases.absolute()), "data_arguments.bag": args.bag or "case"}
     options = SimpleOptions(
         checkpoint=args.checkpoint,
         output=output,
@@ -171,9 +176,11 @@ def _of_folders(args: argparse.Namespace) -> _Folders:
     return _Folders(args.h5_dir or [], args.slide_dir or [], args.output_dir, None, [])
 
 
-def _check_inputs(checkpoint: Path, features: Sequence[Path], slides: Sequence[Path], table: Path | None) -> None:
+def _check_inputs(
+    checkpoint: Path | None, features: Sequence[Path], slides: Sequence[Path], table: Path | None
+) -> None:
     """Raise for the first input that is not there, or is a file where a folder is wanted."""
-    if not checkpoint.exists():
+    if checkpoint is not None and not checkpoint.exists():
         beside = sorted(p.name for p in checkpoint.parent.glob("*.pt*"))[:SHOWN] if checkpoint.parent.is_dir() else []
         hint = f"; {checkpoint.parent} holds {', '.join(beside)}" if beside else ""
         raise ConfigError(f"no such checkpoint: {checkpoint}{hint}")
@@ -241,12 +248,12 @@ def _check_width(runner: Runner) -> MILModel | None:
 
     jobs = runner.chosen_jobs()
     files = [job.features_path for job in jobs if job.features_path and not job.paths.blockmap_h5.is_file()]
-    if not files:
+    if not files or not runner.model.has_model:
         return None
     model = runner.model.load()
     score = runner.config.heatmap_arguments.score or model.default_score
     print(f"model: {model.title}, features {model.in_dim} wide, {_outputs(model, runner.config)}; draws {score}: "
-          f"{model.score_names()[score]}")  # fmt: skip
+          f"{model.score_names().get(score, 'the likeness of patches to named vectors')}")  # fmt: skip
     wrong = None
     for path in files[:TRIED]:
         try:

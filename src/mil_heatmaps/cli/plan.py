@@ -175,7 +175,8 @@ def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
     from mil_heatmaps.slides.slide_space import SlideSpace
 
     path = slide.job.features_path
-    if path is None or "attention" not in slide.needed or runner.config.model_arguments.own_code is not None:
+    own = runner.config.model_arguments.own_code is not None
+    if path is None or "attention" not in slide.needed or own or not runner.model.has_model:
         return None
     model = runner.model.load()
     try:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mil_heatmaps.choices import (
+    BAGS,
     COLOR_PROFILES,
     COORDS_FRAMES,
     COORDS_UNITS,
@@ -79,6 +80,20 @@ def _inputs(parser: argparse.ArgumentParser) -> None:
         "--csv", type=_path, metavar="FILE",
         help="only the slides in its column slide_id; its column label is used, if there is one",
     )  # fmt: skip
+    needed.add_argument(
+        "--cases", type=_path, metavar="FILE",
+        help="CSV with slide_id and case_id (or patient_id, patient): the model is asked about all slides of a case",
+    )  # fmt: skip
+    needed.add_argument(
+        "--concepts", type=_path, metavar="FILE",
+        help="named vectors (CSV, .npz, .npy, .safetensors) to compare patches with; needs no --checkpoint",
+    )  # fmt: skip
+    needed.add_argument(
+        "--bag", choices=BAGS, help="what the model is asked about at once; case: by the column case_id of the --csv"
+    )
+    needed.add_argument(
+        "--partial_cases", choices=("fail", "use"), help="a case of which a slide cannot be read; default fail"
+    )
     needed.add_argument(
         "--coords_frame", choices=COORDS_FRAMES,
         help="where coordinates count from if only an area of a slide was scanned: the corner of the slide or of that "

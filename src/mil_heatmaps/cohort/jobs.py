@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from mil_heatmaps.cohort.cases import put_together
 from mil_heatmaps.cohort.extra_inputs import ExtraInputs
 from mil_heatmaps.cohort.process_list import read_process_list
 from mil_heatmaps.cohort.slide_index import SlideIndex
@@ -177,6 +178,7 @@ def find_cohort(config: Config) -> Cohort:
             cohort.jobs[row.slide_id] = _job(row, slide_path, files, layout, config, rows.columns)
         except HeatmapError as error:
             cohort.problems[index] = one_line(error)
+    put_together(cohort, config)
     if not cohort.jobs:
         cohort.notes.append(f"none of the {len(rows)} slides could be processed")
     return cohort
@@ -191,6 +193,8 @@ def _leave_out_bare(rows: ProcessList, files: Files) -> None:
         No slide has features.
     """
     bare = {row.slide_id for row in rows if row.problem is None and _is_bare(row, files)}
+    whole = {row.case_id for row in rows if row.case_id and row.slide_id not in bare}
+    bare -= {row.slide_id for row in rows if row.case_id in whole}  # its case lacks it, which must be told
     if not bare:
         return
     if len(bare) == len(rows):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mil_heatmaps.cohort.cases import cases_told
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.tissue_parameters import read_preset_cells
 from mil_heatmaps.errors import FeatureError, ProcessListError
@@ -25,7 +26,7 @@ class NewList:
     ----------
     columns : names, in order
     rows : one mapping from column to text a slide
-    no_features, no_slide, no_label, unknown_labels, shared : lists of names
+    no_features, no_slide, no_label, no_case, unknown_labels, shared : lists of names
         Slides without features; features without a slide; slides without a label; labels for slides that are
         not there; slides whose name several files share.
     rival_features : folders that hold features of the same slides, each with how many; a run would take neither
@@ -36,6 +37,7 @@ class NewList:
     no_features: list[str] = field(default_factory=list)
     no_slide: list[str] = field(default_factory=list)
     no_label: list[str] = field(default_factory=list)
+    no_case: list[str] = field(default_factory=list)
     unknown_labels: list[str] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
     rival_features: dict[Path, int] = field(default_factory=dict)
@@ -59,6 +61,8 @@ def list_from_slides(
     h5_dirs: Sequence[Path] = (),
     labels: Path | None = None,
     preset: Path | None = None,
+    cases: Path | None = None,
+    case_id_from: str | None = None,
 ) -> NewList:
     """Return a list of the slides below some folders.
 
@@ -86,6 +90,9 @@ def list_from_slides(
     labelled = read_labels(labels, extensions) if labels is not None else None
     if labelled is not None:
         columns.append("label")
+    case_of = cases_told(stems, cases, case_id_from, extensions)
+    if case_of is not None:
+        columns.append("case_id")
     new = NewList([*columns, "process", *extra], [], shared=[stem for stem in stems if len(found[stem]) > 1])
     if h5_dirs:
         index = FeatureIndex(h5_dirs)
@@ -107,10 +114,13 @@ def list_from_slides(
     if labelled is not None:
         new.no_label = [stem for stem in stems if not labelled.get(comparable(stem))]
         new.unknown_labels = sorted(set(labelled) - set(map(comparable, stems)))
+    if case_of is not None:
+        new.no_case = [stem for stem in stems if not case_of[stem]]
     left_out = {*new.no_features, *new.shared}
     for stem in stems:
         label = {"label": labelled.get(comparable(stem), "")} if labelled is not None else {}
-        new.rows.append({"slide_id": stem, **label, "process": "0" if stem in left_out else "1", **extra})
+        case = {"case_id": case_of[stem]} if case_of is not None else {}
+        new.rows.append({"slide_id": stem, **label, **case, "process": "0" if stem in left_out else "1", **extra})
     return new
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from mil_heatmaps.choices import CASE_COLUMNS
+from mil_heatmaps.cohort.cases import assign_cases
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.section_types import shown, unsafe_name
@@ -57,8 +59,11 @@ def read_process_list(
     if not records:
         raise ProcessListError(f"{path} has no rows below its header")
     reader = _RowReader(cfg, columns, path)
-    rows = [row for line, cells, extra in records if (row := reader.row(line, cells, extra)) is not None]
-    result = ProcessList(_without_repeats(rows), columns)
+    read = [(reader.row(line, cells, extra), cells) for line, cells, extra in records]
+    rows = [row for row, _ in read if row is not None]
+    result = ProcessList(rows, columns)
+    assign_cases(result, [cells for row, cells in read if row is None], cfg)
+    result[:] = _without_repeats(list(result))
     result.dropped = len(records) - len(rows)
     known = [name for name in columns if name in KNOWN_COLUMNS and name not in ("slide_id", "label")]
     result.column_texts = {name: tuple(cells.get(name, "") for _, cells, _ in records) for name in known}
@@ -170,7 +175,7 @@ class _RowReader:
 
     def table_notes(self) -> Iterator[str]:
         """Yield a warning for each column that looks like a misspelt one."""
-        known = [*KNOWN_COLUMNS, self.cfg.data_arguments.data_dir_key]
+        known = [*KNOWN_COLUMNS, *(CASE_COLUMNS if self.cfg.knows_cases else ()), self.cfg.data_arguments.data_dir_key]
         for name in self.columns:
             plain = name.lower().replace(" ", "_")
             if name not in known and plain in known:
@@ -224,4 +229,7 @@ def _from_folder(cfg: "Config", slides: Mapping[str, SlideIndex]) -> ProcessList
         raise ProcessListError(
             f"no slide found in {places}; looked for names that end with {', '.join(data.slide_ext)}"
         )
-    return ProcessList(_without_repeats(rows), columns)
+    result = ProcessList(rows, columns)
+    assign_cases(result, (), cfg)
+    result[:] = _without_repeats(list(result))
+    return result

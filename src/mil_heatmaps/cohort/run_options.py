@@ -69,6 +69,7 @@ class RunSummary:
     left: int = 0  # slides it did not get to
     asked_for: str | None = None  # the status that --rerun chose
     faithfulness: FaithfulnessReport | None = None
+    cases: Path | None = None  # the table of predictions by case
     exports: list[Path] = field(default_factory=list)  # those of the whole run
     refused_exports: list[str] = field(default_factory=list)  # of the whole run, and why
 

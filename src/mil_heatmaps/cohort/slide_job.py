@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mil_heatmaps.records.layout import SlideLayout
+from mil_heatmaps.records.layout import CaseLayout, SlideLayout
 from mil_heatmaps.records.rows import ProcessRow
 
 
@@ -28,6 +28,8 @@ class SlideJob:
     """Features by which scores that are brought are measured; None unless that is asked for."""
     unused_tissue: str = ""
     """Which files of the slide in tissue_dir cannot be used, and why, where it has no outlines there."""
+    case: Case | None = None
+    """The slides it belongs with; None where cases do not matter."""
 
     slide_vector: Path | None = None
     """Vector of the slide from elsewhere, with which the one that a slide encoder makes is compared."""
@@ -39,3 +41,23 @@ class SlideJob:
     @property
     def slide_id(self) -> str:
         return self.row.slide_id
+
+
+@dataclass(frozen=True)
+class Case:
+    """The slides of a patient.
+
+    Attributes
+    ----------
+    slides : in the order of the list; their own `case` is None
+    lacking : slides that the list has and the bag has not, each with the reason
+    """
+
+    case_id: str
+    slides: tuple[SlideJob, ...]
+    paths: CaseLayout
+    lacking: tuple[str, ...] = ()
+
+    def number(self, slide_id: str) -> int:
+        """Return where a slide stands in the case, counted from 1."""
+        return [job.slide_id for job in self.slides].index(slide_id) + 1

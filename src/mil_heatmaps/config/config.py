@@ -117,10 +117,11 @@ def _section(value: Any) -> Any:
 
 
 def _default_by_context(raw: dict[str, Any]) -> None:
-    """Fill in the two defaults that depend on other sections, in place.
+    """Fill in the three defaults that depend on other sections, in place.
 
     calc_heatmap is false with h5_dir or scores_dir: they are drawn rather than every patch encoded again. Without them
-    it is true, as in CLAM. n_classes is the number of names: of the labels in a classification, else of output_names.
+    it is true, as in CLAM. A bag of several slides is drawn on one scale. n_classes is the number of names: of the
+    labels in a classification, else of output_names.
     """
     data = raw.get("data_arguments")
     if not isinstance(data, dict):
@@ -128,6 +129,8 @@ def _default_by_context(raw: dict[str, Any]) -> None:
     heatmap, experiment = raw.setdefault("heatmap_arguments", {}), raw.setdefault("exp_arguments", {})
     if isinstance(heatmap, dict) and (data.get("h5_dir") or data.get("scores_dir")):
         heatmap.setdefault("calc_heatmap", False)
+    if isinstance(heatmap, dict) and data.get("bag") == "case":
+        heatmap.setdefault("scale", "case")
     default_of_encoders(raw)
     if isinstance(experiment, dict) and experiment.get("n_classes") is None:
         experiment["n_classes"] = _number_of_names(raw.get("model_arguments"), data.get("label_dict"))

@@ -1,5 +1,6 @@
 """Check keys of different sections that need, exclude or contradict each other."""
 
+from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.config.drawing_sections import HeatmapArguments
 from mil_heatmaps.config.own_models import own_models
 from mil_heatmaps.config.schema import Config
@@ -11,14 +12,21 @@ from mil_heatmaps.words import did_you_mean
 
 def cross_checks(cfg: Config) -> list[Problem]:
     """Return every contradiction between the sections; each section by itself is sound."""
-    asked = [*_drawing(cfg), *_explanations(cfg), *_faithfulness(cfg)]
-    return [*_model(cfg), *own_models(cfg), *_labels(cfg), *_inputs(cfg), *asked]
+    checks = (_model, own_models, _labels, _inputs, _cases, _drawing, _explanations, _faithfulness)
+    return [problem for check in checks for problem in check(cfg)]
 
 
 def _model(cfg: Config) -> list[Problem]:
     model, problems = cfg.model_arguments, []
     brings_scores = cfg.data_arguments.scores_dir is not None
-    if not cfg.names_model and not brings_scores:
+    compared = cfg.heatmap_arguments.score in CONCEPT_SCORES
+    if compared and cfg.data_arguments.concepts is None:
+        text = f"is {cfg.heatmap_arguments.score}, which compares patches with vectors: give data_arguments.concepts"
+        problems.append(Problem(("heatmap_arguments", "score"), text))
+    if cfg.data_arguments.concepts is not None and brings_scores:
+        text = "are compared with features, but scores_dir brings the scores; leave one of them out"
+        problems.append(Problem(("data_arguments", "concepts"), text))
+    if not cfg.names_model and not brings_scores and not compared:
         problems.append(
             Problem(
                 ("model_arguments", "ckpt_path"),
@@ -128,6 +136,28 @@ def _inputs(cfg: Config) -> list[Problem]:
                 "is features, but there are no files that bring patches (h5_dir or coords_dir); use clam",
             )
         )
+    return problems
+
+
+def _cases(cfg: Config) -> list[Problem]:
+    """Return what is wrong with bags of several slides."""
+    data, problems = cfg.data_arguments, []
+    if data.bag == "case" and data.scores_dir is not None:
+        text = "is case, which asks a model about all slides of a case at once, but scores_dir brings the scores and "
+        problems.append(Problem(("data_arguments", "bag"), f"{text}no model is run; leave bag out, or use scale: case"))
+    if data.bag == "case" and (len(cfg.bags) > 1 or cfg.model_arguments.slide_encoder is not None or data.extra):
+        text = "is case, but a model of several bags, a slide encoder or extra inputs are of one slide each"
+        problems.append(Problem(("data_arguments", "bag"), text))
+    if data.bag == "case" and data.qc_drop:
+        text = "leaves patches out slide by slide and asks the model again, which bag: case does once a case"
+        problems.append(Problem(("data_arguments", "qc_drop"), text))
+    if data.cases is not None and not cfg.knows_cases:
+        text = "says which slides belong together, which matters with bag: case or heatmap_arguments.scale: case only"
+        problems.append(Problem(("data_arguments", "cases"), text))
+    if data.cases is None and data.process_list is None and cfg.knows_cases:
+        key = ("data_arguments", "bag") if data.bag == "case" else ("heatmap_arguments", "scale")
+        text = "is case, but nothing says which slides belong together: give data_arguments.cases, or a process_list "
+        problems.append(Problem(key, f"{text}with a column case_id"))
     return problems
 
 

@@ -150,10 +150,10 @@ class HeatmapArguments(Section):
         "the median over the training set where the checkpoint knows it, else the slide's own. cohort_median: that of "
         "the run's slides. Or a number.",
     )
-    scale: Literal["slide", "cohort"] = Field(
+    scale: Literal["slide", "case", "cohort"] = Field(
         default="slide",
-        description="New: one colour scale a slide, or one for all slides of the run so that colours "
-        "compare.",
+        description="New: one colour scale a slide, one for the slides of a case, or one for all slides of the run so "
+        "that colours compare. Left out: case where data_arguments.bag is case.",
     )
     score: Text | None = Field(
         default=None,

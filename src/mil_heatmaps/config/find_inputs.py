@@ -44,6 +44,14 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
             found[name] = tuple(paths)
         return found
 
+    def concepts() -> Path | None:
+        given = cfg.data_arguments.concepts
+        try:
+            return None if given is None or given.file is None else resolve_input_path(given.file, config_dir, "file")
+        except ConfigError as error:
+            problems.append(Problem(("data_arguments", "concepts"), f"names {error}"))
+            return None
+
     head_file = cfg.model_arguments.head_file
     head = None if head_file is None else named(head_file, ("model_arguments", "head"), "file")
     head_names, said = head_facts(cfg, head)
@@ -63,6 +71,8 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
         baseline=None if cfg.explanation_arguments.baseline in ("zero", "mean") else one(
             "explanation_arguments", "baseline", "file"
         ),
+        cases=one("data_arguments", "cases", "file"),
+        concepts=concepts(),
         head=head,
         head_names=head_names,
         slide_vectors=one("data_arguments", "slide_vectors_dir", "folder"),
@@ -110,12 +120,18 @@ def portable_values(cfg: Config) -> Iterator[tuple[str, str, Any]]:
         ("model_arguments", "ckpt_path", "checkpoint", inputs.checkpoint),
         ("encoder_arguments", "weights", "checkpoint", inputs.encoder_weights),
         ("explanation_arguments", "baseline", "file", inputs.baseline),
+        ("data_arguments", "cases", "file", inputs.cases),
         ("data_arguments", "slide_vectors_dir", "folder", inputs.slide_vectors),
     ]
     for section, key, kind, path in files:
         given = getattr(getattr(cfg, section), key)
         if given is not None and path is not None and not is_hub_name(given) and _portable(given, path, kind) != given:
             yield section, key, str(path)
+    named = cfg.data_arguments.concepts
+    if named is not None and named.file is not None and inputs.concepts is not None:
+        found_from = _portable(named.file, inputs.concepts, "file")
+        if found_from != named.file:
+            yield "data_arguments", "concepts", {**named.model_dump(mode="json"), "file": found_from}
     head, found_head = cfg.model_arguments.head_file, inputs.head
     if head is not None and found_head is not None and _portable(head, found_head, "file") != head:
         whole = {"cosine_to": str(found_head)} if isinstance(cfg.model_arguments.head, dict) else str(found_head)

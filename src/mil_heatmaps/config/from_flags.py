@@ -24,6 +24,8 @@ KEY_OF_FLAG = {
     "output_names": "model_arguments.output_names",
     "task": "model_arguments.task",
     "device": "model_arguments.device",
+    "bag": "data_arguments.bag",
+    "partial_cases": "run_arguments.partial_cases",
     "coords_frame": "data_arguments.coords_frame",
     "coords_unit": "data_arguments.coords_unit",
     "vis_level": "heatmap_arguments.vis_level",
@@ -48,6 +50,8 @@ _WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "model_arguments.ckpt_path": "--checkpoint",
     "exp_arguments.production_save_dir": "--output_dir",
     "the output folders are raw_save_dir, production_save_dir and results_dir of exp_arguments": "see --output_dir",
+    "data_arguments.cases": "--cases",
+    "data_arguments.concepts": "--concepts",
     "data_arguments.label_dict": "--class_names",
     "data_arguments.h5_dir": "--h5_dir",
     "data_arguments.data_dir": "--slide_dir",
@@ -85,7 +89,7 @@ class SimpleOptions:
     settings : values by key of the config: the flags of `KEY_OF_FLAG` that were given
     """
 
-    checkpoint: Path
+    checkpoint: Path | None
     output: Path
     slides: tuple[Path, ...]
     features: tuple[Path, ...]
@@ -167,7 +171,7 @@ def _values(options: SimpleOptions, process_list: Path | None) -> dict[str, Any]
                 label_dict=names,
             ),
         },
-        "model_arguments": {"ckpt_path": str(options.checkpoint.absolute())},
+        "model_arguments": _given(ckpt_path=options.checkpoint and str(options.checkpoint.absolute())),
         "heatmap_arguments": {
             "calc_heatmap": False,
             "save_ext": "png",

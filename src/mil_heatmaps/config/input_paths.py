@@ -103,6 +103,8 @@ class InputPaths:
     checkpoint: Path | None = None
     encoder_weights: Path | None = None
     baseline: Path | None = None
+    cases: Path | None = None
+    concepts: Path | None = None
     head: Path | None = None
     head_names: tuple[str, ...] | None = None
     slide_vectors: Path | None = None

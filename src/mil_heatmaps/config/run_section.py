@@ -53,6 +53,11 @@ class RunArguments(Section):
         description="New: work on a slide in a process of its own, which a hostile file may end without the run. "
         "auto: where its headers are not known to be harmless, always: every slide, never: as workers say.",
     )
+    partial_cases: Literal["fail", "use"] = Field(
+        default="fail",
+        description="New: what becomes of a case (data_arguments.bag) of which a slide cannot be read. use: the others "
+        "are its bag, which every picture says.",
+    )
     slide_timeout: Float | None = Field(
         default=None,
         gt=0,

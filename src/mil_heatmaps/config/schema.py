@@ -59,6 +59,11 @@ class Config(BaseModel):
         return self._inputs
 
     @property
+    def knows_cases(self) -> bool:
+        """Whether it matters which slides belong together: for the bag, or for the scale of colours."""
+        return self.data_arguments.bag == "case" or self.heatmap_arguments.scale == "case"
+
+    @property
     def n_classes(self) -> int | None:
         """Outputs of the model, or None when only the checkpoint can tell."""
         told, named = self.exp_arguments.n_classes, self.inputs.head_names

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mil_heatmaps.choices import Artefact, CoordsFrame, CoordsUnit, Task
+from mil_heatmaps.choices import Artefact, Bag, CoordsFrame, CoordsUnit, Task
+from mil_heatmaps.config.concept_section import Concepts, as_concepts
 from mil_heatmaps.config.section_types import (
     AsWritten,
     Extensions,
@@ -119,6 +120,20 @@ class DataArguments(Section):
     slide_ext: Extensions = Field(
         default=SLIDE_EXTENSIONS,
         description="Extension of the slides, or a list of them. Left out: every format that can be opened.",
+    )
+    bag: Bag = Field(
+        default="slide",
+        description="New: what the model is asked about at once: a slide, or a case (a patient); docs/how-to/cases.md.",
+    )
+    cases: Text | None = Field(
+        default=None,
+        description="New: CSV of slide_id and case_id (or patient_id, patient), where the process list has none.",
+    )
+    concepts: Annotated[Concepts | None, BeforeValidator(as_concepts, json_schema_input_type=str | Concepts | None)] = (
+        Field(
+            default=None,
+            description="New: named vectors for score: similarity_to: a file, or {prompts: ..., model: ...}.",
+        )
     )
     label_dict: Annotated[dict[str, Annotated[Int, Field(ge=0)]], BeforeValidator(_label_dict)] | None = (
         Field(

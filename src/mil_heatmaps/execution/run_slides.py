@@ -22,9 +22,10 @@ from mil_heatmaps.progress.encoding_signs import describe, find_encodings
 from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.slides.header_checks import headers_pass
 from mil_heatmaps.stages.all_stages import STAGES
-from mil_heatmaps.stages.base import RunSettings, Stage
+from mil_heatmaps.stages.base import Stage
 from mil_heatmaps.stages.preflight import check_and_tell, check_needs
 from mil_heatmaps.stages.run_encoder import encoder_bytes
+from mil_heatmaps.stages.run_settings import RunSettings
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.cluster_section import ClusterArguments

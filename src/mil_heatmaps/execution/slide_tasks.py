@@ -13,8 +13,8 @@ from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.all_stages import STAGES
-from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.run_encoder import encoder_bytes
+from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.stages.run_slide import OnStage, run_slide
 from mil_heatmaps.words import reason_of
 
@@ -54,13 +54,18 @@ class SlideTask:
     @property
     def memory_bytes(self) -> int:
         """Roughly how much memory the task takes."""
-        path = self.job.features_path or self.job.bag_path
-        try:
-            features = path.stat().st_size * 5 // 4 if path is not None else 0
-        except OSError:
-            features = 0
+        case, bag = self.job.case, self.settings.config.data_arguments.bag
+        jobs = case.slides if case is not None and bag == "case" and "attention" in self.stages else (self.job,)
+        features = sum(_file_bytes(job.features_path or job.bag_path) for job in jobs) * 5 // 4
         encodes = not {"features", "fine_features"}.isdisjoint(self.stages)
         return BASE_BYTES + features + (encoder_bytes(self.settings.config) if encodes else 0)
+
+
+def _file_bytes(path: Path | None) -> int:
+    try:
+        return path.stat().st_size if path is not None else 0
+    except OSError:
+        return 0
 
 
 def do_task(task: SlideTask, on_stage: OnStage | None = None) -> SlideRun | None:

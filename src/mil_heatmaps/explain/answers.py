@@ -112,8 +112,11 @@ def best_in_groups(rank: Ints, labels: Ints, keep: Bools) -> Ints:
 
 
 def ranks(values: Floats) -> tuple[Ints, Ints]:
-    """Return the order of `values` (N,), largest first, ties in file order, and the place of each in it."""
-    order = np.argsort(-values, kind="stable")
+    """Return the order of `values` (N,), largest first, ties in file order, and the place of each in it.
+
+    NaN comes first, as in the networks' own maximum: it is never passed over.
+    """
+    order = np.argsort(np.where(np.isnan(values), -np.inf, -values), kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return order, rank

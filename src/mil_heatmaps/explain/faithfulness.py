@@ -17,7 +17,7 @@ from mil_heatmaps.explain.evidence import AreaOf, Found, evidence_sets
 from mil_heatmaps.explain.faithfulness_plan import Plan, forwards_needed, top5
 from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.rows import Floats, Ints
-from mil_heatmaps.explain.sentences import method_line, not_measured_sentence, verdict_sentence
+from mil_heatmaps.explain.sentences import method_line, not_measured_sentence, one_patch_sentence, verdict_sentence
 from mil_heatmaps.explain.verdicts import FEWEST, enough_at, flip_at, p_value, verdict
 from mil_heatmaps.explain.watch import SILENT, Watch
 
@@ -138,6 +138,8 @@ class _Measurement:
                     entries[name]["evidence"] = {key: s and s.numbers for key, s in sets.items()}
                     evidence[name] = {key: s.patches for key, s in sets.items() if s}
             in_evidence += self.answers.forwards - curved
+        said = {name: one_patch_sentence(name, np.asarray(values)) for name, values in maps.items()}
+        self.remarks = {name: [*said[name], *self.remarks.get(name, [])] for name in maps}
         document = self._document(entries, shared, drawn, target_index, seconds)
         document["forwards"] = self.answers.forwards - before - in_evidence
         document["evidence_forwards"] = in_evidence

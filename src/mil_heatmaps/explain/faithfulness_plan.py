@@ -36,6 +36,10 @@ class Plan:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise ModelError(f"{key} must be a whole number of at least {least}, got {value!r}")
 
+        most = self.max_minutes
+        if isinstance(most, bool) or not isinstance(most, int | float) or not most >= 0:
+            raise ModelError(f"max_minutes must be a number of at least 0, got {most!r}")
+
     @property
     def size(self) -> tuple[int, int]:
         """Steps of the ladder, and random orders."""

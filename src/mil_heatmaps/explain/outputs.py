@@ -27,12 +27,15 @@ class Outputs:
         Of the model's output that each target is; -1 for the risk, which is made of all.
     targets : K str
         Their names.
+    independent : bool
+        Whether each class of a classification has a sigmoid of its own; the largest is still the predicted one.
     """
 
     name: OutputName
     task: Task
     index: tuple[int, ...]
     targets: tuple[str, ...]
+    independent: bool = False
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -43,7 +46,7 @@ class Outputs:
             alone = logits[..., :1]
             return alone if logits.shape[-1] == 1 else -torch.sigmoid(-logits).cumprod(-1).sum(-1, keepdim=True)
         chosen = logits[..., list(self.index)]
-        lonely = self.task == "multilabel" or logits.shape[-1] == 1  # a sigmoid of its own: its log-odds are its logit
+        lonely = self.independent or self.task == "multilabel" or logits.shape[-1] == 1  # log-odds are the logit
         if self.name == "probability":
             return torch.sigmoid(chosen) if lonely else torch.softmax(logits, -1)[..., list(self.index)]
         if self.name != "log_odds" or lonely:
@@ -91,6 +94,7 @@ def choose_outputs(
     task: Task = "classification",
     output: str = "auto",
     targets: Any = "all",
+    independent: bool = False,
 ) -> Outputs:
     """Return what is explained of a model that gave `logits` (C,) for the whole bag.
 
@@ -100,6 +104,8 @@ def choose_outputs(
         Of the model's outputs.
     targets : "all", "predicted", a name, a number, or a list of names and numbers
         ``predicted`` is the largest logit of a classification or of labels, the first output of a regression.
+    independent : bool
+        See `Outputs`.
 
     Raises
     ------
@@ -115,11 +121,11 @@ def choose_outputs(
         chosen = [0] if task == "regression" else [int(logits.argmax())]
     else:
         chosen = list(range(len(names))) if isinstance(targets, str) and targets == "all" else _numbers(targets, names)
-    return Outputs(name, task, tuple(chosen), tuple(names[i] for i in chosen))
+    return Outputs(name, task, tuple(chosen), tuple(names[i] for i in chosen), independent)
 
 
 def _numbers(targets: Any, names: Sequence[str]) -> list[int]:
-    wanted = [targets] if isinstance(targets, str | int | np.integer) else list(targets)
+    wanted = list(targets) if isinstance(targets, list | tuple | np.ndarray) else [targets]
     found = [_number(target, names) for target in wanted]
     if not found:
         raise ModelError(f"no target was named; choose from {['all', 'predicted', *names]}")

@@ -6,11 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.explain.sentences import check_sentences
+from mil_heatmaps.explain.sentences import check_sentences, one_patch_sentence
 from mil_heatmaps.notices import Notice
-
-_MAY_BE_ZERO = ("leave_one_out", "gradient_x_input", "integrated_gradients")
-"""Scores that are 0 for every patch but one where one patch alone makes the prediction."""
 
 
 def remarks(
@@ -29,13 +26,16 @@ def remarks(
     said = []
     for column, target in enumerate(targets):
         for sentence in check_sentences(score, checks, column):
-            words = sentence[0].lower() + sentence[1:].rstrip(".")
-            said.append(Notice("explanation_check", f"{score} of {target}: {words}"))
-    if score in _MAY_BE_ZERO and len(values) > 1 and ((values != 0).sum(axis=0) == 1).all():
-        words = f"{score}: one patch alone makes this prediction, so every other patch has 0"
-        said.append(Notice("one_patch_decides", words))
+            said.append(Notice("explanation_check", f"{score} of {target}: {_clause(sentence)}"))
+    zeros = [one_patch_sentence(score, column) for column in values.T]
+    if zeros and all(zeros):
+        said.append(Notice("one_patch_decides", f"{score}: {_clause(zeros[0][0])}"))
     missing = int(np.isnan(values).any(axis=1).sum())
     if missing and missing == len(values):
         words = f"{score}: nothing is left when every patch is taken away, so no patch has a value"
         said.append(Notice("nothing_left", words))
     return said
+
+
+def _clause(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:].rstrip(".")

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.words import alike, number_words, time_words
 
@@ -11,6 +14,8 @@ _OPENING = {
     "no better than random": "No better than random on this slide: ",
     "worse than random": "Worse than random on this slide: ",
 }
+_MAY_BE_ZERO = ("leave_one_out", "gradient_x_input", "integrated_gradients")
+"""Scores that are 0 for every patch but one where one patch alone makes the prediction."""
 
 
 def quantity(target: str, task: str, output: str) -> str:
@@ -90,6 +95,14 @@ def check_sentences(score: str, checks: Mapping[str, Any], target: int = 0) -> l
         share = max(0.0, r2)
         said.append(f"A sum over patches explains only {100 * share:.0f} % of the model here.")
     return said
+
+
+def one_patch_sentence(score: str, values: npt.NDArray[np.floating]) -> list[str]:
+    """Return what must be said beside one column (N,) of an explanation that is 0 for every patch but one."""
+    known = values[~np.isnan(values)]
+    if score not in _MAY_BE_ZERO or len(known) < 2 or (known != 0).sum() != 1:
+        return []
+    return ["One patch alone makes this prediction, so every other patch has 0."]
 
 
 def sign_sentence(score: str, target: str, task: str, output: str, up: str = "red", down: str = "blue") -> str:

@@ -27,6 +27,26 @@ _UNDERFLOW = 1e-200
 
 
 @dataclass(frozen=True)
+class Straight:
+    """The first layer after pooling, where it is straight and takes one branch.
+
+    Done to a patch instead of to what is left without it, it takes the network's precision instead of float64; the
+    weights sum to 1, so that both are the same.
+
+    Attributes
+    ----------
+    of_rows : (n, E) -> (n, F)
+    of_pooled : (..., 1, E) float64 -> (..., 1, F) float64
+    rest : (..., 1, F) float64 -> (..., C) float64
+        What comes after it.
+    """
+
+    of_rows: RowFunction
+    of_pooled: RowFunction
+    rest: RowFunction
+
+
+@dataclass(frozen=True)
 class VectorPooling:
     """See the module.
 
@@ -40,6 +60,8 @@ class VectorPooling:
         On the CPU.
     project : (n, E) -> (n, E), optional
         Straight, and done to the rows instead of to what is pooled of them, which is the same as weights sum to 1.
+    first : Straight, optional
+        Of the head, for its parts that lack or are a single patch.
     """
 
     rows: Rows
@@ -47,6 +69,7 @@ class VectorPooling:
     attend: RowFunction
     head: RowFunction
     project: RowFunction | None = None
+    first: Straight | None = None
 
     exact = True
     forwards = 0
@@ -63,10 +86,10 @@ class VectorPooling:
         """Sums over the bag, and raw attention (N, K)."""
         return pool(self._weighed(), len(self))
 
-    def logits_of(self, vectors: Floats) -> Floats:
+    def logits_of(self, vectors: Floats, head: RowFunction | None = None) -> Floats:
         """Return logits (S, C) of pooled rows (S, K, E), some at a time."""
-        step = max(1, _BATCH_BYTES // (8 * vectors[0].size))
-        parts = [self.head(torch.from_numpy(vectors[i : i + step])) for i in range(0, len(vectors), step)]
+        step, head = max(1, _BATCH_BYTES // (8 * vectors[0].size)), head or self.head
+        parts = [head(torch.from_numpy(vectors[i : i + step])) for i in range(0, len(vectors), step)]
         return np.concatenate([wide(part) for part in parts])
 
     def full(self) -> Floats:
@@ -79,26 +102,30 @@ class VectorPooling:
 
     def alone(self, watch: Watch = SILENT) -> Floats:
         """Return the logits (N, C) of each patch: of its embedding in every branch."""
-        branches = self.pooled[1].shape[1]
-        embedded = ((where, wide(self._pooled_rows(self.embed(x)))[:, None]) for where, x in self.rows.chunks())
+        branches, rest = self.pooled[1].shape[1], None if self.first is None else self.first.rest
+        embedded = ((where, wide(self._lone_rows(self.embed(x)))[:, None]) for where, x in self.rows.chunks())
         return collect(
-            len(self), ((where, [self.logits_of(np.repeat(h, branches, axis=1))]) for where, h in embedded)
+            len(self), ((where, [self.logits_of(np.repeat(h, branches, axis=1), rest)]) for where, h in embedded)
         )[0]
 
     def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
         """Return the logits (S, C) of the bag without each set, a batch of sets at a time."""
         whole, raw = self.pooled
-        step = max(1, min(_BATCH_BYTES // (8 * whole.sums.size), 2 * CHUNK_ROWS))
+        every, rest_of_head = whole.sums, self.head
+        if self.first is not None:
+            every = wide(self.first.of_pooled(torch.from_numpy(whole.vectors))) * whole.totals[:, None]
+            rest_of_head = self.first.rest
+        step = max(1, min(_BATCH_BYTES // (8 * every.size), 2 * CHUNK_ROWS))
         made = []
         keeper = watch.keep(len(sets), lambda: {})
         for start in range(0, len(sets), step):
             part = sets.part(start, min(start + step, len(sets)))
             rows, places = np.unique(part.rows, return_inverse=True)
-            h = torch.cat([self._pooled_rows(self.embed(x)) for _, x in self.rows.choose(rows).chunks()])
+            h = torch.cat([self._lone_rows(self.embed(x)) for _, x in self.rows.choose(rows).chunks()])
             sums, totals = set_sums(h, np.exp(raw[rows] - whole.peaks), Sets(part.starts, places))
             rest = whole.totals - totals
             with np.errstate(divide="ignore", invalid="ignore"):
-                logits = self.logits_of((whole.sums - sums) / rest[..., None])
+                logits = self.logits_of((every - sums) / rest[..., None], rest_of_head)
             for number in np.flatnonzero((rest < LEAST_REST * whole.totals).any(axis=1)):
                 left = others(len(self), part[number])
                 logits[number] = self.of(left) if len(left) else np.nan
@@ -135,6 +162,9 @@ class VectorPooling:
     def _embed_and_attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.embed(x)
         return self._pooled_rows(h), self.attend(h)
+
+    def _lone_rows(self, h: Tensor) -> Tensor:
+        return self._pooled_rows(h) if self.first is None else self.first.of_rows(h)
 
     def _pooled_rows(self, h: Tensor) -> Tensor:
         return h if self.project is None else self.project(h)

@@ -45,6 +45,8 @@ class MILModel(ExplainedModel):
     """Arguments of the constructor that change results and that no tensor tells: name -> what it is."""
     training_only: ClassVar[frozenset[str]] = frozenset()
     """Configuration keys that are understood and have no effect on what the trained network computes."""
+    asks_corners: bool = False
+    """Whether the network asks where patches lie on their one slide, so that it cannot take several slides."""
     chances_of_logits: bool = True
     """Whether probabilities follow from the logits alone; where not, only logits are explained."""
     asks_um: bool = False

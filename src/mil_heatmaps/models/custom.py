@@ -41,6 +41,7 @@ class CustomModel(MILModel):
         if self._forward is None and not callable(self._patch_scores_of):
             raise ModelError(f"{title} has neither forward nor patch_scores; see docs/how-to/own_model.md")
         self._asks = tuple(map(_asks_for, (self._forward, self._patch_scores_of)))
+        self.asks_corners = any(self._asks)
         self._in_order = False
         self.inner = inner
         self.name = title  # type: ignore[misc]

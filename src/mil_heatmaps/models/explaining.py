@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.answers import Form, Slopes
 from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes, grown, saved_bytes
@@ -188,8 +187,9 @@ def outputs_of(
             "explained: use output: logit"
         )
     lonely = settings.task == "classification" and len(logits) > 1 and model.independent
-    task: Task = "multilabel" if lonely else settings.task  # one sigmoid per class: none is measured against the others
-    return choose_outputs(logits, names, task=task, output=settings.output, targets=targets)
+    return choose_outputs(
+        logits, names, task=settings.task, output=settings.output, targets=targets, independent=lonely
+    )
 
 
 def corners_of(grid: PatchGrid | None, n: int, coords_l0: Any) -> Ints | None:

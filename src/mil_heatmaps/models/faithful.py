@@ -14,6 +14,7 @@ from mil_heatmaps.explain.faithfulness import Faithfulness, measure
 from mil_heatmaps.explain.faithfulness_plan import Plan
 from mil_heatmaps.explain.outputs import choose_outputs
 from mil_heatmaps.explain.rows import Rows
+from mil_heatmaps.explain.scores import check_finite
 from mil_heatmaps.explain.sentences import check_sentences
 from mil_heatmaps.explain.settings import settings_from
 from mil_heatmaps.explain.watch import SILENT, Watch
@@ -22,6 +23,7 @@ from mil_heatmaps.models.explanation import Explanation, Features, grid_and_valu
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.select import column_of_target
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.words import reason_of
 
 _PLAN = ("steps", "random_orders", "seed", "max_minutes")
 _WHAT = ("output", "task")
@@ -60,6 +62,7 @@ def faithfulness(
         start = time.perf_counter()
         logits = asked.answers.full()
         seconds = time.perf_counter() - start if asked.seconds is None else asked.seconds
+        check_finite(logits, model.title)
         outputs = outputs_of(model, logits, class_names, chosen, target)
         if len(outputs) != 1:
             raise ModelError(f"faithfulness is measured of one target, got {list(outputs.targets)}")
@@ -68,8 +71,9 @@ def faithfulness(
         probability = None
         if chosen.task in TASKS_WITH_CHANCES:
             probability = choose_outputs(
-                logits, every.targets, task=every.task, output="probability", targets=index
-            )
+                logits, every.targets, task=every.task, output="probability", targets=index,
+                independent=every.independent,
+            )  # fmt: skip
         made, found = _maps(maps, explain, every.targets, index)
         return measure(
             asked.answers,
@@ -110,7 +114,7 @@ def _maps(
     """Return the numbers of each map, and what must be said beside it."""
     if isinstance(maps, Mapping):
         numbers = {
-            name: np.asarray(column_of_target(v, targets, index) if isinstance(v, PatchScores) else v, np.float64)
+            name: _numbers(name, column_of_target(v, targets, index) if isinstance(v, PatchScores) else v)
             for name, v in maps.items()
         }
         return {name: v[:, 0] if v.ndim == 2 and v.shape[1] == 1 else v for name, v in numbers.items()}, {}
@@ -118,3 +122,10 @@ def _maps(
     found = explain(names, index)
     made = {name: column_of_target(found.scores[name], targets, index) for name in names}
     return made, {name: check_sentences(name, found.checks.get(name, {})) for name in names}
+
+
+def _numbers(name: str, values: Any) -> npt.NDArray[np.float64]:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the map {name!r} holds no numbers, one per patch: {reason_of(error)}") from error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.rows import Rows
-from mil_heatmaps.explain.vector_pooling import VectorPooling
+from mil_heatmaps.explain.vector_pooling import Straight, VectorPooling
 from mil_heatmaps.layers.attention import pool_bag, softmax_over_patches
 from mil_heatmaps.layers.shapes import count_layers
 from mil_heatmaps.models.base import Bag, BagResult, MILModel, Parts, ScoreSpec, Shapes
@@ -247,11 +247,16 @@ class TridentClassifier(TridentSlideEncoder):
     def exact_form(self, rows: Rows) -> Form:
         """Parts of the bag follow from the block's sums; what comes after runs once a part."""
         after = copy.deepcopy(self).to("cpu", torch.float64)
+        (linear, *_), (wide_linear, *others) = self.encoder.post_attention_layers, after.encoder.post_attention_layers
 
         def head(pooled: Tensor) -> Tensor:
             return after.forward_head(after.after(after.block.condense(pooled)))
 
-        return VectorPooling(rows, self.before, self.block.scores, head)
+        def rest(pooled: Tensor) -> Tensor:
+            return after.forward_head(nn.Sequential(*others)(pooled[..., 0, :]))
+
+        first = Straight(linear, wide_linear, rest) if self.block.n_heads == 1 else None
+        return VectorPooling(rows, self.before, self.block.scores, head, first=first)
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:

@@ -297,7 +297,7 @@ class SlideScores:
 
     def _every(self, most_px: int) -> int:
         height, width = self._thumbnail.shape[:2]
-        return max(1, max(height, width) // most_px)
+        return max(1, int(max(height, width)) // most_px)
 
     @cached_property
     def _thumbnail(self) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,8 @@ from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.records.input_files import SeenFiles
 from mil_heatmaps.records.slide_record import Decision, SlideRecord, decide
-from mil_heatmaps.stages.base import RunSettings, SlideWork, Stage
+from mil_heatmaps.stages.base import SlideWork, Stage
+from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.words import reason_of
 
 

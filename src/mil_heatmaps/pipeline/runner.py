@@ -7,11 +7,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from mil_heatmaps.choices import STAGE_NAMES, STATUSES
+from mil_heatmaps.cohort.cases import by_case, split_case, whole_cases
 from mil_heatmaps.cohort.jobs import find_cohort
 from mil_heatmaps.cohort.run_options import RunOptions, RunSummary
 from mil_heatmaps.cohort.slide_job import SlideJob
@@ -22,6 +24,7 @@ from mil_heatmaps.execution.run_slides import Execution
 from mil_heatmaps.files.atomic import remove_abandoned, write_text
 from mil_heatmaps.files.names import nfc
 from mil_heatmaps.notices import distinct
+from mil_heatmaps.pipeline.case_report import report_cases
 from mil_heatmaps.pipeline.cohort_exports import export_cohort
 from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
 from mil_heatmaps.pipeline.faithfulness_report import report_faithfulness
@@ -36,8 +39,8 @@ from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.records.table_claim import claim_table
 from mil_heatmaps.stages.all_stages import choose_stages
-from mil_heatmaps.stages.base import RunSettings
 from mil_heatmaps.stages.model_source import ModelSource
+from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.stages.stated_task import with_stated_task
 from mil_heatmaps.words import first_of, said_by
 
@@ -95,6 +98,10 @@ class Runner:
             job = None if index in self.cohort.problems else self.cohort.jobs.get(row.slide_id)
             if job is not None and self._is_asked_for(row) and self._has_status(job):
                 jobs.append(job)
+        if self._bag_is_case:
+            if self._named and (split := split_case(jobs, [job.slide_id for job in jobs])):
+                raise ConfigError(split)
+            return by_case(jobs if self.options.limit is None else whole_cases(jobs, self.options.limit))
         return jobs[: self.options.limit]
 
     def problems(self) -> dict[str, str]:
@@ -114,7 +121,11 @@ class Runner:
         """Whether the row is among ``--slides`` and in this run's shard."""
         named, shard = self._named, self.options.shard
         is_named = not named or nfc(row.slide_id) in named or nfc(row.slide_name) in named
-        return is_named and (shard is None or shard.has(row.slide_id))
+        return is_named and (shard is None or shard.has(row.case_id or row.slide_id))
+
+    @property
+    def _bag_is_case(self) -> bool:
+        return self.config.data_arguments.bag == "case"
 
     def _has_status(self, job: SlideJob) -> bool:
         """Whether ``--rerun STATUS`` takes this slide."""
@@ -150,6 +161,8 @@ class Runner:
         reached = len(summary.processed) + len(summary.reused)
         summary.left = len(found) - reached - sum(slide.job.slide_id in summary.failed for slide in found)
         summary.faithfulness = report_faithfulness(self.cohort, self.config, summary.failed)
+        if self._bag_is_case:
+            summary.cases = report_cases(self.cohort, self.settings, summary)
         export_cohort(summary, self.config)
         summary.seconds = time.perf_counter() - started
         self.report.end(summary)
@@ -229,8 +242,9 @@ class Runner:
     def _work(
         self, found: Sequence[Surveyed], summary: RunSummary, lists: ListKeeper, execution: Execution, stop: StopRequest
     ) -> None:
-        if self.config.heatmap_arguments.of_cohort and any(slide.needed for slide in found):
-            found = self._score_everyone(found, summary, lists, execution, stop)
+        for upto in self._waits(found):
+            if any(slide.needed or slide.problem is not None for slide in found) and not stop.asked:
+                found = self._do_everyone(upto, found, summary, lists, execution, stop)
         for slide in found:
             if slide.up_to_date:
                 if slide.read_files:
@@ -241,26 +255,38 @@ class Runner:
             for run in execution.run(jobs, self.settings, self.stages, self.force, stop):
                 self._take(run, summary, lists)
 
-    def _score_everyone(
+    def _waits(self, found: Sequence[Surveyed]) -> Iterator[str]:
+        """Yield stages that every slide must have behind it before any goes on."""
+        heatmap = self.config.heatmap_arguments
+        # A case is scored from the features of all its slides.
+        if self._bag_is_case and any(slide.job.features_path is None for slide in found):
+            yield "features"
+        # A scale of several slides needs their scores; those of a case's bag are there with the first of them.
+        if heatmap.of_cohort or (heatmap.scale == "case" and not self._bag_is_case):
+            yield "fine"
+
+    def _do_everyone(
         self,
+        upto: str,
         found: Sequence[Surveyed],
         summary: RunSummary,
         lists: ListKeeper,
         execution: Execution,
         stop: StopRequest,
     ) -> list[Surveyed]:
-        """Score every slide before any is drawn, so that all are drawn on one scale; survey again what has scores."""
+        """Do every slide up to a stage before any goes on; survey again what got there. With scores, set the scale."""
         from mil_heatmaps.stages.cohort_scale import of_cohort
 
-        early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index("fine"))
+        early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index(upto))
         jobs = [slide.job for slide in found]
         names = frozenset(stage.name for stage in early)
         unscored = [s.job for s in found if s.problem is not None or s.needed & names]
         if unscored:
             for run in execution.run(unscored, self.settings, early, self.force & names, stop, keep_running=True):
                 self._take(run, summary, lists, final=False)
-        everyone = [job for job in self.cohort.jobs.values() if job.paths.blockmap_h5.is_file()]
-        self.settings = of_cohort(RunSettings(self.config, self.model), everyone)
+        if upto == "fine":
+            everyone = [job for job in self.cohort.jobs.values() if job.paths.blockmap_h5.is_file()]
+            self.settings = of_cohort(replace(self.settings, cohort_scale=None, cohort_medians=None), everyone)
         self.force -= names
         good = [job for job in jobs if job.slide_id not in summary.failed]
         return list(survey(good, self.settings, self.stages, self.force))

@@ -8,7 +8,15 @@ experiment's name nor the label makes a folder.
 from dataclasses import dataclass
 from pathlib import Path
 
-from mil_heatmaps.records.layout import ExperimentLayout, HeatmapName, SlideLayout, check_inside, safe_name
+from mil_heatmaps.records.layout import (
+    CaseLayout,
+    ExperimentLayout,
+    HeatmapName,
+    SlideLayout,
+    case_name,
+    check_inside,
+    safe_name,
+)
 
 RESULTS = "heatmap_results.csv"
 HEATMAP = "_heatmap"
@@ -44,6 +52,14 @@ class FlatLayout(ExperimentLayout):
     def faithfulness_csv(self, exp_code: str) -> Path:
         """Return ``O/faithfulness.csv``."""
         return self.results_csv.parent / "faithfulness.csv"
+
+    def cases_csv(self, exp_code: str) -> Path:
+        """Return ``O/cases.csv``."""
+        return self.results_csv.parent / "cases.csv"
+
+    def case(self, case_id: str) -> CaseLayout:
+        """Paths of a case: ``O/C_case.png`` beside the slides' pictures."""
+        return CaseLayout(case_name(case_id), self.raw_root / "cases", self.production_root)
 
     @property
     def config_yaml(self) -> Path:

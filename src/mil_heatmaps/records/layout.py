@@ -5,6 +5,7 @@ production_save_dir. Nothing else in the program composes the path of an output,
 the endings of their names from here.
 """
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -148,6 +149,35 @@ class SlideLayout:
 
 
 @dataclass(frozen=True)
+class CaseLayout:
+    """Paths of what several slides share, in a folder of all cases."""
+
+    name: str
+    raw: Path  # R/E/cases
+    production: Path  # P/E/cases
+
+    @property
+    def scores_h5(self) -> Path:
+        """Scores of all patches of the case, slide by slide."""
+        return self.raw / f"{self.name}_scores.h5"
+
+    @property
+    def faithfulness_json(self) -> Path:
+        return self.raw / f"{self.name}{FAITHFULNESS}"
+
+    @property
+    def sheet(self) -> Path:
+        """All slides of the case on one scale."""
+        return self.production / f"{self.name}_case.png"
+
+
+def case_name(case_id: str) -> str:
+    """Return a case's name fit for a file, its own for every case."""
+    name = safe_name(case_id)
+    return name if name == case_id else f"{name}-{hashlib.sha256(case_id.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
 class HeatmapName:
     """The parameters that CLAM writes into the name of a heatmap, in its order and spelling."""
 
@@ -192,6 +222,14 @@ class ExperimentLayout:
     def faithfulness_csv(self, exp_code: str) -> Path:
         """Return the table of what was measured, beside that of predictions; the cohort's picture has the same name."""
         return self.results_csv.parent / f"{safe_name(exp_code)}_faithfulness.csv"
+
+    def cases_csv(self, exp_code: str) -> Path:
+        """Return the table of predictions by case, beside that by slide."""
+        return self.results_csv.parent / f"{safe_name(exp_code)}_cases.csv"
+
+    def case(self, case_id: str) -> CaseLayout:
+        """Paths of a case."""
+        return CaseLayout(case_name(case_id), self.raw_root / "cases", self.production_root / "cases")
 
     @property
     def config_yaml(self) -> Path:

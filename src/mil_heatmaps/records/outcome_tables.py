@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mil_heatmaps.choices import STATUSES
+from mil_heatmaps.choices import CASE_COLUMNS, STATUSES
 from mil_heatmaps.config.tissue_parameters import BLANKS
 from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.notices import joined
@@ -18,6 +18,8 @@ from mil_heatmaps.words import one_line
 STATUS_COLUMNS = ("status", "failed_stage", "error", "seconds", "bag_size")
 NOTICE_COLUMNS = ("uncoloured", "unreadable", "notes")
 """Patches without colour and tiles that cannot be read, blank before they are counted; the words of all notices."""
+
+CASE_COLUMN = CASE_COLUMNS[0]
 
 _CONCENTRATION = (
     "effective_patches", "top_tenth_share", "weight_ratio", "attention_gini", "attention_entropy",
@@ -184,22 +186,24 @@ def process_list_text(
     outcomes : mapping from slide_id to outcome
         A slide without one is ``tbp``; a row with a problem is ``failed`` whatever the mapping says.
     """
-    predictions, faithful = _Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
+    predictions, faithful = Predictions(outcomes.values()), faithfulness_columns(outcomes.values())
     measures = measure_columns(outcomes.values())
     # A list that a run wrote can be run again: the columns of that run give way to this run's.
     columns = input_columns(rows.columns)
+    of_case = [CASE_COLUMN] if CASE_COLUMN not in columns and any(row.case_id for row in rows) else []
     lines = []
     for row in rows:
         outcome = outcome_of_row(row, outcomes)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.3f}"
         bag = "" if outcome.bag_size is None else str(outcome.bag_size)
         error = one_line(outcome.error)
-        cells = [row.cells.get(name, "") for name in columns]
+        cells = [row.case_id if name == CASE_COLUMN and row.case_id else row.cells.get(name, "")
+                 for name in (*columns, *of_case)]  # fmt: skip
         told = [*cells, outcome.status, outcome.failed_stage, error, seconds, bag, *notice_cells(row, outcome)]
         of_map = (outcome.faithfulness or ("",) * len(faithful))[: len(faithful)]
         lines.append([*told, *predictions.cells(outcome), *of_map, *measure_cells(outcome, measures)])
     added = (*STATUS_COLUMNS, *NOTICE_COLUMNS, *predictions.columns, *faithful, *measures)
-    return csv_text([*columns, *added], lines)
+    return csv_text([*columns, *of_case, *added], lines)
 
 
 def results_csv_text(
@@ -211,7 +215,7 @@ def results_csv_text(
     Numbers are written as CLAM writes them: a column that has a blank somewhere becomes one of fractions
     (``1.0``), and blanks take the slide's own parameter.
     """
-    predictions = _Predictions(outcomes.values())
+    predictions = Predictions(outcomes.values())
     own = set(input_columns(rows.columns))
     kept = [name for name in rows.columns if name == "status" or name in own]
     columns = [*kept, *(name for name in _ADDED if name not in kept)]
@@ -247,7 +251,7 @@ def outcome_of_row(row: ProcessRow, outcomes: Mapping[str, SlideOutcome]) -> Sli
     return outcomes.get(row.slide_id) or SlideOutcome()
 
 
-class _Predictions:
+class Predictions:
     """The columns that tell predictions, and their cells of one slide."""
 
     def __init__(self, outcomes: Iterable[SlideOutcome]) -> None:

@@ -18,6 +18,7 @@ from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.records.finished_run import RunTable
 from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
 from mil_heatmaps.records.outcome_tables import (
+    CASE_COLUMN,
     FAITHFULNESS_COLUMNS,
     GROUP_COLUMN,
     NOTICE_COLUMNS,
@@ -83,7 +84,8 @@ class SimpleResults:
                 noticed = dict(zip(NOTICE_COLUMNS, notice_cells(row, outcome), strict=True))
                 noticed |= {name: f"{value:.6g}" for name, value in outcome.measures} if not row.problem else {}
                 noticed |= dict(zip(FAITHFULNESS_COLUMNS, outcome.faithfulness, strict=False))
-                lines.append({**numbers, **own, **noticed, "label": row.cells.get("label", "")})
+                of_case = {CASE_COLUMN: row.case_id} if row.case_id else {}
+                lines.append({**numbers, **own, **noticed, **of_case, "label": row.cells.get("label", "")})
         here = {row.slide_id for row in rows}
         kept = [row for slide_id, row in self._earlier.items() if slide_id not in here]
         lines += kept
@@ -91,6 +93,8 @@ class SimpleResults:
         columns += in_order(name for row in lines for name in row if is_measure(name))
         if any(row.get(name) for row in lines for name in FAITHFULNESS_COLUMNS):
             columns += FAITHFULNESS_COLUMNS
+        if any(row.get(CASE_COLUMN) for row in lines):
+            columns.append(CASE_COLUMN)
         if "label" in rows.columns or any(row.get("label") for row in kept):
             columns.append("label")
         return csv_text(columns, ([row.get(name, "") for name in columns] for row in lines))
@@ -100,17 +104,7 @@ class SimpleResults:
         for key in ("attention_mean", "attention_std"):
             value = summary.get(key)
             row[key] = "" if value is None else f"{value:.6g}"
-        outcome = predicted(summary)
-        row |= {name: str(np.float32(value)) for name, value in outcome.get("numbers", ())}
-        if outcome.get("group"):
-            row[GROUP_COLUMN] = outcome["group"]
-        if outcome.get("classes"):
-            by_number = dict(zip(summary["prediction"]["class_numbers"], outcome["probabilities"], strict=True))
-            row["probabilities"] = json.dumps([round(by_number[number], 6) for number in sorted(by_number)])
-            number = next(iter(by_number))
-            name = outcome["classes"][0]
-            row["prediction"] = name if self._named or name != f"class {number}" else str(number)  # the file may name
-        return row
+        return row | prediction_cells(summary, named=self._named)
 
     def _picture(self, record: SlideRecord) -> str:
         """Return the heatmap's path from the table's folder; of several the first."""
@@ -121,6 +115,20 @@ class SimpleResults:
             return ""
         plain = min(found, key=len)
         return Path(os.path.relpath(record.path.parent / plain, self._layout.results_csv.parent)).as_posix()
+
+
+def prediction_cells(summary: Mapping[str, Any], *, named: bool) -> Row:
+    """Return the cells that tell the prediction in a record's summary, with the numbers of classes unless `named`."""
+    outcome = predicted(summary)
+    row = {name: str(np.float32(value)) for name, value in outcome.get("numbers", ())}
+    if outcome.get("group"):
+        row[GROUP_COLUMN] = outcome["group"]
+    if outcome.get("classes"):
+        by_number = dict(zip(summary["prediction"]["class_numbers"], outcome["probabilities"], strict=True))
+        row["probabilities"] = json.dumps([round(by_number[number], 6) for number in sorted(by_number)])
+        number, name = next(iter(by_number)), outcome["classes"][0]
+        row["prediction"] = name if named or name != f"class {number}" else str(number)  # the file may name
+    return row
 
 
 def _columns(lines: list[Row]) -> list[str]:

@@ -39,6 +39,8 @@ class ProcessRow:
     problem : str or None
         Why the slide cannot be done.
     notes : what to know of the row
+    case_id : str
+        The case (patient) of the slide; empty where cases do not matter.
     """
 
     slide_id: str
@@ -53,6 +55,7 @@ class ProcessRow:
     problem: str | None = None
     notes: tuple[Notice, ...] = ()
     mpp: float | None = None
+    case_id: str = ""
 
     @property
     def segmentation(self) -> SegmentationArguments:
@@ -75,6 +78,8 @@ class ProcessList(list[ProcessRow]):
         Rows left out as their ``process`` is not 1.
     column_texts : mapping from each column of parameters to its cells, those of the rows left out among them
     notes : sentences worth a warning
+    left_out : mapping from each case to its slides that are left out, as their ``process`` is not 1
+    absent : mapping from each case to slides that the table of cases has and the list has not
     """
 
     def __init__(self, rows: Iterable[ProcessRow] = (), columns: Sequence[str] = ("slide_id",)) -> None:
@@ -83,3 +88,5 @@ class ProcessList(list[ProcessRow]):
         self.dropped = 0
         self.column_texts: dict[str, tuple[str, ...]] = {}
         self.notes: list[str] = []
+        self.left_out: dict[str, list[str]] = {}
+        self.absent: dict[str, list[str]] = {}

@@ -170,6 +170,8 @@ def _transform(
             raise ScoreError("'percentile_ref' needs the reference scores; without them use 'percentile'")
         return reference_percentiles(kept, reference)
     numbers = kept.astype(np.float64)
+    if method == "softmax" and scale is not None and scale.log_total is not None:
+        return np.asarray(np.exp(numbers - scale.log_total))
     if method == "softmax" and kind not in _SHARE_KINDS and len(numbers):
         weights = np.exp(numbers - numbers.max())
         return np.asarray(weights / weights.sum())
@@ -224,7 +226,8 @@ class _Ends:
             "percentile_ref": reference,
             "minmax": f"minimum to maximum of {whose}",
             "robust": f"1st to 99th percentile of {whose}, clipped",
-            "softmax": "share of the slide's attention (softmax)" + ("" if scale is None else f", scaled to {whose}"),
+            "softmax": f"share of the {'slide' if scale is None or scale.log_total is None else 'case'}'s attention "
+            "(softmax)" + ("" if scale is None else f", scaled to {whose}"),
             "none": "as given, clipped",
         }[method]
         if self.fell_back:

@@ -71,6 +71,8 @@ class CohortScale:
     summaries: Sequence[ScoreSummary]
     name: str | None = None
     """What the colour bar calls the pool, when it is not a cohort of slides."""
+    log_total: float | None = None
+    """Of logits that are softmaxed over the whole pool: the logarithm of the sum of their exponentials."""
 
     @property
     def words(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.scores.case_share import CaseShare
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
@@ -45,6 +46,8 @@ class ScoreFile:
         Of the program that wrote the file.
     scored_as : str or None
         How the patches were scored, where that takes words: a fine map by a model that depends on the whole bag.
+    case : CaseShare or None
+        The bag of several slides in which the scores were computed.
     notices : tuple of Notice
         What is to know of the scores, from whoever made them; stored.
     notes : tuple of Notice
@@ -66,6 +69,7 @@ class ScoreFile:
     encoder: str | None = None
     program_version: str | None = None
     scored_as: str | None = None
+    case: CaseShare | None = None
     notices: tuple[Notice, ...] = ()
     notes: tuple[Notice, ...] = ()
 

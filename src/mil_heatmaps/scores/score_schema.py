@@ -19,6 +19,7 @@ from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.scores.case_share import CaseShare
 from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, Explained, PatchScores, Prediction, ScoreKind
 from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.frames import says_scanned_size
@@ -32,6 +33,7 @@ FORMAT_VERSION = 1
 _CLAM_ROWS = 32
 """Rows a chunk, as CLAM writes both its datasets."""
 
+_CASE_ROWS = 1 << 14
 _ALSO = ("attention", "attentions", "attention_weights", "score", "probabilities", "probs")
 """What other programs call their scores; read where there is nothing called as ours or CLAM's."""
 
@@ -85,8 +87,10 @@ def read_scores(
 def _fill(file: h5py.File, scores: ScoreFile) -> None:
     # No times of creation anywhere (h5py's default), and names in the order of the alphabet: equal bytes each
     # time.
-    _clam_dataset(file, "attention_scores", scores.attention.astype(np.float32)[:, None])
-    _clam_dataset(file, "coords", scores.grid.coords_l0)
+    whole = scores.case is not None and scores.case.number == 0  # of a case, which CLAM's tools do not know
+    rows = _CASE_ROWS if whole else _CLAM_ROWS
+    _clam_dataset(file, "attention_scores", scores.attention.astype(np.float32)[:, None], rows)
+    _clam_dataset(file, "coords", scores.grid.coords_l0, rows)
     main = _scores_dataset(file, "scores", scores.scores)
     set_text(main, "format", FORMAT)
     main.attrs["format_version"] = FORMAT_VERSION
@@ -101,6 +105,8 @@ def _fill(file: h5py.File, scores: ScoreFile) -> None:
         main.attrs["level0_mpp"] = float(scores.level0_mpp)
     if scores.features_fingerprint is not None:
         set_text(main, "features_fingerprint", json.dumps(dict(scores.features_fingerprint), sort_keys=True))
+    if scores.case is not None:
+        set_text(main, "case", json.dumps(scores.case.plain(), sort_keys=True, ensure_ascii=False))
     if scores.notices:
         notices = [notice.plain() for notice in scores.notices]
         set_text(main, "notices", json.dumps(notices, ensure_ascii=False))
@@ -110,9 +116,9 @@ def _fill(file: h5py.File, scores: ScoreFile) -> None:
         _scores_dataset(file.require_group("extra"), extra.score.replace("/", "_"), extra)
 
 
-def _clam_dataset(file: h5py.File, name: str, values: npt.NDArray[Any]) -> None:
+def _clam_dataset(file: h5py.File, name: str, values: npt.NDArray[Any], rows: int) -> None:
     width = values.shape[1]
-    made = file.create_dataset(name, data=values, chunks=(_CLAM_ROWS, width), maxshape=(None, width))
+    made = file.create_dataset(name, data=values, chunks=(rows, width), maxshape=(None, width))
     # HDF5 places chunks when the dataset is closed, which waits for whoever still holds it, such as a profiler that
     # looks at this thread (Dask has one in every worker). Placed now, the file has the same bytes every time.
     made.flush()
@@ -199,6 +205,7 @@ def _parse(path: Path, patch_size_l0: float | tuple[float, float] | None, space:
         slide_size_l0=space.size_l0 if says_scanned_size(said_size, space) else said_size,
         level0_mpp=float(mpp) if isinstance(mpp, float | int) and mpp > 0 else None,
         features_fingerprint=_json(attributes.get("features_fingerprint")),
+        case=CaseShare.read(_json(attributes.get("case"))),
         notices=notices,
         notes=distinct((*notes, *notices)),
         **{**texts, "slide_id": texts["slide_id"] or hdf5.text_attribute(attributes, "name")},

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, PatchScores, Prediction
 
@@ -148,7 +149,8 @@ def _chosen_groups(
         raise ScoreError("classes is an empty list: name a class, or say predicted, label or all")
     found: list[str] = []
     for want in wanted:
-        serves_all = want in ("predicted", "label") and len(groups) == 1
+        one = len(groups) == 1 or scores.score in CONCEPT_SCORES  # whose columns are no outputs
+        serves_all = want in ("predicted", "label") and one
         if scores.kind == "consensus" and want in ("predicted", "label"):  # its columns are no classes
             found.append(groups[0])
         elif want == "all" or serves_all or (want == "predicted" and prediction is None):

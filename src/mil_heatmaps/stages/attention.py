@@ -13,6 +13,9 @@ from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores import concentration, mass
 from mil_heatmaps.stages.bags import bag_inputs, write_other_bags
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.case_bag import case_inputs
+from mil_heatmaps.stages.case_scores import has_case_bag, slide_of_case
+from mil_heatmaps.stages.concept_scores import compared
 from mil_heatmaps.stages.explanations import (
     explanation_inputs,
     forget_partial_sums,
@@ -74,6 +77,8 @@ class AttentionStage:
         inputs |= {**vector_inputs(work), **bag_inputs(work)}
         if explanations := explanation_inputs(work):
             inputs["explanations"] = explanations
+        if has_case_bag(work):
+            inputs["case"] = case_inputs(work)
         if job.features_path is None:
             return {**inputs, "features_sha256": work.artifact(job.paths.features_h5, "features")}
         return {
@@ -89,9 +94,15 @@ class AttentionStage:
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
+        paths = [work.job.paths.blockmap_h5]
         others: list[Path] = []
         if work.job.scores_path is not None:
             checked = controlled(work, _external(work, notes))
+        elif has_case_bag(work):
+            of_case = slide_of_case(work, self.inputs(work), _infer)
+            notes += of_case.notices
+            checked = controlled(work, of_case)
+            paths.append(work.job.case.paths.scores_h5)  # type: ignore[union-attr]
         else:
             features, inputs = work.bag_features(), self.inputs(work)
             notes += features.notes
@@ -112,7 +123,7 @@ class AttentionStage:
         work.record.summary = counted | _summary(score_file, checked.columns)
         work.note_resolution()
         forget_partial_sums(work)
-        return StageResult([work.job.paths.blockmap_h5, *dict.fromkeys(others)], notes)
+        return StageResult([*paths, *dict.fromkeys(others)], notes)
 
 
 def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str, Any]:
@@ -121,6 +132,8 @@ def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str,
     attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
     if len(attention):
         summary |= {"attention_mean": float(attention.mean()), "attention_std": float(attention.std())}
+    if score_file.case is not None:
+        summary["case"] = score_file.case.plain()
     spread = concentration.concentration(score_file.attention, score_file.scores.kind)
     measured = mass.concentration(score_file.attention, score_file.scores.kind, score_file.grid)
     summary["measures"] = {**(spread.plain() if spread else {}), **measured.columns, **of_artefacts}
@@ -161,6 +174,10 @@ def _infer(
     from mil_heatmaps.models.inference import infer
 
     config, source = work.config, work.settings.model
+    drawn, of_concepts = compared(work, features, notes)
+    if not source.has_model:
+        first, *extra = (drawn | of_concepts).values()
+        return _score_file(work, features, first, extra, None)
     model = source.load(work.settings.device)
 
     def ask(bag: PatchFeatures, name: str = "") -> tuple[Prediction | None, dict[str, PatchScores]]:
@@ -184,7 +201,7 @@ def _infer(
         prediction, scores = ask(features)
         if prediction is not None and prediction.level is not None:
             prediction = replace(prediction, train_median=source.training_median)
-        first, *extra = scores.values()
+        first, *extra = (drawn | scores | of_concepts).values()
         made = _score_file(work, features, first, extra, prediction)
         if others is not None:
             others += write_other_bags(work, model, made, ask, notes)
@@ -225,7 +242,7 @@ def _score_file(
         slide_id=work.job.slide_id,
         slide_size_l0=slide.dimensions_l0,
         level0_mpp=slide.mpp,
-        model=source.load(work.settings.device).name,
+        model=source.load(work.settings.device).name if source.has_model else None,
         checkpoint_sha256=source.checkpoint_sha256,
         features_file=features.source.name,
         features_fingerprint=work.fingerprint(features.source),

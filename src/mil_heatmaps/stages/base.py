@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,61 +16,24 @@ from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.input_files import InputFiles
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.slides.resolution import LISTED, OTHERWISE
+from mil_heatmaps.stages.run_settings import RunSettings
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.encoders.encoding_progress import EncodingProgress
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.progress.encoding_signs import EncodingSign
-    from mil_heatmaps.scores.scale import CohortScale
     from mil_heatmaps.scores.score_file import ScoreFile
     from mil_heatmaps.slides.reader import Slide
     from mil_heatmaps.slides.roi import Roi
     from mil_heatmaps.slides.slide_space import SlideSpace
     from mil_heatmaps.slides.tissue import TissueMask
-    from mil_heatmaps.stages.model_source import ModelSource
     from mil_heatmaps.stages.planned_map import PlannedMap
 
 
 KEPT_LEVELS_BYTES = 96 << 20
 """Decoded levels that are held while a slide is worked on: outlines and maps are mostly drawn on one and the same."""
 
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What all slides of a run share."""
-
-    config: Config
-    model: ModelSource
-    cohort_scale: CohortScale | None = None
-    cohort_scale_digest: str | None = None
-    cohort_medians: Mapping[str, float] | None = None  # by column, for maps centred there
-    device: str | None = None  # where the model runs, when not as the config says
-    threads: int = 1  # cores that reading and encoding may use
-    slide_threads: int | None = None  # that decode the slide for drawing; None: as `open_slide` chooses
-    _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
-    _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
-
-    def section(self, name: str, *, exclude: tuple[str, ...] = (), filled: bool = False) -> dict[str, Any]:
-        """Return a section of the config as JSON values, for a stage's inputs; made once a run.
-
-        `filled` leaves out what is None.
-        """
-        key = name, exclude, filled
-        if key not in self._dumps:
-            out = {*exclude, *(section := getattr(self.config, name)).not_on_record()}
-            self._dumps[key] = section.model_dump(mode="json", exclude=out, exclude_none=filled)
-        return dict(self._dumps[key])
-
-    def coords_folders(self, parent: str, coords_dir: Path | None) -> list[str]:
-        """Return the folders with coordinates of the features in `parent` that there are; looked for once a run."""
-        from mil_heatmaps.features.find import coords_folders
-
-        key = parent, coords_dir
-        if key not in self._folders:
-            self._folders[key] = coords_folders(parent, coords_dir)
-        return self._folders[key]
 
 
 @dataclass

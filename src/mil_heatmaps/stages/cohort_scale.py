@@ -13,7 +13,8 @@ from mil_heatmaps.files.digests import fingerprint
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.scores.patch_scores import PREDICTION_KINDS, PatchScores
 from mil_heatmaps.scores.scale import CohortScale, ScoreSummary, summarize_scores
-from mil_heatmaps.stages.base import RunSettings, SlideWork
+from mil_heatmaps.stages.base import SlideWork
+from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.stages.score_columns import drawn_columns
 
 SHARES = ("attention_softmax", "attention_mean")

@@ -12,6 +12,8 @@ from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.bag_faithfulness import measure_other_bags
 from mil_heatmaps.stages.bags import bag_files, bag_inputs
 from mil_heatmaps.stages.base import SlideWork, StageResult, Stopped
+from mil_heatmaps.stages.case_faithfulness import case_document
+from mil_heatmaps.stages.case_scores import has_case_bag
 from mil_heatmaps.stages.explanations import settings_of
 from mil_heatmaps.stages.measured_maps import drawn_name, drawn_target, kept_maps, map_names, measured_output, on_bag
 from mil_heatmaps.stages.partial_results import PartialResults, watch_of
@@ -54,6 +56,9 @@ class FaithfulnessStage:
         }
         if config.heatmap_arguments.classes == "label":
             inputs["label"] = job.row.group
+        if has_case_bag(work):
+            assert job.case is not None
+            inputs["case_scores_sha256"] = work.artifact(job.case.paths.scores_h5, "attention")
         if files := bag_files(work):
             inputs["bags_sha256"] = {name: work.artifact(path, "attention") for name, path in files.items()}
             inputs |= bag_inputs(work)
@@ -66,23 +71,33 @@ class FaithfulnessStage:
         """Measure and write. What fails in measuring fails the measurement, never the slide."""
         partial = PartialResults(work.job.paths.faithfulness_part, self.inputs(work))
         notes: list[Notice] = []
-        plan = _plan(work)
-        try:
-            document = _measured(work, plan, watch_of(work, partial), notes)
-            text = _text(document)
-        except Stopped:
-            raise
-        except Exception as error:  # the user's own model may run here; the slide's maps are good without
-            document = _unmeasured(work, plan, error=reason_of(error))
-            text = _text(document)
+        if has_case_bag(work):
+            of_case = case_document(work, self.inputs(work), lambda whole: _document(whole, partial, notes))
+            document = _with_slide(work, of_case)
+        else:
+            document = _document(work, partial, notes)
+        text = _text(document)
         failures = {name: entry["error"] for name, entry in document["maps"].items() if entry["status"] == "failed"}
         for error_text, names in _by_error(failures).items():
             notes.append(Notice("faithfulness", f"faithfulness of {', '.join(names)} not measured: {error_text}"))
         paths = _write(work, document, text)
-        paths += _other_bags(work, plan, notes)
+        paths += _other_bags(work, _plan(work), notes)
         partial.remove()
         work.record.summary |= {"faithfulness": _summary(document)}
         return StageResult(paths, notes, again=bool(failures))
+
+
+def _document(work: SlideWork, partial: PartialResults, notes: list[Notice]) -> dict[str, Any]:
+    """Return the JSON of the slide or of its case, measured or with the reason why not."""
+    plan = _plan(work)
+    try:
+        document = _measured(work, plan, watch_of(work, partial), notes)
+        _text(document)  # refuses numbers that mean nothing
+    except Stopped:
+        raise
+    except Exception as error:  # the user's own model may run here; the slide's maps are good without
+        document = _unmeasured(work, plan, error=reason_of(error))
+    return document
 
 
 def _other_bags(work: SlideWork, plan: Plan, notes: list[Notice]) -> list[Path]:
@@ -243,8 +258,10 @@ def _with_slide(work: SlideWork, document: dict[str, Any]) -> dict[str, Any]:
         "slide_id": work.job.slide_id,
         "checkpoint_sha256": source.checkpoint_sha256 if source.has_model else None,
     }
+    if has_case_bag(work) and work.score_file.case is not None:
+        own["case_id"] = work.score_file.case.case_id
     first = {key: document[key] for key in ("format", "format_version")}
-    return first | own | {key: value for key, value in document.items() if key not in first}
+    return first | own | {key: value for key, value in document.items() if key not in first and key not in own}
 
 
 def _text(document: dict[str, Any]) -> str:

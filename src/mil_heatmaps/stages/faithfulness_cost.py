@@ -10,7 +10,8 @@ from mil_heatmaps.words import time_words
 
 if TYPE_CHECKING:
     from mil_heatmaps.models.base import MILModel
-    from mil_heatmaps.stages.base import RunSettings, SlideWork
+    from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.stages.run_settings import RunSettings
 
 MOST_TIMED = 20_000
 """Patches of the one bag that is timed; larger slides are estimated from it."""

@@ -14,6 +14,8 @@ from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.stages.base import SlideWork
+from mil_heatmaps.stages.case_figure import case_foot, case_words, small_maps, small_title
+from mil_heatmaps.stages.concept_scores import concept_foot
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
 from mil_heatmaps.version import PROGRAM
 from mil_heatmaps.words import printable
@@ -66,7 +68,10 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
         run=run,
         date=_date_of_scores(work),
         version=PROGRAM,
-        foot=tuple(_foot(work)) + ((spread.words,) if spread is not None else ()),
+        case=case_words(work),
+        others=small_maps(work, column),
+        others_title=small_title(work),
+        foot=(*case_foot(work), *concept_foot(work), *_foot(work), *((spread.words,) if spread is not None else ())),
         even=spread is not None and spread.nearly_even,
         faithfulness=None if foot is None else Faithfulness(
             foot.sentence_at(column.name) if len(work.maps or ()) > 1 else foot.sentence, foot.method, foot.verdict

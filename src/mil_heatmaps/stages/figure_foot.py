@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.files.digests import fingerprint
+from mil_heatmaps.stages.case_scores import case_file, has_case_bag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,6 +154,8 @@ class Evidence:
         noun, keep = ("patch", "keeps") if count == 1 else ("patches", "keep")
         share = f"{100 * self.numbers['share']:.2g} %{area}"
         said = f"Outlined: the evidence set, {count} {noun} ({share}) that alone {keep} {kept}"
+        if self.work.score_file.case is not None and len(self.work.score_file.case.slides) > 1:
+            said = f"{said} of the case; {len(self.patches)} of them on this slide"
         return f"{said}: sufficient for this model."
 
     @cached_property
@@ -189,12 +192,18 @@ def evidence_of(work: SlideWork) -> Evidence | None:
     from mil_heatmaps.scores.select import column_of_target, of_head
     from mil_heatmaps.stages.measured_maps import kept_maps
 
-    kept = kept_maps(work.score_file, work.config.output_names)
+    # What was measured is of the bag, which may be that of a case: the slide shows what of its set lies on it.
+    bag = case_file(work.job.case.paths.scores_h5) if has_case_bag(work) and work.job.case else work.score_file
+    kept = kept_maps(bag, work.config.output_names)
     scores = of_head(kept[foot.name], work.config.heatmap_arguments.head)
     target, prediction = foot.document["target"]["name"], work.score_file.prediction
     targets = prediction.classes if prediction is not None and target in prediction.classes else (target,)
     order = most_relevant_first(column_of_target(scores, targets, targets.index(target)))
-    return Evidence(kind, found[kind], order[: found[kind]["patches"]], work, foot)
+    patches = order[: found[kind]["patches"]]
+    if bag.case is not None and work.score_file.case is not None:
+        rows = bag.case.rows(work.score_file.case.number)
+        patches = patches[(patches >= rows.start) & (patches < rows.stop)] - rows.start
+    return Evidence(kind, found[kind], patches, work, foot)
 
 
 def kept_outputs(

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.case_scores import has_case_bag
 from mil_heatmaps.stages.explanations import explanation_inputs, outputs_of, settings_of
 from mil_heatmaps.stages.patch_grids import bag_reading, clam_reading, lay_clam_grid, note_if_unlike_bag
 from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encoder
@@ -215,6 +217,10 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
     from mil_heatmaps.models.replaced_patches import score_in_place
 
     source, device = work.settings.model, work.settings.device
+    if (drawn := work.config.heatmap_arguments.score) in CONCEPT_SCORES:
+        assert source.concepts is not None
+        source.concepts.check(fine)
+        return source.concepts.scores(fine.features, fine.grid)[str(drawn)], "each patch compared by itself"
     model, name = source.load(device), source.scores_wanted(device)[0]
     if model.is_alone(name):
         settings = {**settings_of(work), "task": work.config.model_arguments.task}
@@ -230,6 +236,11 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
         raise ModelError(
             f"{name} asks the model of the slide's own bag and has no finer map; draw single with calc_heatmap: true, "
             f"or {name} without it"
+        )
+    if has_case_bag(work):
+        raise ModelError(
+            f"the score {name} depends on the whole bag, which is that of a case, so it has no finer map: set "
+            "calc_heatmap: false, or draw a score of the patch alone"
         )
     laid = lay_fine_grid(work)
     at = {(x, y): i for i, (x, y) in enumerate(laid.grid.coords_l0.tolist())}

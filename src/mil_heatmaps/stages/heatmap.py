@@ -11,6 +11,7 @@ from mil_heatmaps.records.layout import HeatmapName
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.bags import bag_files
 from mil_heatmaps.stages.base import SlideWork, StageResult
+from mil_heatmaps.stages.case_scale import case_scale_inputs
 from mil_heatmaps.stages.figure import group_words, write_slide_figure
 from mil_heatmaps.stages.figure_foot import foot_inputs, kept_outputs
 from mil_heatmaps.stages.score_columns import plan_coarse, planned_bag_maps, planned_maps
@@ -65,6 +66,8 @@ class HeatmapStage:
             inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
         if work.settings.cohort_scale is not None:
             inputs["cohort_scale"] = work.settings.cohort_scale_digest
+        if (scale := case_scale_inputs(work)) is not None:
+            inputs["case_scale"] = scale
         if work.settings.cohort_medians is not None:
             inputs["cohort_medians"] = dict(work.settings.cohort_medians)
         # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.

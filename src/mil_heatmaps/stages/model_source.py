@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import CheckpointError, ConfigError, ModelError
 from mil_heatmaps.files.digests import fingerprint, sha256_file, sha256_files
 from mil_heatmaps.stages.last_loaded import LastLoaded
+from mil_heatmaps.stages.named_concepts import concepts_identity
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.models.base import MILModel
+    from mil_heatmaps.scores.concepts import Concepts
 
 PER_CLASS_SCORES = ("class_contribution", "instance_probability", "instance_logit")
 """Kept beside the drawn score when the model has them, the first that it has: what speaks for which class."""
@@ -58,7 +61,17 @@ class ModelSource:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything a score depends on besides the features; the device is left out."""
-        return {"external": True} if self.external else self.weights_identity
+        if self.external:
+            return {"external": True}
+        concepts = concepts_identity(self._config)
+        return self.weights_identity if concepts is None else {**self.weights_identity, "concepts": concepts}
+
+    @cached_property
+    def concepts(self) -> Concepts | None:
+        """The named vectors that patches are compared with; ScoreError or ModelError when they cannot be made."""
+        from mil_heatmaps.stages.named_concepts import concepts_of
+
+        return concepts_of(self._config)
 
     @property
     def has_model(self) -> bool:
@@ -151,7 +164,8 @@ class ModelSource:
         that are asked for beside it.
         """
         model = self.load(device)
-        first = self._config.heatmap_arguments.score or model.default_score
+        asked = self._config.heatmap_arguments.score
+        first = model.default_score if asked is None or asked in CONCEPT_SCORES else asked
         offered = model.score_names()
         extra = [name for name in PER_CLASS_SCORES if name in offered and name != first][:1]
         return list(dict.fromkeys([first, *extra, *self._config.explanation_arguments.scores]))
@@ -185,15 +199,17 @@ class ModelSource:
                 f"{model.num_classes} outputs: name them in data_arguments.label_dict"
             )
         score = self._config.heatmap_arguments.score
+        compared = score in CONCEPT_SCORES
         for key, wanted in (
-            ("heatmap_arguments.score", [] if score is None or self.external else [score]),
+            ("heatmap_arguments.score", [] if score is None or self.external or compared else [score]),
             ("explanation_arguments.scores", self._config.explanation_arguments.scores),
         ):
             try:
                 model.check_scores(wanted)
             except ModelError as error:
                 raise ConfigError(f"{key}: {error}") from error
-        self._check_centre(model)
+        if not compared:
+            self._check_centre(model)
         self._check_targets(model)
         self._check_baseline(model)
 

@@ -10,7 +10,7 @@ from logging.handlers import QueueHandler
 from pathlib import Path
 
 from mil_heatmaps.errors import ConfigError, HeatmapError, ModelError, WorkerError
-from mil_heatmaps.stages.base import RunSettings
+from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.words import reason_of
 
 logger = logging.getLogger(__name__)
@@ -38,8 +38,12 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
     own = named is not None and not run_own_code
     if named is not None and own:
         _check_own_code_is_there(named, "model_class" if config.model_arguments.model_class else "slide_encoder")
-    if stages & {"attention", "fine"} and not settings.model.external and not own:
-        settings.model.load(settings.device)
+    if stages & {"attention", "fine"} and not settings.model.external:
+        if settings.model.has_model and not own:
+            settings.model.load(settings.device)
+        own_text = ":" in (config.data_arguments.concepts.model or "") if config.data_arguments.concepts else False
+        if (run_own_code or not own_text) and settings.model.concepts is not None:
+            settings.model.concepts.check_drawn(config.heatmap_arguments.score)
     if "faithfulness" in stages and settings.model.has_model:
         _check_maps(settings)
     if stages & {"features", "fine_features"}:
@@ -115,7 +119,7 @@ def _check_encoder(settings: RunSettings, *, with_model: bool) -> None:
     from mil_heatmaps.stages.run_encoder import load_encoder
 
     encoder = load_encoder(settings.config)
-    if with_model and not settings.model.external:
+    if with_model and settings.model.has_model and not settings.model.external:
         model = settings.model.load(settings.device)
         if getattr(model, "in_dim", 0):
             check_width(encoder, model.in_dim, model.name or type(model).__name__)

@@ -17,7 +17,8 @@ from mil_heatmaps.progress.encoding_signs import EncodingSign
 from mil_heatmaps.records.layout import SlideLayout
 from mil_heatmaps.records.slide_record import Decision, SlideRecord, StageRecord, decide
 from mil_heatmaps.records.slide_run import SlideRun
-from mil_heatmaps.stages.base import RunSettings, SlideWork, Stage, StageResult, Stopped
+from mil_heatmaps.stages.base import SlideWork, Stage, StageResult, Stopped
+from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.stages.unreadable_tiles import CODE, known_tiles, note_unreadable
 from mil_heatmaps.words import reason_of
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mil_heatmaps.records.layout import safe_name
 from mil_heatmaps.stages.bags import bag_files
+from mil_heatmaps.stages.case_scale import case_scale
 from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _plan_finished(work: SlideWork, column: DrawnColumn) -> Drawing:
 
     if work.roi is not None:
         _check_region(work.roi, column, compat=work.config.heatmap_arguments.compat)
-    drawing = _plan(work, column, _view(work, column), _colours(work, column))
+    drawing = _plan(work, column, _view(work, column), colours_of(work, column))
     heatmap = work.config.heatmap_arguments
     if heatmap.max_size is None or heatmap.custom_downsample > 1 or heatmap.compat == "clam":
         return drawing
@@ -139,7 +140,7 @@ def _check_region(roi: Roi, column: DrawnColumn, compat: str) -> None:
     patches_in_roi(column.grid, roi, rule="reach" if reaching and roi.polygons is None else None)
 
 
-def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:
+def colours_of(work: SlideWork, column: DrawnColumn) -> ColourRule:
     """Return how the scores of the finished map become colours."""
     heatmap = work.config.heatmap_arguments
     return replace(
@@ -156,7 +157,8 @@ def _colours(work: SlideWork, column: DrawnColumn) -> ColourRule:
 
 def _ranged(work: SlideWork, column: DrawnColumn) -> ColourRule:
     """Return how the scores of any map become colours, with the reference or the cohort's scale that sets the range."""
-    scale, heatmap, bag = work.settings.cohort_scale, work.config.heatmap_arguments, work.score_file
+    heatmap, bag = work.config.heatmap_arguments, work.score_file
+    scale = case_scale(work, column, columns_of) or work.settings.cohort_scale
     medians = work.settings.cohort_medians or {}
     colours = heatmap.colours(column.kind, fine=column.reference is not None)
     colours = colours.of_column(

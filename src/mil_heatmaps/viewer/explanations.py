@@ -49,9 +49,10 @@ def _read(path: Path, stamp: str) -> dict[str, Any]:
         raise ScoreError(f"{path}: holds no {FORMAT}")
     if read.get("format_version") != 1:
         raise ScoreError(f"{path}: version {read.get('format_version')!r} of {FORMAT} is not known here, only 1")
-    steps = len(_numbers(read.get("removed"), path))
+    _numbers(read.get("removed"), path)
     maps = {str(name): about for name, about in read["maps"].items() if isinstance(about, dict)}
     for about in maps.values():
+        steps = len(_numbers(about.get("removed", read["removed"]), path))  # its own where it scores other patches
         for curve in ("morf", "lerf"):
             for values in (about.get(curve) or {}).values():
                 if len(_numbers(values, path)) != steps:

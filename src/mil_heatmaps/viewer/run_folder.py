@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.choices import CASE_COLUMNS
 from mil_heatmaps.cohort.jobs import RoiIndex
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.input_paths import resolve_input_path
@@ -57,6 +58,15 @@ def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) ->
     title = " and ".join(folder.absolute().name for folder in folders)
     notes = tuple(note for run in runs for note in run.notes)
     return Catalog(title, entries, tuple(columns), defaults_of(runs[0].config), notes)
+
+
+def _by_case(ids: Sequence[str], cells: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the slides with those of a case one after the other, each case where its first slide stands."""
+    cases = {slide_id: cells.get(slide_id, {}).get(CASE_COLUMNS[0]) or f"/{slide_id}" for slide_id in ids}
+    first: dict[str, int] = {}
+    for place, slide_id in enumerate(ids):
+        first.setdefault(cases[slide_id], place)
+    return sorted(ids, key=lambda slide_id: first[cases[slide_id]])
 
 
 def sign_of_runs(folders: Sequence[Path]) -> str:
@@ -169,9 +179,13 @@ class _Run:
                 f"no *{PICTURE}; give the folder of raw results (<raw_save_dir>/<save_exp_code>) or the output folder "
                 "of generate_heatmaps.py"
             )
-        if section(self.config, "heatmap_arguments").get("scale") == "cohort":
+        if section(self.config, "data_arguments").get("bag") == "case":
+            self.ids = dict.fromkeys(_by_case(list(self.ids), self.cells))
+        scale = section(self.config, "heatmap_arguments").get("scale")
+        if scale in ("cohort", "case"):
+            whose = "all slides" if scale == "cohort" else "the slides of a case"
             self.notes.append(
-                "the run's pictures have one colour scale for all slides (scale: cohort); here each slide has its own "
+                f"the run's pictures have one colour scale for {whose} (scale: {scale}); here each slide has its own "
                 "until a fixed range is chosen"
             )
         self.slides = self._slide_index(slide_dirs)

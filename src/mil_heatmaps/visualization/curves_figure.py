@@ -31,13 +31,14 @@ def curves_page(document: Mapping[str, Any]) -> Page:
                color=INK, va="center")  # fmt: skip
     said = f"faithfulness, {document['level']}: {document['num_patches']} patches, target {document['target']['name']}"
     page.write(_MARGIN, 0.6, short(said, int(page.width * 14)), fontsize=SMALL, color=GREY, va="center")
+    first = next((name for name in maps if document["maps"][name]["status"] == "measured"), None)
     for number, name in enumerate(maps):
         left = _MARGIN + _LEFT + number % across * cell[0]
         top = _HEAD + number // across * cell[1]
         entry = document["maps"][name]
         drawn = " (drawn)" if entry["drawn"] else ""
         title = short(f"{name}{drawn}: {entry.get('verdict', entry['status'])}", 48)
-        draw_curves(page.axes(left, top, _WIDTH, _HEIGHT), document, name, title=title)
+        draw_curves(page.axes(left, top, _WIDTH, _HEIGHT), document, name, title=title, legend=name == first)
         lines = wrapped(entry["foot"], _LINE_CHARACTERS)[:_LINES] if entry["status"] == "measured" else []
         for nth, line in enumerate(lines):
             below = top + _HEIGHT + 0.52 + 0.15 * nth

@@ -22,7 +22,9 @@ def curve_names(document: Mapping[str, Any]) -> tuple[str, str]:
     return key, what
 
 
-def draw_curves(axes: Any, document: Mapping[str, Any], map_name: str, *, title: str | None = None) -> None:
+def draw_curves(
+    axes: Any, document: Mapping[str, Any], map_name: str, *, title: str | None = None, legend: bool = True
+) -> None:
     """Draw the curves of one map into given axes.
 
     Parameters
@@ -34,6 +36,8 @@ def draw_curves(axes: Any, document: Mapping[str, Any], map_name: str, *, title:
         One of ``document["maps"]``, else the drawn one is taken. A map that was not measured is told in words.
     title : str, optional
         The map's name and its verdict when left out.
+    legend : bool
+        Whether the lines are named; of several panels one does.
     """
     maps = document["maps"]
     if map_name not in maps:
@@ -56,6 +60,18 @@ def draw_curves(axes: Any, document: Mapping[str, Any], map_name: str, *, title:
     axes.plot(100 * removed, entry["morf"][key], color=DELETION, linewidth=1.6, label="without the top patches")
     axes.plot(100 * (1 - removed), entry["lerf"][key], color=INSERTION, linewidth=1.6, label="the top patches alone")
     _dress(axes, what, key == "probability")
+    if legend:  # where no curve begins or ends: looking for the best place costs as much as the curves
+        axes.legend(fontsize=SMALL - 1, frameon=True, framealpha=0.85, edgecolor="none", loc="center", handlelength=1.4,
+                    bbox_to_anchor=(0.5, _emptiest(axes)))  # fmt: skip
+
+
+def _emptiest(axes: Any) -> float:
+    """Return the height of the axes, as a share, where fewest points of the curves lie: the legend's place."""
+    low, high = axes.get_ylim()
+    heights = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in axes.get_lines()])
+    places = np.array([0.15, 0.5, 0.85])
+    return float(places[np.bincount(np.abs((heights - low) / (high - low) - places[:, None]).argmin(axis=0),
+                                    minlength=3).argmin()])  # fmt: skip
 
 
 def _dress(axes: Any, what: str, chance: bool) -> None:
@@ -65,12 +81,11 @@ def _dress(axes: Any, what: str, chance: bool) -> None:
         axes.spines[side].set_color(GREY)
     axes.tick_params(labelsize=SMALL, colors=GREY, length=3, width=0.8)
     axes.set_xlim(0, 100)
-    axes.set_xticks([0, 25, 50, 75, 100])
+    axes.set_xticks([0, 50, 100])
     if chance:
         axes.set_ylim(-0.02, 1.02)
-        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+        axes.set_yticks([0, 0.5, 1])
     axes.set_xlabel("top patches, %", fontsize=SMALL, color=INK)
     axes.set_ylabel(what, fontsize=SMALL, color=INK)
     axes.grid(color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=SMALL - 1, frameon=True, framealpha=0.85, edgecolor="none", loc="best", handlelength=1.4)

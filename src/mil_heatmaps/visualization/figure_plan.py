@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization import figure_words as words
+from mil_heatmaps.visualization.case_piece import other_slides
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import Panels, draw_panels, swatches
 from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, Arrangement, Piece, Placed, arrange, lay
@@ -81,6 +82,8 @@ class FigurePlan:
         out: list[Piece] = []
         if "histogram" in self.style.panels:
             out.append(histogram(self, scores))
+        if self.text.others and "map" in self.style.panels:
+            out.append(other_slides(self, self.text.others, self.text.others_title))
         if "patches" in self.style.panels:
             out += patch_rows(self, scores)
         if "curves" in self.style.panels and self.text.curves is not None:

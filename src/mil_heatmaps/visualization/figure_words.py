@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from mil_heatmaps.scores.patch_scores import Prediction
 from mil_heatmaps.scores.score_words import plain_words, score_words
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
 from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, join, short
@@ -43,6 +44,14 @@ _ARTEFACT_COLOURS = {
 
 
 @dataclass(frozen=True)
+class SmallMap:
+    """The map of another slide, a pixel a patch, on white, and the words below it."""
+
+    picture: UInt8Array
+    title: str
+
+
+@dataclass(frozen=True)
 class FigureText:
     """The words of a figure; whatever is left out is not shown.
 
@@ -64,6 +73,10 @@ class FigureText:
         Says the score in words with its unit; None shows `score_name` as it is.
     checkpoint, encoder, run, date, version : str or None
         Where the scores come from: SHA-256 of the checkpoint, encoder, name of the run, day and program.
+    case : str or None
+        The slide's place in its case, and what of the attention lies on it.
+    others, others_title : tuple of SmallMap, and str
+        The other slides of the case, and the words above them.
     foot : tuple of str
         Further lines of the foot, not red.
     even : bool
@@ -103,6 +116,9 @@ class FigureText:
     run: str | None = None
     date: str | None = None
     version: str | None = None
+    case: str | None = None
+    others: tuple[SmallMap, ...] = ()
+    others_title: str = ""
     foot: tuple[str, ...] = ()
     even: bool = False
     curves: Mapping[str, Any] | None = None
@@ -140,6 +156,8 @@ def head_runs(drawing: Drawing, text: FigureText) -> list[list[Run]]:
     """
     groups: list[list[Run]] = []
     prediction = text.prediction
+    if text.case is not None:
+        groups.append([(short(text.case, 160), INK, False)])
     if text.label is not None:
         groups.append([("label ", GREY, False), (short(text.label, 120), INK, True)])
     if prediction is not None:

@@ -42,6 +42,25 @@ def _import_named(named: str, key: str, noun: str, fits: Callable[[Any], bool]) 
     return found
 
 
+def import_object(name: str, key: str) -> Any:
+    """Return what ``package.module:name`` or ``path/to/file.py:name`` names, such as a factory; `key` is for messages.
+
+    Raises
+    ------
+    ModelError
+        Badly written, not importable, or nothing of that name, with what there is.
+    """
+    where, _, attribute = name.rpartition(":")
+    if not where or not attribute.isidentifier():
+        raise ModelError(f"{key} {name!r} must read package.module:factory or path/to/file.py:factory")
+    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        there = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise ModelError(f"{where} has no {attribute!r} to call; it has {', '.join(there) or 'nothing'}")
+    return found
+
+
 def _import_module(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise ModelError(f"{name!r} is not the name of a Python module, as in package.module")

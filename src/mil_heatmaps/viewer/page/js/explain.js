@@ -31,7 +31,7 @@ export class Explain {
   measuredOf(about) {
     const all = this.app.slide.faithfulness?.[about.file];
     const map = about.type === "scores" && all?.maps[about.score];
-    return map ? [all, map] : null;
+    return map ? [ladderOf(all, map), map] : null;
   }
 
   /** The active map's measurement, where its column is the one that was measured. */
@@ -151,6 +151,11 @@ export class Explain {
 }
 
 const signed = (values) => values.flatMap((value) => [value, -value]);
+
+/** The slide's measurement with a map's own points and random orders, where it scores other patches than the others. */
+function ladderOf(all, map) {
+  return map.removed ? { ...all, removed: map.removed, fractions: map.fractions, random: map.random } : all;
+}
 
 function nearestStep(fractions, share) {
   return fractions.reduce((best, value, i) => (Math.abs(value - share) < Math.abs(fractions[best] - share) ? i : best), 0);

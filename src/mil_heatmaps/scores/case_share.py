@@ -1,0 +1,133 @@
+"""What a slide's scores say of the case they were computed in: its slides, and how the attention falls on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mil_heatmaps.scores.patch_scores import PatchScores
+
+SHARE_KINDS = ("attention_softmax", "attention_mean")
+
+
+@dataclass(frozen=True)
+class CaseSlide:
+    """One slide of a case.
+
+    Attributes
+    ----------
+    patches : int
+    share : float or None
+        Of the case's attention, 0 to 1; None where the model gives no attention that is a share.
+    without : float or None
+        What the model says of the case without this slide, the number that `CaseShare.full` is of the whole.
+    """
+
+    slide_id: str
+    patches: int
+    share: float | None = None
+    without: float | None = None
+
+
+@dataclass(frozen=True)
+class CaseShare:
+    """The case of some scores.
+
+    Attributes
+    ----------
+    slides : in the order of the bag
+    number : int
+        Which of them the scores are of, counted from 1; 0: of all of them, one after the other.
+    lacking : slides of the list that are not in the bag, each with the reason
+    output, full : str and float, or None
+        The number that `CaseSlide.without` tells, such as ``p(tumour)``, and its value of the whole case.
+    """
+
+    case_id: str
+    slides: tuple[CaseSlide, ...]
+    number: int = 0
+    lacking: tuple[str, ...] = ()
+    output: str | None = None
+    full: float | None = None
+
+    @property
+    def own(self) -> CaseSlide:
+        """The slide that the scores are of."""
+        return self.slides[self.number - 1]
+
+    def rows(self, number: int) -> slice:
+        """Return the rows of a slide, counted from 1, in the case's bag."""
+        start = sum(slide.patches for slide in self.slides[: number - 1])
+        return slice(start, start + self.slides[number - 1].patches)
+
+    @property
+    def place(self) -> str:
+        """Which slide of which case."""
+        return f"case {self.case_id}, slide {self.number} of {len(self.slides)}"
+
+    @property
+    def words(self) -> str:
+        """The slide's place in the case, and what of the attention lies on it."""
+        if self.own.share is None:
+            return self.place
+        return f"{self.place}; {percent(self.own.share)} of the attention lies on this slide"
+
+    @property
+    def without_words(self) -> list[str]:
+        """What the prediction becomes without each slide, a sentence a slide."""
+        if self.output is None or self.full is None:
+            return []
+        told = [(number, slide.without) for number, slide in enumerate(self.slides, 1) if slide.without is not None]
+        return [_moved(number, self.output, self.full, value) for number, value in told]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        slides = [{k: v for k, v in vars(slide).items() if v is not None} for slide in self.slides]
+        told = {"case_id": self.case_id, "number": self.number, "slides": slides}
+        more = {"lacking": list(self.lacking), "output": self.output, "full": self.full}
+        return told | {key: value for key, value in more.items() if value not in (None, [])}
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any] | None) -> CaseShare | None:
+        """Return what `plain` wrote, None for anything else."""
+        try:
+            if told is None:
+                return None
+            slides = tuple(CaseSlide(**slide) for slide in told["slides"])
+            lacking = tuple(map(str, told.get("lacking", ())))
+            return cls(str(told["case_id"]), slides, int(told["number"]), lacking, told.get("output"), told.get("full"))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def percent(share: float) -> str:
+    """Return a share in words: ``34 %``, and never 0 % of what is there."""
+    return f"{100 * share:.0f} %" if share >= 0.01 or share == 0 else "less than 1 %"
+
+
+def _moved(number: int, output: str, full: float, value: float) -> str:
+    if f"{full:.2f}" == f"{value:.2f}":
+        return f"without slide {number} {output} stays at {full:.2f}"
+    return f"without slide {number} {output} {'falls' if value < full else 'rises'} from {full:.2f} to {value:.2f}"
+
+
+def shares_of(scores: Sequence[PatchScores], patches: Sequence[int]) -> list[float | None]:
+    """Return what of the case's attention lies on each slide, by the first of the scores that is attention.
+
+    Logits are softmaxed over the whole case, which is what the model does; of several heads or classes the mean.
+    Without attention every share is None.
+    """
+    for score in scores:
+        if score.kind == "attention_logit" or score.kind in SHARE_KINDS:
+            values = score.values.astype(np.float64)
+            if score.kind == "attention_logit":
+                values = np.exp(values - values.max(axis=0))
+            total = values.sum(axis=0)
+            if (total > 0).all() and np.isfinite(total).all():
+                ends = np.cumsum([0, *patches])[:-1]
+                parts = np.add.reduceat(values, ends, axis=0) / total
+                return [float(part) for part in parts.mean(axis=1)]
+    return [None] * len(patches)

@@ -1,0 +1,88 @@
+"""The scale of a map over all slides of its case, so that a slide without attention looks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.files.digests import sha256_file
+from mil_heatmaps.scores.case_share import SHARE_KINDS
+from mil_heatmaps.scores.scale import CohortScale, ScoreSummary
+from mil_heatmaps.stages.case_scores import case_file, has_case_bag
+from mil_heatmaps.words import counted
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mil_heatmaps.cohort.slide_job import Case
+    from mil_heatmaps.scores.score_file import ScoreFile
+    from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.stages.planned_map import DrawnColumn
+
+    ColumnsOf = Callable[[SlideWork, ScoreFile], list[DrawnColumn]]
+
+
+def wants_case_scale(work: SlideWork) -> bool:
+    """Whether the slide's map has the scale of its case."""
+    return work.config.heatmap_arguments.scale == "case" and work.job.case is not None
+
+
+def case_scale_inputs(work: SlideWork) -> Any:
+    """Return what scale and figure take from the other slides of the case, None where they take nothing."""
+    case = work.job.case
+    if case is not None and has_case_bag(work):
+        return work.artifact(case.paths.scores_h5, "attention")
+    if case is None or not wants_case_scale(work):
+        return None
+    return {job.slide_id: sha256_file(job.paths.blockmap_h5) for job in case.slides if job.paths.blockmap_h5.is_file()}
+
+
+def case_scale(work: SlideWork, column: DrawnColumn, columns_of: ColumnsOf) -> CohortScale | None:
+    """Return the pool of a column's scores over the case, None where the map has another scale.
+
+    `columns_of` chooses the drawn columns of a score file.
+    """
+    case = work.job.case
+    if case is None or not wants_case_scale(work):
+        return None
+    parts = _columns(work, case, column.name, columns_of)
+    pool = np.concatenate(parts).astype(np.float64)
+    pool = np.sort(pool[np.isfinite(pool)])
+    name = f"case {case.case_id} ({counted(len(parts), 'slide')})"
+    if not len(pool):
+        return CohortScale((ScoreSummary(0, pool, 0.0),), name)
+    together = has_case_bag(work)
+    shares = column.kind in SHARE_KINDS
+    top = max(_top_share(part) for part in ([pool] if together else parts))
+    total = float(pool[-1] + np.log(np.exp(pool - pool[-1]).sum())) if together and not shares else None
+    summary = ScoreSummary(len(pool), pool, float(pool[-1]) if shares else top)
+    return CohortScale((summary,), name, total)
+
+
+def _top_share(scores: npt.NDArray[Any]) -> float:
+    """Return the largest softmax weight of scores."""
+    kept = scores[np.isfinite(scores)].astype(np.float64)
+    return float(1 / np.exp(kept - kept.max()).sum()) if len(kept) else 0.0
+
+
+def _columns(work: SlideWork, case: Case, name: str, columns_of: ColumnsOf) -> list[npt.NDArray[np.float32]]:
+    """Return the scores of a column of every slide of the case."""
+    from mil_heatmaps.scores.score_schema import read_scores
+
+    if has_case_bag(work):
+        whole = case_file(case.paths.scores_h5)
+        assert whole.case is not None
+        values = _named(work, columns_of(work, whole), name)
+        return [values[whole.case.rows(number)] for number in range(1, len(whole.case.slides) + 1)]
+    there = [job for job in case.slides if job.paths.blockmap_h5.is_file()]
+    return [_named(work, columns_of(work, read_scores(job.paths.blockmap_h5)), name) for job in there]
+
+
+def _named(work: SlideWork, columns: list[DrawnColumn], name: str) -> npt.NDArray[np.float32]:
+    """Return the column of a name; slides that predict different classes draw different ones, of which the first."""
+    if not columns:
+        raise HeatmapError(f"{work.job.slide_id}: no scores of its case can be drawn")
+    return next((column.scores for column in columns if column.name == name), columns[0].scores)

@@ -1,0 +1,57 @@
+"""What all slides of a run share."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mil_heatmaps.config.config import Config
+    from mil_heatmaps.scores.scale import CohortScale
+    from mil_heatmaps.stages.model_source import ModelSource
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What all slides of a run share."""
+
+    config: Config
+    model: ModelSource
+    cohort_scale: CohortScale | None = None
+    cohort_scale_digest: str | None = None
+    cohort_medians: Mapping[str, float] | None = None  # by column, for maps centred there
+    device: str | None = None  # where the model runs, when not as the config says
+    threads: int = 1  # cores that reading and encoding may use
+    slide_threads: int | None = None  # that decode the slide for drawing; None: as `open_slide` chooses
+    token: str = field(default_factory=lambda: secrets.token_hex(8), repr=False, compare=False)  # of this run
+    _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
+    _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    case_inputs: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What is known of the features of a case's slides, by file: each is asked for by all slides of the case."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "case_inputs": {}}  # no worker needs those of all cases
+
+    def section(self, name: str, *, exclude: tuple[str, ...] = (), filled: bool = False) -> dict[str, Any]:
+        """Return a section of the config as JSON values, for a stage's inputs; made once a run.
+
+        `filled` leaves out what is None.
+        """
+        key = name, exclude, filled
+        if key not in self._dumps:
+            out = {*exclude, *(section := getattr(self.config, name)).not_on_record()}
+            self._dumps[key] = section.model_dump(mode="json", exclude=out, exclude_none=filled)
+        return dict(self._dumps[key])
+
+    def coords_folders(self, parent: str, coords_dir: Path | None) -> list[str]:
+        """Return the folders with coordinates of the features in `parent` that there are; looked for once a run."""
+        from mil_heatmaps.features.find import coords_folders
+
+        key = parent, coords_dir
+        if key not in self._folders:
+            self._folders[key] = coords_folders(parent, coords_dir)
+        return self._folders[key]
