@@ -44,8 +44,8 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _FOREIGN_PROGRAMS = ("source", "pip", "ssh", "docker", "apptainer", "dask", "cd", "done", "for")
 """Programs that are not ours, and words of the shell. What pip installs of this project is looked at all the same."""
 
-_FOREIGN_OPTIONS = {"--job_dir", "--no-deps", "--force-reinstall", "--average", "--arch", "--index-url", "--wheel-dir"}
-"""Of TRIDENT, pip, DSMIL's and ACMIL's authors."""
+_FOREIGN_OPTIONS = {"--job_dir", "--no-deps", "--force-reinstall", "--average", "--arch", "--index-url", "--wheel-dir", "--name"}
+"""Of TRIDENT, pip, DSMIL's and ACMIL's authors, and of modules that are started with `python -m`."""
 
 _PART_OF = {"data_arguments": {"data_dir": "slides", "h5_dir": "h5"}, "model_arguments": {"ckpt_path": "model.pt"}}
 """What examples that show a part of a config take for granted."""
