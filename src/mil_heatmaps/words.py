@@ -11,6 +11,10 @@ from difflib import get_close_matches
 from itertools import pairwise
 
 from mil_heatmaps.errors import HeatmapError, MissingDependencyError
+from mil_heatmaps.version import __version__
+
+PROGRAM = f"mil-heatmaps {__version__}"
+"""As figures and the facts of their files name it."""
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONG = 7

@@ -44,8 +44,8 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _FOREIGN_PROGRAMS = ("source", "pip", "ssh", "docker", "apptainer", "dask", "cd", "done", "for")
 """Programs that are not ours, and words of the shell. What pip installs of this project is looked at all the same."""
 
-_FOREIGN_OPTIONS = {"--job_dir", "--no-deps", "--force-reinstall", "--average", "--arch", "--index-url", "--wheel-dir", "--name"}
-"""Of TRIDENT, pip, DSMIL's and ACMIL's authors, and of modules that are started with `python -m`."""
+_FOREIGN_OPTIONS = {"--job_dir", "--no-deps", "--force-reinstall", "--average", "--arch", "--index-url", "--wheel-dir"}
+"""Of TRIDENT, pip, DSMIL's and ACMIL's authors."""
 
 _PART_OF = {"data_arguments": {"data_dir": "slides", "h5_dir": "h5"}, "model_arguments": {"ckpt_path": "model.pt"}}
 """What examples that show a part of a config take for granted."""
@@ -137,6 +137,7 @@ def test_options_in_the_text_exist(name: str) -> None:
     for script in ROOT.glob("*.py"):
         if script.name != "hatch_build.py":
             known |= options_of(parser_of(script.name))
+    known |= options_of(parser_of("concept.py"))  # python -m mil_heatmaps.cli.concept
     for code in _CODE.findall(prose(name)):
         for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", code):
             assert option in known, f"{name} mentions {option}"

@@ -127,7 +127,7 @@ class DataArguments(Section):
     )
     cases: Text | None = Field(
         default=None,
-        description="New: CSV of slide_id and case_id (or patient_id, patient), where the process list has none.",
+        description="New: CSV of slide_id and case_id (or patient_id, patient), where the list has no such column.",
     )
     concepts: Annotated[Concepts | None, BeforeValidator(as_concepts, json_schema_input_type=str | Concepts | None)] = (
         Field(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.pipeline.compare_runs import open_run
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.words import did_you_mean, first_of, reason_of
+from mil_heatmaps.words import PROGRAM, did_you_mean, first_of, reason_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.drawing_sections import HeatmapArguments
@@ -172,7 +172,6 @@ def _title(found: Sequence[tuple[SlideWork, str, DrawnColumn]], scores: Sequence
 
 
 def _foot(runner: Runner, work: SlideWork, slides: int) -> list[str]:
-    from mil_heatmaps.version import PROGRAM
 
     told = work.score_file
     made = [

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.figure_foot import foot_inputs, kept_outputs
 
+if TYPE_CHECKING:
+    from mil_heatmaps.config.export_section import GeojsonExport
+
 _TELLING = (".ome.tif", ".geojson", ".geojson.gz", ".h5ad", ".dcm")
 _TELLING_KEYS = ("ome_tiff", "geojson", "anndata", "ome_zarr", "dicom")
 """Exports whose metadata tell what was measured of the map: endings of their files, and their keys."""
+
+
+_LATER_GEOJSON = ("objects", "most_objects")
+"""Options that runs of before did not have; at their defaults they are left out, so that these runs are reused."""
+
+
+def _without_later_defaults(options: dict[str, Any], section: GeojsonExport) -> dict[str, Any]:
+    defaults = type(section).model_fields
+    return {k: v for k, v in options.items() if k not in _LATER_GEOJSON or v != defaults[k].default}
 
 
 def _is_telling(key: str) -> bool:
@@ -38,11 +50,10 @@ class ExportsStage:
         geojson, mask = work.config.export_arguments.geojson, work.job.paths.mask_pkl
         if geojson is not None and geojson.tissue and mask.is_file():
             inputs["mask_sha256"] = work.artifact(mask, "segment")
-        return {
-            **inputs,
-            "version": self.version,
-            "exports": work.settings.section("export_arguments", filled=True),
-        }
+        exports = work.settings.section("export_arguments", filled=True)
+        if geojson is not None:
+            exports["geojson"] = _without_later_defaults(exports["geojson"], geojson)
+        return {**inputs, "version": self.version, "exports": exports}
 
     @staticmethod
     def _tells(work: SlideWork) -> bool:

@@ -17,8 +17,7 @@ from mil_heatmaps.stages.base import SlideWork
 from mil_heatmaps.stages.case_figure import case_foot, case_words, small_maps, small_title
 from mil_heatmaps.stages.concept_scores import concept_foot
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
-from mil_heatmaps.version import PROGRAM
-from mil_heatmaps.words import printable
+from mil_heatmaps.words import PROGRAM, printable
 
 if TYPE_CHECKING:
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap

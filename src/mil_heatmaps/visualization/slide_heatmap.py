@@ -18,9 +18,9 @@ from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.tissue import TissueMask
-from mil_heatmaps.version import PROGRAM
 from mil_heatmaps.visualization.colour_rule import ColourRule
 from mil_heatmaps.visualization.sampling import Mode, SampledPatch, sample_top_patches
+from mil_heatmaps.words import PROGRAM
 
 if TYPE_CHECKING:
     from PIL import Image
