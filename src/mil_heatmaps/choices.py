@@ -7,7 +7,7 @@ STATUSES = ("tbp", "running", "processed", "failed", "skipped")
 
 STAGE_NAMES = (
     "segment", "coords", "features", "attention", "fine_features", "fine", "faithfulness", "heatmap", "samples",
-    "exports",
+    "exports", "video", "report",
 )  # fmt: skip
 """The stages of a slide, in order."""
 
@@ -42,6 +42,13 @@ they are, or hazards of successive intervals."""
 
 TASKS_WITH_CHANCES: frozenset[str] = frozenset({"classification", "multilabel"})
 """Tasks whose outputs are the chances of classes or labels."""
+
+FilmMode = Literal["none", "sweep", "tour", "fade"]
+FILM_MODES: tuple[str, ...] = get_args(FilmMode)
+"""What a film shows: `video_arguments.mode`."""
+
+FilmFormat = Literal["mp4", "gif", "webp"]
+"""What a film is written as: `video_arguments.format`."""
 
 Bag = Literal["slide", "case"]
 BAGS: tuple[str, ...] = get_args(Bag)

@@ -45,6 +45,18 @@ def test_save_orig_saves_the_slide_without_colours_or_does_not(save_orig: bool, 
             np.testing.assert_array_equal(pixels(path), slide.read_level(0))
 
 
+@pytest.mark.parametrize(
+    "keys", [{"mpp": 1.3}, {"downsample": 3.0}, {"max_size": 300}, {"custom_downsample": 2},
+             {"compat": "clam", "max_size": 300}],
+)  # fmt: skip
+def test_the_slide_without_colours_has_the_maps_size_and_frame(keys: dict[str, Any], cohort: SmallCohort) -> None:
+    cohort.config["heatmap_arguments"] |= {"save_orig": True, "alpha": 0.0, "figure": False, "save_ext": "png", **keys}
+    assert run(cohort).failed == {}
+    folder = cohort.production / "a"
+    (orig,), (drawn,) = folder.glob("s1_orig_*.png"), folder.glob("s1_0.0_*.png")
+    np.testing.assert_array_equal(pixels(orig), pixels(drawn))
+
+
 @pytest.mark.parametrize(("binary_thresh", "cut"), [(0.75, 0.75), (-1, 0.5)])
 def test_binarize_colours_what_is_at_or_above_binary_thresh_and_nothing_else(
     binary_thresh: float, cut: float, cohort: SmallCohort

@@ -80,6 +80,26 @@ def test_switching_an_export_on_later_writes_it_and_nothing_else(cohort: SmallCo
     assert run(cohort).reused == ["s1"]
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_a_picture_beyond_its_formats_limit_is_written_as_png_and_said(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    import mil_heatmaps.visualization.picture_files as picture_files
+
+    monkeypatch.setitem(picture_files._MOST_SIDE, f".{suffix}", 1000)
+    cohort.config["export_arguments"] = {"jpeg" if suffix == "jpg" else "webp": True}
+    cohort.config["heatmap_arguments"] |= {"save_ext": "jpg", "vis_level": 0}
+    run(cohort)
+    assert not list(cohort.production.rglob(f"exports/*.{suffix}"))
+    folder = cohort.production / "a"
+    with Image.open(folder / "exports" / "s1_overlay.png") as picture:
+        assert picture.size == (1024, 768)
+    maps = {path.suffix for path in folder.glob("s1_0.0_*")}
+    assert maps == ({".png"} if suffix == "jpg" else {".jpg"})
+    record = json.loads(next(cohort.root.rglob("s1/record.json")).read_text())
+    assert f"does not fit {suffix.upper()}: written as PNG" in json.dumps(record)
+
+
 def test_a_jpeg_of_a_slide_too_large_for_it_is_a_png_and_that_is_said(
     cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_normalisation_equals_the_programs_own(open_page: Open) -> None:
         "holes": np.array([0.5, np.nan, -2, np.inf, 3, 0.5, -np.inf]),
         "constant": np.full(9, 0.25),
         "one": np.array([0.7]),
+        "beside": np.random.default_rng(5).normal(size=80) + 1,
         "centred": np.random.default_rng(3).normal(size=80) + 1,
     }
     coarse = np.random.default_rng(4).integers(-3, 3, 40).astype(np.float32)
@@ -86,7 +87,7 @@ def test_normalisation_equals_the_programs_own(open_page: Open) -> None:
     for name, numbers in cases.items():
         for method in ("percentile", "percentile_ref", "minmax", "robust", "softmax", "none"):
             values = numbers.astype(np.float32)
-            center = 0.0 if name == "centred" else None
+            center = {"centred": 0.0, "beside": 1.5}.get(name)
             expected = normalize(values, method, center=center, kind="attention_logit", reference=coarse)
             out = page.evaluate(
                 """async ([values, method, center, coarse]) => {
@@ -95,8 +96,8 @@ def test_normalisation_equals_the_programs_own(open_page: Open) -> None:
                 const scale = n.makeScale(n.sortedFinite(raw), {method, kind: 'attention_logit', center, reference});
                 return {shares: [...raw].map((v) => Number.isFinite(v) ? scale.forward(v) : null), ...scale};
                 }""",
-                [[str(float(v)).replace("inf", "Infinity") for v in values], method, center is not None,
-                 coarse.tolist()],
+                [[str(float(v)).replace("inf", "Infinity") for v in values], method,
+                 None if center is None else [center, ""], coarse.tolist()],
             )  # fmt: skip
             shares = [np.nan if share is None else share for share in out["shares"]]
             np.testing.assert_allclose(shares, expected.shades, rtol=0, atol=1e-9, err_msg=f"{name} {method}")
@@ -112,7 +113,7 @@ def test_a_runs_own_ends_give_the_programs_own_range(open_page: Open) -> None:
     page = open_page()
     units = {"percentile": 30, "percentile_ref": 30, "minmax": 1, "robust": 1, "softmax": 0.01, "none": 1}
     pairs = [(-1.5, 2.5), (-2.0, None), (None, 1.25), (-1.0, 1.0)]
-    for (method, unit), pair, center in itertools.product(units.items(), pairs, (None, 0.0)):
+    for (method, unit), pair, center in itertools.product(units.items(), pairs, (None, 0.0, -0.5)):
         low, high = (None if end is None else end * unit for end in pair)
         expected = normalize(
             values, method, vmin=low, vmax=high, center=center, kind="attention_logit", reference=coarse
@@ -124,7 +125,7 @@ def test_a_runs_own_ends_give_the_programs_own_range(open_page: Open) -> None:
             const scale = n.makeScale(n.sortedFinite(raw), {method, kind: 'attention_logit', center, reference, ends});
             return {shares: [...raw].map((v) => scale.forward(v)), ...scale};
             }""",
-            [values.tolist(), method, center is not None, coarse.tolist(), [low, high]],
+            [values.tolist(), method, None if center is None else [center, ""], coarse.tolist(), [low, high]],
         )
         case = f"{method} {low} {high} {center}"
         np.testing.assert_allclose(out["shares"], expected.shades, rtol=0, atol=2e-7, err_msg=case)

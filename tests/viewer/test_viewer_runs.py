@@ -2,15 +2,23 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+from mil_heatmaps.config.drawing_sections import HeatmapArguments
 from mil_heatmaps.scores.normalize import normalize, reference_words
+from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.viewer.catalog import Defaults, NamedFile
 from mil_heatmaps.viewer.content import Content
+from mil_heatmaps.viewer.layers import ScoreLayer
+from mil_heatmaps.viewer.palettes import palettes
+from mil_heatmaps.viewer.run_defaults import defaults_of
 from mil_heatmaps.viewer.run_folder import catalog_of_runs
 from mil_heatmaps.visualization.palette import colour_table
 from tests.helpers.browser import SIZE, Open, go_to, pixel_at
@@ -81,10 +89,46 @@ def test_another_model_is_compared_on_the_same_score_and_class(open_page: Open) 
     assert page.evaluate("heatmapViewer.contents") == ["slide", "3.0", "5.0"]
 
 
-def test_signed_scores_begin_around_zero(open_page: Open) -> None:
-    page = open_page("panes=slide;3.0&cmap=auto")
-    assert "centred at 0" in page.locator(".legend").first.inner_text()
-    assert page.evaluate("heatmapViewer.colours.paletteFor(heatmapViewer.panes[1]).name") == "coolwarm"
+def test_signed_scores_begin_around_zero_in_the_figures_colours_and_words(open_page: Open) -> None:
+    name = "heatmapViewer.colours.paletteFor(heatmapViewer.panes[1]).name"
+    for cmap in ("", "&cmap=auto"):  # the run's viridis has no middle
+        page = open_page(f"panes=slide;3.0{cmap}")
+        legend = page.locator(".legend").first.inner_text()
+        assert "centred at 0" in legend
+        assert "brown raises the logit of normal, teal lowers it" in legend
+        assert page.evaluate(name) == "BrBG_r"
+    assert open_page("panes=slide;3.0&cmap=jet").evaluate(name) == "jet"
+
+
+@pytest.mark.parametrize(
+    ("text", "cmap", "signed"),
+    [
+        ("", None, "BrBG_r"), ("cmap: jet", "jet", "BrBG_r"), ("cmap: auto", "viridis", "BrBG_r"),
+        ("cmap: RdBu_r", "RdBu_r", "RdBu_r"), ("cmap: jet, cmap_signed: PuOr_r", "jet", "PuOr_r"),
+        ("cmap_signed: auto", None, "BrBG_r"), ("cmap: jet, compat: clam", "jet", None),
+    ],
+)  # fmt: skip
+def test_a_runs_colours_are_those_of_its_figures(text: str, cmap: str | None, signed: str | None) -> None:
+    found = defaults_of({"heatmap_arguments": yaml.safe_load(f"{{{text}}}")})
+    figures = HeatmapArguments.model_validate({"normalize": "minmax", **yaml.safe_load(f"{{{text}}}")})
+    assert (found.cmap, found.cmap_signed) == (cmap, signed)
+    assert (found.cmap or palettes()[0]["name"]) == figures.colours("attention_logit", fine=False).cmap
+    assert (found.cmap_signed or found.cmap) == figures.colours("class_contribution", fine=False).cmap
+
+
+def test_the_middle_and_nearly_even_attention_are_told_as_in_the_figure(tmp_path: Path) -> None:
+    flat = write_score_file(tmp_path / "f.h5", SIZE)
+    values = np.linspace(0, 0.1, len(flat.grid), dtype=np.float32)[:, None]
+    scores = PatchScores(None, values, ("attention",), "attention_logit")
+    layer = ScoreLayer(NamedFile(tmp_path / "f.h5", "f"), 0, scores, flat)
+    (spread,) = layer.describe()["spread"]
+    assert spread["even"]
+    assert "nearly even" in spread["words"]
+    assert layer.colours(Defaults())["centers"] == [None]
+    signed = ScoreLayer(layer.named, 0, replace(scores, kind="class_contribution"), flat)
+    assert signed.describe()["spread"] == [None]
+    assert signed.colours(Defaults(center=0.05))["centers"] == [[0.05, ""]]
+    assert signed.colours(Defaults())["centers"] == [[0.0, ""]]
 
 
 @pytest.mark.parametrize(

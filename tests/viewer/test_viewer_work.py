@@ -87,6 +87,7 @@ def test_the_list_finds_slides_by_words_and_fields_and_shows_the_end_of_names(op
     count = "heatmapViewer && document.querySelectorAll('.slides li')[0]?.getAttribute('aria-setsize')"
     for text, expected in (
         ("pred:adeno p>0.9", 39), ("wrong p>=99%", 4), ("site=3 -dx1", 38), ("dx2", 133), ("disagree", 1),
+        ("wrong tiny", 1), ("right", 0),
         ('"tcga-cr-0007"', 1), ("label:squamous right", 0),
     ):  # fmt: skip
         page.fill("#cohort input[type=search]", text)
@@ -288,3 +289,29 @@ def test_a_review_keeps_verdicts_in_the_readers_order(open_page: Open, viewer: R
     assert {name: row["verdict"] for name, row in rows.items()} == {first: "not plausible"}
     assert rows[first]["order"] == "1"
     assert float(rows[first]["seconds"]) > 0
+
+
+def test_a_preset_is_kept_in_the_folder_with_its_run(open_page: Open, viewer: RunningViewer) -> None:
+    page = open_page("panes=slide;0.0&slide=tiny&cmap=magma")
+    section = page.locator("#presets-section")
+    section.get_by_label("Name of the preset").fill("hot")
+    notes = viewer.app.notes
+    assert notes is not None
+    notes.save_presets({"other: hot": {"run": "other", "name": "hot", "cmap": "gray"}})
+    page.reload()
+    page.wait_for_selector("#presets-section option:text('hot')", state="attached")
+    section.get_by_label("Name of the preset").fill("hot")
+    section.get_by_role("button", name="Keep").click()
+    page.wait_for_selector("optgroup[label='Of this run'] option:text('hot')", state="attached")
+    kept = {name: view["cmap"] for name, view in notes.presets().items()}
+    assert kept == {"other: hot": "gray", "work: hot": "magma"}
+    section.get_by_label("Presets", exact=True).select_option("s:other: hot")
+    assert page.evaluate("heatmapViewer.view.cmap") == "gray"
+
+
+def test_the_page_as_it_begins_weighs_less_than_200_kb(open_page: Open) -> None:
+    page = open_page("panes=slide;0.0&slide=tiny")
+    parts = page.evaluate("""performance.getEntriesByType('resource').filter((e) => /[.](js|css)$/.test(e.name))
+        .map((e) => [e.name.replace(/.*page[/]/, ''), e.decodedBodySize])""")
+    lazy = {f"js/{name}.js" for name in ("annotate", "geometry", "markstore", "review", "picture", "share")}
+    assert sum(size for name, size in parts if name not in lazy and "vendor" not in name) < 200_000

@@ -14,7 +14,13 @@ from mil_heatmaps.models.abmil import ABMIL
 from mil_heatmaps.visualization.cohort_figure import cohort_page, write_cohort
 from mil_heatmaps.visualization.curves_figure import curves_page
 from mil_heatmaps.visualization.curves_panel import draw_curves
+from mil_heatmaps.visualization.figure import FigureText, compose_figure
 from mil_heatmaps.visualization.figure_parts import wrapped
+from mil_heatmaps.visualization.figure_style import FigureStyle
+from mil_heatmaps.visualization.wsi_object import WholeSlideImage
+from tests.helpers.drawings import planned
+
+FEW = {"status": "too few patches", "foot": "Only 2 patches: too few to tell a map from chance, whatever it shows."}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +59,24 @@ def test_a_map_that_was_not_measured_is_told_in_words(document: dict[str, Any]) 
     draw_curves(axes, document, "flat")
     assert not axes.get_lines()
     assert axes.texts[0].get_text() == "All patches have the same score: this map shows no order."
+
+
+def test_the_figures_panel_writes_its_title_clear_of_other_words(document: dict[str, Any], tiny_slide: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    text = FigureText(curves=document | {"maps": {"few": {**FEW, "drawn": True}}}, map_name="few")
+    drawing = planned([1.0, 2.0], [[0, 0], [256, 0]], WholeSlideImage(tiny_slide), segment=False)
+    page = compose_figure(drawing, np.array([1.0, 2.0]), text, legend=True, style=FigureStyle(panels=("map", "curves")))
+    canvas = FigureCanvasAgg(page.figure)
+    canvas.draw()
+    boxes = [
+        (item.get_text(), item.get_window_extent(canvas.get_renderer()))
+        for item in page.figure.findobj(Text)
+        if item.get_visible() and item.get_text().strip()
+    ]
+    (title, own), *_ = (one for one in boxes if "how faithful" in one[0])
+    assert title == "how faithful the map is · few: too few patches"
+    assert not [said for said, box in boxes if said != title and own.overlaps(box)]
 
 
 def test_a_map_under_another_name_is_the_drawn_one(document: dict[str, Any]) -> None:

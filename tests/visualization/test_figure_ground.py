@@ -105,6 +105,19 @@ def test_what_lies_outside_an_outline_is_told_from_tissue_without_a_patch(tissue
     assert panels.outside_region == pytest.approx(0.5, abs=0.01)
 
 
+def test_patches_of_an_outline_are_whole_also_where_they_leave_its_box(tissue_slide: Path) -> None:
+    grid = _grid(200, 16)
+    ring = np.array([[310, 310], [730, 310], [730, 730], [310, 730]], np.int32)[:, None]  # centres of 2 x 2 patches
+    with TissueSlide(tissue_slide) as slide:
+        view = View(0, top_left=(310, 310), bot_right=(730, 730), outlines=TissueMask((ring,), ((),)), segment=False)
+        drawing = plan_heatmap(np.arange(256.0), grid, slide, view)
+        assert len(drawing.grid) == 9 - 5
+        frame = drawing.frame
+    low, high = drawing.grid.coords_l0.min(0), drawing.grid.coords_l0.max(0) + drawing.grid.size_l0
+    assert frame.corner_l0 == tuple(np.minimum(low, 310))
+    assert frame.size_px == tuple(np.maximum(high, 730) - frame.corner_l0)
+
+
 @pytest.mark.parametrize(("scores", "code"), [([0.1, 0.2, 0.3], "one_sign"), ([-0.1, 0.2, 0.3], None)])
 def test_scores_of_one_sign_are_noted_for_signed_kinds_alone(
     tissue_slide: Path, scores: list[float], code: Any

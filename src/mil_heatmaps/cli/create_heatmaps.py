@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mil_heatmaps.choices import STAGE_NAMES
+from mil_heatmaps.choices import FILM_MODES, STAGE_NAMES
 from mil_heatmaps.cli.parsing import CommandParser, count
 from mil_heatmaps.cli.plan import print_plan
-from mil_heatmaps.cli.running import exit_code_of, print_checkpoint, run_log
+from mil_heatmaps.cli.running import exit_code_of, print_checkpoint, run_log, write_run_report
 from mil_heatmaps.cohort.shards import Shard
 from mil_heatmaps.words import counted
 
@@ -55,6 +55,13 @@ def build_parser() -> CommandParser:
         "--faithfulness", nargs="?", const="quick", choices=("none", "quick", "full"), metavar="LEVEL",
         help="measure how far each map can be believed: quick (default), full, or none",
     )  # fmt: skip
+    change.add_argument(
+        "--video", nargs="?", const="tour", choices=FILM_MODES, metavar="MODE",
+        help="a film of every slide: tour (default) to its highest regions, sweep over the tissue, fade, or none",
+    )  # fmt: skip
+    change.add_argument(
+        "--report", action="store_true", help="a report as HTML to hand on; with --compare one of both runs"
+    )
     change.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N")
     change.add_argument("--workers", metavar="N", help="slides worked on at once; auto: by cores and memory")
     change.add_argument("--devices", nargs="+", metavar="D", help="auto, cpu, or GPUs such as cuda:0 cuda:1")
@@ -168,7 +175,7 @@ def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
     if args.inspect_checkpoint:
         return print_checkpoint(args.inspect_checkpoint, as_json=args.json)
     if args.compare:
-        return _compare(args.compare, args.output_dir)
+        return _compare(args.compare, args.output_dir, report=args.report)
     if args.sheet:
         return _sheet(args)
     if args.insight:
@@ -184,7 +191,7 @@ def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
     return _run(args)
 
 
-def _compare(folders: Sequence[str], output_dir: str | None) -> int:
+def _compare(folders: Sequence[str], output_dir: str | None, *, report: bool = False) -> int:
     from mil_heatmaps.cohort.experiments import find_experiment
     from mil_heatmaps.pipeline.compare_runs import SENTENCE, compare_runs
 
@@ -192,7 +199,9 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
     out = Path(output_dir or f"compare_{first.resolve().name}_{second.resolve().name}")
     drawn = failed = 0
     left_out: list[str] = []
+    slides = []
     for slide in compare_runs(first, second, out):
+        slides.append(slide)
         failed += slide.error is not None
         drawn += slide.error is None
         numbers = ", ".join(f"{key} {value}" for key, value in slide.row.items() if not key.startswith(SENTENCE))
@@ -205,6 +214,10 @@ def _compare(folders: Sequence[str], output_dir: str | None) -> int:
         print("\n".join(["not compared:", *left_out]))
     pictures = f"{counted(drawn, 'picture')} and" if drawn else "no picture was drawn;"
     print(f"{pictures} comparison.csv in {out}" + (f"; {failed} could not be compared" if failed else ""))
+    if report:
+        from mil_heatmaps.report.compare import write_comparison_report
+
+        print(f"report: {write_comparison_report(first, second, slides, out)}")
     return 1 if failed else 0
 
 
@@ -240,6 +253,8 @@ def _run(args: argparse.Namespace) -> int:
             ("patching_arguments.overlap", args.overlap),
             ("heatmap_arguments.score", args.score),
             ("faithfulness_arguments.level", args.faithfulness),
+            ("video_arguments.mode", args.video),
+            ("report_arguments.write", True if args.report else None),
             ("model_arguments.device", args.device),
             ("run_arguments.workers", args.workers),
             ("run_arguments.devices", _devices(args.devices)),
@@ -280,6 +295,7 @@ def _run(args: argparse.Namespace) -> int:
         from mil_heatmaps.cli.insight import insight_of_run
 
         failed += insight_of_run(config, runner.cohort.layout.raw_root)
+    failed += not write_run_report(runner)
     return summary.exit_code or (1 if failed else 0)
 
 

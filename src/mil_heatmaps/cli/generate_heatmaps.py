@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mil_heatmaps.cli.plan import print_plan
-from mil_heatmaps.cli.running import exit_code_of, print_checkpoint, run_log
+from mil_heatmaps.cli.running import exit_code_of, print_checkpoint, run_log, write_run_report
 from mil_heatmaps.cli.simple_parser import PROG, build_parser
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.words import counted, first_of
@@ -89,9 +89,10 @@ def _run(args: argparse.Namespace) -> int:
             summary = runner.run()
         stack.pop_all()
     print(name_flags(summary_text(summary)))
+    reported = write_run_report(runner)
     if model is not None and _cheap_to_measure(model, config):
         print("how far can these maps be believed? --faithfulness measures it, here in about a pass over the features")
-    return summary.exit_code
+    return summary.exit_code if reported else summary.exit_code or 1
 
 
 def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:

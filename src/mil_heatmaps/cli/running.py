@@ -62,6 +62,22 @@ def print_checkpoint(path: str, *, as_json: bool) -> int:
     return 0
 
 
+def write_run_report(runner: Runner) -> bool:
+    """Write the report of a run that asks for one, saying where; return whether all is well."""
+    if not runner.config.report_arguments.wanted:
+        return True
+    from mil_heatmaps.report.write import write_report
+
+    try:
+        written = write_report(runner.cohort, runner.config, lambda line: print(printable(line)))
+    except (HeatmapError, OSError) as error:
+        print(printable(f"no report: {reason_of(error)}"), file=sys.stderr)
+        return False
+    as_it_was = "" if written.changed else " (nothing changed)"
+    print(printable(f"report        {written.path}{as_it_was}"))
+    return True
+
+
 class _LogFile(logging.FileHandler):
     """Adds to a log, and not through a link to a file somewhere else."""
 

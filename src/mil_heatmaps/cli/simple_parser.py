@@ -13,6 +13,7 @@ from mil_heatmaps.choices import (
     EXPORTS,
     FIGURE_FORMATS,
     FIGURE_PRESETS,
+    FILM_MODES,
     METHODS,
     TASKS,
 )
@@ -218,6 +219,13 @@ def _more(parser: argparse.ArgumentParser) -> None:
         "--faithfulness_scores", nargs="+", default=[], metavar="NAME",
         help="maps to measure besides the drawn one, by name; default the model's usual one and the explanations",
     )  # fmt: skip
+    more.add_argument(
+        "--video", nargs="?", const="tour", choices=FILM_MODES, metavar="MODE",
+        help="a film of every slide: tour (default) to its highest regions, sweep over the tissue, or fade",
+    )  # fmt: skip
+    more.add_argument(
+        "--report", action="store_const", const=True, help="a report as HTML to hand on: O/report.html"
+    )
     more.add_argument(
         "--top_patches", type=count_or_none, default=0, metavar="K", help="save the K highest patches of every slide"
     )

@@ -43,6 +43,8 @@ KEY_OF_FLAG = {
     "evidence": "heatmap_arguments.evidence",
     "faithfulness": "faithfulness_arguments.level",
     "faithfulness_scores": "faithfulness_arguments.scores",
+    "video": "video_arguments.mode",
+    "report": "report_arguments.write",
 }
 """Flags whose value one key of the config takes as it is; the key keeps its own default where the flag is not given."""
 

@@ -10,9 +10,11 @@ from mil_heatmaps.config.drawing_sections import HeatmapArguments, SampleArgumen
 from mil_heatmaps.config.explanation_section import ExplanationArguments
 from mil_heatmaps.config.export_section import ExportArguments
 from mil_heatmaps.config.faithfulness_section import FaithfulnessArguments
+from mil_heatmaps.config.film_section import VideoArguments
 from mil_heatmaps.config.input_paths import InputPaths
 from mil_heatmaps.config.insight_section import InsightArguments
 from mil_heatmaps.config.labels import class_names_by_number
+from mil_heatmaps.config.report_section import ReportArguments
 from mil_heatmaps.config.run_section import RunArguments
 from mil_heatmaps.config.sections import (
     DataArguments,
@@ -42,6 +44,8 @@ class Config(BaseModel):
     visualization_arguments: VisualizationArguments = VisualizationArguments()
     faithfulness_arguments: FaithfulnessArguments = FaithfulnessArguments(level="none")
     export_arguments: ExportArguments = ExportArguments()
+    video_arguments: VideoArguments = VideoArguments(mode="none")
+    report_arguments: ReportArguments = ReportArguments(write=False)
     run_arguments: RunArguments = RunArguments()
     insight_arguments: InsightArguments = InsightArguments()
 

@@ -17,6 +17,7 @@ from mil_heatmaps.export.reduce import iter_pyramid, level_sizes
 from mil_heatmaps.export.tiff_writer import LevelLayout, PyramidWriter
 from mil_heatmaps.export.tile_codecs import SUBSAMPLING, encode_tile
 from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.slides.colour_profile import embedded_profile
 from mil_heatmaps.slides.pixels import WHITE, UInt8Array
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tiff_levels import DEFLATE, JPEG, PHOTOMETRIC_RGB, TiffLevel
@@ -73,7 +74,11 @@ def write_ome_tiff(
     with atomic_path(path) as partial, partial.open("wb") as file:
         if sources is not None:
             layouts = [_layout_of(source) for source in sources]
-            writer = PyramidWriter(file, layouts, mpp=mpp, name=slide.slide_id, notes=notices)
+            # Tiles are taken over as they are stored, so the colours of all are the slide's own.
+            profile = embedded_profile(slide.icc_profile, "ignore" if drawing.color_profile == "ignore" else "embed")
+            writer = PyramidWriter(
+                file, layouts, mpp=mpp, name=slide.slide_id, notes=notices, icc_profile=profile
+            )
             _write_over_tiles(writer, drawing, sources, layouts, quality, threads)
         else:
             sizes = level_sizes(drawing.size_px, tile_size)
@@ -81,7 +86,9 @@ def write_ome_tiff(
             if compression == "deflate":
                 layout = replace(layout, compression=DEFLATE, photometric=PHOTOMETRIC_RGB, subsampling=(1, 1))
             layouts = [replace(layout, size_px=size) for size in sizes]
-            writer = PyramidWriter(file, layouts, mpp=mpp, name=slide.slide_id, notes=notices)
+            writer = PyramidWriter(
+                file, layouts, mpp=mpp, name=slide.slide_id, notes=notices, icc_profile=drawing.icc_profile
+            )
             _write_bands(writer, drawing, layouts, quality, threads)
         writer.finish()
 

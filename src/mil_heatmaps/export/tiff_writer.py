@@ -18,6 +18,7 @@ from mil_heatmaps.slides.tiff_levels import DEFLATE, JPEG, PHOTOMETRIC_YCBCR
 
 _SHORT, _LONG, _RATIONAL, _ASCII, _UNDEFINED, _LONG8, _IFD8 = 3, 4, 5, 2, 7, 16, 18
 _SIZES = {_SHORT: 2, _LONG: 4, _RATIONAL: 8, _ASCII: 1, _UNDEFINED: 1, _LONG8: 8, _IFD8: 8}
+_ICC_PROFILE = 34675
 Entry = tuple[int, int, int, bytes]
 
 
@@ -64,6 +65,8 @@ class PyramidWriter:
         Of the picture, for the OME description.
     notes : texts
         What the OME description says of the picture besides, a line each.
+    icc_profile : bytes or None
+        Of the pixels of every level.
     """
 
     def __init__(
@@ -74,12 +77,14 @@ class PyramidWriter:
         mpp: float | None = None,
         name: str = "",
         notes: Sequence[str] = (),
+        icc_profile: bytes | None = None,
     ) -> None:
         self._file = file
         self._levels = list(levels)
         self._mpp = mpp
         self._name = name
         self._notes = tuple(notes)
+        self._icc_profile = icc_profile
         counts = [math.prod(level.tiles) for level in levels]
         self._offsets = [np.zeros(count, np.uint64) for count in counts]
         self._byte_counts = [np.zeros(count, np.uint64) for count in counts]
@@ -141,6 +146,8 @@ class PyramidWriter:
         if number == 0:
             text = self._description().encode() + b"\0"
             entries.append((270, _ASCII, len(text), text))
+        if self._icc_profile is not None:
+            entries.append((_ICC_PROFILE, _UNDEFINED, len(self._icc_profile), self._icc_profile))
         if sub_directories:
             entries.append(_numbers(330, _IFD8, sub_directories))
         if pixels_a_cm is not None:

@@ -16,6 +16,7 @@ from mil_heatmaps.scores.patch_scores import MIDDLES, kind_of_column
 from mil_heatmaps.scores.quick_read import QuickScores
 from mil_heatmaps.scores.scale import CohortScale
 from mil_heatmaps.scores.select import Column, select_columns
+from mil_heatmaps.slides.colour_profile import srgb_converter
 from mil_heatmaps.visualization.palette import colour_index, colour_table, default_cmap
 
 SIDE_PX = 360
@@ -67,7 +68,9 @@ def _ground(read: QuickScores, picture: Path | None) -> tuple[npt.NDArray[np.uin
         with Image.open(picture) as image:
             image.draft("RGB", size)  # JPEG is decoded small
             image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BOX, reducing_gap=2.0)
+            to_srgb = srgb_converter(image.info.get("icc_profile"))
             pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+        pixels = pixels if to_srgb is None else to_srgb(pixels)
     return pixels, (width / size[0], height / size[1])
 
 

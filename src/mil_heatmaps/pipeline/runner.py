@@ -78,7 +78,7 @@ class Runner:
         if self.options.shard is None or not heatmap.of_cohort:
             return
         key = "scale is cohort" if heatmap.scale == "cohort" else "center is cohort_median"
-        if names & {"attention", "fine"} and names & {"heatmap", "exports"}:
+        if names & {"attention", "fine"} and names & {"heatmap", "exports", "video", "report"}:
             raise ConfigError(
                 f"heatmap_arguments.{key}, but a shard knows only its own slides: first run every shard with "
                 "--stages segment,coords,features,attention,fine_features,fine, then each with --from_stage heatmap"

@@ -53,6 +53,10 @@ class FlatLayout(ExperimentLayout):
         """Return ``O/faithfulness.csv``."""
         return self.results_csv.parent / "faithfulness.csv"
 
+    def report(self, exp_code: str) -> Path:
+        """Return ``O/report.html``."""
+        return self.production_root / "report.html"
+
     def cases_csv(self, exp_code: str) -> Path:
         """Return ``O/cases.csv``."""
         return self.results_csv.parent / "cases.csv"

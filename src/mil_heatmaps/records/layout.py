@@ -139,6 +139,14 @@ class SlideLayout:
     def figure(self, suffix: str, ext: str = "png") -> Path:
         return self.production / f"{self.slide_id}{suffix}_figure.{ext}"
 
+    def film(self, suffix: str, mode: str, ext: str) -> Path:
+        return self.production / f"{self.slide_id}{suffix}_{mode}.{ext}"
+
+    @property
+    def report_json(self) -> Path:
+        """What the report says and shows of the slide."""
+        return self._raw("_report.json")
+
     def export(self, suffix: str) -> Path:
         return self.production / "exports" / f"{self.slide_id}{suffix}"
 
@@ -222,6 +230,10 @@ class ExperimentLayout:
     def faithfulness_csv(self, exp_code: str) -> Path:
         """Return the table of what was measured, beside that of predictions; the cohort's picture has the same name."""
         return self.results_csv.parent / f"{safe_name(exp_code)}_faithfulness.csv"
+
+    def report(self, exp_code: str) -> Path:
+        """Return the report of the run; a folder of the same name holds its pages where one file would be too large."""
+        return self.production_root / f"{safe_name(exp_code)}_report.html"
 
     def cases_csv(self, exp_code: str) -> Path:
         """Return the table of predictions by case, beside that by slide."""

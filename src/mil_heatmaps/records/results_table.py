@@ -40,8 +40,8 @@ COLUMNS = (
 )  # fmt: skip
 _OF_CLASSES = ("prediction", "probabilities")
 """Give way to ``predicted_...`` in a table of a regression or survival model."""
-_AFTER_SCORES = ("heatmap", "samples", "exports")
-_AFTER_PICTURE = ("samples", "exports")
+_AFTER_SCORES = ("heatmap", "samples", "exports", "video", "report")
+_AFTER_PICTURE = ("samples", "exports", "video", "report")
 
 Row = dict[str, str]
 

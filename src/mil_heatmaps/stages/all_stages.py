@@ -12,8 +12,10 @@ from mil_heatmaps.stages.faithfulness import FaithfulnessStage
 from mil_heatmaps.stages.features import FeaturesStage
 from mil_heatmaps.stages.fine import FineFeaturesStage, FineScoresStage
 from mil_heatmaps.stages.heatmap import HeatmapStage
+from mil_heatmaps.stages.report import ReportStage
 from mil_heatmaps.stages.samples import SamplesStage
 from mil_heatmaps.stages.segment import SegmentStage
+from mil_heatmaps.stages.video import VideoStage
 
 STAGES: tuple[Stage, ...] = (
     SegmentStage(),
@@ -26,6 +28,8 @@ STAGES: tuple[Stage, ...] = (
     HeatmapStage(),
     SamplesStage(),
     ExportsStage(),
+    VideoStage(),
+    ReportStage(),
 )
 """Their names stand in `mil_heatmaps.choices.STAGE_NAMES`, in the same order."""
 

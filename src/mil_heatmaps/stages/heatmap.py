@@ -56,6 +56,8 @@ class HeatmapStage:
             "roi": work.roi_inputs(),
             "to": relative(job.paths.production, job.paths.raw),
         }
+        if work.roi is not None and work.roi.polygons is not None:
+            inputs["patches_of_outlines"] = "whole"  # before, those that leave the outlines' box were cut there
         if config.model_arguments.task != "classification":
             inputs["task"] = config.model_arguments.task
         if files := bag_files(work):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import queue
 from collections.abc import Collection
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from mil_heatmaps.errors import ConfigError, HeatmapError, ModelError, WorkerError
 from mil_heatmaps.stages.run_settings import RunSettings
-from mil_heatmaps.words import reason_of
+from mil_heatmaps.words import lacking, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
         An unknown colormap; a model or an encoder that cannot be loaded or do not fit each other.
     """
     config, stages = settings.config, frozenset(needed)
-    if stages & {"heatmap", "exports"}:
+    if stages & {"heatmap", "exports", "video", "report"}:
         from mil_heatmaps.visualization.palette import AUTO, colour_table
 
         for cmap in (config.heatmap_arguments.cmap, config.heatmap_arguments.cmap_signed):
@@ -44,6 +45,12 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
         own_text = ":" in (config.data_arguments.concepts.model or "") if config.data_arguments.concepts else False
         if (run_own_code or not own_text) and settings.model.concepts is not None:
             settings.model.concepts.check_drawn(config.heatmap_arguments.score)
+    if "video" in stages:
+        from mil_heatmaps.film.encode import check_installed
+
+        check_installed(config.video_arguments.settings(config.heatmap_arguments.alpha))
+    if "report" in stages and importlib.util.find_spec("jinja2") is None:
+        raise lacking("report_arguments", "jinja2", "pip install 'mil-heatmaps[report]'")
     if "faithfulness" in stages and settings.model.has_model:
         _check_maps(settings)
     if stages & {"features", "fine_features"}:

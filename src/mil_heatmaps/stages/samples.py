@@ -158,9 +158,11 @@ class SamplesStage:
             result.paths += write_samples(
                 job.paths.sample_dir(label, predicted, EVIDENCE),
                 job.slide_id,
-                [replace(patch, image=shown(patch.image, side_px)) for patch in patches],
+                [replace(patch, image=in_srgb(shown(patch.image, side_px))) for patch in patches],
                 title=f"{job.slide_id} · evidence set, sufficient for this model{more}",
-                score_name=column.name,
+                score_name="",
+                facts=_facts(work, column, len(patches)),
+                icc_profile=embedded_profile(profile, how),
                 table=settings.csv,
                 sheet=settings.contact_sheet,
             )

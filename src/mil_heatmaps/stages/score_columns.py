@@ -169,3 +169,13 @@ def _ranged(work: SlideWork, column: DrawnColumn) -> ColourRule:
     if column.reference is None or scale is not None:  # the bag ranked among itself, or all slides among all
         return replace(colours, normalize="percentile", scale=scale)
     return replace(colours, reference=column.reference)
+
+
+def map_title(work: SlideWork, column: DrawnColumn) -> str:
+    """Return what a map is of, in words: its score, and the class or head where there are several."""
+    from mil_heatmaps.scores.score_words import score_words
+
+    told = work.score_file
+    of_class = told.prediction is not None and column.name in told.prediction.classes
+    several = len(told.scores.names) > 1 or told.scores.explained is not None
+    return score_words(told.scores.score, column.kind, column.name if several else None, of_class=of_class)

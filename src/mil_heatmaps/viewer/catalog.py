@@ -8,6 +8,7 @@ from typing import Any
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.records.layout import FAITHFULNESS
+from mil_heatmaps.visualization.palette import DIVERGING_CMAP
 from mil_heatmaps.words import reason_of
 
 
@@ -177,6 +178,10 @@ class Defaults:
 
     Attributes
     ----------
+    cmap_signed : str or None
+        Colormap of scores for and against; None: as that of all others.
+    center : ``auto``, ``cohort_median`` or float
+        The middle of a diverging map; that of a cohort is not known here.
     ends : (float or None, float or None)
         The run's own ends of the range, the same for all slides, in the unit of a layer's normalisation; None: the
         normalisation's.
@@ -193,6 +198,8 @@ class Defaults:
     """
 
     cmap: str | None = None
+    cmap_signed: str | None = DIVERGING_CMAP
+    center: str | float = "auto"
     alpha: float | None = None
     normalize: str | None = None
     ends: tuple[float | None, float | None] = (None, None)

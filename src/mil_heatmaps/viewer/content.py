@@ -36,6 +36,7 @@ from mil_heatmaps.viewer.open_slides import OpenSlides
 from mil_heatmaps.viewer.palettes import is_known, palettes
 from mil_heatmaps.viewer.stamps import stamp_of, stamp_of_all
 from mil_heatmaps.viewer.tile_slide import TileSlide
+from mil_heatmaps.visualization.palette import CATEGORICAL_CMAP
 from mil_heatmaps.words import one_line
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ class Content:
         if cmap and not is_known(cmap):
             notes.append(f"the run's colour map {cmap!r} is not known here; the page chooses one")
             cmap = None
+        signed = defaults.cmap_signed
+        if signed and not is_known(signed):
+            signed = None
         return {
             "title": catalog.title,
             "version": self.live.version,
@@ -81,7 +85,7 @@ class Content:
             "notes": notes,
             "blind": catalog.blind,
             "defaults": replace(defaults, cmap=cmap).as_view(),
-            "palettes": palettes([cmap] if cmap else []),
+            "palettes": palettes([name for name in (cmap, signed, CATEGORICAL_CMAP) if name]),
             "beside": None if catalog.beside is None else {
                 "slide": len(catalog.slides),
                 "affine": catalog.beside.affine,
@@ -123,7 +127,10 @@ class Content:
             if isinstance(found, Exception):
                 problems.append(one_line(found))
                 continue
-            described = [layer.describe() | self._evidence(layer, entry) for layer in found]
+            described = [
+                layer.describe() | layer.colours(self.catalog.defaults) | self._evidence(layer, entry)
+                for layer in found
+            ]
             source, named = found[0].source, found[0].named
             placed = _placed(found[0])
             notes = [*(str(note) for note in placed if note.code == "pairing"), *score_notes(source, size)]
@@ -136,6 +143,8 @@ class Content:
                 about["notes"] = notes
                 if blind:
                     about["prediction"] = None
+                    # A middle that is not zero may be the answer itself.
+                    about["centers"] = [at if at and not at[0] else None for at in about["centers"]]
             problems += [f"{named.title}: {note}" for note in (*notes, *(n for n in placed if n.code != "pairing"))]
             out["layers"] += described
             out["notices"] += [] if blind else [notice for layer in found for notice in layer.source.notices]

@@ -14,10 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.scores.concentration import concentration
 from mil_heatmaps.scores.normalize import default_method
-from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, PatchScores, Prediction
-from mil_heatmaps.viewer.catalog import NamedFile
+from mil_heatmaps.scores.patch_scores import (
+    FIXED_RANGES,
+    FOR_AND_AGAINST,
+    MIDDLES,
+    SIGNED_KINDS,
+    PatchScores,
+    Prediction,
+)
+from mil_heatmaps.viewer.catalog import Defaults, NamedFile
 from mil_heatmaps.viewer.stamps import fresh_stamp, stamp_of
+from mil_heatmaps.visualization.colour_words import Centre, centre_of, meaning_of
+from mil_heatmaps.visualization.palette import own_cmap
 
 if TYPE_CHECKING:
     from mil_heatmaps.scores.score_file import ScoreFile
@@ -52,6 +62,9 @@ class ScoreLayer:
             "score": self.scores.score,
             "kind": self.scores.kind,
             "signed": self.scores.kind in SIGNED_KINDS,
+            "fixed": FIXED_RANGES.get(self.scores.kind),
+            "spread": [None if told is None else {"words": told.words, "even": told.nearly_even}
+                       for told in (concentration(column, self.scores.kind) for column in self.scores.values.T)],
             "names": list(self.scores.names),
             "count": len(grid),
             "patch": list(grid.size_l0),
@@ -61,6 +74,24 @@ class ScoreLayer:
             "encoder": source.encoder or "",
             "slideSize": None if source.slide_size_l0 is None else list(source.slide_size_l0),
             "prediction": None if source.prediction is None else _prediction(source.prediction),
+        }
+
+    def colours(self, defaults: Defaults) -> dict[str, Any]:
+        """Return how a run colours the score, as JSON values: colormap, and the middle of each column and its words."""
+        scores, prediction = self.scores, self.source.prediction
+        own = own_cmap(scores.kind)
+        asked = defaults.center if scores.kind in SIGNED_KINDS else "auto"
+        usual = Centre(MIDDLES[scores.kind]) if scores.kind in MIDDLES and scores.kind not in SIGNED_KINDS else None
+        centres = [centre_of(scores, name, asked, prediction) or usual for name in scores.names]
+        said = [
+            meaning_of(scores, name, prediction).said("{down}", "{up}", centre)
+            for name, centre in zip(scores.names, centres, strict=True)
+        ]
+        return {
+            "cmap": own or (defaults.cmap_signed if scores.kind in FOR_AND_AGAINST else None),
+            "cmapOfRanks": own is not None or defaults.cmap is None,  # ranks have no middle: the run's own
+            "centers": [None if centre is None else [centre.value, centre.name] for centre in centres],
+            "meanings": said,
         }
 
     def coords(self) -> bytes:

@@ -23,13 +23,15 @@ def is_known(name: str) -> bool:
 
 
 def palettes(extra: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return each colormap: name, whether it has a middle, RGB table (base64); `extra` ones first."""
+    """Return each colormap, `extra` first: name, whether it has a middle, names of its ends, RGB table (base64)."""
+    from mil_heatmaps.visualization.colour_words import end_colours
     from mil_heatmaps.visualization.palette import colour_table, is_diverging
 
     return [
         {
             "name": name,
             "diverging": is_diverging(name),
+            "ends": end_colours(name),
             "table": base64.b64encode(colour_table(name).tobytes()).decode("ascii"),
         }
         for name in dict.fromkeys((*extra, *OFFERED))

@@ -8,7 +8,9 @@ from mil_heatmaps.choices import METHODS
 from mil_heatmaps.config.fine_map import makes_fine_map
 from mil_heatmaps.records.layout import SlideLayout
 from mil_heatmaps.viewer.catalog import Defaults
-from mil_heatmaps.visualization.palette import DEFAULT_CMAP
+from mil_heatmaps.visualization.palette import chosen_cmap
+
+COHORT = "cohort_median"
 
 
 def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -48,8 +50,12 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
     ends = _number(drawn.get("vmin")), _number(drawn.get("vmax"))
     if None not in ends and ends[0] >= ends[1]:  # type: ignore[operator]
         ends = None, None
+    cmap, signed = (drawn.get(key) if isinstance(drawn.get(key), str) else None for key in ("cmap", "cmap_signed"))
+    center = drawn.get("center")
     return Defaults(
-        cmap=drawn.get("cmap") if isinstance(drawn.get("cmap"), str) else DEFAULT_CMAP if as_clam else None,
+        cmap=chosen_cmap(cmap, signed=False) if cmap or as_clam else None,
+        cmap_signed=None if as_clam else chosen_cmap(cmap, signed, signed=True),
+        center=COHORT if center == COHORT else number if (number := _number(center)) is not None else "auto",
         alpha=float(alpha) if isinstance(alpha, int | float) and 0 < alpha <= 1 else None,
         normalize=method if method in METHODS else None,
         ends=ends,

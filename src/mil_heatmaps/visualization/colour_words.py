@@ -67,9 +67,12 @@ class Meaning:
 
     def words(self, cmap: str, centre: Centre | None) -> str:
         """Return what the two colours of a map mean around its middle; empty where there is nothing to say."""
+        return self.said(*end_colours(cmap), centre)
+
+    def said(self, down: str, up: str, centre: Centre | None) -> str:
+        """Return `words` for colours that are called `down` and `up`."""
         if centre is None or self.kind not in FOR_AND_AGAINST:
             return ""
-        down, up = end_colours(cmap)
         if self.kind in PREDICTION_KINDS and (centre.value or self.output not in ("", "log_odds", "logit")):
             return self._beside(up, down, centre)
         if centre.value:

@@ -44,3 +44,15 @@ def curves_page(document: Mapping[str, Any]) -> Page:
             below = top + _HEIGHT + 0.52 + 0.15 * nth
             page.write(left - 0.3, below, line, fontsize=SMALL - 0.5, color=INK, va="center")
     return page
+
+
+def curves_svg(document: Mapping[str, Any], map_name: str, *, salt: str = "") -> str:
+    """Return the curves of one map as SVG for a page, without a ground; letters stay letters.
+
+    `salt` keeps the names in it apart from those of another slide's.
+    """
+    from mil_heatmaps.visualization.svg_page import page_svg
+
+    page = Page(_LEFT + 4.6 + 0.25, 2.6 + 0.75)
+    draw_curves(page.axes(_LEFT, 0.3, 4.6, 2.5), document, map_name)
+    return page_svg(page.figure, salt=salt)

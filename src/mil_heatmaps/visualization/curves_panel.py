@@ -22,6 +22,20 @@ def curve_names(document: Mapping[str, Any]) -> tuple[str, str]:
     return key, what
 
 
+def _entry(document: Mapping[str, Any], map_name: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the map's name and what was measured of it; the drawn one's where there is none of the name."""
+    maps = document["maps"]
+    if map_name not in maps:
+        map_name = next((name for name, entry in maps.items() if entry.get("drawn")), map_name)
+    return map_name, maps.get(map_name, {"status": "not measured", "foot": "This map was not measured."})
+
+
+def curves_title(document: Mapping[str, Any], map_name: str) -> str:
+    """Return the map's name and its verdict."""
+    name, entry = _entry(document, map_name)
+    return f"{name}: {entry.get('verdict', entry['status'])}"
+
+
 def draw_curves(
     axes: Any, document: Mapping[str, Any], map_name: str, *, title: str | None = None, legend: bool = True
 ) -> None:
@@ -39,11 +53,8 @@ def draw_curves(
     legend : bool
         Whether the lines are named; of several panels one does.
     """
-    maps = document["maps"]
-    if map_name not in maps:
-        map_name = next((name for name, entry in maps.items() if entry.get("drawn")), map_name)
-    entry = maps.get(map_name, {"status": "not measured", "foot": "This map was not measured."})
-    heading = f"{map_name}: {entry.get('verdict', entry['status'])}" if title is None else title
+    _, entry = _entry(document, map_name)
+    heading = curves_title(document, map_name) if title is None else title
     axes.set_title(heading, loc="left", fontsize=TEXT, color=INK, pad=6)
     if entry["status"] != "measured":
         bare(axes)

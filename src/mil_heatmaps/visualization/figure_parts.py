@@ -68,8 +68,9 @@ def draw_outlines(axes: Any, region: TissueMask, frame: Frame, names: Sequence[s
         if nth < len(names) and names[nth]:
             top = int(np.argmin(y))
             axes.text(
-                float(np.clip(x[top], 0.01, 0.9)), float(np.clip(1 - y[top], 0.05, 0.98)), names[nth], va="top",
-                transform=axes.transAxes, fontsize=style.small, color=INK, zorder=4, parse_math=False, clip_on=True,
+                float(np.clip(x[top], 0.01, 0.99)), float(np.clip(1 - y[top], 0.05, 0.98)), names[nth], va="top",
+                ha="left" if x[top] < 0.5 else "right", transform=axes.transAxes, clip_on=True,
+                fontsize=style.small, color=INK, zorder=4, parse_math=False,
                 bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0},
             )  # fmt: skip
 

@@ -215,20 +215,25 @@ def _sampled(plan: Planned, scores: npt.NDArray[Any], mode: Mode, most: int, sid
 
 def curves(plan: Planned) -> Piece:
     """Return the curves of the slide's faithfulness file."""
+    from mil_heatmaps.visualization.curves_panel import curves_title, draw_curves
+
     style, u, told = plan.style, plan.u, plan.text.curves
     assert told is not None  # the plan asks for curves only where there are any
+    title = f"how faithful the map is · {curves_title(told, plan.text.map_name)}"
+
+    def head(width: float) -> float:
+        return 0.1 * u + style.step * len(wrapped(title, style.text, width))
 
     def draw(page: Page, left: float, top: float, width: float) -> None:
-        from mil_heatmaps.visualization.curves_panel import draw_curves
-
-        axes = page.axes(left + 0.4 * u, top + 0.28 * u, width - 0.4 * u, 1.25 * u)
-        draw_curves(axes, told, plan.text.map_name)
-        words = f"how faithful the map is ({axes.get_title(loc='left')})"  # one line: two would lie on each other
-        axes.set_title("", loc="left")
-        page.write(left, top + 0.14 * u, words, fontsize=style.text, color=GREY, va="center")
+        lines = wrapped(title, style.text, width)
+        page.write_lines(left, top + 0.14 * u, lines, style.step, fontsize=style.text, color=GREY)
+        axes = page.axes(left + 0.4 * u, top + head(width), width - 0.4 * u, 1.25 * u)
+        draw_curves(axes, told, plan.text.map_name, title="")
         enlarge(axes, style)
+        for words in axes.texts:  # why there are no curves
+            words.set_text("\n".join(wrapped(words.get_text(), style.small, width - 0.6 * u)))
 
-    return Piece(lambda _: 2.0 * u, draw)
+    return Piece(lambda width: head(width) + 1.72 * u, draw)
 
 
 def enlarge(axes: Any, style: FigureStyle) -> None:

@@ -163,10 +163,11 @@ def plan_heatmap(
     """
     view, colours = view or View(), colours or ColourRule()
     slide = wsi_object if isinstance(wsi_object, Slide) else wsi_object.slide
-    drawn, patches, frame = as_scores(scores, len(grid)), view.patches(grid), view.frame(slide)
+    drawn, patches = as_scores(scores, len(grid)), view.patches(grid)
     thresh = 1 / max(len(drawn), 1) if colours.binarize and colours.thresh < 0 else colours.thresh
     if not isinstance(patches, slice):
         drawn, grid = drawn[patches], grid.take(patches)
+    frame = view.frame(slide, grid)
     shades, scale = colours.shades(drawn, of_region=not frame.whole)
     clam_blur = colours.blur and colours.compat == "clam"
     steps = tuple(Fraction(min(step, size), size) for step, size in zip(grid.step_l0, grid.size_l0, strict=True))

@@ -59,12 +59,19 @@ class View:
         if region_between(self.top_left, self.bot_right) is None and self.outlines is not None:
             raise ConfigError("outlines of a region need its corners, top_left and bot_right")
 
-    def frame(self, slide: Slide) -> Frame:
-        """Return the place of the picture on a slide."""
+    def frame(self, slide: Slide, drawn: PatchGrid | None = None) -> Frame:
+        """Return the place of the picture on a slide.
+
+        Patches of outlines are shown whole: the picture reaches as far as those that are `drawn`, within the slide.
+        """
+        top_left, bot_right = self.top_left, self.bot_right
+        if self.outlines is not None and drawn is not None and len(drawn) and top_left and bot_right:
+            low, high = drawn.coords_l0.min(0), drawn.coords_l0.max(0) + np.asarray(drawn.size_l0)
+            top_left = tuple(np.clip(np.minimum(top_left, low), 0, None).astype(int).tolist())
+            bot_right = tuple(np.minimum(np.maximum(bot_right, high), slide.dimensions_l0).astype(int).tolist())
         return choose_frame(
-            slide, self.vis_level, downsample=self.downsample, mpp=self.mpp,
-            top_left=self.top_left, bot_right=self.bot_right,
-        )  # fmt: skip
+            slide, self.vis_level, downsample=self.downsample, mpp=self.mpp, top_left=top_left, bot_right=bot_right
+        )
 
     def patches(self, grid: PatchGrid) -> npt.NDArray[np.intp] | slice:
         """Return an index of the patches that are drawn: their rising numbers, or all when there is no region."""

@@ -1,7 +1,7 @@
 // The list of slides: a work list. Searched, sorted by any column of the process list, drawn only where it is seen.
 
 import { byId, make } from "./dom.js";
-import { parseFilter } from "./filter.js";
+import { isWrong, parseFilter } from "./filter.js";
 import { probability } from "./normalize.js";
 import { pictures } from "./queue.js";
 
@@ -124,7 +124,7 @@ export class Cohort {
     }
     if (this.down.getAttribute("aria-pressed") === "true") this.rows.reverse();
     const failed = this.slides.filter((slide) => slide.status === "failed").length;
-    const wrong = this.slides.filter((slide) => slide.wrong).length;
+    const wrong = this.slides.filter(isWrong).length;
     const disagree = this.slides.filter((slide) => slide.disagree).length;
     this.count.textContent = `${this.rows.length} of ${this.slides.length} slides`
       + (failed ? ` · ${failed} failed` : "") + (wrong ? ` · ${wrong} wrong` : "") + (disagree ? ` · ${disagree} disagree` : "");
@@ -139,7 +139,7 @@ export class Cohort {
   }
 
   valueOf(slide, key) {
-    if (key === "wrong") return slide.wrong === null ? 2 : slide.wrong ? 0 : 1;
+    if (key === "wrong") return isWrong(slide) ? 0 : slide.wrong === null ? 2 : 1;
     if (key === "disagree") return slide.disagree ? 0 : 1;
     if (key.startsWith("cell:")) return slide.cells[key.slice(5)] ?? "";
     if (key === "prediction" && slide.number !== null) return slide.number;

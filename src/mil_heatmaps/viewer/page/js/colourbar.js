@@ -82,10 +82,15 @@ export function legendOf(app, pane) {
   const raws = steps(shares.map((share) => Math.min(most, Math.max(least, scale.inverse(share)))).filter((_, i) => i % 2 === 0));
   const ticks = AT.map((at, i) => ({ at, text: texts[i], raw: scale.unit === "score" || i % 2 ? "" : raws[i / 2] }));
   const [lowest, highest] = steps([least, most], 4);
-  let hint = "";
-  const one = about.signed && sorted.length && (least > 0 || most < 0) && score.hasMiddle(view);
+  const hints = [];
+  const middle = score.hasMiddle(view);
+  const palette = app.colours.paletteFor(pane);
+  const one = middle && score.middle[0] === 0 && about.signed && sorted.length && (least > 0 || most < 0);
   if (one) notes.push(`all scores ${least > 0 ? "speak for" : "speak against"} ${score.name}: none lies on the other side of 0`);
-  if (about.signed && score.hasMiddle(view) && !app.colours.paletteFor(pane).diverging) hint = "this colour map has no middle: 0 looks like any other score; a diverging one shows it";
+  if (middle && about.meanings[score.index]) hints.push(about.meanings[score.index].replace("{down}", palette.ends[0]).replace("{up}", palette.ends[1]));
+  if (middle && !palette.diverging) hints.push(`this colour map has no middle: ${brief(score.middle[0])} looks like any other score; a diverging one shows it`);
+  const spread = about.spread[score.index];
+  if (spread) hints.push(spread.even ? `≈ NEARLY EVEN: ${spread.words}` : spread.words);
   const inBar = (share) => Math.min(1, Math.max(0, (share - view.low) / Math.max(view.high - view.low, 1e-9)));
   return {
     title,
@@ -96,7 +101,7 @@ export function legendOf(app, pane) {
     range: sorted.length
       ? `scores ${lowest} to ${highest}, ${sorted.length} patches${gone ? `, ${gone} ${score.part ? "outside the region or " : ""}without a score` : ""}`
       : `none of ${about.count} patches has a score`,
-    hint,
+    hint: hints.join(" · "),
     unit: UNITS[scale.unit],
     ticks,
     hidden: view.threshold > 0 ? (view.cold ? [inBar(view.threshold), 1] : [0, inBar(view.threshold)]) : [0, 0],

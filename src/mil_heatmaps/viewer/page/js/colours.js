@@ -5,7 +5,7 @@
 export function decodePalette(palette) {
   const text = atob(palette.table);
   const bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
-  return { name: palette.name, diverging: palette.diverging, rgb: bytes, count: bytes.length / 3 };
+  return { name: palette.name, diverging: palette.diverging, ends: palette.ends, rgb: bytes, count: bytes.length / 3 };
 }
 
 /** Row of the table for a share of the scale, as matplotlib looks it up. */

@@ -28,3 +28,6 @@ export function toast(text) {
 }
 
 export const grouped = (number) => Math.round(number).toLocaleString("en").replaceAll(",", "\u202f");
+
+/** Call a function of share.js, which is fetched when it is first needed. */
+export const share = async (name, ...given) => (await import("./share.js"))[name](...given);

@@ -2,9 +2,13 @@
 //   tumour pred:lesion p>0.9 wrong site:2 status:failed -disagree "two words" seconds<30
 
 const TERM = /(-?)(?:([\p{L}_][\p{L}\p{N}_.-]*)\s*(<=|>=|=|<|>|:)\s*)?(?:"([^"]*)"|(\S+))/gu;
+
+/** Whether any of the runs is wrong on a slide. */
+export const isWrong = (slide) => slide.wrong === true || Boolean(slide.answers?.some(({ wrong }) => wrong));
+
 const FLAGS = {
-  wrong: (slide) => slide.wrong === true,
-  right: (slide) => slide.wrong === false,
+  wrong: isWrong,
+  right: (slide) => slide.wrong === false && !isWrong(slide),
   failed: (slide) => slide.status === "failed",
   notice: (slide) => Boolean(slide.notices),
   disagree: (slide) => slide.disagree === true,

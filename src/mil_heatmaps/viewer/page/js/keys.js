@@ -1,7 +1,6 @@
 // Keys for the whole page, and the dialog that lists them.
 
-import { byId, make } from "./dom.js";
-import { copyLink, copyRegion, pictureDialog, savePng } from "./share.js";
+import { byId, make, share } from "./dom.js";
 
 export function bindKeys(app, { strip, cohort, marks, presets, review, theme }) {
   const set = (change) => app.store.set(change);
@@ -74,10 +73,10 @@ export function bindKeys(app, { strip, cohort, marks, presets, review, theme }) 
     ]],
     ...(review ? [["Review", [["a", "plausible"], ["x", "not plausible"], ["u", "unsure"]].map(([key, verdict]) => [[key], verdict, () => review().then((one) => one.judge(verdict))])]] : []),
     ["Take along", [
-      [["s"], "save PNG", () => savePng(app)],
-      [["S"], "save PNG or SVG at a width of your own", () => pictureDialog(app)],
-      [["g"], "copy region as GeoJSON", () => copyRegion(app)],
-      [["l"], "copy link", () => copyLink(app)],
+      [["s"], "save PNG", () => share("savePng", app)],
+      [["S"], "save PNG or SVG at a width of your own", () => share("pictureDialog", app)],
+      [["g"], "copy region as GeoJSON", () => share("copyRegion", app)],
+      [["l"], "copy link", () => share("copyLink", app)],
       [["?"], "this list", () => byId("help").showModal()],
     ]],
   ];

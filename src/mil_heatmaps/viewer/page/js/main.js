@@ -4,7 +4,7 @@ import { App } from "./app.js";
 import { Cohort } from "./cohort.js";
 import { openData } from "./data.js";
 import { Explain } from "./explain.js";
-import { byId, grouped, make } from "./dom.js";
+import { byId, grouped, make, share } from "./dom.js";
 import { Hover } from "./hover.js";
 import { bindKeys } from "./keys.js";
 import { Live } from "./live.js";
@@ -12,7 +12,6 @@ import { MODES } from "./state.js";
 import { Panel } from "./panel.js";
 import { Presets } from "./presets.js";
 import { Ruler } from "./ruler.js";
-import { copyLink, copyRegion, pictureDialog, savePng } from "./share.js";
 import { Strip } from "./strip.js";
 import { bindSwipe } from "./swipe.js";
 
@@ -77,10 +76,10 @@ function bindTop(app) {
     modes.querySelector(`[data-mode=${mode}]`).focus();
   });
   byId("compare").addEventListener("click", () => app.compare());
-  byId("save-png").addEventListener("click", () => savePng(app));
-  byId("picture").addEventListener("click", () => pictureDialog(app));
-  byId("copy-geojson").addEventListener("click", () => copyRegion(app));
-  byId("copy-link").addEventListener("click", () => copyLink(app));
+  byId("save-png").addEventListener("click", () => share("savePng", app));
+  byId("picture").addEventListener("click", () => share("pictureDialog", app));
+  byId("copy-geojson").addEventListener("click", () => share("copyRegion", app));
+  byId("copy-link").addEventListener("click", () => share("copyLink", app));
   byId("theme").addEventListener("click", toggleTheme);
   byId("help-button").addEventListener("click", () => byId("help").showModal());
   for (const name of ["cohort", "panel"]) {

@@ -70,8 +70,9 @@ export function referencePercentile(sorted, value) {
 /**
  * The way from raw scores to [0, 1] and back.
  * @param {Float32Array} sorted finite scores, rising
- * @param {{method: string, kind: string, center: boolean, low: number, high: number, reference: Float32Array?,
- *   ends: [number?, number?]}} choice
+ * @param {{method: string, kind: string, center: [number, string]?, low: number, high: number, reference: Float32Array?,
+ *   ends: [number?, number?], fixed: [number, number]?}} choice
+ *   `center`: the score in the middle and what it is called; `fixed`: what ``none`` draws between, else 0 to 1;
  *   `part`: words for the part of the slide whose scores these are, if it is a part;
  *   `reference`: finite scores of the coarse map, rising, for a fine map; `ends`: the run's own ends of the range, in the
  *   method's unit, null for the method's
@@ -83,7 +84,7 @@ export function makeScale(sorted, choice) {
   const scale = ofPart(usualScale(sorted, choice), choice.part);
   const [low, high] = choice.ends ?? [null, null];
   if (low === null && high === null) return scale;
-  const ends = choice.center && scale.unit === "score" ? aroundZero(low, high) : [low ?? scale.low, high ?? scale.high];
+  const ends = choice.center && scale.unit === "score" ? around(choice.center[0], low, high) : [low ?? scale.low, high ?? scale.high];
   return ends[0] < ends[1] ? between(scale, ...ends, choice) : scale;
 }
 
@@ -92,18 +93,20 @@ function ofPart(scale, part) {
   return part ? { ...scale, label: scale.label.replace("the slide", part) } : scale;
 }
 
-/** The range of signed scores: one end alone gives the other. */
-function aroundZero(low, high) {
+/** The range of scores with a middle: one end alone gives the other. */
+function around(middle, low, high) {
   if (low !== null && high !== null) return [low, high];
-  const half = Math.abs(low ?? high);
-  return [-half, half];
+  const half = Math.abs((low ?? high) - middle);
+  return [middle - half, middle + half];
 }
+
+const middleWords = ([value, name]) => `, centred at ${name ? `${name} (${brief(value)})` : brief(value)}`;
 
 /** A scale with other ends, in its own unit. */
 function between(scale, low, high, { method, center }) {
   if (scale.unit === "score") {
     const words = method === "none" ? "as given, clipped" : "fixed range, clipped";
-    const middle = center && Math.abs(low + high) <= 2e-9 * (high - low) ? ", centred at 0" : "";
+    const middle = center && Math.abs(low + high - 2 * center[0]) <= 2e-9 * (high - low) ? middleWords(center) : "";
     return linear(low, high, "score", `${words}${middle}: ${brief(low)} to ${brief(high)}`);
   }
   const width = high - low;
@@ -139,7 +142,7 @@ function usualScale(sorted, choice) {
     case "softmax":
       return softmaxScale(sorted, SHARES.has(choice.kind));
     case "none":
-      return centred(0, 1, "as given, clipped", choice.center);
+      return centred(...(choice.fixed ?? [0, 1]), "as given, clipped", choice.center);
     case "fixed":
       if (Number.isFinite(choice.low) && Number.isFinite(choice.high) && choice.low < choice.high) {
         return linear(choice.low, choice.high, "score", `fixed range, clipped: ${brief(choice.low)} to ${brief(choice.high)}`);
@@ -171,9 +174,10 @@ function ranked(sorted, percentile, label) {
 
 function centred(low, high, words, center) {
   if (center) {
-    const half = Math.max(Math.abs(low), Math.abs(high));
-    [low, high] = [-half, half];
-    words += ", centred at 0";
+    const [middle] = center;
+    const half = Math.max(Math.abs(low - middle), Math.abs(high - middle));
+    [low, high] = [middle - half, middle + half];
+    words += middleWords(center);
   }
   return linear(low, high, "score", `${words}: ${brief(low)} to ${brief(high)}`);
 }

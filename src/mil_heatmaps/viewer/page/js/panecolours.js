@@ -38,8 +38,13 @@ export class PaneColours {
     const named = this.app.palettes.find((palette) => palette.name === this.app.view.cmap);
     const diverging = this.app.palettes.find((palette) => palette.diverging);
     if (pane.views.length === 2) return named?.diverging ? named : diverging;
-    if (named) return named;
-    return pane.views[0]?.hasMiddle(this.app.view) ? diverging : this.app.palettes[0];
+    const [score] = pane.views;
+    const unchosen = !named || this.app.view.cmap === this.app.store.defaults.cmap;
+    if (score && unchosen && (score.table.about.cmapOfRanks || score.hasMiddle(this.app.view))) {
+      const own = this.app.palettes.find((palette) => palette.name === score.table.about.cmap);
+      if (own) return own;
+    }
+    return named ?? this.app.palettes[0];
   }
 
   lookupFor(pane) {

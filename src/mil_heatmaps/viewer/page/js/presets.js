@@ -29,20 +29,33 @@ export class Presets {
     }
   }
 
+  get run() {
+    return this.app.index.title;
+  }
+
+  /** Runs that share a folder do not overwrite each other's presets. */
+  keyOf(name) {
+    return `${this.run}: ${name}`;
+  }
+
   async load() {
     if (this.app.index.canWrite) this.shared = await this.app.data.notes("presets").catch(() => ({}));
     this.fill();
   }
 
   fill() {
-    const group = (label, presets, prefix) => make("optgroup", { label }, ...Object.keys(presets).map((name) => make("option", { value: prefix + name, text: name })));
-    this.menu.replaceChildren(make("option", { value: "", text: "choose…" }), group("Mine", this.mine, "m:"), group("Of this folder", this.shared, "s:"));
+    const group = (label, presets, prefix) => make("optgroup", { label }, ...Object.keys(presets).map((name) => make("option", { value: prefix + name, text: presets[name].name ?? name })));
+    const of = (here) => Object.fromEntries(Object.entries(this.shared).filter(([, view]) => (view.run === this.run) === here));
+    this.menu.replaceChildren(
+      make("option", { value: "", text: "choose…" }), group("Mine", this.mine, "m:"),
+      group("Of this run", of(true), "s:"), group("Of this folder", of(false), "s:"),
+    );
   }
 
   apply(choice) {
     const view = (choice.startsWith("s:") ? this.shared : this.mine)[choice.slice(2)];
     if (!view) return;
-    this.name.value = choice.slice(2);
+    this.name.value = view.name ?? choice.slice(2);
     const { defaults } = this.app.store;
     this.app.store.set(Object.fromEntries(KEYS.filter((key) => key in view && key in defaults).map((key) => [key, view[key]])));
   }
@@ -54,13 +67,15 @@ export class Presets {
       return;
     }
     const view = Object.fromEntries(KEYS.map((key) => [key, this.app.view[key]]));
-    await this.write({ ...this.mine, [name]: view }, { ...this.shared, [name]: view });
+    await this.write({ ...this.mine, [name]: view }, { ...this.shared, [this.keyOf(name)]: { ...view, name, run: this.run } });
     toast(`Kept ${name}`);
   }
 
   async forget() {
-    const drop = ({ [this.name.value.trim()]: _, ...others }) => others;
-    await this.write(drop(this.mine), drop(this.shared));
+    const name = this.name.value.trim();
+    const drop = (presets, key) => Object.fromEntries(Object.entries(presets).filter(([other]) => other !== key));
+    const key = this.keyOf(name);
+    await this.write(drop(this.mine, name), drop(this.shared, key in this.shared ? key : name));
   }
 
   async write(mine, shared) {

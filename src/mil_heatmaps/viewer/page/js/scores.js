@@ -94,9 +94,14 @@ export class ScoreView {
     return norm === "auto" ? this.table.about.usual : norm;
   }
 
-  /** Whether zero has a place in the middle of the colours. */
+  /** Whether the score's middle, mostly zero, has the middle of the colours. */
   hasMiddle({ norm, center }) {
-    return this.table.about.signed && center && ["minmax", "robust", "none"].includes(this.method(norm));
+    return this.middle !== null && center && ["minmax", "robust", "none"].includes(this.method(norm));
+  }
+
+  /** The score in the middle of a map for and against, and what it is: [value, name]; null for other scores. */
+  get middle() {
+    return this.table.about.centers[this.index];
   }
 
   get patches() {
@@ -109,7 +114,7 @@ export class ScoreView {
 
   /** Scale and quantised values for a choice of normalisation; the last few choices are kept. */
   scaled(choice) {
-    const signed = this.table.about.signed && choice.center;
+    const signed = this.middle !== null && choice.center;
     const method = this.method(choice.method);
     const ends = (choice.method === "auto" && this.table.about.ends) || [null, null];
     const key = JSON.stringify([method, signed, choice.low, choice.high, ends]);
@@ -117,7 +122,7 @@ export class ScoreView {
     if (!cache.has(key)) {
       if (cache.size > 6) cache.delete(cache.keys().next().value);
       const { reference, table } = this;
-      const scale = makeScale(this.column.sorted, { ...choice, method, ends, reference, part: this.part, center: signed, kind: table.about.kind });
+      const scale = makeScale(this.column.sorted, { ...choice, method, ends, reference, part: this.part, center: signed ? this.middle : null, fixed: table.about.fixed, kind: table.about.kind });
       cache.set(key, { scale, values: quantise(this.column.values, scale) });
     }
     return cache.get(key);

@@ -1,0 +1,1 @@
+"""Films over a slide and its map."""

@@ -1,0 +1,1 @@
+"""A report of a run, for people with a browser and nothing else."""

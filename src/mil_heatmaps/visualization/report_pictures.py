@@ -1,0 +1,135 @@
+"""Slide, map and patches as small pictures for a page: packed, of a stated size, within a stated number of bytes."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from mil_heatmaps.slides.pixels import WHITE, UInt8Array
+from mil_heatmaps.visualization.drawing import Drawing, Painter
+from mil_heatmaps.visualization.frame import choose_frame
+from mil_heatmaps.visualization.slide_rows import iter_slide_rows
+
+THUMBNAIL_PX = 96
+_SMALLER = 0.8
+"""Each time the pictures are too many bytes, their sides become this much of what they were."""
+_LEAST_PX = 64
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How large the pictures of a slide may be.
+
+    Attributes
+    ----------
+    picture_px, patch_px : int
+        Longer sides.
+    format : ``webp`` or ``jpeg``
+        Of pictures without transparency.
+    quality : int
+    most_bytes : int
+        Of all pictures of a slide together; slide and map are made smaller until they fit, and then the patches.
+    """
+
+    picture_px: int
+    patch_px: int
+    format: str
+    quality: int
+    most_bytes: int
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Encoded pictures; the map lets the slide through where nothing is coloured, and is WebP always."""
+
+    size_px: tuple[int, int]
+    media_type: str
+    slide: bytes
+    map: bytes
+    thumbnail: bytes
+    patches: tuple[bytes, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(map(len, (self.slide, self.map, self.thumbnail, *self.patches)))
+
+
+def draw_pictures(drawing: Drawing, patches: Sequence[UInt8Array], budget: Budget) -> Pictures:
+    """Return the pictures of a map, with those of its patches, (h, w, 3) each."""
+    slide, colours = _slide_and_colours(drawing, budget.picture_px)
+    blended = Image.alpha_composite(slide.convert("RGBA"), _faded(colours, drawing.alpha)).convert("RGB")
+    small = _packed(_shrunk(blended, THUMBNAIL_PX), budget)
+    longest, patch_px = max(slide.size), budget.patch_px
+    while True:
+        front, over = _shrunk(slide, longest), _shrunk(colours, longest)
+        found = Pictures(
+            front.size, f"image/{budget.format}", _packed(front, budget), _webp(over, budget.quality), small,
+            tuple(_packed(_shrunk(Image.fromarray(patch), patch_px), budget) for patch in patches),
+        )  # fmt: skip
+        if found.bytes <= budget.most_bytes or (longest <= _LEAST_PX and patch_px <= _LEAST_PX // 2):
+            return found
+        longest = max(_LEAST_PX, int(longest * _SMALLER))
+        if longest == _LEAST_PX or len(found.slide) + len(found.map) < sum(map(len, found.patches)):
+            patch_px = max(_LEAST_PX // 2, int(patch_px * _SMALLER))
+
+
+def _slide_and_colours(drawing: Drawing, longest_px: int) -> tuple[Image.Image, Image.Image]:
+    """Return the part of the slide that the drawing shows, and its colours alone, clear where there is none."""
+    frame = drawing.frame
+    extent = [side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True)]
+    region = (None, None)
+    if not frame.whole:
+        corner = frame.corner_l0
+        region = corner, (round(corner[0] + extent[0]), round(corner[1] + extent[1]))  # type: ignore[assignment]
+    shown = choose_frame(
+        drawing.slide, downsample=max(1.0, max(extent) / longest_px), top_left=region[0], bot_right=region[1]
+    )
+    width, height = shown.size_px
+    if drawing.blank_canvas:
+        slide = np.full((height, width, 3), WHITE, np.uint8)
+    else:
+        to_srgb = drawing.color_profile != "ignore"
+        slide = np.vstack([rows for _, rows in iter_slide_rows(drawing.slide, shown, 256, to_srgb=to_srgb)])
+    painter = Painter(replace(drawing, frame=shown, alpha=1.0, blur_px=None))
+    colours = np.zeros((height, width, 4), np.uint8)
+    band = painter.band(0, height)
+    painted = None if band is None else band.painted(0, width)
+    if band is not None and painted is not None:
+        pixels = np.zeros((height, width, 3), np.uint8)
+        band.paint_where(pixels, painted, 0)
+        colours[..., :3], colours[..., 3] = pixels, painted * np.uint8(255)
+    return Image.fromarray(slide), Image.fromarray(colours, "RGBA")
+
+
+def _faded(colours: Image.Image, alpha: float) -> Image.Image:
+    faded = colours.copy()
+    faded.putalpha(colours.getchannel("A").point(lambda value: round(value * alpha)))
+    return faded
+
+
+def _shrunk(picture: Image.Image, longest_px: int) -> Image.Image:
+    """Return the picture with a longer side of at most `longest_px`; colours stay what they are."""
+    if max(picture.size) <= longest_px:
+        return picture
+    factor = longest_px / max(picture.size)
+    size = tuple(max(1, round(side * factor)) for side in picture.size)
+    how = Image.Resampling.NEAREST if picture.mode == "RGBA" else Image.Resampling.LANCZOS
+    return picture.resize((size[0], size[1]), how)
+
+
+def _packed(picture: Image.Image, budget: Budget) -> bytes:
+    if budget.format == "webp":
+        return _webp(picture, budget.quality)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=budget.quality, optimize=True)
+    return file.getvalue()
+
+
+def _webp(picture: Image.Image, quality: int) -> bytes:
+    """Return a WebP; colours of a map have few tones and sharp edges, which packing without loss keeps in less."""
+    file = io.BytesIO()
+    clear = picture.mode == "RGBA"
+    picture.save(file, "WEBP", lossless=clear, quality=40 if clear else quality, method=2 if clear else 4)
+    return file.getvalue()
