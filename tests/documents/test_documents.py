@@ -138,6 +138,8 @@ def test_options_in_the_text_exist(name: str) -> None:
         if script.name != "hatch_build.py":
             known |= options_of(parser_of(script.name))
     known |= options_of(parser_of("concept.py"))  # python -m mil_heatmaps.cli.concept
+    for path in (ROOT / "benchmarks").glob("bench_*.py"):
+        known |= set(re.findall(r'add_argument\(\s*"(--\w+)"', path.read_text(encoding="utf-8")))
     for code in _CODE.findall(prose(name)):
         for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", code):
             assert option in known, f"{name} mentions {option}"

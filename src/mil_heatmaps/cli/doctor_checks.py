@@ -51,6 +51,8 @@ EXTRAS = {
         {"dask": "dask", "distributed": "distributed", "dask-jobqueue": "dask_jobqueue", "bokeh": "bokeh"},
     ),
     "tracking": ("MLflow, Weights & Biases", {"mlflow-skinny": "mlflow", "wandb": "wandb"}),
+    "report": ("the report of a run", {"jinja2": "jinja2"}),
+    "video": ("films as MP4", {"av": "av"}),
     "interop": (
         "AnnData, OME-Zarr and DICOM exports",
         {"anndata": "anndata", "zarr": "zarr", "pydicom": "pydicom", "highdicom": "highdicom"},

@@ -70,7 +70,7 @@ class Predictions:
             })  # fmt: skip
 
     def table(self) -> pd.DataFrame | None:
-        """Return one row per slide, as `insight.outcomes` has them; None where no slide has a class and a prediction."""
+        """Return one row per slide, as `insight.outcomes` has them; None where none has class and prediction."""
         import pandas as pd
 
         if self.config.model_arguments.task != "classification" or not any(row["class"] for row in self.rows):
