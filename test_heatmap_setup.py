@@ -1,4 +1,4 @@
-"""Is everything here that heatmaps need? One line a check, with what mends it. (A command, no test of pytest's.)"""
+"""Is everything here that heatmaps need? One line per check, with a fix. (A command, no test of pytest's.)"""
 
 import sys
 

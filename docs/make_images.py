@@ -1,4 +1,4 @@
-"""Make the pictures of the documents from the demo cohort: `.venv/bin/python docs/make_images.py`.
+"""Make the pictures of the documents from the demo cohort: `make docs-images`.
 
 Scores come from a run of the demo's own config in a temporary folder; nothing of an earlier run is touched. The demo
 slides are painted from a texture that scikit-image ships, so no patient's slide is in the documents.
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mil_heatmaps.cohort.jobs import Cohort
     from mil_heatmaps.scores.score_file import ScoreFile
+    from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.stages.base import SlideJob
 
 logger = logging.getLogger("make_images")
@@ -52,6 +53,8 @@ def main() -> None:
         colour_scales(cohort)
         one_scale_for_all(cohort)
         scores_by_class(cohort)
+        wrong_maps(cohort)
+        attention_is_not_explanation()
         two_models(Path(folder))
 
 
@@ -72,7 +75,12 @@ def run_demo(folder: Path, name: str, **changes: Any) -> Cohort:
 
 
 def heatmap(
-    job: SlideJob, values: npt.NDArray[np.float32] | None = None, *, downsample: float = 10, **options: Any
+    job: SlideJob,
+    values: npt.NDArray[np.float32] | None = None,
+    *,
+    grid: PatchGrid | None = None,
+    downsample: float = 10,
+    **options: Any,
 ) -> npt.NDArray[np.uint8]:
     """Return the picture of one slide, (H, W, 3), with its tissue and patches as the run found them."""
     import numpy as np
@@ -86,7 +94,7 @@ def heatmap(
     with WholeSlideImage(job.slide_path) as slide:
         slide.tissue = read_mask(job.paths.mask_pkl)
         drawn = scores.attention if values is None else values
-        picture = draw_heatmap(drawn, scores.grid, wsi_object=slide, downsample=downsample, **options)
+        picture = draw_heatmap(drawn, grid or scores.grid, wsi_object=slide, downsample=downsample, **options)
     return np.asarray(picture)
 
 
@@ -174,6 +182,61 @@ def scores_by_class(cohort: Cohort) -> None:
         show(axis, picture, f"score: class_contribution, class {name}")
     bar(axes[1], "coolwarm", "speaks against or for the class", (-1, 1), ticks=([-1, 0, 1], ["against", "0", "for"]))
     save(figure, "scores_by_class.jpg")
+
+
+def wrong_maps(cohort: Cohort) -> None:
+    """Draw one slide as it should be, and with five mistakes that readers make."""
+    import numpy as np
+    from matplotlib import pyplot as plt
+
+    from mil_heatmaps.slides.patch_grid import PatchGrid
+
+    job = cohort.jobs["demo_02_svs"]
+    scores = scores_of(job)
+    size, step = scores.grid.size_l0, scores.grid.step_l0
+    moved = PatchGrid(scores.grid.coords_l0 + 900, size, step)
+    small = PatchGrid(scores.grid.coords_l0, (size[0] // 2, size[1] // 2), step)
+    lifted = scores.attention - scores.attention.min() + 1
+    ways: dict[str, dict[str, Any]] = {
+        "as it should be": {},
+        "one colour: all scores are equal": {"values": np.ones_like(scores.attention)},
+        "shifted: coordinates count from elsewhere": {"grid": moved},
+        "gaps: patch size half of the true one": {"grid": small},
+        "all red: normalize: none, scores above 1": {"values": lifted, "normalize": "none"},
+        "nearly all blue: normalize: softmax": {"normalize": "softmax"},
+    }
+    figure, axes = plt.subplots(2, 3, figsize=(9.6, 4.1), layout="constrained")
+    for axis, (title, options) in zip(axes.flat, ways.items(), strict=True):
+        show(axis, heatmap(job, options.pop("values", None), downsample=14, **options), title)
+    save(figure, "wrong_maps.jpg")
+
+
+def attention_is_not_explanation() -> None:
+    """Draw a bag whose answer is known: what speaks for and against, where the model looks, what it would lose."""
+    import numpy as np
+    from matplotlib import pyplot as plt
+    from matplotlib.colors import ListedColormap
+
+    sys.path.insert(0, str(ROOT / "docs"))
+    import planted_evidence as planted
+
+    features, _, kind = planted.bag(1000)
+    asked = planted.abmil().explain(features, ["attention", "leave_one_out"], ["0", "1"], targets=1).scores
+    order = [planted.NEUTRAL, planted.FOR, planted.AGAINST, planted.ATTENDED]
+    shown = np.array([order.index(value) for value in kind])
+    figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.0), layout="constrained")
+    for axis, values, title, cmap in (
+        (axes[0], shown, "known: for (green), against (brown), distracting (yellow)",
+         ListedColormap(["#e9e9e9", "#2a9d8f", "#9c6644", "#e9c46a"])),
+        (axes[1], asked["attention"].values[:, 0], "attention: finds the distracting patches", "viridis"),
+        (axes[2], asked["leave_one_out"].values[:, 0], "leave_one_out: finds both", "BrBG"),
+    ):  # fmt: skip
+        most = np.abs(values).max()
+        limits = {"vmin": -most, "vmax": most} if cmap == "BrBG" else {}
+        axis.imshow(values.reshape(planted.ROWS, planted.COLUMNS), cmap=cmap, **limits)
+        axis.set_title(title, fontsize=8.5)
+        axis.set_axis_off()
+    save(figure, "attention_is_not_explanation.jpg")
 
 
 def scores_of(job: SlideJob) -> ScoreFile:

@@ -1,4 +1,4 @@
-"""Write the table of docs/scores.md that says which score finds planted evidence.
+"""Write the table of docs/explanation/scores.md that says which score finds planted evidence.
 
 Run `.venv/bin/python docs/make_scores_table.py`; it takes about a minute. Every score is asked of 20 bags whose answer
 is known (of 5 by TransMIL, which takes a forward for each part of a bag), see planted_evidence.py, and measured by the
@@ -18,7 +18,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-PAGE = ROOT / "docs" / "scores.md"
+PAGE = ROOT / "docs" / "explanation" / "scores.md"
 BEGIN, END = "<!-- table of planted evidence: docs/make_scores_table.py -->", "<!-- end of the table -->"
 ABMIL_SEEDS, TRANSMIL_SEEDS = range(1000, 1020), range(1000, 1005)
 

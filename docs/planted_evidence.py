@@ -1,4 +1,4 @@
-"""Bags whose answer is known, and two networks that read them: what docs/scores.md measures its scores on.
+"""Bags whose answer is known, and two networks that read them: what docs/explanation/scores.md measures its scores on.
 
 192 patches on a lattice of 16 x 12: a blob of evidence for class 1, a blob against it, 12 patches that only draw
 attention, the rest neutral. `abmil` has the log-odds -0.5 + 24 sum_i w_i (h_i0 - h_i1) of class 1, with its attention w

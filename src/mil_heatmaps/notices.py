@@ -1,7 +1,7 @@
 """What a reader must know about a slide's results, from the place where it is seen to every place where it is shown.
 
 A notice is made where its fact is known and is kept in the slide's record. The run's summary, the tables, the figure's
-foot, the score file, the viewer and the exports show it. docs/notices.md lists the codes.
+foot, the score file, the viewer and the exports show it. docs/reference/notices.md lists the codes.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def test_clams_legacy_demo_checkpoint_with_cuda_storages_loads_on_a_cpu() -> Non
         create_clam("clam_sb", embed_dim=1536, ckpt_path=DEMO)
     with pytest.raises(CheckpointError, match="attn_dim 256, not 384"):
         create_clam("clam_sb", "big", ckpt_path=DEMO)
-    with pytest.raises(CheckpointError, match="is not a clam_mb, its tensors are those of a clam_sb"):
+    with pytest.raises(CheckpointError, match="is not a clam_mb, its tensors are those of clam_sb"):
         create_clam("clam_mb", ckpt_path=DEMO)
 
 

@@ -159,7 +159,7 @@ def test_contradictions_name_both_sides(model: ABMIL, tmp_path: Path) -> None:
         create_model("abmil.base.uni_v2.none", 3, path)
     with pytest.raises(CheckpointError, match="embed_dim 8, not 16"):
         create_model("abmil.base.12.none", 3, path, embed_dim=16)
-    with pytest.raises(CheckpointError, match="is not a dsmil, its tensors are those of a abmil"):
+    with pytest.raises(CheckpointError, match="is not a dsmil, its tensors are those of abmil"):
         create_model("dsmil.base.12.none", 3, path)
     with pytest.raises(ModelError, match="no setting 'attention_dim', did you mean 'attn_dim'"):
         create_model("abmil.base.12.none", 3, path, attention_dim=6)

@@ -33,7 +33,7 @@ from tests.helpers.public_models import D, E, Maker, relu
 def test_known_models_are_refused_by_name(tmp_path: Path, keys: tuple[str, ...], words: str, prefix: str) -> None:
     path = tmp_path / "m.pt"
     torch.save({prefix + key: torch.randn(4, 4) for key in keys}, path)
-    with pytest.raises(CheckpointError, match=rf"it is a.*{words}.*model_class \(docs/own_model\.md\)"):
+    with pytest.raises(CheckpointError, match=rf"it is a.*{words}.*model_class \(docs/how-to/own_model\.md\)"):
         model_from_checkpoint(path)
 
 

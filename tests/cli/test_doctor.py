@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mil_heatmaps.cli import doctor_checks
+from mil_heatmaps.cli import doctor_checks, doctor_torchvision
 from mil_heatmaps.cli.doctor import examine, main
 from mil_heatmaps.cli.doctor_checks import NEEDED, check_package, check_page, check_python, check_writable
 from tests.helpers.cohort import make_small_cohort, write_abmil
@@ -52,7 +52,7 @@ def test_every_extra_is_looked_at_with_what_it_is_for_and_what_installs_it(monke
         name: set(re.findall(r'"([\w-]+)>=', packages))
         for name, packages in re.findall(r"(\w+) = \[(.*?)\]", block, re.DOTALL)
     }
-    for of_developers in ("dev", "fuzz", "release"):
+    for of_developers in ("dev", "docs", "fuzz", "release"):
         del extras[of_developers]
     assert extras == {name: set(packages) for name, (_, packages) in doctor_checks.EXTRAS.items()}
     monkeypatch.setitem(doctor_checks.EXTRAS, "viewer", ("the viewer", {"starlette": "no_such_module"}))
@@ -61,7 +61,7 @@ def test_every_extra_is_looked_at_with_what_it_is_for_and_what_installs_it(monke
     assert check.detail == "not installed: starlette; needed for the viewer"
 
 
-def test_a_missing_package_fails_with_the_line_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_fails_with_the_line_that_fixes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     check = check_package("h5py", "h5py")
     assert check.verdict == "fail"
@@ -123,3 +123,36 @@ def test_pytest_collects_none_of_it_and_the_script_runs() -> None:
     )
     assert "one line per check" in shown.stdout
     assert "def test_" not in (ROOT / "test_heatmap_setup.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("torch", "line"),
+    [
+        ("2.13.0+cpu", "pip install 'torchvision==0.28.*' --index-url https://download.pytorch.org/whl/cpu"),
+        ("2.6.0+cu124", "pip install 'torchvision==0.21.*' --index-url https://download.pytorch.org/whl/cu124"),
+        ("2.14.1", "pip install 'torchvision==0.29.*'"),
+        ("3.0.0", None),
+    ],
+)
+def test_the_torchvision_that_goes_with_a_torch_is_named(torch: str, line: str | None) -> None:
+    assert doctor_torchvision.install_line_for(torch) == line
+
+
+@pytest.mark.parametrize(
+    ("torchvision", "timm", "verdict", "fix"),
+    [
+        ("0.28.1+cpu", True, "pass", ""),
+        ("0.29.1", True, "warn", "pip install 'torchvision==0.28.*' --index-url https://download.pytorch.org/whl/cpu"),
+        (None, False, "warn", "pip install 'torchvision==0.28.*' --index-url https://download.pytorch.org/whl/cpu"
+                              " && pip install -e '.[encoders]'"),
+        ("0.28.1+cpu", False, "warn", "pip install -e '.[encoders]'"),
+    ],
+)  # fmt: skip
+def test_encoders_are_told_with_the_torchvision_that_keeps_torch(
+    torchvision: str | None, timm: bool, verdict: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = {"torch": "2.13.0+cpu", "torchvision": torchvision}
+    monkeypatch.setattr(doctor_torchvision, "installed_version", versions.get)
+    monkeypatch.setattr(doctor_checks.importlib.util, "find_spec", lambda name: object() if timm else None)
+    check = doctor_checks.check_extra("encoders")
+    assert (check.verdict, check.fix) == (verdict, fix)

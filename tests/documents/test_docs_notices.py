@@ -1,4 +1,4 @@
-"""docs/notices.md has every code of a notice that the program makes, and no other."""
+"""docs/reference/notices.md has every code of a notice that the program makes, and no other."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ def codes_made() -> set[str]:
 
 
 def test_every_code_says_what_it_means_and_what_to_do() -> None:
-    rows = ROW.findall((ROOT / "docs" / "notices.md").read_text(encoding="utf-8"))
+    rows = ROW.findall((ROOT / "docs" / "reference" / "notices.md").read_text(encoding="utf-8"))
     listed = [code for code, _, _ in rows]
     assert len(set(listed)) == len(listed)
     assert set(listed) == codes_made() | {UNCLASSIFIED}

@@ -1,4 +1,4 @@
-"""docs/scores.md names every score of every model, with its kind."""
+"""docs/explanation/scores.md names every score of every model, with its kind."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from mil_heatmaps.checkpoints.builder import create_model
 from mil_heatmaps.models.registry import MODULES, config_names
 from mil_heatmaps.scores.patch_scores import ScoreKind
 
-TEXT = (Path(__file__).parents[2] / "docs" / "scores.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "explanation" / "scores.md").read_text(encoding="utf-8")
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in MODULES),
     ("wikg", {"pool": "mean"}),

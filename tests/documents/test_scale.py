@@ -1,4 +1,4 @@
-"""docs/scale.md rests on a simulation and a fit; both give what can be worked out by hand."""
+"""docs/explanation/scale.md rests on a simulation and a fit; both give what can be worked out by hand."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The table of planted evidence in docs/scores.md is of the bags and networks it says, and has a row a score."""
+"""The table of planted evidence in docs/explanation/scores.md is of the bags it says, and has a row for every score."""
 
 import importlib.util
 import sys
@@ -41,7 +41,7 @@ def test_bags_and_networks_are_those_of_the_specification(seed: int) -> None:
 
 
 def test_the_page_has_a_row_for_every_score() -> None:
-    page = (DOCS / "scores.md").read_text(encoding="utf-8")
+    page = (DOCS / "explanation" / "scores.md").read_text(encoding="utf-8")
     made = module("make_scores_table")
     rows = page.partition(made.BEGIN)[2].partition(made.END)[0].strip().splitlines()
     assert [row.split("`")[1] for row in rows[2:]] == ["attention", "class_contribution", *EXPLANATIONS]

@@ -228,7 +228,7 @@ def test_other_tasks_have_no_probability(task: str, output: str) -> None:
         (["attention"], {"target": "all"}, "measured of one target"),
         (["attention"], {"target": None}, "has no target None; choose from"),
         (["attention"], {"settings": {"max_minutes": "long"}}, "max_minutes must be a number of at least 0"),
-        ({"m": ["high"] * 30}, {}, "the map 'm' holds no numbers, one a patch"),
+        ({"m": ["high"] * 30}, {}, "the map 'm' holds no numbers, one per patch"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(maps: Any, arguments: Any, text: str) -> None:

@@ -68,7 +68,7 @@ def test_hot_patches_become_regions_with_their_area(tmp_path: Path) -> None:
     assert measured["Area µm^2"] == 2 * 128 * 128
     assert measured["attention mean"] == pytest.approx(drawn.scores[hot].mean())
     assert measured["attention max"] == 1
-    assert region["properties"]["classification"]["name"] == "Hot region"
+    assert region["properties"]["classification"]["name"] == "High-score region"
 
 
 def test_no_area_in_micrometres_without_a_resolution(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_more_objects_than_a_file_may_hold_leave_the_regions(
 def test_regions_take_the_place_of_patches_though_they_were_off(tmp_path: Path) -> None:
     write_geojson(tmp_path / "s.geojson", *example(), regions=False, most_objects=5)
     (region,) = read(tmp_path / "s.geojson")
-    assert region["properties"]["classification"]["name"] == "Hot region"
+    assert region["properties"]["classification"]["name"] == "High-score region"
 
 
 def test_of_too_many_regions_the_largest_are_written(tmp_path: Path) -> None:

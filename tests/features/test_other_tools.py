@@ -31,7 +31,7 @@ from tests.helpers.features import numbers
 DATA = Path(os.environ.get("HEATMAP_TEST_DATA", Path(__file__).parents[3] / "shared"))
 GOLDEN = DATA / "golden/others/features"
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "manifest.json").read_text()) if GOLDEN.is_dir() else {}
-DOCUMENT = Path(__file__).parents[2] / "docs/feature_files.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/reference/feature_files.md"
 SPACE = SlideSpace((1024, 768), mpp=0.5, name="S1", downsamples=(1.0, 4.0))
 
 
@@ -207,7 +207,7 @@ def test_files_of_other_tools_are_refused_by_name_wherever_they_are_met(tmp_path
     slides.mkdir()
     make(features)
     (slides / "S1.svs").write_bytes(b"x")
-    with pytest.raises(FeatureError, match=words + r".*docs/feature_files\.md"):
+    with pytest.raises(FeatureError, match=words + r".*docs/reference/feature_files\.md"):
         FeatureIndex([features]).find("S1")
     with pytest.raises(ProcessListError, match=words):
         list_from_slides([slides], h5_dirs=[features])

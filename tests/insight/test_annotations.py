@@ -85,7 +85,7 @@ def test_a_mask_of_another_shape_is_of_another_slide(tmp_path: Path) -> None:
 def test_a_small_crossing_is_mended_and_a_figure_of_eight_is_refused(tmp_path: Path) -> None:
     small = [[0, 0], [512, 0], [512, 512], [256, 512], [256, 514], [258, 512], [0, 512], [0, 0]]
     found = read_annotations(_write(tmp_path / "a.geojson", _feature([small])), SIZE)
-    assert found.notes == ["1 polygon crossed itself or touched its holes and was mended"]
+    assert found.notes == ["1 polygon crossed itself or touched its holes and was corrected"]
     assert annotated_shares(found, "unclassified", GRID).sum() == pytest.approx(16, abs=0.01)
     eight = [[0, 0], [512, 512], [512, 0], [0, 512], [0, 0]]
     with pytest.raises(TissueError, match=r"feature 0 crosses itself .*: draw it again"):

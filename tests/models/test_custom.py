@@ -20,7 +20,7 @@ from mil_heatmaps.models.replaced_patches import score_in_place
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.weights.import_own import import_class
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "own_model.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "how-to" / "own_model.md"
 
 MODELS = """
 import torch

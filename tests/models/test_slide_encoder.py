@@ -20,7 +20,7 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.weights.slide_head import SlideHead, read_head, read_slide_vectors
 from tests.helpers.places import CURE, SHARED
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "slide_encoders.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "how-to" / "slide_encoders.md"
 
 
 def bag(columns: int = 9, rows: int = 7, width: int = 16) -> PatchFeatures:

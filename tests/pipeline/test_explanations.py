@@ -13,7 +13,7 @@ import torch
 
 from mil_heatmaps.checkpoints.report import describe_checkpoint
 from mil_heatmaps.cli.generate_heatmaps import main as generate
-from mil_heatmaps.cli.running import print_plan
+from mil_heatmaps.cli.plan import print_plan
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.explain.settings import EXPLANATIONS

@@ -126,7 +126,7 @@ def test_clams_tools_find_what_they_expect(tmp_path: Path) -> None:
 
 def test_the_attributes_are_as_documented(tmp_path: Path) -> None:
     write_scores(tmp_path / "s.h5", example())
-    text = (Path(__file__).parents[2] / "docs/score_file.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/reference/score_file.md").read_text()
     with h5py.File(tmp_path / "s.h5") as file:
         attributes = dict(file["scores"].attrs)
         assert attributes["patch_size_level0"].tolist() == [256, 256]
@@ -138,10 +138,10 @@ def test_the_attributes_are_as_documented(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_document_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).parents[2] / "docs/score_file.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/reference/score_file.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "docs/score_file.md", "exec"), {})
+    exec(compile(code, "docs/reference/score_file.md", "exec"), {})
     (path,) = tmp_path.glob("*.h5")
     got = read_scores(path)
     assert got.scores.kind == "external"

@@ -133,12 +133,12 @@ def test_the_document_of_the_python_face_runs(tmp_path: Path, monkeypatch: pytes
         (cohort.features / f"s{number}.h5").rename(tmp_path / "work" / "features" / f"S{number}.h5")
     cohort.checkpoint.rename(tmp_path / "work" / "model.pt")
     monkeypatch.chdir(tmp_path / "work")
-    text = (ROOT / "docs" / "python_api.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "python_api.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert len(blocks) >= 7
     names: dict[str, object] = {}
     for block in blocks:
-        exec(compile(block, "docs/python_api.md", "exec"), names)
+        exec(compile(block, "docs/reference/python_api.md", "exec"), names)
     assert Path("S1_heatmap.png").is_file()
     assert Path("S3_map.png").is_file()
     assert names["picture"].size == names["heatmap"].picture.size  # type: ignore[attr-defined]

@@ -73,12 +73,12 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path, held: dict[str, Any],
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,b\nlow,1\n", "a row an output"),
+        ("name,b\nlow,1\n", "one row per output"),
         ("name,W1,W0\nlow,1,2\n", "out of order"),
         ("name,W0,W1\nlow,1\n", "line 2 .* has 2 cells of 3"),
         ("name,W0\nlow,wide\n", "cannot read the head"),
         ("name,W0\nmean,1\n", "no row of an output"),
-        ("", "a row an output"),
+        ("", "one row per output"),
     ],
 )
 def test_a_table_that_is_none_of_a_head_is_refused(tmp_path: Path, text: str, message: str) -> None:

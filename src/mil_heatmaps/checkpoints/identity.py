@@ -163,7 +163,8 @@ def unknown(tensors: Mapping[str, Tensor], model_type: str | None = None) -> str
         begin = f"is no known model; it comes nearest to {near.cls.name}, but"
         return f"{f'does not fit {model_type}:' if model_type else begin} {near.problem}; {less}{OWN_MODEL}"
     sample = f"it has {len(tensors)} tensors such as {', '.join(list(tensors)[:4])}"
-    return f"is none of {', '.join(types)}; {sample}; a model of your own is named by model_class (docs/own_model.md)"
+    own = "a model of your own is named by model_class (docs/how-to/own_model.md)"
+    return f"is none of {', '.join(types)}; {sample}; {own}"
 
 
 def _own_layout(
@@ -238,7 +239,7 @@ def _setting(cls: type[MILModel], name: str, value: Any, where: str) -> Any:
         return checked_setting(cls, name, value)
     except ModelError as error:
         raise CheckpointError(
-            f"{where}: its setting {error}; mend it there, or give {name} in model_arguments.overrides"
+            f"{where}: its setting {error}; correct it there, or give {name} in model_arguments.overrides"
         ) from error
 
 

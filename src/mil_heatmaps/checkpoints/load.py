@@ -189,7 +189,7 @@ def identify(
     other = find_model(checkpoint.tensors) if model_type else None
     if other is not None:
         raise CheckpointError(
-            f"{checkpoint.source} is not a {model_type}, its tensors are those of a {other.model_type}: "
+            f"{checkpoint.source} is not a {model_type}, its tensors are those of {other.model_type}: "
             f"name that model, or leave the name out"
         )
     if model_type is not None and not issubclass(model_class(model_type), PublicModel):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-OWN_MODEL = "bring it as model_class (docs/own_model.md)"
+OWN_MODEL = "bring it as model_class (docs/how-to/own_model.md)"
 _KERNEL = "its state-space kernel is no part of this program"
 
 

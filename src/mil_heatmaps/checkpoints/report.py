@@ -91,13 +91,13 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
         cost = f"; cost: {cost_of(name, _PATCHES, Settings(), exact=exact).words}" if name in EXPLANATIONS else _OWN
         rows.append(("scores", f"{name}{default}: {about}{cost}"))
     if model.num_classes and not model.refused_explanations():
-        about = f"costs are those of a slide of {_PATCHES:,} patches; see docs/scores.md"
+        about = f"costs are those of a slide of {_PATCHES:,} patches; see docs/explanation/scores.md"
         rows.append(("scores", about))
     if model.asks_um:
         rows.append(("needs", "where patches lie in micrometres: the slide's mpp, or features with places in µm"))
     for name, reason in model.refused_scores().items():
         rows.append(("no score", f"{name}: {reason}"))
-    return [*rows, *(("config", line) for line in _config(identity, path, checkpoint.said))]
+    return [*rows, *(("config", line) for line in config_lines(identity, path, checkpoint.said))]
 
 
 def _shown(value: object) -> str:
@@ -113,7 +113,7 @@ def _how(identity: Identity, cls: type[MILModel]) -> list[tuple[str, str]]:
     return [("known by", f"{key}: {role}") for role, key in identity.roles.items()]
 
 
-def _config(identity: Identity, path: str, said: Stated) -> list[str]:
+def config_lines(identity: Identity, path: str, said: Stated) -> list[str]:
     """Return the part of a config that this checkpoint needs."""
     lines = ["model_arguments:", f"  ckpt_path: {path}"]
     if identity.assumed:
@@ -146,5 +146,5 @@ def _unknown(checkpoint: Checkpoint, problem: str, path: str) -> list[tuple[str,
         rows.append(("tensors", f"{key} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"))
     if (more := len(checkpoint.tensors) - _MOST_TENSORS) > 0:
         rows.append(("tensors", f"and {more} more"))
-    lines = ("model_arguments:", "  model_class: file.py:Class  # see docs/own_model.md", f"  ckpt_path: {path}")
+    lines = ("model_arguments:", "  model_class: file.py:Class  # see docs/how-to/own_model.md", f"  ckpt_path: {path}")
     return [*rows, *(("config", line) for line in lines)]

@@ -13,7 +13,8 @@ from typing import Any
 
 from mil_heatmaps.choices import FILM_MODES, STAGE_NAMES
 from mil_heatmaps.cli.parsing import CommandParser, count
-from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log, write_run_report
+from mil_heatmaps.cli.plan import print_plan
+from mil_heatmaps.cli.running import exit_code_of, print_checkpoint, run_log, write_run_report
 from mil_heatmaps.cohort.shards import Shard
 from mil_heatmaps.words import counted
 
@@ -129,6 +130,10 @@ def build_parser() -> CommandParser:
     )
     look.add_argument("--once", action="store_true", help="with --watch: show it once")
     look.add_argument("--every", type=float, default=5.0, metavar="S", help="with --watch: look every S seconds")
+    look.add_argument(
+        "--json", action="store_true",
+        help="for programs: --dry-run, --watch and --inspect_checkpoint print JSON (docs/automation.md)",
+    )  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="log every decision")
     return parser
 
@@ -160,16 +165,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
     """Do what the arguments ask for: look at something, or run."""
+    if args.json and not (args.dry_run or args.watch or args.inspect_checkpoint):
+        return parser.lacking("--json goes with --dry-run, --watch or --inspect_checkpoint")
     if args.schema:
         from mil_heatmaps.config.schema import config_schema
 
         print(json.dumps(config_schema(), indent=2))
         return 0
     if args.inspect_checkpoint:
-        from mil_heatmaps.checkpoints.report import describe_checkpoint
-
-        print(describe_checkpoint(args.inspect_checkpoint))
-        return 0
+        return print_checkpoint(args.inspect_checkpoint, as_json=args.json)
     if args.compare:
         return _compare(args.compare, args.output_dir, report=args.report)
     if args.sheet:
@@ -181,7 +185,7 @@ def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
     if args.watch:
         from mil_heatmaps.cli.watch import watch
 
-        return watch(args.watch, once=args.once, every=max(0.2, args.every))
+        return watch(args.watch, once=args.once, every=max(0.2, args.every), as_json=args.json)
     if not args.config and not args.consensus:
         return parser.lacking("give --config X.yaml; heatmaps/configs holds templates")
     return _run(args)
@@ -281,7 +285,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.overlap is not None and not config.heatmap_arguments.calc_heatmap:
         runner.cohort.notes.append("--overlap has no effect: no fine map is made (heatmap_arguments.calc_heatmap)")
     if args.dry_run:
-        return print_plan(runner)
+        return print_plan(runner, as_json=args.json)
     with run_log(runner, verbose=args.verbose):
         summary = runner.run()
     from mil_heatmaps.cli.summary import summary_text

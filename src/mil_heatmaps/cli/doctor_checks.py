@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mil_heatmaps.cli.doctor_torchvision import encoders_line, misfit
 from mil_heatmaps.words import counted, install_line, said_by
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ EXTRAS = {
         {"dask": "dask", "distributed": "distributed", "dask-jobqueue": "dask_jobqueue", "bokeh": "bokeh"},
     ),
     "tracking": ("MLflow, Weights & Biases", {"mlflow-skinny": "mlflow", "wandb": "wandb"}),
+    "report": ("the report of a run", {"jinja2": "jinja2"}),
+    "video": ("films as MP4", {"av": "av"}),
+    "interop": (
+        "AnnData, OME-Zarr and DICOM exports",
+        {"anndata": "anndata", "zarr": "zarr", "pydicom": "pydicom", "highdicom": "highdicom"},
+    ),
     "insight": ("numbers over cohorts", {"scikit-learn": "sklearn", "shapely": "shapely"}),
     "demo": ("the demo cohort", {"scikit-image": "skimage"}),
 }  # fmt: skip
@@ -63,7 +70,7 @@ class Check:
     Attributes
     ----------
     name, detail : what was looked at, and what was found
-    fix : the line that mends it; empty when there is nothing to mend
+    fix : the line that fixes it; empty when there is nothing to fix
     """
 
     name: str
@@ -99,7 +106,10 @@ def check_extra(extra: str) -> Check:
     missing = [package for package, module in packages.items() if importlib.util.find_spec(module) is None]
     if missing:
         lacking = f"not installed: {', '.join(missing)}; needed for {purpose}"
-        return Check(f"extra: {extra}", "warn", lacking, install_line(extra))
+        line = install_line(extra)
+        return Check(f"extra: {extra}", "warn", lacking, encoders_line(line) if extra == "encoders" else line)
+    if extra == "encoders" and (found := misfit()) is not None:
+        return Check(f"extra: {extra}", "warn", f"torchvision {found[0]}", found[1])
     versions = (f"{package} {_version(package, module)}" for package, module in packages.items())
     return Check(f"extra: {extra}", "pass", f"{purpose} ({', '.join(versions)})")
 

@@ -13,7 +13,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mil_heatmaps.cli.running import exit_code_of, print_plan, run_log, write_run_report
+from mil_heatmaps.cli.plan import print_plan
+from mil_heatmaps.cli.running import exit_code_of, print_checkpoint, run_log, write_run_report
 from mil_heatmaps.cli.simple_parser import PROG, build_parser
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.words import counted, first_of
@@ -37,16 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments:
         return parser.lacking("give --checkpoint, --h5_dir (or --job_dir), --slide_dir and --output_dir")
     args = parser.parse_args(arguments)
+    if args.json and not (args.dry_run or args.inspect_checkpoint):
+        return parser.lacking("--json goes with --dry_run or --inspect_checkpoint")
     return exit_code_of(lambda: _chosen(args), _flag_words)
 
 
 def _chosen(args: argparse.Namespace) -> int:
     """Look at a checkpoint, or run."""
     if args.inspect_checkpoint:
-        from mil_heatmaps.checkpoints.report import describe_checkpoint
-
-        print(describe_checkpoint(args.inspect_checkpoint))
-        return 0
+        return print_checkpoint(args.inspect_checkpoint, as_json=args.json)
     return _run(args)
 
 
@@ -69,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
     simple_config(options, None)  # what is wrong with the flags shows before the folders are searched
     found = match(options.slides, options.features, options.slide_extensions, args.csv, options.output)
     for line in [*notes, *_found(found, args.csv)]:
-        print(line)
+        print(line, file=sys.stderr if args.json else sys.stdout)
     with ExitStack() as stack:
         process_list = options.process_list
         if not options.output.exists():
@@ -83,7 +83,7 @@ def _run(args: argparse.Namespace) -> int:
         rerun = "all" if args.overwrite else None
         runner = Runner(config, RunOptions(limit=args.limit, rerun=rerun), choose_progress())
         if args.dry_run:
-            return print_plan(runner)
+            return print_plan(runner, as_json=args.json)
         model = _check_width(runner)
         with run_log(runner, verbose=args.verbose):
             summary = runner.run()

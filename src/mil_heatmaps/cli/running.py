@@ -1,9 +1,10 @@
-"""What the commands that run the pipeline share: printing the plan, the run's log, exit codes."""
+"""What the commands that run the pipeline share: the run's log, exit codes."""
 
 from __future__ import annotations
 
 import atexit
 import gc
+import json
 import logging
 import os
 import sys
@@ -19,11 +20,7 @@ from mil_heatmaps.files.atomic import open_to_append
 from mil_heatmaps.words import printable, reason_of
 
 if TYPE_CHECKING:
-    from mil_heatmaps.pipeline.decide import Surveyed
     from mil_heatmaps.pipeline.runner import Runner
-    from mil_heatmaps.slides.resolution import Resolution
-    from mil_heatmaps.stages.explanation_costs import ExplanationCosts
-    from mil_heatmaps.stages.faithfulness_cost import CostOfMeasuring
 
 
 def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
@@ -52,49 +49,17 @@ def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) 
         return 130
 
 
-def print_plan(runner: Runner) -> int:
-    """Print what a run would do, slide by slide and stage by stage; return the exit code.
+def print_checkpoint(path: str, *, as_json: bool) -> int:
+    """Print what a checkpoint holds, in words or as JSON; return the exit code."""
+    if as_json:
+        from mil_heatmaps.checkpoints.report_json import checkpoint_facts
 
-    The code is 1 when a slide would fail, like that of the run itself.
-    """
-    from mil_heatmaps.stages.explanation_costs import ExplanationCosts
-    from mil_heatmaps.stages.faithfulness_cost import CostOfMeasuring
-    from mil_heatmaps.stages.preflight import check_needs
+        print(json.dumps(checkpoint_facts(path), ensure_ascii=False, indent=1, allow_nan=False))
+    else:
+        from mil_heatmaps.checkpoints.report import describe_checkpoint
 
-    counts: dict[str, int] = {}
-    failing, measuring = 0, CostOfMeasuring(runner.settings)
-    found, costs = list(runner.plan()), ExplanationCosts()
-    check_needs(runner.settings, runner.needed(found), run_own_code=False)
-    own = runner.config.model_arguments.own_code
-    if own is not None:
-        key = "model_class" if runner.config.model_arguments.model_class else "slide_encoder"
-        print(f"{key} {own}: your own code is not run by a dry run; the run imports it and checks it first")
-    for slide in found:
-        print(f"{slide.job.slide_id}")
-        coordinates, odd = _coordinates(runner, slide)
-        problem = slide.problem or _width_problem(runner, slide) or odd
-        unknown = runner.config.model_arguments.model_class is not None  # which may have a closed form
-        explained, refused = ([], None) if problem or unknown else _explanations(runner, slide, costs)
-        problem = problem or refused
-        try:
-            print(f"  {'mpp':<10} {_resolution(runner, slide).words}")
-        except HeatmapError as error:
-            problem = problem or str(error)
-        if problem is not None:
-            print(f"  would fail: {problem}")
-            failing += 1
-        for plan in slide.plans:
-            print(f"  {plan.stage:<10} {plan.decision.action:<10} {plan.decision.reason}")
-            counts[plan.decision.action] = counts.get(plan.decision.action, 0) + 1
-        for line in [*explained, *coordinates, *([] if own else _cost(runner, slide, measuring))]:
-            print(f"  {line}")
-    for name, reason in runner.problems().items():
-        print(f"{name}\n  would fail: {reason}")
-        failing += 1
-    print("stages: " + (", ".join(f"{number} to {action}" for action, number in counts.items()) or "none"))
-    if failing:
-        print(f"{failing} of the slides would fail")
-    return 1 if failing else 0
+        print(describe_checkpoint(path))
+    return 0
 
 
 def write_run_report(runner: Runner) -> bool:
@@ -111,75 +76,6 @@ def write_run_report(runner: Runner) -> bool:
     as_it_was = "" if written.changed else " (nothing changed)"
     print(printable(f"report        {written.path}{as_it_was}"))
     return True
-
-
-def _explanations(runner: Runner, slide: Surveyed, costs: ExplanationCosts) -> tuple[list[str], str | None]:
-    """Return what the explanations of a slide that is to be scored cost, and why one of them will be refused."""
-    from mil_heatmaps.stages.base import SlideWork
-
-    if "attention" not in slide.needed:
-        return [], None
-    with SlideWork(slide.job, runner.settings, slide.record) as work:
-        try:
-            return costs.of(work)
-        except HeatmapError as error:
-            return [], str(error)
-
-
-def _coordinates(runner: Runner, slide: Surveyed) -> tuple[list[str], str | None]:
-    """Return what coordinates of the slide's files are taken for, and why they cannot be used."""
-    from mil_heatmaps.stages.base import SlideWork
-    from mil_heatmaps.stages.told_coordinates import told_coordinates
-
-    with SlideWork(slide.job, runner.settings, slide.record) as work:
-        try:
-            return told_coordinates(work, slide.needed), None
-        except HeatmapError as error:
-            return [], str(error)
-
-
-def _cost(runner: Runner, slide: Surveyed, cost: CostOfMeasuring) -> list[str]:
-    """Return what measuring the slide's maps takes, where it is to be done."""
-    from mil_heatmaps.stages.base import SlideWork
-
-    if "faithfulness" not in slide.needed:
-        return []
-    with SlideWork(slide.job, runner.settings, slide.record) as work:
-        line = cost.line(work)
-    return [] if line is None else [line]
-
-
-def _resolution(runner: Runner, slide: Surveyed) -> Resolution:
-    """Return the resolution of a slide, for which it is opened unless a run has put it on record as it is now."""
-    from mil_heatmaps.slides.resolution import Resolution
-    from mil_heatmaps.stages.base import SlideWork
-
-    known = slide.record.summary.get("resolution")
-    if known and known.get("mpp") and "segment" not in slide.needed:
-        return Resolution(known["mpp"], known["source"])
-    with SlideWork(slide.job, runner.settings, slide.record) as work:
-        return work.slide.resolution
-
-
-def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
-    """Say when features that are to be scored are of another width than the model's; reads no numbers."""
-    from mil_heatmaps.features.read import feature_info
-    from mil_heatmaps.slides.slide_space import SlideSpace
-
-    path = slide.job.features_path
-    own = runner.config.model_arguments.own_code is not None
-    if path is None or "attention" not in slide.needed or own or not runner.model.has_model:
-        return None
-    model = runner.model.load()
-    try:
-        space = SlideSpace(name=slide.job.slide_id, extractor=runner.config.data_arguments.feature_extractor)
-        width = feature_info(path, space).width
-    except HeatmapError as error:
-        return str(error)
-    expected = getattr(model, "in_dim", 0)
-    if not expected or width == expected:
-        return None
-    return f"features are {width} wide, the model ({model.name}) expects {expected}"
 
 
 class _LogFile(logging.FileHandler):

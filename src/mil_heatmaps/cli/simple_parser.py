@@ -169,7 +169,7 @@ def _picture(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     picture.add_argument(
         "--classes", nargs="+", default=[], metavar="C",
-        help="for scores with a column a class or output: predicted (default), label, all, or names",
+        help="for scores with one column per class or output: predicted (default), label, all, or names",
     )  # fmt: skip
     picture.add_argument("--no_segment", action="store_true", help="colour whole patches, on glass as well")
 
@@ -241,5 +241,9 @@ def _what(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--dry_run", "--dry-run", dest="dry_run", action="store_true",
         help="print what would be done and why; writes nothing",
+    )  # fmt: skip
+    what.add_argument(
+        "--json", action="store_true",
+        help="for programs: --dry_run and --inspect_checkpoint print JSON (docs/automation.md)",
     )  # fmt: skip
     what.add_argument("--verbose", action="store_true", help="log every decision into O/run.log")

@@ -53,7 +53,7 @@ def match(
     table: Path | None = None,
     output: Path | None = None,
 ) -> Matching:
-    """Return the slides that can be done: those with features, or those a table lists.
+    """Return the slides that can be processed: those with features, or those a table lists.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Read the list of slides to do: CLAM's CSV, one row a slide, checked row by row.
+"""Read the list of slides to do: CLAM's CSV, one row per slide, checked row by row.
 
 A row that cannot be done carries its reason in `ProcessRow.problem`, so that only this row fails. What makes
 the whole list unusable is a `ProcessListError` before any work.

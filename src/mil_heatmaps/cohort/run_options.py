@@ -40,7 +40,7 @@ class FaithfulnessReport:
 
     Attributes
     ----------
-    maps : one a map, the best first
+    maps : one per map, the best first
     table, picture : Path
         Where every slide's numbers are; no picture where nothing could be measured.
     drawable : bool

@@ -19,7 +19,7 @@ class Concepts(Section):
 
     file: Text | None = Field(
         default=None,
-        description="New: CSV, .npz, .npy or .safetensors of named vectors as wide as the features; docs/concepts.md.",
+        description="New: CSV, .npz, .npy or .safetensors of named vectors of the features; docs/how-to/concepts.md.",
     )
     prompts: Annotated[dict[str, Annotated[list[Text], Field(min_length=1)]], BeforeValidator(_prompts)] | None = Field(
         default=None,

@@ -163,8 +163,8 @@ class HeatmapArguments(Section):
         str | list[str], BeforeValidator(_classes, json_schema_input_type=str | int | list[str | int])
     ] = Field(
         default="predicted",
-        description="New: predicted, label, all, a class name, or a list of names; for scores with a "
-        "column a class.",
+        description="New: predicted, label, all, a class name, or a list of names; for scores with one "
+        "column per class.",
     )
     head: Annotated[int | Literal["mean", "all"], BeforeValidator(_head)] = Field(
         default="mean",
@@ -175,7 +175,7 @@ class HeatmapArguments(Section):
         ge=0,
         le=1,
         description="New: colour only patches at or above this place on the colour scale; 0.9 with "
-        "percentiles is the hottest tenth.",
+        "percentiles is the highest tenth.",
     )
     smooth: Annotated[Literal["none", "bilinear", "gaussian"], BeforeValidator(none_word)] = Field(
         default="none",

@@ -1,6 +1,6 @@
 """Scores that ask the model itself: the config section of explanations.
 
-The attribute names are the YAML names; docs/scores.md says what each score answers and what it costs.
+The attribute names are the YAML names; docs/explanation/scores.md says what each score answers and what it costs.
 """
 
 from typing import Annotated, Any, Literal, Self

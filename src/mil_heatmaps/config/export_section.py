@@ -109,14 +109,14 @@ class GeojsonExport(Section):
         "the patches lies beside it.",
     )
     detections: bool = Field(default=True, description="Every patch, with its scores as measurements.")
-    regions: bool = Field(default=True, description="Hot patches merged into outlines, with their area.")
+    regions: bool = Field(default=True, description="High-attention patches merged into outlines, with their area.")
     tissue: bool = Field(default=True, description="The tissue outlines.")
     threshold: Float = Field(default=0.9, ge=0, le=1, description="Where hot begins on the colour scale.")
     gzip: bool = Field(default=False, description="Pack the file.")
 
 
 class CsvExport(Section):
-    """One row a patch: position, scores, percentile."""
+    """One row per patch: position, scores, percentile."""
 
     gzip: bool = Field(default=False, description="Pack the file.")
 
@@ -171,7 +171,9 @@ class ExportArguments(Section):
     webp: Format[WebpExport] = Field(default=None, description="A WebP of the heatmap.")
     ome_tiff: Format[OmeTiffExport] = Field(default=None, description="A pyramid for QuPath and other slide viewers.")
     deepzoom: Format[DeepZoomExport] = Field(default=None, description="Tiles for a browser.")
-    geojson: Format[GeojsonExport] = Field(default=None, description="Patches, hot regions and tissue for QuPath.")
+    geojson: Format[GeojsonExport] = Field(
+        default=None, description="Patches, high-attention regions and tissue for QuPath."
+    )
     csv: Format[CsvExport] = Field(default=None, description="Scores as a table.")
     npz: Format[NpzExport] = Field(default=None, description="Scores as NumPy arrays.")
     anndata: Format[AnndataExport] = Field(default=None, description="Scores for scanpy and squidpy (.h5ad).")

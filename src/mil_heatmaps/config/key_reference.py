@@ -18,7 +18,7 @@ from mil_heatmaps.words import one_line
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMA_FILE = ROOT / "heatmaps" / "configs" / "schema.json"
-KEYS_FILE = ROOT / "docs" / "config_keys.md"
+KEYS_FILE = ROOT / "docs" / "reference" / "config_keys.md"
 
 _INTRODUCTION = """# Every key of the config
 

@@ -13,7 +13,7 @@ class ReportArguments(Section):
     write: bool = Field(default=True, description="Whether there is a report; the same as --report.")
     form: Literal["auto", "file", "folder"] = Field(
         default="auto",
-        description="One file, or a folder with an index and a page a slide. auto: a file while it is below max_mb.",
+        description="One file, or a folder with an index and one page per slide. auto: a file if below max_mb.",
     )
     max_mb: Float = Field(default=60, gt=0, description="Of auto: the largest file, in millions of bytes.")
     picture_px: Int = Field(default=1000, ge=200, le=4000, description="Longer side of slide and map, in pixels.")

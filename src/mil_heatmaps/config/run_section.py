@@ -65,7 +65,7 @@ class RunArguments(Section):
     )
     cluster: ClusterArguments | None = Field(
         default=None,
-        description="New: {kind: slurm, ...}: work on a Dask cluster instead of this machine alone; docs/cluster.md.",
+        description="New: {kind: slurm, ...}: a Dask cluster instead of this machine alone; docs/how-to/cluster.md.",
     )
     track: TrackArguments | None = Field(
         default=None,

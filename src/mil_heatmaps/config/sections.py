@@ -123,7 +123,7 @@ class DataArguments(Section):
     )
     bag: Bag = Field(
         default="slide",
-        description="New: what the model is asked about at once: a slide, or a case (a patient); docs/cases.md.",
+        description="New: what the model is asked about at once: a slide, or a case (a patient); docs/how-to/cases.md.",
     )
     cases: Text | None = Field(
         default=None,

@@ -35,7 +35,7 @@ class SlideExecutor(Executor):
     runs_inline: bool = False
     """True if `submit` blocks until the task is finished."""
     lost: str | None = None
-    """Why no slide can be done any more, such as a cluster that is gone."""
+    """Why no slide can be processed any more, such as a cluster that is gone."""
 
     def dead_writers(self) -> frozenset[str]:
         """Return the writers of dead or hung remote processes. Local ones need no entry: their pids are checked."""

@@ -72,7 +72,7 @@ class Additive:
         classes = len(self.bias)
         if sums.shape[-1] == classes:
             return self.bias + sums
-        return np.asarray(self.bias + sums[..., :classes] / sums[..., classes:])  # one branch, or one a class
+        return np.asarray(self.bias + sums[..., :classes] / sums[..., classes:])  # one branch, or one per class
 
     def full(self) -> Floats:
         """Return the logits (C,) of the bag."""

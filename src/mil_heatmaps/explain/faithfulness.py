@@ -105,7 +105,7 @@ class _Measurement:
         start, n = time.perf_counter(), len(self.answers)
         for name, values in maps.items():
             if np.shape(values) != (n,):
-                raise ModelError(f"the map {name!r} has shape {np.shape(values)}; the bag needs ({n},), one a patch")
+                raise ModelError(f"the map {name!r} has shape {np.shape(values)}; the bag needs ({n},), one per patch")
         orders = {name: most_relevant_first(np.asarray(values)) for name, values in maps.items()}
         entries = {name: self._status(np.asarray(maps[name]), len(order)) for name, order in orders.items()}
         wanted = [name for name, entry in entries.items() if entry["status"] == "measured"]

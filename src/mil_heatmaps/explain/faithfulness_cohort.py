@@ -1,4 +1,4 @@
-"""Faithfulness over a cohort: a row a slide and map, means with their intervals, and what they recommend."""
+"""Faithfulness over a cohort: one row per slide and map, means with their intervals, and what they recommend."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ DRAWS = 10_000
 
 
 def csv_rows(slide_id: str, document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a row a map of one slide's document; None where there is no number."""
+    """Return one row per map of one slide's document; None where there is no number."""
     return [_row(slide_id, name, entry, document) for name, entry in document["maps"].items()]
 
 

@@ -20,7 +20,7 @@ def remarks(
     targets : K str
         Names of its columns.
     checks : mapping
-        What travels with it, one entry a column where it is a list.
+        What travels with it, one entry per column where it is a list.
     values : (N, K)
     """
     said = []

@@ -1,4 +1,4 @@
-"""Scores for QuPath: patches as tiles, hot regions and tissue as annotations, in one GeoJSON file.
+"""Scores for QuPath: patches as tiles, high-attention regions and tissue as annotations, in one GeoJSON file.
 
 Coordinates are level-0 pixels as QuPath counts them on the same slide: it opens the scanned area alone where OpenSlide
 knows one (bounds), and counts from its corner. Features are written one after the other, so memory does not follow
@@ -187,7 +187,7 @@ def _region(
         [(ring - corner_l0).tolist() for ring in region.rings_l0],
         {
             "name": f"{drawn.name} {number}",
-            "classification": {"name": "Hot region", "color": _REGION_COLOUR},
+            "classification": {"name": "High-score region", "color": _REGION_COLOUR},
             "measurements": measurements,
         },
     )

@@ -1,4 +1,4 @@
-"""Scores as tables for other programs: CSV and NPZ. One row a patch, in the order of the score file."""
+"""Scores as tables for other programs: CSV and NPZ. One row per patch, in the order of the score file."""
 
 import os
 from typing import Any

@@ -9,7 +9,7 @@ from mil_heatmaps.files.names import comparable, stem_of
 
 _WAY = (
     "write features and coords, with the attribute patch_size_level0, into an HDF5 file called as the slide: the lines "
-    "of Python for it are in docs/feature_files.md"
+    "of Python for it are in docs/reference/feature_files.md"
 )
 _RESOLUTION = "its positions are pixels at the resolution that the extraction was asked for, which no file tells"
 _DEEPEST = 4

@@ -17,7 +17,7 @@ _FORMULA = re.compile(r"[=@\t]|[+-][A-Za-z]")
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table as CSV: the header, then a line a row, whose cells are in the order of the columns.
+    """Return a table as CSV: the header, then one line per row, whose cells are in the order of the columns.
 
     No text of it is run by a spreadsheet: see `guarded`.
     """

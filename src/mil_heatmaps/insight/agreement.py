@@ -121,7 +121,7 @@ def agreement_rows(
     annotations: Annotations, columns: Mapping[str, npt.NDArray[Any]], usual: str, kind: ScoreKind, grid: PatchGrid,
     top: float,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Return a row a class: the score of the class's own name where there is one, else the usual score.
+    """Return one row per class: the score of the class's own name where there is one, else the usual score.
 
     A class that lies on no patch has a row with the reason.
     """

@@ -1,4 +1,4 @@
-"""A run beside a folder of annotations: a row a slide and class, means with intervals, a sheet."""
+"""A run beside a folder of annotations: one row per slide and class, means with intervals, a sheet."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def annotation_table(
     mask_downsample: float | None = None,
     top: float = 0.05,
 ) -> pd.DataFrame:
-    """Return a row a slide and class: how the scores agree with what was drawn, or why that cannot be said.
+    """Return one row per slide and class: how the scores agree with what was drawn, or why that cannot be said.
 
     Slides without an annotation file are no rows. Parameters are those of `read_annotations`; `top` is the part of the
     patches whose Dice is taken.
@@ -73,7 +73,7 @@ def annotation_table(
 
 
 def annotation_cohort(table: pd.DataFrame, patients: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Return a row a class: how many slides have it, and the mean of each measure with its interval."""
+    """Return one row per class: how many slides have it, and the mean of each measure with its interval."""
     import pandas as pd
 
     rows = []
@@ -86,7 +86,7 @@ def annotation_cohort(table: pd.DataFrame, patients: Mapping[str, str] | None = 
 
 
 def write_annotation_sheet(path: Path, table: pd.DataFrame, patients: Mapping[str, str] | None, top: float) -> None:
-    """Write a panel a measure and a line a class as a picture."""
+    """Write a panel a measure and one line per class as a picture."""
     usable = table.dropna(subset=["class"])
     panels = []
     for measure in MEASURES:

@@ -1,7 +1,7 @@
 """Annotations of one slide by class: GeoJSON of QuPath and TRIDENT, ASAP's XML, masks of labels.
 
 What comes back is, for each class, polygons in level-0 pixels, or a mask with its scale. Rings that cross themselves
-are mended where the mended shape has the area that was drawn, and refused where it does not.
+are corrected where the corrected shape has the area that was drawn, and refused where it does not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RASTER = (".tif", ".tiff", ".png")
 UNNAMED = "unclassified"
 
 _SAFE_CHANGE = 0.01
-"""Share of its area by which a mended polygon may differ from the one that was drawn."""
+"""Share of its area by which a corrected polygon may differ from the one that was drawn."""
 
 
 class AnnotationIndex(StemIndex):
@@ -55,7 +55,7 @@ class Annotations:
     downsample : (x, y)
         Level-0 pixels a pixel of the mask.
     notes : list of str
-        What was mended or left out.
+        What was corrected or left out.
     """
 
     polygons: dict[str, Any] = field(default_factory=dict)
@@ -93,7 +93,7 @@ def read_annotations(
     Raises
     ------
     TissueError
-        A file that cannot be read, a shape that cannot be mended safely, annotations of another slide, no class that
+        A file that cannot be read, a shape that cannot be corrected safely, annotations of another slide, no class that
         counts.
     """
     if not path.is_file():
@@ -137,7 +137,7 @@ def _chosen(found: Annotations, classes: Sequence[str] | None, path: Path) -> An
 
 
 def _by_class(drawn: Sequence[tuple[str, list[Any], str]], path: Path) -> Annotations:
-    """Return polygons by class, joined; each is mended or refused."""
+    """Return polygons by class, joined; each is corrected or refused."""
     shapely = needed("shapely", "reading annotations")
     shapes: dict[str, list[Any]] = {}
     mended, empty = 0, 0
@@ -161,16 +161,16 @@ def _by_class(drawn: Sequence[tuple[str, list[Any], str]], path: Path) -> Annota
         shapes.setdefault(name, []).append(shape)
     found = Annotations(polygons={name: shapely.union_all(some) for name, some in shapes.items()})
     if mended:
-        found.notes.append(f"{counted(mended, 'polygon')} crossed itself or touched its holes and was mended"
-                           if mended == 1 else f"{mended} polygons crossed themselves and were mended")  # fmt: skip
+        found.notes.append(f"{counted(mended, 'polygon')} crossed itself or touched its holes and was corrected"
+                           if mended == 1 else f"{mended} polygons crossed themselves and were corrected")  # fmt: skip
     if empty:
         found.notes.append(f"{counted(empty, 'annotation')} without an area left out")
     return found
 
 
 def _mended(shapely: Any, shape: Any, where: str) -> Any:
-    """Return a valid shape of the same area; TissueError where mending would change what was drawn."""
-    # The even-odd area is what the mended shape has; the area by the trapezoid formula counts lobes of a figure of
+    """Return a valid shape of the same area; TissueError where a correction would change what was drawn."""
+    # The even-odd area is what the corrected shape has; the area by the trapezoid formula counts lobes of a figure of
     # eight against each other. Small crossings make no difference; where the two differ nobody can tell what was meant.
     drawn = abs(_signed_area(shape.exterior)) - sum(abs(_signed_area(hole)) for hole in shape.interiors)
     outer, *holes = (shapely.make_valid(shapely.Polygon(ring)) for ring in (shape.exterior, *shape.interiors))
@@ -178,7 +178,7 @@ def _mended(shapely: Any, shape: Any, where: str) -> Any:
     if abs(mended.area - drawn) > _SAFE_CHANGE * max(mended.area, abs(drawn)):
         why = shapely.is_valid_reason(shape)
         raise TissueError(
-            f"{where} crosses itself ({why}), and mending it would change its area from {drawn:.0f} to "
+            f"{where} crosses itself ({why}), and correcting it would change its area from {drawn:.0f} to "
             f"{mended.area:.0f} px²: draw it again"
         )
     return mended

@@ -1,4 +1,4 @@
-"""How concentrated the scores of a run are: a row a slide, and a sheet by predicted class."""
+"""How concentrated the scores of a run are: one row per slide, and a sheet by predicted class."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TITLES = {
 
 
 def concentration_table(run: StudyRun) -> pd.DataFrame:
-    """Return a row a slide: label, prediction, patches, and the numbers of `Concentration`."""
+    """Return one row per slide: label, prediction, patches, and the numbers of `Concentration`."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []

@@ -188,7 +188,7 @@ def _class(read: Mapping[str, QuickScores]) -> tuple[str | int, list[Notice]]:
     if not several or not predictions or predictions[0].task not in ("classification", "multilabel"):
         return "predicted", []
     if all(one.scores.names[0].endswith("head 0") for one in read.values() if len(one.scores.names) > 1):
-        return "predicted", []  # a column a head, which are averaged
+        return "predicted", []  # one column per head, which are averaged
     votes = Counter(prediction.predicted for prediction in predictions)
     mean = np.mean([prediction.probabilities for prediction in predictions], axis=0)
     chosen = max(votes, key=lambda number: (votes[number], mean[number]))
@@ -213,7 +213,7 @@ def mean_prediction(predictions: Sequence[Prediction | None]) -> Prediction | No
 
 
 def agreement_table(slides: Sequence[ConsensusSlide]) -> pd.DataFrame:
-    """Return a row a slide and pair of models: numbers, how patches were matched, or why there are none."""
+    """Return one row per slide and pair of models: numbers, how patches were matched, or why there are none."""
     import pandas as pd
 
     columns = ["slide_id", "model_a", "model_b", "patches", "spearman", "jaccard", "matched", "error"]

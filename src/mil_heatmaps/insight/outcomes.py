@@ -1,4 +1,4 @@
-"""What a run predicted beside what its list says: a row a slide, confusion, ROC curves, AUROC with intervals."""
+"""What a run predicted beside what its list says: one row per slide, confusion, ROC curves, AUROC with intervals."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def class_of_label(label: str, classes: Sequence[str], label_dict: Mapping[str, 
 
 
 def outcome_table(run: StudyRun, label_dict: Mapping[str, int] | None = None) -> pd.DataFrame:
-    """Return a row a slide: label, the class it means, what is predicted, ``p_<class>``, and whether it is right.
+    """Return one row per slide: label, the class it means, what is predicted, ``p_<class>``, and whether it is right.
 
     Slides without a prediction of classes have their reason in ``error``.
     """

@@ -1,4 +1,4 @@
-"""A run beside spots or cells: how each gene or cell type goes with the scores, a row a slide and column."""
+"""A run beside spots or cells: how each gene or cell type goes with the scores, one row per slide and column."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def spot_table(
     run: StudyRun, folder: Path, *, unit: str = "px", layers: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return a row a slide and gene or cell type, the largest differences of high and low patches first.
+    """Return one row per slide and gene or cell type, the largest differences of high and low patches first.
 
     For cells there is also ``cells``: their number on a patch. Slides without a file are no rows. With `layers` a score
     file a slide is written there with the 12 columns that differ most, for pictures, exports and the viewer.

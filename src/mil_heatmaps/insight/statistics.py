@@ -87,7 +87,7 @@ def bootstrap(
     ----------
     statistic : function of the numbers of the chosen slides, with repeats
         May be NaN for a draw without, say, a second class; such draws are left out.
-    groups : one value a slide
+    groups : one value per slide
         Its patient; slides with equal values are drawn together.
     by_patient : bool
         Whether the groups are patients; only changes the words.
@@ -119,7 +119,7 @@ def bootstrap(
 
 
 def mean_of(values: npt.ArrayLike, slides: Sequence[str], patients: Mapping[str, str] | None = None) -> Estimate:
-    """Return the mean of one number a slide with its interval; slides without a number are left out."""
+    """Return the mean of one number per slide with its interval; slides without a number are left out."""
     numbers = np.asarray(values, dtype=np.float64).ravel()
     kept = np.isfinite(numbers)
     numbers = numbers[kept]

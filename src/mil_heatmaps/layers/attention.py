@@ -26,7 +26,7 @@ def mlp(in_dim: int, out_dim: int, *, layers: int = 1, dropout: float = 0.0) -> 
 
 
 class GatedAttention(nn.Module):
-    """Ilse et al.'s gated attention: W_c(tanh(W_a h + b_a) * sigmoid(W_b h + b_b)) + b_c, one column a head.
+    """Ilse et al.'s gated attention: W_c(tanh(W_a h + b_a) * sigmoid(W_b h + b_b)) + b_c, one column per head.
 
     Keys: attention_a.0, attention_b.0, attention_c.
     """

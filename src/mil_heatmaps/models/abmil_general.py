@@ -57,7 +57,7 @@ class ABMILGeneral(PublicModel):
     branches : int
         K.
     class_heads : bool
-        One head of one row a class, which reads its own branch; otherwise one head reads all, branch after branch.
+        One head of one row per class, which reads its own branch; otherwise one head reads all, branch after branch.
     head_norm : bool
         A batch norm stands before the head.
     shared_head : bool

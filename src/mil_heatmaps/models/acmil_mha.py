@@ -90,7 +90,7 @@ class ACMILMultiHead(PublicModel):
         """Read the sizes; every token has its projections."""
         sizes, count = match.sizes, match.sizes["K"]
         if match.numbers["query.{k}"] != tuple(range(count)) or match.count("key.{k}") != count:
-            match.misfit = match.misfit or f"sub_attention needs the numbers 0 to {count - 1}, one a token of q"
+            match.misfit = match.misfit or f"sub_attention needs the numbers 0 to {count - 1}, one per token of q"
             return None
         return {
             "in_dim": sizes["D"], "num_classes": sizes["C"], "embed": steps_of(match.chains["embed"]),

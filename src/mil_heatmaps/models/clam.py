@@ -1,4 +1,4 @@
-"""CLAM's own networks (Lu et al. 2021): CLAM_SB pools with one attention branch, CLAM_MB with one a class."""
+"""CLAM's own networks (Lu et al. 2021): CLAM_SB pools with one attention branch, CLAM_MB with one per class."""
 
 import re
 from typing import Any
@@ -194,7 +194,7 @@ class ClamMB(CLAM):
         return count_layers(shapes, "classifiers.{}.weight") or None
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """As CLAM_SB's, with a column a class for attention too."""
+        """As CLAM_SB's, with one column per class for attention too."""
         specs = super().score_specs()
         specs["attention"] = ScoreSpec(
             RAW.kind, "raw attention of each class's branch, before the softmax", "class", alone=True

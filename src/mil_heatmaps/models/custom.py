@@ -1,7 +1,7 @@
 """A model of your own: any class with `forward` or `patch_scores`, wrapped so that it behaves like the
 others.
 
-The contract, with an example, is in docs/own_model.md.
+The contract, with an example, is in docs/how-to/own_model.md.
 """
 
 import inspect
@@ -39,7 +39,7 @@ class CustomModel(MILModel):
         self.in_dim = 0 if several else _whole(inner, "in_dim", title)
         self._forward, self._patch_scores_of = _forward_of(inner), getattr(inner, "patch_scores", None)
         if self._forward is None and not callable(self._patch_scores_of):
-            raise ModelError(f"{title} has neither forward nor patch_scores; see docs/own_model.md")
+            raise ModelError(f"{title} has neither forward nor patch_scores; see docs/how-to/own_model.md")
         self._asks = tuple(map(_asks_for, (self._forward, self._patch_scores_of)))
         self.asks_corners = any(self._asks)
         self._in_order = False
@@ -193,11 +193,11 @@ class CustomModel(MILModel):
         return row
 
     def _checked(self, name: str, values: Tensor | None, count: int) -> Tensor:
-        """Return scores (N, K) after checking that there is one row a patch."""
+        """Return scores (N, K) after checking that there is one row per patch."""
         if values is None:
             raise ModelError(
                 f"{self.title} returned no patch scores: forward must return (logits, attention), or "
-                "the class must have patch_scores(features); see docs/own_model.md"
+                "the class must have patch_scores(features); see docs/how-to/own_model.md"
             )
         shape = tuple(values.shape)
         while values.ndim > 2 and values.shape[0] == 1:
@@ -207,7 +207,7 @@ class CustomModel(MILModel):
         if values.ndim not in (1, 2) or values.shape[0] != count:
             raise ModelError(
                 f"{self.title} returned {name} of shape {shape} for {count} patches: ({count},) or ({count}, K) is "
-                "needed, one number or one row a patch"
+                "needed, one number or one row per patch"
             )
         return values.reshape(count, -1)
 

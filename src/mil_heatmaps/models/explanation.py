@@ -55,7 +55,7 @@ class Explanation:
     outputs : Outputs or None
         What the explanations explain.
     full : (K,) float64 or None
-        That output of the whole bag, one number a target.
+        That output of the whole bag, one number per target.
     """
 
     logits: npt.NDArray[np.float32] | None

@@ -128,4 +128,4 @@ def _numbers(name: str, values: Any) -> npt.NDArray[np.float64]:
     try:
         return np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"the map {name!r} holds no numbers, one a patch: {reason_of(error)}") from error
+        raise ModelError(f"the map {name!r} holds no numbers, one per patch: {reason_of(error)}") from error

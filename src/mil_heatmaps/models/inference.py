@@ -82,7 +82,7 @@ def infer(
 
 
 def column_names(model: MILModel, names: Sequence[str] | None, task: Task) -> Sequence[str] | None:
-    """Return the names that `infer` gives the columns of scores with one an output; None for ``class 0``, ...."""
+    """Return the names that `infer` gives the columns of scores with one per output; None for ``class 0``, ...."""
     names = _named(model, names, task)
     if names is None:
         return output_names(model.num_classes, task) if task != "classification" and model.num_classes else None

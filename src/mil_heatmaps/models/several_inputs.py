@@ -1,7 +1,7 @@
 """A model of the user's own that takes several bags of a slide, and numbers beside them.
 
 It is asked about one bag at a time, the *asked* bag: parts of that bag are handed to the user's forward beside the
-other inputs, which stay as they are. docs/own_model.md has the contract.
+other inputs, which stay as they are. docs/how-to/own_model.md has the contract.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
 """A slide encoder with a head as a model: features, corners, patch size and resolution to a vector, and to outputs.
 
-The encoder is the user's own code; docs/slide_encoders.md has the contract. It is asked as any other model of one's
-own is (`CustomModel`): each part of the slide takes a forward.
+The encoder is the user's own code; docs/how-to/slide_encoders.md has the contract. It is asked as any other model of
+one's own is (`CustomModel`): each part of the slide takes a forward.
 """
 
 import inspect

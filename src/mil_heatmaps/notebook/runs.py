@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(config: str | os.PathLike[str] | Mapping[str, Any] | Config, **options: Any) -> pd.DataFrame:
-    """Do what ``create_heatmaps.py`` does with a config, and return one row a slide.
+    """Do what ``create_heatmaps.py`` does with a config, and return one row per slide.
 
     A slide's error ends that slide and is in its row. In a script keep the call under ``if __name__ == "__main__":``,
     as slides are worked on in processes of their own.

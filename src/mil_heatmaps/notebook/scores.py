@@ -161,7 +161,7 @@ class SlideScores:
         return names if main.score in ("external", names) else f"{main.score} ({names})"
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row a patch: x, y, width, height in level-0 pixels, every score, percentiles of the drawn one."""
+        """Return a row per patch: x, y, width, height in level-0 pixels, every score, percentiles of the drawn one."""
         import pandas as pd
 
         width, height = self.file.grid.size_l0

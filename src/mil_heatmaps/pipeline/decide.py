@@ -53,7 +53,7 @@ class Surveyed:
 
     Attributes
     ----------
-    plans : one a stage that applies
+    plans : one per stage that applies
     problem : why it cannot even be planned; the run finds out the same and records it
     read_files : input files that had to be read because the record does not know them as they are
     """

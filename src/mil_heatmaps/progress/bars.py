@@ -98,7 +98,7 @@ class TerminalBar(Progress):
 
 
 class LogLines(Progress):
-    """Writes one line a slide: its number, what was done, how much is left; slides with nothing to do are grouped."""
+    """Writes one line per slide: its number, what was done, how much is left; slides with nothing to do are grouped."""
 
     def __init__(self) -> None:
         self._total = self._count = self._worked = self._failed = 0

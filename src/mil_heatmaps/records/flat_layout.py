@@ -1,7 +1,7 @@
 """The paths of ``exp_arguments.layout: flat``: pictures side by side in one folder, machinery in another.
 
 ``O`` = production_save_dir holds what people open: ``S_heatmap.png``, ``heatmap_results.csv``, ``run.yaml``,
-``run.log``. ``W`` = raw_save_dir holds a folder a slide with scores, outlines and the record. Neither the
+``run.log``. ``W`` = raw_save_dir holds one folder per slide with scores, outlines and the record. Neither the
 experiment's name nor the label makes a folder.
 """
 

@@ -60,7 +60,7 @@ class SlideOutcome:
     bag_size : int or None
         Patches of the bag.
     classes, probabilities : tuples of equal length
-        Names and probabilities by falling probability, of a classification.
+        Names and probabilities in descending order of probability, of a classification.
     uncoloured, unreadable : int or None
         Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
     notes : str

@@ -26,7 +26,7 @@ Action = Literal["compute", "recompute", "reuse"]
 
 
 class OutputFile(NamedTuple):  # a tuple, as a run over 100,000 slides makes a million of them
-    """A file a stage wrote, as it was when written."""
+    """One file per stage wrote, as it was when written."""
 
     size: int
     mtime_ns: int

@@ -38,7 +38,7 @@ class Predictions:
 
     Attributes
     ----------
-    rows : one a slide with a prediction of classes: its name, class and chances
+    rows : one per slide with a prediction of classes: its name, class and chances
     columns : which columns of the table have anything to show
     measures : columns of what was measured of the scores, in order
     """
@@ -70,7 +70,7 @@ class Predictions:
             })  # fmt: skip
 
     def table(self) -> pd.DataFrame | None:
-        """Return a row a slide, as `insight.outcomes` has them; None where no slide has a class and a prediction."""
+        """Return one row per slide, as `insight.outcomes` has them; None where none has class and prediction."""
         import pandas as pd
 
         if self.config.model_arguments.task != "classification" or not any(row["class"] for row in self.rows):

@@ -111,7 +111,7 @@ class _Report:
         return written
 
     def as_folder(self, path: Path) -> Written:
-        """Write an index and a page a slide."""
+        """Write an index and one page per slide."""
         folder = path.with_suffix("")
         written = Written(folder / "index.html", self._front.parts)
         pages = folder / "slides"

@@ -39,7 +39,7 @@ class Concentration:
 
     @property
     def nearly_even(self) -> bool:
-        """Whether the colours show differences that hardly weigh: see docs/scores.md."""
+        """Whether the colours show differences that hardly weigh: see docs/explanation/scores.md."""
         return self.patches > 1 and self.effective >= NEARLY_EVEN * self.patches
 
     @property

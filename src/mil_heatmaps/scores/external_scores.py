@@ -1,6 +1,6 @@
 """Bring your own scores: a score file, a table with x, y and one or more score columns, or what other tools write.
 
-docs/score_file.md lists whose files are read and what their columns mean.
+docs/reference/score_file.md lists whose files are read and what their columns mean.
 """
 
 import os

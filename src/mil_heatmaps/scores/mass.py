@@ -1,6 +1,6 @@
 """How concentrated a slide's scores are: on three patches, or on half the slide.
 
-Every number is of *shares*: non-negative, one a patch, summing to 1; `mass_shares` makes them of scores of any kind.
+Every number is of *shares*: non-negative, one per patch, summing to 1; `mass_shares` makes them of scores of any kind.
 """
 
 from __future__ import annotations

@@ -146,12 +146,12 @@ def reference_words(reference: npt.ArrayLike) -> str:
 
 
 def _flat(values: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return one score a patch; integers become float64, floats keep their type."""
+    """Return one score per patch; integers become float64, floats keep their type."""
     scores = np.asarray(values)
     if scores.ndim == 2 and scores.shape[1] == 1:
         scores = scores[:, 0]
     if scores.ndim != 1:
-        raise ScoreError(f"one score a patch is needed, shape (N,) or (N, 1); got {scores.shape}")
+        raise ScoreError(f"one score per patch is needed, shape (N,) or (N, 1); got {scores.shape}")
     return scores if scores.dtype.kind == "f" else scores.astype(np.float64)
 
 

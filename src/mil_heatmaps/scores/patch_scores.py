@@ -83,9 +83,9 @@ class Explained:
     settings : dict
         Those that the score depends on, plain JSON.
     checks : dict
-        Plain numbers and lists, one a column where they are lists.
+        Plain numbers and lists, one per column where they are lists.
     full : K floats
-        The output of the whole slide, one a column.
+        The output of the whole slide, one per column.
     """
 
     output: str
@@ -97,7 +97,7 @@ class Explained:
 
 @dataclass(frozen=True, repr=False)
 class PatchScores:
-    """One row a patch, one column a class or head.
+    """One row per patch, one column per class or head.
 
     Attributes
     ----------
@@ -259,7 +259,7 @@ class Prediction:
 
     @property
     def ranking(self) -> list[int]:
-        """Class indices by falling logit, or probability; for a classification they agree. Ties keep their order."""
+        """Class indices in descending order of logit or probability, which agree. Ties keep their order."""
         by = self.probabilities if self.independent else self.logits
         return [int(i) for i in np.argsort(-by, kind="stable")]
 

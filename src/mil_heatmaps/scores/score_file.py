@@ -2,7 +2,7 @@
 
 It is CLAM's ``<slide>_blockmap.h5`` (``attention_scores`` and ``coords`` as CLAM writes them, so its tools
 read it) with a dataset ``scores`` beside them whose attributes say what the numbers are. Any program may
-write one; the least that does is described in docs/score_file.md. Names ending ``_l0`` are level-0 pixels.
+write one; the least that does is described in docs/reference/score_file.md. Names ending ``_l0`` are level-0 pixels.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class ScoreFile:
     ----------
     grid : PatchGrid
     scores : PatchScores
-        The scores to draw, one column a class or head; its grid becomes `grid`.
+        The scores to draw, one column per class or head; its grid becomes `grid`.
     attention : (N,) float32
         What CLAM's tools see as ``attention_scores``. Left empty, it is `clam_column` of the scores.
     extra : tuple of PatchScores

@@ -1,4 +1,4 @@
-"""Read and write score files, HDF5. docs/score_file.md describes the schema; keep the two together."""
+"""Read and write score files, HDF5. docs/reference/score_file.md describes the schema; keep the two together."""
 
 import json
 import math

@@ -19,7 +19,7 @@ _HEAD = re.compile(r"(?:(?P<group>.+) )?head (?P<head>\d+)")
 
 
 class Column(NamedTuple):
-    """One score a patch, (N,) float32, and the name to show with it."""
+    """One score per patch, (N,) float32, and the name to show with it."""
 
     name: str
     scores: npt.NDArray[np.float32]
@@ -47,7 +47,7 @@ def select_columns(
         Of a multilabel model ``predicted`` means every label with a chance of at least a half, else the highest; of a
         regression every output; of a survival model the mean over the intervals.
     head : ``mean``, ``all``, or a number from 0
-        For scores with a column a head, called ``head 0`` or ``<class> head 0``.
+        For scores with one column per head, called ``head 0`` or ``<class> head 0``.
 
     Raises
     ------

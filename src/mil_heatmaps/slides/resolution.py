@@ -166,7 +166,7 @@ def _from_tags(properties: Mapping[str, str]) -> _Pair:
 def _from_ome(text: str, size_l0: tuple[int, int] | None) -> _Pair:
     """Return the pixel size of the image in OME-XML that has the slide's size.
 
-    Read without an XML parser, as no entity of a stranger's file is to be unfolded.
+    Read without an XML parser, as no entity of an untrusted file is to be unfolded.
     """
     if not text.lstrip("\ufeff \r\n\t").startswith(("<?xml", "<OME", "<ome:OME")):
         return None, None

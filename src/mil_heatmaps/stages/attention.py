@@ -127,7 +127,7 @@ class AttentionStage:
 
 
 def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str, Any]:
-    """What the lists show of a slide: classes by falling probability, or the numbers of another task."""
+    """What the lists show of a slide: classes in descending order of probability, or the numbers of another task."""
     summary: dict[str, Any] = {"bag_size": len(score_file.grid)}
     attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
     if len(attention):

@@ -143,7 +143,7 @@ class _Telling:
 
 
 class PartialSums:
-    """Files of partial sums, a file a score; those of another model, bag or setting are as good as none."""
+    """Files of partial sums, one file per score; those of another model, bag or setting are as good as none."""
 
     def __init__(self, work: SlideWork, of: str) -> None:
         self._work, self._of = work, of

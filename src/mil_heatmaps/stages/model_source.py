@@ -154,7 +154,7 @@ class ModelSource:
         return self._config.output_names
 
     def column_names(self, device: str | None = None) -> Sequence[str] | None:
-        """Return what the columns of a score with one an output are called, as `infer` calls them."""
+        """Return what the columns of a score with one per output are called, as `infer` calls them."""
         from mil_heatmaps.models.inference import column_names
 
         return column_names(self.load(device), self.output_names, self._config.model_arguments.task)

@@ -51,7 +51,7 @@ def shown(image: npt.NDArray[np.uint8], side_px: int | None) -> npt.NDArray[np.u
 def _label_and_class(work: SlideWork) -> tuple[str, int | None]:
     """Return what names the folder: CLAM's label and predicted class; of other tasks the group, and no class.
 
-    The label of a regression or survival model is a value of the slide's own, which would be a folder a slide.
+    The label of a regression or survival model is a value of the slide's own, which would be one folder per slide.
     """
     row, prediction = work.job.row, work.score_file.prediction
     if work.config.model_arguments.task != "classification":

@@ -97,7 +97,7 @@ class SlideEntry:
     mpp, default_mpp : float or None
         The resolution given by hand for this slide, and for all that say none.
     answers : tuple of RunAnswer
-        One a run where there are several.
+        One per run where there are several.
     verdict : str
         How faithful the drawn map was found to be.
     """

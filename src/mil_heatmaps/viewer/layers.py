@@ -39,7 +39,7 @@ MOST_FILES = 4
 
 @dataclass(frozen=True)
 class ScoreLayer:
-    """One score of one file: a column a class or head."""
+    """One score of one file: one column per class or head."""
 
     named: NamedFile
     file: int
@@ -103,7 +103,7 @@ class ScoreLayer:
         return grid.coords_l0.astype("<i4").tobytes()
 
     def column(self, index: int) -> bytes:
-        """Return one score a patch as float32."""
+        """Return one score per patch as float32."""
         return np.ascontiguousarray(self.scores.values[:, index]).astype("<f4").tobytes()
 
 

@@ -31,7 +31,7 @@ def cohort_page(rows: Sequence[Mapping[str, Any]], summaries: Sequence[MapSummar
     Parameters
     ----------
     rows : of the cohort's table
-    summaries : one a map, the best first
+    summaries : one per map, the best first
     """
     high = max(len(summaries), 1) * _ROW
     page = Page(2 * _MARGIN + _NAMES + _SRG + _GAP + _SHARE, _HEAD + high + _FOOT)

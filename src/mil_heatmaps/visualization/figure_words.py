@@ -60,7 +60,7 @@ class FigureText:
     score_name : str
         What the number is, such as ``attention``.
     class_name : str or None
-        Whose score it is, when there is one a class or head.
+        Whose score it is, when there is one per class or head.
     slide_id, label, model : str or None
     prediction : Prediction or None
     group : str or None

@@ -43,7 +43,7 @@ def as_grid(coords: npt.ArrayLike | PatchGrid, patch_size: PatchSize, overlap: f
 
 
 def as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
-    """Return one score a patch as a new float array; (N,), (N, 1) and (1, N) will do, and integers.
+    """Return one score per patch as a new float array; (N,), (N, 1) and (1, N) will do, and integers.
 
     float32 stays float32, everything else becomes float64.
 
@@ -59,7 +59,7 @@ def as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
         own = own.reshape(-1)
     if own.ndim > 1:
         raise ScoreError(
-            f"scores have shape {own.shape}: one score a patch is needed; choose a class or head, scores[:, k]"
+            f"scores have shape {own.shape}: one score per patch is needed; choose a class or head, scores[:, k]"
         )
     if own.shape != (count,):
         raise ScoreError(f"{own.size} scores but {count} coords; each patch needs one of both")

@@ -144,7 +144,7 @@ def _without_modules(content: Any, file: Path) -> Any:
 
 
 def _explain_failure(file: Path, error: Exception) -> str | None:
-    """Return what is wrong with a file that torch would not load, and the mend; None if it only holds objects."""
+    """Return what is wrong with a file that torch would not load, and the fix; None if it only holds objects."""
     message = str(error)
     with file.open("rb") as stream:
         start = stream.read(8)

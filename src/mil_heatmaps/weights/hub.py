@@ -70,8 +70,8 @@ def download(path: str | os.PathLike[str]) -> Path:
     try:
         return Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=_WANTED))
     except Exception as error:  # the hub's errors share no base class across its versions
-        mend = "or give a downloaded folder as the checkpoint"
-        raise explain_failure(error, f"the weights {repository}", repository, mend) from error
+        fix = "or give a downloaded folder as the checkpoint"
+        raise explain_failure(error, f"the weights {repository}", repository, fix) from error
 
 
 def fetch_weights(repo: str, missing: str) -> Path:
@@ -107,14 +107,14 @@ def cached_snapshot(repo: str) -> Path | None:
     return None if found is None else found.parent
 
 
-def explain_failure(error: Exception, what: str, repo: str, mend: str, *, gated: bool = False) -> CheckpointError:
+def explain_failure(error: Exception, what: str, repo: str, fix: str, *, gated: bool = False) -> CheckpointError:
     """Return the error that says why `what`, of a repository, cannot be had, and what to do.
 
     Parameters
     ----------
     what : str
         In the plural, as in "the weights of encoder uni_v1".
-    mend : str
+    fix : str
         Another way to give it.
     gated : bool
         Whether access is known to be needed: the hub then says of such a repository that there is none.
@@ -124,20 +124,20 @@ def explain_failure(error: Exception, what: str, repo: str, mend: str, *, gated:
     absent = "RepositoryNotFoundError" in kinds
     if kinds & {"GatedRepoError", "LocalTokenNotFoundError"} or (absent and gated):
         return CheckpointError(
-            f"{what} are gated: request access at {page}, then log in with `hf auth login` or set HF_TOKEN; {mend}"
+            f"{what} are gated: request access at {page}, then log in with `hf auth login` or set HF_TOKEN; {fix}"
         )
     if absent:
         return CheckpointError(
-            f"{what} are not at {page}, or only for those who log in with `hf auth login` or set HF_TOKEN; {mend}"
+            f"{what} are not at {page}, or only for those who log in with `hf auth login` or set HF_TOKEN; {fix}"
         )
     if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled"}:
         first = f"request access at {page}, then, " if gated else ""
         return CheckpointError(
             f"{what} are not in the local cache, and the hub cannot be asked (offline, or HF_HUB_OFFLINE is set): "
-            f"{first}where there is a network, run `hf download {repo}` and copy the cache (HF_HOME); {mend}"
+            f"{first}where there is a network, run `hf download {repo}` and copy the cache (HF_HOME); {fix}"
         )
     summary = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return CheckpointError(f"cannot get {what} from {page} ({summary}); {mend}")
+    return CheckpointError(f"cannot get {what} from {page} ({summary}); {fix}")
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -86,7 +86,7 @@ def read_head(path: Path, *, cosine: bool = False) -> SlideHead:
     ----------
     path : .npz, .csv or .safetensors
         ``W`` (C, E) or (E,), optionally ``b`` (C,), ``mean`` and ``scale`` (E,) by which the vector is standardised
-        first, ``class_names`` and ``kind``; scikit-learn's names of these work too. A CSV has a row an output.
+        first, ``class_names`` and ``kind``; scikit-learn's names of these work too. A CSV has one row per output.
     cosine : bool
         The file holds a vector (E,) or several (K, E) instead, as .npy, .npz or .h5.
 
@@ -116,7 +116,7 @@ def _linear(path: Path) -> SlideHead:
     count, width = weight.shape
     bias = _numbers(held.get("b", np.zeros(count)), "b", path).reshape(-1)
     if bias.shape != (count,):
-        raise CheckpointError(f"b of the head {path} has {len(bias)} numbers, but W has {count} rows: one an output")
+        raise CheckpointError(f"b of the head {path} has {len(bias)} numbers, but W has {count} rows: one per output")
     mean = _of_width(held.get("mean", np.zeros(width)), "mean", width, path)
     scale = _of_width(held.get("scale", np.ones(width)), "scale", width, path)
     if (scale <= 0).any():
@@ -200,7 +200,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    """Return the head in a table: a row an output, with its name, ``b`` and a column a weight; and rows of two names.
+    """Return the head in a table: a row per output, with its name, ``b`` and a column a weight; and rows of two names.
 
     The first column names the rows; rows called ``mean`` and ``scale`` standardise the vector.
     """
@@ -210,7 +210,7 @@ def _table(path: Path) -> dict[str, Any]:
     biases = [i for i, name in enumerate(columns) if i and _ALIASES.get(name, name) == "b"]
     weights = [i for i in range(1, len(columns)) if i not in biases]
     if not weights or not rows:
-        raise CheckpointError(f"the head {path} must have a row an output: its name, b, and a column a weight")
+        raise CheckpointError(f"the head {path} must have one row per output: its name, b, and a column a weight")
     numbers = [int(number) for i in weights if (number := columns[i].lstrip("Wwfx_")).isdigit()]
     if len(numbers) == len(weights) and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         raise CheckpointError(f"the columns of weights of the head {path} are out of order: {', '.join(columns[1:6])}")

@@ -1,0 +1,52 @@
+"""Which torchvision goes with the torch that is here: timm brings the newest one, which replaces torch."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+
+_FIRST_MINOR = 15
+"""torch 2.N was released with torchvision 0.(N + 15): 2.6 with 0.21, 2.13 with 0.28."""
+
+_WHEELS = "https://download.pytorch.org/whl"
+
+
+def torchvision_for(torch_version: str) -> str | None:
+    """Return the torchvision of a torch, such as ``0.28`` for ``2.13.0+cpu``; None for a torch that is not 2.x."""
+    match = re.match(r"2\.(\d+)", torch_version)
+    return None if match is None else f"0.{int(match[1]) + _FIRST_MINOR}"
+
+
+def install_line_for(torch_version: str) -> str | None:
+    """Return the line that installs it from the index that torch came from, told by its local version (``+cpu``)."""
+    wanted = torchvision_for(torch_version)
+    if wanted is None:
+        return None
+    build = re.search(r"\+((?:cpu|cu\d+|rocm[\d.]+|xpu))$", torch_version)
+    return f"pip install 'torchvision=={wanted}.*'" + (f" --index-url {_WHEELS}/{build[1]}" if build else "")
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of a package that is installed; it is not imported."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def misfit() -> tuple[str, str] | None:
+    """Return what is wrong with the torchvision here and the line that fixes it; None if it fits or is missing."""
+    torch, torchvision = installed_version("torch"), installed_version("torchvision")
+    if torch is None or torchvision is None:
+        return None
+    wanted, line = torchvision_for(torch), install_line_for(torch)
+    if wanted is None or line is None or torchvision.startswith(f"{wanted}."):
+        return None
+    return f"{torchvision} was built for another torch than {torch}; {wanted} fits", line
+
+
+def encoders_line(line: str) -> str:
+    """Return the install line of the encoders, with the fitting torchvision before it if it is not installed yet."""
+    torch = installed_version("torch")
+    first = None if torch is None or installed_version("torchvision") is not None else install_line_for(torch)
+    return line if first is None else f"{first} && {line}"
