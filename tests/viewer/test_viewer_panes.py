@@ -139,7 +139,7 @@ def test_compare_shows_another_model_and_then_the_difference(
         inside = ((coords <= point) & (np.array(point) < coords + PATCH)).all(1)
         means.append(np.floor(np.minimum(share[inside], 65535).mean()))
     row = min(int((65536 + means[0] - means[1]) / 2) * 256 >> 16, 255)
-    colour = colour_table("coolwarm")[row].astype(int)
+    colour = colour_table("BrBG_r")[row].astype(int)
     assert np.abs(np.array(pixel_at(page, 2, *point)[:3]) - colour).max() <= 2
     assert "difference of percentiles" in page.locator(".legend").nth(2).inner_text()
     assert_in_lockstep(page)
