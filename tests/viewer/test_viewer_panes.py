@@ -124,7 +124,7 @@ def test_rasters_are_the_exact_mean_of_the_patches_on_each_pixel(open_page: Open
 def test_compare_shows_another_model_and_then_the_difference(
     open_page: Open, scores: dict[str, tuple[Path, ScoreFile]]
 ) -> None:
-    page = open_page("panes=0.0;2.0")
+    page = open_page("panes=0.0;2.0&diff=1")
     page.keyboard.press("c")
     page.wait_for_selector(".panes-3")
     settle(page)
