@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mil_heatmaps.cli.running import print_plan
+from mil_heatmaps.cli.plan import print_plan
 from mil_heatmaps.config.config import effective_yaml, load_config, make_config
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.pipeline.runner import Runner
