@@ -159,7 +159,7 @@ def test_a_stored_setting_that_cannot_be_names_file_and_key(
 def test_settings_inside_a_checkpoint_are_checked_alike(place: str, model: MILModel, tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     torch.save({"state_dict": model.state_dict(), place: {"model": {"num_heads": "many"}}}, path)
-    with pytest.raises(CheckpointError, match=r"last.ckpt: its setting num_heads must .*got 'many' \(str\); mend it"):
+    with pytest.raises(CheckpointError, match=r"its setting num_heads .*got 'many' \(str\); correct it there"):
         model_from_checkpoint(path)
     torch.save({"state_dict": model.state_dict(), place: {"model": {"num_heads": 4.0}}}, path)
     np.testing.assert_array_equal(model_from_checkpoint(path).explain(X).logits, model.explain(X).logits)

@@ -96,7 +96,7 @@ def test_the_layout_is_tridents(slide: Slide, encoder: ModuleEncoder, tmp_path: 
     assert (attributes.pop("read_level"), attributes.pop("read_size").tolist()) == (0, [256, 256])
     assert attributes == {
         "patch_size": 256, "patch_size_level0": 256, "overlap": 128, "level0_magnification": 20,
-        "target_magnification": 20, "level0_width": 2048, "level0_height": 1536, "name": "tiny",
+        "target_magnification": 20, "level0_width": 2048, "level0_height": 1536, "name": b"tiny",
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from PIL import Image
 
 from tests.helpers import features
 from tests.helpers.slides import make_single_level, make_svs_like, make_tiled_pyramid
@@ -68,13 +69,18 @@ class SmallCohort:
             return {row["slide_id"]: row for row in csv.DictReader(file)}
 
     def outputs(self) -> dict[str, str]:
-        """SHA-256 of every output by its path; without what tells times: records, logs, lists with seconds."""
+        """SHA-256 of every output by its path; without what tells times: records, logs, lists with seconds.
+
+        Of figures that of the pixels: the file also holds the hash of the config, which names the folder of the run.
+        """
         left_out = {"record.json", "run.log", "process_list.csv", ".lock", "events.jsonl", "config.yaml", ".run_id"}
         found = {}
         for folder in (self.root / "raw", self.root / "prod", self.root / "results"):
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and path.name not in left_out and path.suffix != ".run":
-                    found[path.relative_to(self.root).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+                    content = Image.open(path).tobytes() if path.name.endswith("_figure.png") else path.read_bytes()
+                    content = content.replace(str(self.root).encode(), b"")  # QuPath's script names the run's folder
+                    found[path.relative_to(self.root).as_posix()] = hashlib.sha256(content).hexdigest()
         return found
 
 

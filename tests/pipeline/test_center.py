@@ -52,7 +52,7 @@ def test_without_anything_else_a_risk_is_beside_the_slides_own_and_says_so(tmp_p
     scale = drawn(cohort)
     assert scale.center == pytest.approx(risks(cohort)["s1"], abs=1e-6)
     assert "centred at the slide's own risk (" in scale.label
-    assert scale.meaning == "red: above the slide's own risk: high risk; blue: below: low risk"
+    assert scale.meaning == "brown: above the slide's own risk: high risk; teal: below: low risk"
     assert "predicted_group" not in cohort.process_list()["s1"]
 
 
@@ -60,7 +60,7 @@ def test_the_median_of_the_training_is_taken_where_the_checkpoint_knows_it(tmp_p
     cohort = survival(tmp_path, -5.0)
     scale = drawn(cohort)
     assert scale.center == -5
-    assert scale.meaning == "red: above the training median: high risk; blue: below: low risk"
+    assert scale.meaning == "brown: above the training median: high risk; teal: below: low risk"
     assert {row["predicted_group"] for row in cohort.process_list().values()} == {"high risk"}
     # the group stands beside any other score of the model
     cohort.config["heatmap_arguments"]["score"] = "attention"
@@ -79,7 +79,7 @@ def test_the_median_of_the_cohort_or_a_number(tmp_path: Path) -> None:
     scale = drawn(cohort)
     own = risks(cohort)
     assert scale.center == pytest.approx(np.median(list(own.values())), abs=1e-6)
-    assert scale.meaning.startswith("red: above the cohort's median: high risk")
+    assert scale.meaning.startswith("brown: above the cohort's median: high risk")
     groups = {name: row["predicted_group"] for name, row in cohort.process_list().items()}
     order = sorted(own, key=lambda name: own[name])
     assert [groups[name] for name in order] == ["low risk", "median risk", "high risk"]
@@ -91,7 +91,7 @@ def test_the_median_of_the_cohort_or_a_number(tmp_path: Path) -> None:
     cohort.config["heatmap_arguments"] |= {"scale": "slide", "center": 0.25}
     scale = drawn(cohort)
     assert scale.center == 0.25
-    assert scale.meaning == "red: above 0.25: high risk; blue: below: low risk"
+    assert scale.meaning == "brown: above 0.25: high risk; teal: below: low risk"
     assert {row["predicted_group"] for row in cohort.process_list().values()} == {"low risk"}
 
 
@@ -100,14 +100,14 @@ def test_differences_keep_zero_and_may_have_another_middle(tmp_path: Path) -> No
     cohort.config["heatmap_arguments"]["score"] = "leave_one_out"
     scale = drawn(cohort)
     assert scale.center == 0
-    assert scale.meaning == "red raises risk, blue lowers it"
+    assert scale.meaning == "brown raises risk, teal lowers it"
     cohort.config["heatmap_arguments"]["center"] = "cohort_median"
     scale = drawn(cohort)
     files = cohort.raw.glob("*/*/*_blockmap.h5")
     pooled = np.concatenate([read_scores(path).scores.values[:, 0] for path in files])
     assert scale.center == pytest.approx(np.median(pooled), abs=1e-7)
-    assert scale.meaning.startswith("red: above the cohort's median (")
-    assert scale.meaning.endswith("), blue: below it")
+    assert scale.meaning.startswith("brown: above the cohort's median (")
+    assert scale.meaning.endswith("), teal: below it")
 
 
 def test_a_shard_cannot_know_the_cohorts_median(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_drawn_and_kept_explanations_are_in_the_file_with_what_they_are(tmp_path
     assert pictures == {"s1_s_leave_one_out_c_a_figure.png", "s1_s_leave_one_out_c_b_figure.png"}
     table = next(cohort.production.rglob("s1_scores.csv")).read_text().splitlines()[0]
     assert all(name in table for name in beside)
-    layers = [layer.describe() for layer in layers_of(found, NamedFile(Path("x"), "x"), 0)]
+    layers = [layer.describe() for layer in layers_of(found, NamedFile(Path("x"), "x"), 0, "")]
     assert {layer["score"] for layer in layers} == set(found.all_scores)
     assert not next(cohort.raw.glob("*/s1")).joinpath(".partial_scores").exists()
 

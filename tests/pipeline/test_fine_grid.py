@@ -206,7 +206,7 @@ def test_training_patches_that_overlap_are_refined_by_their_step(tmp_path: Path)
     assert summary.failed == {}
     with h5py.File(raw(cohort, "s1_0.75_roi_False.h5")) as fine:
         assert fine["scores"].attrs["step_level0"].tolist() == [32, 32]
-        assert "4 bags" in fine["scores"].attrs["scored_as"]
+        assert b"4 bags" in fine["scores"].attrs["scored_as"]
 
 
 def figure_words(cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -151,7 +151,7 @@ def test_a_score_that_depends_on_the_bag_is_computed_in_the_bags_place_and_said(
     how = "scored in 4 bags, each set without overlap in the place of the bag's own patches"
     assert any(how in note for note in summary.notes["s1"])
     with h5py.File(raw(cohort, "s1_0.5_roi_False.h5")) as fine, h5py.File(raw(cohort, "s1_blockmap.h5")) as bag:
-        assert fine["scores"].attrs["scored_as"] == how
+        assert fine["scores"].attrs["scored_as"].decode() == how
         # On the bag's scale: shares of about 1 / N, N the bag's patches and not a phase's.
         share = bag["scores"][:, 0].mean()
         assert fine["scores"][:, 0].mean() == pytest.approx(share, rel=0.05)

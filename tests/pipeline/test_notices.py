@@ -125,10 +125,10 @@ def test_a_region_of_outlines_holds_the_patches_whose_centre_is_inside(cohort: S
     run(cohort)
     (path,) = cohort.production.glob("a/s1_*_roi_1_*.png")
     picture = np.asarray(Image.open(path))
-    assert picture.shape == (256, 324, 3)
+    assert picture.shape == (256, 384, 3)  # whole patches, beyond the outline's box
     coloured = (picture != 255).any(axis=2)
-    expected = np.ones((256, 324), bool)
-    expected[:128, 68:196] = False  # the patch at (128, 0), whose centre (192, 64) lies in the hole
+    expected = np.ones((256, 384), bool)
+    expected[:128, 128:256] = False  # the patch at (128, 0), whose centre (192, 64) lies in the hole
     np.testing.assert_array_equal(coloured, expected)
     assert cohort.process_list()["s1"]["uncoloured"] == "0"
     assert "NaN" not in cohort.process_list()["s1"]["notes"]

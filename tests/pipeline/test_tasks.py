@@ -174,7 +174,7 @@ def test_the_figure_tells_the_risk_and_the_slides_own_label(
     from mil_heatmaps.visualization import figure
 
     seen: list[figure.FigureText] = []
-    monkeypatch.setattr(figure, "write_figure", lambda path, d, v, text, legend: (seen.append(text), path.touch()))
+    monkeypatch.setattr(figure, "write_figure", lambda path, d, v, text, legend, style: (seen.append(text), path.touch()))
     survival.config["heatmap_arguments"]["figure"] = True
     run(survival)
     assert seen[0].label == "1.5"
@@ -191,7 +191,7 @@ def test_the_viewer_tells_the_risk_and_calls_nothing_wrong(survival: SmallCohort
     assert slide.prediction == f"risk {number_words(scores.prediction.risk)}"
     assert slide.number == pytest.approx(scores.prediction.risk, abs=1e-5)
     assert (slide.probability, slide.is_wrong) == (None, None)
-    about = layers_of(scores, NamedFile(tmp_path, "scores"), 0)[0].describe()["prediction"]
+    about = layers_of(scores, NamedFile(tmp_path, "scores"), 0, "")[0].describe()["prediction"]
     assert (about["task"], about["predicted"]) == ("survival", None)
     assert about["summary"].startswith("risk \N{MINUS SIGN}")
     assert "values" not in about

@@ -96,7 +96,7 @@ def _one(slide_id: str, files: Mapping[str, Path], path: Path, top: float, least
         "version": _VERSION, "top": top, "at_least": least,
         "files": {name: [str(files[name]), stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
     }  # fmt: skip
-    known, sidecar = None, path.with_suffix(".json")
+    known, sidecar = None, path.with_name(f".{path.stem}.json")  # hidden: a .json may be scores
     try:
         known = json.loads(sidecar.read_bytes())
         written = path.stat()
