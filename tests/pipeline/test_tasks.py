@@ -174,7 +174,7 @@ def test_the_figure_tells_the_risk_and_the_slides_own_label(
     from mil_heatmaps.visualization import figure
 
     seen: list[figure.FigureText] = []
-    monkeypatch.setattr(figure, "write_figure", lambda path, d, v, text, legend, style: (seen.append(text), path.touch()))
+    monkeypatch.setattr(figure, "write_figure", lambda path, d, v, text, **how: (seen.append(text), path.touch()))
     survival.config["heatmap_arguments"]["figure"] = True
     run(survival)
     assert seen[0].label == "1.5"
