@@ -29,8 +29,13 @@ def import_class(model_class: str) -> type:
     return found
 
 
-def _import_named(named: str, key: str, noun: str, fits: Callable[[Any], bool]) -> Any:
-    """Return the class or factory of the user's that ``package.module:name`` or ``path/to/file.py:name`` names."""
+def _import_named(
+    named: str, key: str, noun: str, fits: Callable[[Any], bool], lacking: str = "{noun} {name!r}"
+) -> Any:
+    """Return the class or factory of the user's that ``package.module:name`` or ``path/to/file.py:name`` names.
+
+    `lacking` is how a message calls what is not there.
+    """
     where, _, name = named.rpartition(":")
     if not where or not name.isidentifier():
         raise ModelError(f"{key} {named!r} must read package.module:{noun} or path/to/file.py:{noun}")
@@ -38,7 +43,8 @@ def _import_named(named: str, key: str, noun: str, fits: Callable[[Any], bool]) 
     found = getattr(module, name, None)
     if not fits(found):
         there = [other for other, value in vars(module).items() if fits(value) and not other.startswith("_")]
-        raise ModelError(f"{where} has no {noun.lower()} {name!r}; it has {', '.join(there) or 'none'}")
+        what = lacking.format(noun=noun.lower(), name=name)
+        raise ModelError(f"{where} has no {what}; it has {', '.join(there) or 'none'}")
     return found
 
 
@@ -50,15 +56,7 @@ def import_object(name: str, key: str) -> Any:
     ModelError
         Badly written, not importable, or nothing of that name, with what there is.
     """
-    where, _, attribute = name.rpartition(":")
-    if not where or not attribute.isidentifier():
-        raise ModelError(f"{key} {name!r} must read package.module:factory or path/to/file.py:factory")
-    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        there = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise ModelError(f"{where} has no {attribute!r} to call; it has {', '.join(there) or 'nothing'}")
-    return found
+    return _import_named(name, key, "factory", callable, lacking="{name!r} to call")
 
 
 def _import_module(name: str) -> ModuleType:
