@@ -53,6 +53,7 @@ def test_the_overview_is_a_pdf_and_pngs_and_tables(done: SmallCohort) -> None:
     assert sum(int(v) for row in _rows(out / "confusion.csv") for k, v in row.items() if k != "class") == 3
     assert {row["measure"] for row in _rows(out / "metrics.csv")} == {"accuracy", "auroc"}
     assert [row["slide_id"] for row in _rows(out / "concentration.csv")] == ["s1", "s2", "s3"]
+    assert all(1 <= float(row["effective_patches"]) <= 48 for row in _rows(out / "concentration.csv"))
     assert Image.open(out / "concentration.png").width > 900
 
 

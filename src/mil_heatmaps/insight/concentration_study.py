@@ -11,6 +11,7 @@ from mil_heatmaps.insight.dot_sheet import DotPanel, write_dot_sheet
 from mil_heatmaps.insight.runs import StudyRun
 from mil_heatmaps.insight.statistics import mean_of, resampling_words
 from mil_heatmaps.insight.thumbnails import drawn_column
+from mil_heatmaps.scores.concentration import concentration as attention_concentration
 from mil_heatmaps.scores.mass import concentration
 from mil_heatmaps.scores.quick_read import read_quickly
 from mil_heatmaps.words import counted, reason_of
@@ -40,8 +41,9 @@ def concentration_table(run: StudyRun) -> pd.DataFrame:
             prediction = read.prediction
             if prediction is not None and prediction.task in ("classification", "multilabel"):
                 row["predicted"] = prediction.classes[prediction.predicted]
-            found = concentration(drawn_column(read).scores, read.scores.kind, read.grid)
-            row |= {"patches": found.patches, **found.columns}
+            scores, kind = drawn_column(read).scores, read.scores.kind
+            found, spread = concentration(scores, kind, read.grid), attention_concentration(scores, kind)
+            row |= {"patches": found.patches, **found.columns, **(spread.plain() if spread else {})}
         except (HeatmapError, OSError) as error:
             row["error"] = reason_of(error)
         rows.append(row)
