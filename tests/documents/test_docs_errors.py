@@ -1,0 +1,59 @@
+"""docs/reference/errors.md quotes messages of the program: words that no message holds any more make the test fail."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+
+from tests.helpers.places import ROOT
+
+PAGE = ROOT / "docs" / "reference" / "errors.md"
+LEAST = 6
+"""Shorter pieces between two names, such as ` in `, are in too many messages to say anything."""
+
+
+@cache
+def all_texts() -> str:
+    """Return every text in the source, names and numbers in messages as `…`."""
+    texts: list[str] = []
+    for path in sorted((ROOT / "src" / "mil_heatmaps").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def quoted(page: str) -> list[str]:
+    """Return the messages in the first column of the tables of the page."""
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ") and not line.startswith("| message")]
+    return [code for cell in cells for code in re.findall(r"`([^`]+)`", cell)]
+
+
+def pieces(message: str) -> list[str]:
+    """Return what a message says between the names and numbers in it."""
+    return [piece.strip(" ,:;()") for piece in message.split("…") if len(piece.strip(" ,:;()")) >= LEAST]
+
+
+def test_the_messages_of_the_page_are_messages_of_the_program() -> None:
+    messages = [message for message in quoted(PAGE.read_text(encoding="utf-8")) if not message[0].isupper()]
+    assert len(messages) > 80
+    gone = [(message, piece) for message in messages for piece in pieces(message) if piece not in all_texts()]
+    assert not gone
+
+
+def test_every_kind_of_error_has_messages_on_the_page() -> None:
+    """A kind of error that a user can act on, and that no message of the page belongs to, is missing there."""
+    from mil_heatmaps import errors
+
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type)} - {"HeatmapError"}
+    said: dict[str, str] = dict.fromkeys(kinds, "")
+    for path in (ROOT / "src" / "mil_heatmaps").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                said[name] = said.get(name := ast.unparse(node.exc.func), "") + ast.unparse(node.exc)
+    said["MissingDependencyError"] += (ROOT / "src/mil_heatmaps/words.py").read_text(encoding="utf-8")
+    messages = [piece for message in quoted(PAGE.read_text(encoding="utf-8")) for piece in pieces(message)]
+    assert {kind for kind in kinds if not any(piece in said[kind] for piece in messages)} == set()
