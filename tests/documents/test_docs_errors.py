@@ -20,7 +20,8 @@ def all_texts() -> str:
     for path in sorted((ROOT / "src" / "mil_heatmaps").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                texts.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
+                parts = (str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+                texts.append("".join(parts))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 texts.append(node.value)
     return "\n".join(texts)
@@ -28,7 +29,8 @@ def all_texts() -> str:
 
 def quoted(page: str) -> list[str]:
     """Return the messages in the first column of the tables of the page."""
-    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ") and not line.startswith("| message")]
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| message")]
+    cells = [row.split("|")[1] for row in rows]
     return [code for cell in cells for code in re.findall(r"`([^`]+)`", cell)]
 
 
@@ -53,7 +55,8 @@ def test_every_kind_of_error_has_messages_on_the_page() -> None:
     for path in (ROOT / "src" / "mil_heatmaps").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                said[name] = said.get(name := ast.unparse(node.exc.func), "") + ast.unparse(node.exc)
+                name = ast.unparse(node.exc.func)
+                said[name] = said.get(name, "") + ast.unparse(node.exc)
     said["MissingDependencyError"] += (ROOT / "src/mil_heatmaps/words.py").read_text(encoding="utf-8")
     messages = [piece for message in quoted(PAGE.read_text(encoding="utf-8")) for piece in pieces(message)]
     assert {kind for kind in kinds if not any(piece in said[kind] for piece in messages)} == set()

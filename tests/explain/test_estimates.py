@@ -18,12 +18,12 @@ from tests.helpers.mil_lab_checks import random_features
 @pytest.mark.parametrize(
     ("score", "exact", "words"),
     [
-        ("leave_one_out", True, "exact, about one forward"),
-        ("leave_one_out", False, "1,000 forwards, about 8 min"),
-        ("single", False, "1,000 forwards, of one patch each"),
-        ("mask_regression", False, "512 forwards, about 4 min"),
-        ("gradient_x_input", False, "1 forward and pass back, about 0.5 s"),
-        ("integrated_gradients", False, "32 to 992 forwards and passes back, about 16 s to 8 min"),
+        ("leave_one_out", True, "exact, about one forward pass"),
+        ("leave_one_out", False, "1,000 forward passes, about 8 min"),
+        ("single", False, "1,000 forward passes, of one patch each"),
+        ("mask_regression", False, "512 forward passes, about 4 min"),
+        ("gradient_x_input", False, "1 forward and backward pass, about 0.5 s"),
+        ("integrated_gradients", False, "32 to 992 forward and backward passes, about 16 s to 8 min"),
     ],
 )
 def test_costs_in_words(score: str, exact: bool, words: str) -> None:

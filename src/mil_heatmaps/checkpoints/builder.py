@@ -51,7 +51,7 @@ def create_model(
     """
     if model_name is None:
         if checkpoint_path is None:
-            raise ModelError("give the name of a model, or a checkpoint that tells what it is")
+            raise ModelError("name the model, or give a checkpoint that says what it is")
         return model_from_checkpoint(checkpoint_path, None, num_classes, keep_classifier=keep_classifier, **overrides)
     owner, _, bare_name = model_name.rpartition("/")
     name = parse_model_name(bare_name)

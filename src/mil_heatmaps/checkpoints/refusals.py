@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 OWN_MODEL = "bring it as model_class (docs/how-to/own_model.md)"
-_KERNEL = "its state-space kernel is no part of this program"
+_KERNEL = "its state-space kernel is not part of this program"
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ def list_from_run(experiment: Path, statuses: Iterable[str]) -> NewList:
     Raises
     ------
     ProcessListError
-        When the folder is no experiment.
+        When the folder is not an experiment.
     """
     rows, outcomes = read_run(experiment)
     wanted = set(statuses)

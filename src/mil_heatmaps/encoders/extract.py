@@ -136,7 +136,7 @@ def extract_features(
         remove_log(log_path)
         return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun)
     if found is None and out.exists():
-        raise FeatureError(f"{out} is there, and not of this program's making: move it away, or write elsewhere")
+        raise FeatureError(f"{out} exists and was not written by this program: move it away, or write elsewhere")
     for other in others:
         if read_key(other) == key and count_rows(other) == len(grid):
             with atomic_path(out) as partial:

@@ -42,7 +42,7 @@ class StoredBag:
 
 
 def bag_names(file: h5py.File) -> list[str]:
-    """Return the bags of an open file, none where it is no file of PathForge's."""
+    """Return the bags of an open file, none where it is not a file of PathForge's."""
     bags = file.get(_BAGS)
     if not isinstance(bags, h5py.Group):
         return []

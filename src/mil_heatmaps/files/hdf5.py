@@ -24,7 +24,7 @@ _SMALL_BYTES = 16 << 20
 """A dataset up to this size is read however little of it is stored."""
 
 _MOST_SQUEEZED = 100
-"""Features and scores are seldom squeezed to a quarter; a dataset that grows more than this is no measurement."""
+"""Features and scores are seldom squeezed to a quarter; a dataset that grows more than this is not a measurement."""
 
 
 class UnfitDatasetError(HeatmapError, ValueError):
@@ -121,7 +121,7 @@ def _check_size(found: h5py.Dataset, name: str) -> None:
     size, stored, free = found.nbytes, found.id.get_storage_size(), machine.available_bytes()
     what = f"{name!r} of shape {found.shape} and type {found.dtype} takes {size:,} bytes"
     if size > _MOST_SQUEEZED * stored:
-        raise UnfitDatasetError(f"{what}, of which the file holds {stored:,}: no measurement is squeezed like that")
+        raise UnfitDatasetError(f"{what}, of which the file holds {stored:,}: measurements never compress that far")
     if free is not None and size > free:
         raise UnfitDatasetError(f"{what}, and this process can still take {free:,}")
 

@@ -34,7 +34,7 @@ def read_label_mask(
     if values.ndim == 3 and (values.shape[2] == 1 or (values[..., :1] == values[..., 1:3]).all()):
         values = values[..., 0]  # a grey picture that was saved in colour
     if values.ndim != 2 or values.dtype.kind not in "uib":
-        raise TissueError(f"{path} is no mask of labels: it holds {values.dtype} of shape {values.shape}")
+        raise TissueError(f"{path} is not a mask of labels: it holds {values.dtype} of shape {values.shape}")
     height, width = values.shape
     if downsample is not None:
         scale = downsample * full[1] / width, downsample * full[0] / height

@@ -93,13 +93,13 @@ def qc_files(path: Path) -> list[Path]:
 def read_qc_mask(path: Path, size_l0: tuple[int, int]) -> QcMask:
     """Return the mask of a slide of `size_l0`: GrandQC's, or HistoQC's where it is called ``…_mask_use.png``.
 
-    TissueError for a file that is no mask, of another shape than the slide, or that has numbers GrandQC does not know.
+    TissueError for a file that is not a mask, has another shape than the slide, or has numbers GrandQC does not know.
     """
     values, downsample = read_label_mask(path, size_l0)
     if (stem := _histo_stem(path)) is None:
         if len(strange := np.setdiff1d(np.unique(values), np.arange(8))):
             held = ", ".join(map(str, strange[:5].tolist()))
-            raise TissueError(f"{path} is no mask of GrandQC, whose numbers are 0 to 7: it holds {held}")
+            raise TissueError(f"{path} is not a mask of GrandQC, whose numbers are 0 to 7: it holds {held}")
         labels = np.zeros(values.shape, np.uint8)
         labels[values == TISSUE] = TISSUE
         for number, name in _GRAND_QC.items():

@@ -170,7 +170,7 @@ def _h5ad(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32],
             index = file["var"][str(file["var"].attrs["_index"])]
             names = (index["values"] if isinstance(index, h5py.Group) else index).asstr()[()]
         except (KeyError, TypeError, ValueError) as error:
-            raise ScoreError(f"{path} is no h5ad as anndata writes it: {said_by(error)}") from error
+            raise ScoreError(f"{path} is not an h5ad as anndata writes it: {said_by(error)}") from error
     return points, np.asarray(values, np.float32), tuple(map(str, names)), False
 
 
@@ -192,7 +192,7 @@ def _cells(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]
             points.append((float(place[0]), float(place[1])))
             types.append(class_name(feature.get("properties"), UNNAMED))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ScoreError(f"{path} is no GeoJSON of cells: {said_by(error)}") from error
+        raise ScoreError(f"{path} is not a GeoJSON of cells: {said_by(error)}") from error
     if not points:
         raise ScoreError(f"{path} holds no cells (points or polygons)")
     return np.array(points), *_one_of(np.array(types, object)), True

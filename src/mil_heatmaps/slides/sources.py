@@ -200,7 +200,7 @@ def _check_pixels(path: Path, size_px: tuple[int, int]) -> None:
     if pixels > MOST_PICTURE_PIXELS:
         raise SlideError(f"{what}, and up to {MOST_PICTURE_PIXELS:,} in all are; make a tiled TIFF of it")
     if pixels > max(_ALWAYS_PIXELS, _MOST_PIXELS_A_BYTE * stored):
-        raise SlideError(f"{what} in {stored:,} bytes: no tissue is squeezed like that")
+        raise SlideError(f"{what} in {stored:,} bytes: tissue never compresses that far")
 
 
 class PictureSource:

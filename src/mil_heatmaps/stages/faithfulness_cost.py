@@ -56,9 +56,9 @@ class CostOfMeasuring:
         if self._a_patch is None:
             self._a_patch = _seconds_a_patch(model, min(count, MOST_TIMED), width)
         seconds = forwards * self._a_patch * count / 2
-        told = f"faithfulness: {forwards:,} forwards of about half the slide, about {time_words(seconds)}"
+        told = f"faithfulness: {forwards:,} forward passes of about half the slide, about {time_words(seconds)}"
         if plan.level == "quick" and seconds > 60 * plan.max_minutes:
-            told += f", over max_minutes {plan.max_minutes:g}: not begun"
+            told += f", over max_minutes {plan.max_minutes:g}: not started"
         return told
 
 

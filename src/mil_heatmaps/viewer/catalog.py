@@ -290,7 +290,7 @@ def read_affine(path: Path) -> tuple[tuple[float, ...], ...]:
     Raises
     ------
     ConfigError
-        It is no affine map, or one that cannot be turned round.
+        It is not an affine map, or one that cannot be turned round.
     """
     import numpy as np
 

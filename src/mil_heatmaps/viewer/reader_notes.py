@@ -42,7 +42,7 @@ class ReaderNotes:
 
     def __init__(self, folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"--marks: {folder} is no folder")
+            raise ConfigError(f"--marks: {folder} is not a folder")
         self.folder = folder
 
     @contextmanager
