@@ -48,9 +48,9 @@ def test_six_scores_are_offered_where_there_is_a_prediction() -> None:
 
 def test_groups_that_are_drawn_anew_are_refused_by_name() -> None:
     drawn = DFTD(WIDTH, 16, total_instance=8, num_classes=2).eval()
-    with pytest.raises(ModelError, match="draws all its random groups anew"):
+    with pytest.raises(ModelError, match="draws all its random groups again"):
         drawn.explain(random_features(30, WIDTH), "leave_one_out")
-    with pytest.raises(ModelError, match="draws all its random groups anew"):
+    with pytest.raises(ModelError, match="draws all its random groups again"):
         drawn.faithfulness(random_features(30, WIDTH), ["attention_gate"])
 
 

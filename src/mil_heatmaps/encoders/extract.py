@@ -131,7 +131,7 @@ def extract_features(
     key = extraction_key(slide, grid, encoder, reading, code)
     log_path = out.with_name(out.name + ".encoding")
     found = read_key(out)
-    # A file that lacks patches is made anew: the slide may have been repaired since.
+    # A file that lacks patches is made again: the slide may have been repaired since.
     if found == key and count_rows(out) == len(grid):
         remove_log(log_path)
         return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun)

@@ -95,7 +95,7 @@ def read_features(
     path : file
         TRIDENT, CLAM or STAMP ``.h5`` (``features`` or ``feats``, and ``coords``), or a ``.pt`` whose coordinates lie
         in an ``.h5`` of the same stem: beside it, in ``../h5_files``, ``../patches``, ``../../patches`` or
-        `coords_dir`; or slideflow's, with ``S.index.npz`` beside it. PathForge's ``.h5``: the bag called as
+        `coords_dir`; or slideflow's, with ``S.index.npz`` beside it. PathForge's ``.h5``: the bag named after
         `space.name`, or the only one.
     patch_size_l0 : float or (width, height), optional
         Used where the file does not say how large its patches are; it then wins over a guess from the

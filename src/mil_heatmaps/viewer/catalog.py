@@ -290,7 +290,7 @@ def read_affine(path: Path) -> tuple[tuple[float, ...], ...]:
     Raises
     ------
     ConfigError
-        It is not an affine map, or one that cannot be turned round.
+        It is not an affine map, or cannot be inverted.
     """
     import numpy as np
 
@@ -303,7 +303,7 @@ def read_affine(path: Path) -> tuple[tuple[float, ...], ...]:
     if not np.allclose(matrix[2], (0, 0, 1)):
         raise ConfigError(f"--affine: the last row of {path} must be 0 0 1, it is {matrix[2].tolist()}")
     if abs(np.linalg.det(matrix[:2, :2])) < 1e-9:
-        raise ConfigError(f"--affine: the map in {path} cannot be turned round (its determinant is 0)")
+        raise ConfigError(f"--affine: the map in {path} cannot be inverted (its determinant is 0)")
     return tuple(tuple(float(value) for value in row) for row in matrix.tolist())
 
 

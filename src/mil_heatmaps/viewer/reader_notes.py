@@ -70,7 +70,7 @@ class ReaderNotes:
         path, checked = self._marks_path(slide_id), features_of(features)
         with self._locked():
             if fresh_stamp(path) != stamp:
-                raise Changed(f"the marks of {slide_id} were changed elsewhere; they are shown anew")
+                raise Changed(f"the marks of {slide_id} were changed elsewhere; they are shown again")
             write_text(path, as_text(checked))
             return {"stamp": fresh_stamp(path)}
 

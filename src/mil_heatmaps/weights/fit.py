@@ -44,4 +44,4 @@ def require_plain_weights(tensors: Mapping[str, Tensor]) -> None:
         elif (size := value.numel() * value.element_size()) > max(value.untyped_storage().nbytes(), MOST_REPEATED):
             what = f"a view that would unpack to {size:,} bytes"
         if what:
-            raise CheckpointError(f"{key} is {what}, where plain weights are needed: save the model's state dict anew")
+            raise CheckpointError(f"{key} is {what}, where plain weights are needed: save the model's state dict again")

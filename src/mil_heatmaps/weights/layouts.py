@@ -118,7 +118,7 @@ def _refuse_objects(found: Found) -> None:
         if key not in SETTINGS_NAMES:
             raise CheckpointError(
                 f"{key!r} is not a tensor but an object of {value.record_name} among the weights, which was not made: "
-                "save the model's state dict anew, as plain tensors"
+                "save the model's state dict again, as plain tensors"
             )
 
 

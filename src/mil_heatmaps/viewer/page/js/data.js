@@ -7,7 +7,7 @@ export function openData() {
 }
 
 const GONE = "The viewer does not answer: it was stopped. Start it again, then reload this page.";
-const LOCKED = "The viewer was started anew and does not know this browser. Open the link it printed.";
+const LOCKED = "The viewer was restarted and does not know this browser. Open the link it printed.";
 
 /** Fetch an address; errors are sentences. `signal` aborts it. */
 export async function ask(url, as = "json", options = {}) {

@@ -31,7 +31,7 @@ export class Live {
         const offers = [];
         if (version !== this.version) offers.push(await this.newList());
         if (number === app.number && number === app.slide.index && stamp !== app.slide.stamp) {
-          offers.push(["The scores of this slide were written anew.", "Show them", () => app.openSlide(app.number, { keepPlace: true })]);
+          offers.push(["The scores of this slide were written again.", "Show them", () => app.openSlide(app.number, { keepPlace: true })]);
         }
         if (offers.length || this.offered) this.tell(offers.filter(Boolean));
         this.offered = offers.length > 0;

@@ -76,7 +76,7 @@ export class Review {
     this.cohort.arrange();
   }
 
-  /** A slide was opened: the one before is left, and time runs anew. */
+  /** A slide was opened: the one before is left, and time runs again. */
   enter() {
     if (!this.name) return;
     this.leave();
