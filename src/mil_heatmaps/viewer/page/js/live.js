@@ -51,8 +51,8 @@ export class Live {
     const more = index.slides.length - now.length;
     const done = index.slides.filter((slide, i) => now[i] && slide.layers > now[i].layers).length;
     const words = more + done
-      ? `The run went on: ${more + done} more slide${more + done > 1 ? "s" : ""}.`
-      : "The run went on: its list has changed.";
+      ? `The run has progressed: ${more + done} more slide${more + done > 1 ? "s" : ""}.`
+      : "The run has progressed: its list has changed.";
     return [words, "Show", () => {
       for (const slide of index.slides) slide.review = now.find((other) => other.name === slide.name)?.review;
       app.index.slides = index.slides;

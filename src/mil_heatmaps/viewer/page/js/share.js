@@ -40,7 +40,7 @@ export async function savePng(app, { width, format = "png" } = {}) {
     else download(await blob(), fileName(app, "_view.png"));
     toast(format === "copy" ? "Copied the view" : `Saved the view as ${format.toUpperCase()}`);
   } catch (error) {
-    toast(`The picture was not made: ${error.message}`);
+    toast(`The picture could not be made: ${error.message}`);
   }
 }
 
