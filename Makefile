@@ -1,4 +1,4 @@
-# make demo (what the demo and the viewer need) | test | test-fast | install | lint | bench | docs | docs-images | fuzz | release-set | release-check   (each sets up .venv from the project's own files first)
+# make demo (what the demo and the viewer need) | test | test-fast | matrix | install | lint | bench | docs | docs-images | fuzz | release-set | release-check   (each sets up .venv from the project's own files first)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,14 +9,14 @@ STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 SIZE ?= about 2.2 GB; it took 95 s with a fast network
 SECONDS_EACH ?= 10
 
-.PHONY: install demo test test-fast lint bench docs docs-images fuzz release-set release-check clean
+.PHONY: install demo test test-fast matrix lint bench docs docs-images fuzz release-set release-check clean
 
 install: $(STAMP)
 
 # A stamp names its extras: .installed-demo-viewer holds '.[demo,viewer]'.
 $(VENV)/.installed-%: pyproject.toml constraints.txt package-lock.json hatch_build.py
 	@echo "installing into $(VENV): $(SIZE)"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(subst -,$(comma),$*)]'
 	@touch $@
 
@@ -30,6 +30,14 @@ test: $(STAMP)
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# The Pythons that pyproject.toml claims, each in an environment of its own; one that is not here is named.
+PYTHONS ?= python3.11 python3.12 python3.13
+matrix:
+	@for python in $(PYTHONS); do \
+	  command -v $$python >/dev/null || { echo "$$python is not on this machine"; continue; }; \
+	  $(MAKE) --no-print-directory test-fast VENV=.venv-$$python PYTHON=$$python || exit 1; \
+	done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
