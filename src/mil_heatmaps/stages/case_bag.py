@@ -36,12 +36,15 @@ class CaseBag:
         Of all slides; the grid lays them side by side, in the first slide's steps.
     slides : ids of the slides in the bag, in its order
     patches : of each
+    sizes_l0, mpps : side of a patch in level-0 pixels, and micrometres a level-0 pixel, of each slide
     lacking : slides that could not be read, each with the reason
     """
 
     features: PatchFeatures
     slides: tuple[str, ...]
     patches: tuple[int, ...]
+    sizes_l0: tuple[int, ...]
+    mpps: tuple[float | None, ...]
     lacking: tuple[str, ...] = ()
 
     def without(self, number: int) -> PatchFeatures:
@@ -143,11 +146,13 @@ def read_case(work: SlideWork) -> CaseBag:
     case = work.job.case
     assert case is not None
     found: list[tuple[SlideJob, PatchFeatures]] = []
+    mpps: list[float | None] = []
     lacking, total, budget = list(case.lacking), 0, _budget()
     for job in case.slides:
         member = _member(work, job)
         try:
             features = member.bag_features()
+            mpps.append(member.slide.mpp)
         except HeatmapError as error:
             if not _may_lack(work) or job.slide_id == work.job.slide_id:
                 raise FeatureError(f"case {case.case_id}: {job.slide_id} cannot be read: {reason_of(error)}") from error
@@ -177,7 +182,9 @@ def read_case(work: SlideWork) -> CaseBag:
     known = [features.coords_um for _, features in found if features.coords_um is not None]
     coords_um = np.concatenate(known) if len(known) == len(found) else None
     bag = PatchFeatures(grid, cast("Any", values), first.encoder, first.source, notes, coords_um)
-    return CaseBag(bag, tuple(job.slide_id for job, _ in found), tuple(patches), tuple(lacking))
+    sizes_l0 = tuple(features.grid.size_l0[0] for _, features in found)
+    ids = tuple(job.slide_id for job, _ in found)
+    return CaseBag(bag, ids, tuple(patches), sizes_l0, tuple(mpps), tuple(lacking))
 
 
 def _budget() -> float:
