@@ -37,9 +37,15 @@ def report_faithfulness(cohort: Cohort, config: Config, failed: Collection[str] 
     if not config.faithfulness_arguments.wanted:
         return None
     rows: list[dict[str, Any]] = []
+    of_bags: list[dict[str, Any]] = []  # beside the first: in the table alone
     for slide_id, job in cohort.jobs.items():
-        if slide_id not in failed and (document := read_document(job.paths.faithfulness_json)) is not None:
+        if slide_id in failed:
+            continue
+        if (document := read_document(job.paths.faithfulness_json)) is not None:
             rows += csv_rows(slide_id, document)
+        for bag in config.bags[1:]:
+            if (document := read_document(job.paths.faithfulness_of(bag))) is not None:
+                of_bags += [row | {"score": f"{row['score']} of {bag}"} for row in csv_rows(slide_id, document)]
     if not rows:
         return None
     summaries = tuple(summarise(rows, config.faithfulness_arguments.seed))
@@ -48,7 +54,7 @@ def report_faithfulness(cohort: Cohort, config: Config, failed: Collection[str] 
     picture: Path | None = table.with_suffix(".png")
     try:
         with FileLock(layout.list_lock):
-            write_text(table, table_text(rows, _others(cohort, table)))
+            write_text(table, table_text([*rows, *of_bags], _others(cohort, table)))
             if not any(one.measured for one in summaries):
                 picture = None
             elif picture is not None:

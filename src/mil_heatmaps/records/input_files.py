@@ -27,16 +27,17 @@ class InputFiles:
 
     def __init__(self, seen: SeenFiles) -> None:
         self._seen = seen
-        self._fingerprints: dict[Path, dict[str, Any]] = {}
+        self._fingerprints: dict[str, dict[str, Any]] = {}  # by text: hashing a path costs more than looking it up
         self.read: SeenFiles = {}
         """Files that had to be read."""
 
     def fingerprint(self, path: Path) -> dict[str, Any]:
         """Return `file_fingerprint` of a file, taken once a slide. HeatmapError when it cannot be read."""
-        known = self._fingerprints.get(path)
+        key = str(path)
+        known = self._fingerprints.get(key)
         if known is None:
             try:
-                known = self._fingerprints[path] = self._take(path)
+                known = self._fingerprints[key] = self._take(path)
             except OSError as error:
                 raise HeatmapError(f"cannot read {path}: {error.strerror or said_by(error)}") from error
         return known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,7 @@ class AttentionStage:
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
+        work.record.summary.pop("inputs", None)
         paths = [work.job.paths.blockmap_h5]
         others: list[Path] = []
         if work.job.scores_path is not None:
@@ -120,13 +122,14 @@ class AttentionStage:
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
         counted = {name: count for name, count in work.record.summary.items() if name in (*_COUNTED, *_COMPARED)}
         # A picture that is reused is counted already.
-        work.record.summary = counted | _summary(score_file, checked.columns)
+        of_inputs = work.record.summary.get("inputs", {})
+        work.record.summary = counted | _summary(score_file, checked.columns | of_inputs)
         work.note_resolution()
         forget_partial_sums(work)
         return StageResult([*paths, *dict.fromkeys(others)], notes)
 
 
-def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str, Any]:
+def _summary(score_file: ScoreFile, beside: Mapping[str, float]) -> dict[str, Any]:
     """What the lists show of a slide: classes in descending order of probability, or the numbers of another task."""
     summary: dict[str, Any] = {"bag_size": len(score_file.grid)}
     attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
@@ -136,7 +139,7 @@ def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str,
         summary["case"] = score_file.case.plain()
     spread = concentration.concentration(score_file.attention, score_file.scores.kind)
     measured = mass.concentration(score_file.attention, score_file.scores.kind, score_file.grid)
-    summary["measures"] = {**(spread.plain() if spread else {}), **measured.columns, **of_artefacts}
+    summary["measures"] = {**(spread.plain() if spread else {}), **measured.columns, **beside}
     prediction = score_file.prediction
     if prediction is not None and prediction.task != "classification":
         summary["prediction"] = {"task": prediction.task, "numbers": list(prediction.numbers.items())}

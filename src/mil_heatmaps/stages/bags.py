@@ -12,6 +12,7 @@ from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.records.outcome_tables import EFFECT, PATCHES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,6 +171,10 @@ def _write_inputs(work: SlideWork, model: SeveralInputsModel, first: ScoreFile, 
         targets=targets_of(work, prediction, names),
     )  # fmt: skip
     effects = model.effects(outputs)
+    work.record.summary["inputs"] = {
+        **{EFFECT + name: float(values[0]) for name, values in effects.items()},
+        **{PATCHES + name: len(model.inputs.bags[name]) for name in list(model.inputs.bags)[1:]},
+    }
     rows = [
         (name, target, outputs.name, f"{values[column]:.6g}")
         for name, values in effects.items() for column, target in enumerate(outputs.targets)

@@ -15,7 +15,7 @@ from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import FeatureError, HeatmapError
 from mil_heatmaps.features.stacked import StackedRows
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.stages.base import SlideWork
+from mil_heatmaps.stages.base import SlideWork, coords_file_of
 from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
@@ -102,31 +102,33 @@ def _features_inputs(work: SlideWork, job: SlideJob) -> dict[str, Any]:
 
 
 def _of_file(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
-    """Return what features that are brought are; of a file that did not change it is found once a run."""
+    """Return what features that are brought are; of a file that did not change it is found once a run.
+
+    What is known of it goes into this slide's record, too: its own need not be read for that.
+    """
     try:
         status = os.stat(path)
     except OSError as error:
         raise HeatmapError(f"cannot read {path}: {error.strerror or error}") from error
-    key = f"{path}\n{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-    known: dict[str, Any] | None = work.settings.case_inputs.get(key)
-    if known is None:
-        member = _member(work, job)
-        mpp = {} if job.row.mpp is None else {"mpp": job.row.mpp}
-        known = {"features": member.fingerprint(path), "coords_file": member.coords_file, **mpp}
-        work.settings.case_inputs[key] = known
-    return known
-
+    seen = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    key = str(path)
+    last = work.settings.case_inputs.get(key)
+    if last is not None and last[0] == seen:
+        return last[1]
+    coords_file = work.coords_file if job.slide_id == work.job.slide_id else \
+        coords_file_of(job, work.settings, work.files)  # fmt: skip
+    told = {"features": work.fingerprint(path), "coords_file": coords_file}
+    if job.row.mpp is not None:
+        told["mpp"] = job.row.mpp
+    work.settings.case_inputs[key] = seen, told
+    return told
 
 
 def _member(work: SlideWork, job: SlideJob) -> SlideWork:
     """Return a slide of the case as its own stages see it; what is known of its files goes into this slide's record."""
     if job.slide_id == work.job.slide_id:
         return work
-    # Of features that are brought nothing is asked of the record, which would cost a file to read for every slide.
-    brought = job.features_path is not None
-    path = job.paths.record
-    record = SlideRecord(path, job.slide_id) if brought else SlideRecord.load(path, job.slide_id)
-    member = SlideWork(job, work.settings, record)
+    member = SlideWork(job, work.settings, SlideRecord.load(job.paths.record, job.slide_id))
     member.files = work.files
     return member
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from mil_heatmaps.scores.scale import CohortScale
     from mil_heatmaps.stages.model_source import ModelSource
 
+Seen = tuple[int, int, int]
+"""Size, mtime and ctime of a file."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -30,8 +33,9 @@ class RunSettings:
     _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
     _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
 
-    case_inputs: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What is known of the features of a case's slides, by file: each is asked for by all slides of the case."""
+    case_inputs: dict[str, tuple[Seen, dict[str, Any]]] = field(default_factory=dict, repr=False, compare=False)
+    """What is known of the features of a case's slides, by file, with its size and times then: each is asked for by all
+    slides of the case."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "case_inputs": {}}  # no worker needs those of all cases

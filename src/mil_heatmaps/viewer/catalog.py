@@ -37,8 +37,11 @@ class NamedFile:
 
     @property
     def faithfulness(self) -> Path:
-        """Where what was measured of its maps lies, if it was."""
-        return self.path.with_name(self.path.stem.removesuffix("_blockmap") + FAITHFULNESS)
+        """Where what was measured of its maps lies, if it was; of a bag beside the first its name comes last."""
+        slide, _, bag = self.path.stem.rpartition("_blockmap")
+        if not slide:
+            return self.path.with_name(self.path.stem + FAITHFULNESS)
+        return self.path.with_name(f"{slide}{FAITHFULNESS.removesuffix('.json')}{bag}.json")
 
 
 @dataclass(frozen=True)
