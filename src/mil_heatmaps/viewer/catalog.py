@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.choices import CASE_COLUMNS
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.records.layout import FAITHFULNESS
@@ -273,6 +275,12 @@ class Catalog:
     def __post_init__(self) -> None:
         if not self.slides:
             raise ConfigError(f"{self.title}: there is no slide to show")
+
+    @cached_property
+    def cases(self) -> dict[str, str]:
+        """The case of each slide, by slide_id, as far as the list has any."""
+        named = ((entry, next(filter(None, map(entry.cells.get, CASE_COLUMNS)), "")) for entry in self.slides)
+        return {entry.slide_id: case for entry, case in named if case}
 
 
 def titles_for(paths: Sequence[Path]) -> list[str]:
