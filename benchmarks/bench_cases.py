@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 WIDTH = 1536
 SIDE = 16
 SLIDES = 5
-STAGES = ("coords", "attention", "heatmap")
+STAGES = ("segment", "coords", "attention", "heatmap")
 """Of a finished slide of the planned cohort: as much as a usual run has on record."""
 
 
@@ -39,12 +39,13 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=1_000, help="that are planned")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("scoring", "planning", "concepts"), help="one of the three")
+    parser.add_argument("--keep", type=Path, help="folder of the planned cohorts, made where they are not there yet")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.only in (None, "scoring"):
             _scoring(Path(folder) / "scoring", options.patches, options.rounds)
         if options.only in (None, "planning"):
-            _planning(Path(folder) / "planning", options.cases, options.rounds)
+            _planning(options.keep or Path(folder) / "planning", options.cases, options.rounds)
     if options.only in (None, "concepts"):
         _concepts()
     return 0
@@ -83,8 +84,9 @@ def _planning(root: Path, count: int, rounds: int) -> None:
     surveys = {}
     for name, size in (("slides", 0), ("cases of one", 1), ("cases of two", 2), ("cases of five", 5)):
         cases = [f"P{number // max(size, 1)}" for number in range(count)]
-        config = _cohort(root / str(size), "case" if size else "slide", [16] * count, cases, width=16)
-        surveys[name] = _finished(config)
+        surveys[name] = root / str(size) / "config.yaml"
+        if not surveys[name].is_file():
+            _finish(_cohort(root / str(size), "case" if size else "slide", [16] * count, cases, width=16))
     seconds: dict[str, list[float]] = {name: [] for name in surveys}
     for number in range(4 * rounds + 1):
         for name, config in surveys.items():
@@ -96,12 +98,12 @@ def _planning(root: Path, count: int, rounds: int) -> None:
         print(f"planning  {count:,} slides in {name}: {each:.3f} s, as slides {base:.3f} s, ratio {each / base:.3f}")
 
 
-def _finished(config: Path) -> Path:
+def _finish(config: Path) -> None:
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.pipeline.runner import Runner, RunOptions
 
-    Runner(load_config(config), RunOptions(stages=STAGES)).run()
-    return config
+    summary = Runner(load_config(config), RunOptions(stages=STAGES)).run()
+    assert not summary.failed, next(iter(summary.failed.values()))
 
 
 def _survey_seconds(config: Path) -> float:

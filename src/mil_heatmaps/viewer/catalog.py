@@ -28,6 +28,8 @@ class NamedFile:
         Name of the run it comes from, empty for a file of one's own.
     region : Region or None
         What of it the run's pictures show.
+    feature_dirs : paths
+        Where the features of its patches may be.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class NamedFile:
     bag: bool = False
     run: str = ""
     region: "Region | None" = None
+    feature_dirs: tuple[Path, ...] = ()
 
     @property
     def faithfulness(self) -> Path:

@@ -273,13 +273,28 @@ class _Run:
         if names := bags_of(self.config):
             ends = [(name, paths.blockmap_of(name)) for name in (*names[1:], SUM)]
             found = [(names[0], bag), *((name, path) for name, path in ends if path.is_file())]
-            return [NamedFile(path, prefix + name, source, run=self.name, region=region) for name, path in found]
+            return [NamedFile(path, prefix + name, source, run=self.name, region=region, feature_dirs=self._features(name))
+                    for name, path in found]  # fmt: skip
+        features = self._features("")
         if fine is None:
-            return [NamedFile(bag, title or "scores", source, run=self.name, region=region)]
+            about = {"run": self.name, "region": region, "feature_dirs": features}
+            return [NamedFile(bag, title or "scores", source, **about)]
         return [
             NamedFile(fine, prefix + fine_map_words(self.config), source, run=self.name, region=region),
-            NamedFile(bag, f"{prefix}coarse map", source, bag=True, run=self.name),
+            NamedFile(bag, f"{prefix}coarse map", source, bag=True, run=self.name, feature_dirs=features),
         ]
+
+    def _features(self, bag: str) -> tuple[Path, ...]:
+        """Return where features may be: of one bag by its name, else all folders."""
+        named = section(self.config, "data_arguments").get("h5_dir")
+        values = [named] if not isinstance(named, dict) else [named[bag]] if bag in named else list(named.values())
+        if bag == SUM or named is None:
+            return ()
+        found = []
+        for entry in (part for item in values for part in ([item] if isinstance(item, str) else item)):
+            with suppress(ConfigError):
+                found.append(resolve_input_path(entry, None, "folder"))
+        return tuple(found)
 
     def class_name(self, text: str) -> str:
         """Return the name of a class given as number or as one of its labels."""
