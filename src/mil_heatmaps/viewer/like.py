@@ -41,7 +41,7 @@ def features_path(layer: ScoreLayer, slide_id: str) -> Path | None:
         found = _index(folders).get(slide_id, Path(name).stem) if folders else None
     except FeatureError:  # several that could be it
         return None
-    return found if found is not None and found.name == name else None
+    return found if found is not None and found.name == name and found.is_file() else None
 
 
 class Likes:
