@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 WIDTH = 1536
 SIDE = 16
 SLIDES = 5
-STAGES = ("segment", "coords", "attention", "heatmap")
+STAGES = ("coords", "attention", "heatmap")
 """Of a finished slide of the planned cohort: as much as a usual run has on record."""
 
 
@@ -174,7 +174,7 @@ def _cohort(root: Path, bag: str, patches: list[int], cases: list[str], width: i
         "data_arguments": {"data_dir": str(root / "slides"), "process_list": str(root / "list.csv"),
                            "h5_dir": str(root / "h5"), "bag": bag},
         "model_arguments": {"ckpt_path": str(root / "m.pt"), "device": "cpu"},
-        "heatmap_arguments": {"figure": False},
+        "heatmap_arguments": {"figure": False, "segment": False},
         "run_arguments": {"workers": 1, "isolate": "never"},
     }  # fmt: skip
     path = root / "config.yaml"

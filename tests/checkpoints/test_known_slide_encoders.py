@@ -70,7 +70,7 @@ def test_chief_gives_its_slide_vector_and_its_weights(tmp_path: Path, dropout: b
 
 def test_a_file_that_is_not_whole_or_another_encoders_is_refused_by_name(tmp_path: Path) -> None:
     tensors = dict(Published().state_dict())
-    with pytest.raises(CheckpointError, match="CHIEF: it makes a vector of the slide: give model_arguments.head"):
+    with pytest.raises(CheckpointError, match="CHIEF: it makes a vector of the slide: give model_arg"):
         identify(load_checkpoint(saved(tmp_path / "a.pth", tensors)))
     beside = {**tensors, "decoder.weight": torch.ones(3, 3)}
     with pytest.raises(CheckpointError, match=r"has the keys of CHIEF, but it also holds decoder\.weight"):

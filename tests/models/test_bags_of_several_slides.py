@@ -22,7 +22,8 @@ WIDTH = 24
 
 OWN: dict[str, dict[str, Any]] = {
     "mil_fc": {"num_classes": 2}, "additive_mil": {"num_classes": 2}, "stamp_mlp": {"num_classes": 2},
-    "torchmil_dsmil": {"num_classes": 1}, "trident_abmil": {"num_classes": 0}, "trident_slide_encoder": {"num_classes": 0},
+    "torchmil_dsmil": {"num_classes": 1}, "trident_abmil": {"num_classes": 0},
+    "trident_slide_encoder": {"num_classes": 0},
 }  # fmt: skip
 """Settings of families that do not take three classes, or have none."""
 

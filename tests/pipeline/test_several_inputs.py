@@ -96,7 +96,8 @@ def test_every_bag_has_its_files_and_their_sum_by_area_is_drawn(tmp_path: Path) 
 
     (entry,) = catalog_of_runs([cohort.raw], [cohort.slides]).slides
     assert [named.title for named in entry.scores] == ["x20", "x5", "sum"]
-    assert [named.faithfulness.name for named in entry.scores[:2]] == ["s1_faithfulness.json", "s1_faithfulness_x5.json"]
+    names = [named.faithfulness.name for named in entry.scores[:2]]
+    assert names == ["s1_faithfulness.json", "s1_faithfulness_x5.json"]
     before = cohort.outputs()
     assert run(cohort) == {}
     assert cohort.outputs() == before

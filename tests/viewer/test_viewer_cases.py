@@ -44,7 +44,9 @@ def units(cohort: SmallCohort, slide: str) -> np.ndarray[Any, Any]:
     return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True))
 
 
-def test_a_chosen_patch_is_a_concept_for_its_slide_and_for_the_others(viewer: RunningViewer, cohort: SmallCohort) -> None:
+def test_a_chosen_patch_is_a_concept_for_its_slide_and_for_the_others(
+    viewer: RunningViewer, cohort: SmallCohort
+) -> None:
     names = [slide.slide_id for slide in viewer.app.content.catalog.slides]
     assert names == ["s1", "s3", "s2"]  # slides of a case stand together
     described = json.loads(viewer.ask("/api/slides/0.json")[2])
@@ -103,8 +105,8 @@ def test_more_like_this_colours_the_slide_and_the_next_one(open_page: Open, view
     page.click("#like")
     wait_until(page, "heatmapViewer.activeView && heatmapViewer.layers.at(-1).score === 'similarity_to'")
     wait_until(page, "heatmapViewer.panes.some(pane => pane.views?.[0]?.name === 'patch 5 of s1')")
-    best = page.evaluate("""(() => { const view = heatmapViewer.panes.map(p => p.views?.[0]).find(v => v?.name === 'patch 5 of s1');
-        return [view.column.ranking[0], view.column.values[5]]; })()""")
+    best = page.evaluate("""(() => { const views = heatmapViewer.panes.map(p => p.views?.[0]);
+        const { column } = views.find(v => v?.name === 'patch 5 of s1'); return [column.ranking[0], column.values[5]]; })()""")
     assert best == [5, pytest.approx(1, abs=1e-6)]
     settle(page)
     page.evaluate("heatmapViewer.openSlide(1)")

@@ -166,7 +166,8 @@ def recommendation(summaries: Sequence[MapSummary], *, drawable: bool = True) ->
         return None
     best = known[0]
     if best.better == 0:
-        return f"No map is better than random on any of {best.measured} {best.noun}s: none shows what drives the prediction."
+        nowhere = f"No map is better than random on any of {best.measured} {best.noun}s"
+        return f"{nowhere}: none shows what drives the prediction."
     said = f"{best.score} explains this model best: {_words(best)}"
     if best.drawn:
         return f"{said}. It is the map that is drawn."

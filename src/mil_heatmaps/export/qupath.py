@@ -61,7 +61,8 @@ def filesOf = { stems ->
         stems.any { stem ->
             if (!file.getName().startsWith(stem)) return false
             def rest = file.getName().substring(stem.length())
-            return rest ==~ /(_[sc]_.*@BAGS@)?\\.geojson(\\.gz)?/ && (map.isEmpty() || rest.startsWith(map + ".geojson"))
+            if (!(rest ==~ /(_[sc]_.*@BAGS@)?\\.geojson(\\.gz)?/)) return false
+            return (map.isEmpty() || rest.startsWith(map + ".geojson"))
         }
     }
 }

@@ -1,6 +1,7 @@
-"""CHIEF (Wang et al. 2024): one gated attention over the patches of CTransPath, whose weights pool the patches' features.
+"""CHIEF (Wang et al. 2024): one gated attention over the patches, whose weights pool their features (of CTransPath).
 
-    a_i = W_c(tanh(W_a e_i + b_a) * sigmoid(W_b e_i + b_b)) + b_c,  e_i = ReLU(W x_i + b),  vector = sum_i softmax(a)_i x_i
+    a_i = W_c(tanh(W_a e_i + b_a) * sigmoid(W_b e_i + b_b)) + b_c  with  e_i = ReLU(W x_i + b)
+    vector = sum_i softmax(a)_i x_i
 
 That is what the published code calls ``WSI_feature``. The organ's text, which it adds elsewhere, and its heads for
 pretraining take no part in it.

@@ -56,7 +56,10 @@ def _script(path: Path, folder: Path, bags: Sequence[str]) -> bool:
 
 
 def _joined(path: Path, summary: RunSummary, end: str) -> bool:
-    """Write the slides' files, whose names end so, as one; say whether there is one. One that is newer than all of them stays."""
+    """Write the slides' files, whose names end so, as one; say whether there is one.
+
+    One that is newer than all of them stays.
+    """
     from mil_heatmaps.export.anndata_file import anndata_module, join_h5ad
 
     anndata_module()

@@ -77,8 +77,8 @@ def agreement(
     -------
     dict
         ``readers`` with the number of slides each judged; ``pairs`` with ``kappa`` and ``interval`` (None where they
-        cannot be told); ``fleiss`` over the slides that all judged; ``resampled``: what the draws are of; ``disagreed``: slides by the share of pairs of
-        readers that differ, most first.
+        cannot be told); ``fleiss`` over the slides that all judged; ``resampled``: what the draws are of;
+        ``disagreed``: slides by the share of pairs of readers that differ, most first.
     """
     number, cases = {word: place for place, word in enumerate(kinds)}, cases or {}
     given = {

@@ -120,6 +120,7 @@ class ViewerApp:
     def _data_routes(self, cached: str) -> list[BaseRoute]:
         tile = "{level:place}/{column:place}/{row:place}"
         scores = cached + "/scores/{slide:place}/{layer:place}"
+        like = "{of:place}/{of_layer:place}/{patch:place}"
         return [
             Route(cached + "/slides/{slide:place}/" + tile, self.slide_tile),
             Route(cached + "/pictures/{slide:place}/{picture:place}/" + tile, self.picture_tile),
@@ -129,7 +130,7 @@ class ViewerApp:
             Route(scores + "/columns/{column:place}", self.data(self._column)),
             Route(scores + "/inside", self.data(self._inside)),
             Route(scores + "/patches/{patch:place}", self.data(self._patch, "image/jpeg")),
-            Route(scores + "/like/{of:place}/{of_layer:place}/{patch:place}", self.data(lambda at: self._like(at).column(0))),
+            Route(scores + "/like/" + like, self.data(lambda at: self._like(at).column(0))),
         ]
 
     def _index(self) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from mil_heatmaps.viewer.fit import (
     score_notes,
 )
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
-from mil_heatmaps.viewer.like import Likes, features_path
 from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
+from mil_heatmaps.viewer.like import Likes, features_path
 from mil_heatmaps.viewer.live import LiveCatalog
 from mil_heatmaps.viewer.open_slides import OpenSlides
 from mil_heatmaps.viewer.palettes import is_known, palettes
@@ -129,9 +129,9 @@ class Content:
             if isinstance(found, Exception):
                 problems.append(one_line(found))
                 continue
-            has_features = features_path(found[0], entry.slide_id) is not None
+            about_file = {"hasFeatures": features_path(found[0], entry.slide_id) is not None}
             described = [
-                layer.describe() | {"hasFeatures": has_features} | layer.colours(self.catalog.defaults) | self._evidence(layer)
+                layer.describe() | about_file | layer.colours(self.catalog.defaults) | self._evidence(layer)
                 for layer in found
             ]
             source, named = found[0].source, found[0].named

@@ -273,12 +273,11 @@ class _Run:
         if names := bags_of(self.config):
             ends = [(name, paths.blockmap_of(name)) for name in (*names[1:], SUM)]
             found = [(names[0], bag), *((name, path) for name, path in ends if path.is_file())]
-            return [NamedFile(path, prefix + name, source, run=self.name, region=region, feature_dirs=self._features(name))
+            return [NamedFile(path, prefix + name, source, False, self.name, region, self._features(name))
                     for name, path in found]  # fmt: skip
         features = self._features("")
         if fine is None:
-            about = {"run": self.name, "region": region, "feature_dirs": features}
-            return [NamedFile(bag, title or "scores", source, **about)]
+            return [NamedFile(bag, title or "scores", source, False, self.name, region, features)]
         return [
             NamedFile(fine, prefix + fine_map_words(self.config), source, run=self.name, region=region),
             NamedFile(bag, f"{prefix}coarse map", source, bag=True, run=self.name, feature_dirs=features),

@@ -94,5 +94,6 @@ def _words_of(rows: Sequence[Mapping[str, Any]], noun: str) -> str:
     told = [row for row in rows if row["status"] == "measured"]
     steps, orders = ({row[key] for row in told} for key in ("steps", "random_orders"))
     if len(steps) == len(orders) == 1:
-        return f"symmetric relevance gain (SRG), {steps.pop()} steps, {orders.pop()} random orders a {noun}; 0 is chance"
+        how = f"{steps.pop()} steps, {orders.pop()} random orders a {noun}"
+        return f"symmetric relevance gain (SRG), {how}; 0 is chance"
     return "symmetric relevance gain (SRG); 0 is chance"
