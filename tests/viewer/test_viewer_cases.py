@@ -106,7 +106,8 @@ def test_more_like_this_colours_the_slide_and_the_next_one(open_page: Open, view
     wait_until(page, "heatmapViewer.activeView && heatmapViewer.layers.at(-1).score === 'similarity_to'")
     wait_until(page, "heatmapViewer.panes.some(pane => pane.views?.[0]?.name === 'patch 5 of s1')")
     best = page.evaluate("""(() => { const views = heatmapViewer.panes.map(p => p.views?.[0]);
-        const { column } = views.find(v => v?.name === 'patch 5 of s1'); return [column.ranking[0], column.values[5]]; })()""")
+        const { column } = views.find(v => v?.name === 'patch 5 of s1');
+        return [column.ranking[0], column.values[5]]; })()""")
     assert best == [5, pytest.approx(1, abs=1e-6)]
     settle(page)
     page.evaluate("heatmapViewer.openSlide(1)")

@@ -55,13 +55,12 @@ class Stopped(Exception):  # not an error: the run was asked to end
 
 def coords_file_of(job: SlideJob, settings: RunSettings, files: InputFiles) -> dict[str, Any] | None:
     """Return `SlideWork.coords_file` of a job, also of one that is not worked on."""
-    from mil_heatmaps.features.find import find_coords_file
     from mil_heatmaps.features.slideflow import config_beside
 
-    features, given = job.features_path, job.coords_dir
+    features = job.features_path
     if features is None:
         return None if job.coords_path is None else files.fingerprint(job.coords_path)
-    path = find_coords_file(features, given, settings.coords_folders(os.path.dirname(features), given))
+    path = settings.coords_file(features, job.coords_dir)
     beside = {file.name: files.fingerprint(file) for file in config_beside(path)}
     return None if path is None else {**files.fingerprint(path), **beside}
 
@@ -260,6 +259,11 @@ class SlideWork:
     @cached_property
     def coords_file(self) -> dict[str, Any] | None:
         """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
+        features = self.job.features_path
+        of_case = None if features is None else self.settings.case_inputs.get(str(features))
+        if of_case is not None and features is not None and of_case[0] == self.files.status(features):
+            found: dict[str, Any] | None = of_case[1]["coords_file"]  # another slide of the case asked for it
+            return found
         return coords_file_of(self.job, self.settings, self.files)
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,11 +105,7 @@ def _of_file(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
 
     What is known of it goes into this slide's record, too: its own need not be read for that.
     """
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise HeatmapError(f"cannot read {path}: {error.strerror or error}") from error
-    seen = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    seen = work.files.status(path)
     key = str(path)
     last = work.settings.case_inputs.get(key)
     if last is not None and last[0] == seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -51,11 +52,11 @@ class RunSettings:
             self._dumps[key] = section.model_dump(mode="json", exclude=out, exclude_none=filled)
         return dict(self._dumps[key])
 
-    def coords_folders(self, parent: str, coords_dir: Path | None) -> list[str]:
-        """Return the folders with coordinates of the features in `parent` that there are; looked for once a run."""
-        from mil_heatmaps.features.find import coords_folders
+    def coords_file(self, features: Path, coords_dir: Path | None) -> Path | None:
+        """Return the file with the coordinates of features, if there is one; folders are looked into once a run."""
+        from mil_heatmaps.features.find import coords_folders, find_coords_file
 
-        key = parent, coords_dir
+        key = os.path.dirname(features), coords_dir
         if key not in self._folders:
-            self._folders[key] = coords_folders(parent, coords_dir)
-        return self._folders[key]
+            self._folders[key] = coords_folders(*key)
+        return find_coords_file(features, coords_dir, self._folders[key])
