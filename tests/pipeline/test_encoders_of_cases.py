@@ -1,4 +1,4 @@
-"""Slide encoders asked about cases of several slides, and one that the keys of its file tell."""
+"""Slide encoders and models with numbers beside the patches asked about cases; an encoder that keys tell."""
 
 from __future__ import annotations
 
@@ -108,4 +108,52 @@ def test_a_head_and_a_file_whose_keys_tell_its_encoder_need_no_code(tmp_path: Pa
     np.testing.assert_allclose(np.concatenate([file.scores.values[:, 0] for file in found]), expected, atol=1e-7)
     del cohort.config["model_arguments"]["ckpt_path"]
     with pytest.raises(ConfigError, match="nor a ckpt_path whose keys tell one"):
+        load_config(cohort.write())
+
+
+CLINICAL = """
+from torch import nn
+
+class WithGenes(nn.Module):
+    num_classes = 2
+
+    def forward(self, bags, extra):
+        logits = bags["patches"][0].mean(0)[:2] * 4
+        logits = logits + extra["genes"].sum() * logits.new_tensor([0.0, 1.0])
+        return logits[None], bags["patches"][0, :, 0].softmax(0)
+"""
+
+
+def test_numbers_of_a_patient_go_beside_the_patches_of_all_its_slides(tmp_path: Path) -> None:
+    cohort = cohort_of(tmp_path)
+    (tmp_path / "clinical.py").write_text(CLINICAL)
+    (tmp_path / "genes.csv").write_text("case_id,tp53,egfr\nP1,0.5,0.25\nP2,-1,0\n")
+    cohort.config["model_arguments"] = {"model_class": f"{tmp_path / 'clinical.py'}:WithGenes", "device": "cpu"}
+    cohort.config["data_arguments"] |= {"h5_dir": {"patches": str(cohort.features)}, "extra": {"genes": "genes.csv"}}
+    cohort.config["data_arguments"]["extra"] = {"genes": str(tmp_path / "genes.csv")}
+    cohort.config["faithfulness_arguments"] = {"level": "quick", "steps": 3, "random_orders": 2}
+    assert Runner(load_config(cohort.write())).run().failed == {}
+    whole = np.concatenate([features_of(cohort, slide) for slide in ("s1", "s3")])
+    listed = cohort.process_list()
+    sign = 1 if listed["s1"]["Pred_0"] == "class 1" else -1
+    for slide in ("s1", "s3"):
+        file = read_scores(next(cohort.raw.rglob(f"{slide}_blockmap.h5")))
+        assert file.prediction is not None
+        np.testing.assert_allclose(file.prediction.logits, 4 * whole.mean(0)[:2] + [0, 0.75], atol=1e-5)
+        assert float(listed[slide]["effect_of_genes"]) == pytest.approx(sign * 0.75, abs=1e-5)
+        assert next(cohort.raw.rglob(f"{slide}_inputs.csv")).read_text().count("genes") == 1
+    with (cohort.root / "results" / "E_cases.csv").open(newline="") as table:
+        told = {row["case_id"]: row for row in csv.DictReader(table)}["P1"]
+    alone = 4 * features_of(cohort, "s3").mean(0)[:2] + [0, 0.75]  # the numbers stay with the case
+    shares = np.exp(alone) / np.exp(alone).sum()
+    assert float(told["without_slide"].split(";")[0]) == pytest.approx(shares[(sign + 1) // 2], abs=1e-5)
+    assert sorted(Runner(load_config(cohort.write())).run().reused) == ["s1", "s2", "s3"]
+    for row, genes in zip(cohort.rows, ("1", "1", "2"), strict=True):
+        row["dose"] = genes
+    cohort.config["data_arguments"]["extra"] = {"genes": ["dose"]}
+    problems = Runner(load_config(cohort.write())).problems()
+    assert problems["s1"] == problems["s3"]
+    assert "case P1 has two sets of genes: 1 of s1, 2 of s3; all slides of a case have one" in problems["s1"]
+    cohort.config["data_arguments"]["h5_dir"]["more"] = str(cohort.features)
+    with pytest.raises(ConfigError, match="a model of several bags is asked about one slide at a time"):
         load_config(cohort.write())

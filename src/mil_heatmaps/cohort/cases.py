@@ -196,10 +196,28 @@ def _problem(case_id: str, cohort: Found, good: list[int], bad: Mapping[str, str
                 f"case {case_id} has regions of interest, but none on {first_of(without, 3)}: give one for every slide "
                 "of the case, or set use_roi: false"
             )
+    if cfg.data_arguments.extra and rows and (problem := _of_extra(case_id, [cohort.jobs[row.slide_id] for row in rows])):
+        return problem
     if bad and cfg.run_arguments.partial_cases == "fail":
         slide, reason = next(iter(bad.items()))
         return f"case {case_id} lacks {slide}: {reason} (run_arguments.partial_cases: use does without it)"
     return None
+
+
+def _of_extra(case_id: str, jobs: Sequence[SlideJob]) -> str | None:
+    """Return what is wrong where numbers beside the patches, of which a case has one set, differ between its slides."""
+    for name, first in jobs[0].extra.items():
+        for job in jobs[1:]:
+            if job.extra.get(name) != first:
+                return (
+                    f"case {case_id} has two sets of {name}: {_short(first)} of {jobs[0].slide_id}, "
+                    f"{_short(job.extra.get(name, ()))} of {job.slide_id}; all slides of a case have one"
+                )
+    return None
+
+
+def _short(numbers: Sequence[float]) -> str:
+    return f"{', '.join(f'{number:g}' for number in numbers[:4])}{', ...' if len(numbers) > 4 else ''}"
 
 
 def _where(row: ProcessRow) -> str:

@@ -174,6 +174,11 @@ class CaseLayout:
         return self.raw / f"{self.name}{FAITHFULNESS}"
 
     @property
+    def inputs_csv(self) -> Path:
+        """What each input of a model with several adds to each output."""
+        return self.raw / f"{self.name}_inputs.csv"
+
+    @property
     def sheet(self) -> Path:
         """All slides of the case on one scale."""
         return self.production / f"{self.name}_case.png"

@@ -12,7 +12,7 @@ import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores import concentration, mass
-from mil_heatmaps.stages.bags import bag_inputs, write_other_bags
+from mil_heatmaps.stages.bags import bag_inputs, inputs_of_case, write_other_bags
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.case_bag import case_inputs
 from mil_heatmaps.stages.case_scores import has_case_bag, slide_of_case
@@ -105,6 +105,7 @@ class AttentionStage:
             notes += of_case.notices
             checked = controlled(work, of_case)
             paths.append(work.job.case.paths.scores_h5)  # type: ignore[union-attr]
+            others += inputs_of_case(work)
         else:
             features, inputs = work.bag_features(), self.inputs(work)
             notes += features.notes
@@ -206,8 +207,9 @@ def _infer(
             prediction = replace(prediction, train_median=source.training_median)
         first, *extra = (drawn | scores | of_concepts).values()
         made = _score_file(work, features, first, extra, prediction)
-        if others is not None:
-            others += write_other_bags(work, model, made, ask, notes)
+        written = write_other_bags(work, model, made, ask, notes)
+        if others is not None:  # else they are the case's, of which the slide takes its part
+            others += written
     notes += [*compare_vector(work, model), *model.remarks(list(scores))]
     if prediction is None:
         notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))

@@ -79,7 +79,8 @@ def _holds(path: Path, inputs: dict[str, Any], work: SlideWork) -> bool:
         told = json.loads(_beside(path, ".json").read_bytes())
         if told["inputs"] != fingerprint(inputs) or (work.forced and told["run"] != work.settings.token):
             return False
-        return bool(told["sha256"] == sha256_file(path))
+        whole = not work.config.bags or (work.job.case is not None and work.job.case.paths.inputs_csv.is_file())
+        return whole and bool(told["sha256"] == sha256_file(path))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -146,8 +147,9 @@ def _without_each(
     for number, slide in enumerate(case.slides, 1):
         if work.should_stop():
             raise Stopped
-        with told_of(work, model):
-            rest, _ = infer(model, bag.without(number), scores=[], class_names=source.output_names, task=task)
+        others = bag.without(number)
+        with told_of(work, model, others):
+            rest, _ = infer(model, others, scores=[], class_names=source.output_names, task=task)
         slides.append(slide if rest is None else replace(slide, without=of(rest)))
     return replace(case, slides=tuple(slides), output=name, full=of(prediction))
 
