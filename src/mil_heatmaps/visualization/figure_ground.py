@@ -1,4 +1,4 @@
-"""The pictures of a figure's panels, and what is under the colours: the ground they are mixed with, what has none.
+"""The pictures of a figure's panels, the ground that their colours are mixed with, and swatches for what has no colour.
 
 Pictures are made pixel by pixel for the page, so that nothing is resampled afterwards: no colour is shown that no patch
 has.

@@ -1,11 +1,11 @@
 """The plan of a figure: its words broken into lines, where everything lies, and how it is drawn there."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
 
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization import figure_words as words
 from mil_heatmaps.visualization.case_piece import other_slides
@@ -15,21 +15,19 @@ from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, Arrangeme
 from mil_heatmaps.visualization.figure_page import Page, text_width, wrapped
 from mil_heatmaps.visualization.figure_parts import BAD, GREY, INK
 from mil_heatmaps.visualization.figure_pieces import (
+    LOCATOR,
     bar_words,
     curves,
     draw_bar,
+    draw_locator,
     draw_scale_bar,
     histogram,
     patch_rows,
 )
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText, Run
-from mil_heatmaps.visualization.frame import choose_frame
-from mil_heatmaps.visualization.overlay import draw
 
 _NOTICE_LINES = 6
-_LOCATOR = (1.3, 0.95)
-"""Most width and height of the whole slide beside a region."""
 
 
 class FigurePlan:
@@ -46,7 +44,8 @@ class FigurePlan:
         shrink: float = 1.0,
     ) -> None:
         self.drawing, self.text, self.style, self.u = drawing, text, style, style.unit
-        self.shown = [name for name in ("slide", "map") if name in style.panels]
+        there = ("slide", "map") if text.beside is None else ("beside", "slide", "map")
+        self.shown = [name for name in there if name in style.panels]
         self.bar = legend and "bar" in style.panels and "map" in style.panels
         self.legend, self.shrink = legend, shrink
         self._panels: Panels | None = None
@@ -92,12 +91,14 @@ class FigurePlan:
 
     def _measure(self, pieces: Sequence[Piece]) -> None:
         u, style, content = self.u, self.style, self.width - 2 * MARGIN * self.u
-        locator = 0.0 if self.drawing.frame.whole else (_LOCATOR[0] + GAP) * u
+        locator = 0.0 if self.drawing.frame.whole else (LOCATOR[0] + GAP) * u
         name = self.text.slide_id or self.drawing.slide.slide_id
         name = parts.short(name, 400 if style.height is None else 110)
         self.names = wrapped(name, style.title, content - locator, bold=True)
         self.groups = self._flow(words.head_runs(self.drawing, self.text), content - locator)
         titles = {"slide": words.slide_title(self.drawing), "map": words.map_title(self.drawing, self.text)}
+        if self.text.beside is not None:
+            titles["beside"] = self.text.beside.title
         beside = self.bar_room if self.bar and self.how.upright else 0.0  # the last title may run over the bar
         self.titles = [
             wrapped(titles[shown], style.text, self.panel[0] + (beside if shown == self.shown[-1] else 0.0))
@@ -109,7 +110,7 @@ class FigurePlan:
         head = self.prediction_top + (0.41 * u if self.groups else 0.09 * u)
         self.head = head + (max(len(self.groups) - 1, 0) + lines - 1) * self.step
         if locator:
-            self.head = max(self.head, (_LOCATOR[1] + 0.5) * u)
+            self.head = max(self.head, (LOCATOR[1] + 0.5) * u)
         self.key_lines = self._flow_swatches()
         top = self.head + self.panel[1] * (len(self.shown) if self.how.stacked else 1)
         top += (self.step * max(map(len, self.titles)) + 0.12 * u) * (len(self.shown) - 1) if self.how.stacked else 0.0
@@ -219,7 +220,7 @@ class FigurePlan:
         elif self.bar:
             draw_bar(page, self, (left, self.bar_top), self.bar_length, upright=False)
         if not self.drawing.frame.whole:
-            self._draw_locator(page)
+            draw_locator(page, self.drawing)
         for placed in self.placed:
             placed.piece.draw(page, self.corner[0] + placed.left, self.corner[1] + placed.top, placed.width)
         for nth, (said, colour) in reversed(list(enumerate(self.foot))):  # the last line is the first of the page
@@ -236,7 +237,7 @@ class FigurePlan:
                 left += nth * (width + GAP * self.u)
             left, top = (round(at * self.style.dpi) / self.style.dpi for at in (left, top))
             axes = page.axes(left, top, width, height)
-            parts.show_picture(axes, self.panels.slide if shown == "slide" else self.panels.heatmap)
+            parts.show_picture(axes, self._picture(shown))
             lines = self.titles[nth]
             page.write_lines(left, top - 0.13 * self.u - (len(lines) - 1) * self.step, lines, self.step,
                              fontsize=self.style.text, color=GREY)  # fmt: skip
@@ -248,6 +249,12 @@ class FigurePlan:
                 parts.draw_outlines(axes, self.text.evidence.outlines_l0, self.panels.drawing.frame, (), self.style)
             places.append((left, top))
         return places
+
+    def _picture(self, shown: str) -> UInt8Array:
+        panels = self.panels
+        if shown == "beside" and self.text.beside is not None:
+            return self.text.beside.picture(panels.drawing.frame, self.drawing.color_profile)
+        return panels.slide if shown == "slide" else panels.heatmap
 
     def _draw_under(self, page: Page, places: Sequence[tuple[float, float]]) -> None:
         """Draw the scale bar and the swatches below the pictures, where no tissue is."""
@@ -262,21 +269,6 @@ class FigurePlan:
                     page.box(left + at, middle - 0.055 * u, 0.15 * u, 0.11 * u, edgecolor=GREY, linewidth=0.6,
                              facecolor=[part / 255 for part in colour])  # fmt: skip
                 page.write(left + at + 0.22 * u, middle, said, fontsize=self.style.small, color=INK, va="center")
-
-    def _draw_locator(self, page: Page) -> None:
-        """Draw the whole slide small, with a box where the region is, at the head's right."""
-        slide = self.drawing.slide
-        width_l0, height_l0 = slide.dimensions_l0
-        scale = min(_LOCATOR[0] * self.u / width_l0, _LOCATOR[1] * self.u / height_l0)
-        size = width_l0 * scale, height_l0 * scale
-        longest = max(16, round(max(size) * self.style.dpi))
-        whole = choose_frame(slide, downsample=max(1.0, max(width_l0, height_l0) / longest))
-        alone = replace(
-            self.drawing, frame=whole, alpha=0.0, blank_canvas=False, tissue=None, smooth="none", blur_px=None
-        )
-        axes = page.axes(page.width - MARGIN * self.u - size[0], 0.2 * self.u, *size)
-        parts.show_picture(axes, draw(alone))
-        parts.draw_box(axes, self.drawing.frame, whole)
 
 
 def _notice_lines(notices: Iterable[str], style: FigureStyle, width: float) -> list[str]:

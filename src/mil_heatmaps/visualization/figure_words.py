@@ -11,6 +11,7 @@ from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
 from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, join, short
 from mil_heatmaps.visualization.palette import is_even
+from mil_heatmaps.visualization.second_slide import SecondSlide
 from mil_heatmaps.words import share_words
 
 _DETAILS = 4
@@ -99,6 +100,8 @@ class FigureText:
         Written into the file: program, hashes of config and checkpoint.
     of : str
         Which bag of the slide the map is of, such as ``of x5``, where a model takes several.
+    beside : SecondSlide or None
+        Another stain of the same tissue, shown in the same frame.
     """
 
     score_name: str = "score"
@@ -130,6 +133,7 @@ class FigureText:
     region_names: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     of: str = ""
+    beside: SecondSlide | None = None
 
     @property
     def score_title(self) -> str:
