@@ -22,7 +22,7 @@ from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.colour_rule import ColourRule, ColourScale
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.figure_ground import draw_panels
+from mil_heatmaps.visualization.figure_ground import draw_panels, shown_extent
 from mil_heatmaps.visualization.figure_layout import GAP, MARGIN
 from mil_heatmaps.visualization.figure_page import Page, wrapped
 from mil_heatmaps.visualization.figure_parts import GREY, INK
@@ -189,9 +189,8 @@ def _composed(
     region_names: Sequence[str] = (),
 ) -> Page:
     style = FigureStyle()
-    width_px, height_px = drawings[0].size_px
-    across, down = drawings[0].frame.downsample
-    high = height_px * down / (width_px * across)
+    _, size_l0 = shown_extent(drawings[0])
+    high = size_l0[1] / size_l0[0]
     width, height = (
         round(side * style.dpi) / style.dpi
         for side in _panel_size(high)
@@ -235,7 +234,7 @@ def _composed(
             draw_bar(page, plan, (left - GAP + 0.15, head), min(height, 5.6), upright=True)
             left += _BAR
     if drawings[0].slide.mpp is not None:
-        width_um = width_px * across * drawings[0].slide.mpp
+        width_um = size_l0[0] * drawings[0].slide.mpp
         draw_scale_bar(page, (MARGIN, head + height + 0.08), width, width_um)
     for nth, (line, colour) in enumerate(lines):
         page.write(MARGIN, below + (nth + 0.5) * style.step, line, fontsize=style.small, color=colour, va="center")

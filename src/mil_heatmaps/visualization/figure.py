@@ -20,6 +20,10 @@ from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText
 from mil_heatmaps.visualization.patch_arguments import as_scores
 
+_BESIDE = (0.0, 1.0, 0.8, 0.62, 0.5)
+"""Widths of a column beside the pictures, as shares of the usual one, that are tried on a page of given height."""
+_SMALLEST = 0.2
+
 __all__ = ["FigureText", "compose_figure", "draw_figure", "write_figure"]
 
 def write_figure(
@@ -75,10 +79,28 @@ def compose_figure(
     """Return the page of `draw_figure` with everything on it, as matplotlib's objects."""
     style = style or FigureStyle()
     plan = FigurePlan(drawing, scores, text, style, legend=legend)
-    shrink = 1.0
-    while style.height is not None and plan.height > style.height and shrink > 0.2:
-        shrink *= 0.94
-        plan = FigurePlan(drawing, scores, text, style, legend=legend, shrink=shrink)
+    if style.height is not None and plan.height > style.height:
+        plan = _fitting(drawing, scores, text, style, legend=legend)
     page = Page(plan.width, style.height or plan.height, style)
     plan.draw(page)
     return page
+
+
+def _fitting(
+    drawing: Drawing, scores: npt.NDArray[Any], text: FigureText, style: FigureStyle, *, legend: bool
+) -> FigurePlan:
+    """Return the plan with the largest pictures that fits a page of given height: the rest below them, or beside them.
+
+    Where none fits it is that of the smallest.
+    """
+    assert style.height is not None  # asked only of such pages
+    found: list[FigurePlan] = []
+    for beside in _BESIDE:
+        shrink = 1.0
+        while shrink > _SMALLEST:
+            plan = FigurePlan(drawing, scores, text, style, legend=legend, shrink=shrink, beside=beside)
+            if plan.height <= style.height:
+                found.append(plan)
+                break
+            shrink *= 0.94
+    return max(found, key=lambda plan: plan.panel[0]) if found else plan

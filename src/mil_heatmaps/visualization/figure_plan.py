@@ -10,8 +10,8 @@ from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization import figure_words as words
 from mil_heatmaps.visualization.case_piece import other_slides
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.figure_ground import Panels, draw_panels, swatches
-from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, Arrangement, Piece, Placed, arrange, lay
+from mil_heatmaps.visualization.figure_ground import Colour, Panels, draw_panels, shown_extent, swatches
+from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, SIDE, Arrangement, Piece, Placed, arrange, lay
 from mil_heatmaps.visualization.figure_page import Page, text_width, wrapped
 from mil_heatmaps.visualization.figure_parts import BAD, GREY, INK
 from mil_heatmaps.visualization.figure_pieces import (
@@ -42,22 +42,23 @@ class FigurePlan:
         *,
         legend: bool,
         shrink: float = 1.0,
+        beside: float = 0.0,
     ) -> None:
         self.drawing, self.text, self.style, self.u = drawing, text, style, style.unit
         there = ("slide", "map") if text.beside is None else ("beside", "slide", "map")
         self.shown = [name for name in there if name in style.panels]
         self.bar = legend and "bar" in style.panels and "map" in style.panels
-        self.legend, self.shrink = legend, shrink
+        self.legend = legend
         self._panels: Panels | None = None
         pieces = self._pieces(scores)
-        width, height = drawing.size_px
-        factors = drawing.frame.downsample
-        self.high = height * factors[1] / (width * factors[0])
+        _, self.size_l0 = shown_extent(drawing)
+        self.high = self.size_l0[1] / self.size_l0[0]
         self.bar_room = BAR * self.u if self.bar else 0.0
         for _ in range(2):  # once its length is known, the words beside a bar say how wide it is
             self.how: Arrangement = arrange(
-                self.high, style, pictures=len(self.shown), bar=self.bar_room, below=bool(pieces), shrink=shrink
-            )
+                self.high, style, pictures=len(self.shown), bar=self.bar_room, below=bool(pieces), shrink=shrink,
+                beside=beside * (SIDE + 2 * GAP) * self.u if pieces else 0.0,
+            )  # fmt: skip
             if self.bar and self.how.upright:
                 room = bar_words(self, self.how.bar_length(self.u, len(self.shown)), upright=True).room
                 self.bar_room = max(self.bar_room, room)
@@ -130,7 +131,7 @@ class FigurePlan:
         if self.how.side:
             used = self._pictures_width() + (self.bar_room if self.how.upright else 0.0) + 2 * GAP * u
             self.corner = MARGIN * u + used, self.head - 0.28 * u
-            self.placed, high = lay(pieces, content - used, style, column=True, shrink=self.shrink)
+            self.placed, high = lay(pieces, content - used, style, column=True)
             bottom = max(top, upright, self.corner[1] + high)
         else:
             self.corner = MARGIN * u, max(top, upright) + 0.16 * u
@@ -180,13 +181,16 @@ class FigurePlan:
         mpp = self.drawing.slide.mpp
         if not self.legend or mpp is None:
             return None
-        return self.drawing.frame.size_px[0] * self.drawing.frame.downsample[0] * mpp
+        return self.size_l0[0] * mpp
 
-    def _flow_swatches(self) -> list[list[tuple[float, tuple[int, int, int], str]]]:
-        """Return the lines of swatches under the map, each with its place from the map's left edge."""
+    def _flow_swatches(self) -> list[list[tuple[float, Colour | None, str]]]:
+        """Return the lines of swatches under the map, each with its place from the map's left edge.
+
+        A swatch whose words take more than a line has no colour in the others.
+        """
         if not self.bar:
             return []
-        lines: list[list[tuple[float, tuple[int, int, int], str]]] = []
+        lines: list[list[tuple[float, Colour | None, str]]] = []
         self.key_width = self._pictures_width() if self.how.stacked or len(self.shown) < 2 else self.panel[0]
         if self.how.upright and not self.drawing.scale.meaning:
             self.key_width += self.bar_room
@@ -199,7 +203,7 @@ class FigurePlan:
                 if nth or at + wide > room:
                     lines.append([])
                     at = 0.0
-                lines[-1].append((at, colour if nth == 0 else (255, 255, 255), piece))
+                lines[-1].append((at, colour if nth == 0 else None, piece))
                 at += wide + 0.2 * self.u
         return lines
 
@@ -265,7 +269,7 @@ class FigurePlan:
         for nth, line in enumerate(self.key_lines):
             for at, colour, said in line:
                 middle = top + apart + (nth + 0.5) * self.step
-                if colour != (255, 255, 255):
+                if colour is not None:
                     page.box(left + at, middle - 0.055 * u, 0.15 * u, 0.11 * u, edgecolor=GREY, linewidth=0.6,
                              facecolor=[part / 255 for part in colour])  # fmt: skip
                 page.write(left + at + 0.22 * u, middle, said, fontsize=self.style.small, color=INK, va="center")
