@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mil_heatmaps.slides.colour_profile import srgb_profile
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.figure_ground import Panels
 from mil_heatmaps.visualization.figure_page import Page
 from mil_heatmaps.visualization.figure_plan import FigurePlan
 from mil_heatmaps.visualization.figure_style import FigureStyle
@@ -80,14 +81,14 @@ def compose_figure(
     style = style or FigureStyle()
     plan = FigurePlan(drawing, scores, text, style, legend=legend)
     if style.height is not None and plan.height > style.height:
-        plan = _fitting(drawing, scores, text, style, legend=legend)
+        plan = _fitting(drawing, scores, text, style, legend=legend, like=plan.panels)
     page = Page(plan.width, style.height or plan.height, style)
     plan.draw(page)
     return page
 
 
 def _fitting(
-    drawing: Drawing, scores: npt.NDArray[Any], text: FigureText, style: FigureStyle, *, legend: bool
+    drawing: Drawing, scores: npt.NDArray[Any], text: FigureText, style: FigureStyle, *, legend: bool, like: Panels
 ) -> FigurePlan:
     """Return the plan with the largest pictures that fits a page of given height: the rest below them, or beside them.
 
@@ -98,7 +99,7 @@ def _fitting(
     for beside in _BESIDE:
         shrink = 1.0
         while shrink > _SMALLEST:
-            plan = FigurePlan(drawing, scores, text, style, legend=legend, shrink=shrink, beside=beside)
+            plan = FigurePlan(drawing, scores, text, style, legend=legend, shrink=shrink, beside=beside, like=like)
             if plan.height <= style.height:
                 found.append(plan)
                 break

@@ -43,6 +43,7 @@ class FigurePlan:
         legend: bool,
         shrink: float = 1.0,
         beside: float = 0.0,
+        like: Panels | None = None,
     ) -> None:
         self.drawing, self.text, self.style, self.u = drawing, text, style, style.unit
         there = ("slide", "map") if text.beside is None else ("beside", "slide", "map")
@@ -50,6 +51,7 @@ class FigurePlan:
         self.bar = legend and "bar" in style.panels and "map" in style.panels
         self.legend = legend
         self._panels: Panels | None = None
+        self._like = like  # pictures of another size, which have the same swatches
         pieces = self._pieces(scores)
         _, self.size_l0 = shown_extent(drawing)
         self.high = self.size_l0[1] / self.size_l0[0]
@@ -197,7 +199,7 @@ class FigurePlan:
         room, box = self.key_width, 0.22 * self.u
         at = room + 1
         artefacts = (artefact.swatch for artefact in self.text.artefacts)
-        for colour, said in (*swatches(self.panels, self.text.unreadable), *artefacts):
+        for colour, said in (*swatches(self._like or self.panels, self.text.unreadable), *artefacts):
             for nth, piece in enumerate(wrapped(said, self.style.small, room - box)):
                 wide = box + text_width(piece, self.style.small)
                 if nth or at + wide > room:
