@@ -3,7 +3,7 @@
 import json
 import os
 
-from mil_heatmaps.checkpoints.identity import Identity, build, nearest_family
+from mil_heatmaps.checkpoints.identity import Identity, build, lacking_bias, nearest_family
 from mil_heatmaps.checkpoints.load import Checkpoint, identify, load_checkpoint
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.explain.estimates import cost_of
@@ -73,6 +73,8 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
     if identity.told:
         where = checkpoint.config_source or checkpoint.source
         rows.append(("from file", f"{', '.join(identity.told)}: told by {where.name}, not by the tensors"))
+    if unbiased := lacking_bias(identity):
+        rows.append(("no bias", f"{first_of(unbiased, _MOST_TENSORS)}: these layers of the file have none"))
     for key, value in identity.assumed.items():
         rows.append(("assumed", f"{key} {value}: {cls.not_in_tensors[key]}, which no tensor tells"))
     if identity.prefix:
