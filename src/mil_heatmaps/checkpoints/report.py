@@ -9,7 +9,7 @@ from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.explain.estimates import cost_of
 from mil_heatmaps.explain.settings import EXPLANATIONS, Settings
 from mil_heatmaps.models.base import MILModel
-from mil_heatmaps.models.explaining import has_exact_form
+from mil_heatmaps.models.explaining import exact_passes
 from mil_heatmaps.models.registry import ENCODER_ALIASES, ENCODER_WIDTHS, model_class
 from mil_heatmaps.weights.pathforge_package import package_lines
 from mil_heatmaps.weights.stated import Stated
@@ -87,10 +87,10 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
         model = build(identity)
     except CheckpointError as error:
         return [*rows, ("problem", f"it does not load: {error}")]
-    exact = bool(model.num_classes) and has_exact_form(model, model.in_dim)
+    passes = exact_passes(model, model.in_dim) if model.num_classes else None
     for name, about in model.score_names().items():
         default = " (default)" if name == model.default_score else ""
-        cost = f"; cost: {cost_of(name, _PATCHES, Settings(), exact=exact).words}" if name in EXPLANATIONS else _OWN
+        cost = f"; cost: {cost_of(name, _PATCHES, Settings(), passes=passes).words}" if name in EXPLANATIONS else _OWN
         rows.append(("scores", f"{name}{default}: {about}{cost}"))
     if model.num_classes and not model.refused_explanations():
         about = f"costs are those of a slide of {_PATCHES:,} patches; see docs/explanation/scores.md"
