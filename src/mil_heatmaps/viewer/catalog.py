@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.arrays import read_npy
 from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.records.layout import FAITHFULNESS
 from mil_heatmaps.visualization.palette import DIVERGING_CMAP
-from mil_heatmaps.words import reason_of
 
 
 @dataclass(frozen=True)
@@ -294,10 +294,7 @@ def read_affine(path: Path) -> tuple[tuple[float, ...], ...]:
     """
     import numpy as np
 
-    try:
-        matrix = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"--affine: {path} cannot be read as .npy ({reason_of(error)})") from error
+    matrix = read_npy(path, ConfigError)
     if matrix.shape != (3, 3) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
         raise ConfigError(f"--affine: {path} must hold 3 x 3 finite numbers, it has {matrix.dtype} {matrix.shape}")
     if not np.allclose(matrix[2], (0, 0, 1)):
