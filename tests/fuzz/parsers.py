@@ -272,7 +272,7 @@ PARSERS: dict[str, Parser] = {
     "label_tiff": Parser("s.tif", _label_mask, _label_tiff),
     "spots_csv": Parser("s.csv", _spots, lambda: b"x,y,cell_type,g1\n1,2,T,0.5\n64,0,B,1\n"),
     "spots_h5ad": Parser("s.h5ad", _spots, _h5ad),
-    "cells": Parser("s.geojson", _spots, lambda: b'[{"geometry":{"type":"Point","coordinates":[1,2]},"properties":{}}]'),
+    "cells": Parser("s.geojson", _spots, lambda: b'[{"geometry":{"type":"Point","coordinates":[1,2]}}]'),
     "qupath_scores": Parser("s.geojson", _scores, lambda: QUPATH),
     "concepts": Parser("c.npz", _concepts, _arrays),
     "concepts_csv": Parser("c.csv", _concepts, lambda: b"name,0,1\nT,1,2\nB,0.5,1\n"),

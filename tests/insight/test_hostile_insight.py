@@ -109,7 +109,7 @@ def _false_jpeg() -> bytes:
     ("name", "data", "why"),
     [
         ("m.png", _png(65_535, 65_535, b"\0" * 99), "cannot read|save the mask smaller"),
-        ("m.png", _png(16_000, 16_000, b"\0" * 99), "save the mask smaller"),
+        ("m.png", _png(16_000, 16_000, b"\0" * 99), "256000000 pixels.* save the mask smaller"),
         ("m.png", _png(64, 64, b"\0" * 99), "cannot read"),
         ("m.tif", _false_jpeg(), "claims 30000 x 30000 pixels"),
         ("m.tif", bytes(_tiff())[:200], "cannot read"),
@@ -137,6 +137,7 @@ def test_shares_are_those_of_sums_over_every_pixel() -> None:
     ("name", "text", "why"),
     [
         ("s.csv", "x,y,cell_type\n" + "".join(f"{k},{k},c{k}\n" for k in range(1200)), "1,200 cell types, such as c0"),
+        ("s.csv", f"x,y,g\n{'1' * 400},2,3\n", "x and y must be numbers"),
         ("s.geojson", POINT.replace("X", "1" * 400), "no point has a position"),
         ("s.geojson", "[" * 100_000, "cannot read"),
         ("s.geojson", "5", "no GeoJSON of cells"),

@@ -139,7 +139,7 @@ def test_a_disk_that_refuses_leaves_what_was_written_and_nothing_besides(
     way = [[0.5, "#x=1"]]
     writes: list[Callable[[], object]] = [
         lambda: notes.save_marks("s1", [POINT], notes.marks("s1")["stamp"]),
-        lambda: notes.save_review("r", "s1", {"verdict": "agree"}, ["s1"]),
+        lambda: notes.save_review("r", "s1", {"verdict": "plausible"}, ["s1"]),
         lambda: notes.save_way("r", "s1", way),
         lambda: notes.save_presets({"mine": {"alpha": 0.5}}),
     ]
@@ -159,6 +159,13 @@ def test_a_disk_that_refuses_leaves_what_was_written_and_nothing_besides(
     for write in writes:
         write()
     assert notes.way("r", "s1") == {"steps": way}
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"a": NaN}', '{"a": 1e999}', f'{{"a": {"9" * 5000}}}', "[" * 99_999, "\xff"])
+def test_presets_that_are_none_are_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "presets.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(MarkError, match=r"presets\.json"):
+        ReaderNotes(tmp_path).presets()
 
 
 def test_a_table_of_verdicts_that_was_edited_by_hand_is_gone_on_with(tmp_path: Path) -> None:

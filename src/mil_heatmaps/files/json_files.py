@@ -1,6 +1,7 @@
 """Read JSON of strangers: whatever is wrong with the file is told in one kind of error."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ def read_json(
     error: type[HeatmapError],
     *,
     most_bytes: int | None = None,
+    finite: bool = False,
     parse_constant: Callable[[str], Any] | None = None,
     parse_float: Callable[[str], Any] | None = None,
 ) -> Any:
@@ -26,14 +28,18 @@ def read_json(
     Raises
     ------
     `error`
-        It cannot be read, is no JSON, nested without end, a number of thousands of digits, or over `most_bytes`.
+        It cannot be read, is no JSON, nested without end, over `most_bytes`, or, where all numbers must be `finite`,
+        holds one that is not.
     """
+    whole = _whole
+    if finite:
+        whole = parse_float = parse_constant = _finite
     refuse_no_file(path, error)
     try:
         if most_bytes is not None and (size := path.stat().st_size) > most_bytes:
             raise error(f"{path}: {size:,} bytes of JSON; up to {most_bytes:,} are read")
         return json.loads(
-            read_packed(path, error), parse_int=_whole, parse_constant=parse_constant, parse_float=parse_float
+            read_packed(path, error), parse_int=whole, parse_constant=parse_constant, parse_float=parse_float
         )
     except HeatmapError:
         raise
@@ -43,6 +49,13 @@ def read_json(
         raise error(f"cannot read {path}: {cause.strerror or said_by(cause)}") from cause
     except (ValueError, RecursionError) as cause:  # no text, or nested without end
         raise error(f"cannot read {path}: {said_by(cause)}") from cause
+
+
+def _finite(text: str) -> int | float:
+    value = _whole(text) if text.lstrip("-").isdigit() else float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it holds the number {text[:20]}, which is not finite")
+    return value
 
 
 def _whole(digits: str) -> int | float:

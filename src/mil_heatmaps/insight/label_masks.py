@@ -43,6 +43,8 @@ def read_label_mask(
     if values.ndim != 2 or values.dtype.kind not in "uib":
         raise TissueError(f"{path} is no mask of labels: it holds {values.dtype} of shape {values.shape}")
     height, width = values.shape
+    if not values.size or not all(full):
+        raise TissueError(f"{path} is no mask of labels: it has {width} x {height} pixels")
     if downsample is not None:
         scale = downsample * full[1] / width, downsample * full[0] / height
         off = [abs(s * n - of) / of for s, n, of in zip(scale, (width, height), size_l0 or scale, strict=True)]
@@ -83,10 +85,13 @@ def _read(path: Path) -> tuple[tuple[int, int], npt.NDArray[Any]]:
 def _png(path: Path) -> tuple[tuple[int, int], npt.NDArray[Any]]:
     from PIL import Image
 
-    with Image.open(path) as image:
-        if image.width * image.height * len(image.getbands()) > _MOST_BYTES:
-            raise TissueError(f"{path} has {image.width} x {image.height} pixels: save the mask smaller")
-        return (image.height, image.width), np.asarray(image)
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height * len(image.getbands()) > _MOST_BYTES:
+                raise TissueError(f"{path} has {image.width} x {image.height} pixels: save the mask smaller")
+            return (image.height, image.width), np.asarray(image)
+    except Image.DecompressionBombError as error:  # Pillow's own limit, of pixels
+        raise TissueError(f"{path}: {said_by(error).partition(',')[0]}: save the mask smaller, or as TIFF") from error
 
 
 def _tiff(path: Path) -> tuple[tuple[int, int], npt.NDArray[Any]]:

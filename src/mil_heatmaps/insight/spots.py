@@ -149,7 +149,7 @@ def _positions(table: pd.DataFrame, path: Path, in_um: bool) -> tuple[npt.NDArra
     in_um = in_um or any(word in str(x).lower() for word in ("_um", "µm"))
     try:
         points = table[[x, y]].to_numpy(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ScoreError(f"{path}: x and y must be numbers: {said_by(error)}") from error
     return points, in_um, table.drop(columns=[x, y])
 

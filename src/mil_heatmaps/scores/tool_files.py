@@ -106,7 +106,7 @@ def _box(geometry: Any, number: int, path: Path) -> tuple[float, float, float, f
 def _measurements(told: Any, number: int, path: Path) -> dict[str, float]:
     """Return measurements by name: a mapping as QuPath writes since 0.4, or its earlier list of names and values."""
     if isinstance(told, list):
-        told = {entry.get("name"): entry.get("value") for entry in told if isinstance(entry, dict)}
+        told = {str(entry.get("name")): entry.get("value") for entry in told if isinstance(entry, dict)}
     if told is None:
         return {}
     if not isinstance(told, dict):

@@ -73,7 +73,7 @@ def _is_point(point: Any) -> bool:
 
 def read_features(path: Path) -> list[Feature]:
     """Return the marks in a file, none when it is not there; MarkError when it cannot be read."""
-    return features_of(read_json(path, MarkError, most_bytes=MOST_BYTES)) if path.exists() else []
+    return features_of(read_json(path, MarkError, most_bytes=MOST_BYTES, finite=True)) if path.exists() else []
 
 
 def as_text(features: Iterable[Feature]) -> str:

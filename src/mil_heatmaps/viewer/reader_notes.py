@@ -196,4 +196,9 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _read_json(path: Path, otherwise: Any) -> Any:
-    return read_json(path, MarkError, most_bytes=MOST_BYTES) if path.exists() else otherwise
+    if not path.exists():
+        return otherwise
+    read = read_json(path, MarkError, most_bytes=MOST_BYTES, finite=True)
+    if not isinstance(read, type(otherwise)):
+        raise MarkError(f"{path} holds a {type(read).__name__}, not what was kept there")
+    return read
