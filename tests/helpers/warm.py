@@ -54,8 +54,9 @@ class WarmProgram:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environ
-        )
+            [sys.executable, "-c", SERVER], cwd=ROOT, env=environ, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
 
     def run(self, script: str, arguments: Sequence[str], cwd: Path, output: Path) -> int:
         """Run a script of the checkout in `cwd`; what it prints goes into `output`. Return its exit code."""

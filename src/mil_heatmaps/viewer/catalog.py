@@ -8,7 +8,6 @@ from typing import Any
 
 from mil_heatmaps.choices import CASE_COLUMNS
 from mil_heatmaps.errors import ConfigError
-from mil_heatmaps.files.arrays import read_npy
 from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.records.layout import FAITHFULNESS
 from mil_heatmaps.visualization.palette import DIVERGING_CMAP
@@ -298,29 +297,6 @@ def titles_for(paths: Sequence[Path]) -> list[str]:
     return titles if len(set(titles)) == len(titles) else [f"{title} ({i + 1})" for i, title in enumerate(titles)]
 
 
-<<<<<<< HEAD
-=======
-def read_affine(path: Path) -> tuple[tuple[float, ...], ...]:
-    """Return the 3 x 3 of a ``.npy``, from level-0 pixels of the first slide to those of the second.
-
-    Raises
-    ------
-    ConfigError
-        It is no affine map, or one that cannot be turned round.
-    """
-    import numpy as np
-
-    matrix = read_npy(path, ConfigError)
-    if matrix.shape != (3, 3) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
-        raise ConfigError(f"--affine: {path} must hold 3 x 3 finite numbers, it has {matrix.dtype} {matrix.shape}")
-    if not np.allclose(matrix[2], (0, 0, 1)):
-        raise ConfigError(f"--affine: the last row of {path} must be 0 0 1, it is {matrix[2].tolist()}")
-    if abs(np.linalg.det(matrix[:2, :2])) < 1e-9:
-        raise ConfigError(f"--affine: the map in {path} cannot be turned round (its determinant is 0)")
-    return tuple(tuple(float(value) for value in row) for row in matrix.tolist())
-
-
->>>>>>> trust22
 def catalog_of_files(slide: Path, pictures: Sequence[Path], scores: Sequence[Path], tissue: Path | None) -> Catalog:
     """Return a catalog of one slide and the files given for it."""
     for path in (slide, *pictures, *scores, *([tissue] if tissue else [])):
