@@ -1,4 +1,4 @@
-# make demo (what the demo and the viewer need) | test | test-fast | matrix | install | lint | bench | docs | docs-images | fuzz | release-set | release-check   (each sets up .venv from the project's own files first)
+# make demo (what the demo and the viewer need) | test | test-fast | install | lint | bench | docs | docs-images | fuzz | release-set | release-check   (each sets up .venv from the project's own files first)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 SIZE ?= about 2.2 GB; it took 95 s with a fast network
 SECONDS_EACH ?= 10
 
-.PHONY: install demo test test-fast matrix lint bench docs docs-images fuzz release-set release-check clean
+.PHONY: install demo test test-fast lint bench docs docs-images fuzz release-set release-check clean
 
 install: $(STAMP)
 
@@ -30,14 +30,6 @@ test: $(STAMP)
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
-
-# The Pythons that pyproject.toml claims, each in an environment of its own; one that is not here is named.
-PYTHONS ?= python3.11 python3.12 python3.13
-matrix:
-	@for python in $(PYTHONS); do \
-	  command -v $$python >/dev/null || { echo "$$python is not on this machine"; continue; }; \
-	  $(MAKE) --no-print-directory test-fast VENV=.venv-$$python PYTHON=$$python || exit 1; \
-	done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
