@@ -27,7 +27,7 @@ def create_model(
     ----------
     model_name : str or None
         ``{type}.{config}.{encoder}.{task}``, as in ``abmil.base.uni_v2.none``; parts left out at the end are
-        ``base``, ``uni`` and ``none``. None: what the checkpoint tells. The encoder gives the width of the features
+        ``base``, ``uni`` and ``none``. None: what the checkpoint says. The encoder gives the width of the features
         (its name in MIL-Lab, TRIDENT or CLAM, or the width itself). A task other than ``none``, with no checkpoint,
         names public weights: ``abmil.base.uni_v2.pc108-24k`` is downloaded from the Hugging Face hub as
         ``mahmoodlab/...``.
@@ -45,7 +45,7 @@ def create_model(
     Raises
     ------
     ModelError
-        An unknown part of the name, or an unknown setting, with those there are.
+        A part of the name, or a setting, is unknown; the known ones are listed.
     CheckpointError
         The checkpoint is unusable or does not fit.
     """

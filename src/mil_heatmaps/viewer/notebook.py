@@ -95,7 +95,7 @@ def show(
     marks : folder for marks and verdicts
     height : of the frame, in pixels
     host : name of the JupyterHub as its address has it; a viewer on this machine needs none
-    prefix : path of the notebook's server there; left out, what JupyterHub tells its kernels
+    prefix : path of the notebook's server there. Default: what JupyterHub tells its kernels
 
     Raises
     ------
