@@ -54,7 +54,7 @@ class MILLabVisualizer:
     score : str, optional
         Which of the model's scores to draw; `score_names` lists them.
     settings : dict, optional
-        Settings of explanations, the keys of the config's `explanation_arguments`: ``{"output": "probability", "steps": 64}``.
+        Keys of the config's `explanation_arguments`: ``{"output": "probability", "steps": 64}``.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     **overrides
         Settings of the model that neither name nor checkpoint gives.
