@@ -50,7 +50,7 @@ def _geometry(coordinates: str, kind: str = "Polygon") -> bytes:
         ("a.geojson", _geometry("[5]", "MultiPolygon"), "not a list of x, y"),
         ("a.geojson", b'{"type": "GeometryCollection", "geometries": 7}', "must be a list"),
         ("a.geojson", b'{"type": "FeatureCollection", "features": {"a": 1}}', "must be a list"),
-        ("a.geojson.gz", gzip.compress(b" " * (1 << 26)), "no text is squeezed like that"),
+        ("a.geojson.gz", gzip.compress(b" " * (1 << 26)), "text never compresses that far"),
         ("a.geojson.gz", b"\x1f\x8b\x08\x00" + b"\xff" * 30, "cannot read"),
         ("a.xml", XML.format(COORDINATE.format("1e999")).encode(), "not a number, or beyond"),
         ("a.xml", XML.format(COORDINATE.format("abc")).encode(), "a coordinate without X and Y"),
@@ -140,7 +140,7 @@ def test_shares_are_those_of_sums_over_every_pixel() -> None:
         ("s.csv", f"x,y,g\n{'1' * 400},2,3\n", "x and y must be numbers"),
         ("s.geojson", POINT.replace("X", "1" * 400), "no point has a position"),
         ("s.geojson", "[" * 100_000, "cannot read"),
-        ("s.geojson", "5", "no GeoJSON of cells"),
+        ("s.geojson", "5", "not a GeoJSON of cells"),
     ],
 )
 def test_spots_that_are_none_are_told(tmp_path: Path, name: str, text: str, why: str) -> None:
