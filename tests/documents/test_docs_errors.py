@@ -6,7 +6,9 @@ import ast
 import re
 from functools import cache
 
+from mil_heatmaps import errors
 from tests.helpers.places import ROOT
+from tests.helpers.source import nodes, nodes_of
 
 PAGE = ROOT / "docs" / "reference" / "errors.md"
 LEAST = 6
@@ -17,8 +19,8 @@ LEAST = 6
 def all_texts() -> str:
     """Return every text in the source, names and numbers in messages as `…`."""
     texts: list[str] = []
-    for path in sorted((ROOT / "src" / "mil_heatmaps").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for _, found in nodes():
+        for node in found:
             if isinstance(node, ast.JoinedStr):
                 parts = (str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
                 texts.append("".join(parts))
@@ -48,15 +50,12 @@ def test_the_messages_of_the_page_are_messages_of_the_program() -> None:
 
 def test_every_kind_of_error_has_messages_on_the_page() -> None:
     """A kind of error that a user can act on, and that no message of the page belongs to, is missing there."""
-    from mil_heatmaps import errors
-
     kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type)} - {"HeatmapError"}
     said: dict[str, str] = dict.fromkeys(kinds, "")
-    for path in (ROOT / "src" / "mil_heatmaps").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                name = ast.unparse(node.exc.func)
-                said[name] = said.get(name, "") + ast.unparse(node.exc)
+    for _, node in nodes_of(ast.Raise):
+        if isinstance(node.exc, ast.Call):
+            name = ast.unparse(node.exc.func)
+            said[name] = said.get(name, "") + ast.unparse(node.exc)
     said["MissingDependencyError"] += (ROOT / "src/mil_heatmaps/words.py").read_text(encoding="utf-8")
     messages = [piece for message in quoted(PAGE.read_text(encoding="utf-8")) for piece in pieces(message)]
     assert {kind for kind in kinds if not any(piece in said[kind] for piece in messages)} == set()
