@@ -161,9 +161,9 @@ def _sparse(shape: tuple[int, int], indices: list[int], ends: list[int]) -> Call
 @pytest.mark.parametrize(
     ("fill", "why"),
     [
-        (_sparse((3, 2), [10**8, 1], [0, 1, 2, 2]), "no h5ad as anndata writes it"),  # would be written to memory there
-        (_sparse((3, 2), [-(10**8), 1], [0, 1, 2, 2]), "no h5ad as anndata writes it"),
-        (_sparse((3, 2), [0, 1], [0, 10**9, 2, 2]), "no h5ad as anndata writes it"),
+        (_sparse((3, 2), [10**8, 1], [0, 1, 2, 2]), "not an h5ad as anndata writes it"),  # would be written to memory there
+        (_sparse((3, 2), [-(10**8), 1], [0, 1, 2, 2]), "not an h5ad as anndata writes it"),
+        (_sparse((3, 2), [0, 1], [0, 10**9, 2, 2]), "not an h5ad as anndata writes it"),
         (_sparse((10**6, 10**6), [0], [0, 1]), "1,000,000 points and 1,000,000 columns"),
         (lambda file: file.create_dataset("X", (10**6, 10**5), "f4", chunks=(999, 999)), "measurements never compress"),
         (lambda file: file.create_dataset("X", (3, 2), "f4", external=[("/etc/passwd", 0, 24)]), "another file"),
