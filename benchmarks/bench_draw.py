@@ -69,6 +69,8 @@ def run_ours(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict[
     """Segment, plan, draw, save."""
     import cv2  # noqa: F401
     import imagecodecs  # noqa: F401
+    import openslide  # noqa: F401
+    import tifffile  # noqa: F401
     from matplotlib import colormaps  # noqa: F401
 
     import mil_heatmaps.slides.tissue  # noqa: F401
