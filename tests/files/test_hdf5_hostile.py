@@ -124,7 +124,7 @@ def test_a_file_on_which_hdf5_hangs_is_given_up(tmp_path: Path, monkeypatch: pyt
 def test_a_file_that_ends_the_process_that_looks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dying = tmp_path / "dying.py"
     dying.write_text("import os, signal, sys\nsys.stdin.readline()\nos.kill(os.getpid(), signal.SIGSEGV)\n")
-    monkeypatch.setattr(hdf5_structure, "__file__", str(dying))
+    monkeypatch.setattr(hdf5_guard, "_STRUCTURE", str(dying))
     monkeypatch.setattr(hdf5_guard, "_LOOKER", hdf5_guard._Looker())
     path = _file(tmp_path / "f.h5", lambda file: file.create_dataset("features", data=np.ones((48, 4), "f4")))
     with pytest.raises(FeatureError, match=r"the HDF5 library crashes on it \(signal 11\)"):
