@@ -12,7 +12,7 @@ import pytest
 
 from mil_heatmaps.errors import FeatureError, HeatmapError
 from mil_heatmaps.features.read import feature_info, read_coords, read_features
-from mil_heatmaps.files import hdf5_guard, hdf5_structure
+from mil_heatmaps.files import hdf5_guard
 from mil_heatmaps.files.clam_files import load_hdf5
 from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 from mil_heatmaps.scores.score_schema import read_scores, write_scores
