@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "src"))
 
 import numpy as np
 import torch
@@ -70,11 +71,11 @@ def same(device: str, small: bool) -> dict[str, Any]:
     features, coords = features_of(patches, WIDTH), lattice_coords(patches)
     names = [name for name in (*MODELS, *PUBLIC_MODELS) if name != "abmil_general_adaptor"]
     rows: dict[str, Any] = {}
+    settings = {"masks": 64, "steps": 8, "max_steps": 8, "max_forwards": 64}
     for name in names:
         model = model_of(name)
         told = {"mpp": 0.25} if name.endswith("_alibi") else {}
         asked = [score for score in model.score_names() if score not in EXPLANATIONS]
-        settings = {"masks": 64, "steps": 8, "max_steps": 8, "max_forwards": 64}
         more = [] if name != MODEL else list(EXPLANATIONS)
 
         def answers(model: Any = model, asked: Any = asked, more: Any = more, told: Any = told) -> list[Any]:

@@ -1,11 +1,11 @@
 """What each stage of a slide costs: seconds, CPU, bytes read and written, calls of the file system.
 
-    python benchmarks/slide_costs.py [--slides 5] [--patches 20000] [--width 1536]
+    python benchmarks/slide_costs.py [--slides 5] [--patches 20000]
 
 The slides of `bench_cohort.py` (60000 x 50000 pixels, features of 20,000 patches, a picture at 1/16), one after the
 other in this process; medians of all but the first, which still imports. Bytes are those that the stage asks the system
-for (``/proc/self/io``: rchar, wchar), from its cache or not. Calls are counted by strace where it is installed: all that
-name a file, and flushes, in a run of so many slides more.
+for (``/proc/self/io``: rchar, wchar), from its cache or not. Calls are counted by strace where it is installed: all
+that name a file, flush or lock, in a run of so many slides more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "src"))
 
 import yaml
 
@@ -50,8 +51,8 @@ def made(root: Path, slides: int, patches: int) -> Path:
     """Return the config of a cohort that was made, worked on by this process alone."""
     values = yaml.safe_load((path := make(root, slides, patches)).read_text())
     values["run_arguments"] = {"workers": 1}
-    values["exp_arguments"] |= {"save_exp_code": "E", "raw_save_dir": str(root / "raw"),
-                                "production_save_dir": str(root / "prod"), "results_dir": str(root / "res")}  # fmt: skip
+    folders = {"raw_save_dir": "raw", "production_save_dir": "prod", "results_dir": "res"}
+    values["exp_arguments"] |= {"save_exp_code": "E"} | {key: str(root / name) for key, name in folders.items()}
     path.write_text(yaml.safe_dump(values))
     return path
 

@@ -203,7 +203,7 @@ def test_a_gpu_that_is_lost_is_said_and_another_run_goes_on_where_it_stopped(sli
     class Lost(Failing):
         def encode(self, tensor: torch.Tensor) -> torch.Tensor:
             if len(self.batches) == 3:
-                raise RuntimeError("CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA to see more")
+                raise RuntimeError("CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA")
             return super().encode(tensor)
 
     with pytest.raises(ModelError, match=r"GPU failed .* on cpu \(.*unspecified launch failure.*\): what was encoded"):

@@ -13,7 +13,7 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def jpeg_head(data: bytes) -> tuple[tuple[int, int] | None, bytes]:
-    """Return what `jpeg_size` does, and the bytes that decide it, b"" for those of no scan: what begins alike is as large."""
+    """Return what `jpeg_size` does, and the bytes up to the scan, which decide it; b"" where there is no scan."""
     found = None
     at, end = 2, len(data) - 8
     while at <= end:
