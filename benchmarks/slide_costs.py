@@ -21,9 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import yaml
 
@@ -33,6 +32,7 @@ from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.stages.all_stages import STAGES
 
 Costs = dict[str, float]
+ROOT = Path(__file__).resolve().parents[1]
 COUNTED = "%file,fsync,fdatasync,flock,fcntl"
 
 
