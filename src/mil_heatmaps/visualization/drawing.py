@@ -153,6 +153,9 @@ class Layer(Protocol):
     def painted(self, x0: int, x1: int) -> UInt8Array:
         """Return where colour lies in the columns `x0` to `x1`, (h, x1 - x0), 0 or 1."""
 
+    def covers(self, x0: int, x1: int) -> bool:
+        """Whether colour lies everywhere in the columns; what is not worth finding out may be False."""
+
     def colours(self, x0: int, x1: int) -> UInt8Array:
         """Return the colours of the columns, (h, x1 - x0, 3); anything where nothing is painted."""
 
@@ -168,6 +171,7 @@ class CellLayer:
         self._cell_at = np.repeat(np.arange(covered.shape[1]), np.diff(cells.x_edges))
         edges = (cells.y_edges - y0).tolist()
         self._rows = [(row, top, bottom) for row, (top, bottom) in enumerate(pairwise(edges)) if covered[row].any()]
+        self._gapless = len(self._rows) == len(covered) and (edges[0], edges[-1]) == (0, self._height)
 
     def _columns(self, x0: int, x1: int) -> tuple[npt.NDArray[np.intp], slice]:
         """Return the cell at each of the columns that have one, and which of the columns `x0` to `x1` these are."""
@@ -181,6 +185,10 @@ class CellLayer:
         for row, top, bottom in self._rows:
             out[top:bottom, columns] = self._covered[row].take(cells)
         return out
+
+    def covers(self, x0: int, x1: int) -> bool:
+        cells, _ = self._columns(x0, x1)
+        return self._gapless and len(cells) == x1 - x0 and bool(self._covered[:, cells[0] : cells[-1] + 1].all())
 
     def colours(self, x0: int, x1: int) -> UInt8Array:
         out = np.empty((self._height, x1 - x0, 3), np.uint8)
@@ -199,10 +207,13 @@ class Band:
         self._alpha = alpha
 
     def painted(self, x0: int, x1: int) -> UInt8Array | None:
-        """Return where the columns `x0` to `x1` are tinted, (h, x1 - x0), 0 or 1; None when nowhere."""
+        """Return where the columns `x0` to `x1` are tinted, (h, x1 - x0), 0 or 1, to be read; None when nowhere."""
         tissue = None if self._tissue is None else self._tissue[:, x0:x1]
-        if tissue is not None and not cv2.hasNonZero(tissue):
-            return None
+        if tissue is not None:
+            if not cv2.hasNonZero(tissue):
+                return None
+            if self._layer.covers(x0, x1):
+                return tissue
         painted = self._layer.painted(x0, x1)
         if tissue is not None:
             cv2.bitwise_and(painted, tissue, dst=painted)
@@ -226,9 +237,12 @@ class Band:
     def paint_where(self, pixels: UInt8Array, painted: UInt8Array, x0: int) -> None:
         """Lay the colours over `pixels` where `painted`, from `self.painted` for the same columns, says so."""
         colours = self._layer.colours(x0, x0 + pixels.shape[1])
+        everywhere = cv2.countNonZero(painted) == painted.size
         if self._alpha < 1:
-            cv2.addWeighted(colours, self._alpha, pixels, 1 - self._alpha, 0, dst=colours)
-        cv2.copyTo(colours, painted, pixels)
+            blended = pixels if everywhere else colours
+            cv2.addWeighted(colours, self._alpha, pixels, 1 - self._alpha, 0, dst=blended)
+        if self._alpha == 1 or not everywhere:
+            cv2.copyTo(colours, painted, pixels)
 
 
 class Painter:
