@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.bench_explain import features_of, lattice_coords
 from benchmarks.bench_models import MODELS, PUBLIC_MODELS
@@ -45,6 +46,8 @@ from mil_heatmaps.slides.reader import open_slide
 
 WIDTH, MODEL = 1536, "abmil"
 PATCH = 256
+NETWORKS = {"ViT-L/16": (24, 1024, 16, 16), "ViT-H/14": (32, 1280, 16, 14), "tiny": (2, 64, 2, 16)}
+"""Name -> depth, width, heads, side of a patch in pixels."""
 QUICK = {"max_minutes": 60.0}
 
 
@@ -70,7 +73,7 @@ def same(device: str, small: bool) -> dict[str, Any]:
     features, coords = features_of(patches, WIDTH), lattice_coords(patches)
     names = [name for name in (*MODELS, *PUBLIC_MODELS) if name != "abmil_general_adaptor"]
     rows: dict[str, Any] = {}
-    settings = {"masks": 64, "steps": 8, "max_steps": 8, "max_forwards": 64}
+    settings = {"masks": 128, "steps": 8, "max_steps": 8, "max_forwards": 64}
     for name in names:
         model = model_of(name)
         told = {"mpp": 0.25} if name.endswith("_alibi") else {}
@@ -93,14 +96,30 @@ def same(device: str, small: bool) -> dict[str, Any]:
     return {"worst": worst, "wanted": 1e-4, "models": rows}
 
 
-def encoder_of(architecture: str, device: str) -> ModuleEncoder:
-    """Return a ViT with random weights as an encoder."""
-    import timm
+class ViT(nn.Module):
+    """A vision transformer of torch's own layers: (B, 3, 224, 224) -> (B, width)."""
 
+    def __init__(self, depth: int, width: int, heads: int, patch: int) -> None:
+        super().__init__()
+        self.width = width
+        self.patches = nn.Conv2d(3, width, patch, patch)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.places = nn.Parameter(torch.randn(1, (224 // patch) ** 2 + 1, width) * 0.02)
+        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        patches = self.patches(pixels).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(patches), -1, -1), patches], dim=1) + self.places
+        return torch.as_tensor(self.norm(self.blocks(tokens))[:, 0])
+
+
+def encoder_of(architecture: str, device: str) -> ModuleEncoder:
+    """Return a network of `NETWORKS` with random weights, the same each time, as an encoder."""
     torch.manual_seed(0)
-    network = timm.create_model(architecture, num_classes=0, pretrained=False)
-    preprocessing = Preprocessing(resize_px=224)
-    return ModuleEncoder(architecture, network, network.num_features, preprocessing, device=device, weights="seed 0")
+    network = ViT(*NETWORKS[architecture])
+    return ModuleEncoder(architecture, network, network.width, Preprocessing(resize_px=224), device=device, weights="0")
 
 
 def encode(slide: Path, architecture: str, device: str, out: Path, most: int) -> dict[str, Any]:
@@ -138,12 +157,13 @@ def wait(device: str) -> None:
 
 def encoding(device: str, small: bool) -> dict[str, Any]:
     """Return how near extraction is to the bare forward, for each network."""
-    networks = ["vit_tiny_patch16_224"] if small else ["vit_large_patch16_224", "vit_huge_patch14_224"]
+    networks = ["tiny"] if small else ["ViT-L/16", "ViT-H/14"]
     found: dict[str, Any] = {"wanted": 0.9}
     with tempfile.TemporaryDirectory() as folder:
         slide = make_big_slide(Path(folder) / "s.tif", (2048, 2048) if small else (24_576, 16_384))
-        for name in networks:
-            ours = encode(slide, name, device, Path(folder) / f"{name}.h5", 64 if small else 6000)
+        for number, name in enumerate(networks):
+            out = Path(folder) / f"{number}.h5"
+            ours = encode(slide, name, device, out, 64 if small else 6000)
             bare = bare_forward(name, device, ours["batch"], 4 if small else 12)
             found[name] = ours | {"bare_a_second": bare, "share": ours["a_second"] / bare}
     return found
@@ -180,7 +200,7 @@ def memory(device: str, small: bool) -> dict[str, Any]:
 
 def shared(device: str, small: bool) -> dict[str, Any]:
     """Return patches a second of two processes on one GPU, and the batch of one that finds little memory left."""
-    name, most = ("vit_tiny_patch16_224", 32) if small else ("vit_large_patch16_224", 1500)
+    name, most = ("tiny", 32) if small else ("ViT-L/16", 1500)
     with tempfile.TemporaryDirectory() as folder:
         slide = make_big_slide(Path(folder) / "s.tif", (2048, 2048) if small else (16_384, 8192))
 
