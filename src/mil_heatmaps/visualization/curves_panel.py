@@ -21,7 +21,8 @@ _NAMES = (("without the top patches", DELETION), ("the top patches alone", INSER
 def curve_names(document: Mapping[str, Any]) -> tuple[str, str]:
     """Return the key of the numbers that people read, and what they are of: ``probability``, ``p(tumour)``."""
     key = "probability" if "probability" in document["full"] else document["output"]
-    what = quantity(document["target"]["name"], document["task"], document["output"])
+    of = document["target"]["name"], document["task"], document["output"]
+    what = quantity(*of, chances=key == "probability")
     return key, what
 
 
