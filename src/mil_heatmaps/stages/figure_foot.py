@@ -58,7 +58,7 @@ class Foot:
         said = str(self.entry["foot"])
         return f"{said} {_FINE}" if self.fine and self.entry["status"] == "measured" else said
 
-    def of(self, column: str) -> "Foot":
+    def of(self, column: str) -> Foot:
         """Return what was measured of a drawn column that is a map by itself; of any other this, of the drawn map."""
         return replace(self, name=column) if column in self.document["maps"] else self
 
