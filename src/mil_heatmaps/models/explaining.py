@@ -23,12 +23,12 @@ from mil_heatmaps.explain.settings import EXPLANATIONS, Settings, plain_setting,
 from mil_heatmaps.explain.watch import SILENT, Watch
 from mil_heatmaps.features.grid_step import infer_step
 from mil_heatmaps.features.patch_features import PatchFeatures
+from mil_heatmaps.files.arrays import read_npy
 from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.models.explanation import Explanation, Features, grid_and_values
 from mil_heatmaps.models.memory import require_memory
 from mil_heatmaps.scores.patch_scores import Explained, PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
-from mil_heatmaps.words import reason_of
 
 NO_CLASSIFIER = "the checkpoint has no classifier"
 
@@ -172,10 +172,7 @@ def chosen_settings(settings: Mapping[str, Any] | None) -> Settings:
     given = dict(settings or {})
     baseline = given.get("baseline")
     if isinstance(baseline, str | Path) and str(baseline).endswith(".npy"):
-        try:
-            given["baseline"] = np.load(baseline, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read the baseline {baseline}: {reason_of(error)}") from error
+        given["baseline"] = read_npy(Path(baseline), ModelError)
     return settings_from(given)
 
 
