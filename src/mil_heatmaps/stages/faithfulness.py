@@ -56,6 +56,8 @@ class FaithfulnessStage:
         }
         if config.heatmap_arguments.classes == "label":
             inputs["label"] = job.row.group
+        if config.insight_arguments.consensus:
+            inputs["maps"] = "columns"  # runs of before took them for heads of one map
         if has_case_bag(work):
             assert job.case is not None
             inputs["case_scores_sha256"] = work.artifact(job.case.paths.scores_h5, "attention")
