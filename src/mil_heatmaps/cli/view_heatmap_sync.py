@@ -219,7 +219,8 @@ def _agreement(arguments: argparse.Namespace) -> int:
 
 
 def _catalog(arguments: argparse.Namespace) -> LiveCatalog:
-    from mil_heatmaps.viewer.catalog import Beside, catalog_of_files, read_affine
+    from mil_heatmaps.slides.affine import read_affine
+    from mil_heatmaps.viewer.catalog import Beside, catalog_of_files
     from mil_heatmaps.viewer.live import LiveCatalog
 
     if (arguments.beside is None) != (arguments.affine is None):

@@ -196,7 +196,8 @@ def _problem(case_id: str, cohort: Found, good: list[int], bad: Mapping[str, str
                 f"case {case_id} has regions of interest, but none on {first_of(without, 3)}: give one for every slide "
                 "of the case, or set use_roi: false"
             )
-    if cfg.data_arguments.extra and rows and (problem := _of_extra(case_id, [cohort.jobs[row.slide_id] for row in rows])):
+    jobs = [cohort.jobs[row.slide_id] for row in rows]
+    if cfg.data_arguments.extra and jobs and (problem := _of_extra(case_id, jobs)):
         return problem
     if bad and cfg.run_arguments.partial_cases == "fail":
         slide, reason = next(iter(bad.items()))

@@ -93,7 +93,7 @@ def _labels(cfg: Config) -> list[Problem]:
 def _inputs(cfg: Config) -> list[Problem]:
     data, problems = cfg.data_arguments, []
     if isinstance(data.data_dir, dict):
-        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "qc_dir", "scores_dir"):
+        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "qc_dir", "beside_dir", "scores_dir"):
             folders = getattr(data, key)
             if isinstance(folders, dict) and (unknown := sorted(set(folders) - set(data.data_dir))):
                 problems.append(

@@ -147,8 +147,8 @@ class DataArguments(Section):
     )
     h5_dir: Folders | None = Field(
         default=None,
-        description="New: folder of patch features (TRIDENT, CLAM .h5 or .pt); same forms as "
-        "data_dir. null: features are computed with the encoder.",
+        description="New: folder of patch features (TRIDENT, CLAM .h5 or .pt); same forms as data_dir. "
+        "null: features are computed with the encoder.",
     )
     tissue_dir: Folders | None = Field(
         default=None,
@@ -174,14 +174,18 @@ class DataArguments(Section):
         description="New: folder of masks of quality control (GrandQC's S.svs_mask.png, or HistoQC's), by slide: what "
         "of the attention lies on folds, dark spots, pen marks, edges and bubbles, or out of focus.",
     )
+    beside_dir: Folders | None = Field(
+        default=None,
+        description="New: folder of second slides (another stain) that figures show beside the first: S.svs, or any "
+        "other format, and S.npy, 3 x 3 from level-0 pixels of S to those of the second.",
+    )
     qc_drop: list[Artefact] = Field(
         default_factory=list,
         description="New: leave out patches at least half of which is one of these: fold, dark, pen, edge, blur.",
     )
     patch_size_level0: Int | None = Field(
         default=None, ge=1,
-        description="New: side of a patch in level-0 pixels, when the feature files do not say or say "
-        "it wrong.",
+        description="New: side of a patch in level-0 pixels, when the feature files do not say or say it wrong.",
     )  # fmt: skip
     coords_frame: CoordsFrame = Field(
         default="auto",
@@ -233,14 +237,10 @@ class PatchingArguments(Section):
     )
     patch_level: Int = Field(default=0, ge=0, description="Pyramid level patches are read from.")
     custom_downsample: Int = Field(
-        default=1,
-        ge=1,
-        description="Read a patch this many times larger and shrink it to patch_size.",
+        default=1, ge=1, description="Read a patch this many times larger and shrink it to patch_size."
     )
     mpp: Float | None = Field(
-        default=None,
-        gt=0,
-        description="New: cut patches at this many µm per pixel, whatever levels a slide has.",
+        default=None, gt=0, description="New: cut patches at this many µm per pixel, whatever levels a slide has."
     )
     magnification: Float | None = Field(
         default=None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.files.atomic import write_json
 from mil_heatmaps.records.layout import safe_name
 from mil_heatmaps.words import reason_of
 
@@ -58,7 +61,7 @@ def _script(path: Path, folder: Path, bags: Sequence[str]) -> bool:
 def _joined(path: Path, summary: RunSummary, end: str) -> bool:
     """Write the slides' files, whose names end so, as one; say whether there is one.
 
-    One that is newer than all of them stays.
+    One that was made of the same files stays.
     """
     from mil_heatmaps.export.anndata_file import anndata_module, join_h5ad
 
@@ -68,9 +71,21 @@ def _joined(path: Path, summary: RunSummary, end: str) -> bool:
     parts = [part for part in parts if part.is_file()]
     if not parts:
         return False
-    if path.is_file() and not summary.worked_on:
-        newest = max(part.stat().st_mtime_ns for part in parts)
-        if path.stat().st_mtime_ns >= newest:
-            return True
+    # Of what it was made is written down: which file is newer, clocks of two machines may not agree on.
+    made_of = {
+        os.path.relpath(part, path.parent): [status.st_size, status.st_mtime_ns]
+        for part, status in ((part, part.stat()) for part in parts)
+    }
+    note = summary.cohort.layout.raw_root / f".{path.name}.parts.json"
+    if path.is_file() and not summary.worked_on and _noted(note) == made_of:
+        return True
     join_h5ad(path, parts)
+    write_json(note, made_of, durable=False)
     return True
+
+
+def _noted(note: Path) -> object:
+    try:
+        return json.loads(note.read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -58,7 +58,7 @@ class ProcessRow:
     case_id: str = ""
 
     def in_case(self, case_id: str, *said: Notice) -> "ProcessRow":
-        """Return the row as one of a case, with what else to know; faster than `dataclasses.replace`, for long lists."""
+        """Return the row as one of a case, with what else to know; `dataclasses.replace` is slow for long lists."""
         made = object.__new__(ProcessRow)
         made.__dict__.update(self.__dict__, case_id=case_id, notes=(*self.notes, *said))
         return made

@@ -15,6 +15,7 @@ from mil_heatmaps.stages.bag_work import bag_works
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.export_parts import attempt, content_of, for_people, lines_of, notices_of
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
+from mil_heatmaps.stages.picture_format import holding, write_maps
 from mil_heatmaps.stages.score_columns import drawn_file, planned_maps
 from mil_heatmaps.stages.write_score_exports import write_of_all_columns
 from mil_heatmaps.words import grouped
@@ -75,13 +76,10 @@ def _pictures(work: SlideWork, column: DrawnColumn, drawing: Drawing, result: St
 
 
 def _flat(wanted: Path, drawing: Drawing, options: Any, result: StageResult) -> list[Path]:
-    from mil_heatmaps.stages.heatmap import holding
-    from mil_heatmaps.visualization.overlay import draw_to_file
-
     path, said = holding(wanted, drawing.size_px)
     result.notes += said
     quality, lossless = getattr(options, "quality", None), getattr(options, "lossless", False)
-    draw_to_file(path, drawing, quality=quality, lossless=lossless)
+    write_maps([path], drawing, quality=quality, lossless=lossless or wanted.suffix == ".png")
     return [path]
 
 

@@ -11,7 +11,6 @@ from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.records.layout import FAITHFULNESS
 from mil_heatmaps.visualization.palette import DIVERGING_CMAP
-from mil_heatmaps.words import reason_of
 
 
 @dataclass(frozen=True)
@@ -296,29 +295,6 @@ def titles_for(paths: Sequence[Path]) -> list[str]:
         titles = ["/".join((*parts, stem)) for parts, stem in zip(above, stems, strict=True)]
         depth += 1
     return titles if len(set(titles)) == len(titles) else [f"{title} ({i + 1})" for i, title in enumerate(titles)]
-
-
-def read_affine(path: Path) -> tuple[tuple[float, ...], ...]:
-    """Return the 3 x 3 of a ``.npy``, from level-0 pixels of the first slide to those of the second.
-
-    Raises
-    ------
-    ConfigError
-        It is no affine map, or one that cannot be turned round.
-    """
-    import numpy as np
-
-    try:
-        matrix = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"--affine: {path} cannot be read as .npy ({reason_of(error)})") from error
-    if matrix.shape != (3, 3) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
-        raise ConfigError(f"--affine: {path} must hold 3 x 3 finite numbers, it has {matrix.dtype} {matrix.shape}")
-    if not np.allclose(matrix[2], (0, 0, 1)):
-        raise ConfigError(f"--affine: the last row of {path} must be 0 0 1, it is {matrix[2].tolist()}")
-    if abs(np.linalg.det(matrix[:2, :2])) < 1e-9:
-        raise ConfigError(f"--affine: the map in {path} cannot be turned round (its determinant is 0)")
-    return tuple(tuple(float(value) for value in row) for row in matrix.tolist())
 
 
 def catalog_of_files(slide: Path, pictures: Sequence[Path], scores: Sequence[Path], tissue: Path | None) -> Catalog:
