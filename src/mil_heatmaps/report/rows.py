@@ -83,7 +83,7 @@ def page_of(
         "viewer": viewer,
         "title": printable(str(part["title"])),
         "facts": _facts(part),
-        "scale": part["scale"] | {"gradient": f"bar-{number}"},
+        "scale": {"ground": "#ffffff", **part["scale"], "gradient": f"bar-{number}"},
         "cut": _cut(part["scale"]),
         "width": width,
         "height": height,
