@@ -35,7 +35,7 @@ def second_slide_notices(work: SlideWork) -> list[Notice]:
         with second_slide(work):
             return []
     except HeatmapError as error:
-        return [Notice(NO_SECOND_SLIDE, f"the figure has no second slide: {reason_of(error)}")]
+        return [Notice("no_second_slide", f"the figure has no second slide: {reason_of(error)}")]
 
 
 @contextmanager
