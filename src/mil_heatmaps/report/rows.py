@@ -52,6 +52,7 @@ def row_of(
         "bar": 0 if chance is None or math.isnan(chance) else round(_BAR * chance, 1),
         "verdict": printable(faithfulness[0]),
         "srg": faithfulness[1] if len(faithfulness) > 1 else "",
+        "srg_words": number_words(float(faithfulness[1]), 3) if len(faithfulness) > 1 and faithfulness[1] else "",
         "measures": [(value, "" if value is None else number_words(value, 3)) for value in map(told.get, measures)],
         "notices": len(slide.notices),
         "thumbnail": None if part is None else _picture(part["pictures"], "thumbnail"),
