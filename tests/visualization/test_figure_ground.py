@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide, open_slide
@@ -14,8 +15,9 @@ from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.slides.write_pyramid import write_pyramid
 from mil_heatmaps.visualization.canvas import patch_pixels
 from mil_heatmaps.visualization.colour_rule import ColourRule
+from mil_heatmaps.visualization.figure import compose_figure
 from mil_heatmaps.visualization.figure_ground import draw_panels, panel_frame, shown_colours, shown_extent, swatches
-from mil_heatmaps.visualization.figure_words import slide_title
+from mil_heatmaps.visualization.figure_words import FigureText, slide_title
 from mil_heatmaps.visualization.heatmap_utils import draw_heatmap, plan_heatmap
 from mil_heatmaps.visualization.tissue_slide import TissueSlide
 from mil_heatmaps.visualization.view import View
@@ -149,3 +151,14 @@ def test_of_a_slide_that_was_scanned_in_part_that_part_is_shown(
         assert slide_title(beyond) == "slide"
         region = View(0, segment=False, top_left=(0, 0), bot_right=(800, 800))
         assert shown_extent(plan_heatmap([1.0, 2.0], inside, slide, region)) == ((0, 0), (800.0, 800.0))
+
+
+def test_the_swatch_of_bare_tissue_on_white_has_its_box(tissue_slide: Path) -> None:
+    tissue = TissueMask((np.array([[0, 0], [3200, 0], [3200, 3200], [0, 3200]], np.int32)[:, None],), ((),))
+    with TissueSlide(open_slide(tissue_slide)) as slide:
+        slide.tissue = tissue
+        grid = _grid(200, 8)
+        drawing = plan_heatmap(np.arange(64.0), grid, slide, View(blank_canvas=True))
+        page = compose_figure(drawing, np.arange(64.0), FigureText(), legend=True)
+    boxes = [patch for patch in page.figure.artists + page.figure.patches if isinstance(patch, Rectangle)]
+    assert [box.get_facecolor() for box in boxes if box.get_linewidth() == 0.6] == [(1.0, 1.0, 1.0, 1.0)]
