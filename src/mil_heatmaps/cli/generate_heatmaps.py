@@ -238,10 +238,10 @@ def _remove_beginnings(options: SimpleOptions) -> None:
 
 def _cheap_to_measure(model: MILModel, config: Config) -> bool:
     """Whether the maps were not measured, and measuring them would cost little: the model has a closed form."""
-    from mil_heatmaps.models.faithful import is_exact
+    from mil_heatmaps.models.explaining import exact_passes
 
     asked = config.faithfulness_arguments.wanted
-    return not asked and not model.refused_explanations() and is_exact(model, model.in_dim)
+    return not asked and not model.refused_explanations() and exact_passes(model, model.in_dim) is not None
 
 
 def _check_width(runner: Runner) -> MILModel | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mil_heatmaps.choices import Artefact, Bag, CoordsFrame, CoordsUnit, Task
+from mil_heatmaps.choices import KNOWN_ENCODER, Artefact, Bag, CoordsFrame, CoordsUnit, Task
 from mil_heatmaps.config.concept_section import Concepts, as_concepts
 from mil_heatmaps.config.section_types import (
     AsWritten,
@@ -309,8 +309,8 @@ class ModelArguments(Section):
     )
     slide_encoder: Text | None = Field(
         default=None,
-        description="New: your own code that makes one vector of a slide, as module:factory or file.py:factory; head "
-        "makes outputs of the vector.",
+        description="New: your own code that makes one vector of a slide, as module:factory or file.py:factory; or "
+        "auto, the encoder that the keys of ckpt_path tell (CHIEF). Left out: auto where there is a head.",
     )
     head: Annotated[str | dict[Literal["cosine_to"], str], BeforeValidator(_head)] | None = Field(
         default=None,
@@ -342,7 +342,7 @@ class ModelArguments(Section):
     @property
     def own_code(self) -> str | None:
         """What names code of the user's own, if that is the model: model_class or slide_encoder."""
-        return self.model_class or self.slide_encoder
+        return self.model_class or (None if self.slide_encoder == KNOWN_ENCODER else self.slide_encoder)
 
     @property
     def head_file(self) -> str | None:

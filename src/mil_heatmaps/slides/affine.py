@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mil_heatmaps.errors import ConfigError
-from mil_heatmaps.words import reason_of
+from mil_heatmaps.files.arrays import read_npy
 
 Affine = tuple[tuple[float, ...], ...]
 """3 x 3, row by row."""
@@ -21,10 +21,7 @@ def read_affine(path: Path) -> Affine:
     ConfigError
         It is no affine map, or one that cannot be turned round.
     """
-    try:
-        matrix = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"the affine map {path} cannot be read as .npy ({reason_of(error)})") from error
+    matrix = read_npy(path, ConfigError)
     if matrix.shape != (3, 3) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
         raise ConfigError(f"the affine map {path} must hold 3 x 3 finite numbers, it has {matrix.dtype} {matrix.shape}")
     if not np.allclose(matrix[2], (0, 0, 1)):

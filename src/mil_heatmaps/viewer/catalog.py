@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.choices import CASE_COLUMNS
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.records.layout import FAITHFULNESS
@@ -25,6 +27,8 @@ class NamedFile:
         Name of the run it comes from, empty for a file of one's own.
     region : Region or None
         What of it the run's pictures show.
+    feature_dirs : paths
+        Where the features of its patches may be.
     """
 
     path: Path
@@ -33,11 +37,15 @@ class NamedFile:
     bag: bool = False
     run: str = ""
     region: "Region | None" = None
+    feature_dirs: tuple[Path, ...] = ()
 
     @property
     def faithfulness(self) -> Path:
-        """Where what was measured of its maps lies, if it was."""
-        return self.path.with_name(self.path.stem.removesuffix("_blockmap") + FAITHFULNESS)
+        """Where what was measured of its maps lies, if it was; of a bag beside the first its name comes last."""
+        slide, _, bag = self.path.stem.rpartition("_blockmap")
+        if not slide:
+            return self.path.with_name(self.path.stem + FAITHFULNESS)
+        return self.path.with_name(f"{slide}{FAITHFULNESS.removesuffix('.json')}{bag}.json")
 
 
 @dataclass(frozen=True)
@@ -269,6 +277,12 @@ class Catalog:
     def __post_init__(self) -> None:
         if not self.slides:
             raise ConfigError(f"{self.title}: there is no slide to show")
+
+    @cached_property
+    def cases(self) -> dict[str, str]:
+        """The case of each slide, by slide_id, as far as the list has any."""
+        named = ((entry, next(filter(None, map(entry.cells.get, CASE_COLUMNS)), "")) for entry in self.slides)
+        return {entry.slide_id: case for entry, case in named if case}
 
 
 def titles_for(paths: Sequence[Path]) -> list[str]:
