@@ -172,12 +172,14 @@ def test_a_time_limit_begins_no_slide_that_would_not_be_done_in_time(cohort: Sma
     assert (summary.stopped, summary.left) == ("the time limit is near", 3)
 
 
-def test_two_runs_at_once_share_the_slides_and_harm_nothing(tmp_path: Path) -> None:
+def test_runs_and_a_shard_at_once_share_the_slides_and_harm_nothing(tmp_path: Path) -> None:
     calm = make_small_cohort(tmp_path / "calm")
     shared = make_small_cohort(tmp_path / "shared")
     run(calm)
     command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(shared.write())]
-    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ways: tuple[list[str], ...] = (["--shard", "1/2"], [])  # a rerun of all while a shard of it is at work
+    runs = [subprocess.Popen([*command, *way], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            for way in ways]  # fmt: skip
     for process in runs:
         assert process.wait(timeout=120) == 0, process.stderr and process.stderr.read()
     assert shared.outputs() == calm.outputs()
