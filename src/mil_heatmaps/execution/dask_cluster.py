@@ -35,8 +35,8 @@ _SETTINGS: dict[str, Any] = {
     "distributed.scheduler.work-stealing": True,
 }
 _LOCAL = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
-"""Dask gives up for good a worker that is not back after 15 s. Here its nanny starts it again, and on a busy machine that
-takes longer: the run would go on with fewer workers, or without end when it was the last. Read whenever one is lost."""
+"""Dask gives a worker up for good that is not back after 15 s. Here its nanny starts it again, and on a busy machine
+that takes longer: the run would go on with fewer workers, or without end when it was the last. Asked at each loss."""
 
 CONNECT_WITHIN = "20s"
 ADAPT_EVERY = "5s"
