@@ -33,7 +33,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def frame_text(table: "pd.DataFrame", **options: Any) -> str:
-    """Return a pandas table as CSV without its index, as safe as `csv_text` makes it; `options` are those of `to_csv`."""
+    """Return a pandas table as CSV without its index, guarded as `csv_text` is; `options` are those of `to_csv`."""
     safe = table.copy(deep=False)
     safe.columns = [guarded(name) for name in table.columns]
     for place, kind in enumerate(table.dtypes):
