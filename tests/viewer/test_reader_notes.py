@@ -122,6 +122,20 @@ def test_kappa_of_two_and_of_three_readers_is_the_textbooks() -> None:
     assert any("Fleiss" in line for line in agreement_words(told))
 
 
+def test_intervals_of_agreement_draw_the_slides_of_a_case_together() -> None:
+    pairs = [("a", "a")] * 20 + [("a", "b")] * 5 + [("b", "a")] * 10 + [("b", "b")] * 15
+    two = {name: {f"S{i}": pair[n] for i, pair in enumerate(pairs)} for n, name in enumerate(("anna", "bert"))}
+    (alone,) = agreement(two, ("a", "b"))["pairs"]
+    told = agreement(two, ("a", "b"), {f"S{i}": f"P{i // 5}" for i in range(50)})
+    (pair,) = told["pairs"]
+    assert pair["kappa"] == alone["kappa"]
+    # Slides of a case agree alike here, so that ten cases tell less than fifty slides.
+    assert pair["interval"][1] - pair["interval"][0] > 1.5 * (alone["interval"][1] - alone["interval"][0])
+    assert "intervals are over cases: the slides of a case are drawn together" in agreement_words(told)
+    few = agreement(two, ("a", "b"), {f"S{i}": f"P{i // 13}" for i in range(50)})
+    assert few["pairs"][0]["interval"] is None
+
+
 def test_agreement_that_cannot_be_told_is_not_made_up() -> None:
     same = {"x": {"S1": "plausible"}, "y": {"S1": "plausible"}}
     assert agreement(same)["pairs"][0]["kappa"] is None  # chance alone would agree always

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.errors import FeatureError, HeatmapError, ModelError
 from mil_heatmaps.explain.answers import Form, Slopes
 from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes, grown, saved_bytes
 from mil_heatmaps.explain.lattice import Lattice
@@ -104,9 +104,16 @@ def _asked(model: Explainable, rows: Rows) -> Asked:
     return Asked(rows, answers, slopes, model.title, seconds)
 
 
-def has_exact_form(model: Explainable, width: int) -> bool:
-    """Whether sums over a bag do what else takes forwards; `width` of the features."""
-    return model.exact_form(Rows(np.zeros((1, width), np.float32), model.device, model.dtype)) is not None
+def exact_passes(model: Explainable, width: int) -> int | None:
+    """Return as how many forwards sums over a bag count that do what else takes many; None of a model without such.
+
+    `width` of the features.
+    """
+    try:
+        form = model.exact_form(Rows(np.zeros((2, max(width, 1)), np.float32), model.device, model.dtype))
+    except (HeatmapError, RuntimeError):  # a model of the user's that takes no such bag: asked by forwards
+        return None
+    return None if form is None else form.passes
 
 
 def _check_memory(model: Explainable, rows: Rows) -> None:

@@ -56,7 +56,7 @@ def notes_routes(notes: ReaderNotes, content: Content) -> list[BaseRoute]:
         Route("/api/notes/presets.json", _endpoint(
             lambda _: notes.presets(), lambda at: notes.save_presets(at["body"])
         ), methods=both),
-        Route("/api/notes/agreement.json", _endpoint(lambda _: notes.agreement(), None)),
+        Route("/api/notes/agreement.json", _endpoint(lambda _: notes.agreement(content.catalog.cases), None)),
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,14 +109,14 @@ class ReaderNotes:
             write_text(self._review_path(reader), _csv_text(rows.values()))
             return rows[slide_id]
 
-    def agreement(self) -> dict[str, Any]:
-        """Return how far all readers agree whose verdicts lie in the folder."""
+    def agreement(self, cases: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return how far all readers agree whose verdicts lie in the folder; `cases` says which slides go together."""
         paths = sorted(self.folder.glob("review_*.csv"))
         told = {
             path.stem.removeprefix("review_"): {row["slide_id"]: row["verdict"] for row in _read_rows(path)}
             for path in paths
         }
-        return agreement(told)
+        return agreement(told, cases=cases)
 
     # The way a reader looked, and presets ----------------------------------------------------------------------------
 
