@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,10 @@ REFUSALS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES, "E
 LASTING = {"gone": (errno.ENODEV, 1 << 30), "away": (errno.ESTALE, 3), "read only": (errno.EROFS, 1 << 30)}
 """A drive that goes for good, one that is away for so many writes, and one that can only be read by now."""
 
-FAULTS = ("kill", "kill after", "interrupt", *REFUSALS, *LASTING)
+CLOCKS = {"clock back": -1e6, "clock ahead": 1e6}
+"""By how many seconds this machine's clock jumps; the run is to take no notice."""
+
+FAULTS = ("kill", "kill after", "interrupt", *REFUSALS, *LASTING, *CLOCKS)
 """``kill`` comes just before a file is moved to its place, ``kill after`` when it is there and nobody knows."""
 
 
@@ -110,6 +114,10 @@ def fault_at(number: int, fault: str, mark: Path) -> Callable[[], None]:
             if not number <= count - 1 < number + lasts:
                 return real(source, target)
             mark.touch()
+            if fault in CLOCKS:
+                truth, jump = time.time, CLOCKS[fault]
+                time.time = lambda: truth() + jump
+                return real(source, target)
             if fault == "kill after":
                 real(source, target)
             if fault.startswith("kill"):
@@ -161,6 +169,8 @@ def try_fault(root: Path, number: int, fault: str, calm: dict[str, str], kind: s
     if not mark.exists():
         return Outcome(False, "", code)
     wrong = []
+    if fault in CLOCKS and code != 0:
+        wrong.append(f"the run whose clock jumped ended with {code}")
     if code == 99:
         wrong.append("the disturbed run ended with a traceback")
     before = finished_stages(cohort)
