@@ -176,9 +176,15 @@ def test_runs_and_a_shard_at_once_share_the_slides_and_harm_nothing(tmp_path: Pa
     calm = make_small_cohort(tmp_path / "calm")
     shared = make_small_cohort(tmp_path / "shared")
     run(calm)
-    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(shared.write())]
-    ways: tuple[list[str], ...] = (["--shard", "1/2"], [])  # a rerun of all while a shard of it is at work
-    runs = [subprocess.Popen([*command, *way], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    config = ["--config", str(shared.write())]
+    # A rerun of all, while a shard of it is at work on another machine whose clock is an hour ahead.
+    elsewhere = (
+        "import socket, sys, time; socket.gethostname = lambda: 'node7'; true = time.time;"
+        "time.time = lambda: true() + 3600; from mil_heatmaps.cli.create_heatmaps import main;"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    ways = (["-c", elsewhere, *config, "--shard", "1/2"], [str(ROOT / "create_heatmaps.py"), *config])
+    runs = [subprocess.Popen([sys.executable, *way], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             for way in ways]  # fmt: skip
     for process in runs:
         assert process.wait(timeout=120) == 0, process.stderr and process.stderr.read()
