@@ -156,6 +156,8 @@ def finished_stages(cohort: SmallCohort) -> dict[str, Any]:
     found = {}
     for path in cohort.raw.rglob("record.json"):
         for name, stage in json.loads(path.read_text())["stages"].items():
+            if any(note["code"] == "export_refused" for note in stage["notes"]):
+                continue  # told, and tried again by the next run
             found[f"{path.parent.name}/{name}"] = stage
     return found
 
