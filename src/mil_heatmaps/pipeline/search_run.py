@@ -14,6 +14,7 @@ from mil_heatmaps.cohort.jobs import layout_of
 from mil_heatmaps.config.config import Config
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.csv_tables import frame_text
 from mil_heatmaps.insight.runs import StudyRun
 from mil_heatmaps.insight.search import Found, where_else
 from mil_heatmaps.insight.thumbnails import drawn_column
@@ -64,7 +65,7 @@ def search_run(
     import pandas as pd
 
     columns = list(query)
-    write_text(out / f"{stem}.csv", pd.DataFrame(table, columns=columns).to_csv(index=False))
+    write_text(out / f"{stem}.csv", frame_text(pd.DataFrame(table, columns=columns)))
     told = {"format": "mil-heatmaps where else", "version": 1, "query": query, "patches": table}
     write_text(out / f"{stem}.json", json.dumps(told, indent=1))
     return [out / f"{stem}.{ending}" for ending in ("csv", "json", "png")]

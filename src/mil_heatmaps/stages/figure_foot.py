@@ -106,7 +106,7 @@ def read_document(path: Path) -> dict[str, Any] | None:
     try:
         document = json.loads(path.read_bytes())
         return document if all(isinstance(entry["foot"], str) for entry in document["maps"].values()) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
