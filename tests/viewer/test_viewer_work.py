@@ -51,7 +51,7 @@ def test_panes_that_come_and_go_fast_keep_the_place(open_page: Open, change: str
     press = "const press = (key) => document.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));"
     page.evaluate("() => Object.defineProperty(document, 'closest', {value: () => null})")
     page.evaluate(f"() => {{ {press} {change} }}")
-    wait_until(page, "heatmapViewer.contents.length === 4 && !heatmapViewer.busy")
+    wait_until(page, "heatmapViewer.contents.length === 4 && !heatmapViewer.underWay")
     settle(page)
     if place:
         after = page.evaluate("heatmapViewer.lockstep.place()")

@@ -7,7 +7,7 @@ from typing import Any
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.names import slide_id_of
-from mil_heatmaps.records.layout import FAITHFULNESS
+from mil_heatmaps.records.layout import FAITHFULNESS, RECORD
 from mil_heatmaps.visualization.palette import DIVERGING_CMAP
 from mil_heatmaps.words import reason_of
 
@@ -39,6 +39,11 @@ class NamedFile:
     def faithfulness(self) -> Path:
         """Where what was measured of its maps lies, if it was."""
         return self.path.with_name(self.path.stem.removesuffix("_blockmap") + FAITHFULNESS)
+
+    @property
+    def record(self) -> Path:
+        """Where the run tells how the slide's maps were made, if it does."""
+        return self.path.with_name(RECORD)
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ class Defaults:
     cmap_signed : str or None
         Colormap of scores for and against; None: as that of all others.
     center : ``auto``, ``cohort_median`` or float
-        The middle of a diverging map; that of a cohort is not known here.
+        The middle of a diverging map; that of a cohort stands in the slide's record.
     ends : (float or None, float or None)
         The run's own ends of the range, the same for all slides, in the unit of a layer's normalisation; None: the
         normalisation's.

@@ -144,7 +144,7 @@ def _catalog(
     folders = [find_experiment(os.fspath(one), any_folder=True) for one in runs]
     places = [Path(place) for place in slide_dir]
 
-    def read() -> Catalog:
+    def read() -> "Catalog":
         return catalog_of_runs(folders, places)
 
     return LiveCatalog(read(), read, lambda: sign_of_runs(folders))

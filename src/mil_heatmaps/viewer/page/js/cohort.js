@@ -222,7 +222,7 @@ export class Cohort {
   }
 
   open(number) {
-    this.app.openSlide(number).catch((error) => this.app.fail(error));
+    this.app.openSlide(number);
   }
 
   /** The next slide in the order shown. */
