@@ -1,6 +1,6 @@
 // A reader study: a verdict on every slide's map, by keys, in an order of the reader's own, with the time it took.
 
-import { byId, make, toast } from "./dom.js";
+import { byId, kept, make, toast } from "./dom.js";
 import { formatView, parseView } from "./state.js";
 
 const READER_KEY = "heatmap-viewer-reader";
@@ -16,11 +16,7 @@ export class Review {
     this.rows = {};
     this.spent = new Map(); // milliseconds a slide was looked at since its last verdict
     this.reader = make("input", { type: "text", placeholder: "Reader", "aria-label": "Reader", maxlength: "40" });
-    try {
-      this.reader.value = localStorage.getItem(READER_KEY) ?? "";
-    } catch {
-      // Private windows keep nothing.
-    }
+    this.reader.value = kept(READER_KEY) ?? "";
     this.start = make("button", { type: "button", className: "plain", text: "Begin", onclick: () => this.begin() });
     this.buttons = VERDICTS.map(([key, verdict]) => make("button", {
       type: "button", className: "plain", text: `${verdict}  ${key.toUpperCase()}`, "aria-pressed": "false", onclick: () => this.judge(verdict),
@@ -55,11 +51,7 @@ export class Review {
       const { rows, order } = await this.app.data.notes(`review/${encodeURIComponent(reader)}`);
       this.name = reader;
       this.rows = rows;
-      try {
-        localStorage.setItem(READER_KEY, reader);
-      } catch {
-        // As above.
-      }
+      kept(READER_KEY, reader);
       const places = new Map(this.app.index.slides.map((slide, i) => [slide.name, i]));
       this.order = order.map((name) => places.get(name)).filter((place) => this.app.index.slides[place]?.canOpen);
       this.cohort.only = this.order;
