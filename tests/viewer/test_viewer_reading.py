@@ -15,6 +15,7 @@ from tests.helpers.viewer import RunningViewer, running, write_score_file
 
 AFFINE = np.array([[0.25, 0.02, 30.0], [-0.02, 0.25, 20.0], [0, 0, 1]])
 """From the slide to the one beside it."""
+SAVED = """(({sheet}) => sheet.stamp !== undefined && sheet.saved === sheet.features)(heatmapViewer.tool.store)"""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,6 @@ def test_every_tool_draws_what_the_pointer_shows_in_slide_pixels(open_page: Open
     page.click("[data-tool=polygon]")
     for corner in corners:
         page.mouse.click(*at(*corner))
-    page.locator("#mark-words").click()
     page.keyboard.press("Enter")
     page.click("[data-tool=freehand]")
     line = [(800, 400), (1000, 320), (1200, 400), (1000, 600)]
@@ -88,8 +88,7 @@ def test_every_tool_draws_what_the_pointer_shows_in_slide_pixels(open_page: Open
     enrichment = inside[top].mean() / inside.mean()
     assert f"{inside.sum()} of {len(values)} patches" in words
     assert f"highest tenth {enrichment:.2f} times as often inside" in words
-    wait_until(page, "!heatmapViewer.tool.store.timer && heatmapViewer.tool.store.stamp !== ''")
-    page.evaluate("heatmapViewer.tool.store.saving")
+    wait_until(page, SAVED)
     polygon, freehand, point = marks_of(viewer)
     assert {mark["properties"]["classification"]["name"] for mark in (polygon, freehand, point)} == {"Tumour"}
     assert polygon["properties"]["classification"]["color"] == [200, 0, 0]
@@ -111,6 +110,31 @@ def test_every_tool_draws_what_the_pointer_shows_in_slide_pixels(open_page: Open
     assert marks_of(viewer)[2]["properties"].get("name", "") == ""  # saved before the slide was left
 
 
+def test_marks_of_two_who_draw_at_once_are_all_kept(open_page: Open, viewer: RunningViewer) -> None:
+    def box(name: str, side: int = 50) -> dict[str, Any]:
+        ring = [[0, 0], [side, 0], [side, side], [0, 0]]
+        return {"type": "Feature", "id": name, "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+
+    notes = viewer.app.notes
+    assert notes is not None
+    notes.save_marks("tiny", [box("changed"), box("theirs to drop"), box("mine to drop")], notes.marks("tiny")["stamp"])
+    page = open_page("panes=slide&slide=tiny")
+    wait_until(page, SAVED)
+    notes.save_marks("tiny", [box("changed"), box("mine to drop"), box("new of theirs")], notes.marks("tiny")["stamp"])
+    page.evaluate(
+        "([kept, added]) => heatmapViewer.tool.store.set([kept, heatmapViewer.tool.store.features[1], added])",
+        [box("changed", 80), box("new of mine")],
+    )
+    wait_until(page, SAVED)
+    found = {mark["id"]: mark["geometry"]["coordinates"][0][1][0] for mark in marks_of(viewer)}
+    assert found == {"changed": 80, "new of theirs": 50, "new of mine": 50}
+    (notes.folder / "tiny.geojson").write_text("no marks")
+    page.evaluate("heatmapViewer.tool.store.set([])")
+    wait_until(page, "document.getElementById('marks-section').textContent.includes('Not kept: ')")
+    assert (notes.folder / "tiny.geojson").read_text() == "no marks"  # what cannot be read is not written over
+    (notes.folder / "tiny.geojson").unlink()
+
+
 def test_what_lies_on_the_slide_goes_with_it_to_the_slide_beside(
     open_page: Open, viewer: RunningViewer, tmp_path: Path
 ) -> None:
@@ -127,7 +151,7 @@ def test_what_lies_on_the_slide_goes_with_it_to_the_slide_beside(
     geometry = {"type": "Polygon", "coordinates": [ring]}
     mark = {"type": "Feature", "id": "m", "properties": {"name": "mine"}, "geometry": geometry}
     (tmp_path / "in.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [mark]}))
-    wait_until(page, "heatmapViewer.tool?.store.stamp !== undefined")
+    wait_until(page, SAVED)
     page.set_input_files("#marks-section input[type=file]", tmp_path / "in.geojson")
     wait_until(page, "heatmapViewer.tool.store.features.some((feature) => feature.id === 'm')")
     page.evaluate("heatmapViewer.store.set({gone: 0.1})")

@@ -258,7 +258,8 @@ def test_marks_are_drawn_kept_measured_and_compared_with_the_map(open_page: Open
     page.mouse.move(middle[0] + 64, middle[1] + 64, steps=3)
     page.mouse.up()
     page.keyboard.press("Escape")
-    wait_until(page, "heatmapViewer.tool.store.features.length === 1 && heatmapViewer.tool.store.stamp !== ''")
+    saved = "heatmapViewer.tool.store.sheet.saved === heatmapViewer.tool.store.features"
+    wait_until(page, f"heatmapViewer.tool.store.features.length === 1 && {saved}")
     (path,) = viewer.app.notes.folder.glob("tiny.geojson")  # type: ignore[union-attr]
     (feature,) = json.loads(path.read_text())["features"]
     ring = np.array(feature["geometry"]["coordinates"][0])
@@ -277,7 +278,7 @@ def test_marks_are_drawn_kept_measured_and_compared_with_the_map(open_page: Open
     assert words.startswith("Area ")
     assert float(words.split()[1]) == pytest.approx(area, rel=0.01) or "µm²" in words
     page.evaluate("heatmapViewer.tool.remove()")
-    wait_until(page, "!heatmapViewer.tool.store.timer")
+    wait_until(page, saved)
 
 
 def test_a_review_keeps_verdicts_in_the_readers_order(open_page: Open, viewer: RunningViewer) -> None:
