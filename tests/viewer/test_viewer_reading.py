@@ -110,7 +110,7 @@ def test_every_tool_draws_what_the_pointer_shows_in_slide_pixels(open_page: Open
     assert marks_of(viewer)[2]["properties"].get("name", "") == ""  # saved before the slide was left
 
 
-def test_marks_of_two_who_draw_at_once_are_all_kept(open_page: Open, viewer: RunningViewer) -> None:
+def test_marks_of_two_who_draw_at_once_are_all_kept(browser: Any, viewer: RunningViewer) -> None:
     def box(name: str, side: int = 50) -> dict[str, Any]:
         ring = [[0, 0], [side, 0], [side, side], [0, 0]]
         return {"type": "Feature", "id": name, "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
@@ -118,7 +118,9 @@ def test_marks_of_two_who_draw_at_once_are_all_kept(open_page: Open, viewer: Run
     notes = viewer.app.notes
     assert notes is not None
     notes.save_marks("tiny", [box("changed"), box("theirs to drop"), box("mine to drop")], notes.marks("tiny")["stamp"])
-    page = open_page("panes=slide&slide=tiny")
+    page = browser.new_context().new_page()  # its console tells of the refusals
+    page.goto(viewer.link + "#panes=slide&slide=tiny")
+    page.wait_for_selector("html[data-ready=true]", timeout=20000)
     wait_until(page, SAVED)
     notes.save_marks("tiny", [box("changed"), box("mine to drop"), box("new of theirs")], notes.marks("tiny")["stamp"])
     page.evaluate(
@@ -133,6 +135,7 @@ def test_marks_of_two_who_draw_at_once_are_all_kept(open_page: Open, viewer: Run
     wait_until(page, "document.getElementById('marks-section').textContent.includes('Not kept: ')")
     assert (notes.folder / "tiny.geojson").read_text() == "no marks"  # what cannot be read is not written over
     (notes.folder / "tiny.geojson").unlink()
+    page.context.close()
 
 
 def test_what_lies_on_the_slide_goes_with_it_to_the_slide_beside(
@@ -197,5 +200,10 @@ def test_a_way_of_looking_is_kept_and_shown_again(open_page: Open, viewer: Runni
     place = page.evaluate("heatmapViewer.lockstep.place()")
     assert [place["x"], place["y"], place["scale"]] == pytest.approx([300, 200, 1.2])
     assert page.evaluate("[heatmapViewer.panes.length, heatmapViewer.view.opacity]") == [2, 0.3]
+    viewer.app.notes.save_review("bert", slide, {"verdict": "unsure"}, ["tiny", "other"])
+    page.locator("#review-section button", has_text="not plausible").click()
+    wait_until(page, "document.getElementById('review-progress').textContent === '1 of 2 slides read'")
     page.click("#review-section button:text('Agreement')")
-    wait_until(page, "document.getElementById('review-section').textContent.includes('anna: 0 slides')")
+    told = "document.getElementById('review-section').textContent.includes"
+    wait_until(page, f"{told}('anna and bert: Cohen\\'s κ 0.00, 1 slides')")
+    wait_until(page, f"{told}('{slide}: anna not plausible, bert unsure')")
