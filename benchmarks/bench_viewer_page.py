@@ -1,7 +1,8 @@
 """How fast the viewer's page is in headless Chromium. Run it without arguments.
 
 First view, and redrawing with half a million patches; the weight of the page; the next slide in a list of 2,000 while
-the list is being scrolled, with thumbnails as they come and with half a second added to each.
+the list is being scrolled, with thumbnails as they come and with half a second added to each; search, sort and
+scrolling in a list of 20,000.
 """
 
 import argparse
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.viewer_server import (
     LISTED,
+    MANY,
     PATCHES,
     SIZE,
     Server,
@@ -99,6 +101,35 @@ def bench_list(browser: Any, slide: Path, scores: Path) -> None:
             page.close()
 
 
+def bench_many(browser: Any, slide: Path, scores: Path) -> None:
+    with started("many", slide, [scores]) as server:
+        page, ready = opened(browser, server)
+        complete(page)
+        search, sort, scroll = page.evaluate(MANY_MS)
+        print(f"list of {MANY} slides, opened after {ready:.1f} s; until it is drawn, ms, medians:")
+        print(f"  search {search:.0f}, sort {sort:.0f}, one step of scrolling {scroll:.1f}")
+        page.close()
+
+
+MANY_MS = """async () => {
+    const list = document.querySelector('.scroller'), search = document.querySelector('#cohort input[type=search]');
+    const order = document.querySelector('#cohort select');
+    const median = (times) => times.sort((a, b) => a - b)[Math.floor(times.length / 2)];
+    const timed = (change) => { const begin = performance.now(); change(); list.getBoundingClientRect();
+        return performance.now() - begin; };
+    const type = (text) => timed(() => { search.value = text; search.dispatchEvent(new Event('input')); });
+    const searches = ['pred:normal', 'pred:normal p>0.7', '00123', 'wrong site=3', ''].map(type);
+    const sorts = ['name', 'wrong', 'probability', 'cell:site', ''].map((key) => timed(() => {
+        order.value = key; order.dispatchEvent(new Event('change')); }));
+    const steps = [];
+    for (let i = 0; i < 40; i++) {
+        list.scrollTop += 900;
+        await new Promise(requestAnimationFrame);
+        steps.push(timed(() => heatmapViewer.cohort.draw()));
+    }
+    return [searches, sorts, steps].map(median);
+}"""
+
 NEXT = f"""async ([steps, px]) => {{
     const list = document.querySelector('.scroller'), shown = {SHOWN}, app = heatmapViewer, before = app.slide.name;
     const rest = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -155,7 +186,7 @@ def pan_ms(page: Any) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("view", "weight", "list"), help="only this part")
+    parser.add_argument("--part", choices=("view", "weight", "list", "many"), help="only this part")
     chosen = parser.parse_args().part
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     try:
@@ -176,6 +207,7 @@ def main() -> None:
             "view": lambda: bench_first_view(browser, slide, scores, big),
             "weight": lambda: bench_weight(browser, slide, scores),
             "list": lambda: bench_list(browser, slide, scores),
+            "many": lambda: bench_many(browser, slide, scores),
         }
         for name, measure in parts.items():
             if chosen in (None, name):

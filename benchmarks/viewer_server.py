@@ -21,15 +21,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 SIZE = 16384, 12288
 PATCHES = 500_000
-LISTED = 2_000
-"""Slides of the list that the way ``list`` shows."""
+LISTED, MANY = 2_000, 20_000
+"""Slides of the lists that the ways ``list`` and ``many`` show."""
 
 
 def serve(way: str, slide: Path, scores: Sequence[Path]) -> None:
     """Serve a slide and print the address as JSON.
 
-    `way` is ``viewer``; ``plain``: tiles read by OpenSlide and encoded by Pillow; or ``list``, ``slow-list``: a list of
-    the same slide many times over, with half a second added to each thumbnail.
+    `way` is ``viewer``; ``plain``: tiles read by OpenSlide and encoded by Pillow; or a list of the same slide many
+    times: ``list``; ``slow-list``, with half a second added to each thumbnail; ``many``, ten times as long.
     """
     import uvicorn
 
@@ -41,7 +41,9 @@ def serve(way: str, slide: Path, scores: Sequence[Path]) -> None:
     port = listener.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="bench_viewer_list_", dir=slide.parent) as folder:
         one = catalog_of_files(slide, [], scores, None)
-        app = ViewerApp(listed(slide, scores, Path(folder)) if way.endswith("list") else one, port=port)
+        lengths = {"list": LISTED, "slow-list": LISTED, "many": MANY}
+        several = listed(slide, scores, Path(folder), lengths[way]) if way in lengths else one
+        app = ViewerApp(several, port=port)
         if way == "plain":
             app.content.slide_tile = plain_tiles(slide)  # type: ignore[method-assign]
         if way == "slow-list":
@@ -52,20 +54,20 @@ def serve(way: str, slide: Path, scores: Sequence[Path]) -> None:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def listed(slide: Path, scores: Sequence[Path], folder: Path) -> Any:
-    """Return a list of `LISTED` slides, each a file of its own name, with labels and predictions."""
+def listed(slide: Path, scores: Sequence[Path], folder: Path, count: int) -> Any:
+    """Return a list of `count` slides, each a file of its own name, with labels and predictions."""
     from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 
     entries = []
-    for number in range(LISTED):
-        name = f"TCGA-CR-{number:04d}-01A-01-TS1"
+    for number in range(count):
+        name = f"TCGA-CR-{number:05d}-01A-01-TS1"
         path = folder / f"{name}{slide.suffix}"
         os.link(slide, path)
         named = tuple(NamedFile(score, score.stem) for score in scores)
         entries.append(
             SlideEntry(
                 name, path, named, cells={"site": str(number % 7)}, status="processed", label="tumour",
-                prediction="tumour" if number % 3 else "normal", probability=0.5 + number / 2 / LISTED,
+                prediction="tumour" if number % 3 else "normal", probability=0.5 + number / 2 / count,
             )
         )  # fmt: skip
     return Catalog("list", tuple(entries), ("site",))

@@ -26,6 +26,7 @@ const TAIL = 12; // letters at the end of a name that are always shown: the slid
 export class Cohort {
   constructor(app) {
     this.app = app;
+    app.cohort = this;
     this.box = byId("cohort");
     this.pool = [];
     this.search = make("input", {
