@@ -253,7 +253,7 @@ export class Annotate {
     if (this.chosen) this.list.value = this.chosen;
     this.carry.hidden = !this.app.beside;
     const { trouble } = this.store;
-    this.keeping.classList.toggle("wrong", Boolean(trouble));
+    this.keeping.classList.toggle("warning", Boolean(trouble));
     if (trouble) this.keeping.textContent = `Not kept: ${trouble}`;
     else this.keeping.textContent = this.store.canWrite
       ? "Kept as GeoJSON in the folder of marks; QuPath opens it." : "Kept until the page is closed: start the viewer with --marks DIR to keep them.";
