@@ -115,20 +115,22 @@ def bench_memory(slide: Path) -> None:
         levels = levels_of(server)
         everything = tile_paths(levels, range(len(levels)), 10**9, 5)
         print(f"\nmemory over {REQUESTS} requests for {len(everything)} different tiles of all levels, 8 parallel")
-        print(f"  at the start   {server.memory_mib('VmRSS'):6.0f} MiB")
+        print(f"  at the start   {server.memory_mib('VmRSS'):6.0f} MiB, {server.open_files()} files open")
         marks = [REQUESTS // 20, REQUESTS // 4, REQUESTS // 2, REQUESTS]
         done = 0
         for mark in marks:
             paths = [f"{server.data}/{everything[i % len(everything)]}" for i in range(done, mark)]
             fetch_all(server, paths, 8)
             done = mark
-            print(f"  after {done:>6}   {server.memory_mib('VmRSS'):6.0f} MiB, peak {server.memory_mib():6.0f} MiB")
+            held = f"{server.memory_mib('VmRSS'):6.0f} MiB, peak {server.memory_mib():6.0f} MiB"
+            print(f"  after {done:>6}   {held}, {server.open_files()} files open")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="fresh servers a row (default 3)")
     parser.add_argument("--slide", type=Path, help="measure this slide's tiles instead of a generated one's")
+    parser.add_argument("--soak", action="store_true", help="only memory and open files over all requests")
     arguments = parser.parse_args()
     if arguments.slide:
         bench_tiles(arguments.slide, arguments.repeats)
@@ -136,6 +138,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench_viewer_") as folder:
         slide = Path(folder, "slide.tif")
         make_slide(slide)
+        if arguments.soak:
+            bench_memory(slide)
+            return
         megabytes = slide.stat().st_size / 1e6
         cores, load = os.cpu_count(), os.getloadavg()[0]
         print(f"slide: {SIZE[0]} x {SIZE[1]}, JPEG tiles, {megabytes:.0f} MB; {cores} cores, load {load:.1f}\n")

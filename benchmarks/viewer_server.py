@@ -119,6 +119,9 @@ class Server:
                 return int(line.split()[1]) / 1024
         return float("nan")
 
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
 
 @contextmanager
 def started(way: str, slide: Path, scores: Sequence[Path] = ()) -> Iterator[Server]:

@@ -26,7 +26,7 @@ from mil_heatmaps.records.layout import BLOCKMAP, MASK, ExperimentLayout, SlideL
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, SlideEntry, titles_for
 from mil_heatmaps.viewer.explanations import verdict_of
 from mil_heatmaps.viewer.run_cells import believed_mpp, box_of, lists_of, prediction_of
-from mil_heatmaps.viewer.run_defaults import defaults_of, fine_map_of, fine_map_words, section
+from mil_heatmaps.viewer.run_defaults import bags_of, defaults_of, fine_map_of, fine_map_words, section
 from mil_heatmaps.viewer.stamps import fresh_stamp
 from mil_heatmaps.words import one_line
 
@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_GROUPS = 256
 """Folders of a run that are looked at to see whether it goes on."""
+
+SUM = "sum"
+"""In the place of a bag's name: the sum of the maps of all bags."""
 
 PICTURE = f"{HEATMAP}.png"
 
@@ -266,13 +269,31 @@ class _Run:
         key = section(self.config, "data_arguments").get("data_dir_key", "")
         fine = fine_map_of(self.config, paths, self.cells.get(slide_id, {}).get(key, ""))
         region = self._region(slide_id, fine=fine is not None)
-        if fine is None:
-            return [NamedFile(bag, title or "scores", source, run=self.name, region=region)]
         prefix = f"{title}: " if title else ""
+        if names := bags_of(self.config):
+            ends = [(name, paths.blockmap_of(name)) for name in (*names[1:], SUM)]
+            found = [(names[0], bag), *((name, path) for name, path in ends if path.is_file())]
+            return [NamedFile(path, prefix + name, source, False, self.name, region, self._features(name))
+                    for name, path in found]  # fmt: skip
+        features = self._features("")
+        if fine is None:
+            return [NamedFile(bag, title or "scores", source, False, self.name, region, features)]
         return [
             NamedFile(fine, prefix + fine_map_words(self.config), source, run=self.name, region=region),
-            NamedFile(bag, f"{prefix}coarse map", source, bag=True, run=self.name),
+            NamedFile(bag, f"{prefix}coarse map", source, bag=True, run=self.name, feature_dirs=features),
         ]
+
+    def _features(self, bag: str) -> tuple[Path, ...]:
+        """Return where features may be: of one bag by its name, else all folders."""
+        named = section(self.config, "data_arguments").get("h5_dir")
+        values = [named] if not isinstance(named, dict) else [named[bag]] if bag in named else list(named.values())
+        if bag == SUM or named is None:
+            return ()
+        found = []
+        for entry in (part for item in values for part in ([item] if isinstance(item, str) else item)):
+            with suppress(ConfigError):
+                found.append(resolve_input_path(entry, None, "folder"))
+        return tuple(found)
 
     def class_name(self, text: str) -> str:
         """Return the name of a class given as number or as one of its labels."""

@@ -339,8 +339,7 @@ export class App {
   }
 
   markChosen() {
-    const { activeView } = this;
-    const patch = this.view.patch;
+    const { activeView, view: { patch } } = this;
     const known = activeView && patch !== null && patch >= 0 && patch < activeView.patches.count;
     const box = known
       ? [activeView.patches.xs[patch], activeView.patches.ys[patch], activeView.patches.width, activeView.patches.height]
