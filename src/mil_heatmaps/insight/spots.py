@@ -18,7 +18,10 @@ from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.files.hdf5 import open_h5
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.files.stem_index import StemIndex
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.slides.frames import place_shapes
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.words import first_of, lacking, said_by
 
 if TYPE_CHECKING:
@@ -55,23 +58,25 @@ class Spots:
     names : F str
     are_types : bool
         Whether the columns are cell types.
+    notices : what is to know of their place
     """
 
     points_l0: npt.NDArray[np.float64]
     values: npt.NDArray[np.float32]
     names: tuple[str, ...]
     are_types: bool
+    notices: tuple[Notice, ...] = ()
 
 
-def read_spots(path: Path, *, unit: str = "px", mpp: float | None = None) -> Spots:
+def read_spots(path: Path, *, unit: str = "px", space: SlideSpace | None = None) -> Spots:
     """Return the points of a file.
 
     Parameters
     ----------
     unit : ``px`` or ``um``
         What positions are in; columns such as ``x_um`` say it themselves.
-    mpp : float, optional
-        Micrometres a level-0 pixel, for ``um``.
+    space : SlideSpace, optional
+        What is known of the slide: its resolution, for ``um``, and its scanned area, from which they may count.
 
     Raises
     ------
@@ -94,11 +99,13 @@ def read_spots(path: Path, *, unit: str = "px", mpp: float | None = None) -> Spo
     kept = np.isfinite(points).all(axis=1)
     if not kept.any():
         raise ScoreError(f"{path}: no point has a position")
+    space, points = space or SlideSpace(), points[kept]
     if in_um:
-        if mpp is None:
+        if space.mpp is None:
             raise ScoreError(f"{path}: positions are in µm, but the slide's resolution (mpp) is not known")
-        points = points / mpp
-    return Spots(points[kept], values[kept], names, types)
+        points = points / space.mpp
+    shift, notices = place_shapes(points, points, space, "points")
+    return Spots(points + shift, values[kept], names, types, tuple(notices))
 
 
 def _table(path: Path) -> pd.DataFrame:

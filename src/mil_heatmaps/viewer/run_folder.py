@@ -25,6 +25,7 @@ from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
 from mil_heatmaps.records.layout import BLOCKMAP, MASK, ExperimentLayout, SlideLayout
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, SlideEntry, titles_for
 from mil_heatmaps.viewer.explanations import verdict_of
+from mil_heatmaps.viewer.patch_lists import list_folders
 from mil_heatmaps.viewer.run_cells import believed_mpp, box_of, lists_of, prediction_of
 from mil_heatmaps.viewer.run_defaults import defaults_of, fine_map_of, fine_map_words, section
 from mil_heatmaps.viewer.stamps import fresh_stamp
@@ -57,7 +58,8 @@ def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) ->
     columns = list(dict.fromkeys(column for run in runs for column in run.columns))
     title = " and ".join(folder.absolute().name for folder in folders)
     notes = tuple(note for run in runs for note in run.notes)
-    return Catalog(title, entries, tuple(columns), defaults_of(runs[0].config), notes)
+    lists = dict.fromkeys(path for run in runs for path in run.lists)
+    return Catalog(title, entries, tuple(columns), defaults_of(runs[0].config), notes, lists=tuple(lists))
 
 
 def _by_case(ids: Sequence[str], cells: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -188,6 +190,7 @@ class _Run:
                 f"the run's pictures have one colour scale for {whose} (scale: {scale}); here each slide has its own "
                 "until a fixed range is chosen"
             )
+        self.lists = list_folders(folder, self.config)
         self.slides = self._slide_index(slide_dirs)
         self._outlines: RoiIndex | None = None
         labels = section(self.config, "data_arguments").get("label_dict") or {}
