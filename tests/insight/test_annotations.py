@@ -113,7 +113,7 @@ def test_annotations_that_count_from_the_scanned_areas_corner_are_moved_and_othe
     assert (np.flatnonzero(annotated_shares(found, "x", moved)).tolist(), found.notes) == ([1], [])
 
 
-@pytest.mark.parametrize("labels", [(slice(0, 4), slice(4, 8)), (slice(16, 20), slice(20, 24))])
+@pytest.mark.parametrize("labels", [(slice(0, 4), slice(4, 8)), (slice(16, 20), slice(32, 36))])
 def test_a_mask_is_of_the_slide_or_of_its_scanned_area_by_shape_and_by_what_it_marks(
     tmp_path: Path, labels: tuple[slice, slice]
 ) -> None:

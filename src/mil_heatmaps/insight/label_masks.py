@@ -5,7 +5,7 @@ Names ending ``_l0`` are level-0 pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,30 +47,9 @@ class LabelMask:
         return [moved("pixels of the mask", self.corner_l0)] if any(self.corner_l0) else []
 
     def shares(self, grid: PatchGrid, labels: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """Return which share of each patch has one of `labels`, (N,), 0 to 1; what lies beyond the mask has none.
-
-        Pixels of the mask count by the area they share with a patch, from sums over rows and columns.
-        """
-        chosen = np.isin(self.values, labels)
-        rows, columns = chosen.shape
-        total = np.zeros((rows + 1, columns + 1), np.float64)
-        np.cumsum(np.cumsum(chosen, axis=0, dtype=np.float64), axis=1, out=total[1:, 1:])
-        scale, corners = np.asarray(self.downsample), grid.coords_l0 - np.asarray(self.corner_l0)
-        low = np.clip(corners / scale, 0, (columns, rows))
-        high = np.clip((corners + np.asarray(grid.size_l0)) / scale, 0, (columns, rows))
-
-        def up_to(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            """The sum left of x and above y, linear within a pixel."""
-            i, j = (np.minimum(v.astype(np.intp), n - 1) for v, n in ((y, rows), (x, columns)))
-            fy, fx = y - i, x - j
-            upper = total[i, j] * (1 - fx) + total[i, j + 1] * fx
-            lower = total[i + 1, j] * (1 - fx) + total[i + 1, j + 1] * fx
-            return np.asarray(upper * (1 - fy) + lower * fy)
-
-        inside = up_to(high[:, 0], high[:, 1]) - up_to(low[:, 0], high[:, 1])
-        inside -= up_to(high[:, 0], low[:, 1]) - up_to(low[:, 0], low[:, 1])
-        area = grid.size_l0[0] / scale[0] * (grid.size_l0[1] / scale[1])
-        return np.asarray(np.clip(inside / area, 0, 1))
+        """Return which share of each patch has one of `labels`, (N,), 0 to 1; see `label_shares`."""
+        moved_grid = replace(grid, coords_l0=grid.coords_l0 - np.asarray(self.corner_l0))
+        return label_shares(self.values, self.downsample, moved_grid, labels)
 
 
 def read_label_mask(path: Path, space: SlideSpace, downsample: float | None = None) -> LabelMask:
@@ -169,3 +148,31 @@ def _read(path: Path) -> tuple[tuple[int, int], npt.NDArray[Any]]:
 def _sides(level: Any) -> tuple[int, int]:
     shape = dict(zip(level.axes, level.shape, strict=True))
     return int(shape["Y"]), int(shape["X"])
+
+
+def label_shares(
+    mask: npt.NDArray[Any], downsample: tuple[float, float], grid: PatchGrid, labels: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """Return which share of each patch has one of `labels`, (N,), 0 to 1; what lies beyond the mask has none.
+
+    Pixels of the mask count by the area they share with a patch, from sums over rows and columns.
+    """
+    chosen = np.isin(mask, labels)
+    total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.float64)
+    np.cumsum(np.cumsum(chosen, axis=0, dtype=np.float64), axis=1, out=total[1:, 1:])
+    scale = np.asarray(downsample)
+    low = np.clip(grid.coords_l0 / scale, 0, mask.shape[::-1])
+    high = np.clip((grid.coords_l0 + np.asarray(grid.size_l0)) / scale, 0, mask.shape[::-1])
+
+    def up_to(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The sum left of x and above y, linear within a pixel."""
+        i, j = (np.minimum(v.astype(np.intp), n - 1) for v, n in ((y, mask.shape[0]), (x, mask.shape[1])))
+        fy, fx = y - i, x - j
+        upper = total[i, j] * (1 - fx) + total[i, j + 1] * fx
+        lower = total[i + 1, j] * (1 - fx) + total[i + 1, j + 1] * fx
+        return np.asarray(upper * (1 - fy) + lower * fy)
+
+    inside = up_to(high[:, 0], high[:, 1]) - up_to(low[:, 0], high[:, 1])
+    inside -= up_to(high[:, 0], low[:, 1]) - up_to(low[:, 0], low[:, 1])
+    area = grid.size_l0[0] / scale[0] * (grid.size_l0[1] / scale[1])
+    return np.asarray(np.clip(inside / area, 0, 1))
