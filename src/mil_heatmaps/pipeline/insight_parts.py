@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mil_heatmaps.cohort.jobs import layout_of
 from mil_heatmaps.insight.runs import SpaceOf
+from mil_heatmaps.insight.study_files import StudyFiles
 from mil_heatmaps.insight.tables import rows_of
 from mil_heatmaps.pipeline.insight_study import Study
-from mil_heatmaps.pipeline.study_files import StudyFiles
 from mil_heatmaps.words import first_of
 
 

@@ -34,6 +34,13 @@ def list_folders(folder: Path, config: Mapping[str, Any]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(path for path in found if path.is_dir()))
 
 
+def study_layers(raw_root: Path) -> list[tuple[Path, str]]:
+    """Return the folders in which a study left a score file a slide, ``S.h5``, with what these are called."""
+    layout = ExperimentLayout(raw_root, raw_root, raw_root)
+    layers = ((layout.clusters, "phenotypes"), (layout.spots, "spots and cells"))
+    return [(folder, words) for folder, words in layers if folder.is_dir()]
+
+
 def list_files(folders: Sequence[Path]) -> list[Path]:
     """Return the files of lists, phenotypes first, then the newest."""
     found = [folder / PHENOTYPES for folder in folders if (folder / PHENOTYPES).is_file()]

@@ -25,7 +25,7 @@ from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
 from mil_heatmaps.records.layout import BLOCKMAP, MASK, ExperimentLayout, SlideLayout
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, SlideEntry, titles_for
 from mil_heatmaps.viewer.explanations import verdict_of
-from mil_heatmaps.viewer.patch_lists import list_folders
+from mil_heatmaps.viewer.patch_lists import list_folders, study_layers
 from mil_heatmaps.viewer.run_cells import believed_mpp, box_of, lists_of, prediction_of
 from mil_heatmaps.viewer.run_defaults import defaults_of, fine_map_of, fine_map_words, section
 from mil_heatmaps.viewer.stamps import fresh_stamp
@@ -191,6 +191,7 @@ class _Run:
                 "until a fixed range is chosen"
             )
         self.lists = list_folders(folder, self.config)
+        self.studies = [found for run in self._runs for found in study_layers(run.folder)]
         self.slides = self._slide_index(slide_dirs)
         self._outlines: RoiIndex | None = None
         labels = section(self.config, "data_arguments").get("label_dict") or {}
@@ -269,12 +270,18 @@ class _Run:
         key = section(self.config, "data_arguments").get("data_dir_key", "")
         fine = fine_map_of(self.config, paths, self.cells.get(slide_id, {}).get(key, ""))
         region = self._region(slide_id, fine=fine is not None)
-        if fine is None:
-            return [NamedFile(bag, title or "scores", source, run=self.name, region=region)]
         prefix = f"{title}: " if title else ""
+        beside = [
+            NamedFile(path, prefix + words, source, run=self.name)
+            for folder, words in self.studies
+            if (path := folder / f"{slide_id}.h5").is_file()
+        ]
+        if fine is None:
+            return [NamedFile(bag, title or "scores", source, run=self.name, region=region), *beside]
         return [
             NamedFile(fine, prefix + fine_map_words(self.config), source, run=self.name, region=region),
             NamedFile(bag, f"{prefix}coarse map", source, bag=True, run=self.name),
+            *beside,
         ]
 
     def class_name(self, text: str) -> str:
