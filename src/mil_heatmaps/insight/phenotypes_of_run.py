@@ -30,9 +30,9 @@ class RunPhenotypes:
     Attributes
     ----------
     table : DataFrame
-        A row a cluster, see `phenotype_table`.
+        One row per cluster, see `phenotype_table`.
     patches : DataFrame
-        A row a patch that was clustered: slide, place, rank, cluster, distance to the cluster's centre.
+        One row per patch that was clustered: slide, place, rank, cluster, distance to the cluster's centre.
     found : Phenotypes
         Assigns clusters to further features.
     """

@@ -40,8 +40,8 @@ def read_external_scores(
 ) -> ScoreFile:
     """Return scores made elsewhere: a score file (``.h5``), a table, or what other tools write.
 
-    Tables are ``.csv``, ``.tsv``, ``.txt`` and ``.parquet``; further objects of QuPath (``.geojson``) and predictions of
-    TIAToolbox (``.json``, ``.zarr``), also ``.gz``, and attention of slideflow (``.npz``).
+    Tables are ``.csv``, ``.tsv``, ``.txt`` and ``.parquet``. Other tools write objects (QuPath's ``.geojson``),
+    predictions (TIAToolbox's ``.json``, ``.zarr``), also ``.gz``, and attention (slideflow's ``.npz``).
 
     A table needs a header line with x, y and at least one numeric score column; empty cells and NaN are
     patches without a score. The size of a patch comes from a column (``patch_size``, or ``width`` and
