@@ -69,7 +69,7 @@ def _write_sheet(path: Path, query: dict[str, Any], table: list[dict[str, Any]],
         if pixels is not None:
             axes.imshow(pixels, aspect="auto", interpolation="antialiased")
         bare(axes)
-        said = "asked for" if not nth else f"{patch['cosine']:.3f}"
+        said = "asked for" if not nth else f"{patch['cosine']:.4f}"
         lines = [said, short(str(patch["slide_id"]), 16), f"rank {patch['rank']:.2f} {short(patch['label'], 9)}"]
         for number, words in enumerate(lines):
             axes.text(0, -0.06 - 0.13 * number, words, transform=axes.transAxes, fontsize=SMALL - 0.5, va="top",

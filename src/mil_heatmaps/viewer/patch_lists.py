@@ -84,7 +84,7 @@ def _where_else(told: Any, places: Mapping[str, int]) -> Iterator[dict[str, Any]
         "words": "the first patch is the one that was asked for; by cosine, at most three a slide",
         "patches": _patches(
             [query, *told["patches"]], places,
-            lambda patch: f"{patch['cosine']:.3f}" + (f" {patch['label']}" if patch["label"] else ""),
+            lambda patch: f"{patch['cosine']:.4f}" + (f" {patch['label']}" if patch["label"] else ""),
         ),
     }  # fmt: skip
 
