@@ -5,8 +5,8 @@
 
 scoring   CPU seconds of the attention stage of five slides as one case over those of five slides alone: features of
           1536 numbers in HDF5, read, scored by ABMIL and written. Both ways run in turn in one process.
-planning  seconds to survey a cohort of so many finished cases of one slide each over those of as many slides; then of
-          half as many cases of two slides, which is the same number of slides
+planning  seconds of one core to survey so many finished slides as every run does first: as slides alone, as cases of
+          one, and as cases of two and of five slides, which are as many slides in fewer cases
 concepts  seconds of the scores of 100,000 patches against eight concepts, reading left out
 """
 
@@ -28,6 +28,8 @@ sys.path.insert(0, str(ROOT))
 WIDTH = 1536
 SIDE = 16
 SLIDES = 5
+STAGES = ("coords", "attention", "heatmap")
+"""Of a finished slide of the planned cohort: as much as a usual run has on record."""
 
 
 def main() -> int:
@@ -36,11 +38,16 @@ def main() -> int:
     parser.add_argument("--patches", type=int, default=20_000, help="of each slide of the case")
     parser.add_argument("--cases", type=int, default=1_000, help="that are planned")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("scoring", "planning", "concepts"), help="one of the three")
+    parser.add_argument("--keep", type=Path, help="folder of the planned cohorts, made where they are not there yet")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        _scoring(Path(folder) / "scoring", options.patches, options.rounds)
-        _planning(Path(folder) / "planning", options.cases, options.rounds)
-    _concepts()
+        if options.only in (None, "scoring"):
+            _scoring(Path(folder) / "scoring", options.patches, options.rounds)
+        if options.only in (None, "planning"):
+            _planning(options.keep or Path(folder) / "planning", options.cases, options.rounds)
+    if options.only in (None, "concepts"):
+        _concepts()
     return 0
 
 
@@ -74,33 +81,43 @@ def _attention_cpu(config: Path) -> float:
 
 
 def _planning(root: Path, count: int, rounds: int) -> None:
-    pairs = [f"P{number // 2}" for number in range(count)]
-    named = {
-        "slides": _cohort(root / "a", "slide", [16] * count, [f"P{n}" for n in range(count)], width=16),
-        "cases of one": _cohort(root / "b", "case", [16] * count, [f"P{n}" for n in range(count)], width=16),
-        "cases of two": _cohort(root / "c", "case", [16] * count, pairs, width=16),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in named}
-    for number in range(rounds + 1):
-        for name, config in named.items():
-            taken = _survey_seconds(config, first=not number)
+    surveys = {}
+    for name, size in (("slides", 0), ("cases of one", 1), ("cases of two", 2), ("cases of five", 5)):
+        cases = [f"P{number // max(size, 1)}" for number in range(count)]
+        surveys[name] = root / str(size) / "config.yaml"
+        if not surveys[name].is_file():
+            _finish(_cohort(root / str(size), "case" if size else "slide", [16] * count, cases, width=16))
+    seconds: dict[str, list[float]] = {name: [] for name in surveys}
+    for number in range(4 * rounds + 1):
+        for name, config in surveys.items():
+            taken = _survey_seconds(config)
             seconds[name] += [taken] if number else []
-    base = statistics.median(seconds["slides"])
-    for name in ("cases of one", "cases of two"):
-        each = statistics.median(seconds[name])
-        print(f"planning  {count:,} slides in {name}: {each:.2f} s, as slides {base:.2f} s, ratio {each / base:.3f}")
+    base = statistics.median(seconds.pop("slides"))
+    for name, taken_by in seconds.items():
+        each = statistics.median(taken_by)
+        print(f"planning  {count:,} slides in {name}: {each:.3f} s, as slides {base:.3f} s, ratio {each / base:.3f}")
 
 
-def _survey_seconds(config: Path, *, first: bool) -> float:
+def _finish(config: Path) -> None:
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.pipeline.runner import Runner, RunOptions
 
-    if first:
-        Runner(load_config(config), RunOptions(stages=("coords", "attention"))).run()
-    runner = Runner(load_config(config), RunOptions(stages=("coords", "attention")))
-    start = time.perf_counter()
-    assert not any(slide.needed for slide in runner.plan())
-    return time.perf_counter() - start
+    summary = Runner(load_config(config), RunOptions(stages=STAGES)).run()
+    assert not summary.failed, next(iter(summary.failed.values()))
+
+
+def _survey_seconds(config: Path) -> float:
+    from mil_heatmaps.config.config import load_config
+    from mil_heatmaps.pipeline.decide import no_collection
+    from mil_heatmaps.pipeline.runner import Runner, RunOptions
+
+    start = time.process_time()
+    runner = Runner(load_config(config), RunOptions(stages=STAGES))
+    with no_collection():
+        found = list(runner.plan())
+    taken = time.process_time() - start
+    assert not any(slide.needed for slide in found)
+    return taken
 
 
 def _concepts() -> None:
@@ -157,7 +174,7 @@ def _cohort(root: Path, bag: str, patches: list[int], cases: list[str], width: i
         "data_arguments": {"data_dir": str(root / "slides"), "process_list": str(root / "list.csv"),
                            "h5_dir": str(root / "h5"), "bag": bag},
         "model_arguments": {"ckpt_path": str(root / "m.pt"), "device": "cpu"},
-        "heatmap_arguments": {"figure": False},
+        "heatmap_arguments": {"figure": False, "segment": False},
         "run_arguments": {"workers": 1, "isolate": "never"},
     }  # fmt: skip
     path = root / "config.yaml"

@@ -101,6 +101,9 @@ class Server:
                 return int(line.split()[1]) / 1024
         return float("nan")
 
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
 
 @contextmanager
 def started(way: str, slide: Path, scores: Sequence[Path] = ()) -> Iterator[Server]:
@@ -223,14 +226,15 @@ def bench_memory(slide: Path) -> None:
         levels = levels_of(server)
         everything = tile_paths(levels, range(len(levels)), 10**9, 5)
         print(f"\nmemory over {REQUESTS} requests for {len(everything)} different tiles of all levels, 8 parallel")
-        print(f"  at the start   {server.memory_mib('VmRSS'):6.0f} MiB")
+        print(f"  at the start   {server.memory_mib('VmRSS'):6.0f} MiB, {server.open_files()} files open")
         marks = [REQUESTS // 20, REQUESTS // 4, REQUESTS // 2, REQUESTS]
         done = 0
         for mark in marks:
             paths = [f"{server.data}/{everything[i % len(everything)]}" for i in range(done, mark)]
             fetch_all(server, paths, 8)
             done = mark
-            print(f"  after {done:>6}   {server.memory_mib('VmRSS'):6.0f} MiB, peak {server.memory_mib():6.0f} MiB")
+            held = f"{server.memory_mib('VmRSS'):6.0f} MiB, peak {server.memory_mib():6.0f} MiB"
+            print(f"  after {done:>6}   {held}, {server.open_files()} files open")
 
 
 # In a browser -------------------------------------------------------------------------------------------------------
@@ -357,6 +361,7 @@ def main() -> None:
     parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--repeats", type=int, default=3, help="fresh servers a row (default 3)")
     parser.add_argument("--slide", type=Path, help="measure this slide's tiles instead of a generated one's")
+    parser.add_argument("--soak", action="store_true", help="only memory and open files over all requests")
     arguments = parser.parse_args()
     if arguments.serve:
         way, slide, *scores = arguments.serve
@@ -368,6 +373,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench_viewer_") as folder:
         slide, scores, big = (Path(folder, name) for name in ("slide.tif", "scores.h5", "big.h5"))
         make_slide(slide)
+        if arguments.soak:
+            bench_memory(slide)
+            return
         make_scores(scores, 2800)
         make_scores(big, PATCHES)
         megabytes = slide.stat().st_size / 1e6

@@ -17,13 +17,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.helpers.faults import FAULTS, all_faults
+from tests.helpers.faults import FAULTS, RUNS, all_faults
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--step", type=int, default=1, help="only every so many writes")
+    parser.add_argument("--first", type=int, default=0, help="the write to begin with")
+    parser.add_argument("--run", choices=RUNS, default="small", help="full: also encoder, exports, report, film")
     args = parser.parse_args()
     import mil_heatmaps.execution.worker_imports  # noqa: F401 - once, before the forks
 
@@ -32,7 +34,7 @@ def main() -> int:
     codes: dict[str, Counter[int]] = {}
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        for fault, number, outcome in all_faults(Path(folder), tuple(args.faults), args.step):
+        for fault, number, outcome in all_faults(Path(folder), tuple(args.faults), args.step, args.run, args.first):
             tried[fault] += 1
             codes.setdefault(fault, Counter())[outcome.code] += 1
             if outcome.wrong:

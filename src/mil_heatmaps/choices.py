@@ -55,6 +55,9 @@ Bag = Literal["slide", "case"]
 BAGS: tuple[str, ...] = get_args(Bag)
 """What a model is asked about at once: `data_arguments.bag`."""
 
+KNOWN_ENCODER = "auto"
+"""Value of `model_arguments.slide_encoder`: the one that the keys of the checkpoint tell."""
+
 CONCEPT_SCORES = ("similarity_to", "concept_probability", "concept_class")
 """Scores that compare patches with named vectors (`data_arguments.concepts`), for which no model is needed."""
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers.places import CURE, ROOT, SHARED
+from tests.helpers.warm import WarmProgram
 
 FOLDER = SHARED / "cases"
 
 
 def found_cases() -> tuple[dict[str, tuple[str, str, Callable[[Any], None]]], Any]:
-    """Return the cases by name (kind, what must happen, check), and the class of their bench; nothing where absent."""
+    """Return the cases by name (kind, what must happen, check), and their kit; nothing where absent."""
     if not (FOLDER / "kit.py").is_file():
         return {}, None
     before = sys.dont_write_bytecode
@@ -29,16 +31,34 @@ def found_cases() -> tuple[dict[str, tuple[str, str, Callable[[Any], None]]], An
     finally:
         sys.path.remove(str(FOLDER))
         sys.dont_write_bytecode = before
-    return kit.CASES, kit.Bench
+    return kit.CASES, kit
 
 
-CASES, BENCH = found_cases()
+CASES, KIT = found_cases()
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[WarmProgram]:
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    started = WarmProgram({**os.environ, **threads, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"})
+    yield started
+    started.close()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CASES, reason=f"no cases at {FOLDER}; {CURE}")
 @pytest.mark.parametrize("name", sorted(CASES) or ["none"])
-def test_the_case_of_a_bug_report_is_right(name: str, tmp_path: Path) -> None:
-    bench = BENCH(tmp_path, ROOT, sys.executable)
+def test_the_case_of_a_bug_report_is_right(name: str, program: WarmProgram, tmp_path: Path) -> None:
+    folder = tmp_path / "case"
+    folder.mkdir()
+
+    def run(script: str, *arguments: Any) -> Any:
+        said = tmp_path / "said.txt"
+        said.unlink(missing_ok=True)
+        code = program.run(script, list(map(str, arguments)), folder, said)
+        return KIT.Outcome(code, said.read_text(errors="replace"))
+
+    bench = KIT.Bench(folder, ROOT, sys.executable)
+    bench.run = run
     CASES[name][2](bench)
     assert not bench.short, f"{CASES[name][1]}: " + "; ".join(bench.short)

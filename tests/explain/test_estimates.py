@@ -16,23 +16,24 @@ from tests.helpers.mil_lab_checks import random_features
 
 
 @pytest.mark.parametrize(
-    ("score", "exact", "words"),
+    ("score", "passes", "words"),
     [
-        ("leave_one_out", True, "exact, about one forward"),
-        ("leave_one_out", False, "1,000 forwards, about 8 min"),
-        ("single", False, "1,000 forwards, of one patch each"),
-        ("mask_regression", False, "512 forwards, about 4 min"),
-        ("gradient_x_input", False, "1 forward and pass back, about 0.5 s"),
-        ("integrated_gradients", False, "32 to 992 forwards and passes back, about 16 s to 8 min"),
+        ("leave_one_out", 1, "exact, about one forward"),
+        ("mask_regression", 3, "exact, about 3 forwards"),
+        ("leave_one_out", None, "1,000 forwards, about 8 min"),
+        ("single", None, "1,000 forwards, of one patch each"),
+        ("mask_regression", None, "512 forwards, about 4 min"),
+        ("gradient_x_input", None, "1 forward and pass back, about 0.5 s"),
+        ("integrated_gradients", None, "32 to 992 forwards and passes back, about 16 s to 8 min"),
     ],
 )
-def test_costs_in_words(score: str, exact: bool, words: str) -> None:
-    assert cost_of(score, 1000, Settings(), exact=exact).with_time(0.5) == words
+def test_costs_in_words(score: str, passes: int | None, words: str) -> None:
+    assert cost_of(score, 1000, Settings(), passes=passes).with_time(0.5) == words
 
 
 def test_an_occlusion_whose_window_is_chosen_stays_below_what_is_allowed() -> None:
-    assert cost_of("occlusion", 10_000, Settings(), exact=False).forwards == 625
-    assert cost_of("occlusion", 10_000, Settings(window=4), exact=False).forwards == 2500
+    assert cost_of("occlusion", 10_000, Settings(), passes=None).forwards == 625
+    assert cost_of("occlusion", 10_000, Settings(window=4), passes=None).forwards == 2500
 
 
 def test_the_time_of_a_forward_is_measured_before_anything_begins() -> None:

@@ -10,6 +10,7 @@ from mil_heatmaps.explain.faithfulness_cohort import (
     bootstrap_interval,
     csv_rows,
     failed_row,
+    one_a_case,
     recommendation,
     summarise,
 )
@@ -87,3 +88,18 @@ def test_numbers_beside_one_another_have_the_decimals_that_tell_them_apart(
     values: tuple[float, ...], words: list[str]
 ) -> None:
     assert alike(*values) == words
+
+
+def test_slides_of_a_case_are_drawn_together_and_a_case_that_was_measured_as_one_counts_once() -> None:
+    values = np.array([0.0, 0.0, 1.0, 1.0, 2.0, 2.0])
+    cases = {f"S{number}": f"P{number // 2}" for number in range(6)}
+    alone = bootstrap_interval(values, 0)
+    together = bootstrap_interval(values, 0, list(cases.values()))
+    assert together == (0.0, 2.0)  # of three cases, one may be drawn three times
+    assert alone[0] > together[0]
+    rows = [row("attention", value) | {"slide_id": slide} for value, slide in zip(values, cases, strict=True)]
+    (by_slide,) = summarise(rows, cases=cases)
+    assert (by_slide.measured, by_slide.low, by_slide.high) == (6, *together)
+    assert [made["slide_id"] for made in one_a_case(rows, cases)] == ["S0", "S2", "S4"]
+    (of_cases,) = summarise(one_a_case(rows, cases), noun="case")
+    assert (of_cases.measured, of_cases.noun) == (3, "case")

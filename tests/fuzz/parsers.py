@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.fuzz.viewer_requests import answered
 from tests.helpers import features
 
 
@@ -86,6 +88,114 @@ def _pt_features(path: Path) -> Any:
     return features_from_pt(path)
 
 
+def _annotations(path: Path) -> Any:
+    from mil_heatmaps.insight.annotations import read_annotations
+
+    return read_annotations(path, (1000, 1000))
+
+
+def _label_mask(path: Path) -> Any:
+    from mil_heatmaps.insight.label_masks import read_label_mask
+
+    return read_label_mask(path, (128, 128))
+
+
+def _spots(path: Path) -> Any:
+    from mil_heatmaps.insight.spots import read_spots
+
+    return read_spots(path)
+
+
+def _concepts(path: Path) -> Any:
+    from mil_heatmaps.scores.concepts import read_concepts
+
+    return read_concepts(path)
+
+
+def _head(path: Path) -> Any:
+    from mil_heatmaps.weights.slide_head import read_head
+
+    return read_head(path)
+
+
+def _marks(path: Path) -> Any:
+    from mil_heatmaps.viewer.mark_features import as_text, read_features
+
+    return as_text(read_features(path))
+
+
+def _review(path: Path) -> Any:
+    from mil_heatmaps.viewer.reader_notes import ReaderNotes
+
+    notes = ReaderNotes(path.parent)
+    return notes.review("r"), notes.agreement(), notes.save_review("r", "s1", {"seconds": 1}, ["s1", "s2"])
+
+
+def _dicom(path: Path) -> Any:
+    from mil_heatmaps.slides.dicom_series import read_header
+
+    return read_header(path)
+
+
+def _asap() -> bytes:
+    places = enumerate([(0, 0), (9, 0), (9, 9)])
+    corners = "".join(f'<Coordinate Order="{k}" X="{x}" Y="{y}"/>' for k, (x, y) in places)
+    return (
+        '<ASAP_Annotations><Annotations><Annotation Name="a" Type="Polygon" PartOfGroup="T"><Coordinates>'
+        f"{corners}</Coordinates></Annotation></Annotations></ASAP_Annotations>"
+    ).encode()
+
+
+def _h5ad() -> bytes:
+    import h5py
+
+    held = io.BytesIO()
+    with h5py.File(held, "w") as file:
+        file["obsm/spatial"] = np.ones((3, 2))
+        file.create_group("var").attrs["_index"] = "i"
+        file["var/i"] = np.array(["a", "b"], h5py.string_dtype())
+        rows = file.create_group("X")
+        rows.attrs["encoding-type"], rows.attrs["shape"] = "csr_matrix", (3, 2)
+        rows["data"], rows["indices"], rows["indptr"] = np.ones(2, "f4"), [0, 1], [0, 1, 2, 2]
+    return held.getvalue()
+
+
+def _arrays() -> bytes:
+    held = io.BytesIO()
+    np.savez(held, W=np.ones((1, 4), np.float32), b=np.zeros(1))
+    return held.getvalue()
+
+
+def _label_png() -> bytes:
+    from PIL import Image
+
+    held = io.BytesIO()
+    Image.fromarray(np.ones((64, 64), np.uint8)).save(held, "png")
+    return held.getvalue()
+
+
+def _label_tiff() -> bytes:
+    import tifffile
+
+    held = io.BytesIO()
+    tifffile.imwrite(held, np.ones((128, 128), np.uint8), tile=(64, 64), compression="zlib")
+    return held.getvalue()
+
+
+def _dicom_bytes() -> bytes:
+    def element(tag: int, kind: bytes, value: bytes) -> bytes:
+        return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, kind, len(value)) + value
+
+    sequence = struct.pack("<HH2sHI", 8, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    sequence += element(0x00080016, b"UI", b"1.2\0") + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+    return (
+        bytes(128) + b"DICM" + element(0x00020010, b"UI", b"1.2.840.10008.1.2.1\0")
+        + element(0x00080008, b"CS", b"ORIGINAL\\PRIMARY\\VOLUME ") + sequence + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+        + element(0x0020000E, b"UI", b"1.2.3\0") + element(0x00280010, b"US", struct.pack("<H", 256))
+        + element(0x00280011, b"US", struct.pack("<H", 256)) + element(0x00480006, b"UL", struct.pack("<I", 1000))
+    )  # fmt: skip
+
+
 def _h5() -> bytes:
     import h5py
 
@@ -137,6 +247,10 @@ heatmap_arguments: {alpha: 0.4, cmap: jet}
 RING = {"type": "Polygon", "coordinates": [[[0, 0], [90, 0], [90, 90], [0, 0]]]}
 MASK = {"tissue": [np.zeros((4, 1, 2), np.int32)], "holes": [[]]}
 
+QUPATH = json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": {
+    "type": "Polygon", "coordinates": [[[0, 0], [64, 0], [64, 64], [0, 64], [0, 0]]]},
+    "properties": {"objectType": "tile", "measurements": {"p": 0.5}}}]}).encode()  # fmt: skip
+
 PARSERS: dict[str, Parser] = {
     "config": Parser("c.yaml", _config, lambda: CONFIG),
     "process_list": Parser("l.csv", _process_list, lambda: b"slide_id,label,process,x1\ns1.svs,a,1,3\n's2,b,0,\n"),
@@ -151,4 +265,27 @@ PARSERS: dict[str, Parser] = {
     "safetensors": Parser("w.safetensors", _checkpoint, _safetensors),
     "slide_headers": Parser("s.tif", _headers, _tiff),
     "jpeg_header": Parser("s.jpg", _jpeg, _jpeg_bytes),
+    "dicom_header": Parser("s.dcm", _dicom, _dicom_bytes),
+    "annotations": Parser("s.geojson", _annotations, lambda: json.dumps(RING).encode()),
+    "asap_xml": Parser("s.xml", _annotations, _asap),
+    "label_png": Parser("s.png", _label_mask, _label_png),
+    "label_tiff": Parser("s.tif", _label_mask, _label_tiff),
+    "spots_csv": Parser("s.csv", _spots, lambda: b"x,y,cell_type,g1\n1,2,T,0.5\n64,0,B,1\n"),
+    "spots_h5ad": Parser("s.h5ad", _spots, _h5ad),
+    "cells": Parser("s.geojson", _spots, lambda: b'[{"geometry":{"type":"Point","coordinates":[1,2]}}]'),
+    "qupath_scores": Parser("s.geojson", _scores, lambda: QUPATH),
+    "concepts": Parser("c.npz", _concepts, _arrays),
+    "concepts_csv": Parser("c.csv", _concepts, lambda: b"name,0,1\nT,1,2\nB,0.5,1\n"),
+    "slide_head": Parser("h.npz", _head, _arrays),
+    "marks": Parser("s1.geojson", _marks, lambda: json.dumps(
+        [{"type": "Feature", "properties": {"name": "a"}, "geometry": RING}]).encode()),
+    "review": Parser("review_r.csv", _review, lambda: b"slide_id,reader,order,verdict,comment,seconds,finished\n"
+                     b"s1,r,1,,'=x,3.5,2026\n"),
+    "viewer_routes": Parser("request", answered, lambda: b"GET /api/slides/0.json?v=1\nrange: bytes=0-\n\n{}"),
+    "viewer_tiles": Parser("request", answered, lambda: b"GET /data/slides/0/0/0/0?v=\naccept-encoding: gzip\n\n"),
+    "viewer_scores": Parser("request", answered, lambda: b"GET /data/scores/0/0/patches/3?v=\n\n"),
+    "viewer_marks": Parser("request", answered, lambda: b"PUT /api/notes/marks/0.json\norigin: http://127.0.0.1:7\n\n"
+                           + json.dumps({"stamp": "", "features": [{"type": "Feature", "geometry": RING}]}).encode()),
+    "viewer_review": Parser("request", answered, lambda: b"PUT /api/notes/review/r.json\norigin: http://127.0.0.1:7"
+                            b'\n\n{"slide": 0, "verdict": "", "comment": "=x", "seconds": 1}'),
 }  # fmt: skip

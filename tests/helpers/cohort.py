@@ -73,7 +73,8 @@ class SmallCohort:
 
         Of figures that of the pixels: the file also holds the hash of the config, which names the folder of the run.
         """
-        left_out = {"record.json", "run.log", "process_list.csv", ".lock", "events.jsonl", "config.yaml", ".run_id"}
+        left_out = {"record.json", "run.log", "process_list.csv", ".lock", "events.jsonl", "config.yaml", ".run_id",
+                    ".cohort.h5ad.parts.json"}  # fmt: skip
         found = {}
         for folder in (self.root / "raw", self.root / "prod", self.root / "results"):
             for path in sorted(folder.rglob("*")):

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.cohort import SmallCohort, make_small_cohort
+from tests.helpers.cohort import SmallCohort, make_encoded, make_small_cohort
 
 REFUSALS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES, "ENODEV": errno.ENODEV}
-FAULTS = ("kill", "kill after", "interrupt", *REFUSALS)
+LASTING = {"gone": (errno.ENODEV, 1 << 30), "away": (errno.ESTALE, 3), "read only": (errno.EROFS, 1 << 30)}
+"""A drive that goes for good, one that is away for so many writes, and one that can only be read by now."""
+
+FAULTS = ("kill", "kill after", "interrupt", *REFUSALS, *LASTING)
 """``kill`` comes just before a file is moved to its place, ``kill after`` when it is there and nobody knows."""
 
 
@@ -47,6 +50,26 @@ def small_run(root: Path) -> SmallCohort:
     cohort.config["export_arguments"] = {"csv": {}, "geojson": {}}
     cohort.write()
     return cohort
+
+
+def full_run(root: Path) -> SmallCohort:
+    """Return a cohort of one slide, encoded here, with every export, explanations, a report, a film and the sheets."""
+    cohort = make_encoded(root, "tests.helpers.stub_encoder:create", figure=True)
+    cohort.rows = cohort.rows[:1]
+    cohort.config["run_arguments"] = {"workers": 1, "isolate": "never"}
+    formats = ("png", "ome_tiff", "deepzoom", "geojson", "csv", "npz", "anndata", "ome_zarr", "dicom")
+    cohort.config["export_arguments"] = dict.fromkeys(formats, True) | {"anndata": {"cohort": True}}
+    cohort.config["faithfulness_arguments"] = {"level": "quick"}
+    cohort.config["explanation_arguments"] = {"scores": ["leave_one_out"]}
+    cohort.config["report_arguments"] = {"write": True}
+    cohort.config["video_arguments"] = {"mode": "fade", "format": "gif", "seconds": 1}
+    cohort.config["insight_arguments"] = {"overview": True}
+    cohort.write()
+    return cohort
+
+
+RUNS = {"small": small_run, "full": full_run}
+"""A run that writes every kind of file of CLAM's, and one that writes every kind there is."""
 
 
 def run_forked(config: Path, prepare: Callable[[], None] = lambda: None) -> int:
@@ -83,7 +106,8 @@ def fault_at(number: int, fault: str, mark: Path) -> Callable[[], None]:
         def replace(source: Any, target: Any) -> None:
             nonlocal count
             count += 1
-            if count - 1 != number:
+            code, lasts = LASTING.get(fault, (REFUSALS.get(fault, 0), 1))
+            if not number <= count - 1 < number + lasts:
                 return real(source, target)
             mark.touch()
             if fault == "kill after":
@@ -92,7 +116,7 @@ def fault_at(number: int, fault: str, mark: Path) -> Callable[[], None]:
                 os.kill(os.getpid(), signal.SIGKILL)
             if fault == "interrupt":
                 raise KeyboardInterrupt
-            raise OSError(REFUSALS[fault], os.strerror(REFUSALS[fault]), str(target))
+            raise OSError(code, os.strerror(code), str(target))
 
         atomic.os = _Patched(os, replace)  # type: ignore[assignment]
 
@@ -129,9 +153,9 @@ def halves(cohort: SmallCohort) -> list[str]:
     ]
 
 
-def try_fault(root: Path, number: int, fault: str, calm: dict[str, str]) -> Outcome:
+def try_fault(root: Path, number: int, fault: str, calm: dict[str, str], kind: str = "small") -> Outcome:
     """Disturb a run at one write, run the command again, and say what is not as in the undisturbed run."""
-    cohort = small_run(root)
+    cohort = RUNS[kind](root)
     mark = root / "reached"
     code = run_forked(root / "config.yaml", fault_at(number, fault, mark))
     if not mark.exists():
@@ -153,16 +177,18 @@ def try_fault(root: Path, number: int, fault: str, calm: dict[str, str]) -> Outc
     return Outcome(True, "; ".join(wrong), code)
 
 
-def all_faults(root: Path, faults: tuple[str, ...] = FAULTS, step: int = 1) -> Iterator[tuple[str, int, Outcome]]:
+def all_faults(
+    root: Path, faults: tuple[str, ...] = FAULTS, step: int = 1, kind: str = "small", first: int = 0
+) -> Iterator[tuple[str, int, Outcome]]:
     """Yield (fault, number of the write, outcome) for every `step`-th write of a run, each fault in turn."""
-    calm_run = small_run(root / "calm")
+    calm_run = RUNS[kind](root / "calm")
     if (code := run_forked(calm_run.root / "config.yaml")) != 0:
         raise RuntimeError(f"the undisturbed run ended with {code}")
     calm = calm_run.outputs()
     for fault in faults:
-        number = 0
+        number = first
         while True:
-            outcome = try_fault(root / f"{fault.replace(' ', '_')}{number}", number, fault, calm)
+            outcome = try_fault(root / f"{fault.replace(' ', '_')}{number}", number, fault, calm, kind)
             if not outcome.reached:
                 break
             yield fault, number, outcome

@@ -11,7 +11,10 @@ from tests.helpers.mil_lab_checks import assert_chunking_changes_nothing, assert
 from tests.helpers.small_models import SIZES as SMALL
 from tests.helpers.small_models import small_model
 
-SIZES: dict[str, dict[str, Any]] = {"rrt": {"mlp_dim": 16, "embed_dim": 16}, "transmil": {"embed_dim": 16}}
+SIZES: dict[str, dict[str, Any]] = {
+    "rrt": {"mlp_dim": 16, "embed_dim": 16, "n_heads": 2, "trans_dim": 8},
+    "transmil": {"embed_dim": 16},
+}
 TYPES = ("abmil", "clam", "dsmil", "dftd", "ilra", "rrt", "transformer", "transmil", "wikg")
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-PATCHES = 12_000
+PATCHES = 8_000
 
 pytestmark = pytest.mark.slow
-DENSE_MB = 4 * PATCHES**2 / 2**20  # one N x N matrix: 549 MB
+DENSE_MB = 4 * PATCHES**2 / 2**20  # one N x N matrix: 244 MB
 
 RUN = """
 import json, resource, sys

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+import mil_heatmaps.visualization.compare as compare
 from mil_heatmaps.cli.create_heatmaps import main
+from mil_heatmaps.visualization.drawing import Drawing
 from tests.helpers.cohort import SmallCohort, make_encoded, make_small_cohort, write_abmil
 
 
@@ -131,6 +135,43 @@ def test_slides_that_only_one_run_lists_are_named_and_a_list_changed_since_does_
         errors = {row["slide_id"]: row["error"] for row in csv.DictReader(file)}
     assert errors == {"s1": "", "s2": "F does not list it", "s3": ""}
     assert "not compared:\n  s2: F does not list it" in capsys.readouterr().out
+
+
+def test_a_region_is_compared_alone_and_shown_with_its_outline_and_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = make_small_cohort(tmp_path, {"heatmap_arguments": {"use_roi": True}})
+    cohort.rows = cohort.rows[:1]
+    rois = tmp_path / "rois"
+    rois.mkdir()
+    ring = [[100, 100], [600, 100], [600, 400], [100, 400], [100, 100]]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
+               "properties": {"name": "tumour"}}  # fmt: skip
+    (rois / "s1.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    cohort.config["data_arguments"]["roi_dir"] = str(rois)
+    assert main(["--config", str(cohort.write())]) == 0
+    cohort.config["heatmap_arguments"] = {"use_roi": False, "vis_level": 0, "figure": False}
+    assert main(["--config", str(cohort.write()), "--save_exp_code", "F"]) == 0
+    told: list[tuple[tuple[str, ...], list[str], bool]] = []
+    write = compare.write_comparison
+
+    def spy(path: Path, drawings: tuple[Drawing, ...], *args: Any, **more: Any) -> None:
+        told.append((more["region_names"], args[2], drawings[0].region is not None))
+        write(path, drawings, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compare, "write_comparison", spy)
+    for first, second in (("E", "E"), ("F", "E")):
+        out = tmp_path / f"cmp_{first}"
+        raw = tmp_path / "raw"
+        assert main(["--compare", str(raw / first), str(raw / second), "--output_dir", str(out)]) == 0
+        with (out / "comparison.csv").open() as file:
+            (row,) = csv.DictReader(file)
+        assert int(row["patches"]) == 8  # those with centres at 192 to 576 and at 192 and 320
+        assert Image.open(out / "s1_compare.png").width > 800
+    assert [names for names, _, _ in told] == [("tumour",)] * 2
+    assert all(outlined for _, _, outlined in told)
+    assert told[1][1][0] == "the region is that of E; F draws the whole slide"
+    assert not told[0][1][0].startswith("the region")
 
 
 def test_a_sheet_holds_every_slide_of_a_run_on_one_scale(

@@ -124,6 +124,32 @@ def test_a_jpeg_of_a_slide_too_large_for_it_is_a_png_and_that_is_said(
     assert [path.name for path in folder.iterdir()] == ["s1_overlay.png"]
 
 
+@pytest.mark.parametrize(("ext", "lossless"), [("jpg", False), ("tif", True)])
+def test_a_picture_too_large_to_be_opened_at_once_is_written_as_a_pyramid(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch, ext: str, lossless: bool
+) -> None:
+    import mil_heatmaps.stages.picture_format as picture_format
+    import mil_heatmaps.visualization.picture_files as picture_files
+
+    monkeypatch.setitem(picture_files._MOST_SIDE, f".{ext}", 1000)
+    monkeypatch.setattr(picture_format, "_MOST_PIXELS_OF_PNG", 500_000)
+    cohort.config["heatmap_arguments"] |= {"save_ext": ext, "vis_level": 0, "save_orig": False}
+    summary = run(cohort)
+    said = {note.code: str(note) for note in summary.notes["s1"]}
+    assert said["picture_format"] == (
+        f"a map of 1024 x 768 pixels does not fit {ext.upper()}: written as OME-TIFF (pyramidal BigTIFF)"
+    )
+    (path,) = (cohort.production / "a").glob("s1_0.0_*")
+    assert path.name.endswith(".ome.tif")
+    with openslide.OpenSlide(str(path)) as slide:
+        pixels = np.asarray(slide.read_region((0, 0), 0, (1024, 768)))[..., :3].astype(int)
+    expected = np.asarray(Image.open(next(cohort.raw.rglob("s1_blockmap.png")).as_posix())) if lossless else None
+    assert pixels.shape == (768, 1024, 3)
+    if expected is not None and expected.shape == pixels.shape:
+        np.testing.assert_array_equal(pixels, expected)
+    assert run(cohort).reused == ["s1"]
+
+
 def test_scores_are_written_as_numbers_for_every_program(cohort: SmallCohort) -> None:
     anndata, zarr = pytest.importorskip("anndata"), pytest.importorskip("zarr")
     highdicom = pytest.importorskip("highdicom")

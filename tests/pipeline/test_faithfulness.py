@@ -359,7 +359,7 @@ def test_the_dry_run_tells_the_cost(tmp_path: Path, capsys: pytest.CaptureFixtur
     main(["--config", str(cohort.write()), "--dry-run"])
     told = capsys.readouterr().out
     assert "  faithfulness compute" in told
-    assert "faithfulness: exact, about one pass over the features" in told
+    assert "faithfulness: exact, about one forward" in told
 
 
 def test_a_stopped_measurement_goes_on_where_it_was(tmp_path: Path) -> None:

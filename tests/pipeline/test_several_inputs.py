@@ -62,6 +62,7 @@ def test_every_bag_has_its_files_and_their_sum_by_area_is_drawn(tmp_path: Path) 
     cohort = cohort_of(tmp_path)
     cohort.config["heatmap_arguments"]["figure"] = True
     cohort.config["faithfulness_arguments"] = {"level": "quick", "steps": 4, "random_orders": 2, "scores": []}
+    cohort.config["export_arguments"] = {"csv": {}, "geojson": {}, "anndata": {"cohort": True}}
     assert run(cohort) == {}
     raw = cohort.raw / "a" / "s1"
     first, x5, total = (read_scores(raw / f"s1_blockmap{end}.h5") for end in ("", "_x5", "_sum"))
@@ -83,9 +84,24 @@ def test_every_bag_has_its_files_and_their_sum_by_area_is_drawn(tmp_path: Path) 
     pictures = sorted(path.name for path in cohort.production.rglob("*.png") if "leave_one_out" in path.name)
     assert [name for name in pictures if "_x5" in name and "figure" in name] == ["s1_s_leave_one_out_x5_figure.png"]
     assert len([name for name in pictures if "_sum" in name]) == 2
+    _check_exports(cohort, first, x5, total)
+    listed = cohort.process_list()["s1"]
+    assert {f"effect_of_{name}": float(row["effect"]) for name, row in rows.items()} == pytest.approx(
+        {name: float(listed[name]) for name in ("effect_of_x20", "effect_of_x5", "effect_of_genes")}, rel=1e-5
+    )
+    assert listed["patches_of_x5"] == str(len(x5.grid))
+    measured = next((cohort.root / "results").glob("*faithfulness.csv")).read_text()
+    assert "s1,leave_one_out of x5," in measured
+    from mil_heatmaps.viewer.run_folder import catalog_of_runs
+
+    (entry,) = catalog_of_runs([cohort.raw], [cohort.slides]).slides
+    assert [named.title for named in entry.scores] == ["x20", "x5", "sum"]
+    names = [named.faithfulness.name for named in entry.scores[:2]]
+    assert names == ["s1_faithfulness.json", "s1_faithfulness_x5.json"]
     before = cohort.outputs()
     assert run(cohort) == {}
     assert cohort.outputs() == before
+    del cohort.config["export_arguments"]
     cohort.config["heatmap_arguments"]["figure"] = False
     del cohort.config["faithfulness_arguments"]
     cohort.rows[0]["egfr"] = "3"
@@ -95,6 +111,22 @@ def test_every_bag_has_its_files_and_their_sum_by_area_is_drawn(tmp_path: Path) 
     assert run(cohort) == {}
     assert not (raw / "s1_blockmap_sum.h5").exists()
     assert "are not summed" in (raw / "record.json").read_text()
+
+
+def _check_exports(cohort: SmallCohort, *files: Any) -> None:
+    """Every bag and the sum have exports of their own, with their own patches and what was measured of them."""
+    folder = cohort.production / "a" / "exports"
+    for end, file in zip(("", "_x5", "_sum"), files, strict=True):
+        with (folder / f"s1{end}_scores.csv").open(newline="") as table:
+            assert [float(row["x"]) for row in csv.DictReader(table)] == file.grid.coords_l0[:, 0].tolist()
+        told = json.loads((folder / f"s1_s_leave_one_out{end}.geojson").read_text())
+        tiles = [one for one in told["features"] if one["properties"].get("objectType") == "tile"]
+        assert len(tiles) == len(file.grid)
+        joined = cohort.production / f"cohort{end}.h5ad"
+        assert (folder / f"s1{end}.h5ad").is_file()
+        assert joined.is_file()
+    script = (cohort.production / "qupath_import.groovy").read_text()
+    assert "/(_[sc]_.*|_x5|_sum)?" in script
 
 
 def test_a_bag_or_a_number_that_is_missing_fails_its_slide_by_name(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def _line(count: int, step: int = 256) -> PatchGrid:
 def test_equal_patches_are_not_concentrated() -> None:
     told = c.concentration(np.ones(200), "attention_softmax", _line(200))
     assert told.gini == pytest.approx(0, abs=1e-12)
-    assert (told.entropy_share, told.effective_patches) == (pytest.approx(1), pytest.approx(200))
+    assert (told.entropy_share, told.perplexity) == (pytest.approx(1), pytest.approx(200))
     assert (told.top_1, told.top_5, told.top_10) == (pytest.approx(0.01), pytest.approx(0.05), pytest.approx(0.1))
     assert told.highest_to_lowest == 1
 
@@ -27,7 +27,7 @@ def test_one_patch_with_everything_is_one_cluster() -> None:
     values[40] = 3.0
     told = c.concentration(values, "attention_softmax", _line(100))
     assert told.gini == pytest.approx(0.99)
-    assert (told.entropy_share, told.effective_patches, told.top_1, told.clusters) == (0, 1, 1, 1)
+    assert (told.entropy_share, told.perplexity, told.top_1, told.clusters) == (0, 1, 1, 1)
     assert told.highest_to_lowest == math.inf
 
 
@@ -45,7 +45,7 @@ def test_logits_go_through_the_softmax_and_signed_scores_count_by_their_positive
 
 def test_patches_without_a_score_are_left_out() -> None:
     told = c.concentration([1.0, np.nan, 1.0, 1.0], "attention_softmax", _line(4))
-    assert (told.patches, told.effective_patches) == (3, pytest.approx(3))
+    assert (told.patches, told.perplexity) == (3, pytest.approx(3))
 
 
 def test_clusters_are_joined_diagonally_and_counted_until_they_hold_the_share() -> None:

@@ -1,12 +1,18 @@
 """Marks, verdicts and agreement: what is written, where, and how far readers agree."""
 
+import errno
 import json
+import os
+import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files import atomic
 from mil_heatmaps.viewer.agreement import agreement, agreement_words
 from mil_heatmaps.viewer.changed import Changed
 from mil_heatmaps.viewer.mark_features import MarkError, features_of
@@ -116,6 +122,20 @@ def test_kappa_of_two_and_of_three_readers_is_the_textbooks() -> None:
     assert any("Fleiss" in line for line in agreement_words(told))
 
 
+def test_intervals_of_agreement_draw_the_slides_of_a_case_together() -> None:
+    pairs = [("a", "a")] * 20 + [("a", "b")] * 5 + [("b", "a")] * 10 + [("b", "b")] * 15
+    two = {name: {f"S{i}": pair[n] for i, pair in enumerate(pairs)} for n, name in enumerate(("anna", "bert"))}
+    (alone,) = agreement(two, ("a", "b"))["pairs"]
+    told = agreement(two, ("a", "b"), {f"S{i}": f"P{i // 5}" for i in range(50)})
+    (pair,) = told["pairs"]
+    assert pair["kappa"] == alone["kappa"]
+    # Slides of a case agree alike here, so that ten cases tell less than fifty slides.
+    assert pair["interval"][1] - pair["interval"][0] > 1.5 * (alone["interval"][1] - alone["interval"][0])
+    assert "intervals are over cases: the slides of a case are drawn together" in agreement_words(told)
+    few = agreement(two, ("a", "b"), {f"S{i}": f"P{i // 13}" for i in range(50)})
+    assert few["pairs"][0]["interval"] is None
+
+
 def test_agreement_that_cannot_be_told_is_not_made_up() -> None:
     same = {"x": {"S1": "plausible"}, "y": {"S1": "plausible"}}
     assert agreement(same)["pairs"][0]["kappa"] is None  # chance alone would agree always
@@ -123,3 +143,47 @@ def test_agreement_that_cannot_be_told_is_not_made_up() -> None:
         "readers": ["x", "y"], "slides": 0, "agreed": None, "kappa": None, "interval": None,
     }  # fmt: skip
     assert agreement({})["readers"] == {}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.ENODEV, errno.ESTALE])
+def test_a_disk_that_refuses_leaves_what_was_written_and_nothing_besides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    notes = ReaderNotes(tmp_path)
+    way = [[0.5, "#x=1"]]
+    writes: list[Callable[[], object]] = [
+        lambda: notes.save_marks("s1", [POINT], notes.marks("s1")["stamp"]),
+        lambda: notes.save_review("r", "s1", {"verdict": "plausible"}, ["s1"]),
+        lambda: notes.save_way("r", "s1", way),
+        lambda: notes.save_presets({"mine": {"alpha": 0.5}}),
+    ]
+    for write in writes:
+        write()
+    before = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def refuse(source: Any, target: Any) -> None:
+        raise OSError(code, os.strerror(code), str(target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic.os, "replace", refuse)
+        for write in writes:
+            with pytest.raises(OSError, match=re.escape(os.strerror(code))):  # `viewer.guarded` makes a sentence of it
+                write()
+    assert before == {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for write in writes:
+        write()
+    assert notes.way("r", "s1") == {"steps": way}
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"a": NaN}', '{"a": 1e999}', f'{{"a": {"9" * 5000}}}', "[" * 99_999, "\xff"])
+def test_presets_that_are_none_are_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "presets.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(MarkError, match=r"presets\.json"):
+        ReaderNotes(tmp_path).presets()
+
+
+def test_a_table_of_verdicts_that_was_edited_by_hand_is_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "review_r.csv").write_text("slide_id,seconds,comment\ns1,soon,'=x\ns2,1e999,\n")
+    notes = ReaderNotes(tmp_path)
+    assert notes.save_review("r", "s1", {"seconds": 2}, ["s1", "s2"])["seconds"] == "2.0"
+    assert notes.save_review("r", "s2", {"seconds": 3}, ["s1", "s2"])["seconds"] == "3.0"

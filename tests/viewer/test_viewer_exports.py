@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mil_heatmaps.errors import ConfigError
-from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry, read_affine
+from mil_heatmaps.slides.affine import read_affine
+from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from mil_heatmaps.viewer.content import Content
 from tests.helpers.browser import SIZE, settle
 from tests.helpers.viewer import write_score_file

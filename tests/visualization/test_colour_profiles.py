@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from mil_heatmaps.export.deepzoom import write_deepzoom
 from mil_heatmaps.export.pyramid import write_ome_tiff
 from mil_heatmaps.insight.thumbnails import _ground
 from mil_heatmaps.scores.patch_scores import PatchScores
@@ -52,6 +54,21 @@ def test_an_ome_tiff_carries_the_profile_of_its_pixels(drawing: Drawing, tmp_pat
         with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
             tag = tiff.pages[0].tags.get(34675)  # type: ignore[union-attr]
             assert (None if tag is None else tag.value) == expected
+
+
+@pytest.mark.parametrize("tile_format", ["jpeg", "png"])
+def test_every_tile_of_a_deepzoom_carries_the_profile_of_its_pixels(
+    drawing: Drawing, tmp_path: Path, tile_format: Literal["jpeg", "png"]
+) -> None:
+    for how, expected in (("embed", drawing.slide.icc_profile), ("ignore", None), ("convert", srgb_profile())):
+        shown = replace(drawing, color_profile=how)  # type: ignore[arg-type]
+        write_deepzoom(tmp_path / "a.dzi", shown, tile_format=tile_format, tile_size=32)
+        tiles = sorted((tmp_path / "a_files").rglob(f"*.{tile_format}"))
+        assert len(tiles) > 5
+        for tile in tiles:
+            with Image.open(tile) as picture:
+                picture.load()
+                assert picture.info.get("icc_profile") == expected
 
 
 def test_only_converted_pictures_have_other_pixels(drawing: Drawing) -> None:

@@ -47,6 +47,8 @@ class Identity:
         Of a public family: role -> the key it has in the file.
     told : tuple of str
         The part of `config` that the file's own settings tell.
+    unasked : dict
+        Of a public family: settings that would change nothing here -> why; see `Match.unasked`.
     """
 
     model_type: str
@@ -58,6 +60,7 @@ class Identity:
     unexplained: tuple[str, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     told: tuple[str, ...] = ()
+    unasked: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def in_dim(self) -> int:
@@ -136,10 +139,13 @@ def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], be
     one = fits[0]
     sizes = one.cls.config_of(one.match) or {}
     # what keys tell comes first: a `temperature` beside an ABMIL without one is another's, such as a loss's
-    told, assumed = ({k: v for k, v in part.items() if k not in sizes} for part in beyond(one.cls))
+    unasked = one.match.unasked
+    told, assumed = ({k: v for k, v in part.items() if k not in sizes | unasked} for part in beyond(one.cls))
     config = sizes | told | assumed
     known = one.match.roles
-    return Identity(one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), known, tuple(told))
+    return Identity(
+        one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), known, tuple(told), unasked
+    )
 
 
 def nearest_family(tensors: Mapping[str, Tensor]) -> Candidate | None:
@@ -262,6 +268,17 @@ def _is_whole(identity: Identity) -> bool:
         return False
 
 
+def lacking_bias(identity: Identity, expected: Mapping[str, Tensor] | None = None) -> list[str]:
+    """Return the biases, by the model's own keys, that layers of a public family lack in the file: they add nothing."""
+    if not identity.roles:
+        return []
+    expected = _empty(identity)[1] if expected is None else expected
+    return [
+        key for key in expected
+        if key.endswith(".bias") and key not in identity.tensors and f"{key[:-4]}weight" in identity.tensors
+    ]  # fmt: skip
+
+
 def build(identity: Identity) -> MILModel:
     """Return the model with its weights, in eval mode, every tensor taken and every parameter filled.
 
@@ -279,8 +296,9 @@ def build(identity: Identity) -> MILModel:
         )
     cls = model_class(identity.model_type)
     model, expected = _empty(identity)
-    require_same_keys(expected, identity.tensors, identity.model_type)
-    require_plain_weights(identity.tensors)
-    weights = {cls.key_prefix + key: value.detach().to(expected[key].dtype) for key, value in identity.tensors.items()}
+    tensors = identity.tensors | {key: torch.zeros(expected[key].shape) for key in lacking_bias(identity, expected)}
+    require_same_keys(expected, tensors, identity.model_type)
+    require_plain_weights(tensors)
+    weights = {cls.key_prefix + key: value.detach().to(expected[key].dtype) for key, value in tensors.items()}
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()

@@ -11,7 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mil_heatmaps.checkpoints.identity import Identity, build, find_model, fits_whole, is_own_layout, unknown
+from mil_heatmaps.checkpoints.identity import (
+    Identity,
+    build,
+    find_model,
+    fits_whole,
+    is_own_layout,
+    lacking_bias,
+    unknown,
+)
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.files.digests import sha256_files
@@ -264,6 +272,8 @@ def model_from_checkpoint(
     model.stated_task = checkpoint.said.task
     if checkpoint.said.task in (None, *TASKS_WITH_CHANCES):
         model.class_names = checkpoint.said.class_names
+    if unbiased := lacking_bias(identity):
+        logger.info("%s: layers without a bias: %s", where, first_of(unbiased, 12))
     if identity.left_out:
         logger.info("%s: not part of the model: %s", where, ", ".join(identity.left_out[:12]))
     return model
@@ -291,7 +301,11 @@ def _with_overrides(identity: Identity, overrides: Mapping[str, Any], where: str
     overrides = checked_overrides(identity.model_type, overrides)
     cls = model_class(identity.model_type)
     free = set(cls.not_in_tensors) | cls.training_only
+    if issubclass(cls, PublicModel):  # whose keys may tell what those of others do not
+        free -= set(identity.config) - set(identity.told) - set(identity.assumed)
     for key, value in overrides.items():
+        if why := identity.unasked.get(key):
+            raise CheckpointError(f"{where}: {key} would change nothing, for {why}: leave it out of the overrides")
         if key not in free and key in identity.config and identity.config[key] != value:
             raise CheckpointError(f"{where} has {key} {identity.config[key]}, not {value}")
     taken = {key: value for key, value in overrides.items() if key in constructor_arguments(cls)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 OWN_MODEL = "bring it as model_class (docs/how-to/own_model.md)"
+OWN_ENCODER = "name code that makes its vector in model_arguments.slide_encoder (docs/how-to/slide_encoders.md)"
 _KERNEL = "its state-space kernel is no part of this program"
 
 
@@ -39,7 +40,12 @@ REFUSALS = (
     Refusal("HIPT", (r"local_phi\b", r"global_transformer\b"), f"it reads regions of 4096 px; {OWN_MODEL}"),
     Refusal("MCAT or SurvPath", (r"\bsig_networks\b",), f"it takes genes too; {OWN_MODEL}"),
     Refusal("TOAD", (r"\bsite_classifier\b|\bclassifier_site\b",), f"it takes the patient's sex too; {OWN_MODEL}"),
-    Refusal("CHIEF", (r"\borgan_embedding\b",), f"it takes the organ's name too; {OWN_MODEL}"),
+    Refusal(
+        "CHIEF", (r"\borgan_embedding\b",),
+        "it makes a vector of the slide: give model_arguments.head, what turns that vector into outputs",
+    ),
+    Refusal("COBRA", (r"\bmamba_enc\b",), f"{_KERNEL}; {OWN_ENCODER}"),
+    Refusal("Madeleine", (r"\bwsi_embedders\b",), f"its pooling is known by its own code alone; {OWN_ENCODER}"),
     Refusal("MambaMIL", (r"\bA_log\b",), f"{_KERNEL}; {OWN_MODEL}"),
     Refusal("S4MIL", (r"\bs4_block\b|\bkernel\.log_dt\b",), f"{_KERNEL}; {OWN_MODEL}"),
     Refusal(

@@ -3,13 +3,13 @@
 import json
 import os
 
-from mil_heatmaps.checkpoints.identity import Identity, build, nearest_family
+from mil_heatmaps.checkpoints.identity import Identity, build, lacking_bias, nearest_family
 from mil_heatmaps.checkpoints.load import Checkpoint, identify, load_checkpoint
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.explain.estimates import cost_of
 from mil_heatmaps.explain.settings import EXPLANATIONS, Settings
 from mil_heatmaps.models.base import MILModel
-from mil_heatmaps.models.explaining import has_exact_form
+from mil_heatmaps.models.explaining import exact_passes
 from mil_heatmaps.models.registry import ENCODER_ALIASES, ENCODER_WIDTHS, model_class
 from mil_heatmaps.weights.pathforge_package import package_lines
 from mil_heatmaps.weights.stated import Stated
@@ -73,6 +73,8 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
     if identity.told:
         where = checkpoint.config_source or checkpoint.source
         rows.append(("from file", f"{', '.join(identity.told)}: told by {where.name}, not by the tensors"))
+    if unbiased := lacking_bias(identity):
+        rows.append(("no bias", f"{first_of(unbiased, _MOST_TENSORS)}: these layers of the file have none"))
     for key, value in identity.assumed.items():
         rows.append(("assumed", f"{key} {value}: {cls.not_in_tensors[key]}, which no tensor tells"))
     if identity.prefix:
@@ -85,10 +87,10 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
         model = build(identity)
     except CheckpointError as error:
         return [*rows, ("problem", f"it does not load: {error}")]
-    exact = bool(model.num_classes) and has_exact_form(model, model.in_dim)
+    passes = exact_passes(model, model.in_dim) if model.num_classes else None
     for name, about in model.score_names().items():
         default = " (default)" if name == model.default_score else ""
-        cost = f"; cost: {cost_of(name, _PATCHES, Settings(), exact=exact).words}" if name in EXPLANATIONS else _OWN
+        cost = f"; cost: {cost_of(name, _PATCHES, Settings(), passes=passes).words}" if name in EXPLANATIONS else _OWN
         rows.append(("scores", f"{name}{default}: {about}{cost}"))
     if model.num_classes and not model.refused_explanations():
         about = f"costs are those of a slide of {_PATCHES:,} patches; see docs/explanation/scores.md"

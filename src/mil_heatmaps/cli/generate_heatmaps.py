@@ -115,6 +115,8 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
         given["data_arguments.concepts"] = str(args.concepts.absolute())
         given[KEY_OF_FLAG["score"]] = args.score or "similarity_to"
     given[KEY_OF_FLAG["figure"]] = _figure(args)
+    if args.beside_dir is not None:
+        given["data_arguments.beside_dir"] = str(args.beside_dir.absolute())
     if args.cases is not None:
         given |= {"data_arguments.cases": str(args.cases.absolute()), "data_arguments.bag": args.bag or "case"}
     options = SimpleOptions(
@@ -140,7 +142,7 @@ def _figure(args: argparse.Namespace) -> Any:
     options = {"format": args.figure_format, "width_mm": args.figure_width_mm, "dpi": args.figure_dpi}
     given = {name: value for name, value in options.items() if value is not None}
     if not given:
-        return args.figure
+        return args.figure or args.beside_dir is not None
     return given | ({"preset": args.figure} if isinstance(args.figure, str) else {})
 
 
@@ -236,10 +238,10 @@ def _remove_beginnings(options: SimpleOptions) -> None:
 
 def _cheap_to_measure(model: MILModel, config: Config) -> bool:
     """Whether the maps were not measured, and measuring them would cost little: the model has a closed form."""
-    from mil_heatmaps.models.faithful import is_exact
+    from mil_heatmaps.models.explaining import exact_passes
 
     asked = config.faithfulness_arguments.wanted
-    return not asked and not model.refused_explanations() and is_exact(model, model.in_dim)
+    return not asked and not model.refused_explanations() and exact_passes(model, model.in_dim) is not None
 
 
 def _check_width(runner: Runner) -> MILModel | None:

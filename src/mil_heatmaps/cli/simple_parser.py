@@ -212,6 +212,10 @@ def _more(parser: argparse.ArgumentParser) -> None:
         "--figure_dpi", type=count, metavar="DPI", help="resolution of the figure's pictures; default 300 for print"
     )
     more.add_argument(
+        "--beside_dir", type=Path, metavar="B",
+        help="folder of second slides (another stain) that the figures show beside the first: S.svs and S.npy, 3 x 3",
+    )  # fmt: skip
+    more.add_argument(
         "--faithfulness", nargs="?", const="quick", choices=("none", "quick", "full"), metavar="LEVEL",
         help="measure how far each map can be believed: quick (default) or full; the figure says it",
     )  # fmt: skip

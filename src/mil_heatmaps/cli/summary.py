@@ -68,7 +68,7 @@ def _faithfulness(report: FaithfulnessReport | None) -> list[str]:
     lines = [f"faithfulness  {report.table}" + (f" and {report.picture.name}" if report.picture else "")]
     for one in report.maps:
         apart = [f"{number} {status}" for status, number in one.apart.items()]
-        parts = [f"better than random on {one.better} of {counted(one.measured, 'slide')}"] if one.measured else []
+        parts = [f"better than random on {one.better} of {counted(one.measured, one.noun)}"] if one.measured else []
         if one.mean is not None and one.low is not None and one.high is not None and one.median is not None:
             numbers = alike(one.mean, one.low, one.high, one.median, small=0.1)
             parts.insert(0, "mean SRG {} [{}, {}], median {}".format(*numbers))

@@ -210,7 +210,8 @@ def _agreement(arguments: argparse.Namespace) -> int:
 
     if arguments.marks is None:
         raise ConfigError("--agreement needs --marks DIR, the folder with the readers' review_*.csv")
-    told = ReaderNotes(arguments.marks).agreement()
+    cases = _catalog(arguments).catalog.cases if arguments.run else None  # the run knows which slides go together
+    told = ReaderNotes(arguments.marks).agreement(cases)
     if not told["readers"]:
         raise ConfigError(f"there is no review_*.csv in {arguments.marks}")
     print("\n".join(agreement_words(told)))
@@ -218,7 +219,8 @@ def _agreement(arguments: argparse.Namespace) -> int:
 
 
 def _catalog(arguments: argparse.Namespace) -> LiveCatalog:
-    from mil_heatmaps.viewer.catalog import Beside, catalog_of_files, read_affine
+    from mil_heatmaps.slides.affine import read_affine
+    from mil_heatmaps.viewer.catalog import Beside, catalog_of_files
     from mil_heatmaps.viewer.live import LiveCatalog
 
     if (arguments.beside is None) != (arguments.affine is None):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -111,12 +110,12 @@ def assign_cases(rows: ProcessList, left_out: Sequence[Mapping[str, str]], cfg: 
 
     def told(cells: Mapping[str, str], slide_id: str) -> tuple[str, str]:
         own = nfc(cells.get(column or "", ""))
-        return ("" if own in BLANKS else own), table.get(comparable(slide_id), "")
+        return ("" if own in BLANKS else own), table.get(comparable(slide_id), "") if table else ""
 
-    named = {case for row in rows for case in told(row.cells, row.slide_id) if case}
+    said = [told(row.cells, row.slide_id) for row in rows]
+    named = {case for both in said for case in both if case}
     seen: dict[str, tuple[str, int]] = {}
-    for index, row in enumerate(rows):
-        own, other = told(row.cells, row.slide_id)
+    for index, (row, (own, other)) in enumerate(zip(rows, said, strict=True)):
         case = own or other
         if own and other and own != other:
             raise ProcessListError(
@@ -128,11 +127,11 @@ def assign_cases(rows: ProcessList, left_out: Sequence[Mapping[str, str]], cfg: 
                 f"{row.slide_id} is in two cases, {first[0]!r} (line {first[1]}) and {case!r} (line {row.line})"
             )
         if case:
-            rows[index] = replace(row, case_id=case)
+            rows[index] = row.in_case(case)
             continue
         alone = f"{row.slide_id} alone" if row.slide_id in named else row.slide_id
-        said = Notice("no_case", "the list names no case for the slide: it is a case of its own")
-        rows[index] = replace(row, case_id=alone, notes=(*row.notes, said))
+        notice = Notice("no_case", "the list names no case for the slide: it is a case of its own")
+        rows[index] = row.in_case(alone, notice)
     for cells in left_out:
         slide_id = stem_of(cells.get("slide_id", ""), extensions)
         seen.setdefault(comparable(slide_id), ("", 0))
@@ -162,8 +161,8 @@ def put_together(cohort: Found, cfg: Config) -> None:
     for case_id, members in together.items():
         good = [index for index in members if index not in cohort.problems]
         bad = {cohort.rows[index].slide_id: cohort.problems[index] for index in members if index in cohort.problems}
-        where = f"it is in {cfg.inputs.cases}, but not among the slides to do"
-        bad |= dict.fromkeys(cohort.rows.absent.get(case_id, ()), where)
+        if absent := cohort.rows.absent.get(case_id):
+            bad |= dict.fromkeys(absent, f"it is in {cfg.inputs.cases}, but not among the slides to do")
         problem = _problem(case_id, cohort, good, bad, cfg) if cfg.data_arguments.bag == "case" else None
         if problem is not None:
             for index in good:
@@ -175,14 +174,14 @@ def put_together(cohort: Found, cfg: Config) -> None:
         jobs = [cohort.jobs[cohort.rows[index].slide_id] for index in good]
         case = Case(case_id, tuple(jobs), cohort.layout.case(case_id), tuple(lacking))
         for job in jobs:
-            cohort.jobs[job.slide_id] = replace(job, case=case)
+            cohort.jobs[job.slide_id] = job.in_case(case)
 
 
 def _problem(case_id: str, cohort: Found, good: list[int], bad: Mapping[str, str], cfg: Config) -> str | None:
     """Return why a case cannot be scored as one bag."""
     rows = [cohort.rows[index] for index in good]
     labels: dict[str, ProcessRow] = {}
-    for row in rows:
+    for row in rows if len(rows) > 1 else ():
         label = row.label if row.group == UNSPECIFIED else row.group
         if label != UNSPECIFIED:
             labels.setdefault(label, row)
@@ -197,10 +196,29 @@ def _problem(case_id: str, cohort: Found, good: list[int], bad: Mapping[str, str
                 f"case {case_id} has regions of interest, but none on {first_of(without, 3)}: give one for every slide "
                 "of the case, or set use_roi: false"
             )
+    jobs = [cohort.jobs[row.slide_id] for row in rows]
+    if cfg.data_arguments.extra and jobs and (problem := _of_extra(case_id, jobs)):
+        return problem
     if bad and cfg.run_arguments.partial_cases == "fail":
         slide, reason = next(iter(bad.items()))
         return f"case {case_id} lacks {slide}: {reason} (run_arguments.partial_cases: use does without it)"
     return None
+
+
+def _of_extra(case_id: str, jobs: Sequence[SlideJob]) -> str | None:
+    """Return what is wrong where numbers beside the patches, of which a case has one set, differ between its slides."""
+    for name, first in jobs[0].extra.items():
+        for job in jobs[1:]:
+            if job.extra.get(name) != first:
+                return (
+                    f"case {case_id} has two sets of {name}: {_short(first)} of {jobs[0].slide_id}, "
+                    f"{_short(job.extra.get(name, ()))} of {job.slide_id}; all slides of a case have one"
+                )
+    return None
+
+
+def _short(numbers: Sequence[float]) -> str:
+    return f"{', '.join(f'{number:g}' for number in numbers[:4])}{', ...' if len(numbers) > 4 else ''}"
 
 
 def _where(row: ProcessRow) -> str:

@@ -75,6 +75,13 @@ class QcIndex(StemIndex):
         return f"{name}_mask", f"{name}_mask_use"
 
 
+class AffineIndex(StemIndex):
+    """Where second slides lie, by slide_id."""
+
+    def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
+        super().__init__(folders, (".npy",), recursive=recursive, noun="affine map")
+
+
 class ScoreIndex(StemIndex):
     """Score files by slide_id; ``S_blockmap.h5``, and slideflow's ``S_att.npz``, count as S."""
 
@@ -116,6 +123,11 @@ class Files:
         self.scores = {key: ScoreIndex(folders, recursive=True) for key, folders in inputs.scores.items()}
         self.vectors = None if inputs.slide_vectors is None else VectorIndex(inputs.slide_vectors)
         self.qc = {key: QcIndex(folders, recursive=True) for key, folders in inputs.qc.items()}
+        self.beside = {
+            key: SlideIndex(folders, data.slide_ext, recursive=data.recursive)
+            for key, folders in inputs.beside.items()
+        }
+        self.affine = {key: AffineIndex(folders, recursive=data.recursive) for key, folders in inputs.beside.items()}
         self.roi = {key: RoiIndex(folders, recursive=True) for key, folders in inputs.roi.items()}
 
     def slides_of(self, row: ProcessRow) -> SlideIndex:
@@ -263,6 +275,7 @@ def _job(
     tissue_path = tissue.get(*names) if tissue is not None else None
     roi = Files.of_source(files.roi, row.source) if config.heatmap_arguments.use_roi else None
     qc = Files.of_source(files.qc, row.source)
+    beside, affine = (Files.of_source(index, row.source) for index in (files.beside, files.affine))
     return SlideJob(
         row=row,
         paths=layout.slide(row.slide_id, row.group),
@@ -274,6 +287,8 @@ def _job(
         coords_path=coords.find(*names) if coords is not None else None,
         roi_path=roi.find(*names) if roi is not None else None,
         qc_path=qc.get(*names) if qc is not None else None,
+        beside_path=beside.get(*names) if beside is not None else None,
+        affine_path=affine.get(*names) if affine is not None else None,
         bag_path=features.get(*names) if features is not None and measures else None,
         other_bags=_other_bags(names, files),
         extra=files.extra.of(row, columns),

@@ -24,6 +24,8 @@ class SlideJob:
     coords_path: Path | None = None  # where patches are to be encoded, when no features are brought
     roi_path: Path | None = None
     qc_path: Path | None = None  # a mask of quality control; HistoQC's others lie beside it
+    beside_path: Path | None = None  # a second slide of the same tissue, and where it lies
+    affine_path: Path | None = None
     bag_path: Path | None = None
     """Features by which scores that are brought are measured; None unless that is asked for."""
     unused_tissue: str = ""
@@ -41,6 +43,12 @@ class SlideJob:
     @property
     def slide_id(self) -> str:
         return self.row.slide_id
+
+    def in_case(self, case: Case) -> SlideJob:
+        """Return the job as one of a case's; `dataclasses.replace` costs ten times as much, for every slide."""
+        made = object.__new__(SlideJob)
+        made.__dict__.update(self.__dict__, case=case)
+        return made
 
 
 @dataclass(frozen=True)

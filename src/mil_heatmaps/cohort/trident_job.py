@@ -4,13 +4,13 @@ What is found decides, not what folders are called: v0.2.4 and v0.2.5 wrote ``20
 ``20x_…``, and features may lie straight below the job's folder.
 """
 
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.errors import ConfigError, ProcessListError
+from mil_heatmaps.files.json_files import read_json
 
 _FEATURES = "features_"
 _OUTLINES = "contours_geojson"
@@ -117,8 +117,8 @@ def _slides_of(job_dir: Path, coords_dir: Path) -> Path | None:
     """Return the folder of slides that the job's configs name, if it is there."""
     for path in (job_dir / _CONFIGS[0], coords_dir / _CONFIGS[1]):
         try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            settings = read_json(path, ProcessListError)
+        except ProcessListError:
             continue
         for key in _SLIDE_KEYS:
             value = settings.get(key) if isinstance(settings, dict) else None

@@ -93,7 +93,7 @@ def _labels(cfg: Config) -> list[Problem]:
 def _inputs(cfg: Config) -> list[Problem]:
     data, problems = cfg.data_arguments, []
     if isinstance(data.data_dir, dict):
-        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "qc_dir", "scores_dir"):
+        for key in ("h5_dir", "tissue_dir", "coords_dir", "roi_dir", "qc_dir", "beside_dir", "scores_dir"):
             folders = getattr(data, key)
             if isinstance(folders, dict) and (unknown := sorted(set(folders) - set(data.data_dir))):
                 problems.append(
@@ -145,9 +145,12 @@ def _cases(cfg: Config) -> list[Problem]:
     if data.bag == "case" and data.scores_dir is not None:
         text = "is case, which asks a model about all slides of a case at once, but scores_dir brings the scores and "
         problems.append(Problem(("data_arguments", "bag"), f"{text}no model is run; leave bag out, or use scale: case"))
-    if data.bag == "case" and (len(cfg.bags) > 1 or cfg.model_arguments.slide_encoder is not None or data.extra):
-        text = "is case, but a model of several bags, a slide encoder or extra inputs are of one slide each"
+    if data.bag == "case" and len(cfg.bags) > 1:
+        text = "is case, but a model of several bags is asked about one slide at a time; numbers beside one bag do go"
         problems.append(Problem(("data_arguments", "bag"), text))
+    if data.bag == "case" and data.slide_vectors_dir is not None:
+        text = "has vectors of slides, but bag is case, of which there is one vector; leave one of them out"
+        problems.append(Problem(("data_arguments", "slide_vectors_dir"), text))
     if data.bag == "case" and data.qc_drop:
         text = "leaves patches out slide by slide and asks the model again, which bag: case does once a case"
         problems.append(Problem(("data_arguments", "qc_drop"), text))

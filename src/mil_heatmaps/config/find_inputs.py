@@ -64,6 +64,7 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
         scores=folders("scores_dir"),
         roi=folders("roi_dir"),
         qc=folders("qc_dir"),
+        beside=folders("beside_dir"),
         process_list=one("data_arguments", "process_list", "process_list"),
         preset=one("data_arguments", "preset", "preset"),
         checkpoint=_checkpoint_on_hub(cfg, problems) or one("model_arguments", "ckpt_path", "checkpoint"),
@@ -142,6 +143,7 @@ def portable_values(cfg: Config) -> Iterator[tuple[str, str, Any]]:
             yield "data_arguments", "extra", {**given_extra, **tables}
     folders = {"data_dir": inputs.slides, "h5_dir": inputs.features, "tissue_dir": inputs.tissue}
     folders |= {"coords_dir": inputs.coords, "scores_dir": inputs.scores, "roi_dir": inputs.roi, "qc_dir": inputs.qc}
+    folders["beside_dir"] = inputs.beside
     for key, found in folders.items():
         given = getattr(cfg.data_arguments, key)
         if isinstance(given, dict):

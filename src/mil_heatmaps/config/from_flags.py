@@ -53,6 +53,7 @@ _WORDS = {key: f"--{flag}" for flag, key in KEY_OF_FLAG.items()} | {
     "exp_arguments.production_save_dir": "--output_dir",
     "the output folders are raw_save_dir, production_save_dir and results_dir of exp_arguments": "see --output_dir",
     "data_arguments.cases": "--cases",
+    "data_arguments.beside_dir": "--beside_dir",
     "data_arguments.concepts": "--concepts",
     "data_arguments.label_dict": "--class_names",
     "data_arguments.h5_dir": "--h5_dir",

@@ -98,6 +98,7 @@ class InputPaths:
     scores: FolderMap = field(default_factory=dict)
     roi: FolderMap = field(default_factory=dict)
     qc: FolderMap = field(default_factory=dict)
+    beside: FolderMap = field(default_factory=dict)
     process_list: Path | None = None
     preset: Path | None = None
     checkpoint: Path | None = None

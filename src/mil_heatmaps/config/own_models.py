@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.choices import KNOWN_ENCODER
 from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
 from mil_heatmaps.errors import CheckpointError
 
+_MODELS = ("model_class", "model_name", "model_type", "slide_encoder")
 _ASKED = ("occlusion", "mask_regression")
 """Scores of a slide encoder that are made where none is chosen: the first is drawn."""
 
@@ -25,14 +27,16 @@ def _encoder(cfg: Config) -> list[Problem]:
 
     if model.slide_encoder is None:
         if model.head is not None:
-            wrong("head", "belongs to slide_encoder, which is not given")
+            wrong("head", "belongs to slide_encoder, which is not given, nor a ckpt_path whose keys tell one")
         if cfg.data_arguments.slide_vectors_dir is not None:
             text = "is what the vectors of model_arguments.slide_encoder are compared with, which is not given"
             problems.append(Problem(("data_arguments", "slide_vectors_dir"), text))
         return problems
-    for key in ("model_class", "model_name", "model_type"):
+    for key in _MODELS[:-1]:
         if getattr(model, key) is not None:
             wrong("slide_encoder", f"give {key} or slide_encoder, not both")
+    if model.slide_encoder == KNOWN_ENCODER and model.ckpt_path is None:
+        wrong("slide_encoder", "is auto, the one that the keys of ckpt_path tell, which is not given")
     if model.head is None:
         wrong("slide_encoder", "makes a vector, and needs a head that makes outputs of it: give model_arguments.head")
     if isinstance(model.head, dict) and model.task != "regression":
@@ -114,7 +118,11 @@ def default_of_encoders(raw: dict[str, Any]) -> None:
     value.
     """
     model = raw.get("model_arguments")
-    if not isinstance(model, dict) or not model.get("slide_encoder"):
+    if not isinstance(model, dict):
+        return
+    if model.get("head") and model.get("ckpt_path") and not any(model.get(key) for key in _MODELS):
+        model["slide_encoder"] = KNOWN_ENCODER
+    if not model.get("slide_encoder"):
         return
     if isinstance(model.get("head"), dict):
         model.setdefault("task", "regression")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mil_heatmaps.choices import Artefact, Bag, CoordsFrame, CoordsUnit, Task
+from mil_heatmaps.choices import KNOWN_ENCODER, Artefact, Bag, CoordsFrame, CoordsUnit, Task
 from mil_heatmaps.config.concept_section import Concepts, as_concepts
 from mil_heatmaps.config.section_types import (
     AsWritten,
@@ -147,8 +147,8 @@ class DataArguments(Section):
     )
     h5_dir: Folders | None = Field(
         default=None,
-        description="New: folder of patch features (TRIDENT, CLAM .h5 or .pt); same forms as "
-        "data_dir. null: features are computed with the encoder.",
+        description="New: folder of patch features (TRIDENT, CLAM .h5 or .pt); same forms as data_dir. "
+        "null: features are computed with the encoder.",
     )
     tissue_dir: Folders | None = Field(
         default=None,
@@ -174,14 +174,18 @@ class DataArguments(Section):
         description="New: folder of masks of quality control (GrandQC's S.svs_mask.png, or HistoQC's), by slide: what "
         "of the attention lies on folds, dark spots, pen marks, edges and bubbles, or out of focus.",
     )
+    beside_dir: Folders | None = Field(
+        default=None,
+        description="New: folder of second slides (another stain) that figures show beside the first: S.svs, or any "
+        "other format, and S.npy, 3 x 3 from level-0 pixels of S to those of the second.",
+    )
     qc_drop: list[Artefact] = Field(
         default_factory=list,
         description="New: leave out patches at least half of which is one of these: fold, dark, pen, edge, blur.",
     )
     patch_size_level0: Int | None = Field(
         default=None, ge=1,
-        description="New: side of a patch in level-0 pixels, when the feature files do not say or say "
-        "it wrong.",
+        description="New: side of a patch in level-0 pixels, when the feature files do not say or say it wrong.",
     )  # fmt: skip
     coords_frame: CoordsFrame = Field(
         default="auto",
@@ -233,14 +237,10 @@ class PatchingArguments(Section):
     )
     patch_level: Int = Field(default=0, ge=0, description="Pyramid level patches are read from.")
     custom_downsample: Int = Field(
-        default=1,
-        ge=1,
-        description="Read a patch this many times larger and shrink it to patch_size.",
+        default=1, ge=1, description="Read a patch this many times larger and shrink it to patch_size."
     )
     mpp: Float | None = Field(
-        default=None,
-        gt=0,
-        description="New: cut patches at this many µm per pixel, whatever levels a slide has.",
+        default=None, gt=0, description="New: cut patches at this many µm per pixel, whatever levels a slide has."
     )
     magnification: Float | None = Field(
         default=None,
@@ -309,8 +309,8 @@ class ModelArguments(Section):
     )
     slide_encoder: Text | None = Field(
         default=None,
-        description="New: your own code that makes one vector of a slide, as module:factory or file.py:factory; head "
-        "makes outputs of the vector.",
+        description="New: your own code that makes one vector of a slide, as module:factory or file.py:factory; or "
+        "auto, the encoder that the keys of ckpt_path tell (CHIEF). Left out: auto where there is a head.",
     )
     head: Annotated[str | dict[Literal["cosine_to"], str], BeforeValidator(_head)] | None = Field(
         default=None,
@@ -342,7 +342,7 @@ class ModelArguments(Section):
     @property
     def own_code(self) -> str | None:
         """What names code of the user's own, if that is the model: model_class or slide_encoder."""
-        return self.model_class or self.slide_encoder
+        return self.model_class or (None if self.slide_encoder == KNOWN_ENCODER else self.slide_encoder)
 
     @property
     def head_file(self) -> str | None:

@@ -140,7 +140,8 @@ def _plip() -> TextEncoder:
         import torch
 
         with torch.inference_mode():
-            return model.get_text_features(**tokenizer(texts, return_tensors="pt", padding=True, truncation=True))
+            made = model.get_text_features(**tokenizer(texts, return_tensors="pt", padding=True, truncation=True))
+        return getattr(made, "pooler_output", made)  # newer versions wrap the vectors
 
     return TextEncoder("plip", encode, ("plip",), _temperature(model.logit_scale.detach(), "plip"))
 

@@ -44,7 +44,7 @@ class Additive:
     votes: Votes
     bias: Floats
 
-    exact = True
+    exact, passes = True, 1
     forwards = 0
 
     def __len__(self) -> int:

@@ -53,6 +53,10 @@ class Answers(Protocol):
         """Whether parts come from sums over the bag rather than from forwards of their own."""
 
     @property
+    def passes(self) -> int | None:
+        """About how many forwards of the bag `leave_one_out` takes where it is exact; None where it is not."""
+
+    @property
     def forwards(self) -> int:
         """How many forwards of parts were run so far; the whole bag's is not counted."""
 

@@ -34,7 +34,7 @@ class ByForwards:
     forward: Forward
     forwards: int = field(default=0, init=False)
 
-    exact = False
+    exact, passes = False, None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -4,10 +4,11 @@
     logits = head(sum_i softmax(a_k)_i h_i) + adds max_i c_i
 
 A part of the bag without the critical patch of a class has another one. Parts made of groups take, for each class, the
-attention that their own critical patch makes, all in one pass.
+attention that their own critical patch makes, all in one pass. The bag without one critical patch is summed as the bag
+is pooled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,19 +20,35 @@ from torch import Tensor
 from mil_heatmaps.explain.answers import Sets, best_in_groups, kept_rows, ranks
 from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.path import Path
-from mil_heatmaps.explain.pooled_sums import part_sums
+from mil_heatmaps.explain.pooled_sums import PartSums, Weighed, part_sums
 from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, collect, wide
-from mil_heatmaps.explain.vector_pooling import RowFunction, VectorPooling, head_slopes, row_slopes
+from mil_heatmaps.explain.vector_pooling import RowFunction, Straight, VectorPooling, head_slopes, row_slopes
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 _UNDERFLOW = 1e-200
+_FIRST = np.array([[True, False]])
+"""Parts that keep the first of two groups."""
 _AT_ONCE = 8
 """Sets that hold a critical patch, summed in one pass."""
 
 
-def unchanged(h: Tensor) -> Tensor:
-    """Return rows as they are."""
-    return h
+@dataclass(frozen=True)
+class _Pooling(VectorPooling):
+    """The bag's own pooling; the pass that pools adds the same rows to other sums too, with attention of their own."""
+
+    beside: PartSums | None = None
+    attend_beside: RowFunction = torch.zeros_like
+
+    def _weighed(self) -> Iterator[Weighed]:
+        for where, x in self.rows.chunks():
+            h = self.embed(x)
+            if self.beside is not None:
+                self.beside.add(where, h, self.attend_beside(h))
+            yield where, h, self.attend(h)
+
+    def of(self, index: Ints) -> Floats:
+        """Return the logits (C,) of some patches, with the bag's attention."""
+        return replace(self, rows=self.rows.choose(index), beside=None).full()
 
 
 @dataclass(frozen=True)
@@ -47,7 +64,7 @@ class CriticalPooling:
     direction : (m, E) -> (m, E), (m,)
         Of critical patches: u and b.
     head : (..., C, E) float64 -> (..., C) float64
-    project : (n, E) -> (n, E)
+    first : Straight, optional
         See `VectorPooling`.
     adds : float
         How much of what the classifier says of the critical patches is added to the logits; 0 for DSMIL's own form.
@@ -58,10 +75,10 @@ class CriticalPooling:
     classify: RowFunction
     direction: Callable[[Tensor], tuple[Tensor, Tensor]]
     head: RowFunction
-    project: RowFunction = unchanged
+    first: Straight | None = None
     adds: float = 1.0
 
-    exact = True
+    exact, passes = True, 4
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -86,9 +103,29 @@ class CriticalPooling:
         return np.asarray(self._instances.argmax(axis=0))
 
     @cached_property
-    def _pooling(self) -> VectorPooling:
+    def _pooling(self) -> _Pooling:
         """The bag with the attention that its own critical patches make."""
-        return VectorPooling(self.rows, self.embed, self._attend(self._critical), self.head, self.project)
+        own = self._attend(self._critical)
+        if self._lonely is None:
+            return _Pooling(self.rows, self.embed, own, self.head, self.first)
+        parts, beside = self._lonely
+        return _Pooling(self.rows, self.embed, own, self.head, self.first, beside, parts.attend)
+
+    @cached_property
+    def _lonely(self) -> tuple["_Parts", PartSums] | None:
+        """The bag without each critical patch, and its sums once `_pooling` has pooled; None for a bag of one."""
+        if len(self) == 1:
+            return None
+        parts = self._parts(np.equal.outer(np.unique(self._critical), np.arange(len(self))).astype(np.int64), _FIRST)
+        return parts, PartSums(parts.labels, parts.keep, parts.columns)
+
+    @cached_property
+    def _lost(self) -> dict[int, Floats]:
+        """The logits (C,) of the bag without each critical patch."""
+        if self._lonely is None:
+            return {}
+        _, (parts, beside) = self._pooling.pooled, self._lonely
+        return dict(zip(np.unique(self._critical).tolist(), self._logits(parts, *beside.made())[:, 0], strict=True))
 
     def _attend(self, critical: Ints) -> RowFunction:
         u, b = self.direction(self._embedded(critical))
@@ -110,23 +147,29 @@ class CriticalPooling:
         return np.asarray(self._pooling.alone(watch) + self.adds * self._instances)
 
     def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
-        """Return the logits (S, C); sets that hold a critical patch take a pass of their own, some sets together."""
+        """Return the logits (S, C); of sets that hold a critical patch and others some take a pass together."""
         logits = np.asarray(self._pooling.without(sets, watch) + self.adds * self._instances.max(axis=0))
         lost = np.add.reduceat(np.isin(sets.rows, self._critical).astype(np.int64), sets.starts[:-1])
-        numbers = np.flatnonzero(lost)
-        whole = np.diff(sets.starts)[numbers] == len(self)
-        logits[numbers[whole]] = np.nan
-        numbers = numbers[~whole]
+        sizes = np.diff(sets.starts)
+        logits[(lost > 0) & (sizes == len(self))] = np.nan
+        for number in np.flatnonzero((lost > 0) & (sizes == 1) & (sizes < len(self))):
+            logits[number] = self._lost[int(sets[number][0])]
+        numbers = np.flatnonzero((lost > 0) & (sizes > 1) & (sizes < len(self)))
         for start in range(0, len(numbers), _AT_ONCE):
             some = numbers[start : start + _AT_ONCE]
             labels = np.zeros((len(some), len(self)), np.int64)
             for mine, number in zip(labels, some, strict=True):
                 mine[sets[number]] = 1
-            logits[some] = self.kept(labels, np.array([[True, False]]), watch)[:, 0]
+            logits[some] = self.kept(labels, _FIRST, watch)[:, 0]
         return logits
 
     def kept(self, labels: Ints, keep: Bools, watch: Watch = SILENT) -> Floats:
         """Return the logits (M, S, C) of parts made of groups."""
+        parts = self._parts(labels, keep)
+        weighed = ((where, h, parts.attend(h)) for where, h in self._embedded_chunks())
+        return self._logits(parts, *part_sums(weighed, labels, keep, parts.columns))
+
+    def _parts(self, labels: Ints, keep: Bools) -> "_Parts":
         critical = np.stack(
             [
                 np.stack([order[best_in_groups(rank, mine, keep)] for order, rank in self._ranks], axis=-1)
@@ -134,16 +177,17 @@ class CriticalPooling:
             ]
         )
         patches, columns = np.unique(critical, return_inverse=True)
-        attend = self._attend(patches)
-        weighed = ((where, self.project(h), attend(h)) for where, h in self._embedded_chunks())
-        sums, totals = part_sums(weighed, labels, keep, columns.reshape(critical.shape))
-        instances = self.adds * self._instances[critical, np.arange(critical.shape[-1])]
+        return _Parts(labels, keep, critical, self._attend(patches), columns.reshape(critical.shape))
+
+    def _logits(self, parts: "_Parts", sums: Floats, totals: Floats) -> Floats:
+        """Return the logits (M, S, C) of sums (M, S, C, E) and totals (M, S, C)."""
+        instances = self.adds * self._instances[parts.critical, np.arange(parts.critical.shape[-1])]
         made = []
-        for m in range(len(labels)):
+        for m, mine in enumerate(parts.labels):
             with np.errstate(divide="ignore", invalid="ignore"):
                 logits = self._pooling.logits_of(sums[m] / totals[m][..., None]) + instances[m]
             for number in np.flatnonzero((totals[m] < _UNDERFLOW).any(axis=-1)):
-                logits[number] = self.of(kept_rows(labels[m], keep[number]))
+                logits[number] = self.of(kept_rows(mine, parts.keep[number]))
             made.append(logits)
         return np.stack(made)
 
@@ -164,8 +208,8 @@ class CriticalPooling:
         attend = here._attend(critical)
         made = np.empty((len(self), len(outputs)))
         followed = np.zeros(pulls.shape)
-        for where, ((h, _), (g, dg), (a, da)) in path.push(lambda x: self._moves(self.embed(x), attend), alpha):
-            made[where], lever = row_slopes(pulls, whole.vectors, whole.shares(wide(a)), wide(g), wide(dg), wide(da))
+        for where, ((h, dh), (a, da)) in path.push(lambda x: _with_attention(self.embed(x), attend), alpha):
+            made[where], lever = row_slopes(pulls, whole.vectors, whole.shares(wide(a)), wide(h), wide(dh), wide(da))
             followed += (lever.reshape(len(h), -1).T @ wide(h)).reshape(followed.shape)
         steep = outputs.slopes(here.full())[1]
         for k, row in enumerate(critical):
@@ -178,6 +222,17 @@ class CriticalPooling:
         h = self.embed(x)
         return self.direction(h)[0], self.classify(h)
 
-    def _moves(self, h: Tensor, attend: RowFunction) -> tuple[Tensor, Tensor, Tensor]:
-        """Return embedded rows, what is pooled of them, and their attention."""
-        return h, self.project(h), attend(h)
+
+@dataclass(frozen=True)
+class _Parts:
+    """Parts (m, s) of a bag, as in `PartSums`, with their critical patches (M, S, C) and the attention these make."""
+
+    labels: Ints
+    keep: Bools
+    critical: Ints
+    attend: RowFunction
+    columns: Ints
+
+
+def _with_attention(h: Tensor, attend: RowFunction) -> tuple[Tensor, Tensor]:
+    return h, attend(h)

@@ -20,12 +20,15 @@ class Cost:
     score : str
     forwards : int
         Forwards of (parts of) the bag at most, derivatives included; 0 where sums over the bag do.
+    passes : int
+        Of what sums over the bag do: as long as about so many forwards.
     least : int or None
         Of a score whose steps are doubled until it adds up: those it takes at least.
     """
 
     score: str
     forwards: int
+    passes: int = 1
     least: int | None = None
 
     @property
@@ -36,26 +39,36 @@ class Cost:
             return f"{span} forwards and passes back"
         if self.score == "gradient_x_input":
             return "1 forward and pass back"
-        return "exact" if not self.forwards else f"{self.forwards:,} forward{'s' * (self.forwards > 1)}"
+        if not self.forwards:
+            return f"exact, about {'one forward' if self.passes == 1 else f'{self.passes} forwards'}"
+        return f"{self.forwards:,} forward{'s' * (self.forwards > 1)}"
 
     def with_time(self, seconds_each: float) -> str:
         """Return the cost in words, with the time of so many forwards of the bag."""
         if not self.forwards:
-            return "exact, about one forward"
+            return self.words
         if self.score == "single":  # whose time a forward of the slide does not tell
             return f"{self.words}, of one patch each"
         least = "" if self.least in (None, self.forwards) else f"{time_words((self.least or 0) * seconds_each)} to "
         return f"{self.words}, about {least}{time_words(self.forwards * seconds_each)}"
 
 
-def cost_of(score: str, n: int, settings: Settings, *, exact: bool, windows: int | None = None) -> Cost:
-    """Return the cost of a score of `n` patches; `windows` of occlusion, guessed from `n` when None."""
+def cost_of(score: str, n: int, settings: Settings, *, passes: int | None, windows: int | None = None) -> Cost:
+    """Return the cost of a score of `n` patches.
+
+    Parameters
+    ----------
+    passes : int or None
+        See `Answers`.
+    windows : int, optional
+        Of occlusion; guessed from `n` when None.
+    """
     if score == "gradient_x_input":
         return Cost(score, 1)
     if score == "integrated_gradients":
-        return Cost(score, steps_at_most(settings.steps, settings.max_steps), settings.steps)
-    if exact:
-        return Cost(score, 0)
+        return Cost(score, steps_at_most(settings.steps, settings.max_steps), least=settings.steps)
+    if passes is not None:
+        return Cost(score, 0, passes)
     if score == "occlusion" and windows is None:
         stride = settings.stride or (2 if settings.window == "auto" else max(1, settings.window // 2))
         while settings.window == "auto" and settings.stride is None and n > settings.max_forwards * stride**2:

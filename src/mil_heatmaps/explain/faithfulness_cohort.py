@@ -66,7 +66,7 @@ class MapSummary:
     ----------
     score : str
     measured, better : int
-        Slides measured, and of them those better than random.
+        Slides measured, and of them those better than random; cases, where a bag is one.
     apart : dict
         Status -> slides that were not measured.
     drawn : bool
@@ -75,6 +75,8 @@ class MapSummary:
         Of the SRG, with the 95 % interval of the mean; None of fewer than `FEWEST_SLIDES`.
     evidence_patches : float or None
         Median size of the set that keeps 0.9 of the probability.
+    noun : str
+        What was measured: slide or case.
     """
 
     score: str
@@ -87,41 +89,69 @@ class MapSummary:
     high: float | None = None
     median: float | None = None
     evidence_patches: float | None = None
+    noun: str = "slide"
 
 
-def summarise(rows: Iterable[Mapping[str, Any]], seed: int = 0) -> list[MapSummary]:
-    """Return each map's numbers over the cohort, the largest mean SRG first."""
+def one_a_case(rows: Iterable[Mapping[str, Any]], cases: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """Return the rows of one slide of each case: where a bag is a case its slides all have the case's numbers."""
+    kept: dict[tuple[str, Any], Mapping[str, Any]] = {}
+    for row in rows:
+        kept.setdefault((cases.get(row["slide_id"], f"/{row['slide_id']}"), row["score"]), row)
+    return list(kept.values())
+
+
+def summarise(
+    rows: Iterable[Mapping[str, Any]], seed: int = 0, *, cases: Mapping[str, str] | None = None, noun: str = "slide"
+) -> list[MapSummary]:
+    """Return each map's numbers over the cohort, the largest mean SRG first.
+
+    Slides that `cases` puts together are drawn together for intervals; `noun` says what a row is of.
+    """
     by_map: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row.get("score"):
             by_map.setdefault(row["score"], []).append(row)
-    made = [_summary(name, mine, seed) for name, mine in by_map.items()]
+    made = [_summary(name, mine, seed, cases or {}, noun) for name, mine in by_map.items()]
     return sorted(made, key=lambda one: -np.inf if one.mean is None else one.mean, reverse=True)
 
 
-def _summary(name: str, rows: Sequence[Mapping[str, Any]], seed: int) -> MapSummary:
+def _summary(
+    name: str, rows: Sequence[Mapping[str, Any]], seed: int, cases: Mapping[str, str], noun: str
+) -> MapSummary:
     measured = [row for row in rows if row["status"] == "measured"]
     apart: dict[str, int] = {}
     for row in rows:
         if row["status"] != "measured":
             apart[row["status"]] = apart.get(row["status"], 0) + 1
     better = sum(row["verdict"] == "better than random" for row in measured)
-    counts = MapSummary(name, len(measured), better, apart, any(row["drawn"] for row in rows))
+    counts = MapSummary(name, len(measured), better, apart, any(row["drawn"] for row in rows), noun=noun)
     if len(measured) < FEWEST_SLIDES:
         return counts
     srg = np.array([row["srg"] for row in measured], np.float64)
-    low, high = bootstrap_interval(srg, seed)
+    together = [cases.get(row["slide_id"], f"/{row['slide_id']}") for row in measured] if cases else None
+    low, high = bootstrap_interval(srg, seed, together)
     sizes = [row["evidence_patches"] for row in measured if row.get("evidence_patches") is not None]
     return MapSummary(
         name, len(measured), better, apart, counts.drawn, float(srg.mean()), low, high, float(np.median(srg)),
-        float(np.median(sizes)) if sizes else None,
+        float(np.median(sizes)) if sizes else None, noun,
     )  # fmt: skip
 
 
-def bootstrap_interval(values: np.typing.NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean over `DRAWS` draws of as many slides."""
+def bootstrap_interval(
+    values: np.typing.NDArray[np.float64], seed: int, together: Sequence[str] | None = None
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean over `DRAWS` draws of as many slides.
+
+    With the case of each slide in `together` cases are drawn, each with all of its slides.
+    """
     rng = np.random.default_rng(seed)
-    means = values[rng.integers(0, len(values), (DRAWS, len(values)))].mean(axis=1)
+    if together is None:
+        means = values[rng.integers(0, len(values), (DRAWS, len(values)))].mean(axis=1)
+    else:
+        _, owner = np.unique(np.asarray(together, dtype=object).astype(str), return_inverse=True)
+        sums, counts = np.bincount(owner, values), np.bincount(owner)
+        drawn = rng.integers(0, len(sums), (DRAWS, len(sums)))
+        means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
@@ -136,7 +166,8 @@ def recommendation(summaries: Sequence[MapSummary], *, drawable: bool = True) ->
         return None
     best = known[0]
     if best.better == 0:
-        return f"No map is better than random on any of {best.measured} slides: none shows what drives the prediction."
+        nowhere = f"No map is better than random on any of {best.measured} {best.noun}s"
+        return f"{nowhere}: none shows what drives the prediction."
     said = f"{best.score} explains this model best: {_words(best)}"
     if best.drawn:
         return f"{said}. It is the map that is drawn."
@@ -149,4 +180,4 @@ def _words(one: MapSummary, *, short: bool = False) -> str:
     mean, low, high = alike(*(value for value in (one.mean, one.low, one.high) if value is not None), small=0.1)
     if short:
         return f"{mean} [{low}, {high}], on {one.better} of {one.measured}"
-    return f"mean SRG {mean} [{low}, {high}], better than random on {one.better} of {one.measured} slides"
+    return f"mean SRG {mean} [{low}, {high}], better than random on {one.better} of {one.measured} {one.noun}s"

@@ -55,36 +55,50 @@ def pool(chunks: Iterable[Weighed], n: int) -> tuple[Pooled, Floats]:
     return Pooled(peaks, np.asarray(totals), np.asarray(sums)), kept
 
 
-def part_sums(chunks: Iterable[Weighed], labels: Ints, keep: Bools, columns: Ints) -> tuple[Floats, Floats]:
-    """Return sums (M, S, K, E) and totals (M, S, K) over the rows i of part (m, s): those with keep[s, labels[m, i]].
+class PartSums:
+    """Sums over parts of a bag, added to a chunk of rows at a time.
 
     Parameters
     ----------
+    labels : (M, N) ints, keep : (S, L)
+        Part (m, s) has the rows i with keep[s, labels[m, i]].
     columns : (M, S, K) ints
         Which column of the raw attention weighs branch k in part (m, s).
     """
-    sums: Floats | None = None
-    totals: Floats | None = None
-    peaks: Floats | None = None
-    for where, h, raw in chunks:
+
+    def __init__(self, labels: Ints, keep: Bools, columns: Ints) -> None:
+        self._labels, self._keep, self._columns = labels, keep, columns
+        self._sums, self._totals, self._peaks = np.empty(0), np.zeros(columns.shape), np.empty(0)
+
+    def add(self, where: slice, h: Tensor, raw: Tensor) -> None:
+        """Add the rows `where` of the bag."""
         rows, a = h.to(torch.float64), wide(raw)
-        top = a.max(axis=0) if peaks is None else np.maximum(peaks, a.max(axis=0))
-        if sums is None or totals is None:
-            sums, totals = np.zeros((*columns.shape, rows.shape[1])), np.zeros(columns.shape)
-        elif peaks is not None and (top > peaks).any():
-            shrink = np.exp(peaks - top)[columns]
-            sums *= shrink[..., None]
-            totals *= shrink
-        peaks = top
+        top = np.maximum(self._peaks, a.max(axis=0)) if self._peaks.size else a.max(axis=0)
+        if not self._sums.size:
+            self._sums = np.zeros((*self._columns.shape, rows.shape[1]))
+        elif (top > self._peaks).any():
+            shrink = np.exp(self._peaks - top)[self._columns]
+            self._sums *= shrink[..., None]
+            self._totals *= shrink
+        self._peaks = top
         weights = np.exp(a - top).T
-        for m, mine in enumerate(labels[:, where]):
-            chosen = weights[columns[m]] * keep[:, None, mine]
-            totals[m] += chosen.sum(axis=-1)
+        for m, mine in enumerate(self._labels[:, where]):
+            chosen = weights[self._columns[m]] * self._keep[:, None, mine]
+            self._totals[m] += chosen.sum(axis=-1)
             flat = torch.from_numpy(chosen.reshape(-1, chosen.shape[-1])).to(rows.device)
-            sums[m] += wide(flat @ rows).reshape(sums[m].shape)
-    if sums is None or totals is None:
-        raise ValueError("the bag is empty")
-    return sums, totals
+            self._sums[m] += wide(flat @ rows).reshape(self._sums[m].shape)
+
+    def made(self) -> tuple[Floats, Floats]:
+        """Return sums (M, S, K, E) and totals (M, S, K), to the same unknown scale in each branch of a part."""
+        return self._sums, self._totals
+
+
+def part_sums(chunks: Iterable[Weighed], labels: Ints, keep: Bools, columns: Ints) -> tuple[Floats, Floats]:
+    """Return `PartSums` of a bag, as `made`."""
+    parts = PartSums(labels, keep, columns)
+    for where, h, raw in chunks:
+        parts.add(where, h, raw)
+    return parts.made()
 
 
 def set_sums(h: Tensor, weights: Floats, sets: Sets) -> tuple[Floats, Floats]:

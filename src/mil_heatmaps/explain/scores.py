@@ -68,9 +68,9 @@ def explain_scores(
         if "occlusion" in names and lattice is None:
             raise ModelError("occlusion needs coordinates: give PatchFeatures, or coords_l0 and step_l0")
         window, stride = _window(settings, lattice, asked.answers.exact) if "occlusion" in names else (1, 1)
-        exact = asked.answers.exact
+        passes = asked.answers.passes
         windows = lattice.count_windows(window, stride) if lattice and "occlusion" in names else None
-        costs = [cost_of(name, len(asked.rows), settings, exact=exact, windows=windows) for name in names]
+        costs = [cost_of(name, len(asked.rows), settings, passes=passes, windows=windows) for name in names]
         for cost in costs:
             check_cost(cost, settings, seconds)
         watch.foresee(costs, seconds)

@@ -28,7 +28,7 @@ _UNDERFLOW = 1e-200
 
 @dataclass(frozen=True)
 class Straight:
-    """The first layer after pooling, where it is straight and takes one branch.
+    """The first layer after pooling, where it is straight and takes each branch by itself.
 
     Done to a patch instead of to what is left without it, it takes the network's precision instead of float64; the
     weights sum to 1, so that both are the same.
@@ -36,8 +36,8 @@ class Straight:
     Attributes
     ----------
     of_rows : (n, E) -> (n, F)
-    of_pooled : (..., 1, E) float64 -> (..., 1, F) float64
-    rest : (..., 1, F) float64 -> (..., C) float64
+    of_pooled : (..., K, E) float64 -> (..., K, F) float64
+    rest : (..., K, F) float64 -> (..., C) float64
         What comes after it.
     """
 
@@ -58,8 +58,6 @@ class VectorPooling:
         Raw attention.
     head : (..., K, E) float64 -> (..., C) float64
         On the CPU.
-    project : (n, E) -> (n, E), optional
-        Straight, and done to the rows instead of to what is pooled of them, which is the same as weights sum to 1.
     first : Straight, optional
         Of the head, for its parts that lack or are a single patch.
     """
@@ -68,10 +66,9 @@ class VectorPooling:
     embed: RowFunction
     attend: RowFunction
     head: RowFunction
-    project: RowFunction | None = None
     first: Straight | None = None
 
-    exact = True
+    exact, passes = True, 3
     forwards = 0
 
     def __len__(self) -> int:
@@ -161,13 +158,10 @@ class VectorPooling:
 
     def _embed_and_attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.embed(x)
-        return self._pooled_rows(h), self.attend(h)
+        return h, self.attend(h)
 
     def _lone_rows(self, h: Tensor) -> Tensor:
-        return self._pooled_rows(h) if self.first is None else self.first.of_rows(h)
-
-    def _pooled_rows(self, h: Tensor) -> Tensor:
-        return h if self.project is None else self.project(h)
+        return h if self.first is None else self.first.of_rows(h)
 
 
 def head_slopes(head: RowFunction, vectors: Floats, outputs: Outputs, more: Floats | float = 0.0) -> Floats:

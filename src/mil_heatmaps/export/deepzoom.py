@@ -20,7 +20,7 @@ from mil_heatmaps.export.reduce import iter_pyramid, level_sizes
 from mil_heatmaps.files.atomic import atomic_path, write_text
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.jpeg_stream import encode_jpeg
+from mil_heatmaps.visualization.jpeg_stream import encode_jpeg, with_profile
 from mil_heatmaps.visualization.overlay import iter_in_order, iter_painted
 from mil_heatmaps.visualization.png_stream import PngWriter
 
@@ -106,8 +106,8 @@ def _write_folder(target: Path, descriptor: str, tiles: Iterator[tuple[str, byte
 def _iter_tiles(
     drawing: Drawing, side: int, tile_format: str, quality: int, threads: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield (``<level>/<column>_<row>.<format>``, file) of every tile."""
-    deepest = len(level_sizes(drawing.size_px, 1)) - 1
+    """Yield (``<level>/<column>_<row>.<format>``, file) of every tile, each with the ICC profile of its colours."""
+    deepest, profile = len(level_sizes(drawing.size_px, 1)) - 1, drawing.icc_profile
 
     def encode(run: tuple[int, int, int, UInt8Array, int]) -> list[tuple[str, bytes]]:
         level, row, first, strip, columns = run
@@ -115,7 +115,7 @@ def _iter_tiles(
         for column in range(first, first + columns):
             left = max(column * side - OVERLAP, 0)
             tile = np.ascontiguousarray(strip[:, left : (column + 1) * side + OVERLAP])
-            data = encode_jpeg(tile, quality) if tile_format == "jpeg" else _png(tile)
+            data = with_profile(encode_jpeg(tile, quality), profile) if tile_format == "jpeg" else _png(tile, profile)
             out.append((f"{deepest - level}/{column}_{row}.{tile_format}", data))
         return out
 
@@ -154,9 +154,9 @@ def _iter_strips(drawing: Drawing, side: int, levels: int) -> Iterator[tuple[int
             yield complete(level, None)
 
 
-def _png(tile: UInt8Array) -> bytes:
+def _png(tile: UInt8Array, profile: bytes | None) -> bytes:
     file = io.BytesIO()
-    writer = PngWriter(file, (tile.shape[1], tile.shape[0]))
+    writer = PngWriter(file, (tile.shape[1], tile.shape[0]), icc_profile=profile)
     writer.write(writer.encode(tile))
     writer.finish()
     return file.getvalue()

@@ -5,6 +5,7 @@ where an image was opened whole, and not cropped to its scanned area, objects ar
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from mil_heatmaps.files.atomic import write_text
@@ -60,7 +61,8 @@ def filesOf = { stems ->
         stems.any { stem ->
             if (!file.getName().startsWith(stem)) return false
             def rest = file.getName().substring(stem.length())
-            return rest ==~ /(_[sc]_.*)?\\.geojson(\\.gz)?/ && (map.isEmpty() || rest.startsWith(map + ".geojson"))
+            if (!(rest ==~ /(_[sc]_.*@BAGS@)?\\.geojson(\\.gz)?/)) return false
+            return (map.isEmpty() || rest.startsWith(map + ".geojson"))
         }
     }
 }
@@ -125,8 +127,11 @@ if (wholeProject) {
 '''
 
 
-def write_qupath_script(path: Path, results: Path) -> None:
-    """Write the script that looks for the slides' GeoJSON files below `results`."""
+def write_qupath_script(path: Path, results: Path, bags: Sequence[str] = ()) -> None:
+    """Write the script that looks for the slides' GeoJSON files below `results`.
+
+    `bags` are those beside the first, of a model that takes several, whose files may end with their names alone.
+    """
     # Between double quotes Groovy evaluates dollars; its other escapes are JSON's.
     folder = json.dumps(str(results.resolve()), ensure_ascii=False).replace("$", "\\$")
-    write_text(path, _SCRIPT.replace("@FOLDER@", folder))
+    write_text(path, _SCRIPT.replace("@FOLDER@", folder).replace("@BAGS@", "".join(f"|_{bag}" for bag in bags)))

@@ -116,21 +116,7 @@ def read_features(
         unknown patch size.
     """
     path, space = Path(path), space or SlideSpace(slide_size_l0)
-    refuse_foreign(path)
-    stored: StoredCoords | None
-    if path.suffix == ".pt":
-        features, held = features_from_pt(path)
-        stored = None if held is None else StoredCoords(held, {}, path)
-        attributes: dict[str, Any] = {}
-    else:
-        with hdf5.open_h5(path) as file:
-            source, named = _features_dataset(file, path, bag_in(file, path, space.name), space.extractor)
-            found = hdf5.dataset(file, "coords")
-            checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
-            features, kept = read_rows(source), rows_kept(file, path)
-            features = features if kept is None else drop_rows(features, kept, path)
-            attributes = hdf5.attributes(file, "coords", *FEATURES) | named
-            stored = coords_in(file, path, space.name)
+    features, stored, attributes = _stored(path, space)
     stored = stored or coords_from_elsewhere(path, coords_dir, space.name)
     features = checks.clean_features(features, str(path), stored.n)
     _check_lengths(features, stored, path)
@@ -141,6 +127,33 @@ def read_features(
     coords_um = corners_um(stored.values, stored.attributes, grid, space, str(path))
     encoder = _encoder({**stored.attributes, **attributes}, path)
     return PatchFeatures(grid, features, encoder, path, tuple(notes), coords_um)
+
+
+def read_values(path: PathLike, space: SlideSpace | None = None) -> tuple[npt.NDArray[Any], str | None]:
+    """Return the features (N, D) of one slide and the encoder's name, without asking where its patches are.
+
+    Parameters and errors are those of `read_features`, as far as they are of the numbers.
+    """
+    path = Path(path)
+    features, stored, attributes = _stored(path, space or SlideSpace())
+    told = {} if stored is None else stored.attributes
+    return checks.clean_features(features, str(path)), _encoder({**told, **attributes}, path)
+
+
+def _stored(path: Path, space: SlideSpace) -> tuple[npt.NDArray[Any], StoredCoords | None, dict[str, Any]]:
+    """Return what a file holds: features as they are, coordinates if it has them, and its attributes."""
+    refuse_foreign(path)
+    if path.suffix == ".pt":
+        features, held = features_from_pt(path)
+        return features, None if held is None else StoredCoords(held, {}, path), {}
+    with hdf5.open_h5(path) as file:
+        source, named = _features_dataset(file, path, bag_in(file, path, space.name), space.extractor)
+        found = hdf5.dataset(file, "coords")
+        checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
+        features, kept = read_rows(source), rows_kept(file, path)
+        features = features if kept is None else drop_rows(features, kept, path)
+        attributes = hdf5.attributes(file, "coords", *FEATURES) | named
+        return features, coords_in(file, path, space.name), attributes
 
 
 def read_coords(

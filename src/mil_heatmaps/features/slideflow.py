@@ -3,7 +3,6 @@
 Names ending ``_l0`` are level-0 pixels.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.checks import clean_coords
+from mil_heatmaps.files.arrays import read_arrays
+from mil_heatmaps.files.json_files import read_json
 from mil_heatmaps.slides.slide_space import SlideSpace
-from mil_heatmaps.words import reason_of
 
 CENTRES = "slideflow centres"
 """Key in attributes of coordinates that are the centres of tiles, in level-0 pixels."""
@@ -60,29 +60,17 @@ def read_index(path: Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     FeatureError
         Damaged, or more than numbers (nothing pickled is read); or a ``bags_config.json`` that is no such thing.
     """
-    try:
-        values = _loaded(path)
-    except Exception as error:  # a damaged archive fails in as many ways as zip files can
-        raise FeatureError(f"{path}: no index of slideflow's that can be read ({reason_of(error)})") from error
+    arrays = read_arrays(path, FeatureError)
+    if not arrays:
+        raise FeatureError(f"{path}: no index of slideflow's, which has one array")
+    values = arrays["arr_0"] if "arr_0" in arrays else next(iter(arrays.values()))
     return values, {CENTRES: True, **_config(path.with_name(CONFIG))}
-
-
-def _loaded(path: Path) -> npt.NDArray[Any]:
-    held = np.load(path, allow_pickle=False)
-    if isinstance(held, np.ndarray):
-        return held
-    with held:
-        names = list(held)
-        return np.asarray(held["arr_0" if "arr_0" in names else names[0]])
 
 
 def _config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FeatureError(f"{path}: cannot be read ({reason_of(error)})") from error
+    told = read_json(path, FeatureError)
     if not isinstance(told, dict):
         raise FeatureError(f"{path}: holds a {type(told).__name__}, not slideflow's settings of bags")
     encoder = told.get("extractor")

@@ -122,13 +122,29 @@ def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", durable=durable)
 
 
+def clock_of(folder: str | os.PathLike[str]) -> float:
+    """Return the time (seconds since 1970) by the clock that dates the files of a folder.
+
+    On a network drive it is the server's, and differs from this machine's; where nothing can be written, this one's.
+    """
+    probe = Path(folder, f".clock.{writer()}-{secrets.token_hex(4)}.partial")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:
+        return time.time()
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
 def remove_abandoned(root: Path, dead: Collection[str] = (), *, recursive: bool = True) -> int:
     """Remove temporary files below `root`, or only in it, whose writer was killed; return how many.
 
     A file is abandoned when its process on this machine is gone, or, written elsewhere, when its `writer` is known to
     be `dead` or it is a day old.
     """
-    removed = 0
+    removed, now = 0, None
     here = writer().partition("-")[0]
     for folder, folders, names in os.walk(root):
         if not recursive:
@@ -144,7 +160,8 @@ def remove_abandoned(root: Path, dead: Collection[str] = (), *, recursive: bool 
                 elif match["host"] == here:
                     abandoned = not process_lives(int(match["pid"]))
                 else:
-                    abandoned = time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
+                    now = clock_of(root) if now is None else now
+                    abandoned = now - path.stat().st_mtime > _ABANDONED_AFTER_S
                 if abandoned:
                     path.unlink()
                     removed += 1

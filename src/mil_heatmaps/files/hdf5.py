@@ -117,6 +117,14 @@ def dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset | None:
     return found
 
 
+def needed_dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset:
+    """Return the dataset as `dataset` does; UnfitDatasetError when there is none."""
+    found = dataset(file, name)
+    if found is None:
+        raise UnfitDatasetError(f"it has no dataset {name!r}")
+    return found
+
+
 def _check_size(found: h5py.Dataset, name: str) -> None:
     size, stored, free = found.nbytes, found.id.get_storage_size(), machine.available_bytes()
     what = f"{name!r} of shape {found.shape} and type {found.dtype} takes {size:,} bytes"

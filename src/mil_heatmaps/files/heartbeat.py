@@ -17,7 +17,7 @@ from typing import Any
 from mil_heatmaps.files.atomic import write_json
 
 SILENT_AFTER_S = 120.0
-"""A file that was not touched for this long is of a dead process. Clocks of two machines may differ by part of it."""
+"""A file that was not touched for this long is of a dead process."""
 
 BEAT_S = 15.0
 """How often `keep_fresh` touches the file."""
@@ -28,11 +28,12 @@ class Heartbeat:
 
     def __init__(self, path: Path, note: Mapping[str, Any]) -> None:
         self.path, self._note = path, note
-        self._end = threading.Event()
+        self._end, self._news, self._lock = threading.Event(), dict[str, Any](), threading.Lock()
 
     def tell(self, news: Mapping[str, Any] | None = None, *, durable: bool = False) -> None:
         """Write the note and `news` beside it. Raises OSError when the disk refuses."""
-        write_json(self.path, {**self._note, **(news or {})}, durable=durable)
+        self._news = dict(news or {})
+        write_json(self.path, {**self._note, **self._news}, durable=durable)
 
     def keep_fresh(self) -> None:
         """Touch the file every `BEAT_S` from a thread of its own, until `remove`."""
@@ -40,21 +41,30 @@ class Heartbeat:
 
     def remove(self) -> None:
         """Take the sign away; a disk that refuses is passed over."""
-        self._end.set()
-        with suppress(OSError):
+        with self._lock, suppress(OSError):
+            self._end.set()
             self.path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._end.wait(BEAT_S):
-            with suppress(OSError):
-                os.utime(self.path)
+            with self._lock, suppress(OSError):
+                if self._end.is_set():
+                    return
+                try:
+                    os.utime(self.path)
+                except FileNotFoundError:  # somebody whose clock had jumped took the process for dead
+                    self.tell(self._news)
 
 
-def read_notes(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, Any], float]]:
-    """Yield each sign's path, note and seconds since it was touched; the note is empty where it cannot be read."""
+def read_notes(folder: Path, pattern: str, now: float | None = None) -> Iterator[tuple[Path, dict[str, Any], float]]:
+    """Yield each sign's path, note and seconds since it was touched; the note is empty where it cannot be read.
+
+    `now` is the time by the clock that dates the files, `files.atomic.clock_of`; left out, this machine's.
+    """
+    now = time.time() if now is None else now
     for path in folder.glob(pattern):
         note = None
         with suppress(OSError, ValueError):
             note = json.loads(path.read_bytes())
         with suppress(OSError):
-            yield path, note if isinstance(note, dict) else {}, time.time() - path.stat().st_mtime
+            yield path, note if isinstance(note, dict) else {}, now - path.stat().st_mtime

@@ -23,6 +23,13 @@ def stand_in(path: Path) -> str | None:
     return None
 
 
+def refuse_no_file(path: Path, error: type[HeatmapError]) -> None:
+    """Raise `error` when there is no regular file, or one that `refuse_stand_in` refuses: a pipe would never end."""
+    if not path.is_file():
+        raise error(f"{path}: " + ("is no file" if path.exists() else "does not exist"))
+    refuse_stand_in(path, error)
+
+
 def refuse_stand_in(path: Path, error: type[HeatmapError]) -> None:
     """Raise `error` when the file is a pointer or a web page."""
     if found := stand_in(path):

@@ -19,6 +19,7 @@ from mil_heatmaps.film.settings import FilmSettings
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.figure_ground import shown_extent
 from mil_heatmaps.words import counted, number_words
 
 _TENX_MPP = 1.0
@@ -58,9 +59,7 @@ def plan_flight(filmed: FilmedMap, settings: FilmSettings) -> Flight:
         No patch to fly to, a magnification on a slide without a pixel size, or a window larger than the slide.
     """
     drawing, frames = filmed.drawing, settings.frames
-    frame = drawing.frame
-    extent = tuple(side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True))
-    whole = overview(frame.corner_l0, (extent[0], extent[1]), settings.size_px)
+    whole = overview(*shown_extent(drawing), settings.size_px)
     if settings.mode == "fade":
         return fade(whole, frames, settings.blend)
     seen = np.isfinite(drawing.shades)

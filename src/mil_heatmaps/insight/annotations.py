@@ -6,8 +6,6 @@ are corrected where the corrected shape has the area that was drawn, and refused
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +13,15 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import numpy.typing as npt
 
 from mil_heatmaps.errors import TissueError
-from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.files.json_files import read_json
+from mil_heatmaps.files.stand_ins import refuse_no_file
 from mil_heatmaps.files.stem_index import StemIndex
 from mil_heatmaps.insight.label_masks import LabelMask, read_label_mask
 from mil_heatmaps.insight.packages import needed
+from mil_heatmaps.insight.tangles import MOST_OF_ALL, MOST_OF_ONE, refuse_tangle
 from mil_heatmaps.slides.frames import place_shapes
 from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.words import counted, first_of, said_by
@@ -28,6 +29,8 @@ from mil_heatmaps.words import counted, first_of, said_by
 VECTOR = (".geojson", ".geojson.gz", ".json", ".xml")
 RASTER = (".tif", ".tiff", ".png")
 UNNAMED = "unclassified"
+
+_FURTHEST_L0 = 2**31
 
 _SAFE_CHANGE = 0.01
 """Share of its area by which a corrected polygon may differ from the one that was drawn."""
@@ -96,9 +99,7 @@ def read_annotations(
         A file that cannot be read, a shape that cannot be corrected safely, annotations of another slide, no class that
         counts.
     """
-    if not path.is_file():
-        raise TissueError(f"annotation file not found: {path}")
-    refuse_stand_in(path, TissueError)
+    refuse_no_file(path, TissueError)
     name, space = path.name.lower(), space or SlideSpace()
     if name.endswith(RASTER):
         mask = read_label_mask(path, space, mask_downsample)
@@ -110,8 +111,11 @@ def read_annotations(
             notes=[str(notice) for notice in mask.notices],
         )
     else:
-        drawn = _asap(path) if name.endswith(".xml") else _geojson(path)
-        found = _by_class(list(drawn), path)
+        try:
+            drawn = list(_asap(path) if name.endswith(".xml") else _geojson(path))
+        except RecursionError as error:
+            raise TissueError(f"{path} is nested too deeply: {said_by(error)}") from error
+        found = _by_class(drawn, path)
         _place(found, space)
         _check_bounds(found, space.size_l0, path)
     return _chosen(found, classes, path)
@@ -140,17 +144,14 @@ def _by_class(drawn: Sequence[tuple[str, list[Any], str]], path: Path) -> Annota
     """Return polygons by class, joined; each is corrected or refused."""
     shapely = needed("shapely", "reading annotations")
     shapes: dict[str, list[Any]] = {}
+    every: list[npt.NDArray[np.float64]] = []
     mended, empty = 0, 0
     for name, rings, where in drawn:
-        try:
-            outer, *holes = (np.asarray(ring, np.float64)[:, :2] for ring in rings)
-        except (IndexError, ValueError, TypeError) as error:
-            raise TissueError(f"{where} is not a list of x, y positions: {said_by(error)}") from error
+        outer, *holes = _rings(rings, where)
         if len(outer) < 3:
             empty += 1
             continue
-        if not all(np.isfinite(ring).all() for ring in (outer, *holes)):
-            raise TissueError(f"{where} has a position that is not a number")
+        every += [outer, *holes]
         shape = shapely.Polygon(outer, [hole for hole in holes if len(hole) > 2])
         if not shape.is_valid:
             shape = _mended(shapely, shape, where)
@@ -159,6 +160,7 @@ def _by_class(drawn: Sequence[tuple[str, list[Any], str]], path: Path) -> Annota
             empty += 1
             continue
         shapes.setdefault(name, []).append(shape)
+    refuse_tangle(shapely, every, MOST_OF_ALL, f"{path}: its outlines cross one another")
     found = Annotations(polygons={name: shapely.union_all(some) for name, some in shapes.items()})
     if mended:
         found.notes.append(f"{counted(mended, 'polygon')} crossed itself or touched its holes and was corrected"
@@ -168,11 +170,26 @@ def _by_class(drawn: Sequence[tuple[str, list[Any], str]], path: Path) -> Annota
     return found
 
 
+def _rings(rings: Any, where: str) -> list[npt.NDArray[np.float64]]:
+    """Return the rings of a polygon, each (n, 2), the outer one first; TissueError where they are none."""
+    try:
+        found = [np.asarray(ring, np.float64)[:, :2] for ring in rings]
+        if not found or any(ring.ndim != 2 or ring.shape[1] != 2 for ring in found):
+            raise ValueError("each must be two numbers")
+    except (IndexError, ValueError, TypeError, OverflowError) as error:
+        raise TissueError(f"{where} is not a list of x, y positions: {said_by(error)}") from error
+    if not all(np.isfinite(ring).all() and (np.abs(ring) < _FURTHEST_L0).all() for ring in found):
+        raise TissueError(f"{where} has a position that is not a number, or beyond {_FURTHEST_L0:,}")
+    return found
+
+
 def _mended(shapely: Any, shape: Any, where: str) -> Any:
     """Return a valid shape of the same area; TissueError where a correction would change what was drawn."""
     # The even-odd area is what the corrected shape has; the area by the trapezoid formula counts lobes of a figure of
     # eight against each other. Small crossings make no difference; where the two differ nobody can tell what was meant.
     drawn = abs(_signed_area(shape.exterior)) - sum(abs(_signed_area(hole)) for hole in shape.interiors)
+    rings = [np.asarray(ring.coords)[:-1] for ring in (shape.exterior, *shape.interiors)]
+    refuse_tangle(shapely, rings, MOST_OF_ONE, f"{where} crosses itself")
     outer, *holes = (shapely.make_valid(shapely.Polygon(ring)) for ring in (shape.exterior, *shape.interiors))
     mended = shapely.difference(outer, shapely.union_all(holes))
     if abs(mended.area - drawn) > _SAFE_CHANGE * max(mended.area, abs(drawn)):
@@ -232,14 +249,7 @@ def _check_bounds(found: Annotations, size_l0: tuple[int, int] | None, path: Pat
 
 def _geojson(path: Path) -> Iterator[tuple[str, list[Any], str]]:
     """Yield (class, rings, where) of every polygon."""
-    try:
-        data = path.read_bytes()
-        content = json.loads(gzip.decompress(data) if path.suffix.lower() == ".gz" else data)
-    except json.JSONDecodeError as error:
-        raise TissueError(f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except (OSError, EOFError, UnicodeDecodeError, RecursionError) as error:
-        raise TissueError(f"cannot read {path}: {said_by(error)}") from error
-    yield from _polygons(content, UNNAMED, str(path))
+    yield from _polygons(read_json(path, TissueError), UNNAMED, str(path))
 
 
 def _polygons(item: Any, name: str, where: str) -> Iterator[tuple[str, list[Any], str]]:
@@ -249,21 +259,28 @@ def _polygons(item: Any, name: str, where: str) -> Iterator[tuple[str, list[Any]
         return
     kind = item.get("type") if isinstance(item, dict) else None
     if kind == "FeatureCollection":
-        yield from _polygons(item.get("features") or [], name, where)
+        yield from _polygons(_listed(item, "features", where), name, where)
     elif kind == "Feature":
         if item.get("geometry") is not None:
             yield from _polygons(item["geometry"], class_name(item.get("properties"), name), where)
     elif kind == "GeometryCollection":
-        for part in item.get("geometries") or []:
+        for part in _listed(item, "geometries", where):
             yield from _polygons(part, name, where)
     elif kind == "MultiPolygon":
-        for number, rings in enumerate(item.get("coordinates") or []):
+        for number, rings in enumerate(_listed(item, "coordinates", where)):
             yield name, rings, f"{where}, polygon {number}"
     elif kind == "Polygon":
         if item.get("coordinates"):
             yield name, item["coordinates"], where
     elif kind not in ("Point", "MultiPoint", "LineString", "MultiLineString"):
         raise TissueError(f"{where} is not GeoJSON: expected an object with a known 'type'")
+
+
+def _listed(item: dict[str, Any], key: str, where: str) -> list[Any]:
+    value = item.get(key) or []
+    if not isinstance(value, list):
+        raise TissueError(f"{where}: {key!r} of a {item['type']} must be a list, it is {str(value)[:60]}")
+    return value
 
 
 def class_name(properties: Any, otherwise: str) -> str:
@@ -280,12 +297,18 @@ def class_name(properties: Any, otherwise: str) -> str:
 
 def _asap(path: Path) -> Iterator[tuple[str, list[Any], str]]:
     """Yield (class, rings, where) of every outline; the class is ASAP's group, else the annotation's name."""
-    data = path.read_bytes()
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        raise TissueError(f"{path} declares a document type or entities, which ASAP's files have not")
     try:
-        root = ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
+        data = path.read_bytes()
+        wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = data.decode("utf-16" if wide else "utf-8-sig")  # what is looked at is what is read
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise TissueError(f"{path} declares a document type or entities, which ASAP's files have not")
+        root = ElementTree.fromstring(text)
+    except OSError as error:
+        raise TissueError(f"cannot read {path}: {error.strerror or said_by(error)}") from error
+    except UnicodeDecodeError as error:
+        raise TissueError(f"{path} is not XML in UTF-8 or UTF-16: {said_by(error)}") from error
+    except (ElementTree.ParseError, ValueError) as error:
         raise TissueError(f"{path} is not XML: {said_by(error)}") from error
     if root.tag != "ASAP_Annotations":
         raise TissueError(f"{path} is not ASAP's: its first element is {root.tag!r}, not 'ASAP_Annotations'")
@@ -299,6 +322,6 @@ def _asap(path: Path) -> Iterator[tuple[str, list[Any], str]]:
                 (float(c.get("Order", k)), float(c.attrib["X"]), float(c.attrib["Y"]))
                 for k, c in enumerate(item.iter("Coordinate"))
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, OverflowError) as error:
             raise TissueError(f"{where} has a coordinate without X and Y: {said_by(error)}") from error
         yield (group if group != "None" else UNNAMED), [[[x, y] for _, x, y in points]], where

@@ -6,7 +6,6 @@ types; an h5ad has ``obsm["spatial"]``; a GeoJSON has cells as points or outline
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.files.hdf5 import open_h5
-from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.errors import HeatmapError, ScoreError
+from mil_heatmaps.files import hdf5
+from mil_heatmaps.files.json_files import read_json
+from mil_heatmaps.files.parquet import is_parquet, read_parquet
+from mil_heatmaps.files.stand_ins import refuse_no_file
 from mil_heatmaps.files.stem_index import StemIndex
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.frames import place_shapes
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
-from mil_heatmaps.words import first_of, lacking, said_by
+from mil_heatmaps.words import first_of, said_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,13 @@ _X, _Y = ("x", "x_l0", "centroid_x", "pxl_col_in_fullres", "x_um", "centroid x �
     "y", "y_l0", "centroid_y", "pxl_row_in_fullres", "y_um", "centroid y µm")  # fmt: skip
 _TYPES = ("cell_type", "celltype", "class", "type", "classification", "label")
 _NO_NUMBERS = ("in_tissue", "array_row", "array_col", "index", "id", "cell_id", "spot_id", "barcode", "unnamed: 0")
+
+
+_MOST_NUMBERS = 1 << 28
+"""Of a table, points times columns: 1 GiB as float32."""
+
+_MOST_TYPES = 1_000
+"""Cell types are told apart by a column each; a column with more is one of names, or of numbers."""
 
 
 class SpotIndex(StemIndex):
@@ -83,9 +91,7 @@ def read_spots(path: Path, *, unit: str = "px", space: SlideSpace | None = None)
     ScoreError
         No positions, no numbers or types, micrometres of a slide without a resolution.
     """
-    if not path.is_file():
-        raise ScoreError(f"{path}: does not exist")
-    refuse_stand_in(path, ScoreError)
+    refuse_no_file(path, ScoreError)
     suffix = path.suffix.lower()
     in_um = unit == "um"
     if suffix == ".h5ad":
@@ -111,14 +117,18 @@ def read_spots(path: Path, *, unit: str = "px", space: SlideSpace | None = None)
 def _table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
+    if is_parquet(path):
+        return read_parquet(path, ScoreError)
     try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
         return pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
-    except ImportError as error:
-        raise lacking("a parquet table", "pyarrow", "pip install pyarrow", error) from error
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged file fails in as many ways as there are kinds of columns
         raise ScoreError(f"cannot read {path}: {said_by(error)}") from error
+
+
+def _check_count(rows: int, columns: int, path: Path) -> None:
+    if rows * columns > _MOST_NUMBERS:
+        most = f"up to {_MOST_NUMBERS:,} numbers are read"
+        raise ScoreError(f"{path} has {rows:,} points and {columns:,} columns; {most}")
 
 
 def _positions(table: pd.DataFrame, path: Path, in_um: bool) -> tuple[npt.NDArray[np.float64], bool, pd.DataFrame]:
@@ -130,7 +140,7 @@ def _positions(table: pd.DataFrame, path: Path, in_um: bool) -> tuple[npt.NDArra
     in_um = in_um or any(word in str(x).lower() for word in ("_um", "µm"))
     try:
         points = table[[x, y]].to_numpy(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ScoreError(f"{path}: x and y must be numbers: {said_by(error)}") from error
     return points, in_um, table.drop(columns=[x, y])
 
@@ -142,51 +152,68 @@ def _columns(table: pd.DataFrame, path: Path) -> tuple[npt.NDArray[np.float32], 
     kind = next((name for name in table.columns if str(name).strip().lower() in _TYPES
                  and not pd.api.types.is_numeric_dtype(table[name])), None)  # fmt: skip
     if kind is not None:
-        return *_one_of(table[kind].fillna("unclassified").astype(str).to_numpy(object)), True
+        return *_one_of(table[kind].astype(object).fillna("unclassified").astype(str).to_numpy(object), path), True
     numeric = table.select_dtypes("number")
+    _check_count(len(numeric), numeric.shape[1], path)
     numeric = numeric[[name for name in numeric.columns if str(name).strip().lower() not in _NO_NUMBERS]]
     if not numeric.shape[1]:
         raise ScoreError(f"{path} has neither a column of cell types ({', '.join(_TYPES)}) nor one of numbers")
     return numeric.to_numpy(np.float32), tuple(map(str, numeric.columns)), False
 
 
-def _one_of(types: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+def _one_of(types: npt.NDArray[Any], path: Path) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
     names, place = np.unique(types, return_inverse=True)
+    if len(names) > _MOST_TYPES:
+        raise ScoreError(f"{path} has {len(names):,} cell types, such as {first_of(list(names), 3)}; up to "
+                         f"{_MOST_TYPES:,} are told apart")  # fmt: skip
     return np.eye(len(names), dtype=np.float32)[place], tuple(map(str, names))
 
 
 def _h5ad(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32], tuple[str, ...], bool]:
     """Return what an h5ad holds: it is HDF5, with ``X`` dense or sparse by rows or columns."""
     import h5py
-    from scipy.sparse import csc_array, csr_array
-
-    with open_h5(path, ScoreError) as file:
-        place = file.get("obsm/spatial")
+    with hdf5.open_h5(path, ScoreError) as file:
+        place = hdf5.dataset(file, "obsm/spatial")
         if place is None:
-            there = first_of(list(file["obsm"]), 5) if "obsm" in file else ""
+            there = first_of(list(file["obsm"]), 5) if isinstance(file.get("obsm"), h5py.Group) else ""
             raise ScoreError(f'{path} has no obsm["spatial"]; it has {there or "none"}')
         try:
             points = np.asarray(place[()], np.float64)[:, :2]
-            matrix = file["X"]
-            if isinstance(matrix, h5py.Group):
-                sparse = csc_array if "csc" in str(matrix.attrs["encoding-type"]) else csr_array
-                parts = tuple(matrix[key][()] for key in ("data", "indices", "indptr"))
-                values = sparse(parts, shape=tuple(matrix.attrs["shape"])).toarray()
-            else:
-                values = matrix[()]
+            values = _matrix(file, len(points), path)
             index = file["var"][str(file["var"].attrs["_index"])]
             names = (index["values"] if isinstance(index, h5py.Group) else index).asstr()[()]
-        except (KeyError, TypeError, ValueError) as error:
+        except HeatmapError:
+            raise
+        except Exception as error:  # of one that anndata did not write anything may be otherwise
             raise ScoreError(f"{path} is no h5ad as anndata writes it: {said_by(error)}") from error
-    return points, np.asarray(values, np.float32), tuple(map(str, names)), False
+    if points.ndim != 2 or points.shape[1] != 2 or values.shape != (len(points), len(names)):
+        raise ScoreError(f"{path}: {points.shape} positions, {len(names)} names and numbers of shape {values.shape}")
+    return points, values, tuple(map(str, names)), False
+
+
+def _matrix(file: Any, rows: int, path: Path) -> npt.NDArray[np.float32]:
+    """Return ``X`` as float32 (rows, F)."""
+    import h5py
+    from scipy.sparse import csc_array, csr_array
+
+    matrix = file["X"]
+    if isinstance(matrix, h5py.Dataset):
+        return np.asarray(hdf5.needed_dataset(file, "X")[()], np.float32)
+    shape = tuple(int(side) for side in matrix.attrs["shape"])
+    _check_count(max(rows, shape[0]), shape[1], path)
+    sparse = csc_array if "csc" in str(matrix.attrs["encoding-type"]) else csr_array
+    parts = tuple(hdf5.needed_dataset(matrix, key)[()] for key in ("data", "indices", "indptr"))
+    held = sparse(parts, shape=shape)
+    held.check_format(full_check=True)  # else a place beyond the matrix is written to all the same
+    return np.asarray(held.toarray(), np.float32)
 
 
 def _cells(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32], tuple[str, ...], bool]:
     """Return the cells of a GeoJSON: points, or the mean of an outline's corners, with their class."""
     from mil_heatmaps.insight.annotations import UNNAMED, class_name
 
+    content = read_json(path, ScoreError)
     try:
-        content = json.loads(path.read_bytes())
         features = content["features"] if isinstance(content, dict) else content
         points, types = [], []
         for feature in features:
@@ -198,11 +225,11 @@ def _cells(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]
                 continue
             points.append((float(place[0]), float(place[1])))
             types.append(class_name(feature.get("properties"), UNNAMED))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ScoreError(f"{path} is no GeoJSON of cells: {said_by(error)}") from error
     if not points:
         raise ScoreError(f"{path} holds no cells (points or polygons)")
-    return np.array(points), *_one_of(np.array(types, object)), True
+    return np.array(points), *_one_of(np.array(types, object), path), True
 
 
 def on_patches(spots: Spots, grid: PatchGrid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:

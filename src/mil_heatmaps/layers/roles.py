@@ -126,6 +126,9 @@ class Match:
     explained : set of str
         Keys in the file that some role accounts for.
     training_only : list of str
+    unasked : dict
+        Settings of the family of which nothing is assumed here -> why one that is given would change nothing (no such
+        layer); "" where it may be given.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -138,6 +141,7 @@ class Match:
     misfit: str = ""
     explained: set[str] = field(default_factory=set)
     training_only: list[str] = field(default_factory=list)
+    unasked: dict[str, str] = field(default_factory=dict)
 
     @property
     def fits(self) -> bool:

@@ -23,7 +23,7 @@ from mil_heatmaps.layers.pooling import ATTENTION_ROLES, BLOCK_ROLES, AttentionK
 from mil_heatmaps.layers.roles import Chain, Layout, Match, OneOf, Role
 from mil_heatmaps.layers.steps import BatchNorm, Residual, Steps, steps_of
 from mil_heatmaps.models.base import Bag, BagResult, ScoreSpec
-from mil_heatmaps.models.public import CONTRIBUTION, MEAN, PublicModel, attention_spec, shares_spec
+from mil_heatmaps.models.public import CONTRIBUTION, MEAN, PublicModel, attention_spec, note_embedding, shares_spec
 from mil_heatmaps.models.registry import register_model
 
 EMBED = Chain(
@@ -128,17 +128,15 @@ class ABMILGeneral(PublicModel):
         match.misfit = match.misfit or _misfit_of_head(match, classes)
         if match.misfit:
             return None
-        config: dict[str, Any] = {
+        note_embedding(match)
+        if not (len(layers) == 2 and match.roles["head"] == "head.{n}"):  # slideflow's and marugoto's
+            match.unasked |= {"attention_gate": "", "temperature": ""}
+        return {
             "in_dim": in_dim, "num_classes": count, "embed": steps_of(embed),
             "adaptor": sizes.get("R", 0), "blocks": match.count("blocks.{b}.block.0"), **attention_config(match),
             "branches": branches, "class_heads": classes, "head_norm": len(layers) == 2,
             "head_bias": match.biased("heads.0") if classes else layers[-1].full,
         }  # fmt: skip
-        if not embed:
-            config["embed_activation"] = "relu"  # nothing to assume
-        if not (len(layers) == 2 and match.roles["head"] == "head.{n}"):  # slideflow's and marugoto's
-            config |= {"attention_gate": 0.0, "temperature": 1.0}
-        return config
 
     @classmethod
     def settings_told(cls, settings: Mapping[str, Any]) -> dict[str, Any]:

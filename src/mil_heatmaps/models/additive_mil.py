@@ -53,11 +53,12 @@ class AdditiveMIL(PublicModel):
         if match.sizes["O"] != 1 or pointer[-1].kind != "linear" or classifier[-1].kind != "linear":
             match.misfit = match.misfit or "the pointer's last layer must be one output, the classifier's a Linear"
             return None
-        config: dict[str, Any] = {
+        if len(pointer) == 1:
+            match.unasked["pointer_activation"] = "the file's pointer is one layer"
+        return {
             "in_dim": match.sizes["D"], "num_classes": match.sizes["C"],
             "pointer": steps_of(pointer, last_active=False), "classifier": steps_of(classifier, last_active=False),
         }  # fmt: skip
-        return config if len(pointer) > 1 else config | {"pointer_activation": "leaky_relu"}  # nothing to assume
 
     def score_specs(self) -> dict[str, ScoreSpec]:
         """What each patch adds to a class is the default: it is what the model was made for."""

@@ -10,6 +10,7 @@ from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.critical_pooling import CriticalPooling
 from mil_heatmaps.explain.rows import Rows
+from mil_heatmaps.explain.vector_pooling import Straight
 from mil_heatmaps.layers.attention import map_rows, mask_scores, mlp
 from mil_heatmaps.layers.bag import CHUNK_ROWS
 from mil_heatmaps.layers.shapes import mlp_layers
@@ -163,12 +164,16 @@ class DSMIL(MILModel):
             compared = query(critical) * float(query.out_features**-0.5)
             return compared @ query.weight, compared @ query.bias
 
-        def head(pooled: Tensor) -> Tensor:
-            vectors = after.b_classifier.norm(pooled)
+        def rest(values: Tensor) -> Tensor:
+            vectors = after.b_classifier.norm(values)
             weight = after.classifier.weight.flatten(1)  # a convolution over the whole width is one product
             return 0.5 * cast(Tensor, vectors.flatten(-2) @ weight.T + after.classifier.bias)
 
-        return CriticalPooling(rows, parts.patch_embed, classify, direction, head, parts.b_classifier.v)
+        def head(pooled: Tensor) -> Tensor:
+            return rest(after.b_classifier.v(pooled))
+
+        first = Straight(parts.b_classifier.v, after.b_classifier.v, rest)
+        return CriticalPooling(rows, parts.patch_embed, classify, direction, head, first)
 
     def _compare(self, embedded: Tensor, instances: Tensor) -> Tensor:
         """Return how alike each patch and each class's critical patch are, (B, N, C), before the softmax."""

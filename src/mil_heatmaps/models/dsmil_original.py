@@ -92,13 +92,14 @@ class DSMILOriginal(PublicModel):
             reads = f"b_classifier.fcc reads {sizes['V']} numbers, where features have {sizes['D']}"
             match.misfit = match.misfit or reads
             return None
-        config: dict[str, Any] = {
+        if not match.has("value"):
+            match.unasked["value_relu"] = "the file has no layer of values (b_classifier.v.1)"
+        elif version != "linear":
+            match.unasked["value_relu"] = f"the keys of this version tell it ({'' if version == 'deep' else 'no '}ReLU)"
+        return {
             "in_dim": sizes["D"], "num_classes": sizes["C"], "version": version, "query_dim": sizes["A"],
             "hidden_dim": sizes.get("M", 0), "value_dim": sizes["V"] if match.has("value") else 0,
         }  # fmt: skip
-        if version != "linear" or not match.has("value"):
-            config["value_relu"] = False  # told by the keys
-        return config
 
     def score_specs(self) -> dict[str, ScoreSpec]:
         """Softmaxed attention per class is the default: it is what pools the slide's vector of that class."""

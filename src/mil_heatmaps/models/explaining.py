@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.errors import FeatureError, HeatmapError, ModelError
 from mil_heatmaps.explain.answers import Form, Slopes
 from mil_heatmaps.explain.by_forwards import ByForwards, WholeSlopes, grown, saved_bytes
 from mil_heatmaps.explain.lattice import Lattice
@@ -23,12 +23,12 @@ from mil_heatmaps.explain.settings import EXPLANATIONS, Settings, plain_setting,
 from mil_heatmaps.explain.watch import SILENT, Watch
 from mil_heatmaps.features.grid_step import infer_step
 from mil_heatmaps.features.patch_features import PatchFeatures
+from mil_heatmaps.files.arrays import read_npy
 from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.models.explanation import Explanation, Features, grid_and_values
 from mil_heatmaps.models.memory import require_memory
 from mil_heatmaps.scores.patch_scores import Explained, PatchScores
 from mil_heatmaps.slides.patch_grid import PatchGrid
-from mil_heatmaps.words import reason_of
 
 NO_CLASSIFIER = "the checkpoint has no classifier"
 
@@ -104,9 +104,16 @@ def _asked(model: Explainable, rows: Rows) -> Asked:
     return Asked(rows, answers, slopes, model.title, seconds)
 
 
-def has_exact_form(model: Explainable, width: int) -> bool:
-    """Whether sums over a bag do what else takes forwards; `width` of the features."""
-    return model.exact_form(Rows(np.zeros((1, width), np.float32), model.device, model.dtype)) is not None
+def exact_passes(model: Explainable, width: int) -> int | None:
+    """Return as how many forwards sums over a bag count that do what else takes many; None of a model without such.
+
+    `width` of the features.
+    """
+    try:
+        form = model.exact_form(Rows(np.zeros((2, max(width, 1)), np.float32), model.device, model.dtype))
+    except (HeatmapError, RuntimeError):  # a model of the user's that takes no such bag: asked by forwards
+        return None
+    return None if form is None else form.passes
 
 
 def _check_memory(model: Explainable, rows: Rows) -> None:
@@ -165,10 +172,7 @@ def chosen_settings(settings: Mapping[str, Any] | None) -> Settings:
     given = dict(settings or {})
     baseline = given.get("baseline")
     if isinstance(baseline, str | Path) and str(baseline).endswith(".npy"):
-        try:
-            given["baseline"] = np.load(baseline, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read the baseline {baseline}: {reason_of(error)}") from error
+        given["baseline"] = read_npy(Path(baseline), ModelError)
     return settings_from(given)
 
 

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
-from mil_heatmaps.errors import HeatmapError, ModelError
+from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.evidence import AreaOf, area_mm2
 from mil_heatmaps.explain.faithfulness import Faithfulness, measure
 from mil_heatmaps.explain.faithfulness_plan import Plan
 from mil_heatmaps.explain.outputs import choose_outputs
-from mil_heatmaps.explain.rows import Rows
 from mil_heatmaps.explain.scores import check_finite
 from mil_heatmaps.explain.sentences import check_sentences
 from mil_heatmaps.explain.settings import settings_from
@@ -88,14 +87,6 @@ def faithfulness(
             remarks=found | dict(remarks or {}),
             watch=watch or SILENT,
         )
-
-
-def is_exact(model: Explainable, width: int) -> bool:
-    """Return whether a model has a closed form, by which a whole measurement costs about one pass."""
-    try:
-        return model.exact_form(Rows(np.zeros((2, max(width, 1)), np.float32), model.device, model.dtype)) is not None
-    except (HeatmapError, RuntimeError):  # a model of the user's that takes no such bag: asked by forwards
-        return False
 
 
 def area_function(grid: PatchGrid | None, mpp: float | None) -> AreaOf:

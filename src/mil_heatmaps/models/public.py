@@ -26,6 +26,12 @@ def shares_spec(columns: Columns = "one") -> ScoreSpec:
     return ScoreSpec("attention_softmax", "share of the slide's vector that comes from the patch; sums to 1", columns)
 
 
+def note_embedding(match: Match, name: str = "embed") -> None:
+    """Note that there is nothing to ask of the activation of an embedding that is not there."""
+    if not match.has(name):
+        match.unasked["embed_activation"] = "the file has no layers before the attention"
+
+
 class PublicModel(MILModel):
     """A family of models whose files `layout` recognises. See ARCHITECTURE.md, "Where do I add …"."""
 

@@ -143,6 +143,7 @@ class SlideEncoderModel(CustomModel):
         inner = EncoderWithHead(encoder, head, title)
         super().__init__(inner, title)
         self._asks = (frozenset({"coords"} & set(inner.takes)), frozenset())
+        self.asks_corners = any(self._asks)
         self._steady = False
         self.vector: npt.NDArray[np.float64] | None = None
         """The vector (K·E,) of the last whole slide."""

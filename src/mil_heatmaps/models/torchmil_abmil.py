@@ -10,6 +10,7 @@ from mil_heatmaps.layers.pooling import PublicAttention, attention_config
 from mil_heatmaps.layers.roles import Chain, Layout, Match, OneOf, Role
 from mil_heatmaps.layers.steps import steps_of
 from mil_heatmaps.models.abmil_general import ABMILGeneral, EmbedActivation
+from mil_heatmaps.models.public import note_embedding
 from mil_heatmaps.models.registry import register_model
 
 FEAT_EXT = Chain("embed", "feat_ext.{n} feat_ext", "D", "E", needed=False)
@@ -23,11 +24,6 @@ POOL = OneOf("attention", {
 AttentionActivation = Literal["tanh", "relu", "gelu"]
 EMBEDDED = "what follows each layer of feat_ext: relu, gelu, leaky_relu, tanh or none"
 ACTIVATION = "what follows the first layer of the attention: tanh, relu or gelu"
-
-
-def nothing_embedded(match: Match) -> dict[str, str]:
-    """Return the activation of an embedding that is not there, so that none is assumed."""
-    return {} if match.has("embed") else {"embed_activation": "relu"}
 
 
 @register_model("torchmil_abmil")
@@ -71,9 +67,10 @@ class ABMILTorchmil(ABMILGeneral):
         if any(layer.kind != "linear" for layer in embed):
             match.misfit = match.misfit or "feat_ext holds more than Linear layers"
             return None
+        note_embedding(match)
         return {
             "in_dim": match.sizes.get("D", match.sizes["E"]), "num_classes": match.sizes["C"], "embed": steps_of(embed),
-            **attention_config(match), "head_bias": head[0].full, **nothing_embedded(match),
+            **attention_config(match), "head_bias": head[0].full,
         }  # fmt: skip
 
     @classmethod

@@ -16,8 +16,9 @@ from mil_heatmaps.layers.steps import Steps, steps_of
 from mil_heatmaps.models.abmil_general import EmbedActivation
 from mil_heatmaps.models.base import Bag, BagResult, ScoreSpec
 from mil_heatmaps.models.dsmil_original import DSMILOriginal
+from mil_heatmaps.models.public import note_embedding
 from mil_heatmaps.models.registry import register_model
-from mil_heatmaps.models.torchmil_abmil import EMBEDDED, FEAT_EXT, nothing_embedded
+from mil_heatmaps.models.torchmil_abmil import EMBEDDED, FEAT_EXT
 
 
 @register_model("torchmil_dsmil")
@@ -68,11 +69,11 @@ class DSMILTorchmil(DSMILOriginal):
             match.misfit = match.misfit or "feat_ext holds more than Linear layers"
         if match.misfit:
             return None
+        note_embedding(match)
         return {
             "in_dim": sizes.get("D", sizes["E"]), "embed": steps_of(embed), "version": match.choices["query"],
             "query_dim": sizes["A"], "hidden_dim": sizes.get("M", 0), "num_classes": 1,
             "value_dim": sizes["V"] if match.has("value") else 0, "convolution": match.choices["bag"] == "convolution",
-            **nothing_embedded(match),
         }  # fmt: skip
 
     def score_specs(self) -> dict[str, ScoreSpec]:

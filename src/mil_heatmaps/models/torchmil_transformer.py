@@ -14,7 +14,7 @@ from mil_heatmaps.layers.streaming import OVERHEAD_BYTES, merge_heads, rows_for,
 from mil_heatmaps.layers.transformer_block import GeluBlock
 from mil_heatmaps.models.abmil_general import EmbedActivation
 from mil_heatmaps.models.base import Bag, BagResult, ScoreSpec
-from mil_heatmaps.models.public import CONTRIBUTION, PublicModel, attention_spec, shares_spec
+from mil_heatmaps.models.public import CONTRIBUTION, PublicModel, attention_spec, note_embedding, shares_spec
 from mil_heatmaps.models.public_transformer import whole_layers
 from mil_heatmaps.models.registry import register_model
 from mil_heatmaps.models.torchmil_abmil import (
@@ -23,7 +23,6 @@ from mil_heatmaps.models.torchmil_abmil import (
     FEAT_EXT,
     POOL,
     AttentionActivation,
-    nothing_embedded,
 )
 
 _LAYER = "transformer_encoder.layers.{l}"
@@ -117,10 +116,11 @@ class TransformerABMILTorchmil(PublicModel):
         embed = match.chains.get("embed", ())
         if match.misfit or any(layer.kind != "linear" for layer in embed):
             return None
+        note_embedding(match)
         return {
             "in_dim": sizes.get("D", sizes["E"]), "embed": steps_of(embed), "inner_dim": sizes["I"],
             "mlp_dim": sizes.get("M", 0), "num_layers": layers, "skip": skip, "out": out,
-            "num_classes": sizes["C"], **attention_config(match), **nothing_embedded(match),
+            "num_classes": sizes["C"], **attention_config(match),
         }  # fmt: skip
 
     def score_specs(self) -> dict[str, ScoreSpec]:

@@ -16,7 +16,7 @@ from mil_heatmaps.layers.streaming import add_rows, rows_for
 from mil_heatmaps.layers.transformer_block import require_heads
 from mil_heatmaps.models.abmil_general import EmbedActivation
 from mil_heatmaps.models.base import ScoreSpec, Shapes
-from mil_heatmaps.models.public import PublicModel
+from mil_heatmaps.models.public import PublicModel, note_embedding
 from mil_heatmaps.models.public_transformer import whole_layers
 from mil_heatmaps.models.registry import register_model
 from mil_heatmaps.models.transmil import TransMIL
@@ -161,8 +161,8 @@ class TransMILTorchmil(TransMILOriginal):
         if any(layer.kind != "linear" for layer in embed) or not widths_fit:
             match.misfit = match.misfit or "feat_ext holds more than Linear layers, or does not give the tokens' width"
             return None
-        told = {} if embed else {"embed_activation": "relu"}
-        return told | {
+        note_embedding(match, "patch_embed.ext")
+        return {
             "in_dim": sizes.get("D", sizes.get("F", sizes["E"])), "embed_dim": sizes["E"], "num_classes": sizes["C"],
             "num_layers": layers, "mlp_dim": sizes.get("M", 0), "embed": steps_of(embed), "embedded": embedded,
         }  # fmt: skip

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.files.atomic import write_json
+from mil_heatmaps.records.layout import safe_name
 from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
@@ -26,13 +31,16 @@ def export_cohort(summary: RunSummary, config: Config) -> None:
     Each holds the slides whose own export is there and whose last run did not fail, in the order of the list.
     """
     exports, folder = config.export_arguments, summary.cohort.layout.production_root
+    bags = (*config.bags[1:], "sum") if len(config.bags) > 1 else ()
     files: list[tuple[Path, Callable[[Path], bool]]] = []
     if exports.geojson is not None:
         from mil_heatmaps.export.qupath import NAME
 
-        files.append((folder / NAME, lambda path: _script(path, folder)))
+        files.append((folder / NAME, lambda path: _script(path, folder, bags)))
     if exports.anndata is not None and exports.anndata.cohort:
-        files.append((folder / COHORT_H5AD, lambda path: _joined(path, summary)))
+        files.append((folder / COHORT_H5AD, lambda path: _joined(path, summary, "")))
+        for end in (f"_{safe_name(bag)}" for bag in bags):
+            files.append((folder / f"cohort{end}.h5ad", partial(_joined, summary=summary, end=end)))
     for path, write in files:
         try:
             with FileLock(summary.cohort.layout.list_lock):
@@ -43,26 +51,41 @@ def export_cohort(summary: RunSummary, config: Config) -> None:
             logger.error("cannot write %s: %s", path, reason_of(error))
 
 
-def _script(path: Path, folder: Path) -> bool:
+def _script(path: Path, folder: Path, bags: Sequence[str]) -> bool:
     from mil_heatmaps.export.qupath import write_qupath_script
 
-    write_qupath_script(path, folder)
+    write_qupath_script(path, folder, [safe_name(bag) for bag in bags])
     return True
 
 
-def _joined(path: Path, summary: RunSummary) -> bool:
-    """Write the slides' files as one; say whether there is one. One that is newer than all of them stays."""
+def _joined(path: Path, summary: RunSummary, end: str) -> bool:
+    """Write the slides' files, whose names end so, as one; say whether there is one.
+
+    One that was made of the same files stays.
+    """
     from mil_heatmaps.export.anndata_file import anndata_module, join_h5ad
 
     anndata_module()
     jobs = summary.cohort.jobs.items()
-    parts = [job.paths.export(".h5ad") for slide_id, job in jobs if slide_id not in summary.failed]
+    parts = [job.paths.export(f"{end}.h5ad") for slide_id, job in jobs if slide_id not in summary.failed]
     parts = [part for part in parts if part.is_file()]
     if not parts:
         return False
-    if path.is_file() and not summary.worked_on:
-        newest = max(part.stat().st_mtime_ns for part in parts)
-        if path.stat().st_mtime_ns >= newest:
-            return True
+    # Of what it was made is written down: which file is newer, clocks of two machines may not agree on.
+    made_of = {
+        os.path.relpath(part, path.parent): [status.st_size, status.st_mtime_ns]
+        for part, status in ((part, part.stat()) for part in parts)
+    }
+    note = summary.cohort.layout.raw_root / f".{path.name}.parts.json"
+    if path.is_file() and not summary.worked_on and _noted(note) == made_of:
+        return True
     join_h5ad(path, parts)
+    write_json(note, made_of, durable=False)
     return True
+
+
+def _noted(note: Path) -> object:
+    try:
+        return json.loads(note.read_bytes())
+    except (OSError, ValueError):
+        return None

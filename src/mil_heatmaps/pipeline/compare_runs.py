@@ -19,8 +19,10 @@ from mil_heatmaps.words import reason_of
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.slide_job import SlideJob
     from mil_heatmaps.pipeline.runner import Runner
+    from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.stages.base import SlideWork
     from mil_heatmaps.stages.figure_foot import Foot
+    from mil_heatmaps.visualization.view import View
 
 logger = logging.getLogger(__name__)
 
@@ -124,10 +126,15 @@ def _reasons(
 def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str], out: Path) -> ComparedSlide:
     from mil_heatmaps.stages.base import SlideWork
     from mil_heatmaps.stages.figure_foot import foot_of
-    from mil_heatmaps.stages.score_columns import drawn_columns
-    from mil_heatmaps.visualization.compare import compare_scores, match_scores, plan_comparison, write_comparison
+    from mil_heatmaps.stages.score_columns import drawn_columns, view_of
+    from mil_heatmaps.visualization.compare import (
+        compare_scores,
+        in_view,
+        match_scores,
+        plan_comparison,
+        write_comparison,
+    )
     from mil_heatmaps.visualization.tissue_slide import TissueSlide
-    from mil_heatmaps.visualization.view import View
 
     works, runs_named = [], names
     for runner in (first, second):
@@ -147,7 +154,11 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
             )
         if a.name != b.name:
             names = (f"{names[0]}: {a.name}", f"{names[1]}: {b.name}")
+        seen = [view_of(work, column) for work, column in zip(works, (a, b), strict=True)]
         matched = match_scores(a.grid, a.scores, b.grid, b.scores)
+        told_regions = _of_regions(runs_named, seen, matched.grid)
+        for view in seen:
+            matched = in_view(matched, view)
         comparison = compare_scores(matched)
         heatmap = first.config.heatmap_arguments
         colours = replace(heatmap.colours(a.kind, fine=False), threshold=heatmap.threshold)
@@ -161,7 +172,12 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         slide = TissueSlide(works[0].slide)
         if heatmap.segment and job.paths.mask_pkl.is_file():
             slide.tissue = works[0].mask
-        view = View(segment=heatmap.segment, use_holes=heatmap.use_holes, color_profile=heatmap.for_people)
+        regions = [work.roi for work in works]
+        of = next((nth for nth, roi in enumerate(regions) if roi is not None), 0)
+        view = replace(
+            seen[of], vis_level=-1, downsample=None, mpp=None, blank_canvas=False, segment=heatmap.segment,
+            use_holes=heatmap.use_holes, color_profile=heatmap.for_people,
+        )  # fmt: skip
         drawings = plan_comparison(matched, slide, view, colours)
         picture = out / f"{safe_name(job.slide_id)}_compare.png"
         scores = works[0].score_file.scores
@@ -170,14 +186,31 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
         pairs = zip(names, feet, strict=True)
         sentences = tuple(f"{name}: {foot.sentence}" for name, foot in pairs if foot is not None)
         made = [_made(name, work) for name, work in zip(runs_named, works, strict=True)]
+        region = regions[of]
         write_comparison(
-            picture, drawings, comparison, names, made, score_name=f"{scores.score}{column}", sentences=sentences
-        )
+            picture, drawings, comparison, names, [*told_regions, *made],
+            score_name=f"{scores.score}{column}", sentences=sentences,
+            region_names=() if region is None else region.names,
+        )  # fmt: skip
         row = dict(comparison.as_row()) | _told(feet)
     finally:
         for work in works:
             work.close()
     return ComparedSlide(job.slide_id, row, picture)
+
+
+def _of_regions(names: tuple[str, str], seen: list[View], grid: PatchGrid) -> list[str]:
+    """Return what is to know where the runs do not draw the same region."""
+    corners = [(view.top_left, view.bot_right) for view in seen]
+    numbers = range(len(grid))
+    chosen = [view.patches(grid) for view in seen]
+    one, two = (set(numbers[part] if isinstance(part, slice) else part.tolist()) for part in chosen)
+    if corners[0] == corners[1] and one == two:
+        return []
+    if any(view.top_left is None for view in seen):
+        shown, whole = names if seen[1].top_left is None else names[::-1]
+        return [f"the region is that of {shown}; {whole} draws the whole slide"]
+    return [f"the region shown is that of {names[0]}; {names[1]} has another: patches that lie in both are compared"]
 
 
 def _told(feet: list[Foot | None]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from mil_heatmaps.cohort.run_options import FaithfulnessReport
 from mil_heatmaps.errors import HeatmapError, ProcessListError
-from mil_heatmaps.explain.faithfulness_cohort import COLUMNS, csv_rows, summarise
+from mil_heatmaps.explain.faithfulness_cohort import COLUMNS, csv_rows, one_a_case, summarise
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.csv_tables import csv_text, read_table
 from mil_heatmaps.records.flat_layout import FlatLayout
@@ -37,24 +37,34 @@ def report_faithfulness(cohort: Cohort, config: Config, failed: Collection[str] 
     if not config.faithfulness_arguments.wanted:
         return None
     rows: list[dict[str, Any]] = []
+    of_bags: list[dict[str, Any]] = []  # beside the first: in the table alone
     for slide_id, job in cohort.jobs.items():
-        if slide_id not in failed and (document := read_document(job.paths.faithfulness_json)) is not None:
+        if slide_id in failed:
+            continue
+        if (document := read_document(job.paths.faithfulness_json)) is not None:
             rows += csv_rows(slide_id, document)
+        for bag in config.bags[1:]:
+            if (document := read_document(job.paths.faithfulness_of(bag))) is not None:
+                of_bags += [row | {"score": f"{row['score']} of {bag}"} for row in csv_rows(slide_id, document)]
     if not rows:
         return None
-    summaries = tuple(summarise(rows, config.faithfulness_arguments.seed))
+    cases = {slide_id: job.case.case_id for slide_id, job in cohort.jobs.items() if job.case is not None}
+    of_cases = config.data_arguments.bag == "case"
+    told = one_a_case(rows, cases) if of_cases else rows
+    seed, noun = config.faithfulness_arguments.seed, "case" if of_cases else "slide"
+    summaries = tuple(summarise(told, seed, cases=None if of_cases else cases, noun=noun))
     layout = cohort.layout
     table = own_table(layout, layout.faithfulness_csv(config.exp_arguments.save_exp_code))
     picture: Path | None = table.with_suffix(".png")
     try:
         with FileLock(layout.list_lock):
-            write_text(table, table_text(rows, _others(cohort, table)))
+            write_text(table, table_text([*rows, *of_bags], _others(cohort, table)))
             if not any(one.measured for one in summaries):
                 picture = None
             elif picture is not None:
                 from mil_heatmaps.visualization.cohort_figure import write_cohort
 
-                write_cohort(picture, rows, summaries)
+                write_cohort(picture, told, summaries)
     except (OSError, HeatmapError) as error:  # every slide's own file holds the same
         logger.error("cannot write %s: %s", table, reason_of(error))
         return None

@@ -27,28 +27,44 @@ class InputFiles:
 
     def __init__(self, seen: SeenFiles) -> None:
         self._seen = seen
-        self._fingerprints: dict[Path, dict[str, Any]] = {}
+        self._fingerprints: dict[str, dict[str, Any]] = {}  # by text: hashing a path costs more than looking it up
+        self._status: dict[str, tuple[int, int, int]] = {}
         self.read: SeenFiles = {}
         """Files that had to be read."""
 
+    def status(self, path: Path) -> tuple[int, int, int]:
+        """Return size, mtime and ctime of a file, taken once a slide. HeatmapError when there is none."""
+        key = str(path)
+        now = self._status.get(key)
+        if now is None:
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            now = self._status[key] = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return now
+
     def fingerprint(self, path: Path) -> dict[str, Any]:
         """Return `file_fingerprint` of a file, taken once a slide. HeatmapError when it cannot be read."""
-        known = self._fingerprints.get(path)
+        key = str(path)
+        known = self._fingerprints.get(key)
         if known is None:
+            now = self.status(path)  # before the file is read: whatever changes it later shows
             try:
-                known = self._fingerprints[path] = self._take(path)
+                known = self._fingerprints[key] = self._take(path, key, now)
             except OSError as error:
-                raise HeatmapError(f"cannot read {path}: {error.strerror or said_by(error)}") from error
+                raise _unreadable(path, error) from error
         return known
 
-    def _take(self, path: Path) -> dict[str, Any]:
-        status = os.stat(path)  # before the file is read: whatever changes it later shows
-        now = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-        key = str(path)
+    def _take(self, path: Path, key: str, now: tuple[int, int, int]) -> dict[str, Any]:
         match self._seen.get(key):
-            case [size, mtime, ctime, str(sha256)] if [size, mtime, ctime] == now:
+            case [size, mtime, ctime, str(sha256)] if (size, mtime, ctime) == now:
                 return {"size": size, "sha256": sha256}
         known = file_fingerprint(path)
         if known.keys() == {"size", "sha256"}:
             self._seen[key] = self.read[key] = [*now, known["sha256"]]
         return known
+
+
+def _unreadable(path: Path, error: OSError) -> HeatmapError:
+    return HeatmapError(f"cannot read {path}: {error.strerror or said_by(error)}")

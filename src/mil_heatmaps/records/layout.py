@@ -174,6 +174,11 @@ class CaseLayout:
         return self.raw / f"{self.name}{FAITHFULNESS}"
 
     @property
+    def inputs_csv(self) -> Path:
+        """What each input of a model with several adds to each output."""
+        return self.raw / f"{self.name}_inputs.csv"
+
+    @property
     def sheet(self) -> Path:
         """All slides of the case on one scale."""
         return self.production / f"{self.name}_case.png"
@@ -241,7 +246,7 @@ class ExperimentLayout:
 
     def case(self, case_id: str) -> CaseLayout:
         """Paths of a case."""
-        return CaseLayout(case_name(case_id), self.raw_root / "cases", self.production_root / "cases")
+        return CaseLayout(case_name(case_id), *_case_folders(self.raw_root, self.production_root))
 
     @property
     def config_yaml(self) -> Path:
@@ -289,6 +294,11 @@ class ExperimentLayout:
         group_folder, production, samples = _group_folders(self.raw_root, self.production_root, group)
         raw = check_inside(group_folder / slide_id, group_folder)
         return SlideLayout(slide_id, raw, production, samples)
+
+
+@lru_cache(maxsize=16)
+def _case_folders(raw_root: Path, production_root: Path) -> tuple[Path, Path]:
+    return raw_root / "cases", production_root / "cases"
 
 
 @lru_cache(maxsize=256)  # a cohort has few groups, and many slides

@@ -25,8 +25,14 @@ _CONCENTRATION = (
     "effective_patches", "top_tenth_share", "weight_ratio", "attention_gini", "attention_entropy",
     "attention_top_1_percent", "attention_top_5_percent", "attention_clusters",
 )  # fmt: skip
-_MEASURE = re.compile(rf"^({'|'.join(_CONCENTRATION)}|qc_\w+_(tissue|attention|top|p_without))$")
-"""Columns of what was measured of the drawn scores and of artefacts on the slide; the last ones of a run's lists."""
+EFFECT, PATCHES = "effect_of_", "patches_of_"
+"""In front of the name of an input of a model that takes several: what it adds to the explained output, and how many
+patches a bag beside the first has."""
+_MEASURE = re.compile(
+    rf"^({'|'.join(_CONCENTRATION)}|({EFFECT}|{PATCHES}).+|qc_\w+_(tissue|attention|top|p_without))$"
+)
+"""Columns of what was measured of the drawn scores, of a model's inputs, and of artefacts on the slide; the last ones
+of a run's lists."""
 FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
 """Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
 

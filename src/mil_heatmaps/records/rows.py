@@ -57,6 +57,12 @@ class ProcessRow:
     mpp: float | None = None
     case_id: str = ""
 
+    def in_case(self, case_id: str, *said: Notice) -> "ProcessRow":
+        """Return the row as one of a case, with what else to know; `dataclasses.replace` is slow for long lists."""
+        made = object.__new__(ProcessRow)
+        made.__dict__.update(self.__dict__, case_id=case_id, notes=(*self.notes, *said))
+        return made
+
     @property
     def segmentation(self) -> SegmentationArguments:
         """How this slide's tissue is found."""

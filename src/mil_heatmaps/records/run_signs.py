@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from mil_heatmaps.files.atomic import clock_of
 from mil_heatmaps.files.heartbeat import SILENT_AFTER_S, Heartbeat, read_notes
 from mil_heatmaps.machine import process_lives
 
@@ -52,10 +53,10 @@ class RunSign:
         return f"process {self.pid} on {self.host}{part}"
 
 
-def find_runs(folder: Path) -> list[RunSign]:
-    """Return the signs in an experiment's folder, oldest first."""
+def find_runs(folder: Path, now: float | None = None) -> list[RunSign]:
+    """Return the signs in an experiment's folder, oldest first; `now` is the time by the folder's own clock."""
     found = []
-    for path, told, silent_s in read_notes(folder, ".running-*"):
+    for path, told, silent_s in read_notes(folder, ".running-*", now):
         with suppress(ValueError, KeyError, TypeError):
             sign = RunSign(path, told["host"], int(told["pid"]), float(told["since"]), told["shard"], silent_s)
             found.append(sign)
@@ -75,7 +76,8 @@ class Presence:
     def __init__(self, folder: Path, shard: str | None = None) -> None:
         note = {"host": _HOST, "pid": os.getpid(), "since": round(time.time(), 1), "shard": shard}
         self._sign = Heartbeat(folder / f".running-{run_name()}", note)
-        signs = [sign for sign in find_runs(folder) if sign.path != self._sign.path]
+        now = clock_of(folder) if next(folder.glob(".running-*"), None) is not None else None
+        signs = [sign for sign in find_runs(folder, now) if sign.path != self._sign.path]
         self.others = [sign for sign in signs if sign.alive]
         self._dead = [sign for sign in signs if not sign.alive]
         self.after_a_kill = bool(self._dead)

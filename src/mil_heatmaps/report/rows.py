@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.report.slides import ReportedSlide
-from mil_heatmaps.words import number_words, percentage, printable
+from mil_heatmaps.words import number_words, numbers_apart, percentage, printable
 
 _BAR = 120
 """Width of a probability's bar, in pixels."""
@@ -90,8 +90,7 @@ def page_of(
         "slide": _picture(part["pictures"], "slide"),
         "map": f"data:image/webp;base64,{part['pictures']['map']}",
         "opacity": round(100 * float(part["alpha"])),
-        "patches": {of: [_patch(patch, part, of) for patch in part["patches"] if patch["of"] == of]
-                    for of in ("highest", "lowest")},
+        "patches": {of: _patches(part, of) for of in ("highest", "lowest")},
         "curves": part.get("curves") or "",
         "verdict": printable(outcome.faithfulness[0]) if outcome.faithfulness else "",
         "sentence": printable(str(part.get("sentence") or "")),
@@ -116,14 +115,21 @@ def _cut(scale: Mapping[str, Any]) -> float | None:
     return float(cut) if cut is not None and 0 < cut <= 1 else None
 
 
-def _patch(patch: Mapping[str, Any], part: Mapping[str, Any], of: str) -> dict[str, Any]:
+def _patches(part: Mapping[str, Any], of: str) -> list[dict[str, Any]]:
+    """Return the highest or the lowest patches, their scores with as many digits as tell them apart."""
+    patches = [patch for patch in part["patches"] if patch["of"] == of]
+    scores = numbers_apart([float(patch["score"]) for patch in patches])
+    return [_patch(patch, score, part, of) for patch, score in zip(patches, scores, strict=True)]
+
+
+def _patch(patch: Mapping[str, Any], score: str, part: Mapping[str, Any], of: str) -> dict[str, Any]:
     left, top, width, height = (100 * float(share) for share in patch["place"])
     x, y = patch["coords_l0"]
     kind = part["pictures"]["type"]
     return {
         "rank": patch["rank"],
-        "score": number_words(float(patch["score"])),
-        "percentile": f"{float(patch['percentile']):.1f}",
+        "count": part.get("patches_ranked"),
+        "score": score,
         "coords": f"{x}, {y}",
         "place": f"{left:.3f} {top:.3f} {width:.3f} {height:.3f}",
         "src": f"data:{kind};base64,{patch['picture']}",

@@ -45,6 +45,8 @@ class Concentration:
     @property
     def words(self) -> str:
         """One sentence without its full stop."""
+        if self.patches == 1:
+            return "the slide has one patch, which holds all attention"
         even = " (nearly even)" if self.nearly_even else ""
         effective = number_words(self.effective, 3) if self.effective < 100 else grouped(round(self.effective))
         ratio = "" if not np.isfinite(self.ratio) else (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +19,10 @@ import numpy.typing as npt
 
 from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import FeatureError, ScoreError
+from mil_heatmaps.files.arrays import read_arrays, read_npy
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores
-from mil_heatmaps.words import first_of, reason_of
+from mil_heatmaps.words import first_of, said_by
 
 if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
@@ -180,14 +180,22 @@ def read_concepts(path: Path, *, encoder: str | None = None, temperature: float 
         named, told = read(path)
     except ScoreError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ScoreError(f"cannot read concepts from {path}: {reason_of(error)}") from error
-    except Exception as error:  # safetensors raises a class of its own
-        raise ScoreError(f"cannot read concepts from {path}: {reason_of(error)}") from error
+    except Exception as error:  # safetensors raises a class of its own, and csv too
+        raise ScoreError(f"cannot read concepts from {path}: {said_by(error)}") from error
     said = encoder or told.get(_ENCODER)
-    own = told.get(_TEMPERATURE)
+    own = temperature or _temperature(told.get(_TEMPERATURE), path)
     concepts = Concepts.of(named, str(path), encoders=() if said is None else (str(said),))
-    return replace(concepts, temperature=temperature or (float(own) if own is not None else None))
+    return replace(concepts, temperature=own)
+
+
+def _temperature(told: Any, path: Path) -> float | None:
+    try:
+        value = None if told is None else float(told)
+    except (TypeError, ValueError, OverflowError):
+        value = 0.0
+    if value is not None and not 0 < value < float("inf"):
+        raise ScoreError(f"{path}: the temperature must be a number above 0, it is {str(told)[:60]!r}")
+    return value
 
 
 def write_concepts(path: Path, concepts: Concepts) -> None:
@@ -244,14 +252,13 @@ def _is_number(text: str) -> bool:
 
 
 def _npz(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    arrays = read_arrays(path, ScoreError)
     told = {name: arrays.pop(name).item() for name in (_ENCODER, _TEMPERATURE) if name in arrays}
     return _spread(arrays), told
 
 
 def _npy(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    return _spread({"prototype": np.load(path, allow_pickle=False)}), {}
+    return _spread({"prototype": read_npy(path, ScoreError)}), {}
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -66,15 +66,10 @@ def gini(shares: npt.ArrayLike) -> float:
 
 
 def entropy(shares: npt.ArrayLike) -> float:
-    """Return the entropy of the shares in nats, -sum x log x; `exp` of it is the effective number of patches."""
+    """Return the entropy of the shares in nats, -sum x log x."""
     numbers = np.asarray(shares, dtype=np.float64).ravel()
     some = numbers[numbers > 0]
     return float(-(some * np.log(some)).sum()) if len(some) else math.nan
-
-
-def effective_patches(shares: npt.ArrayLike) -> float:
-    """Return how many equal patches would be as concentrated as these: exp(entropy), 1 to N."""
-    return float(np.exp(entropy(shares)))
 
 
 def top_count(patches: int, part: float) -> int:
@@ -137,7 +132,9 @@ class Concentration:
     gini : float
     entropy_share : float
         Entropy over log N: 1 where all patches are equal, 0 where one has everything.
-    effective_patches : float
+    perplexity : float
+        exp(entropy), 1 to N: as many equal patches have this entropy. The tables' ``effective_patches`` is another
+        number, 1 / sum(w²) (`scores.concentration`), and never larger.
     top_1, top_5, top_10 : float
         Share of the mass in the top 1 %, 5 % and 10 % of the patches.
     clusters : int or None
@@ -148,7 +145,7 @@ class Concentration:
     patches: int
     gini: float
     entropy_share: float
-    effective_patches: float
+    perplexity: float
     top_1: float
     top_5: float
     top_10: float
@@ -178,7 +175,7 @@ def concentration(values: npt.ArrayLike, kind: ScoreKind, grid: PatchGrid | None
         patches=count,
         gini=gini(shares),
         entropy_share=nats / math.log(count) if count > 1 else math.nan,
-        effective_patches=math.exp(nats) if not math.isnan(nats) else math.nan,
+        perplexity=math.exp(nats) if not math.isnan(nats) else math.nan,
         top_1=top_share(shares, 0.01),
         top_5=top_share(shares, 0.05),
         top_10=top_share(shares, 0.1),

@@ -220,6 +220,8 @@ class Prediction:
         if self.task == "multilabel":
             chances = [f"{self.classes[i]} {percentage(self.probabilities[i])}" for i in self.likely]
             if self.probabilities[self.predicted] < LIKELY:
+                if len(self.classes) == 1:
+                    return "predicted", f"not {self.classes[0]} ({percentage(self.probabilities[0])})"
                 return "predicted", f"none of {len(self.classes)}, highest {chances[0]}"
             return "predicted", ", ".join(chances)
         if self.task == "regression":

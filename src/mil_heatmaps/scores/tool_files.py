@@ -3,7 +3,7 @@
 Names ending ``_l0`` are level-0 pixels.
 """
 
-import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,17 @@ import numpy.typing as npt
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features.geometry import positive_pair
 from mil_heatmaps.features.slideflow import index_of_stem, read_index
-from mil_heatmaps.files.packed import read_packed
-from mil_heatmaps.files.stand_ins import refuse_stand_in
+from mil_heatmaps.files import json_files
+from mil_heatmaps.files.arrays import read_arrays
 from mil_heatmaps.scores.told_scores import ToldScores
 from mil_heatmaps.scores.tool_tables import other_objects
 from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.words import install_line, lacking, reason_of
 
 _MOST_NAMES = 2_000
+_MOST_ZARR_BYTES = 1 << 28
+"""Of one array: 4 million tiles with 8 classes."""
+
 _ROUNDED_PX = 1.0
 ATTENTION_END = "_att"
 """At the end of the stems of slideflow's attention, ``S_att.npz``."""
@@ -34,11 +37,7 @@ def read_json(
     columns: Sequence[str] | None,
 ) -> ToldScores:
     """Return what GeoJSON of QuPath, or JSON of TIAToolbox, says; ScoreError for any other."""
-    refuse_stand_in(path, ScoreError)
-    try:
-        held = json.loads(read_packed(path, ScoreError))
-    except (ValueError, RecursionError) as cause:
-        raise ScoreError(f"{path}: cannot be read as JSON ({reason_of(cause)})") from cause
+    held = json_files.read_json(path, ScoreError)
     if isinstance(held, dict) and "coordinates" in held and ("probabilities" in held or "predictions" in held):
         return _tiatoolbox(held, space, patch_size_l0, path)
     features = held.get("features") if isinstance(held, dict) else held
@@ -107,7 +106,7 @@ def _box(geometry: Any, number: int, path: Path) -> tuple[float, float, float, f
 def _measurements(told: Any, number: int, path: Path) -> dict[str, float]:
     """Return measurements by name: a mapping as QuPath writes since 0.4, or its earlier list of names and values."""
     if isinstance(told, list):
-        told = {entry.get("name"): entry.get("value") for entry in told if isinstance(entry, dict)}
+        told = {str(entry.get("name")): entry.get("value") for entry in told if isinstance(entry, dict)}
     if told is None:
         return {}
     if not isinstance(told, dict):
@@ -185,12 +184,16 @@ def read_zarr(path: Path, space: SlideSpace, patch_size_l0: float | tuple[float,
         import zarr
     except ImportError as error:
         raise lacking(f"{path.name} (TIAToolbox)", "zarr", install_line("interop"), error) from error
+    if linked := next((where for where in path.rglob("*") if where.is_symlink()), None):
+        raise ScoreError(f"{path}: {linked.relative_to(path)} is a link, which could lead to any file of this machine")
     try:
         group = zarr.open_group(str(path), mode="r")
         held: dict[str, Any] = {**dict(group.attrs)}
         for name in ("coordinates", "probabilities", "predictions"):
             if name in group:
-                held[name] = np.asarray(group[name][:])
+                held[name] = _zarr_array(group[name], path)
+    except ScoreError:
+        raise
     except Exception as error:  # a damaged folder fails in many ways
         raise ScoreError(f"{path}: cannot be read as Zarr ({reason_of(error)})") from error
     if "coordinates" not in held or not {"probabilities", "predictions"} & set(held):
@@ -199,14 +202,22 @@ def read_zarr(path: Path, space: SlideSpace, patch_size_l0: float | tuple[float,
     return _tiatoolbox(held, space, patch_size_l0, path)
 
 
+def _zarr_array(array: Any, path: Path) -> npt.NDArray[Any]:
+    """Return an array, whose size is looked at first: one without a single chunk may claim any."""
+    if max(array.nbytes, math.prod(array.chunks) * array.dtype.itemsize) > _MOST_ZARR_BYTES:
+        raise ScoreError(
+            f"{path}: {array.basename!r} of shape {array.shape} in chunks of {array.chunks} takes over "
+            f"{_MOST_ZARR_BYTES:,} bytes"
+        )
+    return np.asarray(array[:])
+
+
 def read_npz(path: Path) -> ToldScores:
     """Return slideflow's attention, ``S_att.npz`` beside the index of the bag, ``S.index.npz``."""
-    refuse_stand_in(path, ScoreError)
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            values: npt.NDArray[Any] = np.asarray(held[next(iter(held))])
-    except Exception as error:  # a damaged archive fails in as many ways as zip files can
-        raise ScoreError(f"{path}: cannot be read as arrays of NumPy ({reason_of(error)})") from error
+    arrays = read_arrays(path, ScoreError)
+    if not arrays:
+        raise ScoreError(f"{path}: an archive without an array")
+    values: npt.NDArray[Any] = next(iter(arrays.values()))
     stem = path.stem.removesuffix(ATTENTION_END)
     index = index_of_stem(path.parent, stem)
     if index is None:

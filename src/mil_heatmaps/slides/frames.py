@@ -24,6 +24,8 @@ Points = npt.NDArray[np.int64]
 _ROUNDED = 1
 """Pixels by which sizes and outlines may differ through rounding."""
 
+_FAR = 2**40
+
 
 def says_scanned_size(said: Size | None, space: SlideSpace) -> bool:
     """Say whether the size that a file states is that of the scanned area, up to a pixel."""
@@ -96,8 +98,10 @@ def place_shapes(
     starts_l0: npt.NDArray[Any], ends_l0: npt.NDArray[Any], space: SlideSpace, what: str
 ) -> tuple[Size, list[Notice]]:
     """Return what must be added to shapes, given by their boxes, or to points; and a notice if that is anything."""
+    if space.scanned_l0 is None:
+        return (0, 0), []
     kept = np.isfinite(starts_l0).all(axis=1) & np.isfinite(ends_l0).all(axis=1)
-    starts, ends = starts_l0[kept].astype(np.int64), ends_l0[kept].astype(np.int64)
+    starts, ends = (np.clip(points[kept], -_FAR, _FAR).astype(np.int64) for points in (starts_l0, ends_l0))
     shift = frame_shift(space, starts, np.maximum(ends, starts + 1), reach_l0=(_ROUNDED, _ROUNDED))
     return shift, [] if shift == (0, 0) else [moved(what, shift)]
 

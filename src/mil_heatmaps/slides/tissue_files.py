@@ -14,7 +14,7 @@ import numpy as np
 
 from mil_heatmaps.errors import TissueError
 from mil_heatmaps.files.atomic import binary_writer
-from mil_heatmaps.files.packed import read_packed
+from mil_heatmaps.files.json_files import read_json
 from mil_heatmaps.files.safe_pickle import UnsafePickleError, dump_pickle, load_pickle
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.tissue import Contour, TissueMask
@@ -141,7 +141,7 @@ def _is_position(point: Any) -> bool:
 
 
 def _read_geojson(path: Path) -> TissueMask:
-    return _mask_of(_json_of(path), str(path))
+    return _mask_of(read_json(path, TissueError), str(path))
 
 
 def outline_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -152,20 +152,7 @@ def outline_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     place = Path(path)
     if not {".geojson", ".json"} & {suffix.lower() for suffix in place.suffixes}:
         return ()
-    return tuple(name for _, _, name in _polygons(_json_of(place), str(place)))
-
-
-def _json_of(path: Path) -> Any:
-    try:
-        return json.loads(read_packed(path, TissueError))
-    except json.JSONDecodeError as error:
-        raise TissueError(
-            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from None
-    except TissueError:
-        raise
-    except (ValueError, RecursionError) as error:  # no text, a number of thousands of digits, nested without end
-        raise TissueError(f"cannot read {path}: {said_by(error)}") from error
+    return tuple(name for _, _, name in _polygons(read_json(place, TissueError), str(place)))
 
 
 def _mask_of(content: Any, where_from: str) -> TissueMask:

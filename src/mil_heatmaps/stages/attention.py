@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores import concentration, mass
-from mil_heatmaps.stages.bags import bag_inputs, write_other_bags
+from mil_heatmaps.stages.bags import bag_inputs, inputs_of_case, write_other_bags
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.case_bag import case_inputs
 from mil_heatmaps.stages.case_scores import has_case_bag, slide_of_case
@@ -94,6 +95,7 @@ class AttentionStage:
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
+        work.record.summary.pop("inputs", None)
         paths = [work.job.paths.blockmap_h5]
         others: list[Path] = []
         if work.job.scores_path is not None:
@@ -103,6 +105,7 @@ class AttentionStage:
             notes += of_case.notices
             checked = controlled(work, of_case)
             paths.append(work.job.case.paths.scores_h5)  # type: ignore[union-attr]
+            others += inputs_of_case(work)
         else:
             features, inputs = work.bag_features(), self.inputs(work)
             notes += features.notes
@@ -120,13 +123,14 @@ class AttentionStage:
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
         counted = {name: count for name, count in work.record.summary.items() if name in (*_COUNTED, *_COMPARED)}
         # A picture that is reused is counted already.
-        work.record.summary = counted | _summary(score_file, checked.columns)
+        of_inputs = work.record.summary.get("inputs", {})
+        work.record.summary = counted | _summary(score_file, checked.columns | of_inputs)
         work.note_resolution()
         forget_partial_sums(work)
         return StageResult([*paths, *dict.fromkeys(others)], notes)
 
 
-def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str, Any]:
+def _summary(score_file: ScoreFile, beside: Mapping[str, float]) -> dict[str, Any]:
     """What the lists show of a slide: classes in descending order of probability, or the numbers of another task."""
     summary: dict[str, Any] = {"bag_size": len(score_file.grid)}
     attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
@@ -136,7 +140,7 @@ def _summary(score_file: ScoreFile, of_artefacts: dict[str, float]) -> dict[str,
         summary["case"] = score_file.case.plain()
     spread = concentration.concentration(score_file.attention, score_file.scores.kind)
     measured = mass.concentration(score_file.attention, score_file.scores.kind, score_file.grid)
-    summary["measures"] = {**(spread.plain() if spread else {}), **measured.columns, **of_artefacts}
+    summary["measures"] = {**(spread.plain() if spread else {}), **measured.columns, **beside}
     prediction = score_file.prediction
     if prediction is not None and prediction.task != "classification":
         summary["prediction"] = {"task": prediction.task, "numbers": list(prediction.numbers.items())}
@@ -203,8 +207,9 @@ def _infer(
             prediction = replace(prediction, train_median=source.training_median)
         first, *extra = (drawn | scores | of_concepts).values()
         made = _score_file(work, features, first, extra, prediction)
-        if others is not None:
-            others += write_other_bags(work, model, made, ask, notes)
+        written = write_other_bags(work, model, made, ask, notes)
+        if others is not None:  # else they are the case's, of which the slide takes its part
+            others += written
     notes += [*compare_vector(work, model), *model.remarks(list(scores))]
     if prediction is None:
         notes.append(Notice("no_classifier", "the checkpoint has no classifier: scores, but no prediction"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.records.outcome_tables import EFFECT, PATCHES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 SUM = "sum"
 """What stands in the place of a bag's name in the names of files of the sum."""
+_COLUMNS = ("input", "target", "output", "effect")
+"""Of ``S_inputs.csv``."""
 _IN_COMMON = 0.1
 """Share of the smaller bag's area that must lie in the first bag's: bags of one slide show the same tissue."""
 
@@ -159,9 +163,10 @@ def _write_inputs(work: SlideWork, model: SeveralInputsModel, first: ScoreFile, 
     from mil_heatmaps.models.several_inputs import effects_words
     from mil_heatmaps.stages.explanations import outputs_of, targets_of
 
-    prediction, path = first.prediction, work.job.paths.inputs_csv
+    prediction, of_case = first.prediction, work.job.case if work.config.data_arguments.bag == "case" else None
+    path = work.job.paths.inputs_csv if of_case is None else of_case.paths.inputs_csv
     if prediction is None:
-        write_text(path, csv_text(("input", "target", "output", "effect"), ()))
+        write_text(path, csv_text(_COLUMNS, ()))
         return path
     names, task = outputs_of(model, prediction), work.config.model_arguments.task
     logits = prediction.logits[-len(names) :].astype(np.float64)
@@ -170,10 +175,26 @@ def _write_inputs(work: SlideWork, model: SeveralInputsModel, first: ScoreFile, 
         targets=targets_of(work, prediction, names),
     )  # fmt: skip
     effects = model.effects(outputs)
+    told = {EFFECT + name: float(values[0]) for name, values in effects.items()}
+    told |= {PATCHES + name: len(model.inputs.bags[name]) for name in list(model.inputs.bags)[1:]}
+    work.record.summary["inputs"] = told
     rows = [
         (name, target, outputs.name, f"{values[column]:.6g}")
         for name, values in effects.items() for column, target in enumerate(outputs.targets)
     ]  # fmt: skip
-    write_text(path, csv_text(("input", "target", "output", "effect"), rows))
+    write_text(path, csv_text(_COLUMNS, rows))
     notes.append(Notice("inputs", effects_words(effects, outputs.targets)))
     return path
+
+
+def inputs_of_case(work: SlideWork) -> list[Path]:
+    """Take the table of inputs over from the slide's case, if its model takes several; return the slide's own copy."""
+    case = work.job.case
+    if not work.config.bags or case is None:
+        return []
+    text, path = case.paths.inputs_csv.read_text(encoding="utf-8"), work.job.paths.inputs_csv
+    write_text(path, text)
+    rows = list(csv.DictReader(text.splitlines()))
+    first = [row for row in rows if row["target"] == rows[0]["target"]]
+    work.record.summary["inputs"] = {EFFECT + row["input"]: float(row["effect"]) for row in first}
+    return [path]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ from mil_heatmaps.config.fine_map import makes_fine_map
 from mil_heatmaps.errors import HeatmapError, SlideError, TissueError
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.input_files import InputFiles
+from mil_heatmaps.records.layout import safe_name
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.slides.resolution import LISTED, OTHERWISE
 from mil_heatmaps.stages.run_settings import RunSettings
@@ -52,6 +52,18 @@ class Stopped(Exception):  # not an error: the run was asked to end
     """The run was asked to stop before the stage was begun, or in the middle of one that can go on from there."""
 
 
+def coords_file_of(job: SlideJob, settings: RunSettings, files: InputFiles) -> dict[str, Any] | None:
+    """Return `SlideWork.coords_file` of a job, also of one that is not worked on."""
+    from mil_heatmaps.features.slideflow import config_beside
+
+    features = job.features_path
+    if features is None:
+        return None if job.coords_path is None else files.fingerprint(job.coords_path)
+    path = settings.coords_file(features, job.coords_dir)
+    beside = {file.name: files.fingerprint(file) for file in config_beside(path)}
+    return None if path is None else {**files.fingerprint(path), **beside}
+
+
 class SlideWork:
     """One slide being worked on: its job, record and the things several stages open.
 
@@ -76,6 +88,8 @@ class SlideWork:
         self._sign = sign
         self._slide: Slide | None = None
         self.files = InputFiles(record.files)
+        self.bag = ""
+        """Which bag of the slide it is about, of a model that takes several; empty: the first."""
         self.maps: list[PlannedMap] | None = None
         """The finished maps, once they are planned; see `score_columns.planned_maps`."""
         self.forced = False
@@ -106,6 +120,11 @@ class SlideWork:
     def opened(self) -> Slide | None:
         """The slide, if any stage has used it."""
         return self._slide
+
+    @property
+    def bag_suffix(self) -> str:
+        """What tells files of a bag beside the first from those of the first."""
+        return f"_{safe_name(self.bag)}" if self.bag else ""
 
     @property
     def space(self) -> SlideSpace:
@@ -239,15 +258,12 @@ class SlideWork:
     @cached_property
     def coords_file(self) -> dict[str, Any] | None:
         """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
-        from mil_heatmaps.features.find import find_coords_file
-        from mil_heatmaps.features.slideflow import config_beside
-
-        features, given = self.job.features_path, self.job.coords_dir
-        if features is None:
-            return None if self.job.coords_path is None else self.fingerprint(self.job.coords_path)
-        path = find_coords_file(features, given, self.settings.coords_folders(os.path.dirname(features), given))
-        beside = {file.name: self.fingerprint(file) for file in config_beside(path)}
-        return None if path is None else {**self.fingerprint(path), **beside}
+        features = self.job.features_path
+        of_case = None if features is None else self.settings.case_inputs.get(str(features))
+        if of_case is not None and features is not None and of_case[0] == self.files.status(features):
+            found: dict[str, Any] | None = of_case[1]["coords_file"]  # another slide of the case asked for it
+            return found
+        return coords_file_of(self.job, self.settings, self.files)
 
     @cached_property
     def roi(self) -> Roi | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import FeatureError, HeatmapError
 from mil_heatmaps.features.stacked import StackedRows
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.stages.base import SlideWork
+from mil_heatmaps.stages.base import SlideWork, coords_file_of
 from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
@@ -36,12 +35,15 @@ class CaseBag:
         Of all slides; the grid lays them side by side, in the first slide's steps.
     slides : ids of the slides in the bag, in its order
     patches : of each
+    sizes_l0, mpps : side of a patch in level-0 pixels, and micrometres a level-0 pixel, of each slide
     lacking : slides that could not be read, each with the reason
     """
 
     features: PatchFeatures
     slides: tuple[str, ...]
     patches: tuple[int, ...]
+    sizes_l0: tuple[int, ...]
+    mpps: tuple[float | None, ...]
     lacking: tuple[str, ...] = ()
 
     def without(self, number: int) -> PatchFeatures:
@@ -99,31 +101,29 @@ def _features_inputs(work: SlideWork, job: SlideJob) -> dict[str, Any]:
 
 
 def _of_file(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
-    """Return what features that are brought are; of a file that did not change it is found once a run."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise HeatmapError(f"cannot read {path}: {error.strerror or error}") from error
-    key = f"{path}\n{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-    known: dict[str, Any] | None = work.settings.case_inputs.get(key)
-    if known is None:
-        member = _member(work, job)
-        mpp = {} if job.row.mpp is None else {"mpp": job.row.mpp}
-        known = {"features": member.fingerprint(path), "coords_file": member.coords_file, **mpp}
-        work.settings.case_inputs[key] = known
-    return known
+    """Return what features that are brought are; of a file that did not change it is found once a run.
 
+    What is known of it goes into this slide's record, too: its own need not be read for that.
+    """
+    seen = work.files.status(path)
+    key = str(path)
+    last = work.settings.case_inputs.get(key)
+    if last is not None and last[0] == seen:
+        return last[1]
+    coords_file = work.coords_file if job.slide_id == work.job.slide_id else \
+        coords_file_of(job, work.settings, work.files)  # fmt: skip
+    told = {"features": work.fingerprint(path), "coords_file": coords_file}
+    if job.row.mpp is not None:
+        told["mpp"] = job.row.mpp
+    work.settings.case_inputs[key] = seen, told
+    return told
 
 
 def _member(work: SlideWork, job: SlideJob) -> SlideWork:
     """Return a slide of the case as its own stages see it; what is known of its files goes into this slide's record."""
     if job.slide_id == work.job.slide_id:
         return work
-    # Of features that are brought nothing is asked of the record, which would cost a file to read for every slide.
-    brought = job.features_path is not None
-    path = job.paths.record
-    record = SlideRecord(path, job.slide_id) if brought else SlideRecord.load(path, job.slide_id)
-    member = SlideWork(job, work.settings, record)
+    member = SlideWork(job, work.settings, SlideRecord.load(job.paths.record, job.slide_id))
     member.files = work.files
     return member
 
@@ -143,11 +143,13 @@ def read_case(work: SlideWork) -> CaseBag:
     case = work.job.case
     assert case is not None
     found: list[tuple[SlideJob, PatchFeatures]] = []
+    mpps: list[float | None] = []
     lacking, total, budget = list(case.lacking), 0, _budget()
     for job in case.slides:
         member = _member(work, job)
         try:
             features = member.bag_features()
+            mpps.append(member.slide.mpp)
         except HeatmapError as error:
             if not _may_lack(work) or job.slide_id == work.job.slide_id:
                 raise FeatureError(f"case {case.case_id}: {job.slide_id} cannot be read: {reason_of(error)}") from error
@@ -177,7 +179,9 @@ def read_case(work: SlideWork) -> CaseBag:
     known = [features.coords_um for _, features in found if features.coords_um is not None]
     coords_um = np.concatenate(known) if len(known) == len(found) else None
     bag = PatchFeatures(grid, cast("Any", values), first.encoder, first.source, notes, coords_um)
-    return CaseBag(bag, tuple(job.slide_id for job, _ in found), tuple(patches), tuple(lacking))
+    sizes_l0 = tuple(features.grid.size_l0[0] for _, features in found)
+    ids = tuple(job.slide_id for job, _ in found)
+    return CaseBag(bag, ids, tuple(patches), sizes_l0, tuple(mpps), tuple(lacking))
 
 
 def _budget() -> float:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
-from mil_heatmaps.errors import FeatureError, ModelError
+from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.digests import fingerprint, sha256_file
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.case_share import CaseShare, CaseSlide, shares_of
 from mil_heatmaps.stages.base import SlideWork, Stopped
 from mil_heatmaps.stages.case_bag import CaseBag, read_case
+from mil_heatmaps.stages.slide_facts import check_case, told_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
@@ -78,7 +79,8 @@ def _holds(path: Path, inputs: dict[str, Any], work: SlideWork) -> bool:
         told = json.loads(_beside(path, ".json").read_bytes())
         if told["inputs"] != fingerprint(inputs) or (work.forced and told["run"] != work.settings.token):
             return False
-        return bool(told["sha256"] == sha256_file(path))
+        whole = not work.config.bags or (work.job.case is not None and work.job.case.paths.inputs_csv.is_file())
+        return whole and bool(told["sha256"] == sha256_file(path))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -107,11 +109,8 @@ def _read(path: Path, mtime_ns: int, size: int) -> ScoreFile:
 def _computed(work: SlideWork, inputs: dict[str, Any], infer: Infer) -> ScoreFile:
     bag = read_case(work)
     model = work.settings.model.load(work.settings.device) if work.settings.model.has_model else None
-    if len(bag.slides) > 1 and model is not None and model.asks_corners:
-        raise ModelError(
-            f"{model.title} asks where patches lie, and those of several slides lie on no one slide: its code takes "
-            "one slide at a time, so data_arguments.bag must be slide"
-        )
+    if model is not None:
+        check_case(model, bag)
     notes: list[Notice] = []
     scores = infer(work, bag.features, inputs, notes)
     if bag.lacking:
@@ -148,7 +147,9 @@ def _without_each(
     for number, slide in enumerate(case.slides, 1):
         if work.should_stop():
             raise Stopped
-        rest, _ = infer(model, bag.without(number), scores=[], class_names=source.output_names, task=task)
+        others = bag.without(number)
+        with told_of(work, model, others):
+            rest, _ = infer(model, others, scores=[], class_names=source.output_names, task=task)
         slides.append(slide if rest is None else replace(slide, without=of(rest)))
     return replace(case, slides=tuple(slides), output=name, full=of(prediction))
 

@@ -33,7 +33,7 @@ class ExplanationCosts:
             return [f"{name}: as many forwards as its patches ask for, once they are there" for name in names], None
         from mil_heatmaps.explain.estimates import check_cost, check_window, choose_window, cost_of
         from mil_heatmaps.features.read import feature_info
-        from mil_heatmaps.models.explaining import chosen_settings, has_exact_form
+        from mil_heatmaps.models.explaining import chosen_settings, exact_passes
 
         encoder = work.config.model_arguments.slide_encoder  # own code, which is not run here: no time is known
         model = None if encoder else work.settings.model.load(work.settings.device)
@@ -42,16 +42,16 @@ class ExplanationCosts:
             n, width = (info := feature_info(path)).n, info.width
         except HeatmapError:
             return [], None  # said as the slide's problem
-        exact = model is not None and has_exact_form(model, width)
-        seconds = 0.0 if exact or model is None else self._seconds(work, model) * n
+        passes = None if model is None else exact_passes(model, width)
+        seconds = 0.0 if passes is not None or model is None else self._seconds(work, model) * n
         lines, problem, windows = [], None, None
         for name in names:
             try:
-                if name == "occlusion" and not exact and (lattice := _lattice(work)) is not None:
-                    window, stride = choose_window(lattice, settings, exact=exact)
+                if name == "occlusion" and passes is None and (lattice := _lattice(work)) is not None:
+                    window, stride = choose_window(lattice, settings, exact=False)
                     check_window(window, stride)
                     windows = lattice.count_windows(window, stride)
-                cost = cost_of(name, n, settings, exact=exact, windows=windows)
+                cost = cost_of(name, n, settings, passes=passes, windows=windows)
                 check_cost(cost, settings, None if model is None else seconds)
             except ModelError as error:
                 problem = problem or str(error)

@@ -45,6 +45,8 @@ class ExportsStage:
 
         inputs = HeatmapStage().inputs(work)
         inputs.pop("figure_foot", None)
+        if len(work.config.bags) > 1:
+            inputs["of_every_bag"] = True  # before, the first alone was exported
         if self._tells(work) and (foot := foot_inputs(work)):
             inputs["metadata"] = foot
         geojson, store = work.config.export_arguments.geojson, work.config.export_arguments.annotation_store

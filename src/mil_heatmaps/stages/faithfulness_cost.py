@@ -27,7 +27,7 @@ class CostOfMeasuring:
     def line(self, work: SlideWork) -> str | None:
         """Return what the measurement of a slide takes; None where it cannot be told before the run."""
         from mil_heatmaps.features.read import feature_info
-        from mil_heatmaps.models.faithful import is_exact
+        from mil_heatmaps.models.explaining import exact_passes
         from mil_heatmaps.stages.faithfulness import features_path
 
         source, path = self._settings.model, features_path(work)
@@ -39,8 +39,8 @@ class CostOfMeasuring:
             model, info = source.load(self._settings.device), feature_info(path)
             if model.refused_explanations():
                 return f"faithfulness: not measured, {next(iter(model.refused_explanations().values()))}"
-            if is_exact(model, info.width):
-                return "faithfulness: exact, about one pass over the features"
+            if (passes := exact_passes(model, info.width)) is not None:
+                return f"faithfulness: exact, about {'one forward' if passes == 1 else f'{passes} forwards'}"
             return self._of_forwards(model, info.n, info.width)
         except (HeatmapError, OSError, RuntimeError):  # the stage itself says what is wrong
             return None

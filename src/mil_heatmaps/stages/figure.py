@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from mil_heatmaps.stages.base import SlideWork
 from mil_heatmaps.stages.case_figure import case_foot, case_words, small_maps, small_title
 from mil_heatmaps.stages.concept_scores import concept_foot
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
+from mil_heatmaps.stages.second_slide import NO_SECOND_SLIDE, second_slide
 from mil_heatmaps.words import PROGRAM, printable
 
 if TYPE_CHECKING:
@@ -34,8 +36,11 @@ def write_slide_figure(work: SlideWork, planned: PlannedMap, notices: Iterable[N
     assert style is not None  # asked only where a figure is wanted
     path = work.job.paths.figure(planned.column.suffix, style.format)
     drawing = replace(planned.drawing, color_profile=heatmap.for_people)
-    text = figure_text(work, planned, tuple(notices))
-    write_figure(path, drawing, planned.drawn_scores, text, legend=heatmap.legend, style=style)
+    told = tuple(notices)
+    lacking = any(notice.code == NO_SECOND_SLIDE for notice in told)
+    with nullcontext() if lacking else second_slide(work) as beside:
+        text = replace(figure_text(work, planned, told), beside=beside)
+        write_figure(path, drawing, planned.drawn_scores, text, legend=heatmap.legend, style=style)
     return path
 
 

@@ -89,7 +89,7 @@ def foot_of(work: SlideWork, bag: str = "") -> Foot | None:
     """
     if not work.config.faithfulness_arguments.wanted:
         return None
-    paths = work.job.paths
+    paths, bag = work.job.paths, bag or work.bag
     document = read_document(paths.faithfulness_of(bag) if bag else paths.faithfulness_json)
     if document is None:
         return None

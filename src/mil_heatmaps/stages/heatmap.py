@@ -14,7 +14,9 @@ from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.case_scale import case_scale_inputs
 from mil_heatmaps.stages.figure import group_words, write_slide_figure
 from mil_heatmaps.stages.figure_foot import foot_inputs, kept_outputs
+from mil_heatmaps.stages.picture_format import holding, write_maps
 from mil_heatmaps.stages.score_columns import plan_coarse, planned_bag_maps, planned_maps
+from mil_heatmaps.stages.second_slide import second_slide_inputs, second_slide_notices
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -77,6 +79,7 @@ class HeatmapStage:
             inputs["notices"] = notices
         if work.job.qc_path is not None and config.heatmap_arguments.figure:
             inputs["artefacts"] = {k: v for k, v in work.record.summary.get("measures", {}).items() if k[:3] == "qc_"}
+        inputs |= second_slide_inputs(work)
         if config.heatmap_arguments.figure and (foot := foot_inputs(work)):
             inputs["figure_foot"] = foot
         return inputs
@@ -88,6 +91,7 @@ class HeatmapStage:
         if (kept := kept_outputs(work, self.name, self.inputs(work), "figure_foot", _is_figure)) is not None:
             return self._write_figures_again(work, kept)
         result, uncoloured = StageResult([], [] if work.roi is None else list(work.roi.notes)), 0
+        result.notes += second_slide_notices(work)
         maps, coarse = planned_maps(work), plan_coarse(work)
         blockmap = [work.job.paths.blockmap_png]
         for number, planned in enumerate(maps):
@@ -161,7 +165,7 @@ class HeatmapStage:
         painter: Painter | None = None,
     ) -> None:
         """Write a drawing to each path, streamed; shrunk as a whole only where CLAM's own keys ask for that."""
-        from mil_heatmaps.visualization.overlay import draw, draw_to_files
+        from mil_heatmaps.visualization.overlay import draw
         from mil_heatmaps.visualization.picture_files import FileFacts, save_picture
 
         h = work.config.heatmap_arguments
@@ -174,7 +178,7 @@ class HeatmapStage:
             for path in paths:
                 save_picture(path, picture, facts=FileFacts(icc_profile=drawing.icc_profile))
         else:
-            draw_to_files(paths, drawing, painter=painter)
+            write_maps(paths, drawing, lossless=h.save_ext in ("png", "tif", "tiff"), painter=painter)
         result.paths += paths
 
     def _save_original(self, work: SlideWork, drawing: Drawing, result: StageResult) -> None:
@@ -217,24 +221,12 @@ def _fitting(slide: Slide, asked: Frame, path: Path) -> tuple[Frame, Notice]:
     return frame, Notice("original_level", text)
 
 
-def holding(path: Path, size_px: tuple[int, int]) -> tuple[Path, list[Notice]]:
-    """Return a path whose format can hold a picture of such a size, and what to say if it is not the one asked for.
-
-    PNG takes any picture, and is written in bounded memory.
-    """
-    from mil_heatmaps.visualization.picture_files import fits
-
-    if fits(path, size_px):
-        return path, []
-    width, height = size_px
-    name = path.suffix[1:].upper()
-    text = f"a map of {width} x {height} pixels does not fit {name}: written as PNG"
-    return path.with_suffix(".png"), [Notice("picture_format", text)]
-
-
 def _final_size(work: SlideWork, drawing: Drawing) -> tuple[int, int]:
-    """Return the size of the finished picture; of one that is shrunk afterwards, a size that any format holds."""
-    return (1, 1) if _is_shrunk(work) else drawing.size_px
+    """Return the size of the finished picture, in pixels."""
+    from mil_heatmaps.visualization.resize_picture import shrunk_size
+
+    h = work.config.heatmap_arguments
+    return shrunk_size(drawing.size_px, h.custom_downsample, h.max_size) if _is_shrunk(work) else drawing.size_px
 
 
 def _is_figure(key: str) -> bool:

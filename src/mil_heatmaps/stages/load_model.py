@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mil_heatmaps.choices import KNOWN_ENCODER
 from mil_heatmaps.devices import choose_device
 from mil_heatmaps.errors import CheckpointError, ModelError
 
@@ -33,13 +34,17 @@ def load_model(config: Config, checkpoint: Path | None, device: str) -> MILModel
         model = load_custom_model(arguments.model_class, arguments.init_args, checkpoint)
         _check_bags(config, model)
     elif arguments.slide_encoder is not None:
+        from mil_heatmaps.checkpoints.known_slide_encoders import known_slide_encoder
         from mil_heatmaps.checkpoints.own_slide_encoder import load_slide_encoder
         from mil_heatmaps.weights.slide_head import read_head
 
         if config.inputs.head is None:
             raise ModelError("model_arguments.slide_encoder needs a head that makes outputs of its vector")
         head = read_head(config.inputs.head, cosine=isinstance(arguments.head, dict))
-        model = load_slide_encoder(arguments.slide_encoder, arguments.init_args, head, checkpoint)
+        if arguments.slide_encoder == KNOWN_ENCODER and checkpoint is not None:
+            model = known_slide_encoder(checkpoint, head)
+        else:
+            model = load_slide_encoder(arguments.slide_encoder, arguments.init_args, head, checkpoint)
     elif arguments.model_type is not None and arguments.model_name is None:
         from mil_heatmaps.checkpoints.builder import create_clam
 
@@ -73,7 +78,8 @@ def _check_bags(config: Config, model: MILModel) -> None:
 def _outputs(config: Config, checkpoint: Path | None) -> int | None:
     """Return how many outputs the model should have: two classes may be told apart by one logit."""
     n_classes, arguments = config.exp_arguments.n_classes, config.model_arguments
-    if n_classes != 2 or checkpoint is None or arguments.own_code or arguments.task != "classification":
+    own = arguments.own_code or arguments.slide_encoder
+    if n_classes != 2 or checkpoint is None or own or arguments.task != "classification":
         return n_classes
     from mil_heatmaps.checkpoints.load import identify, load_checkpoint
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Of the file."""
+_GROUND_PX = 256
+"""Longer side of the picture of which the mean colour below the colours is taken."""
 _NOT_OF_THE_SLIDE = ("write", "form", "max_mb")
 """Keys of the section that change nothing of a slide's part."""
 
@@ -82,6 +84,7 @@ class ReportStage:
             "scale": _scale(drawing),
             "pictures": _packed(pictures),
             "patches": _placed(patches, pictures, drawing, work),
+            "patches_ranked": int(np.isfinite(coarse_columns(work)[0].scores).sum()),
             "curves": None if foot is None else curves_svg(foot.document, foot.name, salt=work.job.slide_id),
             "method": "" if foot is None else foot.method,
             "sentence": "" if foot is None else foot.sentence_at(planned.column.name),
@@ -92,11 +95,13 @@ class ReportStage:
 
 def _scale(drawing: Drawing) -> dict[str, Any]:
     """Return the colour bar in numbers and the words that the figure has, too."""
+    from mil_heatmaps.visualization.figure_ground import WHITE_GROUND, draw_panels
     from mil_heatmaps.visualization.figure_parts import bar_ticks
     from mil_heatmaps.visualization.palette import colour_index
     from mil_heatmaps.words import tick_words
 
     scale, ticks = drawing.scale, bar_ticks(drawing)
+    ground = WHITE_GROUND if drawing.blank_canvas else draw_panels(drawing, _GROUND_PX).ground
     words, span = tick_words(ticks), scale.vmax - scale.vmin
     colours = drawing.colours[colour_index(np.linspace(0, 1, 33), len(drawing.colours))]
     return {
@@ -105,6 +110,7 @@ def _scale(drawing: Drawing) -> dict[str, Any]:
         "note": words.note,
         "cut": drawing.cut,
         "cmap": drawing.cmap,
+        "ground": "#{:02x}{:02x}{:02x}".format(*ground),
         "ticks": [[(tick - scale.vmin) / span if span else 0.5, word]
                   for tick, word in zip(ticks, words.labels, strict=True)],
         "colours": ["#{:02x}{:02x}{:02x}".format(*map(int, colour)) for colour in colours],
@@ -115,12 +121,12 @@ def _patches(work: SlideWork, drawing: Drawing) -> list[tuple[str, SampledPatch]
     """Return the highest and the lowest patches of the drawn column that lie in the picture, with their pixels."""
     from mil_heatmaps.scores.percentiles import rank_percentiles
     from mil_heatmaps.slides.colour_profile import srgb_converter
+    from mil_heatmaps.visualization.figure_ground import shown_extent
     from mil_heatmaps.visualization.sampling import Choice, choose_patches, patches_at
 
     arguments, column = work.config.report_arguments, coarse_columns(work)[0]
-    frame, grid = drawing.frame, column.grid
-    corner = np.asarray(frame.corner_l0)
-    end = corner + np.asarray(frame.size_px) * np.asarray(frame.downsample)
+    grid, (corner, extent) = column.grid, shown_extent(drawing)
+    end = np.add(corner, extent)
     middle = grid.coords_l0 + np.asarray(grid.size_l0) / 2
     inside = np.flatnonzero(((middle >= corner) & (middle < end)).all(axis=1))
     if not len(inside) or not arguments.patches:
@@ -156,8 +162,9 @@ def _placed(
     patches: list[tuple[str, SampledPatch]], pictures: Pictures, drawing: Drawing, work: SlideWork
 ) -> list[dict[str, Any]]:
     """Return each patch with its numbers and its place, as shares of the picture's sides."""
-    frame, size_l0 = drawing.frame, coarse_columns(work)[0].grid.size_l0
-    extent = [side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True)]
+    from mil_heatmaps.visualization.figure_ground import shown_extent
+
+    size_l0, (corner_l0, extent) = coarse_columns(work)[0].grid.size_l0, shown_extent(drawing)
     return [
         {
             "of": of,
@@ -167,7 +174,7 @@ def _placed(
             "coords_l0": list(patch.coords_l0),
             "place": [
                 *((at - corner) / side
-                  for at, corner, side in zip(patch.coords_l0, frame.corner_l0, extent, strict=True)),
+                  for at, corner, side in zip(patch.coords_l0, corner_l0, extent, strict=True)),
                 *(size / side for size, side in zip(size_l0, extent, strict=True)),
             ],
             "picture": base64.b64encode(data).decode("ascii"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.scores.scale import CohortScale
     from mil_heatmaps.stages.model_source import ModelSource
+
+Seen = tuple[int, int, int]
+"""Size, mtime and ctime of a file."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,9 @@ class RunSettings:
     _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
     _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
 
-    case_inputs: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What is known of the features of a case's slides, by file: each is asked for by all slides of the case."""
+    case_inputs: dict[str, tuple[Seen, dict[str, Any]]] = field(default_factory=dict, repr=False, compare=False)
+    """What is known of the features of a case's slides, by file, with its size and times then: each is asked for by all
+    slides of the case."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "case_inputs": {}}  # no worker needs those of all cases
@@ -47,11 +52,11 @@ class RunSettings:
             self._dumps[key] = section.model_dump(mode="json", exclude=out, exclude_none=filled)
         return dict(self._dumps[key])
 
-    def coords_folders(self, parent: str, coords_dir: Path | None) -> list[str]:
-        """Return the folders with coordinates of the features in `parent` that there are; looked for once a run."""
-        from mil_heatmaps.features.find import coords_folders
+    def coords_file(self, features: Path, coords_dir: Path | None) -> Path | None:
+        """Return the file with the coordinates of features, if there is one; folders are looked into once a run."""
+        from mil_heatmaps.features.find import coords_folders, find_coords_file
 
-        key = parent, coords_dir
+        key = os.path.dirname(features), coords_dir
         if key not in self._folders:
-            self._folders[key] = coords_folders(parent, coords_dir)
-        return self._folders[key]
+            self._folders[key] = coords_folders(*key)
+        return find_coords_file(features, coords_dir, self._folders[key])

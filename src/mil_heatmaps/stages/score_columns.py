@@ -96,7 +96,7 @@ def _plan_finished(work: SlideWork, column: DrawnColumn) -> Drawing:
 
     if work.roi is not None:
         _check_region(work.roi, column, compat=work.config.heatmap_arguments.compat)
-    drawing = _plan(work, column, _view(work, column), colours_of(work, column))
+    drawing = _plan(work, column, view_of(work, column), colours_of(work, column))
     heatmap = work.config.heatmap_arguments
     if heatmap.max_size is None or heatmap.custom_downsample > 1 or heatmap.compat == "clam":
         return drawing
@@ -113,7 +113,8 @@ def _plan(work: SlideWork, column: DrawnColumn, view: View, colours: ColourRule)
     return plan_heatmap(column.scores, column.grid, slide, view, colours)
 
 
-def _view(work: SlideWork, column: DrawnColumn) -> View:
+def view_of(work: SlideWork, column: DrawnColumn) -> View:
+    """Return which part of the slide the finished map shows, at what scale."""
     from mil_heatmaps.visualization.view import View
 
     heatmap, roi = work.config.heatmap_arguments, work.roi

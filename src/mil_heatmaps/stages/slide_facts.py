@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.bags import slide_inputs
 from mil_heatmaps.words import number_words, reason_of
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.models.base import MILModel
     from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.stages.case_bag import CaseBag
 
+SAME_MPP = 1.01
+"""Ratio of two resolutions up to which slides of a case are of one: scanners measure theirs to the third digit."""
 SAME_VECTOR = 0.01
 """Relative difference up to which two vectors are the same but for half precision."""
 
@@ -31,6 +34,26 @@ def told_of(work: SlideWork, model: MILModel, first: PatchFeatures | None = None
     if isinstance(model, SeveralInputsModel):
         return model.on_slide(slide_inputs(work, first))
     return nullcontext()
+
+
+def check_case(model: MILModel, bag: CaseBag) -> None:
+    """Raise a ModelError for a model that is told something of its slide that a case of several slides has not."""
+    from mil_heatmaps.models.slide_encoder import SlideEncoderModel
+
+    if len(bag.slides) < 2:
+        return
+    one_slide = "its code takes one slide at a time, so data_arguments.bag must be slide"
+    if model.asks_corners:
+        raise ModelError(
+            f"{model.title} asks where patches lie, and those of several slides lie on no one slide: {one_slide}"
+        )
+    takes = model.inner.takes if isinstance(model, SlideEncoderModel) else ()
+    for name, of_slides, same in (("patch_size_level0", bag.sizes_l0, 1.0), ("mpp", bag.mpps, SAME_MPP)):
+        known = [value for value in of_slides if value is not None]
+        alike = len(known) in (0, len(of_slides)) and (not known or max(known) <= same * min(known))
+        if name in takes and not alike:
+            told = ", ".join(f"{slide}: {value}" for slide, value in zip(bag.slides, of_slides, strict=True))
+            raise ModelError(f"{model.title} asks for {name}, which differs within the case ({told}): {one_slide}")
 
 
 def vector_inputs(work: SlideWork) -> dict[str, Any]:

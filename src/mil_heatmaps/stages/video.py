@@ -65,7 +65,7 @@ def map_inputs(work: SlideWork) -> dict[str, Any]:
     from mil_heatmaps.stages.heatmap import HeatmapStage
 
     inputs = HeatmapStage().inputs(work)
-    for key in ("version", "to", "figure_foot", "notices"):
+    for key in ("version", "to", "figure_foot", "notices", "beside"):
         inputs.pop(key, None)
     return inputs
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.stages.bag_work import bag_works
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.export_parts import attempt, content_of, for_people, lines_of, notices_of
 from mil_heatmaps.stages.figure_foot import evidence_of, foot_of
+from mil_heatmaps.stages.picture_format import holding, write_maps
 from mil_heatmaps.stages.score_columns import drawn_file, planned_maps
 from mil_heatmaps.stages.write_score_exports import write_of_all_columns
 from mil_heatmaps.words import grouped
@@ -27,13 +29,24 @@ if TYPE_CHECKING:
 
 
 def export_all(work: SlideWork, *, only_telling: bool = False) -> StageResult:
-    """Write every format that is switched on, for every drawn column; tables and what holds all columns once a slide.
+    """Write every format that is switched on, for every drawn column; tables and what holds all columns once a bag.
 
     A format that cannot be written (its package is missing, it needs a resolution that is not known, its place cannot
     be written to) is a notice, and the others are written.
 
     With `only_telling` those formats alone whose metadata tell how far the map can be believed.
     """
+    result = _export(work, only_telling=only_telling)
+    for of_bag in bag_works(work):
+        part = _export(of_bag, only_telling=only_telling)
+        result.paths += part.paths
+        result.notes += [one.of(planned_maps(of_bag)[0].column.of) for one in part.notes]
+        result.again |= part.again
+    result.notes = list(distinct(result.notes))
+    return result
+
+
+def _export(work: SlideWork, *, only_telling: bool) -> StageResult:
     result = StageResult([])
     exports, maps = work.config.export_arguments, planned_maps(work)
     for planned in maps:
@@ -51,7 +64,6 @@ def export_all(work: SlideWork, *, only_telling: bool = False) -> StageResult:
         write_of_all_columns(work, maps[0].drawing, result)
     if not only_telling:
         _tables(work, result)
-    result.notes = list(distinct(result.notes))
     return result
 
 
@@ -67,13 +79,10 @@ def _pictures(work: SlideWork, column: DrawnColumn, drawing: Drawing, result: St
 
 
 def _flat(wanted: Path, drawing: Drawing, options: Any, result: StageResult) -> list[Path]:
-    from mil_heatmaps.stages.heatmap import holding
-    from mil_heatmaps.visualization.overlay import draw_to_file
-
     path, said = holding(wanted, drawing.size_px)
     result.notes += said
     quality, lossless = getattr(options, "quality", None), getattr(options, "lossless", False)
-    draw_to_file(path, drawing, quality=quality, lossless=lossless)
+    write_maps([path], drawing, quality=quality, lossless=lossless or wanted.suffix == ".png")
     return [path]
 
 
@@ -143,7 +152,7 @@ def _geojson(work: SlideWork, planned: PlannedMap, options: GeojsonExport | None
     paths = [path]
     if written.patches_left_out or written.regions_left_out:
         csv = work.config.export_arguments.csv
-        table = work.job.paths.export("_scores.csv" + (".gz" if csv is not None and csv.gzip else ""))
+        table = work.job.paths.export(f"{work.bag_suffix}_scores.csv" + (".gz" if csv is not None and csv.gzip else ""))
         if csv is None and table not in result.paths:
             write_csv(table, drawn_file(work))
             paths.append(table)
@@ -191,7 +200,8 @@ def _tables(work: SlideWork, result: StageResult) -> None:
     exports = work.config.export_arguments
     for name, options, write in (("csv", exports.csv, write_csv), ("npz", exports.npz, write_npz)):
         if options is not None:
-            path = work.job.paths.export(f"_scores.{name}" + (".gz" if getattr(options, "gzip", False) else ""))
+            packed = ".gz" if getattr(options, "gzip", False) else ""
+            path = work.job.paths.export(f"{work.bag_suffix}_scores.{name}{packed}")
             attempt(result, name, partial(_table, write, path, drawn_file(work)))
 
 

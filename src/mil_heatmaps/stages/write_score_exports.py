@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.stages.bags import SUM
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.export_parts import at_level, attempt, content_of, for_people, lines_of, notices_of
 from mil_heatmaps.stages.figure_foot import foot_of
@@ -48,7 +49,7 @@ def _score_tiff(work: SlideWork, drawing: Drawing) -> list[Path]:
 
     options = work.config.export_arguments.ome_tiff
     assert options is not None
-    path = work.job.paths.export("_scores.ome.tif")
+    path = work.job.paths.export(f"{work.bag_suffix}_scores.ome.tif")
     write_score_tiff(path, _picture(work, drawing, options.level), tile_size=options.tile_size)
     return [path]
 
@@ -61,7 +62,7 @@ def _ome_zarr(work: SlideWork, drawing: Drawing) -> list[Path]:
     how: dict[str, Any] = {"version": options.version, "chunk_size": options.chunk_size}
     folders = []
     if options.content == "scores":
-        folders.append(work.job.paths.export("_scores.ome.zarr"))
+        folders.append(work.job.paths.export(f"{work.bag_suffix}_scores.ome.zarr"))
         write_score_zarr(folders[0], _picture(work, drawing, options.level), **how)
     else:
         for planned in planned_maps(work):
@@ -97,12 +98,12 @@ def _anndata(work: SlideWork, drawing: Drawing) -> list[Path]:
     options = work.config.export_arguments.anndata
     assert options is not None
     anndata_module()  # before the features are read
-    scores, path, slide = drawn_file(work), work.job.paths.export(".h5ad"), work.slide
+    scores, path, slide = drawn_file(work), work.job.paths.export(f"{work.bag_suffix}.h5ad"), work.slide
     foot = foot_of(work)
     write_h5ad(
         path,
         scores,
-        features=_features(work) if options.features else None,
+        features=_features(work) if options.features and work.bag != SUM else None,
         thumbnail=slide.thumbnail(options.thumbnail_px),
         slide_id=work.job.slide_id,
         slide_size_l0=slide.dimensions_l0,

@@ -1,7 +1,7 @@
 """How far readers agree: Cohen's kappa of every pair, Fleiss' kappa of all, and where they differ most.
 
 Cohen, Educ. Psychol. Meas. 20 (1960) 37; Fleiss, Psychol. Bull. 76 (1971) 378. Intervals are percentiles of a
-bootstrap over slides.
+bootstrap over slides; where cases are known, over cases, each with all of its slides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,33 +45,42 @@ def _beyond_chance(agreed: float, by_chance: float) -> float | None:
     return None if by_chance > 1 - 1e-12 else (agreed - by_chance) / (1 - by_chance)
 
 
-def _interval(measure: Any, rows: npt.NDArray[Any], seed: int = 0) -> list[float] | None:
-    """Return the 2.5th and 97.5th percentile of a measure over bootstrap draws of rows."""
-    if len(rows) < 5:
+def _interval(
+    measure: Any, rows: npt.NDArray[Any], slides: Sequence[str], cases: Mapping[str, str], seed: int = 0
+) -> list[float] | None:
+    """Return the 2.5th and 97.5th percentile of a measure over bootstrap draws of rows, those of a case together."""
+    together: dict[str, list[int]] = {}
+    for place, slide in enumerate(slides):
+        together.setdefault(cases.get(slide) or f"/{slide}", []).append(place)
+    if len(together) < 5:
         return None
-    rng = np.random.default_rng(seed)
-    drawn = [measure(rows[rng.integers(0, len(rows), len(rows))]) for _ in range(DRAWS)]
+    members, rng = [np.array(places) for places in together.values()], np.random.default_rng(seed)
+    draws = (rng.integers(0, len(members), len(members)) for _ in range(DRAWS))
+    drawn = [measure(rows[np.concatenate([members[number] for number in draw])]) for draw in draws]
     known = [value for value in drawn if value is not None]
     if len(known) < DRAWS / 2:
         return None
     return [float(value) for value in np.percentile(known, [2.5, 97.5])]
 
 
-def agreement(verdicts: Mapping[str, Mapping[str, str]], kinds: Sequence[str] = VERDICTS) -> dict[str, Any]:
+def agreement(
+    verdicts: Mapping[str, Mapping[str, str]], kinds: Sequence[str] = VERDICTS, cases: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return what readers agree on.
 
     Parameters
     ----------
     verdicts : reader to slide_id to verdict; other words than `kinds` do not count
+    cases : slide_id to case, where cases are known
 
     Returns
     -------
     dict
         ``readers`` with the number of slides each judged; ``pairs`` with ``kappa`` and ``interval`` (None where they
-        cannot be told); ``fleiss`` over the slides that all judged; ``disagreed``: slides by the share of pairs of
-        readers that differ, most first.
+        cannot be told); ``fleiss`` over the slides that all judged; ``resampled``: what the draws are of;
+        ``disagreed``: slides by the share of pairs of readers that differ, most first.
     """
-    number = {word: place for place, word in enumerate(kinds)}
+    number, cases = {word: place for place, word in enumerate(kinds)}, cases or {}
     given = {
         reader: {slide: number[word] for slide, word in told.items() if word in number}
         for reader, told in verdicts.items()
@@ -86,7 +95,7 @@ def agreement(verdicts: Mapping[str, Mapping[str, str]], kinds: Sequence[str] = 
                 "slides": len(rows),
                 "agreed": float((rows[:, 0] == rows[:, 1]).mean()) if len(rows) else None,
                 "kappa": cohen_kappa(rows, len(kinds)),
-                "interval": _interval(lambda part: cohen_kappa(part, len(kinds)), rows),
+                "interval": _interval(lambda part: cohen_kappa(part, len(kinds)), rows, common, cases),
             }
         )
     everywhere = [slide for slide in next(iter(given.values()), {}) if all(slide in told for told in given.values())]
@@ -97,8 +106,10 @@ def agreement(verdicts: Mapping[str, Mapping[str, str]], kinds: Sequence[str] = 
         "readers": {reader: len(told) for reader, told in given.items()},
         "pairs": pairs,
         "fleiss": {
-            "slides": len(counts), "kappa": fleiss_kappa(counts), "interval": _interval(fleiss_kappa, counts),
+            "slides": len(counts), "kappa": fleiss_kappa(counts),
+            "interval": _interval(fleiss_kappa, counts, everywhere, cases),
         },
+        "resampled": "case" if cases else "slide",
         "disagreed": _disagreed(given, kinds)[:MOST_NAMED],
     }  # fmt: skip
 
@@ -122,6 +133,8 @@ def agreement_words(told: Mapping[str, Any]) -> list[str]:
         lines.append(f"{' and '.join(pair['readers'])}: Cohen's kappa {_kappa_words(pair)}")
     if len(told["readers"]) > 2:
         lines.append(f"all: Fleiss' kappa {_kappa_words(told['fleiss'])}")
+    if any(pair["interval"] for pair in told["pairs"]) and told["resampled"] == "case":
+        lines.append("intervals are over cases: the slides of a case are drawn together")
     for item in told["disagreed"]:
         said = ", ".join(f"{reader} {word}" for reader, word in item["verdicts"].items())
         lines.append(f"differ on {item['slide']}: {said}")

@@ -22,6 +22,7 @@ from mil_heatmaps.viewer.assets import MEDIA_TYPES, page_files
 from mil_heatmaps.viewer.catalog import Catalog
 from mil_heatmaps.viewer.content import Content
 from mil_heatmaps.viewer.guarded import guarded
+from mil_heatmaps.viewer.layers import ScoreLayer
 from mil_heatmaps.viewer.live import LiveCatalog
 from mil_heatmaps.viewer.security import FRAME_ROOM, NO_DOORS, Doors, Gate
 
@@ -112,12 +113,15 @@ class ViewerApp:
             Route("/api/slides/{slide:place}.json", self.json(lambda at: self.content.describe(at["slide"]))),
             Route("/api/changes/{slide:place}.json", self.json(lambda at: self.content.changes(at["slide"]))),
             Route("/api/lists.json", self.json(lambda _: self.content.lists())),
+            Route("/api/like/{slide:place}/{layer:place}/{of:place}/{of_layer:place}/{patch:place}.json",
+                  self.json(self._about_like)),
             Route("/api/link.json", self.json(lambda _: {"token": self.token})),
-        ]
+        ]  # fmt: skip
 
     def _data_routes(self, cached: str) -> list[BaseRoute]:
         tile = "{level:place}/{column:place}/{row:place}"
         scores = cached + "/scores/{slide:place}/{layer:place}"
+        like = "{of:place}/{of_layer:place}/{patch:place}"
         return [
             Route(cached + "/slides/{slide:place}/" + tile, self.slide_tile),
             Route(cached + "/pictures/{slide:place}/{picture:place}/" + tile, self.picture_tile),
@@ -129,6 +133,7 @@ class ViewerApp:
             Route(scores + "/columns/{column:place}", self.data(self._column)),
             Route(scores + "/inside", self.data(self._inside)),
             Route(scores + "/patches/{patch:place}", self.data(self._patch, "image/jpeg")),
+            Route(scores + "/like/" + like, self.data(lambda at: self._like(at).column(0))),
         ]  # fmt: skip
 
     def _index(self) -> dict[str, Any]:
@@ -220,6 +225,13 @@ class ViewerApp:
 
     def _patch(self, at: At) -> bytes:
         return self.content.patch(at["slide"], at["layer"], at["patch"])
+
+    def _like(self, at: At) -> ScoreLayer:
+        return self.content.like(at["slide"], at["layer"], at["of"], at["of_layer"], at["patch"])
+
+    def _about_like(self, at: At) -> dict[str, Any]:
+        layer = self._like(at)
+        return layer.describe() | layer.colours(self.content.catalog.defaults) | {"prediction": None}
 
     def close(self) -> None:
         """Close the slides."""

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.choices import CASE_COLUMNS
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.records.layout import FAITHFULNESS
 from mil_heatmaps.visualization.palette import DIVERGING_CMAP
-from mil_heatmaps.words import reason_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class NamedFile:
         Name of the run it comes from, empty for a file of one's own.
     region : Region or None
         What of it the run's pictures show.
+    feature_dirs : paths
+        Where the features of its patches may be.
     """
 
     path: Path
@@ -34,11 +37,15 @@ class NamedFile:
     bag: bool = False
     run: str = ""
     region: "Region | None" = None
+    feature_dirs: tuple[Path, ...] = ()
 
     @property
     def faithfulness(self) -> Path:
-        """Where what was measured of its maps lies, if it was."""
-        return self.path.with_name(self.path.stem.removesuffix("_blockmap") + FAITHFULNESS)
+        """Where what was measured of its maps lies, if it was; of a bag beside the first its name comes last."""
+        slide, _, bag = self.path.stem.rpartition("_blockmap")
+        if not slide:
+            return self.path.with_name(self.path.stem + FAITHFULNESS)
+        return self.path.with_name(f"{slide}{FAITHFULNESS.removesuffix('.json')}{bag}.json")
 
 
 @dataclass(frozen=True)
@@ -274,6 +281,12 @@ class Catalog:
         if not self.slides:
             raise ConfigError(f"{self.title}: there is no slide to show")
 
+    @cached_property
+    def cases(self) -> dict[str, str]:
+        """The case of each slide, by slide_id, as far as the list has any."""
+        named = ((entry, next(filter(None, map(entry.cells.get, CASE_COLUMNS)), "")) for entry in self.slides)
+        return {entry.slide_id: case for entry, case in named if case}
+
 
 def titles_for(paths: Sequence[Path]) -> list[str]:
     """Return a short name for each path: its stem, with as many folders as tell equal ones apart."""
@@ -285,29 +298,6 @@ def titles_for(paths: Sequence[Path]) -> list[str]:
         titles = ["/".join((*parts, stem)) for parts, stem in zip(above, stems, strict=True)]
         depth += 1
     return titles if len(set(titles)) == len(titles) else [f"{title} ({i + 1})" for i, title in enumerate(titles)]
-
-
-def read_affine(path: Path) -> tuple[tuple[float, ...], ...]:
-    """Return the 3 x 3 of a ``.npy``, from level-0 pixels of the first slide to those of the second.
-
-    Raises
-    ------
-    ConfigError
-        It is no affine map, or one that cannot be turned round.
-    """
-    import numpy as np
-
-    try:
-        matrix = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"--affine: {path} cannot be read as .npy ({reason_of(error)})") from error
-    if matrix.shape != (3, 3) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
-        raise ConfigError(f"--affine: {path} must hold 3 x 3 finite numbers, it has {matrix.dtype} {matrix.shape}")
-    if not np.allclose(matrix[2], (0, 0, 1)):
-        raise ConfigError(f"--affine: the last row of {path} must be 0 0 1, it is {matrix[2].tolist()}")
-    if abs(np.linalg.det(matrix[:2, :2])) < 1e-9:
-        raise ConfigError(f"--affine: the map in {path} cannot be turned round (its determinant is 0)")
-    return tuple(tuple(float(value) for value in row) for row in matrix.tolist())
 
 
 def catalog_of_files(slide: Path, pictures: Sequence[Path], scores: Sequence[Path], tissue: Path | None) -> Catalog:

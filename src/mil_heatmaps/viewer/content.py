@@ -31,6 +31,7 @@ from mil_heatmaps.viewer.fit import (
 )
 from mil_heatmaps.viewer.jpeg_tiles import encode_jpeg
 from mil_heatmaps.viewer.layers import ScoreFiles, ScoreLayer, layers_of
+from mil_heatmaps.viewer.like import Likes, features_path
 from mil_heatmaps.viewer.live import LiveCatalog
 from mil_heatmaps.viewer.open_slides import OpenSlides
 from mil_heatmaps.viewer.palettes import is_known, palettes
@@ -57,6 +58,7 @@ class Content:
         self._slides = OpenSlides()
         self._small = OpenSlides(2)  # thumbnails of the list must not close the slide that is looked at
         self._scores = ScoreFiles()
+        self._likes = Likes()
 
     @property
     def catalog(self) -> Catalog:
@@ -135,8 +137,9 @@ class Content:
             if isinstance(found, Exception):
                 problems.append(one_line(found))
                 continue
+            about_file = {"hasFeatures": features_path(found[0], entry.slide_id) is not None}
             described = [
-                layer.describe() | layer.colours(self.catalog.defaults) | self._evidence(layer, entry)
+                layer.describe() | about_file | layer.colours(self.catalog.defaults) | self._evidence(layer)
                 for layer in found
             ]
             source, named = found[0].source, found[0].named
@@ -190,10 +193,10 @@ class Content:
         out["problems"] = list(dict.fromkeys(map(str, problems)))
         return out
 
-    def _evidence(self, layer: ScoreLayer, entry: SlideEntry) -> dict[str, Any]:
+    def _evidence(self, layer: ScoreLayer) -> dict[str, Any]:
         """Return the outline of a map's evidence set, where the run asked for it."""
         wanted = self.catalog.defaults.evidence and not self.catalog.blind
-        rings = evidence_outlines(layer, entry.slide_id) if wanted else []
+        rings = evidence_outlines(layer) if wanted else []
         return {"evidence": rings} if rings else {}
 
     def slide_tile(self, slide: int, level: int, column: int, row: int) -> tuple[bytes, str]:
@@ -270,6 +273,11 @@ class Content:
             raise LookupError(size_l0)
         with self._slides.use(_needed(self.entry(slide))) as opened:
             return encode_jpeg(opened.region(corner_l0, size_l0, PATCH_PX))
+
+    def like(self, slide: int, number: int, of_slide: int, of_number: int, patch: int) -> ScoreLayer:
+        """Return how alike every patch of a layer is to one patch of a layer, of this slide or another."""
+        layer, of = self.layer(slide, number), self.layer(of_slide, of_number)
+        return self._likes.layer(layer, self.entry(slide).slide_id, of, self.entry(of_slide).slide_id, patch)
 
     def tissue(self, slide: int) -> bytes:
         """Return the outlines as JSON: pieces, each with its holes, as flat x, y lists."""

@@ -4,18 +4,17 @@ import numpy as np
 
 from mil_heatmaps.explain.curves import most_relevant_first
 from mil_heatmaps.export.regions import merge_patches
-from mil_heatmaps.records.layout import FAITHFULNESS
 from mil_heatmaps.scores.select import column_of_target
 from mil_heatmaps.stages.figure_foot import EVIDENCE_SETS, read_document
 from mil_heatmaps.viewer.layers import ScoreLayer
 
 
-def evidence_outlines(layer: ScoreLayer, slide_id: str) -> list[list[int]]:
+def evidence_outlines(layer: ScoreLayer) -> list[list[int]]:
     """Return the outline of the set of one layer as closed rings, flat x, y lists of level-0 pixels.
 
     Empty where nothing was measured, for maps that are not drawn, and for a finer map, whose patches are others.
     """
-    document = read_document(layer.named.path.with_name(f"{slide_id}{FAITHFULNESS}"))
+    document = read_document(layer.named.faithfulness)
     entry = None if document is None else document["maps"].get(layer.scores.score)
     if document is None or entry is None or not entry.get("drawn"):
         return []

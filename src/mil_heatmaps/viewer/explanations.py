@@ -1,14 +1,13 @@
 """What was measured of a slide's maps: their faithfulness, as the run left it beside the scores."""
 
-import json
 import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.files.json_files import read_json
 from mil_heatmaps.viewer.stamps import stamp_of
-from mil_heatmaps.words import said_by
 
 FORMAT = "mil-heatmaps faithfulness"
 MOST_BYTES = 8 << 20
@@ -39,12 +38,7 @@ def verdict_of(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _read(path: Path, stamp: str) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
-        read = json.loads(path.read_text(encoding="utf-8"), parse_constant=_nothing, parse_float=_finite)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ScoreError(f"{path}: the faithfulness cannot be read ({said_by(error)})") from error
+    read = read_json(path, ScoreError, most_bytes=MOST_BYTES, parse_constant=_nothing, parse_float=_finite)
     if not isinstance(read, dict) or read.get("format") != FORMAT or not isinstance(read.get("maps"), dict):
         raise ScoreError(f"{path}: holds no {FORMAT}")
     if read.get("format_version") != 1:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.words import reason_of
+from mil_heatmaps.files.json_files import read_json
 
 MOST_FEATURES = 20_000
 MOST_POINTS = 2_000_000
@@ -73,16 +73,7 @@ def _is_point(point: Any) -> bool:
 
 def read_features(path: Path) -> list[Feature]:
     """Return the marks in a file, none when it is not there; MarkError when it cannot be read."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise MarkError(f"{path} is larger than {MOST_BYTES >> 20} MiB")
-        return features_of(json.loads(path.read_text(encoding="utf-8-sig")))
-    except FileNotFoundError:
-        return []
-    except MarkError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise MarkError(f"the marks in {path} cannot be read: {reason_of(error)}") from error
+    return features_of(read_json(path, MarkError, most_bytes=MOST_BYTES, finite=True)) if path.exists() else []
 
 
 def as_text(features: Iterable[Feature]) -> str:

@@ -56,7 +56,7 @@ def notes_routes(notes: ReaderNotes, content: Content) -> list[BaseRoute]:
         Route("/api/notes/presets.json", _endpoint(
             lambda _: notes.presets(), lambda at: notes.save_presets(at["body"])
         ), methods=both),
-        Route("/api/notes/agreement.json", _endpoint(lambda _: notes.agreement(), None)),
+        Route("/api/notes/agreement.json", _endpoint(lambda _: notes.agreement(content.catalog.cases), None)),
     ]  # fmt: skip
 
 
@@ -71,9 +71,16 @@ def _endpoint(read: Answer, write: Answer | None) -> Callable[[Request], Any]:
             body = await asyncio.wait_for(_body_of(request), BODY_S)
         except (TimeoutError, ValueError, RecursionError):
             return Response("a JSON object was expected", status_code=400, media_type="text/plain")
-        return await guarded(lambda: JSONResponse(write({**at, "body": body})))
+        return await guarded(lambda: JSONResponse(_written(write, {**at, "body": body})))
 
     return endpoint
+
+
+def _written(write: Answer, at: dict[str, Any]) -> Any:
+    try:
+        return write(at)
+    except RecursionError:  # what was read may still be nested too deep to be written
+        raise MarkError("it is nested too deeply to be kept") from None
 
 
 async def _body_of(request: Request) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,11 @@ from filelock import FileLock, Timeout
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.json_files import read_json
 from mil_heatmaps.records.layout import check_inside
 from mil_heatmaps.viewer.agreement import VERDICTS, agreement
 from mil_heatmaps.viewer.changed import Changed
-from mil_heatmaps.viewer.mark_features import MarkError, as_text, features_of, read_features
+from mil_heatmaps.viewer.mark_features import MOST_BYTES, MarkError, as_text, features_of, read_features
 from mil_heatmaps.viewer.stamps import fresh_stamp
 from mil_heatmaps.words import reason_of
 
@@ -95,7 +96,7 @@ class ReaderNotes:
         with self._locked():
             rows = self.review(reader)
             before = rows.pop(slide_id, None)
-            spent = float(before["seconds"] or 0) if before else 0.0
+            spent = _seconds(before["seconds"]) if before else 0.0
             rows[slide_id] = {
                 "slide_id": slide_id,
                 "reader": reader,
@@ -108,14 +109,14 @@ class ReaderNotes:
             write_text(self._review_path(reader), _csv_text(rows.values()))
             return rows[slide_id]
 
-    def agreement(self) -> dict[str, Any]:
-        """Return how far all readers agree whose verdicts lie in the folder."""
+    def agreement(self, cases: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return how far all readers agree whose verdicts lie in the folder; `cases` says which slides go together."""
         paths = sorted(self.folder.glob("review_*.csv"))
         told = {
             path.stem.removeprefix("review_"): {row["slide_id"]: row["verdict"] for row in _read_rows(path)}
             for path in paths
         }
-        return agreement(told)
+        return agreement(told, cases=cases)
 
     # The way a reader looked, and presets ----------------------------------------------------------------------------
 
@@ -146,6 +147,14 @@ class ReaderNotes:
         with self._locked():
             write_text(self.folder / "presets.json", json.dumps(presets, indent=1, ensure_ascii=False) + "\n")
         return presets
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds in a table that people edit; 0 for what is no such number."""
+    try:
+        return value if 0 <= (value := float(text)) < 1e9 else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _is_step(step: Any) -> bool:
@@ -187,9 +196,9 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _read_json(path: Path, otherwise: Any) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return otherwise
-    except (OSError, ValueError, RecursionError) as error:
-        raise MarkError(f"{path} cannot be read: {reason_of(error)}") from error
+    read = read_json(path, MarkError, most_bytes=MOST_BYTES, finite=True)
+    if not isinstance(read, type(otherwise)):
+        raise MarkError(f"{path} holds a {type(read).__name__}, not what was kept there")
+    return read

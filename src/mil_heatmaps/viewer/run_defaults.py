@@ -19,6 +19,14 @@ def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def bags_of(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the bags of a run whose model takes several, the first first; none of any other."""
+    data = section(config, "data_arguments")
+    several = isinstance(data.get("h5_dir"), dict) and not isinstance(data.get("data_dir"), dict)
+    names = [str(name) for name in data["h5_dir"]] if several else []
+    return names if len(names) > 1 else []
+
+
 def fine_map_of(config: Mapping[str, Any], slide: SlideLayout, source: str) -> Path | None:
     """Return the scores of a slide's fine map; None when the run makes none of it.
 

@@ -27,7 +27,7 @@ from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, S
 from mil_heatmaps.viewer.explanations import verdict_of
 from mil_heatmaps.viewer.patch_lists import list_folders, study_layers
 from mil_heatmaps.viewer.run_cells import believed_mpp, box_of, lists_of, prediction_of
-from mil_heatmaps.viewer.run_defaults import defaults_of, fine_map_of, fine_map_words, section
+from mil_heatmaps.viewer.run_defaults import bags_of, defaults_of, fine_map_of, fine_map_words, section
 from mil_heatmaps.viewer.stamps import fresh_stamp
 from mil_heatmaps.words import one_line
 
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_GROUPS = 256
 """Folders of a run that are looked at to see whether it goes on."""
+
+SUM = "sum"
+"""In the place of a bag's name: the sum of the maps of all bags."""
 
 PICTURE = f"{HEATMAP}.png"
 
@@ -276,13 +279,31 @@ class _Run:
             for folder, words in self.studies
             if (path := folder / f"{slide_id}.h5").is_file()
         ]
+        if names := bags_of(self.config):
+            ends = [(name, paths.blockmap_of(name)) for name in (*names[1:], SUM)]
+            found = [(names[0], bag), *((name, path) for name, path in ends if path.is_file())]
+            return [NamedFile(path, prefix + name, source, False, self.name, region, self._features(name))
+                    for name, path in found]  # fmt: skip
+        features = self._features("")
         if fine is None:
-            return [NamedFile(bag, title or "scores", source, run=self.name, region=region), *beside]
+            return [NamedFile(bag, title or "scores", source, False, self.name, region, features), *beside]
         return [
             NamedFile(fine, prefix + fine_map_words(self.config), source, run=self.name, region=region),
-            NamedFile(bag, f"{prefix}coarse map", source, bag=True, run=self.name),
+            NamedFile(bag, f"{prefix}coarse map", source, bag=True, run=self.name, feature_dirs=features),
             *beside,
         ]
+
+    def _features(self, bag: str) -> tuple[Path, ...]:
+        """Return where features may be: of one bag by its name, else all folders."""
+        named = section(self.config, "data_arguments").get("h5_dir")
+        values = [named] if not isinstance(named, dict) else [named[bag]] if bag in named else list(named.values())
+        if bag == SUM or named is None:
+            return ()
+        found = []
+        for entry in (part for item in values for part in ([item] if isinstance(item, str) else item)):
+            with suppress(ConfigError):
+                found.append(resolve_input_path(entry, None, "folder"))
+        return tuple(found)
 
     def class_name(self, text: str) -> str:
         """Return the name of a class given as number or as one of its labels."""

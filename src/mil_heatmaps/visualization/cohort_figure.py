@@ -35,10 +35,10 @@ def cohort_page(rows: Sequence[Mapping[str, Any]], summaries: Sequence[MapSummar
     """
     high = max(len(summaries), 1) * _ROW
     page = Page(2 * _MARGIN + _NAMES + _SRG + _GAP + _SHARE, _HEAD + high + _FOOT)
-    slides = len({row["slide_id"] for row in rows})
-    title = f"Faithfulness of {counted(len(summaries), 'map')} on {counted(slides, 'slide')}"
+    slides, noun = len({row["slide_id"] for row in rows}), summaries[0].noun if summaries else "slide"
+    title = f"Faithfulness of {counted(len(summaries), 'map')} on {counted(slides, noun)}"
     page.write(_MARGIN, 0.32, title, fontsize=TITLE - 1, weight="bold", color=INK, va="center")
-    outputs = _words_of(rows)
+    outputs = _words_of(rows, noun)
     page.write(_MARGIN, 0.62, outputs, fontsize=SMALL, color=GREY, va="center")
     left = page.axes(_MARGIN + _NAMES, _HEAD, _SRG, high)
     right = page.axes(_MARGIN + _NAMES + _SRG + _GAP, _HEAD, _SHARE, high)
@@ -48,7 +48,7 @@ def cohort_page(rows: Sequence[Mapping[str, Any]], summaries: Sequence[MapSummar
     names = [short(one.score, 26) + (" (drawn)" if one.drawn else "") for one in summaries]
     means = any(one.mean is not None for one in summaries)
     dots = "the dot is their mean, the bar its 95 % interval" if means else f"no mean of fewer than {FEWEST_SLIDES}"
-    for axes, label in ((left, f"SRG: points are slides, {dots}"), (right, "slides better than random, %")):
+    for axes, label in ((left, f"SRG: points are {noun}s, {dots}"), (right, f"{noun}s better than random, %")):
         axes.set_ylim(len(summaries) - 0.5, -0.5)
         axes.set_xlabel(label, fontsize=SMALL, color=INK)
         axes.tick_params(labelsize=SMALL, colors=GREY, length=3, width=0.8)
@@ -89,10 +89,11 @@ def _draw_share(axes: Any, place: int, one: MapSummary) -> None:
     axes.text(share + 2, place, f"{one.better} of {one.measured}", fontsize=SMALL, color=INK, va="center")
 
 
-def _words_of(rows: Sequence[Mapping[str, Any]]) -> str:
+def _words_of(rows: Sequence[Mapping[str, Any]], noun: str) -> str:
     """Return how it was measured, where it is the same everywhere."""
     told = [row for row in rows if row["status"] == "measured"]
     steps, orders = ({row[key] for row in told} for key in ("steps", "random_orders"))
     if len(steps) == len(orders) == 1:
-        return f"symmetric relevance gain (SRG), {steps.pop()} steps, {orders.pop()} random orders a slide; 0 is chance"
+        how = f"{steps.pop()} steps, {orders.pop()} random orders a {noun}"
+        return f"symmetric relevance gain (SRG), {how}; 0 is chance"
     return "symmetric relevance gain (SRG); 0 is chance"

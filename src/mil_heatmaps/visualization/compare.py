@@ -22,13 +22,13 @@ from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.colour_rule import ColourRule, ColourScale
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.figure_ground import draw_panels
+from mil_heatmaps.visualization.figure_ground import draw_panels, shown_extent
 from mil_heatmaps.visualization.figure_layout import GAP, MARGIN
 from mil_heatmaps.visualization.figure_page import Page, wrapped
 from mil_heatmaps.visualization.figure_parts import GREY, INK
-from mil_heatmaps.visualization.figure_pieces import BarPlan, bar_words, draw_bar, draw_scale_bar
+from mil_heatmaps.visualization.figure_pieces import LOCATOR, BarPlan, bar_words, draw_bar, draw_locator, draw_scale_bar
 from mil_heatmaps.visualization.figure_style import FigureStyle
-from mil_heatmaps.visualization.figure_words import FigureText
+from mil_heatmaps.visualization.figure_words import FigureText, region_words
 from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
 from mil_heatmaps.visualization.palette import DIVERGING_CMAP
 from mil_heatmaps.visualization.patch_arguments import as_scores
@@ -107,6 +107,22 @@ def match_scores(
     return MatchedScores(grid_a.take(index_a), a[index_a], b[index_b], only_a, only_b)
 
 
+def in_view(matched: MatchedScores, view: View) -> MatchedScores:
+    """Return the part of the common patches that a view shows.
+
+    Raises
+    ------
+    ScoreError
+        When that is none.
+    """
+    chosen = view.patches(matched.grid)
+    if isinstance(chosen, slice):
+        return matched
+    if not len(chosen):
+        raise ScoreError("none of the patches that both maps score lies in the region")
+    return replace(matched, grid=matched.grid.take(chosen), a=matched.a[chosen], b=matched.b[chosen])
+
+
 def compare_scores(matched: MatchedScores) -> Comparison:
     """Return how far two maps agree."""
     a, b = rank_percentiles(matched.a), rank_percentiles(matched.b)
@@ -153,12 +169,14 @@ def draw_comparison(
     *,
     score_name: str = "score",
     sentences: Sequence[str] = (),
+    region_names: Sequence[str] = (),
 ) -> UInt8Array:
     """Return both maps and their difference side by side, with the numbers, (height, width, 3).
 
-    `foot` are lines of what made the maps, `sentences` say how far each can be believed.
+    `foot` are lines of what made the maps, `sentences` say how far each can be believed, `region_names` name the
+    outlines of a region.
     """
-    return _composed(drawings, comparison, names, foot, score_name, sentences).rendered()
+    return _composed(drawings, comparison, names, foot, score_name, sentences, region_names).rendered()
 
 
 def _composed(
@@ -168,11 +186,11 @@ def _composed(
     foot: Sequence[str],
     score_name: str,
     sentences: Sequence[str],
+    region_names: Sequence[str] = (),
 ) -> Page:
     style = FigureStyle()
-    width_px, height_px = drawings[0].size_px
-    across, down = drawings[0].frame.downsample
-    high = height_px * down / (width_px * across)
+    _, size_l0 = shown_extent(drawings[0])
+    high = size_l0[1] / size_l0[0]
     width, height = (
         round(side * style.dpi) / style.dpi
         for side in _panel_size(high)
@@ -181,8 +199,10 @@ def _composed(
     whole = 2 * MARGIN + 3 * width + 2 * GAP + 2 * _BAR
     content = whole - 2 * MARGIN
     titles = [wrapped(name, style.text, width) for name in (*names, f"{names[0]} minus {names[1]}")]
-    slide = wrapped(drawings[0].slide.slide_id, style.title, content, bold=True)
-    head = 0.95 + 0.27 * (len(slide) - 1) + 0.2 * max(map(len, titles))
+    of_region = not drawings[0].frame.whole
+    room = content - (LOCATOR[0] + GAP if of_region else 0.0)
+    slide = wrapped(drawings[0].slide.slide_id, style.title, room, bold=True)
+    head = 0.95 + 0.27 * (len(slide) - 1) + 0.2 * max(map(len, titles)) + 0.2 * of_region
     notes = parts.join(list(dict.fromkeys(drawings[0].notes + drawings[1].notes)))
     told = [*((said, INK) for said in sentences), *((said, GREY) for said in (notes, *foot) if said)]
     lines = [(line, colour) for said, colour in told for line in wrapped(said, style.small, content)]
@@ -194,11 +214,17 @@ def _composed(
     tops = [f"top {k} in common {share:.0%}" for k, share in comparison.overlap.items()]
     correlation = with_minus(f"{comparison.spearman:.3f}")
     words = parts.join([f"{grouped(comparison.common)} common patches", f"rank correlation {correlation}", *tops])
-    page.write(MARGIN, 0.41 + 0.27 * len(slide), words, fontsize=style.text, color=GREY, va="center")
+    said = [words, *([f"region {region_words(drawings[0])} at level 0"] if of_region else [])]
+    page.write_lines(MARGIN, 0.41 + 0.27 * len(slide), said, 0.2, fontsize=style.text, color=GREY)
+    if of_region:
+        draw_locator(page, drawings[0])
     left = MARGIN
     for nth, (drawing, panel) in enumerate(zip(drawings, panels, strict=True)):
         left = round(left * style.dpi) / style.dpi
-        parts.show_picture(page.axes(left, head, width, height), panel.heatmap)
+        axes = page.axes(left, head, width, height)
+        parts.show_picture(axes, panel.heatmap)
+        if drawing.region is not None:
+            parts.draw_outlines(axes, drawing.region, panel.drawing.frame, region_names, style)
         top = head - 0.13 - 0.2 * (len(titles[nth]) - 1)
         page.write_lines(left, top, titles[nth], 0.2, fontsize=style.text, color=GREY)
         left += width + GAP
@@ -208,7 +234,7 @@ def _composed(
             draw_bar(page, plan, (left - GAP + 0.15, head), min(height, 5.6), upright=True)
             left += _BAR
     if drawings[0].slide.mpp is not None:
-        width_um = width_px * across * drawings[0].slide.mpp
+        width_um = size_l0[0] * drawings[0].slide.mpp
         draw_scale_bar(page, (MARGIN, head + height + 0.08), width, width_um)
     for nth, (line, colour) in enumerate(lines):
         page.write(MARGIN, below + (nth + 0.5) * style.step, line, fontsize=style.small, color=colour, va="center")
@@ -229,8 +255,10 @@ def write_comparison(
     *,
     score_name: str = "score",
     sentences: Sequence[str] = (),
+    region_names: Sequence[str] = (),
 ) -> None:
     """Write `draw_comparison` as PNG, PDF, SVG or any other format of `save_picture`."""
     converted = drawings[0].color_profile == "convert" and drawings[0].slide.icc_profile is not None
     profile = srgb_profile() if converted else drawings[0].icc_profile
-    _composed(drawings, comparison, names, foot, score_name, sentences).save(path, icc_profile=profile)
+    page = _composed(drawings, comparison, names, foot, score_name, sentences, region_names)
+    page.save(path, icc_profile=profile)

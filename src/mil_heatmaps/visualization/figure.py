@@ -14,11 +14,16 @@ import numpy.typing as npt
 from mil_heatmaps.slides.colour_profile import srgb_profile
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.figure_ground import Panels
 from mil_heatmaps.visualization.figure_page import Page
 from mil_heatmaps.visualization.figure_plan import FigurePlan
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText
 from mil_heatmaps.visualization.patch_arguments import as_scores
+
+_BESIDE = (0.0, 1.0, 0.8, 0.62, 0.5)
+"""Widths of a column beside the pictures, as shares of the usual one, that are tried on a page of given height."""
+_SMALLEST = 0.2
 
 __all__ = ["FigureText", "compose_figure", "draw_figure", "write_figure"]
 
@@ -75,10 +80,28 @@ def compose_figure(
     """Return the page of `draw_figure` with everything on it, as matplotlib's objects."""
     style = style or FigureStyle()
     plan = FigurePlan(drawing, scores, text, style, legend=legend)
-    shrink = 1.0
-    while style.height is not None and plan.height > style.height and shrink > 0.2:
-        shrink *= 0.94
-        plan = FigurePlan(drawing, scores, text, style, legend=legend, shrink=shrink)
+    if style.height is not None and plan.height > style.height:
+        plan = _fitting(drawing, scores, text, style, legend=legend, like=plan.panels)
     page = Page(plan.width, style.height or plan.height, style)
     plan.draw(page)
     return page
+
+
+def _fitting(
+    drawing: Drawing, scores: npt.NDArray[Any], text: FigureText, style: FigureStyle, *, legend: bool, like: Panels
+) -> FigurePlan:
+    """Return the plan with the largest pictures that fits a page of given height: the rest below them, or beside them.
+
+    Where none fits it is that of the smallest.
+    """
+    assert style.height is not None  # asked only of such pages
+    found: list[FigurePlan] = []
+    for beside in _BESIDE:
+        shrink = 1.0
+        while shrink > _SMALLEST:
+            plan = FigurePlan(drawing, scores, text, style, legend=legend, shrink=shrink, beside=beside, like=like)
+            if plan.height <= style.height:
+                found.append(plan)
+                break
+            shrink *= 0.94
+    return max(found, key=lambda plan: plan.panel[0]) if found else plan

@@ -1,4 +1,4 @@
-"""The pictures of a figure's panels, and what is under the colours: the ground they are mixed with, what has none.
+"""The pictures of a figure's panels, the ground that their colours are mixed with, and swatches for what has no colour.
 
 Pictures are made pixel by pixel for the page, so that nothing is resampled afterwards: no colour is shown that no patch
 has.
@@ -49,15 +49,38 @@ class Panels:
     outside_region: float = 0.0
 
 
-def panel_frame(drawing: Drawing, longest_px: int) -> Frame:
-    """Return the drawing's frame with a longer side of so many pixels, or that of level 0 where it has fewer."""
+Extent = tuple[tuple[int, int], tuple[float, float]]
+
+
+def shown_extent(drawing: Drawing) -> Extent:
+    """Return the part of the slide that a figure shows, its corner and its size in level-0 pixels.
+
+    That is the drawing's own; of a whole slide of which only an area was scanned it is that area, where all patches and
+    all tissue lie in it.
+    """
     frame, slide = drawing.frame, drawing.slide
-    longer_l0 = max(side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True))
-    wanted = max(1.0, longer_l0 / longest_px)
-    if frame.whole:
+    size = frame.size_px[0] * frame.downsample[0], frame.size_px[1] * frame.downsample[1]
+    area = slide.space().scanned_l0 if frame.whole else None
+    if area is None:
+        return frame.corner_l0, size
+    corner, end = np.asarray(area[:2]), np.add(area[:2], area[2:])
+    points = [drawing.grid.coords_l0, drawing.grid.coords_l0 + np.asarray(drawing.grid.size_l0)]
+    points += [] if drawing.tissue is None else [contour[:, 0] for contour in drawing.tissue.contours_l0]
+    placed = np.concatenate(points)
+    if (placed < corner).any() or (placed > end).any():
+        return frame.corner_l0, size
+    return (area[0], area[1]), (float(area[2]), float(area[3]))
+
+
+def panel_frame(drawing: Drawing, longest_px: int) -> Frame:
+    """Return a frame of what a figure shows with a longer side of so many pixels, or of level 0 where it has fewer."""
+    frame, slide = drawing.frame, drawing.slide
+    corner, size = shown_extent(drawing)
+    wanted = max(1.0, max(size) / longest_px)
+    if frame.whole and corner == frame.corner_l0:
         return choose_frame(slide, downsample=max(wanted, FINEST))
-    corners = [round(c + s * f) for c, s, f in zip(frame.corner_l0, frame.size_px, frame.downsample, strict=True)]
-    return choose_frame(slide, downsample=wanted, top_left=frame.corner_l0, bot_right=corners)
+    end = [round(at + side) for at, side in zip(corner, size, strict=True)]
+    return choose_frame(slide, downsample=wanted, top_left=corner, bot_right=end)
 
 
 def draw_panels(drawing: Drawing, longest_px: int) -> Panels:

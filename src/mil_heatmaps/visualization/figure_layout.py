@@ -58,7 +58,7 @@ class Arrangement:
 
 
 def arrange(
-    high: float, style: FigureStyle, *, pictures: int, bar: float, below: bool, shrink: float = 1.0
+    high: float, style: FigureStyle, *, pictures: int, bar: float, below: bool, shrink: float = 1.0, beside: float = 0.0
 ) -> Arrangement:
     """Return how slide, map and bar stand together.
 
@@ -74,12 +74,15 @@ def arrange(
         Whether there is anything that belongs below or beside.
     shrink : float
         Makes the pictures smaller, for a page of given height.
+    beside : float
+        Width kept free at the pictures' right for the rest, which then stands there.
     """
     u = style.unit
     gap, room = GAP * u, bar
     if style.width is None:
         return _as_large_as_needed(high, u, pictures, room, below=below)
-    content = style.width - 2 * MARGIN * u
+    whole = style.width - 2 * MARGIN * u
+    content = whole - beside
     most = (style.height or _PRINTED_MOST) * (0.62 if style.height else 1.0) * shrink
     found: list[tuple[float, Arrangement]] = []
     for stacked in (False, True) if pictures > 1 else (False,):
@@ -91,9 +94,11 @@ def arrange(
             if width <= 0 or (upright and total < min(_UPRIGHT_LEAST * u, 0.9 * most)):
                 continue
             used = across * width + (across - 1) * gap + (room if upright else 0.0)
-            side = below and content - used >= (SIDE + 2 * GAP) * u
+            side = below and (beside > 0 or content - used >= (SIDE + 2 * GAP) * u)
             area = width * width * high * (_STACKED if stacked else 1.0)
-            found.append((area, Arrangement((width, width * high), stacked, upright, content, side)))
+            found.append((area, Arrangement((width, width * high), stacked, upright, whole, side)))
+    if not found:
+        return _as_large_as_needed(high, u, pictures, room, below=below)
     return max(found, key=lambda pair: pair[0])[1]
 
 
@@ -135,12 +140,12 @@ class Placed:
 
 
 def lay(
-    pieces: Sequence[Piece], width: float, style: FigureStyle, *, column: bool, shrink: float = 1.0
+    pieces: Sequence[Piece], width: float, style: FigureStyle, *, column: bool
 ) -> tuple[list[Placed], float]:
     """Return where the pieces lie within a width, and how high they are together; one below the other in a `column`."""
     u, gap = style.unit, 2 * GAP * style.unit
     if column:
-        rows = [[(piece, min(width, 1.3 * SIDE * u) * shrink)] for piece in pieces]
+        rows = [[(piece, min(width, 1.3 * SIDE * u))] for piece in pieces]
     else:
         blocks, others = [p for p in pieces if p.block], [p for p in pieces if not p.block]
         three = (3.0 + 2 * (BLOCK + 2 * GAP)) * u

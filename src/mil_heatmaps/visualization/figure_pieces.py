@@ -4,7 +4,7 @@ Each says how much room it needs, and draws itself where it is put.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,14 +14,18 @@ from mil_heatmaps.slides.colour_profile import srgb_converter
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import Panels
-from mil_heatmaps.visualization.figure_layout import PATCHES, TILE, TILE_GAP, Piece
+from mil_heatmaps.visualization.figure_layout import MARGIN, PATCHES, TILE, TILE_GAP, Piece
 from mil_heatmaps.visualization.figure_page import Page, text_width, wrapped
 from mil_heatmaps.visualization.figure_parts import GREY, INK
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText, among
+from mil_heatmaps.visualization.frame import choose_frame
+from mil_heatmaps.visualization.overlay import draw
 from mil_heatmaps.visualization.sampling import Choice, Mode, SampledPatch, sample_patches
 from mil_heatmaps.words import grouped, number_words, numbers_apart, tick_words
 
+LOCATOR = (1.3, 0.95)
+"""Most width and height of the whole slide beside a region."""
 _BAR_WIDE = 0.17
 _MOST_LINES = 4
 _SHOWN: tuple[tuple[Mode, str], ...] = (("topk", "highest"), ("reverse_topk", "lowest"))
@@ -119,6 +123,20 @@ def draw_scale_bar(page: Page, place: tuple[float, float], width: float, width_u
     length_um = parts.scale_bar_um(width_um)
     page.box(left, top + 0.05 * u, length_um / width_um * width, 0.035 * u, facecolor=INK, edgecolor="none")
     page.write(left, top + 0.2 * u, parts.length_words(length_um), fontsize=page.style.small, color=INK, va="center")
+
+
+def draw_locator(page: Page, drawing: Drawing) -> None:
+    """Draw the whole slide small, with a box where the region of a drawing is, at the head's right."""
+    u, slide = page.style.unit, drawing.slide
+    width_l0, height_l0 = slide.dimensions_l0
+    scale = min(LOCATOR[0] * u / width_l0, LOCATOR[1] * u / height_l0)
+    size = width_l0 * scale, height_l0 * scale
+    longest = max(16, round(max(size) * page.style.dpi))
+    whole = choose_frame(slide, downsample=max(1.0, max(width_l0, height_l0) / longest))
+    alone = replace(drawing, frame=whole, alpha=0.0, blank_canvas=False, tissue=None, smooth="none", blur_px=None)
+    axes = page.axes(page.width - MARGIN * u - size[0], 0.2 * u, *size)
+    parts.show_picture(axes, draw(alone))
+    parts.draw_box(axes, drawing.frame, whole)
 
 
 def histogram(plan: Planned, scores: npt.NDArray[Any]) -> Piece:

@@ -1,35 +1,33 @@
 """The plan of a figure: its words broken into lines, where everything lies, and how it is drawn there."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
 
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization import figure_words as words
 from mil_heatmaps.visualization.case_piece import other_slides
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.figure_ground import Panels, draw_panels, swatches
-from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, Arrangement, Piece, Placed, arrange, lay
+from mil_heatmaps.visualization.figure_ground import Colour, Panels, draw_panels, shown_extent, swatches
+from mil_heatmaps.visualization.figure_layout import BAR, GAP, MARGIN, SIDE, Arrangement, Piece, Placed, arrange, lay
 from mil_heatmaps.visualization.figure_page import Page, text_width, wrapped
 from mil_heatmaps.visualization.figure_parts import BAD, GREY, INK
 from mil_heatmaps.visualization.figure_pieces import (
+    LOCATOR,
     bar_words,
     curves,
     draw_bar,
+    draw_locator,
     draw_scale_bar,
     histogram,
     patch_rows,
 )
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.figure_words import FigureText, Run
-from mil_heatmaps.visualization.frame import choose_frame
-from mil_heatmaps.visualization.overlay import draw
 
 _NOTICE_LINES = 6
-_LOCATOR = (1.3, 0.95)
-"""Most width and height of the whole slide beside a region."""
 
 
 class FigurePlan:
@@ -44,21 +42,25 @@ class FigurePlan:
         *,
         legend: bool,
         shrink: float = 1.0,
+        beside: float = 0.0,
+        like: Panels | None = None,
     ) -> None:
         self.drawing, self.text, self.style, self.u = drawing, text, style, style.unit
-        self.shown = [name for name in ("slide", "map") if name in style.panels]
+        there = ("slide", "map") if text.beside is None else ("beside", "slide", "map")
+        self.shown = [name for name in there if name in style.panels]
         self.bar = legend and "bar" in style.panels and "map" in style.panels
-        self.legend, self.shrink = legend, shrink
+        self.legend = legend
         self._panels: Panels | None = None
+        self._like = like  # pictures of another size, which have the same swatches
         pieces = self._pieces(scores)
-        width, height = drawing.size_px
-        factors = drawing.frame.downsample
-        self.high = height * factors[1] / (width * factors[0])
+        _, self.size_l0 = shown_extent(drawing)
+        self.high = self.size_l0[1] / self.size_l0[0]
         self.bar_room = BAR * self.u if self.bar else 0.0
         for _ in range(2):  # once its length is known, the words beside a bar say how wide it is
             self.how: Arrangement = arrange(
-                self.high, style, pictures=len(self.shown), bar=self.bar_room, below=bool(pieces), shrink=shrink
-            )
+                self.high, style, pictures=len(self.shown), bar=self.bar_room, below=bool(pieces), shrink=shrink,
+                beside=beside * (SIDE + 2 * GAP) * self.u if pieces else 0.0,
+            )  # fmt: skip
             if self.bar and self.how.upright:
                 room = bar_words(self, self.how.bar_length(self.u, len(self.shown)), upright=True).room
                 self.bar_room = max(self.bar_room, room)
@@ -92,12 +94,14 @@ class FigurePlan:
 
     def _measure(self, pieces: Sequence[Piece]) -> None:
         u, style, content = self.u, self.style, self.width - 2 * MARGIN * self.u
-        locator = 0.0 if self.drawing.frame.whole else (_LOCATOR[0] + GAP) * u
+        locator = 0.0 if self.drawing.frame.whole else (LOCATOR[0] + GAP) * u
         name = self.text.slide_id or self.drawing.slide.slide_id
         name = parts.short(name, 400 if style.height is None else 110)
         self.names = wrapped(name, style.title, content - locator, bold=True)
         self.groups = self._flow(words.head_runs(self.drawing, self.text), content - locator)
         titles = {"slide": words.slide_title(self.drawing), "map": words.map_title(self.drawing, self.text)}
+        if self.text.beside is not None:
+            titles["beside"] = self.text.beside.title
         beside = self.bar_room if self.bar and self.how.upright else 0.0  # the last title may run over the bar
         self.titles = [
             wrapped(titles[shown], style.text, self.panel[0] + (beside if shown == self.shown[-1] else 0.0))
@@ -109,7 +113,7 @@ class FigurePlan:
         head = self.prediction_top + (0.41 * u if self.groups else 0.09 * u)
         self.head = head + (max(len(self.groups) - 1, 0) + lines - 1) * self.step
         if locator:
-            self.head = max(self.head, (_LOCATOR[1] + 0.5) * u)
+            self.head = max(self.head, (LOCATOR[1] + 0.5) * u)
         self.key_lines = self._flow_swatches()
         top = self.head + self.panel[1] * (len(self.shown) if self.how.stacked else 1)
         top += (self.step * max(map(len, self.titles)) + 0.12 * u) * (len(self.shown) - 1) if self.how.stacked else 0.0
@@ -129,7 +133,7 @@ class FigurePlan:
         if self.how.side:
             used = self._pictures_width() + (self.bar_room if self.how.upright else 0.0) + 2 * GAP * u
             self.corner = MARGIN * u + used, self.head - 0.28 * u
-            self.placed, high = lay(pieces, content - used, style, column=True, shrink=self.shrink)
+            self.placed, high = lay(pieces, content - used, style, column=True)
             bottom = max(top, upright, self.corner[1] + high)
         else:
             self.corner = MARGIN * u, max(top, upright) + 0.16 * u
@@ -179,26 +183,29 @@ class FigurePlan:
         mpp = self.drawing.slide.mpp
         if not self.legend or mpp is None:
             return None
-        return self.drawing.frame.size_px[0] * self.drawing.frame.downsample[0] * mpp
+        return self.size_l0[0] * mpp
 
-    def _flow_swatches(self) -> list[list[tuple[float, tuple[int, int, int], str]]]:
-        """Return the lines of swatches under the map, each with its place from the map's left edge."""
+    def _flow_swatches(self) -> list[list[tuple[float, Colour | None, str]]]:
+        """Return the lines of swatches under the map, each with its place from the map's left edge.
+
+        A swatch whose words take more than a line has no colour in the others.
+        """
         if not self.bar:
             return []
-        lines: list[list[tuple[float, tuple[int, int, int], str]]] = []
+        lines: list[list[tuple[float, Colour | None, str]]] = []
         self.key_width = self._pictures_width() if self.how.stacked or len(self.shown) < 2 else self.panel[0]
         if self.how.upright and not self.drawing.scale.meaning:
             self.key_width += self.bar_room
         room, box = self.key_width, 0.22 * self.u
         at = room + 1
         artefacts = (artefact.swatch for artefact in self.text.artefacts)
-        for colour, said in (*swatches(self.panels, self.text.unreadable), *artefacts):
+        for colour, said in (*swatches(self._like or self.panels, self.text.unreadable), *artefacts):
             for nth, piece in enumerate(wrapped(said, self.style.small, room - box)):
                 wide = box + text_width(piece, self.style.small)
                 if nth or at + wide > room:
                     lines.append([])
                     at = 0.0
-                lines[-1].append((at, colour if nth == 0 else (255, 255, 255), piece))
+                lines[-1].append((at, colour if nth == 0 else None, piece))
                 at += wide + 0.2 * self.u
         return lines
 
@@ -219,7 +226,7 @@ class FigurePlan:
         elif self.bar:
             draw_bar(page, self, (left, self.bar_top), self.bar_length, upright=False)
         if not self.drawing.frame.whole:
-            self._draw_locator(page)
+            draw_locator(page, self.drawing)
         for placed in self.placed:
             placed.piece.draw(page, self.corner[0] + placed.left, self.corner[1] + placed.top, placed.width)
         for nth, (said, colour) in reversed(list(enumerate(self.foot))):  # the last line is the first of the page
@@ -236,7 +243,7 @@ class FigurePlan:
                 left += nth * (width + GAP * self.u)
             left, top = (round(at * self.style.dpi) / self.style.dpi for at in (left, top))
             axes = page.axes(left, top, width, height)
-            parts.show_picture(axes, self.panels.slide if shown == "slide" else self.panels.heatmap)
+            parts.show_picture(axes, self._picture(shown))
             lines = self.titles[nth]
             page.write_lines(left, top - 0.13 * self.u - (len(lines) - 1) * self.step, lines, self.step,
                              fontsize=self.style.text, color=GREY)  # fmt: skip
@@ -249,6 +256,12 @@ class FigurePlan:
             places.append((left, top))
         return places
 
+    def _picture(self, shown: str) -> UInt8Array:
+        panels = self.panels
+        if shown == "beside" and self.text.beside is not None:
+            return self.text.beside.picture(panels.drawing.frame, self.drawing.color_profile)
+        return panels.slide if shown == "slide" else panels.heatmap
+
     def _draw_under(self, page: Page, places: Sequence[tuple[float, float]]) -> None:
         """Draw the scale bar and the swatches below the pictures, where no tissue is."""
         u, width_um, top = self.u, self._scale_bar_um(), self.under + 0.08 * self.u
@@ -258,25 +271,10 @@ class FigurePlan:
         for nth, line in enumerate(self.key_lines):
             for at, colour, said in line:
                 middle = top + apart + (nth + 0.5) * self.step
-                if colour != (255, 255, 255):
+                if colour is not None:
                     page.box(left + at, middle - 0.055 * u, 0.15 * u, 0.11 * u, edgecolor=GREY, linewidth=0.6,
                              facecolor=[part / 255 for part in colour])  # fmt: skip
                 page.write(left + at + 0.22 * u, middle, said, fontsize=self.style.small, color=INK, va="center")
-
-    def _draw_locator(self, page: Page) -> None:
-        """Draw the whole slide small, with a box where the region is, at the head's right."""
-        slide = self.drawing.slide
-        width_l0, height_l0 = slide.dimensions_l0
-        scale = min(_LOCATOR[0] * self.u / width_l0, _LOCATOR[1] * self.u / height_l0)
-        size = width_l0 * scale, height_l0 * scale
-        longest = max(16, round(max(size) * self.style.dpi))
-        whole = choose_frame(slide, downsample=max(1.0, max(width_l0, height_l0) / longest))
-        alone = replace(
-            self.drawing, frame=whole, alpha=0.0, blank_canvas=False, tissue=None, smooth="none", blur_px=None
-        )
-        axes = page.axes(page.width - MARGIN * self.u - size[0], 0.2 * self.u, *size)
-        parts.show_picture(axes, draw(alone))
-        parts.draw_box(axes, self.drawing.frame, whole)
 
 
 def _notice_lines(notices: Iterable[str], style: FigureStyle, width: float) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from mil_heatmaps.choices import FigureFormat
 from mil_heatmaps.errors import ConfigError
 
-Panel = Literal["slide", "map", "bar", "histogram", "patches", "curves"]
+Panel = Literal["slide", "map", "beside", "bar", "histogram", "patches", "curves"]
 PANELS: tuple[Panel, ...] = get_args(Panel)
 
 LEAST_PT = 6.0

@@ -9,8 +9,10 @@ from mil_heatmaps.scores.score_words import plain_words, score_words
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.faithfulness_words import EvidenceOutline, Faithfulness
+from mil_heatmaps.visualization.figure_ground import shown_extent
 from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, join, short
 from mil_heatmaps.visualization.palette import is_even
+from mil_heatmaps.visualization.second_slide import SecondSlide
 from mil_heatmaps.words import share_words
 
 _DETAILS = 4
@@ -99,6 +101,8 @@ class FigureText:
         Written into the file: program, hashes of config and checkpoint.
     of : str
         Which bag of the slide the map is of, such as ``of x5``, where a model takes several.
+    beside : SecondSlide or None
+        Another stain of the same tissue, shown in the same frame.
     """
 
     score_name: str = "score"
@@ -130,6 +134,7 @@ class FigureText:
     region_names: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     of: str = ""
+    beside: SecondSlide | None = None
 
     @property
     def score_title(self) -> str:
@@ -225,7 +230,9 @@ def _profile_words(drawing: Drawing) -> str:
 
 def slide_title(drawing: Drawing) -> str:
     """Name the left picture."""
-    return "slide" if drawing.frame.whole else "region of interest"
+    if not drawing.frame.whole:
+        return "region of interest"
+    return "slide" if shown_extent(drawing)[0] == drawing.frame.corner_l0 else "slide, the area that was scanned"
 
 
 def region_words(drawing: Drawing) -> str:

@@ -104,17 +104,26 @@ class JpegWriter:
                 segment[11:16] = struct.pack(">BHH", 1, round(self._dpi), round(self._dpi))  # dots an inch
             out += segment
             if marker == _APP0:
-                out += self._profile_segments()
+                out += _profile_segments(self._icc_profile)
         return bytes(out)
 
-    def _profile_segments(self) -> bytes:
-        """Return the ICC profile in as many segments as it needs."""
-        data = self._icc_profile or b""
-        parts = [data[start : start + _ICC_PART] for start in range(0, len(data), _ICC_PART)]
-        return b"".join(
-            struct.pack(">HH", 0xFFE2, 16 + len(part)) + b"ICC_PROFILE\0" + bytes((number, len(parts))) + part
-            for number, part in enumerate(parts, 1)
-        )
+
+def with_profile(jpeg: bytes, profile: bytes | None) -> bytes:
+    """Return a JPEG file of `encode_jpeg` with an ICC profile in it; as it is without one."""
+    if not profile:
+        return jpeg
+    end = next(end for marker, _, end in _segments(jpeg) if marker == _APP0)
+    return jpeg[:end] + _profile_segments(profile) + jpeg[end:]
+
+
+def _profile_segments(profile: bytes | None) -> bytes:
+    """Return an ICC profile in as many segments as it needs."""
+    data = profile or b""
+    parts = [data[start : start + _ICC_PART] for start in range(0, len(data), _ICC_PART)]
+    return b"".join(
+        struct.pack(">HH", 0xFFE2, 16 + len(part)) + b"ICC_PROFILE\0" + bytes((number, len(parts))) + part
+        for number, part in enumerate(parts, 1)
+    )
 
 
 def _segments(data: bytes) -> list[tuple[int, int, int]]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mil_heatmaps.slides.pixels import WHITE, UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing, Painter
-from mil_heatmaps.visualization.frame import choose_frame
+from mil_heatmaps.visualization.figure_ground import panel_frame
 from mil_heatmaps.visualization.slide_rows import iter_slide_rows
 
 THUMBNAIL_PX = 96
@@ -77,15 +77,7 @@ def draw_pictures(drawing: Drawing, patches: Sequence[UInt8Array], budget: Budge
 
 def _slide_and_colours(drawing: Drawing, longest_px: int) -> tuple[Image.Image, Image.Image]:
     """Return the part of the slide that the drawing shows, and its colours alone, clear where there is none."""
-    frame = drawing.frame
-    extent = [side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True)]
-    region = (None, None)
-    if not frame.whole:
-        corner = frame.corner_l0
-        region = corner, (round(corner[0] + extent[0]), round(corner[1] + extent[1]))  # type: ignore[assignment]
-    shown = choose_frame(
-        drawing.slide, downsample=max(1.0, max(extent) / longest_px), top_left=region[0], bot_right=region[1]
-    )
+    shown = panel_frame(drawing, longest_px)
     width, height = shown.size_px
     if drawing.blank_canvas:
         slide = np.full((height, width, 3), WHITE, np.uint8)

@@ -1,8 +1,12 @@
 """Make a finished picture smaller, as CLAM does: PIL's bicubic resampling."""
 
+from collections.abc import Iterator
+
 from PIL import Image
 
 from mil_heatmaps.errors import ConfigError
+
+Size = tuple[int, int]
 
 
 def shrink(picture: Image.Image, custom_downsample: float = 1, max_size: int | None = None) -> Image.Image:
@@ -11,19 +15,26 @@ def shrink(picture: Image.Image, custom_downsample: float = 1, max_size: int | N
     The size for `max_size` is worked out from the picture before `custom_downsample`, as in CLAM; unlike
     CLAM, which can enlarge a picture here again, a picture that is small enough already stays as it is.
     """
+    for size in _sizes(picture.size, custom_downsample, max_size):
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    return picture
+
+
+def shrunk_size(size_px: Size, custom_downsample: float = 1, max_size: int | None = None) -> Size:
+    """Return the size of what `shrink` makes of a picture of `size_px`."""
+    return [size_px, *_sizes(size_px, custom_downsample, max_size)][-1]
+
+
+def _sizes(size_px: Size, custom_downsample: float, max_size: int | None) -> Iterator[Size]:
+    """Yield the sizes that a picture gets, one after the other."""
     if not custom_downsample >= 1:
         raise ConfigError(f"custom_downsample must be at least 1, got {custom_downsample}")
     if max_size is not None and max_size < 1:
         raise ConfigError(f"max_size must be at least 1, got {max_size}")
-    width, height = picture.size
+    width, height = size = size_px
     if custom_downsample > 1:
         size = max(1, int(width / custom_downsample)), max(1, int(height / custom_downsample))
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
-    if max_size is not None and max(picture.size) > max_size:
+        yield size
+    if max_size is not None and max(size) > max_size:
         factor = max_size / max(width, height)
-        if width > height:
-            size = max_size, max(1, int(height * factor))
-        else:
-            size = max(1, int(width * factor)), max_size
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
-    return picture
+        yield (max_size, max(1, int(height * factor))) if width > height else (max(1, int(width * factor)), max_size)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mil_heatmaps.visualization import figure_parts as parts
 from mil_heatmaps.visualization.drawing import Drawing
-from mil_heatmaps.visualization.figure_ground import Panels, draw_panels
+from mil_heatmaps.visualization.figure_ground import Panels, draw_panels, shown_extent
 from mil_heatmaps.visualization.figure_layout import GAP, MARGIN
 from mil_heatmaps.visualization.figure_page import Page, wrapped
 from mil_heatmaps.visualization.figure_parts import GREY, INK
@@ -88,9 +88,8 @@ def compose_sheet(
             page.write_lines(left, top + 0.1 * u, titles[i], 0.2 * u, fontsize=style.text, color=INK)
             parts.show_picture(page.axes(left, start, *sizes[i]), panel.heatmap)
             if (mpp := maps[i].drawing.slide.mpp) is not None:
-                frame = maps[i].drawing.frame
-                draw_scale_bar(page, (left, start + sizes[i][1] + 0.06 * u), sizes[i][0],
-                               frame.size_px[0] * frame.downsample[0] * mpp)  # fmt: skip
+                _, size_l0 = shown_extent(maps[i].drawing)
+                draw_scale_bar(page, (left, start + sizes[i][1] + 0.06 * u), sizes[i][0], size_l0[0] * mpp)
         top += high
     red, green, blue = np.rint(np.mean([panel.ground for panel in panels], axis=0)).astype(int).tolist()
     shared = Panels(panels[0].drawing, panels[0].slide, panels[0].heatmap, (red, green, blue), panels[0].plain)
@@ -102,8 +101,8 @@ def compose_sheet(
 
 def _size(drawing: Drawing, cell: float, style: FigureStyle) -> tuple[float, float]:
     """Return width and height of a map in whole pixels of the page."""
-    (width, height), (across, down) = drawing.size_px, drawing.frame.downsample
-    high = height * down / (width * across)
+    _, (width_l0, height_l0) = shown_extent(drawing)
+    high = height_l0 / width_l0
     wide = min(cell, _CELL_HIGHEST * cell / high)
     whole_width, whole_height = (max(1, round(side * style.dpi)) / style.dpi for side in (wide, wide * high))
     return whole_width, whole_height

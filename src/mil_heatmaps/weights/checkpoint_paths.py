@@ -3,12 +3,12 @@
 Free of torch, so that a run that reuses everything need not load it.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.errors import CheckpointError
+from mil_heatmaps.files import json_files
 from mil_heatmaps.weights.hub import HUB_FILES, SUFFIXES, hub_hint
 from mil_heatmaps.words import said_by
 
@@ -116,11 +116,4 @@ def config_beside(file: Path, *, asked_for_folder: bool) -> Path | None:
 
 def read_json(path: Path) -> Any:
     """Return what a JSON file beside weights holds; `CheckpointError` when it is damaged or no such file."""
-    try:
-        if path.stat().st_size > MOST_JSON_BYTES:
-            raise CheckpointError(f"{path} is {path.stat().st_size:,} bytes of JSON: it describes no checkpoint")
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path} is not readable JSON: {said_by(error)}") from error
+    return json_files.read_json(path, CheckpointError, most_bytes=MOST_JSON_BYTES)

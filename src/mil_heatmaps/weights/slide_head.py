@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.files import hdf5
+from mil_heatmaps.files.arrays import read_arrays, read_npy
 from mil_heatmaps.words import reason_of
 
 Floats = npt.NDArray[np.float64]
@@ -99,12 +100,12 @@ def read_head(path: Path, *, cosine: bool = False) -> SlideHead:
         return _vectors(path) if cosine else _linear(path)
     except CheckpointError:
         raise
-    except (OSError, ValueError, KeyError, csv.Error, UnicodeDecodeError) as error:
+    except Exception as error:  # numbers of 400 digits, JSON nested without end, what csv and numpy raise
         raise CheckpointError(f"cannot read the head {path}: {reason_of(error)}") from error
 
 
 def _linear(path: Path) -> SlideHead:
-    readers = {".npz": _npz, ".csv": _table, ".safetensors": _safetensors}
+    readers = {".npz": lambda path: read_arrays(path, CheckpointError), ".csv": _table, ".safetensors": _safetensors}
     if path.suffix.lower() not in readers:
         raise CheckpointError(f"the head {path} must be {_FORMATS}")
     held = {_ALIASES.get(key, key): value for key, value in readers[path.suffix.lower()](path).items()}
@@ -129,9 +130,9 @@ def _linear(path: Path) -> SlideHead:
 def _vectors(path: Path) -> SlideHead:
     held: Mapping[str, Any]
     if path.suffix == ".npy":
-        held = {"vector": np.load(path, allow_pickle=False)}
+        held = {"vector": read_npy(path, CheckpointError)}
     elif path.suffix == ".npz":
-        held = _npz(path)
+        held = read_arrays(path, CheckpointError)
     elif path.suffix in (".h5", ".hdf5"):
         held = {"vector": read_slide_vectors(path)}
     else:
@@ -158,10 +159,7 @@ def read_slide_vectors(path: Path) -> Floats:
     from mil_heatmaps.errors import HeatmapError
 
     if path.suffix == ".npy":
-        try:
-            return np.atleast_2d(_numbers(np.load(path, allow_pickle=False), "the vector", path))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"cannot read the slide vector {path}: {reason_of(error)}") from error
+        return np.atleast_2d(_numbers(read_npy(path, CheckpointError), "the vector", path))
     try:
         with hdf5.open_h5(path) as file:
             found = next((item for name in ("features", "feats") if isinstance(item := file.get(name), h5py.Dataset)),
@@ -177,11 +175,6 @@ def read_slide_vectors(path: Path) -> Floats:
         raise
     except (HeatmapError, OSError, ValueError) as error:
         raise CheckpointError(f"cannot read the slide vector {path}: {reason_of(error)}") from error
-
-
-def _npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as held:
-        return {name: held[name] for name in held.files}
 
 
 def _safetensors(path: Path) -> dict[str, Any]:

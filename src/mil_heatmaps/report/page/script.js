@@ -35,10 +35,10 @@
     });
   }
   for (const slider of document.querySelectorAll("input.opacity")) {
-    const section = slider.closest(".slide"), map = section.querySelector(".map");
+    const section = slider.closest(".slide"), shown = section.querySelectorAll(".map, .shades");
     const output = section.querySelector("output");
     const follow = () => {
-      map.setAttribute("opacity", slider.value / 100);
+      for (const part of shown) part.setAttribute("opacity", slider.value / 100);  // the bar as the map shows it
       output.textContent = `${slider.value} %`;
     };
     slider.addEventListener("input", follow);

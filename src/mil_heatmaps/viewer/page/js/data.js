@@ -93,6 +93,16 @@ class ServerData {
     return new Float32Array(await this.scores(slide, layer, `columns/${column}`, stamp));
   }
 
+  /** How alike the patches of a layer are to a patch: {slide, layer, patch}. */
+  aboutLike(slide, layer, like) {
+    return ask(`api/like/${slide}/${layer}/${like.slide}/${like.layer}/${like.patch}.json`);
+  }
+
+  async like(slide, layer, like) {
+    const url = `${this.base}/scores/${slide}/${layer}/like/${like.slide}/${like.layer}/${like.patch}`;
+    return new Float32Array(await ask(url, "arrayBuffer"));
+  }
+
   async inside(slide, layer, stamp) {
     return new Uint8Array(await this.scores(slide, layer, "inside", stamp));
   }

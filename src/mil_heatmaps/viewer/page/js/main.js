@@ -1,12 +1,14 @@
 // Begin: read the list of slides, build the page around it, open the first slide.
 
 import { App } from "./app.js";
+import { CaseBoard } from "./caseboard.js";
 import { Cohort } from "./cohort.js";
 import { openData } from "./data.js";
 import { Explain } from "./explain.js";
 import { byId, grouped, make, share } from "./dom.js";
 import { Hover } from "./hover.js";
 import { bindKeys } from "./keys.js";
+import { Like } from "./like.js";
 import { Live } from "./live.js";
 import { MODES } from "./state.js";
 import { Panel } from "./panel.js";
@@ -124,6 +126,10 @@ async function begin() {
   app.ready = app.start(() => {
     new Panel(app);
     new Explain(app);
+    if (!app.data.exported) {
+      new Like(app);
+      app.board = new CaseBoard(app);
+    }
     const presets = new Presets(app);
     const cohort = new Cohort(app);
     // What not everybody needs comes when it is asked for.

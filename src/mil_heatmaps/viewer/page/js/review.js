@@ -144,6 +144,7 @@ export class Review {
       this.others.replaceChildren(
         ...Object.entries(told.readers).map(([reader, count]) => make("p", { text: `${reader}: ${count} slides` })),
         ...told.pairs.map((pair) => make("p", { text: `${pair.readers.join(" and ")}: Cohen's κ ${kappa(pair)}` })),
+        make("p", { text: told.resampled === "case" ? "Intervals are over cases." : "" }),
         make("p", { text: Object.keys(told.readers).length > 2 ? `all: Fleiss' κ ${kappa(told.fleiss)}` : "" }),
         ...told.disagreed.map(({ slide, verdicts }) => make("p", { text: `${slide}: ${Object.entries(verdicts).map((pair) => pair.join(" ")).join(", ")}` })),
       );

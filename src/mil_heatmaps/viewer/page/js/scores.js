@@ -59,7 +59,7 @@ function patchesOf(coords, [width, height]) {
 }
 
 /** One score a patch; with a region, those outside of it count nowhere, and `all` has them still. */
-class Column {
+export class Column {
   constructor(values, within) {
     this.all = values;
     this.values = within ? values.map((value, patch) => (within[patch] ? value : NaN)) : values;
