@@ -122,7 +122,7 @@ def test_labels_are_explained_each_by_itself() -> None:
         ({"window": 5, "stride": 2}, "occlusion", "window 5 is no multiple of stride 2; choose a stride of 1, 5"),
         ({"baseline": "white"}, "integrated_gradients", "baseline must be zero, mean, or D numbers"),
         ({"baseline": [1.0, 2.0]}, "integrated_gradients", "the features are 12 wide: it must hold 12 numbers"),
-        ({"baseline": "nowhere.npy"}, "integrated_gradients", "cannot read the baseline nowhere.npy"),
+        ({"baseline": "nowhere.npy"}, "integrated_gradients", "nowhere.npy: does not exist"),
         ({}, "occlusion", "occlusion needs coordinates"),
         ({}, "leave_two_out", "has no score 'leave_two_out'; choose from"),
     ],
