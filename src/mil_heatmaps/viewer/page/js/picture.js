@@ -204,7 +204,9 @@ function legend(app, pane, { x, y, width, side }, text, rect) {
   const stops = 128;
   for (let i = 0; i < stops; i++) {
     const [r, g, b, out] = barColour(app, pane, about, (i + 0.5) / stops);
-    rect(left + (i * bar) / stops, y + down, bar / stops + 0.3, 12, { fill: `rgb(${r},${g},${b})`, opacity: out ? 0.12 : 1 });
+    // Each reaches below the next, so that no seam shows; what lets through may not lie twice.
+    const wide = out ? bar / stops : Math.min(bar / stops + 1, bar - (i * bar) / stops);
+    rect(left + (i * bar) / stops, y + down, wide, 12, { fill: `rgb(${r},${g},${b})`, opacity: out ? 0.12 : 1 });
   }
   rect(left, y + down, bar, 12, { stroke: "#8a93a0" });
   down += 12;
