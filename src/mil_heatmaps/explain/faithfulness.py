@@ -84,6 +84,8 @@ def measure(
     remarks : name -> sentences
         What else must be said of a map.
     """
+    if drawn is not None and drawn not in maps:
+        raise ModelError(f"the drawn map {drawn!r} is not among the maps to measure: {', '.join(maps) or 'none'}")
     with torch.no_grad():
         return _Measurement(answers, outputs, probability, plan, area, watch, remarks or {}).run(
             maps, drawn or next(iter(maps), ""), target_index, seconds_a_forward

@@ -269,6 +269,8 @@ class Catalog:
         Labels and predictions are kept from the page.
     beside : Beside or None
         A second slide that every pane of it moves along with the first.
+    lists : tuple of Path
+        Folders in which a study of the run may have left lists of patches.
     """
 
     title: str
@@ -278,6 +280,7 @@ class Catalog:
     notes: tuple[str, ...] = ()
     blind: bool = False
     beside: "Beside | None" = None
+    lists: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.slides:

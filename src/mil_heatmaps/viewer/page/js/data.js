@@ -72,6 +72,15 @@ class ServerData {
     return `${this.base}/slides/${slide}/thumbnail`;
   }
 
+  /** A part of a slide as a small picture. @param {number[]} box x, y, width, height in level-0 pixels */
+  box(slide, box) {
+    return `${this.base}/slides/${slide}/boxes/${box.join("/")}`;
+  }
+
+  lists() {
+    return ask("api/lists.json");
+  }
+
   patch(slide, layer, index) {
     return `${this.base}/scores/${slide}/${layer}/patches/${index}`;
   }

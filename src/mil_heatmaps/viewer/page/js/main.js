@@ -136,6 +136,7 @@ async function begin() {
     const { marks, review } = later(app, cohort);
     bindTop(app);
     bindSwipe(app, byId("panes"));
+    if (app.index.lists && !app.data.exported) import("./lists.js").then(({ Lists }) => new Lists(app).load()).catch(app.fail);
     if (app.index.canWrite) app.early = () => Promise.all([marks(), review()]);
     bindKeys(app, { strip, cohort, marks, presets, review, theme: toggleTheme });
   });
