@@ -114,8 +114,8 @@ class Coverage:
         column = np.clip(left + (int(sizes[0].min()) >> 1), 0, width - 1)
         self._row, self._pixel = memoryview(row), row * width + column
         mixed = np.flatnonzero(tissue.near_edges(*shown[0], *shown[1]))
-        self._mixed, self._mixed_top = mixed.tolist(), top[mixed].tolist()
         self._boxes = np.concatenate(shown)[:, mixed]
+        self._mixed, self._mixed_top, self._mixed_bottom = mixed.tolist(), top[mixed].tolist(), self._boxes[3].tolist()
         # An array of its own: a thread that looks at the middles must not undo what another one found elsewhere.
         self._seen_elsewhere = np.zeros(len(mixed), np.bool_)
 
@@ -135,7 +135,10 @@ class Coverage:
         self._seen[first:last] = tissue.reshape(-1).take(self._pixel[first:last] - y0 * tissue.shape[1])
         begin = bisect_left(self._mixed_top, y0 - self._tallest + 1)
         end = bisect_left(self._mixed_top, y1, begin)
-        rest = [n for n in range(begin, end) if not self._seen_elsewhere[n] and not self._seen[self._mixed[n]]]
+        rest = [
+            n for n in range(begin, end)
+            if self._mixed_bottom[n] > y0 and not self._seen_elsewhere[n] and not self._seen[self._mixed[n]]
+        ]  # fmt: skip
         if rest:
             boxes = self._boxes[:, rest]
             boxes[1::2] = np.clip(boxes[1::2] - y0, 0, len(tissue))
