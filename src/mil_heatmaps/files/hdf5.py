@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 _SMALL_BYTES = 16 << 20
 """A dataset up to this size is read however little of it is stored."""
 
+_FITS_BYTES = 256 << 20
+"""Up to this size nobody asks how much memory is left: to ask takes a millisecond, and a slide has several datasets."""
+
 _MOST_SQUEEZED = 100
 """Features and scores are seldom squeezed to a quarter; a dataset that grows more than this is no measurement."""
 
@@ -139,7 +142,8 @@ def needed_dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset:
 
 
 def _check_size(found: h5py.Dataset, name: str) -> None:
-    size, stored, free = found.nbytes, found.id.get_storage_size(), machine.available_bytes()
+    size, stored = found.nbytes, found.id.get_storage_size()
+    free = machine.available_bytes() if size > _FITS_BYTES else None
     what = f"{name!r} of shape {found.shape} and type {found.dtype} takes {size:,} bytes"
     if size > _MOST_SQUEEZED * stored:
         raise UnfitDatasetError(f"{what}, of which the file holds {stored:,}: no measurement is squeezed like that")
