@@ -6,7 +6,7 @@ Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the picture.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -176,7 +176,7 @@ def _hold_any(
 ) -> npt.NDArray[np.bool_]:
     """Return (R,) which of the rectangles, ends not included and all within the mask, hold a pixel that is not 0."""
     found = np.zeros(len(x0), np.bool_)
-    rest = range(len(x0))
+    rest: Sequence[int] = range(len(x0))
     w, h = int((x1 - x0).max()), int((y1 - y0).max())
     if w * h <= _SMALL_PX:
         for down, across in ((1, 1), (1, 7), (7, 1), (7, 7)):  # near its corners first
