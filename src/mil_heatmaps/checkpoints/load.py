@@ -315,7 +315,7 @@ def _with_overrides(identity: Identity, overrides: Mapping[str, Any], where: str
     cls = model_class(identity.model_type)
     free = set(cls.not_in_tensors) | cls.training_only
     if issubclass(cls, PublicModel):  # whose keys may tell what those of others do not
-        free -= set(identity.config) - set(identity.told) - set(identity.assumed)
+        free -= set(identity.config) - set(identity.told) - set(identity.assumed) - set(identity.unasked)
     for key, value in overrides.items():
         if why := identity.unasked.get(key):
             raise CheckpointError(f"{where}: {key} would change nothing, for {why}: leave it out of the overrides")
