@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.explain.curves import area_under, ladder, most_relevant_first
+from mil_heatmaps.explain.curves import area_under, ladder
 from mil_heatmaps.explain.evidence import MOST_FORWARDS, area_mm2, least_that_holds
 from mil_heatmaps.explain.outputs import choose_outputs
 from mil_heatmaps.explain.sentences import check_sentences, number, sign_sentence
@@ -22,6 +22,7 @@ from mil_heatmaps.models.abmil import ABMIL
 from mil_heatmaps.models.custom import CustomModel
 from mil_heatmaps.models.dsmil_original import DSMILOriginal
 from mil_heatmaps.models.mil_fc import MILFC
+from mil_heatmaps.scores.select import most_relevant_first
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from tests.helpers.mil_lab_checks import random_features
 

@@ -12,7 +12,7 @@ import torch
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Answers
-from mil_heatmaps.explain.curves import Curves, area_under, ladder, measure_curves, most_relevant_first, random_orders
+from mil_heatmaps.explain.curves import Curves, area_under, ladder, measure_curves, random_orders
 from mil_heatmaps.explain.evidence import AreaOf, Found, evidence_sets
 from mil_heatmaps.explain.faithfulness_plan import Plan, forwards_needed, top5
 from mil_heatmaps.explain.outputs import Outputs
@@ -20,6 +20,7 @@ from mil_heatmaps.explain.rows import Floats, Ints
 from mil_heatmaps.explain.sentences import method_line, not_measured_sentence, one_patch_sentence, verdict_sentence
 from mil_heatmaps.explain.verdicts import FEWEST, enough_at, flip_at, p_value, verdict
 from mil_heatmaps.explain.watch import SILENT, Watch
+from mil_heatmaps.scores.select import most_relevant_first
 
 FORMAT, FORMAT_VERSION = "mil-heatmaps faithfulness", 1
 _BATCH = 32

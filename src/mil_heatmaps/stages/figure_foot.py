@@ -106,7 +106,7 @@ def read_document(path: Path) -> dict[str, Any] | None:
     try:
         document = json.loads(path.read_bytes())
         return document if all(isinstance(entry["foot"], str) for entry in document["maps"].values()) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -192,8 +192,7 @@ def evidence_of(work: SlideWork) -> Evidence | None:
     kind = next((kind for kind in EVIDENCE_SETS if found.get(kind)), None)
     if kind is None:
         return None
-    from mil_heatmaps.explain.curves import most_relevant_first
-    from mil_heatmaps.scores.select import column_of_target, of_head
+    from mil_heatmaps.scores.select import column_of_target, most_relevant_first, of_head
     from mil_heatmaps.stages.measured_maps import kept_maps
 
     # What was measured is of the bag, which may be that of a case: the slide shows what of its set lies on it.
