@@ -214,7 +214,7 @@ def _called(checkpoint: Checkpoint) -> str:
     said = checkpoint.said.settings
     name = next((said[key] for key in _NAMES if isinstance(said.get(key), str) and said[key]), None)
     where = checkpoint.config_source
-    beside = "" if where in (None, checkpoint.source) else f" by {where.name}"
+    beside = "" if where is None or where == checkpoint.source else f" by {where.name}"
     return "" if name is None else f"is called the model {name!r}{beside}, and "
 
 
