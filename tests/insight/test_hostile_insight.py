@@ -23,6 +23,7 @@ from mil_heatmaps.insight.annotations import read_annotations
 from mil_heatmaps.insight.label_masks import label_shares, read_label_mask
 from mil_heatmaps.insight.spots import read_spots
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
 from tests.helpers.features import grid_coords
 
 COORDINATE = '<Coordinate Order="0" X="{}" Y="1"/>'
@@ -119,7 +120,7 @@ def _false_jpeg() -> bytes:
 def test_masks_that_are_none_are_told(tmp_path: Path, name: str, data: bytes, why: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(TissueError, match=why):
-        read_label_mask(tmp_path / name, (1024, 1024))
+        read_label_mask(tmp_path / name, SlideSpace((1024, 1024)))
 
 
 def test_shares_are_those_of_sums_over_every_pixel() -> None:
@@ -186,7 +187,7 @@ def test_a_parquet_of_one_value_a_billion_times_is_not_unfolded(tmp_path: Path) 
 
     zeros = arrow.array(np.zeros(10_000_000, np.int8))
     parquet.write_table(arrow.table([zeros] * 40, names=["x", "y", *map(str, range(38))]), tmp_path / "s.parquet")
-    with pytest.raises(ScoreError, match="10,000,000 points and 40 columns"):
+    with pytest.raises(ScoreError, match="10,000,000 rows and 40 columns"):
         read_spots(tmp_path / "s.parquet")
     (tmp_path / "t.parquet").write_bytes((tmp_path / "s.parquet").read_bytes()[:99])
     with pytest.raises(ScoreError, match="cannot read"):

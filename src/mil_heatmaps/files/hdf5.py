@@ -1,12 +1,16 @@
-"""Open HDF5 files and read whole datasets, with errors that say what is there instead."""
+"""Open HDF5 files and read whole datasets, with errors that say what is there instead.
+
+h5py is imported by those that hold a file: a run that finds everything done needs it not.
+"""
+
+from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +21,9 @@ from mil_heatmaps.files.names import restored
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.words import first_of, said_by
+
+if TYPE_CHECKING:
+    import h5py
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +61,8 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
     if path.stat().st_size == 0:
         why = "as when writing or copying was interrupted: write or copy it again"
         raise error(f"{path}: the file is empty (0 bytes), {why}{tail}")
+    import h5py
+
     try:
         readable = h5py.is_hdf5(path)
     except OSError:
@@ -91,6 +100,8 @@ def _first_bytes(path: Path) -> bytes:
 
 def contents(file: h5py.File) -> str:
     """Return a line that lists every dataset with type and shape."""
+    import h5py
+
     found: list[str] = []
 
     def note(name: str, item: Any) -> None:
@@ -110,6 +121,8 @@ def dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset | None:
         It has no place for numbers, or takes far more memory than the file explains or the machine has: its size is
         compared before anything is read.
     """
+    import h5py
+
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
         return None
@@ -140,6 +153,8 @@ def _check_size(found: h5py.Dataset, name: str) -> None:
 
 def attributes(file: h5py.File, *names: str) -> dict[str, Any]:
     """Return the attributes of the file and of the named datasets, later names winning; text as str."""
+    import h5py
+
     merged: dict[str, Any] = {}
     for holder in [file, *(item for name in names if (item := dataset(file, name)) is not None)]:
         values = dict(holder.attrs).items()

@@ -16,6 +16,15 @@ from mil_heatmaps.files.csv_tables import frame_text
 from mil_heatmaps.insight.runs import StudyRun
 
 
+def asked_folder(config: Config, key: str) -> Path:
+    """Return a folder that `insight_arguments` names. ConfigError when it is not there."""
+    try:
+        source = config.source
+        return resolve_input_path(getattr(config.insight_arguments, key), source.parent if source else None, "folder")
+    except ConfigError as error:
+        raise ConfigError(f"insight_arguments.{key} names {error}") from error
+
+
 @dataclass(frozen=True)
 class Study:
     """A run, what is asked of it, and where results go."""
@@ -28,12 +37,7 @@ class Study:
 
     def input_folder(self, key: str) -> Path:
         """Return a folder that `insight_arguments` names. ConfigError when it is not there."""
-        value = getattr(self.asked, key)
-        source = self.config.source
-        try:
-            return resolve_input_path(value, source.parent if source else None, "folder")
-        except ConfigError as error:
-            raise ConfigError(f"insight_arguments.{key} names {error}") from error
+        return asked_folder(self.config, key)
 
     def write(self, name: str, table: Any, **options: Any) -> Path:
         """Write a pandas table as CSV; return its path."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -156,6 +155,8 @@ def read_slide_vectors(path: Path) -> Floats:
     CheckpointError
         Missing or damaged, no vector in it, or the features of patches.
     """
+    import h5py
+
     from mil_heatmaps.errors import HeatmapError
 
     if path.suffix == ".npy":
