@@ -5,7 +5,7 @@
     python benchmarks/bench_growth.py --parts --rows 1000 10000 100000 1000000
 
 With --parts what knows every row is measured alone, time and memory against rows with the fitted exponent: reading the
-list, writing and reading records, the tables, the viewer's catalogue.
+list, writing and reading records, the tables, the viewer's catalogue, the report's table.
 
 Three slides are really done; their files are linked under as many names as there are rows, so that records, outputs,
 features and slides of every row are there, as after a run. Then three runs of the whole list are timed:

@@ -112,7 +112,36 @@ def part_catalogue(folder: Path, rows: int) -> Callable[[], object]:
     return lambda: catalog_of_runs([run])
 
 
-PARTS = {"list": part_list, "records": part_records, "tables": part_tables, "catalogue": part_catalogue}
+def part_report(folder: Path, rows: int) -> Callable[[], object]:
+    """The report's table: every slide has a record, which is read, and the first a page of its own."""
+    from dataclasses import replace
+
+    from mil_heatmaps.config.config import load_config
+    from mil_heatmaps.pipeline.runner import Runner
+    from mil_heatmaps.records.rows import ProcessList
+    from mil_heatmaps.report.write import write_report
+    from tests.helpers.cohort import make_small_cohort
+
+    cohort = make_small_cohort(folder, {"report_arguments": {}})
+    cohort.rows = cohort.rows[:1]
+    runner = Runner(load_config(cohort.write()))
+    runner.run()
+    (row,) = runner.cohort.rows
+    job = runner.cohort.jobs[row.slide_id]
+    other = runner.cohort.layout.slide("other", row.group)
+    record = json.loads(job.paths.record.read_bytes())
+    del record["stages"]["report"]
+    other.record.parent.mkdir(parents=True)
+    other.record.write_text(json.dumps(record))
+    listed = [row, *(replace(row, slide_id=f"slide_{number:07d}") for number in range(1, rows))]
+    runner.cohort.rows = ProcessList(listed)
+    jobs = {each.slide_id: replace(job, row=each, paths=other) for each in listed[1:]}
+    runner.cohort.jobs = {row.slide_id: job, **jobs}
+    return lambda: write_report(runner.cohort, runner.config)
+
+
+PARTS = {"list": part_list, "records": part_records, "tables": part_tables, "catalogue": part_catalogue,
+         "report": part_report}  # fmt: skip
 
 
 def measure(part: str, rows: int) -> tuple[float, float]:

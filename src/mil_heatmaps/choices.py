@@ -11,7 +11,8 @@ STAGE_NAMES = (
 )  # fmt: skip
 """The stages of a slide, in order."""
 
-EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz", "anndata", "ome_zarr", "dicom")
+EXPORTS = ("png", "jpeg", "webp", "ome_tiff", "deepzoom", "geojson", "csv", "npz", "anndata", "ome_zarr", "dicom",
+           "annotation_store", "wsidata")  # fmt: skip
 """The formats of `export_arguments`."""
 
 ContourTest = Literal["basic", "center", "four_pt", "four_pt_hard"]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mil_heatmaps.export.geojson import DrawnMap, write_geojson
+from mil_heatmaps.export.geojson import write_geojson
+from mil_heatmaps.export.outlines import DrawnMap
 from mil_heatmaps.scores.normalize import normalize
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.score_file import ScoreFile

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from mil_heatmaps.checkpoints.load import model_from_checkpoint
 from mil_heatmaps.cli.create_heatmaps import main
+from mil_heatmaps.features.read import read_features
+from mil_heatmaps.pipeline.consensus_run import consensus_config
 from mil_heatmaps.scores.score_schema import read_scores
 from tests.helpers.cohort import SmallCohort, make_small_cohort, write_abmil
 
@@ -77,6 +82,25 @@ def test_a_second_call_makes_nothing_anew(three_folds: SmallCohort, capsys: pyte
     assert {path: path.stat().st_mtime_ns for path in (raw / "N" / "consensus").iterdir()} == before
 
 
+def test_what_the_folds_agree_on_is_measured_by_one_of_them(three_folds: SmallCohort) -> None:
+    """A config with a model, its features and the section: every column is a map of its own beside the attention."""
+    cohort, raw = three_folds, three_folds.root / "raw"
+    config = {key: dict(section) for key, section in cohort.config.items()}
+    config["exp_arguments"]["save_exp_code"] = "M"
+    config["faithfulness_arguments"] = {"level": "quick"}
+    (cohort.root / "measured.yaml").write_text(yaml.safe_dump(config))
+    asked = ["--consensus", *(str(raw / name) for name in "EFG"), "--config", str(cohort.root / "measured.yaml")]
+    assert main(asked) == 0
+    maps = json.loads((raw / "M" / "a" / "s1" / "s1_faithfulness.json").read_text())["maps"]
+    assert list(maps) == ["mean rank", "attention", "spread", "top of at least 2 of 3"]
+    assert {entry["status"] for entry in maps.values()} == {"measured"}
+    assert maps["mean rank"]["drawn"]
+    ranks = read_scores(raw / "M" / "a" / "s1" / "s1_blockmap.h5").scores.values[:, 0]
+    model = model_from_checkpoint(cohort.checkpoint)
+    by_hand = model.faithfulness(read_features(cohort.features / "s1.h5"), {"mean rank": ranks}).as_dict()
+    assert maps["mean rank"]["srg"] == by_hand["maps"]["mean rank"]["srg"]
+
+
 def test_a_slide_that_one_experiment_lacks_is_left_out_and_said(
     three_folds: SmallCohort, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -104,6 +128,27 @@ def test_what_is_no_set_of_experiments_is_refused(
     raw = three_folds.root / "raw"
     assert main(["--consensus", *(str(raw / name) for name in names), "--save_exp_code", "X"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_config_asks_for_a_consensus_and_its_model_does_not_matter(
+    three_folds: SmallCohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [str(three_folds.root / "raw" / name) for name in "EF"]
+    asked = {**three_folds.config, "insight_arguments": {"consensus": names, "at_least": 2}}
+    asked["exp_arguments"] = {**asked["exp_arguments"], "save_exp_code": "C"}
+    config, runs = consensus_config(names, asked)
+    assert (config.model_arguments.ckpt_path, config.data_arguments.h5_dir) == (None, None)
+    assert (config.heatmap_arguments.classes, config.insight_arguments.at_least) == ("all", 2)
+    assert list(runs) == ["E", "F"]
+    for section in ({}, {"model_arguments": three_folds.config["model_arguments"]}):
+        asked.pop("model_arguments", None)
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(asked | section))
+        assert main(["--config", str(tmp_path / "c.yaml"), "--dry_run"]) == 0
+        assert "would make the consensus of E, F on 3 slides" in capsys.readouterr().out
+    asked["insight_arguments"] = {"consensus": names[:1]}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(asked))
+    assert main(["--config", str(tmp_path / "c.yaml")]) == 2
+    assert "needs at least two experiments" in capsys.readouterr().err
 
 
 def test_a_consensus_needs_a_name(three_folds: SmallCohort, capsys: pytest.CaptureFixture[str]) -> None:

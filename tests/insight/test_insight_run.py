@@ -70,6 +70,16 @@ def test_what_is_up_to_date_is_not_made_again(done: SmallCohort) -> None:
     assert len(_rows(out / "annotations.csv")) == 1
 
 
+def test_a_setting_makes_only_the_part_anew_that_depends_on_it(done: SmallCohort, tmp_path: Path) -> None:
+    out = done.production / "insight"
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    asked = {**done.config["insight_arguments"], "annotation_classes": ["Tumor"], "spots_unit": "um"}
+    other = SmallCohort(tmp_path, {"insight_arguments": asked})
+    assert main(["--insight", str(done.raw), "--config", str(other.write())]) == 0
+    changed = {path.name for path in out.iterdir() if path.stat().st_mtime_ns != before.get(path.name)}
+    assert changed == {".done.json", "annotations.csv", "annotations_cohort.csv", "annotations.png"}
+
+
 def test_a_part_that_fails_is_said_and_the_rest_goes_on(
     done: SmallCohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,8 @@ from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.insight.phenotype_study import nearest_patches, phenotype_table, take_patches
 from mil_heatmaps.insight.phenotypes import cluster
 from mil_heatmaps.scores.score_schema import read_scores
+from mil_heatmaps.viewer.content import Content
+from mil_heatmaps.viewer.run_folder import catalog_of_runs
 from mil_heatmaps.visualization.palette import colour_table
 from tests.helpers.cohort import make_small_cohort, write_features
 
@@ -91,6 +93,13 @@ def test_a_run_gets_tables_a_sheet_and_maps_that_are_drawn_with_a_legend(tmp_pat
     assert table["share_high"].sum() == pytest.approx(1)
     told = json.loads((out / "phenotypes.json").read_text())
     assert (told["slides"], len(told["clusters"])) == (["s1", "s2", "s3"], 3)
+    content = Content(catalog_of_runs([cohort.raw]))
+    assert [(one["title"], len(one["patches"])) for one in content.lists()] == [
+        (f"phenotype {cluster['number']}", len(cluster["patches"])) for cluster in told["clusters"]
+    ]
+    layers = content.describe(0)["layers"]
+    content.close()
+    assert [layer["title"] for layer in layers] == ["scores", "phenotypes"]
     made = read_scores(cohort.raw / "phenotypes" / "s1.h5")
     assert made.scores.kind == "cluster"
     assert set(np.unique(made.scores.values)) <= {0, 1, 2}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from PIL import Image
 
 from mil_heatmaps.cli.create_heatmaps import main
 from mil_heatmaps.insight.search import similarities, where_else
+from mil_heatmaps.viewer.content import Content
+from mil_heatmaps.viewer.run_folder import catalog_of_runs
 from tests.helpers.cohort import make_small_cohort, write_features
 
 
@@ -57,5 +61,20 @@ def test_a_list_and_a_sheet_are_written_and_a_slide_of_another_width_is_named(
     told = json.loads(stem.with_suffix(".json").read_text())
     assert (told["query"]["x"], told["query"]["y"], len(told["patches"])) == (256, 128, 6)
     assert Image.open(stem.with_suffix(".png")).width > 1500
+    content = Content(catalog_of_runs([cohort.raw]))
+    assert content.index("")["lists"] is True
+    (listed,) = content.lists()
+    assert listed["title"] == "like s1 (256, 128)"
+    first, *others = listed["patches"]
+    assert (first["slide"], first["box"], len(others)) == (0, [256, 128, 128, 128], 6)
+    assert {patch["slide"] for patch in others} == {0, 1}
+    assert Image.open(io.BytesIO(content.box(0, (256, 128), (128, 128)))).size == (128, 128)
+    with pytest.raises(LookupError):
+        content.box(0, (0, 0), (9000, 9000))
+    content.close()
+    blind = Content(replace(catalog_of_runs([cohort.raw]), blind=True))
+    assert (blind.index("")["lists"], blind.lists()) == (False, [])
+    (cohort.production / "insight" / "phenotypes.json").write_text('{"clusters": 3}')  # nobody's list
+    assert len(content.lists()) == 1
     assert main(["--insight", str(cohort.raw), "--where_else", "s1", "99999", "0"]) == 2
     assert "no scored patch holds the point" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from mil_heatmaps.errors import MissingDependencyError, ScoreError
 from mil_heatmaps.insight.spatial_null import correlations
 from mil_heatmaps.insight.spots import on_patches, read_spots
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
 from tests.helpers.features import grid_coords
 
 GRID = PatchGrid(grid_coords(4, 3, 100), (100, 100), (100, 100))
@@ -34,7 +35,7 @@ def test_genes_are_averaged_on_the_patch_that_holds_the_spot(tmp_path: Path) -> 
 def test_cell_types_are_shares_and_micrometres_need_a_resolution(tmp_path: Path) -> None:
     table = pd.DataFrame({"x_um": [5.0, 6, 7, 60], "y_um": [5.0, 6, 7, 5], "cell_type": ["T", "T", "B", "B"]})
     table.to_csv(tmp_path / "s.csv", index=False)
-    spots = read_spots(tmp_path / "s.csv", mpp=0.5)
+    spots = read_spots(tmp_path / "s.csv", space=SlideSpace(mpp=0.5))
     counts, means = on_patches(spots, GRID)
     assert (spots.names, counts[:2].tolist()) == (("B", "T"), [3, 1])
     np.testing.assert_allclose(means[0], [1 / 3, 2 / 3])
@@ -50,6 +51,13 @@ def test_cells_of_qupath_are_read_from_points_and_outlines(tmp_path: Path) -> No
     spots = read_spots(tmp_path / "s.geojson")
     assert spots.points_l0.tolist() == [[5, 5], [110, 10]]
     assert spots.names == ("B", "T")
+
+
+def test_cells_that_count_from_the_scanned_areas_corner_are_moved(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("x,y,CD3\n5,5,1\n150,20,2\n")
+    spots = read_spots(tmp_path / "s.csv", space=SlideSpace((4000, 4000), scanned_l0=(1000, 2000, 400, 300)))
+    assert spots.points_l0.tolist() == [[1005, 2005], [1150, 2020]]
+    assert [notice.code for notice in spots.notices] == ["frame"]
 
 
 def test_h5ad_has_its_positions_in_obsm_spatial(tmp_path: Path) -> None:

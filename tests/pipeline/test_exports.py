@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import sqlite3
 import sys
 import zipfile
+from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +52,10 @@ def test_every_export_is_written_and_opens_elsewhere(cohort: SmallCohort) -> Non
         "geojson": {"gzip": True},
         "csv": True,
         "npz": True,
+        "annotation_store": True,
+        "wsidata": True,
     }
-    run(cohort)
+    summary = run(cohort)
     folder = cohort.production / "a" / "exports"
     png = np.asarray(Image.open(folder / "s1_overlay.png"))
     assert png.shape == (768, 1024, 3)
@@ -67,6 +72,11 @@ def test_every_export_is_written_and_opens_elsewhere(cohort: SmallCohort) -> Non
         assert any(name.endswith(".dzi") for name in archive.namelist())
     features = json.loads(gzip.decompress((folder / "s1.geojson.gz").read_bytes()))["features"]
     assert sum(feature["properties"]["objectType"] == "tile" for feature in features) == 48
+    with closing(sqlite3.connect(folder / "s1.db")) as store:
+        assert store.execute("SELECT COUNT(*) FROM annotations WHERE properties LIKE '%patch%'").fetchone() == (48,)
+    missing = find_spec("pyarrow") is None
+    assert (folder / "s1.zarr" / "shapes" / "tiles" / "shapes.parquet").is_file() is not missing
+    assert ("export_refused" in {note.code for note in summary.notes["s1"]}) is missing
     with (folder / "s1_scores.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 48
     with np.load(folder / "s1_scores.npz") as arrays:

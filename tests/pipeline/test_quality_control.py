@@ -15,6 +15,7 @@ from mil_heatmaps.insight.qc import on_artefacts, qc_files, qc_notices, read_qc_
 from mil_heatmaps.models.inference import infer
 from mil_heatmaps.scores.score_schema import read_scores
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
 from tests.helpers.cohort import SIZE, SmallCohort, grid_coords, make_small_cohort
 
 GRID = PatchGrid(grid_coords(), (128, 128), (128, 128))
@@ -96,7 +97,7 @@ def test_dropped_patches_are_left_out_and_said_and_a_run_again_reuses_them(
 
 def test_a_notice_says_where_attention_exceeds_tissue(tmp_path: Path) -> None:
     _grand_qc(tmp_path / "s_mask.png", pen=slice(0, 1))
-    mask = read_qc_mask(tmp_path / "s_mask.png", SIZE)
+    mask = read_qc_mask(tmp_path / "s_mask.png", SlideSpace(SIZE))
     values = np.full(48, 0.1)
     values[0] = 9.0
     found = on_artefacts(values, "attention_softmax", mask.patch_shares(GRID), mask.tissue_shares)
@@ -110,12 +111,12 @@ def test_a_notice_says_where_attention_exceeds_tissue(tmp_path: Path) -> None:
 
 def test_the_scale_comes_from_the_two_sizes_and_another_shape_is_another_slide(tmp_path: Path) -> None:
     _grand_qc(tmp_path / "s_mask.png")
-    assert read_qc_mask(tmp_path / "s_mask.png", SIZE).downsample == (16, 16)
+    assert read_qc_mask(tmp_path / "s_mask.png", SlideSpace(SIZE)).downsample == (16, 16)
     with pytest.raises(TissueError, match="not the shape of the slide"):
-        read_qc_mask(tmp_path / "s_mask.png", (768, 1024))
+        read_qc_mask(tmp_path / "s_mask.png", SlideSpace((768, 1024)))
     Image.fromarray(np.full((48, 64), 200, np.uint8)).save(tmp_path / "t_mask.png")
     with pytest.raises(TissueError, match="no mask of GrandQC"):
-        read_qc_mask(tmp_path / "t_mask.png", SIZE)
+        read_qc_mask(tmp_path / "t_mask.png", SlideSpace(SIZE))
 
 
 def test_histo_qcs_masks_are_put_together(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_histo_qcs_masks_are_put_together(tmp_path: Path) -> None:
         Image.fromarray(mask).save(tmp_path / f"s.svs_{name}.png")
     path = tmp_path / "s.svs_mask_use.png"
     assert len(qc_files(path)) == 2
-    mask = read_qc_mask(path, SIZE)
+    mask = read_qc_mask(path, SlideSpace(SIZE))
     assert mask.tissue_shares["pen"] == pytest.approx(1 / 6)
     assert mask.patch_shares(GRID)["pen"].sum() == 8
 

@@ -144,7 +144,7 @@ def test_missing_files_and_unknown_kinds_are_named(tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match=r"no\.csv: does not exist"):
         read_external_scores(tmp_path / "no.csv")
     with pytest.raises(ScoreError, match=r"scores are read from \.h5, \.hdf5, \.csv"):
-        read_external_scores(tmp_path / "s.parquet")
+        read_external_scores(tmp_path / "s.xlsx")
 
 
 def test_a_score_file_goes_the_same_way(tmp_path: Path) -> None:

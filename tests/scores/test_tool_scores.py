@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.errors import MissingDependencyError, ScoreError
 from mil_heatmaps.scores.external_scores import read_external_scores
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.slides.slide_space import SlideSpace
@@ -145,7 +146,7 @@ def test_what_is_wrong_with_objects_is_named(tmp_path: Path, change: Any, messag
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000])
 def test_damaged_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "s1.geojson").write_text(text, encoding="utf-8")
-    with pytest.raises(ScoreError, match="cannot be read as JSON"):
+    with pytest.raises(ScoreError, match="is not JSON"):
         read_external_scores(tmp_path / "s1.geojson")
 
 
@@ -167,6 +168,27 @@ def test_tile_predictions_of_slideflow_are_placed_by_their_centres(tmp_path: Pat
     assert got.notes[0].code == "units"
 
 
+def test_tile_predictions_of_slideflow_are_parquet_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pyarrow", None)
+        (tmp_path / "tiles.parquet.gzip").write_bytes(b"PAR1")
+        with pytest.raises(MissingDependencyError, match=r"a parquet table needs .*: pip install pyarrow"):
+            read_external_scores(tmp_path / "tiles.parquet.gzip", space=SPACE)
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    with pytest.raises(ScoreError, match=r"cannot read .*tiles\.parquet\.gzip"):
+        read_external_scores(tmp_path / "tiles.parquet.gzip", space=SPACE)
+    import pandas as pd
+
+    _bags_config(tmp_path)
+    x, y = (CORNERS + 128).T
+    table = pd.DataFrame({"slide": "s1", "loc_x": x, "loc_y": y, "cohort-y_true0": 1, "cohort-y_pred0": SCORES})
+    other = pd.DataFrame({"slide": "s2", "loc_x": [128], "loc_y": [128], "cohort-y_true0": 1, "cohort-y_pred0": 7.0})
+    pd.concat([table, other]).to_parquet(tmp_path / "tiles.parquet.gzip", compression="gzip")  # with an index
+    got = read_external_scores(tmp_path / "tiles.parquet.gzip", space=SPACE, slide_id="s1")
+    check(got)
+    assert got.scores.names == ("cohort-y_pred0",)
+
+
 def test_attention_of_slideflow_lies_beside_its_index(tmp_path: Path) -> None:
     np.savez(tmp_path / "s1_att.npz", np.array(SCORES, np.float32))
     with pytest.raises(ScoreError, match=r"put the index of the bag, s1\.index\.npz"):
@@ -181,7 +203,7 @@ def test_attention_of_slideflow_lies_beside_its_index(tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match=r"4 tiles in s1\.index\.npz but attention float32 of shape \(3, 1\)"):
         read_external_scores(tmp_path / "s1_att.npz", space=SPACE)
     np.savez(tmp_path / "s1_att.npz", np.array([object()], dtype=object))
-    with pytest.raises(ScoreError, match="cannot be read as arrays"):
+    with pytest.raises(ScoreError, match="holds more than arrays of numbers"):
         read_external_scores(tmp_path / "s1_att.npz", space=SPACE)
 
 

@@ -303,6 +303,6 @@ def _experiments(args: argparse.Namespace) -> list[str]:
     """Return the experiments whose consensus is asked for, on the command line or in the config."""
     if args.consensus or not args.config:
         return list(args.consensus or ())
-    from mil_heatmaps.config.config import load_config
+    from mil_heatmaps.cli.insight import asked_experiments
 
-    return load_config(args.config, check_files=False).insight_arguments.consensus or []
+    return asked_experiments(args.config)

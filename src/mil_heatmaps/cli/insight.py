@@ -12,6 +12,23 @@ if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
 
 
+def asked_experiments(config_file: str) -> list[str]:
+    """Return the experiments that `insight_arguments.consensus` of a config names; the model they need not have.
+
+    ConfigError where it is no list of at least two.
+    """
+    from mil_heatmaps.config.config import load_config
+    from mil_heatmaps.config.input_paths import resolve_input_path
+    from mil_heatmaps.config.yaml_lines import read_yaml
+
+    asked = read_yaml(resolve_input_path(config_file, None, "config"))[0].get("insight_arguments")
+    told = asked.get("consensus") if isinstance(asked, Mapping) else None
+    if isinstance(told, list) and len(told) > 1 and all(isinstance(name, str) and name for name in told):
+        return told
+    # Everything else is no consensus, or a mistake that is said with its line.
+    return [] if told is None else load_config(config_file, check_files=False).insight_arguments.consensus or []
+
+
 def consensus(
     experiments: Sequence[str], config_file: str | None, overrides: Mapping[str, Any], *, dry_run: bool
 ) -> tuple[Config, list[str], int]:

@@ -31,6 +31,7 @@ ROI_EXTENSIONS = (".geojson", ".geojson.gz", ".json")
 VECTOR_EXTENSIONS = (".h5", ".hdf5", ".npy")
 SCORE_EXTENSIONS = (
     ".h5", ".hdf5", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".geojson", ".geojson.gz", ".json", ".npz",
+    ".parquet", ".parquet.gzip",
 )  # fmt: skip
 
 

@@ -163,6 +163,17 @@ class DicomExport(Section):
     )
 
 
+class AnnotationStoreExport(Section):
+    """An annotation store of TIAToolbox (SQLite) of every drawn column, in level-0 pixels."""
+
+    tissue: bool = Field(default=True, description="The tissue outlines.")
+    threshold: Float = Field(default=0.9, ge=0, le=1, description="Where hot begins on the colour scale.")
+
+
+class WsidataExport(Section):
+    """A store that wsidata and LazySlide open: a table of tiles with their scores; needs pyarrow."""
+
+
 class ExportArguments(Section):
     """New: further files a slide. Each format takes true, false, or a mapping of its options."""
 
@@ -178,4 +189,8 @@ class ExportArguments(Section):
     npz: Format[NpzExport] = Field(default=None, description="Scores as NumPy arrays.")
     anndata: Format[AnndataExport] = Field(default=None, description="Scores for scanpy and squidpy (.h5ad).")
     ome_zarr: Format[OmeZarrExport] = Field(default=None, description="A pyramid in chunks for napari and others.")
+    annotation_store: Format[AnnotationStoreExport] = Field(
+        default=None, description="Patches, high-attention regions and tissue for TIAToolbox (.db)."
+    )
+    wsidata: Format[WsidataExport] = Field(default=None, description="Tiles with scores for wsidata and LazySlide.")
     dicom: Format[DicomExport] = Field(default=None, description="A parametric map in the slide's frame of reference.")

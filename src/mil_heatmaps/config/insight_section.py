@@ -24,7 +24,7 @@ class PhenotypeArguments(Section):
     """Clusters of the features of high patches."""
 
     k: Int | None = Field(
-        default=None, ge=2, le=50,
+        default=None, ge=2, le=20,
         description="New: number of clusters. Left out: the one of 2 to 12 with the best silhouette.",
     )  # fmt: skip
     top: Float = Field(default=0.05, gt=0, lt=1, description="New: which part of a slide's patches is taken.")

@@ -8,49 +8,30 @@ their number.
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.export.regions import Region, merge_patches
+from mil_heatmaps.export.outlines import (
+    DrawnMap,
+    Outline,
+    evidence_outlines,
+    hot_regions,
+    region_outline,
+    tissue_outlines,
+)
+from mil_heatmaps.export.regions import Region
 from mil_heatmaps.export.tables import percentile_columns, score_columns
 from mil_heatmaps.files.atomic import binary_writer
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.slides.slide_space import Box, Size
 from mil_heatmaps.slides.tissue import TissueMask
-from mil_heatmaps.slides.tissue_files import closed_ring
 from mil_heatmaps.visualization.palette import colour_index
 
 _BLOCK_ROWS = 10_000
-_TISSUE_COLOUR = [0, 160, 0]
-_REGION_COLOUR = [200, 0, 0]
-_EVIDENCE_COLOUR = [0, 0, 0]
-
-
-@dataclass(frozen=True)
-class DrawnMap:
-    """One column of the scores as it is drawn.
-
-    Attributes
-    ----------
-    name : str
-        What is drawn, such as ``attention LSCC``.
-    scores : (N,) float
-        As the model gave them.
-    shades : (N,) float64
-        The same on the colour scale, 0 to 1; NaN where nothing is drawn.
-    table : (n, 3) uint8
-        The colours of the scale.
-    """
-
-    name: str
-    scores: npt.NDArray[Any]
-    shades: npt.NDArray[np.float64]
-    table: npt.NDArray[np.uint8]
 
 
 class Written(int):
@@ -117,15 +98,18 @@ def write_geojson(
         "faithfulness": faithfulness and dict(faithfulness),
     }
     own = "".join(f'"{name}":{json.dumps(value, ensure_ascii=False)},' for name, value in members.items() if value)
-    pieces = [*(() if tissue is None else _tissue(tissue.moved((-corner_l0[0], -corner_l0[1]))))]
-    sets = [_evidence(part, score_file, corner_l0) for part in evidence]
+    pieces = [_annotation(part, corner_l0) for part in tissue_outlines(tissue)]
+    sets = [_annotation(part, corner_l0) for part in evidence_outlines(evidence, score_file)]
     patches = int(np.isfinite(drawn.shades).sum()) if detections else 0
     left_out = 0 if most_objects is None or len(sets) + len(pieces) + patches <= most_objects else patches
-    hot = _hot(score_file, drawn, threshold) if regions or left_out else []
+    hot = hot_regions(score_file, drawn, threshold) if regions or left_out else []
     if detections and most_objects is not None and len(sets) + len(pieces) + len(hot) + patches > most_objects:
         left_out = patches
     room = len(hot) if most_objects is None else max(0, most_objects - len(sets) - len(pieces))
-    shown = (_region(region, number, score_file, drawn, corner_l0) for number, region in enumerate(hot[:room], start=1))
+    shown = (
+        _annotation(region_outline(region, number, score_file, drawn), corner_l0)
+        for number, region in enumerate(hot[:room], start=1)
+    )
     rest = _patches(score_file, drawn, objects, corner_l0) if detections and not left_out else iter(())
     count = 0
     with binary_writer(path) as file:
@@ -135,11 +119,6 @@ def write_geojson(
             count += 1
         file.write(b"\n]}\n")
     return Written(count, left_out, max(0, len(hot) - room))
-
-
-def _hot(score_file: ScoreFile, drawn: DrawnMap, threshold: float) -> list[Region]:
-    with np.errstate(invalid="ignore"):
-        return merge_patches(score_file.grid, drawn.shades >= threshold)
 
 
 def _patches(score_file: ScoreFile, drawn: DrawnMap, objects: str, corner_l0: tuple[int, int]) -> Iterator[str]:
@@ -172,53 +151,17 @@ def _number_texts(values: npt.NDArray[Any]) -> list[str]:
     return listed
 
 
-def _region(
-    region: Region, number: int, score_file: ScoreFile, drawn: DrawnMap, corner_l0: tuple[int, int]
-) -> str:
-    scores = drawn.scores[region.patches].astype(np.float64)
-    measurements: dict[str, float] = {
-        "Patches": len(region.patches),
-        "Area px^2": region.area_px,
-        f"{drawn.name} mean": float(scores.mean()),
-        f"{drawn.name} max": float(scores.max()),
-        **_areas(region, score_file),
+def _annotation(outline: Outline, corner_l0: tuple[int, int]) -> str:
+    left, top = corner_l0
+    rings = [[[x - left, y - top] for x, y in ring] for ring in outline.rings_l0]
+    properties: dict[str, Any] = {
+        "name": outline.name,
+        "classification": {"name": outline.kind, "color": outline.colour},
+        "measurements": outline.measurements,
     }
-    return _annotation(
-        [(ring - corner_l0).tolist() for ring in region.rings_l0],
-        {
-            "name": f"{drawn.name} {number}",
-            "classification": {"name": "High-score region", "color": _REGION_COLOUR},
-            "measurements": measurements,
-        },
-    )
-
-
-def _evidence(region: Region, score_file: ScoreFile, corner_l0: tuple[int, int]) -> str:
-    return _annotation(
-        [(ring - corner_l0).tolist() for ring in region.rings_l0],
-        {
-            "name": "Evidence set: sufficient for this model",
-            "classification": {"name": "Evidence set", "color": _EVIDENCE_COLOUR},
-            "measurements": {"Patches": len(region.patches), **_areas(region, score_file)},
-        },
-    )
-
-
-def _areas(region: Region, score_file: ScoreFile) -> dict[str, float]:
-    mpp = score_file.level0_mpp
-    return {"Area px^2": region.area_px} | ({} if mpp is None else {"Area µm^2": region.area_px * mpp**2})
-
-
-def _tissue(mask: TissueMask) -> Iterator[str]:
-    for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True):
-        rings = [closed_ring(part) for part in (contour, *holes)]
-        yield _annotation(rings, {"classification": {"name": "Tissue", "color": _TISSUE_COLOUR}})
-
-
-def _annotation(rings: list[list[list[int]]], properties: dict[str, Any]) -> str:
     feature = {
         "type": "Feature",
         "geometry": {"type": "Polygon", "coordinates": rings},
-        "properties": {"objectType": "annotation", **properties},
+        "properties": {"objectType": "annotation", **{key: value for key, value in properties.items() if value}},
     }
     return json.dumps(feature, separators=(",", ":"), ensure_ascii=False)

@@ -5,10 +5,7 @@ level-0 pixels without a unit, as NGFF has no unit of pixels. Written by bands, 
 """
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +14,7 @@ import numpy.typing as npt
 from mil_heatmaps.export.reduce import iter_pyramid, level_sizes
 from mil_heatmaps.export.score_pixels import ScorePainter, ScorePicture
 from mil_heatmaps.export.score_tiff import unit_of
-from mil_heatmaps.files.atomic import writer
+from mil_heatmaps.files.atomic import atomic_folder
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.overlay import iter_painted
@@ -138,12 +135,9 @@ def _write(
     except ImportError as error:
         raise lacking("export_arguments.ome_zarr", "zarr", install_line("interop"), error) from error
 
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem[:40]}.{writer()}-{secrets.token_hex(4)}.partial{target.suffix}")
     scales = multiscales(levels, name, mpp)
     omero: dict[str, Any] = {"channels": channels, "rdefs": {"model": "color" if dtype == np.uint8 else "greyscale"}}
-    try:
+    with atomic_folder(path) as partial:
         root = zarr.open_group(str(partial), mode="w", zarr_format=2 if version == "0.4" else 3)
         arrays = [
             root.create_array(
@@ -168,15 +162,3 @@ def _write(
             root.attrs.update(
                 {"ome": {"version": version, "multiscales": scales, "omero": omero}, "mil_heatmaps": told}
             )
-        _move_in(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _move_in(partial: Path, target: Path) -> None:
-    """Put a finished folder in the place of an older one, which is out of the way only for a moment."""
-    old = partial.with_name(f"{partial.name}.old")
-    if target.exists():
-        os.replace(target, old)
-    os.replace(partial, target)
-    shutil.rmtree(old, ignore_errors=True)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import time
 import zlib
@@ -66,6 +67,26 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
     if durable:
         with suppress(OSError):
             _fsync(target.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the path of a folder beside `path` to be made and filled; move it in when the block ends.
+
+    An older folder is out of the way only for a moment. When the block raises, what was filled is removed.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.stem[:40]}.{writer()}-{secrets.token_hex(4)}.partial{target.suffix}")
+    old = partial.with_name(f"{partial.name}.old")
+    try:
+        yield partial
+        if target.exists():
+            os.replace(target, old)
+        os.replace(partial, target)
+    finally:
+        for folder in (partial, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_to_append(path: Path) -> int:

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.insight.annotations import Annotations
-from mil_heatmaps.insight.label_masks import label_shares
 from mil_heatmaps.insight.packages import needed
 from mil_heatmaps.scores.mass import mass_shares, top_patches
 from mil_heatmaps.scores.patch_scores import ScoreKind
@@ -98,7 +97,7 @@ def annotated_shares(annotations: Annotations, name: str, grid: PatchGrid) -> np
     """Return which share of each patch is annotated as a class, (N,), 0 to 1."""
     if annotations.mask is not None:
         labels = tuple(number for number, own in annotations.mask_names.items() if own == name)
-        return label_shares(annotations.mask, annotations.downsample, grid, labels)
+        return annotations.mask.shares(grid, labels)
     return polygon_shares(annotations.polygons[name], grid)
 
 

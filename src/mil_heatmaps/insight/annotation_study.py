@@ -10,7 +10,7 @@ from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.insight.agreement import MEASURES, agreement_rows
 from mil_heatmaps.insight.annotations import AnnotationIndex, read_annotations
 from mil_heatmaps.insight.dot_sheet import DotPanel, write_dot_sheet
-from mil_heatmaps.insight.runs import StudyRun
+from mil_heatmaps.insight.runs import SpaceOf, StudyRun, told_space
 from mil_heatmaps.insight.statistics import mean_of, resampling_words
 from mil_heatmaps.scores.quick_read import read_quickly
 from mil_heatmaps.scores.select import select_columns
@@ -40,11 +40,12 @@ def annotation_table(
     mask_labels: Mapping[str, str] | None = None,
     mask_downsample: float | None = None,
     top: float = 0.05,
+    space_of: SpaceOf = told_space,
 ) -> pd.DataFrame:
     """Return one row per slide and class: how the scores agree with what was drawn, or why that cannot be said.
 
     Slides without an annotation file are no rows. Parameters are those of `read_annotations`; `top` is the part of the
-    patches whose Dice is taken.
+    patches whose Dice is taken. `space_of` tells what is known of a slide; left out, what its scores say.
     """
     import pandas as pd
 
@@ -58,8 +59,9 @@ def annotation_table(
                 continue
             read = read_quickly(slide.scores)
             drawn = read_annotations(
-                path, read.slide_size_l0, classes=classes, mask_labels=mask_labels, mask_downsample=mask_downsample
-            )
+                path, space_of(slide.slide_id, read), classes=classes, mask_labels=mask_labels,
+                mask_downsample=mask_downsample,
+            )  # fmt: skip
             usual = select_columns(read.scores, read.prediction)[0]
             columns = {usual.name: usual.scores}
             columns |= {name: read.scores.values[:, k] for k, name in enumerate(read.scores.names)}

@@ -19,8 +19,11 @@ from mil_heatmaps.errors import TissueError
 from mil_heatmaps.files.json_files import read_json
 from mil_heatmaps.files.stand_ins import refuse_no_file
 from mil_heatmaps.files.stem_index import StemIndex
+from mil_heatmaps.insight.label_masks import LabelMask, read_label_mask
 from mil_heatmaps.insight.packages import needed
 from mil_heatmaps.insight.tangles import MOST_OF_ALL, MOST_OF_ONE, refuse_tangle
+from mil_heatmaps.slides.frames import place_shapes
+from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.words import counted, first_of, said_by
 
 VECTOR = (".geojson", ".geojson.gz", ".json", ".xml")
@@ -51,19 +54,16 @@ class Annotations:
     Attributes
     ----------
     polygons : class -> a shapely geometry, level-0 pixels
-    mask : (H, W) of whole numbers, or None
-        Labels of a mask, 0 nothing.
+    mask : LabelMask or None
+        0 is nothing.
     mask_names : number -> class
-    downsample : (x, y)
-        Level-0 pixels a pixel of the mask.
     notes : list of str
-        What was corrected or left out.
+        What was corrected, moved or left out.
     """
 
     polygons: dict[str, Any] = field(default_factory=dict)
-    mask: npt.NDArray[Any] | None = None
+    mask: LabelMask | None = None
     mask_names: dict[int, str] = field(default_factory=dict)
-    downsample: tuple[float, float] = (1.0, 1.0)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -74,7 +74,7 @@ class Annotations:
 
 def read_annotations(
     path: Path,
-    size_l0: tuple[int, int] | None = None,
+    space: SlideSpace | None = None,
     *,
     classes: Sequence[str] | None = None,
     mask_labels: Mapping[str, str] | None = None,
@@ -84,8 +84,9 @@ def read_annotations(
 
     Parameters
     ----------
-    size_l0 : (width, height), optional
-        Of the slide: annotations beyond it are of another slide.
+    space : SlideSpace, optional
+        What is known of the slide: annotations beyond it are of another slide, and those that count from the corner of
+        its scanned area are moved.
     classes : names, optional
         That count; others are named in the notes and left out.
     mask_labels : number as text -> name, optional
@@ -99,24 +100,24 @@ def read_annotations(
         counts.
     """
     refuse_no_file(path, TissueError)
-    name = path.name.lower()
+    name, space = path.name.lower(), space or SlideSpace()
     if name.endswith(RASTER):
-        from mil_heatmaps.insight.label_masks import read_label_mask
-
-        mask, downsample = read_label_mask(path, size_l0, mask_downsample)
-        numbers = [int(number) for number in np.unique(mask) if number]
+        mask = read_label_mask(path, space, mask_downsample)
+        numbers = [int(number) for number in np.unique(mask.values) if number]
         named = {str(key): value for key, value in (mask_labels or {}).items()}
         found = Annotations(
-            mask=mask, downsample=downsample,
+            mask=mask,
             mask_names={number: named.get(str(number), f"label {number}") for number in numbers},
-        )  # fmt: skip
+            notes=[str(notice) for notice in mask.notices],
+        )
     else:
         try:
             drawn = list(_asap(path) if name.endswith(".xml") else _geojson(path))
         except RecursionError as error:
             raise TissueError(f"{path} is nested too deeply: {said_by(error)}") from error
         found = _by_class(drawn, path)
-        _check_bounds(found, size_l0, path)
+        _place(found, space)
+        _check_bounds(found, space.size_l0, path)
     return _chosen(found, classes, path)
 
 
@@ -203,6 +204,22 @@ def _mended(shapely: Any, shape: Any, where: str) -> Any:
 def _signed_area(ring: Any) -> float:
     x, y = np.asarray(ring.coords)[:, :2].T
     return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+
+
+def _place(found: Annotations, space: SlideSpace) -> None:
+    """Move annotations that count from the corner of the scanned area, as QuPath's do, into the slide's frame."""
+    if space.scanned_l0 is None or not found.polygons:
+        return
+    affinity = needed("shapely.affinity", "reading annotations")
+    boxes = np.array([part.bounds for shape in found.polygons.values() for part in _parts(shape)], np.float64)
+    (x, y), notices = place_shapes(boxes[:, :2], boxes[:, 2:], space, "annotations")
+    if notices:
+        found.polygons = {name: affinity.translate(shape, x, y) for name, shape in found.polygons.items()}
+        found.notes += map(str, notices)
+
+
+def _parts(shape: Any) -> list[Any]:
+    return list(getattr(shape, "geoms", [shape]))
 
 
 def _check_bounds(found: Annotations, size_l0: tuple[int, int] | None, path: Path) -> None:

@@ -31,12 +31,15 @@ class DotPanel:
         Where a line stands, such as 0.5 of an AUROC.
     limits : (low, high) or None
         Of the axis; left out, those of the values.
+    counts : bool
+        Whether the values are whole numbers.
     """
 
     title: str
     groups: Mapping[str, tuple[npt.NDArray[np.float64], Estimate]]
     reference: float | None = None
     limits: tuple[float, float] | None = None
+    counts: bool = False
 
 
 def write_dot_sheet(
@@ -74,7 +77,7 @@ def write_dot_sheet(
         axes.set_yticks(range(len(names)), [short(n, 26) for n in names] if column == 0 else [], fontsize=SMALL)
         axes.tick_params(labelsize=SMALL, colors=GREY, length=3, width=0.8)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
-        axes.locator_params(axis="x", nbins=5)
+        axes.locator_params(axis="x", nbins=5, integer=panel.counts)
         axes.grid(axis="x", color=PALE, linewidth=0.8)
         axes.set_axisbelow(True)
         for side in ("top", "right", "left"):

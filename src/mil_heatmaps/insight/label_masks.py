@@ -1,8 +1,12 @@
-"""Masks of labels, TIFF or PNG, and which share of each patch has which label."""
+"""Masks of labels, TIFF or PNG, and which share of each patch has which label.
+
+Names ending ``_l0`` are level-0 pixels.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,12 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import TissueError
 from mil_heatmaps.files.stand_ins import refuse_no_file
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.slides.frames import moved
 from mil_heatmaps.slides.header_checks import refuse_large_tiles
 from mil_heatmaps.slides.jpeg_header import jpeg_size
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import Box, SlideSpace
 from mil_heatmaps.slides.tiff_headers import JPEG_COMPRESSIONS
 from mil_heatmaps.words import said_by
 
@@ -24,13 +31,39 @@ _SAME_SHAPE = 0.02
 """Share by which the ratio of the sides of slide and mask may differ: masks are rounded to whole pixels."""
 
 
-def read_label_mask(
-    path: Path, size_l0: tuple[int, int] | None, downsample: float | None = None
-) -> tuple[npt.NDArray[Any], tuple[float, float]]:
-    """Return a mask of whole numbers, (H, W), and how many level-0 pixels one of its pixels is along x and y.
+@dataclass(frozen=True, repr=False, eq=False)
+class LabelMask:
+    """A mask on its slide.
 
-    Of a pyramid the finest level is taken that has at most 250 million bytes. The scale comes from the two sizes,
-    unless it is given for the mask's first level.
+    Attributes
+    ----------
+    values : (H, W) of whole numbers
+    downsample : (x, y)
+        Level-0 pixels a pixel.
+    corner_l0 : (x, y)
+        Of its first pixel: (0, 0), or the corner of the scanned area.
+    """
+
+    values: npt.NDArray[Any]
+    downsample: tuple[float, float]
+    corner_l0: tuple[int, int] = (0, 0)
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What is to be said of its place."""
+        return [moved("pixels of the mask", self.corner_l0)] if any(self.corner_l0) else []
+
+    def shares(self, grid: PatchGrid, labels: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        """Return which share of each patch has one of `labels`, (N,), 0 to 1; see `label_shares`."""
+        moved_grid = replace(grid, coords_l0=grid.coords_l0 - np.asarray(self.corner_l0))
+        return label_shares(self.values, self.downsample, moved_grid, labels)
+
+
+def read_label_mask(path: Path, space: SlideSpace, downsample: float | None = None) -> LabelMask:
+    """Return a mask of whole numbers.
+
+    Of a pyramid the finest level is taken that has at most 250 million bytes. The scale comes from the sizes of mask
+    and slide, or scanned area, unless it is given for the mask's first level.
 
     Raises
     ------
@@ -45,30 +78,57 @@ def read_label_mask(
     height, width = values.shape
     if not values.size or not all(full):
         raise TissueError(f"{path} is no mask of labels: it has {width} x {height} pixels")
-    if downsample is not None:
-        scale = downsample * full[1] / width, downsample * full[0] / height
-        off = [abs(s * n - of) / of for s, n, of in zip(scale, (width, height), size_l0 or scale, strict=True)]
-        if size_l0 is not None and max(off) > 0.05 + max(scale) / min(size_l0):
-            raise TissueError(
-                f"{path}: {full[1]} x {full[0]} pixels at a downsample of {downsample:g} are not the slide's "
-                f"{size_l0[0]} x {size_l0[1]}"
-            )
-        return values, scale
-    if size_l0 is None:
-        raise TissueError(f"{path}: the size of the slide is not known: give insight_arguments.mask_downsample")
-    return values, scale_of(path, (width, height), size_l0)
-
-
-def scale_of(path: Path, size_px: tuple[int, int], size_l0: tuple[int, int]) -> tuple[float, float]:
-    """Return level-0 pixels a pixel of a mask along x and y; TissueError where the mask has another shape."""
-    x, y = size_l0[0] / size_px[0], size_l0[1] / size_px[1]
-    slack = _SAME_SHAPE + 1 / min(size_px)
-    if abs(x / y - 1) > slack:
+    scale = None if downsample is None else (downsample * full[1] / width, downsample * full[0] / height)
+    if space.size_l0 is None:
+        if scale is None:
+            raise TissueError(f"{path}: the size of the slide is not known: give insight_arguments.mask_downsample")
+        return LabelMask(values, scale)
+    areas = _areas(space)
+    fits = [area for area in areas if _fits(area, (width, height), scale)]
+    if not fits:
+        size = f"the slide, {space.size_l0[0]} x {space.size_l0[1]}"
+        size += "" if space.scanned_l0 is None else f", nor of its scanned area, {areas[-1][2]} x {areas[-1][3]}"
+        at = "" if downsample is None else f" at a downsample of {downsample:g}"
         raise TissueError(
-            f"{path}: a mask of {size_px[0]} x {size_px[1]} pixels has not the shape of the slide, {size_l0[0]} x "
-            f"{size_l0[1]}: is it of another slide?"
+            f"{path}: a mask of {full[1]} x {full[0]} pixels{at} has not the shape of {size}: is it of another slide?"
         )
-    return x, y
+    masks = [
+        LabelMask(values, scale or (area[2] / width, area[3] / height), (area[0], area[1])) for area in fits
+    ]
+    # A mask that may be of either is of the slide where all that it marks was scanned.
+    return masks[-1] if len(masks) > 1 and not _within(masks[0], areas[-1]) else masks[0]
+
+
+def _areas(space: SlideSpace) -> list[Box]:
+    """Return the areas that a mask may cover: the slide, and the scanned area."""
+    assert space.size_l0 is not None
+    whole: Box = (0, 0, *space.size_l0)
+    if space.scanned_l0 is None or space.frame == "slide":
+        return [whole]
+    return [space.scanned_l0] if space.frame == "bounds" else [whole, space.scanned_l0]
+
+
+def _fits(area: Box, size_px: tuple[int, int], scale: tuple[float, float] | None) -> bool:
+    """Whether a mask of so many pixels, of a given scale or any, has the shape of an area."""
+    sides = area[2:]
+    if scale is not None:
+        off = [abs(s * n - side) / side for s, n, side in zip(scale, size_px, sides, strict=True)]
+        return max(off) <= 0.05 + max(scale) / min(sides)
+    x, y = sides[0] / size_px[0], sides[1] / size_px[1]
+    return abs(x / y - 1) <= _SAME_SHAPE + 1 / min(size_px)
+
+
+def _within(mask: LabelMask, area: Box) -> bool:
+    """Whether all that a mask marks lies in an area, up to a pixel; what its first pixel holds marks nothing."""
+    drawn = mask.values != mask.values[0, 0]
+    for axis in (0, 1):
+        marked = np.flatnonzero(drawn.any(axis=axis))
+        if not len(marked):
+            return True
+        step, start = mask.downsample[axis], area[axis]
+        if (marked[0] + 1) * step < start or marked[-1] * step > start + area[2 + axis]:
+            return False
+    return True
 
 
 def _read(path: Path) -> tuple[tuple[int, int], npt.NDArray[Any]]:

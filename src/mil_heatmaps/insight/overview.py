@@ -15,12 +15,21 @@ from mil_heatmaps.insight.outcomes import Curve, classes_of, confusion, sorted_b
 from mil_heatmaps.insight.runs import StudyRun
 from mil_heatmaps.insight.statistics import resampling_words
 from mil_heatmaps.insight.tables import rows_of
-from mil_heatmaps.insight.thumbnails import drawn_column, one_scale, picture_without_colours, thumbnail
+from mil_heatmaps.insight.thumbnails import (
+    drawn_column,
+    on_scale,
+    one_scale,
+    picture_without_colours,
+    thumbnail,
+    tint,
+)
 from mil_heatmaps.scores.quick_read import QuickScores, read_quickly
+from mil_heatmaps.scores.score_words import score_words
 from mil_heatmaps.visualization.figure_page import Page
-from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, LINE, PALE, SMALL, TEXT, TITLE, short
+from mil_heatmaps.visualization.figure_parts import BAD, GOOD, GREY, INK, LINE, PALE, SMALL, TEXT, TITLE, bare, short
+from mil_heatmaps.visualization.palette import colour_table
 from mil_heatmaps.visualization.picture_files import save_picture
-from mil_heatmaps.words import counted
+from mil_heatmaps.words import counted, number_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
 
 ACROSS, DOWN = 5, 3
 _WIDTH, _HEIGHT, _MARGIN, _HEAD = 13.33, 7.5, 0.4, 1.05  # a slide of a presentation
+_BAR = 2.6
 
 
 def write_overview(
@@ -57,24 +67,41 @@ def _pages(
     run: StudyRun, table: pd.DataFrame, curves: Sequence[Curve], patients: Mapping[str, str] | None
 ) -> Iterator[Page]:
     rows = rows_of(sorted_by_probability(table))
-    scale, kind = _scale(run, rows)
+    scale, first = _scale(run, rows)
     per_page = ACROSS * DOWN
     pages = max(1, -(-len(rows) // per_page))
     for number in range(pages):
-        yield _grid(run, rows[number * per_page : (number + 1) * per_page], scale, kind, number + 1, pages, table)
+        page = _grid(run, rows[number * per_page : (number + 1) * per_page], scale, number + 1, pages, table)
+        if first is not None:
+            _colour_bar(page, first, scale)
+        yield page
     if table["class"].notna().any():
         yield _statistics(run, table, curves, patients)
 
 
-def _scale(run: StudyRun, rows: Sequence[Mapping[str, Any]]) -> tuple[CohortScale, str]:
-    """Return one scale for the scores that are drawn, and what they are."""
-    columns, kind = [], ""
+def _scale(run: StudyRun, rows: Sequence[Mapping[str, Any]]) -> tuple[CohortScale, QuickScores | None]:
+    """Return one scale for the scores that are drawn, and the first of them."""
+    columns, first = [], None
     for row in rows:
         read = _read(run, row)
         if read is not None:
-            kind = kind or read.scores.kind
+            first = first or read
             columns.append((read.scores.kind, drawn_column(read).scores))
-    return one_scale(columns), kind
+    return one_scale(columns), first
+
+
+def _colour_bar(page: Page, first: QuickScores, scale: CohortScale) -> None:
+    """Draw the colours of all maps, over white, with what the ends are."""
+    scaled, cmap = on_scale(first, drawn_column(first), scale)
+    colours = tint(255, colour_table(cmap).astype(float))
+    axes = page.axes(_WIDTH - _MARGIN - _BAR, 0.3, _BAR, 0.14)
+    axes.imshow(colours[None], aspect="auto", interpolation="none")
+    bare(axes)
+    ends = (number_words(scaled.vmin), number_words(scaled.vmax))
+    for at, text, align in ((0.0, ends[0], "left"), (1.0, ends[1], "right")):
+        axes.text(at, -0.35, text, transform=axes.transAxes, fontsize=SMALL, color=INK, ha=align, va="top")
+    said = f"{score_words(first.scores.score, first.scores.kind)}: {scaled.label}"
+    page.write(_WIDTH - _MARGIN, 0.7, short(said, 90), fontsize=SMALL, color=GREY, va="center", ha="right")
 
 
 def _read(run: StudyRun, row: Mapping[str, Any]) -> QuickScores | None:
@@ -85,15 +112,14 @@ def _read(run: StudyRun, row: Mapping[str, Any]) -> QuickScores | None:
 
 
 def _grid(
-    run: StudyRun, rows: Sequence[Mapping[str, Any]], scale: CohortScale, kind: str, number: int, pages: int,
-    table: pd.DataFrame,
-) -> Page:  # fmt: skip
+    run: StudyRun, rows: Sequence[Mapping[str, Any]], scale: CohortScale, number: int, pages: int, table: pd.DataFrame
+) -> Page:
     page = Page(_WIDTH, _HEIGHT)
     classes = classes_of(table)
     name = short(run.name, 50) + (f"  ({number} of {pages})" if pages > 1 else "")
     page.write(_MARGIN, 0.38, name, fontsize=TITLE, weight="bold", color=INK, va="center")
     order = f"the probability of {classes[1]}" if len(classes) == 2 else "prediction and probability"
-    words = f"{counted(len(table), 'slide')}, sorted by {order}; colours: {kind} on one scale for all slides"
+    words = f"{counted(len(table), 'slide')}, sorted by {order}; one colour scale for all slides"
     page.write(_MARGIN, 0.7, words, fontsize=TEXT, color=GREY, va="center")
     width = (_WIDTH - 2 * _MARGIN + 0.2) / ACROSS
     height = (_HEIGHT - _HEAD - 0.35) / DOWN

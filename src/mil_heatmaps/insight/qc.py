@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from mil_heatmaps.choices import ARTEFACTS
 from mil_heatmaps.errors import TissueError
-from mil_heatmaps.insight.label_masks import label_shares, read_label_mask
+from mil_heatmaps.insight.label_masks import LabelMask, read_label_mask
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.mass import TOP, mass_shares, top_patches
 from mil_heatmaps.scores.patch_scores import ScoreKind
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.slide_space import SlideSpace
 
 TISSUE = 1
 _GRAND_QC = {2: "fold", 3: "dark", 4: "pen", 5: "edge", 6: "blur"}
@@ -41,34 +42,20 @@ _NOTED = 0.01
 """By how much attention on an artefact must exceed its share of the tissue to be worth a notice."""
 
 
-@dataclass(frozen=True)
-class QcMask:
-    """A mask of quality control on its slide.
-
-    Attributes
-    ----------
-    labels : (H, W) uint8
-        1 for tissue, 2 to 6 in the order of `ARTEFACTS`, 0 for glass.
-    downsample : (x, y)
-        Level-0 pixels a pixel.
-    """
-
-    labels: npt.NDArray[np.uint8]
-    downsample: tuple[float, float]
+class QcMask(LabelMask):
+    """A mask of quality control on its slide: 1 for tissue, 2 to 6 in the order of `ARTEFACTS`, 0 for glass."""
 
     @property
     def tissue_shares(self) -> dict[str, float]:
         """Which share of the tissue, artefacts included, each artefact is."""
-        counts = np.bincount(self.labels.ravel(), minlength=2 + len(ARTEFACTS))
+        counts = np.bincount(self.values.ravel(), minlength=2 + len(ARTEFACTS))
         everything = int(counts[TISSUE:].sum())
         return {name: float(counts[2 + k]) / everything if everything else 0.0 for k, name in enumerate(ARTEFACTS)}
 
     def patch_shares(self, grid: PatchGrid) -> dict[str, npt.NDArray[np.float64]]:
         """Return which share of each patch is each artefact, (N,)."""
         return {
-            name: label_shares(self.labels, self.downsample, grid, (2 + k,))
-            for k, name in enumerate(ARTEFACTS)
-            if (self.labels == 2 + k).any()
+            name: self.shares(grid, (2 + k,)) for k, name in enumerate(ARTEFACTS) if (self.values == 2 + k).any()
         }
 
 
@@ -90,12 +77,13 @@ def qc_files(path: Path) -> list[Path]:
     return [path, *(mask for mask in beside if mask.is_file())]
 
 
-def read_qc_mask(path: Path, size_l0: tuple[int, int]) -> QcMask:
-    """Return the mask of a slide of `size_l0`: GrandQC's, or HistoQC's where it is called ``…_mask_use.png``.
+def read_qc_mask(path: Path, space: SlideSpace) -> QcMask:
+    """Return the mask of a slide: GrandQC's, or HistoQC's where it is called ``…_mask_use.png``.
 
     TissueError for a file that is no mask, of another shape than the slide, or that has numbers GrandQC does not know.
     """
-    values, downsample = read_label_mask(path, size_l0)
+    mask = read_label_mask(path, space)
+    values, place = mask.values, (mask.downsample, mask.corner_l0)
     if (stem := _histo_stem(path)) is None:
         if len(strange := np.setdiff1d(np.unique(values), np.arange(8))):
             held = ", ".join(map(str, strange[:5].tolist()))
@@ -104,16 +92,16 @@ def read_qc_mask(path: Path, size_l0: tuple[int, int]) -> QcMask:
         labels[values == TISSUE] = TISSUE
         for number, name in _GRAND_QC.items():
             labels[values == number] = 2 + ARTEFACTS.index(name)
-        return QcMask(labels, downsample)
+        return QcMask(labels, *place)
     labels = (values > 0).astype(np.uint8) * np.uint8(TISSUE)
     for end, name in _HISTO_QC.items():
-        mask = path.with_name(f"{stem}_{end}.png")
-        if mask.is_file():
-            own, _ = read_label_mask(mask, size_l0)
+        beside = path.with_name(f"{stem}_{end}.png")
+        if beside.is_file():
+            own = read_label_mask(beside, space).values
             if own.shape != labels.shape:
-                raise TissueError(f"{mask} has {own.shape[1]} x {own.shape[0]} pixels, {path.name} has another size")
+                raise TissueError(f"{beside} has {own.shape[1]} x {own.shape[0]} pixels, {path.name} has another size")
             labels[own > 0] = 2 + ARTEFACTS.index(name)
-    return QcMask(labels, downsample)
+    return QcMask(labels, *place)
 
 
 def _histo_stem(path: Path) -> str | None:

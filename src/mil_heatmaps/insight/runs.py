@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,17 @@ from mil_heatmaps.insight.statistics import patients_of
 from mil_heatmaps.records.finished_run import FinishedRun
 from mil_heatmaps.records.layout import BLOCKMAP
 from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.scores.quick_read import QuickScores
+from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.words import first_of
+
+SpaceOf = Callable[[str, QuickScores], SlideSpace]
+"""Tells of a slide, by its name and scores, what positions in files mean on it."""
+
+
+def told_space(slide_id: str, read: QuickScores) -> SlideSpace:
+    """Return what a slide's scores tell of it: all but its scanned area."""
+    return SlideSpace(read.slide_size_l0, mpp=read.level0_mpp, name=slide_id)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ SHIFTS, SEED = 499, 1
 _LEAST = 0.5
 """Share of the patches that must meet a score after a shift, else another shift is drawn."""
 
+_COLUMNS = 512
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Correlations:
@@ -52,36 +55,46 @@ def correlations(
     values = np.asarray(scores, np.float64).ravel()
     kept = np.isfinite(values) & np.isfinite(columns).any(axis=1)
     count, width = int(kept.sum()), columns.shape[1]
-    nothing = np.full(width, np.nan)
+    observed, p, difference = (np.full(width, np.nan) for _ in range(3))
     if count < 10:
-        return Correlations(count, nothing, nothing.copy(), nothing.copy(), 0)
-    own, numbers = values[kept], np.nan_to_num(columns[kept])
-    ranks = rankdata(own)
-    column_ranks = np.asarray(rankdata(numbers, axis=0), np.float64)
-    observed = _pearson(ranks[:, None], column_ranks)
-    cells, shape = _cells(grid.take(kept))
+        return Correlations(count, observed, p, difference, 0)
+    own = values[kept]
+    ranks = np.asarray(rankdata(own), np.float64)
+    moved = _moved(ranks - ranks.mean(), grid.take(kept), shifts, seed)
+    order, tenth = np.argsort(own, kind="stable"), max(1, count // 10)
+    # Of thousands of genes so many at a time: the products of all shifts with all genes are matrix products.
+    for start in range(0, width, _COLUMNS):
+        block = slice(start, start + _COLUMNS)
+        numbers = np.nan_to_num(columns[kept, block])
+        others = np.asarray(rankdata(numbers, axis=0), np.float64)
+        others -= others.mean(axis=0)
+        observed[block] = _pearson((ranks - ranks.mean())[None], others)[0]
+        if len(moved):
+            found = np.abs(np.nan_to_num(_pearson(moved, others)))
+            p[block] = (1 + (found >= np.abs(observed[block]) - 1e-9).sum(axis=0)) / (1 + len(moved))
+        difference[block] = numbers[order[-tenth:]].mean(axis=0) - numbers[order[:tenth]].mean(axis=0)
+    return Correlations(count, observed, np.where(np.isnan(observed), np.nan, p), difference, len(moved))
+
+
+def _moved(ranks: Floats, grid: PatchGrid, shifts: int, seed: int) -> Floats:
+    """Return the ranks that each patch meets after each shift, (shifts, N); NaN where it meets no patch.
+
+    Shifts that few patches meet a score after are drawn again, so that there may be fewer than `shifts`.
+    """
+    cells, shape = _cells(grid)
     field = np.full(shape, np.nan)
     field[cells[:, 1], cells[:, 0]] = ranks
-    at_least, done = np.zeros(width), 0
-    rng = np.random.default_rng(seed)
+    rng, found = np.random.default_rng(seed), list[Floats]()
     for _ in range(20 * shifts):
         dy, dx = int(rng.integers(0, shape[0])), int(rng.integers(0, shape[1]))
         if (dy, dx) == (0, 0):
             continue
         moved = field[(cells[:, 1] + dy) % shape[0], (cells[:, 0] + dx) % shape[1]]
-        met = np.isfinite(moved)
-        if met.mean() < _LEAST:
-            continue
-        found = _pearson(moved[met][:, None], column_ranks[met])
-        at_least += np.abs(np.nan_to_num(found)) >= np.abs(observed) - 1e-12
-        done += 1
-        if done == shifts:
+        if np.isfinite(moved).mean() >= _LEAST:
+            found.append(moved)
+        if len(found) == shifts:
             break
-    p = (1 + at_least) / (1 + done) if done else nothing.copy()
-    order = np.argsort(own, kind="stable")
-    tenth = max(1, count // 10)
-    difference = numbers[order[-tenth:]].mean(axis=0) - numbers[order[:tenth]].mean(axis=0)
-    return Correlations(count, observed, np.where(np.isnan(observed), np.nan, p), difference, done)
+    return np.array(found).reshape(len(found), len(ranks))
 
 
 def _cells(grid: PatchGrid) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
@@ -93,8 +106,15 @@ def _cells(grid: PatchGrid) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
 
 
 def _pearson(a: Floats, b: Floats) -> Floats:
-    """Return the correlation of a (N, 1) with each column of b (N, F); NaN where one is constant."""
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    scale = np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
+    """Return the correlation of each row of a (S, N) with each column of b (N, F), over the numbers that a row has.
+
+    Both are about zero, so that the sums are not large beside what is left of them. NaN where one is constant.
+    """
+    met = np.isfinite(a)
+    a, some = np.where(met, a, 0.0), met.astype(np.float64)
+    n, sum_a, squares_a = met.sum(axis=1)[:, None], a.sum(axis=1)[:, None], (a * a).sum(axis=1)[:, None]
+    sum_b, squares_b = some @ b, some @ (b * b)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(scale > 0, (a * b).sum(axis=0) / scale, np.nan))
+        spread_a, spread_b = squares_a - sum_a**2 / n, squares_b - sum_b**2 / n
+        constant = (spread_a <= _ROUNDING * squares_a) | (spread_b <= _ROUNDING * squares_b)
+        return np.asarray(np.where(constant, np.nan, (a @ b - sum_a * sum_b / n) / np.sqrt(spread_a * spread_b)))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.insight.runs import StudyRun
+from mil_heatmaps.insight.runs import SpaceOf, StudyRun, told_space
 from mil_heatmaps.insight.spatial_null import correlations
 from mil_heatmaps.insight.spots import SpotIndex, on_patches, read_spots
 from mil_heatmaps.insight.statistics import mean_of
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _COLUMNS = (
-    "slide_id", "name", "kind", "points", "on_patches", "patches", "spearman", "p", "shifts", "high_minus_low", "error",
+    "slide_id", "name", "kind", "points", "on_patches", "patches", "spearman", "p", "shifts", "high_minus_low",
+    "notes", "error",
 )  # fmt: skip
 
 _LAYERS = 12
@@ -35,7 +36,7 @@ _LAYERS = 12
 
 def spot_table(
     run: StudyRun, folder: Path, *, unit: str = "px", layers: Path | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    space_of: SpaceOf = told_space, say: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:  # fmt: skip
     """Return one row per slide and gene or cell type, the largest differences of high and low patches first.
 
@@ -51,7 +52,7 @@ def spot_table(
             if path is None:
                 continue
             read = read_quickly(slide.scores)
-            spots = read_spots(path, unit=unit, mpp=read.level0_mpp)
+            spots = read_spots(path, unit=unit, space=space_of(slide.slide_id, read))
             counts, means = on_patches(spots, read.grid)
             names, kind = list(spots.names), "cell type" if spots.are_types else "number"
             if spots.are_types:
@@ -60,6 +61,7 @@ def spot_table(
                 raise HeatmapError(f"{path}: none of the {len(spots.points_l0)} points lies on a scored patch: are "
                                    "positions in the slide's pixels (insight_arguments.spots_unit)?")  # fmt: skip
             found = correlations(drawn_column(read).scores, means, read.grid)
+            notes = "; ".join(map(str, spots.notices))
             order = np.argsort(-np.nan_to_num(np.abs(found.difference)), kind="stable")
             if layers is not None:
                 shown = order[:_LAYERS]
@@ -69,7 +71,7 @@ def spot_table(
                     "slide_id": slide.slide_id, "name": names[k], "kind": "count" if names[k] == "cells" else kind,
                     "points": len(spots.points_l0), "on_patches": int(counts.sum()), "patches": found.patches,
                     "spearman": found.spearman[k], "p": found.p[k], "shifts": found.shifts,
-                    "high_minus_low": found.difference[k], "error": "",
+                    "high_minus_low": found.difference[k], "notes": notes, "error": "",
                 })  # fmt: skip
         except (HeatmapError, OSError) as error:
             rows.append({"slide_id": slide.slide_id, "error": reason_of(error)})

@@ -16,10 +16,14 @@ import numpy.typing as npt
 from mil_heatmaps.errors import HeatmapError, ScoreError
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.json_files import read_json
+from mil_heatmaps.files.parquet import is_parquet, read_parquet
 from mil_heatmaps.files.stand_ins import refuse_no_file
 from mil_heatmaps.files.stem_index import StemIndex
+from mil_heatmaps.notices import Notice
+from mil_heatmaps.slides.frames import place_shapes
 from mil_heatmaps.slides.patch_grid import PatchGrid
-from mil_heatmaps.words import first_of, lacking, said_by
+from mil_heatmaps.slides.slide_space import SlideSpace
+from mil_heatmaps.words import first_of, said_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,23 +66,25 @@ class Spots:
     names : F str
     are_types : bool
         Whether the columns are cell types.
+    notices : what is to know of their place
     """
 
     points_l0: npt.NDArray[np.float64]
     values: npt.NDArray[np.float32]
     names: tuple[str, ...]
     are_types: bool
+    notices: tuple[Notice, ...] = ()
 
 
-def read_spots(path: Path, *, unit: str = "px", mpp: float | None = None) -> Spots:
+def read_spots(path: Path, *, unit: str = "px", space: SlideSpace | None = None) -> Spots:
     """Return the points of a file.
 
     Parameters
     ----------
     unit : ``px`` or ``um``
         What positions are in; columns such as ``x_um`` say it themselves.
-    mpp : float, optional
-        Micrometres a level-0 pixel, for ``um``.
+    space : SlideSpace, optional
+        What is known of the slide: its resolution, for ``um``, and its scanned area, from which they may count.
 
     Raises
     ------
@@ -99,39 +105,24 @@ def read_spots(path: Path, *, unit: str = "px", mpp: float | None = None) -> Spo
     kept = np.isfinite(points).all(axis=1)
     if not kept.any():
         raise ScoreError(f"{path}: no point has a position")
+    space, points = space or SlideSpace(), points[kept]
     if in_um:
-        if mpp is None:
+        if space.mpp is None:
             raise ScoreError(f"{path}: positions are in µm, but the slide's resolution (mpp) is not known")
-        points = points / mpp
-    return Spots(points[kept], values[kept], names, types)
+        points = points / space.mpp
+    shift, notices = place_shapes(points, points, space, "points")
+    return Spots(points + shift, values[kept], names, types, tuple(notices))
 
 
 def _table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
+    if is_parquet(path):
+        return read_parquet(path, ScoreError)
     try:
-        if path.suffix.lower() == ".parquet":
-            return _parquet(path)
         return pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
-    except ImportError as error:
-        raise lacking("a parquet table", "pyarrow", "pip install pyarrow", error) from error
-    except ScoreError:
-        raise
     except Exception as error:  # a damaged file fails in as many ways as there are kinds of columns
         raise ScoreError(f"cannot read {path}: {said_by(error)}") from error
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    """Return a table of plain columns; its size is looked at first, as a column of one value takes no room at all."""
-    from pyarrow import parquet, types
-
-    with parquet.ParquetFile(path) as file:
-        told, plain = file.metadata, (types.is_integer, types.is_floating, types.is_boolean, types.is_string,
-                                      types.is_large_string, types.is_dictionary, types.is_null)  # fmt: skip
-        names = [field.name for field in file.schema_arrow if any(test(field.type) for test in plain)]
-        _check_count(told.num_rows, len(names), path)
-        # What pandas noted beside the columns is not asked: it says which ones are the index, and of which classes.
-        return file.read(columns=names).replace_schema_metadata(None).to_pandas()
 
 
 def _check_count(rows: int, columns: int, path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mil_heatmaps.insight.runs import ScoredSlide, StudyRun
-from mil_heatmaps.scores.normalize import default_method, normalize
+from mil_heatmaps.scores.normalize import NormalizedScores, default_method, normalize
 from mil_heatmaps.scores.patch_scores import MIDDLES, kind_of_column
 from mil_heatmaps.scores.quick_read import QuickScores
 from mil_heatmaps.scores.scale import CohortScale
@@ -20,7 +20,7 @@ from mil_heatmaps.slides.colour_profile import srgb_converter
 from mil_heatmaps.visualization.palette import colour_index, colour_table, default_cmap
 
 SIDE_PX = 360
-_GLASS = 245
+_GLASS, _OPACITY = 245, 0.45
 
 
 def drawn_column(read: QuickScores) -> Column:
@@ -47,11 +47,21 @@ def thumbnail(read: QuickScores, column: Column, scale: CohortScale, picture: Pa
     Colours are those of the cohort's scale. Where the run kept no picture of the slide the ground is glass.
     """
     ground, factor = _ground(read, picture)
+    scaled, cmap = on_scale(read, column, scale)
+    return _tinted(ground, read, scaled.shades, factor, cmap)
+
+
+def on_scale(read: QuickScores, column: Column, scale: CohortScale) -> tuple[NormalizedScores, str]:
+    """Return a column on the cohort's scale, whose label says what the ends are, and its colour map."""
     kind = kind_of_column(read.scores.kind, column.name)
     method = default_method(kind)
     center = MIDDLES.get(kind) if method != "percentile" else None
-    shades = normalize(column.scores, method, scale=scale, kind=kind, center=center).shades
-    return _tinted(ground, read, shades, factor, default_cmap(kind))
+    return normalize(column.scores, method, scale=scale, kind=kind, center=center), default_cmap(kind)
+
+
+def tint(ground: Any, colours: Any) -> npt.NDArray[np.uint8]:
+    """Return colours over a ground as thumbnails have them, at 45 %."""
+    return np.asarray(np.rint((1 - _OPACITY) * np.asarray(ground, float) + _OPACITY * colours), np.uint8)
 
 
 def _ground(read: QuickScores, picture: Path | None) -> tuple[npt.NDArray[np.uint8], tuple[float, float]]:
@@ -93,8 +103,7 @@ def _tinted(
     mean = sums.cumsum(0).cumsum(1)[:high, :wide] / np.maximum(area, 1)
     table = colour_table(cmap)
     colours = table[colour_index(mean, len(table))].astype(np.float64)
-    tinted = np.where(area[..., None] > 0.5, 0.55 * ground + 0.45 * colours, ground)
-    return np.rint(tinted).astype(np.uint8)
+    return np.where(area[..., None] > 0.5, tint(ground, colours), ground)
 
 
 def one_scale(columns: Sequence[tuple[str, npt.NDArray[Any]]]) -> CohortScale:

@@ -13,10 +13,11 @@ from mil_heatmaps.config.insight_section import InsightArguments
 from mil_heatmaps.config.yaml_lines import read_yaml
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.csv_tables import frame_text
 from mil_heatmaps.insight.agreement_sheet import cohort_table, write_agreement_sheet
 from mil_heatmaps.insight.consensus_files import ConsensusSlide, agreement_table, left_out, make_consensus
 from mil_heatmaps.insight.runs import StudyRun, open_runs
-from mil_heatmaps.words import counted
+from mil_heatmaps.words import counted, first_of
 
 _OF_A_MODEL = ("encoder_arguments", "patching_arguments")
 _INPUTS = ("h5_dir", "coords_dir", "scores_dir", "patch_size_level0", "features_cache")
@@ -81,17 +82,18 @@ def consensus_config(
         Experiments that are none or have no slide in common; no config; the name of one of the experiments.
     """
     runs = open_runs(experiments)
-    changed = dict(overrides or {})
+    changed, drop_colours = dict(overrides or {}), False
     if values is None:
         configs = next(iter(runs.values())).run.configs
         if not configs:
             raise ConfigError(f"{next(iter(runs.values())).folder} keeps no config to draw by: give --config X.yaml")
         source = configs[0].resolve()
-        values = _without_model(read_yaml(source)[0])
+        values = read_yaml(source)[0]
+        drop_colours = True
         name = changed.get("exp_arguments.save_exp_code")
         if not name:
             raise ConfigError("--consensus needs --save_exp_code NAME: the name of the experiment that is made")
-    plain = {str(key): dict(section or {}) for key, section in values.items()}
+    plain = _without_model(values, drop_colours=drop_colours)
     plain.setdefault("insight_arguments", {})["consensus"] = [str(run.folder.resolve()) for run in runs.values()]
     changed["heatmap_arguments.calc_heatmap"] = False
     plain.setdefault("data_arguments", {})["scores_dir"] = "."  # where they will be is known from the rest
@@ -104,15 +106,20 @@ def consensus_config(
     return make_config(plain, changed, source=source), runs
 
 
-def _without_model(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return a run's config without what made its scores, and without colours that were meant for them."""
+def _without_model(values: Mapping[str, Any], *, drop_colours: bool) -> dict[str, dict[str, Any]]:
+    """Return a config without what makes scores of a model; with `drop_colours` without colours meant for those.
+
+    Every column of the consensus is drawn, unless a config that was given for it says otherwise.
+    """
     kept = {key: dict(section or {}) for key, section in values.items() if key not in _OF_A_MODEL}
     model = kept.pop("model_arguments", {})
     kept["model_arguments"] = {key: model[key] for key in ("task", "output_names") if model.get(key) is not None}
-    for section, keys in (("data_arguments", _INPUTS), ("heatmap_arguments", _OF_SCORES)):
+    of_scores = _OF_SCORES if drop_colours else ("calc_heatmap", "score")
+    for section, keys in (("data_arguments", _INPUTS), ("heatmap_arguments", of_scores)):
         kept[section] = {key: value for key, value in kept.get(section, {}).items() if key not in keys}
-    kept["heatmap_arguments"]["classes"] = "all"
-    for section in ("faithfulness_arguments", "explanation_arguments", "insight_arguments"):
+    if drop_colours or not kept["heatmap_arguments"].get("classes"):
+        kept["heatmap_arguments"]["classes"] = "all"
+    for section in ("faithfulness_arguments", "explanation_arguments", *(("insight_arguments",) * drop_colours)):
         kept.pop(section, None)
     return kept
 
@@ -125,8 +132,9 @@ def make(config: Config, runs: Mapping[str, StudyRun], say: Callable[[str], None
         done.slides.append(slide)
         if slide.error:
             say(f"{slide.slide_id}: {slide.error}")
-    for slide_id, why in done.left_out.items():
-        say(f"{slide_id}: left out, {why}")
+    for why in dict.fromkeys(done.left_out.values()):
+        some = [slide_id for slide_id, own in done.left_out.items() if own == why]
+        say(f"{first_of(some, 5)}: left out, {why}")
     done.tables = _write_tables(done, runs, layout.insight, asked)
     return done
 
@@ -137,11 +145,11 @@ def _write_tables(
     patients = next(iter(runs.values())).patients
     agreement = agreement_table(done.slides)
     paths = [out / "agreement.csv"]
-    write_text(paths[0], agreement.to_csv(index=False))
+    write_text(paths[0], frame_text(agreement))
     if done.made:
         cohort = cohort_table(agreement, patients)
         paths += [out / "agreement_cohort.csv", out / "agreement.png"]
-        write_text(paths[1], cohort.to_csv(index=False))
+        write_text(paths[1], frame_text(cohort))
         write_agreement_sheet(
             paths[2], cohort, list(runs), slides=len(done.made), top=asked.top, patients=patients
         )

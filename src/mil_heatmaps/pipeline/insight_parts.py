@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from mil_heatmaps.cohort.jobs import layout_of
+from mil_heatmaps.insight.runs import SpaceOf
+from mil_heatmaps.insight.study_files import StudyFiles
 from mil_heatmaps.insight.tables import rows_of
 from mil_heatmaps.pipeline.insight_study import Study
+from mil_heatmaps.words import first_of
 
 
 def concentration(study: Study) -> list[Path]:
@@ -41,10 +47,11 @@ def drawn(study: Study) -> list[Path]:
 
     asked, patients = study.asked, study.run.patients
     folder = study.input_folder("annotations")
-    table = annotation_table(
-        study.run, folder, classes=asked.annotation_classes, mask_labels=asked.mask_labels,
-        mask_downsample=asked.mask_downsample, top=asked.top,
-    )  # fmt: skip
+    with _spaces(study) as space_of:
+        table = annotation_table(
+            study.run, folder, classes=asked.annotation_classes, mask_labels=asked.mask_labels,
+            mask_downsample=asked.mask_downsample, top=asked.top, space_of=space_of,
+        )  # fmt: skip
     paths = [study.write("annotations.csv", table)]
     for row in rows_of(table[table["error"].fillna("") != ""]):
         study.say(f"{row['slide_id']}: {row['error']}")
@@ -68,8 +75,21 @@ def spots(study: Study) -> list[Path]:
     """Write how scores go with spots or cells: ``spots.csv``, ``spots_cohort.csv``, and a score file a slide."""
     from mil_heatmaps.insight.spot_study import spot_cohort, spot_table
 
-    table = spot_table(
-        study.run, study.input_folder("spots"), unit=study.asked.spots_unit, layers=layout_of(study.config).spots,
-        say=study.say,
-    )  # fmt: skip
+    with _spaces(study) as space_of:
+        table = spot_table(
+            study.run, study.input_folder("spots"), unit=study.asked.spots_unit, layers=layout_of(study.config).spots,
+            space_of=space_of, say=study.say,
+        )  # fmt: skip
     return [study.write("spots.csv", table), study.write("spots_cohort.csv", spot_cohort(table, study.run.patients))]
+
+
+@contextmanager
+def _spaces(study: Study) -> Iterator[SpaceOf]:
+    """Give what tells where positions in files lie on a slide; say of which slides nobody can tell all of it."""
+    with StudyFiles(study.run) as files:
+        yield partial(files.space, frame=study.config.data_arguments.coords_frame)
+        if files.absent:
+            study.say(
+                f"{first_of(files.absent, 5)}: the slide is not there, so that positions were taken as they stand; of "
+                "slides with a scanned area (MRXS, SCN, BIF) they may count from its corner"
+            )

@@ -16,11 +16,11 @@ from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.digests import fingerprint
 from mil_heatmaps.insight.runs import StudyRun
 from mil_heatmaps.pipeline import insight_parts as parts
-from mil_heatmaps.pipeline.insight_study import Study
+from mil_heatmaps.pipeline.insight_study import Study, asked_folder
 from mil_heatmaps.words import reason_of
 
 _DONE = ".done.json"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass
@@ -54,9 +54,9 @@ def make_insight(
     study = Study(config, run, wanted, layout.insight, say)
     layout.insight.mkdir(parents=True, exist_ok=True)
     state = _read_state(layout.insight / _DONE)
-    made_of = _made_of(run, wanted)
+    slides = _slides(run)
     for name, part in _parts(wanted).items():
-        key = fingerprint({"part": name, **made_of, "inputs": _folder_state(study, name)})
+        key = fingerprint({"part": name, "version": _VERSION, "slides": slides, **_settings(config, name)})
         known = state.get(name, {})
         paths = [layout.insight / path for path in known.get("paths", ())]
         if known.get("key") == key and paths and all(path.is_file() for path in paths):
@@ -90,26 +90,47 @@ def _parts(asked: InsightArguments) -> dict[str, Part]:
     return chosen
 
 
-def _made_of(run: StudyRun, asked: InsightArguments) -> dict[str, Any]:
-    """Return what every part depends on: the score files, the list, the settings."""
+_SETTINGS = {
+    "annotations": ("annotation_classes", "mask_labels", "mask_downsample", "top"),
+    "phenotypes": ("phenotypes",),
+    "spots": ("spots_unit",),
+}
+"""Keys of `insight_arguments` that a part depends on, beside the folder it reads."""
+
+_FOLDERS = ("annotations", "spots")
+_BY_LABEL = ("overview", "phenotypes")
+
+
+def _settings(config: Config, part: str) -> dict[str, Any]:
+    """Return what a part depends on beside the slides: a change of any other setting leaves it as it is."""
+    data, asked = config.data_arguments, config.insight_arguments.model_dump(mode="json")
+    found: dict[str, Any] = {"asked": {key: asked[key] for key in _SETTINGS.get(part, ())}}
+    if part in _BY_LABEL:
+        found["label_dict"] = data.label_dict
+    if part in _FOLDERS:
+        found |= {"folder": _folder_state(config, part), "frame": data.coords_frame}
+    return found
+
+
+def _slides(run: StudyRun) -> dict[str, Any]:
+    """Return what every part depends on: the score files, and what the list says of the slides."""
     files = {}
     for slide_id, slide in run.slides.items():
         stat = slide.scores.stat()
         told = {key: value for key, value in slide.cells.items() if key not in ("seconds", "status", "notes")}
         files[slide_id] = [stat.st_size, stat.st_mtime_ns, told]
-    return {"version": _VERSION, "slides": files, "asked": asked.model_dump(mode="json", exclude={"consensus"})}
+    return files
 
 
-def _folder_state(study: Study, part: str) -> list[Any]:
-    """Return names, sizes and times of the files that a part reads besides the run's own."""
-    if part not in ("annotations", "spots"):
-        return []
+def _folder_state(config: Config, part: str) -> list[Any]:
+    """Return the folder that a part reads besides the run's own files; names, sizes and times of the files in it."""
     try:
-        folder = study.input_folder(part)
+        folder = asked_folder(config, part)
     except ConfigError:
         return []  # the part says so itself
     found = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [[str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns] for path in found]
+    stats = [(path, path.stat()) for path in found]
+    return [str(folder), *([str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns] for path, stat in stats)]
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Phenotypes of a run: gather features of high and low patches, cluster, write tables, sheet and maps."""
+"""Phenotypes of a run, written: tables, sheet, a list for the viewer, maps."""
 
 from __future__ import annotations
 
@@ -7,31 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mil_heatmaps.cohort.jobs import layout_of
-from mil_heatmaps.errors import FeatureError, HeatmapError
+from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import write_text
-from mil_heatmaps.insight.outcomes import class_of_label
-from mil_heatmaps.insight.phenotype_study import (
-    nearest_patches,
-    phenotype_table,
-    take_patches,
-    write_phenotype_sheet,
-)
-from mil_heatmaps.insight.phenotypes import Phenotypes, cluster
-from mil_heatmaps.insight.runs import ScoredSlide
+from mil_heatmaps.insight.phenotype_study import nearest_patches, write_phenotype_sheet
+from mil_heatmaps.insight.phenotypes import Phenotypes
+from mil_heatmaps.insight.phenotypes_of_run import phenotypes_of_run
+from mil_heatmaps.insight.study_files import StudyFiles
 from mil_heatmaps.insight.tables import rows_of
-from mil_heatmaps.insight.thumbnails import drawn_column
 from mil_heatmaps.pipeline.insight_study import Study
-from mil_heatmaps.pipeline.study_files import StudyFiles
 from mil_heatmaps.scores.patch_scores import PatchScores
-from mil_heatmaps.scores.quick_read import QuickScores, read_quickly
+from mil_heatmaps.scores.quick_read import read_quickly
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.scores.score_schema import write_scores
 from mil_heatmaps.version import __version__
 from mil_heatmaps.visualization.palette import CATEGORICAL_CMAP, colour_table
-from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,11 +36,12 @@ def write_phenotypes(study: Study) -> list[Path]:
     asked = study.asked.phenotypes
     assert asked is not None
     with StudyFiles(study.run) as files:
-        patches, features = _gather(study, files)
-        found = cluster(features, asked.k, asked.seed)
-        del features
-        patches["cluster"], patches["distance"] = found.labels, found.distances
-        table = phenotype_table(patches, found.k)
+        made = phenotypes_of_run(
+            study.run, files, asked.k, top=asked.top, per_slide=asked.per_slide, contrast=asked.contrast,
+            seed=asked.seed, label_dict=study.config.data_arguments.label_dict,
+            say=lambda text: study.say(f"phenotypes: {text}"),
+        )  # fmt: skip
+        found, table, patches = made.found, made.table, made.patches
         nearest = nearest_patches(patches, found.k, asked.nearest)
         sheet = study.out / "phenotypes.png"
         write_phenotype_sheet(sheet, table, nearest, files.picture, found.words)
@@ -58,50 +50,6 @@ def write_phenotypes(study: Study) -> list[Path]:
     told = study.out / "phenotypes.json"
     write_text(told, json.dumps(_as_json(table, nearest, found, maps), indent=1))
     return [study.write("phenotypes.csv", table), study.write("phenotype_patches.csv", patches), sheet, told]
-
-
-def _gather(study: Study, files: StudyFiles) -> tuple[pd.DataFrame, npt.NDArray[np.float16]]:
-    """Return the patches that are clustered, and their features as float16."""
-    import pandas as pd
-
-    asked = study.asked.phenotypes
-    assert asked is not None
-    tables, features, width, first = [], [], 0, ""
-    for number, slide in enumerate(study.run.slides.values()):
-        try:
-            read = read_quickly(slide.scores)
-            taken = take_patches(
-                drawn_column(read).scores, asked.top, asked.per_slide, contrast=asked.contrast, seed=asked.seed + number
-            )
-            own = files.features(slide.slide_id, read)
-            width, first = width or own.shape[1], first or slide.slide_id
-            if own.shape[1] != width:
-                raise FeatureError(f"features are {own.shape[1]} wide, those of {first} are {width}: left out")
-        except (HeatmapError, OSError) as error:
-            study.say(f"phenotypes: {slide.slide_id}: {reason_of(error)}")
-            continue
-        rows = taken.rows
-        x, y = read.grid.coords_l0[rows].T
-        tables.append(pd.DataFrame({
-            "slide_id": slide.slide_id, **_told(study, slide, read), "row": rows, "x": x, "y": y,
-            "width": read.grid.size_l0[0], "height": read.grid.size_l0[1], "high": taken.high,
-            "rank": taken.ranks[rows],
-        }))  # fmt: skip
-        with np.errstate(over="ignore"):
-            features.append(own[rows].astype(np.float16))
-    if not tables:
-        raise FeatureError("no slide of the run has features that can be clustered")
-    return pd.concat(tables, ignore_index=True), np.concatenate(features)
-
-
-def _told(study: Study, slide: ScoredSlide, read: QuickScores) -> dict[str, Any]:
-    prediction = read.prediction
-    if prediction is None or prediction.task != "classification":
-        return {"label": slide.label, "predicted": "", "right": None}
-    predicted = prediction.classes[prediction.predicted]
-    meant = class_of_label(slide.label, prediction.classes, study.config.data_arguments.label_dict)
-    right = None if meant is None else meant == predicted
-    return {"label": meant or slide.label, "predicted": predicted, "right": right}
 
 
 def _write_maps(study: Study, files: StudyFiles, found: Phenotypes) -> list[str]:

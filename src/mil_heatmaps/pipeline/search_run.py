@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mil_heatmaps.cohort.jobs import layout_of
 from mil_heatmaps.config.config import Config
-from mil_heatmaps.errors import ConfigError, HeatmapError
+from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.csv_tables import frame_text
 from mil_heatmaps.insight.runs import StudyRun
-from mil_heatmaps.insight.search import Found, where_else
-from mil_heatmaps.insight.thumbnails import drawn_column
-from mil_heatmaps.pipeline.study_files import StudyFiles
+from mil_heatmaps.insight.similar_patches import similar_patches
+from mil_heatmaps.insight.study_files import StudyFiles
+from mil_heatmaps.insight.tables import rows_of
 from mil_heatmaps.records.layout import safe_name
-from mil_heatmaps.scores.percentiles import rank_percentiles
-from mil_heatmaps.scores.quick_read import QuickScores, read_quickly
 from mil_heatmaps.visualization.figure_page import Page
 from mil_heatmaps.visualization.figure_parts import GREY, INK, SMALL, TEXT, TITLE, bare, short
 from mil_heatmaps.visualization.picture_files import save_picture
-from mil_heatmaps.words import counted, duration
+from mil_heatmaps.words import counted
 
 _ACROSS, _TILE, _LINE = 10, 1.05, 1.62
 
@@ -45,57 +41,17 @@ def search_run(
         No such slide, or no patch there.
     """
     run = StudyRun(folder)
-    if slide_id not in run.slides:
-        raise ConfigError(f"{slide_id} has no scores in {run.name}; it has {', '.join(list(run.slides)[:5])}")
-    asked = read_quickly(run.slides[slide_id].scores)
-    row = _patch_at(asked, place)
     with StudyFiles(run) as files:
-        started = time.perf_counter()
-        own = files.features(slide_id, asked)
-        seconds = (time.perf_counter() - started) * len(run.slides)
-        say(f"{counted(len(run.slides), 'slide')} to look through, about {duration(seconds)}")
-        found = where_else(own[row], _slides(run, files), but=(slide_id, row), say=say)
-        table = [_told(run, one) for one in found]
-        query = {**_told(run, Found(1.0, slide_id, row)), "slide_id": slide_id}
+        found = similar_patches(run, files, slide_id, place, say)
+        query, *table = rows_of(found)
         stem = f"where_else_{safe_name(slide_id)}_{query['x']}_{query['y']}"
         out = layout_of(config).insight
         out.mkdir(parents=True, exist_ok=True)
         _write_sheet(out / f"{stem}.png", query, table, files)
-    import pandas as pd
-
-    columns = list(query)
-    write_text(out / f"{stem}.csv", pd.DataFrame(table, columns=columns).to_csv(index=False))
+    write_text(out / f"{stem}.csv", frame_text(found.iloc[1:]))
     told = {"format": "mil-heatmaps where else", "version": 1, "query": query, "patches": table}
     write_text(out / f"{stem}.json", json.dumps(told, indent=1))
     return [out / f"{stem}.{ending}" for ending in ("csv", "json", "png")]
-
-
-def _patch_at(read: QuickScores, place: tuple[int, int]) -> int:
-    offset = np.asarray(place) - read.grid.coords_l0
-    inside = np.flatnonzero(((offset >= 0) & (offset < read.grid.size_l0)).all(axis=1))
-    if not len(inside):
-        raise ConfigError(f"no scored patch holds the point ({place[0]}, {place[1]}) in level-0 pixels")
-    return int(inside[0])
-
-
-def _slides(run: StudyRun, files: StudyFiles) -> Iterator[tuple[str, Callable[[], Any]]]:
-    for slide in run.slides.values():
-        yield slide.slide_id, lambda slide=slide: files.features(slide.slide_id, read_quickly(slide.scores))  # type: ignore[misc]
-
-
-def _told(run: StudyRun, found: Found) -> dict[str, Any]:
-    """Return a line of the list: where the patch is, how like, and what the model and the list say."""
-    slide = run.slides[found.slide_id]
-    read = read_quickly(slide.scores)
-    scores = drawn_column(read).scores
-    x, y = read.grid.coords_l0[found.row].tolist()
-    predicted = "" if read.prediction is None else read.prediction.summary
-    return {
-        "slide_id": found.slide_id, "x": x, "y": y, "width": read.grid.size_l0[0], "height": read.grid.size_l0[1],
-        "cosine": round(found.cosine, 6), "score": float(scores[found.row]),
-        "rank": round(float(rank_percentiles(scores)[found.row]) / 100, 6), "label": slide.label,
-        "predicted": predicted,
-    }  # fmt: skip
 
 
 def _write_sheet(path: Path, query: dict[str, Any], table: list[dict[str, Any]], files: StudyFiles) -> None:
@@ -114,7 +70,7 @@ def _write_sheet(path: Path, query: dict[str, Any], table: list[dict[str, Any]],
         if pixels is not None:
             axes.imshow(pixels, aspect="auto", interpolation="antialiased")
         bare(axes)
-        said = "asked for" if not nth else f"{patch['cosine']:.3f}"
+        said = "asked for" if not nth else f"{patch['cosine']:.4f}"
         lines = [said, short(str(patch["slide_id"]), 16), f"rank {patch['rank']:.2f} {short(patch['label'], 9)}"]
         for number, words in enumerate(lines):
             axes.text(0, -0.06 - 0.13 * number, words, transform=axes.transAxes, fontsize=SMALL - 0.5, va="top",

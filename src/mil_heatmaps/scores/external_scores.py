@@ -12,6 +12,7 @@ import numpy as np
 
 from mil_heatmaps.errors import FeatureError, ScoreError
 from mil_heatmaps.features.place_patches import place_patches
+from mil_heatmaps.files.parquet import is_parquet
 from mil_heatmaps.notices import distinct
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.score_file import ScoreFile
@@ -23,7 +24,7 @@ from mil_heatmaps.scores.tool_tables import tool_scores
 from mil_heatmaps.slides.slide_space import SlideSpace
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 JSON_SUFFIXES = (".geojson", ".json")
 _OTHERS = (".npz", ".zarr")
 
@@ -37,8 +38,10 @@ def read_external_scores(
     slide_id: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> ScoreFile:
-    """Return scores made elsewhere: a score file (``.h5``), a table (``.csv``, ``.tsv``, ``.txt``), objects of QuPath
-    (``.geojson``) or predictions of TIAToolbox (``.json``, ``.zarr``), also ``.gz``; attention of slideflow (``.npz``).
+    """Return scores made elsewhere: a score file (``.h5``), a table, or what other tools write.
+
+    Tables are ``.csv``, ``.tsv``, ``.txt`` and ``.parquet``. Other tools write objects (QuPath's ``.geojson``),
+    predictions (TIAToolbox's ``.json``, ``.zarr``), also ``.gz``, and attention (slideflow's ``.npz``).
 
     A table needs a header line with x, y and at least one numeric score column; empty cells and NaN are
     patches without a score. The size of a patch comes from a column (``patch_size``, or ``width`` and
@@ -63,7 +66,7 @@ def read_external_scores(
     """
     path, space = Path(path), space or SlideSpace(slide_size_l0)
     space = space if space.name is not None else replace(space, name=slide_id)
-    suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    suffix = ".parquet" if is_parquet(path) else (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
     if suffix in HDF5_SUFFIXES:
         return read_scores(path, patch_size_l0=patch_size_l0, space=space)
     known = (*HDF5_SUFFIXES, *TABLE_SUFFIXES, *JSON_SUFFIXES, *_OTHERS)

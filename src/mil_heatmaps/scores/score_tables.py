@@ -20,6 +20,7 @@ from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.features.pairing import names_slide
 from mil_heatmaps.files.csv_tables import unguarded
 from mil_heatmaps.files.packed import read_packed
+from mil_heatmaps.files.parquet import is_parquet, read_parquet
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.scores.told_scores import ToldScores
 from mil_heatmaps.slides.slide_space import SlideSpace
@@ -58,7 +59,7 @@ def values_of(table: "pd.DataFrame", names: Sequence[str], path: Path) -> npt.ND
 
 def table_unit(path: Path) -> str | None:
     """Return ``um`` where the columns of a table say so, else None; reads its first two lines."""
-    names = {_plain(name) for name in _dialect(path)[0]}
+    names = {_plain(str(name)) for name in (read_table(path).columns if is_parquet(path) else _dialect(path)[0])}
     if any(name.startswith("centroid") and name.strip("()").endswith(("um", "µm", "μm")) for name in names):
         return "um"
     return None if names & set(_X) or not names & set(_X_UM) else "um"
@@ -69,6 +70,11 @@ def read_table(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     refuse_stand_in(path, ScoreError)
+    if is_parquet(path):
+        table = read_parquet(path, ScoreError)
+        if table.shape[1] > _MOST_COLUMNS:
+            raise ScoreError(f"{path}: has {table.shape[1]:,} columns; up to {_MOST_COLUMNS:,} are read")
+        return table.dropna(how="all")
     try:
         names, separator, decimal = _dialect(path)
         # Slide names may look like numbers; as text they keep their leading zeros.

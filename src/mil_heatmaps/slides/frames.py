@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ Points = npt.NDArray[np.int64]
 
 _ROUNDED = 1
 """Pixels by which sizes and outlines may differ through rounding."""
+
+_FAR = 2**40
 
 
 def says_scanned_size(said: Size | None, space: SlideSpace) -> bool:
@@ -77,7 +80,7 @@ def place_grid(grid: PatchGrid, space: SlideSpace, said: Size | None = None) -> 
     shift = frame_shift(space, starts, starts + grid.size_l0, said=said, reach_l0=reach)
     if shift == (0, 0):
         return grid, []
-    return replace(grid, coords_l0=grid.coords_l0 + np.array(shift, np.int64)), [_moved("coordinates", shift)]
+    return replace(grid, coords_l0=grid.coords_l0 + np.array(shift, np.int64)), [moved("coordinates", shift)]
 
 
 def place_mask(mask: TissueMask, space: SlideSpace, what: str = "outlines") -> tuple[TissueMask, list[Notice]]:
@@ -87,8 +90,20 @@ def place_mask(mask: TissueMask, space: SlideSpace, what: str = "outlines") -> t
     corners = [contour.reshape(-1, 2) for contour in mask.contours_l0]
     starts = np.array([points.min(axis=0) for points in corners], np.int64)
     ends = np.array([points.max(axis=0) for points in corners], np.int64)
+    shift, notices = place_shapes(starts, ends, space, what)
+    return (mask.moved(shift) if notices else mask), notices
+
+
+def place_shapes(
+    starts_l0: npt.NDArray[Any], ends_l0: npt.NDArray[Any], space: SlideSpace, what: str
+) -> tuple[Size, list[Notice]]:
+    """Return what must be added to shapes, given by their boxes, or to points; and a notice if that is anything."""
+    if space.scanned_l0 is None:
+        return (0, 0), []
+    kept = np.isfinite(starts_l0).all(axis=1) & np.isfinite(ends_l0).all(axis=1)
+    starts, ends = (np.clip(points[kept], -_FAR, _FAR).astype(np.int64) for points in (starts_l0, ends_l0))
     shift = frame_shift(space, starts, np.maximum(ends, starts + 1), reach_l0=(_ROUNDED, _ROUNDED))
-    return (mask, []) if shift == (0, 0) else (mask.moved(shift), [_moved(what, shift)])
+    return shift, [] if shift == (0, 0) else [moved(what, shift)]
 
 
 def place_box(corners_l0: Sequence[float], space: SlideSpace) -> tuple[Sequence[float], list[Notice]]:
@@ -101,10 +116,11 @@ def place_box(corners_l0: Sequence[float], space: SlideSpace) -> tuple[Sequence[
     if (x, y) == (0, 0):
         return corners_l0, []
     x1, y1, x2, y2 = corners_l0
-    return (x1 + x, y1 + y, x2 + x, y2 + y), [_moved("the region of interest", (x, y))]
+    return (x1 + x, y1 + y, x2 + x, y2 + y), [moved("the region of interest", (x, y))]
 
 
-def _moved(what: str, shift_l0: Size) -> Notice:
+def moved(what: str, shift_l0: Size) -> Notice:
+    """Return the notice on a file whose contents, called `what`, were moved into the slide's frame."""
     verb = "counts" if what.startswith("the ") else "count"
     text = f"{what} {verb} from the corner of the scanned area (bounds) at {shift_l0}: moved by as much"
     return Notice("frame", text, x=shift_l0[0], y=shift_l0[1])

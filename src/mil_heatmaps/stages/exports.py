@@ -10,8 +10,8 @@ from mil_heatmaps.stages.figure_foot import foot_inputs, kept_outputs
 if TYPE_CHECKING:
     from mil_heatmaps.config.export_section import GeojsonExport
 
-_TELLING = (".ome.tif", ".geojson", ".geojson.gz", ".h5ad", ".dcm")
-_TELLING_KEYS = ("ome_tiff", "geojson", "anndata", "ome_zarr", "dicom")
+_TELLING = (".ome.tif", ".geojson", ".geojson.gz", ".h5ad", ".dcm", ".db")
+_TELLING_KEYS = ("ome_tiff", "geojson", "anndata", "ome_zarr", "dicom", "annotation_store", "wsidata")
 """Exports whose metadata tell what was measured of the map: endings of their files, and their keys."""
 
 
@@ -25,7 +25,7 @@ def _without_later_defaults(options: dict[str, Any], section: GeojsonExport) -> 
 
 
 def _is_telling(key: str) -> bool:
-    return key.endswith(_TELLING) or ".ome.zarr/" in key
+    return key.endswith(_TELLING) or ".zarr/" in key
 
 
 class ExportsStage:
@@ -49,8 +49,9 @@ class ExportsStage:
             inputs["of_every_bag"] = True  # before, the first alone was exported
         if self._tells(work) and (foot := foot_inputs(work)):
             inputs["metadata"] = foot
-        geojson, mask = work.config.export_arguments.geojson, work.job.paths.mask_pkl
-        if geojson is not None and geojson.tissue and mask.is_file():
+        geojson, store = work.config.export_arguments.geojson, work.config.export_arguments.annotation_store
+        mask = work.job.paths.mask_pkl
+        if any(one is not None and one.tissue for one in (geojson, store)) and mask.is_file():
             inputs["mask_sha256"] = work.artifact(mask, "segment")
         exports = work.settings.section("export_arguments", filled=True)
         if geojson is not None:

@@ -38,7 +38,8 @@ def qc_inputs(work: SlideWork) -> dict[str, Any]:
     from mil_heatmaps.insight.qc import qc_files
 
     masks = {path.name: work.fingerprint(path) for path in qc_files(work.job.qc_path)}
-    return {"qc": {"masks": masks, "drop": sorted(work.config.data_arguments.qc_drop)}}
+    drop = sorted(work.config.data_arguments.qc_drop)
+    return {"qc": {"masks": masks, "drop": drop, **work.space_inputs("coords_frame")}}
 
 
 def controlled(
@@ -62,7 +63,7 @@ def controlled(
         return Controlled(scores, notices=told)
     from mil_heatmaps.insight.qc import mostly, on_artefacts, qc_columns, qc_notices, read_qc_mask
 
-    mask = read_qc_mask(work.job.qc_path, work.slide.dimensions_l0)
+    mask = read_qc_mask(work.job.qc_path, work.space)
     shares = mask.patch_shares(scores.grid)
     found = on_artefacts(scores.attention, scores.scores.kind, shares, mask.tissue_shares)
     without: dict[str, float] = {}
@@ -72,7 +73,7 @@ def controlled(
             if left.any() and not left.all():
                 other = predict(features.take(left))
                 without |= {name: _same_output(scores.prediction, other)} if other is not None else {}
-    done = Controlled(scores, qc_columns(found, without), qc_notices(found))
+    done = Controlled(scores, qc_columns(found, without), [*mask.notices, *qc_notices(found)])
     wanted = work.config.data_arguments.qc_drop
     dropped = mostly(shares, wanted) if shares else np.zeros(len(scores), bool)
     if dropped.any():

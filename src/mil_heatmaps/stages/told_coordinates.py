@@ -48,7 +48,7 @@ def _attributes(path: Path, work: SlideWork) -> dict[str, Any]:
     if path.suffix in HDF5_SUFFIXES:
         with hdf5.open_h5(path) as file:
             return coords_attributes(file)
-    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    plain = path.with_suffix("") if path.suffix in (".gz", ".gzip") else path
     return {"unit": table_unit(path)} if plain.suffix in TABLE_SUFFIXES else {}
 
 

@@ -22,6 +22,7 @@ from mil_heatmaps.words import grouped
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.export_section import GeojsonExport
+    from mil_heatmaps.export.outlines import DrawnMap
     from mil_heatmaps.scores.score_file import ScoreFile
     from mil_heatmaps.stages.planned_map import DrawnColumn, PlannedMap
     from mil_heatmaps.visualization.drawing import Drawing
@@ -56,6 +57,8 @@ def _export(work: SlideWork, *, only_telling: bool) -> StageResult:
             attempt(result, "ome_tiff", partial(_ome_tiff, work, planned.column, drawing))
         if exports.geojson is not None:
             attempt(result, "geojson", partial(_geojson, work, planned, exports.geojson, result))
+        if exports.annotation_store is not None:
+            attempt(result, "annotation_store", partial(_annotation_store, work, planned))
         result.notes += planned.drawing.notes
     if maps:
         write_of_all_columns(work, maps[0].drawing, result)
@@ -124,18 +127,16 @@ def _deepzoom(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> list[Pa
 
 def _geojson(work: SlideWork, planned: PlannedMap, options: GeojsonExport | None, result: StageResult) -> list[Path]:
     """Write the objects; with too many of them a table of the patches as well, unless it is written anyway."""
-    from mil_heatmaps.export.geojson import DrawnMap, write_geojson
+    from mil_heatmaps.export.geojson import write_geojson
     from mil_heatmaps.export.tables import write_csv
 
     assert options is not None
     column, drawing = planned.column, planned.drawing
     path = work.job.paths.export(f"{column.suffix}.geojson" + (".gz" if options.gzip else ""))
-    shades = np.full(len(column.scores), np.nan)
-    shades[drawing.patches] = drawing.shades  # patches outside a region stay in the file, without a colour
     written = write_geojson(
         path,
         drawn_file(work),
-        DrawnMap(column.name, column.scores, shades, drawing.colours),
+        _drawn_map(planned),
         detections=options.detections,
         regions=options.regions,
         tissue=work.mask if options.tissue and work.job.paths.mask_pkl.is_file() else None,
@@ -163,6 +164,34 @@ def _geojson(work: SlideWork, planned: PlannedMap, options: GeojsonExport | None
         counts = {"patches_left_out": written.patches_left_out, "regions_left_out": written.regions_left_out}
         result.notes.append(Notice("too_many_objects", words, **counts))
     return paths
+
+
+def _annotation_store(work: SlideWork, planned: PlannedMap) -> list[Path]:
+    from mil_heatmaps.export.annotation_store import write_annotation_store
+
+    options = work.config.export_arguments.annotation_store
+    assert options is not None
+    path, drawing = work.job.paths.export(f"{planned.column.suffix}.db"), planned.drawing
+    write_annotation_store(
+        path,
+        drawn_file(work),
+        _drawn_map(planned),
+        tissue=work.mask if options.tissue and work.job.paths.mask_pkl.is_file() else None,
+        threshold=options.threshold,
+        evidence=() if (evidence := evidence_of(work)) is None else evidence.regions,
+        notices=notices_of(work, drawing),
+        faithfulness=None if (foot := foot_of(work)) is None else foot.metadata(),
+    )
+    return [path]
+
+
+def _drawn_map(planned: PlannedMap) -> DrawnMap:
+    from mil_heatmaps.export.outlines import DrawnMap
+
+    column, drawing = planned.column, planned.drawing
+    shades = np.full(len(column.scores), np.nan)
+    shades[drawing.patches] = drawing.shades  # patches outside a region stay in the file, without a colour
+    return DrawnMap(column.name, column.scores, shades, drawing.colours)
 
 
 def _tables(work: SlideWork, result: StageResult) -> None:

@@ -27,6 +27,8 @@ def write_of_all_columns(work: SlideWork, drawing: Drawing, result: StageResult)
         attempt(result, "ome_tiff", lambda: _score_tiff(work, drawing))
     if exports.anndata is not None:
         attempt(result, "anndata", lambda: _anndata(work, drawing))
+    if exports.wsidata is not None:
+        attempt(result, "wsidata", lambda: _wsidata(work, drawing))
     if exports.ome_zarr is not None:
         attempt(result, "ome_zarr", lambda: _ome_zarr(work, drawing))
     if exports.dicom is not None:
@@ -110,6 +112,16 @@ def _anndata(work: SlideWork, drawing: Drawing) -> list[Path]:
         faithfulness=None if foot is None else foot.metadata(),
     )
     return [path]
+
+
+def _wsidata(work: SlideWork, drawing: Drawing) -> list[Path]:
+    """Write the store under the name by which wsidata looks for it: ``open_wsi(slide, store=<exports>)``."""
+    from mil_heatmaps.export.wsidata_zarr import write_wsidata
+
+    folder, slide = work.job.paths.export(".zarr"), work.slide
+    notices = notices_of(work, drawing)
+    write_wsidata(folder, drawn_file(work), slide_size_l0=slide.dimensions_l0, mpp=slide.mpp, notices=notices)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _features(work: SlideWork) -> Any:

@@ -112,6 +112,7 @@ class ViewerApp:
             Route("/api/slides.json", self.json(lambda _: self._index())),
             Route("/api/slides/{slide:place}.json", self.json(lambda at: self.content.describe(at["slide"]))),
             Route("/api/changes/{slide:place}.json", self.json(lambda at: self.content.changes(at["slide"]))),
+            Route("/api/lists.json", self.json(lambda _: self.content.lists())),
             Route("/api/like/{slide:place}/{layer:place}/{of:place}/{of_layer:place}/{patch:place}.json",
                   self.json(self._about_like)),
             Route("/api/link.json", self.json(lambda _: {"token": self.token})),
@@ -125,13 +126,15 @@ class ViewerApp:
             Route(cached + "/slides/{slide:place}/" + tile, self.slide_tile),
             Route(cached + "/pictures/{slide:place}/{picture:place}/" + tile, self.picture_tile),
             Route(cached + "/slides/{slide:place}/thumbnail", self.data(self._thumbnail, "image/jpeg")),
+            Route(cached + "/slides/{slide:place}/boxes/{x:place}/{y:place}/{width:place}/{height:place}",
+                  self.data(self._box, "image/jpeg")),
             Route(cached + "/slides/{slide:place}/tissue", self.data(self._tissue, "application/json")),
             Route(scores + "/coords", self.data(self._coords)),
             Route(scores + "/columns/{column:place}", self.data(self._column)),
             Route(scores + "/inside", self.data(self._inside)),
             Route(scores + "/patches/{patch:place}", self.data(self._patch, "image/jpeg")),
             Route(scores + "/like/" + like, self.data(lambda at: self._like(at).column(0))),
-        ]
+        ]  # fmt: skip
 
     def _index(self) -> dict[str, Any]:
         told = self.content.index(self.nonce)
@@ -201,6 +204,9 @@ class ViewerApp:
             data = self.content.thumbnail(at["slide"])
             self.cache.put(key, data)
         return data
+
+    def _box(self, at: At) -> bytes:
+        return self.content.box(at["slide"], (at["x"], at["y"]), (at["width"], at["height"]))
 
     def _tissue(self, at: At) -> bytes:
         return self.content.tissue(at["slide"])

@@ -18,6 +18,7 @@ from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from mil_heatmaps.viewer.changed import Changed
+from mil_heatmaps.viewer.cohort_middle import middles_of
 from mil_heatmaps.viewer.described import describe_levels, describe_slide, say_what_is_usual, slide_notices
 from mil_heatmaps.viewer.evidence import evidence_outlines
 from mil_heatmaps.viewer.explanations import read_faithfulness
@@ -35,6 +36,7 @@ from mil_heatmaps.viewer.like import Likes, features_path
 from mil_heatmaps.viewer.live import LiveCatalog
 from mil_heatmaps.viewer.open_slides import OpenSlides
 from mil_heatmaps.viewer.palettes import is_known, palettes
+from mil_heatmaps.viewer.patch_lists import list_files, patch_lists
 from mil_heatmaps.viewer.stamps import stamp_of, stamp_of_all
 from mil_heatmaps.viewer.tile_slide import TileSlide
 from mil_heatmaps.visualization.palette import CATEGORICAL_CMAP, DEFAULT_CMAP
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL_PX = 192
 PATCH_PX = 160
+_LARGEST_BOX_PX = 8192
 
 
 class Content:
@@ -94,7 +97,13 @@ class Content:
                 "name": slide_id_of(catalog.beside.slide_path),
             },
             "slides": [entry.summary(blind=catalog.blind) for entry in catalog.slides],
+            "lists": not catalog.blind and bool(list_files(catalog.lists)),
         }
+
+    def lists(self) -> list[dict[str, Any]]:
+        """Return the lists of patches over the cohort; none where readers are not to know anything."""
+        catalog = self.live.refresh()
+        return [] if catalog.blind else patch_lists(catalog.lists, catalog.slides)
 
     def changes(self, slide: int) -> dict[str, Any]:
         """Return what tells the page that there is something new: of the list, and of the slide it shows."""
@@ -129,14 +138,15 @@ class Content:
             if isinstance(found, Exception):
                 problems.append(one_line(found))
                 continue
+            source, named, defaults = found[0].source, found[0].named, self.catalog.defaults
+            medians, missing = middles_of(found, defaults)
             about_file = {"hasFeatures": features_path(found[0], entry.slide_id) is not None}
             described = [
-                layer.describe() | about_file | layer.colours(self.catalog.defaults) | self._evidence(layer)
+                layer.describe() | about_file | layer.colours(defaults, medians) | self._evidence(layer)
                 for layer in found
             ]
-            source, named = found[0].source, found[0].named
             placed = _placed(found[0])
-            notes = [*(str(note) for note in placed if note.code == "pairing"), *score_notes(source, size)]
+            notes = [*(str(note) for note in placed if note.code == "pairing"), *score_notes(source, size), *missing]
             if space is not None:
                 region, why = described_region(named, source, space)
                 notes += [why] if why else []
@@ -258,6 +268,13 @@ class Content:
         x, y = _at(grid.coords_l0, patch).tolist()
         with self._slides.use(_needed(self.entry(slide))) as opened:
             return encode_jpeg(opened.region((x, y), grid.size_l0, PATCH_PX))
+
+    def box(self, slide: int, corner_l0: tuple[int, int], size_l0: tuple[int, int]) -> bytes:
+        """Return a part of a slide, no larger than a patch may be, as a small JPEG."""
+        if not 0 < min(size_l0) <= max(size_l0) <= _LARGEST_BOX_PX:
+            raise LookupError(size_l0)
+        with self._slides.use(_needed(self.entry(slide))) as opened:
+            return encode_jpeg(opened.region(corner_l0, size_l0, PATCH_PX))
 
     def like(self, slide: int, number: int, of_slide: int, of_number: int, patch: int) -> ScoreLayer:
         """Return how alike every patch of a layer is to one patch of a layer, of this slide or another."""

@@ -25,6 +25,7 @@ from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
 from mil_heatmaps.records.layout import BLOCKMAP, MASK, ExperimentLayout, SlideLayout
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, SlideEntry, titles_for
 from mil_heatmaps.viewer.explanations import verdict_of
+from mil_heatmaps.viewer.patch_lists import list_folders, study_layers
 from mil_heatmaps.viewer.run_cells import believed_mpp, box_of, lists_of, prediction_of
 from mil_heatmaps.viewer.run_defaults import bags_of, defaults_of, fine_map_of, fine_map_words, section
 from mil_heatmaps.viewer.stamps import fresh_stamp
@@ -60,7 +61,8 @@ def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) ->
     columns = list(dict.fromkeys(column for run in runs for column in run.columns))
     title = " and ".join(folder.absolute().name for folder in folders)
     notes = tuple(note for run in runs for note in run.notes)
-    return Catalog(title, entries, tuple(columns), defaults_of(runs[0].config), notes)
+    lists = dict.fromkeys(path for run in runs for path in run.lists)
+    return Catalog(title, entries, tuple(columns), defaults_of(runs[0].config), notes, lists=tuple(lists))
 
 
 def _by_case(ids: Sequence[str], cells: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -189,8 +191,10 @@ class _Run:
             whose = "all slides" if scale == "cohort" else "the slides of a case"
             self.notes.append(
                 f"the run's pictures have one colour scale for {whose} (scale: {scale}); here each slide has its own "
-                "until a fixed range is chosen"
+                f"until a fixed range is chosen{'; Case shows them on one' if scale == 'case' else ''}"
             )
+        self.lists = list_folders(folder, self.config)
+        self.studies = [found for run in self._runs for found in study_layers(run.folder)]
         self.slides = self._slide_index(slide_dirs)
         self._outlines: RoiIndex | None = None
         labels = section(self.config, "data_arguments").get("label_dict") or {}
@@ -270,6 +274,11 @@ class _Run:
         fine = fine_map_of(self.config, paths, self.cells.get(slide_id, {}).get(key, ""))
         region = self._region(slide_id, fine=fine is not None)
         prefix = f"{title}: " if title else ""
+        beside = [
+            NamedFile(path, prefix + words, source, run=self.name)
+            for folder, words in self.studies
+            if (path := folder / f"{slide_id}.h5").is_file()
+        ]
         if names := bags_of(self.config):
             ends = [(name, paths.blockmap_of(name)) for name in (*names[1:], SUM)]
             found = [(names[0], bag), *((name, path) for name, path in ends if path.is_file())]
@@ -277,10 +286,11 @@ class _Run:
                     for name, path in found]  # fmt: skip
         features = self._features("")
         if fine is None:
-            return [NamedFile(bag, title or "scores", source, False, self.name, region, features)]
+            return [NamedFile(bag, title or "scores", source, False, self.name, region, features), *beside]
         return [
             NamedFile(fine, prefix + fine_map_words(self.config), source, run=self.name, region=region),
             NamedFile(bag, f"{prefix}coarse map", source, bag=True, run=self.name, feature_dirs=features),
+            *beside,
         ]
 
     def _features(self, bag: str) -> tuple[Path, ...]:

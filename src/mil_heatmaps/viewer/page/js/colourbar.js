@@ -96,6 +96,7 @@ export function legendOf(app, pane) {
     title,
     notes,
     kind: KINDS[about.kind] ?? about.kind,
+    noun: about.kind === "similarity" || about.score.startsWith("concept_") ? "concept" : "class",
     className: about.names.length > 1 || about.names[0] !== about.score ? score.name : null,
     normalisation: scale.label + smooth,
     range: sorted.length
@@ -150,7 +151,7 @@ export function barElement(app, pane) {
     "figure",
     { className: "legend" },
     make("figcaption", {}, make("strong", { text: legend.title })),
-    make("p", { className: "kind", text: legend.kind + (legend.className ? ` · class ${legend.className}` : "") }),
+    make("p", { className: "kind", text: legend.kind + (legend.className ? ` · ${legend.noun} ${legend.className}` : "") }),
     canvas,
     row("text"),
     make("p", { className: "unit", text: legend.unit }),

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.choices import CoordsFrame
 from mil_heatmaps.cohort.jobs import find_cohort
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.config.config import load_config
-from mil_heatmaps.errors import FeatureError, HeatmapError
+from mil_heatmaps.errors import FeatureError, HeatmapError, SlideError
 from mil_heatmaps.insight.feature_rows import features_in_order
-from mil_heatmaps.insight.runs import StudyRun
+from mil_heatmaps.insight.runs import StudyRun, told_space
 from mil_heatmaps.scores.quick_read import QuickScores
+from mil_heatmaps.slides.slide_space import SlideSpace
 
 _SIDE_PX = 160
 
 
 class StudyFiles:
-    """What a run's config names, found when it is asked for; a context manager that closes slides."""
+    """What a run's config names, found when it is asked for; a context manager that closes slides.
+
+    Attributes
+    ----------
+    absent : list of str
+        Slides that were asked for and are not there.
+    """
 
     def __init__(self, run: StudyRun) -> None:
         self.run = run
+        self.absent: list[str] = []
         self._stack = ExitStack()
         self._open: dict[str, Any] = {}
 
@@ -35,10 +45,36 @@ class StudyFiles:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    @cached_property
+    @property
     def jobs(self) -> dict[str, SlideJob]:
         """The run's slides with their files. ConfigError when the run's inputs are not there any more."""
-        return find_cohort(load_config(self.run.run.configs[0].resolve())).jobs
+        if isinstance(self._jobs, HeatmapError):
+            raise self._jobs
+        return self._jobs
+
+    @cached_property
+    def _jobs(self) -> dict[str, SlideJob] | HeatmapError:
+        try:
+            return find_cohort(load_config(self.run.run.configs[0].resolve())).jobs
+        except HeatmapError as error:
+            return error
+
+    def space(self, slide_id: str, read: QuickScores, frame: CoordsFrame = "auto") -> SlideSpace:
+        """Return what positions in files mean on a slide; without the slide's file its scanned area is not known.
+
+        SlideError where `frame` is ``bounds`` and nobody can say where they are.
+        """
+        from mil_heatmaps.slides.reader import open_slide
+
+        told = told_space(slide_id, read)
+        try:
+            with open_slide(self.jobs[slide_id].slide_path) as slide:
+                return replace(told, size_l0=slide.dimensions_l0, scanned_l0=slide.space().scanned_l0, frame=frame)
+        except (HeatmapError, OSError, KeyError):
+            self.absent.append(slide_id)
+        if frame == "bounds":
+            raise SlideError(f"{slide_id} is not there, and with coords_frame: bounds its scanned area must be known")
+        return told
 
     def features(self, slide_id: str, read: QuickScores) -> npt.NDArray[Any]:
         """Return the features of a slide in the order of its scores. FeatureError when there are none."""

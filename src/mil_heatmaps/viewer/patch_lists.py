@@ -1,0 +1,100 @@
+"""Lists of patches over a cohort that a study of the run left behind: phenotypes, and where else there is such a patch.
+
+The study writes them as JSON beside its tables; the page shows pictures of the patches and flies to them.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mil_heatmaps.config.input_paths import resolve_input_path
+from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.names import comparable
+from mil_heatmaps.records.layout import ExperimentLayout
+from mil_heatmaps.viewer.catalog import SlideEntry
+from mil_heatmaps.viewer.run_defaults import section
+
+PHENOTYPES, WHERE_ELSE = "phenotypes.json", "where_else_*.json"
+
+_MOST_FILES, _MOST_PATCHES, _MOST_BYTES = 200, 2000, 4 << 20
+
+
+def list_folders(folder: Path, config: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Return the folders in which a study of a run may have left lists, those that are there."""
+    found = [folder / "insight"]
+    exp = section(config, "exp_arguments")
+    production, code = exp.get("production_save_dir"), exp.get("save_exp_code")
+    if isinstance(production, str) and isinstance(code, str):
+        try:
+            home = resolve_input_path(production, None, "folder")
+            found.append(ExperimentLayout.of("", str(home), "", code, None).insight)
+        except ConfigError:
+            pass  # moved: what lies beside the scores is shown
+    return tuple(dict.fromkeys(path for path in found if path.is_dir()))
+
+
+def study_layers(raw_root: Path) -> list[tuple[Path, str]]:
+    """Return the folders in which a study left a score file a slide, ``S.h5``, with what these are called."""
+    layout = ExperimentLayout(raw_root, raw_root, raw_root)
+    layers = ((layout.clusters, "phenotypes"), (layout.spots, "spots and cells"))
+    return [(folder, words) for folder, words in layers if folder.is_dir()]
+
+
+def list_files(folders: Sequence[Path]) -> list[Path]:
+    """Return the files of lists, phenotypes first, then the newest."""
+    found = [folder / PHENOTYPES for folder in folders if (folder / PHENOTYPES).is_file()]
+    others = [path for folder in folders for path in folder.glob(WHERE_ELSE)]
+    return [*found, *sorted(others, key=lambda path: (-path.stat().st_mtime_ns, path.name))][:_MOST_FILES]
+
+
+def patch_lists(folders: Sequence[Path], slides: Sequence[SlideEntry]) -> list[dict[str, Any]]:
+    """Return the lists as the page shows them: title, what is to know, and patches by the slides' places.
+
+    Patches of slides that are not among `slides` are left out. Files that nobody can read are no lists.
+    """
+    places = {comparable(entry.slide_id): place for place, entry in enumerate(slides)}
+    found = []
+    for path in list_files(folders):
+        try:
+            if path.stat().st_size > _MOST_BYTES:
+                continue
+            told = json.loads(path.read_bytes())
+            found += list(_phenotypes(told, places) if path.name == PHENOTYPES else _where_else(told, places))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return found
+
+
+def _phenotypes(told: Any, places: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    for cluster in told["clusters"]:
+        shares = f"{cluster['share_high']:.0%} of the high patches, {cluster['share_low']:.0%} of the low ones"
+        yield {
+            "title": f"phenotype {int(cluster['number'])}",
+            "words": f"{shares}; the patches nearest its centre. {told['how']}",
+            "colour": [int(part) for part in cluster["colour"]],
+            "patches": _patches(cluster["patches"], places, lambda patch: f"rank {patch['rank']:.2f}"),
+        }
+
+
+def _where_else(told: Any, places: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    query = told["query"]
+    yield {
+        "title": f"like {query['slide_id']} ({int(query['x'])}, {int(query['y'])})",
+        "words": "the first patch is the one that was asked for; by cosine, at most three a slide",
+        "patches": _patches(
+            [query, *told["patches"]], places,
+            lambda patch: f"{patch['cosine']:.4f}" + (f" {patch['label']}" if patch["label"] else ""),
+        ),
+    }  # fmt: skip
+
+
+def _patches(told: Any, places: Mapping[str, int], words: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "slide": places[name], "name": str(patch["slide_id"]), "words": words(patch),
+            "box": [int(patch[key]) for key in ("x", "y", "width", "height")],
+        }
+        for patch in told[:_MOST_PATCHES]
+        if (name := comparable(str(patch["slide_id"]))) in places
+    ]  # fmt: skip
