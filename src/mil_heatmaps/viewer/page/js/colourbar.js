@@ -111,7 +111,7 @@ export function legendOf(app, pane) {
       ? `scores ${lowest} to ${highest}, ${sorted.length} patches${gone ? `, ${gone} ${score.part ? "outside the region or " : ""}without a score` : ""}`
       : `none of ${about.count} patches has a score`,
     hint: hints.join(" · "),
-    unit: named ? "" : UNITS[scale.unit],
+    unit: named ? "number of the cluster" : UNITS[scale.unit],
     ticks,
     hidden: view.threshold > 0 ? (view.cold ? [inBar(view.threshold), 1] : [0, inBar(view.threshold)]) : [0, 0],
   };
