@@ -84,9 +84,12 @@ def _planning(root: Path, count: int, rounds: int) -> None:
     surveys = {}
     for name, size in (("slides", 0), ("cases of one", 1), ("cases of two", 2), ("cases of five", 5)):
         cases = [f"P{number // max(size, 1)}" for number in range(count)]
-        surveys[name] = root / str(size) / "config.yaml"
+        surveys[name], done = root / str(size) / "config.yaml", root / str(size) / "done"
         if not surveys[name].is_file():
-            _finish(_cohort(root / str(size), "case" if size else "slide", [16] * count, cases, width=16))
+            _cohort(root / str(size), "case" if size else "slide", [16] * count, cases, width=16)
+        if not done.is_file():
+            _finish(surveys[name])
+            done.touch()
     seconds: dict[str, list[float]] = {name: [] for name in surveys}
     for number in range(4 * rounds + 1):
         for name, config in surveys.items():

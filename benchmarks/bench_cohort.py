@@ -167,8 +167,8 @@ def plain(root: Path, slides: int, patches: int, *, picture_only: bool) -> None:
             with h5py.File(out / f"{name}.h5", "w") as file:
                 file.create_dataset("attention_scores", data=log["attention"].numpy().reshape(-1, 1))
                 file.create_dataset("coords", data=coords)
-            run_plain(slide, out / f"{name}.png", (patches, 0.0, LEVEL, ".png"))
-        run_plain(slide, out / f"{name}.jpg", (patches, 0.0, LEVEL, ".jpg"))
+            run_plain(slide, out / f"{name}.png", (patches, 0.0, LEVEL, ".png", False))
+        run_plain(slide, out / f"{name}.jpg", (patches, 0.0, LEVEL, ".jpg", False))
 
 
 def _plain_tissue(slide: Path, out: Path | None) -> None:

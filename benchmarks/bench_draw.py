@@ -6,6 +6,8 @@ whole process, imports counted. Beside each stand
 
 - floor: decoding the same level's tiles and encoding the same picture with the same codecs, and nothing else,
 - plain: the usual way, patch by patch on arrays as large as the picture (1/16 only unless --all is given).
+
+The last cases are the colours alone, for which no slide is read (``content: colours``): their floor is encoding.
 """
 
 import argparse
@@ -19,18 +21,22 @@ from pathlib import Path
 from typing import Any
 
 SIZE = (60000, 50000)
-CASES = [
-    # patches, overlap, level, suffix
-    (2_000, 0.0, 4, ".jpg"),
-    (20_000, 0.0, 4, ".png"),
-    (20_000, 0.5, 4, ".jpg"),
-    (100_000, 0.0, 4, ".jpg"),
-    (100_000, 0.5, 4, ".jpg"),
-    (2_000, 0.5, 2, ".jpg"),
-    (20_000, 0.0, 2, ".jpg"),
-    (100_000, 0.5, 2, ".jpg"),
-    (20_000, 0.5, 2, ".png"),
-    (27_000, 0.0, 0, ".ome.tif"),
+Case = tuple[int, float, int, str, bool]
+CASES: list[Case] = [
+    # patches, overlap, level, suffix, colours alone
+    (2_000, 0.0, 4, ".jpg", False),
+    (20_000, 0.0, 4, ".png", False),
+    (20_000, 0.5, 4, ".jpg", False),
+    (100_000, 0.0, 4, ".jpg", False),
+    (100_000, 0.5, 4, ".jpg", False),
+    (2_000, 0.5, 2, ".jpg", False),
+    (20_000, 0.0, 2, ".jpg", False),
+    (100_000, 0.5, 2, ".jpg", False),
+    (20_000, 0.5, 2, ".png", False),
+    (27_000, 0.0, 0, ".ome.tif", False),
+    (100_000, 0.5, 4, ".jpg", True),
+    (100_000, 0.5, 2, ".jpg", True),
+    (100_000, 0.5, 2, ".png", True),
 ]
 
 
@@ -65,27 +71,32 @@ def _measured(work: Any) -> dict[str, float]:
     }
 
 
-def run_ours(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict[str, float]:
+def run_ours(slide: Path, out: Path, case: Case) -> dict[str, float]:
     """Segment, plan, draw, save."""
     import cv2  # noqa: F401
     import imagecodecs  # noqa: F401
+    import openslide  # noqa: F401
+    import tifffile  # noqa: F401
     from matplotlib import colormaps  # noqa: F401
 
     import mil_heatmaps.slides.tissue  # noqa: F401
     from mil_heatmaps.export.pyramid import write_ome_tiff
+    from mil_heatmaps.visualization.drawing import colours_alone
     from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
     from mil_heatmaps.visualization.overlay import draw_to_file
     from mil_heatmaps.visualization.patch_arguments import as_grid
     from mil_heatmaps.visualization.view import View
     from mil_heatmaps.visualization.wsi_object import WholeSlideImage
 
-    count, overlap, level, suffix = case
+    count, overlap, level, suffix, alone = case
     coords, scores, size = _patches(count, overlap)
 
     def work() -> None:
         with WholeSlideImage(slide) as wsi:
             wsi.segment_tissue()
             drawing = plan_heatmap(scores, as_grid(coords, size, overlap), wsi, View(level))
+            if alone:
+                drawing = colours_alone(drawing)
             if suffix == ".ome.tif":
                 write_ome_tiff(out, drawing, quality=80)
             else:
@@ -94,8 +105,8 @@ def run_ours(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict[
     return _measured(work)
 
 
-def run_floor(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict[str, float]:
-    """Decode the level's tiles and encode the finished picture, from and to memory, with nothing between."""
+def run_floor(slide: Path, out: Path, case: Case) -> dict[str, float]:
+    """Decode the level's tiles, if they are needed, and encode the finished picture: from and to memory."""
     import io
 
     import imagecodecs
@@ -105,7 +116,7 @@ def run_floor(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict
 
     from mil_heatmaps.visualization.png_stream import PngWriter
 
-    _, _, level, suffix = case
+    _, _, level, suffix, alone = case
     if suffix == ".ome.tif":
         return _pyramid_floor(slide, out)
     Image.MAX_IMAGE_PIXELS = None  # a quarter of a slide is more than PIL trusts
@@ -117,7 +128,7 @@ def run_floor(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict
     del data
 
     def work() -> None:
-        for tile in tiles:
+        for tile in () if alone else tiles:
             imagecodecs.jpeg8_decode(tile, colorspace="YCBCR", outcolorspace="RGB")
         file = io.BytesIO()
         if suffix == ".png":
@@ -155,7 +166,7 @@ def _pyramid_floor(slide: Path, out: Path) -> dict[str, float]:
     return _measured(work)
 
 
-def run_plain(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict[str, float]:
+def run_plain(slide: Path, out: Path, case: Case) -> dict[str, float]:
     """The usual way: every patch added to arrays as large as the picture, colours as floats, PIL."""
     import cv2
     import numpy as np
@@ -164,7 +175,7 @@ def run_plain(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict
     from PIL import Image
     from scipy.stats import rankdata
 
-    count, overlap, level, suffix = case
+    count, overlap, level, suffix, _ = case
     coords, scores, size = _patches(count, overlap)
 
     def work() -> None:
@@ -191,7 +202,7 @@ def run_plain(slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict
     return _measured(work)
 
 
-def _in_a_process(kind: str, slide: Path, out: Path, case: tuple[int, float, int, str]) -> dict[str, float]:
+def _in_a_process(kind: str, slide: Path, out: Path, case: Case) -> dict[str, float]:
     request = json.dumps([kind, str(slide), str(out), case])
     root = str(Path(__file__).resolve().parents[1])
     run = subprocess.run(
@@ -205,6 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slide", type=Path, help="use this slide, made by big_slide.py, instead of making one")
     parser.add_argument("--all", action="store_true", help="run the plain way at 1/4 too (4 GB, a minute)")
+    parser.add_argument("--only", type=int, nargs="+", choices=range(len(CASES)), help="these cases, by number from 0")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -217,19 +229,21 @@ def main() -> None:
 
         slide = options.slide or make_big_slide(Path(folder) / "big.tif")
         print(f"{SIZE[0]} x {SIZE[1]}, {os.cpu_count()} cores; CPU s / wall s / peak MB of the process")
-        print(f"{'case':34} {'ours':>20} {'floor':>7} {'ratio':>6} {'plain':>20}")
+        print(f"{'case':49} {'ours':>20} {'floor':>7} {'ratio':>6} {'plain':>20}")
         for number, case in enumerate(CASES):
-            count, overlap, level, suffix = case
+            if options.only is not None and number not in options.only:
+                continue
+            count, overlap, level, suffix, alone = case
             out = Path(folder) / f"{number}{suffix}"
             ours = _in_a_process("ours", slide, out, case)
             floor = _in_a_process("floor", slide, out, case)
             plain = ""
-            if level == 4 or (options.all and 0 < level < 4):
+            if not alone and (level == 4 or (options.all and 0 < level < 4)):
                 usual = _in_a_process("plain", slide, out, case)
                 plain = f"{usual['cpu']:.2f} / {usual['wall']:.2f} / {usual['mb']:.0f}"
-            name = f"{count:,} patches, overlap {overlap}, 1/{2**level} {suffix}"
+            name = f"{count:,} patches, overlap {overlap}, 1/{2**level} {suffix}{', colours alone' * alone}"
             mine = f"{ours['cpu']:.2f} / {ours['wall']:.2f} / {ours['mb']:.0f}"
-            print(f"{name:34} {mine:>20} {floor['cpu']:7.2f} {ours['cpu'] / floor['cpu']:6.2f} {plain:>20}", flush=True)
+            print(f"{name:49} {mine:>20} {floor['cpu']:7.2f} {ours['cpu'] / floor['cpu']:6.2f} {plain:>20}", flush=True)
             out.unlink()
 
 

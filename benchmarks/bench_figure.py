@@ -36,7 +36,7 @@ grid = PatchGrid(coords, (int(side),) * 2, (int(side),) * 2)
 scores = np.random.default_rng(0).normal(size=len(grid)).astype(np.float32)
 text = FigureText(score_name="attention", slide_id="slide", label="lesion", model="abmil")
 wsi = TissueSlide(open_slide(slide_path, threads=2))
-wsi.segment_tissue()
+wsi.segment_tissue(filter_params={"a_t": 1, "a_h": 1, "max_n_holes": 8})
 
 def draw():
     drawing = plan_heatmap(scores, grid, wsi, View(), ColourRule())
@@ -126,6 +126,7 @@ def pdf_mb(slide: Path, h5: Path, side: int) -> float:
     grid = PatchGrid(coords, (side, side), (side, side))
     scores: Any = np.random.default_rng(0).normal(size=len(grid)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder, TissueSlide(open_slide(slide, threads=2)) as wsi:
+        wsi.segment_tissue(filter_params={"a_t": 1, "a_h": 1, "max_n_holes": 8})
         path = Path(folder, "figure.pdf")
         drawing = plan_heatmap(scores, grid, wsi, View(), ColourRule())
         write_figure(path, drawing, scores, style=PRESETS["journal_double"])

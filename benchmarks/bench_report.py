@@ -1,6 +1,7 @@
 """How long a report of finished slides and a film take, the film beside the bare encoding of the same frames.
 
     python benchmarks/bench_report.py --slides 50
+    python benchmarks/bench_report.py --slides 50 --demo heatmaps/demo
     python benchmarks/bench_report.py --film
 """
 
@@ -16,8 +17,11 @@ import numpy as np
 SIZE = 60_000, 50_000
 
 
-def bench_report(slides: int) -> None:
-    """Time ``--report`` over slides that are finished, and again when nothing changed."""
+def bench_report(slides: int, own: Path | None = None) -> None:
+    """Time ``--report`` over slides that are finished, and again when nothing changed.
+
+    `own` is a folder of the demo, whose first slide is taken in place of a tiny one.
+    """
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.pipeline.runner import Runner
     from mil_heatmaps.report.write import write_report
@@ -28,8 +32,14 @@ def bench_report(slides: int) -> None:
         cohort.rows = []
         for number in range(slides):
             name = f"t{number}"
-            (cohort.slides / f"{name}.tif").symlink_to(cohort.slides / "s1.tif")
-            write_features(cohort.features / f"{name}.h5", number)
+            if own is None:
+                (cohort.slides / f"{name}.tif").symlink_to(cohort.slides / "s1.tif")
+                write_features(cohort.features / f"{name}.h5", number)
+            else:
+                (cohort.slides / f"{name}.tiff").symlink_to((own / "slides" / "demo_01_pyramid.tiff").resolve())
+                (cohort.features / f"{name}.h5").symlink_to((own / "h5_files" / "demo_01_pyramid.h5").resolve())
+                cohort.config["model_arguments"]["ckpt_path"] = str((own / "checkpoints" / "abmil_demo.pt").resolve())
+                cohort.config["heatmap_arguments"]["vis_level"] = -1
             cohort.rows.append({"slide_id": name, "label": "ab"[number % 2]})
         config = cohort.write()
         Runner(load_config(config)).run()
@@ -123,6 +133,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slides", type=int, default=50)
     parser.add_argument("--rows", type=int, default=0, help="memory of a report of this many slides, and nothing else")
+    parser.add_argument("--demo", type=Path, help="the demo's folder: its first slide in place of a tiny one")
     parser.add_argument("--film", action="store_true", help="the film, and nothing else")
     args = parser.parse_args()
     if args.film:
@@ -130,7 +141,7 @@ def main() -> int:
     elif args.rows:
         bench_rows(args.rows)
     else:
-        bench_report(args.slides)
+        bench_report(args.slides, args.demo)
     return 0
 
 

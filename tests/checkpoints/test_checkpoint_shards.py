@@ -120,7 +120,7 @@ def test_an_index_that_does_not_agree_with_its_files_is_refused(model: MILModel,
         with pytest.raises(CheckpointError, match="is no index of weights: it needs a weight_map"):
             load_checkpoint(tmp_path)
     index.write_text("[" * 100_000)
-    with pytest.raises(CheckpointError, match=r"index.json is not readable JSON"):
+    with pytest.raises(CheckpointError, match=r"index.json is not JSON that can be read"):
         load_checkpoint(tmp_path)
     index.write_text(json.dumps(content))
     (tmp_path / "model-00002-of-00002.safetensors").unlink()

@@ -199,6 +199,23 @@ def test_out_of_memory_with_one_patch_is_an_error_that_says_so(slide: Slide, tmp
         extract_features(slide, GRID, Failing(most=0), tmp_path / "t.h5", batch_size=8)
 
 
+def test_a_gpu_that_is_lost_is_said_and_another_run_goes_on_where_it_stopped(slide: Slide, tmp_path: Path) -> None:
+    class Lost(Failing):
+        def encode(self, tensor: torch.Tensor) -> torch.Tensor:
+            if len(self.batches) == 3:
+                raise RuntimeError("CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA")
+            return super().encode(tensor)
+
+    with pytest.raises(ModelError, match=r"GPU failed .* on cpu \(.*unspecified launch failure.*\): what was encoded"):
+        extract_features(slide, GRID, Lost(), tmp_path / "t.h5", batch_size=2, threads=1)
+    again = Failing()
+    done = extract_features(slide, GRID, again, tmp_path / "t.h5", batch_size=2, threads=1)
+    assert done.resumed > 0
+    assert sum(again.batches) == len(GRID) - done.resumed
+    extract_features(slide, GRID, Failing(), tmp_path / "whole.h5", batch_size=2, threads=1)
+    assert np.array_equal(read_features(tmp_path / "t.h5").features, read_features(tmp_path / "whole.h5").features)
+
+
 def test_features_that_are_no_numbers_are_refused(slide: Slide, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="encoder failing returned NaN or infinite"):
         extract_features(slide, GRID, Failing(value=float("nan")), tmp_path / "t.h5")

@@ -172,12 +172,20 @@ def test_a_time_limit_begins_no_slide_that_would_not_be_done_in_time(cohort: Sma
     assert (summary.stopped, summary.left) == ("the time limit is near", 3)
 
 
-def test_two_runs_at_once_share_the_slides_and_harm_nothing(tmp_path: Path) -> None:
+def test_runs_and_a_shard_at_once_share_the_slides_and_harm_nothing(tmp_path: Path) -> None:
     calm = make_small_cohort(tmp_path / "calm")
     shared = make_small_cohort(tmp_path / "shared")
     run(calm)
-    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(shared.write())]
-    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    config = ["--config", str(shared.write())]
+    # A rerun of all, while a shard of it is at work on another machine whose clock is an hour ahead.
+    elsewhere = (
+        "import socket, sys, time; socket.gethostname = lambda: 'node7'; true = time.time;"
+        "time.time = lambda: true() + 3600; from mil_heatmaps.cli.create_heatmaps import main;"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    ways = (["-c", elsewhere, *config, "--shard", "1/2"], [str(ROOT / "create_heatmaps.py"), *config])
+    runs = [subprocess.Popen([sys.executable, *way], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            for way in ways]  # fmt: skip
     for process in runs:
         assert process.wait(timeout=120) == 0, process.stderr and process.stderr.read()
     assert shared.outputs() == calm.outputs()

@@ -1,6 +1,7 @@
 """What is measured of a map, and what is said where measuring would mean nothing."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.explain.curves import area_under, ladder, most_relevant_first
+from mil_heatmaps.explain.curves import area_under, ladder
 from mil_heatmaps.explain.evidence import MOST_FORWARDS, area_mm2, least_that_holds
 from mil_heatmaps.explain.outputs import choose_outputs
 from mil_heatmaps.explain.sentences import check_sentences, number, sign_sentence
@@ -19,7 +20,9 @@ from mil_heatmaps.explain.verdicts import p_value, verdict
 from mil_heatmaps.features.patch_features import PatchFeatures
 from mil_heatmaps.models.abmil import ABMIL
 from mil_heatmaps.models.custom import CustomModel
+from mil_heatmaps.models.dsmil_original import DSMILOriginal
 from mil_heatmaps.models.mil_fc import MILFC
+from mil_heatmaps.scores.select import most_relevant_first
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from tests.helpers.mil_lab_checks import random_features
 
@@ -250,6 +253,20 @@ def test_features_that_are_not_finite_are_refused_by_every_measure(make: Callabl
             model.explain(x, score)
 
 
+def test_where_no_probability_follows_from_the_logits_none_is_said() -> None:
+    torch.manual_seed(0)
+    x, model = random_features(40, WIDTH), DSMILOriginal(WIDTH, "linear", 8, 10, 0, num_classes=3, average=True).eval()
+    found = model.faithfulness(x, ["attention"], ["a", "b", "c"], target="b").as_dict()
+    assert list(found["full"]) == ["log_odds"] == list(found["maps"]["attention"]["morf"])
+    assert re.search("the log-odds of b (from|at) -?[−0-9]", found["foot"])
+    assert "evidence" not in found["maps"]["attention"]
+
+
+def test_a_map_that_is_drawn_is_one_of_those_measured() -> None:
+    with pytest.raises(ModelError, match="the drawn map 'attn' is not among the maps to measure: attention"):
+        abmil().faithfulness(random_features(30, WIDTH), ["attention"], drawn="attn")
+
+
 def test_a_map_that_is_zero_but_for_one_patch_says_so() -> None:
     torch.manual_seed(0)
     model, x = MILFC(WIDTH, 16).eval(), random_features(30, WIDTH)
@@ -297,9 +314,9 @@ def test_areas_count_overlaps_once() -> None:
 
 
 def test_numbers_and_signs_in_words() -> None:
-    words = [number(value, "classification") for value in (0.999, 0.001, 0.5, 0.994, 0.996)]
+    words = [number(value, chance=True) for value in (0.999, 0.001, 0.5, 0.994, 0.996)]
     assert words == ["> 0.99", "< 0.01", "0.50", "0.99", "> 0.99"]
-    assert number(-1234.5678, "survival") == "−1235"
+    assert number(-1234.5678, chance=False) == "−1235"
     assert sign_sentence("occlusion", "tumour", "classification", "log_odds") == (
         "red raises p(tumour), blue lowers it"
     )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.helpers.explain_golden import (
-    STRICT,
+    PRECISIONS,
     arrays,
     assert_near,
     build,
@@ -16,17 +16,11 @@ from tests.helpers.explain_golden import (
     needs_golden,
     settings,
     slow,
+    tolerance,
 )
 
 pytestmark = needs_golden
-PRECISIONS = [torch.float64, torch.float32]
 CASES = [pytest.param(case, dtype, marks=slow(case)) for case in manifest() for dtype in PRECISIONS]
-DIFFERENCES_OF_FORWARDS = 1e-3
-
-
-def tolerance(case: str, dtype: torch.dtype) -> float:
-    rough = case == "transmil" and dtype == torch.float32
-    return DIFFERENCES_OF_FORWARDS if rough else STRICT[dtype]
 
 
 @pytest.mark.parametrize(("case", "dtype"), CASES)

@@ -109,7 +109,7 @@ def test_a_slideflow_bag_whose_tiles_have_no_size_is_refused_with_the_way_on(
 def test_a_slideflow_index_of_another_length_or_with_objects_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match=r"12 rows of features but 9 coordinates in .*S1\.index\.npz"):
         read_features(bag(tmp_path, {"tile_um": 64, "tile_px": 96}, CENTRES[:9]), space=SPACE)
-    with pytest.raises(FeatureError, match=r"S1\.index\.npz: no index of slideflow's that can be read"):
+    with pytest.raises(FeatureError, match=r"S1\.index\.npz: damaged, or holds more than arrays of numbers"):
         read_features(bag(tmp_path, {"tile_um": 64}, np.array([{}, {}], object)), space=SPACE)
 
 

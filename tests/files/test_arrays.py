@@ -93,7 +93,7 @@ def test_a_pipe_is_no_file_and_is_not_waited_for(tmp_path: Path) -> None:
     ("data", "why"),
     [
         (b"[" * 100_000, "recursion"),
-        (b"\xff\xfe\x00", "cannot read"),
+        (b"\xff\xfe\x00", "is not JSON that can be read"),
         (b'{"a": ', "is not JSON: .* at line 1, column 7"),
         (gzip.compress(b" " * (1 << 26)), "no text is squeezed like that"),
         (b"\x1f\x8b\x08\x00" + b"\xff" * 30, "cannot read"),

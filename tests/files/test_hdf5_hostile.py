@@ -12,7 +12,7 @@ import pytest
 
 from mil_heatmaps.errors import FeatureError, HeatmapError
 from mil_heatmaps.features.read import feature_info, read_coords, read_features
-from mil_heatmaps.files import hdf5_guard, hdf5_structure
+from mil_heatmaps.files import hdf5_guard
 from mil_heatmaps.files.clam_files import load_hdf5
 from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 from mil_heatmaps.scores.score_schema import read_scores, write_scores
@@ -124,7 +124,7 @@ def test_a_file_on_which_hdf5_hangs_is_given_up(tmp_path: Path, monkeypatch: pyt
 def test_a_file_that_ends_the_process_that_looks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dying = tmp_path / "dying.py"
     dying.write_text("import os, signal, sys\nsys.stdin.readline()\nos.kill(os.getpid(), signal.SIGSEGV)\n")
-    monkeypatch.setattr(hdf5_structure, "__file__", str(dying))
+    monkeypatch.setattr(hdf5_guard, "_STRUCTURE", str(dying))
     monkeypatch.setattr(hdf5_guard, "_LOOKER", hdf5_guard._Looker())
     path = _file(tmp_path / "f.h5", lambda file: file.create_dataset("features", data=np.ones((48, 4), "f4")))
     with pytest.raises(FeatureError, match=r"the HDF5 library crashes on it \(signal 11\)"):

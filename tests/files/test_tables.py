@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.atomic import write_text
-from mil_heatmaps.files.csv_tables import csv_text, read_table
+from mil_heatmaps.files.csv_tables import csv_text, frame_text, read_table
 
 NAMES = st.text(
     st.characters(exclude_characters="\0\r\n\\", exclude_categories=["Cs"])
@@ -46,3 +46,15 @@ def test_a_header_of_thousands_of_columns_is_read_at_once_and_a_name_that_stands
     path.write_text("slide_id,a,a\ns\n")
     with pytest.raises(ProcessListError, match="two columns named 'a'"):
         read_table(path)
+
+
+def test_no_text_of_a_pandas_table_is_run_by_a_spreadsheet() -> None:
+    import pandas as pd
+
+    kinds = pd.Categorical(["@a", "b", "b"])
+    table = pd.DataFrame({"=class": ["=HYPERLINK(1)", " lead", None], "n": [-1, 2, 3], "kind": kinds})
+    table["share"] = [0.25, float("nan"), -1.0]
+    assert frame_text(table, float_format="%.1f").split("\n")[:-1] == [
+        "'=class,n,kind,share", "'=HYPERLINK(1),-1,'@a,0.2", "' lead,2,b,", ",3,b,-1.0",
+    ]  # fmt: skip
+    assert list(table.columns) == ["=class", "n", "kind", "share"]  # the table itself is as it was

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mil_heatmaps.errors import MissingDependencyError, SlideError
 from mil_heatmaps.film.camera import Window
+from mil_heatmaps.film.captions import Captions
 from mil_heatmaps.film.encode import check_installed, write_film
 from mil_heatmaps.film.film import FilmedMap, film_frames, make_film, plan_flight
 from mil_heatmaps.film.pictures import WindowPictures
@@ -19,6 +20,7 @@ from mil_heatmaps.film.settings import FilmSettings
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import open_slide
 from mil_heatmaps.visualization.colour_rule import ColourRule
+from mil_heatmaps.visualization.figure_ground import draw_panels
 from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
 from mil_heatmaps.visualization.tissue_slide import TissueSlide
 from mil_heatmaps.visualization.view import View
@@ -97,6 +99,18 @@ def test_a_window_shows_the_pixels_of_slide_and_map(filmed: FilmedMap) -> None:
     colour = filmed.drawing.colours[round(float(filmed.drawing.shades[index]) * 255)]
     expected = 0.4 * colour + 0.6 * whole[390, 520]
     assert np.abs(shown[56, 108] - expected).max() <= 4
+
+
+@pytest.mark.parametrize("blend", [0.4, 1.0])
+def test_the_colour_bar_is_mixed_as_the_colours_of_its_frame(filmed: FilmedMap, blend: float) -> None:
+    written = Captions(filmed.drawing, "attention", (640, 360), colour_bar=True, captions=False)
+    frame = written.write(np.zeros((360, 640, 3), np.uint8), Window(0, 0, 1.0), "", blend)
+    ground = np.array(draw_panels(filmed.drawing, 256).ground)
+    for shade in (0, -1):
+        expected = np.rint(blend * filmed.drawing.colours[shade] + (1 - blend) * ground)
+        assert (np.abs(frame.astype(int) - expected).max(axis=2) <= 1).any()
+    untouched = written.write(np.zeros((360, 640, 3), np.uint8), Window(0, 0, 1.0), "", 0.0)
+    assert not untouched.any()
 
 
 def test_a_sharper_level_is_averaged_for_a_coarse_window(filmed: FilmedMap) -> None:

@@ -160,9 +160,9 @@ def _h5ad() -> bytes:
     return held.getvalue()
 
 
-def _arrays() -> bytes:
+def _arrays(**arrays: Any) -> bytes:
     held = io.BytesIO()
-    np.savez(held, W=np.ones((1, 4), np.float32), b=np.zeros(1))
+    np.savez(held, **arrays)
     return held.getvalue()
 
 
@@ -274,9 +274,9 @@ PARSERS: dict[str, Parser] = {
     "spots_h5ad": Parser("s.h5ad", _spots, _h5ad),
     "cells": Parser("s.geojson", _spots, lambda: b'[{"geometry":{"type":"Point","coordinates":[1,2]}}]'),
     "qupath_scores": Parser("s.geojson", _scores, lambda: QUPATH),
-    "concepts": Parser("c.npz", _concepts, _arrays),
+    "concepts": Parser("c.npz", _concepts, lambda: _arrays(T=np.ones(4), B=np.arange(4))),
     "concepts_csv": Parser("c.csv", _concepts, lambda: b"name,0,1\nT,1,2\nB,0.5,1\n"),
-    "slide_head": Parser("h.npz", _head, _arrays),
+    "slide_head": Parser("h.npz", _head, lambda: _arrays(W=np.ones((1, 4), np.float32), b=np.zeros(1))),
     "marks": Parser("s1.geojson", _marks, lambda: json.dumps(
         [{"type": "Feature", "properties": {"name": "a"}, "geometry": RING}]).encode()),
     "review": Parser("review_r.csv", _review, lambda: b"slide_id,reader,order,verdict,comment,seconds,finished\n"

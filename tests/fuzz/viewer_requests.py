@@ -32,6 +32,8 @@ def _viewer() -> ViewerApp:
 
 def answered(path: Path) -> int:
     """Send a request in this process and return the status; AssertionError for 500 and above, or for no answer."""
+    from mil_heatmaps.viewer.security import PAGE_HEADER
+
     app = _viewer()
     head, _, body = path.read_bytes().partition(b"\n\n")
     first, *lines = head.split(b"\n")
@@ -40,8 +42,9 @@ def answered(path: Path) -> int:
     nonce = app.nonce.encode()
     raw_path = raw_path.replace(b"/data/", b"/data/" + nonce + b"/")
     headers = [(name.strip().lower(), value.strip()) for name, colon, value in (line.partition(b":") for line in lines)]
-    cookie = f"heatmap_viewer_7={app.token}".encode()
-    headers += [(b"host", b"127.0.0.1:7"), (b"cookie", cookie), (b"content-length", str(len(body)).encode())]
+    cookie = f"{app.gate.cookie_name}={app.gate._cookie_value}".encode()
+    headers += [(b"host", b"127.0.0.1:7"), (b"cookie", cookie), (b"content-length", str(len(body)).encode()),
+                (PAGE_HEADER.encode(), b"1")]  # fmt: skip
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "root_path": "",
         "method": method.decode("latin-1") if method in METHODS else "GET", "raw_path": raw_path, "query_string": query,

@@ -1,6 +1,5 @@
 """What the tests of the viewer's page share: where it is, and how to ask the page."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,21 +13,24 @@ Open = Callable[..., Any]
 
 
 def wait_until(page: Any, script: str, arg: Any = None, seconds: float = 10) -> None:
-    """Ask the page until the answer is true. Playwright's `wait_for_function` is barred by the page's policy."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(script, arg):
-        assert time.monotonic() < end, f"still not so after {seconds} s: {script}"
-        page.wait_for_timeout(40)
+    """Wait in the page until the answer is true. Playwright's `wait_for_function` is barred by the page's policy."""
+    asked = f"""async ([arg, ms]) => {{ const value = {script}, end = performance.now() + ms;
+        const ask = typeof value === 'function' ? value : () => {script};
+        while (!(await ask(arg))) {{
+            if (performance.now() > end) return false;
+            await new Promise((done) => setTimeout(done, 15));
+        }} return true; }}"""
+    assert page.evaluate(asked, [arg, 1000 * seconds]), f"still not so after {seconds} s: {script}"
 
 
 def settle(page: Any) -> None:
-    """Wait until all panes stand still with all their tiles."""
-    still = """!heatmapViewer.busy && heatmapViewer.panes.every(p => p.isOpen && !p.heat.moving()
+    """Wait until what was asked for is there, and all panes stand still with all their tiles."""
+    still = """!heatmapViewer.underWay && heatmapViewer.panes.every(p => p.isOpen && !p.heat.moving()
         && p.viewer.world.getItemAt(0).getFullyLoaded())"""
     wait_until(page, still)
     # What follows a resize or a move is drawn a frame later.
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    page.wait_for_timeout(80)
+    wait_until(page, still)
 
 
 def places(page: Any) -> list[list[float]]:

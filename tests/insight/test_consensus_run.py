@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from mil_heatmaps.checkpoints.load import model_from_checkpoint
 from mil_heatmaps.cli.create_heatmaps import main
+from mil_heatmaps.features.read import read_features
 from mil_heatmaps.pipeline.consensus_run import consensus_config
 from mil_heatmaps.scores.score_schema import read_scores
 from tests.helpers.cohort import SmallCohort, make_small_cohort, write_abmil
@@ -77,6 +80,25 @@ def test_a_second_call_makes_nothing_anew(three_folds: SmallCohort, capsys: pyte
     assert "consensus of 3 slides, 3 of them reused" in out
     assert "0 processed, 3 reused, 0 failed" in out
     assert {path: path.stat().st_mtime_ns for path in (raw / "N" / "consensus").iterdir()} == before
+
+
+def test_what_the_folds_agree_on_is_measured_by_one_of_them(three_folds: SmallCohort) -> None:
+    """A config with a model, its features and the section: every column is a map of its own beside the attention."""
+    cohort, raw = three_folds, three_folds.root / "raw"
+    config = {key: dict(section) for key, section in cohort.config.items()}
+    config["exp_arguments"]["save_exp_code"] = "M"
+    config["faithfulness_arguments"] = {"level": "quick"}
+    (cohort.root / "measured.yaml").write_text(yaml.safe_dump(config))
+    asked = ["--consensus", *(str(raw / name) for name in "EFG"), "--config", str(cohort.root / "measured.yaml")]
+    assert main(asked) == 0
+    maps = json.loads((raw / "M" / "a" / "s1" / "s1_faithfulness.json").read_text())["maps"]
+    assert list(maps) == ["mean rank", "attention", "spread", "top of at least 2 of 3"]
+    assert {entry["status"] for entry in maps.values()} == {"measured"}
+    assert maps["mean rank"]["drawn"]
+    ranks = read_scores(raw / "M" / "a" / "s1" / "s1_blockmap.h5").scores.values[:, 0]
+    model = model_from_checkpoint(cohort.checkpoint)
+    by_hand = model.faithfulness(read_features(cohort.features / "s1.h5"), {"mean rank": ranks}).as_dict()
+    assert maps["mean rank"]["srg"] == by_hand["maps"]["mean rank"]["srg"]
 
 
 def test_a_slide_that_one_experiment_lacks_is_left_out_and_said(

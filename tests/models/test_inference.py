@@ -137,6 +137,7 @@ def test_labels_that_do_not_exclude_each_other_have_chances_of_their_own() -> No
     none = predict(np.array([-2, -1], np.float32), None, "multilabel")
     assert none.headline == ("predicted", "none of 2, highest output 1 26.9%")
     assert (none.likely, none.details) == ([1], ["output 0 11.9%"])
+    assert predict(np.array([-1], np.float32), ["tumour"], "multilabel").headline == ("predicted", "not tumour (26.9%)")
 
 
 def test_predicted_draws_every_label_of_at_least_a_half_else_the_highest() -> None:

@@ -6,13 +6,17 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from mil_heatmaps.files.csv_tables import read_table
 from mil_heatmaps.scores.score_schema import read_scores
+from mil_heatmaps.viewer.live import LiveCatalog
+from mil_heatmaps.viewer.run_folder import catalog_of_runs, sign_of_runs
 from tests.helpers.cohort import make_small_cohort
+from tests.helpers.viewer import RunningViewer, running
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,10 +26,19 @@ def test_files_read_while_a_run_writes_them_are_whole(tmp_path: Path) -> None:
     cohort = make_small_cohort(tmp_path, {"run_arguments": {"workers": 2}})
     command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(cohort.write())]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    read = 0
+    read = shown = 0
+    viewer: RunningViewer | None = None
     deadline = time.monotonic() + 120
+    stack = ExitStack()
     while run.poll() is None:
         assert time.monotonic() < deadline
+        if viewer is None and (cohort.raw / "process_list.csv").exists():
+            folders = [cohort.raw]
+            catalog = catalog_of_runs(folders)
+            live = LiveCatalog(catalog, lambda: catalog_of_runs([cohort.raw]), lambda: sign_of_runs([cohort.raw]))
+            viewer = stack.enter_context(running(live))
+        if viewer is not None:
+            shown += _look(viewer)
         for path in [*cohort.raw.rglob("[!.]*.json"), *cohort.raw.rglob("[!.]*_blockmap.h5")]:
             if path.suffix == ".h5":
                 assert len(read_scores(path)) == 48
@@ -39,3 +52,21 @@ def test_files_read_while_a_run_writes_them_are_whole(tmp_path: Path) -> None:
         time.sleep(0.01)
     assert run.returncode == 0
     assert read > 10
+    assert viewer is not None
+    assert shown + _look(viewer) > 0
+    stack.close()
+
+
+def _look(viewer: RunningViewer) -> int:
+    """Ask for the list, every slide and its scores; return how many scores there were. None may be half there."""
+    status, _, body = viewer.ask("/api/slides.json")
+    assert (status, len(json.loads(body)["slides"])) == (200, 3)
+    found = 0
+    for place in range(3):
+        status, _, body = viewer.ask(f"/api/slides/{place}.json")
+        assert status == 200, body
+        status, _, body = viewer.ask(f"{viewer.data}/scores/{place}/0/columns/0")
+        assert status in (200, 404), body
+        assert status == 404 or len(body) == 48 * 4
+        found += status == 200
+    return found

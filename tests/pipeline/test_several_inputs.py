@@ -196,3 +196,27 @@ def test_keys_that_do_not_go_together_are_refused(data: Any, model: Any, message
     named = {key: value for key, value in ({"model_class": "lab:M"} | model).items() if value is not None}
     with pytest.raises(ConfigError, match=message):
         make_config({"data_arguments": given, "model_arguments": named}, check_files=False)
+
+
+@pytest.mark.parametrize("scale", ["case", "cohort"])
+def test_every_bag_has_the_scale_of_its_own_scores(tmp_path: Path, scale: str) -> None:
+    """Two slides of one case: percentiles of a bag are among that bag's patches of both."""
+    from mil_heatmaps.records.slide_record import SlideRecord
+    from mil_heatmaps.scores.percentiles import rank_percentiles
+    from mil_heatmaps.stages.base import SlideWork
+    from mil_heatmaps.stages.score_columns import planned_bag_maps
+
+    cohort = cohort_of(tmp_path)
+    cohort.rows = [{"slide_id": f"s{n}", "label": "a", "tp53": "0.5", "egfr": "1", "case_id": "P"} for n in (1, 2)]
+    cohort.config["heatmap_arguments"] |= {"scale": scale, "normalize": "percentile", "segment": False}
+    cohort.config["run_arguments"] = {"workers": 1, "isolate": "never"}
+    runner = Runner(load_config(cohort.write()))
+    assert runner.run().failed == {}
+    job = runner.cohort.jobs["s1"]
+    with SlideWork(job, runner.settings, SlideRecord.load(job.paths.record, "s1")) as work:
+        planned = {one.column.bag: one for one in planned_bag_maps(work)}
+    for bag in ("x5", "sum"):
+        parts = [read_scores(cohort.raw / "a" / s / f"{s}_blockmap_{bag}.h5").scores.values[:, 0] for s in ("s1", "s2")]
+        ranks = rank_percentiles(np.concatenate(parts))[: len(parts[0])] / 100
+        drawing = planned[bag].drawing
+        np.testing.assert_allclose(drawing.shades, ranks[drawing.patches], atol=1e-6)

@@ -12,6 +12,7 @@ from mil_heatmaps.config.config import load_config
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.pipeline.runner import Runner, RunOptions
 from mil_heatmaps.report.pages import plot
+from mil_heatmaps.report.slides import ReportedSlide
 from mil_heatmaps.report.write import Written, write_report
 from mil_heatmaps.visualization.svg_page import page_svg
 from tests.helpers.browser import MARKUP
@@ -162,6 +163,29 @@ def test_deleted_pictures_and_patches_are_said_with_what_writes_them_again(cohor
     again = r"s2_0\.0_roi\S+ \(the heatmap\) was deleted: the run writes it again \(--from_stage heatmap\)"
     assert re.search(again, text)
     assert re.search(r"s1\S+\.png \(saved patches\) was deleted: .*--from_stage samples\)", text)
+
+
+def test_the_bar_is_mixed_as_the_map_and_patches_have_their_ranks(
+    cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = report(cohort).path.read_text()
+    grounds = re.findall(r'fill="(#[0-9a-f]{6})"/><rect class="shades" width="400" height="14" \S+ opacity="0.4"', text)
+    assert len(grounds) == 2
+    assert "#ffffff" not in grounds
+    assert "<b>#1</b> of 48</span>" in text
+    assert "%ile" not in text
+    of_now = ReportedSlide.part
+
+    def of_before(slide: ReportedSlide) -> dict[str, Any] | None:
+        part = of_now(slide)
+        if part is not None:
+            del part["patches_ranked"], part["scale"]["ground"]
+        return part
+
+    monkeypatch.setattr(ReportedSlide, "part", of_before)
+    earlier = report(cohort).path.read_text()
+    assert "<b>#1</b></span>" in earlier
+    assert earlier.count('fill="#ffffff"/><rect class="shades"') == 2
 
 
 def test_without_a_finished_slide_there_is_no_report(cohort: SmallCohort) -> None:

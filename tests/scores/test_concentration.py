@@ -13,6 +13,12 @@ def test_equal_weights_are_as_many_patches_as_there_are_and_nearly_even() -> Non
     assert found.words.startswith("attention is spread over 20 of 20 patches (nearly even); the top tenth holds 10%")
 
 
+def test_of_one_patch_no_spread_is_claimed() -> None:
+    found = concentration([0.3], "attention_logit")
+    assert found is not None
+    assert (found.words, found.nearly_even) == ("the slide has one patch, which holds all attention", False)
+
+
 def test_one_patch_that_holds_all_counts_as_one() -> None:
     shares = np.zeros(10)
     shares[3] = 2.0

@@ -146,7 +146,7 @@ def test_what_is_wrong_with_objects_is_named(tmp_path: Path, change: Any, messag
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000])
 def test_damaged_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "s1.geojson").write_text(text, encoding="utf-8")
-    with pytest.raises(ScoreError, match="cannot be read as JSON"):
+    with pytest.raises(ScoreError, match="is not JSON"):
         read_external_scores(tmp_path / "s1.geojson")
 
 
@@ -203,7 +203,7 @@ def test_attention_of_slideflow_lies_beside_its_index(tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match=r"4 tiles in s1\.index\.npz but attention float32 of shape \(3, 1\)"):
         read_external_scores(tmp_path / "s1_att.npz", space=SPACE)
     np.savez(tmp_path / "s1_att.npz", np.array([object()], dtype=object))
-    with pytest.raises(ScoreError, match="cannot be read as arrays"):
+    with pytest.raises(ScoreError, match="holds more than arrays of numbers"):
         read_external_scores(tmp_path / "s1_att.npz", space=SPACE)
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
+    """One Chromium for all of them: it must end before other tests may run an event loop of their own."""
     pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -86,31 +88,64 @@ def viewer(
         yield started
 
 
-@pytest.fixture
-def open_page(browser: Any, viewer: RunningViewer) -> Iterator[Open]:
-    """Open the page at a view; afterwards no error may have been on its console and no request left the
-    machine.
-    """
-    contexts, faults = [], []
+@dataclass
+class Watched:
+    """A page, and what is wrong with what it says and asks for."""
 
-    def open_it(view: str = "", *, size: tuple[int, int] = (1200, 800), link: str | None = None, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
-        contexts.append(context)
-        page = context.new_page()
+    page: Any
+    own: tuple[str, ...] = ()
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        page, faults = self.page, self.faults
         # The tests read pixels back, which the page does not do and the browser advises against.
         advice = "willReadFrequently"
         page.on("console", lambda m: faults.append(m.text) if m.type == "error" or advice not in m.text else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: None if request.url.startswith(self.own) else faults.append(request.url))
+
+
+@pytest.fixture(scope="module")
+def idle_pages(browser: Any) -> Iterator[dict[str, list[Watched]]]:
+    """Pages that a test has left, by the options of their contexts: a new one takes twice as long to begin."""
+    idle: dict[str, list[Watched]] = {}
+    yield idle
+    for pages in idle.values():
+        for watched in pages:
+            watched.page.context.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Watched]]) -> Iterator[Open]:
+    """Open the page at a view; afterwards no error may have been on its console and no request left the
+    machine.
+    """
+    used: list[tuple[str, Watched]] = []
+
+    def open_it(view: str = "", *, size: tuple[int, int] = (1200, 800), link: str | None = None, **options: Any) -> Any:
+        key = json.dumps(options, sort_keys=True)
+        kept = idle_pages.setdefault(key, [])
+        watched = kept.pop() if kept else Watched(browser.new_context(**options).new_page())
+        used.append((key, watched))
         own = (link or viewer.link).partition("?")[0]
-        allowed = (f"http://127.0.0.1:{viewer.port}/", own, "data:", "blob:", "file:")
-        page.on("request", lambda request: None if request.url.startswith(allowed) else faults.append(request.url))
+        watched.own = (f"http://127.0.0.1:{viewer.port}/", own, "data:", "blob:", "file:", "about:")
+        page = watched.page
+        page.set_viewport_size({"width": size[0], "height": size[1]})
         page.goto((link or viewer.link) + (f"#{view}" if view else ""))
         page.wait_for_selector("html[data-ready=true]", timeout=20000)
         settle(page)
         return page
 
     yield open_it
-    for context in contexts:
-        context.close()
+    for key, watched in used:
+        page = watched.page
+        page.evaluate("localStorage.clear()")
+        page.goto("about:blank")
+        page.context.clear_cookies()
+        page.context.clear_permissions()
+        idle_pages[key].append(watched)
+    faults = [fault for _, watched in used for fault in watched.faults]
+    for _, watched in used:
+        watched.faults.clear()
     assert faults == []

@@ -11,7 +11,8 @@ import pytest
 
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.viewer.catalog import Catalog, Defaults, SlideEntry
-from tests.helpers.viewer import RunningViewer, running
+from tests.helpers.browser import SIZE
+from tests.helpers.viewer import RunningViewer, running, write_score_file
 
 pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
 
@@ -171,16 +172,25 @@ def test_a_notebook_frames_the_viewer_by_its_own_address(tmp_path: Path, tiny_sl
 
     import mil_heatmaps.viewer
 
-    frame = mil_heatmaps.viewer.show(slide=tiny_slide, height=300)
-    try:
-        html = frame._repr_html_()
-        assert 'height="300"' in html
-        host, _, path = frame.address.removeprefix("http://").partition("/")
-        connection = http.client.HTTPConnection(host, timeout=10)
-        connection.request("GET", f"/{path}api/slides.json", headers={"Sec-Fetch-Site": "same-origin"})
-        assert json.loads(connection.getresponse().read())["title"] == tiny_slide.stem
-        connection.close()
-    finally:
-        frame.close()
+    scores = tmp_path / "run" / "tumor" / tiny_slide.stem / f"{tiny_slide.stem}_blockmap.h5"
+    scores.parent.mkdir(parents=True)
+    write_score_file(scores, SIZE)
+    for given, title in (
+        ({"slide": tiny_slide, "scores": [scores]}, tiny_slide.stem),
+        ({"run": tmp_path / "run", "slide_dir": [tiny_slide.parent]}, "run"),
+    ):
+        frame = mil_heatmaps.viewer.show(**given, height=300)  # type: ignore[arg-type]
+        try:
+            html = frame._repr_html_()
+            assert 'height="300"' in html
+            host, _, path = frame.address.removeprefix("http://").partition("/")
+            connection = http.client.HTTPConnection(host, timeout=10)
+            connection.request("GET", f"/{path}api/slides.json", headers={"Sec-Fetch-Site": "same-origin"})
+            index = json.loads(connection.getresponse().read())
+            assert index["title"] == title
+            assert [slide["layers"] for slide in index["slides"]] == [1]
+            connection.close()
+        finally:
+            frame.close()
     with pytest.raises(HeatmapError, match="host="):
         mil_heatmaps.viewer.show(slide=tiny_slide, prefix="/user/anna/")

@@ -104,6 +104,20 @@ def test_verdicts_are_a_table_in_the_readers_own_order(tmp_path: Path) -> None:
         notes.save_review("anna", "S1", {"verdict": "good"}, slides)
 
 
+def test_the_way_of_a_later_visit_goes_on_after_the_first(tmp_path: Path) -> None:
+    notes = ReaderNotes(tmp_path)
+    notes.save_way("anna", "S1", [[0, "#a"], [2.5, "#b"]])
+    notes.save_way("anna", "S1", [[3, "#c"]])  # of the same visit
+    notes.save_way("anna", "S1", [[0.5, "#d"], [1, "#e"]])
+    assert notes.way("anna", "S1") == {"steps": [[0, "#a"], [2.5, "#b"], [3, "#c"], [3.5, "#d"], [4, "#e"]]}
+    for wrong in ("x", [["1", "#a"]], [[-1, "#a"]], [[True, "#a"]], [[1, 2]], [[1]]):
+        with pytest.raises(MarkError, match="a way is"):
+            notes.save_way("anna", "S1", wrong)
+    (tmp_path / "paths" / "anna" / "S2.json").write_text('{"steps": [["x", 1]]}')
+    with pytest.raises(MarkError, match=r"S2\.json holds no way"):
+        notes.way("anna", "S2")
+
+
 def test_kappa_of_two_and_of_three_readers_is_the_textbooks() -> None:
     # Cohen 1960: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: 0.7 agreed, 0.5 by chance.
     pairs = [("a", "a")] * 20 + [("a", "b")] * 5 + [("b", "a")] * 10 + [("b", "b")] * 15

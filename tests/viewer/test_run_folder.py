@@ -240,13 +240,15 @@ def test_a_wrong_command_line_says_what_would_do(
     assert said in capsys.readouterr().err
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_is_quick_and_neither_it_nor_the_server_loads_anything_heavy() -> None:
     code = "import sys; sys.argv = ['v', '--help']\nfrom mil_heatmaps.cli.view_heatmap_sync import main\n"
     code += "try: main()\nexcept SystemExit: pass\n"
-    code += "print([m for m in ('torch', 'numpy', 'starlette', 'matplotlib') if m in sys.modules])"
+    code += "print([m for m in ('torch', 'numpy', 'starlette', 'matplotlib') if m in sys.modules])\n"
+    code += "import mil_heatmaps.viewer.run_folder, mil_heatmaps.viewer.content\n"
+    code += "print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "--export_html" in done.stdout
-    assert done.stdout.strip().endswith("[]")
+    assert done.stdout.strip().endswith("[]\n[]")
 
 
 @pytest.mark.slow

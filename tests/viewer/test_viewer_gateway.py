@@ -165,8 +165,8 @@ def test_firefox_shows_the_same_scores_in_lockstep(firefox: Firefox, scored: tup
     with running(scored[0]) as viewer:
         firefox.open(viewer.link + "#panes=slide;0.0")
         firefox.wait_for("return document.documentElement.dataset.ready === 'true'")
-        firefox.wait_for("""return !heatmapViewer.busy && heatmapViewer.panes.every((pane) => pane.isOpen && pane.views
-            && pane.viewer.world.getItemAt(0).getFullyLoaded())""")
+        firefox.wait_for("""return !heatmapViewer.underWay && heatmapViewer.panes.every((pane) => pane.isOpen
+            && pane.views && pane.viewer.world.getItemAt(0).getFullyLoaded())""")
         index = 40
         described = firefox.run("return heatmapViewer.activeView.describe(arguments[0])", index)
         assert described["value"] == pytest.approx(float(scored[1].scores.values[index, 0]), abs=0)
@@ -178,6 +178,6 @@ def test_firefox_shows_the_same_scores_in_lockstep(firefox: Firefox, scored: tup
         firefox.run("heatmapViewer.store.set({patch: 40})")
         firefox.wait_for("return document.getElementById('chosen').textContent.includes('rank')")
         firefox.run("heatmapViewer.compare(); heatmapViewer.compare();")
-        firefox.wait_for("return !heatmapViewer.busy && heatmapViewer.panes.length === 4")
+        firefox.wait_for("return !heatmapViewer.underWay && heatmapViewer.panes.length === 4")
         assert firefox.run("return heatmapViewer.lockstep.place().scale") == pytest.approx(0.5, abs=1e-9)
         firefox.ask("WebDriver:Navigate", {"url": "about:blank"})

@@ -1,5 +1,6 @@
 """A run with fine maps in the viewer: which scores it opens, and that they look as the run drew them."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,8 @@ from mil_heatmaps.config.drawing_sections import HeatmapArguments
 from mil_heatmaps.scores.normalize import normalize, reference_words
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.score_file import ScoreFile
-from mil_heatmaps.viewer.catalog import Defaults, NamedFile
+from mil_heatmaps.scores.score_schema import write_scores
+from mil_heatmaps.viewer.catalog import Catalog, Defaults, NamedFile, SlideEntry
 from mil_heatmaps.viewer.content import Content
 from mil_heatmaps.viewer.layers import ScoreLayer
 from mil_heatmaps.viewer.palettes import palettes
@@ -131,6 +133,28 @@ def test_the_middle_and_nearly_even_attention_are_told_as_in_the_figure(tmp_path
     assert signed.describe()["spread"] == [None]
     assert signed.colours(Defaults(center=0.05))["centers"] == [[0.05, ""]]
     assert signed.colours(Defaults())["centers"] == [[0.0, ""]]
+
+
+def test_the_cohorts_middle_is_that_of_the_slides_record_and_of_the_drawn_score_alone(
+    tiny_slide: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "tiny_blockmap.h5"
+    whole = write_score_file(path, SIZE)
+    write_scores(path, replace(whole, scores=whole.extra[0], extra=(replace(whole.extra[0], score="other"),)))
+    entry = SlideEntry("tiny", tiny_slide, (NamedFile(path, "scores"),))
+    content = Content(Catalog("run", (entry,), defaults=Defaults(center="cohort_median")))
+    try:
+        about = content.describe(0)
+        assert [layer["centers"] for layer in about["layers"]] == [[None, None], [None, None]]
+        assert any("cohort's median" in problem for problem in about["problems"])
+        medians = {"cohort_medians": {"normal": -0.5, "tumor": 0.25, "odd": "x"}}
+        path.with_name("record.json").write_text(json.dumps({"stages": {"heatmap": {"inputs": medians}}}))
+        about = content.describe(0)
+        drawn = [[-0.5, "the cohort's median"], [0.25, "the cohort's median"]]
+        assert [layer["centers"] for layer in about["layers"]] == [drawn, [None, None]]
+        assert not any("cohort's median" in problem for problem in about["problems"])
+    finally:
+        content.close()
 
 
 @pytest.mark.parametrize(

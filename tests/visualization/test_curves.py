@@ -13,7 +13,7 @@ from mil_heatmaps.explain.faithfulness_cohort import csv_rows, summarise
 from mil_heatmaps.models.abmil import ABMIL
 from mil_heatmaps.visualization.cohort_figure import cohort_page, write_cohort
 from mil_heatmaps.visualization.curves_figure import curves_page
-from mil_heatmaps.visualization.curves_panel import draw_curves
+from mil_heatmaps.visualization.curves_panel import DELETION, INSERTION, draw_curves
 from mil_heatmaps.visualization.figure import FigureText, compose_figure
 from mil_heatmaps.visualization.figure_parts import wrapped
 from mil_heatmaps.visualization.figure_style import FigureStyle
@@ -44,13 +44,13 @@ def test_the_curves_are_the_documents_numbers(document: dict[str, Any], name: st
     draw_curves(axes, document, name)
     entry = document["maps"][name]
     share = 100 * np.array(entry.get("fractions", document["fractions"]))
-    deletion, insertion = (line for line in axes.get_lines() if not str(line.get_label()).startswith("_"))
+    deletion, insertion = (line for line in axes.get_lines() if line.get_color() in (DELETION, INSERTION))
     assert np.allclose(deletion.get_xydata(), np.stack([share, entry["morf"]["probability"]], 1))
     assert np.allclose(insertion.get_xydata(), np.stack([100 - share, entry["lerf"]["probability"]], 1))
     band = axes.collections[0].get_paths()[0].vertices
     low = entry.get("random", document["random"])["probability"]["low"]
     assert np.isin(np.round(low, 9), np.round(band[:, 1], 9)).all()
-    assert axes.get_ylabel() == "p(b)"
+    assert {"p(b)", "0.5", "100", "without the top patches"} <= {text.get_text() for text in axes.texts}
     assert axes.get_title(loc="left") == f"{name}: {entry['verdict']}"
 
 
@@ -83,6 +83,13 @@ def test_a_map_under_another_name_is_the_drawn_one(document: dict[str, Any]) -> 
     axes = Figure().add_subplot()
     draw_curves(axes, document, "external")
     assert axes.get_title(loc="left").startswith("mine: ")
+    numbers = document | {"full": {"value": 2.0}, "output": "value", "task": "regression"}
+    told = {kind: {"value": [40.0, 20.0, 10.0], "low": [1.0], "high": [50.0]} for kind in ("morf", "lerf")}
+    entry = {"status": "measured", "foot": "", **told, "fractions": [0.0, 0.4, 0.8]}
+    band = {"random": {"value": {"mean": [40.0, 30.0, 30.0], "low": [5.0, 5.0, 5.0], "high": [60.0, 50.0, 50.0]}}}
+    axes = Figure().add_subplot()
+    draw_curves(axes, numbers | {"maps": {"external": entry | band}}, "external")
+    assert {"20", "40", "60"} <= {text.get_text() for text in axes.texts}  # ticks of numbers that are no chances
     empty = Figure().add_subplot()
     draw_curves(empty, document | {"maps": {}}, "external")
     assert empty.texts[0].get_text() == "This map was not measured."

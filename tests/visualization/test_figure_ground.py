@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 
 from mil_heatmaps.slides.patch_grid import PatchGrid
-from mil_heatmaps.slides.reader import open_slide
+from mil_heatmaps.slides.reader import Slide, open_slide
+from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.slides.tissue import TissueMask
 from mil_heatmaps.slides.write_pyramid import write_pyramid
 from mil_heatmaps.visualization.canvas import patch_pixels
 from mil_heatmaps.visualization.colour_rule import ColourRule
-from mil_heatmaps.visualization.figure_ground import draw_panels, panel_frame, shown_colours, swatches
+from mil_heatmaps.visualization.figure import compose_figure
+from mil_heatmaps.visualization.figure_ground import draw_panels, panel_frame, shown_colours, shown_extent, swatches
+from mil_heatmaps.visualization.figure_words import FigureText, slide_title
 from mil_heatmaps.visualization.heatmap_utils import draw_heatmap, plan_heatmap
 from mil_heatmaps.visualization.tissue_slide import TissueSlide
 from mil_heatmaps.visualization.view import View
@@ -127,3 +131,34 @@ def test_scores_of_one_sign_are_noted_for_signed_kinds_alone(
         for kind, expected in (("class_contribution", code), ("attention_logit", None)):
             drawing = plan_heatmap(scores, grid, slide, View(segment=False), ColourRule.for_kind(kind))
             assert [note.code for note in drawing.notes] == ([expected] if expected else [])
+
+
+def test_of_a_slide_that_was_scanned_in_part_that_part_is_shown(
+    tissue_slide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    area = (400, 800, 1600, 1200)
+    monkeypatch.setattr(Slide, "space", lambda self, *_: SlideSpace(self.dimensions_l0, area))
+    inside = PatchGrid(np.array([[400, 800], [1800, 1800]], np.int64), (200, 200), (200, 200))
+    with open_slide(tissue_slide) as slide:
+        drawing = plan_heatmap([1.0, 2.0], inside, slide, View(segment=False))
+        panels = draw_panels(drawing, 400)
+        assert shown_extent(drawing) == ((400, 800), (1600.0, 1200.0))
+        assert (panels.drawing.frame.corner_l0, panels.slide.shape) == ((400, 800), (300, 400, 3))
+        assert (panels.heatmap[:50, :50] != panels.slide[:50, :50]).any(axis=2).all()
+        assert slide_title(drawing) == "slide, the area that was scanned"
+        beyond = plan_heatmap([1.0, 2.0], _grid(200, 2).take(np.arange(2)), slide, View(segment=False))
+        assert shown_extent(beyond) == ((0, 0), (3200.0, 3200.0))
+        assert slide_title(beyond) == "slide"
+        region = View(0, segment=False, top_left=(0, 0), bot_right=(800, 800))
+        assert shown_extent(plan_heatmap([1.0, 2.0], inside, slide, region)) == ((0, 0), (800.0, 800.0))
+
+
+def test_the_swatch_of_bare_tissue_on_white_has_its_box(tissue_slide: Path) -> None:
+    tissue = TissueMask((np.array([[0, 0], [3200, 0], [3200, 3200], [0, 3200]], np.int32)[:, None],), ((),))
+    with TissueSlide(open_slide(tissue_slide)) as slide:
+        slide.tissue = tissue
+        grid = _grid(200, 8)
+        drawing = plan_heatmap(np.arange(64.0), grid, slide, View(blank_canvas=True))
+        page = compose_figure(drawing, np.arange(64.0), FigureText(), legend=True)
+    boxes = [patch for patch in page.figure.artists + page.figure.patches if isinstance(patch, Rectangle)]
+    assert [box.get_facecolor() for box in boxes if box.get_linewidth() == 0.6] == [(1.0, 1.0, 1.0, 1.0)]

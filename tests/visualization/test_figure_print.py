@@ -98,3 +98,10 @@ def test_words_are_broken_where_they_do_not_fit() -> None:
     assert "".join(lines).replace(" ", "") == "aname_of_many_parts_that_is_long"
     assert all(text_width(line, 9.5) <= 1.0 + 1e-6 for line in lines)
     assert all(line.endswith(("_", "a", "long")) for line in lines)
+
+
+def test_a_page_of_given_height_is_filled(tiny_slide: Path) -> None:
+    page = compose_figure(_drawing(tiny_slide), SCORES, TEXT, legend=True, style=PRESETS["slide_16_9"])
+    pictures = sorted((axes.get_position().bounds for axes in page.figure.axes), key=lambda box: box[2] * box[3])[-2:]
+    assert sum(width * height for _, _, width, height in pictures) > 0.25
+    assert min(bottom for _, bottom, _, _ in (axes.get_position().bounds for axes in page.figure.axes)) > 0

@@ -42,6 +42,9 @@ from mil_heatmaps.words import counted, first_of
 
 logger = logging.getLogger(__name__)
 
+_NAMES = ("model", "model_name", "model_type")
+"""What settings beside weights call their model's name."""
+
 
 @dataclass(frozen=True, repr=False)
 class Checkpoint:
@@ -202,7 +205,17 @@ def identify(
         )
     if model_type is not None and not issubclass(model_class(model_type), PublicModel):
         raise CheckpointError(f"{checkpoint.source} does not fit {model_type}: {_what_differs(checkpoint, model_type)}")
-    raise CheckpointError(f"{checkpoint.source} {unknown_package(said)}{unknown(checkpoint.tensors, model_type)}")
+    called = unknown_package(said) or _called(checkpoint)
+    raise CheckpointError(f"{checkpoint.source} {called}{unknown(checkpoint.tensors, model_type)}")
+
+
+def _called(checkpoint: Checkpoint) -> str:
+    """Return how the refusal of an unknown model begins where its own settings name it, as slideflow's do."""
+    said = checkpoint.said.settings
+    name = next((said[key] for key in _NAMES if isinstance(said.get(key), str) and said[key]), None)
+    where = checkpoint.config_source
+    beside = "" if where in (None, checkpoint.source) else f" by {where.name}"
+    return "" if name is None else f"is called the model {name!r}{beside}, and "
 
 
 def _what_differs(checkpoint: Checkpoint, model_type: str) -> str:

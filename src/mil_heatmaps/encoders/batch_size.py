@@ -12,6 +12,7 @@ import torch
 
 from mil_heatmaps.encoders.base import PatchEncoder
 from mil_heatmaps.errors import ModelError
+from mil_heatmaps.words import said_by
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ CPU_BATCH = 8
 _MOST = 512
 _PROBE = 8
 _SAID = ("out of memory", "can't allocate memory", "not enough memory", "cudnn_status_alloc", "cublas_status_alloc")
+_LOST = ("cuda error", "hip error", "cudnn_status_execution_failed", "cublas_status_execution_failed", "nccl error")
 _SHARE = 0.6
 """Of the free GPU memory: the allocator needs room, and others may use the GPU too."""
 
@@ -30,6 +32,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in text for words in _SAID)
+
+
+def is_lost_gpu(error: BaseException) -> bool:
+    """Say whether an error means that a GPU is gone or in error, so that nothing on it can be used any more."""
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and not is_out_of_memory(error) and any(words in text for words in _LOST)
 
 
 def find_batch_size(encoder: PatchEncoder, example: npt.NDArray[Any], device: torch.device, lanes: int) -> int:
@@ -95,7 +103,7 @@ class BatchEncoder:
         Raises
         ------
         ModelError
-            Memory runs out with a single patch, the encoder returns what it should not, or NaN.
+            Memory runs out with a single patch, the GPU is lost, the encoder returns what it should not, or NaN.
         """
         done = 0
         while done < len(batch):
@@ -104,6 +112,12 @@ class BatchEncoder:
             try:
                 features = self._encode_part(part)
             except (RuntimeError, MemoryError) as error:
+                if is_lost_gpu(error):
+                    raise ModelError(
+                        f"the GPU failed while encoder {self._encoder.name} ran on {self._device} "
+                        f"({said_by(error)}): what was encoded is kept; run again, on the processor with "
+                        "model_arguments.device: cpu where the GPU stays away"
+                    ) from error
                 if not is_out_of_memory(error):
                     raise
                 self.halve(tried, error.with_traceback(None))  # its frames hold what filled the memory

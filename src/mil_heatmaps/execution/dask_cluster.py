@@ -34,6 +34,10 @@ _SETTINGS: dict[str, Any] = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": True,
 }
+_LOCAL = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
+"""Dask gives a worker up for good that is not back after 15 s. Here its nanny starts it again, and on a busy machine
+that takes longer: the run would go on with fewer workers, or without end when it was the last. Asked at each loss."""
+
 CONNECT_WITHIN = "20s"
 ADAPT_EVERY = "5s"
 """How often the number of jobs is adjusted to the work left."""
@@ -75,7 +79,7 @@ def open_client(
     _log_with_the_run()
     cluster: Any = None
     watch: JobWatch | None = None
-    with dask.config.set(_SETTINGS):
+    with dask.config.set(_SETTINGS | (_LOCAL if arguments.kind == "local" else {})):
         try:
             if arguments.kind == "address":
                 client = _join(str(arguments.address))
@@ -91,14 +95,14 @@ def open_client(
             if cluster is not None:
                 cluster.close()
             raise ConfigError(f"run_arguments.cluster: {_cause(arguments, error)}") from error
-    try:
-        if cluster is None:
-            _check_versions(client)
-        yield client, watch
-    finally:
-        client.close()
-        if cluster is not None:
-            cluster.close()
+        try:
+            if cluster is None:
+                _check_versions(client)
+            yield client, watch
+        finally:
+            client.close()
+            if cluster is not None:
+                cluster.close()
 
 
 def _join(address: str) -> Client:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mil_heatmaps import machine
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
@@ -109,19 +111,23 @@ def use_one_thread() -> Callable[[], None]:
     several cores (`SlideTask.threads`), each for a batch of its own.
     """
     import cv2
-    import torch
 
-    before = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), cv2.getNumThreads()
+    # torch takes a second or two to import, and a run that only draws needs it not: loaded later, it asks the variable.
+    loaded = sys.modules.get("torch")
+    variable, of_cv2 = os.environ.get("OMP_NUM_THREADS"), cv2.getNumThreads()
+    of_torch = machine.cores() if loaded is None else loaded.get_num_threads()
 
     def put_back() -> None:
-        if before[0] is None:
+        if variable is None:
             os.environ.pop("OMP_NUM_THREADS", None)
         else:
-            os.environ["OMP_NUM_THREADS"] = before[0]
-        torch.set_num_threads(before[1])
-        cv2.setNumThreads(before[2])
+            os.environ["OMP_NUM_THREADS"] = variable
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(of_torch)
+        cv2.setNumThreads(of_cv2)
 
-    os.environ["OMP_NUM_THREADS"] = "1"  # for libraries that are loaded later
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if loaded is not None:
+        loaded.set_num_threads(1)
     cv2.setNumThreads(1)
     return put_back

@@ -13,6 +13,8 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import matplotlib.cm
 import openslide
+import scipy.sparse.csgraph
+import scipy.spatial
 import tifffile
 from imagecodecs import jpeg8_decode
 

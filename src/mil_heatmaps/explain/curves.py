@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from mil_heatmaps.explain.answers import Answers
 from mil_heatmaps.explain.rows import Bools, Floats, Ints
@@ -14,12 +13,6 @@ def ladder(n: int, steps: int) -> Ints:
     """Return how many of n patches are removed at each step, rising from 0: floor(j n / steps + 1/2), below n."""
     rungs = np.unique((2 * np.arange(steps) * n + steps) // (2 * steps))
     return np.asarray(rungs[rungs < n], np.int64)
-
-
-def most_relevant_first(values: npt.NDArray[np.floating]) -> Ints:
-    """Return the patches with a score, largest first, ties in file order; those with NaN are left out."""
-    scored = np.flatnonzero(~np.isnan(values))
-    return np.asarray(scored[np.argsort(-values[scored], kind="stable")], np.int64)
 
 
 def random_orders(n: int, count: int, seed: int) -> Ints:

@@ -12,7 +12,7 @@ import torch
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Answers
-from mil_heatmaps.explain.curves import Curves, area_under, ladder, measure_curves, most_relevant_first, random_orders
+from mil_heatmaps.explain.curves import Curves, area_under, ladder, measure_curves, random_orders
 from mil_heatmaps.explain.evidence import AreaOf, Found, evidence_sets
 from mil_heatmaps.explain.faithfulness_plan import Plan, forwards_needed, top5
 from mil_heatmaps.explain.outputs import Outputs
@@ -20,6 +20,7 @@ from mil_heatmaps.explain.rows import Floats, Ints
 from mil_heatmaps.explain.sentences import method_line, not_measured_sentence, one_patch_sentence, verdict_sentence
 from mil_heatmaps.explain.verdicts import FEWEST, enough_at, flip_at, p_value, verdict
 from mil_heatmaps.explain.watch import SILENT, Watch
+from mil_heatmaps.scores.select import most_relevant_first
 
 FORMAT, FORMAT_VERSION = "mil-heatmaps faithfulness", 1
 _BATCH = 32
@@ -83,6 +84,8 @@ def measure(
     remarks : name -> sentences
         What else must be said of a map.
     """
+    if drawn is not None and drawn not in maps:
+        raise ModelError(f"the drawn map {drawn!r} is not among the maps to measure: {', '.join(maps) or 'none'}")
     with torch.no_grad():
         return _Measurement(answers, outputs, probability, plan, area, watch, remarks or {}).run(
             maps, drawn or next(iter(maps), ""), target_index, seconds_a_forward

@@ -18,16 +18,20 @@ _MAY_BE_ZERO = ("leave_one_out", "gradient_x_input", "integrated_gradients")
 """Scores that are 0 for every patch but one where one patch alone makes the prediction."""
 
 
-def quantity(target: str, task: str, output: str) -> str:
-    """Return what the numbers of a sentence are of: ``p(tumour)``, a regression's output, the risk."""
+def quantity(target: str, task: str, output: str, *, chances: bool = True) -> str:
+    """Return what the numbers of a sentence are of: ``p(tumour)``, a regression's output, the risk.
+
+    Without `chances` a class has no probability that follows from its logits (DSMIL's ``average``): its log-odds are
+    named.
+    """
     if task in TASKS_WITH_CHANCES:
-        return f"p({target})"
+        return f"p({target})" if chances else f"the {'logit' if output == 'logit' else 'log-odds'} of {target}"
     return f"log-odds of the event in {target}" if task == "survival" and output == "logit" else target
 
 
-def number(value: float, task: str) -> str:
+def number(value: float, *, chance: bool) -> str:
     """Return a probability with two decimals, never called certain; any other number with four digits."""
-    if task not in TASKS_WITH_CHANCES:
+    if not chance:
         return number_words(value)
     text = f"{value:.2f}"
     return {"1.00": "> 0.99", "0.00": "< 0.01"}.get(text, text)
@@ -50,19 +54,19 @@ def verdict_sentence(found: Mapping[str, Any], full: Mapping[str, float], target
         return f"Too few patches ({found['scored_patches']}) to measure."
     if status == "failed":
         return f"Faithfulness not measured: {found['error']}"
-    chances = task in TASKS_WITH_CHANCES
+    chances = "probability" in full
     top, whole = found["top5"], full["probability" if chances else output]
     suffix = "_probability" if chances else ""
     after = top["probability" if suffix else "value"]
-    middle, low, high = (number(top[f"random{suffix}{end}"], task) for end in ("", "_low", "_high"))
+    middle, low, high = (number(top[f"random{suffix}{end}"], chance=chances) for end in ("", "_low", "_high"))
     opening = _OPENING[found["verdict"]]
     which = "Removing the top 5 % of this map" if not opening else "removing its top 5 %"
-    change = _change(whole, after, quantity(target, task, output), task)
+    change = _change(whole, after, quantity(target, task, output, chances=chances), chances)
     return f"{opening}{which} {change}; random 5 %: {middle} ({low} to {high})."
 
 
-def _change(before: float, after: float, what: str, task: str) -> str:
-    old, new = number(before, task), number(after, task)
+def _change(before: float, after: float, what: str, chances: bool) -> str:
+    old, new = number(before, chance=chances), number(after, chance=chances)
     if old == new:
         return f"leaves {what} at {new}"
     return f"{'drops' if after < before else 'raises'} {what} from {old} to {new}"

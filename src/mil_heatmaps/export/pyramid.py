@@ -26,6 +26,8 @@ from mil_heatmaps.visualization.frame import choose_frame
 from mil_heatmaps.visualization.overlay import iter_in_order, iter_painted
 
 _TILES_AT_ONCE = 24
+_WRITTEN_AT_ONCE = 1 << 20
+"""Bytes that are gathered before they are written: tiles are small."""
 COARSE_ENOUGH_PX = 4096
 """A slide whose coarsest level is longer than this gets coarser ones."""
 
@@ -71,7 +73,7 @@ def write_ome_tiff(
     threads = threads or slide.threads
     mpp = None if slide.mpp is None else slide.mpp * sum(frame.downsample) / 2
     sources = _copied_levels(drawing) if compression == "jpeg" else None
-    with atomic_path(path) as partial, partial.open("wb") as file:
+    with atomic_path(path) as partial, partial.open("wb", buffering=_WRITTEN_AT_ONCE) as file:
         if sources is not None:
             layouts = [_layout_of(source) for source in sources]
             # Tiles are taken over as they are stored, so the colours of all are the slide's own.

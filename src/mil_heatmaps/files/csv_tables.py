@@ -6,11 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.names import restored
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.words import said_by
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FORMULA = re.compile(r"[=@\t]|[+-][A-Za-z]")
 """How a cell begins that a spreadsheet would run."""
@@ -26,6 +30,16 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer.writerow(map(guarded, columns))
     writer.writerows([guarded(cell) for cell in row] for row in rows)
     return text.getvalue()
+
+
+def frame_text(table: "pd.DataFrame", **options: Any) -> str:
+    """Return a pandas table as CSV without its index, guarded as `csv_text` is; `options` are those of `to_csv`."""
+    safe = table.copy(deep=False)
+    safe.columns = [guarded(name) for name in table.columns]
+    for place, kind in enumerate(table.dtypes):
+        if kind.kind not in "biufcmM":
+            safe.isetitem(place, [guarded(cell) for cell in table.iloc[:, place].astype(object)])
+    return str(safe.to_csv(index=False, **options))
 
 
 def guarded(cell: object) -> object:

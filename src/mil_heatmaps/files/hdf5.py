@@ -1,12 +1,16 @@
-"""Open HDF5 files and read whole datasets, with errors that say what is there instead."""
+"""Open HDF5 files and read whole datasets, with errors that say what is there instead.
+
+h5py is imported by those that hold a file: a run that finds everything done needs it not.
+"""
+
+from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -18,10 +22,16 @@ from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.words import first_of, said_by
 
+if TYPE_CHECKING:
+    import h5py
+
 logger = logging.getLogger(__name__)
 
 _SMALL_BYTES = 16 << 20
 """A dataset up to this size is read however little of it is stored."""
+
+_FITS_BYTES = 256 << 20
+"""Up to this size nobody asks how much memory is left: to ask takes a millisecond, and a slide has several datasets."""
 
 _MOST_SQUEEZED = 100
 """Features and scores are seldom squeezed to a quarter; a dataset that grows more than this is no measurement."""
@@ -51,6 +61,8 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
     if path.stat().st_size == 0:
         why = "as when writing or copying was interrupted: write or copy it again"
         raise error(f"{path}: the file is empty (0 bytes), {why}{tail}")
+    import h5py
+
     try:
         readable = h5py.is_hdf5(path)
     except OSError:
@@ -88,6 +100,8 @@ def _first_bytes(path: Path) -> bytes:
 
 def contents(file: h5py.File) -> str:
     """Return a line that lists every dataset with type and shape."""
+    import h5py
+
     found: list[str] = []
 
     def note(name: str, item: Any) -> None:
@@ -107,6 +121,8 @@ def dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset | None:
         It has no place for numbers, or takes far more memory than the file explains or the machine has: its size is
         compared before anything is read.
     """
+    import h5py
+
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
         return None
@@ -126,7 +142,8 @@ def needed_dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset:
 
 
 def _check_size(found: h5py.Dataset, name: str) -> None:
-    size, stored, free = found.nbytes, found.id.get_storage_size(), machine.available_bytes()
+    size, stored = found.nbytes, found.id.get_storage_size()
+    free = machine.available_bytes() if size > _FITS_BYTES else None
     what = f"{name!r} of shape {found.shape} and type {found.dtype} takes {size:,} bytes"
     if size > _MOST_SQUEEZED * stored:
         raise UnfitDatasetError(f"{what}, of which the file holds {stored:,}: no measurement is squeezed like that")
@@ -136,6 +153,8 @@ def _check_size(found: h5py.Dataset, name: str) -> None:
 
 def attributes(file: h5py.File, *names: str) -> dict[str, Any]:
     """Return the attributes of the file and of the named datasets, later names winning; text as str."""
+    import h5py
+
     merged: dict[str, Any] = {}
     for holder in [file, *(item for name in names if (item := dataset(file, name)) is not None)]:
         values = dict(holder.attrs).items()

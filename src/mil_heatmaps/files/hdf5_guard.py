@@ -14,14 +14,13 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from mil_heatmaps.files import hdf5_structure
-
 logger = logging.getLogger(__name__)
 
 LIMIT_S = 30.0
 """A file whose structure takes longer is given up."""
 
 _MOST_KNOWN = 4096
+_STRUCTURE = str(Path(__file__).with_name("hdf5_structure.py"))
 
 
 class _Looker:
@@ -47,6 +46,8 @@ class _Looker:
     def _ask(self, path: Path) -> str | None:
         process = self._running()
         if process is None:
+            from mil_heatmaps.files import hdf5_structure  # it imports h5py, which the process beside has
+
             return hdf5_structure.answer(str(path)).get("refused")
         assert process.stdin is not None
         assert process.stdout is not None
@@ -70,7 +71,7 @@ class _Looker:
         """Return the process; None where none can be started, and the file is looked at here."""
         if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
             return self._process
-        command = [sys.executable, "-P", hdf5_structure.__file__]
+        command = [sys.executable, "-P", _STRUCTURE]
         one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         pipe, void = subprocess.PIPE, subprocess.DEVNULL
         try:

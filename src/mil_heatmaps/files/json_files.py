@@ -48,7 +48,7 @@ def read_json(
     except OSError as cause:
         raise error(f"cannot read {path}: {cause.strerror or said_by(cause)}") from cause
     except (ValueError, RecursionError) as cause:  # no text, or nested without end
-        raise error(f"cannot read {path}: {said_by(cause)}") from cause
+        raise error(f"{path} is not JSON that can be read: {said_by(cause)}") from cause
 
 
 def _finite(text: str) -> int | float:

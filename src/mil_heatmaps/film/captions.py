@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from PIL import Image, ImageDraw, ImageFont
 from mil_heatmaps.film.camera import Window
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
+from mil_heatmaps.visualization.figure_ground import Colour, draw_panels, shown_colours
 from mil_heatmaps.visualization.figure_parts import bar_ticks, length_words, scale_bar_um, wrapped
-from mil_heatmaps.visualization.palette import colour_index
 from mil_heatmaps.words import printable, tick_words
 
 INK = (27, 31, 36)
 GREY = (96, 103, 112)
 _OPACITY = 0.86
+_GROUND_PX = 256
+"""Longer side of the picture of which the mean colour below the colours is taken."""
 _LINE_CHARACTERS = 26
 
 
@@ -43,13 +46,19 @@ class Captions:
         self._unit = max(9, round(min(size_px) / 42))
         self._mpp = drawing.slide.mpp
         self._captions = captions
-        self._bar = _colour_bar(drawing, title, self._unit, size_px) if colour_bar else None
+        self._drawing, self._title, self._colour_bar = drawing, title, colour_bar
+        self._ground = draw_panels(drawing, _GROUND_PX).ground if colour_bar else (255, 255, 255)
+        self._bar: tuple[float, UInt8Array] | None = None
 
-    def write(self, frame: UInt8Array, window: Window, words: str, blend: float = 1.0) -> UInt8Array:
-        """Return the frame with what belongs over it; changes its argument. The colour bar goes where no colour is."""
+    def write(self, frame: UInt8Array, window: Window, words: str, blend: float) -> UInt8Array:
+        """Return the frame, whose colours have the weight `blend`, with what belongs over it; changes its argument.
+
+        The colour bar is mixed as the colours are, and goes where there are none.
+        """
         gap = self._unit
-        if self._bar is not None and blend > 0:
-            _lay(frame, self._bar, self._width - self._bar.shape[1] - gap, gap)
+        if self._colour_bar and blend > 0:
+            bar = self._bar_at(blend)
+            _lay(frame, bar, self._width - bar.shape[1] - gap, gap, opacity=1.0)
         if not self._captions:
             return frame
         bottom = self._height - gap
@@ -63,6 +72,14 @@ class Captions:
             _lay(frame, bar, gap, bottom - bar.shape[0])
         return frame
 
+    def _bar_at(self, blend: float) -> UInt8Array:
+        """Return the colour bar for a weight of the colours; that of the frame before is kept."""
+        if self._bar is None or self._bar[0] != blend:
+            size_px = self._width, self._height
+            bar = _colour_bar(self._drawing, self._title, self._unit, size_px, self._ground, blend)
+            self._bar = blend, bar
+        return self._bar[1]
+
     def _scale_bar(self, mpp: float) -> UInt8Array:
         length_um = scale_bar_um(self._width * mpp)
         text = _letters(length_words(length_um), self._unit, INK)
@@ -73,13 +90,13 @@ class Captions:
         return panel
 
 
-def _lay(frame: UInt8Array, panel: UInt8Array, x: int, y: int) -> None:
+def _lay(frame: UInt8Array, panel: UInt8Array, x: int, y: int, opacity: float = _OPACITY) -> None:
     """Lay a panel over a frame, letting a little of it through."""
     x, y = max(0, x), max(0, y)
     part = frame[y : y + panel.shape[0], x : x + panel.shape[1]]
     if part.size:
         panel = panel[: part.shape[0], : part.shape[1]]
-        part[:] = cv2.addWeighted(panel, _OPACITY, np.ascontiguousarray(part), 1 - _OPACITY, 0)
+        part[:] = cv2.addWeighted(panel, opacity, np.ascontiguousarray(part), 1 - opacity, 0)
 
 
 @lru_cache(maxsize=8)
@@ -109,8 +126,10 @@ def _letters(text: str, size: int, ink: tuple[int, int, int]) -> UInt8Array:
     return np.asarray(image)
 
 
-def _colour_bar(drawing: Drawing, title: str, unit: int, size_px: tuple[int, int]) -> UInt8Array:
-    """Return the colour bar with ticks, title and what the scale is; made once a film."""
+def _colour_bar(
+    drawing: Drawing, title: str, unit: int, size_px: tuple[int, int], ground: Colour, blend: float
+) -> UInt8Array:
+    """Return the colour bar with ticks, title and what the scale is, its colours mixed with the ground as the map's."""
     small = max(9, round(0.82 * unit))
     scale = drawing.scale
     ticks = bar_ticks(drawing)
@@ -131,9 +150,7 @@ def _colour_bar(drawing: Drawing, title: str, unit: int, size_px: tuple[int, int
         panel[y : y + line.shape[0], : line.shape[1]] = line
         y += line.shape[0]
     shades = np.linspace(1, 0, height)
-    colours = drawing.colours[colour_index(shades, len(drawing.colours))]
-    if drawing.cut is not None:
-        colours = np.where((shades < drawing.cut)[:, None], np.uint8(255), colours)
+    colours = shown_colours(replace(drawing, alpha=blend), shades, ground, ground)
     panel[top : top + height, gap : gap + unit] = colours[:, None]
     for tick, label in zip(ticks, labels, strict=True):
         span = scale.vmax - scale.vmin

@@ -117,8 +117,8 @@ def film_frames(filmed: FilmedMap, settings: FilmSettings, flight: Flight, threa
         return
     with WindowPictures(drawing, settings.blend, threads) as pictures:
         # One by one: tiles are read, and frames encoded, in threads of their own.
-        for window, words in zip(flight.windows, flight.words, strict=True):
-            yield written.write(pictures.picture(window, settings.size_px), window, words)
+        for window, words, blend in zip(flight.windows, flight.words, flight.blends, strict=True):
+            yield written.write(pictures.picture(window, settings.size_px), window, words, blend)
 
 
 def _fading(

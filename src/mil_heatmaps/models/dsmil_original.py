@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.critical_pooling import CriticalPooling
 from mil_heatmaps.explain.rows import Rows
+from mil_heatmaps.explain.vector_pooling import Straight
 from mil_heatmaps.layers.attention import map_rows
 from mil_heatmaps.layers.roles import Layout, Match, OneOf, Role
 from mil_heatmaps.layers.streaming import OnlineAttention
@@ -165,20 +166,30 @@ class DSMILOriginal(PublicModel):
         return BagResult(logits, scores_of, probabilities=chances)
 
     def exact_form(self, rows: Rows) -> Form:
-        """Parts of the bag follow from sums, with the attention that each part's own critical patches make."""
+        """Parts of the bag follow from sums, with the attention that each part's own critical patches make.
+
+        The head is linear: what is pooled of a patch are the numbers that it gives each logit from each class's vector.
+        """
         classes, width = self.num_classes, cast(nn.Linear, self.query[-1]).out_features
-        weight = self.bag.weight.detach().to("cpu", torch.float64).flatten(1)
+        weight = self.bag.weight.reshape(classes * classes, -1)  # (o, k), v
         bias = cast(Tensor, self.bag.bias).detach().to("cpu", torch.float64)
 
         def embed(x: Tensor) -> Tensor:
-            return torch.cat([self.instance(x), *self._queries(x)], dim=1)
+            query, values = self._queries(x)
+            return torch.cat([self.instance(x), query, values @ weight.T], dim=1)
 
         def direction(critical: Tensor) -> tuple[Tensor, Tensor]:
             query = critical[:, classes : classes + width] * self.scale
             before, after = critical.new_zeros(len(critical), classes), critical[:, classes + width :] * 0
             return torch.cat([before, query, after], dim=1), critical.new_zeros(len(critical))
 
-        def head(pooled: Tensor) -> Tensor:
-            return pooled[..., classes + width :].flatten(-2) @ weight.T + bias
+        def votes(h: Tensor) -> Tensor:
+            return h[..., classes + width :]
 
-        return CriticalPooling(rows, embed, lambda h: h[:, :classes], direction, head, adds=0.0)
+        def rest(pooled: Tensor) -> Tensor:
+            return torch.einsum("...kok->...o", pooled.unflatten(-1, (classes, classes))) + bias
+
+        return CriticalPooling(
+            rows, embed, lambda h: h[:, :classes], direction, lambda pooled: rest(votes(pooled)),
+            Straight(votes, votes, rest), adds=0.0,
+        )  # fmt: skip

@@ -68,7 +68,7 @@ def faithfulness(
         every = outputs_of(model, logits, class_names, chosen, "all")
         index = every.targets.index(outputs.targets[0])
         probability = None
-        if chosen.task in TASKS_WITH_CHANCES:
+        if chosen.task in TASKS_WITH_CHANCES and model.chances_of_logits:
             probability = choose_outputs(
                 logits, every.targets, task=every.task, output="probability", targets=index,
                 independent=every.independent,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mil_heatmaps.explain.answers import Form
 from mil_heatmaps.explain.critical_pooling import CriticalPooling
 from mil_heatmaps.explain.rows import Rows
+from mil_heatmaps.explain.vector_pooling import Straight
 from mil_heatmaps.layers.bag import MappedBag
 from mil_heatmaps.layers.roles import Layout, Match, OneOf, Role
 from mil_heatmaps.layers.steps import Steps, steps_of
@@ -103,6 +104,8 @@ class DSMILTorchmil(DSMILOriginal):
     def exact_form(self, rows: Rows) -> Form:
         """As the authors', half of it, and half of the best patch's logit."""
         whole = cast(CriticalPooling, super().exact_form(rows))
+        first = cast(Straight, whole.first)
         return replace(
-            whole, embed=lambda x: whole.embed(self.embed(x)), head=lambda pooled: whole.head(pooled) / 2, adds=0.5
-        )
+            whole, embed=lambda x: whole.embed(self.embed(x)), head=lambda pooled: whole.head(pooled) / 2,
+            first=replace(first, rest=lambda pooled: first.rest(pooled) / 2), adds=0.5,
+        )  # fmt: skip

@@ -13,6 +13,7 @@ from mil_heatmaps.config.insight_section import InsightArguments
 from mil_heatmaps.config.yaml_lines import read_yaml
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.csv_tables import frame_text
 from mil_heatmaps.insight.agreement_sheet import cohort_table, write_agreement_sheet
 from mil_heatmaps.insight.consensus_files import ConsensusSlide, agreement_table, left_out, make_consensus
 from mil_heatmaps.insight.runs import StudyRun, open_runs
@@ -144,11 +145,11 @@ def _write_tables(
     patients = next(iter(runs.values())).patients
     agreement = agreement_table(done.slides)
     paths = [out / "agreement.csv"]
-    write_text(paths[0], agreement.to_csv(index=False))
+    write_text(paths[0], frame_text(agreement))
     if done.made:
         cohort = cohort_table(agreement, patients)
         paths += [out / "agreement_cohort.csv", out / "agreement.png"]
-        write_text(paths[1], cohort.to_csv(index=False))
+        write_text(paths[1], frame_text(cohort))
         write_agreement_sheet(
             paths[2], cohort, list(runs), slides=len(done.made), top=asked.top, patients=patients
         )

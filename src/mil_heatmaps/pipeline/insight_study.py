@@ -12,6 +12,7 @@ from mil_heatmaps.config.input_paths import resolve_input_path
 from mil_heatmaps.config.insight_section import InsightArguments
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.csv_tables import frame_text
 from mil_heatmaps.insight.runs import StudyRun
 
 
@@ -41,5 +42,5 @@ class Study:
     def write(self, name: str, table: Any, **options: Any) -> Path:
         """Write a pandas table as CSV; return its path."""
         path = self.out / name
-        write_text(path, table.to_csv(index=False, **options))
+        write_text(path, frame_text(table, **options))
         return path

@@ -11,6 +11,7 @@ from mil_heatmaps.cohort.jobs import layout_of
 from mil_heatmaps.config.config import Config
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.csv_tables import frame_text
 from mil_heatmaps.insight.runs import StudyRun
 from mil_heatmaps.insight.similar_patches import similar_patches
 from mil_heatmaps.insight.study_files import StudyFiles
@@ -47,7 +48,7 @@ def search_run(
         out = layout_of(config).insight
         out.mkdir(parents=True, exist_ok=True)
         _write_sheet(out / f"{stem}.png", query, table, files)
-    write_text(out / f"{stem}.csv", found.iloc[1:].to_csv(index=False))
+    write_text(out / f"{stem}.csv", frame_text(found.iloc[1:]))
     told = {"format": "mil-heatmaps where else", "version": 1, "query": query, "patches": table}
     write_text(out / f"{stem}.json", json.dumps(told, indent=1))
     return [out / f"{stem}.{ending}" for ending in ("csv", "json", "png")]

@@ -29,7 +29,7 @@ MEGABYTE = 1_000_000
 _ROW_BYTES = 2500
 """A row of the table without its thumbnail, about."""
 
-_PRINTED_MEASURES = 3
+_PRINTED_MEASURES = 2
 """Columns of measures that fit on paper; a screen shows all."""
 
 

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, ScoreKind
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -105,6 +102,11 @@ def spatial_clusters(grid: PatchGrid, patches: npt.NDArray[np.intp]) -> npt.NDAr
     if not len(patches):
         return np.zeros(0, np.int32)
     places = grid.coords_l0[patches] / np.asarray(grid.step_l0, dtype=np.float64)
+    # Half a second to import, and every run imports this module.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
     pairs = cKDTree(places).query_pairs(_TOUCHING, p=np.inf, output_type="ndarray")
     links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(patches), len(patches)))
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int32)

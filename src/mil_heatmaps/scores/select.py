@@ -231,3 +231,9 @@ def _heads(
             return [Column(scores.names[column], scores.values[:, column])]
     numbers = [number for _, number in heads]
     raise ScoreError(f"score {scores.score!r} has no head {head!r}; choose from {['mean', 'all', *numbers]}")
+
+
+def most_relevant_first(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """Return the patches with a score, largest first, ties in file order; those with NaN are left out."""
+    scored = np.flatnonzero(~np.isnan(values))
+    return np.asarray(scored[np.argsort(-values[scored], kind="stable")], np.int64)

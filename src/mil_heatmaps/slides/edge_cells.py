@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
+_MARKED = 1 << 20
+"""Pixels along which edges are marked rather than sorted, whatever their number."""
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class EdgeCells:
@@ -33,11 +36,8 @@ class EdgeCells:
     @classmethod
     def cut(cls, left: Ints, top: Ints, right: Ints, bottom: Ints) -> "EdgeCells":
         """Return the cells of the rectangles between these edges, (N,) each."""
-        x_edges, y_edges = np.unique(np.concatenate((left, right))), np.unique(np.concatenate((top, bottom)))
-        return cls(
-            x_edges, y_edges, np.searchsorted(x_edges, left), np.searchsorted(x_edges, right),
-            np.searchsorted(y_edges, top), np.searchsorted(y_edges, bottom),
-        )  # fmt: skip
+        (x_edges, x0, x1), (y_edges, y0, y1) = _edges(left, right), _edges(top, bottom)
+        return cls(x_edges, y_edges, x0, x1, y0, y1)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -53,3 +53,18 @@ class EdgeCells:
         for axis in (0, 1):
             np.cumsum(change, axis=axis, out=change)
         return np.asarray(change[:-1, :-1] > 0)
+
+
+def _edges(first: Ints, last: Ints) -> tuple[Ints, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the edges of N intervals, rising, and by number the ones at which each begins and ends."""
+    if not len(first):
+        none = np.empty(0, np.intp)
+        return np.empty(0, np.int64), none, none
+    start, stop = int(first.min()), int(last.max())
+    if stop - start > max(_MARKED, 64 * len(first)):  # far apart: sorting is cheaper than marking what lies between
+        edges, number = np.unique(np.stack((first, last)), return_inverse=True)
+        return edges, *number.reshape(2, -1)
+    marked = np.zeros(stop - start + 1, np.bool_)
+    marked[first - start] = marked[last - start] = True
+    number = np.cumsum(marked) - 1
+    return np.flatnonzero(marked) + start, number[first - start], number[last - start]

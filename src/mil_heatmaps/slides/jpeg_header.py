@@ -9,22 +9,27 @@ HEAD_BYTES = 2_048
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Return the largest (width, height) that a frame before the first scan declares, None when there is none."""
+    return jpeg_head(data)[0]
+
+
+def jpeg_head(data: bytes) -> tuple[tuple[int, int] | None, bytes]:
+    """Return what `jpeg_size` does, and the bytes up to the scan, which decide it; b"" where there is no scan."""
     found = None
     at, end = 2, len(data) - 8
     while at <= end:
         if data[at] != 0xFF:  # decoders pass over what lies between markers
             at = data.find(b"\xff", at)
             if at < 0:
-                return found
+                break
             continue
         marker = data[at + 1]
         if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:
             at += 1 if marker == 0xFF else 2
             continue
         if marker in (0xDA, 0xD9):  # a scan, the end
-            return found
+            return found, data[: at + 2]
         if marker in _FRAMES:
             size = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6]
             found = size if found is None else (max(found[0], size[0]), max(found[1], size[1]))
         at += 2 + (data[at + 2] << 8 | data[at + 3])
-    return found
+    return found, b""

@@ -48,7 +48,7 @@ def case_scale(work: SlideWork, column: DrawnColumn, columns_of: ColumnsOf) -> C
     case = work.job.case
     if case is None or not wants_case_scale(work):
         return None
-    parts = _columns(work, case, column.name, columns_of)
+    parts = _columns(work, case, column, columns_of)
     pool = np.concatenate(parts).astype(np.float64)
     pool = np.sort(pool[np.isfinite(pool)])
     name = f"case {case.case_id} ({counted(len(parts), 'slide')})"
@@ -68,17 +68,21 @@ def _top_share(scores: npt.NDArray[Any]) -> float:
     return float(1 / np.exp(kept - kept.max()).sum()) if len(kept) else 0.0
 
 
-def _columns(work: SlideWork, case: Case, name: str, columns_of: ColumnsOf) -> list[npt.NDArray[np.float32]]:
-    """Return the scores of a column of every slide of the case."""
+def _columns(
+    work: SlideWork, case: Case, column: DrawnColumn, columns_of: ColumnsOf
+) -> list[npt.NDArray[np.float32]]:
+    """Return the scores of a column, of its bag, of every slide of the case."""
     from mil_heatmaps.scores.score_schema import read_scores
+
+    name = column.name
 
     if has_case_bag(work):
         whole = case_file(case.paths.scores_h5)
         assert whole.case is not None
         values = _named(work, columns_of(work, whole), name)
         return [values[whole.case.rows(number)] for number in range(1, len(whole.case.slides) + 1)]
-    there = [job for job in case.slides if job.paths.blockmap_h5.is_file()]
-    return [_named(work, columns_of(work, read_scores(job.paths.blockmap_h5)), name) for job in there]
+    paths = [job.paths.blockmap_of(column.bag) if column.bag else job.paths.blockmap_h5 for job in case.slides]
+    return [_named(work, columns_of(work, read_scores(path)), name) for path in paths if path.is_file()]
 
 
 def _named(work: SlideWork, columns: list[DrawnColumn], name: str) -> npt.NDArray[np.float32]:

@@ -15,7 +15,7 @@ from mil_heatmaps.scores.patch_scores import PREDICTION_KINDS, PatchScores
 from mil_heatmaps.scores.scale import CohortScale, ScoreSummary, summarize_scores
 from mil_heatmaps.stages.base import SlideWork
 from mil_heatmaps.stages.run_settings import RunSettings
-from mil_heatmaps.stages.score_columns import drawn_columns
+from mil_heatmaps.stages.score_columns import bag_columns, drawn_columns
 
 SHARES = ("attention_softmax", "attention_mean")
 
@@ -32,25 +32,32 @@ def of_cohort(settings: RunSettings, jobs: Sequence[SlideJob]) -> RunSettings:
     column: of predictions that of the slides' own, of any other score that of the patches.
     """
     summaries: list[ScoreSummary] = []
+    of_bags: dict[str, list[ScoreSummary]] = {}
     known, own = {}, dict[str, list[float]]()
     pooled: dict[str, list[ScoreSummary]] = {}
     for job in jobs:
         work = SlideWork(job, settings, SlideRecord.load(job.paths.record, job.slide_id))
         try:
-            columns, scores = drawn_columns(work), work.score_file.scores
+            columns, scores, beside = drawn_columns(work), work.score_file.scores, bag_columns(work)
             summed = [summarize_scores(column.scores, are_shares=is_share(work)) for column in columns]
-            known[job.slide_id] = [hashlib.sha256(column.scores.tobytes()).hexdigest() for column in columns]
+            everything = (*columns, *beside)
+            known[job.slide_id] = [hashlib.sha256(column.scores.tobytes()).hexdigest() for column in everything]
         except ValueError:
             # Its own heatmap stage says what is wrong with it; the others' scale does without.
             continue
         summaries += summed
+        for column in beside:
+            of_bags.setdefault(column.bag, []).append(summarize_scores(column.scores, are_shares=is_share(work)))
         for column, summary in zip(columns, summed, strict=True):
             pooled.setdefault(column.name, []).append(summary)
             if (value := _of_slide(scores, column.name)) is not None:
                 own.setdefault(column.name, []).append(value)
     heatmap = settings.config.heatmap_arguments
     if heatmap.scale == "cohort":
-        settings = replace(settings, cohort_scale=CohortScale(tuple(summaries)), cohort_scale_digest=fingerprint(known))
+        scale, beside_first = CohortScale(tuple(summaries)), {bag: CohortScale(tuple(s)) for bag, s in of_bags.items()}
+        settings = replace(
+            settings, cohort_scale=scale, cohort_bag_scales=beside_first, cohort_scale_digest=fingerprint(known)
+        )
     if heatmap.center == "cohort_median":
         medians = {name: CohortScale(tuple(each)).median for name, each in pooled.items() if any(s.count for s in each)}
         medians |= {name: float(np.median(values)) for name, values in own.items()}

@@ -56,6 +56,8 @@ class FaithfulnessStage:
         }
         if config.heatmap_arguments.classes == "label":
             inputs["label"] = job.row.group
+        if config.insight_arguments.consensus:
+            inputs["maps"] = "columns"  # runs of before took them for heads of one map
         if has_case_bag(work):
             assert job.case is not None
             inputs["case_scores_sha256"] = work.artifact(job.case.paths.scores_h5, "attention")
@@ -156,13 +158,13 @@ def _measured(work: SlideWork, plan: Plan, watch: Watch, notes: list[Notice]) ->
             raise HeatmapError("; ".join(dict.fromkeys(failed.values())))
         found = model.faithfulness(
             bag, made, source.column_names(work.settings.device), target=drawn_target(work), level=plan.level,
-            settings={**_settings(plan), "task": config.model_arguments.task}, drawn=names[0],
-            mpp=work.score_file.level0_mpp, remarks=remarks, watch=watch,
+            settings={**_settings(plan), "task": config.model_arguments.task},
+            drawn=names[0] if names[0] in made else None, mpp=work.score_file.level0_mpp, remarks=remarks, watch=watch,
         ).as_dict()  # fmt: skip
     from mil_heatmaps.explain.unmeasured import failed_entry
 
-    found["maps"] |= {name: failed_entry(error) | {"drawn": name == names[0]} for name, error in failed.items()}
-    found["maps"] = {name: found["maps"][name] for name in names}
+    every = found["maps"] | {name: failed_entry(error) for name, error in failed.items()}
+    found["maps"] = {name: every[name] | {"drawn": name == names[0]} for name in names}
     found["foot"] = found["maps"][names[0]]["foot"]
     return _with_slide(work, found)
 

@@ -51,6 +51,7 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
 
     score_file, column, config = work.score_file, planned.column, work.config
     foot, evidence = foot_of(work, column.bag), None if column.bag else evidence_of(work)
+    foot = None if foot is None else foot.of(column.name)
     scores = score_file.scores
     told = distinct((*work.record.notices(before="heatmap"), *notices))
     spread = None if column.bag else concentration(score_file.attention, score_file.scores.kind)

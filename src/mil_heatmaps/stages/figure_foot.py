@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,10 @@ class Foot:
         said = str(self.entry["foot"])
         return f"{said} {_FINE}" if self.fine and self.entry["status"] == "measured" else said
 
+    def of(self, column: str) -> Foot:
+        """Return what was measured of a drawn column that is a map by itself; of any other this, of the drawn map."""
+        return replace(self, name=column) if column in self.document["maps"] else self
+
     def sentence_at(self, column: str) -> str:
         """Return the sentence beside one of several drawn columns, which may be of another class or head."""
         target = str(self.document["target"]["name"])
@@ -102,7 +106,7 @@ def read_document(path: Path) -> dict[str, Any] | None:
     try:
         document = json.loads(path.read_bytes())
         return document if all(isinstance(entry["foot"], str) for entry in document["maps"].values()) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -188,8 +192,7 @@ def evidence_of(work: SlideWork) -> Evidence | None:
     kind = next((kind for kind in EVIDENCE_SETS if found.get(kind)), None)
     if kind is None:
         return None
-    from mil_heatmaps.explain.curves import most_relevant_first
-    from mil_heatmaps.scores.select import column_of_target, of_head
+    from mil_heatmaps.scores.select import column_of_target, most_relevant_first, of_head
     from mil_heatmaps.stages.measured_maps import kept_maps
 
     # What was measured is of the bag, which may be that of a case: the slide shows what of its set lies on it.

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.stages.base import SlideWork
 
+_BROUGHT = ("external", "consensus")
+"""Kinds of scores that no model of the run gives."""
+
 
 def map_names(work: SlideWork, model: MILModel | None) -> list[str]:
     """Return the names of the maps to measure, the drawn one first.
@@ -33,19 +36,22 @@ def map_names(work: SlideWork, model: MILModel | None) -> list[str]:
     if asked is not None:
         return list(dict.fromkeys((drawn, *asked)))
     usual = [model.default_score] if model is not None else []
-    beside = [name for name, scores in kept.items() if scores.explained is not None or scores.kind == "external"]
+    beside = [name for name, scores in kept.items() if scores.explained is not None or scores.kind in _BROUGHT]
     beside += work.config.explanation_arguments.scores if model is not None and work.job.scores_path is None else []
     return list(dict.fromkeys((drawn, *usual, *beside)))
 
 
 def kept_maps(score_file: ScoreFile, output_names: Sequence[str] | None) -> dict[str, PatchScores]:
-    """Return the scores of a score file by name; columns of scores from elsewhere that are no classes are maps each."""
+    """Return the scores of a score file by name.
+
+    Columns of scores from elsewhere that are no classes are maps each; those of a consensus always are.
+    """
     prediction = score_file.prediction
     targets = {tuple(output_names or ()), () if prediction is None else prediction.classes}
     found: dict[str, PatchScores] = {}
     for name, scores in score_file.all_scores.items():
         unnamed = len(scores.names) > 1 or scores.score == "external"  # a table: its columns have the names
-        if scores.kind == "external" and unnamed and scores.names not in targets:
+        if scores.kind in _BROUGHT and unnamed and scores.names not in targets:
             found |= {
                 column: replace(scores, values=scores.values[:, [number]], names=(column,), score=column)
                 for number, column in enumerate(scores.names)

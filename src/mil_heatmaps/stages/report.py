@@ -67,6 +67,7 @@ class ReportStage:
         )  # fmt: skip
         pictures = draw_pictures(drawing, [patch.image for _, patch in patches], budget)
         foot, prediction = foot_of(work), told.prediction
+        foot = None if foot is None else foot.of(planned.column.name)
         document = {
             "format": FORMAT,
             "slide_id": work.job.slide_id,

@@ -25,6 +25,7 @@ class RunSettings:
     config: Config
     model: ModelSource
     cohort_scale: CohortScale | None = None
+    cohort_bag_scales: Mapping[str, CohortScale] = field(default_factory=dict)  # of the bags beside the first
     cohort_scale_digest: str | None = None
     cohort_medians: Mapping[str, float] | None = None  # by column, for maps centred there
     device: str | None = None  # where the model runs, when not as the config says

@@ -79,7 +79,7 @@ def _facts(work: SlideWork, column: DrawnColumn, shown_patches: int) -> list[str
     predicted = "" if told.prediction is None else f"predicted {told.prediction.summary}"
     said = [f"label {label}" if label else "", predicted]
     return [
-        f"{score}  ·  {shown_patches} of {len(column.scores)} patches of {size}",
+        f"{score}  ·  {shown_patches} of {len(column.scores)} patches of {size}  ·  percentiles within the slide",
         "  ·  ".join(part for part in (*(made if told.checkpoint_sha256 else made[:1]), *said) if part),
     ]
 

@@ -68,18 +68,21 @@ def planned_maps(work: SlideWork) -> list[PlannedMap]:
     return work.maps
 
 
-def planned_bag_maps(work: SlideWork) -> list[PlannedMap]:
-    """Return the maps of the bags beside the first, and of their sum, of a model that takes several."""
+def bag_columns(work: SlideWork) -> list[DrawnColumn]:
+    """Return the drawn columns of the bags beside the first, and of their sum, of a model that takes several."""
     from mil_heatmaps.scores.score_schema import read_scores
 
-    planned = []
+    columns = []
     for name, path in bag_files(work).items():
-        file = read_scores(path)
+        file, suffix = read_scores(path), f"_{safe_name(name)}"
         of = file.scored_as or f"of {name}"
-        suffix = f"_{safe_name(name)}"
-        columns = [replace(c, suffix=c.suffix + suffix, of=of, bag=name) for c in columns_of(work, file)]
-        planned += [PlannedMap(column, _plan_finished(work, column)) for column in columns]
-    return planned
+        columns += [replace(c, suffix=c.suffix + suffix, of=of, bag=name) for c in columns_of(work, file)]
+    return columns
+
+
+def planned_bag_maps(work: SlideWork) -> list[PlannedMap]:
+    """Return the maps of `bag_columns`."""
+    return [PlannedMap(column, _plan_finished(work, column)) for column in bag_columns(work)]
 
 
 def plan_coarse(work: SlideWork) -> Drawing:
@@ -159,7 +162,8 @@ def colours_of(work: SlideWork, column: DrawnColumn) -> ColourRule:
 def _ranged(work: SlideWork, column: DrawnColumn) -> ColourRule:
     """Return how the scores of any map become colours, with the reference or the cohort's scale that sets the range."""
     heatmap, bag = work.config.heatmap_arguments, work.score_file
-    scale = case_scale(work, column, columns_of) or work.settings.cohort_scale
+    of_cohort = work.settings.cohort_bag_scales.get(column.bag) if column.bag else work.settings.cohort_scale
+    scale = case_scale(work, column, columns_of) or of_cohort
     medians = work.settings.cohort_medians or {}
     colours = heatmap.colours(column.kind, fine=column.reference is not None)
     colours = colours.of_column(

@@ -23,10 +23,8 @@ def second_slide_inputs(work: SlideWork) -> dict[str, Any]:
     """Return what the figure depends on, for the stage's inputs; empty where no second slide is asked for."""
     if not _wanted(work):
         return {}
-    beside, affine = work.job.beside_path, work.job.affine_path
-    if beside is None or affine is None:
-        return {"beside": "none"}
-    return {"beside": {"slide": work.fingerprint(beside), "affine": work.fingerprint(affine)}}
+    found = {"slide": work.job.beside_path, "affine": work.job.affine_path}
+    return {"beside": {what: None if path is None else work.fingerprint(path) for what, path in found.items()}}
 
 
 def second_slide_notices(work: SlideWork) -> list[Notice]:
@@ -37,7 +35,7 @@ def second_slide_notices(work: SlideWork) -> list[Notice]:
         with second_slide(work):
             return []
     except HeatmapError as error:
-        return [Notice(NO_SECOND_SLIDE, f"the figure has no second slide: {reason_of(error)}")]
+        return [Notice("no_second_slide", f"the figure has no second slide: {reason_of(error)}")]
 
 
 @contextmanager

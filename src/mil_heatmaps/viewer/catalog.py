@@ -9,7 +9,7 @@ from typing import Any
 from mil_heatmaps.choices import CASE_COLUMNS
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.names import slide_id_of
-from mil_heatmaps.records.layout import FAITHFULNESS
+from mil_heatmaps.records.layout import FAITHFULNESS, RECORD
 from mil_heatmaps.visualization.palette import DIVERGING_CMAP
 
 
@@ -46,6 +46,11 @@ class NamedFile:
         if not slide:
             return self.path.with_name(self.path.stem + FAITHFULNESS)
         return self.path.with_name(f"{slide}{FAITHFULNESS.removesuffix('.json')}{bag}.json")
+
+    @property
+    def record(self) -> Path:
+        """Where the run tells how the slide's maps were made, if it does."""
+        return self.path.with_name(RECORD)
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ class Defaults:
     cmap_signed : str or None
         Colormap of scores for and against; None: as that of all others.
     center : ``auto``, ``cohort_median`` or float
-        The middle of a diverging map; that of a cohort is not known here.
+        The middle of a diverging map; that of a cohort stands in the slide's record.
     ends : (float or None, float or None)
         The run's own ends of the range, the same for all slides, in the unit of a layer's normalisation; None: the
         normalisation's.

@@ -18,6 +18,7 @@ from mil_heatmaps.files.names import slide_id_of
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from mil_heatmaps.viewer.changed import Changed
+from mil_heatmaps.viewer.cohort_middle import middles_of
 from mil_heatmaps.viewer.described import describe_levels, describe_slide, say_what_is_usual, slide_notices
 from mil_heatmaps.viewer.evidence import evidence_outlines
 from mil_heatmaps.viewer.explanations import read_faithfulness
@@ -137,14 +138,15 @@ class Content:
             if isinstance(found, Exception):
                 problems.append(one_line(found))
                 continue
+            source, named, defaults = found[0].source, found[0].named, self.catalog.defaults
+            medians, missing = middles_of(found, defaults)
             about_file = {"hasFeatures": features_path(found[0], entry.slide_id) is not None}
             described = [
-                layer.describe() | about_file | layer.colours(self.catalog.defaults) | self._evidence(layer)
+                layer.describe() | about_file | layer.colours(defaults, medians) | self._evidence(layer)
                 for layer in found
             ]
-            source, named = found[0].source, found[0].named
             placed = _placed(found[0])
-            notes = [*(str(note) for note in placed if note.code == "pairing"), *score_notes(source, size)]
+            notes = [*(str(note) for note in placed if note.code == "pairing"), *score_notes(source, size), *missing]
             if space is not None:
                 region, why = described_region(named, source, space)
                 notes += [why] if why else []

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from mil_heatmaps.explain.curves import most_relevant_first
 from mil_heatmaps.export.regions import merge_patches
-from mil_heatmaps.scores.select import column_of_target
+from mil_heatmaps.scores.select import column_of_target, most_relevant_first
 from mil_heatmaps.stages.figure_foot import EVIDENCE_SETS, read_document
 from mil_heatmaps.viewer.layers import ScoreLayer
 

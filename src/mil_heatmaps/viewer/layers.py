@@ -7,6 +7,7 @@ six megabytes.
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,11 @@ class ScoreLayer:
     source: "ScoreFile"
     stamp: str = ""
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether its map has a middle."""
+        return self.scores.kind in SIGNED_KINDS
+
     def describe(self) -> dict[str, Any]:
         """Return all but the numbers, as JSON values."""
         grid, source = self.source.grid, self.source
@@ -61,7 +67,7 @@ class ScoreLayer:
             "usual": default_method(self.scores.kind),
             "score": self.scores.score,
             "kind": self.scores.kind,
-            "signed": self.scores.kind in SIGNED_KINDS,
+            "signed": self.is_signed,
             "fixed": FIXED_RANGES.get(self.scores.kind),
             "spread": [None if told is None else {"words": told.words, "even": told.nearly_even}
                        for told in (concentration(column, self.scores.kind) for column in self.scores.values.T)],
@@ -76,13 +82,17 @@ class ScoreLayer:
             "prediction": None if source.prediction is None else _prediction(source.prediction),
         }
 
-    def colours(self, defaults: Defaults) -> dict[str, Any]:
-        """Return how a run colours the score, as JSON values: colormap, and the middle of each column and its words."""
+    def colours(self, defaults: Defaults, medians: Mapping[str, float] | None = None) -> dict[str, Any]:
+        """Return how a run colours the score, as JSON values: colormap, and the middle of each column and its words.
+
+        `medians` are the cohort's, by column, of the score that the run draws: the main one of its file.
+        """
         scores, prediction = self.scores, self.source.prediction
         own = own_cmap(scores.kind)
-        asked = defaults.center if scores.kind in SIGNED_KINDS else "auto"
+        asked = defaults.center if self.is_signed else "auto"
+        known = medians if medians and scores is self.source.scores else {}
         usual = Centre(MIDDLES[scores.kind]) if scores.kind in MIDDLES and scores.kind not in SIGNED_KINDS else None
-        centres = [centre_of(scores, name, asked, prediction) or usual for name in scores.names]
+        centres = [centre_of(scores, name, asked, prediction, known.get(name)) or usual for name in scores.names]
         said = [
             meaning_of(scores, name, prediction).said("{down}", "{up}", centre)
             for name, centre in zip(scores.names, centres, strict=True)

@@ -49,7 +49,7 @@ def _check(feature: Any, number: int) -> int:
         raise MarkError(f"mark {number} is no GeoJSON Feature")
     geometry = feature.get("geometry")
     kind = geometry.get("type") if isinstance(geometry, dict) else None
-    if kind not in _DEPTHS:
+    if not isinstance(kind, str) or kind not in _DEPTHS:
         raise MarkError(f"mark {number}: a geometry {kind!r} is not known, only {', '.join(_DEPTHS)}")
     if not isinstance(feature.get("properties") or {}, dict):
         raise MarkError(f"mark {number}: its properties are no object")

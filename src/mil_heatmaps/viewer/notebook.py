@@ -84,6 +84,7 @@ def show(
     height: int = 720,
     host: str | None = None,
     prefix: str | None = None,
+    port: int = 0,
 ) -> Frame:
     """Show a run, several runs, or one slide with its scores in the cell.
 
@@ -94,8 +95,9 @@ def show(
     slide_dir : where slides are, if they moved
     marks : folder for marks and verdicts
     height : of the frame, in pixels
-    host : name of the JupyterHub as its address has it; a viewer on this machine needs none
+    host : name of the JupyterHub or JupyterLab as its address has it; a notebook on this machine needs none
     prefix : path of the notebook's server there; left out, what JupyterHub tells its kernels
+    port : to listen on, where it is forwarded by number (VS Code on another machine); any free one for 0
 
     Raises
     ------
@@ -114,7 +116,7 @@ def show(
         raise HeatmapError(
             "this notebook runs on a JupyterHub: give show(..., host='hub.example.org'), the name in the browser's bar"
         )
-    listener = listen()
+    listener = listen(port)
     port = listener.getsockname()[1]
     if prefix:
         doors = Doors(hosts=(str(host),), frame_ancestors=("'self'",))
@@ -144,7 +146,7 @@ def _catalog(
     folders = [find_experiment(os.fspath(one), any_folder=True) for one in runs]
     places = [Path(place) for place in slide_dir]
 
-    def read() -> Catalog:
+    def read() -> "Catalog":
         return catalog_of_runs(folders, places)
 
     return LiveCatalog(read(), read, lambda: sign_of_runs(folders))

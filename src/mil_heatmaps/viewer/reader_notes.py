@@ -123,18 +123,28 @@ class ReaderNotes:
     def _way_path(self, reader: str, slide_id: str) -> Path:
         return check_inside(self.folder / "paths" / checked_reader(reader) / f"{slide_id}.json", self.folder)
 
-    def way(self, reader: str, slide_id: str) -> Any:
-        """Return the way a reader looked at a slide: steps of seconds and view."""
-        return _read_json(self._way_path(reader, slide_id), {"steps": []})
+    def way(self, reader: str, slide_id: str) -> dict[str, Any]:
+        """Return the way a reader looked at a slide: steps of seconds and view; MarkError where the file holds none."""
+        path = self._way_path(reader, slide_id)
+        way = _read_json(path, {"steps": []})
+        steps = way.get("steps") if isinstance(way, dict) else None
+        if not isinstance(steps, list) or not all(map(_is_step, steps)):
+            raise MarkError(f"{path} holds no way of a reader")
+        return {"steps": steps}
 
     def save_way(self, reader: str, slide_id: str, steps: Any) -> dict[str, Any]:
-        """Write the way a reader looked at a slide."""
-        right = isinstance(steps, list) and len(steps) <= MOST_STEPS
-        if not right or not all(map(_is_step, steps)):
-            raise MarkError(f"a way is a list of at most {MOST_STEPS} steps of seconds and view")
+        """Add to the way a reader looked at a slide; seconds that begin anew (a later visit) go on from the last."""
+        if not isinstance(steps, list) or not all(map(_is_step, steps)):
+            raise MarkError("a way is a list of steps, each of seconds and a view")
         with self._locked():
-            write_text(self._way_path(reader, slide_id), json.dumps({"steps": steps}, allow_nan=False) + "\n")
-        return {"steps": len(steps)}
+            way: list[Any] = self.way(reader, slide_id)["steps"]
+            last = way[-1][0] if way else 0.0
+            later = last if steps and steps[0][0] < last else 0.0
+            way = [*way, *([round(later + seconds, 3), view] for seconds, view in steps)]
+            if len(way) > MOST_STEPS:
+                raise MarkError(f"the way of {reader} on {slide_id} has more than {MOST_STEPS} steps")
+            write_text(self._way_path(reader, slide_id), json.dumps({"steps": way}, allow_nan=False) + "\n")
+        return {"steps": len(way)}
 
     def presets(self) -> Any:
         """Return the named sets of colours kept with the marks."""
@@ -158,7 +168,10 @@ def _seconds(text: str) -> float:
 
 
 def _is_step(step: Any) -> bool:
-    return isinstance(step, list) and len(step) == 2 and isinstance(step[1], str)
+    if not isinstance(step, list) or len(step) != 2 or not isinstance(step[1], str):
+        return False
+    seconds = step[0]
+    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 1e6
 
 
 def checked_reader(reader: str) -> str:

@@ -191,7 +191,7 @@ class _Run:
             whose = "all slides" if scale == "cohort" else "the slides of a case"
             self.notes.append(
                 f"the run's pictures have one colour scale for {whose} (scale: {scale}); here each slide has its own "
-                "until a fixed range is chosen"
+                f"until a fixed range is chosen{'; Case shows them on one' if scale == 'case' else ''}"
             )
         self.lists = list_folders(folder, self.config)
         self.studies = [found for run in self._runs for found in study_layers(run.folder)]

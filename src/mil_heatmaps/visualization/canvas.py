@@ -19,7 +19,7 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.visualization.frame import Frame
 
 _PAIRS_AT_ONCE = 1 << 20
-_FEW_CELLS = 24
+_FEW_CELLS = 48
 """Cells a patch up to which all (patch, cell) pairs are listed; beyond it each patch adds its own block."""
 
 
@@ -65,6 +65,8 @@ class PatchCanvas:
         Shades are 1 at or above the floor and 0 below; the mean is rounded half to even.
     ends_px : (N, 2) int64
         Bottom right of patches that differ in size, not included; some may hold no pixel.
+    by_top : (N,) int
+        The patches from top to bottom.
     """
 
     corners_px: npt.NDArray[np.int64]
@@ -74,11 +76,12 @@ class PatchCanvas:
     floor: float = 0.0
     binary: bool = False
     ends_px: npt.NDArray[np.int64] = None  # type: ignore[assignment]  # filled below
-    _by_top: npt.NDArray[np.intp] = field(init=False)
+    by_top: npt.NDArray[np.intp] = field(init=False)
     _tops: npt.NDArray[np.int64] = field(init=False)
+
     def __post_init__(self) -> None:
         order = np.argsort(self.corners_px[:, 1], kind="stable")
-        object.__setattr__(self, "_by_top", order)
+        object.__setattr__(self, "by_top", order)
         object.__setattr__(self, "_tops", self.corners_px[order, 1])
         if self.ends_px is None:
             object.__setattr__(self, "ends_px", self.corners_px + np.asarray(self.size_px, dtype=np.int64))
@@ -103,11 +106,11 @@ class PatchCanvas:
             np.rint(mean, out=mean)
         return Cells(cells.x_edges, cells.y_edges, mean, covered)
 
-    def touching(self, y0: int, y1: int, *, in_order: bool = True) -> npt.NDArray[np.intp]:
-        """Return the indices of the patches with a row in `y0` to `y1` (not included), in patch order or any."""
+    def touching(self, y0: int, y1: int) -> npt.NDArray[np.intp]:
+        """Return the indices of the patches with a row in `y0` to `y1` (not included), in patch order."""
         first = np.searchsorted(self._tops, y0 - self.size_px[1], side="right")
         last = np.searchsorted(self._tops, y1, side="left")
-        return np.sort(self._by_top[first:last]) if in_order else self._by_top[first:last]
+        return np.sort(self.by_top[first:last])
 
 
 def _accumulate(
@@ -115,10 +118,10 @@ def _accumulate(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the sum of the patches' `values` over each cell, added in patch order, and how many were added."""
     total, count = np.zeros(cells.shape), np.zeros(cells.shape)
-    per_patch = (cells.x1 - cells.x0) * (cells.y1 - cells.y0)
-    if per_patch.sum() <= _FEW_CELLS * len(values):
-        for cell, patch in _pairs(cells, per_patch):
-            np.add.at(total.reshape(-1), cell, values[patch])
+    wide, high = int((cells.x1 - cells.x0).max()), int((cells.y1 - cells.y0).max())
+    if wide * high <= _FEW_CELLS:
+        for cell, value in _pairs(cells, values, wide, high):
+            np.add.at(total.reshape(-1), cell, value)
             np.add.at(count.reshape(-1), cell, 1.0)
     else:
         blocks = zip(cells.x0.tolist(), cells.x1.tolist(), cells.y0.tolist(), cells.y1.tolist(), strict=True)
@@ -129,19 +132,26 @@ def _accumulate(
 
 
 def _pairs(
-    cells: EdgeCells, per_patch: npt.NDArray[np.intp]
-) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Yield (flat cell index, patch index) of every patch on every cell of its own, in patch order."""
-    ends, columns = np.cumsum(per_patch), cells.shape[1]
-    begin = 0
-    while begin < len(ends):
-        before = ends[begin - 1] if begin else 0
-        end = max(begin + 1, int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right")))
-        patch = np.repeat(np.arange(begin, end), per_patch[begin:end])
-        nth = np.arange(len(patch)) - np.repeat(ends[begin:end] - per_patch[begin:end] - before, per_patch[begin:end])
-        row, column = np.divmod(nth, np.maximum(cells.x1 - cells.x0, 1)[patch])
-        yield (cells.y0[patch] + row) * columns + cells.x0[patch] + column, patch
-        begin = end
+    cells: EdgeCells, values: npt.NDArray[np.float64], wide: int, high: int
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
+    """Yield (flat cell index, value) of every patch on every cell of its own, in patch order.
+
+    No patch covers more than `wide` columns and `high` rows of cells.
+    """
+    columns = cells.shape[1]
+    right, down = np.tile(np.arange(wide), high), np.repeat(np.arange(high), wide)
+    first = cells.y0 * columns + cells.x0
+    width, height = (cells.x1 - cells.x0)[:, None], (cells.y1 - cells.y0)[:, None]
+    alike = bool((width == wide).all() and (height == high).all())
+    step = max(1, _PAIRS_AT_ONCE // max(1, wide * high))
+    for part in (slice(begin, begin + step) for begin in range(0, len(values), step)):
+        cell = first[part, None] + (down * columns + right)
+        value = np.repeat(values[part], wide * high)
+        if alike:
+            yield cell.reshape(-1), value
+        else:
+            own = (right < width[part]) & (down < height[part])
+            yield cell[own], value[own.reshape(-1)]
 
 
 def place_patches(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:

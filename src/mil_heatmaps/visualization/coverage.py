@@ -5,10 +5,9 @@ picture is painted, from the rows of tissue that painting needs anyway: mostly o
 Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the picture.
 """
 
-import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -23,9 +22,6 @@ from mil_heatmaps.visualization.tissue_raster import TissueRaster
 
 _SMALL_PX = 1024
 """Patches of at most so many pixels are looked at many at a time, larger ones one by one."""
-_WORTH_IT = 16
-"""Pixels to look at, for each point of the outlines, from which on it is worth finding out where these run."""
-_MOST_CELLS = 1 << 22
 _AT_ONCE = 1 << 22
 """Pixels of small patches that are gathered at a time."""
 
@@ -82,6 +78,9 @@ class Uncoloured:
 class Coverage:
     """Which patches of a canvas have a coloured pixel, as far as its rows were looked at.
 
+    One pixel near the middle of every patch is looked at. The others matter only where an outline passes: elsewhere a
+    patch is all tissue or none. All arrays are in the order of the patches' tops, so that those of a band lie together.
+
     Parameters
     ----------
     canvas : PatchCanvas
@@ -95,52 +94,52 @@ class Coverage:
     def __init__(self, canvas: PatchCanvas, wanted: npt.NDArray[np.bool_], tissue: TissueRaster | None) -> None:
         self._canvas = canvas
         self._wanted = wanted
-        self._tissue = tissue
-        self._points = 0 if tissue is None else tissue.n_points
-        area = math.prod(canvas.picture_px)
-        self._side = max(16, *canvas.size_px, math.isqrt(area // _MOST_CELLS))
-        start, end = canvas.corners_px, canvas.ends_px
-        in_picture = ((end > 0) & (start < np.asarray(canvas.picture_px))).all(axis=1)
-        self._small = in_picture & (end == start).any(axis=1)
-        self._inside = in_picture & ~self._small
-        self._seen = self._inside & wanted if tissue is None else np.zeros(len(wanted), np.bool_)
-        self._waiting = self._inside & wanted & ~self._seen
+        width, height = canvas.picture_px
+        order = canvas.by_top
+        boxes = np.concatenate((canvas.corners_px.T, canvas.ends_px.T)).take(order, axis=1)
+        shown = np.maximum(boxes[:2], 0), np.minimum(boxes[2:], [[width], [height]])
+        self._inside = (shown[0] < shown[1])[0] & (shown[0] < shown[1])[1]
+        asked = np.flatnonzero(self._inside & wanted.take(order))
+        self._seen = np.full(len(asked), tissue is None)
+        self._looks_for = 0 if tissue is None else len(asked)
+        if tissue is None or not len(asked):
+            return
+        if len(asked) < len(order):
+            boxes, shown = boxes[:, asked], (shown[0][:, asked], shown[1][:, asked])
+        left, top = boxes[:2]
+        sizes = boxes[2:] - boxes[:2]
+        self._top, self._tallest = memoryview(top), int(sizes[1].max())
+        # Sizes differ by a pixel at most: so far below its top every patch has a row, and these rows rise as the tops.
+        row = np.clip(top + (int(sizes[1].min()) >> 1), 0, height - 1)
+        column = np.clip(left + (int(sizes[0].min()) >> 1), 0, width - 1)
+        self._row, self._pixel = memoryview(row), row * width + column
+        mixed = np.flatnonzero(tissue.near_edges(*shown[0], *shown[1]))
+        self._mixed, self._mixed_top = mixed.tolist(), top[mixed].tolist()
+        self._boxes = np.concatenate(shown)[:, mixed]
+        # An array of its own: a thread that looks at the middles must not undo what another one found elsewhere.
+        self._seen_elsewhere = np.zeros(len(mixed), np.bool_)
 
     def waits(self, y0: int, y1: int) -> bool:
         """Whether the rows `y0` to `y1` (not included) may show a patch that was not seen yet."""
-        return bool(self._waiting.any() and self._waiting[self._canvas.touching(y0, y1, in_order=False)].any())
+        if not self._looks_for:
+            return False
+        first, last = bisect_left(self._top, y0 - self._tallest + 1), bisect_left(self._top, y1)
+        return not self._seen[first:last].all()
 
     def look(self, tissue: UInt8Array, y0: int) -> None:
         """Take note of the patches with tissue in the rows from `y0` on, (h, width) of 0 or 1. Several threads may."""
-        patches = self._canvas.touching(y0, y0 + len(tissue), in_order=False)
-        patches = patches[self._waiting[patches]]
-        if not len(patches):
+        if not self._looks_for:
             return
-        width, (w, h) = self._canvas.picture_px[0], self._canvas.size_px
-        (left, top), (right, bottom) = self._canvas.corners_px[patches].T, self._canvas.ends_px[patches].T
-        left, right = np.maximum(left, 0), np.minimum(right, width)
-        top, bottom = np.maximum(top - y0, 0), np.minimum(bottom - y0, len(tissue))
-        found = tissue[(top + bottom) >> 1, (left + right) >> 1] != 0
-        rest = np.flatnonzero(~found)
-        if len(rest) * w * h > _WORTH_IT * self._points:
-            # Where no edge is near, the pixel that was looked at tells of all.
-            mixed = self._near_edges(left[rest], top[rest] + y0, right[rest], bottom[rest] + y0)
-            rest = rest[mixed]
-        if len(rest):
-            found[rest] = _hold_any(tissue, left[rest], top[rest], right[rest], bottom[rest])
-        self._seen[patches[found]] = True
-        self._waiting[patches[found]] = False
-
-    @cached_property
-    def _edges(self) -> npt.NDArray[np.bool_]:
-        assert self._tissue is not None  # nothing waits without it
-        return self._tissue.cells_with_edges(self._side)
-
-    def _near_edges(self, x0: Ints, y0: Ints, x1: Ints, y1: Ints) -> npt.NDArray[np.bool_]:
-        """Return (R,) which rectangles may hold both tissue and none; they are no larger than a square of `_edges`."""
-        left, top, right, bottom = (at // self._side for at in (x0, y0, x1 - 1, y1 - 1))
-        edges = self._edges
-        return edges[top, left] | edges[top, right] | edges[bottom, left] | edges[bottom, right]
+        y1 = y0 + len(tissue)
+        first, last = bisect_left(self._row, y0), bisect_left(self._row, y1)
+        self._seen[first:last] = tissue.reshape(-1).take(self._pixel[first:last] - y0 * tissue.shape[1])
+        begin = bisect_left(self._mixed_top, y0 - self._tallest + 1)
+        end = bisect_left(self._mixed_top, y1, begin)
+        rest = [n for n in range(begin, end) if not self._seen_elsewhere[n] and not self._seen[self._mixed[n]]]
+        if rest:
+            boxes = self._boxes[:, rest]
+            boxes[1::2] = np.clip(boxes[1::2] - y0, 0, len(tissue))
+            self._seen_elsewhere[rest] = _hold_any(tissue, *boxes)
 
     def uncoloured(self, grid: PatchGrid, slide_size_l0: tuple[int, int], *, whole: bool) -> Uncoloured:
         """Return how many patches are not seen, once all rows were looked at, by reason.
@@ -152,16 +151,20 @@ class Coverage:
         whole : bool
             Whether the picture shows the whole slide. If not, a patch beyond both is outside the picture.
         """
-        missed = np.flatnonzero(self._wanted & ~self._seen)
-        if not len(missed):
-            return Uncoloured(len(self._wanted))
-        start = grid.coords_l0[missed]
-        on_slide = ((start + np.asarray(grid.size_l0) > 0) & (start < np.asarray(slide_size_l0))).all(axis=1)
-        inside, small = self._inside[missed], self._small[missed]
-        off_slide = ~inside & ~on_slide if whole else np.zeros(len(missed), np.bool_)
+        seen = self._seen.copy()
+        if self._looks_for:
+            seen[self._mixed] |= self._seen_elsewhere
+        outside_tissue = int(np.count_nonzero(~seen))
+        order = self._canvas.by_top
+        missed = order[~self._inside & self._wanted[order]]
+        start, end = self._canvas.corners_px[missed], self._canvas.ends_px[missed]
+        small = ((end > 0) & (start < np.asarray(self._canvas.picture_px))).all(axis=1)
+        start_l0 = grid.coords_l0[missed]
+        on_slide = ((start_l0 + np.asarray(grid.size_l0) > 0) & (start_l0 < np.asarray(slide_size_l0))).all(axis=1)
+        off_slide = ~on_slide if whole else np.zeros(len(missed), np.bool_)
         return Uncoloured(
-            len(self._wanted), int(inside.sum()), int((off_slide & ~small).sum()),
-            int((~inside & ~off_slide & ~small).sum()), int(small.sum()),
+            len(self._wanted), outside_tissue, int((off_slide & ~small).sum()),
+            int((~off_slide & ~small).sum()), int(small.sum()),
         )
 
 
@@ -170,18 +173,20 @@ def _hold_any(
 ) -> npt.NDArray[np.bool_]:
     """Return (R,) which of the rectangles, ends not included and all within the mask, hold a pixel that is not 0."""
     found = np.zeros(len(x0), np.bool_)
-    for down, across in ((1, 1), (1, 7), (7, 1), (7, 7)):  # near its corners first
-        found |= mask[y0 + (y1 - y0) * down // 8, x0 + (x1 - x0) * across // 8] != 0
-    one_by_one = ~found
+    rest = range(len(x0))
     w, h = int((x1 - x0).max()), int((y1 - y0).max())
-    if w * h <= _SMALL_PX and len(x0) > 1:
+    if w * h <= _SMALL_PX:
+        for down, across in ((1, 1), (1, 7), (7, 1), (7, 7)):  # near its corners first
+            found |= mask[y0 + (y1 - y0) * down // 8, x0 + (x1 - x0) * across // 8] != 0
+        one_by_one = ~found
         alike = np.flatnonzero(one_by_one & (x1 - x0 == w) & (y1 - y0 == h))
         one_by_one[alike] = False
         windows = np.lib.stride_tricks.sliding_window_view(mask, (h, w))
         for part in _parts(alike, _AT_ONCE // (w * h)):
             found[part] = windows[y0[part], x0[part]].any(axis=(1, 2))
-    for number in np.flatnonzero(one_by_one).tolist():
-        found[number] = cv2.countNonZero(mask[y0[number] : y1[number], x0[number] : x1[number]]) > 0
+        rest = np.flatnonzero(one_by_one).tolist()
+    for number in rest:
+        found[number] = cv2.hasNonZero(mask[y0[number] : y1[number], x0[number] : x1[number]])
     return found
 
 

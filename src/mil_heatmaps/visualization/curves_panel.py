@@ -11,14 +11,18 @@ import numpy as np
 
 from mil_heatmaps.explain.sentences import quantity
 from mil_heatmaps.visualization.figure_parts import GREY, INK, PALE, SMALL, TEXT, bare
+from mil_heatmaps.words import tick_words
 
 DELETION, INSERTION, BAND = "#b3261e", "#1a5fb4", "#b8bec6"
+
+_NAMES = (("without the top patches", DELETION), ("the top patches alone", INSERTION), ("random, 95 %", GREY))
 
 
 def curve_names(document: Mapping[str, Any]) -> tuple[str, str]:
     """Return the key of the numbers that people read, and what they are of: ``probability``, ``p(tumour)``."""
     key = "probability" if "probability" in document["full"] else document["output"]
-    what = quantity(document["target"]["name"], document["task"], document["output"])
+    of = document["target"]["name"], document["task"], document["output"]
+    what = quantity(*of, chances=key == "probability")
     return key, what
 
 
@@ -64,16 +68,26 @@ def draw_curves(
     key, what = curve_names(document)
     removed = np.array(entry.get("fractions", document["fractions"]), np.float64)
     random = entry.get("random", document["random"])[key]
-    for share, name in ((removed, "random"), (1 - removed, "")):
-        label = "random, 95 %" if name else None
-        axes.fill_between(100 * share, random["low"], random["high"], color=BAND, alpha=0.45, linewidth=0, label=label)
+    for share in (removed, 1 - removed):
+        axes.fill_between(100 * share, random["low"], random["high"], color=BAND, alpha=0.45, linewidth=0)
         axes.plot(100 * share, random["mean"], color=GREY, linewidth=0.8, linestyle=(0, (3, 2)))
-    axes.plot(100 * removed, entry["morf"][key], color=DELETION, linewidth=1.6, label="without the top patches")
-    axes.plot(100 * (1 - removed), entry["lerf"][key], color=INSERTION, linewidth=1.6, label="the top patches alone")
+    axes.plot(100 * removed, entry["morf"][key], color=DELETION, linewidth=1.6)
+    axes.plot(100 * (1 - removed), entry["lerf"][key], color=INSERTION, linewidth=1.6)
     _dress(axes, what, key == "probability")
-    if legend:  # where no curve begins or ends: looking for the best place costs as much as the curves
-        axes.legend(fontsize=SMALL - 1, frameon=True, framealpha=0.85, edgecolor="none", loc="center", handlelength=1.4,
-                    bbox_to_anchor=(0.5, _emptiest(axes)))  # fmt: skip
+    if legend:
+        _name_curves(axes)
+
+
+def _name_curves(axes: Any) -> None:
+    """Write what the lines are, in their colours, where fewest points of the curves lie."""
+    from matplotlib.patches import Rectangle
+
+    middle = _emptiest(axes)
+    axes.add_patch(Rectangle((0.24, middle - 0.13), 0.52, 0.26, transform=axes.transAxes, color="white", alpha=0.8,
+                             linewidth=0, zorder=3))  # fmt: skip
+    for nth, (words, colour) in enumerate(_NAMES):
+        axes.text(0.5, middle + 0.085 * (1 - nth), words, transform=axes.transAxes, fontsize=SMALL - 1, color=colour,
+                  ha="center", va="center")  # fmt: skip
 
 
 def _emptiest(axes: Any) -> float:
@@ -86,17 +100,32 @@ def _emptiest(axes: Any) -> float:
 
 
 def _dress(axes: Any, what: str, chance: bool) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(GREY)
-    axes.tick_params(labelsize=SMALL, colors=GREY, length=3, width=0.8)
+    """Write ticks and names of the axes as lines and words of our own: matplotlib's cost more than all curves."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.ticker import MaxNLocator
+    from matplotlib.transforms import ScaledTranslation
+
+    low, high = (-0.02, 1.02) if chance else axes.get_ylim()
     axes.set_xlim(0, 100)
-    axes.set_xticks([0, 50, 100])
-    if chance:
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_yticks([0, 0.5, 1])
-    axes.set_xlabel("top patches, %", fontsize=SMALL, color=INK)
-    axes.set_ylabel(what, fontsize=SMALL, color=INK)
-    axes.grid(color=PALE, linewidth=0.8)
-    axes.set_axisbelow(True)
+    axes.set_ylim(low, high)
+    axes.set_axis_off()
+    up = np.array([0, 0.5, 1]) if chance else MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+    up = up[(up >= low) & (up <= high)]
+    across, heights = np.array([0, 0.5, 1]), (up - low) / (high - low)
+    grid = [[(x, 0), (x, 1)] for x in across] + [[(0, y), (1, y)] for y in heights]
+    for lines, colour, layer in ((grid, PALE, 0.5), ([[(0, 1), (0, 0), (1, 0)]], GREY, 2.5)):
+        drawn = LineCollection(lines, colors=colour, linewidths=0.8, zorder=layer, clip_on=False)
+        drawn.set_transform(axes.transAxes)
+        axes.add_collection(drawn, autolim=False)
+    points = axes.figure.dpi_scale_trans
+
+    def write(words: str, place: tuple[float, float], off: tuple[float, float], **style: Any) -> None:
+        there = axes.transAxes + ScaledTranslation(off[0] / 72, off[1] / 72, points)
+        axes.text(*place, words, transform=there, fontsize=SMALL, parse_math=False, **style)
+
+    for x in across:
+        write(f"{100 * x:.0f}", (x, 0), (0, -4), ha="center", va="top", color=GREY)
+    for y, number in zip(heights, tick_words(up.tolist()).labels, strict=True):
+        write(number, (0, y), (-4, 0), ha="right", va="center", color=GREY)
+    write("top patches, %", (0.5, 0), (0, -15), ha="center", va="top", color=INK)
+    write(what, (0, 0.5), (-26, 0), ha="right", va="center", rotation=90, color=INK)

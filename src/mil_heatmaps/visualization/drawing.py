@@ -28,8 +28,8 @@ from mil_heatmaps.visualization.palette import colour_index, colour_table
 from mil_heatmaps.visualization.smooth import SmoothLayer, SmoothShades
 from mil_heatmaps.visualization.tissue_raster import TissueRaster
 
-_BLOCK = 2048
-"""Columns painted at a time."""
+_BLOCK_PX, _LEAST_COLUMNS = 1 << 17, 256
+"""Pixels painted at a time, and columns at least."""
 _ROWS_LOOKED_AT = 512
 
 
@@ -153,6 +153,9 @@ class Layer(Protocol):
     def painted(self, x0: int, x1: int) -> UInt8Array:
         """Return where colour lies in the columns `x0` to `x1`, (h, x1 - x0), 0 or 1."""
 
+    def covers(self, x0: int, x1: int) -> bool:
+        """Whether colour lies everywhere in the columns; what is not worth finding out may be False."""
+
     def colours(self, x0: int, x1: int) -> UInt8Array:
         """Return the colours of the columns, (h, x1 - x0, 3); anything where nothing is painted."""
 
@@ -161,34 +164,37 @@ class CellLayer:
     """Colours straight from the cells: each row of cells is coloured once and repeated downwards."""
 
     def __init__(self, cells: Cells, covered: npt.NDArray[np.bool_], table: UInt8Array, y0: int, y1: int) -> None:
-        self._cells = cells
-        self._covered = covered
-        self._table = table
-        self._index = colour_index(cells.mean, len(table))
+        self._covered = covered.view(np.uint8)
+        self._colours = table[colour_index(cells.mean, len(table))]
         self._height = y1 - y0
+        self._left = int(cells.x_edges[0])
+        self._cell_at = np.repeat(np.arange(covered.shape[1]), np.diff(cells.x_edges))
         edges = (cells.y_edges - y0).tolist()
         self._rows = [(row, top, bottom) for row, (top, bottom) in enumerate(pairwise(edges)) if covered[row].any()]
+        self._gapless = len(self._rows) == len(covered) and (edges[0], edges[-1]) == (0, self._height)
 
-    def _columns(self, x0: int, x1: int) -> tuple[slice, npt.NDArray[np.int64], int, int]:
-        """Return the cells that reach into the columns, their widths there, and where they begin and end."""
-        edges = self._cells.x_edges
-        first = max(int(np.searchsorted(edges, x0, side="right")) - 1, 0)
-        last = max(int(np.searchsorted(edges, x1, side="left")), first)
-        clipped = np.clip(edges[first : last + 1], x0, x1)
-        return slice(first, first + len(clipped) - 1), np.diff(clipped), int(clipped[0]) - x0, int(clipped[-1]) - x0
+    def _columns(self, x0: int, x1: int) -> tuple[npt.NDArray[np.intp], slice]:
+        """Return the cell at each of the columns that have one, and which of the columns `x0` to `x1` these are."""
+        cells = self._cell_at[max(x0 - self._left, 0) : max(x1 - self._left, 0)]
+        first = max(self._left - x0, 0)
+        return cells, slice(first, first + len(cells))
 
     def painted(self, x0: int, x1: int) -> UInt8Array:
         out = np.zeros((self._height, x1 - x0), np.uint8)
-        cells, widths, left, right = self._columns(x0, x1)
+        cells, columns = self._columns(x0, x1)
         for row, top, bottom in self._rows:
-            out[top:bottom, left:right] = np.repeat(self._covered[row, cells], widths)
+            out[top:bottom, columns] = self._covered[row].take(cells)
         return out
+
+    def covers(self, x0: int, x1: int) -> bool:
+        cells, _ = self._columns(x0, x1)
+        return self._gapless and len(cells) == x1 - x0 and bool(self._covered[:, cells[0] : cells[-1] + 1].all())
 
     def colours(self, x0: int, x1: int) -> UInt8Array:
         out = np.empty((self._height, x1 - x0, 3), np.uint8)
-        cells, widths, left, right = self._columns(x0, x1)
+        cells, columns = self._columns(x0, x1)
         for row, top, bottom in self._rows:
-            out[top:bottom, left:right] = np.repeat(self._table[self._index[row, cells]], widths, axis=0)
+            out[top:bottom, columns] = self._colours[row].take(cells, axis=0)
         return out
 
 
@@ -201,14 +207,17 @@ class Band:
         self._alpha = alpha
 
     def painted(self, x0: int, x1: int) -> UInt8Array | None:
-        """Return where the columns `x0` to `x1` are tinted, (h, x1 - x0), 0 or 1; None when nowhere."""
+        """Return where the columns `x0` to `x1` are tinted, (h, x1 - x0), 0 or 1, to be read; None when nowhere."""
         tissue = None if self._tissue is None else self._tissue[:, x0:x1]
-        if tissue is not None and not tissue.any():
-            return None
+        if tissue is not None:
+            if not cv2.hasNonZero(tissue):
+                return None
+            if self._layer.covers(x0, x1):
+                return tissue
         painted = self._layer.painted(x0, x1)
         if tissue is not None:
-            painted &= tissue
-        return painted if painted.any() else None
+            cv2.bitwise_and(painted, tissue, dst=painted)
+        return painted if cv2.hasNonZero(painted) else None
 
     def paint(self, pixels: UInt8Array, x0: int = 0) -> bool:
         """Lay the colours over `pixels`, the slide from column `x0` on, in place; say whether any was tinted.
@@ -216,8 +225,9 @@ class Band:
         Works in blocks that fit the processor's cache, and passes over those without colour.
         """
         tinted = False
-        for left in range(0, pixels.shape[1], _BLOCK):
-            block = pixels[:, left : left + _BLOCK]
+        columns = max(_LEAST_COLUMNS, _BLOCK_PX // len(pixels))
+        for left in range(0, pixels.shape[1], columns):
+            block = pixels[:, left : left + columns]
             painted = self.painted(x0 + left, x0 + left + block.shape[1])
             if painted is not None:
                 self.paint_where(block, painted, x0 + left)
@@ -227,9 +237,12 @@ class Band:
     def paint_where(self, pixels: UInt8Array, painted: UInt8Array, x0: int) -> None:
         """Lay the colours over `pixels` where `painted`, from `self.painted` for the same columns, says so."""
         colours = self._layer.colours(x0, x0 + pixels.shape[1])
+        everywhere = cv2.countNonZero(painted) == painted.size
         if self._alpha < 1:
-            cv2.addWeighted(colours, self._alpha, pixels, 1 - self._alpha, 0, dst=colours)
-        cv2.copyTo(colours, painted, pixels)
+            blended = pixels if everywhere else colours
+            cv2.addWeighted(colours, self._alpha, pixels, 1 - self._alpha, 0, dst=blended)
+        if self._alpha == 1 or not everywhere:
+            cv2.copyTo(colours, painted, pixels)
 
 
 class Painter:
@@ -299,12 +312,12 @@ class Painter:
 
     def rows_of_tissue(self, y0: int, y1: int, *, needed: bool = True) -> UInt8Array | None:
         """Return the tissue of some rows if it is `needed`, and take note of the patches that have any."""
-        waits = self.coverage is not None and self.coverage.waits(y0, y1)
-        if self.tissue is None or not (needed or waits):
+        watch = self.coverage
+        if self.tissue is None or not (needed or (watch is not None and watch.waits(y0, y1))):
             return None
         rows = self.tissue.rows(y0, y1)
-        if waits and self.coverage is not None:
-            self.coverage.look(rows, y0)
+        if watch is not None:
+            watch.look(rows, y0)
         return rows
 
     def _layer(self, y0: int, y1: int) -> Layer | None:

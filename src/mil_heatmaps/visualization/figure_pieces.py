@@ -248,8 +248,9 @@ def curves(plan: Planned) -> Piece:
         axes = page.axes(left + 0.4 * u, top + head(width), width - 0.4 * u, 1.25 * u)
         draw_curves(axes, told, plan.text.map_name, title="")
         enlarge(axes, style)
-        for words in axes.texts:  # why there are no curves
-            words.set_text("\n".join(wrapped(words.get_text(), style.small, width - 0.6 * u)))
+        for words in axes.texts:
+            if words.get_wrap():  # why there are no curves
+                words.set_text("\n".join(wrapped(words.get_text(), style.small, width - 0.6 * u)))
 
     return Piece(lambda width: head(width) + 1.72 * u, draw)
 

@@ -251,7 +251,7 @@ class FigurePlan:
                 parts.draw_outlines(
                     axes, self.drawing.region, self.panels.drawing.frame, self.text.region_names, self.style
                 )
-            if shown == "map" and self.text.evidence is not None:
+            if shown != "slide" and self.text.evidence is not None:
                 parts.draw_outlines(axes, self.text.evidence.outlines_l0, self.panels.drawing.frame, (), self.style)
             places.append((left, top))
         return places

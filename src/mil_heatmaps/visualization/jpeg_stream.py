@@ -138,7 +138,7 @@ def _segments(data: bytes) -> list[tuple[int, int, int]]:
             return found
 
 
-def _split(data: bytes) -> tuple[bytes, bytes]:
+def _split(data: bytes) -> tuple[bytes, memoryview]:
     """Return the headers of a JPEG file and its compressed pixels, without the end marker."""
     end_of_head = _segments(data)[-1][2]
-    return data[:end_of_head], data[end_of_head : data.rindex(b"\xff\xd9")]
+    return data[:end_of_head], memoryview(data)[end_of_head : data.rindex(b"\xff\xd9")]

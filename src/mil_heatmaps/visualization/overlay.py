@@ -136,11 +136,11 @@ def draw(drawing: Drawing, *, threads: int | None = None, painter: Painter | Non
 
 
 def band_rows(drawing: Drawing) -> int:
-    """Return how many rows are drawn at once: about 12 MB of pixels, whole tile rows, a multiple of 16."""
+    """Return how many rows are drawn at once: about 4 MB of pixels, whole tile rows, a multiple of 16."""
     width = drawing.size_px[0]
     tiff = drawing.slide.tiff_level(drawing.frame.level) if drawing.frame.whole and not drawing.frame.resized else None
     unit = 256 if tiff is None or tiff.tile_px[1] % 16 else tiff.tile_px[1]
-    fitting = max(1, (12 << 20) // (3 * width * unit))
+    fitting = max(1, (4 << 20) // (3 * width * unit))
     # A JPEG counts the blocks of a band in 16 bits.
     most = 65535 // -(-width // 16) * 16
     return min(fitting * unit, max(16, most // unit * unit or most), 2048)

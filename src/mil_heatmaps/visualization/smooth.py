@@ -27,6 +27,8 @@ class PaintedLayer(Protocol):
 
     def painted(self, x0: int, x1: int) -> UInt8Array: ...
 
+    def covers(self, x0: int, x1: int) -> bool: ...
+
 
 class SmoothLayer:
     """Some rows in smoothed colours, tinted where the patches lie."""
@@ -42,6 +44,9 @@ class SmoothLayer:
         if self._threshold is not None:
             painted &= self._shades[:, x0:x1] >= self._threshold
         return painted
+
+    def covers(self, x0: int, x1: int) -> bool:
+        return self._threshold is None and self._patches.covers(x0, x1)
 
     def colours(self, x0: int, x1: int) -> UInt8Array:
         # A running mean may fall a hair below the shades it averages, and so to the colour below.

@@ -3,12 +3,14 @@
 ``_l0`` are level-0 pixels, ``_px`` pixels of the picture.
 """
 
+import math
 from functools import cached_property
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mil_heatmaps.slides.edge_cells import Ints
 from mil_heatmaps.slides.tissue import Contour, TissueMask, scale_contour
 from mil_heatmaps.visualization.frame import Frame
 
@@ -62,13 +64,21 @@ class TissueRaster:
                 cv2.drawContours(mask, [points], 0, polygon.value, cv2.FILLED, cv2.LINE_8, offset=offset)
         return mask[above : above + y1 - y0]
 
+    def near_edges(self, x0: Ints, y0: Ints, x1: Ints, y1: Ints) -> npt.NDArray[np.bool_]:
+        """Return (N,) which rectangles of the picture, ends not included and none empty, may hold tissue and glass.
 
-    @property
-    def n_points(self) -> int:
-        """The number of points of all outlines."""
-        return sum(len(polygon.points) for polygon in self._polygons)
+        The others are all tissue or all glass. About eight squares a rectangle are made, at least 16 pixels long.
+        """
+        area = math.isqrt(self._width * self._height // (8 * len(x0) + 1))
+        bits = max(4, max(area, int((x1 - x0).min()) >> 3).bit_length())
+        counts = cv2.integral(self._cells_with_edges(1 << bits).view(np.uint8))
+        flat, columns = counts.reshape(-1), counts.shape[1]
+        left, right = x0 >> bits, (x1 - 1 >> bits) + 1
+        above, below = (y0 >> bits) * columns, ((y1 - 1 >> bits) + 1) * columns
+        inside = flat.take(below + right) - flat.take(below + left) - flat.take(above + right) + flat.take(above + left)
+        return np.asarray(inside > 0)
 
-    def cells_with_edges(self, side: int) -> npt.NDArray[np.bool_]:
+    def _cells_with_edges(self, side: int) -> npt.NDArray[np.bool_]:
         """Return (rows, columns) of squares of `side` pixels, at least 16: True where an edge passes or comes near.
 
         The pixels of a square without an edge are all tissue or all not.

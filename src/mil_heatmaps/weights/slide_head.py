@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +17,7 @@ from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.arrays import read_arrays, read_npy
-from mil_heatmaps.words import reason_of
+from mil_heatmaps.words import reason_of, said_by
 
 Floats = npt.NDArray[np.float64]
 
@@ -105,7 +104,7 @@ def read_head(path: Path, *, cosine: bool = False) -> SlideHead:
 
 
 def _linear(path: Path) -> SlideHead:
-    readers = {".npz": lambda path: read_arrays(path, CheckpointError), ".csv": _table, ".safetensors": _safetensors}
+    readers = {".npz": _arrays, ".csv": _table, ".safetensors": _safetensors}
     if path.suffix.lower() not in readers:
         raise CheckpointError(f"the head {path} must be {_FORMATS}")
     held = {_ALIASES.get(key, key): value for key, value in readers[path.suffix.lower()](path).items()}
@@ -130,9 +129,9 @@ def _linear(path: Path) -> SlideHead:
 def _vectors(path: Path) -> SlideHead:
     held: Mapping[str, Any]
     if path.suffix == ".npy":
-        held = {"vector": read_npy(path, CheckpointError)}
+        held = {"vector": _arrays(path).get("")}
     elif path.suffix == ".npz":
-        held = read_arrays(path, CheckpointError)
+        held = _arrays(path)
     elif path.suffix in (".h5", ".hdf5"):
         held = {"vector": read_slide_vectors(path)}
     else:
@@ -156,6 +155,8 @@ def read_slide_vectors(path: Path) -> Floats:
     CheckpointError
         Missing or damaged, no vector in it, or the features of patches.
     """
+    import h5py
+
     from mil_heatmaps.errors import HeatmapError
 
     if path.suffix == ".npy":
@@ -175,6 +176,13 @@ def read_slide_vectors(path: Path) -> Floats:
         raise
     except (HeatmapError, OSError, ValueError) as error:
         raise CheckpointError(f"cannot read the slide vector {path}: {reason_of(error)}") from error
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    try:
+        return dict(read_arrays(path, CheckpointError))
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot read the head {said_by(error, 1000)}") from error
 
 
 def _safetensors(path: Path) -> dict[str, Any]:

@@ -98,7 +98,7 @@ export class Annotate {
     element.addEventListener("pointerdown", (event) => {
       if (!onStage(event)) return;
       stop(event);
-      this.pane = pane;
+      this.app.container.focus({ preventScroll: true }); // Enter closes the outline, and presses no button
       this.down(pane.slidePoint(event.clientX, event.clientY));
     }, { capture: true });
     element.addEventListener("pointermove", (event) => {
@@ -252,7 +252,10 @@ export class Annotate {
     this.list.hidden = this.name.hidden = !features.length;
     if (this.chosen) this.list.value = this.chosen;
     this.carry.hidden = !this.app.beside;
-    this.keeping.textContent = this.store.canWrite
+    const { trouble } = this.store;
+    this.keeping.classList.toggle("warning", Boolean(trouble));
+    if (trouble) this.keeping.textContent = `Not kept: ${trouble}`;
+    else this.keeping.textContent = this.store.canWrite
       ? "Kept as GeoJSON in the folder of marks; QuPath opens it." : "Kept until the page is closed: start the viewer with --marks DIR to keep them.";
     this.tell();
     this.attach();

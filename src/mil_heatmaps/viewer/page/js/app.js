@@ -26,7 +26,14 @@ export class App {
     this.outline = null;
     this.colours = new PaneColours(this);
     this.generation = 0;
-    this.busy = 0;
+    this.busy = 0; // panes that are being arranged
+    this.underWay = 0; // slides, panes and scores that were asked for and are not there yet
+  }
+
+  /** Count a piece of work until it ends. */
+  during(work) {
+    this.underWay++;
+    return work.finally(() => this.underWay--);
   }
 
   /** @param {"slide" | "content" | "colours" | "move" | "panes" | "list"} event */
@@ -52,7 +59,7 @@ export class App {
     build();
     const asked = this.index.slides.findIndex((slide) => slide.name === this.view.slide);
     const first = this.index.slides.findIndex((slide) => slide.canOpen && slide.layers);
-    await this.openSlide(asked >= 0 ? asked : Math.max(0, first), { keepPlace: asked >= 0 || !this.view.slide });
+    await this.showSlide(asked >= 0 ? asked : Math.max(0, first), { keepPlace: asked >= 0 || !this.view.slide });
   }
 
   get view() {
@@ -63,8 +70,10 @@ export class App {
     return this.slide.layers;
   }
 
-  /** Show a slide by its place in the list. */
-  async openSlide(number, { keepPlace = false } = {}) {
+  /** Show a slide by its place in the list; what goes wrong is said. */
+  openSlide = (...given) => this.during(this.showSlide(...given)).catch((error) => this.fail(error));
+
+  async showSlide(number, { keepPlace = false } = {}) {
     const generation = ++this.generation;
     this.number = number;
     pictures.hold();
@@ -100,7 +109,7 @@ export class App {
     await this.arrange({ place: { x, y, z, r } });
     if (generation !== this.generation) return;
     this.letPicturesGo();
-    if (slide.tissue) this.loadTissue(number, generation);
+    if (slide.tissue) this.during(this.loadTissue(number, generation));
   }
 
   /** Small pictures come once the slide is there. */
@@ -138,7 +147,10 @@ export class App {
     const other = number >= 0 && number !== this.number;
     this.store.set({ ...view, slide: other ? this.view.slide : view.slide || this.view.slide });
     if (other) await this.openSlide(number, { keepPlace: true });
-    else this.restorePlace(view);
+    else {
+      if (this.busy) this.held = { place: view }; // where the panes go once they are arranged
+      this.restorePlace(view);
+    }
   }
 
   quiet(change) {
@@ -162,8 +174,6 @@ export class App {
     this.tell("move");
   }
 
-  // Panes -----------------------------------------------------------------------------------------------------------
-
   get contents() {
     return panesFor(this.view.panes, this.layers);
   }
@@ -182,7 +192,9 @@ export class App {
    * back after the last of them, whatever lies between, and a whole slide stays whole.
    * @param {{place?: object}} options the place to go to instead
    */
-  async arrange({ place } = {}) {
+  arrange = (...given) => this.during(this.arrangeAt(...given));
+
+  async arrangeAt({ place } = {}) {
     if (place) this.held = { place };
     else if (!this.busy) this.held = { whole: this.lockstep.isHome, place: this.placeNow() };
     this.busy++;
@@ -286,7 +298,9 @@ export class App {
   // Colours ---------------------------------------------------------------------------------------------------------
 
   /** Bring every pane's colours up to date with the view. */
-  async refresh() {
+  refresh = () => this.during(this.paintAll());
+
+  async paintAll() {
     const { generation } = this;
     try {
       await Promise.all(this.panes.map((pane) => this.colours.load(pane)));
@@ -313,8 +327,6 @@ export class App {
     return this.active?.views[0] ?? null;
   }
 
-  // Patches ---------------------------------------------------------------------------------------------------------
-
   /** Choose a patch and go there. */
   flyTo(patch) {
     const { activeView } = this;
@@ -327,8 +339,7 @@ export class App {
   }
 
   markChosen() {
-    const { activeView } = this;
-    const patch = this.view.patch;
+    const { activeView, view: { patch } } = this;
     const known = activeView && patch !== null && patch >= 0 && patch < activeView.patches.count;
     const box = known
       ? [activeView.patches.xs[patch], activeView.patches.ys[patch], activeView.patches.width, activeView.patches.height]

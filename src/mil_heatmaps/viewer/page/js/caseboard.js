@@ -3,6 +3,7 @@
 import { barElement } from "./colourbar.js";
 import { columnTitle, parseContent } from "./content.js";
 import { byId, make } from "./dom.js";
+import { outlinePath } from "./marks.js";
 import { quantise } from "./normalize.js";
 import { Pane } from "./pane.js";
 import { Column, ScoreTable, ScoreView } from "./scores.js";
@@ -72,6 +73,7 @@ export class CaseBoard {
     const cell = { number, slide, view: null };
     if (layer < 0) return cell;
     const about = slide.layers[layer];
+    if (slide.tissue) cell.outline = outlinePath(await this.app.data.tissue(number));
     const named = about.names.indexOf(name);
     const tables = slide.layers.map((other, i) => (other.type === "scores" ? new ScoreTable(this.app.data, number, i, other) : null));
     cell.view = await tables[layer].load(named >= 0 ? named : 0, tables);
@@ -88,9 +90,8 @@ export class CaseBoard {
       type: "button", className: "plain", text: slide.name, title: "Open this slide",
       onclick: () => (cell.number === this.app.number ? this.close() : this.app.openSlide(cell.number).catch((error) => this.app.fail(error))),
     });
-    const share = make("span", { className: "note", text: cell.view ? "" : "has no such map" });
-    cell.share = share;
-    this.grid.append(make("div", { className: "case-cell" }, make("div", { className: "case-head" }, name, share), cell.pane.element));
+    const lacks = make("span", { className: "note", text: cell.view ? "" : "has no such map" });
+    this.grid.append(make("div", { className: "case-cell" }, make("div", { className: "case-head" }, name, lacks), cell.pane.element));
     cell.pane.mount();
   }
 
@@ -106,9 +107,8 @@ export class CaseBoard {
       at += view.column.values.length;
     }
     const { table, index } = cells[0].view;
-    this.pooled ??= null;
     if (this.pooled?.cells !== this.cells) {
-      const about = { ...table.about, count: all.length };
+      const about = { ...table.about, count: all.length, spread: [] }; // how even attention is was measured of a slide
       this.pooled = { cells: this.cells, view: new ScoreView({ about, patches: table.patches }, index, new Column(all), null, "the case") };
     }
     const pane = { views: [this.pooled.view], content: app.active.content };
@@ -116,10 +116,9 @@ export class CaseBoard {
     const lookup = app.colours.lookupFor(pane);
     for (const cell of cells) {
       const { heat } = cell.pane;
-      heat.show([{ patches: cell.view.patches, values: quantise(cell.view.column.values, scale) }], lookup, { clip: null, smoothed: app.view.smooth });
+      heat.show([{ patches: cell.view.patches, values: quantise(cell.view.column.values, scale) }], lookup, { clip: app.view.inside ? cell.outline ?? null : null, smoothed: app.view.smooth });
       heat.canvas.style.opacity = app.view.opacity;
     }
-    this.scale = scale;
     this.bar.replaceChildren(make("p", { className: "note", text: `${cells.length} slides of the case on one scale: ${columnTitle(app.layers, parseContent(pane.content))}` }), barElement(app, pane));
   }
 }

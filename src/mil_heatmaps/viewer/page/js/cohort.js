@@ -1,6 +1,6 @@
 // The list of slides: a work list. Searched, sorted by any column of the process list, drawn only where it is seen.
 
-import { byId, make } from "./dom.js";
+import { byId, kept, make } from "./dom.js";
 import { isWrong, parseFilter } from "./filter.js";
 import { probability } from "./normalize.js";
 import { pictures } from "./queue.js";
@@ -26,6 +26,7 @@ const TAIL = 12; // letters at the end of a name that are always shown: the slid
 export class Cohort {
   constructor(app) {
     this.app = app;
+    app.cohort = this;
     this.box = byId("cohort");
     this.pool = [];
     this.search = make("input", {
@@ -83,13 +84,8 @@ export class Cohort {
   }
 
   fillColumns() {
-    let kept = [];
-    try {
-      kept = JSON.parse(localStorage.getItem(COLUMNS_KEY) ?? "[]");
-    } catch {
-      // Private windows keep nothing.
-    }
-    this.columns = this.ownColumns.filter((column) => kept.includes(column)).slice(0, MOST_COLUMNS);
+    const chosen = JSON.parse(kept(COLUMNS_KEY) ?? "[]");
+    this.columns = this.ownColumns.filter((column) => chosen.includes(column)).slice(0, MOST_COLUMNS);
     this.columnsBox.hidden = !this.ownColumns.length;
     this.columnsBox.replaceChildren(make("summary", { text: "Columns" }), ...this.ownColumns.map((column) => {
       const input = make("input", { type: "checkbox", onchange: () => this.chooseColumn(column, input.checked) });
@@ -100,11 +96,7 @@ export class Cohort {
 
   chooseColumn(column, shown) {
     this.columns = this.ownColumns.filter((other) => (other === column ? shown : this.columns.includes(other))).slice(0, MOST_COLUMNS);
-    try {
-      localStorage.setItem(COLUMNS_KEY, JSON.stringify(this.columns));
-    } catch {
-      // As above.
-    }
+    kept(COLUMNS_KEY, JSON.stringify(this.columns));
     this.arrange();
   }
 
@@ -222,7 +214,7 @@ export class Cohort {
   }
 
   open(number) {
-    this.app.openSlide(number).catch((error) => this.app.fail(error));
+    this.app.openSlide(number);
   }
 
   /** The next slide in the order shown. */
@@ -248,7 +240,7 @@ export class Cohort {
 
 /** A text whose end is always shown: its middle gives way. */
 function cut(text, className) {
-  if (text.length <= 16) return make("span", { className, title: text, text });
+  if (text.length <= 6) return make("span", { className, title: text, text });
   const tail = Math.min(TAIL, Math.floor(text.length / 2));
   const head = text.slice(0, text.length - tail);
   return make("span", { className: `cut ${className}`, title: text }, make("span", { text: head }), make("span", { text: text.slice(head.length) }));

@@ -105,6 +105,7 @@ export function legendOf(app, pane) {
     title,
     notes,
     kind: KINDS[about.kind] ?? about.kind,
+    noun: about.kind === "similarity" || about.score.startsWith("concept_") ? "concept" : "class",
     className: about.names.length > 1 || about.names[0] !== about.score ? score.name : null,
     normalisation: named ? "a colour a cluster" : scale.label + smooth,
     range: sorted.length
@@ -164,7 +165,7 @@ export function barElement(app, pane) {
     "figure",
     { className: "legend" },
     make("figcaption", {}, make("strong", { text: legend.title })),
-    make("p", { className: "kind", text: legend.kind + (legend.className ? ` · class ${legend.className}` : "") }),
+    make("p", { className: "kind", text: legend.kind + (legend.className ? ` · ${legend.noun} ${legend.className}` : "") }),
     ...bar,
     hasRaw ? row("raw") : null,
     hasRaw ? make("p", { className: "unit", text: "score" }) : null,

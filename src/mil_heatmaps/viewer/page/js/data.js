@@ -9,6 +9,8 @@ export function openData() {
 const GONE = "The viewer does not answer: it was stopped. Start it again, then reload this page.";
 const LOCKED = "The viewer was started anew and does not know this browser. Open the link it printed.";
 
+const KEPT_ALIVE = 60_000; // bytes that a browser sends even when the page is being closed
+
 /** Fetch an address; errors are sentences. `signal` aborts it. */
 export async function ask(url, as = "json", options = {}) {
   let answer;
@@ -45,8 +47,10 @@ class ServerData {
 
   /** Read or, with a value, write what a reader leaves. */
   notes(place, value) {
+    const body = JSON.stringify(value);
     const options = value === undefined ? {} : {
-      method: "PUT", body: JSON.stringify(value), headers: { "content-type": "application/json", "x-heatmap-viewer": "1" },
+      method: "PUT", body, keepalive: body.length < KEPT_ALIVE,
+      headers: { "content-type": "application/json", "x-heatmap-viewer": "1" },
     };
     return ask(`api/notes/${place}.json`, "json", options);
   }

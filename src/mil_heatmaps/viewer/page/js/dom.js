@@ -31,3 +31,14 @@ export const grouped = (number) => Math.round(number).toLocaleString("en").repla
 
 /** Call a function of share.js, which is fetched when it is first needed. */
 export const share = async (name, ...given) => (await import("./share.js"))[name](...given);
+
+/** Read or, with a value, write what the browser keeps for its user; private windows keep nothing. */
+export function kept(key, value) {
+  try {
+    if (value === undefined) return localStorage.getItem(key);
+    localStorage.setItem(key, value);
+  } catch {
+    // Then it lasts as long as the page.
+  }
+  return null;
+}

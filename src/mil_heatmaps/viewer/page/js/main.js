@@ -4,8 +4,7 @@ import { App } from "./app.js";
 import { CaseBoard } from "./caseboard.js";
 import { Cohort } from "./cohort.js";
 import { openData } from "./data.js";
-import { Explain } from "./explain.js";
-import { byId, grouped, make, share } from "./dom.js";
+import { byId, grouped, kept, make, share } from "./dom.js";
 import { Hover } from "./hover.js";
 import { bindKeys } from "./keys.js";
 import { Like } from "./like.js";
@@ -22,24 +21,11 @@ const THEME_KEY = "heatmap-viewer-theme";
 function toggleTheme() {
   const dark = getComputedStyle(document.documentElement).getPropertyValue("--is-dark").trim() === "1";
   setTheme(dark ? "light" : "dark");
+  kept(THEME_KEY, document.documentElement.dataset.theme);
 }
 
 function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  try {
-    localStorage.setItem(THEME_KEY, theme);
-  } catch {
-    // Private windows keep nothing; the theme then lasts as long as the page.
-  }
-}
-
-function restoreTheme() {
-  try {
-    const theme = localStorage.getItem(THEME_KEY);
-    if (theme) document.documentElement.dataset.theme = theme;
-  } catch {
-    // As above: then the system's own choice holds.
-  }
+  if (theme) document.documentElement.dataset.theme = theme;
 }
 
 function showSlide(app) {
@@ -93,6 +79,20 @@ function bindTop(app) {
   }
 }
 
+/** What explains a map is fetched where something was measured, or patches are taken away. */
+function explainWhenNeeded(app) {
+  let asked;
+  const look = () => {
+    if (asked || !(Object.keys(app.slide.faithfulness).length || app.view.gone)) return;
+    asked = app.during(import("./explain.js").then(({ Explain }) => {
+      new Explain(app);
+      return app.refresh();
+    }));
+  };
+  app.on("slide", look);
+  app.on("content", look);
+}
+
 /** Marks and review: fetched at first use, or at once where a folder for them was named. */
 function later(app, cohort) {
   let marking;
@@ -111,7 +111,7 @@ function later(app, cohort) {
 }
 
 async function begin() {
-  restoreTheme();
+  setTheme(kept(THEME_KEY));
   const app = new App(openData(), byId("panes"));
   window.heatmapViewer = app; // for the console, and for the tests
   app.fail = (error) => {
@@ -125,7 +125,7 @@ async function begin() {
   app.on("panes", showModes);
   app.ready = app.start(() => {
     new Panel(app);
-    new Explain(app);
+    explainWhenNeeded(app);
     if (!app.data.exported) {
       new Like(app);
       app.board = new CaseBoard(app);

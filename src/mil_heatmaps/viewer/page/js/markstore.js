@@ -23,74 +23,122 @@ export function featuresOf(text) {
   return features.map((feature) => ({ ...feature, id: feature.id ?? crypto.randomUUID(), properties: feature.properties ?? {} }));
 }
 
+/** The marks of one slide: `saved` as the file has them, under `stamp`; `trouble`: why others are not in it. */
+class Sheet {
+  constructor(number) {
+    Object.assign(this, { number, features: [], past: [], stamp: undefined, trouble: "" });
+    this.saved = this.features;
+  }
+}
+
 export class MarkStore {
   constructor(app, changed) {
     this.app = app;
     this.changed = changed;
-    this.features = [];
-    this.past = [];
+    this.sheet = new Sheet(app.number);
+    this.saving = Promise.resolve();
     app.on("slide", () => this.load());
+    addEventListener("beforeunload", (event) => this.canWrite && this.features !== this.sheet.saved && event.preventDefault());
   }
 
   get canWrite() {
     return Boolean(this.app.index.canWrite);
   }
 
-  async load() {
-    const { app } = this;
-    const { number, generation } = app;
-    if (this.timer) await this.save(); // of the slide before
-    this.features = [];
-    this.past = [];
-    this.number = number;
+  get features() {
+    return this.sheet.features;
+  }
+
+  get trouble() {
+    return this.sheet.trouble;
+  }
+
+  load() {
+    const sheet = new Sheet(this.app.number);
+    if (this.timer) this.save(); // of the slide before
+    this.sheet = sheet;
     this.changed();
-    if (!this.canWrite) return;
-    try {
-      const { features, stamp } = await app.data.notes(`marks/${number}`);
-      if (generation !== app.generation) return;
-      this.features = features.map((feature) => ({ ...feature, id: feature.id ?? crypto.randomUUID(), properties: feature.properties ?? {} }));
-      this.stamp = stamp;
-    } catch (error) {
-      this.stamp = undefined;
+    if (this.canWrite) this.inTurn(sheet, () => this.open(sheet));
+  }
+
+  /** Reading and writing come one after the other. */
+  inTurn(sheet, work) {
+    this.saving = this.saving.then(work).then(() => {
+      sheet.trouble = "";
+    }, (error) => {
+      sheet.trouble = error.message;
       toast(error.message);
-    }
-    this.changed();
+    }).then(() => {
+      if (sheet === this.sheet) this.changed();
+    });
+    return this.saving;
+  }
+
+  async open(sheet) {
+    const { features, stamp } = await this.read(sheet);
+    const drawn = sheet.features; // meanwhile
+    sheet.saved = features;
+    sheet.features = drawn.length ? [...features, ...drawn] : features;
+    sheet.stamp = stamp;
+  }
+
+  async read({ number }) {
+    const { features, stamp } = await this.app.data.notes(`marks/${number}`);
+    return { stamp, features: features.map((feature) => ({ ...feature, id: feature.id ?? crypto.randomUUID(), properties: feature.properties ?? {} })) };
   }
 
   /** Take a new list of marks; the one before can be had again. */
   set(features) {
-    this.past = [...this.past.slice(-49), this.features];
-    this.features = features;
-    this.changed();
-    this.saveSoon();
+    const { sheet } = this;
+    sheet.past = [...sheet.past.slice(-49), sheet.features];
+    this.show(features);
   }
 
   undo() {
-    if (!this.past.length) return;
-    this.features = this.past.pop();
-    this.changed();
-    this.saveSoon();
+    const { past } = this.sheet;
+    if (past.length) this.show(past.pop());
   }
 
-  saveSoon() {
-    if (!this.canWrite || this.stamp === undefined) return;
+  show(features) {
+    this.sheet.features = features;
+    this.changed();
+    if (!this.canWrite) return;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.save(), SAVE_MS);
   }
 
-  async save() {
+  /** Write what is on the screen, after whatever is being written. */
+  save() {
     clearTimeout(this.timer);
     this.timer = null;
-    const { number, features, stamp } = this;
-    this.saving = (this.saving ?? Promise.resolve()).then(async () => {
-      try {
-        const saved = await this.app.data.notes(`marks/${number}`, { features, stamp: number === this.number ? this.stamp : stamp });
-        if (number === this.number) this.stamp = saved.stamp;
-      } catch (error) {
-        toast(`Marks were not saved: ${error.message}`);
-        if (error.status === 409 && number === this.number) await this.load();
-      }
-    });
-    return this.saving;
+    const { sheet } = this;
+    return this.inTurn(sheet, () => this.write(sheet));
   }
+
+  /** Write marks over those of their stamp; what somebody else wrote meanwhile stays. */
+  async write(sheet) {
+    const { features, stamp } = sheet;
+    try {
+      sheet.stamp = (await this.app.data.notes(`marks/${sheet.number}`, { features, stamp: stamp ?? "unread" })).stamp;
+      sheet.saved = features;
+    } catch (error) {
+      if (error.status !== 409) throw error;
+      const theirs = await this.read(sheet);
+      sheet.features = merged(sheet.saved, theirs.features, sheet.features);
+      [sheet.saved, sheet.stamp] = [theirs.features, theirs.stamp];
+      toast("Marks were changed elsewhere: theirs and yours are kept");
+      await this.write(sheet);
+    }
+  }
+}
+
+/** Marks of two who began from the same ones: what either added or changed, less what either took away. */
+function merged(before, theirs, mine) {
+  const by = (features) => new Map(features.map((feature) => [feature.id, feature]));
+  const [old, their, own] = [by(before), by(theirs), by(mine)];
+  const touched = (feature) => JSON.stringify(feature) !== JSON.stringify(old.get(feature.id));
+  return [
+    ...theirs.filter(({ id }) => own.has(id) || !old.has(id)).map((feature) => (own.has(feature.id) && touched(own.get(feature.id)) ? own.get(feature.id) : feature)),
+    ...mine.filter((feature) => !their.has(feature.id) && touched(feature)),
+  ];
 }

@@ -1,6 +1,6 @@
 // Named sets of colours and layout: the user's own in the browser, those of the marks' folder, and the run's defaults.
 
-import { byId, make, toast } from "./dom.js";
+import { byId, kept, make, toast } from "./dom.js";
 import { COLOUR_KEYS } from "./panel.js";
 
 const KEY = "heatmap-viewer-presets";
@@ -22,11 +22,7 @@ export class Presets {
   }
 
   get mine() {
-    try {
-      return JSON.parse(localStorage.getItem(KEY) ?? "{}");
-    } catch {
-      return {};
-    }
+    return JSON.parse(kept(KEY) ?? "{}");
   }
 
   get run() {
@@ -79,11 +75,7 @@ export class Presets {
   }
 
   async write(mine, shared) {
-    try {
-      localStorage.setItem(KEY, JSON.stringify(mine));
-    } catch {
-      // Private windows keep nothing.
-    }
+    kept(KEY, JSON.stringify(mine));
     if (this.app.index.canWrite) {
       try {
         this.shared = await this.app.data.notes("presets", shared);

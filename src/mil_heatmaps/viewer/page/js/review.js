@@ -1,23 +1,22 @@
 // A reader study: a verdict on every slide's map, by keys, in an order of the reader's own, with the time it took.
 
-import { byId, make, toast } from "./dom.js";
+import { byId, kept, make, toast } from "./dom.js";
 import { formatView, parseView } from "./state.js";
 
 const READER_KEY = "heatmap-viewer-reader";
 const STEP_MS = 400;
+const KEEP_MS = 10_000;
 const VERDICTS = [["a", "plausible"], ["x", "not plausible"], ["u", "unsure"]];
 
 export class Review {
   constructor(app, cohort) {
     this.app = app;
+    app.reviewing = this;
     this.cohort = cohort;
     this.rows = {};
+    this.spent = new Map(); // milliseconds a slide was looked at since its last verdict
     this.reader = make("input", { type: "text", placeholder: "Reader", "aria-label": "Reader", maxlength: "40" });
-    try {
-      this.reader.value = localStorage.getItem(READER_KEY) ?? "";
-    } catch {
-      // Private windows keep nothing.
-    }
+    this.reader.value = kept(READER_KEY) ?? "";
     this.start = make("button", { type: "button", className: "plain", text: "Begin", onclick: () => this.begin() });
     this.buttons = VERDICTS.map(([key, verdict]) => make("button", {
       type: "button", className: "plain", text: `${verdict}  ${key.toUpperCase()}`, "aria-pressed": "false", onclick: () => this.judge(verdict),
@@ -36,6 +35,14 @@ export class Review {
     byId("panel").prepend(this.section);
     app.on("slide", () => this.enter());
     addEventListener("pagehide", () => this.leave());
+    document.addEventListener("visibilitychange", () => this.count());
+  }
+
+  /** Count the time until now to the slide on the screen; a page that nobody sees is not read. */
+  count() {
+    const now = performance.now();
+    if (this.at !== undefined && this.since !== null) this.spent.set(this.at, (this.spent.get(this.at) ?? 0) + now - this.since);
+    this.since = document.hidden ? null : now;
   }
 
   async begin() {
@@ -44,11 +51,7 @@ export class Review {
       const { rows, order } = await this.app.data.notes(`review/${encodeURIComponent(reader)}`);
       this.name = reader;
       this.rows = rows;
-      try {
-        localStorage.setItem(READER_KEY, reader);
-      } catch {
-        // As above.
-      }
+      kept(READER_KEY, reader);
       const places = new Map(this.app.index.slides.map((slide, i) => [slide.name, i]));
       this.order = order.map((name) => places.get(name)).filter((place) => this.app.index.slides[place]?.canOpen);
       this.cohort.only = this.order;
@@ -76,13 +79,13 @@ export class Review {
     this.cohort.arrange();
   }
 
-  /** A slide was opened: the one before is left, and time runs anew. */
+  /** A slide was opened: the one before is left. */
   enter() {
     if (!this.name) return;
     this.leave();
     this.at = this.app.number;
-    this.since = performance.now();
     this.steps = [];
+    this.entered = this.kept = performance.now();
     const row = this.rows[this.app.slide.name];
     this.comment.value = row?.comment ?? "";
     this.show(row?.verdict ?? "");
@@ -96,15 +99,26 @@ export class Review {
 
   /** Note where the reader looks, when that changed. */
   step() {
-    if (document.hidden || this.app.number !== this.at || this.playing) return;
+    if (document.hidden || this.app.underWay || this.app.number !== this.at || this.playing) return;
     const { x, y, z, r } = this.app.placeNow();
     const view = formatView({ ...this.app.view, x, y, z, r }, this.app.store.defaults);
-    if (this.steps.at(-1)?.[1] !== view) this.steps.push([Math.round(performance.now() - this.since) / 1000, view]);
+    const now = performance.now();
+    if (this.seen !== view) this.steps.push([Math.round(now - this.entered) / 1000, view]);
+    this.seen = view;
+    if (now - this.kept > KEEP_MS) this.keep();
   }
 
-  async leave() {
+  leave() {
     clearInterval(this.timer);
+    this.count();
+    this.seen = null;
+    return this.keep();
+  }
+
+  /** Send the steps since the last time; the viewer puts them after those it has. */
+  async keep() {
     const { at, steps } = this;
+    this.kept = performance.now();
     this.steps = [];
     if (at === undefined || !steps?.length) return;
     await this.app.data.notes(`way/${at}/${encodeURIComponent(this.name)}`, { steps }).catch((error) => toast(error.message));
@@ -117,12 +131,13 @@ export class Review {
       return;
     }
     const { number, slide } = this.app;
-    const seconds = (performance.now() - this.since) / 1000;
-    this.since = performance.now();
+    this.count();
+    const seconds = (this.spent.get(number) ?? 0) / 1000;
     const chosen = verdict ?? this.rows[slide.name]?.verdict ?? "";
     try {
       const body = { slide: number, verdict: chosen, comment: this.comment.value, seconds };
       this.rows[slide.name] = await this.app.data.notes(`review/${encodeURIComponent(this.name)}`, body);
+      this.spent.set(number, this.spent.get(number) - 1000 * seconds);
     } catch (error) {
       toast(`Not kept: ${error.message}`);
       return;
