@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mil_heatmaps.explain import rows as rows_module
@@ -35,7 +35,9 @@ def test_chunks_and_threads_change_no_score(name: str) -> None:
     model = small_model(name)
     wanted = [score for score in model.score_names() if score not in SLOW]
 
-    @settings(max_examples=2, deadline=None, derandomize=True, database=None)
+    @settings(
+        max_examples=2, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    )
     @given(st.integers(2, 24), st.integers(1, 25), st.integers(1, 4), st.integers(0, 99))
     def check(patches: int, chunk: int, threads: int, seed: int) -> None:
         features = np.random.default_rng(seed).normal(size=(patches, 24)).astype(np.float32)

@@ -31,7 +31,7 @@ def read_json(
         It cannot be read, is no JSON, nested without end, over `most_bytes`, or, where all numbers must be `finite`,
         holds one that is not.
     """
-    whole = _whole
+    whole: Callable[[str], Any] = _whole
     if finite:
         whole = parse_float = parse_constant = _finite
     refuse_no_file(path, error)

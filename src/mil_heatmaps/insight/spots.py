@@ -199,11 +199,11 @@ def _matrix(file: Any, rows: int, path: Path) -> npt.NDArray[np.float32]:
     matrix = file["X"]
     if isinstance(matrix, h5py.Dataset):
         return np.asarray(hdf5.needed_dataset(file, "X")[()], np.float32)
-    shape = tuple(int(side) for side in matrix.attrs["shape"])
-    _check_count(max(rows, shape[0]), shape[1], path)
+    height, width = (int(side) for side in matrix.attrs["shape"])
+    _check_count(max(rows, height), width, path)
     sparse = csc_array if "csc" in str(matrix.attrs["encoding-type"]) else csr_array
     parts = tuple(hdf5.needed_dataset(matrix, key)[()] for key in ("data", "indices", "indptr"))
-    held = sparse(parts, shape=shape)
+    held = sparse(parts, shape=(height, width))
     held.check_format(full_check=True)  # else a place beyond the matrix is written to all the same
     return np.asarray(held.toarray(), np.float32)
 
