@@ -189,8 +189,8 @@ class ExportArguments(Section):
     npz: Format[NpzExport] = Field(default=None, description="Scores as NumPy arrays.")
     anndata: Format[AnndataExport] = Field(default=None, description="Scores for scanpy and squidpy (.h5ad).")
     ome_zarr: Format[OmeZarrExport] = Field(default=None, description="A pyramid in chunks for napari and others.")
+    dicom: Format[DicomExport] = Field(default=None, description="A parametric map in the slide's frame of reference.")
     annotation_store: Format[AnnotationStoreExport] = Field(
         default=None, description="Patches, high-attention regions and tissue for TIAToolbox (.db)."
     )
     wsidata: Format[WsidataExport] = Field(default=None, description="Tiles with scores for wsidata and LazySlide.")
-    dicom: Format[DicomExport] = Field(default=None, description="A parametric map in the slide's frame of reference.")

@@ -78,7 +78,7 @@ class CriticalPooling:
     first: Straight | None = None
     adds: float = 1.0
 
-    exact, passes = True, 4
+    exact, passes = True, 5
 
     def __len__(self) -> int:
         return len(self.rows)

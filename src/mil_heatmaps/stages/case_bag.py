@@ -112,7 +112,7 @@ def _of_file(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
         return last[1]
     coords_file = work.coords_file if job.slide_id == work.job.slide_id else \
         coords_file_of(job, work.settings, work.files)  # fmt: skip
-    told = {"features": work.fingerprint(path), "coords_file": coords_file}
+    told: dict[str, Any] = {"features": work.fingerprint(path), "coords_file": coords_file}
     if job.row.mpp is not None:
         told["mpp"] = job.row.mpp
     work.settings.case_inputs[key] = seen, told

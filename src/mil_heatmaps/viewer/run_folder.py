@@ -296,9 +296,9 @@ class _Run:
     def _features(self, bag: str) -> tuple[Path, ...]:
         """Return where features may be: of one bag by its name, else all folders."""
         named = section(self.config, "data_arguments").get("h5_dir")
-        values = [named] if not isinstance(named, dict) else [named[bag]] if bag in named else list(named.values())
         if bag == SUM or named is None:
             return ()
+        values = [named] if not isinstance(named, dict) else [named[bag]] if bag in named else list(named.values())
         found = []
         for entry in (part for item in values for part in ([item] if isinstance(item, str) else item)):
             with suppress(ConfigError):

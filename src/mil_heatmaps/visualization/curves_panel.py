@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mil_heatmaps.explain.sentences import quantity
 from mil_heatmaps.visualization.figure_parts import GREY, INK, PALE, SMALL, TEXT, bare
@@ -109,7 +110,8 @@ def _dress(axes: Any, what: str, chance: bool) -> None:
     axes.set_xlim(0, 100)
     axes.set_ylim(low, high)
     axes.set_axis_off()
-    up = np.array([0, 0.5, 1]) if chance else MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+    ticks = [0, 0.5, 1] if chance else MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+    up: npt.NDArray[np.float64] = np.asarray(ticks, np.float64)
     up = up[(up >= low) & (up <= high)]
     across, heights = np.array([0, 0.5, 1]), (up - low) / (high - low)
     grid = [[(x, 0), (x, 1)] for x in across] + [[(0, y), (1, y)] for y in heights]
