@@ -13,15 +13,13 @@ ABMIL = dict(zip(SIX, (0.92, 0.93, 0.91, 0.93, 0.90, 0.92), strict=True)) | {"cl
 TRANSMIL = dict(zip(SIX, (0.93, 0.93, 0.87, 0.93, 0.88, 0.90), strict=True))
 
 
-def table(
-    model: Any, names: list[str], seeds: range, settings: dict[str, Any] | None = None
-) -> tuple[dict[str, float], dict[str, int]]:
+def table(model: Any, names: list[str], seeds: range) -> tuple[dict[str, float], dict[str, int]]:
     """Return mean AUROC2 of each map of class 1, and on how many bags it is better than random."""
     hits: dict[str, list[float]] = {name: [] for name in names}
     better = dict.fromkeys(names, 0)
     for seed in seeds:
         x, coords, kind = toy().bag(seed)
-        scores = model.explain(x, names, targets=1, coords_l0=coords, step_l0=256, settings=settings).scores
+        scores = model.explain(x, names, targets=1, coords_l0=coords, step_l0=256).scores
         maps = {name: scores[name].values[:, -1] for name in names}
         measured = model.faithfulness(x, maps, target=1).as_dict()["maps"]
         for name in names:
@@ -41,11 +39,8 @@ def test_abmil(seeds: range) -> None:
 
 @pytest.mark.parametrize("seeds", [range(1000, 1001), range(3001, 3002)])
 def test_transmil(seeds: range) -> None:
-    """One bag of each five, which scatter about the mean that is asked; docs/make_scores_table.py measures all.
-
-    Integrated gradients take 64 nodes, not 992 until they add up.
-    """
-    hits, better = table(toy_transmil(), list(TRANSMIL), seeds, {"steps": 64, "max_steps": 64})
+    """One bag of each five, which scatter about the mean that is asked; docs/make_scores_table.py measures all."""
+    hits, better = table(toy_transmil(), list(TRANSMIL), seeds)
     assert {name: value for name, value in hits.items() if value < TRANSMIL[name]} == {}
     assert min(better.values()) == len(seeds)
 

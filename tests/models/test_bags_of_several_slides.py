@@ -24,7 +24,7 @@ OWN: dict[str, dict[str, Any]] = {
     "mil_fc": {"num_classes": 2}, "additive_mil": {"num_classes": 2}, "stamp_mlp": {"num_classes": 2},
     "torchmil_dsmil": {"num_classes": 1}, "trident_abmil": {"num_classes": 0},
     "trident_slide_encoder": {"num_classes": 0},
-    **dict.fromkeys(("transmil_original", "torchmil_transmil"), {"embed_dim": 32, "num_heads": 4}),
+    **{key: {"embed_dim": 32, "num_heads": 4} for key in ("transmil_original", "torchmil_transmil")},
     "stamp_vit": {"embed_dim": 32, "mlp_dim": 32, "num_heads": 4},
     "histobistro_transformer": {"embed_dim": 32, "inner_dim": 32, "mlp_dim": 32, "num_heads": 4},
 }  # fmt: skip

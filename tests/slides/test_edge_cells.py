@@ -24,6 +24,17 @@ def test_covered_cells_are_the_painted_pixels(seed: int) -> None:
     np.testing.assert_array_equal(cells.y_edges[cells.y1], bottom)
 
 
+def test_rectangles_far_apart_are_cut_as_those_close_together() -> None:
+    left, top = np.random.default_rng(5).integers(0, 60, (2, 25))
+    near = EdgeCells.cut(left, top, left + 9, top + 7)
+    left[7] += 10**12  # no memory is taken for what lies between
+    far = EdgeCells.cut(left, top, left + 9, top + 7)
+    for side in ("y_edges", "y0", "y1"):
+        np.testing.assert_array_equal(getattr(far, side), getattr(near, side))
+    np.testing.assert_array_equal(far.x_edges[far.x0], left)
+    np.testing.assert_array_equal(far.x_edges[far.x1], left + 9)
+
+
 def test_no_rectangles_make_no_cells() -> None:
     none = np.empty(0, np.int64)
     cells = EdgeCells.cut(none, none, none, none)

@@ -141,6 +141,26 @@ def test_half_a_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
         assert time.monotonic() - begin < 4
 
 
+def test_a_small_picture_that_nobody_waits_for_is_not_made(tmp_path: Path) -> None:
+    slides = tuple(SlideEntry(f"s{number}", tmp_path / "slide.tif") for number in range(60))
+    with running(Catalog("test", slides)) as viewer:
+        made: list[int] = []
+
+        def slowly(number: int) -> bytes:
+            made.append(number)
+            time.sleep(0.05)
+            return b"picture"
+
+        viewer.app.content.thumbnail = slowly  # type: ignore[method-assign]
+        for number in range(50):
+            with socket.create_connection(("127.0.0.1", viewer.port)) as given_up:
+                place = f"{viewer.data}/slides/{number}/thumbnail"
+                given_up.sendall(f"GET {place} HTTP/1.1\r\nHost: localhost\r\nCookie: {viewer.cookie}\r\n\r\n".encode())
+        status, _, body = viewer.ask(f"{viewer.data}/slides/55/thumbnail")
+        assert (status, body) == (200, b"picture")
+        assert len(made) < 25
+
+
 def test_an_unknown_colour_map_is_said_and_replaced() -> None:
     catalog = Catalog("test", CATALOG.slides, defaults=Defaults(cmap="no_such_map"))
     with running(catalog) as started:

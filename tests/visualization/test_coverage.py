@@ -10,12 +10,14 @@ import pytest
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide, open_slide
 from mil_heatmaps.slides.tissue import TissueMask
-from mil_heatmaps.visualization.canvas import patch_pixels
+from mil_heatmaps.visualization.canvas import PatchCanvas, patch_pixels
 from mil_heatmaps.visualization.colour_rule import ColourRule
-from mil_heatmaps.visualization.coverage import Uncoloured
+from mil_heatmaps.visualization.coverage import Coverage, Uncoloured
 from mil_heatmaps.visualization.drawing import Drawing, Painter
+from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.heatmap_utils import draw_heatmap, plan_heatmap
 from mil_heatmaps.visualization.overlay import draw
+from mil_heatmaps.visualization.tissue_raster import TissueRaster
 from mil_heatmaps.visualization.tissue_slide import TissueSlide
 from mil_heatmaps.visualization.view import View
 
@@ -156,3 +158,45 @@ def test_scores_that_are_no_numbers_are_no_uncoloured_patches(tiny_slide: Path) 
 )  # fmt: skip
 def test_the_notice_says_how_many_and_why(found: Uncoloured, words: str | None) -> None:
     assert found.notice() == words
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_patch_with_a_pixel_of_tissue_is_seen_whatever_the_bands(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    width, height = (int(side) for side in rng.integers(100, 1500, 2))
+    downsample = float(rng.choice([1, 2, 3.7, 8, 16]))
+    size_px = max(1, int(width / downsample)), max(1, int(height / downsample))
+    frame = Frame(0, size_px, (width / size_px[0], height / size_px[1]), by_centres=bool(seed % 2))
+    outlines = [
+        blob(*rng.integers(0, 1500, 2).tolist(), int(rng.integers(5, 500)), int(rng.choice([3, 40, 300])))
+        for _ in range(3)
+    ]
+    raster = TissueRaster(TissueMask(tuple(outlines), ((ring(300, 300, 200, 90),), (), ())), frame)
+    size = int(rng.choice([8, 20, 64, 200, 512]))
+    count = int(rng.integers(1, 60))
+    coords = rng.integers(-2 * size, 1500, (count, 2))
+    corners, ends = patch_pixels(PatchGrid(coords, (size, size), (size, size)), frame)
+    wide, high = (ends - corners).max(axis=0).tolist()
+    coverage = Coverage(
+        PatchCanvas(corners, (wide, high), np.ones(count), size_px, ends_px=ends), np.ones(count, np.bool_), raster
+    )
+    bands = [(y0, min(y0 + 16, size_px[1])) for y0 in range(0, size_px[1], 16)]
+    for y0, y1 in rng.permutation(bands).tolist():
+        if coverage.waits(y0, y1):
+            coverage.look(raster.rows(y0, y1), y0)
+    whole = np.vstack([raster.rows(*band) for band in bands])
+    boxes = np.hstack([np.maximum(corners, 0), np.minimum(ends, size_px)]).tolist()
+    unseen = sum(x0 < x1 and y0 < y1 and not whole[y0:y1, x0:x1].any() for x0, y0, x1, y1 in boxes)
+    grid = PatchGrid(coords, (size, size), (size, size))
+    assert coverage.uncoloured(grid, (width, height), whole=True).outside_tissue == unseen
+
+
+def test_a_patch_that_ends_where_a_band_begins_is_not_looked_at_there() -> None:
+    frame = Frame(0, (100, 100), (1.0, 1.0))
+    raster = TissueRaster(TissueMask((ring(32, 5, 30, 40),), ((),)), frame)
+    corners, ends = np.array([[20, 10], [40, 10]]), np.array([[29, 19], [50, 20]])  # a pixel apart in height
+    coverage = Coverage(PatchCanvas(corners, (10, 10), np.ones(2), (100, 100), ends_px=ends), np.ones(2, bool), raster)
+    for y0, y1 in ((0, 19), (19, 60), (60, 100)):
+        coverage.look(raster.rows(y0, y1), y0)
+    grid = PatchGrid(corners, (10, 10), (10, 10))
+    assert coverage.uncoloured(grid, (100, 100), whole=True) == Uncoloured(2, outside_tissue=1)

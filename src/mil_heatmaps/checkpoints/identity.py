@@ -1,5 +1,6 @@
 """Tell from tensors alone which model a checkpoint holds, how large it is, and what cannot be known."""
 
+import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -141,7 +142,9 @@ def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], be
     # what keys tell comes first: a `temperature` beside an ABMIL without one is another's, such as a loss's
     unasked = one.match.unasked
     told, assumed = ({k: v for k, v in part.items() if k not in sizes | unasked} for part in beyond(one.cls))
-    config = sizes | told | assumed
+    arguments = inspect.signature(one.cls.__init__).parameters
+    usual = {key: arguments[key].default for key, why in unasked.items() if not why}
+    config = sizes | usual | told | assumed
     known = one.match.roles
     return Identity(
         one.cls.name, config, one.match.tensors, one.prefix, assumed, one.beside, (), known, tuple(told), unasked

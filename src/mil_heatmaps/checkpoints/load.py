@@ -214,7 +214,7 @@ def _called(checkpoint: Checkpoint) -> str:
     said = checkpoint.said.settings
     name = next((said[key] for key in _NAMES if isinstance(said.get(key), str) and said[key]), None)
     where = checkpoint.config_source
-    beside = "" if where in (None, checkpoint.source) else f" by {where.name}"
+    beside = "" if where is None or where == checkpoint.source else f" by {where.name}"
     return "" if name is None else f"is called the model {name!r}{beside}, and "
 
 
@@ -315,7 +315,7 @@ def _with_overrides(identity: Identity, overrides: Mapping[str, Any], where: str
     cls = model_class(identity.model_type)
     free = set(cls.not_in_tensors) | cls.training_only
     if issubclass(cls, PublicModel):  # whose keys may tell what those of others do not
-        free -= set(identity.config) - set(identity.told) - set(identity.assumed)
+        free -= set(identity.config) - set(identity.told) - set(identity.assumed) - set(identity.unasked)
     for key, value in overrides.items():
         if why := identity.unasked.get(key):
             raise CheckpointError(f"{where}: {key} would change nothing, for {why}: leave it out of the overrides")

@@ -275,7 +275,7 @@ def _job(
     tissue_path = tissue.get(*names) if tissue is not None else None
     roi = Files.of_source(files.roi, row.source) if config.heatmap_arguments.use_roi else None
     qc = Files.of_source(files.qc, row.source)
-    beside, affine = (Files.of_source(index, row.source) for index in (files.beside, files.affine))
+    beside, affine = Files.of_source(files.beside, row.source), Files.of_source(files.affine, row.source)
     return SlideJob(
         row=row,
         paths=layout.slide(row.slide_id, row.group),

@@ -50,7 +50,8 @@ def read_parquet(path: Path, error: type[HeatmapError]) -> pd.DataFrame:
                 raise error(f"{path} has {told.num_rows:,} rows and {len(names):,} columns; {most}")
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise error(f"{path}: two columns are called {twice[0]!r}")
-            return file.read(columns=names).replace_schema_metadata(None).to_pandas()
+            table: pd.DataFrame = file.read(columns=names).replace_schema_metadata(None).to_pandas()
+            return table
     except HeatmapError:
         raise
     except Exception as cause:  # a damaged file fails in as many ways as there are kinds of columns

@@ -81,7 +81,8 @@ def _pages(
 
 def _scale(run: StudyRun, rows: Sequence[Mapping[str, Any]]) -> tuple[CohortScale, QuickScores | None]:
     """Return one scale for the scores that are drawn, and the first of them."""
-    columns, first = [], None
+    columns: list[tuple[str, npt.NDArray[Any]]] = []
+    first: QuickScores | None = None
     for row in rows:
         read = _read(run, row)
         if read is not None:

@@ -187,7 +187,7 @@ class DSMILOriginal(PublicModel):
             return h[..., classes + width :]
 
         def rest(pooled: Tensor) -> Tensor:
-            return torch.einsum("...kok->...o", pooled.unflatten(-1, (classes, classes))) + bias
+            return torch.einsum("...kok->...o", pooled.reshape(*pooled.shape[:-1], classes, classes)) + bias
 
         return CriticalPooling(
             rows, embed, lambda h: h[:, :classes], direction, lambda pooled: rest(votes(pooled)),

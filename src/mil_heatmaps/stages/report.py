@@ -19,13 +19,12 @@ from mil_heatmaps.stages.video import map_inputs
 
 if TYPE_CHECKING:
     from mil_heatmaps.visualization.drawing import Drawing
+    from mil_heatmaps.visualization.figure_ground import Colour
     from mil_heatmaps.visualization.report_pictures import Pictures
     from mil_heatmaps.visualization.sampling import SampledPatch
 
 FORMAT = 1
 """Of the file."""
-_GROUND_PX = 256
-"""Longer side of the picture of which the mean colour below the colours is taken."""
 _NOT_OF_THE_SLIDE = ("write", "form", "max_mb")
 """Keys of the section that change nothing of a slide's part."""
 
@@ -82,7 +81,7 @@ class ReportStage:
             "program_version": told.program_version,
             "patches_drawn": len(drawing.shades),
             "alpha": drawing.alpha,
-            "scale": _scale(drawing),
+            "scale": _scale(drawing, pictures.ground),
             "pictures": _packed(pictures),
             "patches": _placed(patches, pictures, drawing, work),
             "patches_ranked": int(np.isfinite(coarse_columns(work)[0].scores).sum()),
@@ -94,15 +93,13 @@ class ReportStage:
         return StageResult([work.job.paths.report_json], list(distinct(drawing.notes)))
 
 
-def _scale(drawing: Drawing) -> dict[str, Any]:
+def _scale(drawing: Drawing, ground: Colour) -> dict[str, Any]:
     """Return the colour bar in numbers and the words that the figure has, too."""
-    from mil_heatmaps.visualization.figure_ground import WHITE_GROUND, draw_panels
     from mil_heatmaps.visualization.figure_parts import bar_ticks
     from mil_heatmaps.visualization.palette import colour_index
     from mil_heatmaps.words import tick_words
 
     scale, ticks = drawing.scale, bar_ticks(drawing)
-    ground = WHITE_GROUND if drawing.blank_canvas else draw_panels(drawing, _GROUND_PX).ground
     words, span = tick_words(ticks), scale.vmax - scale.vmin
     colours = drawing.colours[colour_index(np.linspace(0, 1, 33), len(drawing.colours))]
     return {

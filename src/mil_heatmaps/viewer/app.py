@@ -5,6 +5,7 @@ Slides, score files, pictures and patches are addressed by their place in the ca
 path.
 """
 
+import asyncio
 import gzip
 import secrets
 from collections.abc import Callable
@@ -85,6 +86,7 @@ class ViewerApp:
         self.nonce = secrets.token_urlsafe(8)
         self.doors = doors
         self.notes = notes
+        self._few = asyncio.Semaphore(2)
         app = Starlette(routes=[*self._page_routes(), *self._data_routes(f"/data/{self.nonce}")])
         if notes is not None:
             from mil_heatmaps.viewer.notes_routes import notes_routes
@@ -125,7 +127,7 @@ class ViewerApp:
         return [
             Route(cached + "/slides/{slide:place}/" + tile, self.slide_tile),
             Route(cached + "/pictures/{slide:place}/{picture:place}/" + tile, self.picture_tile),
-            Route(cached + "/slides/{slide:place}/thumbnail", self.data(self._thumbnail, "image/jpeg")),
+            Route(cached + "/slides/{slide:place}/thumbnail", self.thumbnail),
             Route(cached + "/slides/{slide:place}/boxes/{x:place}/{y:place}/{width:place}/{height:place}",
                   self.data(self._box, "image/jpeg")),
             Route(cached + "/slides/{slide:place}/tissue", self.data(self._tissue, "application/json")),
@@ -196,6 +198,14 @@ class ViewerApp:
             return Response(fresh, media_type=media_type, headers=_FOR_EVER)
 
         return await guarded(answer)
+
+    async def thumbnail(self, request: Request) -> Response:
+        """A slide as a small picture: two at a time, and none that nobody waits for any more."""
+        async with self._few:
+            if await request.is_disconnected():
+                return Response(status_code=408)
+            answer: Response = await self.data(self._thumbnail, "image/jpeg")(request)
+            return answer
 
     def _thumbnail(self, at: At) -> bytes:
         key = ("thumbnail", *self.content.tile_owner(at["slide"]))

@@ -6,7 +6,7 @@ Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the picture.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -114,8 +114,8 @@ class Coverage:
         column = np.clip(left + (int(sizes[0].min()) >> 1), 0, width - 1)
         self._row, self._pixel = memoryview(row), row * width + column
         mixed = np.flatnonzero(tissue.near_edges(*shown[0], *shown[1]))
-        self._mixed, self._mixed_top = mixed.tolist(), top[mixed].tolist()
         self._boxes = np.concatenate(shown)[:, mixed]
+        self._mixed, self._mixed_top, self._mixed_bottom = mixed.tolist(), top[mixed].tolist(), self._boxes[3].tolist()
         # An array of its own: a thread that looks at the middles must not undo what another one found elsewhere.
         self._seen_elsewhere = np.zeros(len(mixed), np.bool_)
 
@@ -135,7 +135,10 @@ class Coverage:
         self._seen[first:last] = tissue.reshape(-1).take(self._pixel[first:last] - y0 * tissue.shape[1])
         begin = bisect_left(self._mixed_top, y0 - self._tallest + 1)
         end = bisect_left(self._mixed_top, y1, begin)
-        rest = [n for n in range(begin, end) if not self._seen_elsewhere[n] and not self._seen[self._mixed[n]]]
+        rest = [
+            n for n in range(begin, end)
+            if self._mixed_bottom[n] > y0 and not self._seen_elsewhere[n] and not self._seen[self._mixed[n]]
+        ]  # fmt: skip
         if rest:
             boxes = self._boxes[:, rest]
             boxes[1::2] = np.clip(boxes[1::2] - y0, 0, len(tissue))
@@ -173,7 +176,7 @@ def _hold_any(
 ) -> npt.NDArray[np.bool_]:
     """Return (R,) which of the rectangles, ends not included and all within the mask, hold a pixel that is not 0."""
     found = np.zeros(len(x0), np.bool_)
-    rest = range(len(x0))
+    rest: Sequence[int] = range(len(x0))
     w, h = int((x1 - x0).max()), int((y1 - y0).max())
     if w * h <= _SMALL_PX:
         for down, across in ((1, 1), (1, 7), (7, 1), (7, 7)):  # near its corners first

@@ -257,11 +257,12 @@ class Painter:
         scored = np.isfinite(drawing.shades)
         self._scored = scored
         width, height = (ends - corners).max(axis=0, initial=0)
+        kept: npt.NDArray[np.bool_] | slice = slice(None) if scored.all() else scored  # a slice copies nothing
         self.canvas = PatchCanvas(
-            corners_px=corners[scored],
+            corners_px=corners[kept],
             size_px=(int(width), int(height)),
-            ends_px=ends[scored],
-            shades=drawing.shades[scored].astype(np.float64),
+            ends_px=ends[kept],
+            shades=drawing.shades[kept].astype(np.float64),
             picture_px=drawing.size_px,
             floor=drawing.thresh if drawing.binarize else 0.0,
             binary=drawing.binarize,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mil_heatmaps.slides.pixels import WHITE, UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing, Painter
-from mil_heatmaps.visualization.figure_ground import panel_frame
+from mil_heatmaps.visualization.figure_ground import Colour, mean_colour, panel_frame
 from mil_heatmaps.visualization.slide_rows import iter_slide_rows
 
 THUMBNAIL_PX = 96
@@ -42,7 +42,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Encoded pictures; the map lets the slide through where nothing is coloured, and is WebP always."""
+    """Encoded pictures; the map lets the slide through where nothing is coloured, and is WebP always.
+
+    `ground` is the mean colour of the slide below the colours.
+    """
 
     size_px: tuple[int, int]
     media_type: str
@@ -50,6 +53,7 @@ class Pictures:
     map: bytes
     thumbnail: bytes
     patches: tuple[bytes, ...]
+    ground: Colour
 
     @property
     def bytes(self) -> int:
@@ -59,6 +63,7 @@ class Pictures:
 def draw_pictures(drawing: Drawing, patches: Sequence[UInt8Array], budget: Budget) -> Pictures:
     """Return the pictures of a map, with those of its patches, (h, w, 3) each."""
     slide, colours = _slide_and_colours(drawing, budget.picture_px)
+    ground = mean_colour(np.asarray(slide), np.asarray(colours)[..., 3] > 0)
     blended = Image.alpha_composite(slide.convert("RGBA"), _faded(colours, drawing.alpha)).convert("RGB")
     small = _packed(_shrunk(blended, THUMBNAIL_PX), budget)
     longest, patch_px = max(slide.size), budget.patch_px
@@ -66,7 +71,7 @@ def draw_pictures(drawing: Drawing, patches: Sequence[UInt8Array], budget: Budge
         front, over = _shrunk(slide, longest), _shrunk(colours, longest)
         found = Pictures(
             front.size, f"image/{budget.format}", _packed(front, budget), _webp(over, budget.quality), small,
-            tuple(_packed(_shrunk(Image.fromarray(patch), patch_px), budget) for patch in patches),
+            tuple(_packed(_shrunk(Image.fromarray(patch), patch_px), budget) for patch in patches), ground,
         )  # fmt: skip
         if found.bytes <= budget.most_bytes or (longest <= _LEAST_PX and patch_px <= _LEAST_PX // 2):
             return found
@@ -123,5 +128,5 @@ def _webp(picture: Image.Image, quality: int) -> bytes:
     """Return a WebP; colours of a map have few tones and sharp edges, which packing without loss keeps in less."""
     file = io.BytesIO()
     clear = picture.mode == "RGBA"
-    picture.save(file, "WEBP", lossless=clear, quality=40 if clear else quality, method=2 if clear else 4)
+    picture.save(file, "WEBP", lossless=clear, quality=40 if clear else quality, method=2)
     return file.getvalue()

@@ -61,7 +61,7 @@ class SecondSlide:
         bands = iter_slide_rows(self.slide, part, _ROWS, to_srgb=color_profile == "convert")
         pixels = np.vstack([band for _, band in bands])
         (x, y), (fx, fy) = part.corner_l0, part.downsample
-        from_second = np.linalg.inv([[fx, 0, x + fx / 2], [0, fy, y + fy / 2], [0, 0, 1]])
+        from_second = np.linalg.inv(np.array([[fx, 0, x + fx / 2], [0, fy, y + fy / 2], [0, 0, 1]], np.float64))
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         turned = cv2.warpAffine(
             pixels, (from_second @ to_second)[:2], (width, height), flags=flags, borderValue=(WHITE,) * 3

@@ -21,6 +21,7 @@ const ORDERS = [
   ["probability", "by probability"],
   ["verdict", "by faithfulness"],
 ];
+const CLASS_TAIL = 4; // classes differ at their beginnings as well
 const TAIL = 12; // letters at the end of a name that are always shown: the slides of a case differ there
 
 export class Cohort {
@@ -239,9 +240,9 @@ export class Cohort {
 }
 
 /** A text whose end is always shown: its middle gives way. */
-function cut(text, className) {
+function cut(text, className, most = TAIL) {
   if (text.length <= 6) return make("span", { className, title: text, text });
-  const tail = Math.min(TAIL, Math.floor(text.length / 2));
+  const tail = Math.min(most, Math.floor(text.length / 2));
   const head = text.slice(0, text.length - tail);
   return make("span", { className: `cut ${className}`, title: text }, make("span", { text: head }), make("span", { text: text.slice(head.length) }));
 }
@@ -253,7 +254,7 @@ function answerLine({ prediction, probability: share, wrong }, run) {
   const sign = { wrong: "✗ ", right: "✓ ", "": "→ " }[state];
   return make(
     "span", { className: `slide-line badge ${state}` },
-    make("span", { text: sign, "aria-hidden": "true" }), cut(run ? `${run}: ${prediction}` : prediction, ""),
+    make("span", { text: sign, "aria-hidden": "true" }), cut(run ? `${run}: ${prediction}` : prediction, "", CLASS_TAIL),
     make("span", { className: "certain", text: certainty({ probability: share }) }),
     state ? make("span", { className: "state", text: state }) : null,
   );

@@ -16,6 +16,7 @@ const KINDS = {
   instance_probability: "patch classifier, probability",
   similarity: "similarity (not used as a weight)",
   external: "from another program",
+  cluster: "a name, not an amount",
 };
 
 const UNITS = { percentile: "percentile", share: "share of attention", score: "score" };
@@ -92,18 +93,26 @@ export function legendOf(app, pane) {
   const spread = about.spread[score.index];
   if (spread) hints.push(spread.even ? `≈ NEARLY EVEN: ${spread.words}` : spread.words);
   const inBar = (share) => Math.min(1, Math.max(0, (share - view.low) / Math.max(view.high - view.low, 1e-9)));
+  // Clusters are named by their numbers: a square each, of those that are on the slide.
+  const named = about.kind === "cluster" && scale.unit === "score";
+  const swatches = named ? [...new Set(sorted)].map((value) => {
+    const share = (value - scale.low) / (scale.high - scale.low);
+    return { text: String(value), at: inBar(share), colour: `rgb(${app.colours.ofShare(pane, share)})` };
+  }) : null;
+  if (named) ticks.splice(0, ticks.length, ...swatches.map(({ text, at }) => ({ text, at, raw: "" })));
   return {
+    swatches,
     title,
     notes,
     kind: KINDS[about.kind] ?? about.kind,
     noun: about.kind === "similarity" || about.score.startsWith("concept_") ? "concept" : "class",
     className: about.names.length > 1 || about.names[0] !== about.score ? score.name : null,
-    normalisation: scale.label + smooth,
+    normalisation: named ? "a colour a cluster" : scale.label + smooth,
     range: sorted.length
       ? `scores ${lowest} to ${highest}, ${sorted.length} patches${gone ? `, ${gone} ${score.part ? "outside the region or " : ""}without a score` : ""}`
       : `none of ${about.count} patches has a score`,
     hint: hints.join(" · "),
-    unit: UNITS[scale.unit],
+    unit: named ? "number of the cluster" : UNITS[scale.unit],
     ticks,
     hidden: view.threshold > 0 ? (view.cold ? [inBar(view.threshold), 1] : [0, inBar(view.threshold)]) : [0, 0],
   };
@@ -146,15 +155,18 @@ export function barElement(app, pane) {
     }
     return line;
   };
+  const bar = legend.swatches ? [make("div", { className: "swatches" }, ...legend.swatches.map(({ text, colour }) => {
+    const square = make("span", { text });
+    square.style.setProperty("--heat", colour);
+    return square;
+  }))] : [canvas, row("text"), make("p", { className: "unit", text: legend.unit })];
   const hasRaw = legend.ticks.some((tick) => tick.raw);
   return make(
     "figure",
     { className: "legend" },
     make("figcaption", {}, make("strong", { text: legend.title })),
     make("p", { className: "kind", text: legend.kind + (legend.className ? ` · ${legend.noun} ${legend.className}` : "") }),
-    canvas,
-    row("text"),
-    make("p", { className: "unit", text: legend.unit }),
+    ...bar,
     hasRaw ? row("raw") : null,
     hasRaw ? make("p", { className: "unit", text: "score" }) : null,
     make("p", { className: "note", text: legend.normalisation }),

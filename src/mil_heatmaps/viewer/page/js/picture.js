@@ -199,23 +199,34 @@ function legend(app, pane, { x, y, width, side }, text, rect) {
   const about = legendOf(app, pane);
   lines(side + about.title, { size: 13, weight: 600 });
   lines(about.kind + (about.className ? ` · class ${about.className}` : ""), { size: 11, colour: SOFT });
-  const bar = Math.min(room, 420);
-  down += 5;
-  const stops = 128;
-  for (let i = 0; i < stops; i++) {
-    const [r, g, b, out] = barColour(app, pane, about, (i + 0.5) / stops);
-    rect(left + (i * bar) / stops, y + down, bar / stops + 0.3, 12, { fill: `rgb(${r},${g},${b})`, opacity: out ? 0.12 : 1 });
-  }
-  rect(left, y + down, bar, 12, { stroke: "#8a93a0" });
-  down += 12;
   const hasRaw = about.ticks.some((tick) => tick.raw);
-  for (const key of hasRaw ? ["text", "raw"] : ["text"]) {
+  if (about.swatches) {
+    down += 5;
+    about.swatches.forEach(({ text: words, colour }, i) => {
+      rect(left + 44 * i, y + down, 12, 12, { fill: colour });
+      text(words, left + 44 * i + 17, y + down + 10, { size: 11, align: "left", colour: "#20242a" });
+    });
     down += 14;
-    for (const tick of fitting(about.ticks, key, bar, (words) => textWidth(words, 11))) {
-      const align = tick.at === 0 ? "left" : tick.at === 1 ? "right" : "center";
-      text(tick[key], left + tick.at * bar, y + down, { size: 11, align, colour: key === "raw" ? SOFT : "#20242a" });
+  } else {
+    const bar = Math.min(room, 420);
+    down += 5;
+    const stops = 128;
+    for (let i = 0; i < stops; i++) {
+      const [r, g, b, out] = barColour(app, pane, about, (i + 0.5) / stops);
+      // Each reaches below the next, so that no seam shows; what lets through may not lie twice.
+      const wide = out ? bar / stops : Math.min(bar / stops + 1, bar - (i * bar) / stops);
+      rect(left + (i * bar) / stops, y + down, wide, 12, { fill: `rgb(${r},${g},${b})`, opacity: out ? 0.12 : 1 });
     }
-    if (bar < room - 60) text(key === "raw" ? "score" : about.unit, left + bar + 8, y + down, { size: 11, colour: SOFT });
+    rect(left, y + down, bar, 12, { stroke: "#8a93a0" });
+    down += 12;
+    for (const key of hasRaw ? ["text", "raw"] : ["text"]) {
+      down += 14;
+      for (const tick of fitting(about.ticks, key, bar, (words) => textWidth(words, 11))) {
+        const align = tick.at === 0 ? "left" : tick.at === 1 ? "right" : "center";
+        text(tick[key], left + tick.at * bar, y + down, { size: 11, align, colour: key === "raw" ? SOFT : "#20242a" });
+      }
+      if (bar < room - 60) text(key === "raw" ? "score" : about.unit, left + bar + 8, y + down, { size: 11, colour: SOFT });
+    }
   }
   lines(`${about.unit}${hasRaw ? ", score below" : ""} · ${about.normalisation}`, { size: 11, colour: SOFT });
   lines(about.range, { size: 11, colour: SOFT });

@@ -79,8 +79,7 @@ export class Strip {
   card(patch, rank, words) {
     const { app } = this;
     const score = app.activeView;
-    const value = score.column.values[patch];
-    const text = `Rank ${rank}, score ${brief(value)}, patch ${patch}`;
+    const text = `Rank ${rank}, score ${words}, patch ${patch}`; // holds what is seen
     const url = app.data.patch(app.number, score.table.number, patch);
     const image = url ? make("img", { alt: "", width: "64", height: "64" }) : make("span", { className: "no-picture" });
     if (url) {
