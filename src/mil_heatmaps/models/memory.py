@@ -1,4 +1,4 @@
-"""Say that a bag cannot fit before trying, instead of being killed half-way."""
+"""Raise an error for a bag that cannot fit into memory, before the process is killed half-way."""
 
 import torch
 
