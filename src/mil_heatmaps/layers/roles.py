@@ -127,8 +127,8 @@ class Match:
         Keys in the file that some role accounts for.
     training_only : list of str
     unasked : dict
-        Settings of the family that the user need not give -> why a given value would change nothing (there is no such
-        layer), or "" if a value may be given.
+        Settings of the family for which nothing is assumed here -> why a given value would change nothing (there is no
+        such layer), or "" if a value may be given.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What every MIL model offers: MIL-Lab's `forward` for training, `explain` for logits and patch scores in one pass.
+"""The base of every MIL model: MIL-Lab's `forward` for training, `explain` for logits and patch scores in one pass.
 
 A model file holds one class with `@register_model`. It supplies the network (`forward_features`,
 `forward_head`), the scores it can honestly give (`score_specs`) and one inference pass over a bag of any size
@@ -40,7 +40,7 @@ class MILModel(ExplainedModel):
     name: ClassVar[str] = ""
     """Type name, set by `@register_model`."""
     key_prefix: ClassVar[str] = "model."
-    """What this class's own state-dict keys begin with; `config_from_shapes` sees keys without it."""
+    """Prefix of this class's state-dict keys; `config_from_shapes` sees keys without it."""
     not_in_tensors: ClassVar[Mapping[str, str]] = {}
     """Constructor arguments that change results and that no tensor tells: name -> what it is."""
     training_only: ClassVar[frozenset[str]] = frozenset()
@@ -116,7 +116,7 @@ class MILModel(ExplainedModel):
         return self.forward_head(slide_feats)
 
     def add_loss(self, h: Tensor, loss_fn: Any, label: Tensor, results: dict[str, Any], log: dict[str, Any]) -> None:
-        """Put the loss of bags `h` (B, N, D) into `results`, and the terms it is made of into `results` and `log`."""
+        """Put the loss of bags `h` (B, N, D) into `results`, and its terms into `results` and `log`."""
         results["loss"] = loss_fn(results["logits"], label)
 
     def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:

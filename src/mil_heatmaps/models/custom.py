@@ -265,7 +265,7 @@ def takes_bags(inner: Any) -> bool:
 
 
 def _forward_of(inner: Any) -> Callable[..., Any] | None:
-    """Return how to call the user's object, None if it has no forward of its own."""
+    """Return the function that calls the user's object, None if it has no forward."""
     if isinstance(inner, nn.Module):
         return inner if type(inner).forward is not nn.Module.forward else None
     forward = getattr(inner, "forward", None) or (inner if callable(inner) else None)

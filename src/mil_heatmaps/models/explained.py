@@ -22,7 +22,7 @@ from mil_heatmaps.notices import Notice
 
 
 class ExplainedModel(nn.Module):
-    """The part of `MILModel` that asks the model about parts of a bag."""
+    """The part of `MILModel` that runs the model on parts of a bag."""
 
     num_classes: int
     independent: ClassVar[bool] = False

@@ -37,7 +37,7 @@ _MEASURED = (512, 1024, 2048)
 
 
 class Explainable(Protocol):
-    """What a model must offer to be explained; `MILModel` does."""
+    """The interface that a model needs to be explained; `MILModel` has it."""
 
     training: bool
     independent: ClassVar[bool]
@@ -105,7 +105,7 @@ def _asked(model: Explainable, rows: Rows) -> Asked:
 
 
 def exact_passes(model: Explainable, width: int) -> int | None:
-    """Return how many forwards the closed form counts as, which replaces many forwards; None for a model without one.
+    """Return how many forwards the closed form counts as, in place of many forwards; None for a model without one.
 
     `width` is the width of the features.
     """

@@ -118,7 +118,7 @@ class SeveralInputsModel(CustomModel):
         return {name: torch.from_numpy(np.array(values)).to(self.device, self.dtype) for name, values in numbers}
 
     def effects(self, outputs: Outputs) -> dict[str, Floats]:
-        """Return what each input adds to each target, (K,): f of the slide less f with that input all zeros.
+        """Return what each input adds to each target, (K,): f of the slide less f with this input set to zeros.
 
         Bags first, then the numbers beside them, in the order of the config. The other inputs stay as they are.
 

@@ -60,7 +60,7 @@ def download(path: str | os.PathLike[str]) -> Path:
     MissingDependencyError
         huggingface_hub is not installed.
     CheckpointError
-        No such repository, no access, or no network.
+        There is no such repository, no access, or no network.
     """
     hub = _hub(f"downloading weights needs huggingface_hub: {install_line('hub')}, or give a local checkpoint")
     repository, _, revision = os.fspath(path)[len(SCHEME) :].lstrip("/").partition("@")

@@ -56,7 +56,7 @@ def stated(nodes: Mapping[str, Any] | None) -> Stated:
 
 
 def stated_in(content: Any) -> Stated:
-    """Return what the settings that a training script stored beside its weights say."""
+    """Return the facts from the settings that a training script stored beside its weights."""
     found = {name: content[name] for name in SETTINGS_NAMES if name in content} if isinstance(content, Mapping) else {}
     return stated(found | package_settings(content))
 
