@@ -1,1 +1,1 @@
-"""Checkpoint files to models: layouts, identity, report, `create_model`."""
+"""From checkpoint files to models: layouts, identity, report, `create_model`."""

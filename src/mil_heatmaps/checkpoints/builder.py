@@ -27,25 +27,25 @@ def create_model(
     ----------
     model_name : str or None
         ``{type}.{config}.{encoder}.{task}``, as in ``abmil.base.uni_v2.none``; parts left out at the end are
-        ``base``, ``uni`` and ``none``. None: what the checkpoint says. The encoder gives the width of the features
-        (its name in MIL-Lab, TRIDENT or CLAM, or the width itself). A task other than ``none``, with no checkpoint,
-        names public weights: ``abmil.base.uni_v2.pc108-24k`` is downloaded from the Hugging Face hub as
+        ``base``, ``uni`` and ``none``. None takes the model that the checkpoint holds. The encoder gives the width of
+        the features (its name in MIL-Lab, TRIDENT or CLAM, or the width itself). Without a checkpoint, a task other
+        than ``none`` names public weights: ``abmil.base.uni_v2.pc108-24k`` is downloaded from the Hugging Face hub as
         ``mahmoodlab/...``.
     num_classes : int, optional
-        Must agree with the checkpoint's. Without a checkpoint the model's own default: 2 for MIL-Lab's.
+        Must agree with the checkpoint. Without a checkpoint, the default is the model's own: 2 for MIL-Lab's.
     checkpoint_path : file, folder or ``hf://owner/name``, optional
-        See `mil_heatmaps.checkpoints.load.model_from_checkpoint`. Without one the weights are random: for training.
+        See `mil_heatmaps.checkpoints.load.model_from_checkpoint`. Without one the weights are random, for training.
     from_pretrained : bool
         Ask for the public weights even if the task is ``none``.
     keep_classifier : bool
-        False leaves out the checkpoint's classifier: scores without a prediction.
+        False leaves out the checkpoint's classifier, so that the model gives scores without a prediction.
     **overrides
         Settings of the model's configuration (``embed_dim``, ``dropout``, ...) and ``in_dim``.
 
     Raises
     ------
     ModelError
-        A part of the name, or a setting, is unknown; the known ones are listed.
+        A part of the name, or a setting, is unknown; the message lists the known ones.
     CheckpointError
         The checkpoint is unusable or does not fit.
     """
@@ -87,15 +87,14 @@ def create_clam(
     model_type : "clam_sb", "clam_mb" or "mil"
         As in CLAM, ``mil`` is MIL_fc for two classes and MIL_fc_mc for more.
     model_size : "small" or "big", optional
-        Width of the attention layers, 256 or 384. With a checkpoint its tensors tell; a size given must
-        agree.
+        Width of the attention layers, 256 or 384. A checkpoint's tensors tell it, and a given size must agree.
     n_classes, embed_dim : int, optional
-        Classes and width of the features; 2 and 1024 without a checkpoint, which otherwise tells. Must agree
-        with it.
+        Number of classes and width of the features. They must agree with the checkpoint; without one they are
+        2 and 1024.
     ckpt_path : file, optional
         Without one the weights are random.
     drop_out, gate
-        Of a model without checkpoint: dropout matters in training only, the checkpoint's keys tell the gate.
+        For a model without a checkpoint: dropout matters in training only, and a checkpoint's keys tell the gate.
     """
     if model_size is not None and model_size not in CLAM_ATTENTION_WIDTHS:
         raise ModelError(f"unknown model_size {model_size!r}; choose from {list(CLAM_ATTENTION_WIDTHS)}")
@@ -116,7 +115,7 @@ def create_clam(
 
 
 def _clam_classes(n_classes: int | None, ckpt_path: str | os.PathLike[str] | None) -> int:
-    """Return the number of classes as given, else as the checkpoint has it, else 2."""
+    """Return the given number of classes, else the checkpoint's, else 2."""
     if n_classes is not None or ckpt_path is None:
         return n_classes or 2
     from mil_heatmaps.checkpoints.load import identify, load_checkpoint

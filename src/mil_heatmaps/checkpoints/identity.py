@@ -1,4 +1,4 @@
-"""Tell from tensors alone which model a checkpoint holds, how large it is, and what cannot be known."""
+"""Tell from tensors alone which model a checkpoint holds, its sizes, and what the tensors cannot tell."""
 
 import inspect
 from collections.abc import Collection, Mapping
@@ -20,7 +20,7 @@ from mil_heatmaps.weights.fit import misfits, require_plain_weights, require_sam
 from mil_heatmaps.words import first_of
 
 _TYPE_NAMES = {"rrtmil": "rrt"}
-"""`model_type` in a config.json -> our type, where they differ."""
+"""`model_type` in a config.json -> our type, if they differ."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,23 @@ class Identity:
     model_type : str
         As in the first part of a model name.
     config : dict
-        Arguments of the model's constructor: from the tensors, then from the file's own settings, then
-        assumed.
+        Arguments of the model's constructor: from the tensors, then from the file's own settings, then assumed.
     tensors : dict
         The model's tensors with its own keys.
     prefix : str
-        What the keys in the file began with.
+        Prefix of the model's keys in the file.
     assumed : dict
-        The part of `config` that neither the tensors nor the file tell: defaults, to be checked by the user.
+        The part of `config` that neither the tensors nor the file tell: defaults that the user should check.
     left_out : tuple of str
-        Keys in the file that are no part of the model.
+        Keys in the file that are not part of the model.
     unexplained : tuple of str
-        Those among `left_out` that look like layers, such as a head of its own beside the model: `build` refuses them.
+        Keys among `left_out` that look like layers, such as a separate head beside the model: `build` refuses them.
     roles : dict
-        Of a public family: role -> the key it has in the file.
+        For a public family: role -> its key in the file.
     told : tuple of str
-        The part of `config` that the file's own settings tell.
+        The part of `config` that comes from the file's own settings.
     unasked : dict
-        Of a public family: settings that would change nothing here -> why; see `Match.unasked`.
+        For a public family: settings that would change nothing here -> why; see `Match.unasked`.
     """
 
     model_type: str
@@ -70,7 +69,7 @@ class Identity:
 
     @property
     def num_classes(self) -> int:
-        """Classes of its classifier, 0 without one."""
+        """Number of classes of its classifier, 0 without one."""
         return int(self.config["num_classes"])
 
 
@@ -83,25 +82,25 @@ def find_model(
     overridden: Collection[str] = (),
     where: str = "the checkpoint",
 ) -> Identity | None:
-    """Return what model `tensors` are, None if none that is known.
+    """Return the model that `tensors` hold, None if it is not a known one.
 
     Parameters
     ----------
     tensors : state dict
         Keys may have any prefix; averaged weights (a prefix with ``ema``) are preferred.
     settings : dict, optional
-        What the file says of itself; used only for what tensors cannot tell.
+        The file's own settings; used only for what tensors cannot tell.
     model_type, config_name : str, optional
         Consider this type only, and assume this configuration's values.
     overridden : names, optional
-        Settings that the user gives, so that the file's own do not matter.
+        Settings that the user gives; they replace the file's own.
     where : str
         The file that `settings` come from, for messages.
 
     Raises
     ------
     CheckpointError
-        Several models, or a setting that is of the wrong type or absurd.
+        There are several models, or a setting has the wrong type or an absurd value.
     """
     settings = settings or {}
     types = [model_type] if model_type else model_types()
@@ -110,17 +109,17 @@ def find_model(
     found = _own_layout(tensors, settings, [name for name in types if model_class(name) not in families], beyond)
     if found is not None and _is_whole(found):
         return found
-    # a few layers may be CLAM's where the rest is another model's (TOAD, CHIEF): that is then told by its name
+    # a few layers may be CLAM's although the rest is another model's (TOAD, CHIEF): that model is refused by its name
     return _public(tensors, families, beyond) or (None if refused_by_name(tensors) else found)
 
 
 def fits_whole(tensors: Mapping[str, Tensor]) -> bool:
-    """Say whether tensors from several dicts, with their names in front, are one public family together."""
+    """Say whether tensors from several dicts, with the dicts' names prepended, together fit a public family."""
     return any(one.prefix == "" for one in fitting(tensors, _families(model_types())))
 
 
 def is_own_layout(tensors: Mapping[str, Tensor]) -> bool:
-    """Say whether tensors hold a model of MIL-Lab's, CLAM's or TRIDENT's own layout."""
+    """Say whether tensors hold a model in the layout of MIL-Lab, CLAM or TRIDENT."""
     types = [name for name in model_types() if not issubclass(model_class(name), PublicModel)]
     return _own_layout(tensors, {}, types, lambda cls: ({}, {})) is not None
 
@@ -130,7 +129,7 @@ def _families(types: list[str]) -> list[type[PublicModel]]:
 
 
 def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], beyond: Any) -> Identity | None:
-    """Return the public family that `tensors` are, the whole of them; raises where they are two."""
+    """Return the public family that all of `tensors` fit, None if there is none; raise if they fit two."""
     fits = fitting(tensors, families)
     if len(fits) > 1:
         names = " and ".join(one.cls.name for one in fits)
@@ -139,7 +138,7 @@ def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], be
         return None
     one = fits[0]
     sizes = one.cls.config_of(one.match) or {}
-    # what keys tell comes first: a `temperature` beside an ABMIL without one is another's, such as a loss's
+    # keys win over settings: a `temperature` in the settings of an ABMIL without one belongs to something else (a loss)
     unasked = one.match.unasked
     told, assumed = ({k: v for k, v in part.items() if k not in sizes | unasked} for part in beyond(one.cls))
     arguments = inspect.signature(one.cls.__init__).parameters
@@ -152,12 +151,12 @@ def _public(tensors: Mapping[str, Tensor], families: list[type[PublicModel]], be
 
 
 def nearest_family(tensors: Mapping[str, Tensor]) -> Candidate | None:
-    """Return the public family that unknown tensors come nearest to, None where none explains a layer."""
+    """Return the public family nearest to unknown tensors, None if no family explains a layer."""
     return nearest(tensors, _families(model_types()))
 
 
 def unknown(tensors: Mapping[str, Tensor], model_type: str | None = None) -> str:
-    """Return why tensors are no model that is known, or not one of `model_type`, with the way on, after their file."""
+    """Return why tensors are not a known model, or not a `model_type`, and what to do; follows the file's name."""
     if reason := known_refusal(tensors):
         return f"cannot be used: {reason}"
     types = [model_type] if model_type else model_types()
@@ -179,7 +178,7 @@ def unknown(tensors: Mapping[str, Tensor], model_type: str | None = None) -> str
 def _own_layout(
     tensors: Mapping[str, Tensor], settings: Mapping[str, Any], types: list[str], beyond: Any
 ) -> Identity | None:
-    """Return the model of MIL-Lab's, CLAM's or TRIDENT's own layout that `tensors` hold, None if none."""
+    """Return the model in the layout of MIL-Lab, CLAM or TRIDENT that `tensors` hold, None if there is none."""
     stated = _TYPE_NAMES.get(str(settings.get("model_type")), settings.get("model_type"))
     matches = [
         match
@@ -197,7 +196,7 @@ def _own_layout(
         )
     cls, prefix, sizes, inside = matches[0]
     told, assumed = beyond(cls)
-    # where tensors narrow down what they cannot tell (wikg's pooling), what is assumed must agree with them
+    # tensors may narrow down a setting that they cannot tell (wikg's pooling): assumed values must agree with them
     assumed = {key: sizes.get(key, value) for key, value in assumed.items() if sizes.get(key) != value}
     left_out = tuple(sorted(key for key in tensors if not key.startswith(prefix)))
     unexplained = () if averaged else tuple(key for key in left_out if is_layer(key, tensors[key]))
@@ -206,7 +205,7 @@ def _own_layout(
 
 
 def _inside_another(prefix: str, matches: list[Any]) -> bool:
-    """Say whether the model at `prefix` is a part of one that was found further out."""
+    """Say whether the model at `prefix` is part of one found at an outer prefix."""
     return any(prefix.startswith(match[1]) and prefix != match[1] for match in matches)
 
 
@@ -218,7 +217,7 @@ def _match(
         inside = {new: value for key, value in below.items() if (new := cls.canonical_key(key)) is not None}
         try:
             sizes = cls.config_from_shapes({key: tuple(value.shape) for key, value in inside.items()})
-        except (IndexError, ZeroDivisionError):  # known names on tensors with too few dimensions
+        except (IndexError, ZeroDivisionError):  # known names of tensors with too few dimensions
             sizes = None
         if sizes is not None:
             return cls, prefix, sizes, inside
@@ -232,7 +231,7 @@ def _beyond_tensors(
     overridden: Collection[str],
     where: str,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the file's settings tell beyond its tensors, and what must be assumed."""
+    """Return the arguments that the file's settings give beyond its tensors, and those that must be assumed."""
     names = [name for name in constructor_arguments(cls) if name in cls.not_in_tensors]
     given = {name: value for name, value in cls.settings_told(settings).items() if name not in overridden}
     told = {name: _setting(cls, name, value, where) for name, value in given.items()}
@@ -253,7 +252,7 @@ def _setting(cls: type[MILModel], name: str, value: Any, where: str) -> Any:
 
 
 def _empty(identity: Identity) -> tuple[MILModel, dict[str, Tensor]]:
-    """Return the model without memory for its weights, and its tensors by the keys that checkpoints have."""
+    """Return the model without memory for its weights, and its tensors by their keys in checkpoints."""
     cls = model_class(identity.model_type)
     try:
         with torch.device("meta"):  # nothing is initialised: every parameter must come from the checkpoint
@@ -264,7 +263,7 @@ def _empty(identity: Identity) -> tuple[MILModel, dict[str, Tensor]]:
 
 
 def _is_whole(identity: Identity) -> bool:
-    """Say whether a model explains every layer of its file: a few known names may be another architecture's."""
+    """Say whether a model explains every layer of its file: another architecture may share a few key names."""
     try:
         return not identity.unexplained and not misfits(_empty(identity)[1], identity.tensors)
     except CheckpointError:
@@ -272,7 +271,7 @@ def _is_whole(identity: Identity) -> bool:
 
 
 def lacking_bias(identity: Identity, expected: Mapping[str, Tensor] | None = None) -> list[str]:
-    """Return the biases, by the model's own keys, that layers of a public family lack in the file: they add nothing."""
+    """Return the biases, by the model's own keys, that a public family's layers lack in the file; they count as 0."""
     if not identity.roles:
         return []
     expected = _empty(identity)[1] if expected is None else expected
@@ -283,12 +282,12 @@ def lacking_bias(identity: Identity, expected: Mapping[str, Tensor] | None = Non
 
 
 def build(identity: Identity) -> MILModel:
-    """Return the model with its weights, in eval mode, every tensor taken and every parameter filled.
+    """Return the model with its weights, in eval mode; every tensor is used and every parameter is filled.
 
     Raises
     ------
     CheckpointError
-        Tensors missing, left over, or of another shape, each named.
+        Tensors are missing, left over or of another shape; the message names them.
     """
     if identity.unexplained:
         others = first_of(list(identity.unexplained), 12)

@@ -1,4 +1,4 @@
-"""Slide encoders that a file of weights tells by its keys, so that no code of the user's own is needed."""
+"""Slide encoders that are recognised by the keys of their weights, so that the user need not supply code."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from mil_heatmaps.words import first_of
 
 
 def known_slide_encoder(checkpoint: Path, head: SlideHead) -> SlideEncoderModel:
-    """Return the slide encoder in a file, with its head, in eval mode: CHIEF, as yet.
+    """Return the slide encoder in a file, with its head, in eval mode; so far only CHIEF is known.
 
     Raises
     ------
     CheckpointError
-        The file cannot be read, or its keys are not those of an encoder that is known.
+        The file cannot be read, or its keys are not those of a known encoder.
     """
     tensors = load_checkpoint(checkpoint).tensors
     for prefix, inside in below_prefixes(tensors).items():

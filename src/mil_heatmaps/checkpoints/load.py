@@ -1,4 +1,4 @@
-"""Any checkpoint file -> tensors, what model they are, and the model itself. Loading is safe and strict."""
+"""Read any checkpoint file, identify its model and build it. Loading is safe and strict."""
 
 import logging
 import os
@@ -43,7 +43,7 @@ from mil_heatmaps.words import counted, first_of
 logger = logging.getLogger(__name__)
 
 _NAMES = ("model", "model_name", "model_type")
-"""What settings beside weights call their model's name."""
+"""Settings beside weights that may hold the model's name."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,17 +53,17 @@ class Checkpoint:
     Attributes
     ----------
     tensors : dict
-        The state dict, on the CPU, with the keys the file has (less what compilers and wrappers add to them).
+        The state dict, on the CPU, with the keys in the file (without what compilers and wrappers add to them).
     source : Path
-        The file they came from; inside a folder, the one chosen; of several files, their index.
+        The file they came from: in a folder, the one chosen; for weights in several files, their index.
     parts : tuple of Path
-        Every file the tensors came from: `source` alone, or an index and the files it names.
+        Every file that the tensors came from: `source` alone, or an index and the files it names.
     notes : tuple of str
-        How the weights were found, for people.
+        How the weights were found, as readable notes.
     said : Stated
-        What the file, or a ``config.json`` or ``mil_params.json`` beside it, says of the model.
+        What the file, or a ``config.json`` or ``mil_params.json`` beside it, says about the model.
     config_source : Path or None
-        Where that stands.
+        The file that `said` comes from.
     """
 
     tensors: dict[str, Tensor]
@@ -75,12 +75,12 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """What records and score files name it by: SHA-256 of its file, or over those of all its files."""
+        """SHA-256 of its file, or over those of all its files; records and score files identify it by this."""
         return sha256_files(self.parts)
 
     @property
     def bytes(self) -> int:
-        """Size on the disk, of all files."""
+        """Size of all its files on disk."""
         return sum(part.stat().st_size for part in self.parts)
 
     def __repr__(self) -> str:
@@ -90,14 +90,14 @@ class Checkpoint:
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Return the weights in a file, folder or hub repository of any layout. Nothing in it is executed.
 
-    Reads plain and wrapped state dicts, Lightning, DataParallel, averaged weights (preferred), models saved
+    It reads plain and wrapped state dicts, Lightning, DataParallel, averaged weights (preferred), models saved
     in parts, safetensors, legacy files with CUDA storages, and folders of `save_model` or the Hugging Face
     hub.
 
     Raises
     ------
     CheckpointError
-        Missing, damaged, foreign, unsafe, without tensors, or with several models in it.
+        The file is missing, damaged, foreign or unsafe, has no tensors, or holds several models.
     """
     stored = read_stored(local_path(path))
     try:
@@ -126,20 +126,20 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _not_numbers(tensors: Mapping[str, Tensor]) -> str:
-    """Say which weights are NaN or infinite; empty when none is."""
+    """Say which weights are NaN or infinite; empty if there are none."""
     odd = [key for key, tensor in tensors.items() if _is_plain(tensor) and not tensor.isfinite().all()]
     where = f"{len(odd)} of {counted(len(tensors), 'tensor')}: {first_of(odd, 4)}"
     return f"NaN or infinite values in {where}" if odd else ""
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether the tensor holds numbers that lie in memory one by one; others are refused later, by name."""
+    """Whether the tensor holds all its numbers in memory, one by one; other tensors are refused later, by name."""
     expanded = 0 in tensor.stride() and tensor.numel() > 1 if tensor.layout == torch.strided else True
     return tensor.is_floating_point() and not tensor.is_meta and not tensor.is_quantized and not expanded
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """Return where a checkpoint is on this machine; ``hf://owner/name`` is downloaded from the hub."""
+    """Return the local path of a checkpoint; ``hf://owner/name`` is downloaded from the hub."""
     if is_hub_name(path):
         return download(path)
     return Path(path).expanduser()
@@ -152,11 +152,11 @@ def _contents(content: Any) -> str:
 
 
 def _one_model(candidates: list[Found], file: Path) -> tuple[dict[str, Tensor], str]:
-    """Return one state dict out of several: the only one that is a model, or all as the parts of one."""
+    """Return one state dict from several: the only one that is a model, or all of them as parts of one model."""
     if len(candidates) == 1:
         return candidates[0].tensors, candidates[0].title
     whole = joined(candidates)
-    if fits_whole(whole):  # DTFD-MIL's four parts, one of which by itself is a model too
+    if fits_whole(whole):  # DTFD-MIL's four parts: one of them is also a model by itself
         return whole, " + ".join(item.title for item in candidates)
     models = [item for item in candidates if is_own_layout(item.tensors)]
     if len(models) > 1:
@@ -175,12 +175,12 @@ def identify(
 ) -> Identity:
     """Return which model a checkpoint holds: type, sizes, classes, width, and what had to be assumed.
 
-    Settings that are `overridden` are not asked of the file.
+    Settings that are `overridden` are not read from the file.
 
     Raises
     ------
     CheckpointError
-        No known model, or not one of `model_type`; or settings in the file that cannot be.
+        The model is unknown or not a `model_type`, or settings in the file are impossible.
     """
     found = find_model(
         checkpoint.tensors,
@@ -210,7 +210,7 @@ def identify(
 
 
 def _called(checkpoint: Checkpoint) -> str:
-    """Return how the refusal of an unknown model begins where its own settings name it, as slideflow's do."""
+    """Return the start of the message about an unknown model whose own settings name it, as slideflow's do; else ""."""
     said = checkpoint.said.settings
     name = next((said[key] for key in _NAMES if isinstance(said.get(key), str) and said[key]), None)
     where = checkpoint.config_source
@@ -219,7 +219,7 @@ def _called(checkpoint: Checkpoint) -> str:
 
 
 def _what_differs(checkpoint: Checkpoint, model_type: str) -> str:
-    """List the keys of a model of this type that the checkpoint lacks, and those it has instead."""
+    """List the keys of a model of this type that the checkpoint lacks, and the keys it has instead."""
     cls: Any = model_class(model_type)
     expected = {key.removeprefix(cls.key_prefix) for key in cls().state_dict()}  # every type has a default size
     given = {cls.canonical_key(key.removeprefix(cls.key_prefix)) for key in checkpoint.tensors} - {None}
@@ -246,8 +246,8 @@ def model_from_checkpoint(
     ----------
     path : file, folder or ``hf://owner/name``
     model_name : str, optional
-        ``{type}.{config}.{encoder}.{task}``. Without it the tensors tell. Sizes always come from the tensors;
-        type and encoder width must agree with them.
+        ``{type}.{config}.{encoder}.{task}``. Without a name, the tensors tell the model. Sizes always come from the
+        tensors; type and encoder width must agree with them.
     num_classes : int, optional
         Must agree with the checkpoint; a checkpoint without a classifier gives scores and no predictions.
     keep_classifier : bool
@@ -258,9 +258,9 @@ def model_from_checkpoint(
     Raises
     ------
     CheckpointError
-        The file is unusable, or does not fit what was asked for.
+        The file is unusable, or does not fit the arguments.
     ModelError
-        An unknown name or override.
+        A name or override is unknown.
     """
     name = parse_model_name(model_name) if model_name else None
     checkpoint = load_checkpoint(path)
@@ -280,7 +280,7 @@ def model_from_checkpoint(
         logger.warning("%s has no classifier: it gives patch scores, but no prediction", where)
     for name_, value in identity.assumed.items():
         if name_ not in overrides:
-            level = logging.INFO if name else logging.WARNING  # a name given states its configuration
+            level = logging.INFO if name else logging.WARNING  # a given name states its configuration
             logger.log(level, "%s: %s is not in the checkpoint, assumed %s", where, name_, value)
     model.stated_task = checkpoint.said.task
     if checkpoint.said.task in (None, *TASKS_WITH_CHANCES):
@@ -314,7 +314,7 @@ def _with_overrides(identity: Identity, overrides: Mapping[str, Any], where: str
     overrides = checked_overrides(identity.model_type, overrides)
     cls = model_class(identity.model_type)
     free = set(cls.not_in_tensors) | cls.training_only
-    if issubclass(cls, PublicModel):  # whose keys may tell what those of others do not
+    if issubclass(cls, PublicModel):  # its keys may tell settings that other models' keys do not tell
         free -= set(identity.config) - set(identity.told) - set(identity.assumed) - set(identity.unasked)
     for key, value in overrides.items():
         if why := identity.unasked.get(key):
@@ -327,17 +327,17 @@ def _with_overrides(identity: Identity, overrides: Mapping[str, Any], where: str
 
 
 def checked_overrides(model_type: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return overrides as the model takes them.
+    """Return overrides in the form that the model takes.
 
     Raises
     ------
     ModelError
-        One the model does not know, with the nearest name, or of the wrong type.
+        The model does not know an override (the message has the nearest name), or its type is wrong.
     """
     cls = model_class(model_type)
     arguments = constructor_arguments(cls)
     known = [*arguments, *sorted(cls.training_only - set(arguments))]
-    # of a public family files tell every size, so what is worth naming is what they do not tell
+    # files of a public family tell every size, so only the settings that they do not tell are listed
     named = list(cls.not_in_tensors) if issubclass(cls, PublicModel) else known
     for key in overrides:
         if key not in known:

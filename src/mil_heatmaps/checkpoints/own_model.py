@@ -1,4 +1,4 @@
-"""A model of the user's own: made, filled with the weights of a checkpoint, and wrapped to behave like the others."""
+"""Construct the user's own model, fill it with the weights of a checkpoint, and wrap it to behave like the others."""
 
 import os
 from collections.abc import Mapping
@@ -29,13 +29,13 @@ def load_custom_model(
     init_args : dict, optional
         Keyword arguments of the class.
     checkpoint_path : file or folder, optional
-        Its tensors are loaded strictly, with ``module.``, ``model.`` and the like in front of all keys or
-        not. Without one the class has loaded what it needs itself.
+        Its tensors are loaded strictly; all keys may have a prefix such as ``module.`` or ``model.``. Without a
+        checkpoint, the class must load its weights itself.
 
     Raises
     ------
     ModelError
-        The class cannot be imported or made, or keeps to no contract.
+        The class cannot be imported or constructed, or does not follow the contract.
     CheckpointError
         The checkpoint does not fit.
     """
@@ -59,7 +59,7 @@ def load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) -> 
 
 
 def _without_prefix(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `tensors` without what a wrapper put in front of all keys, if that makes them the expected ones."""
+    """Return `tensors` without the prefix that a wrapper put on all keys, if the keys are then the expected ones."""
     if tensors.keys() == expected.keys() or not tensors or not expected:
         return dict(tensors)
     some = min(expected, key=len)

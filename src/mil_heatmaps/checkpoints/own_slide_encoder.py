@@ -1,4 +1,4 @@
-"""A slide encoder of the user's own: made by its factory, filled with a checkpoint, and given its head."""
+"""Make the user's own slide encoder by its factory, load a checkpoint into it, and add its head."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,12 +24,12 @@ def load_slide_encoder(
     init_args : dict, optional
         Keyword arguments of the factory.
     checkpoint : file or folder, optional
-        Loaded strictly into what the factory returns, as for `load_custom_model`.
+        Loaded strictly into the object that the factory returns, as in `load_custom_model`.
 
     Raises
     ------
     ModelError
-        The factory cannot be imported or fails, or what it returns keeps to no contract.
+        The factory cannot be imported or fails, or its result does not follow the contract.
     CheckpointError
         The checkpoint does not fit.
     """

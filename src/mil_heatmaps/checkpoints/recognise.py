@@ -1,6 +1,7 @@
-"""Which public family tensors are, by the layouts of the families; and for unknown ones the family they come nearest.
+"""Recognise the public family of tensors by the families' layouts; for unknown tensors, find the nearest family.
 
-Recognition is strict: every role there, shapes that chain, and no layer left over, because the reference may use it.
+Recognition is strict. Every role must be there, shapes must chain, and no layer may be left over, because the reference
+may use it.
 """
 
 import re
@@ -13,27 +14,27 @@ from mil_heatmaps.layers.roles import Match, attempt, left_over
 from mil_heatmaps.models.public import PublicModel
 
 _TRAINS_ONLY = re.compile("loss|criterion|metric|auroc|auc|confmat", re.IGNORECASE)
-"""What stands in the names of tensors that a training keeps beside its model."""
+"""Words in the names of tensors that a training keeps beside its model."""
 _LAYER_ENDS = (".weight", ".bias", ".running_mean", ".running_var")
 _MOST_PREFIXES = 12
 _LAYERS_OF_A_MODEL = 3
-"""Fewer may be a lone Linear that another model has beside it."""
+"""Fewer layers may be a single Linear that belongs beside another model."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A family held against the tensors below one prefix.
+    """A family compared with the tensors below one prefix.
 
     Attributes
     ----------
     cls : type
     prefix : str
-        What the keys in the file begin with.
+        Prefix of the keys in the file.
     match : Match
     left : tuple of str
-        Layers, by their keys in the file, that the family does not explain.
+        Layers that the family does not explain, by their keys in the file.
     beside : tuple of str
-        Other keys in the file that are no part of the model.
+        Other keys in the file that are not part of the model.
     """
 
     cls: type[PublicModel]
@@ -44,14 +45,14 @@ class Candidate:
 
     @property
     def fits(self) -> bool:
-        """Whether the tensors are this family, whole and nothing but it."""
+        """Whether the tensors are a complete model of this family and nothing else."""
         return self.match.fits and not self.left
 
     @property
     def problem(self) -> str:
-        """The first thing that does not fit, in words; "" if all does."""
+        """The first thing that does not fit, in words; "" if everything fits."""
         if self.match.misfit:
-            first = self.match.misfit.partition(" ")[0]  # a key of the file, or the beginning of a sentence
+            first = self.match.misfit.partition(" ")[0]  # a key in the file, or the start of a sentence
             return f"{'' if first in ('the', 'a') or first.isdecimal() else self.prefix}{self.match.misfit}"
         if self.match.missing:
             return f"it lacks {', '.join(self.match.missing[:4])}"
@@ -62,17 +63,17 @@ class Candidate:
 
     @property
     def sample(self) -> str:
-        """The key in the file of one of its layers."""
+        """The key of one of its layers in the file."""
         return self.prefix + min(key for key in self.match.explained if key.endswith(".weight"))
 
 
 def is_layer(key: str, value: Tensor) -> bool:
-    """Say whether a tensor may take part in a prediction, unlike state of losses and metrics."""
+    """Say whether a tensor may take part in a prediction, unlike the state of losses and metrics."""
     return value.ndim >= 2 and value.is_floating_point() and _TRAINS_ONLY.search(key) is None
 
 
 def below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Return the tensors below every place a model may hang in the keys, the outermost first, by prefix."""
+    """Return prefix -> tensors below it, for every prefix that a model's keys may have, the outermost first."""
     found: dict[str, dict[str, Tensor]] = {"": {}}
     for key, value in tensors.items():
         parts = key.split(".")
@@ -83,11 +84,11 @@ def below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]
 
 
 def fitting(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> list[Candidate]:
-    """Return the families that the tensors are, each at the outermost place it fits."""
+    """Return the families that the tensors fit, each at the outermost prefix where it fits."""
     found: dict[type[PublicModel], Candidate] = {}
     layers = [key for key, value in tensors.items() if is_layer(key, value)]
     for prefix, inside in below_prefixes(tensors).items():
-        if not all(key.startswith(prefix) for key in layers):  # such a place leaves a layer unexplained
+        if not all(key.startswith(prefix) for key in layers):  # such a prefix leaves a layer unexplained
             continue
         for cls in families:
             candidate = compared(cls, prefix, inside, tensors)
@@ -97,7 +98,7 @@ def fitting(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]
 
 
 def side_by_side(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> list[Candidate]:
-    """Return whole families that lie beside one another and explain every layer together; none where they do not."""
+    """Return complete families that lie side by side and together explain every layer; empty if they do not."""
     layers = {key for key, value in tensors.items() if is_layer(key, value)}
     held: list[tuple[set[str], Candidate]] = []
     for prefix, inside in _largest_places(tensors):
@@ -114,7 +115,7 @@ def side_by_side(tensors: Mapping[str, Tensor], families: Sequence[type[PublicMo
 
 
 def nearest(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> Candidate | None:
-    """Return the family that explains most of the tensors, None where none explains a layer."""
+    """Return the family that explains most of the tensors, None if no family explains a layer."""
     places = _largest_places(tensors)
     tried = [compared(cls, prefix, inside, tensors) for prefix, inside in places for cls in families]
 
@@ -126,7 +127,7 @@ def nearest(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]
     if best is None or not best.match.roles:
         return None
     if best.fits:
-        best.cls.config_of(best.match)  # says what does not fit
+        best.cls.config_of(best.match)  # sets the misfit
     return best
 
 
@@ -137,7 +138,7 @@ def _largest_places(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, 
 def compared(
     cls: type[PublicModel], prefix: str, inside: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> Candidate:
-    """Return how a family compares with the tensors `inside`, those of `tensors` below `prefix`."""
+    """Return how a family compares with `inside`, which are the tensors below `prefix` in `tensors`."""
     match = attempt(cls.layout, inside)
     rest = [prefix + key for key in left_over(cls.layout, match, inside)]
     left = [key for key in rest if _counts(key, tensors[key])]
@@ -147,7 +148,7 @@ def compared(
 
 
 def _counts(key: str, value: Tensor) -> bool:
-    """Say whether a tensor within the model is a layer: of two dimensions, or named as a layer's (a norm, a bias)."""
+    """Say whether a tensor in the model is a layer: it has two dimensions, or a layer's name (a norm, a bias)."""
     if is_layer(key, value):
         return True
     named = value.ndim == 1 and key.endswith(_LAYER_ENDS)

@@ -1,4 +1,4 @@
-"""Models that are known and cannot be run on the features of one slide: told by their keys, refused by their names."""
+"""Known models that cannot be run on the features of one slide: recognised by their keys, refused by name."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Refusal:
     keys : tuple of str
         Regular expressions, each of which must be found in some key.
     reason : str
-        Why, and the way on, after "is a <name>: ".
+        Why, and what to do instead; follows "is a <name>: ".
     """
 
     name: str
@@ -80,7 +80,7 @@ REFUSALS = (
 
 
 def refused_by_name(tensors: Mapping[str, Tensor]) -> str | None:
-    """Return which model that is not run the keys are, and why; None for another."""
+    """Return which refused model the keys belong to, and why it is refused; None for any other model."""
     for one in REFUSALS:
         if all(any(re.search(pattern, key) for key in tensors) for pattern in one.keys):
             return f"it is a {one.name}: {one.reason}"
@@ -88,7 +88,7 @@ def refused_by_name(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def known_refusal(tensors: Mapping[str, Tensor]) -> str | None:
-    """Return why a model that no family explains cannot be run, None where its keys tell nothing."""
+    """Return why a model that no family explains cannot be run, None if its keys do not tell."""
     if reason := refused_by_name(tensors):
         return reason
     images = [key for key, value in tensors.items() if is_image_convolution(key, value)]
@@ -101,6 +101,6 @@ def known_refusal(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def is_image_convolution(key: str, value: Tensor) -> bool:
-    """Say whether a tensor is a convolution over pictures; those that mix tokens have one channel in each group."""
+    """Say whether a tensor is a convolution over images; convolutions that mix tokens have one channel per group."""
     named = key.startswith("feature_extractor_part1.") or ".feature_extractor_part1." in key
     return value.ndim == 4 and (value.shape[1] > 1 or named)

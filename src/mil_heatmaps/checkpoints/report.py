@@ -1,4 +1,4 @@
-"""What a checkpoint holds, in words: what `--inspect_checkpoint` prints."""
+"""What a checkpoint holds, in words, as `--inspect_checkpoint` prints it."""
 
 import json
 import os
@@ -19,11 +19,11 @@ _MOST_TENSORS = 30
 _MOST_CLASSES = 10
 _OWN = "; cost: none beside the prediction"
 _PATCHES = 10_000
-"""Of the slide for which costs are told."""
+"""Number of patches of the slide for which costs are given."""
 
 
 def describe_checkpoint(path: str | os.PathLike[str]) -> str:
-    """Return lines of name and value: file, model, classes, widths, settings, what had to be assumed, scores, config.
+    """Return lines of name and value: file, model, classes, widths, settings, assumed settings, scores, config.
 
     A checkpoint of an unknown model is described by its tensors. Raises `CheckpointError` for an unusable file.
     """
@@ -109,7 +109,7 @@ def _shown(value: object) -> str:
 
 
 def _how(identity: Identity, cls: type[MILModel]) -> list[tuple[str, str]]:
-    """Return how the model was recognised: the key of each role of a public family, else whose layout it is."""
+    """Return how the model was recognised: by the key of each role of a public family, or by its own layout."""
     if not identity.roles:
         return [("known by", "the keys of its own layout (MIL-Lab's, CLAM's or TRIDENT's)")]
     return [("known by", f"{key}: {role}") for role, key in identity.roles.items()]

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, for programs: what ``--inspect_checkpoint --json`` prints (docs/automation.md)."""
+"""What a checkpoint holds, for programs, as ``--inspect_checkpoint --json`` prints it (docs/automation.md)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mil_heatmaps.models.registry import ENCODER_WIDTHS
 
 
 def checkpoint_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what a checkpoint holds as plain values that JSON takes.
+    """Return what a checkpoint holds, as plain values for JSON.
 
-    ``loads`` says whether a model can be made of it; where not, ``problem`` says why and ``model`` may be None.
+    ``loads`` says whether a model can be built from it. If not, ``problem`` says why and ``model`` may be None.
     Raises `CheckpointError` for an unusable file.
     """
     checkpoint = load_checkpoint(path)
@@ -38,7 +38,7 @@ def checkpoint_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _recognised(checkpoint: Checkpoint, identity: Identity, path: str) -> dict[str, Any]:
-    """Return what is known of a recognised model; its scores only where it loads."""
+    """Return what is known about a recognised model; its scores only if it loads."""
     sizes = ("in_dim", "num_classes")
     known: dict[str, Any] = {
         "model": identity.model_type,
@@ -75,7 +75,7 @@ def _recognised(checkpoint: Checkpoint, identity: Identity, path: str) -> dict[s
 
 
 def _plain(value: object) -> Any:
-    """Return a setting as JSON has it: tuples as lists, what JSON does not know in words."""
+    """Return a setting in JSON's types: tuples as lists, other values as text."""
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)

@@ -1,1 +1,1 @@
-"""Patch encoders: pixels of a patch in, a feature vector out; extraction of features."""
+"""Patch encoders, which turn the pixels of a patch into a feature vector, and the extraction of features."""

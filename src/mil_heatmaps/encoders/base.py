@@ -1,4 +1,4 @@
-"""What a patch encoder offers, and the encoder made of a torch module and its preprocessing."""
+"""The interface of patch encoders, and the encoder made of a torch module and its preprocessing."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,15 +15,15 @@ from mil_heatmaps.errors import ModelError
 
 @runtime_checkable
 class PatchEncoder(Protocol):
-    """Anything that turns patches into features; what a ``module:factory`` must return.
+    """Anything that turns patches into features; a ``module:factory`` must return one.
 
-    It may say more: `device`; ``parallel = True``, that `encode` may run in several threads at once; ``identity()``,
-    plain values that its features depend on.
+    It may have further attributes: `device`; ``parallel = True`` if `encode` may run in several threads at once;
+    ``identity()``, which returns plain values that its features depend on.
 
     Attributes
     ----------
     name : str
-        Written into feature files.
+        Name written into feature files.
     width : int
         Length of a feature vector.
     """
@@ -32,7 +32,7 @@ class PatchEncoder(Protocol):
     width: int
 
     def preprocess(self, batch: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """Return the tensor `encode` takes, for (B, H, W, 3) uint8 RGB patches."""
+        """Return the input of `encode` for (B, H, W, 3) uint8 RGB patches."""
         ...
 
     def encode(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -46,13 +46,13 @@ class ModuleEncoder:
     Attributes
     ----------
     name, width
-        As of `PatchEncoder`.
+        As in `PatchEncoder`.
     preprocessing : Preprocessing
     device : torch.device
     weights : str
-        What the weights are, for cache keys: a SHA-256, or another unmistakable name.
+        Identity of the weights, for cache keys: a SHA-256, or another unique name.
     mixed_precision : bool
-        Whether `encode` runs in half precision where that pays, on CUDA.
+        Whether `encode` runs in half precision on CUDA, where that is faster.
     parallel : bool
         Whether `encode` may run in several threads at once; a module that keeps something between calls may not.
     """
@@ -71,7 +71,7 @@ class ModuleEncoder:
         pool: Callable[[Any], torch.Tensor] | None = None,
         mixed_precision: bool = True,
     ) -> None:
-        """`pool` makes the (B, width) features of what the module returns; by default they are it."""
+        """`pool` turns the module's output into (B, width) features; by default the output is the features."""
         self.name = name
         self.width = width
         self.preprocessing = preprocessing
@@ -90,7 +90,7 @@ class ModuleEncoder:
         return self.preprocessing(batch)
 
     def shrink(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Return the uint8 half of `preprocess`; `encode` takes its result too and does the rest itself."""
+        """Do the uint8 half of `preprocess`; `encode` also takes this result and does the other half itself."""
         return self.preprocessing.shrink(batch)
 
     def encode(self, tensor: torch.Tensor, *, exact: bool = False) -> torch.Tensor:
@@ -99,7 +99,7 @@ class ModuleEncoder:
         Parameters
         ----------
         tensor
-            What `preprocess` returned, or, as uint8 (B, h, w, 3), what `shrink` did.
+            The result of `preprocess`, or that of `shrink`, which is uint8 (B, h, w, 3).
         exact
             Compute in float32 even where `mixed_precision` would use half precision.
         """

@@ -1,4 +1,4 @@
-"""How many patches an encoder takes at a time: found by trying, halved when memory runs out."""
+"""Number of patches that an encoder takes at a time: found by trial, halved when memory runs out."""
 
 import logging
 import threading
@@ -17,17 +17,17 @@ from mil_heatmaps.words import said_by
 logger = logging.getLogger(__name__)
 
 CPU_BATCH = 8
-"""Larger batches fall out of the CPU's cache (32 took 1.5 times as long), and a kill loses more of them."""
+"""Larger batches do not fit the CPU's cache (32 took 1.5 times as long), and a killed run loses more patches."""
 _MOST = 512
 _PROBE = 8
 _SAID = ("out of memory", "can't allocate memory", "not enough memory", "cudnn_status_alloc", "cublas_status_alloc")
 _LOST = ("cuda error", "hip error", "cudnn_status_execution_failed", "cublas_status_execution_failed", "nccl error")
 _SHARE = 0.6
-"""Of the free GPU memory: the allocator needs room, and others may use the GPU too."""
+"""Share of the free GPU memory that is used: the allocator needs room, and others may use the GPU too."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that memory ran out, on the GPU or in the computer."""
+    """Say whether an error means that memory ran out, on the GPU or on the host."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
@@ -35,7 +35,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_lost_gpu(error: BaseException) -> bool:
-    """Say whether an error means that a GPU is gone or in error, so that nothing on it can be used any more."""
+    """Say whether an error means that a GPU is lost or in error, so that nothing on it can be used any more."""
     text = str(error).lower()
     return isinstance(error, RuntimeError) and not is_out_of_memory(error) and any(words in text for words in _LOST)
 
@@ -43,15 +43,15 @@ def is_lost_gpu(error: BaseException) -> bool:
 def find_batch_size(encoder: PatchEncoder, example: npt.NDArray[Any], device: torch.device, lanes: int) -> int:
     """Return a batch size that fits.
 
-    On CUDA a few patches are encoded and the memory they took is measured: a power of two. On the CPU it is
-    `CPU_BATCH` a lane.
+    On CUDA a few patches are encoded to measure the memory they take; the size is a power of two. On the CPU it is
+    `CPU_BATCH` per lane.
 
     Parameters
     ----------
     example : (1, ...)
         One prepared patch.
     lanes
-        How many threads encode at once.
+        Number of threads that encode at once.
     """
     if device.type != "cuda":
         return CPU_BATCH * max(1, lanes)
@@ -77,14 +77,14 @@ def find_batch_size(encoder: PatchEncoder, example: npt.NDArray[Any], device: to
 
 
 class BatchEncoder:
-    """Encodes batches of any length in parts that fit into memory; several threads may each encode one.
+    """Encodes batches of any length in parts that fit into memory; several threads may each encode a batch.
 
     Attributes
     ----------
     size : int
         Most patches at a time; halved whenever memory runs out.
     launching
-        Held while a part is encoded: a lock on a GPU, nothing on the processor.
+        Held while a part is encoded: a lock on a GPU, nothing on the CPU.
     """
 
     def __init__(self, encoder: PatchEncoder, device: torch.device, size: int) -> None:
@@ -92,8 +92,8 @@ class BatchEncoder:
         self._encoder = encoder
         self._device = device
         self._halving = threading.Lock()
-        # On a GPU one thread at a time launches, so that the memory of one batch is in use; what it launched runs on
-        # while the next thread launches and the first waits for its features.
+        # On a GPU one thread at a time launches, so that only one batch takes memory. Its work goes on while the next
+        # thread launches and the first waits for its features.
         on_gpu = device.type == "cuda"
         self.launching: AbstractContextManager[Any] = threading.Lock() if on_gpu else nullcontext()
 
@@ -103,7 +103,7 @@ class BatchEncoder:
         Raises
         ------
         ModelError
-            Memory runs out with a single patch, the GPU is lost, the encoder returns what it should not, or NaN.
+            Memory runs out with a single patch, the GPU is lost, or the encoder returns a wrong shape or NaN.
         """
         done = 0
         while done < len(batch):
@@ -120,7 +120,7 @@ class BatchEncoder:
                     ) from error
                 if not is_out_of_memory(error):
                     raise
-                self.halve(tried, error.with_traceback(None))  # its frames hold what filled the memory
+                self.halve(tried, error.with_traceback(None))  # its frames hold the tensors that filled the memory
                 continue
             yield features
             done += len(part)
@@ -136,7 +136,7 @@ class BatchEncoder:
                 f"encoder {name} returned {features.shape} for {len(part)} patches, expected ({len(part)}, {width})"
             )
         if not np.isfinite(features).all() and getattr(self._encoder, "mixed_precision", False):
-            # Half precision overflows for the odd patch (pure black, say); full precision does not.
+            # Half precision overflows for occasional patches (pure black, for example); full precision does not.
             exact: Any = self._encoder
             with self.launching:
                 encoded = exact.encode(moved, exact=True)
@@ -146,7 +146,7 @@ class BatchEncoder:
         return features
 
     def halve(self, tried: int, error: BaseException) -> None:
-        """Halve the size that ran out of memory, unless another thread did so meanwhile."""
+        """Halve the size that ran out of memory, unless another thread has already done so."""
         if tried == 1:
             raise ModelError(
                 f"out of memory on {self._device} with a single patch for encoder {self._encoder.name}: "

@@ -1,6 +1,6 @@
-"""The encoders known by name: what builds them, where their weights are, how patches are prepared.
+"""The encoders known by name: how they are built, where their weights are, how patches are prepared.
 
-Constants are those of CLAM (its four encoders) and of each model's own card on the Hugging Face hub.
+Constants come from CLAM (for its four encoders) and from each model's card on the Hugging Face hub.
 """
 
 from dataclasses import dataclass, field
@@ -19,24 +19,24 @@ class EncoderSpec:
     Attributes
     ----------
     name, width
-        As users write it, and the length of its features.
+        Name that users write, and length of a feature vector.
     builder
-        Which loading code makes it.
+        Loading code that builds it.
     preprocessing : Preprocessing
     repo : str or None
-        Where its weights are on the Hugging Face hub.
+        Repository of its weights on the Hugging Face hub.
     gated : bool
-        Whether access must be asked for there.
+        Whether users must request access there.
     env : str or None
         Environment variable that may hold the path of the weights (CLAM's, where CLAM has one).
     architecture, options
-        timm's name of the network and the arguments it is made with; names of classes as strings.
+        timm's name of the network and its constructor arguments; classes are given by their names.
     pool
-        From what the network returns to the feature vector.
+        Step from the network's output to the feature vector.
     registers : int
-        Tokens after the class token that are no patches.
+        Number of tokens after the class token that are not patches.
     ignored : tuple of str
-        Beginnings of keys in the weights that belong to parts left out.
+        Prefixes of keys in the weights that belong to omitted parts.
     """
 
     name: str
@@ -120,8 +120,8 @@ ENCODERS: dict[str, EncoderSpec] = {
             options={**_VIT, "dynamic_img_size": False, "global_pool": "token"},
         ),
         EncoderSpec(
-            # Brought to 256 and then to 224, in float and without antialias: how the network was used for the
-            # features that circulate with it. A 256-px patch meets only the second step.
+            # Resized to 256 and then to 224, in float and without antialias: the published features of this network
+            # were made in this way. A 256-px patch goes through the second step only.
             "efficientnet_lite0", 1280, "efficientnet_lite0",
             Preprocessing(resize_px=None, float_sizes=(256, 224)), pool="mean_map",
         ),

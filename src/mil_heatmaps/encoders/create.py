@@ -1,4 +1,4 @@
-"""Encoders by name."""
+"""Create encoders by name."""
 
 import importlib
 import inspect
@@ -32,23 +32,23 @@ def create_encoder(
     Parameters
     ----------
     name
-        A name of `ENCODERS`; ``timm:NAME`` for any timm model, prepared as timm says; or ``module:factory``
-        for your own: a callable that takes any of `weights`, `device`, `target_img_size` by name and returns
-        a `PatchEncoder`.
+        A name in `ENCODERS`; ``timm:NAME`` for any timm model, with timm's own preprocessing; or
+        ``module:factory`` for your own encoder: a callable that takes any of `weights`, `device`,
+        `target_img_size` by name and returns a `PatchEncoder`.
     weights
-        File (or folder) of the weights; without it the environment variable of the encoder, then the hub.
+        File (or folder) of the weights; without it, the encoder's environment variable, then the hub.
     target_img_size
-        CLAM's key: patches are resized to this and not cropped; 0 or less: not resized at all. None: as the
-        encoder was made for. conch_v1_5 always takes 448.
+        CLAM's key: patches are resized to this size and not cropped. With 0 or less they are not resized at all.
+        None takes the encoder's own size. conch_v1_5 always takes 448.
 
     Raises
     ------
     ModelError
-        Unknown name (lists the nearest), a factory that returns no encoder, or no such device.
+        The name is unknown (the message has the nearest), a factory returns no encoder, or there is no such device.
     CheckpointError
-        Weights missing, not granted, unsafe, or of another network.
+        The weights are missing, gated, unsafe, or of another network.
     MissingDependencyError
-        A package is missing; holds the line that installs it.
+        A package is missing; the message has the line that installs it.
     """
     device = torch.device(choose_device(device))
     if name in ENCODERS:
@@ -68,7 +68,7 @@ def create_encoder(
 
 
 def check_width(encoder: PatchEncoder, in_dim: int, model: str) -> None:
-    """Raise FeatureError, naming both, when a model does not take this encoder's features."""
+    """Raise a FeatureError that names both if a model does not take this encoder's features."""
     if encoder.width != in_dim:
         raise FeatureError(
             f"encoder {encoder.name} makes {encoder.width}-d features, but model {model} takes {in_dim}-d ones"
@@ -96,10 +96,10 @@ def _from_catalogue(
     from mil_heatmaps.encoders.weights import find_weights, load_strictly
 
     if spec.builder == "timm":
-        # Weights of any timm model may be of an older layout; those of the catalogue fit as they were published.
+        # Weights of any timm model may have an older layout; those of the catalogue fit as published.
         convert = None if network is None else timm_models.converter_of(network)
         timm_models.import_timm(spec.name)
-        path = find_weights(spec, weights)  # before the network is built, which takes long
+        path = find_weights(spec, weights)  # first, because building the network takes long
         network = timm_models.build_timm(spec) if network is None else network
         load_strictly(network, path, spec.name, ignored=spec.ignored, convert=convert)
         digest = weights_digest(path)
@@ -117,7 +117,7 @@ def _from_catalogue(
 
 
 def pooling_of(spec: EncoderSpec) -> Callable[[Any], torch.Tensor] | None:
-    """Return the step from what the network returns to (B, width)."""
+    """Return the step from the network's output to features (B, width)."""
     first_patch = 1 + spec.registers
 
     def mean_map(returned: Any) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""How far an extraction of features, or another long part of a slide's work, is; for those who only tell it."""
+"""Progress of feature extraction, or of another long step of a slide, for code that only reports it."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from mil_heatmaps.words import duration
 
 @dataclass(frozen=True)
 class EncodingProgress:
-    """How far an extraction is.
+    """Progress of an extraction.
 
     Attributes
     ----------
     done, total : int
-        Patches; `done` counts those of an earlier, killed run too.
+        Numbers of patches; `done` includes patches of an earlier, killed run.
     patches_per_s : float
-        Of this run, 0 at its beginning.
+        Rate of this run, 0 at its start.
     seconds_left : float or None
-        None while it cannot be told.
+        None while it is unknown.
     what : str
-        An explanation that is made, whose steps are counted then; empty for the encoding of patches.
+        Name of the explanation whose steps are counted instead; empty for the encoding of patches.
     """
 
     done: int
@@ -29,7 +29,7 @@ class EncodingProgress:
 
     @property
     def words(self) -> str:
-        """What is done and how far it is."""
+        """The current step and its progress."""
         return f"{self.what} {self}" if self.what else f"encoding {self}"
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""Extract the features of a slide's patches: threads read, the encoder encodes, batches are kept as they come.
+"""Extract the features of a slide's patches: threads read, the encoder encodes, and finished batches are stored.
 
-A run that is killed goes on at the batch it was killed in; a run of what is already there does nothing.
+After a kill, the next run resumes at the batch that was lost. A run whose features are already there does nothing.
 """
 
 import hashlib
@@ -37,30 +37,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _VERSION = 1
-"""Of the way patches are read and ordered; raise it when features would differ."""
+"""Version of the way patches are read and ordered; raise it when features would differ."""
 _READ_AHEAD = 64
-"""Patches at least that are read before they are asked for: where a new row of tiles begins, reading is slow."""
+"""Least number of patches that are read ahead: reading is slow where a new row of tiles begins."""
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What an extraction did.
+    """The result of an extraction.
 
     Attributes
     ----------
     path : Path
         The feature file.
     n, width : int
-        Patches asked for, and features of each.
+        Number of patches requested, and number of features of each.
     encoded, resumed : int
-        Patches encoded by this call, and taken over from a killed one; both 0 when the file was there already.
+        Patches encoded by this call, and taken over from a killed one; both 0 if the file was there already.
     batch_size : int
-        Patches the encoder was handed at a time, at the end; 0 when nothing was encoded.
+        Patches that the encoder took at a time, at the end; 0 if nothing was encoded.
     seconds : float
     copied_from : Path or None
         The file that held these features already.
     unreadable : int
-        Patches left out of the file, since they lie on tiles of the slide that cannot be read.
+        Patches left out of the file because they lie on tiles of the slide that cannot be read.
     """
 
     path: Path
@@ -97,28 +97,28 @@ def extract_features(
     reading
         Level and pixels of the patches; by default level-0 pixels, as many as the grid's patches have.
     batch_size
-        Patches at work at once; ``auto`` finds one that fits. Cores of the processor, or two lanes of a GPU, share it:
+        Patches encoded at once; ``auto`` finds a size that fits. The CPU's cores, or two lanes of a GPU, share it:
         see `lanes.share_out`. Parts are halved when memory runs out.
     threads
-        Threads that read, and parts of a batch encoded at once on the processor: the cores this process may use. The
-        features are the same with any number. None: all cores.
+        Cores that this process may use: as many threads read, and as many parts of a batch are encoded at once on the
+        CPU. The features are the same with any number. None: all cores.
     code
-        Of the encoder's own code, anything that changes with it; see `extraction_key`.
+        Any text that changes with the encoder's own code, such as a digest; see `extraction_key`.
     others
-        Feature files that may hold these very features under another name: one with the same key is copied.
+        Feature files that may hold the same features under another name: a file with the same key is copied.
     cache
-        Features of other runs: taken from there when it has these, else put there.
+        Features of other runs: they are taken from it if it has them, else added to it.
     progress
         Called after every batch.
 
     Raises
     ------
     FeatureError
-        No patches; the file cannot be written; another process is writing it.
+        There are no patches, the file cannot be written, or another process is writing it.
     ModelError
-        Out of memory at batch size 1; an encoder that returns other shapes, NaN or infinities.
+        Memory runs out at batch size 1, or the encoder returns other shapes, NaN or infinities.
     SlideError
-        The slide cannot be read, or none of its patches; what was encoded until then is kept for the next run.
+        The slide, or every patch of it, cannot be read; patches encoded so far are kept for the next run.
     """
     out = Path(out_path)
     if not len(grid):
@@ -131,7 +131,7 @@ def extract_features(
     key = extraction_key(slide, grid, encoder, reading, code)
     log_path = out.with_name(out.name + ".encoding")
     found = read_key(out)
-    # A file that lacks patches is made again: the slide may have been repaired since.
+    # A file that lacks patches is written again: the slide may have been repaired since.
     if found == key and count_rows(out) == len(grid):
         remove_log(log_path)
         return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun)
@@ -156,7 +156,7 @@ def extract_features(
             size = _encode_rest(reader, encoder, log, batch_size, threads, progress)
         place = np.empty(len(grid), np.int64)
         place[reader.order] = np.arange(len(grid))
-        # Sorted out of the log, not of what was read just now: a run before may have met bad tiles, too.
+        # Found in the log rather than in this run's reads, because an earlier run may have met bad tiles too.
         kept = np.flatnonzero(~log.missing()[place])
         if not len(kept):
             log.remove()
@@ -180,8 +180,8 @@ def extraction_key(
 ) -> str:
     """Return the SHA-256 of everything the features depend on: slide, patches, reading, encoder and its own `code`.
 
-    It is in the feature file, so a file can be reused exactly when its key is this one. Device, batch size and
-    number of threads are no part of it.
+    The feature file holds it, so a file can be reused exactly when its key is the same. Device, batch size and
+    number of threads are not part of it.
     """
     describe = getattr(encoder, "identity", None)
     parts: Mapping[str, Any] = {
@@ -198,7 +198,7 @@ def extraction_key(
 
 
 def _slide_fingerprint(slide: Slide) -> dict[str, Any]:
-    """Tell a slide by its size and both ends of its file: copying it does not change it, scanning again does."""
+    """Identify a slide by the size and both ends of its file: a copy has the same fingerprint, a new scan another."""
     levels = [list(level) for level in slide.level_dimensions]
     path = slide.data_path
     return {"name": path.stem, "bytes": path.stat().st_size, "ends": sha256_ends(path), "levels": levels}
@@ -218,12 +218,12 @@ def _encode_rest(
     from mil_heatmaps.encoders.batch_size import BatchEncoder, find_batch_size
 
     place = torch.device(getattr(encoder, "device", None) or "cpu")
-    # Half of the work, in uint8, for encoders that do the other half on the device.
+    # Only the uint8 half of preprocessing, for encoders that do the other half on the device.
     shrink = getattr(encoder, "shrink", None)
     prepare = shrink if callable(shrink) else _numpy_from(encoder)
     lanes = lanes_for(encoder, place, threads)
     if batch_size == "auto" and log.batch_size:
-        # The same parts as before the kill: in another one a feature may differ in its last bit.
+        # The same parts as before the kill: with other parts a feature may differ in its last bit.
         size = log.batch_size
     else:
         if batch_size == "auto":
@@ -242,7 +242,7 @@ def _encode_rest(
         for features in encoded:
             bad = reader.unreadable(reader.order[log.rows : log.rows + len(features)])
             if bad.any():
-                # Encoded with the others, whose batches and so whose last bits stay what they are without bad tiles.
+                # Bad patches are encoded too, so that batches, and the last bits of features, do not depend on them.
                 features = features.copy()
                 features[bad] = np.nan
             log.append(features)
@@ -265,7 +265,7 @@ def _example(reader: PatchReader, prepare: Callable[[npt.NDArray[np.uint8]], npt
 
 
 def _pinned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Page-locked memory: the GPU fetches from it while the CPU goes on."""
+    """Return page-locked memory, which the GPU reads while the CPU goes on."""
     import torch
 
     kind = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}.get(dtype)

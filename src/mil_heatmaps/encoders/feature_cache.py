@@ -1,7 +1,7 @@
-"""Encoded features shared between runs: a folder of feature files found by what they depend on.
+"""Encoded features shared between runs: a folder of feature files, named by a key of all they depend on.
 
-A file is ``<key[:2]>/<key>.h5``, with its SHA-256 in ``<key>.sha256`` beside it: a file that was damaged or edited is
-not taken. Files go in and out as hard links where the file system can, else as copies.
+A file is ``<key[:2]>/<key>.h5``, with its SHA-256 in ``<key>.sha256`` beside it, so that a damaged or edited file is
+not used. Files go in and out as hard links if the file system has them, else as copies.
 """
 
 import logging
@@ -27,7 +27,7 @@ class FeatureCache:
         return self.folder / key[:2] / f"{key}.h5"
 
     def take(self, key: str, rows: int, out: Path) -> Path | None:
-        """Give `out` the features of `key` and return the file they came from; None when there are none to trust."""
+        """Put the features of `key` at `out` and return the file they came from; None without a file to trust."""
         path = self._file(key)
         try:
             if read_key(path) != key or count_rows(path) != rows:
@@ -41,7 +41,7 @@ class FeatureCache:
         return path
 
     def put(self, key: str, features: Path) -> None:
-        """Keep the file `features`; a cache that cannot be written is no reason to fail."""
+        """Add the file `features`; a cache that cannot be written only gives a warning."""
         path = self._file(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,5 +56,5 @@ def _link(source: Path, target: Path) -> None:
     with atomic_path(target) as partial:
         try:
             os.link(source, partial)
-        except OSError:  # another file system, or one without links
+        except OSError:  # another file system, or one without hard links
             shutil.copyfile(source, partial)

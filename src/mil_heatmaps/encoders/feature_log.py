@@ -1,12 +1,12 @@
-"""Features on their way to a file: batches appended as they come, whole or not at all.
+"""A log of encoded features on their way to a file: each batch is appended whole or not at all.
 
 HDF5 does not survive a kill in the middle of an append: its index may point at data that were never written. So
-batches go to a plain log, each with its length and checksum, and become an HDF5 file when all are there. After a
-kill at any moment the log holds every complete batch; a torn one at its end is cut off.
+batches go to a plain log, each with its length and checksum, and become an HDF5 file once all are there. After a
+kill at any moment the log holds every complete batch; an incomplete batch at its end is cut off.
 
-Layout, little endian: ``MILFEAT1``, uint32 length and JSON of what the features depend on, padded with blanks to
-64 bytes; then for each batch ``ROWS``, uint32 rows, uint32 CRC-32 of the values, 4 bytes of zero, and rows *
-width float32 values.
+The layout is little endian. It starts with ``MILFEAT1``, a uint32 length and JSON of what the features depend on,
+padded with blanks to 64 bytes. Each batch follows with ``ROWS``, uint32 rows, uint32 CRC-32 of the values, 4 bytes
+of zero, and rows * width float32 values.
 """
 
 import json
@@ -35,7 +35,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class FeatureLog:
-    """The log of one slide, locked while it is open. Opening it resumes the log of a killed run that had the same key.
+    """The log of one slide, locked while it is open. Opening it resumes the log of a killed run with the same key.
 
     Attributes
     ----------
@@ -43,16 +43,16 @@ class FeatureLog:
     rows : int
         Complete rows in the log.
     batch_size : int
-        Rows of the largest of the last batches, 0 when it is empty.
+        Rows of the largest of the last batches, 0 if the log is empty.
     """
 
     def __init__(self, path: Path, key: str, n: int, width: int) -> None:
-        """`key` stands for everything the features depend on; a log of another key, n or width begins again.
+        """`key` stands for everything the features depend on; a log with another key, n or width starts afresh.
 
         Raises
         ------
         FeatureError
-            Another process is writing it, or it cannot be written.
+            Another process is writing the log, or it cannot be written.
         """
         self.path = path
         self.rows = 0
@@ -82,11 +82,11 @@ class FeatureLog:
 
     @property
     def batch_size(self) -> int:
-        # Not the last alone: it may be what was left over when memory ran out.
+        # Not only the last: it may be the small rest from when memory ran out.
         return max((rows for _, rows, _ in self._starts[-3:]), default=0)
 
     def append(self, features: npt.NDArray[np.float32]) -> None:
-        """Add a batch (B, width); when this returns, a kill does not lose it."""
+        """Add a batch (B, width); once this returns, a kill does not lose it."""
         values = np.ascontiguousarray(features, "<f4")
         if values.ndim != 2 or values.shape[1] != self._width:
             raise ValueError(f"features must have shape (B, {self._width}), got {values.shape}")
@@ -96,7 +96,7 @@ class FeatureLog:
         try:
             self._write(frame + data)
             if time.monotonic() - self._synced > _SYNC_SECONDS:
-                # A kill leaves what was written; only a crash of the machine needs this.
+                # Written data survive a kill; this is only for a crash of the machine.
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
@@ -104,7 +104,7 @@ class FeatureLog:
         self._note(len(values), end + _FRAME.size)
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Return (len(rows), width) float32, rows by their place in the log."""
+        """Return (len(rows), width) float32 for `rows`, which are places in the log."""
         flat = np.memmap(self._file, np.uint8, "r")
         firsts = np.array([first for first, _, _ in self._starts], np.int64)
         out = np.empty((len(rows), self._width), np.float32)
@@ -118,7 +118,7 @@ class FeatureLog:
         return out
 
     def missing(self) -> npt.NDArray[np.bool_]:
-        """Return (rows,) which rows have no features: NaN, of patches that could not be read."""
+        """Return (rows,) whether a row has no features but NaN, because its patch could not be read."""
         flat = np.memmap(self._file, np.uint8, "r")
         firsts = [
             flat[offset : offset + 4 * self._width * rows].view("<f4")[:: self._width]
@@ -127,13 +127,13 @@ class FeatureLog:
         return np.isnan(np.concatenate(firsts)) if firsts else np.zeros(0, np.bool_)
 
     def remove(self) -> None:
-        """Delete the log, when its features are in their file."""
+        """Delete the log, once its features are in their file."""
         self._file.close()
         remove_log(self.path)
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)
-        while left:  # one call may write a part only
+        while left:  # one call may write only a part
             left = left[self._file.write(left) :]
 
     def _end(self) -> int:
@@ -147,7 +147,7 @@ class FeatureLog:
         self.rows += rows
 
     def _take_up(self, n: int) -> None:
-        """Find the complete batches, cut off what follows them; begin again when the log is of something else."""
+        """Find the complete batches and cut off the rest; start afresh if the log belongs to something else."""
         file = self._file
         file.seek(0)
         if file.read(len(self._head)) != self._head:
@@ -178,7 +178,7 @@ def remove_log(path: Path) -> None:
 
 
 def _locked(path: Path) -> FileLock:
-    """Return the lock of the log at `path`, held; FeatureError while another process holds it."""
+    """Acquire and return the lock of the log at `path`; raise a FeatureError if another process holds it."""
     lock = FileLock(f"{path}.lock")
     try:
         lock.acquire(timeout=0)

@@ -1,4 +1,4 @@
-"""What features depend on of an encoder, told from its name and files alone: nothing is loaded, no network asked."""
+"""What an encoder's features depend on, from its name and files alone: no weights are loaded, no network is used."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _WHOLE_REPOSITORY = ("transformers", "conch_v1_5")
 
 
 def describe_encoder(name: str, weights: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """Return what changes when the features of encoder `name` would, as plain values.
+    """Return plain values that change whenever the features of encoder `name` would change.
 
     ``weights_sha256``
-        Of the file or folder given, of the environment variable's, or of what the hub's cache holds; ``repo@commit``
-        where a whole repository is loaded; None when there are no weights yet, or a factory brings its own.
+        SHA-256 of the given file or folder, of the environment variable's, or of the weights in the hub's cache;
+        ``repo@commit`` if a whole repository is loaded; None if there are no weights yet, or a factory has its own.
     ``code_sha256``
-        For ``module:factory``: over the source of the module and of the user's own modules that it imports.
+        For ``module:factory``: SHA-256 over the source of the module and of the user's own modules that it imports.
     ``preprocessing``
-        For ``timm:NAME``, where it is timm's installed version that says it.
+        For ``timm:NAME``, whose preprocessing depends on the installed version of timm.
     """
     kind, colon, rest = name.partition(":")
     if name in ENCODERS or not colon:
@@ -38,7 +38,7 @@ def describe_encoder(name: str, weights: str | os.PathLike[str] | None) -> dict[
 
 
 def weights_at(name: str, weights: str | os.PathLike[str] | None) -> Path | None:
-    """Return the file or folder of weights that encoder `name` would load, None when it would have to be fetched."""
+    """Return the file or folder of weights that encoder `name` would load, None if it has yet to be downloaded."""
     spec = ENCODERS.get(name)
     found: Path | None = None
     if weights is not None:
@@ -46,7 +46,7 @@ def weights_at(name: str, weights: str | os.PathLike[str] | None) -> Path | None
     elif spec is not None and (named := named_weights(spec)) is not None:
         found = named
     elif spec is not None and spec.builder == "efficientnet_lite0":
-        with suppress(HeatmapError):  # not installed: told when it is loaded
+        with suppress(HeatmapError):  # not installed: reported when it is loaded
             found = lite0_weights(name)
     elif spec is not None and spec.builder in _WHOLE_REPOSITORY:
         found = cached_snapshot(str(spec.repo))
@@ -70,13 +70,13 @@ def _digest(name: str, weights: str | os.PathLike[str] | None) -> str | None:
 def _timm_config(name: str) -> dict[str, Any]:
     try:
         return pretrained_config(name)
-    except (HeatmapError, RuntimeError):  # told when it is loaded
+    except (HeatmapError, RuntimeError):  # reported when it is loaded
         return {}
 
 
 @cache
 def pretrained_config(name: str) -> dict[str, Any]:
-    """Return what the installed timm says about the pretrained model, asked once a process."""
+    """Return the installed timm's configuration of the pretrained model, read once per process."""
     from mil_heatmaps.encoders.timm_models import import_timm
 
     found = import_timm(f"timm:{name}").get_pretrained_cfg(name)

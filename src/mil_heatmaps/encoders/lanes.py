@@ -1,8 +1,8 @@
-"""Encode a batch in parts, several at once, and take their features in order.
+"""Encode a batch in parts, several at once, and return their features in order.
 
-A core encodes a part of its own: torch's own threads would split one over the cores, where they wait for each other at
-every layer and round differently with every number of them. So the features are the same bytes on any number of cores.
-On a GPU two lanes keep it busy: one part runs while the features of the one before travel back.
+Each core encodes one part. torch's own threads would split a part over the cores, wait for each other at every layer,
+and round differently with every number of threads. With one part per core, the features are the same bytes on any
+number of cores. On a GPU two lanes keep it busy: one part runs while the features of the previous part travel back.
 """
 
 from collections import deque
@@ -22,12 +22,12 @@ GPU_LANES = 2
 
 
 def lanes_for(encoder: "PatchEncoder", device: "torch.device", threads: int) -> int:
-    """Return how many parts are encoded at once, 0 for an encoder that does not say it may run in several threads.
+    """Return how many parts are encoded at once, 0 for an encoder that does not declare that it can use threads.
 
     Parameters
     ----------
     threads : int
-        Cores this process may use.
+        Number of cores this process may use.
     """
     if not getattr(encoder, "parallel", False):
         return 0
@@ -35,10 +35,10 @@ def lanes_for(encoder: "PatchEncoder", device: "torch.device", threads: int) -> 
 
 
 def share_out(size: int, lanes: int, device: "torch.device") -> tuple[int, int]:
-    """Return how many patches a lane encodes at a time, and how many lanes then have one batch of `size` at work.
+    """Return how many patches a lane encodes at a time, and how many lanes then share one batch of `size`.
 
-    What a kill loses is what is at work, so that is one batch. On the processor a lane's part is small, whatever the
-    number of lanes: features may differ in their last bit with it, and must not with the number of cores.
+    A kill loses the patches in progress, so only one batch is in progress. On the CPU a lane's part is small for any
+    number of lanes: the last bit of a feature may depend on the part's size, but not on the number of cores.
     """
     from mil_heatmaps.encoders.batch_size import CPU_BATCH
 
@@ -51,10 +51,10 @@ def share_out(size: int, lanes: int, device: "torch.device") -> tuple[int, int]:
 def in_lanes(
     step: Callable[[Item], Iterable[Result]], items: Iterable[Item], lanes: int
 ) -> Generator[Result, None, None]:
-    """Yield what `step` gives for each item, in the order of the items, `lanes` of them at work at a time.
+    """Yield the results of `step` for each item, in the order of the items, with `lanes` items in progress at a time.
 
-    No more than `lanes` are begun ahead of what was yielded. With 0 lanes everything is done in the calling thread, by
-    torch's own threads; else each lane has one.
+    No more than `lanes` items are started ahead of the results yielded. With 0 lanes everything runs in the calling
+    thread, with torch's own threads; otherwise each lane has one thread.
     """
     if lanes == 0:
         for item in items:

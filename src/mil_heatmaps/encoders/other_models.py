@@ -1,4 +1,4 @@
-"""Encoders whose network is in a package of its own: transformers, CONCH, EfficientNet-Lite."""
+"""Encoders whose network comes from a separate package: transformers, CONCH, EfficientNet-Lite."""
 
 import importlib
 import os
@@ -16,7 +16,7 @@ from mil_heatmaps.weights.hub import cached_snapshot
 from mil_heatmaps.words import lacking
 
 TRUST = "HEATMAP_TRUST_REMOTE_CODE"
-"""Environment variable that allows code from a model's repository on the hub to be run."""
+"""Environment variable that allows this program to run code from a model's repository on the hub."""
 
 _CONCH = "pip install git+https://github.com/Mahmoodlab/CONCH.git"
 
@@ -37,7 +37,7 @@ def build_efficientnet_lite0(spec: EncoderSpec, weights: str | os.PathLike[str] 
     _fold_batch_norms(network)
 
     class Trunk(nn.Module):
-        """The convolutions of the network: its `forward` would go on to the ImageNet classes."""
+        """The convolutions of the network, without the ImageNet classifier that its own `forward` applies."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -50,7 +50,7 @@ def build_efficientnet_lite0(spec: EncoderSpec, weights: str | os.PathLike[str] 
 
 
 def _fold_batch_norms(network: Any) -> None:
-    """Put each batch norm into the convolution before it: the same features to 1e-5 in two thirds of the time."""
+    """Fold each batch norm into the convolution before it: same features to within 1e-5, in two thirds of the time."""
     pairs = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
     for block in network._blocks:
         pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
@@ -82,7 +82,7 @@ def build_transformers(spec: EncoderSpec, weights: str | os.PathLike[str] | None
 
 
 def _revision(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> str:
-    """Return the commit that is in the hub's cache, so that all machines of a run have the same; else the newest."""
+    """Return the commit in the hub's cache, so that all machines of a run use the same one; else the newest."""
     snapshot = None if weights is not None else cached_snapshot(str(spec.repo))
     return "main" if snapshot is None else snapshot.name
 
@@ -94,7 +94,7 @@ def _digest(spec: EncoderSpec, weights: str | os.PathLike[str] | None, network: 
 
 
 def _explain(spec: EncoderSpec, weights: str | os.PathLike[str] | None, error: Exception) -> CheckpointError:
-    """Say what to do: about a folder of weights that is not whole, or a download that failed."""
+    """Return the error that says what to do about an incomplete folder of weights, or a failed download."""
     if weights is None:
         return explain_hub_error(spec, error)
     summary = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -108,7 +108,7 @@ def build_conch_v1(spec: EncoderSpec, weights: str | os.PathLike[str] | None) ->
     """Return (CONCH's image tower, digest), used as CLAM does: no projection, no normalising."""
     conch = import_package(spec.name, "conch.open_clip_custom", _CONCH)
     path = find_weights(spec, weights)
-    # CONCH reads the file itself, with an old torch by unpickling: what is more than weights stops here.
+    # CONCH reads the file itself, and with an old torch unpickles it: a file with more than weights is refused here.
     read_tensors(path)
     model, _ = conch.create_model_from_pretrained("conch_ViT-B-16", str(path))
 

@@ -1,11 +1,12 @@
-"""What happens to the pixels of a patch before an encoder sees them.
+"""Preprocess the pixels of a patch for an encoder.
 
-Equal to torchvision's `Resize -> CenterCrop -> ToTensor -> Normalize` on a Pillow image, without torchvision:
-its `Resize` of a Pillow image is Pillow's own `resize`, which averages over the pixels it merges (antialias).
+The result equals torchvision's `Resize -> CenterCrop -> ToTensor -> Normalize` on a Pillow image, without
+torchvision: its `Resize` of a Pillow image is Pillow's `resize`, which averages over the pixels it merges
+(antialias).
 
-The work is in two halves. `shrink` (uint8 to uint8, Pillow, releases the interpreter lock) runs in the
-threads that decode patches; `normalise` runs where the encoder is, so that a quarter of the bytes travel to
-the GPU.
+The work has two halves. `shrink` (uint8 to uint8, with Pillow, which releases the interpreter lock) runs in the
+threads that decode patches. `normalise` runs on the encoder's device, so that only a quarter of the bytes travel
+to the GPU.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ class Preprocessing:
     Attributes
     ----------
     resize_px : int or None
-        The shorter side after resizing; the longer one keeps the proportion, its fraction cut (torchvision's
-        rule). None leaves the patch as it is.
+        The shorter side after resizing. The longer side keeps the proportion, rounded down (torchvision's rule).
+        None leaves the patch as it is.
     interpolation : {"bilinear", "bicubic"}
         Pillow's filter, both with antialias.
     crop_px : int or None
         Side of the square cut from the middle afterwards; white is added around a smaller patch.
     mean, std : (red, green, blue)
-        Of pixels in 0..1.
+        Mean and standard deviation of pixels in 0..1.
     float_sizes : tuple of int
-        Squares the patch is brought to one after another in float, bilinear WITHOUT antialias, after the
-        steps above and before normalising. Only for encoders that were used so.
+        Sides of squares to which the patch is resized one after another in float, bilinear WITHOUT antialias,
+        after the steps above and before normalising. Only for encoders that were used in this way.
     """
 
     resize_px: int | None = 224
@@ -75,7 +76,7 @@ class Preprocessing:
         """Return the float32 (B, 3, h, w) tensor of (B, h, w, 3) uint8 pixels, on the device they are on."""
         import torch
 
-        # The colours stay innermost in memory ("channels last"): convolutions are up to twice as fast that way.
+        # Colours stay innermost in memory ("channels last"), which makes convolutions up to twice as fast.
         tensor = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
         for side in self.float_sizes:
             if tensor.shape[-2:] != (side, side):
@@ -97,14 +98,14 @@ class Preprocessing:
 
 @lru_cache(maxsize=16)
 def _on_device(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
-    """Return them as (1, 3, 1, 1) float32. Kept: a copy from the host makes it wait for all the GPU has to do."""
+    """Return `values` as (1, 3, 1, 1) float32, cached: a copy from the host waits for all pending work of the GPU."""
     import torch
 
     return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
 
 
 def _centre_crop(batch: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """torchvision's CenterCrop, with white instead of black around patches that are too small."""
+    """Crop like torchvision's CenterCrop, but with white instead of black around patches that are too small."""
     height, width = batch.shape[1:3]
     if height < side or width < side:
         left, top = max(0, (side - width) // 2), max(0, (side - height) // 2)

@@ -1,4 +1,4 @@
-"""Text encoders, which make the vectors of prompts: of PLIP and CONCH where they are there, or a user's own."""
+"""Text encoders, which turn prompts into vectors: those of PLIP and CONCH if installed, or the user's own."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class TextEncoder:
     ----------
     name : str
     encode : texts -> (n, D) numbers
-    encoders : names of the image encoders whose features share its space; empty where nobody says
+    encoders : names of the image encoders whose features share its space; empty if unknown
     temperature : float or None
-        Of its softmax, 1 / exp(logit_scale).
+        Temperature of its softmax, 1 / exp(logit_scale).
     """
 
     name: str
@@ -44,14 +44,15 @@ def concepts_of_prompts(
     templates: Sequence[str] = ("{}",),
     temperature: float | None = None,
 ) -> Concepts:
-    """Return a vector of every concept: of each prompt in each template, of length 1, their mean, of length 1 again.
+    """Return one vector for each concept: the mean of the vectors of all its prompts in all templates.
 
-    That is the prompt ensemble of CLIP (Radford et al., 2021, section 3.1.4).
+    The prompts' vectors, and then their mean, are scaled to length 1. This is CLIP's prompt ensemble (Radford et al.,
+    2021, section 3.1.4).
 
     Raises
     ------
     HeatmapError
-        A text encoder that is not there, or gives no sound numbers.
+        The text encoder is not there, or gives wrong shapes or numbers that are not finite.
     """
     encoder = load_text_encoder(model)
     named = {}
@@ -80,14 +81,14 @@ def _encoded(encoder: TextEncoder, texts: list[str]) -> npt.NDArray[np.float64]:
 
 
 def load_text_encoder(model: str) -> TextEncoder:
-    """Return ``plip`` or ``conch`` from what is installed and in the hub's cache, or what ``module:factory`` makes.
+    """Return ``plip`` or ``conch`` from installed packages and the hub's cache, or the encoder of a ``module:factory``.
 
     Nothing is downloaded.
 
     Raises
     ------
     ModelError, MissingDependencyError
-        It is not there, or offers no encoding of texts.
+        The encoder is not there, or has no method to encode texts.
     """
     known = {"plip": _plip, "conch": _conch}
     if model.lower() in known:
@@ -110,7 +111,7 @@ def load_text_encoder(model: str) -> TextEncoder:
 
 
 def _temperature(logit_scale: Any, model: str) -> float | None:
-    """Return 1 / exp(logit_scale), CLIP's parameter; None without one."""
+    """Return 1 / exp(logit_scale), CLIP's parameter; None without it."""
     if logit_scale is None:
         return None
     try:
@@ -171,5 +172,5 @@ def _conch() -> TextEncoder:
         with torch.inference_mode():
             return model.encode_text(clip.tokenize(texts=texts, tokenizer=tokenizer))
 
-    # Patch features in the space of text are those with the projection, which TRIDENT's conch_v1 leaves out.
+    # Patch features share the space of texts only with the projection, which TRIDENT's conch_v1 leaves out.
     return TextEncoder("conch", encode, ("conch_v1_proj",), _temperature(model.logit_scale.detach(), "conch"))

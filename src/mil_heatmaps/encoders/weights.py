@@ -1,4 +1,4 @@
-"""Where an encoder's weights are, and how they get into it: named files, the hub's cache, the hub.
+"""Find an encoder's weights, in named files, the hub's cache or the hub, and load them into it.
 
 Only safetensors and torch's ``weights_only`` reader are used; nothing in a weights file is ever executed.
 """
@@ -26,14 +26,14 @@ INSTALL = install_line("encoders")
 def find_weights(spec: EncoderSpec, weights: str | os.PathLike[str] | None) -> Path:
     """Return the file of the weights: `weights`, else the environment variable's, else the hub's.
 
-    What is in the hub's cache is taken as it is, so that all slides and all machines of a run have the same;
-    ``hf download`` brings the newest.
+    A file in the hub's cache is used as it is, so that all slides and all machines of a run use the same weights;
+    ``hf download`` gets the newest.
 
     Raises
     ------
     CheckpointError
-        No such file, access not granted, or nothing in the cache while offline; says what to request and
-        where the file may go.
+        There is no such file, access is not granted, or the cache is empty while offline; the message says what to
+        request and where to put the file.
     """
     if weights is not None:
         return _existing(Path(weights), f"the weights given for encoder {spec.name}")
@@ -79,7 +79,7 @@ def _from_hub(spec: EncoderSpec) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Return the state dict in a weights file, without what was saved around it and without a ``module.`` prefix."""
+    """Return the state dict in a weights file, without other saved data and without a ``module.`` prefix."""
     tensors = joined(best_candidates(read_stored(path).content)[0])
     if not tensors:
         raise CheckpointError(f"{path} holds no encoder weights: no tensors by name")
@@ -94,28 +94,28 @@ def load_strictly(
     ignored: tuple[str, ...] = (),
     convert: Callable[[dict[str, torch.Tensor], nn.Module], Mapping[str, Any]] | None = None,
 ) -> None:
-    """Put the weights at `path` into `module`: every tensor of it must be there, and of the right shape.
+    """Load the weights at `path` into `module`: every tensor of `module` must be there with the right shape.
 
     Parameters
     ----------
     name
-        Of the encoder, for messages.
+        Name of the encoder, for messages.
     ignored
-        Beginnings of keys in the file that may be left over.
+        Prefixes of keys in the file that may be left over.
     convert
-        Makes tensors of the network's present layout of those of an older one; only asked when they do not fit.
+        Converts tensors of an older layout to the network's current one; only used if they do not fit.
 
     Raises
     ------
     CheckpointError
-        Lists what is missing, unexpected, and of another shape.
+        The weights do not fit; the message lists tensors that are missing, unexpected or of another shape.
     """
     tensors = read_tensors(path)
     faults = _misfits(module, tensors, ignored)
     if faults and convert is not None:
         try:
             converted = dict(convert(dict(tensors), module))
-        except (KeyError, RuntimeError, ValueError, AssertionError, AttributeError):  # weights of something else
+        except (KeyError, RuntimeError, ValueError, AssertionError, AttributeError):  # weights of another network
             converted = {}
         if not _misfits(module, converted, ignored):
             tensors, faults = converted, ""
@@ -127,9 +127,9 @@ def load_strictly(
 
 
 def _misfits(module: nn.Module, tensors: Mapping[str, torch.Tensor], ignored: tuple[str, ...]) -> str:
-    """Say what is missing in `tensors`, what the module does not have, and what is of another shape."""
+    """Say which tensors are missing, which the module does not have, and which have another shape."""
     wanted = module.state_dict()
-    # Counters of training steps are in some files and not in others; they do nothing in use.
+    # Some files hold counters of training steps and others do not; they have no effect at inference.
     expected = {k: v for k, v in wanted.items() if k in tensors or not k.endswith("num_batches_tracked")}
     given = {k: v for k, v in tensors.items() if k in wanted or not k.startswith(ignored or ("\0",))}
     return misfits(expected, given, most=4)

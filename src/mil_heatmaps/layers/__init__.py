@@ -1,1 +1,1 @@
-"""Layers, and passes over a long bag in bounded memory: what networks are made of, without knowing any model."""
+"""Building blocks of networks, independent of any model: layers, and passes over a long bag in bounded memory."""

@@ -1,8 +1,8 @@
-"""STAMP's attention with ALiBi: softmax weights less a bias that grows with the distance of two patches.
+"""STAMP's attention with ALiBi: softmax weights less a bias that grows with the distance between two patches.
 
-Of head h, ``weights = softmax(q k / sqrt d) - |p_i - p_j| scale_h / mean_h``, distances in micrometres, with no softmax
-after: a row is no share and may be negative. ``weights v`` splits into what softmax attention gives and a sum over
-distances, which comes in chunks of rows and is the same for all heads up to a factor.
+For head h, ``weights = softmax(q k / sqrt d) - |p_i - p_j| scale_h / mean_h``, with distances in micrometres and no
+softmax afterwards: a row is not a share and may be negative. ``weights v`` splits into the result of softmax attention
+and a sum over distances. The distances come in chunks of rows and are the same for all heads up to a factor.
 """
 
 from typing import cast
@@ -17,7 +17,7 @@ from mil_heatmaps.layers.transformer_block import GeluBlock
 
 
 class AlibiAttention(nn.Module):
-    """The projections of each head by itself, and its scale; under STAMP's order, ``query.{h}`` …."""
+    """The separate projections of each head, and its scale, in STAMP's order: ``query.{h}`` …."""
 
     dropout = 0.0
 
@@ -32,7 +32,7 @@ class AlibiAttention(nn.Module):
 
     @property
     def slopes(self) -> Tensor:
-        """What a micrometre of distance takes off the weight, (H,)."""
+        """How much one micrometre of distance takes off the weight, (H,)."""
         slopes = [cast(Tensor, a / b) for a, b in zip(self.scale, self.mean_distance, strict=True)]
         return torch.cat(slopes)
 
@@ -40,8 +40,8 @@ class AlibiAttention(nn.Module):
 class AlibiBlock(GeluBlock):
     """t += ALiBi(LN t); t += W2 GELU(W1 LN2 t).
 
-    `place` it before use: the corners (N, 2) of the patches in micrometres; the class token stands at (0, 0). With
-    `masked` patches do not read the class token, and distances to and from it are 0.
+    Call `place` before use, with the corners (N, 2) of the patches in micrometres; the class token is at (0, 0). With
+    `masked`, patches do not read the class token, and distances to and from it are 0.
     """
 
     def __init__(self, dim: int, heads: int, mlp_dim: int, *, head_dim: int, value_dim: int, masked: bool) -> None:
@@ -51,7 +51,7 @@ class AlibiBlock(GeluBlock):
         self._points: Tensor | None = None
 
     def place(self, corners_um: Tensor | None) -> None:
-        """Take where the patches (N, 2) lie, for the passes that follow; None forgets it."""
+        """Set the corners (N, 2) of the patches for the passes that follow; None forgets them."""
         self._points = None if corners_um is None else F.pad(corners_um, (0, 0, 1, 0))
 
     def keys_and_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +82,7 @@ class AlibiBlock(GeluBlock):
         return add_rows(attended, lambda start, stop: self.mlp(self.norm2(attended[:, start:stop])), rows)
 
     def first_row(self, tokens: Tensor, keys: Tensor) -> Tensor:
-        """Return the class token's weights, (B, H, n), which are no shares."""
+        """Return the class token's weights, (B, H, n), which are not shares."""
         shares = super().first_row(tokens, keys)
         weights: Tensor = shares - self.attention.slopes[:, None] * self._distances(0, 1)
         return weights
@@ -108,7 +108,7 @@ class AlibiBlock(GeluBlock):
         return torch.stack(heads, dim=1)
 
     def _distances(self, start: int, stop: int) -> Tensor:
-        """Return micrometres from rows start..stop to all, (c, n)."""
+        """Return distances in micrometres from rows start..stop to all rows, (c, n)."""
         points = self._points
         if points is None:
             raise ModelError("a model with ALiBi asks where patches lie, in micrometres: give coords_um to forward")

@@ -10,7 +10,7 @@ from mil_heatmaps.layers.bag import Bag
 from mil_heatmaps.layers.streaming import OnlineAttention
 
 RowFunction: TypeAlias = Callable[[Tensor], Tensor]
-"""Rows in, rows out; each row treated alone."""
+"""Rows in, rows out; each row is treated alone."""
 
 
 def mlp(in_dim: int, out_dim: int, *, layers: int = 1, dropout: float = 0.0) -> nn.Sequential:
@@ -73,7 +73,7 @@ def map_rows(bag: Bag, function: RowFunction, rows: int = 0) -> Tensor:
 
 
 def mask_scores(raw: Tensor, attn_mask: Tensor | None) -> Tensor:
-    """Return raw scores (B, K, N) with the lowest finite number where `attn_mask` (B, N), 1 = valid, has 0."""
+    """Return raw scores (B, K, N), with the lowest finite number added where `attn_mask` (B, N) is 0; 1 = valid."""
     if attn_mask is None:
         return raw
     hidden = 1 - attn_mask.to(raw.dtype).reshape(len(raw), 1, -1)
@@ -96,7 +96,7 @@ def pool_bag(
     attend : (n, E) -> (n, K)
         Raw attention.
     per_row : name -> function of the embedded rows, (n, E) -> (n, M)
-        What else to keep of every patch.
+        Further numbers to keep for every patch.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def pool_bag(
 
 
 def _put(whole: Tensor | None, part: Tensor, where: slice, count: int) -> Tensor:
-    """Put `part` in its place of a tensor of `count` rows, which is made when it does not exist."""
+    """Put `part` in its place in a tensor of `count` rows, which is created if it does not exist."""
     if whole is None:
         whole = part.new_empty((count, *part.shape[1:]))
     whole[where] = part

@@ -1,4 +1,4 @@
-"""The features of one slide, as a model's pass takes them."""
+"""The features of one slide, in the form that a model's pass takes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,10 +15,10 @@ CHUNK_ROWS = 4096
 
 
 class Bag:
-    """The features of one slide, handed to a model in slices of its own dtype on its own device.
+    """The features of one slide, given to a model in slices of the model's dtype on the model's device.
 
     Features stay where they are (float16 as stored, on the CPU or memory-mapped); only a slice is widened and
-    moved. `places` say where the patches lie, where that is known.
+    moved. `places` hold the coordinates of the patches, if known.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Bag:
     def rows(self, start: int, stop: int) -> Tensor:
         """Return patches `start` up to `stop` as a (stop - start, D) tensor, not to be written to.
 
-        It may be the caller's own features: at 1536 numbers a patch copying costs a tenth of what ABMIL does with them.
+        It may be the caller's own features: at 1536 numbers per patch, copying would cost a tenth of ABMIL's own work.
         """
         return self._part(start, stop, copy=False)
 
     def _part(self, start: int, stop: int, *, copy: bool) -> Tensor:
         part = self._features[start:stop]
         if not isinstance(part, Tensor):
-            part = torch.from_numpy(part if part.flags.writeable else np.array(part))  # torch asks for writable ones
+            part = torch.from_numpy(part if part.flags.writeable else np.array(part))  # torch needs a writable array
         return part.to(device=self.device, dtype=self.dtype, copy=copy)
 
     def chunks(self, rows: int = 0) -> Iterator[tuple[slice, Tensor]]:
@@ -58,12 +58,12 @@ class Bag:
             yield slice(start, stop), self.rows(start, stop)
 
     def all(self) -> Tensor:
-        """Return the whole bag as one (N, D) tensor of its own, for models that need every patch at once."""
+        """Return a copy of the whole bag as one (N, D) tensor, for models that need every patch at once."""
         return self._part(0, len(self), copy=True)
 
 
 class MappedBag(Bag):
-    """A bag whose rows have gone through `function`, which treats rows alone; nothing is kept."""
+    """A bag whose rows go through `function`, which treats each row alone; results are not stored."""
 
     def __init__(self, bag: Bag, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__(bag._features, device=bag.device, dtype=bag.dtype, places=bag.places)

@@ -1,4 +1,4 @@
-"""DFTD's tiers over a bag of any size: what of a patch is kept, and what it weighs in the end."""
+"""DFTD's tiers over a bag of any size: the numbers kept for each patch, and its final weight."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -14,7 +14,7 @@ from mil_heatmaps.layers.grouping import Grouping, group_of_patch, selected_patc
 
 @dataclass(frozen=True)
 class Distillation:
-    """How random groups are drawn, and what of each goes on to the second tier.
+    """How random groups are drawn, and which part of each goes on to the second tier.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Distillation:
 
     @property
     def per_group(self) -> int:
-        """k."""
+        """k, the number of patches from either end of a group."""
         return self.total_instance // self.num_group
 
     @property
@@ -57,16 +57,16 @@ class Distillation:
 
 @dataclass(frozen=True)
 class FirstTier:
-    """What one pass keeps of every patch.
+    """What one pass keeps for every patch.
 
     Attributes
     ----------
     gate1, gate2 : (N,)
-        Raw gates of the two tiers on the patch itself.
+        Raw gates of the two tiers for the patch itself.
     rank : (N,)
         Probability of the last class by the first tier's classifier, which orders a group.
     votes : (N, C)
-        W h without the bias, W of the second tier's classifier.
+        W h without the bias, where W belongs to the second tier's classifier.
     group_sums : (groupings * groups, E)
         ``sum a1_i h_i`` of each group, one grouping after another; empty unless groups go on.
     """
@@ -89,7 +89,7 @@ def rank_patches(parts: Any, embedded: Tensor, gate1: Tensor) -> Tensor:
 
 
 def pass_first_tier(parts: Any, plan: Distillation, bag: Bag, groupings: list[Grouping]) -> FirstTier:
-    """Pass over the bag once and keep what the second tier needs, a few numbers a patch."""
+    """Pass over the bag once and keep what the second tier needs, a few numbers per patch."""
     n, like = len(bag), parts.attention.attention_c.weight
     width = plan.num_group * len(groupings) if plan.second_tier == "groups" else 0
     memberships = torch.stack([group_of_patch(g, bag.device) for g in groupings]) if width else None

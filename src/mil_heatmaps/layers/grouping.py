@@ -15,7 +15,7 @@ Grouping = list[npt.NDArray[np.int64]]
 def draw_grouping(n: int, groups: int, source: Any) -> Grouping:
     """Return `n` patches shuffled by `source` (``random`` or a ``random.Random``) and cut into `groups` runs.
 
-    The same patches in the same order as MIL-Lab draws from the same state.
+    From the same state, MIL-Lab draws the same patches in the same order.
     """
     order = list(range(n))
     source.shuffle(order)
@@ -38,7 +38,7 @@ def group_of_patch(grouping: Grouping, device: torch.device | str = "cpu") -> Te
 def selected_patches(grouping: Grouping, rank: Tensor, k: int, *, lowest_too: bool) -> Tensor:
     """Return the `k` patches of highest `rank` (N,) of each group, group by group.
 
-    With `lowest_too` the k lowest follow; a patch of a group smaller than 2k is then there twice, as
+    With `lowest_too` the k lowest follow. In a group smaller than 2k, some patches then appear twice, as
     upstream.
     """
     chosen = []

@@ -1,4 +1,4 @@
-"""CLAM's instance loss (Lu et al. 2021): the patches with most and least attention train a classifier a class."""
+"""CLAM's instance loss (Lu et al. 2021): the patches with most and least attention train a classifier per class."""
 
 from collections.abc import Callable
 
@@ -36,11 +36,11 @@ def instance_loss(
     ----------
     embedded : (B, N, E)
     attention : (B, N)
-        Any monotone form of it.
+        Any monotone form of attention.
     labels : (B,)
         Class of each slide.
     count : int
-        How many patches of most and of least attention are taken; all of a smaller bag.
+        How many patches with most and with least attention are taken; all patches of a smaller bag.
     subtyping : bool
         Classes exclude each other: the most attended patches are also evidence against the other classes.
     """

@@ -15,9 +15,9 @@ STRIDE: Final = 64
 def top_neighbours(heads: Tensor, tails: Tensor, k: int) -> Tensor:
     """Return the `k` columns of largest ``heads @ tails.T`` in each row, best first, some rows at a time.
 
-    Two stages, because a top-k over long rows costs more than the matrix product: a row is cut into sets of
-    `STRIDE` columns, only the k sets of largest maximum can hold one of the k largest numbers, and the
-    top-k runs over their members. The same selection as a top-k of the whole row, up to ties.
+    The selection has two stages, because a top-k over long rows costs more than the matrix product. A row is
+    cut into sets of `STRIDE` columns. Only the k sets with the largest maxima can hold one of the k largest
+    numbers, so the top-k runs over their members. The result equals a top-k of the whole row, up to ties.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def top_neighbours(heads: Tensor, tails: Tensor, k: int) -> Tensor:
     sets = -(-n // STRIDE)
     step = neighbour_rows(n)
     room = heads.new_empty((min(step, len(heads)), sets * STRIDE))
-    room[:, n:] = -torch.inf  # columns that are no patch
+    room[:, n:] = -torch.inf  # columns without a patch
     found = torch.empty((len(heads), k), dtype=torch.int64, device=heads.device)
     for start in range(0, len(heads), step):
         part = heads[start : start + step]

@@ -1,10 +1,10 @@
 """Nystrom attention over a long sequence, streamed.
 
-The arithmetic of Xiong et al. (2021), "Nystromformer", as the nystrom-attention package and MIL-Lab run it,
-quirks included, because checkpoints were trained with them: zero rows are padded in front up to a multiple
-of the landmarks and are not masked (they take softmax mass and enter the landmark means), and the
-pseudo-inverse starts from two maxima taken over the whole batch and all heads, so that heads, and slides of
-one batch, influence one another.
+This is the arithmetic of Xiong et al. (2021), "Nystromformer", as the nystrom-attention package and MIL-Lab
+run it. It keeps their quirks, because checkpoints were trained with them. Zero rows are padded in front up
+to a multiple of the landmarks and are not masked: they take softmax mass and enter the landmark means. The
+pseudo-inverse starts from two maxima taken over the whole batch and all heads, so heads, and slides of one
+batch, influence one another.
 
 With padded length n', landmarks m and heads H:
 
@@ -13,9 +13,9 @@ With padded length n', landmarks m and heads H:
 - ``out = A1 Z (A3 v) + depthwise convolution of v along the sequence``, ``Z`` the iterated pseudo-inverse
   of ``A2``.
 
-Three passes over the rows, none holding more than the tokens, the values and one chunk: landmark means (the
-projection is linear, so the means are projected), ``A3 v`` by an online softmax, then the output. The last
-layer of a class-token model needs one row only.
+There are three passes over the rows, and none holds more than the tokens, the values and one chunk: landmark
+means (the projection is linear, so the means are projected), ``A3 v`` by an online softmax, then the output.
+The last layer of a class-token model needs one row only.
 """
 
 from dataclasses import dataclass
@@ -42,8 +42,8 @@ CONV_KERNEL: Final = 33
 def iterative_pinv(matrix: Tensor) -> Tensor:
     """Return the pseudo-inverse of `matrix` ``(B, H, m, m)`` by the paper's third-order iteration.
 
-    The start divides by the largest row sum and the largest column sum of the whole tensor, as the reference
-    implementation does.
+    The iteration starts from the transpose divided by the largest row sum and the largest column sum of the
+    whole tensor, as in the reference implementation.
     """
     magnitude = matrix.abs()
     inverse = matrix.transpose(-1, -2) / (magnitude.sum(-1).max() * magnitude.sum(-2).max())
@@ -58,7 +58,7 @@ def iterative_pinv(matrix: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Landmarks:
-    """What every row is compared with.
+    """The landmarks that every row is compared with.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class NystromAttention(nn.Module):
     landmarks : int
         m; the sequence is padded in front to a multiple of it.
     plain : bool
-        torchmil's: no projection of the output, and no residual convolution.
+        Whether it is torchmil's form, without output projection and residual convolution.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class NystromAttention(nn.Module):
     def forward(
         self, tokens: Tensor, norm: nn.LayerNorm, *, row_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Return ``tokens + attention(norm(tokens))`` and, if asked, what row 0 weighs.
+        """Return ``tokens + attention(norm(tokens))`` and, if asked, the weights of row 0.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class NystromAttention(nn.Module):
         -------
         tokens : (B, n, dim)
         weights : (B, H, n) or None
-            Front padding cut off, so a row need not sum to 1; entries may be negative.
+            The front padding is cut off, so a row need not sum to 1; entries may be negative.
         """
         marks = self._find_landmarks(tokens, norm)
         kept = 0 if self.plain else tokens.shape[1]
@@ -143,7 +143,7 @@ class NystromAttention(nn.Module):
     def first_row(
         self, tokens: Tensor, norm: nn.LayerNorm, *, row_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Return row 0 of what `forward` returns, ``(B, 1, dim)``, and its weights, for less."""
+        """Return row 0 of the result of `forward`, ``(B, 1, dim)``, and its weights, at lower cost."""
         marks = self._find_landmarks(tokens, norm)
         reach = min(tokens.shape[1], CONV_KERNEL // 2 + 1)
         pooled, values = self._pool(
@@ -195,9 +195,7 @@ class NystromAttention(nn.Module):
     def _pool(
         self, tokens: Tensor, norm: nn.LayerNorm, marks: Landmarks, values: Tensor | None
     ) -> tuple[OnlineAttention, Tensor]:
-        """Return the landmarks' view of all rows, ``A3 v``, and the values of as many rows as `values` has
-        room for.
-        """
+        """Return ``A3 v`` of all rows for the landmarks, and the values of as many rows as `values` has room for."""
         pooled = OnlineAttention()
         pooled.add_zero_rows(marks.padding, marks.queries)
         kept: Tensor | None = values
@@ -233,8 +231,7 @@ class NystromAttention(nn.Module):
     def _convolve(self, values: Tensor, start: int, stop: int) -> Tensor | float:
         """Return the residual convolution at rows start..stop, ``(B, H, c, d)``.
 
-        The padding in front of the sequence has value 0, so it and the convolution's own padding are the
-        same.
+        The padding in front of the sequence has value 0, so it equals the convolution's own padding.
         """
         if self.plain:
             return 0.0

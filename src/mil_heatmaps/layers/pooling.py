@@ -1,4 +1,4 @@
-"""Attention over patches under the key names of public repositories, and the roles those names stand for."""
+"""Attention over patches with the key names of public repositories, and the roles of these names."""
 
 from collections.abc import Collection
 from typing import Literal, TypeAlias, cast
@@ -19,7 +19,7 @@ GATED_ROLES = (
 _PLAIN = "attention. attention.attention. attention_net. attention_net.attention."
 PLAIN_ROLES = (
     Role("attention.first", below(_PLAIN, "0"), "A E"),
-    Role("attention.out", below(_PLAIN, "2 3"), "K A"),  # 3 where a Dropout is numbered
+    Role("attention.out", below(_PLAIN, "2 3"), "K A"),  # 3 if a Dropout takes a number
 )
 ATTENTION_ROLES = OneOf(
     "attention",
@@ -35,7 +35,7 @@ BLOCK_ROLES = (
 
 
 class PublicAttention(nn.Module):
-    """Raw attention of embedded patches: ``out(act(first h) * sigmoid(gate h))``, without the gate, or ``out(h)``.
+    """Raw attention of embedded patches: ``out(act(first h) * sigmoid(gate h))``, the same without gate, or ``out(h)``.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class PublicAttention(nn.Module):
     kind : "gated", "plain" or "single"
     without_bias : names among ``first``, ``gate``, ``out``
     activation : str
-        Of `first`; tanh in nearly all code.
+        Activation after `first`; tanh in nearly all code.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class PublicAttention(nn.Module):
 
 
 def attention_config(match: Match, name: str = "attention") -> dict[str, object]:
-    """Return the arguments of a family that say which attention it has, by a match with roles named as here."""
+    """Return the constructor arguments for a family's attention, from a match with roles named as here."""
     layers = ("first", "gate", "out")
     return {
         "attention_kind": match.choices.get(name, "gated"),

@@ -1,9 +1,9 @@
-"""Recognise a network by its tensors: the roles of its layers, the keys that files give them, sizes that must agree.
+"""Recognise a network by its tensors: the roles of its layers, their keys in files, and sizes that must agree.
 
-A `Layout` lists roles. A `Role` says what a layer is called in the family's own state dict, the keys it has in files
-(the first that is there counts), and the shape of its weight in letters; every letter stands for one size throughout
-the layout, so that shapes chain: ``"E D"`` then ``"A E"``. `Chain` is a Sequential whose numbers tell what has no
-tensors, `OneOf` a choice between groups of roles. `attempt` compares a layout with tensors and says what it found.
+A `Layout` lists roles. A `Role` gives a layer's name in the family's own state dict, its keys in files (the first one
+present counts), and the shape of its weight in letters. Every letter stands for one size throughout the layout, so that
+shapes chain: ``"E D"`` then ``"A E"``. A `Chain` is a Sequential, whose numbers also reveal layers without tensors.
+`OneOf` is a choice between groups of roles. `attempt` compares a layout with tensors and says what it found.
 """
 
 import re
@@ -18,28 +18,28 @@ from torch import Tensor
 _NUMBER = re.compile(r"\{(\w)\}")
 _STATISTICS = ("running_mean", "running_var")
 _COUNTER = ".num_batches_tracked"
-"""Of a batch norm in training: explained, and no part of the network."""
+"""Counter of a batch norm in training: it is accounted for, but no part of the network."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """A layer, or one in every number that stands for ``{n}`` in its keys.
+    """A layer, or one layer for each number that stands for ``{n}`` in its keys.
 
     Attributes
     ----------
     name : str
         Its key in the family's own state dict, with as many ``{n}`` as `keys` have; numbers are kept.
     keys : str
-        In files, alternatives with blanks between. The layer's, so without ``.weight`` (a tensor's for a tensor).
+        Alternative keys in files, separated by blanks: the layer's key without ``.weight``, or a tensor's full key.
     shape : str
-        Of the weight, by dimension: a letter is a size of the network, a number itself, ``_`` anything, ``K*E`` a
-        product.
+        Shape of the weight, by dimension: a letter is a size of the network, a number stands for itself, ``_`` for
+        anything, ``K*E`` for a product.
     kind : "layer", "norm" or "tensor"
-        A weight and perhaps a bias; the same of one dimension, with running statistics or not; a tensor by itself.
+        A weight and perhaps a bias; the same with one dimension, with or without running statistics; a single tensor.
     needed : bool
         Whether the family needs it.
     training_only : bool
-        It is explained, checked and then left out: only training uses it.
+        Whether only training uses it: it is accounted for, checked and then left out.
     """
 
     name: str
@@ -54,8 +54,8 @@ class Role:
 class Chain:
     """Linear layers one after another, with batch norms between them, numbered as in a Sequential.
 
-    Becomes ``name.0``, ``name.1`` … by position; `Match.chains` has the numbers they had. `first` and `last` are the
-    letters of the width that goes in and comes out. A key without a number is a chain of one Linear.
+    The layers become ``name.0``, ``name.1`` … by position; `Match.chains` has their numbers in the file. `first` and
+    `last` are the letters of the input and output widths. A key without a number is a chain of one Linear.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class OneOf:
-    """A choice: the first alternative whose needed roles are all there, by its name in `Match.choices`."""
+    """A choice: the first alternative whose needed roles are all there; `Match.choices` has its name."""
 
     name: str
     alternatives: Mapping[str, tuple["Role | Chain", ...]]
@@ -83,7 +83,7 @@ class Layout:
     ----------
     roles : tuple
     beside : tuple of str
-        What keys of tensors begin with that are no part of the network and may lie beside it, such as an encoder.
+        Prefixes of keys that may lie beside the network without being part of it, such as an encoder's.
     """
 
     roles: tuple["Role | Chain | OneOf", ...]
@@ -95,7 +95,7 @@ Roles: TypeAlias = "tuple[Role | Chain | OneOf, ...]"
 
 @dataclass(frozen=True)
 class ChainLayer:
-    """A layer of a `Chain`: its number in the file, what it is, its width, if it has a bias (a norm: statistics)."""
+    """A layer of a `Chain`: its number in the file, kind and width, and whether it has a bias (a norm: statistics)."""
 
     number: int
     kind: Literal["linear", "norm"]
@@ -114,9 +114,9 @@ class Match:
     sizes : dict
         Letter -> size.
     numbers : dict
-        Name of a role with ``{n}`` -> the numbers met, sorted (of its first number).
+        Name of a role with ``{n}`` -> the numbers found for its first ``{n}``, sorted.
     chains, choices : dict
-        Of `Chain`: its layers. Of `OneOf`: the alternative.
+        Name of a `Chain` -> its layers. Name of a `OneOf` -> the alternative.
     roles : dict
         Role -> the key it has in the file, with ``{n}``.
     missing : list of str
@@ -127,8 +127,8 @@ class Match:
         Keys in the file that some role accounts for.
     training_only : list of str
     unasked : dict
-        Settings of the family of which nothing is assumed here -> why one that is given would change nothing (no such
-        layer); "" where it may be given.
+        Settings of the family for which nothing is assumed here -> why a given value would change nothing (there is no
+        such layer), or "" if a value may be given.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -145,7 +145,7 @@ class Match:
 
     @property
     def fits(self) -> bool:
-        """Whether every needed role is there with shapes that agree; what is left over, the caller asks."""
+        """Whether every needed role is there with shapes that agree; the caller checks for tensors left over."""
         return not self.missing and not self.misfit
 
     def count(self, name: str) -> int:
@@ -157,17 +157,17 @@ class Match:
         return name in self.roles
 
     def biased(self, name: str) -> bool:
-        """Say whether the layer of this own key has a bias."""
+        """Say whether the layer with this key in the family's own state dict has a bias."""
         return f"{name}.bias" in self.tensors
 
 
 def below(prefixes: str, keys: str) -> str:
-    """Return every key below every prefix, as `Role.keys` takes them; a prefix ``-`` is none."""
+    """Return every key below every prefix, in the form of `Role.keys`; the prefix ``-`` is empty."""
     return " ".join(f"{'' if p == '-' else p}{key}" for p in prefixes.split() for key in keys.split())
 
 
 def attempt(layout: Layout, tensors: Mapping[str, Tensor]) -> Match:
-    """Return what of `layout` is in `tensors`."""
+    """Return which roles of `layout` are in `tensors`."""
     match, products = Match(), []
     for role in layout.roles:
         chosen: tuple[Role | Chain, ...] = (role,) if not isinstance(role, OneOf) else _choose(role, tensors, match)
@@ -196,7 +196,7 @@ def _choose(choice: OneOf, tensors: Mapping[str, Tensor], match: Match) -> "tupl
         begun = max(begun, (sum(needed), roles), key=lambda one: one[0])
     if choice.needed and not begun[0]:
         match.missing.append(f"{choice.name} ({' or '.join(choice.alternatives)})")
-    return begun[1] if choice.needed else ()  # of which the caller then says what is missing
+    return begun[1] if choice.needed else ()  # the caller then says which of its roles are missing
 
 
 @cache
@@ -206,7 +206,7 @@ def _pattern(key: str, tail: str) -> re.Pattern[str]:
 
 
 def _places(key: str, tensors: Mapping[str, Tensor], tail: str) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Yield (numbers, key of the layer) of every tensor that `key` with this tail names."""
+    """Yield (numbers, key of the layer) for every tensor that matches `key` with this tail."""
     if "{" not in key:
         if key + tail in tensors:
             yield (), key
@@ -222,7 +222,7 @@ def _tail(role: "Role | Chain") -> str:
 
 
 def _key_of(role: "Role | Chain", tensors: Mapping[str, Tensor]) -> str | None:
-    """Return the first of a role's keys that is there with the right number of dimensions, None if none is."""
+    """Return the first of a role's keys that is there with the right number of dimensions, None if there is none."""
     dims = _dims(role)
     for key in role.keys.split():
         places = _places(key, tensors, _tail(role))
@@ -279,9 +279,10 @@ def _parts(role: Role) -> list[tuple[str, str]]:
 
 
 def _agree(match: Match, key: str, shape: tuple[int, ...], letters: str, *, last: bool = False) -> None:
-    """Note a shape that does not agree with sizes seen before; letters not seen yet get theirs.
+    """Note a shape that disagrees with sizes seen before; letters not seen yet get their size.
 
-    A product is compared once all letters are known (`last`); one with a single unknown letter then tells it.
+    A product is compared once all letters are known (`last`). If one of its letters is still unknown, the product gives
+    its size.
     """
     wanted = letters.split()
     known = "*" in letters and not last

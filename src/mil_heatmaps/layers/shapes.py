@@ -1,4 +1,4 @@
-"""What the shapes of a checkpoint's tensors tell of a network."""
+"""What the shapes of a checkpoint's tensors tell about a network."""
 
 from collections.abc import Mapping
 from itertools import count
@@ -9,7 +9,7 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
 def count_layers(shapes: Shapes, key: str, step: int = 1) -> int:
-    """Return how many layers are numbered without a gap; `key` has ``{}`` for 0, `step`, 2 `step`, ...."""
+    """Return how many layers are numbered without a gap; ``{}`` in `key` stands for 0, `step`, 2 `step` and so on."""
     return next(layer for layer in count() if key.format(step * layer) not in shapes)
 
 
@@ -19,5 +19,5 @@ def mlp_layers(shapes: Shapes, prefix: str = "patch_embed.") -> int:
 
 
 def classes_of(shapes: Shapes, key: str = "classifier.weight") -> int:
-    """Return how many classes the linear classifier with this weight has, 0 without one."""
+    """Return how many classes the linear classifier with this weight has, 0 without a classifier."""
     return shapes[key][0] if key in shapes else 0

@@ -1,4 +1,4 @@
-"""What TransMIL of every kind is made of: Nystrom blocks, and positions from tokens laid out as a square."""
+"""Parts of every kind of TransMIL: Nystrom blocks, and positions from tokens laid out as a square."""
 
 import math
 from typing import cast
@@ -21,10 +21,9 @@ class PyramidPositions(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, S, E) with positions added; S must be a square. Overwrites `tokens` without
-        gradients.
+        """Return tokens (B, S, E) with positions added; S must be a square. Overwrites `tokens` without gradients.
 
-        The three kernels and the identity are one 7x7 kernel, because convolution is linear.
+        The three kernels and the identity add up to one 7x7 kernel, because convolution is linear.
         """
         batch, count, dim = tokens.shape
         side = math.isqrt(count)

@@ -1,4 +1,4 @@
-"""Layers one after another, described in words: Linear, batch norm and activation, as their numbers in a file tell."""
+"""Layers in sequence, described in words: Linear, batch norm and activation, read from their numbers in a file."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from mil_heatmaps.layers.roles import ChainLayer
 
 NORM_EPS = 1e-5
-"""torch's, added to variances."""
+"""torch's default, which is added to variances."""
 ACTIVATIONS = ("relu", "gelu", "leaky_relu", "tanh", "none")
 
 
 def activate(x: Tensor, name: str, slope: float = 0.01) -> Tensor:
-    """Return the activation of that name; GELU is the exact one, `slope` that of leaky_relu."""
+    """Apply the activation of that name; GELU is the exact one, `slope` is for leaky_relu."""
     if name == "leaky_relu":
         return F.leaky_relu(x, slope)
     functions = {"relu": torch.relu, "gelu": F.gelu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
@@ -23,7 +23,7 @@ def activate(x: Tensor, name: str, slope: float = 0.01) -> Tensor:
 
 
 class BatchNorm(nn.Module):
-    """Batch norm over rows (n, E) by its running statistics; without stored ones by the rows' own, biased variance."""
+    """Batch norm over rows (n, E) by stored running statistics, or else by the rows' own with biased variance."""
 
     def __init__(self, width: int, *, stored: bool = True) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class BatchNorm(nn.Module):
             self.register_buffer("running_var", torch.ones(width))
 
     def scale_and_shift(self, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return (scale, shift) (E,) of rows that are normalised; rows `x` only matter without stored statistics."""
+        """Return (scale, shift) (E,) that normalise rows; rows `x` only matter without stored statistics."""
         mean, var = (self.running_mean, self.running_var) if self.stored else (None, None)
         if x is not None and not self.stored:
             mean, var = x.mean(dim=0), x.var(dim=0, unbiased=False)
@@ -48,10 +48,11 @@ class BatchNorm(nn.Module):
 
 
 def steps_of(layers: Sequence[ChainLayer], *, last_active: bool = True) -> tuple[str, ...]:
-    """Return the steps that the layers of a Sequential tell: ``linear 512``, ``activation``, ``norm`` ….
+    """Return the steps that follow from the layers of a Sequential: ``linear 512``, ``activation``, ``norm`` ….
 
-    A norm numbered n + 1 after Linear n stands before its activation, one further on after it. ``linear! 512`` has no
-    bias, ``norm!`` no running statistics. Without `last_active` the last Linear has no activation.
+    A norm numbered n + 1 after Linear n comes before its activation, a norm with a higher number after it.
+    ``linear! 512`` has no bias, ``norm!`` has no running statistics. Without `last_active` the last Linear has no
+    activation.
     """
     steps: list[str] = []
     last = max((i for i, layer in enumerate(layers) if layer.kind == "linear"), default=-1)
@@ -79,7 +80,7 @@ class Steps(nn.ModuleList):
     steps : words of `steps_of`
     activation : one of `ACTIVATIONS`
     slope : float
-        Of leaky_relu.
+        Slope of leaky_relu.
     """
 
     def __init__(self, in_dim: int, steps: Sequence[str], activation: str = "relu", slope: float = 0.01) -> None:

@@ -1,8 +1,8 @@
 """Work over the rows of a long bag in bounded memory.
 
 A bag is ``(B, N, D)``: B slides of N rows. With gradients enabled everything runs as one chunk, so that
-training works and autograd sees no overwritten tensor; without them, results are the same up to rounding
-and memory is one result plus one chunk.
+training works and autograd sees no overwritten tensor. Without gradients, results are the same up to
+rounding, and memory holds one result and one chunk.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ from torch import Tensor
 from mil_heatmaps.layers import bag as bag_module
 
 CHUNK_BYTES = 64 * 2**20
-"""What the widest temporary of a chunk may take."""
+"""Most bytes that the widest temporary of a chunk may take."""
 
 OVERHEAD_BYTES = 256 * 2**20
-"""What the allocator and the matrix library hold on to beside the tensors, as measured."""
+"""Bytes that the allocator and the matrix library keep beside the tensors, as measured."""
 
 RowFunction = Callable[[int, int], Tensor]
 """(start, stop) -> ``(B, stop - start, ...)``."""
@@ -28,8 +28,9 @@ def rows_for(width: int, *, share: float = 1.0) -> int:
 
 
 def row_chunks(n: int, rows: int = 0) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) over `n` rows, `CHUNK_ROWS` of `bag` unless `rows` says otherwise; a single chunk
-    with gradients.
+    """Yield (start, stop) over `n` rows, `CHUNK_ROWS` of `bag` unless `rows` says otherwise.
+
+    With gradients there is a single chunk.
     """
     step = n if torch.is_grad_enabled() else rows or bag_module.CHUNK_ROWS
     for start in range(0, n, step):
@@ -54,7 +55,7 @@ def stream_rows(function: RowFunction, n: int, rows: int = 0) -> Tensor:
 def add_rows(tokens: Tensor, function: RowFunction, rows: int = 0) -> Tensor:
     """Return ``tokens + function``, overwriting `tokens` when no gradient needs it.
 
-    `function` for a chunk may read rows of that chunk only, because others may already be overwritten.
+    For each chunk, `function` may read rows of that chunk only, because others may already be overwritten.
     """
     if torch.is_grad_enabled():
         return tokens + function(0, tokens.shape[1])
@@ -66,7 +67,7 @@ def add_rows(tokens: Tensor, function: RowFunction, rows: int = 0) -> Tensor:
 def prepend_class_token(class_token: Tensor, embed: RowFunction, n: int, repeated: int = 0) -> Tensor:
     """Return ``[class token; embedded rows; the first `repeated` of them again]``, (B, 1 + n + repeated, E).
 
-    Without gradients the rows are embedded into their place, so that no second copy of them exists.
+    Without gradients the rows are written straight into their place, so that no second copy of them exists.
     """
     if torch.is_grad_enabled():
         rows = embed(0, n)
@@ -90,8 +91,8 @@ class OnlineAttention:
     Keeps the running maximum and sum of the softmax (Milakov and Gimelshein, 2018), so that the ``(queries,
     N)`` matrix never exists. All tensors lead with the same batch dimensions.
 
-    Products are taken in float32 at least, as a sum over a bag overflows float16; what chunks gave is added up in
-    float64 where the device has it, so that the result does not depend on the chunking beyond rounding.
+    Products are taken in float32 at least, because a sum over a bag overflows float16. The results of chunks are added
+    up in float64 if the device has it, so that the result does not depend on the chunking beyond rounding.
 
     Attributes
     ----------
@@ -106,9 +107,7 @@ class OnlineAttention:
         self._dtype = torch.float32
 
     def add_zero_rows(self, count: int, like: Tensor) -> None:
-        """Account for `count` rows of score 0 and value 0 before the first chunk; `like` is any ``(..., Q,
-        *)``.
-        """
+        """Account for `count` rows of score 0 and value 0 before the first chunk; `like` is any ``(..., Q, *)``."""
         if count > 0:
             self.peak = torch.zeros_like(like[..., :1], dtype=torch.promote_types(like.dtype, torch.float32))
             self.total = torch.full_like(self.peak, float(count), dtype=_sum_dtype(like))
@@ -139,14 +138,14 @@ class OnlineAttention:
         return (self._pooled / self.total).to(self._dtype)
 
     def weights(self, scores: Tensor) -> Tensor:
-        """Return the softmax weights ``(..., Q, c)`` of rows with `scores`, once every row was taken in."""
+        """Return the softmax weights ``(..., Q, c)`` of rows with `scores`, once every row has been taken in."""
         if self.peak is None or self.total is None:
             raise ValueError("no rows were given")
         return ((scores - self.peak).exp_() / self.total.to(self.peak.dtype)).to(scores.dtype)
 
 
 def _sum_dtype(like: Tensor) -> torch.dtype:
-    """Return what sums over chunks are kept in: float64, which Apple's GPUs lack."""
+    """Return the dtype of sums over chunks: float64, or float32 on Apple's GPUs, which lack float64."""
     return torch.float32 if like.device.type == "mps" else torch.float64
 
 

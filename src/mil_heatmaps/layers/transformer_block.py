@@ -1,4 +1,4 @@
-"""Pre-norm transformer blocks whose attention runs by chunks of queries: MIL-Lab's, and other repositories'."""
+"""Pre-norm transformer blocks of MIL-Lab and other repositories, with attention by chunks of queries."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from mil_heatmaps.layers.streaming import add_rows, merge_heads, row_chunks, row
 
 
 class TransformerBlock(nn.Module):
-    """t += MHA(LN t); with an MLP also t += ReLU(W2 ReLU(W1 LN2 t)), its last ReLU included."""
+    """t += MHA(LN t); with an MLP also t += ReLU(W2 ReLU(W1 LN2 t)), including the last ReLU."""
 
     masked = False
     attention: Any
@@ -42,8 +42,9 @@ class TransformerBlock(nn.Module):
         return split_heads(both[..., :inner], self.heads), split_heads(both[..., inner:], self.heads)
 
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor, first_only: bool = False) -> Tensor:
-        """Return the block's output (B, n, E), or only its first row (B, 1, E). Overwrites `tokens` without
-        gradients.
+        """Return the block's output (B, n, E), or only its first row (B, 1, E).
+
+        Overwrites `tokens` without gradients.
         """
         if first_only:
             tokens = tokens[:, :1].clone()
@@ -60,7 +61,7 @@ class TransformerBlock(nn.Module):
         return add_rows(attended, lambda start, stop: self.mlp(self.norm2(attended[:, start:stop])), rows)
 
     def _read(self, queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
-        """Return what queries (B, H, c, d) read, which are those of the rows from `start` on."""
+        """Return what the queries (B, H, c, d) of the rows from `start` on read."""
         dropout = self.attention.dropout if self.training else 0.0
         if not self.masked:
             return F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
@@ -76,7 +77,7 @@ class TransformerBlock(nn.Module):
         return torch.softmax((queries @ keys.transpose(-1, -2)).squeeze(2), dim=-1)
 
     def carry_back(self, row: Tensor, tokens: Tensor) -> Tensor:
-        """Return ``row @ mean over heads of the attention matrix``, (n,), of row (n,), tokens (1, n, E)."""
+        """Return ``row @ mean over heads of the attention matrix`` (n,), for a row (n,) and tokens (1, n, E)."""
         n = tokens.shape[1]
         keys, _ = self.keys_and_values(tokens)
         carried = torch.zeros_like(row)
@@ -121,16 +122,16 @@ class TransformerBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """The projections of self-attention, under the keys of torch's: of another width within, without biases or output.
+    """The projections of self-attention, with torch's keys; inner width, biases and output projection may differ.
 
     Parameters
     ----------
     dim, inner : int
         Width of the tokens, and of all heads together.
     bias : bool
-        Of queries, keys and values.
+        Whether queries, keys and values have biases.
     projected : bool
-        Whether the heads are projected back.
+        Whether the heads are projected back to `dim`.
     """
 
     dropout = 0.0
@@ -145,7 +146,7 @@ class SelfAttention(nn.Module):
 class GeluBlock(TransformerBlock):
     """t += MHA(LN t); t += W2 GELU(W1 LN2 t): the block of public repositories.
 
-    With `masked` only the class token's row reads the class token. Without `projected` MHA's output is the heads' own.
+    With `masked` only the class token's row reads the class token. Without `projected` MHA returns the joined heads.
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class GeluBlock(TransformerBlock):
 
 
 def require_heads(heads: int, width: int) -> int:
-    """Return the number of heads; ModelError where it does not divide the width."""
+    """Return the number of heads; raise a ModelError if it does not divide the width."""
     if heads < 1 or width % heads:
         raise ModelError(
             f"num_heads {heads} does not divide the width {width}; give num_heads in model_arguments.overrides"

@@ -16,9 +16,9 @@ class Nodes:
     Attributes
     ----------
     rows : slice
-        Which patches, n of them.
+        The n patches.
     index, share : (n, k)
-        Whom each listens to, and the softmax of their scores.
+        The patches that each listens to, and the softmax of their scores.
     nodes : (n, E)
     """
 
@@ -29,7 +29,7 @@ class Nodes:
 
 
 class Readout:
-    """Pools nodes that come in chunks, and keeps what the pooling says of each.
+    """Pool nodes that come in chunks, and keep the pooling's score of each.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Readout:
         return self._pool.pooled()[0] if self._best is None else self._best
 
     def scores(self) -> dict[str, Tensor]:
-        """Return what the readout weighs, by score name."""
+        """Return the readout's scores of the patches, by score name."""
         if self._winner is not None:
             return {"max_share": torch.bincount(self._winner, minlength=self._count) / len(self._winner)}
         raw = torch.cat(self._raw)

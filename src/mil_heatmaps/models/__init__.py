@@ -1,1 +1,1 @@
-"""MIL models: one file a model, one interface."""
+"""MIL models: one file per model, one interface."""

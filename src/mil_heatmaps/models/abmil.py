@@ -35,10 +35,10 @@ def attention_scores(raw: Tensor, rows: dict[str, Tensor], wanted: frozenset[str
     Parameters
     ----------
     raw : (N, 1) or (N, C)
-        Attention before the softmax, for all classes or for each.
+        Attention before the softmax: one column for all classes, or one per class.
     rows : dict of (N, K)
-        Scores of patches alone. ``class_contribution`` is W h_i without the bias: times the pooling weight it
-        sums over the patches to the logits less their bias.
+        Scores of each patch alone. ``class_contribution`` is W h_i without the bias. Multiplied by the pooling weights
+        and summed over the patches, it gives the logits less their bias.
     """
     scores = {"attention": raw, **rows}
     if wanted & {"attention_softmax", "class_contribution"}:
@@ -73,7 +73,7 @@ class ABMIL(MILModel):
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Read the sizes; with instance classifiers it is MIL-Lab's CLAM."""
+        """Read the sizes; None with instance classifiers, because the model is then MIL-Lab's CLAM."""
         if cls is ABMIL and any(key.startswith("instance_classifiers.") for key in shapes):
             return None
         gate = "global_attn.attention_c.weight" in shapes
@@ -103,7 +103,7 @@ class ABMIL(MILModel):
     ) -> tuple[Tensor, dict[str, Any]]:
         """Return slide vectors (B, E) and raw attention (B, 1, N); `attn_mask` (B, N) has 1 for valid patches.
 
-        Attention is returned unless refused, as in MIL-Lab, whose callers rely on it.
+        Attention is returned unless `return_attention` is False, as in MIL-Lab, whose callers rely on it.
         """
         embedded = self.model.patch_embed(h)
         raw = mask_scores(self.model.global_attn(embedded).transpose(-2, -1), attn_mask)
@@ -127,7 +127,7 @@ class ABMIL(MILModel):
         return Additive(rows, votes, wide(classifier.bias))
 
     def row_scores(self, wanted: frozenset[str]) -> dict[str, RowFunction]:
-        """Return the wanted scores' functions of embedded patches alone, see `pool_bag`."""
+        """Return the functions that give the wanted scores from embedded patches alone; see `pool_bag`."""
         if "class_contribution" not in wanted:
             return {}
         return {"class_contribution": lambda h: h @ self.model.classifier.weight.T}

@@ -1,9 +1,9 @@
-"""Attention pooling of every public kind in one class, which is told its embedding, its attention and its head.
+"""Attention pooling of every public kind in one class; its arguments say which embedding, attention and head.
 
     h_i = embed(x_i),  a_ik = attention(h_i),  s_k = sum_i softmax(a_k)_i h_i,  logits = head(s)
 
-AttentionDeepMIL, the ABMIL of ACMIL's, AttriMIL's, PathBench's and xMIL's repositories, slideflow's `attention_mil`,
-marugoto's and many a thesis's: their keys differ, their arithmetic does not.
+It covers AttentionDeepMIL, the ABMIL of the repositories of ACMIL, AttriMIL, PathBench and xMIL, slideflow's
+`attention_mil`, marugoto and many theses. Their keys differ, their arithmetic does not.
 """
 
 from collections.abc import Mapping
@@ -49,19 +49,20 @@ class ABMILGeneral(PublicModel):
     Parameters
     ----------
     embed : words
-        Steps of the embedding, see `layers.steps`; none: features are pooled as they are.
+        Steps of the embedding, see `layers.steps`. Without steps, features are pooled as they are.
     adaptor : int
-        Width within AttriMIL's residual adaptor; 0 without.
+        Hidden width of AttriMIL's residual adaptor; 0 without an adaptor.
     blocks : int
         Residual blocks after the embedding.
     branches : int
-        K.
+        K, the number of attention branches.
     class_heads : bool
-        One head of one row per class, which reads its own branch; otherwise one head reads all, branch after branch.
+        Whether each class has a head with one output, which reads the class's branch. Otherwise one head reads all
+        branches, one after another.
     head_norm : bool
-        A batch norm stands before the head.
+        Whether a batch norm comes before the head.
     shared_head : bool
-        The head is as wide as one branch (ACMIL).
+        Whether the head is as wide as one branch (ACMIL).
     """
 
     layout = Layout((
@@ -116,7 +117,7 @@ class ABMILGeneral(PublicModel):
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
-        """Read the sizes and what the numbers of Sequentials tell."""
+        """Read the sizes, and the layers from their numbers in the Sequentials."""
         sizes, classes = match.sizes, match.choices.get("head") == "classes"
         layers = match.chains.get("head", ())
         branches, count = sizes["K"], match.count("heads.{c}") if classes else sizes["C"]
@@ -140,7 +141,7 @@ class ABMILGeneral(PublicModel):
 
     @classmethod
     def settings_told(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """A slideflow file that names its model has said what it does not set."""
+        """In a slideflow file that names its model, settings that are left out have their defaults."""
         told = {"attention_gate": 0.0, "temperature": 1.0} if settings.get("model") == "attention_mil" else {}
         return told | super().settings_told(settings)
 
@@ -162,7 +163,7 @@ class ABMILGeneral(PublicModel):
         return cast(Tensor, self.attention(h)) / self.temperature
 
     def shares(self, raw: Tensor) -> Tensor:
-        """Return what each patch (N, K) weighs: the softmax of attention, over what a gate lets through."""
+        """Return the weights of the patches (N, K): the softmax of attention over those that the gate lets through."""
         if self.gate and len(raw) > 1:
             kept = raw > _quantile(raw, self.gate)
             if not kept.any(dim=0).all():
@@ -171,7 +172,7 @@ class ABMILGeneral(PublicModel):
         return softmax_over_patches(raw / self.temperature)
 
     def readout(self) -> tuple[Tensor, Tensor]:
-        """Return the head's rows (K, C, E), (1, C, E) of one head a class, with a norm folded in; and its bias (C,)."""
+        """Return the head's rows (K, C, E), or (1, C, E) with class heads, with a norm folded in, and the bias (C,)."""
         if self.class_heads:
             heads = [cast(nn.Linear, head) for head in self.heads]
             rows = torch.cat([head.weight for head in heads])
@@ -204,7 +205,7 @@ class ABMILGeneral(PublicModel):
         return self._logits(slide_feats)
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """One pass; what a gate lets through is embedded a second time, once the gate is known."""
+        """Pass once; with a gate, embed the patches that it lets through a second time."""
         weight, _ = self.readout()
         per_row = {"votes": lambda h: h @ weight.flatten(0, 1).T} if "class_contribution" in wanted else {}
         if self.gate:
@@ -238,7 +239,7 @@ class ABMILGeneral(PublicModel):
         return (shares[:, :, None] * votes.reshape(len(votes), self.branches, -1)).sum(dim=1)
 
     def exact_form(self, rows: Rows) -> Form | None:
-        """Logits are sums over the patches; a gate's are not, because it depends on the others."""
+        """Logits are sums over the patches, except with a gate, which depends on the other patches."""
         if self.gate:
             return None
         weight, bias = self.readout()
@@ -273,6 +274,6 @@ def _misfit_of_head(match: Match, classes: bool) -> str:
 
 
 def _quantile(raw: Tensor, q: float) -> Tensor:
-    """Return the q-quantile (1, K) of each column, between neighbours by a straight line, of any number of rows."""
+    """Return the q-quantile (1, K) of each column, interpolated linearly, for any number of rows."""
     found = np.quantile(raw.detach().cpu().numpy(), q, axis=0, keepdims=True)
     return torch.from_numpy(np.asarray(found)).to(raw)

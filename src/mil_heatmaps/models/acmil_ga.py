@@ -2,7 +2,8 @@
 
     h_i = ReLU(fc1 x_i),  m_i = mean_k softmax(a_k)_i,  logits = W sum_i m_i h_i + b
 
-The classifiers of the branches and the masking serve training. It is `abmil_general` with W / K for every branch.
+The classifiers of the branches and the masking serve training only. The model is `abmil_general` with W / K for every
+branch.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ HEADS = (
 
 @register_model("acmil_ga")
 class ACMILGated(ABMILGeneral):
-    """See the module; `branches` are its tokens."""
+    """See the module; `branches` is the number of tokens."""
 
     layout = Layout((EMBED, *BLOCK_ROLES, *GATED_ROLES, *HEADS))
     not_in_tensors: ClassVar[Mapping[str, str]] = {}
@@ -62,13 +63,13 @@ class ACMILGated(ABMILGeneral):
         }  # fmt: skip
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """The mean share is the default, whatever the number of tokens: it is what pools."""
+        """The mean share is the default for any number of tokens, because it pools the slide."""
         return {
             "attention_mean": MEAN, "attention": attention_spec("head"), "attention_softmax": shares_spec("head"),
             "class_contribution": CONTRIBUTION,
         }  # fmt: skip
 
     def readout(self) -> tuple[Tensor, Tensor]:
-        """Return the one head's rows over the number of branches, for each of them (K, C, E), and its bias (C,)."""
+        """Return the head's rows divided by the number of branches, once per branch (K, C, E), and its bias (C,)."""
         weight, bias = super().readout()
         return weight.expand(self.branches, -1, -1) / self.branches, bias

@@ -1,10 +1,10 @@
-"""ACMIL with multi-head attention (Zhang et al. 2024): learned queries attend to the patches, their mean pools them.
+"""ACMIL with multi-head attention (Zhang et al. 2024): the mean attention of learned queries pools the patches.
 
     p_ij = mean_k softmax_i((W_q q_k)_j . (W_k h_i)_j / sqrt(d)),  z = LN(out(concat_j sum_i p_ij (v h_i)_j)),
     logits = W z + b
 
-for token k and head j. Queries do not depend on the slide, and projections are linear: what each patch is compared with
-is one vector a token and head, and values are projected once, after pooling.
+for token k and head j. Queries do not depend on the slide, and projections are linear. So each patch is compared with
+one vector per token and head, and values are projected once, after pooling.
 """
 
 import copy
@@ -37,11 +37,11 @@ class ACMILMultiHead(PublicModel):
     Parameters
     ----------
     tokens : int
-        K.
+        K, the number of learned queries.
     attention_dim : int
         Width of all heads of a query together.
     value_dim : int
-        The same of the values.
+        Width of all heads of the values together.
     """
 
     layout = Layout((
@@ -114,7 +114,10 @@ class ACMILMultiHead(PublicModel):
         return cast(Tensor, self.blocks(self.embed(x)))
 
     def directions(self) -> tuple[Tensor, Tensor]:
-        """Return what patches are compared with, (K * J, E), and what is added, (K * J,), scaled; J heads."""
+        """Return the vectors that patches are compared with (K * J, E) and the constants added (K * J,), for J heads.
+
+        Both are scaled.
+        """
         found, added = [], []
         for token, (query, key) in enumerate(zip(self.query, self.key, strict=True)):
             asked = query(self.q[0, token]).reshape(self.heads, -1, 1)
@@ -136,7 +139,7 @@ class ACMILMultiHead(PublicModel):
         return readout(self, slide_feats, self.heads)
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """One pass keeps K * J numbers a patch."""
+        """One pass keeps K * J numbers per patch."""
         toward, added = self.directions()
         raw, pooled, _ = pool_bag(bag, self.embedded, lambda h: h @ toward.T + added)
         logits = self.forward_head(pooled[None])[0]
@@ -146,7 +149,7 @@ class ACMILMultiHead(PublicModel):
         return BagResult(logits, {"attention_heads": heads, "attention_mean": heads.mean(dim=1)})
 
     def exact_form(self, rows: Rows) -> Form:
-        """Parts of the bag follow from sums; what follows pooling runs once a part."""
+        """The logits of any part of the bag follow from sums; the layers after pooling run once per part."""
         toward, added = self.directions()
         after = copy.deepcopy(self).to("cpu", torch.float64)
         return VectorPooling(

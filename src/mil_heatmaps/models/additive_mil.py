@@ -2,7 +2,7 @@
 
     a_i = pointer(x_i),  w = softmax(a),  logit_c = sum_i classifier(w_i x_i)_c
 
-Every patch brings the last bias of the classifier, so the contributions sum to the logit itself.
+Each contribution includes the last bias of the classifier, so the contributions sum to the logit itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from mil_heatmaps.models.public import PublicModel, attention_spec, shares_spec
 from mil_heatmaps.models.registry import register_model
 
 LEAKY_SLOPE = 0.2
-"""Of the pointer's leaky_relu, in every published builder."""
+"""Slope of the pointer's leaky_relu in every published builder."""
 PointerActivation = Literal["relu", "leaky_relu", "gelu", "tanh", "none"]
 
 
@@ -48,7 +48,7 @@ class AdditiveMIL(PublicModel):
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
-        """Read what the numbers of both Sequentials tell."""
+        """Read the layers of both Sequentials from their numbers."""
         pointer, classifier = match.chains["pointer"], match.chains["classifier"]
         if match.sizes["O"] != 1 or pointer[-1].kind != "linear" or classifier[-1].kind != "linear":
             match.misfit = match.misfit or "the pointer's last layer must be one output, the classifier's a Linear"
@@ -61,7 +61,7 @@ class AdditiveMIL(PublicModel):
         }  # fmt: skip
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """What each patch adds to a class is the default: it is what the model was made for."""
+        """The contribution to each class is the default: the model was made for it."""
         return {
             "class_contribution": ScoreSpec(
                 "class_contribution", "what the patch adds to the logit of each class; sums to the logit", "class"
@@ -80,7 +80,7 @@ class AdditiveMIL(PublicModel):
         return slide_feats
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """Two passes: what a patch weighs is known after the first; more where norms take statistics of the slide."""
+        """Pass twice: the first pass gives the weights. Norms that take statistics of the slide need further passes."""
         raw = map_rows(bag, by_chunks(self.pointer, bag))
         shares = softmax_over_patches(raw)
         classify = by_chunks(self.classifier, bag, shares)
@@ -98,7 +98,7 @@ class AdditiveMIL(PublicModel):
 
 
 def by_chunks(steps: Steps, bag: Bag, weights: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """Return `steps` as a function of rows alone: norms without stored statistics take those of the whole bag first.
+    """Return `steps` as a function of single rows; norms without stored statistics use those of the whole bag.
 
     `weights` (N, 1) are multiplied with the rows.
     """

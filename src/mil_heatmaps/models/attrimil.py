@@ -2,7 +2,7 @@
 
     h_i = x_i + adaptor(x_i),  logit_c = sum_i softmax(a_c)_i g_c(h_i) + bias_c
 
-The authors draw g exp(a), which is the contribution up to one factor a slide and class, and which overflows.
+The authors draw g exp(a). It is the contribution up to one factor per slide and class, and it overflows.
 """
 
 from typing import Any, cast
@@ -24,7 +24,7 @@ from mil_heatmaps.models.registry import register_model
 
 @register_model("attrimil")
 class AttriMIL(PublicModel):
-    """See the module; `adaptor_dim` and `attention_dim` are the widths within."""
+    """See the module; `adaptor_dim` and `attention_dim` are hidden widths."""
 
     layout = Layout((
         Role("adaptor.0", "adaptor.0", "R D"), Role("adaptor.2", "adaptor.2", "D R"),
@@ -55,7 +55,7 @@ class AttriMIL(PublicModel):
         }  # fmt: skip
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """What a patch adds to a class is the default, as the authors draw it."""
+        """The contribution to each class is the default, as the authors draw it."""
         return {
             "class_contribution": ScoreSpec(
                 "class_contribution",
@@ -70,9 +70,10 @@ class AttriMIL(PublicModel):
         }
 
     def _joined(self) -> tuple[Tensor, ...]:
-        """Return the layers of all branches and scorers as one that reads x, and one that reads ReLU(lin0 x).
+        """Return the layers of all branches and scorers joined: one layer reads x, the other reads ReLU(lin0 x).
 
-        They are linear in ``h = x + lin2 ReLU(lin0 x)``, so lin2 goes into their weights, and h (n, D) is never made.
+        The layers are linear in ``h = x + lin2 ReLU(lin0 x)``. So lin2 is folded into their weights, and h (n, D) is
+        never computed.
         """
         branches: list[Any] = list(self.attention)
         layers = [one.first for one in branches] + [one.gate for one in branches] + list(self.scorers)
@@ -88,7 +89,7 @@ class AttriMIL(PublicModel):
         )  # fmt: skip
 
     def _votes(self, x: Tensor, joined: tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:
-        """Return what scorers say (n, C) and raw attention (n, C) of features (n, D)."""
+        """Return the scorers' outputs (n, C) and raw attention (n, C) of features (n, D)."""
         weight, bias, through, out, rest = joined or self._joined()
         read = F.linear(x, weight, bias)
         inner = len(weight) - len(through)
@@ -107,7 +108,7 @@ class AttriMIL(PublicModel):
         return slide_feats + self.bias
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """One pass keeps two numbers a patch and class."""
+        """One pass keeps two numbers per patch and class."""
         joined = self._joined()
         kept = map_rows(bag, lambda x: torch.cat(self._votes(x, joined), dim=1))
         votes, raw = kept[:, : self.num_classes], kept[:, self.num_classes :]

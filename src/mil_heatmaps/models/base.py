@@ -1,4 +1,4 @@
-"""What every MIL model offers: MIL-Lab's `forward` for training, `explain` for logits and patch scores in one pass.
+"""The base of every MIL model: MIL-Lab's `forward` for training, `explain` for logits and patch scores in one pass.
 
 A model file holds one class with `@register_model`. It supplies the network (`forward_features`,
 `forward_head`), the scores it can honestly give (`score_specs`) and one inference pass over a bag of any size
@@ -40,25 +40,25 @@ class MILModel(ExplainedModel):
     name: ClassVar[str] = ""
     """Type name, set by `@register_model`."""
     key_prefix: ClassVar[str] = "model."
-    """What this class's own state-dict keys begin with; `config_from_shapes` sees keys without it."""
+    """Prefix of this class's state-dict keys; `config_from_shapes` sees keys without it."""
     not_in_tensors: ClassVar[Mapping[str, str]] = {}
-    """Arguments of the constructor that change results and that no tensor tells: name -> what it is."""
+    """Constructor arguments that change results and that no tensor tells: name -> what it is."""
     training_only: ClassVar[frozenset[str]] = frozenset()
-    """Configuration keys that are understood and have no effect on what the trained network computes."""
+    """Configuration keys that are accepted but have no effect on what the trained network computes."""
     asks_corners: bool = False
-    """Whether the network asks where patches lie on their one slide, so that it cannot take several slides."""
+    """Whether the network needs the coordinates of the patches on one slide, so that it cannot take several slides."""
     chances_of_logits: bool = True
-    """Whether probabilities follow from the logits alone; where not, only logits are explained."""
+    """Whether probabilities follow from the logits alone; if not, only logits are explained."""
     asks_um: bool = False
-    """Whether its forward takes where the patches lie, in micrometres."""
+    """Whether its forward takes the coordinates of the patches in micrometres."""
     independent: ClassVar[bool] = False
-    """Whether every class has a chance of its own (a sigmoid each), so that chances need not sum to 1."""
+    """Whether each class has an independent probability (a sigmoid), so that probabilities need not sum to 1."""
     class_names: tuple[str, ...] | None = None
-    """Names of the outputs that the checkpoint's file tells, in order; used where nobody gives others."""
+    """Names of the outputs in the checkpoint file, in order; used unless the caller gives others."""
     stated_task: Task | None = None
-    """What the checkpoint's file says that the outputs are."""
+    """The task that the checkpoint file states."""
     head_keys: ClassVar[tuple[str, ...]] = ("classifier.",)
-    """What keys of the classifier begin with, without `key_prefix`: a checkpoint with none of them is headless."""
+    """Prefixes of the classifier's keys, without `key_prefix`: a checkpoint with none of them is headless."""
 
     def __init__(self, *, in_dim: int, num_classes: int) -> None:
         super().__init__()
@@ -71,21 +71,21 @@ class MILModel(ExplainedModel):
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Return the constructor arguments that these tensor shapes tell, None if they are another architecture's.
+        """Return the constructor arguments that follow from tensor shapes, None if they belong to another architecture.
 
-        `shapes` has keys in this class's present form (`canonical_key`), without `key_prefix`. The result holds
+        `shapes` has keys in this class's current form (`canonical_key`), without `key_prefix`. The result holds
         `in_dim`, `num_classes` (0 without classifier keys) and every size; it leaves out what is in `not_in_tensors`.
         """
         raise NotImplementedError
 
     @classmethod
     def settings_told(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a file's settings tell of those in `not_in_tensors`, by our names."""
+        """Return the settings in `not_in_tensors` that a file's settings give, by our names."""
         return {name: settings[name] for name in cls.not_in_tensors if settings.get(name) is not None}
 
     @classmethod
     def canonical_key(cls, key: str) -> str | None:
-        """Return the present form of an older state-dict key (without `key_prefix`), None to drop it."""
+        """Return the current form of an older state-dict key (without `key_prefix`), None to drop it."""
         return key
 
     def score_specs(self) -> dict[str, ScoreSpec]:
@@ -116,11 +116,11 @@ class MILModel(ExplainedModel):
         return self.forward_head(slide_feats)
 
     def add_loss(self, h: Tensor, loss_fn: Any, label: Tensor, results: dict[str, Any], log: dict[str, Any]) -> None:
-        """Put the loss of bags `h` (B, N, D) into `results`, and the terms it is made of into `results` and `log`."""
+        """Put the loss of bags `h` (B, N, D) into `results`, and its terms into `results` and `log`."""
         results["loss"] = loss_fn(results["logits"], label)
 
     def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
-        """Return the bytes that explaining a bag of `n` patches takes beside its features; 0: a few chunks."""
+        """Return the bytes that explaining a bag of `n` patches takes beside its features; 0 means a few chunks."""
         return 0
 
     # -- what every model then has -----------------------------------------------------------------------------
@@ -136,12 +136,12 @@ class MILModel(ExplainedModel):
         return next(iter(self.score_specs()))
 
     def score_names(self) -> dict[str, str]:
-        """Return name -> what it is, of every score this model can give: its own, then the explanations."""
+        """Return name -> what it is for every score this model can give: its own, then the explanations."""
         own = {name: spec.about for name, spec in self.score_specs().items()}
         return own | {name: about for name, about in EXPLANATIONS.items() if name not in self.refused_explanations()}
 
     def refused_scores(self) -> dict[str, str]:
-        """Return name -> why not, of scores a user may expect here and that this instance cannot honestly give."""
+        """Return name -> reason for scores a user may expect here but this instance cannot honestly give."""
         return self.refused_own_scores() | self.refused_explanations()
 
     def forward(
@@ -175,7 +175,7 @@ class MILModel(ExplainedModel):
         return self.forward_head(slide_feats)[0] if self.num_classes else None
 
     def require_classifier(self) -> None:
-        """Raise if there is nothing to make logits with."""
+        """Raise a `ModelError` if the model has no classifier, so that it gives no logits."""
         if not self.num_classes:
             raise ModelError(f"this {self.title} has no classifier (num_classes 0), so it gives no logits")
 
@@ -247,7 +247,7 @@ class MILModel(ExplainedModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights; float32 for a model without any."""
+        """Dtype of the weights; float32 for a model without weights."""
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:

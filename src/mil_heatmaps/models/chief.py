@@ -1,10 +1,10 @@
-"""CHIEF (Wang et al. 2024): one gated attention over the patches, whose weights pool their features (of CTransPath).
+"""CHIEF (Wang et al. 2024): gated attention over the patches, whose weights pool their CTransPath features.
 
     a_i = W_c(tanh(W_a e_i + b_a) * sigmoid(W_b e_i + b_b)) + b_c  with  e_i = ReLU(W x_i + b)
     vector = sum_i softmax(a)_i x_i
 
-That is what the published code calls ``WSI_feature``. The organ's text, which it adds elsewhere, and its heads for
-pretraining take no part in it.
+The published code calls this vector ``WSI_feature``. The organ's text, which the code adds elsewhere, and the heads for
+pretraining play no part in it.
 """
 
 from typing import Any

@@ -61,8 +61,7 @@ class CLAM(MILModel):
 
     @classmethod
     def canonical_key(cls, key: str) -> str | None:
-        """Undo DataParallel's name inside the network, and where attention stood before dropout was always
-        there.
+        """Remove DataParallel's ``module.`` inside the network, and renumber the attention of networks without dropout.
 
         The ungated attention's own ``module.`` stays.
         """
@@ -133,7 +132,7 @@ class CLAM(MILModel):
         return BagResult(self.slide_logits(pooled[None]), attention_scores(raw, rows, wanted))
 
     def exact_form(self, rows: Rows) -> Form:
-        """The logits are sums over the patches; each branch's softmax weighs its own class's."""
+        """The logits are sums over the patches; each branch's softmax weights the sum of its own class."""
 
         def votes(x: Tensor) -> tuple[Tensor, Tensor]:
             h = self._embed(x)
@@ -174,7 +173,7 @@ class ClamSB(CLAM):
 
 @register_model("clam_mb")
 class ClamMB(CLAM):
-    """One attention branch a class; logit c = Linear_c(hidden_dim, 1)(M_c)."""
+    """One attention branch per class; logit c = Linear_c(hidden_dim, 1)(M_c)."""
 
     branches_per_class = True
 

@@ -1,4 +1,4 @@
-"""MIL-Lab's CLAM: ABMIL with one instance classifier a class, which only training uses; CLAM's own is `clam`."""
+"""MIL-Lab's CLAM: ABMIL with one instance classifier per class, which only training uses; see `clam` for CLAM's own."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ class CLAMInMILLab(ABMIL):
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Read the sizes; without instance classifiers it is an ABMIL."""
+        """Read the sizes; None without instance classifiers, because the model is then an ABMIL."""
         count = count_layers(shapes, "instance_classifiers.{}.weight")
         config = super().config_from_shapes(shapes) if count else None
         if config is None:
@@ -131,7 +131,7 @@ class CLAMInMILLab(ABMIL):
         return_attention: bool = False,
         return_slide_feats: bool = False,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As every model's; the instance loss needs the attention, asked for or not."""
+        """As in every model, but the attention is always computed, because the instance loss needs it."""
         results, log = super().forward(h, loss_fn, label, attn_mask, True, return_slide_feats)
         if not return_attention:
             log["attention"] = None

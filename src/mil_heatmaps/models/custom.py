@@ -1,5 +1,4 @@
-"""A model of your own: any class with `forward` or `patch_scores`, wrapped so that it behaves like the
-others.
+"""A model of your own: any class with `forward` or `patch_scores`, wrapped so that it behaves like the others.
 
 The contract, with an example, is in docs/how-to/own_model.md.
 """
@@ -24,7 +23,7 @@ from mil_heatmaps.weights.import_own import ANYTHING
 from mil_heatmaps.words import kind_and_text
 
 _TRIED = 64
-"""Patches that the order of the scores is tried on."""
+"""Number of patches on which the order of the scores is tested."""
 
 
 class CustomModel(MILModel):
@@ -34,8 +33,8 @@ class CustomModel(MILModel):
 
     def __init__(self, inner: Any, title: str) -> None:
         super().__init__(in_dim=1, num_classes=_whole(inner, "num_classes", title))
-        several = isinstance(getattr(inner, "in_dim", None), Mapping)  # a width a bag: `SeveralInputsModel`
-        # 0: it does not say, and features of any width are tried
+        several = isinstance(getattr(inner, "in_dim", None), Mapping)  # one width per bag: `SeveralInputsModel`
+        # 0: the class does not say, so features of any width are tried
         self.in_dim = 0 if several else _whole(inner, "in_dim", title)
         self._forward, self._patch_scores_of = _forward_of(inner), getattr(inner, "patch_scores", None)
         if self._forward is None and not callable(self._patch_scores_of):
@@ -94,7 +93,7 @@ class CustomModel(MILModel):
         )
 
     def _corners(self, places: Places | None) -> dict[str, Tensor]:
-        """Return the corners (N, 2) that code has arguments for: `coords`, int64, and `coords_um`, float64."""
+        """Return the corners (N, 2) that the user's code takes: `coords`, int64, and `coords_um`, float64."""
         names = frozenset[str]().union(*self._asks)
         if not names:
             return {}
@@ -106,9 +105,9 @@ class CustomModel(MILModel):
         return {name: made[name] for name in names}
 
     def _check_order(self, x: Tensor, corners: dict[str, Tensor]) -> None:
-        """Raise a ModelError when scores do not follow the patches: a few patches are tried in both orders, once.
+        """Raise a ModelError if scores are not in the order of the patches; try a few patches once in both orders.
 
-        Scores that change with the order, as those of a model that knows positions in the bag may, prove nothing.
+        Scores whose values change with the order prove nothing: a model may use positions in the bag.
         """
         some = slice(0, _TRIED)
         if self._in_order or len(x[some]) < 3:
@@ -118,7 +117,7 @@ class CustomModel(MILModel):
         turned = few.flip(0), {name: values.flip(0) for name, values in where.items()}
         try:
             first, second = self._run(few, where)[1], self._run(*turned)[1]
-        except ANYTHING:  # a class that wants more patches than these says so on the whole bag, or does not mind
+        except ANYTHING:  # some classes need more patches; any other error comes again on the whole bag
             return
         if first is None or second is None:
             return
@@ -136,7 +135,7 @@ class CustomModel(MILModel):
         return None if self._forward is not None else "the class has no forward, so there is no prediction to explain"
 
     def refused_explanations(self) -> dict[str, str]:
-        """Whether there is a prediction the class need not say beforehand."""
+        """A class need not say in advance that it has a classifier, so only `unexplained` refuses."""
         return explaining.refused(False, self.unexplained())
 
     def _check_features(self, features: Features) -> None:
@@ -172,14 +171,14 @@ class CustomModel(MILModel):
         return logits, scores
 
     def _call_forward(self, x: Tensor, corners: dict[str, Tensor]) -> tuple[Tensor | None, Any]:
-        """Return what the user's forward gives: logits and scores, as far as it has them; None of a class without."""
+        """Return the logits and scores that the user's forward gives; None for each that it does not give."""
         if self._forward is None:
             return None, None
         to_forward = {name: corners[name] for name in self._asks[0]}
         return logits_and_attention(self._forward(x.unsqueeze(0), **to_forward), self.title)
 
     def _one_row(self, logits: Tensor | None) -> Tensor | None:
-        """Return the logits after checking that they are one row, for the slide, of as many as the class says."""
+        """Return the logits after checking that they are one row for the slide and as many as `num_classes` says."""
         if logits is None:
             return None
         row = logits.reshape(-1)
@@ -214,13 +213,13 @@ class CustomModel(MILModel):
     def _classes(
         self, outputs: npt.NDArray[np.float32] | None, class_names: Sequence[str] | None
     ) -> tuple[str, ...]:
-        """Return what the model's outputs are called, however many there are."""
+        """Return the names of the model's outputs, however many there are."""
         if class_names is not None:
             return tuple(map(str, class_names))
         return tuple(f"class {i}" for i in range(self.num_classes if outputs is None else len(outputs)))
 
     def _columns(self, width: int, classes: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the names of the columns: as many as there are classes are theirs, any other number is of heads."""
+        """Return the names of the columns: the classes if their number fits, otherwise heads."""
         if width == 1:
             return (self._default,)
         if self._meaning == "class" and width != len(classes):
@@ -234,7 +233,7 @@ class CustomModel(MILModel):
 
 
 def _whole(inner: Any, name: str, title: str) -> int:
-    """Return an optional whole number that the user's object has, 0 without."""
+    """Return an optional whole number that the user's object has, 0 if it has none."""
     value = getattr(inner, name, None)
     if value is None:
         return 0
@@ -244,12 +243,12 @@ def _whole(inner: Any, name: str, title: str) -> int:
 
 
 def _asks_for(function: Any) -> frozenset[str]:
-    """Return which of `coords` and `coords_um` the user's function has arguments for; a module's are its forward's."""
+    """Return which of `coords` and `coords_um` the user's function takes; for a module, its forward."""
     return frozenset(("coords", "coords_um")) & arguments_of(function)
 
 
 def arguments_of(function: Any) -> frozenset[str]:
-    """Return the names of the arguments of the user's function, a module's those of its forward; none if unknown."""
+    """Return the argument names of the user's function, or of a module's forward; none if unknown."""
     if isinstance(function, nn.Module):
         function = function.forward
     if not callable(function):
@@ -266,7 +265,7 @@ def takes_bags(inner: Any) -> bool:
 
 
 def _forward_of(inner: Any) -> Callable[..., Any] | None:
-    """Return how to call the user's object, None if it has no forward of its own."""
+    """Return the function that calls the user's object, None if it has no forward."""
     if isinstance(inner, nn.Module):
         return inner if type(inner).forward is not nn.Module.forward else None
     forward = getattr(inner, "forward", None) or (inner if callable(inner) else None)

@@ -4,15 +4,15 @@ What reaches the second tier depends on `distill` and ``k = total_instance // nu
 
 - MaxMinS with k = 0, MIL-Lab's base configuration: every patch. Logits are ``sum_i a2_i (W h_i) + b``, the
   same for every grouping.
-- AFS: one vector a random group, ``F_g = sum_{i in g} a1_i h_i``.
+- AFS: one vector per random group, ``F_g = sum_{i in g} a1_i h_i``.
 - MaxS and MaxMinS with k >= 1: the k best (and k worst) patches of each random group.
 
-The last two depend on the grouping, which MIL-Lab draws again on every call, at inference too, so that its
-prediction is a matter of luck. Outside training, `forward` and the logits of `explain` here always use the
+The last two depend on the grouping. MIL-Lab draws it again on every call, at inference too, so its
+prediction varies by chance. Outside training, `forward` and the logits of `explain` here always use the
 grouping of ``random.Random(0)``, which is what MIL-Lab gives after ``random.seed(0)``; `attention_gate` and
-`class_contribution` explain exactly that prediction. A patch's weight in them depends on the company it was
-drawn with, so the default score is `attention_gate_mean`, over the groupings of seeds 0 to 15: that luck
-averages out, two runs agree, and the contributions add up to the mean logit of those groupings.
+`class_contribution` explain exactly that prediction. A patch's weight in them depends on the other patches of
+its group, so the default score is `attention_gate_mean`, the mean over the groupings of seeds 0 to 15. Chance
+then averages out, two runs agree, and the contributions add up to the mean logit of those groupings.
 """
 
 import random
@@ -89,7 +89,7 @@ class DFTD(MILModel):
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Read the sizes; how groups are drawn and distilled no tensor tells."""
+        """Read the sizes; no tensor tells how groups are drawn and distilled."""
         first = shapes.get("patch_embed.fc1.0.weight")
         gate = shapes.get("attCls.global_attn.attention_a.0.weight")
         if first is None or gate is None:
@@ -152,7 +152,7 @@ class DFTD(MILModel):
         return refused
 
     def unexplained(self) -> str | None:
-        """Where groups are drawn, a smaller bag draws others: the difference would be of the luck."""
+        """Where groups are random, a smaller bag draws other groups, so the difference would be due to chance."""
         return None if self._exact else "removing a patch draws all its random groups again"
 
     def exact_form(self, rows: Rows) -> Form:
@@ -239,7 +239,7 @@ class DFTD(MILModel):
         return cast(Tensor, self.model.attCls.classifier.fc(pooled))
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """One pass keeps a few numbers a patch; every grouping's weights and logits follow from them."""
+        """One pass keeps a few numbers per patch; every grouping's weights and logits follow from them."""
         groupings: list[Grouping] = []
         if not self._exact:
             count = GROUPINGS if any(name.endswith("_mean") for name in wanted) else 1

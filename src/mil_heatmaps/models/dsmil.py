@@ -80,7 +80,7 @@ class DSMIL(MILModel):
         }
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """Softmaxed attention per class is the default: it is what pools the slide's vector of that class."""
+        """Softmaxed attention per class is the default: it pools the slide's vector of that class."""
         return {
             "attention": ScoreSpec(
                 "attention_softmax",
@@ -112,7 +112,7 @@ class DSMIL(MILModel):
         )
 
     def head_logits(self, slide_feats: Tensor, log: dict[str, Any]) -> Tensor:
-        """Return the logits of the slide's vectors and of the patches, which leave the log."""
+        """Return the logits from the slide's vectors and the instance logits, which are removed from the log."""
         return self.forward_head(slide_feats, log.pop("instance_classes"))
 
     def forward_features(
@@ -142,7 +142,7 @@ class DSMIL(MILModel):
         return logits
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """Embed chunk by chunk; comparing and pooling then are two thin matrix products."""
+        """Embed chunk by chunk, then compare and pool with two thin matrix products."""
         embedded = map_rows(bag, self.model.patch_embed).unsqueeze(0)
         instances = self.model.i_classifier.inst_classifier(embedded)
         raw = self._compare(embedded, instances)
@@ -153,7 +153,7 @@ class DSMIL(MILModel):
         )
 
     def exact_form(self, rows: Rows) -> Form:
-        """Parts of the bag follow from sums, with the attention that each part's own critical patches make."""
+        """The logits of any part of the bag follow from sums; the part's own critical patches set the attention."""
         parts, after = self.model, copy.deepcopy(self.model).to("cpu", torch.float64)
 
         def classify(h: Tensor) -> Tensor:

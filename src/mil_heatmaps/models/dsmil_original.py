@@ -3,7 +3,7 @@
     c = i_classifier(x),  m(k) = argmax_i c_ik,  A_ik = softmax_i(q_i . q_m(k) / sqrt(width of q))
     B_k = sum_i A_ik v_i,  logits_o = sum_k W_ok . B_k + b_o
 
-Every class has its own sigmoid; the logit is the bag's alone.
+Each class has its own sigmoid. The logit comes from the bag alone, not from the best patch.
 """
 
 from collections.abc import Mapping
@@ -34,9 +34,9 @@ class DSMILOriginal(PublicModel):
     Parameters
     ----------
     version : "linear", "shared" or "deep"
-        q is a Linear; tanh(q0 g) with g = ReLU(lin x), which values see too; or tanh(q2 ReLU(q0 x)).
+        q is a Linear; tanh(q0 g) with g = ReLU(lin x), which the values read too; or tanh(q2 ReLU(q0 x)).
     query_dim, hidden_dim, value_dim : int
-        Widths of q, of what precedes it (`hidden_dim` 0 where it is linear), of v (0: v is x itself).
+        Widths of q, of the layer before it (0 if q is linear) and of v (0 if v is x itself).
     """
 
     layout = Layout(
@@ -103,7 +103,7 @@ class DSMILOriginal(PublicModel):
         }  # fmt: skip
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """Softmaxed attention per class is the default: it is what pools the slide's vector of that class."""
+        """Softmaxed attention per class is the default: it pools the slide's vector of that class."""
         return {
             "attention": ScoreSpec(
                 "attention_softmax",
@@ -140,7 +140,7 @@ class DSMILOriginal(PublicModel):
         return self._bag_logits(slide_feats)
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """One thin pass finds the critical patches, a second compares with them and pools."""
+        """One thin pass finds the critical patches; a second compares all patches with them and pools."""
         instances = map_rows(bag, self.instance)
         critical = torch.cat([self._queries(bag.rows(i, i + 1))[0] for i in map(int, instances.argmax(dim=0))])
         pooling, raw, votes = OnlineAttention(), instances.new_empty(instances.shape), None
@@ -166,9 +166,9 @@ class DSMILOriginal(PublicModel):
         return BagResult(logits, scores_of, probabilities=chances)
 
     def exact_form(self, rows: Rows) -> Form:
-        """Parts of the bag follow from sums, with the attention that each part's own critical patches make.
+        """The logits of any part of the bag follow from sums; the part's own critical patches set the attention.
 
-        The head is linear: what is pooled of a patch are the numbers that it gives each logit from each class's vector.
+        The head is linear, so the pooled numbers of a patch are what it adds to each logit through each class's vector.
         """
         classes, width = self.num_classes, cast(nn.Linear, self.query[-1]).out_features
         weight = self.bag.weight.reshape(classes * classes, -1)  # (o, k), v

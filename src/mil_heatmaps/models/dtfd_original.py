@@ -3,11 +3,11 @@
     h_i = blocks(ReLU(fc1 x_i));  within group g: t_i = softmax(a)_i, f_g = sum_i t_i h_i
     u = softmax of the second tier's attention over what it sees,  logits = W sum u f + b
 
-With AFS the second tier sees the f_g; with MaxS, of each group, the n patches in which the first tier's classifier sees
-most of the last class; with MaxMinS these and the n with the least.
+With AFS the second tier sees the f_g. With MaxS it sees the n patches of each group that the first tier's classifier
+rates highest for the last class. With MaxMinS it sees these and the n that it rates lowest.
 
-The authors draw new groups each time. Here those of ``random.Random(0)`` make the prediction, and `…_mean` is over
-seeds 0 to 15, as for `dftd`, MIL-Lab's form, whose tiers have no softmax.
+The authors draw new groups each time. Here the groups of ``random.Random(0)`` make the prediction, and the scores
+`…_mean` are means over seeds 0 to 15. The same holds for `dftd`, MIL-Lab's form, whose tiers have no softmax.
 """
 
 import random
@@ -77,7 +77,7 @@ class DTFDOriginal(PublicModel):
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
-        """Read the sizes; how groups are drawn and distilled no tensor tells."""
+        """Read the sizes; no tensor tells how groups are drawn and distilled."""
         sizes = match.sizes
         return {
             "in_dim": sizes["D"], "num_classes": sizes["C"], "embed": steps_of(match.chains["embed"]),
@@ -85,7 +85,7 @@ class DTFDOriginal(PublicModel):
         }  # fmt: skip
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """The mean over groupings is the default: a patch's weight depends on the company it was drawn with."""
+        """The mean over groupings is the default: a patch's weight depends on the other patches of its group."""
         share, mean = "share of the slide's vector that comes from the patch", "mean over 16 groupings of the "
         return {
             "attention_softmax_mean": ScoreSpec("attention_softmax", f"{mean}{share}"),
@@ -101,7 +101,7 @@ class DTFDOriginal(PublicModel):
         return made
 
     def exact_form(self, rows: Rows) -> None:
-        """None: a part of the bag is grouped again."""
+        """None: a part of the bag gets new groups."""
 
     # -- one bag as a whole, with gradients --------------------------------------------------------------------
 
@@ -125,11 +125,11 @@ class DTFDOriginal(PublicModel):
         return logits
 
     def _rank(self, shares: Tensor, votes: Tensor) -> Tensor:
-        """Return the probability (N,) of the last class by which a group's patches are ordered."""
+        """Return the probability (N,) of the last class, which orders the patches of a group."""
         return torch.softmax(shares[:, None] * votes, dim=1)[:, -1]
 
     def _going_on(self, grouping: Grouping, rank: Tensor) -> Tensor:
-        """Return the patches (R,) that go on; some twice where a group is smaller than what is taken of it."""
+        """Return the patches (R,) that go on; some come twice where a group is smaller than the number taken."""
         if self.plan.second_tier == "patches":
             return torch.cat([torch.from_numpy(patches) for patches in grouping]).to(rank.device)
         return self.plan.select(grouping, rank)
@@ -137,7 +137,7 @@ class DTFDOriginal(PublicModel):
     # -- a bag of any size -------------------------------------------------------------------------------------
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """One pass keeps a few numbers a patch and the groups' vectors; every grouping's weights follow from them."""
+        """One pass keeps a few numbers per patch and the groups' vectors; every grouping's weights follow from them."""
         count = GROUPINGS if any(name.endswith("_mean") for name in wanted) else 1
         groupings = fixed_groupings(len(bag), self.plan.num_group, count)
         members = torch.stack([group_of_patch(grouping, bag.device) for grouping in groupings])
@@ -172,7 +172,7 @@ class DTFDOriginal(PublicModel):
             inside = F.one_hot(members[:, where], groups).transpose(1, 2).reshape(count * groups, -1)
             scores = raw[where, 0].masked_fill(inside == 0, -torch.inf)
             top = torch.maximum(peaks, scores.amax(dim=1))
-            base = top.masked_fill(top == -torch.inf, 0)  # a group that has no patch yet
+            base = top.masked_fill(top == -torch.inf, 0)  # a group without a patch yet
             weights, shrink = torch.exp(scores - base[:, None]), torch.exp(peaks - base).to(wide)[:, None]
             totals = totals * shrink + weights.sum(dim=1, keepdim=True, dtype=wide)
             sums, peaks = sums * shrink + (weights @ h).to(wide), top

@@ -1,4 +1,4 @@
-"""What every model offers of explanations: `explain`, `faithfulness`, and the small methods behind them."""
+"""The explanations that every model offers: `explain`, `faithfulness`, and the small methods behind them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from mil_heatmaps.notices import Notice
 
 
 class ExplainedModel(nn.Module):
-    """The part of `MILModel` that asks the model about parts of a bag."""
+    """The part of `MILModel` that runs the model on parts of a bag."""
 
     num_classes: int
     independent: ClassVar[bool] = False
@@ -36,7 +36,7 @@ class ExplainedModel(nn.Module):
         return None
 
     def unexplained(self) -> str | None:
-        """Return why no explanation can be given, None where they can."""
+        """Return why the model cannot be explained, None if it can."""
         return None
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
@@ -55,7 +55,7 @@ class ExplainedModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Dtype of the weights."""
         raise NotImplementedError
 
     def _chosen(self, scores: str | Sequence[str] | None) -> list[str]:
@@ -70,7 +70,7 @@ class ExplainedModel(nn.Module):
         raise NotImplementedError
 
     def remarks(self, names: Sequence[str]) -> list[Notice]:
-        """Return what must be said of the scores `names` of this very model, whatever they are."""
+        """Return the notices that belong to the scores `names` of this model, whatever their values."""
         return []
 
     # -- what every model then has
@@ -95,36 +95,36 @@ class ExplainedModel(nn.Module):
     ) -> Explanation:
         """Return logits and patch scores of one bag.
 
-        The model's own scores come from one pass. The six explanations (`EXPLANATIONS`) ask the model of parts of the
-        bag, or for derivatives; their checks travel in the result.
+        The model's own scores come from one pass. The six explanations (`EXPLANATIONS`) run the model on parts of the
+        bag, or take derivatives; the result holds their checks.
 
         Parameters
         ----------
         features : PatchFeatures, array or tensor of shape (N, D)
             float16 is widened slice by slice. Runs on the model's own device and in its own dtype.
         scores : names, optional
-            Of `score_names()`; the default score when left out. An empty list gives the logits only.
+            From `score_names()`; the default score when left out. An empty list gives the logits only.
         class_names : C names, optional
-            Of the columns of per-class scores, and of targets.
+            Names for the columns of per-class scores, and for targets.
         targets : "all", "predicted", a name, a number, or a list
             Columns of the explanations; other scores keep theirs.
         settings : dict, optional
             Keys of `explanation_arguments`, and ``task``.
         coords_l0, step_l0 : (N, 2), and (x, y) or a number; optional
-            Level-0 corners of the patches of bare features, and the distance of neighbours. Models that ask where
-            patches lie get the corners.
+            Level-0 corners of the patches of bare features, and the distance between neighbours. Models that use
+            coordinates get the corners.
         mpp : float, optional
-            Micrometres a level-0 pixel, for models that take micrometres and features that do not say.
+            Micrometres per level-0 pixel, for models that take micrometres, if the features do not say.
         watch : Watch, optional
-            Is told how far long scores are, and may stop them and go on later.
+            Follows the progress of long scores, and may stop them and resume them later.
 
         Raises
         ------
         FeatureError
             Wrong width, or an empty bag.
         ModelError
-            A score the model does not have, wrong number of class names, a result that is not finite, an explanation
-            that lacks something or takes more forwards than allowed.
+            A score the model does not have, a wrong number of class names, a result that is not finite, or an
+            explanation that lacks something or takes more forwards than allowed.
         """
         names = self._chosen(scores)
         asked = [name for name in names if name in EXPLANATIONS]
@@ -158,27 +158,27 @@ class ExplainedModel(nn.Module):
         remarks: Mapping[str, list[str]] | None = None,
         watch: Watch | None = None,
     ) -> Faithfulness:
-        """Return how faithful maps are: what the model says while patches go in the order of each, and at random.
+        """Return how faithful maps are: the model's output as patches are removed in each map's order, and at random.
 
         Parameters
         ----------
         maps : names of scores, or name -> (N,) numbers of any origin or PatchScores
-            Of scores the column of the target is measured; several heads: their mean.
+            For scores, the column of the target is measured; for several heads, their mean.
         target : "predicted", a name or a number
         level : "quick" or "full"
         settings : dict, optional
             Keys of `faithfulness_arguments`, ``output`` and ``task``.
         drawn : str, optional
-            The map that is drawn: its sentence is the foot. The first when left out.
+            The map that is drawn: its sentence is the foot. The first map when left out.
         mpp : float, optional
-            Micrometres a level-0 pixel, for the area of evidence sets.
+            Micrometres per level-0 pixel, for the area of evidence sets.
         remarks : name -> sentences, optional
-            What else must be said of maps that are given as numbers.
+            Further remarks on maps that are given as numbers.
 
         Raises
         ------
         ModelError
-            A headless or random model, an unknown map, setting or target, a map of another length.
+            A headless or random model, an unknown map, setting or target, or a map of the wrong length.
         """
         self._check_features(features)
         if reasons := self.refused_explanations():
@@ -196,7 +196,7 @@ class ExplainedModel(nn.Module):
         )  # fmt: skip
 
     def bag_logits(self, bag: Bag, places: Places | None = None) -> Tensor:
-        """Return the logits (C,) of a bag, without gradients. Where its patches lie matters to few models."""
+        """Return the logits (C,) of a bag, without gradients. Few models use `places`."""
         logits = self.explain_bag(bag, frozenset()).logits
         if logits is None:
             raise ModelError(f"{self.title} gives no logits: {explaining.NO_CLASSIFIER}")

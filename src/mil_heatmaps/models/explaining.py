@@ -1,4 +1,4 @@
-"""The six explanations of any model: its closed form where it has one, forwards of parts of the bag where not."""
+"""The six explanations of any model: by its closed form if it has one, otherwise by forwards of parts of the bag."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -33,11 +33,11 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 NO_CLASSIFIER = "the checkpoint has no classifier"
 
 _MEASURED = (512, 1024, 2048)
-"""Patches at which the memory of a pass back is measured."""
+"""Numbers of patches for which the memory of a backward pass is measured."""
 
 
 class Explainable(Protocol):
-    """What a model must offer to be explained; `MILModel` does."""
+    """The interface that a model needs to be explained; `MILModel` has it."""
 
     training: bool
     independent: ClassVar[bool]
@@ -65,7 +65,7 @@ class RowsBag(Bag):
 
     def _part(self, start: int, stop: int, *, copy: bool) -> Tensor:
         part = self._rows.part(start, stop)
-        own = isinstance(self._rows.features, ChosenRows)  # some rows, which were copied as they were chosen
+        own = isinstance(self._rows.features, ChosenRows)  # these rows were copied when they were chosen
         return part.clone() if copy and not own else part
 
 
@@ -105,25 +105,25 @@ def _asked(model: Explainable, rows: Rows) -> Asked:
 
 
 def exact_passes(model: Explainable, width: int) -> int | None:
-    """Return as how many forwards sums over a bag count that do what else takes many; None of a model without such.
+    """Return how many forwards the closed form counts as, in place of many forwards; None for a model without one.
 
-    `width` of the features.
+    `width` is the width of the features.
     """
     try:
         form = model.exact_form(Rows(np.zeros((2, max(width, 1)), np.float32), model.device, model.dtype))
-    except (HeatmapError, RuntimeError):  # a model of the user's that takes no such bag: asked by forwards
+    except (HeatmapError, RuntimeError):  # the user's model does not take such a bag: it is explained by forwards
         return None
     return None if form is None else form.passes
 
 
 def _check_memory(model: Explainable, rows: Rows) -> None:
-    """Raise a `ModelError` with the estimate if a pass back through the model does not fit."""
+    """Raise a `ModelError` with the estimate if a backward pass through the model does not fit into memory."""
     n = len(rows)
     if n <= _MEASURED[-1]:
         return
     try:
         used = [_saved_bytes(model, rows, size) for size in _MEASURED]
-    except (RuntimeError, TypeError, NotImplementedError):  # no gradients at all: said when they are asked for
+    except (RuntimeError, TypeError, NotImplementedError):  # no gradients at all: the error comes when they are needed
         return
     first, second, third = used
     kept = grown(_MEASURED, (first, second, third), n)
@@ -179,7 +179,7 @@ def chosen_settings(settings: Mapping[str, Any] | None) -> Settings:
 def outputs_of(
     model: Explainable, logits: Floats, class_names: Sequence[str] | None, settings: Settings, targets: Any
 ) -> Outputs:
-    """Return what is explained, under the names given or those that outputs have without."""
+    """Return the outputs that are explained, under the names given or their default names."""
     names = output_names(len(logits), settings.task) if class_names is None else tuple(map(str, class_names))
     if settings.task == "classification" and len(logits) == 1:
         names = names[-1:]  # one logit stands for the second of two classes
@@ -247,6 +247,6 @@ def _patch_scores(
 
 
 def refused(headless: bool, reason: str | None) -> dict[str, str]:
-    """Return why a model can give none of the explanations, by name; empty where it can."""
+    """Return the reason why a model cannot give each explanation, by name; empty if it can."""
     why = NO_CLASSIFIER if headless else reason
     return {} if why is None else dict.fromkeys(EXPLANATIONS, why)

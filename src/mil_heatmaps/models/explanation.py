@@ -1,4 +1,4 @@
-"""What a model offers of each patch, and what a pass over a slide gives."""
+"""The scores a model offers for each patch, and the results of a pass over a slide."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -26,7 +26,7 @@ class ScoreSpec:
     about : str
         One phrase for people, without a full stop.
     columns : "one", "class" or "head"
-        What the columns of the values are; they are named accordingly. A pass may name them itself instead
+        What the columns of the values are, and so how they are named. A pass may give other names
         (`BagResult.columns`).
     alone : bool
         Whether a patch's score depends on that patch alone, so that it means the same in any bag.
@@ -40,22 +40,22 @@ class ScoreSpec:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What one pass over a bag gave; prediction and scores therefore belong together.
+    """The result of one pass over a bag, so that prediction and scores belong together.
 
     Attributes
     ----------
     logits : (C,) float32, or None
-        None when the model has no classifier (a headless checkpoint): there is no prediction then.
+        None when the model has no classifier (a headless checkpoint) and so gives no prediction.
     scores : dict
         By score name, in the order asked for.
     probabilities : (C,) float32, or None
-        Of a model whose classes each have a chance of their own, which need not sum to 1.
+        For a model whose classes have independent probabilities, which need not sum to 1.
     checks : dict
-        By the name of each explanation: what travels with it, plain numbers and lists.
+        By the name of each explanation: its checks, as plain numbers and lists.
     outputs : Outputs or None
         What the explanations explain.
     full : (K,) float64 or None
-        That output of the whole bag, one number per target.
+        These outputs for the whole bag, one number per target.
     """
 
     logits: npt.NDArray[np.float32] | None
@@ -78,7 +78,7 @@ class BagResult:
     columns : dict
         Column names of scores whose columns are neither one, classes nor heads.
     probabilities : (C,) tensor or None
-        Of a model whose classes each have a chance of their own; None: what the logits say, by the task.
+        For a model whose classes have independent probabilities. None: they follow from the logits and the task.
     """
 
     logits: Tensor | None

@@ -49,7 +49,7 @@ def faithfulness(
     Parameters
     ----------
     explain : (names, target) -> Explanation
-        Makes maps that are given by name.
+        Makes the maps that are given by name.
     """
     given = dict(settings or {})
     if unknown := [key for key in given if key not in (*_PLAN, *_WHAT)]:
@@ -90,7 +90,7 @@ def faithfulness(
 
 
 def area_function(grid: PatchGrid | None, mpp: float | None) -> AreaOf:
-    """Return the area of patches of a grid in mm², None without a grid or micrometres a pixel."""
+    """Return a function for the area of patches in mm²; it gives None without a grid or `mpp`."""
     if grid is None or mpp is None:
         return lambda patches: None
     return lambda patches: area_mm2(grid.coords_l0[patches], grid.size_l0, mpp)
@@ -102,7 +102,7 @@ def _maps(
     targets: Sequence[str],
     index: int,
 ) -> tuple[dict[str, npt.NDArray[np.floating]], dict[str, list[str]]]:
-    """Return the numbers of each map, and what must be said beside it."""
+    """Return the numbers of each map, and the remarks on it."""
     if isinstance(maps, Mapping):
         numbers = {
             name: _numbers(name, column_of_target(v, targets, index) if isinstance(v, PatchScores) else v)

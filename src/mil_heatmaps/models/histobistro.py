@@ -1,4 +1,4 @@
-"""HistoBistro's transformer, which slideflow has as ``bistro.transformer``."""
+"""HistoBistro's transformer, which slideflow calls ``bistro.transformer``."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast
@@ -57,7 +57,7 @@ class HistoBistroTransformer(PublicTransformer):
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
-        """Read every size but the heads."""
+        """Read every size except the number of heads."""
         sizes = cls.sizes_of(match)
         return None if sizes is None else sizes | {"inner_dim": match.sizes["I"]}
 
@@ -68,7 +68,7 @@ class HistoBistroTransformer(PublicTransformer):
     # -- the mean of the tokens in place of the class token
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """Without a class token: what all patches read, on average."""
+        """Without a class token, the score is what all patches read on average."""
         if self.pool == "cls":
             return super().score_specs()
         about = "what the patches read in the last block, mean over patches and heads"

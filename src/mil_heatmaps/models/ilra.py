@@ -1,5 +1,6 @@
-"""ILRA: patches exchange through a few latent vectors, low rank by construction (Xiang and Zhang 2023), in
-MIL-Lab's form.
+"""ILRA: patches exchange information through a few latent vectors (Xiang and Zhang 2023), in MIL-Lab's form.
+
+The exchange has low rank by construction.
 """
 
 from collections.abc import Callable, Mapping
@@ -62,9 +63,7 @@ class MultiHeadBlock(nn.Module):
         return queries * float(queries.shape[-1] ** -0.5)
 
     def finish(self, rows: Tensor, embedded: Tensor, attended: Tensor) -> Tensor:
-        """Return the block's output of queries `rows` (B, n, D), their ``fc_q`` and what they attended to (B,
-        H, n, d).
-        """
+        """Return the block's output for queries `rows` (B, n, D), their ``fc_q`` and what they read (B, H, n, d)."""
         out = self.ln0(embedded + self.multihead_attention.out_proj(merge_heads(attended)))
         out = self.ln1(out + F.relu(self.fc_o(out)))
         result: Tensor = out * self.gate(rows) if self.gated else out
@@ -95,9 +94,7 @@ class MultiHeadBlock(nn.Module):
         return out, torch.softmax(torch.cat(kept, dim=-1), dim=-1) if keep else None
 
     def _project(self, embedded: Tensor, part: int) -> Tensor:
-        """Return nn.MultiheadAttention's own projection of queries (0), keys (1) or values (2), split into
-        heads.
-        """
+        """Return nn.MultiheadAttention's own projection of queries (0), keys (1) or values (2), split into heads."""
         attention = self.multihead_attention
         where = slice(part * attention.embed_dim, (part + 1) * attention.embed_dim)
         projected = F.linear(embedded, attention.in_proj_weight[where], attention.in_proj_bias[where])
@@ -146,7 +143,7 @@ class ILRA(MILModel):
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Read the sizes; the number of heads no tensor tells."""
+        """Read the sizes; no tensor tells the number of heads."""
         latent = shapes.get("gab_blocks.0.latent")
         first = shapes.get("gab_blocks.0.project_forward.fc_k.weight")
         if latent is None or first is None or "pooling.S" not in shapes:
@@ -185,14 +182,15 @@ class ILRA(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, E); `attention` (B, N) is the pooling's, mean over the heads. No mask
-        upstream.
+        """Return slide vectors (B, E); `attention` (B, N) is the pooling's, mean over the heads.
+
+        Upstream has no mask, so `attn_mask` is ignored.
         """
         slide_feats, heads = self._run(lambda start, stop: h[:, start:stop], h.shape[1], return_attention)
         return slide_feats, {"attention": None if heads is None else heads.mean(dim=1)}
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """Two passes over the patches a block: into the latents, and back."""
+        """Pass over the patches twice per block: into the latents, and back."""
         slide_feats, heads = self._run(
             lambda start, stop: bag.rows(start, stop).unsqueeze(0), len(bag), bool(wanted)
         )

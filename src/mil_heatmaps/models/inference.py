@@ -1,4 +1,4 @@
-"""Features and a model -> the slide's prediction and its patch scores, from one pass."""
+"""From features and a model to the slide's prediction and its patch scores, in one pass."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -27,30 +27,30 @@ def infer(
     targets: Callable[[Prediction, Sequence[str]], Any] = lambda *_: "all",
     watch: Watch | None = None,
 ) -> tuple[Prediction | None, dict[str, PatchScores]]:
-    """Return what the model says of the slide, None without a classifier, and of each patch.
+    """Return the prediction for the slide, None without a classifier, and the scores of its patches.
 
     Parameters
     ----------
     features : PatchFeatures, array or tensor of shape (N, D)
     scores : names, optional
-        Of ``model.score_names()``; the model's default when left out.
+        From ``model.score_names()``; the model's default when left out.
     class_names : C names, optional
-        Of the outputs: classes, quantities or intervals. For a model with one output in a classification, two: of
-        the negative and of the positive class.
+        Names of the outputs: classes, quantities or intervals. A classification model with one output takes two names:
+        the negative class's and the positive class's.
     task : str
         What the outputs are: logits of classes that exclude each other, logits of labels that do not, values as they
         are, or hazards of successive intervals.
     settings : dict, optional
-        Of the explanations among the scores, but for the task.
+        Settings of the explanations among the scores, without the task.
     targets : (prediction, names of the outputs) -> what they explain
         See `MILModel.explain`; every output when left out.
     watch : Watch, optional
-        Is told how far explanations are.
+        Follows the progress of explanations.
 
     Raises
     ------
     FeatureError
-        Features of another width than the model's, or none.
+        Features of the wrong width, or no features.
     ModelError
         An unknown score or task, or outputs that are not finite.
     """
@@ -65,7 +65,7 @@ def infer(
         return None, found
     own = explanation.probabilities
     prediction = predict(explanation.logits, _named(model, class_names, task), task, own)
-    if names is None and task != "classification":  # a model of the user's that does not say how many outputs it has
+    if names is None and task != "classification":  # the user's model does not say how many outputs it has
         unnamed = output_names(len(prediction.classes), "classification")
         found = {
             name: replace(score, names=prediction.classes) if score.names == unnamed else score
@@ -82,7 +82,7 @@ def infer(
 
 
 def column_names(model: MILModel, names: Sequence[str] | None, task: Task) -> Sequence[str] | None:
-    """Return the names that `infer` gives the columns of scores with one per output; None for ``class 0``, ...."""
+    """Return the column names that `infer` gives to scores with one column per output; None for ``class 0`` etc."""
     names = _named(model, names, task)
     if names is None:
         return output_names(model.num_classes, task) if task != "classification" and model.num_classes else None
@@ -101,19 +101,19 @@ def predict(
     task: Task = "classification",
     chances: npt.NDArray[np.float32] | None = None,
 ) -> Prediction:
-    """Return the prediction that a model's outputs (C,) mean.
+    """Return the prediction that follows from a model's outputs (C,).
 
-    `chances` (C,) are those of a model whose classes each have one of their own; they stand before what follows from
-    the logits in a classification or of labels.
+    `chances` (C,) come from a model whose classes have independent probabilities. For classification and multilabel
+    they replace the probabilities that follow from the logits.
 
     - classification: probabilities are softmax(logits). A single logit z means (0, z), a negative and a
-      positive class, for which that is (1 - sigmoid(z), sigmoid(z)).
+      positive class, with probabilities (1 - sigmoid(z), sigmoid(z)).
     - multilabel: the chance of each label by itself, sigmoid(logit); chances need not sum to 1.
     - regression: the outputs themselves.
     - survival: hazards h_t = sigmoid(logit_t), survival S_t = prod_{k<=t} (1 - h_k), risk = -sum_t S_t, the
       discrete-time model of Zadeh and Schmid (2020) that Patch-GCN and MCAT use. A single output is the risk
-      itself, the log relative hazard of a model trained with Cox's partial likelihood: there is no baseline to make
-      a probability of it.
+      itself, the log relative hazard of a model trained with Cox's partial likelihood. Without a baseline it gives
+      no probability.
     """
     class_logits = logits
     if task == "classification" and len(logits) == 1:

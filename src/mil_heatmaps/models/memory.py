@@ -1,4 +1,4 @@
-"""Say that a bag cannot fit before trying, instead of being killed half-way."""
+"""Raise an error for a bag that cannot fit into memory, before the process is killed half-way."""
 
 import torch
 
@@ -7,7 +7,7 @@ from mil_heatmaps.errors import ModelError
 
 
 def available_bytes(device: torch.device) -> int | None:
-    """Return how much memory is free on `device`, None where the system does not tell."""
+    """Return how much memory is free on `device`, None if the system does not tell."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else machine.available_bytes()
 
 

@@ -51,18 +51,18 @@ class MILFC(MILModel):
         }
 
     def refused_own_scores(self) -> dict[str, str]:
-        """There is no attention in it."""
+        """The model has no attention."""
         return {"attention": "it classifies patches one by one and has no attention"}
 
     def _instance_logits(self, x: Tensor) -> Tensor:
         return cast(Tensor, getattr(self, self.classifier_name)(self.fc(x)))
 
     def _deciding_patch(self, probabilities: Tensor) -> Tensor:
-        """Return the index of the deciding patch of (..., N, C)."""
+        """Return the index of the deciding patch, from probabilities (..., N, C)."""
         return self._conviction(probabilities).argmax(dim=-1)
 
     def _conviction(self, probabilities: Tensor) -> Tensor:
-        """Return what decides, (..., N), of (..., N, C)."""
+        """Return the probability that decides (..., N), from probabilities (..., N, C)."""
         return probabilities[..., 1]
 
     def forward_features(

@@ -17,17 +17,17 @@ Columns = Literal["one", "class", "head"]
 
 
 def attention_spec(columns: Columns = "one") -> ScoreSpec:
-    """Return raw attention, one column a branch."""
+    """Return the spec of raw attention, one column per branch."""
     return ScoreSpec("attention_logit", "raw attention, before the softmax over the patches", columns, alone=True)
 
 
 def shares_spec(columns: Columns = "one") -> ScoreSpec:
-    """Return the softmax of raw attention, one column a branch."""
+    """Return the spec of the softmax of raw attention, one column per branch."""
     return ScoreSpec("attention_softmax", "share of the slide's vector that comes from the patch; sums to 1", columns)
 
 
 def note_embedding(match: Match, name: str = "embed") -> None:
-    """Note that there is nothing to ask of the activation of an embedding that is not there."""
+    """Note that the user need not give the activation of the embedding if there is no embedding."""
     if not match.has(name):
         match.unasked["embed_activation"] = "the file has no layers before the attention"
 
@@ -39,19 +39,19 @@ class PublicModel(MILModel):
     head_keys = ()
     layout: ClassVar[Layout]
     file_names: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Setting in `not_in_tensors` -> what files of the family call it, where that is another name."""
+    """Setting in `not_in_tensors` -> other names that files of the family have for it."""
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
-        """Return the constructor arguments that a match tells, None when it is no such model after all.
+        """Return the constructor arguments that follow from a match, None if it is another model after all.
 
-        `in_dim`, `num_classes` and every size are there; what is in `not_in_tensors` is left out.
+        The result holds `in_dim`, `num_classes` and every size; it leaves out what is in `not_in_tensors`.
         """
         raise NotImplementedError
 
     @classmethod
     def config_from_shapes(cls, shapes: Any) -> dict[str, Any] | None:
-        """None: these are recognised by their `layout`, after MIL-Lab's, CLAM's and TRIDENT's own."""
+        """None: these models are recognised by their `layout`, after those of MIL-Lab, CLAM and TRIDENT."""
         return None
 
     @classmethod
@@ -65,7 +65,7 @@ class PublicModel(MILModel):
         return found
 
     def bag_vectors(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return what `forward_head` takes of one bag (N, D), (1, ...), and its attention (N, K), with gradients."""
+        """Return the input of `forward_head` (1, ...) for one bag (N, D), and its attention (N, K), with gradients."""
         raise NotImplementedError
 
     def forward_features(

@@ -1,4 +1,4 @@
-"""What transformers of public repositories share with MIL-Lab's: everything but keys, activations and the blocks."""
+"""What transformers of public repositories share with MIL-Lab's: all but keys, activations and blocks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from mil_heatmaps.models.transformer import Transformer
 
 
 def whole_layers(match: Match) -> int:
-    """Return how many layers there are; 0, and a misfit, where some lack a role that others have."""
+    """Return how many layers there are; 0, and a misfit, if some lack a role that others have."""
     numbered = {match.roles[name]: numbers for name, numbers in match.numbers.items() if "{l}" in name}
     count = max(map(len, numbered.values()), default=0)
     for key, numbers in numbered.items():
@@ -51,12 +51,12 @@ class PublicTransformer(Transformer, PublicModel):
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """None: recognised by the layout."""
+        """None: the model is recognised by its layout."""
         return None
 
     @classmethod
     def sizes_of(cls, match: Match) -> dict[str, Any] | None:
-        """Return the sizes that all have, by letters D, E, M and C; None where the numbers of layers have gaps."""
+        """Return the sizes that all models have, from letters D, E, M and C; None if the layer numbers have gaps."""
         sizes, layers = match.sizes, whole_layers(match)
         if not layers:
             return None

@@ -56,7 +56,7 @@ ALIASES = {
     "stamp_transmil": "transmil_original",
     "torchmil_clam": "torchmil_abmil",
 }
-"""What users of a repository may call a type that is the same for several."""
+"""Names that users of one repository may give to a type that several repositories share."""
 
 _CLASSES: dict[str, type[MILModel]] = {}
 _CONFIG_DIR = Path(__file__).parent / "configs"
@@ -197,7 +197,7 @@ def parse_model_name(name: str) -> ModelName:
     Raises
     ------
     ModelError
-        Too many or empty parts, or a part that does not exist, with those that do.
+        Too many or empty parts, or an unknown part; the message lists the known ones.
     """
     parts = name.split(".")
     if len(parts) > 4 or not all(parts):

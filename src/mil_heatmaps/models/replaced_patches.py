@@ -1,10 +1,10 @@
-"""Scores of extra patches by a model whose scores depend on the whole bag: each in the place of one of the bag.
+"""Score extra patches by a model whose scores depend on the whole bag: each extra patch replaces one of the bag.
 
-A patch of a finer grid cannot simply be added to the bag, which would count the same tissue several times, and a few of
-them alone would lack the rest of the slide. So the extra patches are scored phase by phase, a phase being patches that
-do not overlap more than the bag's own do. Each takes the place of the patch of the bag that it covers most; where the
-phase has none, the bag's own patch stays. The model then sees as many patches as it did, of the same tissue, in the
-same order, and the scores are on the scale of the bag's.
+Adding the patches of a finer grid to the bag would count the same tissue several times, and a few of them alone would
+lack the rest of the slide. So the extra patches are scored phase by phase. The patches of a phase overlap no more than
+the bag's own do. Each takes the place of the patch of the bag that it covers most. Where the phase has no patch, the
+bag's own patch stays. The model then sees as many patches as before, of the same tissue, in the same order, and the
+scores are on the scale of the bag's.
 
 Names ending ``_l0`` are level-0 pixels.
 """
@@ -23,7 +23,7 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 SHARED_KINDS = frozenset(
     {"attention_softmax", "attention_mean", "attention_rollout", "nystrom_attention", "class_contribution"}
 )
-"""Kinds whose sum over the patches is fixed, so that each is the smaller the more patches there are."""
+"""Kinds whose sum over the patches is fixed, so that more patches mean smaller scores."""
 
 _TIE_L0 = 0.25
 
@@ -41,7 +41,7 @@ def score_in_place(
     Parameters
     ----------
     phases : (N,) int64
-        Of the extra patches; one pass of the model each.
+        Phase of each extra patch; the model runs once per phase.
     """
     place, replaces = places_in_bag(bag.grid, extra.grid)
     own = np.arange(len(bag))
@@ -50,7 +50,7 @@ def score_in_place(
         rows = np.flatnonzero(phases == phase)
         stays = np.ones(len(bag), bool)
         stays[place[rows][replaces[rows]]] = False
-        # Patches of tissue the bag has none of come after the patch nearest to them.
+        # Patches on tissue without patches of the bag come after the nearest patch.
         keys = np.concatenate([place[rows] + np.where(replaces[rows], 0.0, 0.5), own[stays]])
         order = np.argsort(keys, kind="stable")
         features = np.concatenate([extra.features[rows], bag.features[stays]])[order]
@@ -75,13 +75,13 @@ def score_in_place(
 def places_in_bag(bag: PatchGrid, extra: PatchGrid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Return for each extra patch the index of the bag's nearest patch, (N,), and whether it takes its place, (N,).
 
-    It does when its centre lies in the cell, one step wide, around that patch's centre.
+    An extra patch does so if its centre lies in the cell, one step wide, around the nearest patch's centre.
     """
     from scipy.spatial import cKDTree
 
     step = np.array(bag.step_l0, np.float64)
     centres = (bag.coords_l0 + np.array(bag.size_l0) / 2) / step
-    # Half way between two patches it takes the place of the first: a hair off the middle tells which that is.
+    # An extra patch half way between two patches takes the place of the first: a small shift breaks the tie.
     wanted = (extra.coords_l0 + np.array(extra.size_l0) / 2 - _TIE_L0) / step
     distance, nearest = cKDTree(centres).query(wanted, p=np.inf)
     return np.asarray(nearest, np.int64), np.asarray(distance <= 0.5)

@@ -89,9 +89,8 @@ class RRTLayer(nn.Module):
 class RRT(MILModel):
     """h = act(embed x); layers; h = LN h; a = W2 act(W1 h); s = sum softmax(a)_i h_i; logits = classifier(s).
 
-    The order of the patches matters, through the Nystrom layers. Region attention and positions, which the
-    paper has, are never applied by MIL-Lab; the weights of the positions are in its checkpoints all the
-    same.
+    The order of the patches matters, through the Nystrom layers. MIL-Lab never applies the paper's region
+    attention and positions, but its checkpoints hold the weights of the positions.
     """
 
     training_only = IGNORED | {"dropout", "da_dropout"}
@@ -153,7 +152,7 @@ class RRT(MILModel):
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Read every size; the activations no tensor tells."""
+        """Read every size; no tensor tells the activations."""
         first, heads = shapes.get("patch_embed.0.weight"), shapes.get("encoder.layer1.attn.res_conv.weight")
         if first is None or heads is None:
             return None
@@ -205,7 +204,7 @@ class RRT(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, E) and softmaxed `attention` (B, N), asked for or not, as upstream.
+        """Return slide vectors (B, E) and softmaxed `attention` (B, N), which is always returned, as upstream.
 
         Takes `attn_mask` and, like upstream, ignores it.
         """
@@ -241,7 +240,7 @@ class RRT(MILModel):
 
 
 def _unused_positions(dim: int, pos: str, peg_k: int) -> dict[str, nn.Module]:
-    """Return the convolutions whose weights MIL-Lab's checkpoints hold and its forward never applies."""
+    """Return the convolutions whose weights MIL-Lab's checkpoints hold but its forward never applies."""
     sizes = {
         "ppeg": {"proj": peg_k, "proj1": 5, "proj2": 3},
         "peg": {"proj": peg_k},

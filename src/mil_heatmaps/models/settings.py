@@ -1,4 +1,4 @@
-"""Settings of a model that come from outside, a file or a config: each must be what the model's constructor takes."""
+"""Check the settings of a model that a file or a config gives: its constructor must take each of them."""
 
 import inspect
 import math
@@ -20,7 +20,7 @@ def checked_setting(cls: type[MILModel], name: str, value: Any) -> Any:
     Raises
     ------
     ModelError
-        Of another type, not among the choices, negative or absurdly large, with what would do.
+        A value of another type, not among the choices, negative or absurdly large; the message says what is accepted.
     """
     kind = get_type_hints(cls.__init__)[name]
     default = inspect.signature(cls.__init__).parameters[name].default

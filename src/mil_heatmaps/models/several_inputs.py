@@ -1,7 +1,7 @@
 """A model of the user's own that takes several bags of a slide, and numbers beside them.
 
-It is asked about one bag at a time, the *asked* bag: parts of that bag are handed to the user's forward beside the
-other inputs, which stay as they are. docs/how-to/own_model.md has the contract.
+Explanations are of one bag at a time, the *asked* bag. The user's forward gets parts of that bag and the other inputs,
+which stay as they are. docs/how-to/own_model.md has the contract.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,12 +53,12 @@ class SeveralInputsModel(CustomModel):
 
     @contextmanager
     def on_slide(self, inputs: SlideInputs, asked: str | None = None) -> Iterator[None]:
-        """Tell the model of the slide for as long as the block runs; `asked` is the bag that explanations are of.
+        """Give the model the slide for as long as the block runs; `asked` is the bag to explain.
 
         Raises
         ------
         ModelError, FeatureError
-            No such bag; a bag of another width than the class's `in_dim` says.
+            No such bag, or a bag whose width differs from the class's `in_dim`.
         """
         name = next(iter(inputs.bags)) if asked is None else asked
         if name not in inputs.bags:
@@ -89,7 +89,7 @@ class SeveralInputsModel(CustomModel):
 
     def _call_forward(self, x: Tensor, corners: dict[str, Tensor]) -> tuple[Tensor | None, Any]:
         given = self.inputs
-        asked = (x, corners.get("coords", x[:, :0]))  # without the argument nobody sees them
+        asked = (x, corners.get("coords", x[:, :0]))  # unused if the forward has no argument coords
         return self._ask({name: self._held.get(name, asked) for name in given.bags}, self._extra())
 
     def _ask(self, bags: Mapping[str, tuple[Tensor, Tensor]], extra: Mapping[str, Tensor]) -> tuple[Tensor | None, Any]:
@@ -118,14 +118,14 @@ class SeveralInputsModel(CustomModel):
         return {name: torch.from_numpy(np.array(values)).to(self.device, self.dtype) for name, values in numbers}
 
     def effects(self, outputs: Outputs) -> dict[str, Floats]:
-        """Return what each input adds to each target, (K,): f of the slide less f with that input all zeros.
+        """Return what each input adds to each target, (K,): f of the slide less f with this input set to zeros.
 
         Bags first, then the numbers beside them, in the order of the config. The other inputs stay as they are.
 
         Raises
         ------
         ModelError
-            The class answers differently from call to call.
+            The class gives different answers from call to call.
         """
         given, extra = self.inputs, self._extra()
         bags = {name: self._held.get(name) or self._whole(bag) for name, bag in given.bags.items()}

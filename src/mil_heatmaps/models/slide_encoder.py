@@ -1,7 +1,7 @@
 """A slide encoder with a head as a model: features, corners, patch size and resolution to a vector, and to outputs.
 
-The encoder is the user's own code; docs/how-to/slide_encoders.md has the contract. It is asked as any other model of
-one's own is (`CustomModel`): each part of the slide takes a forward.
+The encoder is the user's own code; docs/how-to/slide_encoders.md has the contract. It is explained like any other model
+of the user's (`CustomModel`): each part of the slide takes a forward.
 """
 
 import inspect
@@ -25,21 +25,21 @@ from mil_heatmaps.notices import Notice
 from mil_heatmaps.weights.slide_head import SlideHead
 
 DEFAULT_SCORE = "occlusion"
-"""Drawn when none is chosen: such encoders were not trained on slides of a single patch."""
+"""Score drawn when none is chosen: such encoders were not trained on slides of a single patch."""
 
 _TOLD = ("coords", "patch_size_level0", "mpp")
 
 
 @dataclass(frozen=True)
 class SlideFacts:
-    """What an encoder may ask of the slide beside its patches.
+    """What an encoder may need to know about the slide beside its patches.
 
     Attributes
     ----------
     mpp : float or None
-        Micrometres a level-0 pixel.
+        Micrometres per level-0 pixel.
     patch_size_l0 : int or None
-        Side of a patch.
+        Side of a patch in level-0 pixels.
     """
 
     mpp: float | None = None
@@ -67,7 +67,7 @@ class EncoderWithHead(nn.Module):
         self.register_buffer("bias", torch.from_numpy(head.bias), persistent=False)
 
     def forward(self, h: Tensor, coords: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Return logits (1, C) and the encoder's attention, if it gives any, of features (1, N, D)."""
+        """Return logits (1, C) and the encoder's attention, if it gives any, for features (1, N, D)."""
         vector, attention = _vector_and_attention(self.encoder(h[0], **self._told(coords)), self.title)
         self.seen = vector.detach()
         return self._outputs(vector)[None], attention
@@ -159,7 +159,7 @@ class SlideEncoderModel(CustomModel):
 
     @contextmanager
     def on_slide(self, *, mpp: float | None = None, patch_size_l0: int | None = None) -> Iterator[None]:
-        """Tell the encoder of the slide for as long as the block runs; the patch size of PatchFeatures is known."""
+        """Give the encoder the slide's facts for as long as the block runs; PatchFeatures know their patch size."""
         before = self.inner.facts
         self.inner.facts = SlideFacts(mpp, patch_size_l0)
         try:
@@ -193,7 +193,7 @@ class SlideEncoderModel(CustomModel):
         found = super()._explain_own(features, names, class_names, places)
         if self.inner.seen is not None:
             self.vector = self.inner.seen.reshape(-1).to("cpu", torch.float64).numpy()
-        if not self._steady and found.logits is not None:  # the first slide is asked twice
+        if not self._steady and found.logits is not None:  # the first slide is run twice
             again = super()._explain_own(features, [], class_names, places).logits
             assert again is not None
             check_steady(found.logits.astype(np.float64), again.astype(np.float64), self.title)
@@ -201,7 +201,7 @@ class SlideEncoderModel(CustomModel):
         return found
 
     def _checked(self, name: str, values: Tensor | None, count: int) -> Tensor:
-        """Return attention (N, K) after checking that it is what its kind says."""
+        """Return attention (N, K) after checking that it fits its kind."""
         checked = super()._checked(name, values, count)
         if self._kind != "attention_softmax":
             return checked
@@ -214,7 +214,7 @@ class SlideEncoderModel(CustomModel):
         return checked
 
     def remarks(self, names: Sequence[str]) -> list[Notice]:
-        """Return what must be said of scores that were asked for."""
+        """Return the notices that belong to the scores asked for."""
         if "single" not in names:
             return []
         words = (

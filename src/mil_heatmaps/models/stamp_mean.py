@@ -40,7 +40,7 @@ class _OfTheMean(PublicModel):
         return (wide_sums.sum(dim=0) / len(bag)).to(self.dtype)[None]
 
     def refused_own_scores(self) -> dict[str, str]:
-        """There is no attention in it."""
+        """The model has no attention."""
         return {"attention": "it classifies the mean of the patches and has no attention"}
 
 
@@ -64,7 +64,7 @@ class StampLinear(_OfTheMean):
         return cast(Tensor, self.fc(x))
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """What each patch adds."""
+        """The only score is what each patch adds."""
         return {"class_contribution": CONTRIBUTION}
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
@@ -75,7 +75,7 @@ class StampLinear(_OfTheMean):
         return BagResult(self.network(self.mean_of(bag))[0], scores)
 
     def exact_form(self, rows: Rows) -> Form:
-        """The mean is attention that is the same for all."""
+        """The mean is attention with equal weights."""
         return Additive(rows, lambda x: (x @ self.fc.weight.T, x.new_zeros(len(x), 1)), wide(self.fc.bias))
 
 
@@ -99,7 +99,7 @@ class StampMLP(_OfTheMean):
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
-        """Read the sizes, and the layers by their numbers."""
+        """Read the sizes, and the layers from their numbers."""
         layers = match.chains["mlp"]
         if any(layer.kind != "linear" for layer in layers):
             match.misfit = match.misfit or "a batch norm among the layers of mlp"
@@ -112,7 +112,7 @@ class StampMLP(_OfTheMean):
         return cast(Tensor, self.mlp(x))
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """The network on a patch alone: what it would say of a slide of such patches."""
+        """The score is the network's output for a patch alone: what it would give for a slide of such patches."""
         about = "what the network says of the patch alone, as of a slide that has no other"
         return {"instance_logit": ScoreSpec("instance_logit", about, "class", alone=True)}
 
@@ -122,12 +122,12 @@ class StampMLP(_OfTheMean):
         return super().refused_own_scores() | why
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """The network on the mean, and on every patch."""
+        """Run the network on the mean, and on every patch."""
         scores = {"instance_logit": map_rows(bag, self.network)} if "instance_logit" in wanted else {}
         return BagResult(self.network(self.mean_of(bag))[0], scores)
 
     def exact_form(self, rows: Rows) -> Form:
-        """The mean of any part follows from sums; the network runs once a part."""
+        """The mean of any part follows from sums; the network runs once per part."""
         after = copy.deepcopy(self.mlp).to("cpu", torch.float64)
         return VectorPooling(
             rows, lambda x: x, lambda x: x.new_zeros(len(x), 1), lambda s: cast(Tensor, after(s.flatten(-2)))

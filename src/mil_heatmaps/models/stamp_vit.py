@@ -1,4 +1,4 @@
-"""STAMP's vision transformer, with and without ALiBi (whose attention asks where the patches lie, in micrometres)."""
+"""STAMP's vision transformer, with and without ALiBi, whose attention uses patch coordinates in micrometres."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _LAYER, _OWN = "transformer.layers.{l}.0.mhsa", "blocks.{l}.attention"
 _SHARES = ("in_proj_weight", "in_proj_bias")
 _GIVE = "give PatchFeatures, or coords_l0 and mpp beside bare features (forward: coords_um)"
 _FIRST_UNMASKED = (2, 2)
-"""STAMP's version from which on patches read the class token when a model is used."""
+"""First version of STAMP in which patches read the class token at inference."""
 
 
 @register_model("stamp_vit")
@@ -32,7 +32,7 @@ class StampViT(PublicTransformer):
     Parameters
     ----------
     head_dim, value_dim : int
-        Of ALiBi, whose heads have projections of their own; 0 without.
+        Widths in ALiBi, whose heads have separate projections; 0 without ALiBi.
     class_token_masked : bool
         Whether patches do not read the class token.
     """
@@ -93,7 +93,7 @@ class StampViT(PublicTransformer):
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
-        """Read every size; the heads too where each has projections of its own."""
+        """Read every size, and the number of heads where each has its own projections."""
         config = cls.sizes_of(match)
         if config is not None and match.choices["attention"] == "alibi":
             heads = sum(bool(re.fullmatch(r"blocks\.0\.attention\.query\.\d+\.weight", key)) for key in match.tensors)
@@ -110,7 +110,7 @@ class StampViT(PublicTransformer):
         return told
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """With ALiBi rows are no shares and may be negative."""
+        """With ALiBi, attention rows are not shares and may be negative."""
         specs = super().score_specs()
         if not self.alibi:
             return specs
@@ -122,17 +122,17 @@ class StampViT(PublicTransformer):
         }
 
     def refused_own_scores(self) -> dict[str, str]:
-        """Rollout multiplies shares."""
+        """Rollout multiplies shares, which ALiBi does not give."""
         why = {"rollout": "with ALiBi attention is less a distance, so its rows are no shares that could be multiplied"}
         return super().refused_own_scores() | (why if self.alibi else {})
 
     def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
-        """Return the bytes that a bag of `n` patches takes; distances come in chunks, one wide as float64."""
+        """Return the bytes that a bag of `n` patches takes; distances come in chunks, one of them in float64."""
         chunk = rows_for(n, share=0.25) * (n + 1)
         return super().memory_estimate(n, wanted) + (12 * chunk if self.alibi else 0)
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """As `Transformer`; with ALiBi once the blocks know where the patches lie."""
+        """As `Transformer`; with ALiBi, give the blocks the coordinates of the patches first."""
         self._place(bag.places)
         try:
             return super().explain_bag(bag, wanted)

@@ -1,6 +1,6 @@
 """torchmil's ABMIL and CLAM_SB: attention pooling as in `abmil_general`, under torchmil's keys.
 
-CLAM_SB's instance classifiers serve training only. ``feat_ext`` is a module of the user's: Linear layers with ReLU.
+CLAM_SB's instance classifiers serve training only. ``feat_ext`` is the user's module: Linear layers with ReLU.
 """
 
 from collections.abc import Mapping
@@ -75,5 +75,5 @@ class ABMILTorchmil(ABMILGeneral):
 
     @classmethod
     def settings_told(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """torchmil's files hold tensors alone; PathForge's beside them name the activation ``att_act``."""
+        """torchmil's files hold only tensors; PathForge's files beside them call the activation ``att_act``."""
         return super(ABMILGeneral, cls).settings_told(settings)

@@ -1,4 +1,4 @@
-"""torchmil's DSMIL: the authors' pooling, and the mean of the bag's logit and of the best patch's."""
+"""torchmil's DSMIL: the authors' pooling, and the mean of the bag's logit and the best patch's."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -78,11 +78,11 @@ class DSMILTorchmil(DSMILOriginal):
         }  # fmt: skip
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """The authors', without contributions."""
+        """The authors' scores, without contributions."""
         return {name: spec for name, spec in super().score_specs().items() if name != "class_contribution"}
 
     def refused_own_scores(self) -> dict[str, str]:
-        """Half of the logit is one patch's."""
+        """Half of the logit comes from one patch."""
         return {"class_contribution": "half of the logit comes from the best patch alone, so it is not a sum"}
 
     def bag_vectors(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -96,13 +96,13 @@ class DSMILTorchmil(DSMILOriginal):
         return (self._bag_logits(slide_feats[..., :-1]) + slide_feats[..., -1]) / 2
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """As the authors', of embedded patches."""
+        """As in the authors' model, with embedded patches."""
         found = super().explain_bag(MappedBag(bag, self.embed), wanted)
         best = found.scores["instance_logit"].amax(dim=0)
         return BagResult((cast(Tensor, found.logits) + best) / 2, found.scores)
 
     def exact_form(self, rows: Rows) -> Form:
-        """As the authors', half of it, and half of the best patch's logit."""
+        """Half of the authors' form, and half of the best patch's logit."""
         whole = cast(CriticalPooling, super().exact_form(rows))
         first = cast(Straight, whole.first)
         return replace(

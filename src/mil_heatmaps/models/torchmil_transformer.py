@@ -29,7 +29,7 @@ _LAYER = "transformer_encoder.layers.{l}"
 
 
 class _Layer(GeluBlock):
-    """y = MHA(LN x) + skip(x); y += W2 GELU(W1 LN2 y); out(y). MHA has no projection of its own."""
+    """y = MHA(LN x) + skip(x); y += W2 GELU(W1 LN2 y); out(y). MHA has no output projection."""
 
     def __init__(self, dim: int, inner: int, heads: int, mlp_dim: int, *, skip: bool, out: bool) -> None:
         super().__init__(dim, heads, mlp_dim, inner=inner, bias=False, projected=False)
@@ -37,7 +37,7 @@ class _Layer(GeluBlock):
         self.out = nn.Linear(inner, dim) if out else nn.Identity()
 
     def rows_after(self, rows: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
-        """Return what the layer makes of rows (B, c, E), from `start` on, of all that `keys` and `values` are of."""
+        """Return the layer's output for rows (B, c, E) from `start` on; `keys` and `values` are those of all rows."""
         y = self.skip(rows) + merge_heads(self._read(self._queries(rows), keys, values, start))
         if self.has_mlp:
             y = y + self.mlp(self.norm2(y))
@@ -108,7 +108,7 @@ class TransformerABMILTorchmil(PublicModel):
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
-        """Read every size but the heads."""
+        """Read every size except the number of heads."""
         sizes, layers = match.sizes, whole_layers(match)
         skip, out = match.has("layers.{l}.skip"), match.has("layers.{l}.out")
         if sizes["I"] != sizes["E"] and not (skip and out):
@@ -124,7 +124,7 @@ class TransformerABMILTorchmil(PublicModel):
         }  # fmt: skip
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """Those of attention pooling; a patch's numbers depend on the others, whom its layers read."""
+        """The scores of attention pooling; a patch's numbers depend on the other patches, which the layers read."""
         raw = ScoreSpec("attention_logit", attention_spec().about)
         return {"attention": raw, "attention_softmax": shares_spec(), "class_contribution": CONTRIBUTION}
 
@@ -135,7 +135,7 @@ class TransformerABMILTorchmil(PublicModel):
         return OVERHEAD_BYTES + 4 * rows + 2**27
 
     def encoded(self, rows: Any, n: int) -> Tensor:
-        """Return h (N, E) of features that `rows` hands out by (start, stop), (1, c, D)."""
+        """Return h (N, E) of features that `rows(start, stop)` returns as (1, c, D)."""
         whole = stream_rows(lambda start, stop: self.embed(rows(start, stop)[0])[None], n)
         x = whole
         for layer in self.layers:
@@ -162,7 +162,7 @@ class TransformerABMILTorchmil(PublicModel):
         return cast(Tensor, self.head(slide_feats))
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """Layers by chunks of queries over all keys, then one pooling."""
+        """Run the layers by chunks of queries over all keys, then pool once."""
         h = self.encoded(lambda start, stop: bag.rows(start, stop)[None], len(bag))
         raw = cast(Tensor, self.attention(h))
         shares = softmax_over_patches(raw)

@@ -22,11 +22,11 @@ class Transformer(MILModel):
     """t = [cls; mlp(x)]; blocks; logits = classifier(LayerNorm(t)[0]).
 
     MIL-Lab's own forward with ``return_attention=True`` adds the class token's attention output to every
-    token of the first block, which changes the prediction; here logits are those of
-    ``return_attention=False`` either way.
+    token of the first block, which changes the prediction. Here logits are always those of
+    ``return_attention=False``.
 
-    Of the last block only the class token's row is computed, because nothing else is read: with the default
-    two blocks that halves the quadratic work.
+    In the last block only the class token's row is computed, because nothing else is read. With the default
+    two blocks this halves the quadratic work.
     """
 
     training_only = frozenset({"dropout"})
@@ -62,7 +62,7 @@ class Transformer(MILModel):
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Read the sizes; the number of heads no tensor tells."""
+        """Read the sizes; no tensor tells the number of heads."""
         first = shapes.get("patch_embed.0.weight")
         if first is None or "cls_token" not in shapes or "blocks.0.attention.in_proj_weight" not in shapes:
             return None
@@ -105,9 +105,7 @@ class Transformer(MILModel):
         }
 
     def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
-        """Return the bytes that a bag of `n` patches takes beside its features: tokens, keys, values and a
-        chunk.
-        """
+        """Return the bytes that a bag of `n` patches takes beside its features: tokens, keys, values and a chunk."""
         rollout = "rollout" in wanted
         kept = 3 + (len(self.model.blocks) - 1 if rollout else 0)
         tokens = (n + 1) * (kept * self.embed_dim + 2 * self.num_heads * len(self.model.blocks))
@@ -117,11 +115,9 @@ class Transformer(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, E). `attention` is MIL-Lab's: block 0, mean over heads, (B, N+1, N+1),
-        index 0 = CLS.
+        """Return slide vectors (B, E) and MIL-Lab's `attention` (B, N+1, N+1): block 0, mean over heads, index 0 = CLS.
 
-        That matrix is quadratic; for large bags use `explain`. Like upstream, takes `attn_mask` and ignores
-        it.
+        That matrix is quadratic; for large bags use `explain`. Like upstream, takes `attn_mask` and ignores it.
         """
         n = h.shape[1]
         tokens = self._tokens(lambda start, stop: h[:, start:stop], n)
@@ -137,9 +133,7 @@ class Transformer(MILModel):
         return slide_feats, {"attention": matrix}
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:
-        """Blocks by chunks of queries over all keys; class-token rows in passing; rollout backwards at the
-        end.
-        """
+        """Run the blocks by chunks of queries over all keys; keep class-token rows; carry rollout back at the end."""
         rollout = "rollout" in wanted
         tokens = self._tokens(lambda start, stop: bag.rows(start, stop).unsqueeze(0), len(bag))
         last = len(self.model.blocks) - 1

@@ -75,9 +75,7 @@ class TransMIL(MILModel):
         }
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """The class token's Nystrom attention in the last block is the default; what MIL-Lab returns is a
-        similarity.
-        """
+        """The class token's Nystrom attention in the last block is the default; MIL-Lab returns a similarity."""
         specs = {
             "attention": ScoreSpec(
                 "nystrom_attention",
@@ -148,9 +146,7 @@ class TransMIL(MILModel):
     def _encode(
         self, tokens: Tensor, similarity: bool, rows: frozenset[int]
     ) -> tuple[Tensor, Tensor | None, dict[int, Tensor]]:
-        """Return slide vectors (B, E), the similarity (B, S) if asked for, and row 0's weights (B, H, 1+S) of
-        blocks `rows`.
-        """
+        """Return slide vectors (B, E), similarity (B, S) or None, and row 0's weights (B, H, 1+S) of blocks `rows`."""
         likeness: Tensor | None = None
         weights: dict[int, Tensor] = {}
         last = len(self.model.blocks) - 1

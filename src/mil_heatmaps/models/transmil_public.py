@@ -1,7 +1,7 @@
 """TransMIL as its authors, STAMP, slideflow and torchmil save it: MIL-Lab's arithmetic under other keys.
 
-The authors' has eight heads and one embedding layer. torchmil's has no activation after the embedding, four heads, no
-projection of the attention's output and no residual convolution.
+The authors' version has eight heads and one embedding layer. torchmil's has four heads, no activation after the
+embedding, no projection of the attention's output and no residual convolution.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class TransMILOriginal(TransMIL, PublicModel):
 
     @classmethod
     def config_from_shapes(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """None: recognised by the layout."""
+        """None: the model is recognised by its layout."""
         return None
 
     @classmethod
@@ -72,12 +72,12 @@ class TransMILOriginal(TransMIL, PublicModel):
         }  # fmt: skip
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """MIL-Lab's, without the similarity, which only MIL-Lab returns."""
+        """MIL-Lab's scores, without the similarity, which only MIL-Lab returns."""
         return {name: spec for name, spec in super().score_specs().items() if name != "similarity"}
 
 
 class _TorchmilBlock(NystromBlock):
-    """torchmil's: t += Nystrom(LN t), and t += W2 GELU(W1 LN t) where it has those."""
+    """torchmil's block: t += Nystrom(LN t), and t += W2 GELU(W1 LN t) if it has those layers."""
 
     def __init__(self, dim: int, heads: int, mlp_dim: int) -> None:
         super().__init__(dim, heads, 0.0, plain=True)
@@ -96,7 +96,7 @@ class _TorchmilBlock(NystromBlock):
 
 
 class _Embedding(nn.Module):
-    """torchmil's: the user's Linear layers with an activation, then one Linear without, where the widths differ."""
+    """torchmil's embedding: the user's Linear layers with an activation, then a Linear without if the widths differ."""
 
     def __init__(self, in_dim: int, steps: tuple[str, ...], activation: str, dim: int) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class TransMILTorchmil(TransMILOriginal):
 
     @classmethod
     def config_of(cls, match: Match) -> dict[str, Any] | None:
-        """Read every size but the heads."""
+        """Read every size except the number of heads."""
         sizes, layers = match.sizes, whole_layers(match)
         embed, embedded = match.chains.get("patch_embed.ext", ()), match.has("patch_embed.fc1")
         widths_fit = embedded or sizes.get("F", sizes["E"]) == sizes["E"]

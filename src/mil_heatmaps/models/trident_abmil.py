@@ -23,7 +23,7 @@ _MASKED = -1e9  # what TRIDENT puts in the place of masked scores
 
 
 class TridentBlock(nn.Module):
-    """Per head s = W tanh(V x), gated: W (tanh(V x) * sigmoid(U x)), W with a row a branch; softmax pools x.
+    """Per head s = W tanh(V x), gated: W (tanh(V x) * sigmoid(U x)), W with a row per branch; softmax pools x.
 
     The heads' vectors are joined and, if there are several, condensed to the input's width.
     """
@@ -82,15 +82,15 @@ class TridentModel(MILModel):
             raise ModelError(f"it has no classifier, so num_classes is 0, not {num_classes}; see trident_classifier")
 
     def before(self, x: Tensor) -> Tensor:
-        """Return what the block sees of features (..., in_dim)."""
+        """Return the block's input for features (..., in_dim)."""
         return x
 
     def after(self, pooled: Tensor) -> Tensor:
-        """Return the slide's vectors (..., R, E) of the block's."""
+        """Return the slide's vectors (..., R, E) from the block's."""
         return pooled
 
     def score_specs(self) -> dict[str, ScoreSpec]:
-        """Raw attention of the one head is the default, of several heads the mean of their softmaxes."""
+        """With one head, raw attention is the default; with several, the mean of their softmaxes."""
         raw = ScoreSpec("attention_logit", "raw attention, before the softmax, of each head", "head", alone=True)
         share = ScoreSpec("attention_softmax", "share of the head's vector that comes from the patch", "head")
         mean = ScoreSpec("attention_mean", "mean over the heads of their softmaxed attention")
@@ -188,7 +188,7 @@ class TridentSlideEncoder(TridentModel):
 
     @property
     def encoder(self) -> Parts:
-        """What the weights before a classifier are in."""
+        """The module with the weights before a classifier."""
         return self.model
 
     @property
@@ -237,7 +237,7 @@ class TridentClassifier(TridentSlideEncoder):
 
     @property
     def encoder(self) -> Parts:
-        """What the weights before the classifier are in."""
+        """The module with the weights before the classifier."""
         return cast(Parts, self.feature_encoder.model)
 
     def forward_head(self, slide_feats: Tensor) -> Tensor:
@@ -245,7 +245,7 @@ class TridentClassifier(TridentSlideEncoder):
         return cast(Tensor, self.classifier(slide_feats))
 
     def exact_form(self, rows: Rows) -> Form:
-        """Parts of the bag follow from the block's sums; what comes after runs once a part."""
+        """The logits of any part of the bag follow from the block's sums; the layers after it run once per part."""
         after = copy.deepcopy(self).to("cpu", torch.float64)
         (linear, *_), (wide_linear, *others) = self.encoder.post_attention_layers, after.encoder.post_attention_layers
 

@@ -1,6 +1,4 @@
-"""WiKG: a graph of each patch's best-matching patches, built from the features (Li et al. 2024), in MIL-Lab's
-form.
-"""
+"""WiKG: a graph of each patch's best-matching patches, built from features (Li et al. 2024), in MIL-Lab's form."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, cast
@@ -41,8 +39,8 @@ class WiKG(MILModel):
     w nb; z = aggregate(e, m); the readout pools z by softmax(gate(z)), mean or max; logits =
     classifier(LayerNorm(s)).
 
-    The N x N scores are made for some rows at a time and only each row's best are kept. With fewer than
-    `topk` patches (where MIL-Lab raises) every patch listens to all there are.
+    The N x N scores are computed for some rows at a time, and only each row's best are kept. With fewer than
+    `topk` patches (where MIL-Lab raises) every patch listens to all of them.
     """
 
     training_only = frozenset({"dropout"})
@@ -137,7 +135,7 @@ class WiKG(MILModel):
         return {"attention_received": received}
 
     def refused_own_scores(self) -> dict[str, str]:
-        """A readout by mean or max weighs nothing."""
+        """A readout by mean or max has no weights."""
         refused = {
             "class_contribution": "a LayerNorm stands between readout and classifier, so the logit is not a sum"
         }
@@ -158,10 +156,9 @@ class WiKG(MILModel):
     def forward_features(
         self, h: Tensor, attn_mask: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return slide vectors (B, E). `attention` is MIL-Lab's: (B, N, N), row i the weights of whom i
-        listens to.
+        """Return slide vectors (B, E) and MIL-Lab's `attention` (B, N, N): row i weights the patches i listens to.
 
-        That matrix is quadratic and says nothing of the readout; for patch scores use `explain`. Takes
+        That matrix is quadratic and says nothing about the readout; for patch scores use `explain`. Takes
         `attn_mask` and, like upstream, ignores it.
         """
         batch, n = h.shape[:2]
@@ -198,9 +195,7 @@ class WiKG(MILModel):
         return Readout(self.pool, self.model.readout.gate_nn if self.pool == "attn" else None)
 
     def nodes(self, embedded: Tensor) -> Iterator[Nodes]:
-        """Yield the aggregated nodes of patches (N, E), chunk by chunk; overwrites `embedded` without
-        gradients.
-        """
+        """Yield the aggregated nodes of patches (N, E), chunk by chunk; overwrites `embedded` without gradients."""
         n = len(embedded)
         mean = embedded.mean(dim=0)
         embedded = (embedded + mean) * 0.5 if torch.is_grad_enabled() else embedded.add_(mean).mul_(0.5)
@@ -217,7 +212,7 @@ class WiKG(MILModel):
             yield Nodes(slice(start, stop), index, share, self._aggregate(heads, message))
 
     def _aggregate(self, heads: Tensor, message: Tensor) -> Tensor:
-        """Return nodes (n, E) of the patches' own vectors and what they heard."""
+        """Return nodes (n, E) from the patches' own vectors and their messages."""
         parts = self.model
         if self.agg_type == "bi-interaction":
             nodes = self.act(parts.linear1(heads + message)) + self.act(parts.linear2(heads * message))

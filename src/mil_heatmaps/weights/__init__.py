@@ -1,1 +1,1 @@
-"""A file, a folder or a hub name to tensors, and a user's own code."""
+"""Read tensors from a file, a folder or a hub name, and import a user's own code."""

@@ -1,8 +1,8 @@
 """Read checkpoint files without ever running code from them.
 
-Everything goes through safetensors, torch's ``weights_only`` unpickler, or, where a file holds objects beside its
-weights, one that makes inert records of them. A whole pickled model is refused with the line that converts it where its
-origin is trusted.
+Everything goes through safetensors or torch's ``weights_only`` unpickler. If a file holds objects beside its weights,
+another unpickler turns them into inert records. A whole pickled model is refused; the message gives the line that
+converts it if its origin is trusted.
 """
 
 import re
@@ -32,24 +32,24 @@ _WHOLE = (
     "torch.save(m{way}.state_dict(), 'weights.pt')"
 )
 WEIGHT_PLACES = ("state_dict", "model", "model_state_dict", "net", "network", "learn", "learner")
-"""Where files hold their weights, or the whole model."""
+"""Keys under which files hold their weights, or the whole model."""
 _TORCHSCRIPT = re.compile(r"TorchScript")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a file holds, before anything is looked for in it.
+    """The content of a file, before it is searched for weights.
 
     Attributes
     ----------
     content : Any
         Tensors, plain values and containers of them.
     file : Path
-        The file that was read: inside a folder, the weights chosen; of several files, their index.
+        The file that was read: in a folder, the weights chosen; for weights in several files, their index.
     config : dict or None
-        A ``config.json`` beside the weights in the same folder, `config_file`.
+        Content of `config_file`, a ``config.json`` beside the weights in the same folder.
     parts : tuple of Path
-        Every file the weights came from.
+        Every file that the weights came from.
     """
 
     content: Any
@@ -60,12 +60,12 @@ class Stored:
 
 
 def read_stored(path: Path) -> Stored:
-    """Return what a checkpoint file, or a folder with one, holds.
+    """Return the content of a checkpoint file, or of a folder with one.
 
     Raises
     ------
     CheckpointError
-        Missing, damaged, foreign, or holding objects that could run code.
+        The file is missing, damaged or foreign, or holds objects that could run code.
     """
     file = weights_file(path)
     if file.stat().st_size == 0:
@@ -96,7 +96,7 @@ def _read_shards(index: Path, shards: Mapping[str, Path]) -> dict[str, torch.Ten
 
 
 def _is_safetensors(file: Path) -> bool:
-    """Say whether a file is safetensors, by its beginning rather than by its name."""
+    """Say whether a file is safetensors, judged by its first bytes rather than its name."""
     with file.open("rb") as stream:
         start = stream.read(9)
     if file.suffix == ".safetensors" and not start.startswith((b"PK", b"\x80")):
@@ -117,7 +117,7 @@ def _read_torch(file: Path) -> Any:
         return load_torch(file)
     except UnsafePickleError as error:
         raise CheckpointError(str(error)) from error
-    except Exception as error:  # damaged files raise nearly anything; every kind ends in one message with a way out
+    except Exception as error:  # damaged files raise nearly anything; every case ends in one message with a fix
         if (found := _explain_failure(file, error)) is not None:
             raise CheckpointError(found) from error
     try:
@@ -127,9 +127,9 @@ def _read_torch(file: Path) -> Any:
 
 
 def _without_modules(content: Any, file: Path) -> Any:
-    """Return `content`; raise if it is a whole pickled model or learner, or holds one where its weights should be."""
+    """Return `content`; raise if it is a whole pickled model or learner, or holds one in place of its weights."""
     places = content.items() if isinstance(content, Mapping) else [("", content)]
-    if is_package(content):  # whose object stands beside a state dict of the same weights
+    if is_package(content):  # its object lies beside a state dict of the same weights
         return content
     for key, value in places:
         if not isinstance(value, Record):

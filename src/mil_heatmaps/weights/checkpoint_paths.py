@@ -1,6 +1,6 @@
-"""Which files are a checkpoint: the weights in a folder, the shards of an index, the config.json beside them.
+"""Find the files of a checkpoint: the weights in a folder, the shards of an index, the config.json beside them.
 
-Free of torch, so that a run that reuses everything need not load it.
+The module does not import torch, so that a run that reuses everything need not load it.
 """
 
 from collections.abc import Iterator
@@ -13,35 +13,35 @@ from mil_heatmaps.weights.hub import HUB_FILES, SUFFIXES, hub_hint
 from mil_heatmaps.words import said_by
 
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-"""What Hugging Face calls the list of the files that a large model is cut into."""
+"""Hugging Face's names for the list of the files that a large model is split into."""
 WEIGHT_NAMES = (*HUB_FILES, *INDEX_NAMES, "model.pt", "model.pth", "model.bin", "best_valid.pth")
-"""What a folder's weights are called, best first."""
+"""Names of the weights in a folder, best first."""
 CONFIG_NAME = "config.json"
 SLIDEFLOW_NAME = "mil_params.json"
-"""What slideflow keeps beside the folder ``models`` with the weights."""
+"""Name of slideflow's settings beside the folder ``models`` with the weights."""
 MOST_JSON_BYTES = 32 * 2**20
-"""A larger JSON file is not read: an index of shards has some hundred bytes a tensor."""
+"""A larger JSON file is not read: an index of shards has about a hundred bytes per tensor."""
 
 
 def checkpoint_parts(path: Path) -> list[Path]:
-    """Return every file of a checkpoint's weights: the one there is, or an index and its shards.
+    """Return every file of a checkpoint's weights: a single file, or an index and its shards.
 
     Raises
     ------
     CheckpointError
-        Nothing there, several checkpoints in a folder, or an index that cannot be used.
+        There is nothing, there are several checkpoints in a folder, or an index that cannot be used.
     """
     file = weights_file(path)
     return [file, *sorted(set(shards_of(file).values()))] if is_index(file) else [file]
 
 
 def config_of(path: Path) -> Path | None:
-    """Return the config.json that tells more of the checkpoint at `path`, None if there is none."""
+    """Return the config.json that belongs to the checkpoint at `path`, None if there is none."""
     return config_beside(weights_file(path), asked_for_folder=path.is_dir())
 
 
 def weights_file(path: Path) -> Path:
-    """Return the file of weights (or the index of several) that a path to a file or folder names."""
+    """Return the file of weights, or the index of several, for a path to a file or folder."""
     try:
         there = path.exists()
     except (OSError, ValueError) as error:  # a name too long for a file, or with a null byte
@@ -53,7 +53,7 @@ def weights_file(path: Path) -> Path:
 
 
 def _file_in(folder: Path) -> Path:
-    """Return the weights in a folder, or in the one folder below it that has some (save_model doubles names)."""
+    """Return the weights in a folder, or in the only folder below it that has weights (save_model doubles names)."""
     for name in WEIGHT_NAMES:
         if (folder / name).is_file():
             return folder / name
@@ -86,7 +86,7 @@ def shards_of(index: Path) -> dict[str, Path]:
     Raises
     ------
     CheckpointError
-        No such map, a file that is missing, or one that is not directly in the index's own folder.
+        There is no such map, a file is missing, or a file is not directly in the index's folder.
     """
     content = read_json(index)
     names = content.get("weight_map") if isinstance(content, dict) else None
@@ -94,7 +94,7 @@ def shards_of(index: Path) -> dict[str, Path]:
         raise CheckpointError(f"{index} is not an index of weights: it needs a weight_map, tensor name to file name")
     found: dict[str, Path] = {}
     for key, name in names.items():
-        # A name with a path in it could read any file of this machine.
+        # A name that contains a path could read any file of this machine.
         if name != Path(name).name or "\\" in name or name in ("", ".", ".."):
             raise CheckpointError(f"{index} names {name!r}, which is not a file in its own folder: not read")
         found[key] = index.with_name(name)
@@ -105,7 +105,7 @@ def shards_of(index: Path) -> dict[str, Path]:
 
 
 def config_beside(file: Path, *, asked_for_folder: bool) -> Path | None:
-    """Return the config.json, or slideflow's mil_params.json, that belongs to a file of weights, None without."""
+    """Return the config.json or slideflow's mil_params.json that belongs to a file of weights, None without one."""
     path = file.with_name(CONFIG_NAME)
     belongs = asked_for_folder or file.name in WEIGHT_NAMES
     if belongs and path.is_file():
@@ -115,5 +115,5 @@ def config_beside(file: Path, *, asked_for_folder: bool) -> Path | None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file beside weights holds; `CheckpointError` when it is damaged or no such file."""
+    """Return the content of a JSON file beside weights; raise a `CheckpointError` if it is damaged or missing."""
     return json_files.read_json(path, CheckpointError, most_bytes=MOST_JSON_BYTES)

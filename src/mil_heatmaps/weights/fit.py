@@ -9,11 +9,11 @@ from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.words import first_of
 
 MOST_REPEATED = 2**26
-"""Bytes that a tensor may unpack to beyond those in the file, as one row repeated does."""
+"""Bytes that a tensor may unpack to even if the file holds fewer, as for one row repeated."""
 
 
 def misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], most: int = 12) -> str:
-    """Return which tensors are missing, unexpected and of another shape, `most` of each by name; "" when all fit."""
+    """Return which tensors are missing, unexpected or of another shape, naming `most` of each; "" if all fit."""
     problems = {
         "missing": sorted(expected.keys() - given.keys()),
         "unexpected": sorted(given.keys() - expected.keys()),
@@ -33,7 +33,7 @@ def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor
 
 
 def require_plain_weights(tensors: Mapping[str, Tensor]) -> None:
-    """Raise a `CheckpointError` for a tensor that is not a plain array of real numbers, or would unpack to far more."""
+    """Raise a `CheckpointError` for a tensor that is no plain array of real numbers, or unpacks to far more bytes."""
     for key, value in tensors.items():
         what = ""
         if value.is_meta or value.layout != torch.strided or value.is_quantized or value.is_nested:

@@ -13,11 +13,11 @@ from mil_heatmaps.words import install_line
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
-"""What files of weights end in."""
+"""Suffixes of files with weights."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-"""What the hub calls the one file of a model, best first."""
+"""The hub's names for a model in one file, best first."""
 
-SCHEME = "hf:/"  # hf://owner/name, whose second slash a Path drops
+SCHEME = "hf:/"  # hf://owner/name: a Path drops the second slash
 _WANTED = [
     *HUB_FILES, "config.json",
     "model-*.safetensors", "pytorch_model-*.bin", "*.index.json",  # of models in several files
@@ -25,12 +25,12 @@ _WANTED = [
 
 
 def is_hub_name(path: str | os.PathLike[str]) -> bool:
-    """Say whether a checkpoint is named on the hub: ``hf://owner/name`` or ``hf://owner/name@revision``."""
+    """Say whether a checkpoint is a name on the hub: ``hf://owner/name`` or ``hf://owner/name@revision``."""
     return os.fspath(path).startswith(SCHEME)
 
 
 def hub_hint(path: str | os.PathLike[str]) -> str:
-    """Return what to add to the message that no such checkpoint exists, if it reads like a name on the hub."""
+    """Return a hint for the message that no such checkpoint exists, if the path reads like a name on the hub."""
     text = os.fspath(path)
     if not re.fullmatch(r"[\w-]+/[\w.-]+", text) or Path(text).suffix in SUFFIXES:
         return ""
@@ -38,7 +38,7 @@ def hub_hint(path: str | os.PathLike[str]) -> str:
 
 
 def name_of_weights(model_name: str | None) -> str | None:
-    """Return ``hf://owner/name`` of the public weights a MIL-Lab name stands for, None when its task is ``none``.
+    """Return ``hf://owner/name`` of the public weights that a MIL-Lab name stands for, None if its task is ``none``.
 
     ``abmil.base.uni_v2.pc108-24k`` and ``mahmoodlab/abmil.base.uni_v2.pc108-24k`` name weights, ``abmil`` does not.
     """
@@ -50,9 +50,9 @@ def name_of_weights(model_name: str | None) -> str | None:
 
 
 def download(path: str | os.PathLike[str]) -> Path:
-    """Return the local folder with the weights of ``hf://owner/name``, downloading what is not cached.
+    """Return the local folder with the weights of ``hf://owner/name``, downloading files that are not cached.
 
-    Only weights and configuration are fetched, never code. ``HF_HUB_OFFLINE=1`` and ``HF_HOME`` work as in
+    Only weights and configuration are downloaded, never code. ``HF_HUB_OFFLINE=1`` and ``HF_HOME`` work as in
     every program that uses the hub.
 
     Raises
@@ -60,7 +60,7 @@ def download(path: str | os.PathLike[str]) -> Path:
     MissingDependencyError
         huggingface_hub is not installed.
     CheckpointError
-        No such repository, no access, or no network.
+        There is no such repository, no access, or no network.
     """
     hub = _hub(f"downloading weights needs huggingface_hub: {install_line('hub')}, or give a local checkpoint")
     repository, _, revision = os.fspath(path)[len(SCHEME) :].lstrip("/").partition("@")
@@ -75,14 +75,14 @@ def download(path: str | os.PathLike[str]) -> Path:
 
 
 def fetch_weights(repo: str, missing: str) -> Path:
-    """Return the one file of weights in a repository, downloaded when it is not cached.
+    """Return the single file of weights in a repository, downloaded if it is not cached.
 
     Raises
     ------
     MissingDependencyError
-        huggingface_hub is not installed; says `missing`.
+        huggingface_hub is not installed; the message is `missing`.
     Exception
-        Whatever the hub raises, see `explain_failure`.
+        Any error of the hub, see `explain_failure`.
     """
     hub = _hub(missing)
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -91,33 +91,33 @@ def fetch_weights(repo: str, missing: str) -> Path:
     for name in HUB_FILES:
         try:
             return Path(hub.hf_hub_download(repo, name))
-        except EntryNotFoundError as error:  # of no such name, or not cached and no network: try the other name
+        except EntryNotFoundError as error:  # no such file, or not cached and no network: try the other name
             failures.append(error)
     raise next((error for error in failures if isinstance(error, LocalEntryNotFoundError)), failures[0])
 
 
 def cached_weights(repo: str) -> Path | None:
-    """Return the weights of a repository that are in the hub's cache; asks no network."""
+    """Return the weights of a repository if they are in the hub's cache, without network access."""
     return next((path for name in HUB_FILES if (path := _cached(repo, name)) is not None), None)
 
 
 def cached_snapshot(repo: str) -> Path | None:
-    """Return the folder of a repository in the hub's cache, named after its commit; asks no network."""
+    """Return the folder of a repository in the hub's cache, named after its commit, without network access."""
     found = _cached(repo, "config.json")
     return None if found is None else found.parent
 
 
 def explain_failure(error: Exception, what: str, repo: str, fix: str, *, gated: bool = False) -> CheckpointError:
-    """Return the error that says why `what`, of a repository, cannot be had, and what to do.
+    """Return the error that says why `what` cannot be downloaded from a repository, and what to do.
 
     Parameters
     ----------
     what : str
         In the plural, as in "the weights of encoder uni_v1".
     fix : str
-        Another way to give it.
+        Another way to provide them.
     gated : bool
-        Whether access is known to be needed: the hub then says of such a repository that there is none.
+        Whether the repository is known to need access: without access, the hub says that it does not exist.
     """
     page = f"https://huggingface.co/{repo}"
     kinds = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
@@ -141,7 +141,7 @@ def explain_failure(error: Exception, what: str, repo: str, fix: str, *, gated: 
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Return the error and what it came from: transformers wraps the hub's errors in an OSError."""
+    """Return the error and its causes: transformers wraps the hub's errors in an OSError."""
     found: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in found:

@@ -13,7 +13,7 @@ from mil_heatmaps.errors import HeatmapError, ModelError
 from mil_heatmaps.words import kind_and_text
 
 ANYTHING = (Exception, SystemExit)
-"""What code of the user's may raise without ending the run: a script's sys.exit is not a wish of the user's here."""
+"""Exceptions of the user's code that do not end the run: sys.exit in a script must not end it either."""
 
 
 def import_class(model_class: str) -> type:
@@ -22,7 +22,7 @@ def import_class(model_class: str) -> type:
     Raises
     ------
     ModelError
-        Badly written, not importable, or no such class, with what there is.
+        The name is malformed or not importable, or there is no such class; the message lists the classes there are.
     """
     found = _import_named(model_class, "model_class", "Class", inspect.isclass)
     assert isinstance(found, type)
@@ -32,9 +32,9 @@ def import_class(model_class: str) -> type:
 def _import_named(
     named: str, key: str, noun: str, fits: Callable[[Any], bool], lacking: str = "{noun} {name!r}"
 ) -> Any:
-    """Return the class or factory of the user's that ``package.module:name`` or ``path/to/file.py:name`` names.
+    """Return the user's class or factory that ``package.module:name`` or ``path/to/file.py:name`` names.
 
-    `lacking` is how a message calls what is not there.
+    `lacking` is the phrase for the missing object in a message.
     """
     where, _, name = named.rpartition(":")
     if not where or not name.isidentifier():
@@ -49,12 +49,12 @@ def _import_named(
 
 
 def import_object(name: str, key: str) -> Any:
-    """Return what ``package.module:name`` or ``path/to/file.py:name`` names, such as a factory; `key` is for messages.
+    """Return the callable that ``package.module:name`` or ``path/to/file.py:name`` names; `key` is for messages.
 
     Raises
     ------
     ModelError
-        Badly written, not importable, or nothing of that name, with what there is.
+        The name is malformed or not importable, or nothing has that name; the message lists the names there are.
     """
     return _import_named(name, key, "factory", callable, lacking="{name!r} to call")
 
@@ -77,7 +77,7 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None or not path.is_file():
         raise ModelError(f"there is no Python file {path}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while it is being imported
+    sys.modules[name] = module  # dataclasses look up their module while it is being imported
     try:
         spec.loader.exec_module(module)
     except ANYTHING as error:  # as above
@@ -86,18 +86,18 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def construct(model_class: str, init_args: Mapping[str, Any] | None = None) -> Any:
-    """Return an object of the class that `import_class` finds, made with these keyword arguments.
+    """Return an object of the class that `import_class` finds, constructed with these keyword arguments.
 
     Raises
     ------
     ModelError
-        The class cannot be imported or made.
+        The class cannot be imported or constructed.
     """
     return _called(import_class(model_class), model_class, init_args)
 
 
 def make_own(factory: str, init_args: Mapping[str, Any] | None = None, *, key: str) -> Any:
-    """Return what the user's factory, a function or class named by a config's `key`, gives; see `construct`."""
+    """Return the result of the user's factory, a function or class that `key` of a config names; see `construct`."""
     return _called(_import_named(factory, key, "factory", callable), factory, init_args)
 
 

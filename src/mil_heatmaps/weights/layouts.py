@@ -1,4 +1,4 @@
-"""Find the state dict inside whatever a training script saved around it."""
+"""Find the state dict in a file, whatever else a training script saved around it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ EMA_NAMES = (
     "ema",
     "ema_weights",
 )
-"""Averaged weights, preferred where a file has them: they are what such a training evaluates."""
+"""Names of averaged weights, which are preferred: such a training evaluates them."""
 WRAPPER_NAMES = (
     "state_dict",
     "model",
@@ -32,7 +32,7 @@ WRAPPER_NAMES = (
     "params",
     "teacher",
 )
-"""Names around the weights, best first (MIL-Lab's order begins so)."""
+"""Names around the weights, best first (MIL-Lab's order begins the same way)."""
 _NOT_WEIGHTS = ("optim", "sched", "scaler", "callbacks", "loops", "rng", "criterion", "loss")
 _DEEPEST = 5
 _MOST_NODES = 2000
@@ -47,10 +47,10 @@ class Found:
     wrapper : tuple of str
         The names of `EMA_NAMES` and `WRAPPER_NAMES` around it, outermost first.
     inner : tuple of str
-        The other names around it, below the wrapper: ``("encoder",)`` of a model saved in parts.
+        The other names around it, below the wrapper: ``("encoder",)`` for a model saved in parts.
     tensors : dict
     objects : dict
-        What else was among them that is not a plain value.
+        Other objects among the tensors that are not plain values.
     """
 
     wrapper: tuple[str, ...]
@@ -65,9 +65,9 @@ class Found:
 
 
 def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
-    """Return the dicts of tensors from the best place in `content`, and the titles of those passed over.
+    """Return the dicts of tensors from the best place in `content`, and the titles of the others.
 
-    One dict is the usual case. Several mean a model saved in parts, or several models: the caller must tell.
+    Usually there is one dict. Several mean a model saved in parts, or several models: the caller must decide.
     """
     found = [item for item in _walk(content, (), set()) if item.tensors]
     if not found:
@@ -80,9 +80,9 @@ def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
 
 
 def joined(candidates: list[Found]) -> dict[str, Tensor]:
-    """Return the tensors of one place as they are; of several, the parts of a model, with their names in front.
+    """Return the tensors of one candidate as they are; several are parts of a model, and their names are prepended.
 
-    ``module.`` in front of all keys of a part is DataParallel's and left out.
+    If all keys of a part begin with DataParallel's ``module.``, it is removed.
     """
     if len(candidates) == 1:
         return candidates[0].tensors
@@ -99,7 +99,7 @@ def _without_parallel(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _walk(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[Found]:
-    """Yield every mapping with tensors, each object once: a file may refer to itself."""
+    """Yield every mapping with tensors, each object once, because a file may refer to itself."""
     if not isinstance(node, Mapping) or id(node) in seen or len(path) > _DEEPEST or len(seen) > _MOST_NODES:
         return
     seen.add(id(node))
@@ -113,7 +113,7 @@ def _walk(node: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[Found]:
 
 
 def _refuse_objects(found: Found) -> None:
-    """Raise for an object among the weights: a state dict holds plain tensors."""
+    """Raise a `CheckpointError` for an object among the weights: a state dict holds plain tensors."""
     for key, value in found.objects.items():
         if key not in SETTINGS_NAMES:
             raise CheckpointError(

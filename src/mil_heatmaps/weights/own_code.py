@@ -1,4 +1,4 @@
-"""The source an encoder or model of the user's own is made of: its module and what that imports of the user's."""
+"""The source code of the user's own encoder or model: its module and the user's modules that it imports."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _THIS_PROGRAM = Path(__file__).resolve().parents[1]
 def code_digest(module: str) -> str | None:
     """Return the SHA-256 over the sources of `module` and of all it imports, directly or not; None without source.
 
-    Nothing is imported. Installed packages, Python's own modules and this program are left out: only code that
-    somebody works on changes from one run to the next.
+    Nothing is imported. Installed packages, Python's own modules and this program are left out, because only the user's
+    own code changes from one run to the next.
     """
     found = _sources([module])
     return _digest(found) if found else None
 
 
 def file_digest(path: Path, module: str = "") -> str:
-    """Return the SHA-256 over a source file, wherever it lies, and what it imports as `code_digest` does.
+    """Return the SHA-256 over a source file, wherever it lies, and its imports, like `code_digest`.
 
-    `module` is what the file is imported as, which tells what its relative imports mean.
+    `module` is the name under which the file is imported; relative imports start from it.
     """
     own, imported = _parsed(path, module)
     return _digest({"": own, **_sources([_known(name) for name in imported])})
 
 
 def _sources(modules: list[str]) -> dict[str, str]:
-    """Return the digest of each of these modules that is somebody's own, and of all such that they import."""
+    """Return the digest of each of these modules that is the user's own, and of all such modules they import."""
     found: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
@@ -51,18 +51,18 @@ def _digest(found: dict[str, str]) -> str:
 
 
 def _known(name: str) -> str:
-    """Return the module in ``module.attribute``, which an import may name either way."""
+    """Return the module of an imported name, which may be a module or ``module.attribute``."""
     return name if _source_of(name) is not None else name.rpartition(".")[0] or name
 
 
 def _source_of(module: str) -> Path | None:
-    """Return the file of a module that is somebody's own."""
+    """Return the file of a module that is the user's own, else None."""
     path = module_file(module)
     return path if path is not None and path.suffix == ".py" and _is_own(path) else None
 
 
 def module_file(module: str) -> Path | None:
-    """Return the file of a module, found without importing its package: that would run the package's code."""
+    """Return the file of a module, found without importing its package, which would run the package's code."""
     top, *below = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -88,7 +88,7 @@ def _is_own(path: Path) -> bool:
 
 
 def _parsed(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
-    """Return (digest, modules imported) of a source file, read once while it does not change."""
+    """Return (digest, modules imported) of a source file; a file that has not changed is not read again."""
     status = path.stat()
     key = (str(path), module, status.st_size, status.st_mtime_ns)
     if key not in _PARSED:
@@ -96,7 +96,7 @@ def _parsed(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         try:
             imported = tuple(sorted(set(_imports(ast.parse(source), package))))
-        except (SyntaxError, ValueError):  # told when it is loaded
+        except (SyntaxError, ValueError):  # reported when the file is loaded
             imported = ()
         _PARSED[key] = hashlib.sha256(source).hexdigest(), imported
     return _PARSED[key]

@@ -1,4 +1,4 @@
-"""PathForge's model packages: a state dict beside a pickled object, and what they say of both."""
+"""PathForge's model packages: a state dict beside a pickled object, with facts about both."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from mil_heatmaps.errors import CheckpointError
 
 MODEL = "pathforge_model"
-"""Setting with the model's name in PathForge, of files that are its packages."""
+"""Name of the setting that holds the model's name in PathForge, for files that are its packages."""
 
 _FORMAT, _VERSION = "pathforge_model_package", 1
 _KEPT = ("config", "task", "input_dim", "output_dim", "inference_metadata")
@@ -20,14 +20,14 @@ def is_package(content: Any) -> bool:
 
 
 def package_settings(content: Any) -> dict[str, Any]:
-    """Return what a package says beside its weights, its model's name as `MODEL`; nothing of any other file.
+    """Return the settings of a package, with its model's name as `MODEL`; empty for any other file.
 
-    The pickled object in it is never asked.
+    The pickled object in it is never used.
 
     Raises
     ------
     CheckpointError
-        A package of another version than is known.
+        The package has an unknown version.
     """
     if not is_package(content):
         return {}
@@ -41,7 +41,7 @@ def package_settings(content: Any) -> dict[str, Any]:
 
 
 def check_package(settings: Mapping[str, Any], in_dim: int, num_classes: int) -> None:
-    """Raise a `CheckpointError` where a package contradicts its own tensors."""
+    """Raise a `CheckpointError` if a package contradicts its own tensors."""
     if MODEL not in settings:
         return
     for key, found in (("input_dim", in_dim), ("output_dim", num_classes)):
@@ -54,12 +54,12 @@ def check_package(settings: Mapping[str, Any], in_dim: int, num_classes: int) ->
 
 
 def unknown_package(settings: Mapping[str, Any]) -> str:
-    """Return how messages of a model that is not known begin, where its file is a package: its name in PathForge."""
+    """Return the start of messages about an unknown model, with its PathForge name; "" if the file is no package."""
     return f"is a PathForge package of the model {settings[MODEL]!r} and " if MODEL in settings else ""
 
 
 def package_lines(settings: Mapping[str, Any]) -> list[str]:
-    """Return what a package says of its model and of the features it was trained on, for people."""
+    """Return a readable line on a package's model and the features it was trained on; empty for other files."""
     if MODEL not in settings:
         return []
     told = {"feature_extractor": "features of {}", "tile_px": "tiles of {} px", "tile_mpp": "at {} µm per pixel"}

@@ -1,6 +1,6 @@
-"""What turns a slide encoder's vector into outputs: a linear, logistic or Cox model, or a likeness to other vectors.
+"""Heads that turn a slide encoder's vector into outputs: a linear, logistic or Cox model, or cosines to vectors.
 
-Read from NPZ, CSV or safetensors with numpy alone: nothing of the file is executed.
+A head is read from NPZ, CSV or safetensors with numpy alone: nothing in the file is executed.
 """
 
 import csv
@@ -22,13 +22,13 @@ from mil_heatmaps.words import reason_of, said_by
 Floats = npt.NDArray[np.float64]
 
 COSINE = "cosine_to"
-"""Key of a head that is not a model but a vector to compare with."""
+"""Config key of a head that is a vector to compare with instead of a model."""
 KINDS: Final[dict[str, tuple[Task, ...]]] = {
     "linear": ("regression",),
     "logistic": ("classification", "multilabel"),
     "cox": ("survival",),
 }
-"""What a file may say of its model -> the tasks of which such a model is."""
+"""Kind of model that a file may state -> the tasks that fit this kind."""
 _ALIASES = {"coef_": "W", "weight": "W", "intercept_": "b", "bias": "b", "mean_": "mean", "scale_": "scale"}
 _NAMES = ("class_names", "classes", "names")
 _FORMATS = ".npz, .csv or .safetensors"
@@ -36,17 +36,17 @@ _FORMATS = ".npz, .csv or .safetensors"
 
 @dataclass(frozen=True)
 class SlideHead:
-    """A linear map from a slide's vector to outputs, or the vectors whose cosine with it is the output.
+    """A linear map from a slide's vector to outputs, or the vectors whose cosines with it are the outputs.
 
     Attributes
     ----------
     weight : (C, E) float64
-        Of a linear map with what standardises the vector folded in; of a cosine the vectors, each of length 1.
+        For a linear map, its weight with the standardisation folded in; for cosines, the vectors, each of length 1.
     bias : (C,) float64
     names : C or 2 str, optional
-        Of the outputs; two where one output tells two classes apart.
+        Names of the outputs; two names if one output tells two classes apart.
     kind : str, optional
-        ``linear``, ``logistic``, ``cox``, where the file says so; ``cosine``.
+        ``linear``, ``logistic`` or ``cox`` if the file says so, or ``cosine``.
     source : Path
     """
 
@@ -63,14 +63,14 @@ class SlideHead:
 
     @property
     def width(self) -> int:
-        """Numbers in the vector that it takes."""
+        """Length of the vector that the head takes."""
         return int(self.weight.shape[1])
 
     def __len__(self) -> int:
         return len(self.weight)
 
     def check_task(self, task: Task) -> None:
-        """Raise a `CheckpointError` for a task that the outputs are not of."""
+        """Raise a `CheckpointError` if the outputs do not fit the task."""
         allowed = ("regression",) if self.cosine else KINDS.get(self.kind or "", (task,))
         if task not in allowed:
             what = "gives cosines, which are values" if self.cosine else f"is a {self.kind} model"
@@ -85,21 +85,21 @@ def read_head(path: Path, *, cosine: bool = False) -> SlideHead:
     Parameters
     ----------
     path : .npz, .csv or .safetensors
-        ``W`` (C, E) or (E,), optionally ``b`` (C,), ``mean`` and ``scale`` (E,) by which the vector is standardised
-        first, ``class_names`` and ``kind``; scikit-learn's names of these work too. A CSV has one row per output.
+        It holds ``W`` (C, E) or (E,) and optionally ``b`` (C,), ``mean`` and ``scale`` (E,), which standardise the
+        vector first, ``class_names`` and ``kind``. scikit-learn's names work too. A CSV has one row per output.
     cosine : bool
-        The file holds a vector (E,) or several (K, E) instead, as .npy, .npz or .h5.
+        Whether the file holds a vector (E,) or several (K, E) instead, as .npy, .npz or .h5.
 
     Raises
     ------
     CheckpointError
-        Missing, unreadable, of shapes that do not fit each other, or with numbers that are not finite.
+        The file is missing or unreadable, shapes do not fit each other, or numbers are not finite.
     """
     try:
         return _vectors(path) if cosine else _linear(path)
     except CheckpointError:
         raise
-    except Exception as error:  # numbers of 400 digits, JSON nested without end, what csv and numpy raise
+    except Exception as error:  # numbers of 400 digits, endlessly nested JSON, errors of csv and numpy
         raise CheckpointError(f"cannot read the head {path}: {reason_of(error)}") from error
 
 
@@ -153,7 +153,7 @@ def read_slide_vectors(path: Path) -> Floats:
     Raises
     ------
     CheckpointError
-        Missing or damaged, no vector in it, or the features of patches.
+        The file is missing or damaged, has no vector, or holds features of patches.
     """
     import h5py
 
@@ -201,9 +201,9 @@ def _safetensors(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    """Return the head in a table: a row per output, with its name, ``b`` and a column a weight; and rows of two names.
+    """Return the head in a table: a row per output, with its name, ``b`` and a column per weight.
 
-    The first column names the rows; rows called ``mean`` and ``scale`` standardise the vector.
+    The first column names the rows; two further rows, ``mean`` and ``scale``, standardise the vector.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)] or [[]]

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its model beside the tensors: settings, class names, task."""
+"""What a checkpoint says about its model beside the tensors: settings, class names, task."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from mil_heatmaps.files.inert import Record, release_of
 from mil_heatmaps.weights.pathforge_package import package_settings
 
 SETTINGS_NAMES = ("hyper_parameters", "hparams", "config", "model_config", "args", "opt", "cfg")
-"""What files call the settings that they hold beside their weights."""
+"""Names of the settings that files hold beside their weights."""
 _CLASS_NAMES = ("categories", "outcome_labels")
 _DEEPEST = 5
 _MOST_NODES = 2000
@@ -17,14 +17,15 @@ _MOST_NODES = 2000
 
 @dataclass(frozen=True)
 class Stated:
-    """What a file, or a file beside it, says of a model.
+    """What a file, or a file beside it, says about a model.
 
     Attributes
     ----------
     settings : dict
-        Plain values and lists of them, nested ones by their last name; versions as texts; ambiguous ones left out.
+        Plain values and lists of them. Nested values go by their last name, versions are texts, and ambiguous values
+        are left out.
     class_names : tuple of str or None
-        Of its outputs, in order.
+        Names of the outputs, in order.
     task : Task or None
     """
 
@@ -34,7 +35,7 @@ class Stated:
 
 
 def stated(nodes: Mapping[str, Any] | None) -> Stated:
-    """Return what settings say, however deep they are nested."""
+    """Return what settings say, however deeply they are nested."""
     values: dict[str, tuple[int, Any]] = {}
     ambiguous: set[str] = set()
     names: tuple[str, ...] | None = None
@@ -43,7 +44,7 @@ def stated(nodes: Mapping[str, Any] | None) -> Stated:
             names = _class_names(value) or names
         if isinstance(value, Mapping):
             continue
-        if key not in values or depth < values[key][0]:  # what stands further out comes before what is nested
+        if key not in values or depth < values[key][0]:  # outer values win over nested ones
             values[key] = depth, value
             ambiguous.discard(key)
         elif depth == values[key][0] and value != values[key][1]:
@@ -55,17 +56,17 @@ def stated(nodes: Mapping[str, Any] | None) -> Stated:
 
 
 def stated_in(content: Any) -> Stated:
-    """Return what the settings that a training script stored beside its weights say."""
+    """Return the facts from the settings that a training script stored beside its weights."""
     found = {name: content[name] for name in SETTINGS_NAMES if name in content} if isinstance(content, Mapping) else {}
     return stated(found | package_settings(content))
 
 
 def _items(node: Any, depth: int, seen: set[int]) -> Iterator[tuple[int, str, Any]]:
-    """Yield how deep, names and plain values below a node, the mappings of `_CLASS_NAMES` whole."""
+    """Yield (depth, name, plain value) for all values below a node; mappings of `_CLASS_NAMES` stay whole."""
     found = _mapping(node)
     if found is None or id(node) in seen or depth > _DEEPEST or len(seen) > _MOST_NODES:
         return
-    seen.add(id(node))  # not of what `_mapping` made, which is gone when the next one is made
+    seen.add(id(node))  # not that of what `_mapping` made: the next one may get the same id
     for key, value in found.items():
         plain = _plain(value)
         if plain is not None:
@@ -84,7 +85,7 @@ def _mapping(node: Any) -> Mapping[Any, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a plain value, or a list of them; a version as a text, a NumPy number as Python's; else None."""
+    """Return a plain value or a list of them, a version as text, a NumPy number as Python's, or else None."""
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple) and value and all(isinstance(one, bool | int | float | str) for one in value):
@@ -98,7 +99,7 @@ def _plain(value: Any) -> Any:
 
 
 def _class_names(value: Any) -> tuple[str, ...] | None:
-    """Return names in the order of the outputs, of a list or of {"0": name, "1": name, …}; None if it is neither."""
+    """Return names in the order of the outputs, from a list or {"0": name, "1": name, …}; None for anything else."""
     if isinstance(value, Mapping):
         try:
             by_number = {int(key): str(name) for key, name in value.items()}
