@@ -1,6 +1,6 @@
 """The pictures of a figure's panels, the ground their colours are blended with, and swatches for uncoloured parts.
 
-Pictures are made at the pixel size of the page and never resampled, so every colour in them is the colour of a patch.
+Pictures are made at the pixel size of the page and never resampled, so a map shows only colours that a patch has.
 """
 
 from dataclasses import dataclass, replace
@@ -114,7 +114,7 @@ WHITE_GROUND: Colour = (255, 255, 255)
 
 
 def mean_colour(picture: UInt8Array, where: npt.NDArray[np.bool_]) -> Colour:
-    """Return the mean colour of the pixels `where` is True; near white if there are none."""
+    """Return the mean colour of the pixels for which `where` is True; near white if there are none."""
     if not where.any():
         return _UNTINTED
     red, green, blue = np.rint(picture[where].mean(axis=0)).astype(int).tolist()
