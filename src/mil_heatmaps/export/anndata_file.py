@@ -1,9 +1,9 @@
-"""Scores as AnnData, for scanpy and squidpy: one observation a patch, and a cohort as one file.
+"""Scores as AnnData, for scanpy and squidpy: one observation per patch, and a cohort as one file.
 
 ``obs``: slide_id and every score and percentile. ``obsm``: ``spatial``, the centres of the patches in level-0 pixels,
-as squidpy draws spots around them; ``spatial_um`` in micrometres where the resolution is known; ``corners_l0``, the
-top-left corners. ``uns["spatial"][slide]``: thumbnail and scale factors. ``uns["mil_heatmaps"][slide]``: what else is
-known. ``X`` holds the features where they are given, else it is empty.
+because squidpy draws spots around them; ``spatial_um``, the same in micrometres if the resolution is known;
+``corners_l0``, the top-left corners. ``uns["spatial"][slide]``: thumbnail and scale factors.
+``uns["mil_heatmaps"][slide]``: all other facts. ``X`` holds the features if they are given, else it is empty.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOWRES_PX = 256
 
 
 def anndata_module() -> Any:
-    """Return the package; MissingDependencyError with the line that installs it."""
+    """Return the package, or raise MissingDependencyError with the command that installs it."""
     try:
         import anndata
     except ImportError as error:
@@ -53,18 +53,18 @@ def to_anndata(
     Parameters
     ----------
     features : (N, D), optional
-        Of the same patches in the same order; they become X.
+        Features of the same patches in the same order; they become X.
     thumbnail : (h, w, 3) uint8, optional
-        Of the whole slide, for ``uns["spatial"]``. Needs the slide's size.
+        Picture of the whole slide, for ``uns["spatial"]``. It needs the slide's size.
     slide_id, slide_size_l0, mpp : optional
-        In place of what the score file says.
+        Override the values of the score file.
 
     Raises
     ------
     MissingDependencyError
-        anndata is not installed.
+        If anndata is not installed.
     ScoreError
-        Features of another number of patches; a thumbnail without the slide's size.
+        If the number of features differs from the number of patches, or a thumbnail comes without the slide's size.
     """
     import pandas as pd
 
@@ -95,14 +95,14 @@ def to_anndata(
 
 
 def _names(names: Iterable[str]) -> Any:
-    """Return texts as an index of objects: pandas' own texts cannot be read by every version of anndata."""
+    """Return strings as an index of objects, because not every version of anndata reads pandas' string type."""
     import pandas as pd
 
     return pd.Index(list(names), dtype=object)
 
 
 def _key(name: str, taken: Mapping[str, Any]) -> str:
-    """Return a name as HDF5 may have it, a slash being a folder there, and none twice."""
+    """Return a unique name for HDF5, without slashes, which would make groups."""
     plain = name.replace("/", "_")
     while plain in taken:
         plain += "_"
@@ -112,7 +112,7 @@ def _key(name: str, taken: Mapping[str, Any]) -> str:
 def _spatial(
     width_l0: int, thumbnail: UInt8Array | None, size_l0: tuple[int, int] | None
 ) -> dict[str, Any]:
-    """Return what squidpy and scanpy expect of a slide."""
+    """Return what squidpy and scanpy expect for a slide."""
     factors: dict[str, float] = {"spot_diameter_fullres": float(width_l0)}
     images: dict[str, Any] = {}
     if thumbnail is not None:
@@ -133,7 +133,7 @@ def _told(
     notices: Sequence[Notice],
     faithfulness: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return what HDF5 can keep: numbers, texts, arrays of them."""
+    """Return all other facts as values that HDF5 can store: numbers, strings and arrays of them."""
     told: dict[str, Any] = {
         "patch_size_l0": np.asarray(scores.grid.size_l0),
         "step_l0": np.asarray(scores.grid.step_l0),
@@ -164,16 +164,16 @@ def write_h5ad(path: str | os.PathLike[str], scores: ScoreFile, **options: Any) 
 
 
 def join_h5ad(path: str | os.PathLike[str], parts: Sequence[Path]) -> None:
-    """Write the slides' files as one, in their order, one slide in memory at a time.
+    """Join the files of the slides into one, in their order, with one slide in memory at a time.
 
     Raises
     ------
     ScoreError
-        The files cannot be joined, such as features of different encoders.
+        If the files cannot be joined, for example because of features from different encoders.
     """
     anndata = anndata_module()
     try:
-        # pandas since 3.0 makes texts of its own kind of the patches' names, which anndata reads since 0.11.
+        # pandas 3.0 and later stores the patches' names in its own string type, which anndata 0.11 and later reads.
         with anndata.settings.override(allow_write_nullable_strings=True), atomic_path(path) as partial:
             anndata.experimental.concat_on_disk(parts, partial, join="outer")
             _join_uns(partial, parts)
@@ -182,7 +182,7 @@ def join_h5ad(path: str | os.PathLike[str], parts: Sequence[Path]) -> None:
 
 
 def _join_uns(path: Path, parts: Sequence[Path]) -> None:
-    """Copy what each slide's ``uns`` holds of it, which anndata itself leaves out."""
+    """Copy each slide's entries in ``uns``, which anndata leaves out."""
     import h5py
 
     with h5py.File(path, "a") as joined:
@@ -194,5 +194,5 @@ def _join_uns(path: Path, parts: Sequence[Path]) -> None:
             with h5py.File(part, "r") as source:
                 for name in ("uns/spatial", "uns/mil_heatmaps"):
                     for slide in source[name]:
-                        if slide not in homes[name]:  # of a single file anndata makes a copy
+                        if slide not in homes[name]:  # anndata copies a single file with its entries
                             source.copy(f"{name}/{slide}", homes[name], slide)

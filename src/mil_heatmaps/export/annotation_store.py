@@ -1,8 +1,8 @@
 """Scores for TIAToolbox: an annotation store, SQLite with the schema of its `SQLiteStore`, version 1.0.1.
 
-Patches have the type ``patch`` and every score and percentile as properties; high-score regions, the evidence set and
-tissue are there as well, by type. Coordinates are level-0 pixels of the whole slide, TIAToolbox's baseline. Outlines
-are well-known binary (WKB), packed by zlib, as the store's metadata say.
+Patches have the type ``patch`` and every score and percentile as properties. High-score regions, the evidence set and
+tissue have types of their own. Coordinates are level-0 pixels of the whole slide, TIAToolbox's baseline. Outlines are
+well-known binary (WKB), compressed with zlib, as stated in the store's metadata.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def write_annotation_store(
     }  # fmt: skip
     count = 0
     with atomic_path(path) as partial, closing(sqlite3.connect(partial)) as store:
-        # The file is moved to its place when it is whole: a journal would only be a second file.
+        # The file is moved into place when it is complete, so a journal would only be a second file.
         store.execute("PRAGMA journal_mode = OFF")
         store.executescript(_SCHEMA)
         pairs = [(key, json.dumps(value, ensure_ascii=False)) for key, value in told.items() if value is not None]
@@ -128,7 +128,7 @@ def _area(points: npt.NDArray[np.float64]) -> float:
 
 
 def _centre(ring: Ring) -> tuple[float, float]:
-    """Return the centroid of a closed ring, without its holes; of one without an area the middle of its box."""
+    """Return the centroid of a closed ring, ignoring holes; the middle of its box if it has no area."""
     points = np.asarray(ring, np.float64)
     x, y = points.T
     cross = x[:-1] * y[1:] - x[1:] * y[:-1]

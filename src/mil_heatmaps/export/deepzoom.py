@@ -1,7 +1,7 @@
-"""DeepZoom of a heatmap: small tiles of every scale for a browser, in one ``.szi`` (zip) or as ``.dzi`` and a folder.
+"""DeepZoom of a heatmap: small tiles at every scale for a browser, in one ``.szi`` (zip) or as ``.dzi`` and a folder.
 
-Drawn in bands and halved while it goes by, so memory does not follow the size of the picture. Tiles overlap their
-neighbours by one pixel, as OpenSeadragon and libvips have them.
+The picture is drawn and halved band by band, so memory does not grow with its size. Tiles overlap their neighbours by
+one pixel, as in OpenSeadragon and libvips.
 """
 
 import io
@@ -39,13 +39,13 @@ def write_deepzoom(
 ) -> None:
     """Write the drawing as DeepZoom tiles; the suffix of `path`, ``.szi`` or ``.dzi``, chooses the container.
 
-    A ``.szi`` appears whole or not at all. With ``.dzi`` the tiles go to ``<stem>_files`` beside it; the folder is
-    moved into place when it is complete, and the ``.dzi`` comes last.
+    A ``.szi`` file appears whole or not at all. For ``.dzi``, the tiles go to the folder ``<stem>_files`` beside it.
+    The folder is moved into place when it is complete, and the ``.dzi`` is written last.
 
     Parameters
     ----------
     tile_format, quality
-        ``jpeg`` with a quality of 1 to 100, or ``png``, which keeps every pixel.
+        ``jpeg`` with a quality from 1 to 100, or ``png``, which is lossless.
     tile_size : int
         Side of a tile without its overlap; even.
     """
@@ -81,7 +81,7 @@ class _ZipSink:
         self._folder = folder
 
     def add(self, name: str, data: bytes) -> None:
-        # A fixed date: equal pictures make equal files.
+        # A fixed date, so that equal pictures give equal files.
         self._archive.writestr(zipfile.ZipInfo(f"{self._folder}/{name}", (1980, 1, 1, 0, 0, 0)), data)
 
 
@@ -106,7 +106,7 @@ def _write_folder(target: Path, descriptor: str, tiles: Iterator[tuple[str, byte
 def _iter_tiles(
     drawing: Drawing, side: int, tile_format: str, quality: int, threads: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield (``<level>/<column>_<row>.<format>``, file) of every tile, each with the ICC profile of its colours."""
+    """Yield (``<level>/<column>_<row>.<format>``, file contents) of every tile, with the ICC profile of its colours."""
     deepest, profile = len(level_sizes(drawing.size_px, 1)) - 1, drawing.icc_profile
 
     def encode(run: tuple[int, int, int, UInt8Array, int]) -> list[tuple[str, bytes]]:
@@ -130,14 +130,14 @@ def _iter_tiles(
 
 
 def _iter_strips(drawing: Drawing, side: int, levels: int) -> Iterator[tuple[int, int, UInt8Array]]:
-    """Yield (level, row of tiles, its pixels with the overlap above and below)."""
+    """Yield (level, tile row, pixels of the row with the overlap above and below)."""
     heights = [height for _, height in level_sizes(drawing.size_px, 1)]
     above: list[UInt8Array | None] = [None] * levels
     waiting: list[tuple[int, UInt8Array] | None] = [None] * levels
 
     def complete(level: int, following: UInt8Array | None) -> tuple[int, int, UInt8Array]:
         held = waiting[level]
-        assert held is not None  # the caller looked
+        assert held is not None  # the caller checked
         y0, band = held
         before = above[level]
         parts = [*([] if before is None else [before]), band]

@@ -1,8 +1,8 @@
 """A column of scores as a DICOM parametric map, in the frame of reference of its slide.
 
-Where the slide is a DICOM series, the map refers to its finest level: same patient, study, specimen and frame of
-reference. Any other slide gets a frame of reference of its own, the same for all maps of that slide. Values are float32
-in tiles, NaN where no patch lies. Lengths in DICOM are millimetres.
+If the slide is a DICOM series, the map refers to its finest level: same patient, study, specimen and frame of
+reference. For any other slide, a frame of reference is generated, the same for all maps of that slide. Values are
+float32 in tiles, NaN where no patch lies. Lengths in DICOM are in millimetres.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 MOST_PIXELS = 1 << 27
-"""Of a map: it is put together in memory, half a gigabyte at most."""
+"""Most pixels of a map. It is assembled in memory, which takes at most half a gigabyte."""
 
 _TILE_PX = 256
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -34,7 +34,7 @@ _BLANK = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
-"""Attributes that a file must have and may leave empty."""
+"""Attributes that a file must contain but may leave empty."""
 
 
 def write_dicom_map(
@@ -50,16 +50,16 @@ def write_dicom_map(
     Parameters
     ----------
     slide_path : Path, optional
-        Of the slide; looked into where it is DICOM.
+        Path of the slide; its header is read if it is DICOM.
     series : int
         SeriesNumber.
 
     Raises
     ------
     MissingDependencyError
-        highdicom or pydicom is not installed.
+        If highdicom or pydicom is not installed.
     ScoreError
-        The slide's resolution is not known, which DICOM cannot do without; a map of more than `MOST_PIXELS`.
+        If the slide's resolution, which DICOM needs, is not known, or the map has more than `MOST_PIXELS` pixels.
     """
     try:
         import highdicom
@@ -132,7 +132,7 @@ def write_dicom_map(
 
 
 def _position(source: Dataset, picture: ScorePicture) -> Any:
-    """Return where the map's first pixel lies on the slide: its centre, as DICOM counts."""
+    """Return the position of the map's first pixel on the slide, measured at its centre as in DICOM."""
     from highdicom import PlanePositionSequence
 
     assert picture.mpp is not None
@@ -157,7 +157,7 @@ def _thickness(source: Dataset) -> float:
 
 
 def _source(picture: ScorePicture, slide_path: Path | None) -> Dataset:
-    """Return the header of the slide's finest level, or one made for a slide that is not DICOM."""
+    """Return the header of the slide's finest level; for a slide that is not DICOM, a generated header."""
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
 
@@ -214,7 +214,7 @@ def _source(picture: ScorePicture, slide_path: Path | None) -> Dataset:
 
 
 def _finest(slide_path: Path) -> Dataset | None:
-    """Return the header of the largest level of a DICOM slide, None for a slide of another format."""
+    """Return the header of the largest level of a DICOM slide; None for other formats."""
     import pydicom
 
     from mil_heatmaps.slides.dicom_series import read_header
@@ -234,11 +234,11 @@ def _finest(slide_path: Path) -> Dataset | None:
 
 
 def _short(text: str, most: int) -> str:
-    """Return a text without what DICOM keeps for itself, cut to what the attribute may hold."""
+    """Return a text without backslashes, which DICOM reserves, cut to the attribute's greatest length."""
     return text.replace("\\", "/")[:most]
 
 
 def _code(text: str) -> str:
-    """Return a label of capitals, digits and underscores, at most 16."""
+    """Return a label of at most 16 capitals, digits and underscores."""
     plain = "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in text.upper())
     return plain[:_LONGEST_SH].strip("_") or "MAP"

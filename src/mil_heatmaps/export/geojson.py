@@ -1,8 +1,8 @@
 """Scores for QuPath: patches as tiles, high-attention regions and tissue as annotations, in one GeoJSON file.
 
-Coordinates are level-0 pixels as QuPath counts them on the same slide: it opens the scanned area alone where OpenSlide
-knows one (bounds), and counts from its corner. Features are written one after the other, so memory does not follow
-their number.
+Coordinates are level-0 pixels as QuPath counts them on the same slide. If OpenSlide knows a scanned area (bounds),
+QuPath opens only this area and counts from its corner. Features are written one after the other, so memory does not
+grow with their number.
 """
 
 import json
@@ -35,7 +35,7 @@ _BLOCK_ROWS = 10_000
 
 
 class Written(int):
-    """How many objects a file holds, and how many patches and regions it does not, as there were too many."""
+    """How many objects a file holds, and how many patches and regions were left out because there were too many."""
 
     patches_left_out: int
     regions_left_out: int
@@ -63,33 +63,34 @@ def write_geojson(
     scanned_l0: Box | None = None,
     slide_size_l0: Size | None = None,
 ) -> Written:
-    """Write the file, packed when `path` ends in .gz, and return how many features it holds.
+    """Write the file, compressed if `path` ends in .gz, and return how many features it holds.
 
     Parameters
     ----------
     detections : bool
-        Every patch as a rectangle in its colour, with all scores and the percentiles as measurements. Patches
+        Write every patch as a rectangle in its colour, with all scores and the percentiles as measurements. Patches
         that are not drawn (no finite score) are left out.
     regions : bool
-        Patches at or above `threshold` on the colour scale, merged where they touch along an edge; with their
-        number, mean and maximum score, and area in px² and, where the slide's resolution is known, µm².
+        Write the patches at or above `threshold` on the colour scale, merged where they touch along an edge. Regions
+        have their number of patches, mean and maximum score, and area in px² and, if the slide's resolution is known,
+        in µm².
     tissue : TissueMask, optional
         Written as annotations with their holes.
     notices : Notice
-        What is to know of the slide; a member ``notices`` of the collection, which readers of GeoJSON pass over.
+        What a user should know about the slide: a member ``notices`` of the collection, which GeoJSON readers ignore.
     faithfulness : mapping, optional
-        How far the map can be believed: a member ``faithfulness`` of the collection.
+        How far the map can be trusted: a member ``faithfulness`` of the collection.
     evidence : sequence of Region
-        The patches that alone are sufficient for the model, as annotations with their number and area.
+        The patches that are sufficient for the model on their own, as annotations with their number and area.
     objects : ``tile`` or ``detection``
-        What patches are to QuPath.
+        QuPath's object type for patches.
     most_objects : int, optional
-        Features the file may hold. With more, patches are left out and regions are written in their place, the largest
+        Most features in the file. If there are more, patches are left out and regions are written instead, the largest
         first.
     scanned_l0 : (x, y, width, height), optional
-        The scanned area of a slide that has one. QuPath counts from its corner, and a member ``frame`` says so.
+        The slide's scanned area, if it has one. QuPath counts from its corner, and a member ``frame`` says so.
     slide_size_l0 : (width, height), optional
-        Goes into ``frame``.
+        Written into ``frame``.
     """
     corner_l0 = (0, 0) if scanned_l0 is None else scanned_l0[:2]
     members: dict[str, Any] = {
@@ -122,7 +123,7 @@ def write_geojson(
 
 
 def _patches(score_file: ScoreFile, drawn: DrawnMap, objects: str, corner_l0: tuple[int, int]) -> Iterator[str]:
-    """Yield each patch. Put together as text: a JSON encoder would take most of the time of a large slide."""
+    """Yield each patch as text, because a JSON encoder would take most of the time for a large slide."""
     measures: dict[str, npt.NDArray[Any]] = {**score_columns(score_file), **percentile_columns(score_file)}
     keys = [json.dumps(name, ensure_ascii=False) for name in measures]
     width, height = score_file.grid.size_l0
@@ -145,7 +146,7 @@ def _patches(score_file: ScoreFile, drawn: DrawnMap, objects: str, corner_l0: tu
 
 
 def _number_texts(values: npt.NDArray[Any]) -> list[str]:
-    """Return numbers as JSON, empty where there is none; float32 reads back the same."""
+    """Return numbers as JSON, empty if not finite; float32 numbers read back unchanged."""
     texts = values.astype(str) if values.dtype == np.float32 else np.char.mod("%.4f", values)
     listed: list[str] = np.where(np.isfinite(values), texts, "").tolist()
     return listed

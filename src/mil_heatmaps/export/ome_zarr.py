@@ -1,7 +1,8 @@
 """OME-Zarr (NGFF 0.4 in Zarr 2, 0.5 in Zarr 3): the scores themselves, or the picture, as a multiscale image.
 
-Axes are channel, y, x; scales and translations are in micrometres where the slide's resolution is known, else in
-level-0 pixels without a unit, as NGFF has no unit of pixels. Written by bands, one row of chunks at a time.
+Axes are channel, y, x. Scales and translations are in micrometres if the slide's resolution is known. Otherwise they
+are in level-0 pixels without a unit, because NGFF has no unit for pixels. Bands of one row of chunks are written at a
+time.
 """
 
 import os
@@ -22,7 +23,7 @@ from mil_heatmaps.words import install_line, lacking
 
 Version = Literal["0.4", "0.5"]
 Band = tuple[int, int, int, int, npt.NDArray[Any]]
-"""(level, channel, y0, x0, pixels); pixels are (h, w), or (c, h, w) from `channel` on."""
+"""(level, channel, y0, x0, pixels); pixels are (h, w) of one channel, or (c, h, w) of several from `channel` on."""
 
 _COLOURS = ("FFFFFF", "FF0000", "00FF00", "0000FF", "FFFF00", "FF00FF", "00FFFF")
 
@@ -30,12 +31,12 @@ _COLOURS = ("FFFFFF", "FF0000", "00FF00", "0000FF", "FFFF00", "FF00FF", "00FFFF"
 def write_score_zarr(
     path: str | os.PathLike[str], picture: ScorePicture, *, version: Version = "0.4", chunk_size: int = 512
 ) -> None:
-    """Write the scores as float32, a channel a column, NaN where no patch lies.
+    """Write the scores as float32, one channel per column, NaN where no patch lies.
 
     Raises
     ------
     MissingDependencyError
-        zarr is not installed.
+        If zarr is not installed.
     """
     levels = picture.levels(chunk_size)
 
@@ -106,7 +107,7 @@ def multiscales(levels: Sequence[Frame], name: str, mpp: float | None) -> list[d
     datasets = []
     for number, frame in enumerate(levels):
         x, y = (factor * side for side in frame.downsample)
-        # A pixel's place is its centre.
+        # The position of a pixel is its centre.
         left, top = (factor * (frame.corner_l0[i] + (frame.downsample[i] - 1) / 2) for i in (0, 1))
         transformations = [
             {"type": "scale", "scale": [1.0, y, x]},
@@ -129,7 +130,7 @@ def _write(
     version: Version,
     chunk_size: int,
 ) -> None:
-    """Write the folder beside its place and move it in."""
+    """Write a temporary folder beside `path`, then move it into place."""
     try:
         import zarr
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What is drawn of a slide as outlines with properties: high-score regions, evidence set, tissue; for every format."""
+"""Outlines of a slide with their properties, for all export formats: high-score regions, evidence set, tissue."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Ring = list[list[int]]
 
 @dataclass(frozen=True)
 class DrawnMap:
-    """One column of the scores as it is drawn.
+    """One column of the scores as drawn.
 
     Attributes
     ----------
     name : str
-        What is drawn, such as ``attention LSCC``.
+        Name of the column, such as ``attention LSCC``.
     scores : (N,) float
-        As the model gave them.
+        Scores as returned by the model.
     shades : (N,) float64
-        The same on the colour scale, 0 to 1; NaN where nothing is drawn.
+        The scores on the colour scale, 0 to 1; NaN for patches that are not drawn.
     table : (n, 3) uint8
         The colours of the scale.
     """
@@ -46,13 +46,13 @@ class DrawnMap:
 
 @dataclass(frozen=True)
 class Outline:
-    """A polygon in level-0 pixels with what is known of it.
+    """A polygon in level-0 pixels with its properties.
 
     Attributes
     ----------
     rings_l0 : closed rings of x, y; the first is the outline, the others its holes
     kind : str
-        Its class, such as ``Tissue``.
+        Class of the outline, such as ``Tissue``.
     colour : [red, green, blue]
     name : str
         Empty for tissue.
@@ -94,7 +94,7 @@ def region_outline(region: Region, number: int, scores: ScoreFile, drawn: DrawnM
 
 
 def evidence_outlines(evidence: Sequence[Region], scores: ScoreFile) -> Iterator[Outline]:
-    """Yield the patches that alone are sufficient for the model."""
+    """Yield the patches that are sufficient for the model on their own."""
     for region in evidence:
         measurements = {"Patches": len(region.patches), **_areas(region, scores)}
         name = "Evidence set: sufficient for this model"

@@ -1,8 +1,8 @@
 """Pyramidal OME-TIFF of a heatmap, at any scale, in bounded memory.
 
-Over a slide whose tiles can be taken as they are (tiled JPEG TIFF and SVS), every level of the slide is tinted tile by
-tile: tiles that no colour touches are copied, byte by byte, the others decoded, tinted and encoded again. Over any
-other slide, and for colours alone, the finest level is drawn in bands and the coarser ones are made from it.
+If the tiles of a slide can be copied (tiled JPEG TIFF and SVS), every level of the slide is coloured tile by tile.
+Tiles without colour are copied byte by byte; the others are decoded, coloured and encoded again. For any other slide,
+and for colours alone, the finest level is drawn in bands, and the coarser levels are made from it.
 """
 
 import os
@@ -27,9 +27,9 @@ from mil_heatmaps.visualization.overlay import iter_in_order, iter_painted
 
 _TILES_AT_ONCE = 24
 _WRITTEN_AT_ONCE = 1 << 20
-"""Bytes that are gathered before they are written: tiles are small."""
+"""Bytes to collect before writing, because tiles are small."""
 COARSE_ENOUGH_PX = 4096
-"""A slide whose coarsest level is longer than this gets coarser ones."""
+"""A slide whose coarsest level is longer than this gets coarser levels."""
 
 
 def write_ome_tiff(
@@ -48,18 +48,18 @@ def write_ome_tiff(
     Parameters
     ----------
     drawing : Drawing
-        For the colours without the slide give `colours_alone(drawing)`.
+        For the colours without the slide, use `colours_alone(drawing)`.
     level : int, optional
-        The slide's level that becomes the finest of the file, whatever the drawing's own scale; 0 keeps the slide's
-        full resolution. None takes the drawing's frame.
+        The slide's level that becomes the finest level of the file, regardless of the drawing's scale; 0 keeps the
+        slide's full resolution. None takes the drawing's frame.
     compression
-        ``jpeg``, or ``deflate``, which keeps every pixel.
+        ``jpeg``, or ``deflate``, which is lossless.
     quality : int
-        Of JPEG tiles, 1 to 100; copied tiles keep their own.
+        Quality of JPEG tiles, 1 to 100; copied tiles keep their quality.
     tile_size : int
-        Side of a tile, a multiple of 16. Where the slide's own tiles are copied, theirs.
+        Side of a tile, a multiple of 16. If the slide's tiles are copied, their size is used instead.
     notices : texts
-        What is to know of the slide: the picture's description in the OME metadata, a line each.
+        What a user should know about the slide, one line each, as the picture's description in the OME metadata.
     """
     if compression not in ("jpeg", "deflate"):
         raise ConfigError(f"unknown compression {compression!r}; choose 'jpeg' or 'deflate'")
@@ -76,7 +76,7 @@ def write_ome_tiff(
     with atomic_path(path) as partial, partial.open("wb", buffering=_WRITTEN_AT_ONCE) as file:
         if sources is not None:
             layouts = [_layout_of(source) for source in sources]
-            # Tiles are taken over as they are stored, so the colours of all are the slide's own.
+            # Tiles are copied as stored, so all tiles stay in the slide's colour space.
             profile = embedded_profile(slide.icc_profile, "ignore" if drawing.color_profile == "ignore" else "embed")
             writer = PyramidWriter(
                 file, layouts, mpp=mpp, name=slide.slide_id, notes=notices, icc_profile=profile
@@ -96,7 +96,7 @@ def write_ome_tiff(
 
 
 def _copied_levels(drawing: Drawing) -> list[TiffLevel] | None:
-    """Return the slide's levels from the drawing's on, or None when their tiles cannot be taken over."""
+    """Return the slide's levels from the drawing's level on, or None if their tiles cannot be copied."""
     frame, slide = drawing.frame, drawing.slide
     if drawing.blank_canvas or drawing.blur_px is not None or frame.resized or not frame.whole:
         return None
@@ -108,7 +108,7 @@ def _copied_levels(drawing: Drawing) -> list[TiffLevel] | None:
         if level.tile_px[0] % 16 or level.tile_px[1] % 16:
             return None
         levels.append(level)
-    # A viewer needs coarse levels; a slide that has none gets its own.
+    # A viewer needs coarse levels; for a slide without them, a new pyramid is made.
     return levels if max(levels[-1].size_px) <= COARSE_ENOUGH_PX else None
 
 
@@ -158,7 +158,7 @@ def _write_over_tiles(
 
 
 def _tinted(run: _TileRun, column: int, quality: int) -> tuple[int, bytes]:
-    """Return (index, bytes) of one tile: the slide's own bytes when no colour touches it and they can be read."""
+    """Return (index, bytes) of one tile: the slide's bytes if the tile has no colour and can be read."""
     source = run.source
     index = run.row * source.tiles[0] + column
     x0, y0 = column * source.tile_px[0], run.row * source.tile_px[1]
@@ -196,7 +196,7 @@ def _write_bands(
         encoded: list[Any] = []
         for nth, x0 in enumerate(range(0, part.shape[1], side)):
             tile = part[:, x0 : x0 + side]
-            # Tiles of paper are all alike: stored once.
+            # White tiles are all equal, so they are stored once.
             blank = drawing.blank_canvas and bool((tile == WHITE).all())
             encoded.append((index + nth, encode_tile(tile, layouts[number], quality), blank))
         return number, encoded

@@ -1,7 +1,7 @@
 """The Groovy script of a run for QuPath: it adds the run's objects to the open image, or to every image of a project.
 
-QuPath reads GeoJSON itself; what the script adds is finding the file of an image by the image's name, and the frame:
-where an image was opened whole, and not cropped to its scanned area, objects are moved.
+QuPath can read GeoJSON itself. The script also finds the file of an image by the image's name, and moves objects if the
+image was opened whole instead of cropped to its scanned area.
 """
 
 import json
@@ -128,10 +128,10 @@ if (wholeProject) {
 
 
 def write_qupath_script(path: Path, results: Path, bags: Sequence[str] = ()) -> None:
-    """Write the script that looks for the slides' GeoJSON files below `results`.
+    """Write the script that finds the slides' GeoJSON files below `results`.
 
-    `bags` are those beside the first, of a model that takes several, whose files may end with their names alone.
+    If a model takes several bags, `bags` names those after the first. A file may be named by slide and bag alone.
     """
-    # Between double quotes Groovy evaluates dollars; its other escapes are JSON's.
+    # In double quotes, Groovy evaluates dollar signs; its other escapes are the same as in JSON.
     folder = json.dumps(str(results.resolve()), ensure_ascii=False).replace("$", "\\$")
     write_text(path, _SCRIPT.replace("@FOLDER@", folder).replace("@BAGS@", "".join(f"|_{bag}" for bag in bags)))

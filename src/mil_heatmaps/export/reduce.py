@@ -1,7 +1,7 @@
-"""Coarser and coarser versions of a picture, made while it goes by.
+"""Coarser and coarser versions of a picture, made while its bands pass through.
 
-A picture comes as bands of rows; each level holds back only the rows it cannot yet pass on, so that no level is ever
-in memory.
+A picture comes in bands of rows. Each level holds only the rows that it cannot pass on yet, so no level is ever
+completely in memory.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ def level_sizes(size_px: tuple[int, int], smallest: int = 512) -> list[tuple[int
 
 
 def halved(pixels: UInt8Array) -> UInt8Array:
-    """Return the mean of squares of 2 x 2 pixels; a last odd row or column counts twice."""
+    """Return the mean of squares of 2 x 2 pixels; the last row or column of an odd side counts twice."""
     height, width = pixels.shape[:2]
     if height % 2 or width % 2:
         pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)
@@ -33,7 +33,7 @@ def halved(pixels: UInt8Array) -> UInt8Array:
 def iter_pyramid(
     bands: Iterable[UInt8Array], size_px: tuple[int, int], rows: int, levels: int
 ) -> Iterator[tuple[int, int, UInt8Array]]:
-    """Yield (level, y0, band) of a picture and its halves, `rows` rows each (the last of a level may be fewer).
+    """Yield (level, y0, band) of a picture and its halves, `rows` rows each (the last of a level may have fewer).
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def iter_pyramid(
         The picture from top to bottom, `rows` rows each; `rows` is even.
     size_px : (width, height)
     levels : int
-        How many, the picture itself counted.
+        Number of levels, including the picture itself.
     """
     heights = [height for _, height in level_sizes(size_px, 1)]
     heights += [1] * (levels - len(heights))

@@ -1,8 +1,8 @@
 """Merge patches that touch into regions with exact outlines.
 
-Everything is in level-0 pixels, y downwards. The outline is that of the union of the patches' rectangles,
-whatever their overlap: the plane is cut at all their edges, the cells they cover are marked, and the borders
-between marked and unmarked cells are walked.
+Everything is in level-0 pixels, with y downwards. The outline is that of the union of the patches' rectangles, for any
+overlap: the plane is cut at all their edges, covered cells are marked, and the borders between marked and unmarked
+cells are followed.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from mil_heatmaps.slides.edge_cells import EdgeCells, Ints
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 MOST_CELLS = 1 << 24
-"""Cells the plane may be cut into; scattered patches that need more have their edges rounded."""
+"""Most cells of the plane; if scattered patches need more, their edges are rounded."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Region:
     Attributes
     ----------
     rings_l0 : tuple of (n, 2) int64
-        Closed rings (the first point comes again at the end): the outline, then its holes.
+        Closed rings (the first point is repeated at the end): the outline, then its holes.
     patches : (m,) int64
-        Rows of the patches in it.
+        Indices of its patches.
     area_px : int
-        Of the union, holes taken off, in level-0 pixels.
+        Area of the union without holes, in level-0 pixels.
     """
 
     rings_l0: tuple[Ints, ...]
@@ -41,9 +41,8 @@ def merge_patches(
 ) -> list[Region]:
     """Return the regions that the chosen patches form, the largest first.
 
-    Patches that only touch at a corner are apart. Outlines are exact, unless the patches are so scattered
-    that their edges would cut the plane into more than `most_cells` cells: then edges are rounded to a 16th of
-    a patch or more.
+    Patches that touch only at a corner are separate. Outlines are exact, unless the patches are so scattered that their
+    edges would cut the plane into more than `most_cells` cells. Edges are then rounded to a 16th of a patch or more.
     """
     rows = np.flatnonzero(chosen)
     if not len(rows):
@@ -66,7 +65,7 @@ def merge_patches(
 
 
 def _cut(coords_l0: Ints, size_l0: Ints, most_cells: int) -> EdgeCells:
-    """Return the cells of the patches, their edges rounded as far as `most_cells` asks."""
+    """Return the cells of the patches, with edges rounded as far as `most_cells` requires."""
     unit = 1
     while True:
         first = (coords_l0 + unit // 2) // unit * unit
@@ -105,9 +104,9 @@ def _rings(labels: npt.NDArray[np.int32], edges_x: Ints, edges_y: Ints) -> dict[
 
 
 def _border(labels: npt.NDArray[np.int32]) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return the sides of marked cells that face unmarked ones, walked with the marked cell on the right.
+    """Return the sides of marked cells that face unmarked cells, directed with the marked cell on the right.
 
-    As (start, end, heading, label); points are row * (columns + 1) + column, headings 0 to 3 are +x, +y, -x,
+    They come as (start, end, heading, label). Points are row * (columns + 1) + column; headings 0 to 3 are +x, +y, -x,
     -y.
     """
     rows, columns = labels.shape
@@ -131,7 +130,7 @@ def _border(labels: npt.NDArray[np.int32]) -> tuple[Ints, Ints, Ints, Ints]:
 
 
 def _next_edge(starts: Ints, ends: Ints, turns: Ints) -> Ints:
-    """Return which edge follows each. Where two marked cells meet at a corner: right, to the own cell."""
+    """Return which edge follows each edge. Where two marked cells meet at a corner, turn right, to the same cell."""
     order = np.argsort(starts, kind="stable")
     ordered = starts[order]
     first = np.searchsorted(ordered, ends, side="left")

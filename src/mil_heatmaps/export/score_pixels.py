@@ -1,6 +1,6 @@
 """The scores themselves as pixels: float32, NaN where no patch lies, painted band by band at any scale.
 
-Every level of a pyramid is painted from the patches, not made from the next finer one. A pixel under several patches
+Every level of a pyramid is painted from the patches, not made from the next finer level. A pixel under several patches
 has their mean, as in a heatmap. Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level.
 """
 
@@ -24,20 +24,20 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ScorePicture:
-    """The columns of a score file on a frame of their slide, and the frame's halves.
+    """The columns of a score file in a frame of their slide and in its halved levels.
 
     Attributes
     ----------
     name : str
-        Of the slide.
+        Name of the slide.
     grid : PatchGrid
     columns : name -> (N,) float32
-        A channel each, in this order.
+        One channel per column, in this order.
     kinds : name -> kind of score
     frame : Frame
         The finest level.
     mpp : float or None
-        Micrometres a level-0 pixel.
+        Micrometres per level-0 pixel.
     """
 
     name: str
@@ -59,11 +59,11 @@ class ScorePicture:
         ]
 
     def mpp_of(self, frame: Frame) -> tuple[float, float] | None:
-        """Return micrometres a pixel of a level, x and y; None where the slide's resolution is not known."""
+        """Return micrometres per pixel of a level, x and y; None if the slide's resolution is not known."""
         return None if self.mpp is None else (self.mpp * frame.downsample[0], self.mpp * frame.downsample[1])
 
     def range_of(self, column: str) -> tuple[float, float] | None:
-        """Return the lowest and the highest finite score of a column, None where there is none."""
+        """Return the lowest and the highest finite score of a column; None if no score is finite."""
         finite = self.columns[column][np.isfinite(self.columns[column])]
         return (float(finite.min()), float(finite.max())) if len(finite) else None
 
@@ -71,7 +71,7 @@ class ScorePicture:
 def picture_of(
     scores: ScoreFile, frame: Frame, name: str, mpp: float | None, *, notes: tuple[str, ...] = ()
 ) -> ScorePicture:
-    """Return every column of every score of a file as a picture; ScoreError where there are no patches."""
+    """Return every column of every score of a file as a picture; raise ScoreError if there are no patches."""
     if not len(scores):
         raise ScoreError("there are no patches, so there is no picture of their scores")
     each = scores.all_scores.values()

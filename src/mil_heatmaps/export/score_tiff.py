@@ -1,7 +1,7 @@
-"""The scores themselves as a pyramidal OME-TIFF: float32, a channel a column, NaN where no patch lies.
+"""The scores themselves as a pyramidal OME-TIFF: float32, one channel per column, NaN where no patch lies.
 
-Channels are pages of the main chain, coarser levels their SubIFDs, where Bio-Formats and so QuPath look. Tiles are
-deflated and written as they are painted.
+Channels are pages of the main chain, and coarser levels are their SubIFDs, where Bio-Formats (and so QuPath) expects
+them. Tiles are compressed with deflate and written as they are painted.
 """
 
 import os
@@ -21,11 +21,11 @@ UNITS = {
     "attention_mean": "share of the slide's attention",
     "instance_probability": "probability",
 }
-"""What a score is counted in, by kind; others are plain numbers."""
+"""Unit of a score by kind; other kinds are plain numbers."""
 
 
 def unit_of(kind: str) -> str:
-    """Return what a kind of score is counted in."""
+    """Return the unit of a kind of score."""
     return UNITS.get(kind, "1")
 
 
@@ -62,7 +62,7 @@ def write_score_tiff(path: str | os.PathLike[str], picture: ScorePicture, *, til
 
 
 def _tiles(picture: ScorePicture, frame: Frame, side: int) -> Iterator[Floats]:
-    """Yield the tiles of all channels, each whole, NaN beyond the edge."""
+    """Yield the tiles of all channels at full size, NaN beyond the picture's edge."""
     for scores in picture.columns.values():
         painter = ScorePainter(picture.grid, scores, frame)
         for y0 in range(0, frame.size_px[1], side):
@@ -76,7 +76,7 @@ def _tiles(picture: ScorePicture, frame: Frame, side: int) -> Iterator[Floats]:
 
 
 def ome_xml(picture: ScorePicture) -> str:
-    """Return the OME-XML: channels by name, and kind, unit, range and the place on the slide as annotations."""
+    """Return the OME-XML: channels by name, with kind, unit, range and position on the slide as annotations."""
     width, height = picture.frame.size_px
     names = list(picture.columns)
     size, position = "", ""

@@ -12,11 +12,11 @@ from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.scores.score_file import ScoreFile
 
 _BLOCK_ROWS = 20_000
-"""Rows turned into text at a time, so that memory does not follow the number of patches."""
+"""Rows turned into text at a time, so that memory does not grow with the number of patches."""
 
 
 def score_columns(scores: ScoreFile) -> dict[str, npt.NDArray[np.float32]]:
-    """Return every column of every score by the score's name, and the column's too where it has several."""
+    """Return every column of every score, by the score's name, followed by the column's name if it has several."""
     columns: dict[str, npt.NDArray[np.float32]] = {}
     for one in scores.all_scores.values():
         for index, name in enumerate(one.names):
@@ -25,7 +25,7 @@ def score_columns(scores: ScoreFile) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def percentile_columns(scores: ScoreFile) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the percentiles, 0 to 100, of the score that is drawn, by ``<column> percentile``."""
+    """Return the percentiles, 0 to 100, of the drawn score, by ``<column> percentile``."""
     several = len(scores.scores.names) > 1
     return {
         f"{scores.scores.score}{f' {name}' if several else ''} percentile": rank_percentiles(
@@ -36,10 +36,10 @@ def percentile_columns(scores: ScoreFile) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def write_csv(path: str | os.PathLike[str], scores: ScoreFile) -> None:
-    """Write x, y, width, height (level-0 pixels), every score, and the percentiles of the drawn one.
+    """Write x, y, width, height (level-0 pixels), every score, and the percentiles of the drawn score.
 
-    Scores are written with the digits that give the same float32 back, percentiles with six; patches without
-    a score have empty cells. Packed when `path` ends in .gz. Memory stays at one block of rows.
+    Scores have enough digits to read back as the same float32; percentiles have six decimals. Patches without a score
+    have empty cells. The file is compressed if `path` ends in .gz. Only one block of rows is in memory.
     """
     import pandas as pd
 
@@ -62,17 +62,17 @@ def write_csv(path: str | os.PathLike[str], scores: ScoreFile) -> None:
 
 
 def _texts(values: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
-    """Return numbers as text, empty for NaN: float32 reads back the same, float64 has six decimals."""
+    """Return numbers as text, empty for NaN; float32 numbers read back unchanged, float64 have six decimals."""
     texts = values.astype(str) if values.dtype == np.float32 else np.char.mod("%.6f", values)
     return np.where(np.isnan(values), "", texts)
 
 
 def write_npz(path: str | os.PathLike[str], scores: ScoreFile) -> None:
-    """Write the arrays for NumPy: ``np.load(path)``, without pickles, the same bytes each time.
+    """Write the arrays for ``np.load(path)``, without pickles; equal scores give equal bytes.
 
     ``coords`` (N, 2) int64, ``patch_size_level0`` and ``step_level0`` (2,), ``attention`` (N,), ``scores``
-    (N, K) with ``names``, ``kind`` and ``score``; ``extra <score>`` and its ``names`` for further ones;
-    ``prediction_...`` and ``slide_id`` where known.
+    (N, K) with ``names``, ``kind`` and ``score``; ``extra <score>`` and its ``names`` for further scores;
+    ``prediction_...`` and ``slide_id`` if known.
     """
     grid, main, prediction = scores.grid, scores.scores, scores.prediction
     arrays: dict[str, npt.NDArray[Any]] = {
@@ -99,4 +99,4 @@ def write_npz(path: str | os.PathLike[str], scores: ScoreFile) -> None:
     if scores.slide_id is not None:
         arrays["slide_id"] = np.asarray(scores.slide_id)
     with binary_writer(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # its own keyword is none of these names
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # none of these names is a keyword of savez

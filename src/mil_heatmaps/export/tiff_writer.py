@@ -1,7 +1,7 @@
-"""A pyramid of tiles as BigTIFF, written front to back: tiles as they come, the directories last.
+"""A pyramid of tiles as BigTIFF, written front to back: first the tiles in any order, then the directories.
 
-Every level is a directory of the main chain, where OpenSlide and libvips look, and a SubIFD of the first, where
-OME-TIFF readers (QuPath, tifffile) look. No level is ever in memory.
+Every level is a directory of the main chain, where OpenSlide and libvips expect it, and a SubIFD of the first
+directory, where OME-TIFF readers (QuPath, tifffile) expect it. No level is ever completely in memory.
 """
 
 import math
@@ -29,14 +29,14 @@ class LevelLayout:
     Attributes
     ----------
     size_px, tile_px : (width, height)
-        Of the level and of one tile; tile sides are multiples of 16.
+        Size of the level and of one tile; tile sides are multiples of 16.
     compression : `JPEG` or `DEFLATE`
     photometric : `PHOTOMETRIC_RGB` or `PHOTOMETRIC_YCBCR`
-        What the compressed tiles hold.
+        Colours in the compressed tiles.
     subsampling : (x, y)
-        Of the chroma in YCbCr tiles.
+        Subsampling of the chroma in YCbCr tiles.
     jpeg_tables : bytes or None
-        Tables that tiles copied from another file refer to.
+        Tables for tiles copied from another file.
     """
 
     size_px: tuple[int, int]
@@ -62,11 +62,11 @@ class PyramidWriter:
     mpp : float or None
         Micrometres per pixel of the finest level; stored as TIFF resolution and in the OME description.
     name : str
-        Of the picture, for the OME description.
+        Name of the picture, for the OME description.
     notes : texts
-        What the OME description says of the picture besides, a line each.
+        Further lines of the OME description.
     icc_profile : bytes or None
-        Of the pixels of every level.
+        Colour profile of all levels.
     """
 
     def __init__(
@@ -93,9 +93,9 @@ class PyramidWriter:
         self._end = 16
 
     def write_tile(self, level: int, index: int, data: bytes, *, shared: bool = False) -> None:
-        """Append a compressed tile; `index` counts by rows. Empty `data` leaves the tile out.
+        """Append a compressed tile; `index` counts row by row. Empty `data` leaves the tile out.
 
-        `shared` stores equal bytes once, for tiles that come again and again.
+        `shared` stores equal bytes only once, for tiles that occur many times.
         """
         if not data:
             return
@@ -108,8 +108,8 @@ class PyramidWriter:
         self._byte_counts[level][index] = len(data)
 
     def finish(self) -> None:
-        """Write the directories, and in the header where they begin."""
-        # Backwards, so that every directory knows where the next one is; the first names all others.
+        """Write the directories, and their start into the header."""
+        # Backwards, so that the offset of the next directory is known; the first directory lists all others.
         following = 0
         places: list[int] = []
         for number in reversed(range(len(self._levels))):
@@ -156,13 +156,13 @@ class PyramidWriter:
         if level.jpeg_tables is not None:
             entries.append((347, _UNDEFINED, len(level.jpeg_tables), level.jpeg_tables))
         if level.compression == DEFLATE:
-            entries.append(_numbers(317, _SHORT, [2]))  # tiles hold differences to the pixel on the left
+            entries.append(_numbers(317, _SHORT, [2]))  # tiles hold differences from the pixel to the left
         if level.photometric == PHOTOMETRIC_YCBCR:
             entries.append(_numbers(530, _SHORT, level.subsampling))
         return sorted(entries)
 
     def _write_directory(self, entries: list[Entry], following: int) -> int:
-        """Append one directory, its long values first; return where it begins."""
+        """Append one directory, with its long values first; return where the directory begins."""
         fields = []
         for tag, kind, count, data in entries:
             if len(data) > 8:

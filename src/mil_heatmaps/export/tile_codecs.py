@@ -1,4 +1,4 @@
-"""Tiles to bytes, as TIFF stores them."""
+"""Encode tiles as TIFF stores them."""
 
 import zlib
 
@@ -15,7 +15,7 @@ SUBSAMPLING: dict[tuple[int, ...], Subsampling] = {(1, 1): "444", (2, 1): "422",
 
 
 def encode_tile(tile: UInt8Array, layout: LevelLayout, quality: int) -> bytes:
-    """Return a tile compressed as its level says; one at the right or bottom edge may be smaller and is filled up."""
+    """Return a tile compressed for its level; smaller tiles at the right and bottom edges are padded."""
     below, right = layout.tile_px[1] - tile.shape[0], layout.tile_px[0] - tile.shape[1]
     if below or right:
         tile = np.asarray(cv2.copyMakeBorder(tile, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)

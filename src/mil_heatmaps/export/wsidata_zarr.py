@@ -1,8 +1,8 @@
 """Scores for LazySlide and wsidata: a SpatialData store with a table of tiles, ``wsidata.open_wsi(slide, store=...)``.
 
-A tile is a row: its outline (WKB), corner, every score and percentile. The store holds groups of Zarr 3, which are
-JSON, and a GeoParquet file; it says the slide's shape, by which wsidata tells a store of another slide. Coordinates are
-level-0 pixels, as wsidata's are.
+The table has one row per tile: outline (WKB), corner, every score and percentile. The store consists of Zarr 3 groups,
+which are JSON, and a GeoParquet file. It holds the slide's shape, so that wsidata can detect a store of another slide.
+Coordinates are level-0 pixels, as in wsidata.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write_wsidata(
     mpp: float | None = None,
     notices: Sequence[Notice] = (),
 ) -> None:
-    """Write the store; MissingDependencyError without pyarrow, which writes the table."""
+    """Write the store; raise MissingDependencyError without pyarrow, which writes the table."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -62,7 +62,7 @@ def write_wsidata(
 
 
 def _group(folder: Path, attributes: dict[str, Any]) -> None:
-    """Make a group of Zarr 3."""
+    """Make a Zarr 3 group."""
     folder.mkdir(parents=True, exist_ok=True)
     told = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
     (folder / "zarr.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -93,7 +93,7 @@ def _root(
 
 
 def _geo(scores: ScoreFile) -> dict[str, Any]:
-    """Return GeoParquet's metadata."""
+    """Return the GeoParquet metadata."""
     corners = scores.grid.coords_l0
     low, high = (corners.min(axis=0), corners.max(axis=0)) if len(corners) else (np.zeros(2), np.zeros(2))
     box = [*low.astype(float).tolist(), *(high + np.asarray(scores.grid.size_l0)).astype(float).tolist()]

@@ -1,4 +1,4 @@
-"""Where the window of a film is in every frame, in level-0 pixels; numbers alone, no pixel is read here."""
+"""Where the window of a film is in every frame, in level-0 pixels; this module reads no pixels."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 _RHO = math.sqrt(2)
-"""How much a move zooms out on its way; van Wijk and Nuij (2003) found people to like 1.42."""
+"""How much a move zooms out on its way; van Wijk and Nuij (2003) found that people prefer 1.42."""
 _HOLD, _MOVE, _ENDS = 2.0, 3.0, 1.0
-"""How long a stop of a tour, a move between two, and the overview at either end last, beside each other."""
+"""Relative durations of a stop of a tour, a move between two stops, and the overview at either end."""
 _SLIDE_SEEN = 0.04
-"""Share of the overview's sides that is left around the slide."""
+"""Share of the overview's sides that stays free around the slide."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Window:
     Attributes
     ----------
     x_l0, y_l0 : float
-        Its centre.
+        Centre of the window.
     downsample : float
-        Level-0 pixels a pixel of the frame.
+        Level-0 pixels per pixel of the frame.
     """
 
     x_l0: float
@@ -34,13 +34,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Flight:
-    """One entry a frame.
+    """The camera's flight, with one entry per frame.
 
     Attributes
     ----------
     windows : Window
     words : str
-        What a caption says; empty where there is nothing to say.
+        Words of the caption; empty for no caption.
     blends : float
         Weight of the colours, 0 to 1.
     """
@@ -55,20 +55,20 @@ class Flight:
 
 @dataclass(frozen=True)
 class Stop:
-    """A place at which a tour stays, and what is said there."""
+    """A place where a tour stops, and its caption."""
 
     window: Window
     words: str
 
 
 def overview(corner_l0: tuple[float, float], extent_l0: tuple[float, float], size_px: tuple[int, int]) -> Window:
-    """Return the window that shows a part of the slide whole, with a little room around it."""
+    """Return the window that shows a whole part of the slide, with a little room around it."""
     downsample = max(extent / size for extent, size in zip(extent_l0, size_px, strict=True)) / (1 - _SLIDE_SEEN)
     return Window(corner_l0[0] + extent_l0[0] / 2, corner_l0[1] + extent_l0[1] / 2, downsample)
 
 
 def fade(window: Window, frames: int, blend: float) -> Flight:
-    """Return a flight that stays: from the slide alone to the map at its middle, and back."""
+    """Return a flight with a fixed window that fades from the slide alone to the map, halfway, and back."""
     times = np.linspace(0, 1, frames)
     blends = (0.5 - 0.5 * np.cos(2 * np.pi * times)) * blend
     return Flight([window] * frames, [""] * frames, [float(b) for b in blends])
@@ -77,15 +77,15 @@ def fade(window: Window, frames: int, blend: float) -> Flight:
 def serpentine(
     centres_l0: npt.NDArray[np.float64], patch_l0: tuple[int, int], extent_l0: tuple[float, float]
 ) -> npt.NDArray[np.float64]:
-    """Return the corners of a path over patches, (M, 2): rows of windows, to the right and to the left in turn.
+    """Return the corners of a path over patches, (M, 2): rows of windows, alternately to the right and to the left.
 
     Parameters
     ----------
     centres_l0 : (N, 2)
-        Of the patches; N is at least 1.
+        Centres of the patches; N is at least 1.
     patch_l0 : (width, height)
     extent_l0 : (width, height)
-        Of the window. Rows lie at most a window apart; a row reaches from its first patch to its last.
+        Size of the window. Rows are at most one window apart; a row extends from its first patch to its last.
     """
     width, height = extent_l0
     half = np.asarray(patch_l0) / 2
@@ -103,7 +103,7 @@ def serpentine(
             left = right = (left + right) / 2
         y = float(top + (row + 0.5) * step)
         ends = [(left, y), (right, y)] if left < right else [(left, y)]
-        # The nearer end first: rows of one piece of tissue follow each other in turns.
+        # Begin with the nearer end, so that the rows of a piece of tissue alternate in direction.
         if points and abs(ends[-1][0] - points[-1][0]) < abs(ends[0][0] - points[-1][0]):
             ends.reverse()
         points += ends
@@ -111,7 +111,7 @@ def serpentine(
 
 
 def sweep(path_l0: npt.NDArray[np.float64], downsample: float, frames: int, blend: float) -> Flight:
-    """Return a flight along a path at an even speed."""
+    """Return a flight along a path at constant speed."""
     lengths = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(path_l0, axis=0).T))])
     at = np.linspace(0, lengths[-1], frames)
     x, y = (np.interp(at, lengths, path_l0[:, axis]) for axis in (0, 1))
@@ -122,7 +122,7 @@ def sweep(path_l0: npt.NDArray[np.float64], downsample: float, frames: int, blen
 def highest_places(
     centres_l0: npt.NDArray[np.float64], values: npt.NDArray[np.floating], most: int, apart_l0: tuple[float, float]
 ) -> list[int]:
-    """Return the numbers of at most `most` patches, the highest first, none within a window of another."""
+    """Return the indices of at most `most` patches, the highest first; none lies within a window of another."""
     chosen: list[int] = []
     free = np.isfinite(values)
     ranked = np.argsort(-np.where(free, values, -np.inf), kind="stable")
@@ -137,10 +137,10 @@ def highest_places(
 
 
 def tour(start: Window, stops: Sequence[Stop], frames: int, width_px: int, blend: float) -> Flight:
-    """Return a flight from an overview to each stop and back to it.
+    """Return a flight from the overview `start` to each stop and back to the overview.
 
-    It stays a while at each, and moves as van Wijk and Nuij ("Smooth and efficient zooming and panning", 2003) say,
-    slowly at either end of a move.
+    It stays a while at each stop. Moves follow van Wijk and Nuij ("Smooth and efficient zooming and panning", 2003),
+    and are slow at both ends.
     """
     places = [Stop(start, ""), *stops, Stop(start, "")]
     lasting = [_ENDS, *[length for _ in stops for length in (_MOVE, _HOLD)], *((_MOVE, _ENDS) if stops else ())]
@@ -160,7 +160,7 @@ def tour(start: Window, stops: Sequence[Stop], frames: int, width_px: int, blend
 
 
 def _eased(share: float) -> float:
-    """Return a share of the way with no jolt at either end: 6t⁵ - 15t⁴ + 10t³."""
+    """Return a share of the way that starts and ends smoothly: 6t⁵ - 15t⁴ + 10t³."""
     return share**3 * (share * (6 * share - 15) + 10)
 
 

@@ -1,4 +1,4 @@
-"""What is written over a frame: colour bar, scale bar, captions. Pillow sets the letters, kept as small pictures."""
+"""Overlays of a frame: colour bar, scale bar, captions. Pillow draws the text, which is cached as small pictures."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ INK = (27, 31, 36)
 GREY = (96, 103, 112)
 _OPACITY = 0.86
 _GROUND_PX = 256
-"""Longer side of the picture of which the mean colour below the colours is taken."""
+"""Longer side of the picture that gives the mean colour of the slide under the map's colours."""
 _LINE_CHARACTERS = 26
 
 
 class Captions:
-    """What is written over the frames of one film.
+    """The overlays for the frames of one film.
 
     Parameters
     ----------
     drawing : Drawing
-        Its colours and their scale.
+        The drawing whose colours and scale are shown.
     title : str
-        What the colours are of.
+        Title of the colour bar.
     size_px : (width, height) of a frame
     colour_bar, captions : bool
-        Which of it is wanted. The scale bar belongs to the captions.
+        Which overlays to draw. The scale bar belongs to the captions.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Captions:
         self._bar: tuple[float, UInt8Array] | None = None
 
     def write(self, frame: UInt8Array, window: Window, words: str, blend: float) -> UInt8Array:
-        """Return the frame, whose colours have the weight `blend`, with what belongs over it; changes its argument.
+        """Return the frame, whose colours have the weight `blend`, with its overlays, drawn in place.
 
-        The colour bar is mixed as the colours are, and goes where there are none.
+        The colour bar is blended like the colours, and left out if their weight is 0.
         """
         gap = self._unit
         if self._colour_bar and blend > 0:
@@ -73,7 +73,7 @@ class Captions:
         return frame
 
     def _bar_at(self, blend: float) -> UInt8Array:
-        """Return the colour bar for a weight of the colours; that of the frame before is kept."""
+        """Return the colour bar for a weight of the colours; the previous frame's bar is reused if possible."""
         if self._bar is None or self._bar[0] != blend:
             size_px = self._width, self._height
             bar = _colour_bar(self._drawing, self._title, self._unit, size_px, self._ground, blend)
@@ -91,7 +91,7 @@ class Captions:
 
 
 def _lay(frame: UInt8Array, panel: UInt8Array, x: int, y: int, opacity: float = _OPACITY) -> None:
-    """Lay a panel over a frame, letting a little of it through."""
+    """Lay a slightly transparent panel over a frame."""
     x, y = max(0, x), max(0, y)
     part = frame[y : y + panel.shape[0], x : x + panel.shape[1]]
     if part.size:
@@ -101,14 +101,14 @@ def _lay(frame: UInt8Array, panel: UInt8Array, x: int, y: int, opacity: float = 
 
 @lru_cache(maxsize=8)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the letters that the figures have, too; they come with Matplotlib."""
+    """Return the font of the figures, which comes with Matplotlib."""
     import matplotlib
 
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
 
 
 def _cut(text: str, width: int, size: int) -> str:
-    """Return the text, cut to what fits into a frame."""
+    """Return the text, shortened to fit a frame."""
     text, most = printable(text), width - 4 * size
     if _font(size).getlength(text) <= most:
         return text
@@ -119,7 +119,7 @@ def _cut(text: str, width: int, size: int) -> str:
 
 @lru_cache(maxsize=64)
 def _letters(text: str, size: int, ink: tuple[int, int, int]) -> UInt8Array:
-    """Return a line of letters on white, with a margin; read only."""
+    """Return a line of text on white, with a margin; the array is read-only."""
     font, gap = _font(size), size // 2
     image = Image.new("RGB", (round(font.getlength(text)) + 2 * gap, round(1.35 * size) + gap), "white")
     ImageDraw.Draw(image).text((gap, gap // 2), text, font=font, fill=ink)
@@ -129,7 +129,7 @@ def _letters(text: str, size: int, ink: tuple[int, int, int]) -> UInt8Array:
 def _colour_bar(
     drawing: Drawing, title: str, unit: int, size_px: tuple[int, int], ground: Colour, blend: float
 ) -> UInt8Array:
-    """Return the colour bar with ticks, title and what the scale is, its colours mixed with the ground as the map's."""
+    """Return the colour bar with ticks, title and scale, its colours blended with the ground like the map's."""
     small = max(9, round(0.82 * unit))
     scale = drawing.scale
     ticks = bar_ticks(drawing)

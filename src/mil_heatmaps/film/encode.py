@@ -1,4 +1,4 @@
-"""Frames to a film's file: H.264 by PyAV, short loops as GIF or WebP by Pillow. Whole or not at all."""
+"""Write frames to a film: H.264 with PyAV, short loops as GIF or WebP with Pillow. Files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mil_heatmaps.words import lacking, said_by
 INSTALL = "pip install 'mil-heatmaps[video]'"
 _CODEC = "libx264"
 _THREADS = 2
-"""Of x264, which otherwise takes one and a half a core and as many frames in memory."""
+"""Threads of x264; its default is 1.5 per core, with as many frames in memory."""
 _BT709 = 1
-"""ITU-T H.273's number of the colours that players take HD films to have."""
+"""Code in ITU-T H.273 of BT.709, the colours that players assume for HD films."""
 
 
 def check_installed(settings: FilmSettings) -> None:
-    """Raise a MissingDependencyError when the film's format needs PyAV and it, or its x264, is not there."""
+    """Raise MissingDependencyError if the film's format needs PyAV, and PyAV or its x264 is missing."""
     if settings.format == "mp4":
         _av()
 
@@ -42,14 +42,14 @@ def _av() -> Any:
 
 
 def write_film(path: Path, frames: Iterable[UInt8Array], settings: FilmSettings) -> None:
-    """Write a film from its frames, (height, width, 3) each, which are taken one by one.
+    """Write a film from its frames, each (height, width, 3), which are consumed one by one.
 
     Raises
     ------
     MissingDependencyError
         Without PyAV, for MP4.
     HeatmapError
-        When the encoder refuses the frames.
+        If the encoder refuses the frames.
     """
     with atomic_path(path) as partial:
         if settings.format == "mp4":
@@ -65,13 +65,13 @@ def _write_mp4(path: Path, frames: Iterable[UInt8Array], settings: FilmSettings)
             stream = container.add_stream(_CODEC, rate=settings.rate)
             stream.width, stream.height = settings.size_px
             stream.pix_fmt = "yuv420p"
-            # Each frame that x264 looks ahead is kept in memory; the usual 40 gain little where the camera glides.
+            # Each look-ahead frame of x264 stays in memory; the default of 40 gains little if the camera moves slowly.
             ahead = "rc-lookahead=8:sync-lookahead=0"
             stream.options = {"crf": str(settings.crf), "preset": "medium", "x264-params": ahead}
             stream.thread_count = _THREADS
             context = stream.codec_context
             context.color_primaries = context.color_trc = context.colorspace = _BT709
-            context.color_range = 1  # studio swing, which all players read
+            context.color_range = 1  # limited range, which all players support
             for number, pixels in enumerate(frames):
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
@@ -85,7 +85,7 @@ def _write_mp4(path: Path, frames: Iterable[UInt8Array], settings: FilmSettings)
 
 
 def _write_loop(path: Path, frames: Iterable[UInt8Array], settings: FilmSettings) -> None:
-    """Write a GIF or WebP that plays without end."""
+    """Write a GIF or WebP that loops forever."""
     from PIL import Image
 
     def images() -> Iterator[Image.Image]:
@@ -95,7 +95,7 @@ def _write_loop(path: Path, frames: Iterable[UInt8Array], settings: FilmSettings
 
     pictures = images()
     first = next(pictures)
-    # A GIF counts in hundredths of a second, and players take less than two for ten.
+    # GIF times are in hundredths of a second, and players treat values below 2 as 10.
     per_frame = max(20, round(100 / settings.fps) * 10) if settings.format == "gif" else round(1000 / settings.fps)
     options: dict[str, Any] = {"quality": 80, "method": 2} if settings.format == "webp" else {"optimize": False}
     first.save(

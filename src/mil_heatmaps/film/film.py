@@ -1,4 +1,4 @@
-"""A film of one drawing: its flight, its frames from the drawing engine, its file."""
+"""A film of one drawing: plans the flight, draws the frames, writes the file."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from mil_heatmaps.visualization.figure_ground import shown_extent
 from mil_heatmaps.words import counted, number_words
 
 _TENX_MPP = 1.0
-"""Micrometres a pixel at magnification 10: one, as at 20x it is half of it."""
+"""Micrometres per pixel at magnification 10: 1, because 20x has 0.5."""
 _PATCHES_ACROSS = {"sweep": 32, "tour": 16}
-"""How many patches a window shows across where no magnification is given."""
+"""How many patches a window shows across if no magnification is given."""
 
 
 @dataclass(frozen=True)
 class FilmedMap:
-    """What is filmed.
+    """The map to film.
 
     Attributes
     ----------
     drawing : Drawing
-        As the finished map has it.
+        The drawing of the finished map.
     scores : (N,)
-        Of the drawing's patches, as the model gave them.
+        Scores of the drawing's patches, as returned by the model.
     title : str
-        What the colours are of, at the colour bar.
+        Title of the colour bar.
     score_name : str
-        What a caption calls a score.
+        Name of the score in captions.
     """
 
     drawing: Drawing
@@ -56,7 +56,8 @@ def plan_flight(filmed: FilmedMap, settings: FilmSettings) -> Flight:
     Raises
     ------
     SlideError
-        No patch to fly to, a magnification on a slide without a pixel size, or a window larger than the slide.
+        If there is no patch to fly to, if a magnification is given for a slide without a pixel size, or if the window
+        is larger than the slide.
     """
     drawing, frames = filmed.drawing, settings.frames
     whole = overview(*shown_extent(drawing), settings.size_px)
@@ -85,7 +86,7 @@ def plan_flight(filmed: FilmedMap, settings: FilmSettings) -> Flight:
 
 
 def _downsample(drawing: Drawing, settings: FilmSettings, whole: Window) -> float:
-    """Return how many level-0 pixels a pixel of the window is; never more than in the overview."""
+    """Return the level-0 pixels per pixel of the window; never more than in the overview."""
     if settings.magnification is None:
         across = _PATCHES_ACROSS[settings.mode] * drawing.grid.step_l0[0] / settings.size_px[0]
         return min(across, whole.downsample)
@@ -107,7 +108,7 @@ def _downsample(drawing: Drawing, settings: FilmSettings, whole: Window) -> floa
 
 
 def film_frames(filmed: FilmedMap, settings: FilmSettings, flight: Flight, threads: int = 1) -> Iterator[UInt8Array]:
-    """Yield the frames, (height, width, 3) each, with what is written over them."""
+    """Yield the frames, each (height, width, 3), with their overlays."""
     drawing = filmed.drawing
     written = Captions(
         drawing, filmed.title, settings.size_px, colour_bar=settings.colour_bar, captions=settings.captions
@@ -116,7 +117,7 @@ def film_frames(filmed: FilmedMap, settings: FilmSettings, flight: Flight, threa
         yield from _fading(drawing, settings, flight, written, threads)
         return
     with WindowPictures(drawing, settings.blend, threads) as pictures:
-        # One by one: tiles are read, and frames encoded, in threads of their own.
+        # One by one, because tiles are read and frames are encoded in separate threads.
         for window, words, blend in zip(flight.windows, flight.words, flight.blends, strict=True):
             yield written.write(pictures.picture(window, settings.size_px), window, words, blend)
 
@@ -124,7 +125,7 @@ def film_frames(filmed: FilmedMap, settings: FilmSettings, flight: Flight, threa
 def _fading(
     drawing: Drawing, settings: FilmSettings, flight: Flight, written: Captions, threads: int
 ) -> Iterator[UInt8Array]:
-    """Yield frames between two pictures: the slide and its map at full blend."""
+    """Yield frames blended from two pictures: the slide, and its map at full blend."""
     window = flight.windows[0]
     slide, mapped = (_still(drawing, blend, window, settings, threads) for blend in (0.0, settings.blend))
     for blend in flight.blends:
@@ -146,7 +147,7 @@ def make_film(
     threads: int = 1,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write a film; `tell` hears how many frames are done, and may end the work by raising."""
+    """Write a film; `tell` is called with the number of finished frames and the total, and may stop it by raising."""
     flight = plan_flight(filmed, settings)
 
     def told() -> Iterator[UInt8Array]:

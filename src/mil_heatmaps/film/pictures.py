@@ -1,7 +1,7 @@
 """Any window of a slide with its map, from tiles that are read and painted once and kept while there is room.
 
-Tiles lie on a pyramid whose scales are powers of two of level 0: a frame is put together from the next finer scale and
-resampled once, so that a window may have any place and zoom. Memory is that of the tiles kept, whatever the slide.
+Tiles lie on a pyramid with downsamples that are powers of two. A frame is assembled from tiles of the next finer scale
+and resampled once, so a window may have any position and zoom. Memory depends on the kept tiles, not on the slide.
 """
 
 import math
@@ -23,25 +23,25 @@ from mil_heatmaps.visualization.frame import Frame
 
 TILE = 512
 KEPT_TILES = 40
-"""Kept at least; and a quarter more than the frame with the most needs, so that the next one finds its own."""
+"""Least number of tiles to keep. If a frame needs more tiles, that number plus a quarter is kept for the next frame."""
 _READ_AT_MOST = 3.0
-"""Pixels read for a pixel of a tile, a side; where a level is finer than that, a tile is made of four finer ones."""
+"""Most pixels to read per pixel of a tile, along each side; beyond that, a tile is made from four finer tiles."""
 
 Key = tuple[int, int, int]
-"""Scale (its power of two), column and row of a tile."""
+"""Scale (as a power of two), column and row of a tile."""
 
 
 class WindowPictures:
-    """Pictures of windows of one drawing; several threads may ask at once.
+    """Pictures of windows of one drawing; several threads may use it at once.
 
     Parameters
     ----------
     drawing : Drawing
         Smoothing and blur are left out: a film shows the patches as they are.
     blend : float
-        Weight of the colours; 0 is the slide alone.
+        Weight of the colours; 0 shows only the slide.
     threads : int
-        That read and paint tiles.
+        Number of threads that read and paint tiles.
     """
 
     def __init__(self, drawing: Drawing, blend: float, threads: int = 1) -> None:
@@ -75,14 +75,14 @@ class WindowPictures:
         )
         x0, y0 = math.floor(left) - 1, math.floor(top) - 1
         around = self._around(power, x0, y0, math.ceil(width * ratio) + 4, math.ceil(height * ratio) + 4)
-        # The middle of a frame's pixel lies on the same point of the slide in both.
+        # The centre of a frame's pixel lies on the same point of the slide before and after resampling.
         shift_x, shift_y = (at - first + ratio / 2 - 0.5 for at, first in ((left, x0), (top, y0)))
         matrix = np.array([[ratio, 0, shift_x], [0, ratio, shift_y]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return np.asarray(cv2.warpAffine(around, matrix, size_px, flags=flags, borderMode=cv2.BORDER_REPLICATE))
 
     def _around(self, power: int, x0: int, y0: int, width: int, height: int) -> UInt8Array:
-        """Return the pixels of a scale from (x0, y0) on, put together from tiles."""
+        """Return the pixels of a scale from (x0, y0) on, assembled from tiles."""
         out = self._buffer(height * width * 3).reshape(height, width, 3)
         out[:] = WHITE
         most = [math.ceil(side / (TILE << power)) for side in self._slide.dimensions_l0]
@@ -101,14 +101,14 @@ class WindowPictures:
         return out
 
     def _buffer(self, size: int) -> UInt8Array:
-        """Return bytes of this thread's own, used for every frame: the system gives freed ones back late."""
+        """Return this thread's buffer, reused for every frame, because the system releases freed memory late."""
         held: UInt8Array | None = getattr(self._buffers, "bytes", None)
         if held is None or len(held) < size:
             held = self._buffers.bytes = np.empty(size, np.uint8)
         return held[:size]
 
     def _tile(self, key: Key) -> Future[UInt8Array]:
-        """Return a painted tile that is there or on its way; those longest unused make room."""
+        """Return a painted tile, finished or in progress; the least recently used tiles are dropped."""
         with self._lock:
             tile = self._tiles.get(key)
             if tile is None:
@@ -126,7 +126,7 @@ class WindowPictures:
         side_l0 = TILE << power
         corner = column * side_l0, row * side_l0
         if self._drawing.alpha > 0:
-            # One patch more all around: by its size patches are placed, to the pixel, as in any other picture.
+            # A margin of one patch, so that patches are placed to the pixel as in any other picture.
             margin = np.asarray(self._drawing.grid.size_l0)
             near = (self._left_top < np.asarray(corner) + side_l0 + margin) & (
                 self._right_bottom > np.asarray(corner) - margin
@@ -144,7 +144,7 @@ class WindowPictures:
         return pixels
 
     def _pixels(self, key: Key) -> UInt8Array:
-        """Return a tile of the slide alone, averaged from the next finer level; it may be written to."""
+        """Return a tile of the slide alone, averaged from the next finer level; its pixels may be changed."""
         power, column, row = key
         side_l0 = TILE << power
         x, y = column * side_l0, row * side_l0

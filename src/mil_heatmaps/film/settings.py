@@ -1,4 +1,4 @@
-"""What a film shows, how large and how long it is."""
+"""What a film shows, and how large and how long it is."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -7,7 +7,7 @@ from mil_heatmaps.choices import FilmFormat, FilmMode
 from mil_heatmaps.errors import ConfigError
 
 MOST_LOOP_PIXELS = 80_000_000
-"""Pixels of all frames of a GIF or WebP together: Pillow holds them until the end."""
+"""Most pixels of all frames of a GIF or WebP together, because Pillow holds all frames until the end."""
 
 
 @dataclass(frozen=True)
@@ -17,25 +17,26 @@ class FilmSettings:
     Attributes
     ----------
     mode : ``sweep``, ``tour``, ``fade``
-        A window in serpentines over the tissue; from the overview to the highest regions and back; the slide, its map
-        and the slide again.
+        ``sweep`` moves a window in serpentines over the tissue. ``tour`` goes from the overview to the highest regions
+        and back. ``fade`` shows the slide, its map, and the slide again.
     format : ``mp4``, ``gif``, ``webp``
     size_px : (width, height)
     fps, seconds : float
     blend : float
         Weight of the colours, 0 to 1.
     magnification : float or None
-        Of the window of a sweep and of a tour's stops, 10 being 1 µm a pixel; None: by the patches.
+        Magnification of the window in a sweep and at a tour's stops; 10 means 1 µm per pixel. None chooses it by the
+        patch step.
     regions : int
-        Stops of a tour.
+        Number of stops of a tour.
     colour_bar, captions : bool
     crf : int
-        x264's quality, 0 (all that is there) to 51.
+        x264's quality, from 0 (lossless) to 51.
 
     Raises
     ------
     ConfigError
-        For a film of less than two frames, sides that H.264 cannot hold, a loop that would not fit in memory.
+        For a film of fewer than two frames, sides that H.264 cannot store, or a loop that does not fit in memory.
     """
 
     mode: FilmMode = "tour"
@@ -71,10 +72,10 @@ class FilmSettings:
 
     @property
     def frames(self) -> int:
-        """How many pictures the film has."""
+        """Number of frames of the film."""
         return round(self.seconds * self.fps)
 
     @property
     def rate(self) -> Fraction:
-        """Frames a second as a fraction; 29.97 is 30000/1001."""
+        """Frames per second as a fraction; 29.97 is 30000/1001."""
         return Fraction(self.fps).limit_denominator(1001)

@@ -14,12 +14,12 @@ Affine = tuple[tuple[float, ...], ...]
 
 
 def read_affine(path: Path) -> Affine:
-    """Return the 3 x 3 of a ``.npy``, from level-0 pixels of the first slide to those of the second.
+    """Return the 3 x 3 matrix of a ``.npy`` file, from level-0 pixels of the first slide to those of the second.
 
     Raises
     ------
     ConfigError
-        It is not an affine map, or cannot be inverted.
+        If it is not an affine map, or cannot be inverted.
     """
     matrix = read_npy(path, ConfigError)
     if matrix.shape != (3, 3) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():

@@ -1,6 +1,6 @@
-"""Cut a tall read into bands, one OpenSlide call each, that OpenSlide returns without interpolating.
+"""Cut a tall read into bands, one OpenSlide call each, so that OpenSlide does not interpolate.
 
-`*_px` are rows of the level, `*_l0` level-0 pixels.
+Names ending ``_px`` are rows of the level, ``_l0`` level-0 pixels.
 """
 
 from bisect import bisect_right
@@ -15,7 +15,7 @@ OpenSlide interpolates when a corner lies between two pixels. Below 1/256 of a p
 """
 
 CALL_PIXELS = 4 << 20
-"""Pixels of one OpenSlide call, about 60 MB while it is converted; four times as many where need be."""
+"""Pixels of one OpenSlide call, about 60 MB during conversion; up to four times as many if necessary."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Band:
 
 
 def cut_bands(downsample: float, width_px: int, height_px: int, call_pixels: int = CALL_PIXELS) -> list[Band]:
-    """Return bands that cover rows 0 to `height_px` of a read `width_px` wide, in order.
+    """Return bands that cover rows 0 to `height_px` of a read of width `width_px`, in order.
 
-    A level-0 corner is a whole number, so at a downsample of 4.0007 few rows can be addressed exactly. Bands begin at
-    such rows. Where the next such row is too far for a call of bounded size, the band begins at the row with the
+    A level-0 corner is a whole number, so at a downsample of 4.0007 only a few rows can be addressed exactly. Bands
+    begin at such rows. If the next such row is too far for a call of bounded size, the band begins at the row with the
     smallest error.
     """
     rows = np.arange(height_px, dtype=np.int64)
@@ -45,7 +45,7 @@ def cut_bands(downsample: float, width_px: int, height_px: int, call_pixels: int
         if height_px - start <= usual:
             stop = height_px
         else:
-            before = bisect_right(exact, start + usual) - 1  # the last exact row that is near enough
+            before = bisect_right(exact, start + usual) - 1  # the last exact row within reach
             if exact[before] > start:
                 stop = exact[before]
             elif before + 1 < len(exact) and exact[before + 1] <= start + most:

@@ -1,8 +1,8 @@
-"""Colours of a slide as a screen expects them: sRGB.
+"""Colours of a slide in sRGB, as screens expect them.
 
-Scanners store pixels in a colour space of their own and describe it in an ICC profile. The program computes
-on the stored pixels; only what is shown to people is converted. `ColorProfile` says how a picture keeps colours true:
-``convert`` its pixels to sRGB, ``embed`` the slide's profile beside the stored pixels, or ``ignore`` the profile.
+A scanner stores pixels in its own colour space and describes it in an ICC profile. The program computes on the stored
+pixels and converts only pictures for people. `ColorProfile` says what a picture does with the profile: ``convert`` the
+pixels to sRGB, ``embed`` the profile beside the stored pixels, or ``ignore`` it.
 """
 
 import io
@@ -17,7 +17,7 @@ from mil_heatmaps.slides.pixels import RGB
 
 logger = logging.getLogger(__name__)
 
-_NO_CACHE = 0x0040  # lcms keeps the last pixel between calls, which threads must not share
+_NO_CACHE = 0x0040  # lcms caches the last pixel between calls; threads must not share it
 
 
 class ToSrgb:
@@ -36,7 +36,7 @@ class ToSrgb:
 
 
 def embedded_profile(profile: bytes | None, how: ColorProfile) -> bytes | None:
-    """Return the profile that a picture of a slide with `profile` carries; None without one, or where it is ignored."""
+    """Return the profile to store in a picture of a slide with `profile`; None without one or if it is ignored."""
     if not profile or how == "ignore":
         return None
     return srgb_profile() if how == "convert" and srgb_converter(profile) is not None else profile
@@ -44,7 +44,7 @@ def embedded_profile(profile: bytes | None, how: ColorProfile) -> bytes | None:
 
 @lru_cache(maxsize=1)
 def srgb_profile() -> bytes:
-    """Return an ICC profile of sRGB, the same bytes on every day."""
+    """Return an ICC profile of sRGB, always the same bytes."""
     from PIL import ImageCms
 
     made: Any = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -55,7 +55,7 @@ def srgb_profile() -> bytes:
 
 @lru_cache(maxsize=4)
 def srgb_converter(profile: bytes | None) -> ToSrgb | None:
-    """Return what converts from `profile` to sRGB; None when it is missing, sRGB already, or of no use."""
+    """Return the converter from `profile` to sRGB; None if the profile is missing, already sRGB, or unusable."""
     if not profile:
         return None
     from PIL import ImageCms as _cms

@@ -1,8 +1,7 @@
-"""Lay patches over tissue as CLAM does: a grid of its own in the box around every piece.
+"""Lay patches over tissue as CLAM does: each piece of tissue has a separate grid in its bounding box.
 
-Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the patch level; coordinates are (x, y) of a
-patch's top left. Patches come piece by piece, column by column; two pieces that overlap may both hold a
-patch.
+Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the patch level. Coordinates are (x, y) of a patch's top-left
+corner. Patches come piece by piece, column by column. If two pieces overlap, both may contain the same patch.
 """
 
 from collections.abc import Sequence
@@ -19,12 +18,12 @@ from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.slides.tissue import Contour, TissueMask
 
 _LATTICE_POINTS = 1 << 24
-"""Most points looked at in one go, about 100 MB."""
+"""Most points checked at once, about 100 MB."""
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """The points of a patch that are looked at, relative to its corner: inside when any, or all, are."""
+    """The points of a patch to check, relative to its corner. The patch is inside if any point is, or all."""
 
     offsets_l0: tuple[tuple[int, int], ...]
     need_all: bool
@@ -40,18 +39,18 @@ def grid_from_contours(
     contour_fn: ContourTest = "four_pt",
     use_padding: bool = True,
 ) -> PatchGrid:
-    """Return the patches of CLAM's `create_patches_fp`, on which models are trained; none where nothing fits.
+    """Return the patches of CLAM's `create_patches_fp`, on which models are trained; an empty grid if none fits.
 
     Parameters
     ----------
     patch_level, patch_size, step_size
-        Side and distance of patches in pixels of that level; the distance is the side when it is not given.
+        Side of patches and step between them, in pixels of that level. The default step is the side.
     contour_fn
-        When a patch belongs to a piece: its corner lies in it (``basic``), its centre (``center``), any
-        (``four_pt``) or each (``four_pt_hard``) of four points around the centre. The border counts. The
+        Which points must lie in a piece for the patch to belong to it: its corner (``basic``), its centre (``center``),
+        any (``four_pt``) or all (``four_pt_hard``) of four points around the centre. The border counts as inside. The
         centre must not lie inside a hole.
     use_padding
-        Whether patches may reach over the slide's edge.
+        Whether patches may extend beyond the slide's edge.
     """
     if contour_fn not in CONTOUR_TESTS:
         raise TissueError(f"unknown contour_fn {contour_fn!r}; choose from {list(CONTOUR_TESTS)}")
@@ -84,22 +83,21 @@ def region_grid(
     top_left: tuple[int, int] | None = None,
     bot_right: tuple[int, int] | None = None,
 ) -> PatchGrid:
-    """Return the patches of CLAM's fine heatmap, which may overlap; none where nothing fits.
+    """Return the patches of CLAM's fine heatmap, which may overlap; an empty grid if none fits.
 
     Parameters
     ----------
     patch_level, patch_size
         Side of patches in pixels of that level, before `custom_downsample`.
     overlap
-        Share of a patch that the next one covers too, from 0 to below 1; `step_size` in pixels takes its
-        place.
+        Share of a patch that its neighbour also covers, from 0 to below 1. `step_size`, in pixels, overrides it.
     use_center_shift
-        Look at four points around the centre, all of which must lie in the tissue, instead of at the centre
-        alone. The points move outwards as the overlap grows.
+        Check four points around the centre, which must all lie in tissue, instead of only the centre. The points move
+        outwards as the overlap grows.
     custom_downsample
-        Patches are this much larger, to be shrunk to `patch_size` after reading.
+        Factor by which patches are larger; they are shrunk to `patch_size` after reading.
     top_left, bot_right
-        Level-0 corners of a region to stay in; the grid then begins at the region.
+        Level-0 corners of a region that limits the grid; the grid then begins at the region's corner.
     """
     if not 0 <= overlap < 1:
         raise TissueError(f"overlap must be at least 0 and below 1, got {overlap}")
@@ -140,9 +138,10 @@ def _check_size(slide: Slide, level: int, patch: tuple[int, int], step: tuple[in
 
 
 def _scaled(size_px: tuple[int, int], downsample: tuple[float, float]) -> tuple[int, int]:
-    """Return a size of the level in level-0 pixels.
+    """Return a size on the level in level-0 pixels.
 
-    Level sizes are rounded, so 4.0007 and 3.9986 both mean 4; CLAM cuts the latter to 3, which is not copied.
+    Level sizes are rounded, so downsamples of 4.0007 and 3.9986 both mean 4. CLAM truncates the latter to 3; this is
+    not copied.
     """
 
     def factor(exact: float) -> float:
@@ -155,7 +154,7 @@ def _scaled(size_px: tuple[int, int], downsample: tuple[float, float]) -> tuple[
 
 
 def _drawn_size(size_px: tuple[int, int], downsample: tuple[float, float]) -> tuple[int, int]:
-    """Return the level-0 size CLAM draws a patch with."""
+    """Return the level-0 size with which CLAM draws a patch."""
     return max(1, int(size_px[0] * downsample[0])), max(1, int(size_px[1] * downsample[1]))
 
 
@@ -185,7 +184,7 @@ def _training_probe(contour_fn: ContourTest, ref_l0: int) -> _Probe:
 
 
 def _heatmap_probe(ref_l0: int, overlap: float, use_center_shift: bool) -> _Probe:
-    """CLAM's four_pt_hard with a shift that follows the overlap."""
+    """Return CLAM's four_pt_hard with a shift that depends on the overlap."""
     half = ref_l0 // 2
     share = 0.375 if overlap < 0.25 else 0.5 if overlap < 0.95 else 0.625
     return _around(half, int(half * share) if use_center_shift else 0, need_all=True)
@@ -201,7 +200,7 @@ def _lay(
     use_padding: bool,
     region_l0: tuple[tuple[int, int], tuple[int, int]] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Return the corners (N, 2) of the patches of all pieces. CLAM's `process_contours`."""
+    """Return the corners (N, 2) of the patches of all pieces, as CLAM's `process_contours`."""
     found = [np.empty((0, 2), np.int64)]
     for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True):
         points = contour.reshape(-1, 2)
@@ -228,7 +227,7 @@ def _lay_in_box(
     step_l0: tuple[int, int],
     probe: _Probe,
 ) -> list[npt.NDArray[np.int64]]:
-    """Return the corners of one piece's patches, in parts of a few columns each so that memory is bounded."""
+    """Return the corners of one piece's patches, in parts of a few columns each to bound memory."""
     edges, hole_edges = Edges.of(contour), [Edges.of(hole) for hole in holes]
     columns = max(1, _LATTICE_POINTS // counts[1])
     ys = Axis(2 * start_l0[1], 2 * step_l0[1], counts[1])
@@ -238,7 +237,7 @@ def _lay_in_box(
         xs = Axis(2 * x_l0, 2 * step_l0[0], min(columns, counts[0] - first))
         kept = _inside(edges, xs, ys, probe)
         for hole in hole_edges:
-            # The centre is the corner plus half the patch's width in both directions, on a half pixel when
+            # The centre is the corner plus half the patch's width in both directions, on a half pixel if the width is
             # odd.
             kept &= ~classify_lattice(hole, xs.shifted(ref_l0), ys.shifted(ref_l0))[0]
         column, row = np.nonzero(kept.T)

@@ -1,6 +1,6 @@
-"""DICOM slides: the files of one series in one folder, a file a level, are one slide.
+"""DICOM slides: the files of one series in a folder, one file per level, are one slide.
 
-Only the headers are read, by a reader of this module's own: listing a cohort must not need pydicom.
+This module reads only the headers, without pydicom, so that listing a cohort does not need it.
 """
 
 import os
@@ -20,7 +20,7 @@ _TOTAL_COLUMNS, _TOTAL_ROWS = 0x0048_0006, 0x0048_0007
 _WANTED = (_TRANSFER_SYNTAX, _IMAGE_TYPE, _SERIES, _ROWS, _COLUMNS, _TOTAL_COLUMNS, _TOTAL_ROWS)
 _IMPLICIT, _BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-"""Kinds of value whose length has four bytes."""
+"""Value representations with a length field of four bytes."""
 
 _UNDEFINED = 0xFFFF_FFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
@@ -30,7 +30,7 @@ _DEEPEST = 16
 
 @dataclass(frozen=True)
 class DicomHeader:
-    """What the header of a DICOM file says of its place in a slide.
+    """What the header of a DICOM file says about its place in a slide.
 
     Attributes
     ----------
@@ -82,9 +82,9 @@ def _number(value: bytes | None) -> int:
 
 
 def _values(file: BinaryIO, size: int) -> Mapping[int, bytes]:
-    """Return the raw values of `_WANTED`; empty if the file is not DICOM or has a syntax nobody uses for slides.
+    """Return the raw values of `_WANTED`; empty if the file is not DICOM or has a transfer syntax not used for slides.
 
-    Raises ValueError or struct.error where the file is damaged.
+    Raises ValueError or struct.error if the file is damaged.
     """
     if file.read(132)[128:] != b"DICM":
         return {}
@@ -93,7 +93,7 @@ def _values(file: BinaryIO, size: int) -> Mapping[int, bytes]:
     while file.tell() < size:
         start = file.tell()
         tag = _tag(file.read(4))
-        if in_meta and tag >> 16 != 2:  # the rest is written as the transfer syntax says
+        if in_meta and tag >> 16 != 2:  # the rest follows the transfer syntax
             in_meta, syntax = False, _text(found.get(_TRANSFER_SYNTAX))
             if syntax in (_BIG_ENDIAN, _DEFLATED):
                 return {}
@@ -119,7 +119,7 @@ def _tag(data: bytes) -> int:
 
 
 def _element(file: BinaryIO, explicit: bool) -> tuple[int, int]:
-    """Read the head of an element; return its tag and the length of its value."""
+    """Read the header of an element; return its tag and the length of its value."""
     tag = _tag(file.read(4))
     if not explicit or tag >> 16 == 0xFFFE:
         return tag, struct.unpack("<I", file.read(4))[0]
@@ -130,7 +130,7 @@ def _element(file: BinaryIO, explicit: bool) -> tuple[int, int]:
 
 
 def _skip_nested(file: BinaryIO, explicit: bool, depth: int) -> None:
-    """Pass over a sequence or item whose length is not told."""
+    """Skip a sequence or item of undefined length."""
     if depth > _DEEPEST:
         raise ValueError("sequences are nested too deep")
     while True:
@@ -144,7 +144,7 @@ def _skip_nested(file: BinaryIO, explicit: bool, depth: int) -> None:
 
 
 def series_of(files: Iterable[Path]) -> dict[str, list[Path]]:
-    """Return DICOM files by series, the file of the finest level first; what has no header is left out."""
+    """Return DICOM files by series, the file of the finest level first; files without a header are left out."""
     headers = {path: header for path in files if (header := read_header(path)) is not None}
     series: dict[str, list[Path]] = {}
     for path in sorted(headers, key=lambda path: _rank(path, headers[path])):
@@ -165,13 +165,13 @@ def slides_in(folder: Path, files: Iterable[Path], *, inside: bool) -> list[Path
     files : paths
         Its files that end with .dcm.
     inside : bool
-        Whether the folder lies in a folder of slides. It is then a slide itself where it holds one series.
+        Whether the folder lies in a folder of slides. If so, and if it holds one series, the folder itself is a slide.
 
     Returns
     -------
     list of Path
-        The folder, or of each series the file of the finest level; and files without a header, which tell by
-        themselves what is wrong with them.
+        The folder, or the file of the finest level of each series. Files without a header are included, so that opening
+        them reports what is wrong.
     """
     files = list(files)
     series = series_of(files)
@@ -181,12 +181,12 @@ def slides_in(folder: Path, files: Iterable[Path], *, inside: bool) -> list[Path
 
 
 def data_file(path: Path) -> Path:
-    """Return the file to be opened for a slide: `path`, or the finest level of the one series in the folder `path`.
+    """Return the file to open for a slide: `path`, or the finest level of the only series in the folder `path`.
 
     Raises
     ------
     SlideError
-        A folder that holds no DICOM series, or several.
+        If the folder holds no DICOM series, or several.
     """
     if not path.is_dir():
         return path

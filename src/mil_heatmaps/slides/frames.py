@@ -1,8 +1,8 @@
-"""Which corner the coordinates of a file count from: that of the slide, or that of its scanned area.
+"""Whether the coordinates of a file count from the corner of the slide or of its scanned area.
 
-Of some slides (MRXS, SCN, BIF) only an area was scanned, OpenSlide's bounds. QuPath and programs that crop count from
-its corner, CLAM and TRIDENT from the slide's. Every file is judged by itself, and all of it moves or none. Names ending
-``_l0`` are level-0 pixels.
+Some slides (MRXS, SCN, BIF) have pixels only in a scanned area, OpenSlide's bounds. QuPath and programs that crop count
+from the corner of this area, CLAM and TRIDENT from the slide's corner. Each file is judged separately, and either all
+of its coordinates are shifted or none. Names ending ``_l0`` are level-0 pixels.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from mil_heatmaps.slides.tissue import TissueMask
 Points = npt.NDArray[np.int64]
 
 _ROUNDED = 1
-"""Pixels by which sizes and outlines may differ through rounding."""
+"""Pixels by which sizes and outlines may differ because of rounding."""
 
 _FAR = 2**40
 
 
 def says_scanned_size(said: Size | None, space: SlideSpace) -> bool:
-    """Say whether the size that a file states is that of the scanned area, up to a pixel."""
+    """Whether the slide size that a file states is that of the scanned area, up to a pixel."""
     if said is None or space.scanned_l0 is None or said == space.size_l0:
         return False
     return all(abs(a - b) <= _ROUNDED for a, b in zip(said, space.scanned_l0[2:], strict=True))
@@ -37,20 +37,20 @@ def says_scanned_size(said: Size | None, space: SlideSpace) -> bool:
 def frame_shift(
     space: SlideSpace, starts_l0: Points, ends_l0: Points, *, said: Size | None = None, reach_l0: Size = (0, 0)
 ) -> Size:
-    """Return what has to be added to the coordinates of a file, (0, 0) for those in the slide's frame.
+    """Return the shift to add to the coordinates of a file; (0, 0) if they are in the slide's frame.
 
-    `space.frame` decides if it is ``slide`` or ``bounds``. Else the size that the file states does. Else the slide's
-    frame holds if every box covers scanned pixels as it stands; if not, and all lie within the scanned area's width and
-    height, they count from its corner.
+    `space.frame` decides if it is ``slide`` or ``bounds``. Otherwise the size that the file states decides. Without a
+    size, the coordinates are in the slide's frame if every box covers scanned pixels without a shift. If not, and if
+    all boxes lie within the scanned area's width and height, they count from its corner.
 
     Parameters
     ----------
     starts_l0, ends_l0 : (N, 2) int64
-        The boxes of patches or outlines as the file has them; the ends are not part of them.
+        The boxes of patches or outlines as stored in the file; the ends are not included.
     said : (width, height), optional
-        Size of the slide, as the file states it.
+        Size of the slide, as stated in the file.
     reach_l0 : (width, height)
-        Boxes may stick out of the scanned area by less than this.
+        Boxes may extend beyond the scanned area by up to this much.
     """
     if space.scanned_l0 is None or space.frame == "slide":
         return 0, 0
@@ -75,7 +75,7 @@ def place_grid(grid: PatchGrid, space: SlideSpace, said: Size | None = None) -> 
     if space.scanned_l0 is None:
         return grid, []
     starts = grid.coords_l0
-    # Less than a whole patch: boxes touch the area that they may stick out of.
+    # One pixel less than a patch, so that every box still touches the scanned area.
     reach = (grid.size_l0[0] - 1, grid.size_l0[1] - 1)
     shift = frame_shift(space, starts, starts + grid.size_l0, said=said, reach_l0=reach)
     if shift == (0, 0):
@@ -84,7 +84,7 @@ def place_grid(grid: PatchGrid, space: SlideSpace, said: Size | None = None) -> 
 
 
 def place_mask(mask: TissueMask, space: SlideSpace, what: str = "outlines") -> tuple[TissueMask, list[Notice]]:
-    """Return outlines in the slide's frame, and a notice, in which they are called `what`, if they were moved."""
+    """Return outlines in the slide's frame, and a notice if they were moved; `what` names them in the notice."""
     if space.scanned_l0 is None or mask.is_empty:
         return mask, []
     corners = [contour.reshape(-1, 2) for contour in mask.contours_l0]
@@ -97,7 +97,7 @@ def place_mask(mask: TissueMask, space: SlideSpace, what: str = "outlines") -> t
 def place_shapes(
     starts_l0: npt.NDArray[Any], ends_l0: npt.NDArray[Any], space: SlideSpace, what: str
 ) -> tuple[Size, list[Notice]]:
-    """Return what must be added to shapes, given by their boxes, or to points; and a notice if that is anything."""
+    """Return the shift to add to points, or to shapes given by their boxes, and a notice if it is not zero."""
     if space.scanned_l0 is None:
         return (0, 0), []
     kept = np.isfinite(starts_l0).all(axis=1) & np.isfinite(ends_l0).all(axis=1)
@@ -107,7 +107,7 @@ def place_shapes(
 
 
 def place_box(corners_l0: Sequence[float], space: SlideSpace) -> tuple[Sequence[float], list[Notice]]:
-    """Return a region, two opposite corners (x1, y1, x2, y2), in the slide's frame, and a notice if it was moved."""
+    """Return a region (opposite corners x1, y1, x2, y2) in the slide's frame, and a notice if it was moved."""
     if space.scanned_l0 is None or len(corners_l0) != 4 or not np.isfinite(corners_l0).all():
         return corners_l0, []
     points = np.asarray(corners_l0, np.float64).reshape(2, 2).astype(np.int64)
@@ -120,7 +120,7 @@ def place_box(corners_l0: Sequence[float], space: SlideSpace) -> tuple[Sequence[
 
 
 def moved(what: str, shift_l0: Size) -> Notice:
-    """Return the notice on a file whose contents, called `what`, were moved into the slide's frame."""
+    """Return the notice that the contents of a file, called `what`, were moved into the slide's frame."""
     verb = "counts" if what.startswith("the ") else "count"
     text = f"{what} {verb} from the corner of the scanned area (bounds) at {shift_l0}: moved by as much"
     return Notice("frame", text, x=shift_l0[0], y=shift_l0[1])

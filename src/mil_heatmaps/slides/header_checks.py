@@ -1,4 +1,4 @@
-"""Whether a slide's headers are harmless, before OpenSlide or Pillow is let at it."""
+"""Check that a slide's headers are harmless, before OpenSlide or Pillow opens it."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from mil_heatmaps.slides.tiff_headers import TiffHeaderError, TileTooLargeError,
 from mil_heatmaps.words import said_by
 
 _OWN_STRUCTURE = (".ndpi",)
-"""TIFF by its first bytes, with pointers of its own beyond 4 GB: it is not understood here."""
+"""TIFF by its first bytes, but with non-standard pointers beyond 4 GB, which this module cannot read."""
 
 _COMPRESSIONS = frozenset({1, 5, 7, 8, 32946, 33003, 33004, 33005, 34712})
 """None, LZW, JPEG, deflate, JPEG 2000."""
 
 
 def refuse_large_tiles(path: Path) -> None:
-    """Raise a SlideError for a TIFF that declares tiles of over `MOST_TILE_BYTES`; all else is left to OpenSlide."""
+    """Raise SlideError for a TIFF that declares tiles above `MOST_TILE_BYTES`; everything else is left to OpenSlide."""
     try:
         if is_tiff(path):
             read_directories(path)
@@ -26,14 +26,14 @@ def refuse_large_tiles(path: Path) -> None:
 
 
 def headers_pass(path: Path) -> bool:
-    """Whether a slide's headers were read and found right, so that it may be opened in this process.
+    """Whether a slide's headers were read and are valid, so that it may be opened in this process.
 
-    So they are of TIFF whose largest picture is in tiles, and of plain pictures, whose size is compared with a limit.
-    Of other formats nothing is known here.
+    This can hold for a TIFF whose largest picture is tiled, and for plain pictures, which have a size limit of their
+    own. Headers of other formats are not read, so they do not pass.
     """
     try:
         if not path.is_file():
-            return not path.exists()  # a slide that is not there does no harm
+            return not path.exists()  # a missing file does no harm
         if path.suffix.lower() in PICTURE_EXTENSIONS:
             return True
         if path.suffix.lower() in _OWN_STRUCTURE or not is_tiff(path):

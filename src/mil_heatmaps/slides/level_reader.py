@@ -1,8 +1,7 @@
-"""Read pixels of a slide's levels: from the file's own tiles where that is proven right, else from the source.
+"""Read pixels of a slide's levels: directly from the file's tiles if this is proven correct, else from the source.
 
-Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level at hand; sizes are (width, height),
-pixels are (H, W, 3) uint8 RGB. Whatever is transparent or outside the slide is white, tiles that cannot be read are
-grey.
+Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the current level; sizes are (width, height), pixels are
+(H, W, 3) uint8 RGB. Pixels that are transparent or outside the slide are white; tiles that cannot be read are grey.
 """
 
 import threading
@@ -27,10 +26,10 @@ from mil_heatmaps.slides.unreadable import TileError, UnreadableTiles, grey
 from mil_heatmaps.words import said_by
 
 _CACHED_PIXELS = 2 << 20
-"""Regions up to this size keep their tiles, since their neighbours are likely to be read next."""
+"""Tiles of regions up to this size are cached, because neighbouring regions are likely to be read next."""
 
 _ASKED = 16
-"""Bad tiles of a level for which the source is asked as well; when it never knew better, it is no longer asked."""
+"""Bad tiles of a level that the source tries as well; if it can read none of them, it is not asked again."""
 
 
 class LevelReader:
@@ -41,7 +40,7 @@ class LevelReader:
     Attributes
     ----------
     unreadable : UnreadableTiles
-        What was asked for, and what of it is grey because neither way can read it.
+        Which tiles were requested, and which of them are grey because neither way can read them.
     """
 
     def __init__(self, path: Path, source: Source, levels: Levels, threads: int) -> None:
@@ -66,16 +65,16 @@ class LevelReader:
         self._headers.close()
 
     def tiff_level(self, level: int) -> TiffLevel | None:
-        """Return the level as a table of compressed tiles, None when only the source can read it."""
+        """Return the level as a table of compressed tiles; None if only the source can read it."""
         return self._tiff.get(level)
 
     def region(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        """Return `size_px` pixels of `level` whose top left is the level-0 point `corner_l0`."""
+        """Return `size_px` pixels of `level` with the top-left corner at the level-0 point `corner_l0`."""
         (x, y), (width, height) = corner_l0, size_px
         if width == 0 or height == 0:
             return np.empty((height, width, 3), np.uint8)
         downsample = self._levels.mean_downsample(level)
-        # What lies left of or above the slide is cut off by whole pixels, as OpenSlide does.
+        # As in OpenSlide, the part to the left of or above the slide is cut off in whole pixels.
         left, top = (min(int(max(-c, 0) / downsample), side) for c, side in ((x, width), (y, height)))
         if left or top:
             region = np.full((height, width, 3), WHITE, np.uint8)
@@ -121,7 +120,7 @@ class LevelReader:
         return out
 
     def row_stops(self, level: int, rows: int) -> Iterator[int]:
-        """Yield the rows at which reads of a level best end, about `rows` apart: no tile is then decoded twice."""
+        """Yield rows, about `rows` apart, at which reads of a level should end so that no tile is decoded twice."""
         height = self._levels.level_dimensions[level][1]
         tiff = self._tiff.get(level)
         if tiff is None:
@@ -131,7 +130,7 @@ class LevelReader:
             yield from (min(stop, height) for stop in range(step, height + step, step))
 
     def _from_source(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        """Return the pixels of one call of the source; where that fails, of one call a tile."""
+        """Return the pixels from one call of the source; if this fails, from one call per tile."""
         downsample = self._levels.mean_downsample(level)
         left, top = (int(c / downsample + ON_PIXEL) for c in corner_l0)
         if not self.unreadable.touches(level, (left, top, left + size_px[0], top + size_px[1])):
@@ -147,11 +146,11 @@ class LevelReader:
             raise TileError(f"cannot read {self._named(corner_l0, level, size_px)}: {said_by(error)}") from error
         except SlideError:
             raise
-        except Exception as error:  # OpenSlide's errors are of many kinds, and say little of where
+        except Exception as error:  # OpenSlide raises many kinds of errors, mostly without a position
             raise SlideError(f"cannot read {self._named(corner_l0, level, size_px)}: {said_by(error)}") from error
 
     def _check_headers(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> None:
-        """Raise a TileError when a tile of a region claims another size than it has: decoders would believe it."""
+        """Raise TileError if a tile of a region claims a wrong size, because decoders would trust it."""
         downsample = self._levels.mean_downsample(level)
         left, top = (int(c / downsample + ON_PIXEL) for c in corner_l0)
         more = (int(c / downsample - start > ON_PIXEL) for c, start in zip(corner_l0, (left, top), strict=True))
@@ -164,7 +163,7 @@ class LevelReader:
         return f"level {level}, {size_px[0]} x {size_px[1]} pixels at level-0 {corner_l0}, of slide {self.path}"
 
     def _tile_by_tile(self, corner_px: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        """Return a region of which some tile cannot be read: grey where it lies."""
+        """Return a region with unreadable tiles, which are grey."""
         (left, top), (width, height) = corner_px, size_px
         out = np.full((height, width, 3), WHITE, np.uint8)
         (level_w, level_h), (tile_w, tile_h) = self._levels.level_dimensions[level], self.unreadable.tile_px(level)
@@ -174,7 +173,7 @@ class LevelReader:
         return out
 
     def _piece(self, level: int, box_px: tuple[int, int, int, int]) -> RGB:
-        """Return pixels of one tile by the source: grey, and the tile marked, when it cannot be read."""
+        """Return pixels of one tile from the source; if it cannot be read, mark the tile and return grey."""
         left, top, right, bottom = box_px
         size = right - left, bottom - top
         if self.unreadable.touches(level, box_px):
@@ -186,7 +185,7 @@ class LevelReader:
         except TileError as error:
             between = max(x / downsample - left, y / downsample - top) > 0
             if between and min(size) > 1:
-                # A corner between pixels takes in a pixel of the next tile, which may be the bad one.
+                # A corner between pixels also needs a pixel of the next tile, which may be the bad one.
                 with suppress(TileError):
                     pixels = grey(size)
                     pixels[:-1, :-1] = self._read((x, y), level, (size[0] - 1, size[1] - 1))
@@ -197,7 +196,7 @@ class LevelReader:
     def _from_tiff(
         self, tiff: TiffLevel, corner_px: tuple[int, int], size_px: tuple[int, int], *, cached: bool
     ) -> RGB | None:
-        """Return a rectangle decoded directly; None when that fails, and OpenSlide reads it or says why."""
+        """Return a rectangle decoded directly; None if this fails, so that the caller reads it through OpenSlide."""
         pool = None if cached else self._threads_pool()
 
         def instead(index: int, error: SlideError) -> RGB:
@@ -210,14 +209,14 @@ class LevelReader:
             return None
 
     def tile(self, tiff: TiffLevel, index: int) -> RGB:
-        """Return the pixels of one tile, by its number, always of the full tile size; grey when it cannot be read."""
+        """Return the pixels of one tile by index, always of the full tile size; grey if it cannot be read."""
         try:
             return tiff.decode(index)
         except SlideError as error:
             return self._instead(tiff, index, error)
 
     def tile_bytes(self, tiff: TiffLevel, index: int) -> bytes | None:
-        """Return one tile's compressed bytes, b'' when never written; None for those of a tile that cannot be read."""
+        """Return one tile's compressed bytes; b'' if it was never written, None if it cannot be read."""
         try:
             data = tiff.read_raw(index)
             if data and tiff.looks_damaged(data):
@@ -228,7 +227,7 @@ class LevelReader:
         return None if self.unreadable.touches(tiff.level, tiff.box_px(index)) else data
 
     def _instead(self, tiff: TiffLevel, index: int, error: SlideError) -> RGB:
-        """Return the source's pixels of a tile that cannot be decoded directly, grey if it cannot read them either."""
+        """Return a tile that cannot be decoded directly from the source; grey if the source cannot read it either."""
         left, top, right, bottom = box = tiff.box_px(index)
         level, asked = tiff.level, self._asked.get(tiff.level, 0)
         whole = grey(tiff.tile_px)
@@ -240,12 +239,12 @@ class LevelReader:
         self._asked[level] = asked + 1
         pixels = self._piece(level, box)
         if not self.unreadable.touches(level, box):
-            self._tiff.give_up(level, error)  # the source knows better: it reads the level from now on
+            self._tiff.give_up(level, error)  # the source can read it, so it reads this level from now on
         whole[: bottom - top, : right - left] = pixels
         return whole
 
     def _reference(self, level: int, corner_px: tuple[int, int], size_px: tuple[int, int]) -> RGB | None:
-        """Return the source's reading of a part of a level, None when its corner is no level-0 pixel."""
+        """Return a part of a level as the source reads it; None if no whole level-0 pixel lies on its corner."""
         downsample = self._levels.mean_downsample(level)
         x_l0, y_l0 = (round(c * downsample) for c in corner_px)
         if max(abs(x_l0 / downsample - corner_px[0]), abs(y_l0 / downsample - corner_px[1])) < ON_PIXEL:
@@ -257,7 +256,7 @@ class LevelReader:
         return cut_bands(self._levels.mean_downsample(level), width, height)
 
     def _threads_pool(self) -> ThreadPoolExecutor | None:
-        """Return the threads for one large read, None when there is to be but one."""
+        """Return the thread pool for one large read; None if only one thread is allowed."""
         if self._threads < 2:
             return None
         with self._lock:
@@ -267,5 +266,5 @@ class LevelReader:
 
 
 def _cut(start: int, stop: int, side: int) -> list[tuple[int, int]]:
-    """Return the parts of pixels `start` to `stop` that lie in one tile each, `side` pixels long."""
+    """Return the pixels `start` to `stop` cut into parts within one tile each; tiles are `side` pixels long."""
     return list(pairwise([start, *range(start - start % side + side, stop, side), stop])) if start < stop else []

@@ -1,4 +1,4 @@
-"""The levels of a slide: their sizes, and which of them serves a resolution.
+"""The levels of a slide: their sizes, and which level to use for a resolution.
 
 Sizes are (width, height) in pixels of the level; a downsample is level-0 pixels per pixel of the level.
 """
@@ -11,9 +11,10 @@ class Levels:
 
     Attributes
     ----------
-    dimensions_l0, level_dimensions : (width, height), one a level
-    level_downsamples : (x, y), one a level
-        Level-0 size over the level's size, per axis; x and y differ a little when sizes were rounded.
+    dimensions_l0 : (width, height)
+    level_dimensions : (width, height) per level
+    level_downsamples : (x, y) per level
+        Level-0 size over the level's size, per axis; x and y differ slightly if sizes were rounded.
     """
 
     def __init__(self, level_dimensions: tuple[tuple[int, int], ...]) -> None:
@@ -31,9 +32,9 @@ class Levels:
         return sum(self.level_downsamples[level]) / 2
 
     def level_for_downsample(self, downsample: float, *, slack: float = 0.0) -> int:
-        """Return the last level not coarser than `downsample` (OpenSlide's rule), level 0 when all are.
+        """Return the last level that is not coarser than `downsample` (OpenSlide's rule); level 0 if all are coarser.
 
-        `slack` lets a level be coarser by that share: with 0.02 a level of 32.03 serves for 32.
+        With `slack`, a level may be coarser by this share: with 0.02, a level of 32.03 counts for 32.
         """
         chosen = 0
         for level in range(1, self.level_count):
@@ -43,6 +44,6 @@ class Levels:
         return chosen
 
     def nearest_level(self, downsample: float) -> int:
-        """Return the level whose downsample is nearest in ratio; of two about as near, the finer one."""
+        """Return the level whose downsample is nearest in ratio; the finer level if two are about equally near."""
         distances = [abs(math.log(self.mean_downsample(i) / downsample)) for i in range(self.level_count)]
         return next(i for i, distance in enumerate(distances) if distance <= min(distances) + 0.05)

@@ -1,4 +1,4 @@
-"""Where the patches of a slide sit.
+"""Where the patches of a slide lie.
 
 Names ending ``_l0`` are level-0 pixels; coordinates are (x, y) of a patch's top-left corner.
 """
@@ -16,9 +16,9 @@ class PatchGrid:
     Attributes
     ----------
     coords_l0 : (N, 2) int64
-        Top-left corners, x then y. May be empty, may lie partly outside the slide.
+        Top-left corners, x then y. The array may be empty, and patches may lie partly outside the slide.
     size_l0 : (width, height)
-        Size of every patch, both at least 1.
+        Size of every patch; width and height are at least 1.
     step_l0 : (x, y)
         Distance between neighbours; equal to `size_l0` without overlap.
     """
@@ -40,11 +40,11 @@ class PatchGrid:
 
     @property
     def overlap(self) -> float:
-        """Share of its width by which a patch overlaps its neighbour, 0 up to 1."""
+        """Share of a patch's width that overlaps its neighbour, from 0 to below 1."""
         return max(0.0, 1 - self.step_l0[0] / self.size_l0[0])
 
     def take(self, patches: npt.NDArray[np.bool_ | np.intp]) -> "PatchGrid":
-        """Return the grid of some of the patches, by a mask or by their numbers."""
+        """Return the grid of some of the patches, by a mask or by indices."""
         return PatchGrid(self.coords_l0[patches], self.size_l0, self.step_l0)
 
     def __repr__(self) -> str:

@@ -1,12 +1,12 @@
 """Read the patches of a grid, many at a time, decoding each tile of the slide once.
 
-Overlapping patches share tiles: with half overlap every pixel belongs to four patches, and patches read one by one
-decode it four times or more. Here patches are taken in an order in which few tiles are shared at a time, several
-threads decode, and a tile is forgotten after the last patch that needs it.
+Overlapping patches share tiles. With half overlap, every pixel belongs to four patches, so reading patches one by one
+decodes it at least four times. This reader takes patches in an order that needs few shared tiles at a time, decodes in
+several threads, and drops a tile after the last patch that needs it.
 
-Pixels are OpenSlide's: white outside the slide, and interpolated where a corner falls between the pixels of the level
-(never at level 0). They are the same to the last bit where the slide's tiles are known; in other formats an
-interpolated patch may differ by a few grey levels in the row or column that lies on a seam.
+Pixels are those of OpenSlide: white outside the slide, and interpolated if a corner falls between pixels of the level
+(never at level 0). They are equal to the last bit if the slide's tile table is known. In other formats, an interpolated
+patch may differ by a few grey levels in a row or column on a seam.
 
 Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level read.
 """
@@ -36,18 +36,18 @@ Prepare = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 
 MOST_THREADS = 16
-"""Most threads that read; more would wait for each other."""
+"""Most reading threads; more would wait for each other."""
 
 TILE_BYTES = 512 << 20
 """Most bytes of decoded tiles held at once."""
 
 _BLOCK_PX = 512
-"""Side of the blocks in which formats without a tile table are read."""
+"""Side of the blocks for reading formats without a tile table."""
 _MOST_PER_TASK = 16
 
 
 def default_threads() -> int:
-    """Return how many threads read patches when the caller does not say: one a core, at most `MOST_THREADS`."""
+    """Return the default number of threads that read patches: one per core, at most `MOST_THREADS`."""
     return min(MOST_THREADS, machine.cores())
 
 
@@ -57,8 +57,8 @@ class PatchReader:
     Attributes
     ----------
     order : (N,) int64
-        Indices into the grid, in the order in which `batches` yields the patches. It depends on nothing but slide,
-        grid and reading.
+        Indices into the grid, in the order in which `batches` yields the patches. It depends only on slide, grid and
+        reading.
     """
 
     def __init__(
@@ -100,14 +100,14 @@ class PatchReader:
         Parameters
         ----------
         start
-            Skip that many of `order`.
+            Skip this many patches of `order`.
         prepare
-            Applied to (b, h, w, 3) parts of a batch in the reading threads; its result is what is yielded. Must
-            treat each patch for itself.
+            Function applied to (b, h, w, 3) parts of a batch in the reading threads; its result is yielded. It must
+            process each patch independently.
         allocate
-            Makes the array of a batch from shape and dtype; pinned memory, for instance.
+            Makes the array of a batch from shape and dtype, for example in pinned memory.
         ahead
-            Batches read before they are asked for: they bound the memory.
+            Number of batches read in advance, which bounds the memory.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -153,7 +153,7 @@ class PatchReader:
             pool.shutdown(cancel_futures=True)
 
     def unreadable(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Return (B,) which patches that were read lie on tiles that cannot be read: grey there."""
+        """Return, as (B,), which of the patches read so far lie on unreadable tiles, where they are grey."""
         level = self._reading.level
         if not self._slide.unreadable.any_on(level):
             return np.zeros(len(indices), np.bool_)
@@ -192,7 +192,7 @@ class PatchReader:
         region = np.empty((height, width, 3), np.uint8) if between else out
         if not inside:
             region[:] = WHITE
-        # At the border of the slide OpenSlide interpolates with what is transparent.
+        # At the border of the slide, OpenSlide interpolates with transparent pixels.
         damaged = between and not inside
         tile_w, tile_h = self._tile_px
         for row in range(first_y, last_y + 1):
@@ -210,7 +210,7 @@ class PatchReader:
                 finally:
                     tiles.release(index)
         if damaged:
-            # OpenSlide may still read it.
+            # OpenSlide may still be able to read it.
             out[:] = self._read_alone(i)
         elif between:
             out[:] = shifted(region, (shift_x, shift_y), (left, top), self._tile_px)
@@ -218,7 +218,10 @@ class PatchReader:
     # The plan ---------------------------------------------------------------------------------------------
 
     def _tiling(self) -> tuple[Callable[[int], RGB] | None, tuple[int, int], int]:
-        """Return (decode a tile by number, tile size, tiles across); no decode where patches are read one by one."""
+        """Return (function that decodes a tile by index, tile size, tiles across).
+
+        The function is None if patches must be read one by one.
+        """
         level = self._reading.level
         level_w, level_h = self._slide.level_dimensions[level]
         tiff = self._slide.tiff_level(level)
@@ -241,16 +244,16 @@ class PatchReader:
         return read_block, (side, side), across
 
     def _coords_on_level(self) -> npt.NDArray[np.float64]:
-        """Return (N, 2) top-left corners on the level, in whole 65536ths of a pixel as OpenSlide takes them."""
+        """Return (N, 2) top-left corners on the level, in whole 65536ths of a pixel as in OpenSlide."""
         coords_px = np.rint(self._grid.coords_l0 / self._downsample * STEPS) / STEPS
-        # Left of and above the slide OpenSlide leaves out whole pixels and begins at 0.
+        # To the left of and above the slide, OpenSlide skips whole pixels and begins at 0.
         return np.where(coords_px < 0, np.ceil(coords_px), coords_px)
 
     def _tile_spans(self) -> npt.NDArray[np.int64]:
-        """Return (N, 4) first and last tile of each patch (x, y, x, y); last below first where it has none."""
+        """Return (N, 4) first and last tile of each patch (x, y, x, y); last is below first if the patch has none."""
         level_size = np.array(self._slide.level_dimensions[self._reading.level])
         first_px = np.floor(self._coords_px).astype(np.int64)
-        # A corner between pixels needs one pixel more to the right and below.
+        # A corner between pixels needs one more pixel to the right and below.
         end_px = np.ceil(self._coords_px).astype(np.int64) + self._reading.read_px
         tile = np.array(self._tile_px)
         first = np.maximum(first_px, 0) // tile
@@ -271,9 +274,9 @@ class PatchReader:
         return uses
 
     def _traversal(self) -> npt.NDArray[np.int64]:
-        """Return the order: tile by tile along the shorter side of what is covered, band after band.
+        """Return the order of patches: band after band, each tile by tile along the shorter side of the covered area.
 
-        The tiles still needed are then those of about one band, and bands are as short as they can be.
+        Only the tiles of about one band are then needed at a time, and bands are as short as possible.
         """
         if not len(self._grid):
             return np.empty(0, np.int64)

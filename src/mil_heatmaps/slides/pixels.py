@@ -10,4 +10,4 @@ RGB = UInt8Array
 """(H, W, 3) pixels."""
 
 WHITE = 255
-"""Paper: what lies outside a slide or under a transparent pixel, and what a blank canvas is made of."""
+"""Value of pixels outside a slide, behind transparent pixels, and on a blank canvas."""

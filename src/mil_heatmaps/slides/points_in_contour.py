@@ -1,9 +1,9 @@
 """Which points of a regular lattice lie inside a contour, exactly and all at once.
 
-The answer is that of OpenCV's `pointPolygonTest` for every point: even-odd rule, with the border told apart.
-Where that function walks the whole contour for every point, this one walks it once for all of them.
+The result equals OpenCV's `pointPolygonTest` for every point: the even-odd rule, with the border as a separate case.
+OpenCV walks the whole contour for every point; this module walks it once for all points.
 
-Everything is in half pixels, so that patch centres on a half are whole numbers; no step rounds.
+Coordinates are in half pixels, so that patch centres on half pixels are whole numbers. No step rounds.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Axis:
-    """`count` numbers from `start` on, `step` apart."""
+    """`count` numbers, beginning at `start`, with distance `step`."""
 
     start: int
     step: int
     count: int
 
     def first_at_or_after(self, values: Integers) -> Integers:
-        """Return the index of the first number not below each value, between 0 and `count`."""
+        """Return the index, from 0 to `count`, of the first number not below each value."""
         return np.clip(-((self.start - values) // self.step), 0, self.count)
 
     def shifted(self, by: int) -> "Axis":
@@ -32,7 +32,7 @@ class Axis:
         return Axis(self.start + by, self.step, self.count)
 
     def index_of(self, values: Integers) -> Integers:
-        """Return the index of each value, -1 for values that are not on the axis."""
+        """Return the index of each value; -1 for values that are not on the axis."""
         index, rest = np.divmod(values - self.start, self.step)
         return np.where((rest == 0) & (index >= 0) & (index < self.count), index, -1)
 
@@ -48,7 +48,7 @@ class Edges:
 
     @classmethod
     def of(cls, contour: npt.NDArray[np.int32]) -> "Edges":
-        """Return the edges of an OpenCV contour (n, 1, 2), the one that closes it among them."""
+        """Return the edges of an OpenCV contour (n, 1, 2), including the closing edge."""
         points = contour.reshape(-1, 2).astype(np.int64) * 2
         x1, y1 = points[:, 0], points[:, 1]
         return cls(np.roll(x1, 1), np.roll(y1, 1), x1, y1)
@@ -62,9 +62,9 @@ def classify_lattice(edges: Edges, xs: Axis, ys: Axis) -> tuple[Inside, Inside]:
 
 
 def _cross(edges: Edges, xs: Axis, ys: Axis) -> tuple[Inside, Inside]:
-    """Cut edges with the lattice rows they cross: (an odd number to the right, one through the point)."""
+    """Intersect edges with lattice rows; return (odd number of crossings to the right, an edge through the point)."""
     low, high = np.minimum(edges.y0, edges.y1), np.maximum(edges.y0, edges.y1)
-    # An edge owns its lower end and not its upper one, so that a corner is counted once.
+    # An edge includes its lower end but not its upper end, so that a corner counts once.
     first, stop = ys.first_at_or_after(low), ys.first_at_or_after(high)
     counts = stop - first
     edge = np.repeat(np.arange(len(counts)), counts)
@@ -72,11 +72,10 @@ def _cross(edges: Edges, xs: Axis, ys: Axis) -> tuple[Inside, Inside]:
     x0, y0 = edges.x0[edge], edges.y0[edge]
     rise = edges.y1[edge] - y0
     run = (ys.start + row * ys.step - y0) * (edges.x1[edge] - x0)
-    x_below, rest = np.divmod(run, rise)  # rounds down whatever the signs
+    x_below, rest = np.divmod(run, rise)  # rounds down for any signs
     x_below += x0
 
-    # A crossing flips all points to its left. Sums of flips wrap at 256, which leaves odd and even as they
-    # are.
+    # A crossing flips all points to its left. Sums of flips wrap at 256, which does not change odd or even.
     first_unflipped = xs.first_at_or_after(x_below + (rest != 0))
     flips = np.bincount(row * (xs.count + 1) + first_unflipped, minlength=ys.count * (xs.count + 1))
     by_row = flips.astype(np.uint8).reshape(ys.count, xs.count + 1)
@@ -91,7 +90,7 @@ def _cross(edges: Edges, xs: Axis, ys: Axis) -> tuple[Inside, Inside]:
 
 
 def _on_level_edges(edges: Edges, xs: Axis, ys: Axis) -> Inside:
-    """Mark the points on corners and horizontal edges, which `_cross` does not see in full."""
+    """Mark the points on corners and horizontal edges, which `_cross` does not fully detect."""
     on = np.zeros((ys.count, xs.count), bool)
     row, column = ys.index_of(edges.y1), xs.index_of(edges.x1)
     corner = (row >= 0) & (column >= 0)

@@ -1,10 +1,10 @@
-"""At which level, and in which size, the patches of a grid are read.
+"""At which level and in which size the patches of a grid are read.
 
-Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level read or of the patch handed out, said which;
-sizes are (width, height).
+Names ending ``_l0`` are level-0 pixels; ``_px`` are pixels of the level or of the returned patch, as stated for each.
+Sizes are (width, height).
 
-Example: patches of 256 px at 0.5 um/px from a slide of 0.25 um/px with levels 1, 4, 16 cover 512 level-0
-pixels. No level has 0.5 um/px, so 512 px are read at level 0 and shrunk to 256.
+Example: a slide has 0.25 um/px and levels 1, 4, 16. Patches of 256 px at 0.5 um/px cover 512 level-0 pixels. No level
+has 0.5 um/px, so 512 px are read at level 0 and shrunk to 256.
 """
 
 import logging
@@ -17,23 +17,23 @@ from mil_heatmaps.slides.reader import Slide
 
 logger = logging.getLogger(__name__)
 
-# TRIDENT's buckets: a resolution below the limit counts as the magnification.
+# TRIDENT's buckets: a resolution below the limit counts as the given magnification.
 _BUCKETS = ((0.16, 80), (0.2, 60), (0.3, 40), (0.6, 20), (1.2, 10), (2.4, 5))
 
 
 @dataclass(frozen=True)
 class PatchReading:
-    """What is read for a patch, and the size in which it is handed out.
+    """What is read for a patch, and the size in which it is returned.
 
     Attributes
     ----------
     level : int
-        The level read.
+        The level to read.
     read_px : (width, height)
-        Pixels of that level read for a patch.
+        Size of a patch in pixels of that level.
     patch_px : (width, height)
-        Pixels of the patch handed out; where they differ from `read_px`, Pillow's bicubic filter resizes, as in
-        CLAM and TRIDENT.
+        Size of the returned patch. If it differs from `read_px`, Pillow's bicubic filter resizes the patch, as in CLAM
+        and TRIDENT.
     """
 
     level: int
@@ -45,13 +45,13 @@ class PatchReading:
             raise ValueError(f"level must be at least 0, sizes at least 1: {self}")
 
     def identity(self) -> dict[str, Any]:
-        """Return it as plain values, for records and cache keys: all that the pixels of a patch depend on."""
-        # Patches between the pixels of a level have been OpenSlide's bit for bit since the second way of reading them.
+        """Return everything that the pixels of a patch depend on as plain values, for records and cache keys."""
+        # Since version 2 of the interpolation, patches between pixels of a level equal OpenSlide's bit for bit.
         return asdict(self) | ({"interpolation": 2} if self.level else {})
 
 
 def reading_at_level(slide: Slide, *, patch_size: int, level: int = 0, custom_downsample: float = 1) -> PatchReading:
-    """Return CLAM's reading: `patch_size` px of `level`, or that much more and shrunk with `custom_downsample`."""
+    """Return CLAM's reading: `patch_size` px of `level`; with `custom_downsample`, more pixels are read and shrunk."""
     if not 0 <= level < slide.level_count:
         raise SlideError(
             f"patch_level {level} is not in {slide.path.name}, which has levels 0 to {slide.level_count - 1}"
@@ -65,9 +65,9 @@ def reading_at_level(slide: Slide, *, patch_size: int, level: int = 0, custom_do
 
 
 def reading_for_grid(slide: Slide, grid: PatchGrid, *, patch_px: int | tuple[int, int] | None = None) -> PatchReading:
-    """Return how to read the patches of a grid as `patch_px` pixels, from the coarsest level fine enough.
+    """Return how to read the patches of a grid as `patch_px` pixels, from the coarsest level that is fine enough.
 
-    Without `patch_px` they are handed out in level-0 pixels. A level 2 % coarser than asked still serves, as
+    Without `patch_px`, patches are returned in level-0 pixels. A level may be up to 2 % coarser than needed, because
     level sizes are rounded.
     """
     wanted = grid.size_l0 if patch_px is None else patch_px
@@ -84,7 +84,7 @@ def reading_for_grid(slide: Slide, grid: PatchGrid, *, patch_px: int | tuple[int
 
 
 def level0_magnification(slide: Slide) -> int | None:
-    """Return the magnification of level 0: by TRIDENT's buckets of um/px, else the objective's; None if neither."""
+    """Return the magnification of level 0: from TRIDENT's buckets of um/px, else the objective's, else None."""
     if slide.mpp is not None:
         for limit, magnification in _BUCKETS:
             if slide.mpp < limit:
@@ -105,7 +105,7 @@ def size_l0_for_mpp(slide: Slide, patch_px: int, mpp: float) -> int:
 
 
 def size_l0_for_magnification(slide: Slide, patch_px: int, magnification: float) -> int:
-    """Return how many level-0 pixels a patch of `patch_px` at `magnification` covers, floored as TRIDENT does."""
+    """Return how many level-0 pixels a patch of `patch_px` at `magnification` covers, rounded down as in TRIDENT."""
     level0 = level0_magnification(slide)
     if level0 is None:
         raise SlideError(

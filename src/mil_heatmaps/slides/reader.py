@@ -1,8 +1,7 @@
-"""Read one slide, whatever its format.
+"""Read one slide of any format.
 
-Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level at hand; sizes are (width, height),
-pixels are (H, W, 3) uint8 RGB. Whatever is transparent or outside the slide is white, tiles that cannot be read are
-grey.
+Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the current level; sizes are (width, height), pixels are
+(H, W, 3) uint8 RGB. Pixels that are transparent or outside the slide are white; tiles that cannot be read are grey.
 """
 
 import os
@@ -43,9 +42,9 @@ def open_slide(
     """Return the slide at `path`, for use in a `with` statement; SlideError if it is missing or not a slide.
 
     `path` may be the folder of a DICOM series. Large reads use `threads` threads; None: one per core, at most 4.
-    Levels that are read row by row are kept for later reads, up to `keep_bytes` in all.
-    `mpp` is the resolution in micrometres per level-0 pixel and replaces what the slide says; `default_mpp` is used if
-    the slide states none.
+    Levels that are read row by row are kept for later reads, up to `keep_bytes` in total.
+    `mpp` is the resolution in micrometres per level-0 pixel and overrides the slide's; `default_mpp` is used if the
+    slide states none.
     """
     place = Path(path)
     if not place.exists():
@@ -64,7 +63,7 @@ class Slide(Levels):
     path : Path
         A file, or the folder of a DICOM series.
     data_path : Path
-        The file that is open.
+        The open file.
     slide_id : str
         The name of the file or folder without its extension.
     vendor : str
@@ -131,11 +130,11 @@ class Slide(Levels):
 
     @property
     def icc_profile(self) -> bytes | None:
-        """The colour profile, or None. Pixels are returned as stored, the profile is not applied."""
+        """The colour profile, or None. Pixels are returned as stored, without applying the profile."""
         return self._source.icc_profile
 
     def clamp_level(self, level: int) -> tuple[int, Notice | None]:
-        """Return (level, note): the deepest level and a note saying so when the pyramid is not that deep."""
+        """Return (level, note); if the pyramid is not that deep, the deepest level and a note that says so."""
         deepest = self.level_count - 1
         if level <= deepest:
             return level, None
@@ -143,7 +142,7 @@ class Slide(Levels):
         return deepest, Notice("level", text)
 
     def space(self, frame: CoordsFrame = "auto", unit: CoordsUnit = "auto") -> SlideSpace:
-        """Return what coordinates in a file mean on this slide; `frame` and `unit` are what the user says of them."""
+        """Return what coordinates in a file mean on this slide; `frame` and `unit` are the user's settings."""
         size = self.dimensions_l0
         downsamples = tuple(x for x, _ in self.level_downsamples)
         return SlideSpace(
@@ -152,15 +151,15 @@ class Slide(Levels):
 
     @property
     def mpp_note(self) -> str | None:
-        """What is to know of the resolution: why there is none, what is odd, or that it was given by hand."""
+        """Notes on the resolution: why there is none, what is unusual, or that it was given by hand."""
         return joined(self.resolution.notes) or None
 
     # Pixels
 
     def read_region(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
-        """Return `size_px` pixels of `level` whose top left is the level-0 point `corner_l0`.
+        """Return `size_px` pixels of `level` with the top-left corner at the level-0 point `corner_l0`.
 
-        The same pixels as OpenSlide's: a corner that does not fall on a pixel of the level is interpolated.
+        The pixels equal OpenSlide's, which are interpolated if the corner does not fall on a pixel of the level.
         """
         self._check_level(level)
         (x, y), (width, height) = map(int, corner_l0), map(int, size_px)
@@ -189,9 +188,9 @@ class Slide(Levels):
         return self.read_rows(level, 0, self.level_dimensions[level][1])
 
     def iter_strips(self, level: int, rows: int = 256) -> Iterator[tuple[int, RGB]]:
-        """Yield (y0, strip) of a level from top to bottom, `rows` rows each (the last may be fewer).
+        """Yield (y0, strip) of a level from top to bottom, `rows` rows each (the last may have fewer).
 
-        Memory is bounded by one strip and one row of tiles. No tile is decoded twice, whatever `rows` is.
+        Memory is bounded by one strip and one row of tiles. No tile is decoded twice, for any `rows`.
         """
         self._check_level(level)
         if rows < 1:
@@ -205,7 +204,7 @@ class Slide(Levels):
     def read_shrunk(self, level: int, factor: int) -> RGB:
         """Return a level averaged over squares of `factor` pixels, read in strips.
 
-        Squares at the right and bottom edge repeat the edge pixels they lack.
+        Incomplete squares at the right and bottom edges are filled by repeating the edge pixels.
         """
         if factor < 1:
             raise ValueError(f"factor must be at least 1, got {factor}")
@@ -215,7 +214,7 @@ class Slide(Levels):
         return shrink_strips(strips, self.level_dimensions[level], factor)
 
     def thumbnail(self, max_px: int) -> RGB:
-        """Return the whole slide with its longer side `max_px`, or smaller when the slide is."""
+        """Return the whole slide with a longer side of `max_px`, or of the slide's size if that is smaller."""
         import cv2
 
         if max_px < 1:
@@ -231,19 +230,19 @@ class Slide(Levels):
 
     @property
     def unreadable(self) -> UnreadableTiles:
-        """Which tiles cannot be read; they are grey in all pixels."""
+        """Which tiles cannot be read; all their pixels are grey."""
         return self._reader.unreadable
 
     def tile(self, tiff: TiffLevel, index: int) -> RGB:
-        """Return the pixels of one tile of `tiff_level`, of the full tile size; grey when it cannot be read."""
+        """Return the pixels of one tile of `tiff_level`, at the full tile size; grey if it cannot be read."""
         return self._reader.tile(tiff, index)
 
     def tile_bytes(self, tiff: TiffLevel, index: int) -> bytes | None:
-        """Return one tile's compressed bytes as they are, b'' when never written; None when it cannot be read."""
+        """Return one tile's compressed bytes as stored; b'' if it was never written, None if it cannot be read."""
         return self._reader.tile_bytes(tiff, index)
 
     def tiff_level(self, level: int) -> TiffLevel | None:
-        """Return the level as a table of compressed tiles, or None when it cannot be decoded directly."""
+        """Return the level as a table of compressed tiles, or None if it cannot be decoded directly."""
         self._check_level(level)
         return self._reader.tiff_level(level)
 

@@ -1,4 +1,4 @@
-"""A finer grid for a map with overlap: the patches a model was trained on, and more of them between.
+"""A finer grid for a map with overlap: the patches of the training grid, and further patches between them.
 
 Names ending ``_l0`` are level-0 pixels.
 """
@@ -15,24 +15,24 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 
 _MOST_CELLS = 1 << 26
 _EDGE_SHARE = 128
-"""Corners may miss the patches by a 128th of a patch: rows of rounded coordinates do not meet exactly."""
+"""Corners may lie outside the patches by a 128th of a patch, because rounded coordinates leave gaps between rows."""
 
 
 @dataclass(frozen=True, repr=False)
 class RefinedGrid:
-    """A grid with its steps cut into equal parts.
+    """A grid with its steps divided into equal parts.
 
     Attributes
     ----------
     grid : PatchGrid
-        Row by row from the top.
+        In rows from top to bottom.
     phases : (N,) int64
         Which of the `parts` x `parts` shifts of the training grid each patch belongs to; 0 is the training grid
-        itself. Within a phase, patches have the distances of the training grid.
+        itself. Patches of one phase have the distances of the training grid.
     parts : int
-        Into how many parts each step is cut; 1 leaves the grid as it is.
+        Number of parts per step; 1 leaves the grid unchanged.
     overlap : float
-        Share of a patch that the next one covers too, after the cut.
+        Share of a patch that its neighbour in the refined grid also covers.
     """
 
     grid: PatchGrid
@@ -48,22 +48,22 @@ class RefinedGrid:
 
 
 def step_parts(grid: PatchGrid, overlap: float) -> int:
-    """Return into how many parts the step of `grid` is cut for an overlap near the one asked.
+    """Return into how many parts to divide the step of `grid`, for an overlap near the requested one.
 
-    Cut into n, a grid of size s and step t has the overlap 1 - t / (n s); without overlap of its own that is 0, 1/2,
-    2/3, 3/4, ... Only these keep the grid's own patches at regular distances. The nearest one is taken, the finer of
-    two as near; where more overlap is asked than the grid has, it is cut at least in two.
+    With n parts, a grid of size s and step t has the overlap 1 - t / (n s). For a grid without overlap, this gives 0,
+    1/2, 2/3, 3/4, ... Only these values keep the grid's patches at regular distances. The nearest value is taken, and
+    the finer one if two are equally near. If the requested overlap exceeds the grid's, there are at least two parts.
 
     Raises
     ------
     TissueError
-        `overlap` below 0 or not below 1, or so near 1 that it leaves no step.
+        If `overlap` is below 0 or not below 1, or so near 1 that it leaves no step.
     """
     if not 0 <= overlap < 1:
         raise TissueError(f"overlap must be at least 0 and below 1, got {overlap}")
     own = min(1.0, sum(step / size for step, size in zip(grid.step_l0, grid.size_l0, strict=True)) / 2)
     below = max(1, int(own / (1 - overlap) + 1e-9))
-    # Of the two overlaps around the one asked, the nearer.
+    # Take the nearer of the two overlaps around the requested one.
     lower, upper = 1 - own / below, 1 - own / (below + 1)
     parts = below if overlap - lower < upper - overlap - 1e-9 else below + 1
     asks_more = overlap > 1 - own + 1e-3
@@ -74,15 +74,15 @@ def step_parts(grid: PatchGrid, overlap: float) -> int:
 
 
 def refine_grid(grid: PatchGrid, overlap: float) -> RefinedGrid:
-    """Return the patches of `grid` and those between them, its steps cut into `step_parts` equal parts.
+    """Return the patches of `grid` and those between them, with steps divided into `step_parts` equal parts.
 
-    A patch in between is kept when all four corners lie in patches of `grid`, so that the map covers what the features
-    cover and nothing else.
+    A patch in between is kept if all its four corners lie in patches of `grid`. The map then covers the same area as
+    the features.
 
     Raises
     ------
     TissueError
-        As `step_parts`, or patches so scattered that they form no grid to refine.
+        As `step_parts`; also if the patches are too scattered to form a grid.
     """
     parts = step_parts(grid, overlap)
     (width, height), steps = grid.size_l0, grid.step_l0
@@ -103,7 +103,7 @@ def refine_grid(grid: PatchGrid, overlap: float) -> RefinedGrid:
         found.append(between_l0[inside])
         numbers.append(np.full(np.count_nonzero(inside), phase))
     coords_l0, phases = np.concatenate(found), np.concatenate(numbers)
-    # Pieces of tissue with grids of their own may lay a patch twice; the first of them, in order of phases, stays.
+    # Pieces of tissue with separate grids may repeat a patch; the first one in order of phases stays.
     _, first = np.unique(coords_l0, axis=0, return_index=True)
     first.sort()
     order = first[np.lexsort((coords_l0[first, 0], coords_l0[first, 1]))]
@@ -113,7 +113,7 @@ def refine_grid(grid: PatchGrid, overlap: float) -> RefinedGrid:
 
 
 class _Coverage:
-    """Says which points lie in some patch."""
+    """Tells which points lie in any patch."""
 
     def __init__(self, grid: PatchGrid) -> None:
         (left, top), (right, bottom) = grid.coords_l0.T, (grid.coords_l0 + np.array(grid.size_l0)).T

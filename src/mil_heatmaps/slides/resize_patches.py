@@ -1,4 +1,4 @@
-"""Resize patches as Pillow does, averaging over the pixels it merges; so do CLAM, TRIDENT and torchvision."""
+"""Resize patches with Pillow, which averages over merged pixels, as CLAM, TRIDENT and torchvision do."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 def resize_patches(
     patches: npt.NDArray[np.uint8], size_px: tuple[int, int], interpolation: Interpolation = "bicubic"
 ) -> npt.NDArray[np.uint8]:
-    """Return (B, H, W, 3) patches brought to `size_px` (width, height) with Pillow's filter."""
+    """Return (B, H, W, 3) patches resized to `size_px` (width, height) with Pillow's filter."""
     from PIL import Image
 
     kind = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[interpolation]

@@ -1,4 +1,4 @@
-"""What the resolution of a slide is, who says so, and whether to believe it.
+"""The resolution of a slide, its source, and whether it is plausible.
 
 `mpp` is micrometres per level-0 pixel, the mean of x and y.
 """
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from mil_heatmaps.notices import Notice, joined
 
 MPP_BELIEVED = (0.05, 10.0)
-"""Lowest and highest plausible micrometres per pixel; 72 dpi, the usual default tag, is 353."""
+"""Lowest and highest plausible micrometres per pixel. The common default tag of 72 dpi means 353."""
 
 LISTED, OTHERWISE = "process list", "slide_mpp"
-"""Sources of a resolution that was given by hand: for one slide, and for all that say none."""
+"""Sources of a resolution given by hand: for one slide, and for all slides that state none."""
 
 _OBJECTIVE_TIMES_MPP = (6.7, 15.0)
-"""10 of every scanner: 40x is 0.25 um per pixel, 20x is 0.5."""
+"""Plausible range of magnification times mpp. It is 10 for every scanner: 40x is 0.25 um per pixel, 20x is 0.5."""
 
 _UM_PER_UNIT = {"inch": 25400.0, "centimeter": 10000.0}
 _UM_PER_OME_UNIT = {
@@ -40,8 +40,9 @@ class Resolution:
     mpp : float or None
         Micrometres per level-0 pixel.
     source : str
-        Who says so; empty without one.
-    notes : what is to know about it
+        Source of the resolution; empty without one.
+    notes : tuple of Notice
+        What a user should know about it.
     """
 
     mpp: float | None
@@ -50,7 +51,7 @@ class Resolution:
 
     @property
     def by_hand(self) -> bool:
-        """Whether a person gave it, not the slide."""
+        """Whether it was given by a person, not by the slide."""
         return self.source in (LISTED, OTHERWISE)
 
     @property
@@ -66,25 +67,25 @@ def decide_resolution(
     listed: float | None = None,
     otherwise: float | None = None,
 ) -> Resolution:
-    """Return the resolution by the first of these that says a believable one, see `MPP_BELIEVED`.
+    """Return the resolution from the first source with a plausible value, see `MPP_BELIEVED`.
 
-    `listed`, OpenSlide's `openslide.mpp-x/y`, the TIFF resolution tags, OME-XML, `otherwise`. Notes tell what was given
-    by hand, and what is odd: x and y that differ by more than 5 %, whose mean is used, an objective that does not go
-    with the resolution, and why there is none.
+    The sources are, in order: `listed`, OpenSlide's `openslide.mpp-x/y`, the TIFF resolution tags, OME-XML and
+    `otherwise`. Notes tell if it was given by hand, or why there is none. They also tell if x and y differ by more than
+    5 % (their mean is used), or if the objective does not match the resolution.
 
     Parameters
     ----------
     properties : mapping
-        OpenSlide's, of the slide.
+        OpenSlide's properties of the slide.
     size_l0 : (width, height), optional
-        Chooses among the images that OME-XML describes.
+        Selects one of the images that OME-XML describes.
     listed, otherwise : float, optional
-        Given by hand for this slide, and for every slide that does not say its own.
+        Given by hand: for this slide, and for every slide that states none.
 
     Raises
     ------
     ValueError
-        A resolution given by hand is not believable.
+        If a resolution given by hand is not plausible.
     """
     for given in (listed, otherwise):
         if given is not None and not _believed(given):
@@ -104,7 +105,7 @@ def decide_resolution(
 
 
 def read_objective_power(properties: Mapping[str, str]) -> float | None:
-    """Return the objective's magnification, or None when absent or not a number."""
+    """Return the objective's magnification, or None if it is absent or not a number."""
     return _number(properties.get("openslide.objective-power"))
 
 
@@ -115,7 +116,7 @@ def _by_hand(mpp: float, source: str, own: Resolution) -> Notice:
 
 
 def _own_resolution(properties: Mapping[str, str], size_l0: tuple[int, int] | None) -> Resolution:
-    """Return what the slide itself says."""
+    """Return the resolution that the slide itself states."""
     refused = None
     for source, (mpp_x, mpp_y) in _said(properties, size_l0):
         if mpp_x is None and mpp_y is None:
@@ -134,7 +135,7 @@ def _own_resolution(properties: Mapping[str, str], size_l0: tuple[int, int] | No
 
 
 def _said(properties: Mapping[str, str], size_l0: tuple[int, int] | None) -> Iterator[tuple[str, _Pair]]:
-    """Yield each source within the slide and what it says in x and y."""
+    """Yield each source within the slide and its resolution in x and y."""
     yield "openslide.mpp", tuple(_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")  # type: ignore[misc]
     yield "TIFF resolution tags", _from_tags(properties)
     for name in ("tiff.ImageDescription", "openslide.comment"):
@@ -146,7 +147,7 @@ def _believed(mpp: float) -> bool:
 
 
 def _number(text: str | None) -> float | None:
-    """Return `text` as a positive finite number, or None; a decimal comma is read as well."""
+    """Return `text` as a positive finite number, or None; a decimal comma is accepted as well."""
     try:
         value = float((text or "").strip().replace(",", "."))
     except ValueError:
@@ -166,7 +167,7 @@ def _from_tags(properties: Mapping[str, str]) -> _Pair:
 def _from_ome(text: str, size_l0: tuple[int, int] | None) -> _Pair:
     """Return the pixel size of the image in OME-XML that has the slide's size.
 
-    Read without an XML parser, as no entity of an untrusted file is to be unfolded.
+    No XML parser is used, because entities of an untrusted file must not be expanded.
     """
     if not text.lstrip("\ufeff \r\n\t").startswith(("<?xml", "<OME", "<ome:OME")):
         return None, None

@@ -1,4 +1,4 @@
-"""Regions of interest: which part of a slide is looked at or drawn, and which patches belong to it.
+"""Regions of interest: which part of a slide is scored or drawn, and which patches belong to it.
 
 A region is a box (CLAM's x1, y1, x2, y2) or polygons drawn in QuPath. All coordinates are level-0 pixels.
 """
@@ -31,15 +31,15 @@ class Roi:
     Attributes
     ----------
     top_left_l0, bot_right_l0 : (x, y)
-        The box around it, cut to the slide.
+        The box around the region, cut to the slide.
     polygons : TissueMask or None
-        Its outlines with their holes; None when it is the whole box.
+        Outlines of the region with their holes; None if it is the whole box.
     source : str
-        Where it comes from, for messages and figures.
+        Where the region comes from, for messages and figures.
     notes : tuple of Notice
-        What its reader had to decide.
+        What was decided while reading it.
     names : tuple of str
-        Of its outlines, where they have any.
+        Names of the outlines, if they have any.
     """
 
     top_left_l0: tuple[int, int]
@@ -62,12 +62,12 @@ class Roi:
 def roi_from_box(corners_l0: Sequence[float], slide: SlideSpace | tuple[int, int]) -> Roi:
     """Return the region between two opposite corners, (x1, y1, x2, y2) in any order, cut to the slide.
 
-    `slide` is its size, or what else is known of it: then corners may count from its scanned area.
+    `slide` is the slide's size or its `SlideSpace`. With a `SlideSpace`, corners may count from the scanned area.
 
     Raises
     ------
     SlideError
-        Not four numbers, no area, or outside the slide.
+        If these are not four numbers, have no area, or lie outside the slide.
     """
     space = _space(slide)
     placed, notes = place_box(corners_l0, space)
@@ -89,7 +89,7 @@ def roi_from_polygons(
     Raises
     ------
     SlideError
-        No outlines, or all of them outside the slide.
+        If there are no outlines, or all lie outside the slide.
     """
     if not mask.contours_l0:
         raise SlideError(f"the ROI holds no polygon ({source})")
@@ -105,12 +105,12 @@ def read_roi(path: str | os.PathLike[str], slide: SlideSpace | tuple[int, int]) 
 
     `slide` as in `roi_from_box`.
 
-    Polygons and multi-polygons count, points and lines do not, nor what is classified as ``Ignore…``.
+    Polygons and multi-polygons count. Points, lines and objects of the class ``Ignore…`` are skipped.
 
     Raises
     ------
     SlideError
-        The file cannot be read or holds no polygon, or the region is outside the slide.
+        If the file cannot be read or holds no polygon, or the region is outside the slide.
     """
     try:
         mask = read_mask(path)
@@ -120,21 +120,21 @@ def read_roi(path: str | os.PathLike[str], slide: SlideSpace | tuple[int, int]) 
 
 
 def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> npt.NDArray[np.bool_]:
-    """Return (N,) true for the patches that belong to the region.
+    """Return, as (N,), which patches belong to the region.
 
     Parameters
     ----------
     rule
-        See `patches_in_box`; left out, ``corner`` for a box and ``center`` for polygons.
+        See `patches_in_box`. Default: ``corner`` for a box and ``center`` for polygons.
 
     Raises
     ------
     SlideError
-        No patch belongs to it; says how many there are and where they lie.
+        If no patch belongs to it; the message says how many patches there are and where they lie.
     """
     rule = rule or ("corner" if roi.polygons is None else "center")
     inside = patches_in_box(grid, roi.top_left_l0, roi.bot_right_l0, rule)
-    if roi.polygons is not None and rule != "reach":  # their box only spares work
+    if roi.polygons is not None and rule != "reach":  # the box only saves work
         candidates = np.flatnonzero(inside)
         inside[candidates] = _in_polygons(_points(grid, rule)[candidates], roi.polygons)
     if not inside.any():
@@ -149,13 +149,13 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
 def patches_in_box(
     grid: PatchGrid, top_left_l0: Sequence[float], bot_right_l0: Sequence[float], rule: Rule = "corner"
 ) -> npt.NDArray[np.bool_]:
-    """Return (N,) true for the patches that belong to the box between two corners.
+    """Return, as (N,), which patches belong to the box between two corners.
 
     Parameters
     ----------
     rule
-        ``corner``: the patch's top-left corner lies in the box, both ends included, as in CLAM. ``center``: its centre
-        does. ``reach``: the patch covers a pixel of the box.
+        With ``corner``, the patch's top-left corner must lie in the box, both ends included, as in CLAM; with
+        ``center``, its centre. With ``reach``, the patch must cover a pixel of the box.
     """
     points, top_left, bot_right = _points(grid, rule), np.asarray(top_left_l0), np.asarray(bot_right_l0)
     if rule == "reach":
@@ -166,7 +166,7 @@ def patches_in_box(
 
 
 def _points(grid: PatchGrid, rule: Rule) -> npt.NDArray[np.float64]:
-    """Return the points that a rule looks at, (N, 2): top-left corners, or centres."""
+    """Return the points that a rule checks, (N, 2): top-left corners or centres."""
     corners = grid.coords_l0.astype(np.float64)
     return corners + np.array(grid.size_l0) / 2 if rule == "center" else corners
 
@@ -190,7 +190,7 @@ def _on_slide(
 
 
 def _in_polygons(points: npt.NDArray[np.float64], mask: TissueMask) -> npt.NDArray[np.bool_]:
-    """Return (N,) true inside any outline, border included, and not strictly inside one of its holes."""
+    """Return, as (N,), which points lie inside an outline or on its border, and not strictly inside its holes."""
     found = np.zeros(len(points), bool)
     for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True):
         inside, border = _in_ring(points, contour)
@@ -217,7 +217,7 @@ def _in_ring(
         (x1, y1), (x2, y2) = corners.T, ends.T
         side = (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)
         crosses = (y1 > y) != (y2 > y)
-        # The edge is to the right of the point: its sign tells, without a division.
+        # The sign tells whether the edge is to the right of the point, without a division.
         inside[part] = (np.count_nonzero(crosses & ((side > 0) == (y2 > y1)), 1) & 1).astype(bool)
         between = (
             (np.minimum(x1, x2) <= x)

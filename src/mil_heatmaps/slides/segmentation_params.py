@@ -1,4 +1,4 @@
-"""How tissue is found: the parameters of `segment_tissue`, apart from it so that reading a config stays quick."""
+"""The parameters of `segment_tissue`, in a separate module so that reading a config stays quick."""
 
 import math
 from dataclasses import dataclass
@@ -7,38 +7,38 @@ from typing import Any
 from mil_heatmaps.errors import TissueError
 
 AREA_LIMITS = ("a_h", "a_t", "max_n_holes")
-"""What CLAM calls filter parameters."""
+"""The parameters that CLAM calls filter parameters."""
 
 
 @dataclass(frozen=True)
 class SegmentationParams:
-    """How the tissue of a slide is found, under CLAM's names and with CLAM's built-in values.
+    """How to find the tissue of a slide, with CLAM's names and CLAM's built-in values.
 
     Attributes
     ----------
     seg_level
-        Level to look at. -1 takes the level nearest below a downsample of 32 (32.03 counts for 32). When that level is
-        larger than `MOST_PIXELS_SEGMENTED`, as in a slide of one level, a picture averaged down to about 1/32 is
-        segmented instead. A level deeper than the pyramid is its deepest.
+        Level to segment. -1 takes the last level with a downsample of at most 32 (32.03 counts for 32). If that level
+        is larger than `MOST_PIXELS_SEGMENTED`, as in a slide with one level, a picture averaged down to about 1/32 is
+        segmented instead. A level deeper than the pyramid means the deepest level.
     sthresh
         Saturation (0 to 255) above which a pixel is tissue; ignored with `use_otsu`.
     mthresh
         Side of the median filter, odd; 1 filters nothing.
     close
-        Side of the block by which gaps are closed; 0 closes none.
+        Side of the block that closes gaps; 0 closes none.
     use_otsu
-        Choose the threshold by Otsu's method.
+        Choose the threshold with Otsu's method.
     keep_ids, exclude_ids
-        Numbers of the pieces to keep (none: all) and to leave out, as drawn in the mask picture.
+        Numbers of the pieces to keep (empty keeps all) and to leave out, as drawn in the mask picture.
     a_t, a_h
-        Smallest piece and hole, in squares of 512 x 512 level-0 pixels; fractions are kept.
+        Smallest area of a piece and of a hole, in squares of 512 x 512 level-0 pixels; fractions are allowed.
     max_n_holes
-        Only so many of a piece's largest holes count.
+        At most this many of a piece's largest holes count.
 
     Raises
     ------
     TissueError
-        A limit that is negative or not finite. The other ranges are checked when the tissue is looked for.
+        For a limit that is negative or not finite. The other ranges are checked during segmentation.
     """
 
     seg_level: int = -1

@@ -1,4 +1,4 @@
-"""Decoded tiles that several patches share: each is decoded once and forgotten after the last patch needs it."""
+"""Decoded tiles that several patches share: each is decoded once and dropped after its last patch."""
 
 import threading
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from mil_heatmaps.slides.pixels import RGB
 
 
 class _Slot:
-    """One tile: being decoded, decoded, or failed."""
+    """One tile that is being decoded, is decoded, or has failed."""
 
     def __init__(self) -> None:
         self.ready = threading.Event()
@@ -20,14 +20,14 @@ class _Slot:
 
 
 class SharedTiles:
-    """Tiles by number, for many threads.
+    """Tiles by index, for many threads.
 
-    A thread that needs a tile another one is decoding waits for that one; a thread that decodes waits for
-    nobody, so no two can wait for each other.
+    A thread that needs a tile waits if another thread is decoding it. A decoding thread never waits, so threads cannot
+    deadlock.
     """
 
     def __init__(self, decode: Callable[[int], RGB], uses: npt.NDArray[np.int64], most_bytes: int) -> None:
-        """`uses[i]` is how many patches need tile i; above `most_bytes` the tiles used longest ago are dropped."""
+        """`uses[i]` is how many patches need tile i; above `most_bytes`, the least recently used tiles are dropped."""
         self._decode = decode
         self._left = uses.copy()
         self._most_bytes = most_bytes
@@ -36,7 +36,7 @@ class SharedTiles:
         self._lock = threading.Lock()
 
     def get(self, index: int) -> RGB:
-        """Return the pixels of a tile; raises what decoding it raised."""
+        """Return the pixels of a tile, or raise the error from decoding it."""
         with self._lock:
             slot = self._slots.get(index)
             mine = slot is None
@@ -61,7 +61,7 @@ class SharedTiles:
         return slot.pixels
 
     def release(self, index: int) -> None:
-        """Say that one patch is done with a tile."""
+        """Record that one patch no longer needs a tile."""
         with self._lock:
             self._left[index] -= 1
             if self._left[index] <= 0:
@@ -76,6 +76,6 @@ class SharedTiles:
         for index in list(self._slots):
             if self._bytes <= self._most_bytes:
                 return
-            # One being decoded is waited for, and holds no counted bytes yet.
+            # A tile that is being decoded stays: threads wait for it, and its bytes are not counted yet.
             if index != but and self._slots[index].pixels is not None and self._slots[index].ready.is_set():
                 self._forget(index)

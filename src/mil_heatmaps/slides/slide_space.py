@@ -1,4 +1,4 @@
-"""What numbers in a file may mean on one slide: everything needed to turn them into level-0 pixels.
+"""What coordinates in a file may mean on one slide: everything needed to convert them to level-0 pixels.
 
 Names ending ``_l0`` are level-0 pixels of the whole slide; boxes are (x, y, width, height).
 """
@@ -18,26 +18,26 @@ _BOUNDS = tuple(f"openslide.bounds-{side}" for side in ("x", "y", "width", "heig
 
 @dataclass(frozen=True)
 class SlideSpace:
-    """What is known of a slide, and what the user says, for reading coordinates of its patches and outlines.
+    """Facts about a slide and settings of the user, for reading coordinates of patches and outlines.
 
     Attributes
     ----------
     size_l0 : (width, height) or None
-        None where the slide is not known, or files of a slide of another size are to be read as well.
+        None if the slide is not known, or if files of a slide of another size should be read as well.
     scanned_l0 : (x, y, width, height) or None
-        The scanned area where that is not the whole slide; see `scanned_area`.
+        The scanned area, if it is not the whole slide; see `scanned_area`.
     mpp : float or None
-        Micrometres a level-0 pixel.
+        Micrometres per level-0 pixel.
     frame : ``slide``, ``bounds`` or ``auto``
-        Where files count from: `data_arguments.coords_frame`.
+        Which corner files count from: `data_arguments.coords_frame`.
     unit : ``auto``, ``px`` or ``um``
-        What coordinates are in, where their file does not say: `data_arguments.coords_unit`.
+        Unit of coordinates, if their file does not state it: `data_arguments.coords_unit`.
     name : str or None
-        The slide's name, which is compared with what a file says of its slide.
+        The slide's name, to compare with the slide's name in a file.
     downsamples : tuple of float
-        Of the slide's levels, along x; for files that say how they were read in place of a size at level 0.
+        Downsamples of the slide's levels along x, for files that state a level instead of a patch size at level 0.
     extractor : str or None
-        Whose features are meant, where a file holds those of several encoders: `data_arguments.feature_extractor`.
+        Which encoder's features to read, if a file holds several: `data_arguments.feature_extractor`.
     """
 
     size_l0: Size | None = None
@@ -51,9 +51,9 @@ class SlideSpace:
 
 
 def scanned_area(properties: Mapping[str, str], size_l0: Size) -> Box | None:
-    """Return the area that OpenSlide says was scanned, None where it says none or all of the slide.
+    """Return the scanned area from OpenSlide's bounds; None if there are none or they are the whole slide.
 
-    Other programs (QuPath, tools that crop) count from its corner; CLAM and TRIDENT from the slide's.
+    QuPath and programs that crop count from the corner of this area, CLAM and TRIDENT from the slide's corner.
     """
     try:
         x, y, width, height = (int(properties[key]) for key in _BOUNDS)

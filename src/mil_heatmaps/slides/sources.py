@@ -1,7 +1,7 @@
 """Where a slide's pixels come from: OpenSlide for slides, Pillow for plain pictures.
 
-A source reads RGB; whatever is transparent or outside the slide is white. `*_px` are pixels of the level at
-hand.
+A source reads RGB; pixels that are transparent or outside the slide are white. Names ending ``_px`` are pixels of the
+current level.
 """
 
 import struct
@@ -40,7 +40,7 @@ class Source(Protocol):
     def read(self, corner_l0: tuple[int, int], level: int, size_px: tuple[int, int]) -> RGB:
         """Return `size_px` pixels of `level` from a level-0 corner on; the caller bounds the size.
 
-        TileError when they cannot be decoded, though the rest of the slide may be.
+        Raises TileError if they cannot be decoded, even if the rest of the slide may be readable.
         """
         ...
 
@@ -50,9 +50,9 @@ class Source(Protocol):
 
 
 def rgb_over_white(rgba: npt.NDArray[np.uint8]) -> RGB:
-    """Return (H, W, 4) straight-alpha pixels laid over white.
+    """Return (H, W, 4) straight-alpha pixels blended over white.
 
-    254 counts as opaque: OpenSlide's rounding leaves it on seams between tiles.
+    An alpha of 254 counts as opaque, because OpenSlide's rounding leaves it on seams between tiles.
     """
     import cv2
 
@@ -68,7 +68,7 @@ def rgb_over_white(rgba: npt.NDArray[np.uint8]) -> RGB:
 
 
 class OpenSlideSource:
-    """Any format OpenSlide reads. Reads may run in several threads."""
+    """A slide of any format that OpenSlide reads. Reads may run in several threads."""
 
     def __init__(self, path: Path) -> None:
         import openslide
@@ -101,8 +101,8 @@ class OpenSlideSource:
             return rgb_over_white(np.asarray(slide.read_region(corner_l0, level, size_px)))
         except self._error:
             pass
-        # A slide that failed once refuses every later read with the first one's message: reopen it. It may have been
-        # another thread's read that failed, so this one is tried again where no other thread reads.
+        # After one failed read, OpenSlide refuses all later reads with the same message, so the slide is reopened. The
+        # failed read may have been another thread's, so this read is tried again on a slide no other thread uses.
         with self._lock:
             fresh = self._opened_anew()
             try:
@@ -129,7 +129,7 @@ class OpenSlideSource:
 
 
 def _why_unknown(path: Path) -> str:
-    """Say what is most likely wrong with a file OpenSlide does not know: cut short, or no slide at all."""
+    """Return what is probably wrong with a file that OpenSlide does not know: cut short, or not a slide."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(16)
@@ -152,7 +152,7 @@ def _why_unknown(path: Path) -> str:
 
 
 def _stored_in(path: Path) -> str | None:
-    """Say how a TIFF is stored that OpenSlide does not open for want of tiles; None when that is not the reason."""
+    """Return how a TIFF is stored if OpenSlide does not open it because it has no tiles; otherwise None."""
     import tifffile
 
     try:
@@ -174,7 +174,7 @@ _PILLOW_LIMIT = threading.Lock()
 
 @contextmanager
 def _large_pictures_allowed() -> Iterator[None]:
-    """Lift Pillow's limit on picture size while a file is opened: slides are larger."""
+    """Lift Pillow's limit on picture size while a file is opened, because slides are larger."""
     from PIL import Image
 
     with _PILLOW_LIMIT:
@@ -187,14 +187,14 @@ def _large_pictures_allowed() -> Iterator[None]:
 
 
 MOST_PICTURE_PIXELS = 178_956_970
-"""The whole picture is held in memory, 3 bytes a pixel, and 7 while it is decoded. Pillow's own limit."""
+"""Pillow's own limit. The whole picture is held in memory: 3 bytes per pixel, and 7 during decoding."""
 
 _ALWAYS_PIXELS = 1 << 25
 _MOST_PIXELS_A_BYTE = 60
 
 
 def _check_pixels(path: Path, size_px: tuple[int, int]) -> None:
-    """Refuse a picture too large to be held, or larger than its file explains."""
+    """Refuse a picture that is too large for memory, or implausibly large for its file size."""
     pixels, stored = size_px[0] * size_px[1], path.stat().st_size
     what = f"picture {path} is not read: it has {size_px[0]} x {size_px[1]} pixels"
     if pixels > MOST_PICTURE_PIXELS:
@@ -204,9 +204,9 @@ def _check_pixels(path: Path, size_px: tuple[int, int]) -> None:
 
 
 class PictureSource:
-    """A plain PNG or JPEG as a slide of one level; the whole picture is held in memory once it is read.
+    """A plain PNG or JPEG as a slide with one level; the whole picture stays in memory after the first read.
 
-    Pixels are taken as stored (an EXIF rotation is not applied), since patch coordinates refer to those.
+    Pixels are taken as stored, without EXIF rotation, because patch coordinates refer to the stored pixels.
     """
 
     vendor = "picture"

@@ -13,10 +13,10 @@ from mil_heatmaps.slides.pixels import RGB
 def iter_strips(
     read_rows: Callable[[int, int], RGB], size_px: tuple[int, int], rows: int, stops: Iterator[int]
 ) -> Iterator[tuple[int, RGB]]:
-    """Yield (y0, strip) of a level of `size_px`, `rows` rows each (the last may be fewer).
+    """Yield (y0, strip) of a level of `size_px`, `rows` rows each (the last may have fewer).
 
-    `read_rows(y0, y1)` is asked for every row once, each time up to the next of `stops`: the rows at which reading is
-    cheap to interrupt.
+    `read_rows(y0, y1)` reads every row once. Each call ends at the next of `stops`, the rows at which reading can stop
+    cheaply.
     """
     width, height = size_px
     held, held_from = np.empty((0, width, 3), np.uint8), 0
@@ -31,9 +31,9 @@ def iter_strips(
 
 
 def shrink_strips(strips: Iterable[tuple[int, RGB]], size_px: tuple[int, int], factor: int) -> RGB:
-    """Return a level of `size_px` averaged over squares of `factor` pixels; edge squares repeat the pixels they lack.
+    """Return a level of `size_px` averaged over squares of `factor` pixels; incomplete squares repeat edge pixels.
 
-    The height of every strip but the last is a multiple of `factor`.
+    The height of every strip except the last must be a multiple of `factor`.
     """
     import cv2
 

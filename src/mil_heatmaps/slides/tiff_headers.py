@@ -1,7 +1,7 @@
-"""What the directories of a TIFF say of its tiles, read without a library that would believe it.
+"""What the directories of a TIFF declare about its tiles, read without a library that would trust them.
 
-A slide of a few kilobytes may declare a tile of 65,520 x 65,520 pixels, for which OpenSlide takes 17 GB and ends the
-process where it cannot get them. Sizes are (width, height) in pixels, offsets bytes of the file.
+A slide of a few kilobytes may declare a tile of 65,520 x 65,520 pixels. OpenSlide allocates 17 GB for it, and ends the
+process if it cannot. Sizes are (width, height) in pixels, offsets are bytes of the file.
 """
 
 import os
@@ -15,7 +15,7 @@ from mil_heatmaps.words import said_by
 JPEG_COMPRESSIONS = (6, 7)
 
 MOST_TILE_BYTES = 256 << 20
-"""Decoded; formats in use have tiles of up to 4096 x 4096 pixels, 48 MiB."""
+"""Size of a decoded tile. Tiles of formats in use have up to 4096 x 4096 pixels, 48 MiB."""
 
 _MOST_DIRECTORIES = 2_000
 _MOST_TAGS = 4_096
@@ -28,16 +28,16 @@ _NUMBERS = (_WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES, _TILE_WIDTH, _TILE_L
 
 
 class TiffHeaderError(ValueError):
-    """The directories cannot be right; the message goes on after the file's name."""
+    """The directories cannot be right; the message continues after the file's name."""
 
 
 class TileTooLargeError(TiffHeaderError):
-    """A tile would take more memory than any in use."""
+    """A tile would take more memory than any tile of a real slide."""
 
 
 @dataclass(frozen=True)
 class ValuesAt:
-    """Where a tag's whole numbers stand: `count` of `width` bytes each from `offset` on."""
+    """Where a tag's integers are stored: `count` integers of `width` bytes each, from `offset` on."""
 
     offset: int
     count: int
@@ -46,7 +46,7 @@ class ValuesAt:
 
 @dataclass(frozen=True)
 class TiffDirectory:
-    """One picture of a TIFF; `tile_px` is None when it is stored in strips."""
+    """One picture of a TIFF; `tile_px` is None if it is stored in strips."""
 
     size_px: tuple[int, int]
     tile_px: tuple[int, int] | None
@@ -68,9 +68,9 @@ def read_directories(path: Path) -> list[TiffDirectory]:
     Raises
     ------
     TileTooLargeError
-        A tile is larger than `MOST_TILE_BYTES`.
+        If a tile is larger than `MOST_TILE_BYTES`.
     TiffHeaderError
-        A tag holds more than the file, directories lead in a circle.
+        If the directories are invalid: for example, if a tag exceeds the file or directories form a cycle.
     """
     try:
         with path.open("rb") as file:
@@ -80,7 +80,7 @@ def read_directories(path: Path) -> list[TiffDirectory]:
 
 
 def _order(head: bytes) -> str | None:
-    """Return the byte order as `struct` names it, None when this is not a TIFF."""
+    """Return the byte order in the notation of `struct`, or None if this is not a TIFF."""
     return {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}.get(head[:4])
 
 
@@ -108,7 +108,7 @@ def _read(file: BinaryIO) -> list[TiffDirectory]:
 
 
 def _read_one(file: BinaryIO, order: str, big: bool, place: int, size: int) -> tuple[TiffDirectory, int]:
-    """Return one directory and where the next begins, 0 for none."""
+    """Return one directory and the offset of the next; 0 if there is none."""
     entry, counter, pointer = (20, "Q", "Q") if big else (12, "H", "I")
     file.seek(place)
     count = struct.unpack(order + counter, file.read(struct.calcsize(counter)))[0]

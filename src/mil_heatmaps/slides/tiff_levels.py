@@ -1,10 +1,10 @@
 """Levels of tiled TIFF slides, decoded tile by tile.
 
 OpenSlide spends most of a large read on composing tiles, not on decoding them. The tiles of plain tiled TIFF and
-Aperio SVS files can be read straight from the file and decoded into place, which gives the same pixels in a sixth of
-the time.
+Aperio SVS files can be read directly from the file and decoded in place, which gives the same pixels in a sixth of the
+time.
 
-`*_px` are pixels of the level at hand.
+Names ending ``_px`` are pixels of the current level.
 """
 
 import os
@@ -25,17 +25,17 @@ from mil_heatmaps.words import said_by
 
 JPEG, DEFLATE = 7, 8
 PHOTOMETRIC_RGB, PHOTOMETRIC_YCBCR = 2, 6
-"""Codes of TIFF for how a tile is compressed, and for the colours it holds."""
+"""TIFF codes of a tile's compression (above) and of its colours."""
 
 START_OF_JPEG, END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
-_MOST_PADDING = 64  # bytes after the end of the data, as some writers leave
+_MOST_PADDING = 64  # bytes that some writers leave after the end of the data
 
 CACHE_BYTES = 48 << 20
-"""Most bytes of decoded tiles that are kept for neighbouring reads."""
+"""Most bytes of decoded tiles to keep for neighbouring reads."""
 
 
 def ends_as_jpeg(data: bytes) -> bool:
-    """Whether JPEG data are there to their end."""
+    """Whether JPEG data are complete up to the end marker."""
     return data.rfind(END_OF_JPEG, -_MOST_PADDING) >= 0
 
 
@@ -49,15 +49,15 @@ class TiffLevel:
     size_px, tile_px, tiles : (width, height)
         Size of the level, of one tile, and the number of tiles across and down.
     offsets, byte_counts : (tiles[0] * tiles[1],) int64
-        Where each tile lies in the file. A count of 0 is a tile that was never written: white.
+        Where each tile lies in the file. A count of 0 means a tile that was never written, which is white.
     compression, photometric : int
         The TIFF tags; see `JPEG` and `PHOTOMETRIC_RGB`.
     subsampling : (x, y)
-        Of the chroma, (1, 1) when there is none.
+        Subsampling of the chroma; (1, 1) without subsampling.
     jpeg_tables : bytes or None
-        What every JPEG tile needs to be decoded.
+        Tables shared by all JPEG tiles.
     decoder : callable
-        Compressed bytes of a tile to its pixels; raises what it likes.
+        Turns the compressed bytes of a tile into pixels; it may raise any exception.
     """
 
     path: Path
@@ -88,13 +88,13 @@ class TiffLevel:
         return left, top, min(left + self.tile_px[0], self.size_px[0]), min(top + self.tile_px[1], self.size_px[1])
 
     def looks_damaged(self, data: bytes) -> bool:
-        """Whether compressed bytes are no whole JPEG stream. Other compressions are only known by decoding."""
+        """Whether compressed bytes are not a complete JPEG stream; True for other compressions: only decoding tells."""
         if self.compression != JPEG:
             return True
         return not data.startswith(START_OF_JPEG) or not ends_as_jpeg(data)
 
     def read_raw(self, index: int) -> bytes:
-        """Return one tile's compressed bytes, b'' when never written; SlideError when the file is cut."""
+        """Return one tile's compressed bytes, b'' if it was never written; SlideError if the file is cut short."""
         count = int(self.byte_counts[index])
         try:
             data = os.pread(self._file.fileno(), count, int(self.offsets[index])) if count else b""
@@ -122,7 +122,7 @@ class TiffLevel:
         data = self.read_raw(index)
         try:
             return self.decode_raw(data)
-        except Exception as error:  # every codec has errors of its own
+        except Exception as error:  # every codec raises different errors
             raise SlideError(
                 f"{self.path}: cannot decode tile {index} of level {self.level}: {said_by(error)}"
             ) from error
@@ -146,7 +146,7 @@ class TiffLevel:
     ) -> RGB:
         """Return a rectangle of the level, white outside; `cached` keeps the tiles for neighbouring reads.
 
-        `instead` gives the pixels of a tile, by number, that cannot be decoded; without it that is an error.
+        `instead(index, error)` returns the pixels of a tile that cannot be decoded; without it, the error is raised.
         """
         (left, top), (width, height) = corner_px, size_px
         x0, y0 = max(left, 0), max(top, 0)

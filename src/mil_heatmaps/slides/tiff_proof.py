@@ -1,11 +1,11 @@
 """Open the levels of a TIFF slide for direct decoding, and prove that they decode to OpenSlide's pixels.
 
-When a level is first asked for, a few of its tiles are decoded both ways. Where one differs, or anything about the
-file is out of the ordinary, OpenSlide reads the level.
+On the first use of a level, a few of its tiles are decoded both ways. If a tile differs, or if anything about the file
+is unusual, OpenSlide reads the level.
 
-One difference is known. Bytes overwritten in the middle of a JPEG tile are an error to OpenSlide, while the
-decoder used here may return wrong pixels for that tile. Tiles that are missing, blank or cut short, as broken
-copies leave them, are noticed: OpenSlide is asked for them, and they are grey if it fails as well.
+One difference is known. If bytes in the middle of a JPEG tile were overwritten, OpenSlide raises an error, while the
+decoder used here may return wrong pixels. Tiles that are missing, blank or cut short, as in broken copies, are
+detected: OpenSlide reads them instead, and they are grey if it fails as well.
 """
 
 import logging
@@ -51,17 +51,17 @@ def _tile_decoder(page: Any) -> Callable[[bytes], RGB]:
 
         def decode_jpeg(data: bytes) -> RGB:
             nonlocal right_head
-            # The decoder fills what is missing with grey and says nothing; OpenSlide refuses it.
+            # The decoder silently fills missing data with grey; OpenSlide refuses such a tile.
             if not ends_as_jpeg(data):
                 raise ValueError("the JPEG data end too early")
-            # Decoders take the memory a tile claims before its size can be compared.
-            # Tiles of a level mostly begin alike.
+            # Decoders allocate the size that a tile claims before it can be compared, so the header is checked first.
+            # Most tiles of a level have the same header, which is then checked only once.
             if not right_head or not data.startswith(right_head):
                 claimed, head = jpeg_head(data)
                 if claimed is not None and claimed != tile_px:
                     raise ValueError(f"the JPEG data claim {claimed[0]} x {claimed[1]} pixels")
                 right_head = head
-            # The colour space comes from the tag: RGB JPEG tiles carry no marker that says so.
+            # The colour space comes from the TIFF tag, because RGB JPEG tiles have no marker for it.
             tile: RGB = imagecodecs.jpeg8_decode(
                 data, tables=tables, colorspace=colorspace, outcolorspace="RGB"
             )
@@ -70,14 +70,14 @@ def _tile_decoder(page: Any) -> Callable[[bytes], RGB]:
         return decode_jpeg
 
     def decode_other(data: bytes) -> RGB:
-        tile: RGB = page.decode(data, 0, _fullsize=True)[0][0]  # TIFF counts a depth first
+        tile: RGB = page.decode(data, 0, _fullsize=True)[0][0]  # the first axis is TIFF's depth
         return tile
 
     return decode_other
 
 
 def _is_plain(page: Any) -> bool:
-    """Say whether a page is 8-bit RGB tiles, the only kind read here."""
+    """Whether a page has 8-bit RGB tiles, the only kind read here."""
     return (
         page.is_tiled
         and page.samplesperpixel == 3
@@ -96,7 +96,7 @@ def _level_page(pages: list[Any], size_px: tuple[int, int]) -> Any | None:
 
 
 def _probes(level: TiffLevel, file_bytes: int) -> list[int] | None:
-    """Return tiles to compare (corners, middle, largest, one never written), None when the file holds none."""
+    """Return tiles to compare (corners, middle, largest, one never written); None if the file holds no tile."""
     there = level.offsets + level.byte_counts <= file_bytes
     if not there.any():
         return None
@@ -127,7 +127,7 @@ def _agrees(
 
 
 def _fails(level: TiffLevel, index: int) -> bool:
-    """Whether a tile that OpenSlide cannot read is not decoded here either."""
+    """Whether direct decoding of a tile fails as well, as for OpenSlide."""
     try:
         level.decode(index)
     except SlideError:
@@ -136,7 +136,7 @@ def _fails(level: TiffLevel, index: int) -> bool:
 
 
 class TiffLevels:
-    """The levels of one slide that can be decoded directly, each proven when first asked for."""
+    """The levels of one slide that can be decoded directly; each is proven on first use."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class TiffLevels:
         level_dimensions: tuple[tuple[int, int], ...],
         read_reference: Callable[[int, tuple[int, int], tuple[int, int]], RGB | None],
     ) -> None:
-        """`read_reference(level, corner_px, size_px)` is OpenSlide's reading, None where it cannot tell."""
+        """`read_reference(level, corner_px, size_px)` returns OpenSlide's pixels, or None if it cannot tell."""
         self._path = path
         self._vendor = vendor
         self._dimensions = level_dimensions
@@ -158,12 +158,12 @@ class TiffLevels:
         self._file: BinaryIO
 
     def get(self, level: int) -> TiffLevel | None:
-        """Return the level, or None when OpenSlide has to read it."""
+        """Return the level, or None if OpenSlide has to read it."""
         with self._lock:
             if level not in self._levels:
                 try:
                     self._levels[level] = self._open(level)
-                except Exception as error:  # any oddity of a foreign file: OpenSlide reads it
+                except Exception as error:  # OpenSlide reads any unusual file
                     logger.debug("%s level %d is left to OpenSlide: %s", self._path, level, error)
                     self._levels[level] = None
             return self._levels[level]

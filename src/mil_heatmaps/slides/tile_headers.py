@@ -1,7 +1,7 @@
-"""Tiles whose JPEG data claim another size than the slide's directory: found before a decoder believes them.
+"""Find tiles whose JPEG data claim another size than the slide's directory, before a decoder trusts them.
 
-A tile of a few hundred bytes may claim 65,500 x 65,500 pixels, for which OpenSlide takes 13 GB before it refuses. So
-the beginning of each JPEG tile is read before OpenSlide is asked for it, once.
+A tile of a few hundred bytes may claim 65,500 x 65,500 pixels; OpenSlide allocates 13 GB for it before it refuses. The
+beginning of each JPEG tile is therefore checked once, before OpenSlide reads the tile.
 """
 
 import threading
@@ -25,13 +25,13 @@ from mil_heatmaps.slides.tiff_headers import (
 Box = tuple[int, int, int, int]
 
 _ON_A_GRID = frozenset({"generic-tiff", "aperio"})
-"""Formats whose tiles lie where their number says; of others a level's tiles are all looked at."""
+"""Formats whose tile index gives the tile's place; for other formats, all tiles of a level are checked."""
 
 _GOOD, _LIES = 1, 2
 
 
 class TileHeaders:
-    """What the JPEG tiles of a slide claim; empty for what is not a TIFF. Safe to ask from several threads."""
+    """The sizes that the JPEG tiles of a slide claim; empty for files other than TIFF. Several threads may use it."""
 
     def __init__(self, path: Path, vendor: str) -> None:
         self._path = path
@@ -49,9 +49,9 @@ class TileHeaders:
                 self._levels.setdefault(directory.size_px, []).append(_Tiles(directory))
 
     def first_lie(self, size_px: tuple[int, int], box_px: Box | None) -> str | None:
-        """Return what is wrong with a tile of the level of that size in a box (None: anywhere); None when nothing is.
+        """Return what is wrong with a tile of the level of size `size_px`; None if nothing is.
 
-        Only tiles that were not looked at before are read.
+        `box_px` limits the check to tiles in a box; None checks all. Only tiles not checked before are read.
         """
         kept = self._levels.get(size_px)
         if not kept:
@@ -73,7 +73,7 @@ class TileHeaders:
 
 
 class _Tiles:
-    """The tiles of one directory, and which of them were looked at."""
+    """The tiles of one directory, and which of them were checked."""
 
     def __init__(self, directory: TiffDirectory) -> None:
         assert directory.tile_px is not None
@@ -101,7 +101,7 @@ class _Tiles:
         return None
 
     def _claims(self, file: BinaryIO, index: int) -> tuple[int, int] | None:
-        """Return the size a tile claims when it is larger than a tile."""
+        """Return the size that a tile claims, if it is larger than the tile size; else None."""
         assert self._places is not None
         offsets, counts = self._places
         count = int(counts[index]) if index < len(counts) else 0

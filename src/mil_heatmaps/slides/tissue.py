@@ -23,19 +23,19 @@ Contour = npt.NDArray[np.int32]
 
 AUTO_DOWNSAMPLE = 32.0
 MOST_PIXELS_SEGMENTED = 100_000_000
-"""A larger level is not segmented unless asked for by number: a shrunk picture is."""
+"""A larger level is shrunk before segmentation, unless the user chose this level by number."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class TissueMask:
-    """The tissue of one slide: pieces, and the holes of every piece.
+    """The tissue of one slide: its pieces, and the holes of every piece.
 
     Attributes
     ----------
     contours_l0 : tuple of (n, 1, 2) int32
         Outline of every piece.
     holes_l0 : tuple of tuples of (n, 1, 2) int32
-        The holes of every piece, as many tuples as pieces.
+        The holes of every piece; one tuple per piece.
     """
 
     contours_l0: tuple[Contour, ...] = ()
@@ -82,14 +82,14 @@ class TissueMask:
         return float(pieces - sum(cv2.contourArea(hole) for holes in self.holes_l0 for hole in holes))
 
     def scaled(self, factors: tuple[float, float]) -> "TissueMask":
-        """Return the mask with x and y multiplied and cut to whole numbers toward zero."""
+        """Return the mask with x and y multiplied by `factors` and truncated to whole numbers."""
         return TissueMask(
             tuple(scale_contour(contour, factors) for contour in self.contours_l0),
             tuple(tuple(scale_contour(hole, factors) for hole in holes) for holes in self.holes_l0),
         )
 
     def moved(self, shift_l0: tuple[int, int]) -> "TissueMask":
-        """Return the mask with whole numbers of pixels added to x and y."""
+        """Return the mask shifted by whole pixels in x and y."""
         shift = np.array(shift_l0, np.int32)
         return TissueMask(
             tuple(contour + shift for contour in self.contours_l0),
@@ -98,17 +98,17 @@ class TissueMask:
 
 
 def scale_contour(contour: Contour, factors: tuple[float, float]) -> Contour:
-    """Return a contour with x and y multiplied and cut to whole numbers toward zero, as CLAM does."""
+    """Return a contour with x and y multiplied by `factors` and truncated to whole numbers, as in CLAM."""
     return (contour * np.asarray(factors, np.float64)).astype(np.int32)
 
 
 def segment_tissue(slide: Slide, params: SegmentationParams = BUILT_IN) -> TissueMask:
-    """Return the tissue of a slide; an empty mask when there is none. CLAM's `segmentTissue`, to the pixel.
+    """Return the tissue of a slide; an empty mask if there is none. It equals CLAM's `segmentTissue` to the pixel.
 
     Raises
     ------
     TissueError
-        A parameter is out of range, or `keep_ids` names a piece that does not exist.
+        If a parameter is out of range, or `keep_ids` names a piece that does not exist.
     """
     p = params
     level, factor = _choose_level(slide, p.seg_level)
@@ -125,7 +125,7 @@ def segment_tissue(slide: Slide, params: SegmentationParams = BUILT_IN) -> Tissu
 
 
 def _choose_level(slide: Slide, seg_level: int) -> tuple[int, int]:
-    """Return (level, factor): what to segment, and by how much to shrink it first."""
+    """Return (level, factor): which level to segment, and by how much to shrink it first."""
     if 0 <= seg_level < slide.level_count:
         return seg_level, 1
     if seg_level < 0:
@@ -151,9 +151,9 @@ def _choose_level(slide: Slide, seg_level: int) -> tuple[int, int]:
 def _filter_contours(
     binary: npt.NDArray[np.uint8], least_tissue: float, least_hole: float, max_n_holes: int
 ) -> list[tuple[Contour, list[Contour]]]:
-    """Return the pieces that are large enough, each with its holes that are, in OpenCV's order.
+    """Return the pieces that are large enough, in OpenCV's order, each with its holes that are large enough.
 
-    A piece's own area, from which all its holes are taken, has to exceed the limit.
+    The area of a piece, without all its holes, must exceed the limit.
     """
     import cv2
 
@@ -182,7 +182,7 @@ def _filter_contours(
 def _chosen_ids(
     count: int, keep_ids: Collection[int], exclude_ids: Collection[int], slide: Slide
 ) -> list[int]:
-    """Return the numbers of the pieces to keep, rising."""
+    """Return the numbers of the pieces to keep, in ascending order."""
     has = f"{slide.path.name} has {count} pieces of tissue" + (f", 0 to {count - 1}" if count else "")
     if wrong := sorted(i for i in keep_ids if not 0 <= i < count):
         raise TissueError(f"keep_ids names piece {wrong[0]}, but {has}")

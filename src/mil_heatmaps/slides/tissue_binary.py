@@ -9,7 +9,7 @@ from mil_heatmaps.slides.reader import Slide
 _STRIP_ROWS = 512
 
 GREY = "nothing on it has any colour, the slide is grey, and tissue is told from glass by its colour"
-"""Why there is no tissue on a slide that `is_grey`."""
+"""Why a slide for which `is_grey` is True has no tissue."""
 
 
 def tissue_binary(
@@ -22,11 +22,10 @@ def tissue_binary(
     close: int = 2,
     use_otsu: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """Return (H, W) uint8, 255 where a level (shrunk `factor` times) shows tissue, 0 on glass.
+    """Return (H, W) uint8: 255 where a level (shrunk `factor` times) shows tissue, 0 on glass.
 
-    The saturation of HSV, median-filtered over `mthresh` pixels, is compared with `sthresh` (or Otsu's
-    threshold), then gaps are closed by a block of `close` pixels. The level is read in strips; two bytes a
-    pixel are held.
+    The HSV saturation, median-filtered over `mthresh` pixels, is compared with `sthresh` (or Otsu's threshold). Gaps
+    are then closed with a block of `close` pixels. The level is read in strips; memory is two bytes per pixel.
     """
     import cv2
 
@@ -50,7 +49,7 @@ def tissue_binary(
 
 
 def is_grey(slide: Slide) -> bool:
-    """Whether no pixel of the coarsest level has any colour: then no threshold of saturation finds tissue."""
+    """Whether no pixel of the coarsest level has any colour, so that no saturation threshold can find tissue."""
     level = slide.level_count - 1
     return all(not _saturation(strip, None).any() for _, strip in slide.iter_strips(level, rows=_STRIP_ROWS))
 
@@ -66,7 +65,7 @@ def _check(sthresh: float, mthresh: int, close: int) -> None:
 
 
 def _saturation(rgb: npt.NDArray[np.uint8], threshold: float | None) -> npt.NDArray[np.uint8]:
-    """Return the saturation of every pixel, or 1 where it exceeds `threshold` and 0 elsewhere."""
+    """Return the saturation of every pixel; with a `threshold`, 1 where it is exceeded and 0 elsewhere."""
     import cv2
 
     saturation: npt.NDArray[np.uint8] = cv2.extractChannel(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), 1)
@@ -79,9 +78,9 @@ def _saturation(rgb: npt.NDArray[np.uint8], threshold: float | None) -> npt.NDAr
 def _majority(ones: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     """Return 255 where most of the `side` x `side` neighbours are 1.
 
-    The median of a window exceeds a threshold exactly when most of its pixels do, so filtering after the
-    comparison gives the same mask as before it, ten times as fast. OpenCV's median repeats the edge pixels,
-    so this does too.
+    The median of a window exceeds a threshold exactly if most of its pixels do. Filtering after the comparison
+    therefore gives the same mask as filtering before it, and is ten times as fast. Edge pixels are repeated, as in
+    OpenCV's median.
     """
     import cv2
 

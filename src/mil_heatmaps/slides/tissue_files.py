@@ -1,4 +1,4 @@
-"""Read and write tissue masks: CLAM's mask.pkl and GeoJSON as TRIDENT and QuPath write it.
+"""Read and write tissue masks: CLAM's mask.pkl, and GeoJSON as in TRIDENT and QuPath.
 
 All coordinates are level-0 pixels.
 """
@@ -28,15 +28,13 @@ _FURTHEST_L0 = 2**31 - 1
 def read_mask(path: str | os.PathLike[str]) -> TissueMask:
     """Return the tissue in a ``.geojson``, ``.json`` (either also ``.gz``) or ``.pkl`` file.
 
-    Of GeoJSON, polygons and multi-polygons are read, wherever they are nested; inner rings are holes; points
-    and lines are passed over, and so is whatever is classified as ``Ignore…``, QuPath's class for what does
-    not count. A file without any polygon is an empty mask.
+    From GeoJSON, polygons and multi-polygons are read at any depth; inner rings are holes. Points and lines are
+    skipped, and so are objects of QuPath's class ``Ignore…``. A file without any polygon gives an empty mask.
 
     Raises
     ------
     TissueError
-        The file is missing, damaged, of another kind, or holds a polygon that is none; the message says
-        where.
+        If the file is missing, damaged or of another kind, or holds an invalid polygon; the message says where.
     """
     place = Path(path)
     if not place.is_file():
@@ -55,12 +53,12 @@ def read_mask(path: str | os.PathLike[str]) -> TissueMask:
 
 
 def write_mask_pkl(mask: TissueMask, path: str | os.PathLike[str]) -> None:
-    """Write the mask in CLAM's form, ``{'holes': list of lists, 'tissue': list}`` of int32 (n, 1, 2)."""
+    """Write the mask in CLAM's format, ``{'holes': list of lists, 'tissue': list}`` of int32 (n, 1, 2)."""
     dump_pickle({"holes": [list(holes) for holes in mask.holes_l0], "tissue": list(mask.contours_l0)}, path)
 
 
 def write_geojson(mask: TissueMask, path: str | os.PathLike[str]) -> None:
-    """Write the mask as GeoJSON that QuPath imports as annotations, packed when `path` ends in .gz."""
+    """Write the mask as GeoJSON that QuPath imports as annotations, compressed if `path` ends in .gz."""
     features = []
     for number, (contour, holes) in enumerate(zip(mask.contours_l0, mask.holes_l0, strict=True)):
         rings = [closed_ring(part) for part in (contour, *holes)]
@@ -77,7 +75,7 @@ def write_geojson(mask: TissueMask, path: str | os.PathLike[str]) -> None:
 
 
 def closed_ring(contour: Contour) -> list[list[int]]:
-    """Return a contour as GeoJSON asks: at least four positions, the first again at the end."""
+    """Return a contour as GeoJSON requires: at least four positions, with the first repeated at the end."""
     points: list[list[int]] = contour.reshape(-1, 2).tolist()
     return points + [points[0]] * max(1, 4 - len(points))
 
@@ -128,7 +126,7 @@ def _contour(points: Any, where: str, *, least: int = 1) -> Contour:
 
 
 def _is_position(point: Any) -> bool:
-    """Whether a point is x, y, or a list of that alone: lists that hold one another unfold without end in NumPy."""
+    """Whether a point is (x, y), or a list with only that; NumPy never finishes on lists that contain each other."""
     if isinstance(point, np.ndarray):
         return point.size <= 2
     if isinstance(point, list | tuple) and len(point) == 1:
@@ -145,9 +143,9 @@ def _read_geojson(path: Path) -> TissueMask:
 
 
 def outline_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return what the outlines of a GeoJSON file are called in QuPath, in the order of `read_mask`; "" without a name.
+    """Return the outlines' names in QuPath from a GeoJSON file, in the order of `read_mask`; "" without a name.
 
-    An outline's own name goes before that of its class. Files of other kinds name nothing.
+    The name of an outline takes precedence over the name of its class. Files of other kinds have no names.
     """
     place = Path(path)
     if not {".geojson", ".json"} & {suffix.lower() for suffix in place.suffixes}:
@@ -224,7 +222,7 @@ def _name_of(properties: Any) -> str:
 
 
 def _open_ring(ring: Any, where: str) -> Contour:
-    """Return a ring without its closing position and without heights."""
+    """Return a ring without its closing position and without z values."""
     flat = [position[:2] for position in ring] if _is_list_of_lists(ring) else ring
     contour = _contour(flat, where, least=3)
     return contour[:-1] if len(contour) > 1 and (contour[0] == contour[-1]).all() else contour

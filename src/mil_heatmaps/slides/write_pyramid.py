@@ -1,6 +1,6 @@
-"""Write a picture as a small slide: a tiled pyramidal TIFF, or one that looks like an Aperio SVS.
+"""Write a picture as a small slide: a tiled pyramidal TIFF, or a file that looks like an Aperio SVS.
 
-For demos, tests and measurements; the whole picture is in memory.
+It is meant for demos, tests and measurements; the whole picture is in memory.
 """
 
 import os
@@ -45,15 +45,15 @@ def write_pyramid(
     downsamples
         Downsample of every level, finest first; a level of factor f has floor(W / f) x floor(H / f) pixels.
     mpp
-        Micrometres per level-0 pixel, None to leave it out.
+        Micrometres per level-0 pixel; None leaves it out.
     rgb_jpeg
         Store JPEG tiles as RGB instead of YCbCr with halved chroma.
     compression
-        ``jpeg2000`` only in an SVS-like file: OpenSlide reads it in no other.
+        ``jpeg2000`` needs `svs`, because OpenSlide reads it only in SVS files.
     svs
-        Add the description by which readers know an Aperio SVS file, and a thumbnail.
+        Add the description by which readers recognise an Aperio SVS file, and a thumbnail.
     magnification
-        Of the objective; only an SVS-like file can say it.
+        Magnification of the objective; only an SVS-like file can store it.
     """
     import tifffile
 
@@ -66,7 +66,7 @@ def write_pyramid(
         raise ValueError("OpenSlide reads JPEG 2000 only in an SVS file: give svs=True as well")
     options: dict[str, Any] = {"tile": (tile_px, tile_px), "photometric": "rgb", "metadata": None}
     if compression == "jpeg":
-        # The picture given is RGB either way; `outcolorspace` is what the tiles hold.
+        # The given picture is always RGB; `outcolorspace` is the colour space of the tiles.
         stored = "RGB" if rgb_jpeg else "YCBCR"
         options |= {"compression": "jpeg", "compressionargs": {"level": quality, "outcolorspace": stored}}
         if not rgb_jpeg:

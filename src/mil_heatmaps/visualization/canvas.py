@@ -1,9 +1,8 @@
 """Shades of patches to mean shades, on the small grid cut by all patch edges.
 
-No patch is ever rasterised: between two neighbouring edges every pixel has the same patches, so a grid with
-one cell there holds the whole picture. Grids are built for a band of rows at a time, from the patches that
-touch it: were all edges used at once, a slide whose tissue pieces have lattices of their own could need as
-many cells as pixels.
+No patch is ever rasterised. All pixels between two neighbouring edges lie under the same patches, so one cell between
+them is enough for the whole picture. A grid is built for one band of rows at a time, from the patches that touch the
+band. A grid of all edges at once could need as many cells as pixels, if each piece of tissue has a different lattice.
 
 All positions are pixels of the picture (``_px``); x runs right, y down.
 """
@@ -20,7 +19,7 @@ from mil_heatmaps.visualization.frame import Frame
 
 _PAIRS_AT_ONCE = 1 << 20
 _FEW_CELLS = 48
-"""Cells a patch up to which all (patch, cell) pairs are listed; beyond it each patch adds its own block."""
+"""Up to this many cells per patch, all (patch, cell) pairs are listed; with more, each patch adds a block of cells."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,11 @@ class Cells:
     Attributes
     ----------
     x_edges, y_edges : (nx + 1,), (ny + 1,) int64
-        Where the cells begin and end, rising. Nothing lies outside them.
+        Where the cells begin and end, in ascending order. Nothing lies outside them.
     mean : (ny, nx) float64
-        Mean shade of the patches over each cell, 0 where there is none.
+        Mean shade of the patches over each cell, 0 without patches.
     covered : (ny, nx) bool
-        True where a patch that counts as shown lies.
+        True where at least one patch is shown.
     """
 
     x_edges: npt.NDArray[np.int64]
@@ -47,24 +46,24 @@ class Cells:
 class PatchCanvas:
     """The patches of a picture with their shades, ready to be cut into cells.
 
-    A pixel's shade is the mean over its patches, summed in patch order in float64 as CLAM sums them: the bits
-    agree. Patches below `floor` add 0 and by themselves show nothing, as in CLAM.
+    A pixel's shade is the mean over its patches. It is summed in patch order in float64, as in CLAM, so both agree bit
+    for bit. Patches below `floor` add 0, and show nothing where they are alone, as in CLAM.
 
     Attributes
     ----------
     corners_px : (N, 2) int64
-        Top left, may lie outside the picture.
+        Top-left corners; they may lie outside the picture.
     size_px : (width, height)
-        Of every patch, of the largest one where `ends_px` are given.
+        Size of every patch, or of the largest patch if `ends_px` is given.
     shades : (N,) float64
-        All finite.
+        All are finite.
     picture_px : (width, height)
     floor : float
         Shades below it count as 0.
     binary : bool
         Shades are 1 at or above the floor and 0 below; the mean is rounded half to even.
     ends_px : (N, 2) int64
-        Bottom right of patches that differ in size, not included; some may hold no pixel.
+        Bottom-right ends (not included) of patches that differ in size; a patch may hold no pixel.
     by_top : (N,) int
         The patches from top to bottom.
     """
@@ -134,7 +133,7 @@ def _accumulate(
 def _pairs(
     cells: EdgeCells, values: npt.NDArray[np.float64], wide: int, high: int
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
-    """Yield (flat cell index, value) of every patch on every cell of its own, in patch order.
+    """Yield (flat cell index, value) for every patch and each cell it covers, in patch order.
 
     No patch covers more than `wide` columns and `high` rows of cells.
     """
@@ -157,8 +156,8 @@ def _pairs(
 def place_patches(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
     """Return the top-left corners of the patches in CLAM's pictures and their common size.
 
-    Corners and size are rounded up, as CLAM rounds them: a patch may lie up to a pixel off, and neighbours
-    may share a column.
+    Corners and size are rounded up, as in CLAM. A patch may therefore lie up to a pixel off, and neighbours may share
+    a column.
     """
     scale = frame.scale
     offset = np.asarray(frame.corner_l0, dtype=np.int64)
@@ -168,10 +167,10 @@ def place_patches(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64],
 
 
 def patch_pixels(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return where the patches begin and end (not included) in a picture, (N, 2) each.
+    """Return where the patches begin and end (not included) in a picture, each (N, 2).
 
-    In a frame that goes by centres a patch has the pixels whose centres it covers: patches share pixels only where
-    they overlap on the slide, and one smaller than a pixel may have none. Otherwise CLAM's rule holds.
+    In a frame with `by_centres`, a patch has the pixels whose centres it covers. Patches then share pixels only if they
+    overlap on the slide, and a patch smaller than a pixel may have none. Other frames follow CLAM's rule.
     """
     if not frame.by_centres:
         corners, size = place_patches(grid, frame)

@@ -1,4 +1,4 @@
-"""The other slides of a case, small, beside the map of one: a pixel a patch, in the map's own colours."""
+"""Small maps of the other slides of a case, for the figure of one slide: one pixel per patch, in the map's colours."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ACROSS = 4
 
 
 def small_map(scores: npt.NDArray[Any], grid: PatchGrid, rule: ColourRule, title: str) -> SmallMap:
-    """Return the map of scores (N,) on their grid; patches that overlap share a pixel, the last one shows."""
+    """Return the map of scores (N,) on their grid. If overlapping patches share a pixel, it shows the last one."""
     table = colour_table(rule.cmap)
     shades, _ = rule.shades(scores, of_region=False)
     cells = np.rint((grid.coords_l0 - grid.coords_l0.min(axis=0)) / np.asarray(grid.step_l0)).astype(np.int64)
@@ -34,13 +34,13 @@ def small_map(scores: npt.NDArray[Any], grid: PatchGrid, rule: ColourRule, title
     picture = np.full((height, width, 3), 255, np.uint8)
     there = np.isfinite(shades)
     at = np.minimum((shades[there] * len(table)).astype(np.int64), len(table) - 1)
-    # As over white glass, so that a colour is the one of the slide's own map.
+    # Blended with white, like glass, so that colours match those of the slide's full map.
     picture[cells[there, 1], cells[there, 0]] = np.rint(255 + (table[at] - 255.0) * rule.alpha)
     return SmallMap(picture, title)
 
 
 def other_slides(plan: Planned, maps: Sequence[SmallMap], title: str) -> Piece:
-    """Return the small maps, four in a row, each in a square of one size; of many the first are shown."""
+    """Return the small maps, four per row, each in a square of the same size; at most the first `_MOST` are shown."""
     style, u = plan.style, plan.u
     shown, head, gap = maps[:_MOST], 0.28 * u, 0.12 * u
     more = f", {_MOST} of {len(maps)}" if len(maps) > _MOST else ""

@@ -1,8 +1,7 @@
-"""CLAM's blur, pixel for pixel: the shades are blurred, then the finished picture with its slide, then
-blended.
+"""CLAM's blur, pixel for pixel: it blurs the shades, then the coloured picture with its slide, then blends.
 
-Kept for parity only. It smears the slide under the colours and lets them fade towards glass; `smooth` does
-neither. Needs the whole picture in memory, at about 40 bytes a pixel.
+It is kept for parity only. It smears the slide under the colours and lets the colours fade towards glass; `smooth`
+does neither. It needs the whole picture in memory, at about 40 bytes per pixel.
 """
 
 import cv2
@@ -15,10 +14,10 @@ from mil_heatmaps.visualization.slide_rows import iter_slide_rows
 
 
 def draw_blurred(painter: Painter) -> UInt8Array:
-    """Return the whole picture of a drawing that has `blur_px`, (height, width, 3)."""
+    """Return the whole picture of a drawing with `blur_px`, (height, width, 3)."""
     drawing = painter.drawing
     kernel = drawing.blur_px
-    assert kernel is not None  # callers choose this function by it
+    assert kernel is not None  # callers use this function only for drawings with a kernel
     width, height = drawing.size_px
     cells = painter.canvas.cells(0, height)
     shades = np.zeros((height, width))

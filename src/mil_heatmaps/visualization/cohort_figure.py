@@ -1,4 +1,4 @@
-"""The picture of a cohort's faithfulness: SRG of every map with its interval, and how often it is beyond chance."""
+"""The picture of a cohort's faithfulness: SRG of every map with its interval, and how often a map beats chance."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from mil_heatmaps.words import counted
 _DRAWN, _OTHER, _POINT = "#1a5fb4", "#5e6672", "#aab1ba"
 _MARGIN, _NAMES, _SRG, _SHARE, _GAP, _HEAD, _ROW, _FOOT = 0.35, 2.0, 4.2, 2.2, 0.5, 0.95, 0.42, 0.85
 _MOST_POINTS = 2000
-"""Slides shown one by one beside the mean."""
+"""At most this many slides are shown as single points beside the mean."""
 
 
 def write_cohort(
@@ -26,11 +26,11 @@ def write_cohort(
 
 
 def cohort_page(rows: Sequence[Mapping[str, Any]], summaries: Sequence[MapSummary]) -> Page:
-    """Return the page, as matplotlib's objects.
+    """Return the page as matplotlib objects.
 
     Parameters
     ----------
-    rows : of the cohort's table
+    rows : rows of the cohort's table
     summaries : one per map, the best first
     """
     high = max(len(summaries), 1) * _ROW
@@ -72,7 +72,7 @@ def _measures(row: Mapping[str, Any], score: str) -> bool:
 
 def _draw_srg(axes: Any, place: int, one: MapSummary, values: Sequence[float]) -> None:
     shown = np.asarray(values, np.float64)[:_MOST_POINTS]
-    spread = 0.22 * np.cos(2.4 * np.arange(len(shown)))  # apart, and the same every time
+    spread = 0.22 * np.cos(2.4 * np.arange(len(shown)))  # keeps the points apart, the same way every time
     axes.plot(shown, place + spread, ".", color=_POINT, markersize=4, zorder=2)
     colour = _DRAWN if one.drawn else _OTHER
     if one.mean is not None and one.low is not None and one.high is not None:
@@ -90,7 +90,7 @@ def _draw_share(axes: Any, place: int, one: MapSummary) -> None:
 
 
 def _words_of(rows: Sequence[Mapping[str, Any]], noun: str) -> str:
-    """Return how it was measured, where it is the same everywhere."""
+    """Return how SRG was measured; without steps and orders if they differ between rows."""
     told = [row for row in rows if row["status"] == "measured"]
     steps, orders = ({row[key] for row in told} for key in ("steps", "random_orders"))
     if len(steps) == len(orders) == 1:

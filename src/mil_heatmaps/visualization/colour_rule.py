@@ -35,7 +35,7 @@ class ColourScale:
     center : float or None
         The score in the middle of a diverging map.
     meaning : str
-        What the two colours of a diverging map mean, under the bar; empty where there is nothing to say.
+        What the two colours of a diverging map mean, for the words under the bar; empty if there is nothing to say.
     """
 
     vmin: float = 0.0
@@ -48,33 +48,33 @@ class ColourScale:
 
 @dataclass(frozen=True, eq=False)
 class ColourRule:
-    """From scores to colours: first to shades, 0 to 1, then to a colormap.
+    """How scores become colours: first shades from 0 to 1, then colours of a colormap.
 
     Attributes
     ----------
     normalize : Method or None
-        How scores become shades; None takes them as percentiles, 0 to 100, as CLAM does.
+        How scores become shades. With None, the scores are taken as percentiles from 0 to 100, as in CLAM.
     vmin, vmax, center, reference, scale, kind
         See `mil_heatmaps.scores.normalize.normalize`.
     center_name : str
-        What the middle is, such as ``the training median``; empty for zero and for a number that was given.
+        What the middle is, such as ``the training median``; empty for zero and for a number from the user.
     meaning : Meaning, optional
-        What the numbers are, for the words under the bar.
+        What the scores are, for the words under the bar.
     cmap : str
         Any matplotlib colormap.
     alpha : float
-        0 shows the slide alone, 1 the colours alone.
+        0 shows only the slide, 1 only the colours.
     binarize, thresh
-        Two colours: a patch is 1 at or above the shade `thresh`, else 0; a pixel is the rounded mean. A negative
-        `thresh` means 1 / N, as in CLAM.
+        Use two colours. A patch counts 1 if its shade is at least `thresh`, else 0; a pixel takes the rounded mean. A
+        negative `thresh` means 1 / N, as in CLAM.
     threshold : float, optional
-        Tint only where the mean shade is at least this.
+        Colour only pixels whose mean shade is at least this.
     smooth : ``none``, ``bilinear``, ``gaussian``
-        Interpolate between patches, normalised by coverage: borders do not fade, the slide stays sharp.
+        Interpolate between patches, normalised by coverage: borders do not fade, and the slide stays sharp.
     blur : bool
-        Short for ``smooth="gaussian"``; with ``compat="clam"`` CLAM's blur of shades, borders, slide and all.
+        Short for ``smooth="gaussian"``. With ``compat="clam"`` it is CLAM's blur, which also blurs borders and slide.
     compat : ``"clam"``, optional
-        Copy CLAM where this program draws otherwise by default, which is the blur.
+        Copy CLAM where this program's default differs; that is the blur.
 
     Raises
     ------
@@ -112,7 +112,7 @@ class ColourRule:
 
     @classmethod
     def for_kind(cls, kind: str, normalize: Method | None = None, cmap: str | None = None) -> "ColourRule":
-        """Return the rule for a kind of score, as far as it is not given.
+        """Return the rule for a kind of score; `normalize` and `cmap` override its defaults.
 
         Zero is the middle of signed scores, unless they are ranked.
         """
@@ -124,18 +124,18 @@ class ColourRule:
 
     @property
     def signed(self) -> bool:
-        """Whether the kind of score tells for from against: its values may all be of one sign."""
+        """Whether the sign of this kind of score tells for from against, even if all values have the same sign."""
         return self.kind in FOR_AND_AGAINST
 
     def shades(self, scores: npt.NDArray[Any], *, of_region: bool) -> tuple[npt.NDArray[np.floating], ColourScale]:
-        """Return the shades of scores, (N,), 0 to 1, and what they mean; `of_region` is for the words alone."""
+        """Return the shades of scores, (N,), 0 to 1, and their colour scale; `of_region` changes only its words."""
         if self.normalize is None:
             return scores / 100, ColourScale(label="percentiles as given")
         result = normalize_scores(
             scores, self.normalize, vmin=self.vmin, vmax=self.vmax, reference=self.reference,
             center=self.center, center_name=self.center_name, scale=self.scale, kind=self.kind,
         )  # fmt: skip
-        # The reference of a percentile_ref is the whole slide's.
+        # percentile_ref ranks against the whole slide, also in a region.
         of_region = of_region and result.method != "percentile_ref"
         label = result.label.replace("the slide", "the region") if of_region else result.label
         if self.kind == "cluster" and result.method == "none":
@@ -153,7 +153,7 @@ class ColourRule:
         center: str | float = "auto",
         cohort_median: float | None = None,
     ) -> "ColourRule":
-        """Return the rule with the middle of a column's map, and what its colours mean; see `centre_of`."""
+        """Return the rule with the middle of a column's map and the meaning of its colours; see `centre_of`."""
         centre = centre_of(scores, column, center, prediction, cohort_median)
         rule = replace(self, meaning=meaning_of(scores, column, prediction))
         if centre is None or self.normalize not in _CENTRED_METHODS:

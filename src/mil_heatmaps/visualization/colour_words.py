@@ -23,18 +23,18 @@ TRAINING_MEDIAN = "the training median"
 COHORT_MEDIAN = "the cohort's median"
 
 _FLOAT32 = 1e-6
-"""Two numbers as near as this are one, which was once rounded."""
+"""Numbers this close count as equal: the difference is rounding to float32."""
 
 _HUES = (
     (15, "red"), (42, "orange"), (68, "yellow"), (165, "green"), (200, "cyan"), (255, "blue"), (295, "purple"),
     (345, "magenta"), (360, "red"),
 )  # fmt: skip
-"""Hues up to so many degrees, and what people call them."""
+"""Hues up to each number of degrees, and what people call them."""
 
 
 @dataclass(frozen=True)
 class Centre:
-    """The score in the middle of a diverging map, and what it is; no name for a number that was given, or zero."""
+    """The score in the middle of a diverging map, and its name; zero and numbers from the user have no name."""
 
     value: float
     name: str = ""
@@ -56,7 +56,7 @@ class Meaning:
         The column's name: a class, an output, ``risk``.
     task : Task
     output : str
-        What was explained; empty for the model's own scores.
+        The model output that was explained; empty for the model's own scores.
     """
 
     kind: str
@@ -66,11 +66,11 @@ class Meaning:
     output: str = ""
 
     def words(self, cmap: str, centre: Centre | None) -> str:
-        """Return what the two colours of a map mean around its middle; empty where there is nothing to say."""
+        """Return what the two colours of a map mean around its middle; empty if there is nothing to say."""
         return self.said(*end_colours(cmap), centre)
 
     def said(self, down: str, up: str, centre: Centre | None) -> str:
-        """Return `words` for colours that are called `down` and `up`."""
+        """Return `words` with `down` and `up` as the names of the two colours."""
         if centre is None or self.kind not in FOR_AND_AGAINST:
             return ""
         if self.kind in PREDICTION_KINDS and (centre.value or self.output not in ("", "log_odds", "logit")):
@@ -88,13 +88,13 @@ class Meaning:
 
     @property
     def _own_quantity(self) -> str:
-        """What one of the model's own scores for and against is of."""
+        """The quantity that one of the model's own signed scores speaks for or against."""
         if self.task in TASKS_WITH_CHANCES:
             return f"the logit of {self.target}" if self.kind == "class_contribution" else self.target
         return self.target if self.task == "regression" else f"the log-odds of the event in {self.target}"
 
     def _beside(self, up: str, down: str, centre: Centre) -> str:
-        """Return the words of a map of predictions: high and low, beside what."""
+        """Return the words of a map of predictions: what high and low are compared with."""
         risk = self.output == "risk"
         above, below = (": high risk", ": low risk") if risk else ("", "")
         named = centre.name or number_words(centre.value)
@@ -105,7 +105,7 @@ class Meaning:
 def end_colours(cmap: str) -> tuple[str, str]:
     """Return what people call the colours at the low and the high end of a colormap."""
     table = colour_table(cmap)
-    # A little inside: the ends of some maps are so dark that their hue is not seen.
+    # Not quite at the ends: the ends of some maps are so dark that their hue is not visible.
     inside = len(table) // 20
     low, high = (_colour_name([int(channel) for channel in table[i]]) for i in (inside, len(table) - 1 - inside))
     return (low, high) if low != high else ("the colours below", "the colours above")
@@ -128,24 +128,24 @@ def centre_of(
     prediction: Prediction | None,
     cohort_median: float | None = None,
 ) -> Centre | None:
-    """Return the middle of a column's diverging map; None for kinds without a middle.
+    """Return the middle of a column's diverging map; None for kinds of score without a middle.
 
     Parameters
     ----------
     scores : PatchScores
-        Of the bag.
+        Scores of the bag.
     asked : "auto", "cohort_median" or a number
-        ``auto`` is zero for differences, and for what has a sign of its own; of predictions the median over the
-        training set where the checkpoint knows it, else the slide's own.
+        ``auto`` is zero for differences and for scores whose sign has a meaning. For predictions it is the median over
+        the training set if the checkpoint holds it, else the slide's own prediction.
     prediction : Prediction, optional
-        Knows the median over the training set.
+        Holds the median over the training set.
     cohort_median : float, optional
-        Of this column.
+        Cohort median of this column.
 
     Raises
     ------
     ScoreError
-        A middle is asked for that this kind of score has not.
+        A middle was requested, but this kind of score has none.
     """
     if scores.kind not in SIGNED_KINDS:
         if asked == "auto":
@@ -174,10 +174,10 @@ def group_of(
     prediction: Prediction | None,
     cohort_median: float | None = None,
 ) -> tuple[str, str] | None:
-    """Return whether the slide's risk or value is high or low, and beside what: ("high risk", "above ...").
+    """Return whether the slide's risk or value is high or low, and compared with what: ("high risk", "above ...").
 
-    Beside the middle of a map of risks or values, unless that is the slide's own; beside the median over the training
-    set of any other map. None where there is neither.
+    A map of risks or values compares with its middle, unless that is the slide's own prediction. Any other map compares
+    with the median over the training set. Without either, the result is None.
     """
     level = None if prediction is None else prediction.level
     if prediction is None or level is None:
@@ -198,7 +198,7 @@ def group_of(
 
 
 def meaning_of(scores: PatchScores, column: str, prediction: Prediction | None) -> Meaning:
-    """Return what the numbers of a column are."""
+    """Return the `Meaning` of a column's scores."""
     explained = scores.explained
     if explained is not None:
         return Meaning(scores.kind, scores.score, column, explained.task, explained.output)

@@ -1,7 +1,7 @@
-"""Two score maps of one slide on one scale, beside their difference; how far they agree, in numbers.
+"""Two score maps of one slide on one scale, with their difference and numbers for how far they agree.
 
-The maps may come from two models, checkpoints or heads. Patches are matched by their level-0 corners; what only one
-map has is counted and left out of every number.
+The maps may come from two models, checkpoints or heads. Patches are matched by their level-0 corners. Patches that only
+one map has are counted, and left out of every other number.
 """
 
 import os
@@ -47,12 +47,12 @@ class Comparison:
     Attributes
     ----------
     common, only_a, only_b : int
-        Patches that both maps score, and those that one does.
+        Numbers of patches that both maps score, or only the first or the second.
     spearman : float
         Rank correlation over the common patches; NaN when there are fewer than two or one map is constant.
     overlap : dict of k -> share
-        Which share of the k highest patches of one map are among those of the other; by chance k / common.
-        Left out where k exceeds half of the common patches.
+        Share of the k highest patches of one map that are also among the k highest of the other; k / common by chance.
+        Values of k above half of the common patches are left out.
     """
 
     common: int
@@ -62,7 +62,7 @@ class Comparison:
     overlap: dict[int, float]
 
     def as_row(self) -> dict[str, float | int]:
-        """Return the numbers under the names of a table's columns."""
+        """Return the numbers as a table row, by column name."""
         tops = {f"top_{k}_overlap": round(share, 4) for k, share in self.overlap.items()}
         return {
             "patches": self.common, "only_a": self.only_a, "only_b": self.only_b,
@@ -84,12 +84,12 @@ class MatchedScores:
 def match_scores(
     grid_a: PatchGrid, scores_a: npt.ArrayLike, grid_b: PatchGrid, scores_b: npt.ArrayLike
 ) -> MatchedScores:
-    """Return both maps' scores on their common patches, in the order of the first; NaN counts as no score.
+    """Return both maps' scores on their common patches, in the order of the first map; NaN counts as no score.
 
     Raises
     ------
     ScoreError
-        When the patches differ in size, or none is common.
+        If the patches differ in size, or no patch is common.
     """
     if grid_a.size_l0 != grid_b.size_l0:
         raise ScoreError(f"patches of {grid_a.size_l0} and {grid_b.size_l0} level-0 pixels cannot be compared")
@@ -113,7 +113,7 @@ def in_view(matched: MatchedScores, view: View) -> MatchedScores:
     Raises
     ------
     ScoreError
-        When that is none.
+        If the view shows none of them.
     """
     chosen = view.patches(matched.grid)
     if isinstance(chosen, slice):
@@ -141,8 +141,8 @@ def plan_comparison(
 ) -> tuple[Drawing, Drawing, Drawing]:
     """Return the drawings of both maps on one scale, and of their difference, first minus second.
 
-    Percentiles are each map's own, so that models with other units compare; every other normalisation takes its
-    range from both maps together. The difference is drawn in the usual colours around a middle.
+    Percentiles are computed per map, so that models with different units can be compared. Every other normalisation
+    takes its range from both maps together. The difference is drawn in the usual diverging colours.
     """
     colours = colours or ColourRule()
     if colours.normalize not in ("percentile", "percentile_ref"):
@@ -173,8 +173,8 @@ def draw_comparison(
 ) -> UInt8Array:
     """Return both maps and their difference side by side, with the numbers, (height, width, 3).
 
-    `foot` are lines of what made the maps, `sentences` say how far each can be believed, `region_names` name the
-    outlines of a region.
+    `foot` holds lines about how the maps were made, `sentences` say how far each map can be trusted, and
+    `region_names` name the outlines of a region.
     """
     return _composed(drawings, comparison, names, foot, score_name, sentences, region_names).rendered()
 

@@ -26,9 +26,9 @@ class OutlineStyle:
     ----------
     contour, hole, annotation, number : (r, g, b)
     thickness_l0 : int
-        In level-0 pixels; less than one picture pixel draws one.
+        In level-0 pixels; lines are at least one picture pixel thick.
     numbered : bool
-        Write the index of each contour at its centroid, in letters of fixed size.
+        Write the index of each contour at its centroid, in digits of fixed size.
     """
 
     contour: Colour = (0, 255, 0)

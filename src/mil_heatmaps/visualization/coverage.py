@@ -1,7 +1,7 @@
-"""Which scored patches of a picture are seen, and why the others are not.
+"""Which scored patches are visible in a picture, and why the others are not.
 
-A patch is seen when at least one of its pixels is coloured, at the picture's own scale. That is found out while the
-picture is painted, from the rows of tissue that painting needs anyway: mostly one look at one pixel a patch.
+A patch is visible if at least one of its pixels is coloured, at the picture's own scale. The check runs while the
+picture is painted, on the rows of the tissue mask that painting needs anyway. Usually it reads one pixel per patch.
 Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the picture.
 """
 
@@ -21,24 +21,24 @@ from mil_heatmaps.visualization.canvas import PatchCanvas
 from mil_heatmaps.visualization.tissue_raster import TissueRaster
 
 _SMALL_PX = 1024
-"""Patches of at most so many pixels are looked at many at a time, larger ones one by one."""
+"""Patches of at most this many pixels are checked many at a time, larger ones one by one."""
 _AT_ONCE = 1 << 22
-"""Pixels of small patches that are gathered at a time."""
+"""Pixels of small patches that are checked at a time."""
 
 POSSIBLE_CAUSES = "the segmentation, the patch size, the frame or the units of the coordinates"
 
 
 @dataclass(frozen=True)
 class Uncoloured:
-    """How many patches with a score are not coloured, each by one reason.
+    """How many patches with a score are not coloured, by reason; each patch has one reason.
 
     Attributes
     ----------
     patches : int
         All patches of the picture with a finite score.
     outside_tissue, outside_slide, outside_picture, too_small : int
-        Patches without any pixel of tissue, not on the slide at all, on it but beyond the picture, or in the picture
-        but on the centre of no pixel.
+        Patches without any pixel of tissue; patches beyond the slide; patches on the slide but beyond the picture; and
+        patches in the picture that cover no pixel's centre.
     """
 
     patches: int
@@ -53,7 +53,7 @@ class Uncoloured:
         return self.outside_tissue + self.outside_slide + self.outside_picture + self.too_small
 
     def notice(self) -> Notice | None:
-        """Return what to say of it; None when every patch is coloured. From half on with what may be the cause."""
+        """Return the notice; None if every patch is coloured. From half of the patches on, it names possible causes."""
         if not self.total:
             return None
         reasons = {
@@ -76,19 +76,20 @@ class Uncoloured:
 
 
 class Coverage:
-    """Which patches of a canvas have a coloured pixel, as far as its rows were looked at.
+    """Which patches of a canvas have a coloured pixel in the rows that were checked so far.
 
-    One pixel near the middle of every patch is looked at. The others matter only where an outline passes: elsewhere a
-    patch is all tissue or none. All arrays are in the order of the patches' tops, so that those of a band lie together.
+    One pixel near the middle of every patch is checked. The other pixels matter only where an outline passes: elsewhere
+    a patch is all tissue or none. All arrays are in the order of the patches' tops, so that patches of a band lie
+    together.
 
     Parameters
     ----------
     canvas : PatchCanvas
-        N patches, all with a finite score.
+        The N patches, all with a finite score.
     wanted : (N,) bool
-        False for patches that are left out on purpose: those below a threshold.
+        False for patches that are left out on purpose, because they are below a threshold.
     tissue : TissueRaster or None
-        What the colours are clipped to. Without it a patch is seen as soon as it reaches into the picture.
+        What the colours are clipped to. Without it, every patch that reaches into the picture is visible.
     """
 
     def __init__(self, canvas: PatchCanvas, wanted: npt.NDArray[np.bool_], tissue: TissueRaster | None) -> None:
@@ -109,25 +110,25 @@ class Coverage:
         left, top = boxes[:2]
         sizes = boxes[2:] - boxes[:2]
         self._top, self._tallest = memoryview(top), int(sizes[1].max())
-        # Sizes differ by a pixel at most: so far below its top every patch has a row, and these rows rise as the tops.
+        # Sizes differ by at most a pixel, so every patch has a row this far below its top, in the order of the tops.
         row = np.clip(top + (int(sizes[1].min()) >> 1), 0, height - 1)
         column = np.clip(left + (int(sizes[0].min()) >> 1), 0, width - 1)
         self._row, self._pixel = memoryview(row), row * width + column
         mixed = np.flatnonzero(tissue.near_edges(*shown[0], *shown[1]))
         self._boxes = np.concatenate(shown)[:, mixed]
         self._mixed, self._mixed_top, self._mixed_bottom = mixed.tolist(), top[mixed].tolist(), self._boxes[3].tolist()
-        # An array of its own: a thread that looks at the middles must not undo what another one found elsewhere.
+        # A separate array: a thread that checks the middles must not overwrite what another thread found elsewhere.
         self._seen_elsewhere = np.zeros(len(mixed), np.bool_)
 
     def waits(self, y0: int, y1: int) -> bool:
-        """Whether the rows `y0` to `y1` (not included) may show a patch that was not seen yet."""
+        """Whether the rows `y0` to `y1` (not included) may show a patch that was not found visible yet."""
         if not self._looks_for:
             return False
         first, last = bisect_left(self._top, y0 - self._tallest + 1), bisect_left(self._top, y1)
         return not self._seen[first:last].all()
 
     def look(self, tissue: UInt8Array, y0: int) -> None:
-        """Take note of the patches with tissue in the rows from `y0` on, (h, width) of 0 or 1. Several threads may."""
+        """Mark the patches with tissue in the rows from `y0` on, (h, width) of 0 or 1; several threads may call it."""
         if not self._looks_for:
             return
         y1 = y0 + len(tissue)
@@ -145,14 +146,14 @@ class Coverage:
             self._seen_elsewhere[rest] = _hold_any(tissue, *boxes)
 
     def uncoloured(self, grid: PatchGrid, slide_size_l0: tuple[int, int], *, whole: bool) -> Uncoloured:
-        """Return how many patches are not seen, once all rows were looked at, by reason.
+        """Return how many patches are not visible, by reason; call it once all rows were checked.
 
         Parameters
         ----------
         grid : PatchGrid
             The N patches of the canvas.
         whole : bool
-            Whether the picture shows the whole slide. If not, a patch beyond both is outside the picture.
+            Whether the picture shows the whole slide. If not, a patch beyond the slide counts as outside the picture.
         """
         seen = self._seen.copy()
         if self._looks_for:
@@ -174,7 +175,7 @@ class Coverage:
 def _hold_any(
     mask: UInt8Array, x0: Ints, y0: Ints, x1: Ints, y1: Ints
 ) -> npt.NDArray[np.bool_]:
-    """Return (R,) which of the rectangles, ends not included and all within the mask, hold a pixel that is not 0."""
+    """Return, as (R,), which rectangles within the mask hold a pixel that is not 0; ends are not included."""
     found = np.zeros(len(x0), np.bool_)
     rest: Sequence[int] = range(len(x0))
     w, h = int((x1 - x0).max()), int((y1 - y0).max())

@@ -1,4 +1,4 @@
-"""The picture of one slide's measurement: the curves of every map, with its sentence."""
+"""The picture of one slide's faithfulness: the curves of every map, each with its sentence."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def write_curves(path: str | os.PathLike[str], document: Mapping[str, Any]) -> N
 
 
 def curves_page(document: Mapping[str, Any]) -> Page:
-    """Return the page, as matplotlib's objects."""
+    """Return the page as matplotlib objects."""
     maps = sorted(document["maps"], key=lambda name: not document["maps"][name]["drawn"])
     across = min(len(maps), _MOST_ACROSS)
     rows = -(-len(maps) // across)
@@ -47,9 +47,9 @@ def curves_page(document: Mapping[str, Any]) -> Page:
 
 
 def curves_svg(document: Mapping[str, Any], map_name: str, *, salt: str = "") -> str:
-    """Return the curves of one map as SVG for a page, without a ground; letters stay letters.
+    """Return the curves of one map as SVG for a web page, without background; text stays text.
 
-    `salt` keeps the names in it apart from those of another slide's.
+    `salt` keeps its ids apart from those in another slide's SVG.
     """
     from mil_heatmaps.visualization.svg_page import page_svg
 

@@ -1,7 +1,7 @@
-"""Deletion and insertion curves of a map, with the band that orders without knowledge give.
+"""Deletion and insertion curves of a map, with the band of random orders.
 
-Both are drawn over the share of patches that are the map's highest: deletion is what the model says without them,
-insertion what it says of them alone.
+Both are drawn over the share of patches taken from the top of the map. Deletion is the model's output without these
+patches, insertion its output for these patches alone.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _NAMES = (("without the top patches", DELETION), ("the top patches alone", INSER
 
 
 def curve_names(document: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the key of the numbers that people read, and what they are of: ``probability``, ``p(tumour)``."""
+    """Return the key of the numbers that people read, and their name: ``probability``, ``p(tumour)``."""
     key = "probability" if "probability" in document["full"] else document["output"]
     of = document["target"]["name"], document["task"], document["output"]
     what = quantity(*of, chances=key == "probability")
@@ -28,7 +28,7 @@ def curve_names(document: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _entry(document: Mapping[str, Any], map_name: str) -> tuple[str, Mapping[str, Any]]:
-    """Return the map's name and what was measured of it; the drawn one's where there is none of the name."""
+    """Return the map's name and its measurement; those of the drawn map if no map has that name."""
     maps = document["maps"]
     if map_name not in maps:
         map_name = next((name for name, entry in maps.items() if entry.get("drawn")), map_name)
@@ -52,11 +52,12 @@ def draw_curves(
     document : mapping
         ``<slide>_faithfulness.json``, read.
     map_name : str
-        One of ``document["maps"]``, else the drawn one is taken. A map that was not measured is told in words.
+        One of ``document["maps"]``; for any other name, the drawn map is taken. A map that was not measured gets a
+        sentence in place of curves.
     title : str, optional
-        The map's name and its verdict when left out.
+        Default: the map's name and its verdict.
     legend : bool
-        Whether the lines are named; of several panels one does.
+        Whether the lines are named; one of several panels is enough.
     """
     _, entry = _entry(document, map_name)
     heading = curves_title(document, map_name) if title is None else title
@@ -80,7 +81,7 @@ def draw_curves(
 
 
 def _name_curves(axes: Any) -> None:
-    """Write what the lines are, in their colours, where fewest points of the curves lie."""
+    """Write the names of the lines, in their colours, where the fewest points of the curves lie."""
     from matplotlib.patches import Rectangle
 
     middle = _emptiest(axes)
@@ -92,16 +93,16 @@ def _name_curves(axes: Any) -> None:
 
 
 def _emptiest(axes: Any) -> float:
-    """Return the height of the axes, as a share, where fewest points of the curves lie: the legend's place."""
+    """Return the height for the legend, as a share of the axes: where the fewest points of the curves lie."""
     low, high = axes.get_ylim()
     heights = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in axes.get_lines()])
-    places = np.array([0.25, 0.5, 0.75])  # so high that its three lines stay within the axes
+    places = np.array([0.25, 0.5, 0.75])  # the legend's three lines stay within the axes
     return float(places[np.bincount(np.abs((heights - low) / (high - low) - places[:, None]).argmin(axis=0),
                                     minlength=3).argmin()])  # fmt: skip
 
 
 def _dress(axes: Any, what: str, chance: bool) -> None:
-    """Write ticks and names of the axes as lines and words of our own: matplotlib's cost more than all curves."""
+    """Draw the ticks and axis names as plain lines and text: matplotlib's take longer than all curves together."""
     from matplotlib.collections import LineCollection
     from matplotlib.ticker import MaxNLocator
     from matplotlib.transforms import ScaledTranslation

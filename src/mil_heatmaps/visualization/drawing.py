@@ -1,7 +1,7 @@
 """One heatmap as plain data, and the painter that turns any band of its rows into pixels.
 
-A `Drawing` says everything a picture needs and does nothing. `Painter` holds what is worked out once for it.
-Memory is that of the patches and of one band, whatever the size of the picture.
+A `Drawing` holds everything a picture needs, and does nothing. A `Painter` holds what is computed once per drawing.
+Memory grows with the patches and with one band of rows, not with the size of the picture.
 """
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -29,7 +29,7 @@ from mil_heatmaps.visualization.smooth import SmoothLayer, SmoothShades
 from mil_heatmaps.visualization.tissue_raster import TissueRaster
 
 _BLOCK_PX, _LEAST_COLUMNS = 1 << 17, 256
-"""Pixels painted at a time, and columns at least."""
+"""Pixels painted at a time, and the least number of columns."""
 _ROWS_LOOKED_AT = 512
 
 
@@ -40,28 +40,28 @@ class Drawing:
     Attributes
     ----------
     slide : Slide
-        Open; read while drawing.
+        Open; it is read during drawing.
     frame : Frame
-        Which part of it, at what scale.
+        Which part of the slide is drawn, and at what scale.
     grid : PatchGrid
     patches : (N,) int, or a slice
-        Which of the scores that were given are drawn; others lie outside the region.
+        Indices of the scores that are drawn; the others lie outside the region.
     shades : (N,) float
-        0 (first colour) to 1 (last colour). NaN or infinite: no score, drawn as uncovered.
+        From 0 (first colour) to 1 (last colour). NaN or infinite shades mean no score and are drawn as uncovered.
     tissue : TissueMask or None
-        Only tissue is tinted; None tints every patch whole.
+        Only tissue is coloured; None colours whole patches.
     cmap, alpha, binarize, thresh, threshold, smooth
-        See `ColourRule`; `thresh` is the shade itself.
+        See `ColourRule`; a negative `thresh` is already replaced by 1 / N.
     blank_canvas, use_holes
         See `View`.
     blur_px : (width, height) or None
-        Kernel of CLAM's blur, in pixels, applied to the shades and then to the picture, slide and all.
+        Kernel of CLAM's blur, in pixels, for the shades and then for the picture including the slide.
     scale : ColourScale
         What 0 and 1 mean, for a colour bar.
     notes : tuple of Notice
-        What a user should know of this picture, as far as it is known before it is painted.
+        What a user should know about this picture, as far as it is known before painting.
     region : TissueMask or None
-        Outlines the patches were chosen by; the figure shows them, the picture does not.
+        Outlines by which the patches were chosen; the figure shows them, the picture does not.
     color_profile : ColorProfile
         See `View`.
     """
@@ -99,16 +99,16 @@ class Drawing:
 
     @property
     def icc_profile(self) -> bytes | None:
-        """The ICC profile that belongs into the picture's file, if any. White ground and colours need none."""
+        """The ICC profile for the picture's file, if any. Colours on white need none."""
         return None if self.blank_canvas else embedded_profile(self.slide.icc_profile, self.color_profile)
 
     @property
     def cut(self) -> float | None:
-        """The shade below which a patch is left without colour on purpose; None when there is none."""
+        """The shade below which a patch gets no colour on purpose, if any."""
         return self.thresh if self.binarize else self.threshold
 
     def same_pixels(self, other: "Drawing") -> bool:
-        """Whether both give the same picture, as their contents tell: notes, scale and unused limits aside."""
+        """Whether both drawings give the same picture. Notes, scale, region and unused limits are ignored."""
         mine, others = (
             replace(
                 drawing,
@@ -130,7 +130,7 @@ class Drawing:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Compare values, looking into arrays, tuples and dataclasses; anything else is as equal as it says."""
+    """Compare arrays, tuples and dataclasses by their contents, and anything else with ``==``."""
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
@@ -154,10 +154,10 @@ class Layer(Protocol):
         """Return where colour lies in the columns `x0` to `x1`, (h, x1 - x0), 0 or 1."""
 
     def covers(self, x0: int, x1: int) -> bool:
-        """Whether colour lies everywhere in the columns; what is not worth finding out may be False."""
+        """Whether colour lies everywhere in the columns; False is also allowed when this is too costly to check."""
 
     def colours(self, x0: int, x1: int) -> UInt8Array:
-        """Return the colours of the columns, (h, x1 - x0, 3); anything where nothing is painted."""
+        """Return the colours of the columns, (h, x1 - x0, 3); pixels that are not painted may have any value."""
 
 
 class CellLayer:
@@ -174,7 +174,7 @@ class CellLayer:
         self._gapless = len(self._rows) == len(covered) and (edges[0], edges[-1]) == (0, self._height)
 
     def _columns(self, x0: int, x1: int) -> tuple[npt.NDArray[np.intp], slice]:
-        """Return the cell at each of the columns that have one, and which of the columns `x0` to `x1` these are."""
+        """Return the cell of each column from `x0` to `x1` that has one, and the slice of these columns."""
         cells = self._cell_at[max(x0 - self._left, 0) : max(x1 - self._left, 0)]
         first = max(self._left - x0, 0)
         return cells, slice(first, first + len(cells))
@@ -199,7 +199,7 @@ class CellLayer:
 
 
 class Band:
-    """Some rows of a picture, ready to be painted over slide pixels, in whole or by columns."""
+    """Some rows of a picture, ready to be painted over slide pixels, all at once or by columns."""
 
     def __init__(self, layer: Layer, tissue: UInt8Array | None, alpha: float) -> None:
         self._layer = layer
@@ -207,7 +207,7 @@ class Band:
         self._alpha = alpha
 
     def painted(self, x0: int, x1: int) -> UInt8Array | None:
-        """Return where the columns `x0` to `x1` are tinted, (h, x1 - x0), 0 or 1, to be read; None when nowhere."""
+        """Return where the columns `x0` to `x1` are coloured, (h, x1 - x0), 0 or 1, read-only; None if nowhere."""
         tissue = None if self._tissue is None else self._tissue[:, x0:x1]
         if tissue is not None:
             if not cv2.hasNonZero(tissue):
@@ -220,9 +220,9 @@ class Band:
         return painted if cv2.hasNonZero(painted) else None
 
     def paint(self, pixels: UInt8Array, x0: int = 0) -> bool:
-        """Lay the colours over `pixels`, the slide from column `x0` on, in place; say whether any was tinted.
+        """Paint the colours over `pixels`, the slide from column `x0` on, in place; return whether any was coloured.
 
-        Works in blocks that fit the processor's cache, and passes over those without colour.
+        It works in blocks that fit the processor's cache, and skips blocks without colour.
         """
         tinted = False
         columns = max(_LEAST_COLUMNS, _BLOCK_PX // len(pixels))
@@ -235,7 +235,7 @@ class Band:
         return tinted
 
     def paint_where(self, pixels: UInt8Array, painted: UInt8Array, x0: int) -> None:
-        """Lay the colours over `pixels` where `painted`, from `self.painted` for the same columns, says so."""
+        """Paint the colours over `pixels` where `painted` is 1; it comes from `self.painted` for the same columns."""
         colours = self._layer.colours(x0, x0 + pixels.shape[1])
         everywhere = cv2.countNonZero(painted) == painted.size
         if self._alpha < 1:
@@ -246,9 +246,9 @@ class Band:
 
 
 class Painter:
-    """Paints bands of one drawing. Bands are independent of each other; several threads may paint at once.
+    """Paints bands of one drawing. Bands do not depend on each other, so several threads may paint at once.
 
-    With `watch` it takes note of the patches that it colours: see `uncoloured`.
+    With `watch` it records which patches it colours: see `uncoloured`.
     """
 
     def __init__(self, drawing: Drawing, *, watch: bool = False) -> None:
@@ -280,7 +280,7 @@ class Painter:
             self._smooth = SmoothShades(self.canvas, (max(1.0, x * scale_x), max(1.0, y * scale_y)), drawing.smooth)
 
     def band(self, y0: int, y1: int) -> Band | None:
-        """Return the rows `y0` to `y1` (not included), None when nothing is tinted there."""
+        """Return the rows `y0` to `y1` (not included); None if nothing is coloured there."""
         if self.drawing.alpha == 0:
             return None
         layer = self._layer(y0, y1)
@@ -288,22 +288,22 @@ class Painter:
         return None if layer is None else Band(layer, tissue, self.drawing.alpha)
 
     def paint(self, pixels: UInt8Array, y0: int) -> UInt8Array:
-        """Return `pixels`, the slide's rows from `y0` on, with the colours over. Changes its argument."""
+        """Return `pixels`, the slide's rows from `y0` on, with the colours painted over them in place."""
         band = self.band(y0, y0 + len(pixels))
         if band is not None:
             band.paint(pixels)
         return pixels
 
     def look(self) -> None:
-        """Take note of the patches that painting would colour, without painting."""
+        """Record the patches that painting would colour, without painting."""
         height = self.drawing.size_px[1]
         for y0 in range(0, height, _ROWS_LOOKED_AT):
             self.rows_of_tissue(y0, min(y0 + _ROWS_LOOKED_AT, height), needed=False)
 
     def uncoloured(self) -> Uncoloured:
-        """Return the patches with a score that are not coloured, once all rows were painted or looked at.
+        """Count the patches with a score that are not coloured, once all rows were painted or checked with `look`.
 
-        Patches below a threshold are not counted; nor is any when the colours are transparent.
+        Patches below a threshold are not counted. If the colours are fully transparent, no patch is counted.
         """
         drawing = self.drawing
         if self.coverage is None:
@@ -312,7 +312,7 @@ class Painter:
         return self.coverage.uncoloured(grid, drawing.slide.dimensions_l0, whole=drawing.frame.whole)
 
     def rows_of_tissue(self, y0: int, y1: int, *, needed: bool = True) -> UInt8Array | None:
-        """Return the tissue of some rows if it is `needed`, and take note of the patches that have any."""
+        """Return the tissue of some rows if it is `needed`, and record which patches have tissue."""
         watch = self.coverage
         if self.tissue is None or not (needed or (watch is not None and watch.waits(y0, y1))):
             return None

@@ -1,4 +1,4 @@
-"""What a figure says of how far its map can be believed, and the evidence set it outlines."""
+"""What a figure says about how far its map can be trusted, and the evidence set it outlines."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from mil_heatmaps.slides.tissue import TissueMask
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """What was measured of the drawn map.
+    """How faithful the drawn map was measured to be.
 
     Attributes
     ----------
     sentence, method : str
-        In people's numbers; and how it was measured, in small.
+        The result in numbers that people read, and how it was measured, in small print.
     verdict : str
     """
 
@@ -28,7 +28,7 @@ class Faithfulness:
 
 @dataclass(frozen=True)
 class EvidenceOutline:
-    """The patches that alone are sufficient for the model, outlined on the map.
+    """The patches that are sufficient for the model on their own, outlined on the map.
 
     Attributes
     ----------

@@ -1,9 +1,9 @@
 """The figure for people: a slide beside its heatmap, with everything needed to read it.
 
-Slide and map, a colour bar in the map's own colours that names score, class, normalisation and range, a scale bar where
-the pixel size is known, slide, label and prediction, the spread of the scores, the highest and the lowest patches.
-Drawn with matplotlib's objects (no pyplot state), so that threads and processes can draw at once; equal input gives
-equal bytes.
+It shows the slide and its map, slide id, label and prediction, the histogram of the scores, and the highest and lowest
+patches. A colour bar in the map's colours names score, class, normalisation and range; a scale bar is added if the
+pixel size is known. The figure is drawn with matplotlib objects and no pyplot state, so that threads and processes can
+draw at once. Equal input gives equal bytes.
 """
 
 import os
@@ -22,7 +22,7 @@ from mil_heatmaps.visualization.figure_words import FigureText
 from mil_heatmaps.visualization.patch_arguments import as_scores
 
 _BESIDE = (0.0, 1.0, 0.8, 0.62, 0.5)
-"""Widths of a column beside the pictures, as shares of the usual one, that are tried on a page of given height."""
+"""Widths to try for a column beside the pictures, as shares of the usual width, on a page of given height."""
 _SMALLEST = 0.2
 
 __all__ = ["FigureText", "compose_figure", "draw_figure", "write_figure"]
@@ -52,17 +52,17 @@ def draw_figure(
     legend: bool = True,
     style: FigureStyle | None = None,
 ) -> UInt8Array:
-    """Return the figure of a drawing, (height, width, 3), 150 dots an inch unless the style says otherwise.
+    """Return the figure of a drawing, (height, width, 3), at 150 dots per inch unless the style says otherwise.
 
     Parameters
     ----------
     drawing : Drawing
-        Any scale and region; the map is drawn again at the size of the figure.
+        Of any scale and region; the map is drawn again at the size of the figure.
     scores : (N,)
-        Of the drawing's patches, for the histogram and the captions.
+        Scores of the drawing's patches, for the histogram and the captions.
     text : FigureText
     legend : bool
-        With the colour bar and the scale bar.
+        Whether to draw the colour bar and the scale bar.
     style : FigureStyle
     """
     own = as_scores(scores, len(drawing.grid))
@@ -77,7 +77,7 @@ def compose_figure(
     legend: bool,
     style: FigureStyle | None = None,
 ) -> Page:
-    """Return the page of `draw_figure` with everything on it, as matplotlib's objects."""
+    """Return the complete page of `draw_figure` as matplotlib objects."""
     style = style or FigureStyle()
     plan = FigurePlan(drawing, scores, text, style, legend=legend)
     if style.height is not None and plan.height > style.height:
@@ -90,11 +90,11 @@ def compose_figure(
 def _fitting(
     drawing: Drawing, scores: npt.NDArray[Any], text: FigureText, style: FigureStyle, *, legend: bool, like: Panels
 ) -> FigurePlan:
-    """Return the plan with the largest pictures that fits a page of given height: the rest below them, or beside them.
+    """Return the plan with the largest pictures that fits a page of given height.
 
-    Where none fits it is that of the smallest.
+    The other parts stand below or beside the pictures. If no plan fits, the one with the smallest pictures is returned.
     """
-    assert style.height is not None  # asked only of such pages
+    assert style.height is not None  # only called for pages of given height
     found: list[FigurePlan] = []
     for beside in _BESIDE:
         shrink = 1.0

@@ -1,7 +1,6 @@
-"""The pictures of a figure's panels, the ground that their colours are mixed with, and swatches for what has no colour.
+"""The pictures of a figure's panels, the ground their colours are blended with, and swatches for uncoloured parts.
 
-Pictures are made pixel by pixel for the page, so that nothing is resampled afterwards: no colour is shown that no patch
-has.
+Pictures are made at the pixel size of the page and never resampled, so a map shows only colours that a patch has.
 """
 
 from dataclasses import dataclass, replace
@@ -31,13 +30,13 @@ class Panels:
     drawing : Drawing
         In the panel's frame.
     slide, heatmap : (h, w, 3) uint8
-        Without and with the colours.
+        Without and with the map's colours.
     ground : (r, g, b)
-        Mean colour of the slide where it is coloured; white on a blank canvas.
+        Mean colour of the slide under the map's colours; white on a blank canvas.
     plain : (r, g, b)
-        Mean colour of tissue that has no colours; near white where there is none.
+        Mean colour of uncoloured tissue; near white if there is none.
     without_patch, outside_region : float
-        Shares of the tissue in the picture: inside the region but under no patch, and outside the region's outlines.
+        Shares of the picture's tissue: inside the region but under no patch, and outside the region's outlines.
     """
 
     drawing: Drawing
@@ -53,10 +52,10 @@ Extent = tuple[tuple[int, int], tuple[float, float]]
 
 
 def shown_extent(drawing: Drawing) -> Extent:
-    """Return the part of the slide that a figure shows, its corner and its size in level-0 pixels.
+    """Return the part of the slide that a figure shows: its corner and its size in level-0 pixels.
 
-    That is the drawing's own; of a whole slide of which only an area was scanned it is that area, where all patches and
-    all tissue lie in it.
+    This is usually the part that the drawing shows. For a whole slide with a scanned area that holds all patches and
+    all tissue, it is the scanned area.
     """
     frame, slide = drawing.frame, drawing.slide
     size = frame.size_px[0] * frame.downsample[0], frame.size_px[1] * frame.downsample[1]
@@ -73,7 +72,7 @@ def shown_extent(drawing: Drawing) -> Extent:
 
 
 def panel_frame(drawing: Drawing, longest_px: int) -> Frame:
-    """Return a frame of what a figure shows with a longer side of so many pixels, or of level 0 where it has fewer."""
+    """Return the frame of what a figure shows, with a longer side of about `longest_px`, but no finer than level 0."""
     frame, slide = drawing.frame, drawing.slide
     corner, size = shown_extent(drawing)
     wanted = max(1.0, max(size) / longest_px)
@@ -115,7 +114,7 @@ WHITE_GROUND: Colour = (255, 255, 255)
 
 
 def mean_colour(picture: UInt8Array, where: npt.NDArray[np.bool_]) -> Colour:
-    """Return the mean colour of some pixels; near white where there are none."""
+    """Return the mean colour of the pixels for which `where` is True; near white if there are none."""
     if not where.any():
         return _UNTINTED
     red, green, blue = np.rint(picture[where].mean(axis=0)).astype(int).tolist()
@@ -123,7 +122,7 @@ def mean_colour(picture: UInt8Array, where: npt.NDArray[np.bool_]) -> Colour:
 
 
 def _under_patches(drawing: Drawing) -> npt.NDArray[np.bool_]:
-    """Return where patches lie in a drawing, (height, width), whatever their scores."""
+    """Return where patches lie in a drawing, (height, width), regardless of their scores."""
     (width, height), count = drawing.size_px, len(drawing.grid)
     plain = replace(drawing, shades=np.zeros(count), binarize=False, threshold=None, smooth="none", tissue=None)
     cells = Painter(plain).canvas.cells(0, height)
@@ -135,9 +134,9 @@ def _under_patches(drawing: Drawing) -> npt.NDArray[np.bool_]:
 def shown_colours(
     drawing: Drawing, shades: npt.NDArray[np.floating], ground: Colour | None = None, plain: Colour = _UNTINTED
 ) -> UInt8Array:
-    """Return the colour in which the map shows each shade over a ground, and `plain` where it shows none.
+    """Return the map's colour for each shade over a ground, and `plain` for shades that it leaves uncoloured.
 
-    Without a ground these are the colormap's own colours.
+    Without a ground these are the colours of the colormap itself.
     """
     colours = drawing.colours[colour_index(shades, len(drawing.colours))]
     cut = drawing.cut
@@ -151,7 +150,7 @@ def shown_colours(
 
 
 def swatches(panels: Panels, unreadable: int = 0) -> list[tuple[Colour, str]]:
-    """Return the colours of all that is uncoloured in the map, each with what it is and how much of it there is.
+    """Return the colour of each uncoloured part of the map, with words for what it is and how much of it there is.
 
     Parameters
     ----------
@@ -176,6 +175,6 @@ def swatches(panels: Panels, unreadable: int = 0) -> list[tuple[Colour, str]]:
 
 
 def _cut_words(drawing: Drawing) -> str:
-    """Return the threshold of a drawing in the unit of its bar."""
+    """Return the threshold of a drawing in words, in the unit of its colour bar."""
     scale, cut = drawing.scale, drawing.cut or 0.0
     return f"the threshold of {number_words(scale.vmin + cut * (scale.vmax - scale.vmin), 3)}"

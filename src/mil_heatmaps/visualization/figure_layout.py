@@ -1,6 +1,6 @@
-"""Where the parts of a figure lie: sizes in inches, worked out from the slide's shape and the page's width.
+"""Where the parts of a figure lie: sizes in inches, computed from the slide's shape and the page's width.
 
-`arrange` chooses how slide, map and colour bar stand together; `Rows` lays what belongs below or beside them.
+`arrange` chooses how slide, map and colour bar stand together; `lay` places the other parts below or beside them.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,14 @@ BLOCK = PATCHES * TILE + (PATCHES - 1) * TILE_GAP
 SIDE = max(BLOCK, 3.6)
 _PANEL_MOST, _PANEL_LEAST, _HIGHEST = 5.6, 1.6, 9.0
 _WIDE, _TALL = 0.42, 1.15
-"""Height over width below which slide and map lie above each other, and above which the rest stands beside them."""
+"""Height over width of a slide. Below the first, slide and map are stacked; above the second, the rest stands beside
+them."""
 _UPRIGHT_LEAST, _UPRIGHT_MOST = 2.0, 5.6
-"""How high an upright bar is."""
+"""Least and greatest height of an upright bar."""
 _STACKED = 0.3
-"""Slide and map beside each other are compared more easily: above each other they must be so much larger."""
+"""Slide and map are easier to compare side by side, so the area of stacked pictures counts only by this factor."""
 _PRINTED_MOST = 4.6
-"""Height of slide and map on a printed page, inches: its text needs room as well."""
+"""Greatest height of slide and map on a printed page, in inches: the text needs room as well."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,15 @@ class Arrangement:
     Attributes
     ----------
     panel : (width, height)
-        Of slide and map alike.
+        Size of the slide and of the map.
     stacked : bool
-        Whether they lie above each other.
+        True if slide and map are stacked, False if they stand side by side.
     upright : bool
-        Whether the bar stands beside them, or lies below.
+        True if the bar stands beside them, False if it lies below.
     content : float
         Width between the margins.
     side : bool
-        Whether the rest stands beside them, or below.
+        True if the rest stands beside them, False if it is below.
     """
 
     panel: tuple[float, float]
@@ -50,7 +51,7 @@ class Arrangement:
     side: bool
 
     def bar_length(self, unit: float, pictures: int) -> float:
-        """How long the bar is."""
+        """Return the length of the colour bar."""
         if self.upright:
             high = self.panel[1] * (pictures if self.stacked else 1)
             return min(high, _UPRIGHT_MOST * unit)
@@ -67,15 +68,15 @@ def arrange(
     high : float
         Height over width of the slide.
     pictures : int
-        Slide and map, or one of them.
+        How many pictures: slide and map, or one of them.
     bar : float
-        Width of an upright colour bar with its words, 0 for none.
+        Width of an upright colour bar with its words; 0 without a bar.
     below : bool
-        Whether there is anything that belongs below or beside.
+        Whether there are other parts to place below or beside.
     shrink : float
         Makes the pictures smaller, for a page of given height.
     beside : float
-        Width kept free at the pictures' right for the rest, which then stands there.
+        Width kept free to the right of the pictures for the other parts; 0 keeps none free.
     """
     u = style.unit
     gap, room = GAP * u, bar
@@ -120,13 +121,13 @@ def _as_large_as_needed(
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of the figure that can lie anywhere: `height` says how high it is at a width, `draw` draws it at a
-    place (left, top) of that width."""
+    """A part of the figure that can lie anywhere. `height` returns its height for a width; `draw` draws it at a place
+    (left, top) with that width."""
 
     height: Callable[[float], float]
     draw: Callable[[Page, float, float, float], None]
     block: bool = False
-    """Whether it is a row of patches."""
+    """Whether this part is a row of patches."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Placed:
 def lay(
     pieces: Sequence[Piece], width: float, style: FigureStyle, *, column: bool
 ) -> tuple[list[Placed], float]:
-    """Return where the pieces lie within a width, and how high they are together; one below the other in a `column`."""
+    """Return where the pieces lie within a width, and their total height; in a `column` each lies below the last."""
     u, gap = style.unit, 2 * GAP * style.unit
     if column:
         rows = [[(piece, min(width, 1.3 * SIDE * u))] for piece in pieces]
@@ -170,7 +171,7 @@ def lay(
 def _in_pairs(
     pieces: Sequence[Piece], width: float, gap: float, least: float
 ) -> list[list[tuple[Piece, float]]]:
-    """Return rows of two pieces where both have at least `least`, else of one."""
+    """Return rows of two pieces if each gets a width of at least `least`, else rows of one."""
     half = (width - gap) / 2
     if half < least or len(pieces) < 2:
         return [[(piece, width)] for piece in pieces]

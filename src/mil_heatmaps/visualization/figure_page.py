@@ -1,4 +1,4 @@
-"""The page of a figure: axes and words placed in inches, words measured and broken, and the page as a file."""
+"""The page of a figure: places axes and words in inches, measures and wraps words, and writes the page to a file."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from mil_heatmaps.visualization.picture_files import FileFacts, save_picture
 from mil_heatmaps.words import printable
 
 _LARGE = 8
-_ROOM = 1e-6  # inches: what rounding may add to a line
+_ROOM = 1e-6  # inches that rounding may add to a line
 VECTORS = ("pdf", "svg")
 
 
@@ -30,10 +30,10 @@ def _measurer() -> Any:
 
 @lru_cache(maxsize=4096)
 def text_width(words: str, points: float, *, bold: bool = False) -> float:
-    """Return how wide words are, in inches; spaces at the ends count."""
+    """Return the width of words in inches; spaces at the ends count."""
     from matplotlib.font_manager import FontProperties
 
-    # Large letters are not fitted to pixels. Spaces at the end have no extent of their own.
+    # Large letters, because small ones are fitted to pixels. The bars are there because trailing spaces have no width.
     shown = printable(words, keep=_SHAPING)
     font = FontProperties(size=_LARGE * points, weight="bold" if bold else "normal")
     framed, frame = (
@@ -43,7 +43,7 @@ def text_width(words: str, points: float, *, bold: bool = False) -> float:
 
 
 def wrapped(words: str, points: float, width: float, *, bold: bool = False) -> list[str]:
-    """Return words in lines no wider than `width` inches; a word that is wider is broken anywhere."""
+    """Return words in lines no wider than `width` inches; a wider word may break anywhere."""
     lines: list[str] = []
     held, room = "", 0.0
     for piece in _pieces(printable(words, keep=_SHAPING)):
@@ -61,7 +61,7 @@ def wrapped(words: str, points: float, width: float, *, bold: bool = False) -> l
 
 
 def _pieces(words: str) -> list[str]:
-    """Return the words, each with the spaces after it; a dot between facts stays with the fact before it."""
+    """Return the words, each with the spaces after it; a dot between facts stays with the preceding fact."""
     out: list[str] = []
     for piece in words.replace("  ·  ", " ·\0").split(" "):
         out += [part.replace("\0", " ") for part in piece.replace("·\0", "·\0\n").split("\n") if part]
@@ -81,14 +81,14 @@ def _fitting(piece: str, points: float, width: float, *, bold: bool) -> int:
 
 
 class Page:
-    """A figure whose axes are placed in inches from its top left corner."""
+    """A figure whose axes are placed in inches from its top-left corner."""
 
     def __init__(self, width: float, height: float, style: FigureStyle | None = None) -> None:
         from matplotlib.figure import Figure
 
         self.style = style or FigureStyle()
         self.width, self.height = width, height
-        if self.style.format not in VECTORS:  # whole pixels, so that the picture is no pixel too narrow
+        if self.style.format not in VECTORS:  # whole pixels; otherwise rounding may lose one
             width, height = ((round(side * self.style.dpi) + 1e-6) / self.style.dpi for side in (width, height))
         self.figure: Figure = Figure(figsize=(width, height), dpi=self.style.dpi, facecolor="white")
 
@@ -101,12 +101,12 @@ class Page:
         return self.figure.text(*place, _plain(words), **{"parse_math": False, **style})
 
     def write_lines(self, left: float, top: float, lines: Sequence[str], step: float, **style: Any) -> None:
-        """Write lines below one another, the middle of the first at `top`."""
+        """Write lines below one another, with the middle of the first at `top`."""
         for nth, words in enumerate(lines):
             self.write(left, top + nth * step, words, va="center", **style)
 
     def box(self, left: float, top: float, width: float, height: float, **style: Any) -> None:
-        """Draw a rectangle of the page."""
+        """Draw a rectangle on the page."""
         from matplotlib.patches import Rectangle
 
         corner = left / self.width, 1 - (top + height) / self.height
@@ -126,9 +126,9 @@ class Page:
     def save(
         self, path: str | os.PathLike[str], texts: Mapping[str, str] | None = None, *, icc_profile: bytes | None = None
     ) -> None:
-        """Write the page; the suffix chooses the format. `texts` say where the figure comes from, by name.
+        """Write the page in the format of the suffix. `texts` say where the figure comes from, by name.
 
-        The file holds no date: equal content gives equal bytes.
+        The file holds no date, so equal content gives equal bytes.
         """
         suffix, texts = Path(path).suffix.lower(), dict(texts or {})
         if suffix == ".pdf":
@@ -142,7 +142,7 @@ class Page:
             save_picture(path, self.rendered(), facts=facts)
 
     def _true_dpi(self) -> float:
-        """Return the dots an inch at which the whole pixels of the picture are just as wide as the page."""
+        """Return the dots per inch at which the picture's whole pixels are exactly as wide as the page."""
         return round(self.width * self.style.dpi) / self.width
 
     def _pdf(self, texts: dict[str, str]) -> bytes:
@@ -181,13 +181,13 @@ _NAMED = ("Software", "Title", "Description")
 
 _NUMBER_AFTER = re.compile("([\u0590-\u08ff\ufb1d-\ufefc])( [0-9<>])")
 _SHAPING = "\u200c\u200d\u200e\u200f"
-"""Characters without a form of their own that join letters or say which way they run."""
+"""Invisible characters that join letters or set their direction."""
 
 
 def _plain(words: str) -> str:
-    """Return words as they can be drawn; see `printable`.
+    """Return words in a form that can be drawn; see `printable`.
 
-    A number after letters that run from right to left stays to the right of them, as in a sentence of English.
+    A number after right-to-left letters stays to the right of them, as in an English sentence.
     """
     kept, numbers = _NUMBER_AFTER.subn("\\1\u200e\\2", printable(words, keep=_SHAPING))
     return f"\u200e{kept}" if numbers else kept

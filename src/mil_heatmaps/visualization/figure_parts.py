@@ -1,6 +1,6 @@
 """The panels of the figure for people: pictures, colour bar, histogram, patches.
 
-Every function draws into the axes it is given; nothing here knows where on the page they are.
+Every function draws into the axes it is given, and does not know where they are on the page.
 """
 
 import math
@@ -24,11 +24,11 @@ INK, GREY, LINE, PALE = "#1b1f24", "#69707a", "#c9ced4", "#eef0f2"
 GOOD, BAD = "#1a7f37", "#b3261e"
 _SHADES = 512
 TITLE, TEXT, SMALL = FigureStyle().title, FigureStyle().text, FigureStyle().small
-"""Usual sizes of letters, in points."""
+"""Default font sizes, in points."""
 
 
 def bare(axes: Any) -> None:
-    """Take the ticks off the axes and make their border pale."""
+    """Remove the ticks of the axes and make their border pale."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -38,13 +38,13 @@ def bare(axes: Any) -> None:
 
 
 def show_picture(axes: Any, picture: UInt8Array) -> None:
-    """Show a picture to its edges, pixel by pixel."""
+    """Show a picture that fills the axes, pixel by pixel."""
     axes.imshow(picture, interpolation="none", aspect="auto")
     bare(axes)
 
 
 def scale_bar_um(width_um: float) -> float:
-    """Return a round length (1, 2 or 5 times a power of ten) of about a fifth of the width."""
+    """Return a round length (1, 2 or 5 times a power of ten) of at most a fifth of the width."""
     target = width_um / 5
     power = 10.0 ** math.floor(math.log10(target))
     return max(factor * power for factor in (1, 2, 5) if factor * power <= target)
@@ -56,7 +56,7 @@ def length_words(length_um: float) -> str:
 
 
 def draw_outlines(axes: Any, region: TissueMask, frame: Frame, names: Sequence[str], style: FigureStyle) -> None:
-    """Draw the outlines of a region and of its holes over the picture of a frame, dark with a pale edge, and names."""
+    """Draw a region's outlines and holes over the picture of a frame, dark with a pale edge, with their names."""
     from matplotlib.patheffects import withStroke
 
     size_l0 = [side * factor for side, factor in zip(frame.size_px, frame.downsample, strict=True)]
@@ -76,7 +76,7 @@ def draw_outlines(axes: Any, region: TissueMask, frame: Frame, names: Sequence[s
 
 
 def draw_box(axes: Any, frame: Frame, whole: Frame) -> None:
-    """Draw where the picture of a frame lies on that of the whole slide."""
+    """Draw a box where the picture of `frame` lies on the picture of the whole slide."""
     from matplotlib.patches import Rectangle
 
     size_l0 = [side * factor for side, factor in zip(whole.size_px, whole.downsample, strict=True)]
@@ -92,11 +92,11 @@ def draw_box(axes: Any, frame: Frame, whole: Frame) -> None:
 
 
 def bar_ticks(drawing: Drawing) -> list[float]:
-    """Return five even ticks, the ends (and so the centre of a diverging scale) among them; one for a single value."""
+    """Return five even ticks, with the ends and the centre of a diverging scale among them; one for a single value."""
     scale = drawing.scale
     if scale.vmin == scale.vmax:
         return [scale.vmin]
-    if scale.unit == "category":  # a number for each colour that is on the map
+    if scale.unit == "category":  # one number per colour on the map
         shades = drawing.shades[np.isfinite(drawing.shades)]
         last = round(scale.vmin + float(shades.max(initial=0.0)) * (scale.vmax - scale.vmin))
         return [float(number) for number in range(last + 1)]
@@ -111,7 +111,7 @@ def draw_colour_bar(
 ) -> None:
     """Draw the colours as the map shows them over its ground, with ticks in the scale's unit.
 
-    A line marks the threshold. The bar stands upright, or lies `across`.
+    A line marks the threshold. The bar is upright unless `across` is set.
     """
     scale = drawing.scale
     colours = shown_colours(drawing, (np.arange(_SHADES) + 0.5) / _SHADES, ground, plain)
@@ -142,7 +142,7 @@ def draw_colour_bar(
 def draw_histogram(
     axes: Any, scores: npt.NDArray[Any], drawing: Drawing, style: FigureStyle, ground: Colour, plain: Colour
 ) -> str:
-    """Draw how the scores are spread, each bar in the mean colour of its patches; return what applies to all ticks."""
+    """Draw the histogram of the scores, each bar in the mean colour of its patches; return the note for all ticks."""
     from matplotlib.ticker import MaxNLocator
 
     finite = np.isfinite(scores) & np.isfinite(drawing.shades)
@@ -179,7 +179,7 @@ def draw_histogram(
 
 
 def short(text: str, most: int) -> str:
-    """Return the text cut in the middle to at most `most` characters."""
+    """Return the text shortened in the middle to at most `most` characters."""
     if len(text) <= most:
         return text
     half = (most - 1) // 2
@@ -193,5 +193,5 @@ def wrapped(text: str, most: int) -> list[str]:
 
 
 def join(parts: Sequence[str]) -> str:
-    """Return the parts that say something, with dots between them."""
+    """Return the parts that are not empty, with dots between them."""
     return "  ·  ".join(part for part in parts if part)

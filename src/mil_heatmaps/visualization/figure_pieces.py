@@ -1,6 +1,6 @@
-"""The parts of a figure with their words around them: colour bar, histogram, rows of patches, curves.
+"""The parts of a figure with their words: colour bar, histogram, rows of patches, curves.
 
-Each says how much room it needs, and draws itself where it is put.
+Each part says how much room it needs, and draws itself at its place.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ from mil_heatmaps.visualization.sampling import Choice, Mode, SampledPatch, samp
 from mil_heatmaps.words import grouped, number_words, numbers_apart, tick_words
 
 LOCATOR = (1.3, 0.95)
-"""Most width and height of the whole slide beside a region."""
+"""Greatest width and height of the small picture of the whole slide, beside a region."""
 _BAR_WIDE = 0.17
 _MOST_LINES = 4
 _SHOWN: tuple[tuple[Mode, str], ...] = (("topk", "highest"), ("reverse_topk", "lowest"))
 
 
 class Planned(Protocol):
-    """What the parts ask of a figure's plan."""
+    """What the parts need from a figure's plan."""
 
     @property
     def drawing(self) -> Drawing: ...
@@ -48,7 +48,7 @@ class Planned(Protocol):
 
 @dataclass(frozen=True)
 class BarPlan:
-    """What a colour bar asks of a plan, for pages that are no figures of one slide."""
+    """What a colour bar needs from a plan, for pages other than the figure of one slide."""
 
     drawing: Drawing
     text: FigureText
@@ -59,7 +59,7 @@ class BarPlan:
 
 @dataclass(frozen=True)
 class BarWords:
-    """The words at a colour bar in lines, its numbers, and the room all of it takes away from the bar, in inches."""
+    """The lines of words at a colour bar, the width of its numbers, and the room that bar and words need, in inches."""
 
     title: list[str]
     label: list[str]
@@ -70,7 +70,7 @@ class BarWords:
 
 
 def bar_words(plan: Planned, length: float, *, upright: bool) -> BarWords:
-    """Return the words at a bar of some length: width beside an upright bar, height of a lying one."""
+    """Return the words at a bar of some length; `room` is the width of an upright bar or the height of a lying one."""
     style, u, drawing = plan.style, plan.u, plan.drawing
     told = tick_words(parts.bar_ticks(drawing))
     title = wrapped(plan.text.score_title, style.text, length, bold=True)[:_MOST_LINES]
@@ -87,7 +87,7 @@ def bar_words(plan: Planned, length: float, *, upright: bool) -> BarWords:
 
 
 def draw_bar(page: Page, plan: Planned, place: tuple[float, float], length: float, *, upright: bool) -> None:
-    """Draw the colour bar with its left upper corner at `place`; a lying one has its title above."""
+    """Draw the colour bar with its top-left corner at `place`; a lying bar has its title above."""
     style, u, panels = plan.style, plan.u, plan.panels
     said, (left, top) = bar_words(plan, length, upright=upright), place
     bold: dict[str, Any] = {"fontsize": style.text, "weight": "bold", "color": INK}
@@ -118,7 +118,7 @@ def draw_bar(page: Page, plan: Planned, place: tuple[float, float], length: floa
 
 
 def draw_scale_bar(page: Page, place: tuple[float, float], width: float, width_um: float) -> None:
-    """Draw a scale bar below a picture that is `width` inches and `width_um` wide: where no tissue is."""
+    """Draw a scale bar below a picture that is `width` inches and `width_um` µm wide; there it hides no tissue."""
     (left, top), u = place, page.style.unit
     length_um = parts.scale_bar_um(width_um)
     page.box(left, top + 0.05 * u, length_um / width_um * width, 0.035 * u, facecolor=INK, edgecolor="none")
@@ -126,7 +126,7 @@ def draw_scale_bar(page: Page, place: tuple[float, float], width: float, width_u
 
 
 def draw_locator(page: Page, drawing: Drawing) -> None:
-    """Draw the whole slide small, with a box where the region of a drawing is, at the head's right."""
+    """Draw a small picture of the whole slide at the top right, with a box around the drawing's region."""
     u, slide = page.style.unit, drawing.slide
     width_l0, height_l0 = slide.dimensions_l0
     scale = min(LOCATOR[0] * u / width_l0, LOCATOR[1] * u / height_l0)
@@ -140,7 +140,7 @@ def draw_locator(page: Page, drawing: Drawing) -> None:
 
 
 def histogram(plan: Planned, scores: npt.NDArray[Any]) -> Piece:
-    """Return the spread of the scores."""
+    """Return the histogram of the scores."""
     style, u = plan.style, plan.u
     title, axis = 0.28 * u, style.under_ticks
 
@@ -165,7 +165,7 @@ def histogram(plan: Planned, scores: npt.NDArray[Any]) -> Piece:
 
 
 def patch_rows(plan: Planned, scores: npt.NDArray[Any]) -> list[Piece]:
-    """Return the rows of the highest and lowest patches; of few patches none is shown twice."""
+    """Return the rows of the highest and lowest patches; no patch is shown twice."""
     count = int(np.isfinite(scores).sum())
     if count == 0:
         return []
@@ -213,7 +213,7 @@ def _row(plan: Planned, scores: npt.NDArray[Any], mode: Mode, most: int, title: 
 
 
 def _sampled(plan: Planned, scores: npt.NDArray[Any], mode: Mode, most: int, side_px: int) -> Sequence[SampledPatch]:
-    """Return the patches with their pictures, brought to `side_px` by averaging, in sRGB where the drawing is."""
+    """Return the patches with their pictures, resized to `side_px`, in sRGB if the drawing is."""
     import cv2
 
     drawing = plan.drawing
@@ -236,7 +236,7 @@ def curves(plan: Planned) -> Piece:
     from mil_heatmaps.visualization.curves_panel import curves_title, draw_curves
 
     style, u, told = plan.style, plan.u, plan.text.curves
-    assert told is not None  # the plan asks for curves only where there are any
+    assert told is not None  # called only if the text has curves
     title = f"how faithful the map is · {curves_title(told, plan.text.map_name)}"
 
     def head(width: float) -> float:
@@ -249,14 +249,14 @@ def curves(plan: Planned) -> Piece:
         draw_curves(axes, told, plan.text.map_name, title="")
         enlarge(axes, style)
         for words in axes.texts:
-            if words.get_wrap():  # why there are no curves
+            if words.get_wrap():  # the sentence that says why there are no curves
                 words.set_text("\n".join(wrapped(words.get_text(), style.small, width - 0.6 * u)))
 
     return Piece(lambda width: head(width) + 1.72 * u, draw)
 
 
 def enlarge(axes: Any, style: FigureStyle) -> None:
-    """Bring every letter of some axes to the size of small letters."""
+    """Set all text of the axes to the size of small letters."""
     from matplotlib.text import Text
 
     for words in axes.findobj(Text):

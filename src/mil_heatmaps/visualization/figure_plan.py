@@ -1,4 +1,4 @@
-"""The plan of a figure: its words broken into lines, where everything lies, and how it is drawn there."""
+"""The plan of a figure: wraps its words, places its parts, and draws them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -31,7 +31,7 @@ _NOTICE_LINES = 6
 
 
 class FigurePlan:
-    """Where everything of a figure lies, and how it is drawn there. All lengths are inches."""
+    """Where all parts of a figure lie, and how to draw them. All lengths are inches."""
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class FigurePlan:
         self.bar = legend and "bar" in style.panels and "map" in style.panels
         self.legend = legend
         self._panels: Panels | None = None
-        self._like = like  # pictures of another size, which have the same swatches
+        self._like = like  # panels of another size with the same swatches
         pieces = self._pieces(scores)
         _, self.size_l0 = shown_extent(drawing)
         self.high = self.size_l0[1] / self.size_l0[0]
         self.bar_room = BAR * self.u if self.bar else 0.0
-        for _ in range(2):  # once its length is known, the words beside a bar say how wide it is
+        for _ in range(2):  # the bar's length must be known before its words tell its width
             self.how: Arrangement = arrange(
                 self.high, style, pictures=len(self.shown), bar=self.bar_room, below=bool(pieces), shrink=shrink,
                 beside=beside * (SIDE + 2 * GAP) * self.u if pieces else 0.0,
@@ -69,13 +69,13 @@ class FigurePlan:
         self._measure(pieces)
 
     def _whole_pixels(self, panel: tuple[float, float]) -> tuple[float, float]:
-        """Return the panel's size in whole pixels, so that each pixel of a picture is one of the page."""
+        """Return the panel's size rounded to whole pixels, so that each pixel of a picture is one pixel of the page."""
         width, height = (max(1, round(side * self.style.dpi)) / self.style.dpi for side in panel)
         return width, height
 
     @property
     def panels(self) -> Panels:
-        """The pictures, drawn when the first part needs them."""
+        """The pictures, drawn on first use."""
         if self._panels is None:
             self._panels = draw_panels(self.drawing, round(max(self.panel) * self.style.dpi))
         return self._panels
@@ -102,7 +102,7 @@ class FigurePlan:
         titles = {"slide": words.slide_title(self.drawing), "map": words.map_title(self.drawing, self.text)}
         if self.text.beside is not None:
             titles["beside"] = self.text.beside.title
-        beside = self.bar_room if self.bar and self.how.upright else 0.0  # the last title may run over the bar
+        beside = self.bar_room if self.bar and self.how.upright else 0.0  # the last title may extend above the bar
         self.titles = [
             wrapped(titles[shown], style.text, self.panel[0] + (beside if shown == self.shown[-1] else 0.0))
             for shown in self.shown
@@ -154,11 +154,11 @@ class FigurePlan:
 
     @property
     def bar_length(self) -> float:
-        """How long the colour bar is."""
+        """Length of the colour bar."""
         return self.how.bar_length(self.u, len(self.shown))
 
     def _flow(self, groups: Sequence[Sequence[Run]], width: float) -> list[list[tuple[float, Run]]]:
-        """Return the groups of runs in lines, each run with its place from the left; a long one is broken."""
+        """Return the groups of runs in lines, each run with its distance from the left; long groups are wrapped."""
         size = self.style.text + 0.5 * self.u
         lines: list[list[tuple[float, Run]]] = []
         at = width + 1
@@ -179,16 +179,16 @@ class FigurePlan:
         return [line for line in lines if line]
 
     def _scale_bar_um(self) -> float | None:
-        """Return how wide the pictures are, None without a scale bar."""
+        """Return the width of the pictures in micrometres; None without a scale bar."""
         mpp = self.drawing.slide.mpp
         if not self.legend or mpp is None:
             return None
         return self.size_l0[0] * mpp
 
     def _flow_swatches(self) -> list[list[tuple[float, Colour | None, str]]]:
-        """Return the lines of swatches under the map, each with its place from the map's left edge.
+        """Return the lines of swatches under the map, each swatch with its distance from the map's left edge.
 
-        A swatch whose words take more than a line has no colour in the others.
+        If the words of a swatch take several lines, only the first line has its colour.
         """
         if not self.bar:
             return []
@@ -229,7 +229,7 @@ class FigurePlan:
             draw_locator(page, self.drawing)
         for placed in self.placed:
             placed.piece.draw(page, self.corner[0] + placed.left, self.corner[1] + placed.top, placed.width)
-        for nth, (said, colour) in reversed(list(enumerate(self.foot))):  # the last line is the first of the page
+        for nth, (said, colour) in reversed(list(enumerate(self.foot))):  # the last line is drawn first
             middle = self.foot_top + (nth + 0.5) * style.step
             page.write(left, middle, said, fontsize=style.small, color=colour, va="center")
 
@@ -263,7 +263,7 @@ class FigurePlan:
         return panels.slide if shown == "slide" else panels.heatmap
 
     def _draw_under(self, page: Page, places: Sequence[tuple[float, float]]) -> None:
-        """Draw the scale bar and the swatches below the pictures, where no tissue is."""
+        """Draw the scale bar and the swatches below the pictures, so that they hide no tissue."""
         u, width_um, top = self.u, self._scale_bar_um(), self.under + 0.08 * self.u
         if width_um is not None:
             draw_scale_bar(page, (places[0][0], top), self.panel[0], width_um)
@@ -278,7 +278,7 @@ class FigurePlan:
 
 
 def _notice_lines(notices: Iterable[str], style: FigureStyle, width: float) -> list[str]:
-    """Return the notices, each once, as lines no wider than `width` inches; the last says how many are left out."""
+    """Return the notices, each once, as lines no wider than `width` inches; if lines are cut off, the last says so."""
     joined = wrapped(parts.join(list(dict.fromkeys(notices))), style.small, width)
     if len(joined) <= _NOTICE_LINES:
         return joined

@@ -1,4 +1,4 @@
-"""How a figure is made for its place: format, resolution, width, size of letters, panels."""
+"""How a figure fits its medium: format, resolution, width, size of letters, panels."""
 
 import os
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ Panel = Literal["slide", "map", "beside", "bar", "histogram", "patches", "curves
 PANELS: tuple[Panel, ...] = get_args(Panel)
 
 LEAST_PT = 6.0
-"""No letter of a figure is smaller, at the width it is made for."""
+"""Smallest size of letters in points, at the width the figure is made for."""
 SCREEN_DPI, PRINT_DPI = 150, 300
 _TEXT_PT, _SMALL_PT, _TITLE_PT = 9.5, 8.0, 15.0
 _MM, _POINTS = 25.4, 72
@@ -20,24 +20,24 @@ _MM, _POINTS = 25.4, 72
 
 @dataclass(frozen=True)
 class FigureStyle:
-    """What a figure is made for. Without a width it has the size its content needs.
+    """Format and size of a figure. Without a width, it is as large as its content needs.
 
     Attributes
     ----------
     format : ``png``, ``pdf``, ``svg``
-        In PDF and SVG text, bars and boxes are vectors; pictures are embedded at `dpi`.
+        In PDF and SVG, text, bars and boxes are vectors; pictures are embedded at `dpi`.
     dpi : int
     width_mm, height_mm : float or None
-        Of the page. A height is kept, too: what does not fill it stays white.
+        Size of the page. A given height is kept: unused space stays white.
     font_pt : float or None
-        Size of most letters; none is smaller than `LEAST_PT`.
+        Size of most letters; no letter is smaller than `LEAST_PT`.
     panels : tuple of Panel
-        What is shown, where there is such a thing.
+        Panels to show, if the figure has them.
 
     Raises
     ------
     ConfigError
-        For a panel that does not exist, no panel at all, or a size that no letter fits.
+        For a panel that does not exist, panels without slide or map, or a width or font size outside its limits.
     """
 
     format: FigureFormat = "png"
@@ -58,7 +58,7 @@ class FigureStyle:
             raise ConfigError(f"font_pt of the figure must be {LEAST_PT:g} to 72, got {self.font_pt:g}")
 
     def of_file(self, path: str | os.PathLike[str]) -> "FigureStyle":
-        """Return the style with the format that a file's suffix says; any but PDF and SVG is one of pixels."""
+        """Return the style with the format of a file's suffix; any suffix but PDF and SVG means pixels."""
         suffix = Path(path).suffix.lower()
         return replace(self, format="pdf" if suffix == ".pdf" else "svg" if suffix == ".svg" else "png")
 
@@ -81,7 +81,7 @@ class FigureStyle:
 
     @property
     def unit(self) -> float:
-        """What lengths on the page are multiplied by, 1 at the usual size of letters."""
+        """Factor for lengths on the page; 1 at the default size of letters."""
         return self.text / _TEXT_PT
 
     @property
@@ -90,7 +90,7 @@ class FigureStyle:
 
     @property
     def step(self) -> float:
-        """From one line of small letters to the next, in inches."""
+        """Distance from one line of small letters to the next, in inches."""
         return max(0.17 * self.unit, 1.45 * self.small / _POINTS)
 
     @property
@@ -108,4 +108,4 @@ PRESETS: dict[str, FigureStyle] = {
     "journal_double": FigureStyle("pdf", PRINT_DPI, 180.0, None, 7.0),
     "slide_16_9": FigureStyle("png", 150, 338.67, 190.5, 11.0, ("slide", "map", "bar", "patches", "curves")),
 }
-"""One column and the full width of a journal; a page of a presentation."""
+"""One column of a journal, its full width, and a page of a presentation."""

@@ -1,4 +1,4 @@
-"""The words of a figure: what is said of slide, score, model and drawing."""
+"""The words of a figure about slide, score, model and drawing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ from mil_heatmaps.visualization.second_slide import SecondSlide
 from mil_heatmaps.words import share_words
 
 _DETAILS = 4
-"""So many further classes, or survival probabilities, stand beside the prediction."""
+"""At most this many further classes or survival probabilities stand beside the prediction."""
 _HASH = 8
-"""So many digits of a checkpoint's SHA-256 tell it from others."""
+"""How many digits of a checkpoint's SHA-256 the figure shows."""
 
 Run = tuple[str, str, bool]
 """Words, their colour, and whether they are bold."""
 
 
 class Artefact(NamedTuple):
-    """What of a slide is an artefact, 0 to 1: of its attention, of its highest patches, of its tissue."""
+    """Share of an artefact, 0 to 1, in a slide's attention, its highest patches and its tissue."""
 
     name: str
     attention: float
@@ -34,7 +34,7 @@ class Artefact(NamedTuple):
 
     @property
     def swatch(self) -> tuple[tuple[int, int, int], str]:
-        """A colour, and the words beside it."""
+        """The artefact's colour, and the words beside it."""
         shares = f"{share_words(self.tissue)} of the tissue, {share_words(self.attention)} of the attention"
         words = f"{self.name}: {shares}, {share_words(self.top)} of the top 5 %"
         return _ARTEFACT_COLOURS.get(self.name, (105, 112, 122)), words
@@ -47,7 +47,7 @@ _ARTEFACT_COLOURS = {
 
 @dataclass(frozen=True)
 class SmallMap:
-    """The map of another slide, a pixel a patch, on white, and the words below it."""
+    """The map of another slide, one pixel per patch on white, and the words below it."""
 
     picture: UInt8Array
     title: str
@@ -55,52 +55,52 @@ class SmallMap:
 
 @dataclass(frozen=True)
 class FigureText:
-    """The words of a figure; whatever is left out is not shown.
+    """The words of a figure; anything left out is not shown.
 
     Attributes
     ----------
     score_name : str
-        What the number is, such as ``attention``.
+        Name of the score, such as ``attention``.
     class_name : str or None
-        Whose score it is, when there is one per class or head.
+        Class or head of the score, if there is one score per class or head.
     slide_id, label, model : str or None
     prediction : Prediction or None
     group : str or None
-        Whether a risk or value is high or low, and beside what.
+        Whether a risk or value is high or low, and compared with what.
     method : str or None
-        How the map was made, in a line of its own.
+        How the map was made, on a separate line.
     notices : tuple of str
-        What is to know of the slide, in red at the foot, before what is to know of the drawing.
+        Notices about the slide, in red at the foot, before those about the drawing.
     kind : ScoreKind or None
-        Says the score in words with its unit; None shows `score_name` as it is.
+        Kind of the score, for its name in words with its unit; None shows `score_name` as it is.
     checkpoint, encoder, run, date, version : str or None
-        Where the scores come from: SHA-256 of the checkpoint, encoder, name of the run, day and program.
+        Where the scores come from: SHA-256 of the checkpoint, encoder, name of the run, date and program version.
     case : str or None
-        The slide's place in its case, and what of the attention lies on it.
+        The slide's place in its case, and its share of the attention.
     others, others_title : tuple of SmallMap, and str
         The other slides of the case, and the words above them.
     foot : tuple of str
         Further lines of the foot, not red.
     even : bool
-        Whether attention is nearly even, which the map's title then says.
+        Whether attention is nearly even; the map's title says so.
     curves : mapping or None
-        A slide's faithfulness file; its curves are drawn where the panel ``curves`` is asked for.
+        A slide's faithfulness file; its curves are drawn if the panels include ``curves``.
     map_name : str
-        The map that `curves` are about, as that file calls it.
+        The map of the `curves`, by its name in that file.
     faithfulness : Faithfulness or None
-        How far the map can be believed, at the foot.
+        How far the map can be trusted, at the foot.
     evidence : EvidenceOutline or None
-        Outlined on the map, and told at the foot.
+        The evidence set, outlined on the map and described at the foot.
     unreadable : int
         Tiles of the slide that cannot be read.
     artefacts : tuple of Artefact
-        What of the attention lies on artefacts, as swatches below the pictures.
+        Shares of attention and tissue that are artefacts, as swatches below the pictures.
     region_names : tuple of str
-        Of the outlines of a region, in their order; empty for those without.
+        Names of a region's outlines, in their order; empty for outlines without a name.
     facts : name -> text
         Written into the file: program, hashes of config and checkpoint.
     of : str
-        Which bag of the slide the map is of, such as ``of x5``, where a model takes several.
+        Which bag of the slide the map shows, such as ``of x5``, if the model takes several bags.
     beside : SecondSlide or None
         Another stain of the same tissue, shown in the same frame.
     """
@@ -138,7 +138,7 @@ class FigureText:
 
     @property
     def score_title(self) -> str:
-        """The score in words, with its class or head, and its bag where a slide has several."""
+        """The score in words, with its class or head, and with its bag if a slide has several."""
         return f"{self._score}, {self.of}" if self.of else self._score
 
     @property
@@ -155,9 +155,9 @@ class FigureText:
 
 
 def head_runs(drawing: Drawing, text: FigureText) -> list[list[Run]]:
-    """Return label, prediction and region as groups of runs that stay together.
+    """Return case, label, prediction and region as groups of runs that stay together.
 
-    Of a region it is said where it is, and that the prediction is not about it alone.
+    For a region, the words say where it is and that the prediction is for the whole slide.
     """
     groups: list[list[Run]] = []
     prediction = text.prediction
@@ -170,7 +170,7 @@ def head_runs(drawing: Drawing, text: FigureText) -> list[list[Run]]:
         colour, verdict = INK, ""
         if prediction.task == "classification" and text.label in prediction.classes:
             right = prediction.classes[prediction.predicted] == text.label
-            # Words and a sign as well: not everybody tells the colours apart.
+            # Words and a sign as well, because not everybody can tell the colours apart.
             colour = GOOD if right else BAD
             verdict = "  \N{CHECK MARK} as labelled" if right else "  \N{BALLOT X} not as labelled"
         groups.append([(f"{what} ", GREY, False), (short(value, 160), colour, True), (verdict, colour, False)])
@@ -186,7 +186,7 @@ def head_runs(drawing: Drawing, text: FigureText) -> list[list[Run]]:
 
 
 def belief_lines(text: FigureText) -> list[Run]:
-    """Return what is said of how far the map can be believed, how that was measured, and what is outlined."""
+    """Return the lines on how far the map can be trusted, how this was measured, and what is outlined."""
     told: list[Run] = []
     if (faithful := text.faithfulness) is not None:
         told += [(faithful.sentence, BAD if faithful.doubtful else INK, False), (faithful.method, GREY, False)]
@@ -196,7 +196,7 @@ def belief_lines(text: FigureText) -> list[Run]:
 
 
 def foot_lines(drawing: Drawing, text: FigureText) -> list[str]:
-    """Return the grey lines of the foot from top to bottom, each as long as it is."""
+    """Return the grey lines of the foot from top to bottom, not yet wrapped."""
     slide, size = drawing.slide, drawing.grid.size_l0
     patch = f"patches {size[0]} × {size[1]} px at level 0"
     if slide.mpp is not None:
@@ -218,7 +218,7 @@ def foot_lines(drawing: Drawing, text: FigureText) -> list[str]:
 
 
 def _profile_words(drawing: Drawing) -> str:
-    """Return what was done about the slide's colour profile, nothing where it has none."""
+    """Return how the slide's colour profile was used; empty if the slide has none."""
     if drawing.slide.icc_profile is None:
         return ""
     return {
@@ -229,7 +229,7 @@ def _profile_words(drawing: Drawing) -> str:
 
 
 def slide_title(drawing: Drawing) -> str:
-    """Name the left picture."""
+    """Return the title of the slide's picture."""
     if not drawing.frame.whole:
         return "region of interest"
     return "slide" if shown_extent(drawing)[0] == drawing.frame.corner_l0 else "slide, the area that was scanned"
@@ -246,7 +246,7 @@ def region_words(drawing: Drawing) -> str:
 
 
 def map_title(drawing: Drawing, text: FigureText) -> str:
-    """Name the right picture: how the colours lie over the slide."""
+    """Return the title of the map: how its colours lie over the slide."""
     words = "colours alone" if drawing.alpha == 1 else f"heatmap, colours at {drawing.alpha:.0%}"
     if drawing.blank_canvas:
         words += " on white" if drawing.alpha < 1 else ""
@@ -257,5 +257,5 @@ def map_title(drawing: Drawing, text: FigureText) -> str:
 
 
 def among(drawing: Drawing, text: FigureText) -> str:
-    """Say that patches are ranked among those drawn, where the colours or the slide have others besides."""
+    """Return the words for patches ranked only among those drawn, if the slide may have others; else nothing."""
     return "" if drawing.frame.whole and not text.method else " of those drawn"

@@ -15,10 +15,10 @@ from mil_heatmaps.slides.reader import Slide
 logger = logging.getLogger(__name__)
 
 FINEST = 0.99
-"""The smallest downsample, which leaves room for rounding: a picture is never finer than its slide."""
+"""The smallest downsample. A picture is never finer than its slide; the value leaves room for rounding."""
 DEFAULT_DOWNSAMPLE = 32
 MOST_PIXELS_UNASKED = 64_000_000
-"""A picture nobody chose the level of is not drawn larger than this."""
+"""Most pixels of a picture whose level the user did not choose."""
 
 Pair = tuple[int, int]
 Corner = Sequence[int]
@@ -33,9 +33,9 @@ class Frame:
     level : int
         Pyramid level whose pixels are read; 0 is the finest.
     size_px : (width, height)
-        Of the picture.
+        Size of the picture.
     downsample : (x, y)
-        Level-0 pixels per picture pixel, per axis; the level's own ratio unless the picture is resized.
+        Level-0 pixels per picture pixel, per axis; the level's downsample unless the picture is resized.
     corner_l0 : (x, y)
         Top-left corner of the picture.
     whole : bool
@@ -45,7 +45,7 @@ class Frame:
     by_centres : bool
         True when a pixel shows the patch under its centre; False when patches are rounded up, as in CLAM's pictures.
     note : Notice or None
-        What a user should know of the choice.
+        What a user should know about the choice of level.
     """
 
     level: int
@@ -74,15 +74,15 @@ def choose_frame(
 ) -> Frame:
     """Return the frame for a level, a downsample or a resolution, of the whole slide or of a region.
 
-    A level below 0 means about 1/32: OpenSlide's rule (the last level whose mean downsample is at most 32),
-    as CLAM has it, unless that level holds more than `MOST_PIXELS_UNASKED` pixels; then the picture is made at 1/32
-    by averaging. A level deeper than the pyramid becomes the deepest, with a note. A downsample or mpp within
-    1 % of a level is that level; any other is averaged from the next finer level.
+    A level below 0 means about 1/32. It takes the last level whose mean downsample is at most 32, which is OpenSlide's
+    rule and CLAM's. If that level holds more than `MOST_PIXELS_UNASKED` pixels, the picture is averaged to 1/32
+    instead. A level deeper than the pyramid becomes the deepest level, with a note. A downsample or mpp within 1 % of
+    a level takes that level; any other is averaged from the next finer level.
 
     Parameters
     ----------
     top_left, bot_right : (x, y), level-0 pixels
-        Corners of a region; both or none.
+        Corners of a region; give both or neither.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def choose_frame(
 
 
 def shrunk_frame(frame: Frame, longest_px: int) -> Frame:
-    """Return the frame with a longer side of at most `longest_px` pixels, of the size that `shrink` gives a picture."""
+    """Return the frame with a longer side of at most `longest_px` pixels, at the size `shrink` gives a picture."""
     width, height = frame.size_px
     if max(width, height) <= longest_px:
         return frame
@@ -129,7 +129,7 @@ def shrunk_frame(frame: Frame, longest_px: int) -> Frame:
 
 
 def region_between(top_left: Corner | None, bot_right: Corner | None) -> tuple[Corner, Corner] | None:
-    """Return the corners of a region, None when there are none; a ConfigError when one is missing."""
+    """Return the corners of a region, or None without corners; raise ConfigError if only one is given."""
     if top_left is None and bot_right is None:
         return None
     if top_left is None or bot_right is None:

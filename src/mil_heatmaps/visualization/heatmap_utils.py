@@ -1,7 +1,7 @@
 """The public drawing API: scores on coordinates in, a picture out.
 
-`plan_heatmap` decides (a `Drawing`, plain data), `draw_heatmap` decides and draws; `overlay.draw_to_file`
-draws a plan into a file in bounded memory.
+`plan_heatmap` decides what to draw and returns it as plain data, a `Drawing`. `draw_heatmap` plans and draws.
+`overlay.draw_to_file` draws a plan into a file in bounded memory.
 """
 
 import logging
@@ -57,37 +57,37 @@ def draw_heatmap(
 ) -> Image.Image:
     """Return a heatmap of patch scores over a slide.
 
-    The whole picture is in memory; for pictures of any size use ``draw_to_file(path, plan_heatmap(...))``. What a user
-    should know about it (a level that was clamped, scores that are not numbers, patches without colour) is logged,
-    and is in ``picture.info["notes"]``, a list of sentences.
+    The whole picture is in memory; for pictures of any size use ``draw_to_file(path, plan_heatmap(...))``. Notes for
+    the user (a level that was clamped, scores that are not numbers, patches without colour) are logged. They are also
+    in ``picture.info["notes"]``, a list of sentences.
 
     Parameters
     ----------
     scores : (N,), (N, 1) or (1, N)
-        Any numbers. NaN and infinite ones get no colour; they are counted and noted.
+        Any numbers. NaN and infinite scores get no colour; they are counted and noted.
     coords : (N, 2), or a PatchGrid
-        Level-0 corners of the patches, x then y. A grid brings its own patch size and step.
+        Level-0 corners of the patches, x then y. A grid already has a patch size and step.
     slide_path, wsi_object
-        The slide. With `segment` only its tissue is coloured; it is segmented first if it was not yet.
+        The slide. With `segment`, only its tissue is coloured; a slide without tissue contours is segmented first.
     patch_size : int or (width, height)
         In level-0 pixels.
     overlap : float
-        Share by which neighbouring patches overlap; sets how far `blur` and `smooth` reach.
+        Share by which neighbouring patches overlap; it sets how far `blur` and `smooth` reach.
     convert_to_percentiles : bool
-        Rank the scores. Without it they are taken as percentiles, 0 to 100, as CLAM does; `normalize` overrides both.
+        Rank the scores. If False, they are taken as percentiles from 0 to 100, as in CLAM; `normalize` overrides both.
     custom_downsample : float
         Divide the size of the finished picture by this.
     max_size : int, optional
-        Then shrink it until its longer side is this. Never enlarges.
+        Then shrink it to this longer side. It is never enlarged.
     canvas_color
-        Accepted for CLAM's sake, and unused as there.
+        Accepted for compatibility with CLAM, and unused as in CLAM.
     vis_level, cmap, alpha, segment, **options
-        The fields of `View` and `ColourRule`.
+        Fields of `View` and `ColourRule`.
 
     Raises
     ------
     ScoreError, ConfigError, TissueError, SlideError
-        Scores, options, tissue or slide cannot be used. Each error is also a ValueError or an OSError.
+        If scores, options, tissue or slide cannot be used. Each error is also a ValueError or an OSError.
     """
     view, colours = with_options(
         View(vis_level, segment=segment),
@@ -101,7 +101,7 @@ def draw_heatmap(
             wsi_object = stack.enter_context(TissueSlide(slide_path))
         drawing = plan_heatmap(scores, as_grid(coords, patch_size, overlap), wsi_object, view, colours)
         if drawing.blur_px is not None and not isinstance(coords, PatchGrid):
-            # CLAM's kernel follows the overlap it is told, not the step, which is cut to whole pixels.
+            # CLAM's kernel follows the given overlap, not the step, which is truncated to whole pixels.
             drawing = replace(drawing, blur_px=_clam_kernel(drawing.grid, drawing.frame, (1 - overlap, 1 - overlap)))
         painter = Painter(drawing, watch=True)
         picture = shrink(Image.fromarray(draw(drawing, painter=painter)), custom_downsample, max_size)
@@ -116,12 +116,12 @@ def draw_heatmap(
 
 
 def with_options(view: View, colours: ColourRule, options: Mapping[str, Any]) -> tuple[View, ColourRule]:
-    """Return both with some fields replaced by keywords of `draw_heatmap`; a `normalize` of None changes nothing.
+    """Return view and colours with fields replaced by keywords of `draw_heatmap`; `normalize=None` changes nothing.
 
     Raises
     ------
     TypeError
-        For a keyword that is none, as Python does.
+        For an unknown keyword, as in Python.
     """
     of_view, of_colours = ({field.name for field in fields(part)} for part in (view, colours))
     known = of_view | of_colours
@@ -141,25 +141,25 @@ def plan_heatmap(
     view: View | None = None,
     colours: ColourRule | None = None,
 ) -> Drawing:
-    """Return what `draw_heatmap` would draw, as plain data. Reads no pixels unless the tissue has to be found.
+    """Return what `draw_heatmap` would draw, as plain data. It reads no pixels unless the tissue must be segmented.
 
     Parameters
     ----------
     scores : (N,), (N, 1) or (1, N)
-        Any numbers. NaN and infinite ones are drawn as uncovered, and noted.
+        Any numbers. NaN and infinite scores are drawn as uncovered, and noted.
     grid : PatchGrid
         Where the N patches are.
     wsi_object : TissueSlide, WholeSlideImage or Slide
-        Where the view asks for the tissue, one that was not segmented is, with the usual settings.
+        If the view needs tissue and there is none yet, the slide is segmented with the default settings.
     view : View
-        Left out, the whole slide at about 1/32.
+        Default: the whole slide at about 1/32.
     colours : ColourRule
-        Left out, percentiles in CLAM's colours.
+        Default: percentiles in CLAM's colours.
 
     Raises
     ------
     ScoreError, ConfigError, TissueError
-        For scores, settings or tissue that will not do.
+        For scores, settings or tissue that cannot be used.
     """
     view, colours = view or View(), colours or ColourRule()
     slide = wsi_object if isinstance(wsi_object, Slide) else wsi_object.slide
@@ -183,7 +183,7 @@ def plan_heatmap(
         blank_canvas=view.blank_canvas,
         use_holes=view.use_holes,
         binarize=colours.binarize,
-        # Compared in the shades' own precision: float32 percentiles of exactly 70 reach a threshold of 0.7.
+        # Rounded to the precision of the shades, so that float32 percentiles of exactly 70 reach a threshold of 0.7.
         thresh=float(shades.dtype.type(thresh)),
         threshold=colours.threshold,
         smooth="gaussian" if colours.blur and not clam_blur else colours.smooth,
@@ -196,7 +196,7 @@ def plan_heatmap(
 
 
 def _tissue(wsi_object: TissueSlide | Slide, patches: int) -> TissueMask | None:
-    """Return the tissue to clip to; None, which clips nothing, only when there is nothing to clip."""
+    """Return the tissue to clip to; raise TissueError if there are patches but no tissue."""
     wsi = TissueSlide(wsi_object) if isinstance(wsi_object, Slide) else wsi_object
     mask = wsi.tissue
     if mask is None:
@@ -215,7 +215,7 @@ def _tissue(wsi_object: TissueSlide | Slide, patches: int) -> TissueMask | None:
 
 
 def _clam_kernel(grid: PatchGrid, frame: Frame, steps: tuple[float | Fraction, ...]) -> tuple[int, int]:
-    """Return the size of CLAM's Gaussian: about two steps between patches wide; `steps` are shares of a patch."""
+    """Return the size of CLAM's Gaussian kernel: about two steps between patches. `steps` are shares of a patch."""
     width, height = (
         int(int(np.ceil(size * factor)) * step) * 2 + 1
         for size, factor, step in zip(grid.size_l0, frame.scale, steps, strict=True)

@@ -1,7 +1,7 @@
-"""JPEG written band by band: each band is compressed by itself, then all are joined with restart markers.
+"""JPEG written band by band: each band is compressed separately, then all are joined with restart markers.
 
-A restart marker makes a decoder forget what came before, which is just how a band begins; the pixels decode
-as if the whole picture had been compressed at once.
+A restart marker makes a decoder forget what came before, so the next band decodes as the start of a picture. The
+pixels are the same as if the whole picture had been compressed at once.
 """
 
 import struct
@@ -19,7 +19,7 @@ MOST_SIDE = 65500
 
 _SOF0, _SOS, _APP0 = 0xC0, 0xDA, 0xE0
 _ICC_PART = 65519
-"""Bytes of a profile that one segment holds."""
+"""Bytes of an ICC profile that fit one segment."""
 
 
 def encode_jpeg(
@@ -27,7 +27,7 @@ def encode_jpeg(
 ) -> bytes:
     """Return (H, W, 3) pixels as a baseline JPEG file with the standard Huffman tables.
 
-    As PIL writes it: chroma halved both ways, unless `subsampling` or the colours that are `stored` are others.
+    Defaults are those of PIL: YCbCr with chroma halved both ways.
     """
     import imagecodecs
 
@@ -38,8 +38,7 @@ def encode_jpeg(
 
 
 class JpegWriter:
-    """Writes a JPEG from bands of `rows` rows each (a multiple of 16; the last may have fewer), top to
-    bottom.
+    """Writes a JPEG from top to bottom, in bands of `rows` rows each; the last band may have fewer.
 
     Parameters
     ----------
@@ -47,11 +46,11 @@ class JpegWriter:
     size_px : (width, height)
         Each at most `MOST_SIDE`.
     rows : int
-        A multiple of 16, with at most 65535 blocks of 16 x 16 a band.
+        A multiple of 16, with at most 65535 blocks of 16 x 16 pixels per band.
     quality : int
         1 to 100.
     icc_profile, dpi
-        Written into the head of the file.
+        Written into the file's header.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class JpegWriter:
             raise ValueError(f"bands of {rows} rows cannot be joined at width {size_px[0]}")
 
     def encode(self, pixels: UInt8Array) -> bytes:
-        """Return a band as a JPEG file of its own. Bands may be encoded at once."""
+        """Return a band as a separate JPEG file. Several threads may encode bands at once."""
         return encode_jpeg(pixels, self._quality)
 
     def write(self, band: bytes) -> None:
@@ -92,7 +91,7 @@ class JpegWriter:
         self._file.write(b"\xff\xd9")
 
     def _whole_head(self, head: bytes) -> bytes:
-        """Return a band's headers with the height of the whole picture and the distance of restarts."""
+        """Return a band's headers with the height of the whole picture and the restart interval."""
         out = bytearray(head[:2])
         for marker, start, end in _segments(head):
             segment = bytearray(head[start:end])
@@ -101,7 +100,7 @@ class JpegWriter:
             if marker == _SOS:
                 out += struct.pack(">HHH", 0xFFDD, 4, self._blocks)
             if marker == _APP0 and self._dpi is not None:
-                segment[11:16] = struct.pack(">BHH", 1, round(self._dpi), round(self._dpi))  # dots an inch
+                segment[11:16] = struct.pack(">BHH", 1, round(self._dpi), round(self._dpi))  # dots per inch
             out += segment
             if marker == _APP0:
                 out += _profile_segments(self._icc_profile)
@@ -109,7 +108,7 @@ class JpegWriter:
 
 
 def with_profile(jpeg: bytes, profile: bytes | None) -> bytes:
-    """Return a JPEG file of `encode_jpeg` with an ICC profile in it; as it is without one."""
+    """Return a JPEG file of `encode_jpeg` with an ICC profile added; unchanged without a profile."""
     if not profile:
         return jpeg
     end = next(end for marker, _, end in _segments(jpeg) if marker == _APP0)
@@ -127,7 +126,7 @@ def _profile_segments(profile: bytes | None) -> bytes:
 
 
 def _segments(data: bytes) -> list[tuple[int, int, int]]:
-    """Return (marker, start, end) of the header segments, to the one that begins the scan."""
+    """Return (marker, start, end) of each header segment, up to the one that begins the scan."""
     found = []
     start = 2
     while True:

@@ -1,7 +1,7 @@
-"""From a drawing to a picture: bands of the slide are read, painted, encoded and written, a few at a time.
+"""From a drawing to a picture: reads, paints, encodes and writes bands of the slide, a few at a time.
 
-Nothing here holds a whole picture unless its caller asks for one. The bytes written do not depend on the
-number of threads: every band is painted and encoded by itself, and bands are joined in order.
+No function holds a whole picture unless its caller asks for one. The bytes written do not depend on the number of
+threads: every band is painted and encoded separately, and bands are joined in order.
 """
 
 import logging
@@ -36,16 +36,16 @@ def draw_to_file(
     lossless: bool = False,
     threads: int | None = None,
 ) -> None:
-    """Draw into a file; its suffix chooses the format. The file appears whole or not at all.
+    """Draw into a file in the format of its suffix. The file appears whole or not at all.
 
-    PNG and JPEG are written as they are drawn, in bounded memory; other formats (WebP, TIFF, BMP) need the
-    whole picture first. JPEG has CLAM's settings: quality 100 unless `quality` is given, and chroma
-    halved; WebP has quality 80 unless given, or is `lossless`.
+    PNG and JPEG are written during drawing, in bounded memory; other formats (WebP, TIFF, BMP) need the whole picture
+    first. JPEG has CLAM's settings: halved chroma, and quality 100 unless `quality` is given. WebP is `lossless` or has
+    quality 80 unless `quality` is given.
 
     Raises
     ------
     ConfigError
-        Before any work, when the format is unknown or cannot hold a picture of this size.
+        Before any work, if the format is unknown or cannot hold a picture of this size.
     """
     draw_to_files([path], drawing, quality=quality, lossless=lossless, threads=threads)
 
@@ -61,7 +61,7 @@ def draw_to_files(
 ) -> None:
     """Draw once into several files, each in the format of its suffix; otherwise as `draw_to_file`.
 
-    `painter` is one of this drawing that is to be asked afterwards which patches it coloured.
+    Give a `painter` of this drawing to ask it afterwards which patches it coloured.
     """
     for path in paths:
         check_size(Path(path), drawing.size_px)
@@ -89,7 +89,7 @@ def iter_painted(
     threads: int | None = None,
     painter: Painter | None = None,
 ) -> Iterator[Any]:
-    """Yield `then(band)` of the finished picture from top to bottom, bands of `rows` rows (the last may be fewer).
+    """Yield `then(band)` for each band of the picture from top to bottom, `rows` rows each (the last may have fewer).
 
     `then` runs in the painting threads. A drawing with CLAM's blur is drawn whole first.
     """
@@ -114,7 +114,7 @@ def draw(drawing: Drawing, *, threads: int | None = None, painter: Painter | Non
     Raises
     ------
     ConfigError
-        When the picture is too large to be held; `draw_to_file` and the pyramid exports have no such limit.
+        If the picture is too large for memory; `draw_to_file` and the pyramid exports have no such limit.
     """
     if math.prod(drawing.size_px) > MOST_PIXELS_IN_MEMORY:
         width, height = drawing.size_px
@@ -136,18 +136,18 @@ def draw(drawing: Drawing, *, threads: int | None = None, painter: Painter | Non
 
 
 def band_rows(drawing: Drawing) -> int:
-    """Return how many rows are drawn at once: about 4 MB of pixels, whole tile rows, a multiple of 16."""
+    """Return how many rows are drawn at once: about 4 MB of pixels, in whole tile rows, and a multiple of 16."""
     width = drawing.size_px[0]
     tiff = drawing.slide.tiff_level(drawing.frame.level) if drawing.frame.whole and not drawing.frame.resized else None
     unit = 256 if tiff is None or tiff.tile_px[1] % 16 else tiff.tile_px[1]
     fitting = max(1, (4 << 20) // (3 * width * unit))
-    # A JPEG counts the blocks of a band in 16 bits.
+    # JPEG stores the number of blocks of a band in 16 bits.
     most = 65535 // -(-width // 16) * 16
     return min(fitting * unit, max(16, most // unit * unit or most), 2048)
 
 
 def iter_in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Yield `function(item)` in the order of `items`, worked out in `threads` threads a few items ahead."""
+    """Yield `function(item)` in the order of `items`; `threads` threads compute a few items ahead."""
     if threads < 2:
         yield from map(function, items)
         return

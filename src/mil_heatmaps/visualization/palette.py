@@ -1,4 +1,4 @@
-"""Colour tables: a matplotlib colormap as a small uint8 array, looked up once a grid cell, not a pixel."""
+"""Colour tables: a matplotlib colormap as a small uint8 array, looked up once per grid cell, not per pixel."""
 
 from difflib import get_close_matches
 from functools import lru_cache
@@ -11,13 +11,13 @@ from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST
 from mil_heatmaps.slides.pixels import UInt8Array
 
 DEFAULT_CMAP = "jet"
-"""CLAM's."""
+"""CLAM's colormap."""
 
 DIVERGING_CMAP = "BrBG_r"
-"""For scores around a middle: blue-green for below it and brown for above, neither of which is a colour of H&E."""
+"""For scores around a middle: blue-green below it and brown above. Neither is a colour of H&E."""
 
 EVEN_CMAP = "viridis"
-"""Whose equal steps look equal, printed grey as well: what ``auto`` means for scores without a middle."""
+"""Equal steps look equal, also when printed in grey. ``auto`` means this one for scores without a middle."""
 
 AUTO = "auto"
 
@@ -30,15 +30,15 @@ _DIVERGING = frozenset(
 _LEAST_LIGHTNESS = 20.0
 
 CATEGORICAL_CMAP = "tab20"
-"""For numbers that are names: a colour each."""
+"""For category numbers: one colour per category."""
 
 
 @lru_cache(maxsize=32)
 def colour_table(cmap: str) -> UInt8Array:
     """Return the colours of a matplotlib colormap, lowest value first.
 
-    A shade v in [0, 1] has the colour ``table[min(trunc(v * len(table)), len(table) - 1)]``, as matplotlib
-    looks it up. Channels are ``trunc(c * 255)``, as CLAM makes them (matplotlib's own bytes are rounded).
+    A shade v in [0, 1] has the colour ``table[min(trunc(v * len(table)), len(table) - 1)]``, as in matplotlib.
+    Channels are ``trunc(c * 255)``, as in CLAM; matplotlib's own bytes are rounded.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ def colour_table(cmap: str) -> UInt8Array:
     Raises
     ------
     ConfigError
-        When there is no such colormap; names those nearest to it.
+        If there is no such colormap; the message names similar ones.
     """
-    from matplotlib import colormaps  # 0.2 s, and not every caller draws
+    from matplotlib import colormaps  # takes 0.2 s, and not every caller draws
 
     if cmap not in colormaps:
         near = get_close_matches(cmap, list(colormaps), n=4, cutoff=0.5)
@@ -74,20 +74,20 @@ def colour_index(shades: npt.NDArray[np.floating], colours: int) -> npt.NDArray[
 
 
 def own_cmap(kind: str) -> str | None:
-    """Return the colormap that a kind of score has whatever is asked for, None for most kinds."""
+    """Return the colormap that a kind of score has regardless of the usual settings; None for most kinds."""
     return {"cluster": CATEGORICAL_CMAP, "consensus_spread": DIVERGING_CMAP}.get(kind)
 
 
 def default_cmap(kind: str) -> str:
-    """Return the colormap of a kind of score: CLAM's, or one with a middle where the sign tells for from against."""
+    """Return the default colormap of a kind of score: CLAM's, or a diverging one if the sign tells for from against."""
     return own_cmap(kind) or (DIVERGING_CMAP if kind in FOR_AND_AGAINST else DEFAULT_CMAP)
 
 
 def chosen_cmap(cmap: str | None, cmap_signed: str | None = None, *, signed: bool) -> str:
-    """Return the colormap of scores, `signed` or not, for what a user asks for.
+    """Return the colormap of scores, `signed` or not, for the user's settings.
 
-    Signed scores take `cmap_signed`, else `cmap` if it has a middle, else the usual one with a middle: in any other,
-    zero would have no colour of its own. ``auto`` is the even one, or the one with a middle.
+    Signed scores take `cmap_signed`, else `cmap` if it is diverging, else the default diverging colormap, because zero
+    needs a distinct colour. ``auto`` means `EVEN_CMAP`, or `DIVERGING_CMAP` for signed scores.
     """
     if signed:
         middle = cmap is not None and is_diverging(cmap)
@@ -97,13 +97,14 @@ def chosen_cmap(cmap: str | None, cmap_signed: str | None = None, *, signed: boo
 
 
 def is_diverging(cmap: str) -> bool:
-    """Whether a colormap has a middle of its own, as a scale around a centre needs it."""
+    """Whether a colormap has a distinct middle colour, which a scale around a centre needs."""
     return cmap.removesuffix("_r") in _DIVERGING
 
 
 def is_even(cmap: str) -> bool:
-    """Whether equal steps of a colormap look about equal: the lightness of its colours runs evenly, in one direction
-    or, of a diverging map, to its middle and back.
+    """Whether equal steps of a colormap look about equal.
+
+    The lightness of its colours must run evenly in one direction or, for a diverging colormap, to the middle and back.
 
     Lightness is L* of CIE 1976 from linear sRGB, white D65.
     """

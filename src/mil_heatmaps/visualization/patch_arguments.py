@@ -1,4 +1,4 @@
-"""Scores and coordinates as callers have them, checked and put into one form, without changing theirs."""
+"""Scores and coordinates from callers, checked and brought into one form; the caller's arrays do not change."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,15 +13,16 @@ PatchSize = int | Sequence[int]
 
 
 def as_grid(coords: npt.ArrayLike | PatchGrid, patch_size: PatchSize, overlap: float = 0.0) -> PatchGrid:
-    """Return the grid of patches at `coords`, (N, 2) level-0 corners, x then y. An empty array is an empty
-    grid; a `PatchGrid` is returned as it is, whatever size and overlap say.
+    """Return the grid of patches at `coords`, (N, 2) level-0 corners, x then y.
+
+    An empty array gives an empty grid. A `PatchGrid` is returned unchanged; size and overlap are then ignored.
 
     Raises
     ------
     ScoreError
-        When the shape is another or a coordinate is not a finite number.
+        If the shape is wrong or a coordinate is not a finite number.
     ConfigError
-        When the patch size or the overlap makes no sense.
+        If the patch size or the overlap makes no sense.
     """
     if isinstance(coords, PatchGrid):
         return coords
@@ -43,14 +44,14 @@ def as_grid(coords: npt.ArrayLike | PatchGrid, patch_size: PatchSize, overlap: f
 
 
 def as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
-    """Return one score per patch as a new float array; (N,), (N, 1) and (1, N) will do, and integers.
+    """Return one score per patch as a new float array. Shapes (N,), (N, 1) and (1, N) and integers are accepted.
 
-    float32 stays float32, everything else becomes float64.
+    float32 stays float32; everything else becomes float64.
 
     Raises
     ------
     ScoreError
-        When there are not `count` scores, or several a patch.
+        If there are not `count` scores, or several per patch.
     """
     own = np.asarray(scores)
     if own.ndim > 1 and own.size == max(own.shape, default=0):

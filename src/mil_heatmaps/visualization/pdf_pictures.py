@@ -1,7 +1,7 @@
-"""Pictures of a PDF as JPEG: Matplotlib stores every pixel of them, which makes a figure of 300 dpi 10 MB.
+"""Pictures in a PDF as JPEG: Matplotlib stores every pixel, which makes a figure at 300 dpi as large as 10 MB.
 
-A classic PDF is objects, each beginning where its table of cross references says, and that table. The objects of
-pictures are written again, and the table after them.
+A classic PDF is a list of objects and a cross-reference table with the start of each object. This module rewrites the
+objects of pictures, and then the table.
 """
 
 import io
@@ -14,18 +14,18 @@ import numpy.typing as npt
 
 JPEG_QUALITY = 92
 _LEAST_BYTES = 20_000
-"""Smaller pictures (a colour bar) keep their pixels."""
+"""Smaller pictures, such as a colour bar, keep their pixels."""
 
 _PICTURE = re.compile(rb"/Subtype\s*/Image\b")
 _ENTRY = re.compile(rb"(\d{10}) (\d{5}) ([nf])")
 
 
 def with_jpeg_pictures(pdf: bytes) -> bytes:
-    """Return a PDF as Matplotlib writes it with its large RGB pictures as JPEG; unchanged if it is built otherwise."""
+    """Return a PDF from Matplotlib with its large RGB pictures as JPEG; other PDFs are returned unchanged."""
     try:
         return _rewritten(pdf)
     except (ValueError, IndexError, KeyError, OSError):
-        return pdf  # larger, and right
+        return pdf  # larger than needed, but correct
 
 
 def _rewritten(pdf: bytes) -> bytes:
@@ -51,7 +51,7 @@ def _rewritten(pdf: bytes) -> bytes:
 
 
 def _object(data: bytes, pdf: bytes, starts: dict[int, int]) -> bytes:
-    """Return an object, as JPEG if it is a large picture of 8-bit RGB."""
+    """Return an object of the PDF, as JPEG if it is a large picture of 8-bit RGB."""
     begin = data.find(b"stream")
     head = data[:begin]
     if begin < 0 or not _PICTURE.search(head) or b"/DeviceRGB" not in head or b"/Indexed" in head:
@@ -89,7 +89,7 @@ def _number(head: bytes, name: bytes) -> int:
 
 
 def _decoded(stream: bytes, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Return the (height, width, 3) pixels of a stream with PNG's filters: with a head and an end it is a PNG."""
+    """Return the (height, width, 3) pixels of a stream with PNG filters; a header and an end turn it into a PNG."""
     from PIL import Image
 
     def chunk(kind: bytes, data: bytes) -> bytes:

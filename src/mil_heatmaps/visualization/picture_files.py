@@ -24,21 +24,21 @@ _OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".bmp")
 SUFFIXES = (".png", *JPEG_SUFFIXES, *_OTHER_SUFFIXES)
 _MOST_SIDE = {".webp": 16383, **dict.fromkeys(JPEG_SUFFIXES, JPEG_MOST_SIDE)}
 MOST_PIXELS_IN_MEMORY = 1 << 30
-"""A picture that has to be whole before it can be written may have so many."""
+"""Most pixels of a picture that must be whole in memory before it is written."""
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a picture's file says besides its pixels.
+    """What a picture file holds besides its pixels.
 
     Attributes
     ----------
     icc_profile : bytes or None
-        Of PNG, JPEG, WebP and TIFF.
+        For PNG, JPEG, WebP and TIFF.
     dpi : float or None
-        Dots an inch, for programs that print; of PNG, JPEG and TIFF.
+        Dots per inch, for programs that print; for PNG, JPEG and TIFF.
     texts : name -> text
-        Of PNG: where the picture comes from.
+        Where the picture comes from; for PNG.
     """
 
     icc_profile: bytes | None = None
@@ -57,7 +57,7 @@ class PictureWriter(Protocol):
 
 
 def check_size(path: Path, size_px: tuple[int, int]) -> None:
-    """Raise ConfigError, naming what would do, when a file of this suffix cannot hold such a picture."""
+    """Raise ConfigError if a file of this suffix cannot hold a picture of this size; the message says what can."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ConfigError(f"{path.name}: unknown picture format {suffix!r}; choose from {', '.join(SUFFIXES)}")
@@ -77,7 +77,7 @@ def check_size(path: Path, size_px: tuple[int, int]) -> None:
 
 
 def fits(path: Path, size_px: tuple[int, int]) -> bool:
-    """Whether a file of this suffix can hold such a picture."""
+    """Whether a file of this suffix can hold a picture of this size."""
     try:
         check_size(path, size_px)
     except ConfigError:
@@ -97,9 +97,9 @@ def open_picture_file(
 ) -> Iterator[PictureWriter]:
     """Yield a writer for the format of `path`, for bands of `rows` rows (a multiple of 16 for JPEG).
 
-    `quality`, 1 to 100, is for JPEG (100 unless given, as CLAM has it) and WebP (80 unless given, as PIL has
-    it); `lossless` is for WebP; `facts` go into the head of the file. The file is finished and moved into place when
-    the block ends, and nothing is left of it when the block raises.
+    `quality`, 1 to 100, is for JPEG (default 100, as in CLAM) and WebP (default 80, as in PIL); `lossless` is for WebP;
+    `facts` go into the file's header. The file is finished and moved into place when the block ends. If the block
+    raises, no file is left.
     """
     target = Path(path)
     check_size(target, size_px)
@@ -131,7 +131,7 @@ def save_picture(
     quality: int | None = None,
     facts: FileFacts | None = None,
 ) -> None:
-    """Write a picture that is in memory already; same formats and settings as a drawing's."""
+    """Write a picture that is already in memory, with the same formats and settings as for a drawing."""
     pixels = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
     height, width = pixels.shape[:2]
     rows = max(16, min(65535 // -(-width // 16), 64) * 16)
@@ -141,7 +141,7 @@ def save_picture(
 
 
 class _WholeWriter:
-    """Gathers the picture, then lets PIL write it."""
+    """Collects the whole picture, then lets PIL write it."""
 
     def __init__(self, path: Path, size_px: tuple[int, int], quality: int, lossless: bool, facts: FileFacts) -> None:
         self._path = path

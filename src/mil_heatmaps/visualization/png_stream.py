@@ -1,7 +1,7 @@
-"""PNG written band by band: bands are compressed independently (so in any thread), then joined to one stream.
+"""PNG written band by band: bands are compressed independently (in any thread), then joined into one stream.
 
-Rows carry the difference to the row above, which turns flat colour and repeated rows into zeros. ISA-L then deflates
-them as small as zlib does, four to six times as fast.
+Rows hold the difference from the row above, which turns flat colour and repeated rows into zeros. ISA-L then compresses
+them as well as zlib, and four to six times as fast.
 """
 
 import struct
@@ -22,7 +22,7 @@ _ADLER_BASE = 65521
 
 
 def filter_rows(pixels: UInt8Array) -> UInt8Array:
-    """Return (h, 1 + width * 3) rows, each beginning with its filter; the first refers only to itself."""
+    """Return (h, 1 + width * 3) rows, each starting with its filter type; the first row needs no row above."""
     height, width = pixels.shape[:2]
     flat = pixels.reshape(height, width * 3)
     rows = np.empty((height, 1 + width * 3), np.uint8)
@@ -35,7 +35,7 @@ def filter_rows(pixels: UInt8Array) -> UInt8Array:
 
 
 def combine_adler32(first: int, second: int, second_length: int) -> int:
-    """Return the checksum of two byte strings joined, from theirs and the length of the second."""
+    """Return the checksum of two joined byte strings, from both checksums and the length of the second."""
     length = second_length % _ADLER_BASE
     low = (first & 0xFFFF) + (second & 0xFFFF) - 1
     high = (first >> 16) + (second >> 16) + length * ((first & 0xFFFF) - 1)
@@ -50,7 +50,7 @@ class PngWriter:
     file : binary file open for writing
     size_px : (width, height)
     icc_profile, dpi, texts
-        Written in front of the pixels as iCCP, pHYs and iTXt.
+        Written before the pixels as iCCP, pHYs and iTXt.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class PngWriter:
             self._chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1))
         for name, text in (texts or {}).items():
             self._chunk(b"iTXt", name.encode("latin-1", "replace") + b"\0\0\0\0\0" + text.encode())
-        self._chunk(b"IDAT", b"\x78\x01")  # the head of a zlib stream; the chunks that follow continue it
+        self._chunk(b"IDAT", b"\x78\x01")  # header of the zlib stream; the next chunks continue it
 
     def encode(self, pixels: UInt8Array) -> Band:
-        """Return a band compressed, its checksum and its length before. Bands may be encoded at once."""
+        """Return a band compressed, with its uncompressed checksum and length. Several threads may encode at once."""
         rows = filter_rows(np.ascontiguousarray(pixels))
         deflate = isal_zlib.compressobj(1, zlib.DEFLATED, -15)
         # A full flush ends on a whole byte and forgets what came before, so that any band can follow.

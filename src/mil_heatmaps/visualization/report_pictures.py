@@ -1,4 +1,4 @@
-"""Slide, map and patches as small pictures for a page: packed, of a stated size, within a stated number of bytes."""
+"""Slide, map and patches as small encoded pictures for a web page, within a given size and number of bytes."""
 
 import io
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from mil_heatmaps.visualization.slide_rows import iter_slide_rows
 
 THUMBNAIL_PX = 96
 _SMALLER = 0.8
-"""Each time the pictures are too many bytes, their sides become this much of what they were."""
+"""Factor for the sides of the pictures, each time they have too many bytes."""
 _LEAST_PX = 64
 
 
@@ -25,12 +25,13 @@ class Budget:
     Attributes
     ----------
     picture_px, patch_px : int
-        Longer sides.
+        Longer sides in pixels.
     format : ``webp`` or ``jpeg``
-        Of pictures without transparency.
+        Format of pictures without transparency.
     quality : int
     most_bytes : int
-        Of all pictures of a slide together; slide and map are made smaller until they fit, and then the patches.
+        For all pictures of a slide together. Slide and map shrink until everything fits; patches shrink when they hold
+        most of the bytes.
     """
 
     picture_px: int
@@ -42,9 +43,9 @@ class Budget:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Encoded pictures; the map lets the slide through where nothing is coloured, and is WebP always.
+    """Encoded pictures. The map is always WebP, and transparent where nothing is coloured.
 
-    `ground` is the mean colour of the slide below the colours.
+    `ground` is the mean colour of the slide under the map's colours.
     """
 
     size_px: tuple[int, int]
@@ -61,7 +62,7 @@ class Pictures:
 
 
 def draw_pictures(drawing: Drawing, patches: Sequence[UInt8Array], budget: Budget) -> Pictures:
-    """Return the pictures of a map, with those of its patches, (h, w, 3) each."""
+    """Return the pictures of a map and of its `patches`, each (h, w, 3)."""
     slide, colours = _slide_and_colours(drawing, budget.picture_px)
     ground = mean_colour(np.asarray(slide), np.asarray(colours)[..., 3] > 0)
     blended = Image.alpha_composite(slide.convert("RGBA"), _faded(colours, drawing.alpha)).convert("RGB")
@@ -81,7 +82,7 @@ def draw_pictures(drawing: Drawing, patches: Sequence[UInt8Array], budget: Budge
 
 
 def _slide_and_colours(drawing: Drawing, longest_px: int) -> tuple[Image.Image, Image.Image]:
-    """Return the part of the slide that the drawing shows, and its colours alone, clear where there is none."""
+    """Return the part of the slide that the drawing shows, and its colours alone, transparent elsewhere."""
     shown = panel_frame(drawing, longest_px)
     width, height = shown.size_px
     if drawing.blank_canvas:
@@ -107,7 +108,7 @@ def _faded(colours: Image.Image, alpha: float) -> Image.Image:
 
 
 def _shrunk(picture: Image.Image, longest_px: int) -> Image.Image:
-    """Return the picture with a longer side of at most `longest_px`; colours stay what they are."""
+    """Return the picture with a longer side of at most `longest_px`; a map's colours are not blended."""
     if max(picture.size) <= longest_px:
         return picture
     factor = longest_px / max(picture.size)
@@ -125,7 +126,7 @@ def _packed(picture: Image.Image, budget: Budget) -> bytes:
 
 
 def _webp(picture: Image.Image, quality: int) -> bytes:
-    """Return a WebP; colours of a map have few tones and sharp edges, which packing without loss keeps in less."""
+    """Return a WebP. A map is lossless: it has few colours and sharp edges, so the lossless file is smaller."""
     file = io.BytesIO()
     clear = picture.mode == "RGBA"
     picture.save(file, "WEBP", lossless=clear, quality=40 if clear else quality, method=2)

@@ -12,8 +12,8 @@ Size = tuple[int, int]
 def shrink(picture: Image.Image, custom_downsample: float = 1, max_size: int | None = None) -> Image.Image:
     """Return the picture divided by `custom_downsample`, then with its longer side at most `max_size`.
 
-    The size for `max_size` is worked out from the picture before `custom_downsample`, as in CLAM; unlike
-    CLAM, which can enlarge a picture here again, a picture that is small enough already stays as it is.
+    The size for `max_size` is computed from the picture before `custom_downsample`, as in CLAM. A picture that is
+    already small enough stays unchanged; CLAM may enlarge it again.
     """
     for size in _sizes(picture.size, custom_downsample, max_size):
         picture = picture.resize(size, Image.Resampling.BICUBIC)
@@ -21,12 +21,12 @@ def shrink(picture: Image.Image, custom_downsample: float = 1, max_size: int | N
 
 
 def shrunk_size(size_px: Size, custom_downsample: float = 1, max_size: int | None = None) -> Size:
-    """Return the size of what `shrink` makes of a picture of `size_px`."""
+    """Return the size that `shrink` gives a picture of `size_px`."""
     return [size_px, *_sizes(size_px, custom_downsample, max_size)][-1]
 
 
 def _sizes(size_px: Size, custom_downsample: float, max_size: int | None) -> Iterator[Size]:
-    """Yield the sizes that a picture gets, one after the other."""
+    """Yield the sizes to which a picture is resized, one after the other."""
     if not custom_downsample >= 1:
         raise ConfigError(f"custom_downsample must be at least 1, got {custom_downsample}")
     if max_size is not None and max_size < 1:

@@ -1,4 +1,4 @@
-"""Files for sampled patches: a PNG each under CLAM's names, a table, and a sheet to look at."""
+"""Files of sampled patches: one PNG per patch under CLAM's names, a table, and a contact sheet."""
 
 import os
 from collections.abc import Sequence
@@ -33,11 +33,10 @@ def write_samples(
     sheet: bool = True,
     icc_profile: bytes | None = None,
 ) -> list[Path]:
-    """Write the pictures, ``{slide_id}_patches.csv`` and ``{slide_id}_contact_sheet.png``; return their
-    paths.
+    """Write the pictures, ``{slide_id}_patches.csv`` and ``{slide_id}_contact_sheet.png``; return all paths.
 
-    Pictures are named ``{i}_{slide_id}_x_{x}_y_{y}_a_{percentile:.3f}.png``, `i` counting from 0. Nothing is
-    written when there are no patches.
+    Pictures are named ``{i}_{slide_id}_x_{x}_y_{y}_a_{percentile:.3f}.png``, where `i` counts from 0. Without patches,
+    nothing is written.
     """
     if not patches:
         return []
@@ -75,7 +74,7 @@ def patch_file_name(position: int, slide_id: str, patch: SampledPatch) -> str:
 def contact_sheet(
     patches: Sequence[SampledPatch], *, title: str, score_name: str = "score", facts: Sequence[str] = ()
 ) -> UInt8Array:
-    """Return all patches on one page, each with its rank, percentile and score below; `facts` are lines of the head."""
+    """Return all patches on one page, each above its rank, percentile and score; `facts` are lines of the head."""
     title, score_name, facts = printable(title), printable(score_name), [printable(fact) for fact in facts]
     columns = min(5, max(1, len(patches)))
     gap, caption, line = _TILE_PX // 12, _TILE_PX // 4, _TILE_PX // 10
@@ -113,7 +112,7 @@ def _fitted(image: UInt8Array, side_px: int) -> UInt8Array:
 
 @lru_cache(maxsize=16)
 def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return the font that comes with matplotlib, so that the sheet looks alike on every machine."""
+    """Return the font that comes with matplotlib, so that the sheet looks the same on every machine."""
     from matplotlib import get_data_path
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"

@@ -1,7 +1,7 @@
-"""Choose the patches worth looking at, and cut them from the slide.
+"""Choose patches to look at, and read their pictures from the slide.
 
-Percentiles run from 0 to 100 within the slide. Choosing is deterministic: ties keep the order of the patches,
-and random sampling depends on the seed alone.
+Percentiles run from 0 to 100 within the slide. The choice is deterministic: ties keep the order of the patches, and
+random sampling depends only on the seed.
 """
 
 import os
@@ -29,7 +29,7 @@ Unit = Literal["auto", "percent", "fraction"]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SampledPatch:
-    """One patch that was chosen.
+    """One chosen patch.
 
     Attributes
     ----------
@@ -38,9 +38,9 @@ class SampledPatch:
     score : float
         As given.
     percentile : float
-        Within the slide, 0 to 100; before any region is applied.
+        Within the whole slide, 0 to 100, even if a region is chosen.
     rank : int
-        1 is the highest score of the slide.
+        Rank within the slide; 1 is the highest score.
     index : int
         Position among the scores.
     image : (h, w, 3) uint8
@@ -54,7 +54,7 @@ class SampledPatch:
     image: UInt8Array
 
     def with_image(self, image: UInt8Array) -> "SampledPatch":
-        """Return the patch with another picture of it."""
+        """Return the patch with `image` as its picture."""
         return replace(self, image=image)
 
     def __repr__(self) -> str:
@@ -63,25 +63,25 @@ class SampledPatch:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which patches are taken, at most `k`.
+    """Which patches to take, at most `k`.
 
     Attributes
     ----------
     mode
-        ``topk`` the highest, best first; ``reverse_topk`` the lowest, worst first; ``range_sample`` a random
-        sample without replacement among those with `score_start` <= percentile <= `score_end`, drawn as
-        NumPy's legacy generator draws it, so that CLAM's samples come again.
+        ``topk`` takes the highest, in descending order; ``reverse_topk`` the lowest, in ascending order;
+        ``range_sample`` a random sample without replacement among patches with `score_start` <= percentile <=
+        `score_end`. The sample uses NumPy's legacy generator, so it equals CLAM's.
     seed : int
-        Of the random sample.
+        Seed of the random sample.
     unit
-        Of the window. ``auto`` reads one that ends at 1 or below as shares, so (0, 1) is everything and
-        (0.45, 0.55) the middle; ``percent`` and ``fraction`` say it. CLAM knows percent only, though its
-        defaults are shares.
+        Unit of `score_start` and `score_end`. With ``auto``, a window that ends at 1 or below is in shares: (0, 1) is
+        everything and (0.45, 0.55) the middle. ``percent`` and ``fraction`` set the unit. CLAM supports only percent,
+        though its defaults are shares.
 
     Raises
     ------
     ConfigError
-        For an unknown mode or unit, a negative `k`, or a window that is upside down or beyond 100.
+        For an unknown mode or unit, a negative `k`, or a window that is reversed or outside 0 to 100.
     """
 
     k: int = 15
@@ -107,7 +107,7 @@ class Choice:
 
     @property
     def window(self) -> tuple[float, float]:
-        """Both ends as percentiles."""
+        """Both ends of the window as percentiles."""
         factor = 100 if self.unit == "fraction" or (self.unit == "auto" and self.score_end <= 1) else 1
         return self.score_start * factor, self.score_end * factor
 
@@ -115,14 +115,14 @@ class Choice:
 def choose_patches(
     percentiles: npt.NDArray[np.float64], choice: Choice, candidates: npt.NDArray[np.intp] | None = None
 ) -> npt.NDArray[np.intp]:
-    """Return the numbers of the chosen patches, in the order CLAM lists them.
+    """Return the indices of the chosen patches, in CLAM's order.
 
     Parameters
     ----------
     percentiles : (N,)
         0 to 100; NaN is never chosen.
     candidates : (M,), optional
-        Numbers to choose from; all when left out.
+        Indices to choose from; default: all.
     """
     pool = np.arange(len(percentiles)) if candidates is None else np.asarray(candidates, np.intp)
     pool = pool[np.isfinite(percentiles[pool])]
@@ -134,7 +134,7 @@ def choose_patches(
     pool = pool[(percentiles[pool] >= low) & (percentiles[pool] <= high)]
     if not len(pool):
         return pool
-    # The legacy generator on purpose: NumPy promises that its stream never changes.
+    # The legacy generator on purpose: NumPy guarantees that its stream never changes.
     return np.random.RandomState(choice.seed).choice(pool, min(choice.k, len(pool)), replace=False)
 
 
@@ -150,20 +150,20 @@ def sample_top_patches(
     bot_right: Sequence[int] | None = None,
     **choice: Any,
 ) -> list[SampledPatch]:
-    """Return the patches with the highest scores (or another choice) and their pictures; at most `k`.
+    """Return at most `k` patches with the highest scores (or another choice), with their pictures.
 
     Parameters
     ----------
     scores : (N,), (N, 1) or (1, N)
-        NaN and infinite ones are left out.
+        NaN and infinite scores are left out.
     coords : (N, 2)
         Level-0 corners.
     patch_size : int or (width, height)
-        Size of the pictures, in pixels of `patch_level`. A grid has its own.
+        Size of the pictures, in pixels of `patch_level`. A grid already has a size.
     top_left, bot_right : (x, y)
-        Choose only patches that begin in this region; percentiles stay those of the whole slide.
+        Choose only patches whose corner lies in this region; percentiles stay those of the whole slide.
     k, mode, seed, score_start, score_end, unit
-        The fields of `Choice`.
+        Fields of `Choice`.
     """
     grid = as_grid(coords, patch_size)
     drawn, chosen, region = as_scores(scores, len(grid)), Choice(**choice), region_between(top_left, bot_right)
@@ -183,7 +183,7 @@ def sample_patches(
     size_px: tuple[int, int],
     level: int = 0,
 ) -> list[SampledPatch]:
-    """Return the chosen patches, their pictures of `size_px` pixels of a level; see `choose_patches`."""
+    """Return the chosen patches with pictures of `size_px` pixels at a level; see `choose_patches`."""
     chosen = choose_patches(rank_percentiles(scores), choice, candidates)
     return patches_at(chosen, scores, grid, slide, size_px=size_px, level=level)
 
@@ -192,7 +192,7 @@ def patches_at(
     chosen: npt.NDArray[Any], scores: npt.NDArray[Any], grid: PatchGrid, slide: Slide, *, size_px: tuple[int, int],
     level: int = 0,
 ) -> list[SampledPatch]:  # fmt: skip
-    """Return patches by their numbers, with what their scores are among all, their pictures of `size_px` pixels."""
+    """Return patches by index, with their rank and percentile among all scores and pictures of `size_px` pixels."""
     percentiles, ranks = rank_percentiles(scores), _ranks(scores)
     level, _ = slide.clamp_level(level)
     return [

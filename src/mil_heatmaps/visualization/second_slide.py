@@ -24,9 +24,9 @@ class SecondSlide:
     Attributes
     ----------
     slide : Slide
-        Open; read while drawing.
+        Open; it is read during drawing.
     affine : 3 x 3
-        From level-0 pixels of the first slide to those of this one.
+        From level-0 pixels of the first slide to level-0 pixels of this slide.
     """
 
     slide: Slide
@@ -34,19 +34,19 @@ class SecondSlide:
 
     @property
     def title(self) -> str:
-        """What stands above its picture."""
+        """The words above its picture."""
         return f"second slide: {self.slide.slide_id}"
 
     def picture(self, frame: Frame, color_profile: ColorProfile) -> UInt8Array:
-        """Return what lies where the first slide's frame is, (height, width, 3); white beyond the slide.
+        """Return this slide in the first slide's frame, (height, width, 3); white beyond the slide.
 
-        The part is averaged to the picture's scale first, then turned: no detail is lost between pixels.
+        The part is first averaged to the picture's scale, then transformed, so that no detail falls between pixels.
         """
         import cv2
 
         (width, height), (x_l0, y_l0) = frame.size_px, frame.corner_l0
         across, down = frame.downsample
-        # From the middle of a pixel of the picture to level 0 of the first slide, and on to that of the second.
+        # From the centre of a picture pixel to level 0 of the first slide, and then to level 0 of the second.
         place = np.array([[across, 0, x_l0 + across / 2], [0, down, y_l0 + down / 2], [0, 0, 1]])
         to_second = np.asarray(self.affine) @ place
         rim = np.array([[x, y, 1] for x in (-1, width) for y in (-1, height)], np.float64)

@@ -19,7 +19,7 @@ from mil_heatmaps.visualization.figure_words import FigureText
 _USUAL_WIDTH = 11.0
 _MOST_COLUMNS = 4
 _CELL_HIGHEST = 1.5
-"""Most height over width of a map's cell: taller slides are drawn narrower."""
+"""Greatest height over width of a map's cell; taller slides are drawn narrower."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ def write_sheet(
     foot: Sequence[str] = (),
     style: FigureStyle | None = None,
 ) -> None:
-    """Write the maps side by side in rows, in the format of the suffix.
+    """Write the maps side by side in rows, in the format of the path's suffix.
 
     Parameters
     ----------
     maps : SheetMap
-        All of one scale and colormap; the bar is that of the first.
+        All with the same scale and colormap; the bar is that of the first.
     score_title : str
-        What the bar measures.
-    foot : lines below
+        Title of the colour bar.
+    foot : lines below the maps
     style : FigureStyle
         Width, size of letters and resolution.
     """
@@ -100,7 +100,7 @@ def compose_sheet(
 
 
 def _size(drawing: Drawing, cell: float, style: FigureStyle) -> tuple[float, float]:
-    """Return width and height of a map in whole pixels of the page."""
+    """Return width and height of a map in inches, rounded to whole pixels of the page."""
     _, (width_l0, height_l0) = shown_extent(drawing)
     high = height_l0 / width_l0
     wide = min(cell, _CELL_HIGHEST * cell / high)

@@ -38,19 +38,20 @@ class SlideHeatmap:
     ----------
     slide_path : Path
     scores : PatchScores
-        All columns, (N, K), as the model gave them.
+        All columns, (N, K), as returned by the model.
     values : (N,) float32
         The column that is drawn.
     column : str
-        Its name: a class, a head, or the score's own.
+        Name of the drawn column: a class, a head, or the score itself.
     prediction : Prediction or None
         None for a model without a classifier.
     tissue : TissueMask or None
-        Where the colours are clipped; None: nowhere.
+        The tissue to which the colours are clipped; None clips nothing.
     options : mapping
-        Of `draw_heatmap`, as they were given to `visualize`.
+        Options of `draw_heatmap`, as given to `visualize`.
     label, model : str or None
-    notes : what the readers had to guess
+    notes : tuple of Notice
+        Notices from reading and scoring, such as guesses about a file.
     mpp : float or None
         Resolution given by hand, micrometres per level-0 pixel.
     """
@@ -77,12 +78,12 @@ class SlideHeatmap:
     @property
     def grid(self) -> PatchGrid:
         """Where the patches are."""
-        assert self.scores.grid is not None  # scores of a slide's features always have theirs
+        assert self.scores.grid is not None  # scores of a slide's features always have a grid
         return self.scores.grid
 
     @cached_property
     def picture(self) -> "Image.Image":
-        """The heatmap over the slide, as generate_heatmaps.py draws it, pixel by pixel."""
+        """The heatmap over the slide, pixel for pixel as generate_heatmaps.py draws it."""
         return self.draw()
 
     @cached_property
@@ -116,7 +117,7 @@ class SlideHeatmap:
             return Image.fromarray(draw_figure(drawing, self.values, replace(text, notices=notices)))
 
     def draw(self, **options: Any) -> "Image.Image":
-        """Return the heatmap drawn otherwise: any of `draw_heatmap`'s options, such as ``cmap="viridis"``."""
+        """Return the heatmap with other options of `draw_heatmap`, such as ``cmap="viridis"``."""
         from PIL import Image
 
         from mil_heatmaps.visualization.overlay import draw
@@ -125,7 +126,7 @@ class SlideHeatmap:
             return Image.fromarray(draw(drawing))
 
     def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
-        """Write the heatmap to a file, in bounded memory however large it is; return the path."""
+        """Write the heatmap to a file, in bounded memory for any size; return the path."""
         from mil_heatmaps.visualization.overlay import draw_to_file
 
         with self._planned(**options) as drawing:
@@ -133,7 +134,7 @@ class SlideHeatmap:
         return Path(path)
 
     def top_patches(self, k: int = 15, *, mode: Mode = "topk", **options: Any) -> list[SampledPatch]:
-        """Return the patches with the highest scores (or, by `mode`, the lowest), with their pictures."""
+        """Return the patches with the highest scores (or the lowest, depending on `mode`), with their pictures."""
         from mil_heatmaps.slides.reader import open_slide
 
         with open_slide(self.slide_path, mpp=self.mpp) as slide:

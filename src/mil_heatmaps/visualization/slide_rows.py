@@ -1,4 +1,4 @@
-"""The slide's own pixels under a picture, band by band."""
+"""The slide's pixels under a picture, band by band."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,9 +15,9 @@ from mil_heatmaps.visualization.frame import Frame
 def iter_slide_rows(
     slide: Slide, frame: Frame, rows: int, *, blank: bool = False, to_srgb: bool = False
 ) -> Iterator[tuple[int, UInt8Array]]:
-    """Yield (y0, pixels) from top to bottom, `rows` rows each (the last may be fewer); white when `blank`.
+    """Yield (y0, pixels) from top to bottom, `rows` rows each (the last may have fewer); white if `blank`.
 
-    The pixels may be written to. With `to_srgb` they are converted by the slide's ICC profile, if it has one.
+    The pixels may be changed. With `to_srgb` they are converted with the slide's ICC profile, if it has one.
     """
     converter = srgb_converter(slide.icc_profile) if to_srgb and not blank else None
     if converter is not None:
@@ -37,7 +37,7 @@ def iter_slide_rows(
 
 
 def _region_rows(slide: Slide, frame: Frame, rows: int) -> Iterator[tuple[int, UInt8Array]]:
-    """Read a region in bands that begin on whole level-0 pixels: together they equal one reading of it."""
+    """Read a region in bands that begin on whole level-0 pixels; together they equal a single read of the region."""
     width, height = frame.size_px
     x_l0, y_l0 = frame.corner_l0
     held = np.empty((0, width, 3), np.uint8)
@@ -52,7 +52,7 @@ def _region_rows(slide: Slide, frame: Frame, rows: int) -> Iterator[tuple[int, U
 
 
 def _source(slide: Slide, frame: Frame) -> Frame:
-    """Return the frame of a level's own pixels that a resized frame is averaged from."""
+    """Return the frame, in a level's pixels, from which a resized frame is averaged."""
     factors, size_px = slide.level_downsamples[frame.level], slide.level_dimensions[frame.level]
     if not frame.whole:
         width, height = (

@@ -1,9 +1,9 @@
 """Shades interpolated between patches, off by default.
 
-The map of mean shades is averaged over one patch step (``bilinear``: close to linear interpolation between
-the centres of a lattice) or with a Gaussian of half a step. Both divide by the coverage averaged
-likewise, so shades do not fade towards glass, and both colour the patches' own area only. The work is done on
-a coarse raster, four samples a step each way, and enlarged band by band.
+``bilinear`` averages the map of mean shades over one patch step, which is close to linear interpolation between the
+centres of a lattice; ``gaussian`` uses a Gaussian of half a step. Both divide by the coverage, averaged in the same
+way, so shades do not fade towards glass. Both colour only the area of the patches. The computation uses a coarse
+raster with four samples per step in each direction, which is enlarged band by band.
 """
 
 from typing import Protocol
@@ -31,7 +31,7 @@ class PaintedLayer(Protocol):
 
 
 class SmoothLayer:
-    """Some rows in smoothed colours, tinted where the patches lie."""
+    """Some rows in smoothed colours, painted where the patches lie."""
 
     def __init__(self, patches: PaintedLayer, shades: FloatArray, table: UInt8Array, threshold: float | None) -> None:
         self._patches = patches
@@ -49,12 +49,12 @@ class SmoothLayer:
         return self._threshold is None and self._patches.covers(x0, x1)
 
     def colours(self, x0: int, x1: int) -> UInt8Array:
-        # A running mean may fall a hair below the shades it averages, and so to the colour below.
+        # Rounding may put a mean slightly below the shades it averages, which would give the next lower colour.
         return self._table[colour_index(self._shades[:, x0:x1] + 1e-6, len(self._table))]
 
 
 class SmoothShades:
-    """The smoothed shades of a canvas whose patches lie `step_px` apart, (x, y) and at least 1."""
+    """The smoothed shades of a canvas; its patches are `step_px` apart, (x, y), each at least 1."""
 
     def __init__(self, canvas: PatchCanvas, step_px: tuple[float, float], smooth: Smooth) -> None:
         self._canvas = canvas
@@ -66,7 +66,7 @@ class SmoothShades:
         total, weight = self._sampled()
         for picture in (total, weight):
             if smooth == "bilinear":
-                # Odd, so that the average lies on the cell.
+                # Odd, so that the average is centred on the cell.
                 side = [2 * max(1, round(s / c / 2)) + 1 for s, c in zip(steps, self._cell, strict=True)]
                 cv2.blur(picture, side, dst=picture, borderType=cv2.BORDER_CONSTANT)
             else:
@@ -93,7 +93,7 @@ class SmoothShades:
         return total, weight
 
     def rows(self, y0: int, y1: int) -> FloatArray:
-        """Return the raster interpolated to some rows; each row is the same whatever the band."""
+        """Return the raster interpolated to some rows; a row does not depend on its band."""
         width = self._canvas.picture_px[0]
         place = np.clip((np.arange(y0, y1) + 0.5) / self._cell[1] - 0.5, 0, len(self._raster) - 1)
         upper = np.minimum(place.astype(np.intp), len(self._raster) - 1)

@@ -1,4 +1,4 @@
-"""Matplotlib's drawings as SVG inside a page that allows no style of an element's own (a Content-Security-Policy)."""
+"""Matplotlib figures as SVG for a page whose Content-Security-Policy forbids inline styles."""
 
 import io
 import re
@@ -12,10 +12,10 @@ _ID = re.compile(r' id="([^"]+)"')
 
 
 def page_svg(figure: Any, *, salt: str) -> str:
-    """Return a matplotlib figure as an ``<svg>`` element, its size in ``viewBox`` alone, so that the page lays it out.
+    """Return a matplotlib figure as an ``<svg>`` element with its size only in ``viewBox``, so that the page sizes it.
 
-    What matplotlib writes as ``style="fill: none"`` becomes ``fill="none"``, which the policy of a page lets pass. The
-    same figure and salt give the same text.
+    Matplotlib writes ``style="fill: none"``; here it becomes ``fill="none"``, which the page's policy allows. The same
+    figure and salt give the same text.
     """
     import matplotlib
 
@@ -28,14 +28,14 @@ def page_svg(figure: Any, *, salt: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", svg)
     svg = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", svg)
     svg = _STYLE.sub(lambda found: _attributes(found[1]), svg)
-    # Names that nothing refers to would be there twice in a page of two plots; the others hold the salt.
+    # Ids without references are removed, since two plots on a page would repeat them; the other ids hold the salt.
     meant = set(re.findall(r'#([\w.-]+)', svg))
     svg = _ID.sub(lambda found: found[0] if found[1] in meant else "", svg)
     return re.sub(r">\s+<", "><", re.sub(r" *\n *", " ", _in_paths(svg)))
 
 
 def _in_paths(svg: str) -> str:
-    """Return the SVG with paths in hundredths of a unit, which is less than is seen."""
+    """Return the SVG with path numbers cut to hundredths of a unit, a difference nobody sees."""
     return re.sub(r' d="[^"]*"', lambda found: _LONG_NUMBER.sub(r"\1", found[0]), svg)
 
 

@@ -15,25 +15,25 @@ from mil_heatmaps.slides.tissue import Contour, TissueMask, scale_contour
 from mil_heatmaps.visualization.frame import Frame
 
 _MOST_MARGIN = 4096
-"""An edge that leaves a band further than this is cut there, which may move its border by one pixel."""
+"""Most rows that an edge is followed beyond a band. Longer edges are cut there; their border may move by a pixel."""
 _NEAR = 3
-"""Pixels by which a drawn edge may lie beside the true one, at most, and one for rounding."""
+"""Most pixels between a drawn edge and the true edge, plus one for rounding."""
 
 
 def contour_px(contour_l0: Contour, frame: Frame) -> Contour:
-    """Return a contour in the picture's scale, not shifted: cut to whole pixels, as CLAM cuts them."""
+    """Return a contour in the picture's scale, not shifted, with coordinates truncated to whole pixels as in CLAM."""
     return scale_contour(contour_l0, frame.scale)
 
 
 def contour_offset_px(frame: Frame) -> tuple[int, int]:
-    """Return what to add to `contour_px` for the picture's corner."""
+    """Return the offset to add to `contour_px` for the picture's corner."""
     return int(-frame.corner_l0[0] * frame.scale[0]), int(-frame.corner_l0[1] * frame.scale[1])
 
 
 class TissueRaster:
-    """Fills the contours of a slide: larger ones first, each followed by its own holes, as CLAM does.
+    """Fills the contours of a slide as CLAM does: larger contours first, each followed by its holes.
 
-    A smaller contour may thus fill a hole of a larger one again.
+    A smaller contour may therefore fill a hole of a larger one again.
     """
 
     def __init__(self, mask: TissueMask, frame: Frame, *, use_holes: bool = True) -> None:
@@ -65,9 +65,10 @@ class TissueRaster:
         return mask[above : above + y1 - y0]
 
     def near_edges(self, x0: Ints, y0: Ints, x1: Ints, y1: Ints) -> npt.NDArray[np.bool_]:
-        """Return (N,) which rectangles of the picture, ends not included and none empty, may hold tissue and glass.
+        """Return, as (N,), which rectangles of the picture may hold both tissue and glass.
 
-        The others are all tissue or all glass. About eight squares a rectangle are made, at least 16 pixels long.
+        The others are all tissue or all glass. Ends are not included, and no rectangle may be empty. The check uses
+        about eight squares per rectangle, with sides of at least 16 pixels.
         """
         area = math.isqrt(self._width * self._height // (8 * len(x0) + 1))
         bits = max(4, max(area, int((x1 - x0).min()) >> 3).bit_length())
@@ -79,9 +80,9 @@ class TissueRaster:
         return np.asarray(inside > 0)
 
     def _cells_with_edges(self, side: int) -> npt.NDArray[np.bool_]:
-        """Return (rows, columns) of squares of `side` pixels, at least 16: True where an edge passes or comes near.
+        """Return (rows, columns) of squares of `side` pixels, at least 16: True if an edge passes through or nearby.
 
-        The pixels of a square without an edge are all tissue or all not.
+        The pixels of a square without an edge are all tissue or all glass.
         """
         grid = np.zeros((-(-self._height // side), -(-self._width // side)), np.bool_)
         if not self._polygons or not grid.size:
@@ -90,7 +91,7 @@ class TissueRaster:
         ends = np.cumsum([len(polygon.points) for polygon in self._polygons])
         following = np.arange(1, len(points) + 1)
         following[ends - 1] = np.concatenate(([0], ends[:-1]))
-        # Points at most half a square apart: every part of an edge lies within a quarter of one of them.
+        # With points at most half a square apart, every part of an edge lies within a quarter square of a point.
         way = points[following] - points
         pieces = -(-np.abs(way).max(axis=1) * 2 // side)
         long = np.flatnonzero(pieces > 1)
@@ -126,11 +127,11 @@ class _Polygon:
         return int(self._y.min()), int(self._y.max())
 
     def near(self, top: int, bottom: int) -> tuple[Contour, int, int]:
-        """Return (points, rows above, rows below) that decide the rows `top` to `bottom`.
+        """Return (points, rows above, rows below): all that determines the rows `top` to `bottom`.
 
-        Runs of points beyond the band shrink to their ends, which changes no edge that reaches it. OpenCV
-        clips an edge to the picture before drawing it, which moves its pixels, so the picture must be higher
-        by the given rows.
+        Runs of points beyond the band shrink to their ends, which changes no edge that reaches the band. OpenCV clips
+        an edge to the picture before drawing it, which moves its pixels. The picture must therefore be taller by these
+        rows above and below.
         """
         none = np.empty((0, 1, 2), np.int32)
         if not len(self.points) or self._extent[1] < top or self._extent[0] >= bottom:

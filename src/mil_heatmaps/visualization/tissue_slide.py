@@ -1,4 +1,4 @@
-"""`TissueSlide`: a slide and the tissue on it, under the names CLAM's users know."""
+"""`TissueSlide`: a slide and its tissue, under the names that CLAM's users know."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ Own = TypeVar("Own", bound="TissueSlide")
 
 
 class TissueSlide:
-    """A slide with its tissue contours; `WholeSlideImage` makes pictures of both.
+    """A slide with its tissue contours; its subclass `WholeSlideImage` draws both.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class TissueSlide:
         The file name without its extension.
     contours_tissue : list of int32 (n, 1, 2) arrays, or None before any segmentation
         Level-0 pixels. May be set.
-    holes_tissue : list, one a contour, of lists of int32 (n, 1, 2) arrays
+    holes_tissue : list with one list of int32 (n, 1, 2) arrays per contour
         May be set.
     contours_tumor : list of int32 (n, 1, 2) arrays, or None
         Annotations to draw; set by the user.
@@ -107,8 +107,8 @@ class TissueSlide:
     ) -> None:
         """Find the tissue with CLAM's method and keep it in `contours_tissue` and `holes_tissue`.
 
-        `SegmentationParams` describes the parameters; `filter_params` holds ``a_t``, ``a_h`` and ``max_n_holes``, and
-        those left out keep their defaults (50, 8, 10).
+        `SegmentationParams` describes the parameters. `filter_params` may hold ``a_t``, ``a_h`` and ``max_n_holes``;
+        the defaults are 50, 8 and 10.
         """
         limits: dict[str, Any] = dict(filter_params or {})
         if unknown := sorted(set(limits) - set(AREA_LIMITS)):
@@ -120,12 +120,13 @@ class TissueSlide:
     def load_mask(self, path: str | os.PathLike[str], coords_frame: CoordsFrame = "auto") -> None:
         """Take the tissue from a GeoJSON (TRIDENT, QuPath) or a CLAM mask.pkl.
 
-        Outlines that count from the scanned area are moved: as `coords_frame` says, or as they show (``auto``).
+        Outlines that count from the corner of the scanned area are shifted to level 0. `coords_frame` says whether they
+        do; ``auto`` decides by the outlines.
         """
         self.tissue, _ = place_mask(read_mask(Path(path)), self.slide.space(coords_frame))
 
     def save_mask(self, path: str | os.PathLike[str]) -> None:
-        """Write the tissue as a CLAM mask.pkl, or as GeoJSON when the suffix says so."""
+        """Write the tissue as a CLAM mask.pkl, or as GeoJSON if the path has the suffix ``.geojson``."""
         mask = self.tissue
         if mask is None:
             raise TissueError(f"{self.name}: no tissue to save; call segment_tissue or load_mask first")

@@ -1,4 +1,4 @@
-"""Which part of a slide a picture shows, at what scale, and on what ground."""
+"""Which part of a slide a picture shows, at what scale, and on what background."""
 
 from dataclasses import dataclass
 
@@ -16,31 +16,32 @@ from mil_heatmaps.visualization.frame import Corner, Frame, as_pair, choose_fram
 
 @dataclass(frozen=True)
 class View:
-    """What is seen of a slide and its patches.
+    """What a picture shows of a slide and its patches.
 
     Attributes
     ----------
     vis_level, downsample, mpp
         Scale of the picture; see `choose_frame`. -1 means about 1/32.
     top_left, bot_right : (x, y)
-        Draw this region only, level-0 pixels. Percentiles are then those within the region.
+        Draw only this region, in level-0 pixels. Percentiles are then those within the region.
     reaching : bool
-        Draw every patch that reaches into the region, not only those that begin in it as in CLAM.
+        Draw every patch that reaches into the region. By default, as in CLAM, only patches with their corner in it.
     outlines : TissueMask or None
-        Outlines the region was drawn as, within its corners; level-0 pixels. Only the patches are drawn whose centre
-        lies inside an outline and in none of its holes.
+        Outlines of the region within its corners, in level-0 pixels. Only patches with their centre inside an outline
+        and outside its holes are drawn.
     blank_canvas : bool
-        White in place of the slide.
+        Draw on white instead of the slide.
     segment, use_holes : bool
-        Tint tissue only, and not its holes.
+        Colour only tissue, and leave out its holes.
     color_profile : ``embed``, ``convert``, ``ignore``
-        Keep the slide's stored pixels and put its ICC profile into the picture's file, as for CLAM's pictures; convert
-        the pixels to sRGB, for pictures that people look at; or keep the pixels and leave the profile out.
+        ``embed`` keeps the slide's stored pixels and puts its ICC profile into the picture's file, as for CLAM's
+        pictures. ``convert`` converts the pixels to sRGB, for pictures that people look at. ``ignore`` keeps the pixels
+        and leaves the profile out.
 
     Raises
     ------
     ConfigError
-        When only one corner is given, or outlines without corners.
+        If only one corner is given, or outlines without corners.
     """
 
     vis_level: int = -1
@@ -62,7 +63,7 @@ class View:
     def frame(self, slide: Slide, drawn: PatchGrid | None = None) -> Frame:
         """Return the place of the picture on a slide.
 
-        Patches of outlines are shown whole: the picture reaches as far as those that are `drawn`, within the slide.
+        With outlines, the picture grows to show all `drawn` patches whole, within the slide.
         """
         top_left, bot_right = self.top_left, self.bot_right
         if self.outlines is not None and drawn is not None and len(drawn) and top_left and bot_right:
@@ -74,7 +75,7 @@ class View:
         )
 
     def patches(self, grid: PatchGrid) -> npt.NDArray[np.intp] | slice:
-        """Return an index of the patches that are drawn: their rising numbers, or all when there is no region."""
+        """Return the indices of the drawn patches in ascending order, or a slice of all without a region."""
         region = region_between(self.top_left, self.bot_right)
         if region is None:
             return slice(None)

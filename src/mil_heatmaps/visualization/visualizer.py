@@ -1,4 +1,4 @@
-"""`MILLabVisualizer`: load a model once, then slide and features in, scores and pictures out.
+"""`MILLabVisualizer`: load a model once, then turn slides and features into scores and pictures.
 
     from mil_heatmaps.visualization.visualizer import MILLabVisualizer
 
@@ -6,7 +6,7 @@
     heatmap = visualizer.visualize("slide.svs", "features/slide.h5")
     heatmap.prediction, heatmap.picture, heatmap.top_patches(5)
 
-It draws what generate_heatmaps.py draws, from the same functions, and writes no files.
+It draws what generate_heatmaps.py draws, with the same functions, and writes no files.
 """
 
 import os
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 
 TISSUE: dict[str, Any] = {"a_t": 0.1, "a_h": 0.1, "max_n_holes": 100}
-"""Which pieces of tissue and which holes count, in squares of 512 x 512 level-0 pixels. CLAM's 50 and 8, made for
-whole resections to be cut into patches, would leave nothing of a biopsy and colour the glass inside of it; here the
-patches are given, so that a speck which is kept does no harm: it has no colour unless it has features."""
+"""Least areas of tissue and of holes, in squares of 512 x 512 level-0 pixels, and most holes per contour. CLAM's 50 and
+8 are meant for cutting whole resections into patches. They would remove a whole biopsy, and colour the glass in its
+holes. Here the patches are given, so a small speck of tissue does no harm: it has no colour unless it has features."""
 
 
 class MILLabVisualizer:
@@ -41,9 +41,9 @@ class MILLabVisualizer:
     Parameters
     ----------
     checkpoint : path, optional
-        The trained model. Its family, the width of its features and its classes are read from the file.
+        The trained model. Its family, feature width and classes are read from the file.
     model : MILModel, optional
-        A model in memory, in place of a checkpoint.
+        A model in memory, instead of a checkpoint.
     model_name : str, optional
         MIL-Lab's name, such as ``abmil.base.uni_v2.none``, if the checkpoint does not say.
     num_classes : int, optional
@@ -57,7 +57,7 @@ class MILLabVisualizer:
         Keys of the config's `explanation_arguments`: ``{"output": "probability", "steps": 64}``.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     **overrides
-        Settings of the model that neither name nor checkpoint gives.
+        Settings of the model that neither its name nor the checkpoint gives.
 
     Raises
     ------
@@ -112,7 +112,7 @@ class MILLabVisualizer:
 
     @property
     def score_names(self) -> dict[str, str]:
-        """Every score the model can give, and what it is."""
+        """All scores of the model, each with a description."""
         return self.model.score_names()
 
     def visualize(
@@ -162,7 +162,7 @@ class MILLabVisualizer:
         Raises
         ------
         SlideError, FeatureError, TissueError, ScoreError, ModelError
-            Each says which file, what is wrong with it, and what would do.
+            Each names the file, the problem, and what to do.
         """
         from mil_heatmaps.explain.remarks import remarks
         from mil_heatmaps.models.inference import infer

@@ -1,4 +1,4 @@
-"""`WholeSlideImage`: a slide, its tissue, and pictures of both, under the names CLAM's users know."""
+"""`WholeSlideImage`: a slide, its tissue, and pictures of both, under the names that CLAM's users know."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ from mil_heatmaps.visualization.tissue_slide import TissueSlide
 
 
 class WholeSlideImage(TissueSlide):
-    """One slide, its tissue contours, and pictures of both: a `TissueSlide`, which see, that draws."""
+    """One slide, its tissue contours, and pictures of both. See `TissueSlide` for the rest of its methods."""
 
     def draw_contours(
         self, vis_level: int = 0, *, max_size: int | None = None, custom_downsample: float = 1, **options: Any
     ) -> Image.Image:
-        """Return `outlined` as a picture, made smaller if asked for. Arguments are those of CLAM's ``visWSI``."""
+        """Return `outlined` as a picture, made smaller on request. Arguments are those of CLAM's ``visWSI``."""
         return shrink(Image.fromarray(self.outlined(vis_level, **options)), custom_downsample, max_size)
 
     def outlined(
@@ -42,7 +42,7 @@ class WholeSlideImage(TissueSlide):
     ) -> UInt8Array:
         """Return the slide at a level with its tissue outlined, (height, width, 3).
 
-        Corners and `line_thickness` are level-0 pixels, a negative level means about 1/32.
+        Corners and `line_thickness` are in level-0 pixels; a negative level means about 1/32.
         """
         frame = choose_frame(self.slide, vis_level, top_left=top_left, bot_right=bot_right)
         if frame.whole and not frame.resized:
@@ -63,8 +63,7 @@ class WholeSlideImage(TissueSlide):
     ) -> Image.Image:
         """Return the heatmap over this slide: `mil_heatmaps.visualization.draw_heatmap` with CLAM's defaults.
 
-        These differ in two: the colormap is ``coolwarm``, and scores are taken as percentiles, 0 to 100,
-        already.
+        Two defaults differ: the colormap is ``coolwarm``, and scores are taken as percentiles from 0 to 100.
         """
         defaults = {"cmap": "coolwarm", "convert_to_percentiles": False}
         return draw_heatmap(scores, coords, wsi_object=self, vis_level=vis_level, **{**defaults, **options})
