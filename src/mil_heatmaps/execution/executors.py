@@ -1,4 +1,4 @@
-"""Where slides are worked on: in this process, in processes of this machine, or on a Dask cluster.
+"""Where slides are processed: in this process, in processes of this machine, or on a Dask cluster.
 
 All are `concurrent.futures` executors. When a worker dies or hangs, only the future of its slide fails, and
 `failure_of` says which of the two happened.
@@ -50,13 +50,13 @@ class SlideExecutor(Executor):
         return 1
 
     def look_after(self) -> None:
-        """See to the workers; called a few times a second while slides are worked on."""
+        """Check the workers; called a few times a second while slides are worked on."""
 
     def withdraw(self) -> None:
         """Take back slides that no worker has begun; called when a stop is asked for."""
 
     def describe_death(self, error: BaseException) -> str:
-        """Say how a worker died."""
+        """Return how a worker died."""
         return said_by(error, 2000)
 
     def kill(self) -> None:

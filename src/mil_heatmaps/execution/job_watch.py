@@ -1,4 +1,4 @@
-"""Follow the batch jobs that workers come with.
+"""Follow the batch jobs that start the workers.
 
 Dask would wait forever for a job that was refused, that waits in the queue, that ended before its worker came, or that
 ended and had several workers: it does not notice any of these.
@@ -118,11 +118,11 @@ class JobWatch:
     # -- what the jobs tell; called in Dask's thread -------------------------------------------------------------
 
     def class_of(self, job_class: type[Any]) -> type[Any]:
-        """Return dask_jobqueue's class of a job, made to tell this watch what came of submitting it."""
+        """Return dask_jobqueue's job class, changed to report to this watch whether the job was accepted."""
         watch = self
 
         class WatchedJob(job_class):  # type: ignore[misc]
-            """A job that is refused is one that waits, for Dask; its error would be a traceback and nothing else."""
+            """Shows Dask a refused job as a waiting one; otherwise the error would only be a traceback."""
 
             async def start(self) -> None:
                 from distributed.core import Status
@@ -171,7 +171,7 @@ class JobWatch:
             raise RuntimeError(self.refusal)
 
     def look(self, cluster: Any, tell: Callable[[str], None]) -> str | None:
-        """Replace jobs that ended, and tell why no worker comes; does so every `LOOK_EVERY_S` at most.
+        """Replace jobs that ended, and report why no worker comes; looks at most every `LOOK_EVERY_S`.
 
         Returns
         -------
@@ -187,7 +187,7 @@ class JobWatch:
         states = self._states()
         gone = self._take_ended(states, now)
         if gone:
-            cluster.sync(cluster.scale_down, gone)  # out of Dask's plan, which then submits as many new ones
+            cluster.sync(cluster.scale_down, gone)  # removed from Dask's plan; Dask then submits as many new ones
         if here:
             self._no_worker_since = now
             return None
