@@ -1,4 +1,4 @@
-"""Bytes and arrays that were used last, up to a number of bytes in all."""
+"""A cache of the bytes and arrays that were used last, up to a total number of bytes."""
 
 import threading
 from collections import OrderedDict
