@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.scores.concepts import Concepts
 
 PER_CLASS_SCORES = ("class_contribution", "instance_probability", "instance_logit")
-"""The first of these that the model offers is stored beside the drawn score: what speaks for which class."""
+"""What speaks for which class. The first of these that the model has is kept beside the drawn score."""
 
 
 def named_targets(targets: str | list[str], names: Sequence[str]) -> str | list[str | int]:

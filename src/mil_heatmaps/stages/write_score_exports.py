@@ -125,7 +125,7 @@ def _wsidata(work: SlideWork, drawing: Drawing) -> list[Path]:
 
 
 def _features(work: SlideWork) -> Any:
-    """Return the features of the drawn patches, (N, D); raise a ScoreError if there are none or they are of other patches."""
+    """Return the features of the drawn patches, (N, D); ScoreError if there are none or they are of other patches."""
     from mil_heatmaps.features.read import read_features
 
     if work.wants_fine_map:
