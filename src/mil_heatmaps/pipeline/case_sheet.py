@@ -22,7 +22,7 @@ MOST = 24
 
 
 def draw_sheet(case: Case, settings: RunSettings) -> None:
-    """Write the sheet of a case whose slides are scored; the colour bar is the case's, whatever scale the slides have."""
+    """Write the sheet of a case whose slides are scored; the bar is the case's, whatever scale the slides have."""
     from mil_heatmaps.visualization.sheet import write_sheet
 
     works = [

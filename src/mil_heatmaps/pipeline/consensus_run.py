@@ -79,8 +79,8 @@ def consensus_config(
     Raises
     ------
     ConfigError
-        A folder is not an experiment; the experiments have no slide in common; there is no config; or the name is that of
-        one of the experiments.
+        A folder is not an experiment; the experiments have no slide in common; there is no config; or the name is that
+        of one of the experiments.
     """
     runs = open_runs(experiments)
     changed, drop_colours = dict(overrides or {}), False

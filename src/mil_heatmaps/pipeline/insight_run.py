@@ -123,7 +123,7 @@ def _slides(run: StudyRun) -> dict[str, Any]:
 
 
 def _folder_state(config: Config, part: str) -> list[Any]:
-    """Return the folder that a part reads besides the run's own files, with names, sizes and times of the files in it."""
+    """Return the folder that a part reads besides the run's own files, with names, sizes and times of its files."""
     try:
         folder = asked_folder(config, part)
     except ConfigError:
