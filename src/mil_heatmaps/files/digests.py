@@ -10,7 +10,7 @@ from typing import Any
 from mil_heatmaps.files.names import DICOM_EXTENSION
 
 SMALL_FILE_BYTES = 1 << 20
-"""Up to this size a file is identified by its content, beyond it by size and mtime, as hashing slides takes too long."""
+"""Up to this size a file is identified by its content, else by size and mtime, as hashing slides takes too long."""
 
 END_BYTES = 1 << 20
 

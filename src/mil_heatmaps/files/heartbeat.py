@@ -1,6 +1,6 @@
 """Signs of life: a JSON file that says what a process does, fresh while it works and removed when it is done.
 
-All processes and machines that share the folder can read it. A file that is no longer fresh belongs to a killed process.
+All processes and machines that share the folder can read it. A file that is not fresh belongs to a killed process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Read files of `torch.save` that hold objects besides tensors; every object becomes an inert record.
 
-The unpickler knows torch's tensor builders, NumPy's array builders and plain containers. Every other name, whatever it is,
-becomes a `Record`: a note of the name, the arguments and the state, made by this module. No module is imported for a
-file, and nothing that a file names is called.
+The unpickler knows torch's tensor builders, NumPy's array builders and plain containers. Every other name, whatever it
+is, becomes a `Record`: a note of the name, the arguments and the state, made by this module. No module is imported for
+a file, and nothing that a file names is called.
 """
 
 import os
