@@ -27,7 +27,7 @@ def find_experiment(name: str | Path, *, any_folder: bool = False) -> Path:
     Raises
     ------
     ConfigError
-        There is no such folder, or it is not an experiment's. The message says where it was looked for and what is there.
+        There is no such folder, or it is not an experiment's. The message says where the search was and what is there.
     """
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") and path.is_file():
