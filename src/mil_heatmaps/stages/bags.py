@@ -30,7 +30,7 @@ SUM = "sum"
 _COLUMNS = ("input", "target", "output", "effect")
 """Columns of ``S_inputs.csv``."""
 _IN_COMMON = 0.1
-"""Share of the smaller bag's area that must lie in the first bag's: bags of one slide show the same tissue."""
+"""Least share of the smaller of two bags' areas that lies in the other: bags of one slide show the same tissue."""
 
 
 def bag_inputs(work: SlideWork) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def _check_bags(config: Config, model: MILModel) -> None:
 
 
 def _outputs(config: Config, checkpoint: Path | None) -> int | None:
-    """Return how many outputs the model should have: two classes may be told apart by one logit."""
+    """Return how many outputs the model should have: one logit may separate two classes."""
     n_classes, arguments = config.exp_arguments.n_classes, config.model_arguments
     own = arguments.own_code or arguments.slide_encoder
     if n_classes != 2 or checkpoint is None or own or arguments.task != "classification":

@@ -159,8 +159,8 @@ class ModelSource:
         return column_names(self.load(device), self.output_names, self._config.model_arguments.task)
 
     def scores_wanted(self, device: str | None = None) -> list[str]:
-        """Return the names of the scores to compute: the drawn one first, a per-class one for the viewer, then the others
-        that the config asks for.
+        """Return the names of the scores to compute: the drawn one first, a per-class one for the viewer, then
+        those that the config asks for as well.
         """
         model = self.load(device)
         asked = self._config.heatmap_arguments.score

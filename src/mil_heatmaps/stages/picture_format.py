@@ -18,7 +18,7 @@ _QUALITY = 90
 
 
 def holding(path: Path, size_px: tuple[int, int]) -> tuple[Path, list[Notice]]:
-    """Return a path whose format can hold a picture of such a size, and what to say if it is not the one asked for.
+    """Return a path whose format can hold a picture of this size, and a notice if it is not the path asked for.
 
     JPEG and WebP become PNG. TIFF, and any picture that is too large to open as PNG, become a pyramidal BigTIFF with
     OME metadata. All are written in bounded memory.
