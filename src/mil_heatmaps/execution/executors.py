@@ -27,7 +27,7 @@ class SlideExecutor(Executor):
     """An executor that says how many slides it takes and why a worker's future failed."""
 
     slots: int = 1
-    """Slides that are worked on at once."""
+    """Slides that are processed at once."""
     ahead: int = 0
     """Slides it takes beyond `slots`, so that no worker waits while the coordinator writes its lists."""
     threads: int = 1
@@ -50,7 +50,7 @@ class SlideExecutor(Executor):
         return 1
 
     def look_after(self) -> None:
-        """Check the workers; called a few times a second while slides are worked on."""
+        """Check the workers; called a few times a second while slides are processed."""
 
     def withdraw(self) -> None:
         """Take back slides that no worker has begun; called when a stop is asked for."""
@@ -60,7 +60,7 @@ class SlideExecutor(Executor):
         return said_by(error, 2000)
 
     def kill(self) -> None:
-        """Stop at once; slides that are being worked on are lost."""
+        """Stop at once; slides that are being processed are lost."""
 
 
 class SerialExecutor(SlideExecutor):

@@ -73,7 +73,7 @@ class Job:
     here: bool = False
 
     def is_over(self, states: dict[str, str] | None, now: float) -> bool:
-        """Whether the job has ended, as far as the listed `states` tell, or was refused and is to be tried again."""
+        """Whether the job has ended, as far as the listed `states` tell, or was refused and must be tried again."""
         without = now - self.since
         if self.number is None:
             return without > SUBMIT_AGAIN_S
@@ -211,7 +211,7 @@ class JobWatch:
                     del self.jobs[name]  # its only worker: Dask replaces the job when it goes
 
     def _take_ended(self, states: dict[str, str] | None, now: float) -> list[str]:
-        """Remove and return the jobs that ended, and the refused ones that are to be tried again."""
+        """Remove and return the jobs that ended, and the refused ones that must be tried again."""
         with self._lock:
             gone = {name: job for name, job in self.jobs.items() if job.is_over(states, now)}
             for name, job in gone.items():

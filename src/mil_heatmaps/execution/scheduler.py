@@ -134,7 +134,7 @@ class Scheduler:
             self._look_after()
 
     def _look_after(self) -> None:
-        """Let the executors see to their workers; once a stop is asked for, take back slides not begun."""
+        """Let the executors check their workers; once a stop is asked for, take back slides that have not begun."""
         for executor in self.executors.values():
             executor.look_after()
             if executor.lost is not None and not self.stop.asked:
