@@ -11,8 +11,8 @@ from mil_heatmaps.files.digests import file_fingerprint
 from mil_heatmaps.words import said_by
 
 SeenFiles = dict[str, list[Any]]
-"""By path: size, mtime and ctime in ns, and SHA-256 of a file that was read. ctime changes with the content even when
-somebody sets the times back."""
+"""By path: size, mtime and ctime in ns, and SHA-256 of a file that was read. ctime changes with the content even if
+the times are set back."""
 
 
 class InputFiles:

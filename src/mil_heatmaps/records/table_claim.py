@@ -2,7 +2,7 @@
 
 A run has a name of its own, a random text in ``R/E/.run_id``. The table ``list.csv`` belongs to the run whose name
 stands in ``.list.csv.run`` beside it. A table without that file was written by an earlier version or by hand; it
-belongs to nobody and is kept. Copies and moves of both folders keep what belongs together.
+belongs to no run and is kept. Copies and moves of both folders keep what belongs together.
 """
 
 from __future__ import annotations
