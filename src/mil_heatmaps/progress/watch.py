@@ -16,7 +16,7 @@ from mil_heatmaps.records.run_signs import RunSign, find_runs
 from mil_heatmaps.words import duration, first_of
 
 RECENT_S = 600.0
-"""Throughput is measured over the last seconds of this number."""
+"""Throughput is measured over this last span of time."""
 
 LIST_TRAILS_S = 60.0
 """Events up to this much older than the list override it: the list is written later, and clocks differ."""
