@@ -34,7 +34,7 @@ class ByteCache(Generic[Value]):
         return self._bytes
 
     def get(self, key: Hashable) -> Value | None:
-        """Return the value, or None; the same object for every caller, so nobody may change it."""
+        """Return the value, or None; every caller gets the same object, so no caller may change it."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:
