@@ -1,4 +1,4 @@
-"""``python -m mil_heatmaps.cli.concept``: a concept from patches inside an annotation, or from patches by number."""
+"""``python -m mil_heatmaps.cli.concept``: make a concept from the patches in an annotation, or from patch numbers."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _patches(options: argparse.Namespace, count: int) -> dict[str, Any]:
 
 
 def _annotated(options: argparse.Namespace, features: PatchFeatures, space: SlideSpace) -> dict[str, Any]:
-    """Return the rows of the patches inside each annotation of a name, or inside any of them under `--name`."""
+    """Return the rows of the patches inside the annotations of each name, or inside any annotation under `--name`."""
     from dataclasses import replace
 
     import numpy as np

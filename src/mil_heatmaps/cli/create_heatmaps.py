@@ -164,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _chosen(parser: CommandParser, args: argparse.Namespace) -> int:
-    """Do what the arguments ask for: look at something, or run."""
+    """Do what the arguments ask for: show something, or run."""
     if args.json and not (args.dry_run or args.watch or args.inspect_checkpoint):
         return parser.lacking("--json goes with --dry-run, --watch or --inspect_checkpoint")
     if args.schema:
@@ -222,7 +222,7 @@ def _compare(folders: Sequence[str], output_dir: str | None, *, report: bool = F
 
 
 def _sheet(args: argparse.Namespace) -> int:
-    """Write the sheet that the arguments ask for; 1 when a slide is not on it."""
+    """Write the sheet that the arguments ask for; return 1 if a slide is not on it."""
     from mil_heatmaps.cohort.experiments import find_experiment
     from mil_heatmaps.pipeline.sheet import make_sheet
 
@@ -236,7 +236,7 @@ def _sheet(args: argparse.Namespace) -> int:
 
 
 def _devices(names: list[str] | None) -> str | list[str] | None:
-    """Return devices as the config has them: ``cuda:0,cuda:1`` and ``cuda:0 cuda:1`` are a list."""
+    """Return devices as the config expects them: ``cuda:0,cuda:1`` and ``cuda:0 cuda:1`` become a list."""
     parts = [part for name in names or () for part in name.split(",") if part]
     return parts[0] if len(parts) == 1 else parts or None
 
@@ -300,7 +300,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _experiments(args: argparse.Namespace) -> list[str]:
-    """Return the experiments whose consensus is asked for, on the command line or in the config."""
+    """Return the experiments for a consensus, from the command line or the config."""
     if args.consensus or not args.config:
         return list(args.consensus or ())
     from mil_heatmaps.cli.insight import asked_experiments

@@ -1,4 +1,4 @@
-"""`create_process_list.py`: a process list from a folder of slides, or from what a run has left.
+"""`create_process_list.py`: a process list from a folder of slides, or from the folder of a run.
 
 Heavy imports come after the arguments are parsed, so that ``--help`` is instant.
 """
@@ -151,7 +151,7 @@ def _from_run(options: argparse.Namespace) -> int:
         _write(output, new)
         return 0
     text, counts = rebuilt_list(experiment)
-    # The run's own list is made of the records, so there is nothing of the user's to lose in it.
+    # The run's own list is made from its records, so overwriting it loses nothing of the user's.
     output = _output(options, "") if options.output else experiment / "process_list.csv"
     write_text(output, text)
     total = counted(sum(counts.values()), "slide")
@@ -160,7 +160,7 @@ def _from_run(options: argparse.Namespace) -> int:
 
 
 def _output(options: argparse.Namespace, default: str) -> Path:
-    """Return where to write, before any work is done for a file that must not be replaced."""
+    """Return where to write; refuse a file that must not be replaced before any work is done."""
     output = Path(options.output) if options.output else Path("heatmaps/process_lists") / default
     if output.is_dir():
         raise ProcessListError(f"{output} is a folder; --output needs a file name")

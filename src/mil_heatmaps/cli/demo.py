@@ -1,4 +1,4 @@
-"""`make demo`: make a small cohort, run `create_heatmaps.py` on it, say how well the attention finds the lesions."""
+"""`make demo`: make a small cohort, run `create_heatmaps.py` on it, report how well attention finds the lesions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def _found_lesions() -> str:
-    """Compare the attention with the planted lesions, slide by slide; nothing is fitted or chosen here."""
+    """Compare the attention with the planted lesions, slide by slide, without fitting or choosing anything."""
     import numpy as np
 
     from mil_heatmaps.config.config import load_config

@@ -1,6 +1,6 @@
-"""`test_heatmap_setup.py`: look at the installation as a heatmap run would use it, and say how to fix what fails.
+"""`test_heatmap_setup.py`: check the installation as a heatmap run would use it, and say how to fix what fails.
 
-Nothing but the standard library is imported before a check needs it: the doctor must work where nothing else does.
+Until a check needs more, only the standard library is imported: the doctor must work where nothing else does.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def print_check(check: Check) -> None:
-    """Print one line, and the one with the fix."""
+    """Print the line of a check, and a line with the fix if there is one."""
     print(f"{check.verdict:<5} {check.name:<24} {check.detail}", flush=True)
     if check.fix:
         print(f"{'':<5} {'':<24} fix: {check.fix}", flush=True)
@@ -86,7 +86,7 @@ def examine(
     checkpoint: Path | None = None,
     show: Callable[[Check], None] | None = None,
 ) -> list[Check]:
-    """Return every check, told to `show` as it is made; those that build on a failed one are left out."""
+    """Return every check, and pass each to `show` as it is made; checks that depend on a failed one are left out."""
     checks: list[Check] = []
 
     def note(check: Check) -> bool:

@@ -1,4 +1,4 @@
-"""The checks of `test_heatmap_setup.py`, one function each; nothing is imported before it is looked at."""
+"""The checks of `test_heatmap_setup.py`, one function each; a package is imported only when it is checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NEEDED = {
     "tifffile": "tifffile", "imagecodecs": "imagecodecs", "isal": "isal", "pydantic": "pydantic", "pyyaml": "yaml",
     "tqdm": "tqdm", "safetensors": "safetensors", "filelock": "filelock", "pebble": "pebble",
 }  # fmt: skip
-"""What pip calls a package, and what Python does."""
+"""The name of each package for pip, and for import."""
 
 EXTRAS = {
     "viewer": ("the viewer", {"starlette": "starlette", "uvicorn": "uvicorn"}),
@@ -60,7 +60,7 @@ EXTRAS = {
     "insight": ("numbers over cohorts", {"scikit-learn": "sklearn", "shapely": "shapely"}),
     "demo": ("the demo cohort", {"scikit-image": "skimage"}),
 }  # fmt: skip
-"""By the name of each extra: what it is for, and its packages as above."""
+"""By name of the extra: its purpose, and its packages as above."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Check:
 
     Attributes
     ----------
-    name, detail : what was looked at, and what was found
+    name, detail : what was checked, and what was found
     fix : the line that fixes it; empty when there is nothing to fix
     """
 
@@ -89,7 +89,7 @@ def check_python() -> Check:
 
 
 def check_package(package: str, module: str) -> Check:
-    """Return whether a package that is needed can be imported, not only whether it is listed."""
+    """Return whether a needed package can be imported, not only whether it is listed."""
     try:
         importlib.import_module(module)
     except Exception as error:
@@ -101,7 +101,7 @@ def check_package(package: str, module: str) -> Check:
 
 
 def check_extra(extra: str) -> Check:
-    """Return whether the packages of an extra are there; they are looked for, not imported."""
+    """Return whether the packages of an extra are installed; they are searched for, not imported."""
     purpose, packages = EXTRAS[extra]
     missing = [package for package, module in packages.items() if importlib.util.find_spec(module) is None]
     if missing:
@@ -115,7 +115,7 @@ def check_extra(extra: str) -> Check:
 
 
 def check_writable(folder: Path) -> Check:
-    """Return whether results can be written, and how much room there is."""
+    """Return whether results can be written, and how much space is left."""
     name = "output folder"
     place = folder.absolute()
     there = next(parent for parent in (place, *place.parents) if parent.exists())
@@ -150,17 +150,17 @@ def check_page() -> Check:
 
 
 def attempt(name: str, action: Callable[[], str | tuple[Verdict, str]], fix: str) -> Check:
-    """Return what an action says, or what it died of."""
+    """Return the result of an action, or the error that ended it."""
     try:
         result = action()
-    except Exception as error:  # the doctor reports whatever is wrong
+    except Exception as error:  # the doctor reports every error
         return Check(name, "fail", said_by(error), fix)
     verdict, detail = result if isinstance(result, tuple) else ("pass", result)
     return Check(name, verdict, detail, fix if verdict != "pass" else "")
 
 
 def openslide_library() -> str:
-    """Return the versions of the library and its Python face."""
+    """Return the versions of the library and its Python package."""
     import openslide
 
     return f"{openslide.__library_version__}, openslide-python {openslide.__version__}"
@@ -249,7 +249,7 @@ def _random_features(slide: Path) -> PatchFeatures:
     with open_slide(slide) as opened:
         width, height = opened.dimensions_l0
     size = max(16, min(256, min(width, height) // 4))
-    step = max(size, int((width * height / 2000) ** 0.5))  # of a large slide some patches are enough
+    step = max(size, int((width * height / 2000) ** 0.5))  # for a large slide, some patches are enough
     x, y = np.meshgrid(np.arange(0, width - size, step), np.arange(0, height - size, step))
     coords = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.int64)
     features = np.random.default_rng(0).normal(size=(len(coords), 16)).astype(np.float32)
@@ -258,7 +258,7 @@ def _random_features(slide: Path) -> PatchFeatures:
 
 
 def _least_version(package: str) -> str:
-    """Return the oldest version this project works with, as its own requirements say; empty when not installed."""
+    """Return the oldest version that this project's requirements allow; empty if the project is not installed."""
     try:
         required = metadata.requires("mil-heatmaps") or []
     except metadata.PackageNotFoundError:
@@ -275,5 +275,5 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _version(package: str, module: str) -> str:
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:  # installed by another name, such as opencv-python
+    except metadata.PackageNotFoundError:  # installed under another name, such as opencv-python
         return str(getattr(sys.modules.get(module), "__version__", "version unknown"))

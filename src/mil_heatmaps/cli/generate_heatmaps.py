@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 TRIED = 3
-"""How many feature files are compared with the model before any work; one that fits is enough."""
+"""How many feature files are compared with the model before any work; a single match is enough."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _chosen(args: argparse.Namespace) -> int:
-    """Look at a checkpoint, or run."""
+    """Inspect a checkpoint, or run."""
     if args.inspect_checkpoint:
         return print_checkpoint(args.inspect_checkpoint, as_json=args.json)
     return _run(args)
@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     from mil_heatmaps.progress.bars import choose_progress
 
     options, notes = _options(args)
-    simple_config(options, None)  # what is wrong with the flags shows before the folders are searched
+    simple_config(options, None)  # errors of the flags show before the folders are searched
     found = match(options.slides, options.features, options.slide_extensions, args.csv, options.output)
     for line in [*notes, *_found(found, args.csv)]:
         print(line, file=sys.stderr if args.json else sys.stdout)
@@ -96,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
-    """Return the options with every folder found, and a line for each that was found without having been named."""
+    """Return the options with all folders, and one line per folder that was found without being named."""
     from mil_heatmaps.config.from_flags import KEY_OF_FLAG, SimpleOptions
 
     features, slides, output, outlines, notes = _of_job(args) if args.job_dir is not None else _of_folders(args)
@@ -138,7 +138,7 @@ def _options(args: argparse.Namespace) -> tuple[SimpleOptions, list[str]]:
 
 
 def _figure(args: argparse.Namespace) -> Any:
-    """Return what the flags of the figure say, as the config has it; any of them asks for a figure."""
+    """Return the config value for the figure flags; any of them asks for a figure."""
     options = {"format": args.figure_format, "width_mm": args.figure_width_mm, "dpi": args.figure_dpi}
     given = {name: value for name, value in options.items() if value is not None}
     if not given:
@@ -172,7 +172,7 @@ def _of_job(args: argparse.Namespace) -> _Folders:
 
 
 def _of_folders(args: argparse.Namespace) -> _Folders:
-    """Return the folders that are named one by one."""
+    """Return the folders that the flags name one by one."""
     for name in ("coords_dir", "patch_encoder"):
         if getattr(args, name):
             raise ConfigError(f"--{name} belongs to --job_dir, which is not given")
@@ -182,7 +182,7 @@ def _of_folders(args: argparse.Namespace) -> _Folders:
 def _check_inputs(
     checkpoint: Path | None, features: Sequence[Path], slides: Sequence[Path], table: Path | None
 ) -> None:
-    """Raise for the first input that is not there, or is a file where a folder is wanted."""
+    """Raise a ConfigError for the first input that is missing, or is a file instead of a folder."""
     if checkpoint is not None and not checkpoint.exists():
         beside = sorted(p.name for p in checkpoint.parent.glob("*.pt*"))[:SHOWN] if checkpoint.parent.is_dir() else []
         hint = f"; {checkpoint.parent} holds {', '.join(beside)}" if beside else ""
@@ -228,16 +228,16 @@ def _found(found: Matching, table: Path | None) -> list[str]:
 
 
 def _remove_beginnings(options: SimpleOptions) -> None:
-    """Remove the folders of a run that did nothing."""
+    """Remove the folders of a run that ended before it did anything."""
     for path in (options.process_list, options.output / "run.log"):
         path.unlink(missing_ok=True)
     for folder in (options.process_list.parent, options.output):
-        with suppress(OSError):  # it holds more: something was done after all
+        with suppress(OSError):  # the folder holds more: something was done after all
             folder.rmdir()
 
 
 def _cheap_to_measure(model: MILModel, config: Config) -> bool:
-    """Whether the maps were not measured, and measuring them would cost little: the model has a closed form."""
+    """Whether the maps were not measured although it would cost little, as the model has a closed form."""
     from mil_heatmaps.models.explaining import exact_passes
 
     asked = config.faithfulness_arguments.wanted
@@ -262,7 +262,7 @@ def _check_width(runner: Runner) -> MILModel | None:
         try:
             info = feature_info(path, SlideSpace(extractor=runner.config.data_arguments.feature_extractor))
         except HeatmapError:
-            continue  # this slide fails by itself, with its reason
+            continue  # the run reports the error of this slide
         if info.width == model.in_dim:
             return model
         wrong = info
@@ -276,7 +276,7 @@ def _check_width(runner: Runner) -> MILModel | None:
 
 
 def _outputs(model: MILModel, config: Config) -> str:
-    """Say how many outputs the model has, and what they are."""
+    """Return how many outputs the model has, and what they are."""
     if not model.num_classes:
         return "no classifier"
     task = config.model_arguments.task

@@ -1,4 +1,4 @@
-"""The parts of `create_heatmaps.py` that make numbers over a cohort."""
+"""The parts of `create_heatmaps.py` that compute numbers over a cohort."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def asked_experiments(config_file: str) -> list[str]:
-    """Return the experiments that `insight_arguments.consensus` of a config names; the model they need not have.
+    """Return the experiments that `insight_arguments.consensus` of a config names; the config needs no model.
 
-    ConfigError where it is not a list of at least two.
+    Raises a ConfigError if it is not a list of at least two.
     """
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.config.input_paths import resolve_input_path
@@ -25,7 +25,7 @@ def asked_experiments(config_file: str) -> list[str]:
     told = asked.get("consensus") if isinstance(asked, Mapping) else None
     if isinstance(told, list) and len(told) > 1 and all(isinstance(name, str) and name for name in told):
         return told
-    # Everything else is no consensus, or a mistake that is said with its line.
+    # Everything else is no consensus, or a mistake that is reported with its line.
     return [] if told is None else load_config(config_file, check_files=False).insight_arguments.consensus or []
 
 
@@ -65,7 +65,7 @@ def insight(experiment: str, config_file: str | None, where_else: Sequence[str] 
     if not own:
         raise ConfigError(f"{run.folder} keeps no config (config.yaml or run.yaml): was it made by this program?")
     values, source = dict(read_yaml(own[0].resolve())[0]), own[0].resolve()
-    if config_file is not None:  # which need not hold anything else
+    if config_file is not None:  # it need not hold anything else
         source = resolve_input_path(config_file, None, "config")
         values["insight_arguments"] = read_yaml(source)[0].get("insight_arguments") or {}
     config = make_config(values, source=source, check_files=False)

@@ -11,12 +11,12 @@ from mil_heatmaps.words import near
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The parser of one command: ``--version``, and an unknown flag is answered with the one most like it.
+    """The parser of one command: it has ``--version``, and suggests the most similar flag for an unknown one.
 
     Parameters
     ----------
     prog, usage : str
-        The command's name, and what follows it in its shortest useful form.
+        The command's name, and its shortest useful arguments.
     """
 
     def __init__(self, prog: str, usage: str, description: str, epilog: str) -> None:
@@ -41,7 +41,7 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(2)
 
     def lacking(self, message: str) -> int:
-        """Print the usage and what to give; return the exit code 2."""
+        """Print the usage and what is missing; return the exit code 2."""
         self.print_usage(sys.stderr)
         print(f"{self.prog}: error: {message} (--help shows all flags, with examples)", file=sys.stderr)
         return 2

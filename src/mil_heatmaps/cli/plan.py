@@ -26,7 +26,7 @@ class SlidePlan:
     ----------
     resolution : the slide and its mpp with its source, None where the slide cannot be opened
     stages : (stage, action, reason), the action one of compute, recompute, reuse
-    notes : what measuring and explaining cost, what coordinates are taken for
+    notes : costs of measuring and explaining, and how coordinates are understood
     problem : why the slide would fail, None if it would not
     """
 
@@ -91,7 +91,7 @@ def print_plan(runner: Runner, *, as_json: bool = False) -> int:
 
 
 def _plans(runner: Runner) -> Iterator[SlidePlan]:
-    """Yield the plan of every slide, then the rows of the list that are no slides."""
+    """Yield the plan of every slide, then the rows of the list that cannot be processed."""
     from mil_heatmaps.stages.explanation_costs import ExplanationCosts
     from mil_heatmaps.stages.faithfulness_cost import CostOfMeasuring
     from mil_heatmaps.stages.preflight import check_needs
@@ -102,7 +102,7 @@ def _plans(runner: Runner) -> Iterator[SlidePlan]:
     for slide in found:
         coordinates, odd = _coordinates(runner, slide)
         problem = slide.problem or _width_problem(runner, slide) or odd
-        unknown = runner.config.model_arguments.model_class is not None  # which may have a closed form
+        unknown = runner.config.model_arguments.model_class is not None  # it may have a closed form
         explained, refused = ([], None) if problem or unknown else _explanations(runner, slide, costs)
         problem = problem or refused
         resolution = None
@@ -122,7 +122,7 @@ def _plans(runner: Runner) -> Iterator[SlidePlan]:
 
 
 def _explanations(runner: Runner, slide: Surveyed, costs: ExplanationCosts) -> tuple[list[str], str | None]:
-    """Return what the explanations of a slide that is to be scored cost, and why one of them will be refused."""
+    """Return the costs of the explanations of a slide that will be scored, and why one of them will be refused."""
     from mil_heatmaps.stages.base import SlideWork
 
     if "attention" not in slide.needed:
@@ -135,7 +135,7 @@ def _explanations(runner: Runner, slide: Surveyed, costs: ExplanationCosts) -> t
 
 
 def _coordinates(runner: Runner, slide: Surveyed) -> tuple[list[str], str | None]:
-    """Return what coordinates of the slide's files are taken for, and why they cannot be used."""
+    """Return how the coordinates of the slide's files are understood, or why they cannot be used."""
     from mil_heatmaps.stages.base import SlideWork
     from mil_heatmaps.stages.told_coordinates import told_coordinates
 
@@ -147,7 +147,7 @@ def _coordinates(runner: Runner, slide: Surveyed) -> tuple[list[str], str | None
 
 
 def _cost(runner: Runner, slide: Surveyed, cost: CostOfMeasuring) -> list[str]:
-    """Return what measuring the slide's maps takes, where it is to be done."""
+    """Return the cost of measuring the slide's maps, if they will be measured."""
     from mil_heatmaps.stages.base import SlideWork
 
     if "faithfulness" not in slide.needed:
@@ -158,7 +158,7 @@ def _cost(runner: Runner, slide: Surveyed, cost: CostOfMeasuring) -> list[str]:
 
 
 def _resolution(runner: Runner, slide: Surveyed) -> Resolution:
-    """Return the resolution of a slide, for which it is opened unless a run has put it on record as it is now."""
+    """Return the resolution of a slide; open the slide unless an up-to-date record has the resolution."""
     from mil_heatmaps.slides.resolution import Resolution
     from mil_heatmaps.stages.base import SlideWork
 
@@ -170,7 +170,7 @@ def _resolution(runner: Runner, slide: Surveyed) -> Resolution:
 
 
 def _width_problem(runner: Runner, slide: Surveyed) -> str | None:
-    """Say when features that are to be scored are of another width than the model's; reads no numbers."""
+    """Return an error if the features to score have another width than the model expects; reads no features."""
     from mil_heatmaps.features.read import feature_info
     from mil_heatmaps.slides.slide_space import SlideSpace
 

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) -> int:
-    """Run `command` and return its exit code. A HeatmapError, or the system's word on a file, gives 2 and is one line.
+    """Run `command` and return its exit code. A HeatmapError, or an OSError of a file, gives 2 and one line.
 
     `words` rewrites the message in the terms of this command line.
     """
-    # Taking torch apart at the end would take half a second; the system gets its memory back anyhow.
+    # Cleaning up torch at exit would take half a second; the system gets the memory back anyway.
     atexit.register(gc.freeze)
     try:
         with escaped_terminal():
@@ -40,7 +40,7 @@ def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if not error.strerror:  # not the system's word on a file: a mistake of this program, which keeps its traceback
+        if not error.strerror:  # not an error of the system: a mistake of this program, which keeps its traceback
             raise
         print(printable(f"error: {reason_of(error)}"), file=sys.stderr)
         return 2
@@ -63,7 +63,7 @@ def print_checkpoint(path: str, *, as_json: bool) -> int:
 
 
 def write_run_report(runner: Runner) -> bool:
-    """Write the report of a run that asks for one, saying where; return whether all is well."""
+    """Write the report if the run asks for one, and print its path; return whether all went well."""
     if not runner.config.report_arguments.wanted:
         return True
     from mil_heatmaps.report.write import write_report
@@ -79,7 +79,7 @@ def write_run_report(runner: Runner) -> bool:
 
 
 class _LogFile(logging.FileHandler):
-    """Adds to a log, and not through a link to a file somewhere else."""
+    """Appends to a log, but never through a link to a file somewhere else."""
 
     def _open(self) -> TextIOWrapper:
         return open(open_to_append(Path(self.baseFilename)), "a", encoding=self.encoding, errors=self.errors)

@@ -37,11 +37,11 @@ exit codes: 0 all well, 1 some slides failed (with --dry_run: would fail), 2 not
             3 stopped before the end"""
 
 NORMALIZE = tuple(method for method in METHODS if method != "percentile_ref")
-"""All but the one that needs a fine map, which this command does not make."""
+"""All methods but the one that needs a fine map, which this command does not make."""
 
 
 def _path(text: str) -> Path:
-    """Return a path, for argparse; an empty one, as of a variable that is not set, would be the current folder."""
+    """Return a path, for argparse; an empty one, as from an unset variable, would mean the current folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty: give a path")
     return Path(text)

@@ -1,4 +1,4 @@
-"""The text a run ends with: what was done, what failed and why, where things are."""
+"""The text at the end of a run: what was done, what failed and why, and where the outputs are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 10
 
 
 def summary_text(summary: RunSummary, *, only_failed: str | None = None) -> str:
-    """Return the summary of a run, for people. `only_failed` is the command line's flag for the failed slides alone."""
+    """Return the summary of a run, for people. `only_failed` is the flag that reruns only failed slides."""
     layout = summary.cohort.layout
     lines = [
         "",
@@ -62,7 +62,7 @@ def _places(layout: ExperimentLayout) -> dict[str, Path]:
 
 
 def _faithfulness(report: FaithfulnessReport | None) -> list[str]:
-    """Say how far each map can be believed, and which one to draw."""
+    """Return lines on the faithfulness of each map, and which map to draw."""
     if report is None:
         return []
     lines = [f"faithfulness  {report.table}" + (f" and {report.picture.name}" if report.picture else "")]
@@ -81,7 +81,7 @@ def _faithfulness(report: FaithfulnessReport | None) -> list[str]:
 
 
 def _failures(failed: dict[str, str]) -> list[str]:
-    """Name the failed slides; many with one reason become one line."""
+    """Return lines on the failed slides; of many slides, those with the same reason share a line."""
     if len(failed) <= SHOWN:
         return [f"  failed  {slide_id}: {reason}" for slide_id, reason in failed.items()]
     lines = []
@@ -94,7 +94,7 @@ def _failures(failed: dict[str, str]) -> list[str]:
 
 
 def _notes(notes: dict[str, tuple[Notice, ...]]) -> list[str]:
-    """Say each note once, with how many slides it is about; where many differ only in their numbers, one of a kind."""
+    """Return each note once, with its number of slides; of many different notes, only one of each kind."""
     by_words: dict[str, list[tuple[str, Notice]]] = {}
     by_kind: dict[str, list[tuple[str, Notice]]] = {}
     for slide_id, slide_notes in notes.items():

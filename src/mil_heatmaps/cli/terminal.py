@@ -1,4 +1,4 @@
-"""What names of files may do to a terminal: nothing. Their control characters are printed as escapes."""
+"""Protect the terminal from file names: their control characters are printed as escapes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from mil_heatmaps.words import printable
 
 _OURS = "\n\r\t\x1b"
-"""What progress bars and lists are made of. ESC is in no name that is worked on: `unsafe_name`."""
+"""Characters that progress bars and lists use. No name that is processed has ESC: see `unsafe_name`."""
 
 
 class _Escaped:
-    """A stream that prints what steers a terminal, or is not a character, as an escape."""
+    """A stream that prints terminal control characters and invalid characters as escapes."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

@@ -210,7 +210,7 @@ def _agreement(arguments: argparse.Namespace) -> int:
 
     if arguments.marks is None:
         raise ConfigError("--agreement needs --marks DIR, the folder with the readers' review_*.csv")
-    cases = _catalog(arguments).catalog.cases if arguments.run else None  # the run knows which slides go together
+    cases = _catalog(arguments).catalog.cases if arguments.run else None  # the run knows which slides are of one case
     told = ReaderNotes(arguments.marks).agreement(cases)
     if not told["readers"]:
         raise ConfigError(f"there is no review_*.csv in {arguments.marks}")

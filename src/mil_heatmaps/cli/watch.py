@@ -1,4 +1,4 @@
-"""``create_heatmaps.py --watch``: look at a run from another terminal or machine, or from a program (``--json``)."""
+"""``create_heatmaps.py --watch``: follow a run from another terminal or machine, or from a program (``--json``)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLEAR = "\x1b[H\x1b[J"
 def watch(experiment: str, *, once: bool, every: float, as_json: bool = False) -> int:
     """Show the run until it ends; once when asked to, or when the output is not a terminal. Returns the exit code.
 
-    As JSON each look is one line, also where the output is not a terminal.
+    With `as_json` each update is one line of JSON, also where the output is not a terminal.
     """
     from mil_heatmaps.cohort.experiments import find_experiment
     from mil_heatmaps.progress.watch import ExperimentView, view_text
@@ -45,7 +45,7 @@ def watch(experiment: str, *, once: bool, every: float, as_json: bool = False) -
 
 
 def view_facts(view: ExperimentView, now: float) -> dict[str, Any]:
-    """Return what there is to see of an experiment as plain values (docs/automation.md); `now` is in seconds."""
+    """Return the state of an experiment as plain values (docs/automation.md); `now` is in seconds."""
     counts = Counter(view.statuses.values())
     alive = {run.name for run in view.at_work}
     return {

@@ -10,24 +10,24 @@ MOST_NAMED = 20
 
 
 def usual_place() -> Path:
-    """Return the folder of raw results of a config that names none."""
+    """Return the default folder of raw results."""
     from mil_heatmaps.config.sections import ExpArguments
 
     return Path(ExpArguments().raw_save_dir)
 
 
 def find_experiment(name: str | Path, *, any_folder: bool = False) -> Path:
-    """Return the folder of an experiment: the one named, that of the config named, or of this name in `usual_place`.
+    """Return the folder of an experiment, given as a folder, as its config, or as a name in `usual_place`.
 
     Parameters
     ----------
     any_folder : bool
-        Take an existing folder though no table and no events of a run lie in it.
+        Accept an existing folder even without a table or events of a run in it.
 
     Raises
     ------
     ConfigError
-        When there is no such folder, or it is not an experiment's; says where it was looked for and what is there.
+        There is no such folder, or it is not an experiment's. The message says where the search was and what is there.
     """
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") and path.is_file():
@@ -50,7 +50,7 @@ def find_experiment(name: str | Path, *, any_folder: bool = False) -> Path:
 
 
 def _what_there_is(place: Path) -> str:
-    """Say which experiments could have been named, those used last first."""
+    """Return which experiments could have been named, the most recent first."""
     folders = [folder for folder in place.iterdir() if FinishedRun(folder).is_there] if place.is_dir() else []
     folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
     names = first_of([folder.name for folder in folders], MOST_NAMED)

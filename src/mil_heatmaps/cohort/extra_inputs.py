@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
 
 CASE_COLUMNS = ("case_id", "patient_id", "patient")
-"""Columns that may say which slides are of one patient, the first there wins."""
+"""Columns that may hold the patient of a slide; the first one present counts."""
 
 
 class ExtraInputs:
@@ -26,7 +26,7 @@ class ExtraInputs:
     Raises
     ------
     ProcessListError
-        A table that cannot be read, or tells neither slides nor cases apart.
+        A table cannot be read, or has no column that names slides or cases.
     """
 
     def __init__(self, config: Config) -> None:
@@ -39,7 +39,7 @@ class ExtraInputs:
         Raises
         ------
         ProcessListError
-            A column or a row that is missing, or a cell that is not a number.
+            A column or a row is missing, or a cell is not a number.
         """
         return {name: self._one(name, given, row, columns) for name, given in self._wanted.items()}
 

@@ -1,4 +1,4 @@
-"""From config and process list to jobs: find the files of every slide, keep what is wrong with its row."""
+"""From config and process list to jobs: find the files of every slide, and keep the error of its row."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class QcIndex(StemIndex):
 
 
 class AffineIndex(StemIndex):
-    """Where second slides lie, by slide_id."""
+    """Affine maps of second slides, by slide_id."""
 
     def __init__(self, folders: tuple[Path, ...], *, recursive: bool) -> None:
         super().__init__(folders, (".npy",), recursive=recursive, noun="affine map")
@@ -101,7 +101,7 @@ class VectorIndex(StemIndex):
 
 
 class Files:
-    """The cohort's files, listed once a folder."""
+    """The cohort's files; each folder is listed once."""
 
     def __init__(self, config: Config) -> None:
         data, inputs = config.data_arguments, config.inputs
@@ -131,7 +131,7 @@ class Files:
         self.roi = {key: RoiIndex(folders, recursive=True) for key, folders in inputs.roi.items()}
 
     def slides_of(self, row: ProcessRow) -> SlideIndex:
-        """Return where a row's slide is looked for."""
+        """Return the index in which a row's slide is looked for."""
         slides = self.of_source(self.slides, row.source)
         assert slides is not None  # data_dir is required, and a row's source was checked against it
         return slides
@@ -151,7 +151,7 @@ class Cohort:
     rows : ProcessList
         Every row of the list that is to be processed.
     jobs : by slide_id, for the rows whose files were found
-    problems : by line of the list (or position), why a row cannot be done
+    problems : by line of the list (or position), why a row cannot be processed
     layout : ExperimentLayout
     """
 
@@ -163,7 +163,7 @@ class Cohort:
 
     @cached_property
     def position(self) -> dict[str, int]:
-        """Where each slide's job stands in the list."""
+        """Position of each slide's job in the list."""
         return {row.slide_id: index for index, row in enumerate(self.rows) if index not in self.problems}
 
 
@@ -207,12 +207,12 @@ def _leave_out_bare(rows: ProcessList, files: Files) -> None:
     """
     bare = {row.slide_id for row in rows if row.problem is None and _is_bare(row, files)}
     whole = {row.case_id for row in rows if row.case_id and row.slide_id not in bare}
-    bare -= {row.slide_id for row in rows if row.case_id in whole}  # its case lacks it, which must be told
+    bare -= {row.slide_id for row in rows if row.case_id in whole}  # its case lacks it, which must be reported
     if not bare:
         return
     if len(bare) == len(rows):
         features = Files.of_source(files.features, rows[0].source)
-        assert features is not None  # no slide is bare without
+        assert features is not None  # without an index no slide is bare
         try:
             features.find(rows[0].slide_id)
         except FeatureError as error:
@@ -231,7 +231,7 @@ def _is_bare(row: ProcessRow, files: Files) -> bool:
     names = (row.slide_id,) if path is None else tuple(dict.fromkeys((row.slide_id, *slides.names_of(path))))
     if features.stem_for(*names) is not None or (scores is not None and scores.stem_for(*names) is not None):
         return False
-    return not features.unused(*names)  # a file of its name that cannot be used is told as the reason
+    return not features.unused(*names)  # an unusable file of its name is reported as the reason
 
 
 def layout_of(config: Config) -> ExperimentLayout:
@@ -249,7 +249,7 @@ def layout_of(config: Config) -> ExperimentLayout:
 
 
 def _as_file_says(row: ProcessRow, slide_path: Path, slides: SlideIndex) -> ProcessRow:
-    """Return the row with the slide's name spelt as its file has it: one name may be written in two ways in Unicode."""
+    """Return the row with the slide's name spelt as in its file: Unicode may write one name in two ways."""
     if row.slide_name.isascii() and slide_path.name.isascii():
         return row
     slide_id, name = slides.spelt(slide_path, row.slide_id), slides.spelt(slide_path, row.slide_name)
@@ -298,7 +298,7 @@ def _job(
 
 
 def _other_bags(names: tuple[str, ...], files: Files) -> dict[str, Path]:
-    """Return the features of the bags beside the first; a FeatureError names a bag the slide lacks."""
+    """Return the features of all bags but the first; a FeatureError names a bag that the slide lacks."""
     found = {}
     for name, index in files.others.items():
         try:

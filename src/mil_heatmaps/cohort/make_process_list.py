@@ -1,4 +1,4 @@
-"""Make process lists: from a folder of slides, or from what a run has left."""
+"""Make process lists: from a folder of slides, or from the folder of a run."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -25,11 +25,11 @@ class NewList:
     Attributes
     ----------
     columns : names, in order
-    rows : one mapping from column to text a slide
+    rows : one mapping from column to text per slide
     no_features, no_slide, no_label, no_case, unknown_labels, shared : lists of names
         Slides without features; features without a slide; slides without a label; labels for slides that are
         not there; slides whose name several files share.
-    rival_features : folders that hold features of the same slides, each with how many; a run would take neither
+    rival_features : folders with features of the same slides, each with their number; a run would use none of them
     """
 
     columns: list[str]
@@ -44,7 +44,7 @@ class NewList:
 
     @property
     def to_process(self) -> int:
-        """How many rows will be done."""
+        """How many rows will be processed."""
         return sum(row.get("process", "1") == "1" for row in self.rows)
 
     @property
@@ -67,7 +67,7 @@ def list_from_slides(
     """Return a list of the slides below some folders.
 
     A slide without features (when `h5_dirs` are given), or whose name several files share, gets ``process``
-    0, as a run could not do it.
+    0, as a run could not process it.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def list_from_slides(
 
 
 def _rivals(features: FeatureIndex, stems: Iterable[str | None]) -> dict[Path, int]:
-    """Return the folders that hold features of the same slides, each with how many, as of several encoders."""
+    """Return the folders with features of the same slides, each with their number, as for several encoders."""
     folders: Counter[Path] = Counter()
     for stem in filter(None, stems):
         try:
@@ -162,7 +162,7 @@ def read_labels(path: Path, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> dic
 
 
 def read_run(experiment: Path) -> tuple[ProcessList, dict[str, SlideOutcome]]:
-    """Return the rows of a run and what became of each, as its records say.
+    """Return the rows of a run and the outcome of each, from its records.
 
     The rows are those of the run's process list; without one, or for slides missing in it, they come from the
     records.
@@ -184,10 +184,10 @@ def read_run(experiment: Path) -> tuple[ProcessList, dict[str, SlideOutcome]]:
     for row in table:
         name, told = row.cells.get("slide_id", ""), row.outcome
         slide_id = name if name in run.records else row.slide_id
-        # What was wrong with the row itself is in no record: a second row of a slide shares the first's.
+        # An error of the row itself is in no record: a slide's second row shares the record of the first.
         problem = told.error if told.failed_stage == "process_list" else None
         rows.append(ProcessRow(slide_id, name, cells=row.cells, line=row.line, problem=problem or None))
-        # A slide may have failed before it was opened, for want of a file; the list's word is all there is of that.
+        # A slide may have failed before it was opened because a file was missing; only the list says so.
         known = slide_id in run.records and told.failed_stage != "files"
         unknown = told if told.status == "failed" else SlideOutcome()
         outcomes.setdefault(slide_id, run.outcome(slide_id) if known else unknown)

@@ -1,4 +1,4 @@
-"""Which slides have features and which features have a slide, by name; and what to say when none has."""
+"""Match slides and features by name, and explain why none match."""
 
 import os
 from collections import Counter
@@ -15,21 +15,21 @@ from mil_heatmaps.files.names import comparable, stem_of
 from mil_heatmaps.words import counted, first_of
 
 ID_COLUMNS = ("slide_id", "image_id", "wsi", "slide", "slide_name", "filename", "file_name")
-"""Columns that are taken for the slide's name, the first that is there: CLAM's, PANDA's, TRIDENT's, common ones."""
+"""Columns that may hold the slide's name; the first one present counts: CLAM's, PANDA's, TRIDENT's, common ones."""
 
 EXAMPLES = 3
 
 
 @dataclass
 class Matching:
-    """The slides to do, as a process list, and what was left out.
+    """The slides to process, as a process list, and what was left out.
 
     Attributes
     ----------
     columns, rows : the process list
     slides, features : how many of each were found
     no_slide, no_features : names of features without a slide, and of slides without features
-    notes : sentences worth telling
+    notes : sentences for the user
     """
 
     columns: list[str]
@@ -61,7 +61,7 @@ def match(
         CSV of the slides wanted. Its rows are kept as they are: a slide that is missing fails by itself, with its
         reason.
     output : path, optional
-        Folder that is written to; what lies in it is no input.
+        Output folder; files in it are not inputs.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def _no_match(
 
 
 def _instead(folders: Sequence[Path], wanted: Sequence[str]) -> str:
-    """Say which kinds of file some folders hold that have none of the wanted ones."""
+    """Return which kinds of files the folders hold instead of the wanted ones."""
     kinds: Counter[str] = Counter()
     for folder in folders:
         for here, below, names in os.walk(folder, followlinks=False):

@@ -1,7 +1,7 @@
-"""Read the list of slides to do: CLAM's CSV, one row per slide, checked row by row.
+"""Read the list of slides to process: CLAM's CSV, one row per slide, checked row by row.
 
-A row that cannot be done carries its reason in `ProcessRow.problem`, so that only this row fails. What makes
-the whole list unusable is a `ProcessListError` before any work.
+A row that cannot be processed carries its reason in `ProcessRow.problem`, so that only this row fails. An error
+of the whole list raises a `ProcessListError` before any work.
 """
 
 import re
@@ -40,9 +40,9 @@ _WHOLE = re.compile(r"^[+-]?\d{1,15}(\.0*)?$")
 def read_process_list(
     path: Path | None, cfg: "Config", slides: Mapping[str, SlideIndex] = MappingProxyType({})
 ) -> ProcessList:
-    """Return the slides to do: the rows of the table at `path`, or every slide of data_dir when it is None.
+    """Return the slides to process: the rows of the table at `path`, or every slide of data_dir when it is None.
 
-    `slides` are the indexes of data_dir by source, if there are any already.
+    `slides` are the indexes of data_dir by source, if they exist already.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def read_process_list(
 
 
 class _RowReader:
-    """Turns cells into rows, with everything the rows share worked out once."""
+    """Turns cells into rows; values that all rows share are computed once."""
 
     def __init__(self, cfg: "Config", columns: Sequence[str], path: Path | None) -> None:
         self.cfg = cfg
@@ -137,7 +137,7 @@ class _RowReader:
             known = ", ".join(f"{name} ({number})" for name, number in self.labels.items())
             problems.append(f"unknown label {shown(text)}; {guess}label_dict has {known}")
             return text, UNSPECIFIED
-        if self.cfg.model_arguments.task != "classification":  # a number of its own for each slide: no group
+        if self.cfg.model_arguments.task != "classification":  # a different number for each slide: no group
             return text, UNSPECIFIED
         if why := unsafe_name(text):
             problems.append(f"label {shown(text)} names a folder, but {why}")

@@ -13,7 +13,7 @@ from mil_heatmaps.notices import Notice
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What of the cohort to do.
+    """Which part of the cohort to process.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class RunOptions:
     rerun : None brings everything up to date; ``all`` does every stage again; a status takes only the slides with it
     stages, from_stage : only these stages; this stage and the later ones
     shard : only the slides of this part of the list, see `Shard`
-    time_limit : seconds after which no slide is begun that would take longer
+    time_limit : seconds; no slide is begun that would take longer than that
     """
 
     limit: int | None = None
@@ -36,7 +36,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class FaithfulnessReport:
-    """How far the maps of a cohort can be believed.
+    """The faithfulness of the maps of a cohort.
 
     Attributes
     ----------

@@ -25,14 +25,14 @@ class SlideIndex(StemIndex):
         else:
             yield from found
         if not self.recursive and DICOM_EXTENSION in map(str.lower, self.extensions):
-            # A folder that is a slide lies in the folder of slides as a file does.
+            # A folder that is a slide lies in the folder of slides, like a file.
             for place in sorted(place for place in folder.iterdir() if place.is_dir()):
                 if not place.name.startswith("."):
                     parts = list(list_files(place, [DICOM_EXTENSION], recursive=False))
                     yield from (path for path in self._with_series(place, parts, inside=True) if path == place)
 
     def _with_series(self, folder: Path, files: list[Path], *, inside: bool) -> list[Path]:
-        """Return the files of one folder with its DICOM files put together to slides."""
+        """Return the files of one folder with its DICOM files grouped into slides."""
         dicom = [path for path in files if path.name.lower().endswith(DICOM_EXTENSION)]
         slides = slides_in(folder, dicom, inside=inside) if dicom else []
         for path in set(dicom).difference(slides):
@@ -44,16 +44,16 @@ class SlideIndex(StemIndex):
         return super()._files(name) or self._parts.get(comparable(stem_of(name, self.extensions)), [])
 
     def slides(self) -> Iterator[tuple[str, Sequence[Path]]]:
-        """Yield each slide_id with the slides that share it, one as a rule, in the order they were found."""
+        """Yield each slide_id with the slides that share it, usually one, in the order they were found."""
         for paths in self.by_stem.values():
             best = self.nearest(paths)
             yield stem_of(best[0].name, self.extensions), best
 
     def spelt(self, path: Path, name: str) -> str:
-        """Return a slide's name in a list as the slide's file has it; a name that is not the file's stays."""
+        """Return a slide's name from a list, spelt as in the slide's file; a name of another file stays."""
         own = stem_of(path.name, self.extensions) + name[len(stem_of(name, self.extensions)) :]
         return own if nfc(own) == nfc(name) else name
 
     def too_many(self, name: str, paths: Sequence[Path]) -> str:
-        """Return what to say where several slides share a name."""
+        """Return the message for several slides that share a name."""
         return f"{super().too_many(name, paths)}, or list the one that is meant with its extension"

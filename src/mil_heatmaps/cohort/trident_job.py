@@ -1,7 +1,7 @@
 """Find slides, features and tissue outlines in the folders of a TRIDENT job.
 
-What is found decides, not what folders are called: v0.2.4 and v0.2.5 wrote ``20.0x_…`` where others write
-``20x_…``, and features may lie straight below the job's folder.
+The contents decide, not the names of folders: v0.2.4 and v0.2.5 wrote ``20.0x_…`` where others write
+``20x_…``, and features may lie directly below the job's folder.
 """
 
 import os
@@ -27,7 +27,7 @@ class TridentJob:
     features, slides : Path
     outlines : Path or None
         Tissue as GeoJSON, where the job still has it.
-    notes : what was chosen without having been named
+    notes : what was chosen without being named
     """
 
     features: Path
@@ -50,7 +50,7 @@ def find_trident_job(
     patch_encoder : str, optional
         Such as ``uni_v2``.
     wsi_dir : Path, optional
-        Folder of the slides; left out, the one the job's own configs name, if it is still there.
+        Folder of the slides; by default, the one that the job's own configs name, if it still exists.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def _features(job_dir: Path, coords_dir: str | None, encoder: str | None, notes:
 
 
 def _feature_folders(job_dir: Path) -> list[Path]:
-    """Return every folder of patch features, straight below the job or below a folder of coordinates."""
+    """Return every folder of patch features, directly below the job or below a folder of coordinates."""
     found = [*job_dir.glob(f"{_FEATURES}*"), *job_dir.glob(f"*/{_FEATURES}*")]
     return sorted(place for place in found if place.is_dir())
 

@@ -1,1 +1,1 @@
-"""Where slides are worked on: this process, processes of this machine, Dask, batch jobs."""
+"""Where slides are processed: this process, processes of this machine, Dask, batch jobs."""

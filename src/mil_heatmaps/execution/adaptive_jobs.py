@@ -7,9 +7,9 @@ from typing import Any
 
 
 def adaptive_of(processes: int) -> type[Any]:
-    """Return Dask's Adaptive, made to count jobs of `processes` workers each where Dask counts workers.
+    """Return Dask's Adaptive class, changed to count jobs of `processes` workers each instead of workers.
 
-    A job ends as a whole. Dask alone would end a job that waits or works when a single worker is not needed or is gone.
+    A job ends as a whole. Dask's own class would end a waiting or working job if one worker is not needed or gone.
     """
     from distributed.deploy.adaptive import Adaptive
 

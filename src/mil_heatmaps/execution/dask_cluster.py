@@ -28,15 +28,15 @@ logger = logging.getLogger(__name__)
 
 INSTALL = install_line("distributed")
 
-# Dask's default of three allowed failures would let a deadly slide kill four workers unheard. Deaths are counted here.
+# With Dask's default of three allowed failures a slide could kill four workers unnoticed. Deaths are counted here.
 _SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": True,
 }
 _LOCAL = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
-"""Dask gives a worker up for good that is not back after 15 s. Here its nanny starts it again, and on a busy machine
-that takes longer: the run would go on with fewer workers, or without end when it was the last. Asked at each loss."""
+"""Dask gives up a lost worker after 15 s. Its nanny restarts it, which takes longer on a busy machine: the run would go
+on with fewer workers, or wait forever if the worker was the last. Dask reads this value at each loss."""
 
 CONNECT_WITHIN = "20s"
 ADAPT_EVERY = "5s"
@@ -217,7 +217,7 @@ def job_settings(arguments: ClusterArguments, log_dir: Path) -> dict[str, Any]:
         text = clock(arguments.walltime)
         settings["walltime"] = text.rpartition(":")[0] if kind == "lsf" else text  # LSF: hours and minutes
         if arguments.walltime >= _LEAST_WALLTIME_S:
-            # A worker that leaves by itself before its job is ended hands its slide back unblamed.
+            # A worker that leaves before its job is ended returns its slide, which is then not blamed.
             life, spread = int(arguments.walltime * 0.9), int(arguments.walltime * 0.05)
             settings["worker_extra_args"] = ["--lifetime", f"{life}s", "--lifetime-stagger", f"{spread}s"]
     if kind == "slurm":
@@ -230,7 +230,7 @@ def job_settings(arguments: ClusterArguments, log_dir: Path) -> dict[str, Any]:
 
 
 def _path_of_checkout() -> list[str]:
-    """Return the line by which a job runs a checkout's own code, installed or not; none for an installed package."""
+    """Return the line that makes a job use a checkout's code, installed or not; empty for an installed package."""
     home = Path(__file__).resolve().parents[2]
     if not (home / "__init__.py").is_file():
         return []
@@ -238,7 +238,7 @@ def _path_of_checkout() -> list[str]:
 
 
 def _dashboard_settings(arguments: ClusterArguments) -> dict[str, Any]:
-    """Return the scheduler's settings: without an address any free port, as Dask's own may be in use."""
+    """Return the scheduler's settings: any free port if no address is given, as Dask's default may be in use."""
     return {"dashboard_address": arguments.dashboard or ":0", "dashboard": arguments.dashboard is not None}
 
 

@@ -37,7 +37,7 @@ COUNT_EVERY_S = 2.0
 """How often the workers of a cluster that others run are counted."""
 
 MOST_HANDED_IN_AGAIN = 20
-"""A slide whose worker dies before the slide begins is not to blame; this often, something else is wrong."""
+"""Most tries of a slide whose worker dies before the slide begins: after that, something else is wrong."""
 
 RESTART_S = 60.0
 """How long a worker that hangs may take to end: on a busy machine more than Dask's own 30 s."""
@@ -51,7 +51,7 @@ class Withdrawn(Exception):  # not an error: the slide is left for the next run
 
 
 class TookTooLong(Exception):  # becomes the slide's failure
-    """The slide was over its time."""
+    """The slide exceeded its time limit."""
 
 
 @dataclass
@@ -164,7 +164,7 @@ class DaskExecutor(SlideExecutor):
 
     def _hand_in(self, submitted: _Submitted) -> None:
         key = f"slide-{self._token}{next(self._numbers):08x}"
-        self._at_work[key] = submitted  # first: the message that it begins may be here before `submit` returns
+        self._at_work[key] = submitted  # first, as the message that it begins may arrive before `submit` returns
         submitted.future = self._client.submit(
             do_on_worker, submitted.task, self._topic, key, os.getcwd(), key=key, pure=False
         )
@@ -277,7 +277,7 @@ class DaskExecutor(SlideExecutor):
         return isinstance(error, KilledWorker)
 
     def failure_of(self, error: BaseException) -> Failure | None:
-        """Tell a death, a slide that took too long and a slide taken back apart."""
+        """Return whether the worker died, the slide took too long, or the slide was taken back."""
         if isinstance(error, Withdrawn):
             return "withdrawn"
         if isinstance(error, TookTooLong):

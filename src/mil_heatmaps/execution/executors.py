@@ -1,4 +1,4 @@
-"""Where slides are worked on: in this process, in processes of this machine, or on a Dask cluster.
+"""Where slides are processed: in this process, in processes of this machine, or on a Dask cluster.
 
 All are `concurrent.futures` executors. When a worker dies or hangs, only the future of its slide fails, and
 `failure_of` says which of the two happened.
@@ -27,7 +27,7 @@ class SlideExecutor(Executor):
     """An executor that says how many slides it takes and why a worker's future failed."""
 
     slots: int = 1
-    """Slides that are worked on at once."""
+    """Slides that are processed at once."""
     ahead: int = 0
     """Slides it takes beyond `slots`, so that no worker waits while the coordinator writes its lists."""
     threads: int = 1
@@ -50,17 +50,17 @@ class SlideExecutor(Executor):
         return 1
 
     def look_after(self) -> None:
-        """See to the workers; called a few times a second while slides are worked on."""
+        """Check the workers; called a few times a second while slides are processed."""
 
     def withdraw(self) -> None:
         """Take back slides that no worker has begun; called when a stop is asked for."""
 
     def describe_death(self, error: BaseException) -> str:
-        """Say how a worker died."""
+        """Return how a worker died."""
         return said_by(error, 2000)
 
     def kill(self) -> None:
-        """Stop at once; slides that are being worked on are lost."""
+        """Stop at once; slides that are being processed are lost."""
 
 
 class SerialExecutor(SlideExecutor):

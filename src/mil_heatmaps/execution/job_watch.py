@@ -1,4 +1,4 @@
-"""Follow the batch jobs that workers come with.
+"""Follow the batch jobs that start the workers.
 
 Dask would wait forever for a job that was refused, that waits in the queue, that ended before its worker came, or that
 ended and had several workers: it does not notice any of these.
@@ -73,7 +73,7 @@ class Job:
     here: bool = False
 
     def is_over(self, states: dict[str, str] | None, now: float) -> bool:
-        """Whether the job has ended, as far as the listed `states` tell, or was refused and is to be tried again."""
+        """Whether the job has ended, as far as the listed `states` tell, or was refused and must be tried again."""
         without = now - self.since
         if self.number is None:
             return without > SUBMIT_AGAIN_S
@@ -118,11 +118,11 @@ class JobWatch:
     # -- what the jobs tell; called in Dask's thread -------------------------------------------------------------
 
     def class_of(self, job_class: type[Any]) -> type[Any]:
-        """Return dask_jobqueue's class of a job, made to tell this watch what came of submitting it."""
+        """Return dask_jobqueue's job class, changed to report to this watch whether the job was accepted."""
         watch = self
 
         class WatchedJob(job_class):  # type: ignore[misc]
-            """A job that is refused is one that waits, for Dask; its error would be a traceback and nothing else."""
+            """Shows Dask a refused job as a waiting one; otherwise the error would only be a traceback."""
 
             async def start(self) -> None:
                 from distributed.core import Status
@@ -171,7 +171,7 @@ class JobWatch:
             raise RuntimeError(self.refusal)
 
     def look(self, cluster: Any, tell: Callable[[str], None]) -> str | None:
-        """Replace jobs that ended, and tell why no worker comes; does so every `LOOK_EVERY_S` at most.
+        """Replace jobs that ended, and report why no worker comes; looks at most every `LOOK_EVERY_S`.
 
         Returns
         -------
@@ -187,7 +187,7 @@ class JobWatch:
         states = self._states()
         gone = self._take_ended(states, now)
         if gone:
-            cluster.sync(cluster.scale_down, gone)  # out of Dask's plan, which then submits as many new ones
+            cluster.sync(cluster.scale_down, gone)  # removed from Dask's plan; Dask then submits as many new ones
         if here:
             self._no_worker_since = now
             return None
@@ -211,7 +211,7 @@ class JobWatch:
                     del self.jobs[name]  # its only worker: Dask replaces the job when it goes
 
     def _take_ended(self, states: dict[str, str] | None, now: float) -> list[str]:
-        """Remove and return the jobs that ended, and the refused ones that are to be tried again."""
+        """Remove and return the jobs that ended, and the refused ones that must be tried again."""
         with self._lock:
             gone = {name: job for name, job in self.jobs.items() if job.is_over(states, now)}
             for name, job in gone.items():

@@ -1,4 +1,4 @@
-"""Choose where slides are worked on, cut them into parts, and run them."""
+"""Choose where slides are processed, cut them into parts, and run them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MANY = 10
 """This many slides get workers from the start, before the first one has shown how long a slide takes."""
 
 APART = "apart"
-"""The worker for slides whose headers are not known to be harmless, where all others are done in this process."""
+"""The worker for slides whose headers are not known to be harmless, while this process does all others."""
 
 ASSUMED_BYTES = 8 << 30
 """Free memory where the system does not tell."""
@@ -57,7 +57,7 @@ class Execution:
 
     Attributes
     ----------
-    lost_workers : whether a worker died or hung, and may have left halves of files
+    lost_workers : whether a worker died or hung, and may have left incomplete files
     dead_writers : the `files.atomic.writer` of each of them on other machines, once the block has ended
     """
 
@@ -96,9 +96,9 @@ class Execution:
             self._put_back()
 
     def check(self, settings: RunSettings, needed: Collection[str], slides: int) -> None:
-        """Do `check_needs` before a run of so many slides: in a worker, if the run begins with workers on the CPU.
+        """Run `check_needs` before a run of `slides` slides: in a worker, if the run begins with workers on the CPU.
 
-        Then this process never imports torch, and the worker has the model when its first slide comes.
+        This process then never imports torch, and the worker has loaded the model before its first slide.
         """
         if not needed:
             return
@@ -153,7 +153,7 @@ class Execution:
         self.lost_workers |= scheduler.lost_workers
 
     def _begins_with_workers(self, slides: int) -> bool:
-        """Whether the first of so many slides already goes to a worker process of this machine."""
+        """Whether a run of `slides` slides begins with worker processes on this machine."""
         run = self._config.run_arguments
         if run.cluster is not None:
             return False
@@ -192,7 +192,7 @@ class Execution:
         return left
 
     def _where(self, task: SlideTask) -> str:
-        """Return the executor for a slide: this process, or one that a hostile file may end."""
+        """Return the executor for a slide: this process, or a separate one that a hostile file may end."""
         never = self._config.run_arguments.isolate == "never"
         return CPU if never or headers_pass(task.job.slide_path) else APART
 
@@ -201,7 +201,7 @@ class Execution:
         self._tell(task.job.slide_id)
 
     def _tell_encoding(self, slide_ids: Collection[str]) -> None:
-        """Tell every `TELL_EVERY_S` how far the workers are with encoding."""
+        """Report the workers' encoding progress every `TELL_EVERY_S`."""
         now = time.monotonic()
         if now - self._told_encoding < TELL_EVERY_S:
             return
@@ -230,7 +230,7 @@ class Execution:
         executors: dict[str, SlideExecutor] = {CPU: LocalPool(workers, threads=threads, timeout=timeout)}
         devices = self._devices()
         for device in devices:
-            # GPUs get all cores: they wait for patches longer than drawing other slides waits for cores.
+            # GPU workers get all cores: they wait longer for patches than the drawing of other slides waits for cores.
             executors[device] = LocalPool(1, threads=machine.cores_each(len(devices)), timeout=timeout)
         logger.info("%d workers%s", workers, "".join(f", one for {d}" for d in executors if d != CPU))
         return executors
@@ -263,7 +263,7 @@ class Execution:
         return None if self._config.run_arguments.devices == "auto" else next(iter(self._devices()), "cpu")
 
     def _parts(self, task: SlideTask, number: int) -> Parts:
-        """Cut a slide's stages where the work changes between CPU and GPU; slide `number` has its turn on one GPU."""
+        """Cut a slide's stages where the work changes between CPU and GPU; slides use the GPUs in turn, by `number`."""
         devices = [name for name in self._executors if name != CPU]
         if not devices:
             return [(CPU, replace(task, threads=self._executors[CPU].threads))]

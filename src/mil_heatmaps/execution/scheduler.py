@@ -19,7 +19,7 @@ from mil_heatmaps.words import counted, one_line, reason_of
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
-"""How long to wait for a result before signals and executors are looked after."""
+"""How long to wait for a result before signals and executors are checked."""
 
 CPU = "cpu"
 
@@ -76,10 +76,10 @@ class Scheduler:
 
     Attributes
     ----------
-    executors : by name: ``cpu``, and one for each device that has a process of its own
+    executors : by name: ``cpu``, and one for each device with its own process
     on_start : called with each task that is handed in
     on_wait : called a few times a second with the slide_ids at work
-    lost_workers : whether a worker died or hung, and may have left halves of files
+    lost_workers : whether a worker died or hung, and may have left incomplete files
     """
 
     executors: dict[str, SlideExecutor]
@@ -134,7 +134,7 @@ class Scheduler:
             self._look_after()
 
     def _look_after(self) -> None:
-        """Let the executors see to their workers; once a stop is asked for, take back slides not begun."""
+        """Let the executors check their workers; once a stop is asked for, take back slides that have not begun."""
         for executor in self.executors.values():
             executor.look_after()
             if executor.lost is not None and not self.stop.asked:

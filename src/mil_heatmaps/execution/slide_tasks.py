@@ -106,13 +106,14 @@ def _stop_test(path: Path | None) -> Callable[[], bool]:
 def use_one_thread() -> Callable[[], None]:
     """Have each numerical library use one thread in this process; return a function that restores the numbers.
 
-    One process a core is faster than threads that wait for each other. A matrix product split over threads may also
+    One process per core is faster than threads that wait for each other. A matrix product split over threads may also
     round differently: with one thread every executor writes the same bytes. Reading and encoding patches still use
     several cores (`SlideTask.threads`), each for a batch of its own.
     """
     import cv2
 
-    # torch takes a second or two to import, and a run that only draws needs it not: loaded later, it asks the variable.
+    # torch takes a second or two to import, and a run that only draws does not need it. If it is loaded later, it reads
+    # the variable.
     loaded = sys.modules.get("torch")
     variable, of_cv2 = os.environ.get("OMP_NUM_THREADS"), cv2.getNumThreads()
     of_torch = machine.cores() if loaded is None else loaded.get_num_threads()

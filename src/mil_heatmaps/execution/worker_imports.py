@@ -34,6 +34,6 @@ import mil_heatmaps.stages.load_model
 import mil_heatmaps.visualization.heatmap_utils
 import mil_heatmaps.visualization.overlay
 
-# All this stays to the end. Unless the collector skips it, the server's own end takes 0.6 s of CPU, and whoever reads
-# the run's output from a pipe waits for it.
+# These objects stay until the process ends. Unless the garbage collector skips them, the server takes 0.6 s of CPU to
+# exit, and a program that reads the run's output from a pipe waits for it.
 gc.freeze()

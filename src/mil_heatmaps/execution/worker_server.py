@@ -25,10 +25,10 @@ def start_server(also: Sequence[str] = ()) -> bool:
         return False
     from multiprocessing import forkserver
 
-    # The server passes over a module that it cannot import without a word: a test imports this one.
+    # The server silently skips a module that it cannot import: a test imports this one.
     multiprocessing.get_context("forkserver").set_forkserver_preload([WORKER_IMPORTS, *also])
-    # The server looks for modules in the folder it is started in first, and the user may stand in a project that has
-    # a package of the same name. Workers themselves go to the user's folder.
+    # The server first looks for modules in the folder it is started in, and the user's folder may hold a package of
+    # the same name. The workers themselves change to the user's folder.
     before = os.getcwd()
     os.chdir(Path(__file__).resolve().parents[2])
     try:

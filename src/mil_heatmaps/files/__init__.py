@@ -1,1 +1,1 @@
-"""Files, whatever is in them: whole-or-nothing writing, HDF5, safe pickles, tables."""
+"""Files of any content: whole-or-nothing writing, HDF5, safe pickles, tables."""

@@ -1,4 +1,4 @@
-"""Read arrays of NumPy, ``.npy`` and ``.npz``, of strangers: nothing pickled, no more memory than the file explains."""
+"""Read untrusted NumPy files, ``.npy`` and ``.npz``: no pickles, and no more memory than the file explains."""
 
 import zipfile
 from pathlib import Path
@@ -13,10 +13,10 @@ from mil_heatmaps.files.stand_ins import refuse_no_file
 from mil_heatmaps.words import said_by
 
 _SMALL_BYTES = 16 << 20
-"""Arrays up to this size are read however little of them is stored."""
+"""Arrays up to this size are read however well they compress."""
 
 _MOST_SQUEEZED = 100
-"""As of datasets of HDF5: measurements are seldom squeezed to a quarter."""
+"""As for HDF5 datasets: measurements seldom compress to a quarter."""
 
 _MOST_ARRAYS = 100_000
 
@@ -35,8 +35,8 @@ def read_arrays(path: Path, error: type[HeatmapError]) -> dict[str, npt.NDArray[
     Raises
     ------
     `error`
-        It is missing, damaged, holds objects (they would have to be unpickled), or would take far more memory than the
-        file explains or than there is. The message names the file.
+        The file is missing or damaged, holds objects (which would have to be unpickled), or would take far more memory
+        than its size explains or than there is. The message names the file.
     """
     refuse_no_file(path, error)
     try:
@@ -62,7 +62,7 @@ def read_arrays(path: Path, error: type[HeatmapError]) -> dict[str, npt.NDArray[
 
 
 def _plain(path: Path) -> npt.NDArray[Any]:
-    # A header that claims more than the file holds: a map of it is refused, where reading would make the array first.
+    # If a header claims more than the file holds, a memory map fails, while reading would first make the array.
     return np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
 
 

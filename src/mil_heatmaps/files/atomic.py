@@ -30,7 +30,7 @@ def _fsync(path: Path) -> None:
 
 
 def _make_folder(folder: Path, durable: bool) -> None:
-    """Make a folder; when `durable`, the entries of those made are on the disk before anything lies in them."""
+    """Make a folder; if `durable`, the entries of new folders are on the disk before anything is written in them."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     if durable:
@@ -40,7 +40,7 @@ def _make_folder(folder: Path, durable: bool) -> None:
 
 
 def writer() -> str:
-    """Return how the temporary files of this process tell whose they are."""
+    """Return the text by which the temporary files of this process name it."""
     return f"{_HOST}-{os.getpid()}"
 
 
@@ -61,7 +61,7 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
             _fsync(partial)
         os.replace(partial, target)
     finally:
-        with suppress(OSError):  # gone, or on a drive that is: what is left is removed later
+        with suppress(OSError):  # the file or its drive is gone; what is left is removed later
             partial.unlink()
     # Without this the new name itself may be lost in a crash; some network file systems refuse it.
     if durable:
@@ -73,7 +73,7 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the path of a folder beside `path` to be made and filled; move it in when the block ends.
 
-    An older folder is out of the way only for a moment. When the block raises, what was filled is removed.
+    An older folder is missing only for a moment. When the block raises, what was filled is removed.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def open_to_append(path: Path) -> int:
-    """Return the descriptor of a file to add to; a link there is replaced by a file, and what it led to left alone."""
+    """Return the descriptor of a file to append to; a link is replaced by a file, and its target is left alone."""
     if path.is_symlink():
         path.unlink()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -99,7 +99,7 @@ def open_to_append(path: Path) -> int:
 
 @contextmanager
 def binary_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Yield a file to write, whole or not at all; packed, without a time, when the name ends in .gz."""
+    """Yield a file to write, whole or not at all; compressed, without a timestamp, when the name ends in .gz."""
     with atomic_path(path) as partial, partial.open("wb") as file:
         if Path(path).suffix.lower() != ".gz":
             yield file

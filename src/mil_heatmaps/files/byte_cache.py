@@ -1,4 +1,4 @@
-"""Bytes and arrays that were used last, up to a number of bytes in all."""
+"""A cache of the bytes and arrays that were used last, up to a total number of bytes."""
 
 import threading
 from collections import OrderedDict
@@ -34,7 +34,7 @@ class ByteCache(Generic[Value]):
         return self._bytes
 
     def get(self, key: Hashable) -> Value | None:
-        """Return the value, or None; the same object for every caller, so nobody may change it."""
+        """Return the value, or None; every caller gets the same object, so no caller may change it."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:

@@ -41,7 +41,7 @@ def save_hdf5(
     Parameters
     ----------
     output_path : file
-        Its folder is made.
+        Its folder is created.
     asset_dict : name -> array
         The first axis counts rows; it can grow later. Tensors on the CPU will do.
     attr_dict : name -> attributes, optional
@@ -50,7 +50,7 @@ def save_hdf5(
         ``a`` appends rows to datasets of that name and makes those that are missing; everything is checked
         before anything is written. ``w`` makes a new file, whole or not at all.
     chunk_size : int
-        Rows a chunk of a new dataset: 32 as CLAM's feature and score files, 1 as its coordinate files.
+        Rows per chunk of a new dataset: 32 as in CLAM's feature and score files, 1 as in its coordinate files.
 
     Raises
     ------

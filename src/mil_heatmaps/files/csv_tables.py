@@ -1,4 +1,4 @@
-"""Read and write tables: CSV with named columns, as people keep them by hand, in a spreadsheet or from a run."""
+"""Read and write tables: CSV with named columns, as written by hand, by a spreadsheet or by a run."""
 
 import csv
 import io
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FORMULA = re.compile(r"[=@\t]|[+-][A-Za-z]")
-"""How a cell begins that a spreadsheet would run."""
+"""Beginning of a cell that a spreadsheet would run as a formula."""
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table as CSV: the header, then one line per row, whose cells are in the order of the columns.
 
-    No text of it is run by a spreadsheet: see `guarded`.
+    A spreadsheet runs none of its text: see `guarded`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -48,7 +48,7 @@ def guarded(cell: object) -> object:
 
 
 def unguarded(text: str) -> str:
-    """Return what a cell of a table says: `guarded` undone, else without blanks around it."""
+    """Return the text of a cell: with `guarded` undone, else without blanks around it."""
     plain = text.strip()
     if plain.startswith("'") and _is_odd(rest := text.lstrip()[1:]):
         plain = rest
@@ -65,7 +65,7 @@ def _is_odd(text: str) -> bool:
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the header of a CSV, then each row that is not blank: its line, and its cells as stripped text.
 
-    Semicolons and tabs are taken for commas when the header has no comma.
+    If the header has no comma, semicolons or tabs separate the cells.
 
     Raises
     ------

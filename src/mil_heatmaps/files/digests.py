@@ -1,4 +1,4 @@
-"""What tells files and settings from others: SHA-256 digests and fingerprints. Records of earlier runs hold them."""
+"""Identify files and settings by SHA-256 digests and fingerprints. Records of earlier runs hold them."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from mil_heatmaps.files.names import DICOM_EXTENSION
 
 SMALL_FILE_BYTES = 1 << 20
-"""Up to this size a file is known by its content; beyond it by size and mtime, as hashing slides takes too long."""
+"""Up to this size a file is identified by its content, else by size and mtime, as hashing slides takes too long."""
 
 END_BYTES = 1 << 20
 
@@ -42,10 +42,10 @@ def sha256_ends(path: Path) -> str:
 
 
 def file_fingerprint(path: Path) -> dict[str, Any]:
-    """Say what a file is: its size and, when small, its SHA-256, else its mtime.
+    """Return what identifies a file: its size and, if small, its SHA-256, else its mtime.
 
     The name is left out on purpose: moving a cohort with its times kept does not redo it. The folder of a DICOM series
-    is what its files are.
+    is identified by its files.
     """
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):

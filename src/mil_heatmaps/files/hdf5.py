@@ -1,6 +1,6 @@
 """Open HDF5 files and read whole datasets, with errors that say what is there instead.
 
-h5py is imported by those that hold a file: a run that finds everything done needs it not.
+Only functions that handle a file import h5py: a run that finds everything done does not need it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SMALL_BYTES = 16 << 20
-"""A dataset up to this size is read however little of it is stored."""
+"""A dataset up to this size is read however well it compresses."""
 
 _FITS_BYTES = 256 << 20
-"""Up to this size nobody asks how much memory is left: to ask takes a millisecond, and a slide has several datasets."""
+"""Up to this size free memory is not checked: a check takes a millisecond, and a slide has several datasets."""
 
 _MOST_SQUEEZED = 100
-"""Features and scores are seldom squeezed to a quarter; a dataset that grows more than this is not a measurement."""
+"""Features and scores seldom compress to a quarter; a dataset that grows more than this is not a measurement."""
 
 
 class UnfitDatasetError(HeatmapError, ValueError):
@@ -66,7 +66,7 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
     try:
         readable = h5py.is_hdf5(path)
     except OSError:
-        readable = True  # let the attempt to open it tell the reason
+        readable = True  # the attempt to open it gives the reason
     if not readable:
         refuse_stand_in(path, error)
         raise error(f"{path}: not an HDF5 file, it begins with {_first_bytes(path)!r}{tail}")
@@ -86,7 +86,7 @@ def open_h5(path: Path, error: type[HeatmapError] = FeatureError) -> Iterator[h5
 
 
 def _raised_by_h5py(error: Exception) -> bool:
-    """Whether an error began in h5py, and not in what the reader made of the numbers."""
+    """Whether an error began in h5py, and not in the code that uses the numbers."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -113,13 +113,13 @@ def contents(file: h5py.File) -> str:
 
 
 def dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset | None:
-    """Return the dataset, None when there is no such one (or it is a group).
+    """Return the dataset, None if it does not exist or is a group.
 
     Raises
     ------
     UnfitDatasetError
-        It has no place for numbers, or takes far more memory than the file explains or the machine has: its size is
-        compared before anything is read.
+        It has no place for numbers, or takes far more memory than the file explains or the machine has. The size is
+        checked before anything is read.
     """
     import h5py
 
@@ -182,8 +182,8 @@ def text_attribute(values: Mapping[str, Any], key: str) -> str | None:
 def first_not_finite(values: npt.NDArray[Any]) -> tuple[int, int] | None:
     """Return how many numbers are NaN or infinite and the first row that holds one; None when all are finite.
 
-    Sums tell almost always: they are finite only if everything is. So the exact test, with its array of
-    booleans, runs only on blocks whose sum is not (or overflowed).
+    A sum is finite only if all its numbers are. So the exact test, with its array of booleans, runs only on blocks
+    whose sum is not finite (or overflowed).
     """
     bad, first, rows = 0, -1, max(1, (1 << 20) // max(1, values.shape[1] if values.ndim > 1 else 1))
     for start in range(0, len(values), rows):

@@ -1,6 +1,6 @@
-"""Have another process look at an HDF5 file first, for a limited time: this one then only opens what is harmless.
+"""Have another process check an HDF5 file first, for a limited time, so that this one opens only harmless files.
 
-One process, started with the first file, looks at all files of this one; each file is looked at once.
+One checking process, started with the first file, serves this process; it checks each file once.
 """
 
 import atexit
@@ -24,7 +24,7 @@ _STRUCTURE = str(Path(__file__).with_name("hdf5_structure.py"))
 
 
 class _Looker:
-    """The process that looks; started when it is first needed, and again after a file has ended it."""
+    """The checking process; started when it is first needed, and again after a file has ended it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,7 +33,7 @@ class _Looker:
         self._known: dict[tuple[str, int, int, int], str | None] = {}
 
     def refusal(self, path: Path) -> str | None:
-        """Return why a file is not to be read, None when nothing speaks against it or h5py itself will say what."""
+        """Return why a file must not be read, None if it is harmless or h5py itself will report the error."""
         found = path.stat()
         key = (str(path), found.st_ino, found.st_size, found.st_mtime_ns)
         with self._lock:
@@ -68,7 +68,7 @@ class _Looker:
         return f"the HDF5 library crashes on it ({how}): the file is damaged or hostile"
 
     def _running(self) -> "subprocess.Popen[str] | None":
-        """Return the process; None where none can be started, and the file is looked at here."""
+        """Return the process; None if none can be started: the file is then checked here."""
         if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
             return self._process
         command = [sys.executable, "-P", _STRUCTURE]
@@ -103,9 +103,9 @@ atexit.register(_LOOKER.stop)
 
 
 def refusal(path: Path) -> str | None:
-    """Return why an HDF5 file is not to be opened, in words that go on after its name; None to open it.
+    """Return why an HDF5 file must not be opened, in words that follow its name; None if it may be opened.
 
-    Refused are links into other files and in circles, datasets whose numbers lie in other files, and files on which the
-    HDF5 library hangs, crashes, or takes memory without bound. OSError when there is no such file.
+    This refuses links into other files, links in circles, datasets whose numbers lie in other files, and files on which
+    the HDF5 library hangs, crashes, or takes memory without bound. Raises an OSError if there is no such file.
     """
     return _LOOKER.refusal(path)

@@ -1,8 +1,8 @@
-"""Look at an HDF5 file's structure before anybody reads it; run as a process of its own by `hdf5_guard`.
+"""Check an HDF5 file's structure before it is read; `hdf5_guard` runs this as a separate process.
 
-HDF5's own library may read other files, hang or crash on a file that was made or damaged to that end. So this touches
-everything a reader touches before the numbers: links, layouts, attributes, and the index of chunks. It imports nothing
-of the package, so that the process starts quickly.
+On a hostile or damaged file the HDF5 library may read other files, hang or crash. So this touches everything that a
+reader touches before the numbers: links, layouts, attributes, and the index of chunks. It imports nothing of the
+package, so that the process starts quickly.
 """
 
 import json
@@ -19,11 +19,11 @@ MOST_LINKS = 100_000
 MOST_ATTRIBUTE_BYTES = 64 << 20
 
 MEMORY_BYTES = 4 << 30
-"""Address space of the process that looks."""
+"""Address space of the checking process."""
 
 
 def why_refused(path: str) -> str | None:
-    """Return why a file is not to be read, None when nothing speaks against it; what h5py raises passes on."""
+    """Return why a file must not be read, None if it is harmless; errors of h5py are passed on."""
     with h5py.File(path, "r") as file:
         waiting: list[tuple[str, Any]] = [("", file)]
         seen = set()
@@ -41,7 +41,7 @@ def why_refused(path: str) -> str | None:
                 if isinstance(kind, h5py.SoftLink):
                     if leads_in_a_circle(group, name):
                         return f"{where!r} is a link that leads in a circle"
-                    continue  # what it leads to is looked at under its own name
+                    continue  # its target is checked under its own name
                 item = group[name]
                 if isinstance(item, h5py.Group):
                     address = h5py.h5o.get_info(item.id).addr
@@ -56,7 +56,7 @@ def why_refused(path: str) -> str | None:
 
 
 def leads_in_a_circle(group: Any, name: str) -> bool:
-    """Whether HDF5 gives a link up after so many steps; one that leads nowhere is harmless."""
+    """Whether HDF5 gives up a link after too many steps; a link that leads nowhere is harmless."""
     try:
         group[name]
     except KeyError as error:
@@ -85,7 +85,7 @@ def _touch_attributes(item: Any, where: str) -> str | None:
         attribute = h5py.h5a.open(item.id, index=number)
         if attribute.get_storage_size() > MOST_ATTRIBUTE_BYTES:
             return f"an attribute of {where!r} has {attribute.get_storage_size():,} bytes"
-        with suppress(Exception):  # of a type that nobody here can read: whoever needs it will say so
+        with suppress(Exception):  # of a type that cannot be read here: code that needs it reports it
             item.attrs[attribute.name.decode("utf-8", "surrogateescape")]
     return None
 

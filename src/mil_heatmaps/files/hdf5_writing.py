@@ -1,4 +1,4 @@
-"""Write HDF5 files whole or not at all, and so that a full disk is an error like any other.
+"""Write HDF5 files whole or not at all; a full disk is an error like any other.
 
 HDF5 crashes when the system refuses a write, often later and elsewhere. So it writes to a file object that never fails:
 the first refusal is kept, what comes after it is dropped, and the error is raised when HDF5 is done.
@@ -61,15 +61,15 @@ class _NeverFails(io.RawIOBase):
         return self._file.tell() if size is None else size
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: nothing is buffered."""
 
 
 @contextmanager
 def write_h5(path: str | os.PathLike[str], *, append: bool = False) -> Iterator[h5py.File]:
-    """Yield an HDF5 file to fill; it comes to `path` when the block ends, and not at all when the block raises.
+    """Yield an HDF5 file to fill; it is moved to `path` when the block ends, and dropped when the block raises.
 
-    `append` begins with a copy of what is there. Once the system has refused a write the block's other writes go
-    nowhere.
+    `append` begins with a copy of the existing file. Once the system has refused a write, the block's other writes are
+    dropped.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def set_text(holder: h5py.HLObject, key: str, text: str | Sequence[str]) -> None
     """Write an attribute of one or several texts, in UTF-8 and of fixed length.
 
     h5py's own texts lie in a heap, in which one damaged byte makes HDF5 read without end; only texts too long for an
-    attribute are written so.
+    attribute are written that way.
     """
     one = isinstance(text, str)
     items = [text] if isinstance(text, str) else text

@@ -1,8 +1,8 @@
-"""Read files of `torch.save` that hold objects beside their tensors, every object as an inert record.
+"""Read files of `torch.save` that hold objects besides tensors; every object becomes an inert record.
 
-The unpickler knows torch's tensor builders, NumPy's of arrays and plain containers. Every other name, whatever it is,
-becomes a `Record`: a note of the name, the arguments and the state, made by this module. No module is imported for a
-file, and nothing that a file names is called.
+The unpickler knows torch's tensor builders, NumPy's array builders and plain containers. Every other name, whatever it
+is, becomes a `Record`: a note of the name, the arguments and the state, made by this module. No module is imported for
+a file, and nothing that a file names is called.
 """
 
 import os
@@ -21,7 +21,7 @@ from mil_heatmaps.words import said_by
 _EXTENSIONS = frozenset({"EXT1", "EXT2", "EXT4"})
 """Opcodes that look names up in a registry of this process instead of naming them."""
 _FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-"""torch's variable, with which it takes no other unpickler, an inert one either."""
+"""torch's environment variable that forbids any other unpickler, even an inert one."""
 _PLAIN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
@@ -33,7 +33,7 @@ _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 
 
 class Record:
-    """An object in a file, as what the file says of it and nothing more.
+    """An object in a file, as the file describes it and nothing more.
 
     Attributes
     ----------
@@ -41,9 +41,9 @@ class Record:
         ``module.Class``, or the function that was to be called.
     record_arguments : tuple
     record_state : Any
-        What the object was to be filled with, usually a dict of its attributes.
+        The state that the object was to get, usually a dict of its attributes.
     record_items : list
-        What was put in it as in a list or set; pairs as in a dict.
+        Items of a list or set; pairs of a dict.
     """
 
     record_name = ""
@@ -128,7 +128,7 @@ def _record_type(module: str, name: str) -> type[Record]:
 
 
 def _fresh(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of our own that calls `function`: a file may write on what it names, never on torch's own."""
+    """Return a wrapper of `function`: a file may change the wrapper that it names, never torch's own function."""
 
     def build(*arguments: Any, **more: Any) -> Any:
         return function(*arguments, **more)
@@ -172,7 +172,7 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
 
 
 def _refuse_extensions(file: Any) -> None:
-    """Refuse opcodes that name what this process has registered; the place in the file is kept."""
+    """Refuse opcodes that name what this process has registered; the position in the file is kept."""
     start = file.tell()
     for opcode, _, _ in pickletools.genops(file):
         if opcode.name in _EXTENSIONS:
@@ -217,12 +217,12 @@ def load_inert(path: Path) -> Any:
 
 
 def is_module(record: Record) -> bool:
-    """Say whether a record is a whole pickled `torch.nn.Module`."""
+    """Whether a record is a whole pickled `torch.nn.Module`."""
     return {"_parameters", "_modules"} <= set(record.attributes)
 
 
 def names_of_records(content: Any, most: int = 2000) -> list[str]:
-    """Return what the objects in `content` are called, each name once, as they come; looks at `most` places."""
+    """Return the names of the objects in `content`, each once, in the order found; looks at up to `most` places."""
     waiting, seen, names = [content], set[int](), dict[str, None]()
     while waiting and len(seen) < most:
         item = waiting.pop()

@@ -1,4 +1,4 @@
-"""Read JSON of strangers: whatever is wrong with the file is told in one kind of error."""
+"""Read untrusted JSON: every fault of the file raises one kind of error."""
 
 import json
 import math
@@ -23,13 +23,13 @@ def read_json(
 ) -> Any:
     """Return what a JSON file holds, unpacked first when its name ends in .gz.
 
-    Whole numbers that are larger than any float are read as infinite: the reader of the number refuses it as such.
+    Whole numbers that are larger than any float are read as infinite: the code that uses the number refuses it.
 
     Raises
     ------
     `error`
-        It cannot be read, is not JSON, nested without end, over `most_bytes`, or, where all numbers must be `finite`,
-        holds one that is not.
+        The file cannot be read, is not JSON, is nested too deeply, is larger than `most_bytes`, or, where all numbers
+        must be `finite`, holds one that is not.
     """
     whole: Callable[[str], Any] = _whole
     if finite:
@@ -47,7 +47,7 @@ def read_json(
         raise error(f"{path} is not JSON: {cause.msg} at line {cause.lineno}, column {cause.colno}") from None
     except OSError as cause:
         raise error(f"cannot read {path}: {cause.strerror or said_by(cause)}") from cause
-    except (ValueError, RecursionError) as cause:  # no text, or nested without end
+    except (ValueError, RecursionError) as cause:  # no text, or nested too deeply
         raise error(f"{path} is not JSON that can be read: {said_by(cause)}") from cause
 
 
@@ -59,5 +59,5 @@ def _finite(text: str) -> int | float:
 
 
 def _whole(digits: str) -> int | float:
-    """Return a whole number; what no float can hold becomes infinite, where it would end in an OverflowError later."""
+    """Return a whole number; one that no float can hold becomes infinite, as it would raise an OverflowError later."""
     return int(digits) if len(digits) < 300 else float(digits)

@@ -1,4 +1,4 @@
-"""Names of files: what slides end with, a slide's name without its extension, and when two names are one."""
+"""File names: the extensions of slides, a slide's name without its extension, and when two names are the same."""
 
 import re
 import unicodedata
@@ -10,12 +10,12 @@ SLIDE_EXTENSIONS = (
     ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi", ".qptiff",
     ".btf", ".tf2", ".tf8",
 )  # fmt: skip
-"""Endings of slides where `slide_ext` is left out, in any case; ``.ome`` may stand before each."""
+"""Default extensions of slides, in upper or lower case; ``.ome`` may stand before each."""
 
 _KNOWN = frozenset(SLIDE_EXTENSIONS)
 
 DICOM_EXTENSION = ".dcm"
-"""Ending of the files of which several may be one slide."""
+"""Extension of files of which several may form one slide."""
 
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg")
 """Endings of plain pictures, which are read as slides of one level where they are named."""
@@ -32,7 +32,7 @@ def restored(text: str) -> str:
 
 
 def nfc(name: str) -> str:
-    """Return `name` as names are compared: macOS writes an accent as a sign of its own, other systems do not."""
+    """Return `name` as names are compared: macOS writes an accent as a separate character, other systems do not."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
@@ -45,7 +45,7 @@ def spellings(name: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _by_dots(extensions: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return the extensions of one dot, and the others, in small letters."""
+    """Return the extensions with one dot, and the others, in lower case."""
     lower = [ext.lower() for ext in extensions]
     single = frozenset(ext for ext in lower if ext.rfind(".") == 0)
     return single, tuple(sorted((ext for ext in lower if ext not in single), key=len, reverse=True))
@@ -79,7 +79,7 @@ def stem_of(name: str, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> str:
 def names_of_slide(file_name: str, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> tuple[str, ...]:
     """Return the stems that files of a slide may have, best first: ``S``, ``S.svs``.
 
-    Of ``S.ome.tif`` they are ``S``, ``S.ome.tif`` and ``S.ome``, as some tools cut off the last ending only.
+    For ``S.ome.tif`` they are ``S``, ``S.ome.tif`` and ``S.ome``, as some tools cut off the last ending only.
     """
     extension = extension_of(file_name, extensions)
     if not extension:
@@ -90,16 +90,16 @@ def names_of_slide(file_name: str, extensions: Sequence[str] = SLIDE_EXTENSIONS)
 
 
 def slide_id_of(path: Path) -> str:
-    """Return what the slide in a file, or in the folder of a DICOM series, is called."""
+    """Return the name of the slide in a file, or in the folder of a DICOM series."""
     stem = stem_of(path.name, (*SLIDE_EXTENSIONS, *PICTURE_EXTENSIONS))
     return stem if stem != path.name or path.is_dir() else path.stem
 
 
 def comparable(stem: str) -> str:
-    """Return a stem as keys of an index have it: in NFC, a slide's extension in it in small letters."""
+    """Return a stem as the keys of an index have it: in NFC, a slide's extension in it in lower case."""
     stem = nfc(stem)
     dot = stem.rfind(".")
-    if dot < 0 or stem[dot:].lower() not in _KNOWN:  # nearly always: this is asked for every file of a cohort
+    if dot < 0 or stem[dot:].lower() not in _KNOWN:  # nearly always: this runs for every file of a cohort
         return stem
     extension = extension_of(stem) or ""
     return stem.removesuffix(extension) + extension.lower()

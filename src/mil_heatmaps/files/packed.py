@@ -1,4 +1,4 @@
-"""Read text files that may be packed, up to what a file of their size can honestly hold."""
+"""Read text files that may be compressed, up to what a file of their size can plausibly hold."""
 
 import gzip
 import zlib
@@ -8,7 +8,7 @@ from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.words import said_by
 
 _MOST_SQUEEZED = 40
-"""Outlines and tables are squeezed to a tenth, a grid of equal squares to a twenty-fifth."""
+"""Outlines and tables compress to a tenth, a grid of equal squares to a twenty-fifth."""
 
 _ALWAYS_BYTES = 4 << 20
 

@@ -1,4 +1,4 @@
-"""Tables in Parquet files, read by pyarrow where it is installed: plain columns alone, and no more than fits."""
+"""Tables in Parquet files, read by pyarrow where it is installed: only plain columns, up to a limit of size."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".parquet", ".parquet.gzip")
-"""slideflow's end with .gzip, which tells how their columns are packed: the file is not."""
+"""slideflow's files end with .gzip because their columns are compressed; the file itself is not."""
 
 MOST_NUMBERS = 1 << 28
 """Rows times columns: 2 GiB as float64."""
 
 
 def is_parquet(path: Path) -> bool:
-    """Say whether a file is one by its name."""
+    """Whether a file is a Parquet file by its name."""
     return path.name.lower().endswith(SUFFIXES)
 
 
@@ -39,7 +39,7 @@ def read_parquet(path: Path, error: type[HeatmapError]) -> pd.DataFrame:
         raise lacking("a parquet table", "pyarrow", "pip install pyarrow", cause) from cause
     try:
         with parquet.ParquetFile(path) as file:
-            # The size is looked at first: a column of one value takes no room at all in the file.
+            # The size is checked first: a column of one value takes no room at all in the file.
             told, plain = file.metadata, (types.is_integer, types.is_floating, types.is_boolean, types.is_string,
                                           types.is_large_string, types.is_dictionary, types.is_null)  # fmt: skip
             schema = file.schema_arrow

@@ -84,7 +84,7 @@ def numpy_global(name: str) -> Any:
 
 
 def _holds_objects(value: Any) -> bool:
-    """Say whether an array of Python objects hides anywhere in `value`."""
+    """Whether an array of Python objects hides anywhere in `value`."""
     import numpy as np
 
     waiting, seen = [value], set()

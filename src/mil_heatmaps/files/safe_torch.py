@@ -35,9 +35,9 @@ def load_torch(path: Path) -> Any:
         with (
             torch.serialization.safe_globals(_harmless_globals()),
             warnings.catch_warnings(),
-            path.open("rb") as stream,  # from a path torch goes by the name
+            path.open("rb") as stream,  # given a path, torch goes by its name
         ):
-            warnings.simplefilter("ignore")  # what torch warns of, the message of a refusal says too
+            warnings.simplefilter("ignore")  # the message of a refusal also says what torch warns of
             return torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:
         if refused := _REFUSED.search(str(error)):
@@ -63,7 +63,7 @@ def _refuse_inflating(path: Path) -> None:
 
 
 def _harmless_globals() -> list[Any]:
-    """Return what is stored beside tensors and cannot do anything: NumPy values, options of a training, paths."""
+    """Return harmless types that are stored beside tensors: NumPy values, options of a training, paths."""
     import numpy as np
 
     multiarray = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since NumPy 2

@@ -1,4 +1,4 @@
-"""Files that stand where another one was wanted: pointers of Git LFS and git-annex, and web pages."""
+"""Files in place of the wanted ones: pointers of Git LFS and git-annex, and web pages."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def stand_in(path: Path) -> str | None:
 
 
 def refuse_no_file(path: Path, error: type[HeatmapError]) -> None:
-    """Raise `error` when there is no regular file, or one that `refuse_stand_in` refuses: a pipe would never end."""
+    """Raise `error` if there is no regular file (a pipe would never end), or if `refuse_stand_in` refuses it."""
     if not path.is_file():
         raise error(f"{path}: " + ("is no file" if path.exists() else "does not exist"))
     refuse_stand_in(path, error)

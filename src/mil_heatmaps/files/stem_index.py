@@ -12,10 +12,10 @@ from mil_heatmaps.files.names import comparable, extension_of, names_of_slide, n
 from mil_heatmaps.words import first_of
 
 _MOST_HINTS = 50
-"""So many messages of one index name similar files; the search is slow in a long list."""
+"""Most messages of one index that name similar files; the search is slow in a long list."""
 
 _SEPARATORS = "._- "
-"""What may stand between a slide's name and the rest of the name of a file that was made of it."""
+"""Characters between a slide's name and the rest of the name of a file made from the slide."""
 
 
 def list_files(
@@ -23,8 +23,8 @@ def list_files(
 ) -> Iterator[Path]:
     """Yield the files below `folder` with one of `extensions`, folders and names in order.
 
-    Links to folders are followed, once each. Left out are hidden files and folders, the data folder beside a
-    ``.mrxs``, and folders whose name starts with one of `skip`.
+    Links to folders are followed, once each. Hidden files and folders, the data folder beside a ``.mrxs``, and folders
+    whose name starts with one of `skip` are left out.
     """
     for here, names in walk_folders(folder, recursive=recursive, skip=skip):
         for name in names:
@@ -86,7 +86,7 @@ class StemIndex:
         """The files of each stem, in the order they were found; listed on first use."""
         by_stem: dict[str, list[Path]] = {}
         listed: Iterable[Path] = (path for folder in self.folders for path in self._listed(folder))
-        if len(self.folders) > 1:  # one may be given twice, or lie in another one
+        if len(self.folders) > 1:  # a folder may be given twice, or lie in another one
             listed = dict.fromkeys(listed)
         for path in listed:
             name = path.name
@@ -94,7 +94,7 @@ class StemIndex:
             self._by_name.setdefault(nfc(name), []).append(path)
         if len(self.folders) > 1:
             for found in (*by_stem.values(), *self._by_name.values()):
-                if len(found) > 1:  # one file by two ways is one file
+                if len(found) > 1:  # two paths to one file count once
                     found[:] = {os.path.realpath(path): path for path in reversed(found)}.values()
                     found.reverse()
         return by_stem
@@ -105,7 +105,7 @@ class StemIndex:
 
     @property
     def repeated(self) -> dict[str, Sequence[Path]]:
-        """The stems that several files share, none nearer than another, with those files."""
+        """The stems that several equally near files share, with those files."""
         best = ((stem, self.nearest(paths)) for stem, paths in self.by_stem.items() if len(paths) > 1)
         return {stem: paths for stem, paths in best if len(paths) > 1}
 
@@ -123,12 +123,12 @@ class StemIndex:
         Parameters
         ----------
         *names : str
-            What the slide is called: a stem, or a file name with extension. Of several the first that has a file wins.
+            Names of the slide: stems, or file names with extension. The first name that has a file counts.
 
         Raises
         ------
         `error`
-            When several files share it.
+            Several files share the name.
         """
         for name in names:
             for stem in self.stems_for(name):
@@ -145,7 +145,7 @@ class StemIndex:
         return next((key for key in keys if key in self.by_stem), None)
 
     def too_many(self, name: str, paths: Sequence[Path]) -> str:
-        """Return what to say where several files share a name."""
+        """Return the message for several files that share a name."""
         return (
             f"{len(paths)} {self.noun}s are named {name!r}: {first_of(paths, 4)}; keep one, or name a narrower folder"
         )
@@ -156,12 +156,12 @@ class StemIndex:
         return found or by_stem.get(comparable(stem_of(name, self.extensions))) or []
 
     def find(self, *names: str) -> Path:
-        """Return the file of a slide; one that is missing or named alike several times is an error.
+        """Return the file of a slide; a missing file, or several files of the name, is an error.
 
         Raises
         ------
         `error`
-            With the files of the slide that are of no use, or the names most like it.
+            The message gives the unusable files of the slide, or the most similar names.
         """
         if (path := self.get(*names)) is not None:
             return path
@@ -176,9 +176,9 @@ class StemIndex:
         raise self.error(f"no {self.noun} for {name!r} among {len(self.by_stem)} in {where}{hint}")
 
     def unused(self, *names: str, longer: bool = False) -> str:
-        """Say which files of a slide lie in the folders and cannot be used, and why; empty when there are none.
+        """Return which files of a slide in the folders cannot be used, and why; empty if there are none.
 
-        `longer` is for those too that could be used but for their name, such as ``S_tissue.geojson``.
+        `longer` includes files that could be used except for their name, such as ``S_tissue.geojson``.
         """
         files, own = self._other_files, frozenset(map(nfc, names))
         for name in own:
@@ -214,7 +214,7 @@ class StemIndex:
 
     @cached_property
     def _other_files(self) -> list[tuple[str, str]]:
-        """The name in NFC and the path of what lies in the folders, by name; listed when a file is first missed."""
+        """Name in NFC and path of everything in the folders, by name; listed when a file is first missing."""
         return sorted(
             (nfc(name), os.path.join(here, name))
             for folder in self.folders
@@ -243,7 +243,7 @@ class StemIndex:
         return f"; names there look like {next(iter(self.by_stem))}"
 
     def nearest(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """Return the files to choose from: of those in the folders themselves and in folders inside the nearest."""
+        """Return the files to choose from: those nearest to the folders themselves, not deeper inside them."""
         if len(paths) == 1:
             return paths
         depths = [self._depth(path) for path in paths]

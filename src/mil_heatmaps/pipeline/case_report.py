@@ -1,4 +1,4 @@
-"""What a run says of its cases: the table of predictions, and a sheet of every case."""
+"""What a run reports on its cases: the table of predictions, and a sheet for every case."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ AFTER = ("attention_shares", "without_slide", "status", "error")
 
 
 def report_cases(cohort: Cohort, settings: RunSettings, summary: RunSummary) -> Path | None:
-    """Write the table of cases, and the sheet of every case that was worked on; return the table's path.
+    """Write the table of cases, and the sheet of every case that was processed; return the table's path.
 
-    Sheets are figures for people: there are none where the config asks for none.
+    Sheets are figures: there are none if the config asks for no figures.
     """
     cases = {job.case.case_id: job.case for job in cohort.jobs.values() if job.case is not None}
     named = settings.config.output_names is not None
@@ -51,7 +51,7 @@ def report_cases(cohort: Cohort, settings: RunSettings, summary: RunSummary) -> 
 
 
 def _draw(case: Case, settings: RunSettings) -> None:
-    """Draw a case's sheet; what fails costs the sheet alone."""
+    """Draw a case's sheet; an error costs only the sheet."""
     from mil_heatmaps.pipeline.case_sheet import draw_sheet
 
     try:
@@ -89,13 +89,13 @@ def _table(cohort: Cohort, cases: dict[str, Case], *, flat: bool, named: bool) -
 
 
 def _listed(share: CaseShare | None, name: str) -> str:
-    """Return a number of every slide, blank where it is not known of any."""
+    """Return a number for every slide, separated by semicolons; blank if no slide has one."""
     values = [] if share is None else [getattr(slide, name) for slide in share.slides]
     return "" if all(v is None for v in values) else ";".join("" if v is None else f"{v:.6g}" for v in values)
 
 
 def _summaries(cohort: Cohort, cases: dict[str, Case]) -> Iterator[tuple[str, list[str], dict[str, Any], str]]:
-    """Yield id, slides, summary of a record, and error of every case of the list, in its order."""
+    """Yield id, slides, summary of a record, and error of every case, in the order of the list."""
     problems: dict[str, str] = {}
     listed: dict[str, list[str]] = {}
     for index, row in enumerate(cohort.rows):
@@ -108,6 +108,6 @@ def _summaries(cohort: Cohort, cases: dict[str, Case]) -> Iterator[tuple[str, li
             continue
         records = [SlideRecord.load(job.paths.record, job.slide_id) for job in case.slides]
         failed = next((f"{r.slide_id}: {r.failed_stage}: {r.error}" for r in records if r.status == "failed"), "")
-        # A slide whose picture failed has the case's prediction all the same; one that waits has an old one.
+        # A slide whose heatmap failed still has the case's prediction; a waiting slide has an old one.
         good = [r.summary for r in records if "case" in r.summary and r.failed_stage != "attention"]
         yield case_id, [job.slide_id for job in case.slides], good[0] if good else {}, failed

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from mil_heatmaps.visualization.sheet import SheetMap
 
 MOST = 24
-"""Slides of a sheet; of a case with more the first."""
+"""Most slides on a sheet; a larger case shows its first slides."""
 
 
 def draw_sheet(case: Case, settings: RunSettings) -> None:
-    """Write the sheet of a case whose slides are scored; the bar is of the case, whatever scale the slides have."""
+    """Write the sheet of a case whose slides are scored; the bar is the case's, whatever scale the slides have."""
     from mil_heatmaps.visualization.sheet import write_sheet
 
     works = [

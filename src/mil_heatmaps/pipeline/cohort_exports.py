@@ -1,4 +1,4 @@
-"""What exports a run writes once, beside those of its slides: QuPath's script, and all slides in one AnnData file."""
+"""Exports that a run writes once, besides those of its slides: QuPath's script, and all slides in one AnnData file."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 
 def export_cohort(summary: RunSummary, config: Config) -> None:
-    """Write them, as far as `export_arguments` asks for them; put their paths, and what went wrong, into the summary.
+    """Write those that `export_arguments` asks for; put their paths, and any errors, into the summary.
 
-    Each holds the slides whose own export is there and whose last run did not fail, in the order of the list.
+    Each holds the slides that have their own export and whose last run did not fail, in the order of the list.
     """
     exports, folder = config.export_arguments, summary.cohort.layout.production_root
     bags = (*config.bags[1:], "sum") if len(config.bags) > 1 else ()
@@ -59,9 +59,9 @@ def _script(path: Path, folder: Path, bags: Sequence[str]) -> bool:
 
 
 def _joined(path: Path, summary: RunSummary, end: str) -> bool:
-    """Write the slides' files, whose names end so, as one; say whether there is one.
+    """Join the slides' files whose names end in `end`; return whether there is a joined file.
 
-    One that was made of the same files stays.
+    A file that was joined from the same parts stays.
     """
     from mil_heatmaps.export.anndata_file import anndata_module, join_h5ad
 
@@ -71,7 +71,7 @@ def _joined(path: Path, summary: RunSummary, end: str) -> bool:
     parts = [part for part in parts if part.is_file()]
     if not parts:
         return False
-    # Of what it was made is written down: which file is newer, clocks of two machines may not agree on.
+    # The parts are recorded, as the clocks of two machines may not agree on which file is newer.
     made_of = {
         os.path.relpath(part, path.parent): [status.st_size, status.st_mtime_ns]
         for part, status in ((part, part.stat()) for part in parts)

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SENTENCE = "faithfulness_sentence"
-"""Beginning of the two columns with sentences."""
+"""Prefix of the two columns with sentences."""
 
 
 @dataclass(frozen=True)
 class ComparedSlide:
-    """What became of one slide.
+    """The result for one slide.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class ComparedSlide:
 def open_run(folder: Path) -> Runner:
     """Return the runner of an experiment, from the config and the list of slides that the run left in its folder.
 
-    Nothing is run. The list is the run's own: the one it was given may have changed since.
+    Nothing is run. The list is the run's own copy: the original may have changed since.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def open_run(folder: Path) -> Runner:
 
 
 def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[ComparedSlide]:
-    """Yield each slide that either run lists; write ``S_compare.png`` of those both have, and ``comparison.csv``.
+    """Yield each slide that either run lists; write ``S_compare.png`` for those in both, and ``comparison.csv``.
 
     Slides that only one run lists, or that lack scores, are yielded and written with the reason.
     """
@@ -104,7 +104,7 @@ def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[Compared
 
 
 def _problems(run: Runner) -> dict[str, str]:
-    """Return the slides in a run's list that are no jobs, with the reason."""
+    """Return the slides in a run's list that cannot be processed, with the reason."""
     rows, jobs = run.cohort.rows, run.cohort.jobs
     told = ((rows[index], reason) for index, reason in run.cohort.problems.items())
     return {row.slide_id or row.slide_name: reason for row, reason in told if row.slide_id not in jobs}
@@ -167,7 +167,7 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
             bag.scores, a.name, bag.prediction, center=heatmap.center, cohort_median=medians.get(a.name)
         )
         colours = replace(colours, center_name=colours.center_name.replace("the slide's own", "the first run's"))
-        if colours.normalize == "percentile_ref":  # the two maps, which are all that is compared, rank each by itself
+        if colours.normalize == "percentile_ref":  # only the two maps are compared: each is ranked by itself
             colours = replace(colours, normalize="percentile")
         slide = TissueSlide(works[0].slide)
         if heatmap.segment and job.paths.mask_pkl.is_file():
@@ -200,7 +200,7 @@ def _compare(first: Runner, second: Runner, job: SlideJob, names: tuple[str, str
 
 
 def _of_regions(names: tuple[str, str], seen: list[View], grid: PatchGrid) -> list[str]:
-    """Return what is to know where the runs do not draw the same region."""
+    """Return a remark if the runs do not draw the same region."""
     corners = [(view.top_left, view.bot_right) for view in seen]
     numbers = range(len(grid))
     chosen = [view.patches(grid) for view in seen]
@@ -214,7 +214,7 @@ def _of_regions(names: tuple[str, str], seen: list[View], grid: PatchGrid) -> li
 
 
 def _told(feet: list[Foot | None]) -> dict[str, str]:
-    """Return what was measured of both maps, under the names of the table's columns."""
+    """Return the faithfulness of both maps, by column of the table."""
     both = zip(("a", "b"), feet, strict=True)
     return {
         f"{key}_{side}": text

@@ -27,16 +27,16 @@ _OF_SCORES = ("calc_heatmap", "score", "head", "normalize", "vmin", "vmax", "cma
 
 @dataclass
 class ConsensusRun:
-    """What was made before anything is drawn.
+    """The files that are made before anything is drawn.
 
     Attributes
     ----------
     config : Config
-        Of the run that draws the score files.
+        Config of the run that draws the score files.
     slides : list of ConsensusSlide
-    left_out : slide_id -> why, of slides that some experiment has no scores of
+    left_out : slide_id -> why, for slides without scores in some experiment
     tables : list of Path
-        What was written of the whole cohort.
+        Files about the whole cohort.
     """
 
     config: Config
@@ -69,17 +69,18 @@ def consensus_config(
     *,
     source: Path | None = None,
 ) -> tuple[Config, dict[str, StudyRun]]:
-    """Return the config of a run that draws the consensus, and the experiments it is of, by name.
+    """Return the config of a run that draws the consensus, and its experiments by name.
 
     Parameters
     ----------
     values : mapping, optional
-        A config to draw by; left out, that of the first experiment with its own score's colours left aside.
+        A config to draw by; by default, that of the first experiment without the colour settings of its score.
 
     Raises
     ------
     ConfigError
-        Experiments that are none or have no slide in common; no config; the name of one of the experiments.
+        A folder is not an experiment; the experiments have no slide in common; there is no config; or the name is that
+        of one of the experiments.
     """
     runs = open_runs(experiments)
     changed, drop_colours = dict(overrides or {}), False
@@ -96,7 +97,7 @@ def consensus_config(
     plain = _without_model(values, drop_colours=drop_colours)
     plain.setdefault("insight_arguments", {})["consensus"] = [str(run.folder.resolve()) for run in runs.values()]
     changed["heatmap_arguments.calc_heatmap"] = False
-    plain.setdefault("data_arguments", {})["scores_dir"] = "."  # where they will be is known from the rest
+    plain.setdefault("data_arguments", {})["scores_dir"] = "."  # the rest of the config decides where they will be
     early = make_config(plain, changed, source=source, check_files=False)
     place = layout_of(early)
     if any(run.folder.resolve() == place.raw_root.resolve() for run in runs.values()):
@@ -107,9 +108,9 @@ def consensus_config(
 
 
 def _without_model(values: Mapping[str, Any], *, drop_colours: bool) -> dict[str, dict[str, Any]]:
-    """Return a config without what makes scores of a model; with `drop_colours` without colours meant for those.
+    """Return a config without the keys for a model's scores; with `drop_colours`, without colours for them either.
 
-    Every column of the consensus is drawn, unless a config that was given for it says otherwise.
+    Every column of the consensus is drawn, unless the config given for it says otherwise.
     """
     kept = {key: dict(section or {}) for key, section in values.items() if key not in _OF_A_MODEL}
     model = kept.pop("model_arguments", {})
@@ -125,7 +126,7 @@ def _without_model(values: Mapping[str, Any], *, drop_colours: bool) -> dict[str
 
 
 def make(config: Config, runs: Mapping[str, StudyRun], say: Callable[[str], None] = lambda _: None) -> ConsensusRun:
-    """Write score files and tables of the consensus; what is up to date is kept."""
+    """Write score files and tables of the consensus; files that are up to date are kept."""
     asked, layout = config.insight_arguments, layout_of(config)
     done = ConsensusRun(config, left_out=left_out(runs))
     for slide in make_consensus(runs, layout.consensus, top=asked.top, at_least=asked.at_least):

@@ -1,4 +1,4 @@
-"""Look at what is there before any work: which slides are up to date, and which stages the others need."""
+"""Survey the slides before any work: which are up to date, and which stages the others need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mil_heatmaps.words import reason_of
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep Python from searching for garbage while objects by the hundred thousand are made to be kept."""
+    """Disable garbage collection while hundreds of thousands of long-lived objects are created."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -31,7 +31,7 @@ def no_collection() -> Iterator[None]:
 
 @contextmanager
 def kept_from_collection() -> Iterator[None]:
-    """Keep the search for garbage off everything that is there now, such as the slides of a long list, for a while."""
+    """Exempt all existing objects, such as the slides of a long list, from garbage collection within the block."""
     gc.freeze()
     try:
         yield
@@ -55,7 +55,7 @@ class Surveyed:
     ----------
     plans : one per stage that applies
     problem : why it cannot even be planned; the run finds out the same and records it
-    read_files : input files that had to be read because the record does not know them as they are
+    read_files : input files that had to be read, because the record does not know them in their present state
     """
 
     job: SlideJob
@@ -83,16 +83,16 @@ def survey(
     *,
     brief: bool = False,
 ) -> Iterator[Surveyed]:
-    """Yield each slide with what would be done; touches nothing.
+    """Yield each slide with what would be done; writes nothing.
 
-    With `brief`, a slide that is up to date comes without plans and without what its record says of inputs and outputs.
+    With `brief`, a slide that is up to date comes without plans, and its record without inputs and outputs.
     """
     for job in jobs:
         record = SlideRecord.load(job.paths.record, job.slide_id)
         work = SlideWork(job, settings, record)
         try:
             found = Surveyed(job, record, tuple(plan_stages(work, stages, force)), read_files=work.files.read)
-        except Exception as error:  # whatever is wrong with one slide is that slide's matter
+        except Exception as error:  # an error of one slide concerns that slide only
             found = Surveyed(job, record, problem=reason_of(error))
         finally:
             work.close()

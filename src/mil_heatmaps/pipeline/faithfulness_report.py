@@ -1,4 +1,4 @@
-"""What a run measured of its maps, over the cohort: a table, a picture, and numbers for the run's summary."""
+"""The faithfulness of a run's maps over the cohort: a table, a picture, and numbers for the run's summary."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ logger = logging.getLogger(__name__)
 
 
 def report_faithfulness(cohort: Cohort, config: Config, failed: Collection[str] = ()) -> FaithfulnessReport | None:
-    """Write table and picture of everything that is measured of the cohort; None where nothing is asked for or there.
+    """Write table and picture of all measurements of the cohort; return None if none are asked for or there are none.
 
     Parameters
     ----------
     failed : slide_ids
-        Whose measurement may be of an earlier state.
+        Slides to leave out, as their measurement may be of an earlier state.
     """
     if not config.faithfulness_arguments.wanted:
         return None
     rows: list[dict[str, Any]] = []
-    of_bags: list[dict[str, Any]] = []  # beside the first: in the table alone
+    of_bags: list[dict[str, Any]] = []  # of all bags but the first: in the table only
     for slide_id, job in cohort.jobs.items():
         if slide_id in failed:
             continue
@@ -78,7 +78,7 @@ def table_text(rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, 
 
 
 def _others(cohort: Cohort, table: Path) -> list[dict[str, str]]:
-    """Return the rows of slides that earlier runs measured into the same folder, as far as they are still there."""
+    """Return the rows of slides that earlier runs measured into the same folder, if their files still exist."""
     if not isinstance(cohort.layout, FlatLayout) or not table.is_file():
         return []
     try:

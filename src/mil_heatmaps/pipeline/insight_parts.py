@@ -65,14 +65,14 @@ def drawn(study: Study) -> list[Path]:
 
 
 def phenotypes(study: Study) -> list[Path]:
-    """Write the clusters of high patches: tables, sheet, and a score file a slide."""
+    """Write the clusters of high patches: tables, sheet, and one score file per slide."""
     from mil_heatmaps.pipeline.phenotype_run import write_phenotypes
 
     return write_phenotypes(study)
 
 
 def spots(study: Study) -> list[Path]:
-    """Write how scores go with spots or cells: ``spots.csv``, ``spots_cohort.csv``, and a score file a slide."""
+    """Write how scores relate to spots or cells: ``spots.csv``, ``spots_cohort.csv``, and one score file per slide."""
     from mil_heatmaps.insight.spot_study import spot_cohort, spot_table
 
     with _spaces(study) as space_of:
@@ -85,7 +85,7 @@ def spots(study: Study) -> list[Path]:
 
 @contextmanager
 def _spaces(study: Study) -> Iterator[SpaceOf]:
-    """Give what tells where positions in files lie on a slide; say of which slides nobody can tell all of it."""
+    """Yield the function that places positions of files on a slide; report for which slides this is uncertain."""
     with StudyFiles(study.run) as files:
         yield partial(files.space, frame=study.config.data_arguments.coords_frame)
         if files.absent:

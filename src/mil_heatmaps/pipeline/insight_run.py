@@ -1,4 +1,4 @@
-"""Numbers and sheets over what a run has finished, each made again only when what it is made of has changed."""
+"""Numbers and sheets over the finished slides of a run; each is made again only if its inputs have changed."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class InsightRun:
 def make_insight(
     config: Config, folder: Path, *, say: Callable[[str], None] = lambda _: None
 ) -> InsightRun:
-    """Make everything that `insight_arguments` ask for of the run in `folder`; a part that fails ends alone.
+    """Make everything that `insight_arguments` asks for from the run in `folder`; a part that fails stops no other.
 
-    Without anything asked for, the overview and the concentration of scores are made.
+    If nothing is asked for, the overview and the concentration of scores are made.
     """
     wanted = config.insight_arguments
     run = StudyRun(folder)
@@ -95,14 +95,14 @@ _SETTINGS = {
     "phenotypes": ("phenotypes",),
     "spots": ("spots_unit",),
 }
-"""Keys of `insight_arguments` that a part depends on, beside the folder it reads."""
+"""Keys of `insight_arguments` that a part depends on, besides the folder it reads."""
 
 _FOLDERS = ("annotations", "spots")
 _BY_LABEL = ("overview", "phenotypes")
 
 
 def _settings(config: Config, part: str) -> dict[str, Any]:
-    """Return what a part depends on beside the slides: a change of any other setting leaves it as it is."""
+    """Return what a part depends on besides the slides; no other setting changes it."""
     data, asked = config.data_arguments, config.insight_arguments.model_dump(mode="json")
     found: dict[str, Any] = {"asked": {key: asked[key] for key in _SETTINGS.get(part, ())}}
     if part in _BY_LABEL:
@@ -123,11 +123,11 @@ def _slides(run: StudyRun) -> dict[str, Any]:
 
 
 def _folder_state(config: Config, part: str) -> list[Any]:
-    """Return the folder that a part reads besides the run's own files; names, sizes and times of the files in it."""
+    """Return the folder that a part reads besides the run's own files, with names, sizes and times of its files."""
     try:
         folder = asked_folder(config, part)
     except ConfigError:
-        return []  # the part says so itself
+        return []  # the part itself reports it
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     stats = [(path, path.stat()) for path in found]
     return [str(folder), *([str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns] for path, stat in stats)]

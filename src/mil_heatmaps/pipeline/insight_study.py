@@ -1,4 +1,4 @@
-"""What every part of `insight_run` is given."""
+"""The input of every part of `insight_run`."""
 
 from __future__ import annotations
 

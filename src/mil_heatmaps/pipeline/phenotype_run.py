@@ -1,4 +1,4 @@
-"""Phenotypes of a run, written: tables, sheet, a list for the viewer, maps."""
+"""Write the phenotypes of a run: tables, sheet, a list for the viewer, maps."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 def write_phenotypes(study: Study) -> list[Path]:
-    """Write tables, a sheet, a list for the viewer (``phenotypes.json``), and a score file a slide.
+    """Write tables, a sheet, a list for the viewer (``phenotypes.json``), and one score file per slide.
 
-    FeatureError when no slide has features.
+    Raises a FeatureError if no slide has features.
     """
     asked = study.asked.phenotypes
     assert asked is not None
@@ -60,7 +60,7 @@ def _write_maps(study: Study, files: StudyFiles, found: Phenotypes) -> list[str]
             read = read_quickly(slide.scores)
             labels, _ = found.assign(files.features(slide.slide_id, read))
         except (HeatmapError, OSError):
-            continue  # it is said already
+            continue  # reported already
         values = labels.astype(np.float32)[:, None]
         write_scores(out / f"{slide.slide_id}.h5", ScoreFile(
             read.grid, PatchScores(read.grid, values, ("phenotype",), "cluster", "phenotype"),

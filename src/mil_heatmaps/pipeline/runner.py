@@ -49,7 +49,7 @@ __all__ = ["RunOptions", "RunSummary", "Runner", "check_writable"]
 logger = logging.getLogger(__name__)
 
 class Runner:
-    """One run over a cohort. Everything that can be wrong with the config shows before any work."""
+    """One run over a cohort. Errors of the config are raised before any work."""
 
     def __init__(self, config: Config, options: RunOptions | None = None, progress: Progress | None = None) -> None:
         config = with_stated_task(config)
@@ -72,7 +72,7 @@ class Runner:
             self.force = frozenset(stage.name for stage in self.stages)
 
     def _check_shard(self) -> None:
-        """A scale or a middle over the whole cohort needs every slide's scores before any shard draws."""
+        """Raise a ConfigError if a shard would draw with a cohort's scale or middle before all slides are scored."""
         names = {stage.name for stage in self.stages}
         heatmap = self.config.heatmap_arguments
         if self.options.shard is None or not heatmap.of_cohort:
@@ -87,7 +87,7 @@ class Runner:
     # -- planning ------------------------------------------------------------------------------------------------
 
     def chosen_jobs(self) -> list[SlideJob]:
-        """Return the jobs the options leave, in the order of the list."""
+        """Return the jobs that the options select, in the order of the list."""
         names = {nfc(name) for row in self.cohort.rows for name in (row.slide_name, row.slide_id)}
         unknown = sorted(self._named - names)
         if unknown:
@@ -105,9 +105,9 @@ class Runner:
         return jobs[: self.options.limit]
 
     def problems(self) -> dict[str, str]:
-        """Return why rows cannot be done, as far as the options ask for them, by slide_id.
+        """Return why rows that the options select cannot be processed, by slide_id.
 
-        A slide's second row goes by slide_id and line.
+        The key of a slide's second row is slide_id and line.
         """
         found = {}
         for index, reason in self.cohort.problems.items():
@@ -139,13 +139,13 @@ class Runner:
         return (listed.status if listed is not None else "tbp") == status
 
     def plan(self) -> Iterator[Surveyed]:
-        """Yield each slide with what would be done; touches nothing."""
+        """Yield each slide with what would be done; writes nothing."""
         return survey(self.chosen_jobs(), self.settings, self.stages, self.force)
 
     # -- acting --------------------------------------------------------------------------------------------------
 
     def run(self) -> RunSummary:
-        """Do it. Raises `HeatmapError` only before any work; a slide's error ends that slide."""
+        """Run the cohort. Raises `HeatmapError` only before any work; a slide's error ends that slide."""
         started = time.perf_counter()
         with no_collection():
             found = list(survey(self.chosen_jobs(), self.settings, self.stages, self.force, brief=True))
@@ -173,7 +173,7 @@ class Runner:
         return summary
 
     def _act(self, found: list[Surveyed], execution: Execution, stack: ExitStack) -> RunSummary:
-        """Work off what is to be done and keep the lists; `stack` ends the workers."""
+        """Process the slides and keep the lists current; `stack` ends the workers."""
         summary = RunSummary(self.cohort, asked_for=self.options.rerun)
         layout, shard = self.cohort.layout, self.options.shard
         lists = ListKeeper(layout, self.cohort.rows, self.cohort.problems, self.config.output_names)
@@ -220,15 +220,15 @@ class Runner:
         write_text(layout.config_yaml, effective_yaml(self.config))
 
     def _clear_up(self, presence: Presence) -> None:
-        """Remove halves of files after a kill; say whether somebody else is at work here."""
-        # A kill before the sign of this run was whole leaves no sign, but a half of a file at the top.
+        """Remove incomplete files after a kill, and signs of encodings that have gone silent."""
+        # A kill while a run writes its sign leaves no sign, but an incomplete file in the top folder.
         halves = sum(remove_abandoned(folder, recursive=False) for folder in self._folders())
         if presence.after_a_kill or halves:
             self._remove_halves()
         forget_silent(self.cohort.layout.raw_root)
 
     def _remove_halves(self, dead: frozenset[str] = frozenset()) -> None:
-        """Remove halves of files that killed processes left."""
+        """Remove incomplete files that killed processes left."""
         *whole, lists = self._folders()
         for folder in whole:
             remove_abandoned(folder, dead)
@@ -256,12 +256,12 @@ class Runner:
                 self._take(run, summary, lists)
 
     def _waits(self, found: Sequence[Surveyed]) -> Iterator[str]:
-        """Yield stages that every slide must have behind it before any goes on."""
+        """Yield stages that every slide must finish before any goes on."""
         heatmap = self.config.heatmap_arguments
         # A case is scored from the features of all its slides.
         if self._bag_is_case and any(slide.job.features_path is None for slide in found):
             yield "features"
-        # A scale of several slides needs their scores; those of a case's bag are there with the first of them.
+        # A scale over several slides needs all their scores; the first slide of a case's bag brings those of the case.
         if heatmap.of_cohort or (heatmap.scale == "case" and not self._bag_is_case):
             yield "fine"
 
@@ -274,7 +274,7 @@ class Runner:
         execution: Execution,
         stop: StopRequest,
     ) -> list[Surveyed]:
-        """Do every slide up to a stage before any goes on; survey again what got there. With scores, set the scale."""
+        """Process every slide up to a stage, then survey again those that got there; after scoring, set the scale."""
         from mil_heatmaps.stages.cohort_scale import of_cohort
 
         early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index(upto))
@@ -292,7 +292,7 @@ class Runner:
         return list(survey(good, self.settings, self.stages, self.force))
 
     def _take(self, run: SlideRun, summary: RunSummary, lists: ListKeeper, *, final: bool = True) -> None:
-        """Count one slide, note it in the lists, tell it."""
+        """Count one slide, update the lists, report it."""
         slide_id, record = run.record.slide_id, run.record
         if run.done:
             summary.worked_on.add(slide_id)
@@ -313,9 +313,9 @@ class Runner:
 
 
 def _remember(slide: Surveyed) -> None:
-    """Put on record what was read of a finished slide's input files, so that the next run need not read them.
+    """Record what was read of a finished slide's input files, so that the next run need not read them.
 
-    Otherwise they would be read every time after a copy of the cohort.
+    Otherwise every run after a copy of the cohort would read them.
     """
     with suppress(Timeout, OSError), FileLock(slide.job.paths.lock).acquire(timeout=0):
         record = SlideRecord.load(slide.job.paths.record, slide.job.slide_id)
@@ -338,7 +338,7 @@ def check_writable(folder: Path) -> None:
 
 
 def check_extras(config: Config) -> None:
-    """Raise a MissingDependencyError when the config asks for what is not installed."""
+    """Raise a MissingDependencyError when the config asks for a package that is not installed."""
     cluster, track = config.run_arguments.cluster, config.run_arguments.track
     if cluster is not None:
         from mil_heatmaps.execution import dask_cluster

@@ -1,4 +1,4 @@
-"""Where else in a run's slides there are patches like one: a list with scores and labels, and a sheet."""
+"""Find patches like a given one in a run's slides: a list with scores and labels, and a sheet."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def search_run(
     Parameters
     ----------
     place : (x, y)
-        Level-0 pixels; the patch that holds it is asked about.
+        Level-0 pixels; the patch that contains the place is the query.
 
     Raises
     ------
     ConfigError
-        No such slide, or no patch there.
+        There is no such slide, or no patch at the place.
     """
     run = StudyRun(folder)
     with StudyFiles(run) as files:
@@ -79,7 +79,7 @@ def _write_sheet(path: Path, query: dict[str, Any], table: list[dict[str, Any]],
 
 
 def _shares(table: list[dict[str, Any]]) -> str:
-    """Return how the patches are shared among labels, for the line below the title."""
+    """Return the share of each label among the patches, for the line below the title."""
     labels = [row["label"] or "no label" for row in table]
     parts = ", ".join(f"{name} {labels.count(name) / len(labels):.0%}" for name in sorted(set(labels)))
     slides = len({row["slide_id"] for row in table})

@@ -27,7 +27,7 @@ _RANKS = ("percentile", "percentile_ref")
 
 @dataclass(frozen=True)
 class Sheet:
-    """What became of a sheet: how many maps it shows, and the slides that are not on it with the reason."""
+    """The result of a sheet: how many maps it shows, and the slides that are not on it with the reason."""
 
     shown: int
     left_out: dict[str, str]
@@ -41,12 +41,12 @@ def make_sheet(
     Parameters
     ----------
     slides : names
-        In this order; left out, all that have scores.
+        Slides in this order; by default, all that have scores.
     scores : names
         Several scores, each with its own map of each slide. Scores of different kinds are ranked, as no other scale
         holds both.
     width_mm : float, optional
-        Of the sheet.
+        Width of the sheet.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _works(runner: Runner, slides: Sequence[str], left_out: dict[str, str]) -> d
 
 
 def _columns(work: SlideWork, scores: Sequence[str]) -> list[tuple[str, DrawnColumn]]:
-    """Return the columns of a slide with what tells them apart: of the scores that are named, or the one it draws."""
+    """Return the columns of a slide with their titles: those of the named scores, or the drawn column."""
     from mil_heatmaps.scores.score_words import score_words
     from mil_heatmaps.stages.score_columns import columns_of, drawn_columns
 
@@ -159,7 +159,7 @@ def _map(work: SlideWork, title: str, column: DrawnColumn, rule: ColourRule, *, 
 
 
 def _title(found: Sequence[tuple[SlideWork, str, DrawnColumn]], scores: Sequence[str]) -> str:
-    """Return what the bar measures: the score where all maps show one."""
+    """Return the label of the colour bar: the score, where all maps show the same one."""
     from mil_heatmaps.scores.score_words import score_words
 
     if len(scores) > 1:

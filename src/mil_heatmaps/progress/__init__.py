@@ -1,1 +1,1 @@
-"""What a run tells while it works: events, bars, watching, trackers."""
+"""What a run reports while it works: events, bars, watching, trackers."""

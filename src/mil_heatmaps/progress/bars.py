@@ -10,28 +10,28 @@ from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.words import counted, duration
 
 STILL_AT_IT_S = 60.0
-"""In a log file, a slide that takes longer than this has its stage told."""
+"""In a log file, the stage of a slide is written if the slide takes longer than this."""
 LOG_LINE_EVERY_S = 10.0
 """In a log file, slides with nothing to do get a line no more often than this."""
 
 
 class Progress:
-    """What the runner tells while it works. This one shows nothing: for Python callers, and to inherit from."""
+    """Receives what the runner reports. This class shows nothing: it is for Python callers, and a base class."""
 
     def start(self, total: int) -> None:
         """The run begins, with `total` slides to go."""
 
     def say(self, line: str) -> None:
-        """There is something to tell that is not about a slide."""
+        """There is a line to show that is not about a slide."""
 
     def slide(self, slide_id: str) -> None:
         """A slide begins."""
 
     def stage(self, name: str) -> None:
-        """The slide's next stage begins; not told by workers."""
+        """The slide's next stage begins; workers do not report it."""
 
     def encoding(self, told: str) -> None:
-        """Workers are encoding, and that far; an empty text when they no longer are."""
+        """Workers are encoding, with this progress; an empty text when they are done."""
 
     def finished(self, slide_id: str, run: SlideRun) -> None:
         """A slide is done or has failed."""
@@ -78,7 +78,7 @@ class TerminalBar(Progress):
         self._bar.set_postfix_str(", ".join(filter(None, (name, failed))), refresh=True)
 
     def encoding(self, told: str) -> None:
-        """Tell how far other processes are with encoding; an empty text when they are done."""
+        """Show the encoding progress of other processes; an empty text when they are done."""
         self.stage(told)
 
     def finished(self, slide_id: str, run: SlideRun) -> None:
@@ -119,12 +119,12 @@ class LogLines(Progress):
         self._slide = slide_id
 
     def stage(self, name: str) -> None:
-        """Write which stage a slide is at that takes long; others get their line when they are done."""
+        """Write the stage of a slide that takes long; other slides get a line when they are done."""
         if time.monotonic() - self._last_line >= STILL_AT_IT_S:
             self._write(f"[{self._count + 1}/{self._total}] {self._slide}: {name}")
 
     def encoding(self, told: str) -> None:
-        """Write how far other processes are with encoding, as a sign of life."""
+        """Write the encoding progress of other processes, as a sign of life."""
         if told and time.monotonic() - self._last_line >= STILL_AT_IT_S:
             self._write(f"[{self._count} of {self._total} done] {told}")
 
@@ -143,7 +143,7 @@ class LogLines(Progress):
         """Return speed, time left and number of failures; empty after the last slide."""
         if self._count == self._total or not self._worked:
             return ""
-        each = (time.monotonic() - self._began) / self._worked  # by the clock: several are worked on at once
+        each = (time.monotonic() - self._began) / self._worked  # by the clock: several slides are processed at once
         failed = f", {self._failed} failed" if self._failed else ""
         return f" - {60 / each:.1f} slides/min, about {duration(each * (self._total - self._count))} left{failed}"
 

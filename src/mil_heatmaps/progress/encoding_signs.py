@@ -1,6 +1,6 @@
-"""How far the encoding of slides is, whichever process does it: a heartbeat a slide in ``<experiment>/.encoding/``.
+"""Encoding progress of slides in any process: one heartbeat file per slide in ``<experiment>/.encoding/``.
 
-The run reads them, and ``--watch`` on any machine.
+The run reads the files, and so does ``--watch`` on any machine.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from mil_heatmaps.records.layout import safe_name
 
 FOLDER = ".encoding"
 EVERY_S = 5.0
-"""How often a slide's file is written at most."""
+"""Least time between two writes of a slide's file."""
 
 
 class EncodingSign:
-    """The file of one slide. A disk that refuses it costs the sign, not the slide."""
+    """The file of one slide. If the disk refuses it, the slide goes on without."""
 
     def __init__(self, experiment: Path, slide_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._sign = Heartbeat(experiment / FOLDER / f"{safe_name(slide_id)}.json", {"slide_id": slide_id})
@@ -76,7 +76,7 @@ def forget_silent(experiment: Path) -> None:
 
 
 def describe(encodings: Sequence[Encoding]) -> str:
-    """Return one line on how far the one slide is, or all together; empty when there is none."""
+    """Return one line with the progress of the one slide, or of all together; empty if there is none."""
     if not encodings:
         return ""
     if len(encodings) == 1:

@@ -1,4 +1,4 @@
-"""What happens in a run, a line of JSON each, for other programs: ``<experiment>/events.jsonl``.
+"""The events of a run, one line of JSON each, for other programs: ``<experiment>/events.jsonl``.
 
 Every line has ``time`` (seconds since 1970), ``run`` (host-process-start) and ``event``:
 
@@ -8,7 +8,7 @@ Every line has ``time`` (seconds since 1970), ``run`` (host-process-start) and `
   ``failed_stage``, ``error``
 - ``run_finished``: ``processed``, ``reused``, ``failed``, ``left``, ``seconds``, ``stopped`` (why, or null)
 
-Several runs may add to one file; each line is written whole. Readers pass over lines they cannot read and events
+Several runs may add to one file; each line is written whole. Readers skip lines they cannot read and events
 they do not know.
 """
 
@@ -80,7 +80,7 @@ class EventReader:
         """Yield the events added since the last call."""
         try:
             with self._path.open("rb") as file:
-                if file.seek(0, os.SEEK_END) < self._at:  # somebody began the file again
+                if file.seek(0, os.SEEK_END) < self._at:  # the file was started again
                     self._at = 0
                 file.seek(self._at)
                 data = file.read()

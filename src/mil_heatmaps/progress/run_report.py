@@ -22,7 +22,7 @@ class RunReport:
         self._events = EventLog(path)
 
     def begin(self, slides: int, up_to_date: int, problems: int, shard: str | None) -> None:
-        """Tell how many slides there are, and that the run begins."""
+        """Report the start of the run and its number of slides."""
         from mil_heatmaps.version import __version__
 
         self._events.add(
@@ -32,7 +32,7 @@ class RunReport:
         logger.info("%d slides, %d of them up to date", slides, up_to_date)
 
     def begins(self, slide_id: str) -> None:
-        """Tell that a slide is handed to a worker."""
+        """Report that a slide is handed to a worker."""
         self._events.add("slide_started", slide_id=slide_id)
 
     def slide(self, run: SlideRun) -> None:
@@ -50,7 +50,7 @@ class RunReport:
         )  # fmt: skip
 
     def end(self, summary: RunSummary) -> None:
-        """Tell how the run ended."""
+        """Report how the run ended."""
         counts = {"processed": len(summary.processed), "reused": len(summary.reused), "failed": len(summary.failed)}
         self._events.add(
             "run_finished", **counts, left=summary.left, seconds=round(summary.seconds, 2), stopped=summary.stopped
@@ -61,5 +61,5 @@ class RunReport:
 
 
 def shared_with(other: RunSign) -> str:
-    """Say that another run is at work on the same experiment."""
+    """Return a line that says that another run is at work on the same experiment."""
     return f"another run is at work on this experiment ({other}); slides are shared between both"

@@ -34,7 +34,7 @@ def check_installed(kind: str) -> None:
 def track(arguments: TrackArguments, config: Config, summary: RunSummary) -> bool:
     """Send config, numbers and pictures of one run; return whether that went well, with all data on disk or sent.
 
-    An error of the tracker is a line in the log and no more: the run itself is done by then.
+    An error of the tracker only gives a line in the log: the run itself is done by then.
     """
     try:
         send = {"mlflow": _to_mlflow, "wandb": _to_wandb}[arguments.kind]
@@ -47,7 +47,7 @@ def track(arguments: TrackArguments, config: Config, summary: RunSummary) -> boo
 
 
 def numbers(summary: RunSummary) -> dict[str, float]:
-    """Return the numbers of a run that are worth a plot: counts, seconds in all and by stage, slides a minute."""
+    """Return the numbers of a run that are worth a plot: counts, seconds in all and by stage, slides per minute."""
     found: dict[str, float] = {
         "slides_processed": len(summary.processed),
         "slides_reused": len(summary.reused),
@@ -138,7 +138,7 @@ def _to_wandb(arguments: TrackArguments, config: Config, summary: RunSummary) ->
     folder = Path(arguments.uri) if arguments.uri else layout.raw_root
     folder.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {"silent": True, "console": "off", "disable_git": True}
-    alone = wandb.run is None  # else whoever called has a run of their own, which goes on
+    alone = wandb.run is None  # otherwise the caller has a wandb run, which goes on
     run = wandb.init(
         project=arguments.experiment or "mil-heatmaps",
         name=arguments.run_name or config.exp_arguments.save_exp_code,

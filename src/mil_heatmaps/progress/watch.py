@@ -1,4 +1,4 @@
-"""What a run is doing or has done, told from its folder alone: list, events, signs of life."""
+"""What a run is doing or has done, read from its folder alone: list, events, signs of life."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mil_heatmaps.records.run_signs import RunSign, find_runs
 from mil_heatmaps.words import duration, first_of
 
 RECENT_S = 600.0
-"""Throughput is that of the last so many seconds."""
+"""Throughput is measured over this last span of time."""
 
 LIST_TRAILS_S = 60.0
-"""Events up to so much older than the list count more than the list: it trails them, and clocks differ."""
+"""Events up to this much older than the list override it: the list is written later, and clocks differ."""
 
 SHOWN = 5
 
 
 @dataclass
 class RunView:
-    """One run as its events tell it."""
+    """One run, from its events."""
 
     name: str
     began: float = 0.0
@@ -47,7 +47,7 @@ class RunView:
         return max(0, self.slides - self.up_to_date - self.done)
 
     def per_minute(self, now: float) -> float:
-        """Slides a minute of late; 0 when nothing is done yet."""
+        """Return the recent slides per minute; 0 while no slide is done."""
         since = max(self.began, now - RECENT_S)
         count = sum(1 for moment in self.recent if moment >= since)
         return 60 * count / max(now - since, 1e-9) if count else 0.0
@@ -87,7 +87,7 @@ class ExperimentView:
         self._told: dict[str, tuple[float, str, Failure | None]] = {}
 
     def refresh(self) -> None:
-        """Take in what is new."""
+        """Read what is new."""
         for event in self._reader.new():
             try:
                 self._take(event)
@@ -110,7 +110,7 @@ class ExperimentView:
         return [run for run in self.runs.values() if self.alive(run)]
 
     def _read_list(self) -> None:
-        """Read the list if it has changed. Events that came after a slide's row was written count more than the row."""
+        """Read the list if it has changed. Events after a slide's row was written override the row."""
         table = self._run.process_list
         try:
             state = table.path.stat()
@@ -125,7 +125,7 @@ class ExperimentView:
             slide_id, outcome = row.slide_id, row.outcome
             if not slide_id:
                 continue
-            if slide_id in self.statuses:  # a slide's second row is a failure of its own, not the slide's
+            if slide_id in self.statuses:  # a slide's second row is a separate failure
                 slide_id = f"{slide_id} (line {row.line})"
             failed = outcome.status == "failed"
             failure = Failure(slide_id, f"{outcome.failed_stage}: {outcome.error}") if failed else None
@@ -172,7 +172,7 @@ class ExperimentView:
 
 
 def view_text(view: ExperimentView, *, width: int = 80, now: float | None = None) -> str:
-    """Return what there is to see, for people."""
+    """Return the view as text for people."""
     now = time.time() if now is None else now
     counts = Counter(view.statuses.values())
     total = len(view.statuses)
@@ -200,7 +200,7 @@ def view_text(view: ExperimentView, *, width: int = 80, now: float | None = None
 
 
 def _runs(view: ExperimentView, now: float) -> list[str]:
-    """Say what each run at work does, and how the last one ended when none is."""
+    """Return what each active run does, or how the last run ended if none is active."""
     lines = []
     for run in view.at_work:
         rate = run.per_minute(now)

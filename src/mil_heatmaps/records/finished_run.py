@@ -1,6 +1,6 @@
 """A run read back from its folder: its tables, its records, and where its config lies.
 
-It may be finished, at work, or stopped halfway. The folder is that of raw results (``R/E``), or the flat one of
+It may be finished, in progress, or stopped halfway. The folder is that of raw results (``R/E``), or the flat one of
 generate_heatmaps.py.
 """
 
@@ -32,12 +32,12 @@ Told = tuple[str, ...]
 column and number, as written."""
 
 _NUMBER = "\0"
-"""In front of a column's name among `Told`, which no class can begin with."""
+"""Prefix of a column's name in `Told`; no class name can begin with it."""
 _MEASURE = "\1"
-"""In front of each cell of `FAITHFULNESS_COLUMNS` among `Told`."""
+"""Stands before each cell of `FAITHFULNESS_COLUMNS` in `Told`."""
 
 _OF_SCORES = "\2"
-"""In front of the name of a column of measures among `Told`; these come last."""
+"""Prefix of the name of a column of measures in `Told`; these come last."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ class RunTable:
         return found
 
     def outcomes(self) -> dict[str, SlideOutcome]:
-        """Return what `told` tells as outcomes."""
+        """Return the rows of `told` as outcomes."""
         return {name: outcome_told(told) for name, told in self.told().items()}
 
 
 def outcome_told(told: Told) -> SlideOutcome:
-    """Return the outcome; numbers that cannot be read, as after somebody's edit, are left out."""
+    """Return the outcome; numbers that cannot be read, for example after a manual edit, are left out."""
     status, failed_stage, error, seconds, bag_size, uncoloured, unreadable, notes, *pairs = told
     measured = {pairs[i][1:]: pairs[i + 1] for i in range(0, len(pairs) - 1, 2) if pairs[i].startswith(_OF_SCORES)}
     pairs = pairs[: len(pairs) - 2 * len(measured)]
@@ -166,14 +166,14 @@ class FinishedRun:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.layout = ExperimentLayout(folder, folder, folder)  # where else the run wrote, its folder does not say
+        self.layout = ExperimentLayout(folder, folder, folder)  # the folder does not say where else the run wrote
         self._flat = FlatLayout.at(*[str(folder)] * 3)
         self.process_list = RunTable(self.layout.process_list)
         self.results = RunTable(self._flat.results_csv)
 
     @property
     def is_there(self) -> bool:
-        """Whether a run was ever at work here."""
+        """Whether a run ever wrote here."""
         return any(path.is_file() for path in (self.process_list.path, self.layout.events_jsonl, self.results.path))
 
     @property
@@ -221,9 +221,9 @@ class FinishedRun:
         return None if path is None or data is None else SlideRecord.of(data, path, slide_id)
 
     def outcome(self, slide_id: str) -> SlideOutcome:
-        """Return what became of a slide, as its record says; ``tbp`` without a record that can be read."""
+        """Return the outcome of a slide from its record; ``tbp`` without a readable record."""
         record = self.record(slide_id)
         try:
             return SlideOutcome() if record is None else outcome_of(record)
-        except (AttributeError, TypeError, ValueError):  # somebody edited it
+        except (AttributeError, TypeError, ValueError):  # edited by hand
             return SlideOutcome()

@@ -1,8 +1,8 @@
-"""The paths of ``exp_arguments.layout: flat``: pictures side by side in one folder, machinery in another.
+"""The paths of ``exp_arguments.layout: flat``: pictures side by side in one folder, working files in another.
 
 ``O`` = production_save_dir holds what people open: ``S_heatmap.png``, ``heatmap_results.csv``, ``run.yaml``,
 ``run.log``. ``W`` = raw_save_dir holds one folder per slide with scores, outlines and the record. Neither the
-experiment's name nor the label makes a folder.
+experiment's name nor the label gives a folder.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from mil_heatmaps.records.layout import (
 
 RESULTS = "heatmap_results.csv"
 HEATMAP = "_heatmap"
-"""What follows the slide's name in the name of a picture; the exporting format's suffix may come after it."""
+"""Follows the slide's name in the file name of a picture; the suffix of an export format may come after it."""
 
 
 @dataclass(frozen=True)

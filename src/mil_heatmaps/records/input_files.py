@@ -1,4 +1,4 @@
-"""What input files are, without reading again those that nobody touched."""
+"""Fingerprints of input files, without reading unchanged files again."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mil_heatmaps.files.digests import file_fingerprint
 from mil_heatmaps.words import said_by
 
 SeenFiles = dict[str, list[Any]]
-"""By path: size, mtime and ctime in ns, and SHA-256 of a file that was read. ctime changes with the content even when
-somebody sets the times back."""
+"""By path: size, mtime and ctime in ns, and SHA-256 of a file that was read. ctime changes with the content even if
+the times are set back."""
 
 
 class InputFiles:
@@ -21,8 +21,8 @@ class InputFiles:
     Parameters
     ----------
     seen : by path
-        What an earlier run saw: the entry `files` of the slide's record, which is kept current. A file whose size and
-        times are those is not read again.
+        What an earlier run saw: the entry `files` of the slide's record, which is kept current. A file with the same
+        size and times is not read again.
     """
 
     def __init__(self, seen: SeenFiles) -> None:
@@ -33,7 +33,7 @@ class InputFiles:
         """Files that had to be read."""
 
     def status(self, path: Path) -> tuple[int, int, int]:
-        """Return size, mtime and ctime of a file, taken once a slide. HeatmapError when there is none."""
+        """Return size, mtime and ctime of a file, taken once per slide. HeatmapError when there is none."""
         key = str(path)
         now = self._status.get(key)
         if now is None:
@@ -45,11 +45,11 @@ class InputFiles:
         return now
 
     def fingerprint(self, path: Path) -> dict[str, Any]:
-        """Return `file_fingerprint` of a file, taken once a slide. HeatmapError when it cannot be read."""
+        """Return `file_fingerprint` of a file, taken once per slide. HeatmapError when it cannot be read."""
         key = str(path)
         known = self._fingerprints.get(key)
         if known is None:
-            now = self.status(path)  # before the file is read: whatever changes it later shows
+            now = self.status(path)  # before the file is read, so that a later change shows
             try:
                 known = self._fingerprints[key] = self._take(path, key, now)
             except OSError as error:

@@ -1,8 +1,8 @@
 """Every path the pipeline writes, in CLAM's tree with CLAM's names.
 
 ``R/E/G/S`` = raw_save_dir / save_exp_code / group (label name) / slide id; ``P/E/G`` the same below
-production_save_dir. Nothing else in the program composes the path of an output, and who looks for outputs takes
-the endings of their names from here.
+production_save_dir. No other module composes the path of an output, and code that looks for outputs takes the
+endings of their names from here.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ RECORD = "record.json"
 BLOCKMAP = "_blockmap.h5"
 MASK = "_mask.pkl"
 FAITHFULNESS = "_faithfulness.json"
-"""What follows the slide's name in the name of its scores, of its outlines, and of what was measured of its maps."""
+"""Endings after the slide's name in the file names of its scores, its outlines and the faithfulness of its maps."""
 
 _UNSAFE = re.compile(r"[^\w.+@ -]", flags=re.UNICODE)
 
@@ -90,11 +90,11 @@ class SlideLayout:
         return self._raw(BLOCKMAP)
 
     def blockmap_of(self, bag: str) -> Path:
-        """Scores of a bag beside the first, or ``sum`` of all bags."""
+        """Scores of a bag other than the first, or ``sum`` of all bags."""
         return self._raw(f"{BLOCKMAP.removesuffix('.h5')}_{safe_name(bag)}.h5")
 
     def faithfulness_of(self, bag: str) -> Path:
-        """What was measured of the map of a bag beside the first."""
+        """Faithfulness of the map of a bag other than the first."""
         return self._raw(f"{FAITHFULNESS.removesuffix('.json')}_{safe_name(bag)}.json")
 
     @property
@@ -104,7 +104,7 @@ class SlideLayout:
 
     @property
     def partial_scores(self) -> Path:
-        """Folder of what is done of long explanations; it is gone when they are finished."""
+        """Folder of partial sums of long explanations; removed when they are finished."""
         return self.raw / ".partial_scores"
 
     @property
@@ -121,7 +121,7 @@ class SlideLayout:
 
     @property
     def faithfulness_part(self) -> Path:
-        """Where a long measurement goes on after a stop."""
+        """Partial results from which a long measurement resumes after a stop."""
         return self._raw("_faithfulness_part.npz")
 
     def fine_scores_h5(self, overlap: float | int, use_roi: bool) -> Path:
@@ -144,7 +144,7 @@ class SlideLayout:
 
     @property
     def report_json(self) -> Path:
-        """What the report says and shows of the slide."""
+        """The slide's part of the report."""
         return self._raw("_report.json")
 
     def export(self, suffix: str) -> Path:
@@ -158,7 +158,7 @@ class SlideLayout:
 
 @dataclass(frozen=True)
 class CaseLayout:
-    """Paths of what several slides share, in a folder of all cases."""
+    """Paths of the files of a case, in a folder of all cases."""
 
     name: str
     raw: Path  # R/E/cases
@@ -185,7 +185,7 @@ class CaseLayout:
 
 
 def case_name(case_id: str) -> str:
-    """Return a case's name fit for a file, its own for every case."""
+    """Return a file name for a case, unique for every case."""
     name = safe_name(case_id)
     return name if name == case_id else f"{name}-{hashlib.sha256(case_id.encode()).hexdigest()[:8]}"
 
@@ -233,7 +233,7 @@ class ExperimentLayout:
         )
 
     def faithfulness_csv(self, exp_code: str) -> Path:
-        """Return the table of what was measured, beside that of predictions; the cohort's picture has the same name."""
+        """Return the table of faithfulness, beside that of predictions; the cohort's picture has the same name."""
         return self.results_csv.parent / f"{safe_name(exp_code)}_faithfulness.csv"
 
     def report(self, exp_code: str) -> Path:
@@ -272,17 +272,17 @@ class ExperimentLayout:
 
     @property
     def consensus(self) -> Path:
-        """Score files that are made of other experiments' and drawn by this one."""
+        """Score files made from those of other experiments and drawn by this one."""
         return self.raw_root / "consensus"
 
     @property
     def spots(self) -> Path:
-        """Score files that tell genes or cells on every patch."""
+        """Score files with genes or cells on every patch."""
         return self.raw_root / "spots"
 
     @property
     def clusters(self) -> Path:
-        """Score files that tell the phenotype of every patch."""
+        """Score files with the phenotype of every patch."""
         return self.raw_root / "phenotypes"
 
     @property

@@ -1,4 +1,4 @@
-"""What became of each slide, in the two tables of a run: CLAM's results and the run's own process list."""
+"""The outcome of each slide in the two tables of a run: CLAM's results and the run's own process list."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,15 +26,15 @@ _CONCENTRATION = (
     "attention_top_1_percent", "attention_top_5_percent", "attention_clusters",
 )  # fmt: skip
 EFFECT, PATCHES = "effect_of_", "patches_of_"
-"""In front of the name of an input of a model that takes several: what it adds to the explained output, and how many
-patches a bag beside the first has."""
+"""Prefixes of columns for the inputs of a model that takes several: what an input adds to the explained output, and how
+many patches a bag other than the first has."""
 _MEASURE = re.compile(
     rf"^({'|'.join(_CONCENTRATION)}|({EFFECT}|{PATCHES}).+|qc_\w+_(tissue|attention|top|p_without))$"
 )
-"""Columns of what was measured of the drawn scores, of a model's inputs, and of artefacts on the slide; the last ones
-of a run's lists."""
+"""Columns of measures: of the drawn scores, of a model's inputs, and of artefacts on the slide. They come last in a
+run's lists."""
 FAITHFULNESS_COLUMNS = ("faithfulness", "faithfulness_srg", "faithfulness_sentence")
-"""Of the drawn map: verdict, SRG and sentence; there where something was measured. CLAM's table never has them."""
+"""Verdict, SRG and sentence of the drawn map; present if anything was measured. CLAM's table never has them."""
 
 # The order in which CLAM adds the columns its table lacks.
 _ADDED = (
@@ -43,7 +43,7 @@ _ADDED = (
 )  # fmt: skip
 _INTEGER = re.compile(r"^[+-]?\d+$")
 NUMBER_PREFIX = "predicted_"
-"""In front of every number that a regression or survival model gives: ``predicted_risk``, ``predicted_Ki-67``."""
+"""Prefix of every number that a regression or survival model gives: ``predicted_risk``, ``predicted_Ki-67``."""
 
 GROUP_COLUMN = f"{NUMBER_PREFIX}group"
 """Whether a risk or value is high or low."""
@@ -54,7 +54,7 @@ _BOOLS = {"true": "True", "false": "False"}
 
 @dataclass(frozen=True)
 class SlideOutcome:
-    """How one slide fared.
+    """The outcome of one slide.
 
     Attributes
     ----------
@@ -68,15 +68,15 @@ class SlideOutcome:
     classes, probabilities : tuples of equal length
         Names and probabilities in descending order of probability, of a classification.
     uncoloured, unreadable : int or None
-        Patches whose score is not seen, and tiles of the slide that cannot be read; None before they are counted.
+        Patches whose score is not visible, and tiles of the slide that cannot be read; None before they are counted.
     notes : str
         The words of the slide's notices.
     measures : (column, value) pairs
-        How concentrated the drawn scores are, and what of them lies on artefacts; never in CLAM's table.
+        How concentrated the drawn scores are, and how much of them lies on artefacts; never in CLAM's table.
     faithfulness : three texts, or none
         The cells of `FAITHFULNESS_COLUMNS`.
     numbers : (column, value) pairs
-        What a regression or survival model gives, by column of the lists.
+        Outputs of a regression or survival model, by column of the lists.
     group : str
         Whether its risk or value is high or low; empty where there is nothing to compare it with.
     """
@@ -104,7 +104,7 @@ class SlideOutcome:
 
 
 def outcome_of(record: SlideRecord) -> SlideOutcome:
-    """Return what a record says of a slide, as the tables show it."""
+    """Return a slide's outcome from its record, as the tables show it."""
     measures = record.summary.get("measures", {})
     return SlideOutcome(
         status=record.status if record.status in STATUSES else "tbp",
@@ -122,7 +122,7 @@ def outcome_of(record: SlideRecord) -> SlideOutcome:
 
 
 def is_measure(column: str) -> bool:
-    """Whether a column of a run's list tells a measure of its scores."""
+    """Whether a column of a run's list holds a measure."""
     return _MEASURE.match(column) is not None
 
 
@@ -137,13 +137,13 @@ def in_order(measures: Iterable[str]) -> list[str]:
 
 
 def measure_cells(outcome: SlideOutcome, columns: Sequence[str]) -> list[str]:
-    """Return one text a column, blank where nothing was measured."""
+    """Return one text per column, blank where nothing was measured."""
     known = dict(outcome.measures)
     return [f"{known[name]:.6g}" if name in known else "" for name in columns]
 
 
 def _faithfulness(record: SlideRecord) -> tuple[str, ...]:
-    """Return what was measured of the drawn map, nothing where the run does not measure."""
+    """Return the faithfulness of the drawn map, empty if the run does not measure it."""
     found = record.summary.get("faithfulness")
     if "faithfulness" not in record.stages or not found:
         return ()
@@ -157,7 +157,7 @@ def faithfulness_columns(outcomes: Iterable[SlideOutcome]) -> tuple[str, ...]:
 
 
 def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a `SlideOutcome` that tell the prediction in a record's summary."""
+    """Return the fields of a `SlideOutcome` for the prediction in a record's summary."""
     prediction = summary.get("prediction") or {}
     if prediction.get("task", "classification") != "classification":
         numbers = prediction.get("numbers") or ()
@@ -170,7 +170,7 @@ def predicted(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def input_columns(columns: Sequence[str]) -> list[str]:
-    """Return the columns of a list that no run wrote; ``predicted_...`` is a run's only where a run's bag_size is."""
+    """Return the columns of a list that no run wrote; ``predicted_...`` counts as a run's only beside bag_size."""
     from_run = "bag_size" in columns
     ours: tuple[str, ...] = NOTICE_COLUMNS if set(NOTICE_COLUMNS) <= set(columns) else ()
     if from_run and set(FAITHFULNESS_COLUMNS) <= set(columns):
@@ -184,7 +184,7 @@ def input_columns(columns: Sequence[str]) -> list[str]:
 
 def process_list_text(
     rows: ProcessList, outcomes: Mapping[str, SlideOutcome]) -> str:
-    """Return the run's own process list: the input columns as they were, then what became of each slide.
+    """Return the run's own process list: the input columns as they were, then the outcome of each slide.
 
     Parameters
     ----------
@@ -216,10 +216,10 @@ def results_csv_text(
     rows: ProcessList, outcomes: Mapping[str, SlideOutcome]) -> str:
     """Return CLAM's table of results: the input columns, every parameter, bag_size, the ranked predictions.
 
-    Of a regression or survival model, which CLAM does not know, the numbers stand in place of the predictions.
+    For regression and survival, which CLAM does not know, the numbers replace the predictions.
 
-    Numbers are written as CLAM writes them: a column that has a blank somewhere becomes one of fractions
-    (``1.0``), and blanks take the slide's own parameter.
+    Numbers are written as CLAM writes them: a column with a blank cell becomes a column of floats (``1.0``), and blanks
+    take the slide's own parameter.
     """
     predictions = Predictions(outcomes.values())
     own = set(input_columns(rows.columns))
@@ -228,7 +228,7 @@ def results_csv_text(
     kinds = {name: _kind(rows.column_texts.get(name, ())) for name in columns}
     lines = []
     as_written = [kinds[name] not in ("bool", "float") for name in kept]
-    blanks: dict[int, list[str]] = {}  # most rows share their parameters, which are worked out but once
+    blanks: dict[int, list[str]] = {}  # most rows share their parameters, which are formatted only once
     for row in rows:
         blank = blanks.get(id(row.params))
         if blank is None:
@@ -251,14 +251,14 @@ def notice_cells(row: ProcessRow, outcome: SlideOutcome) -> list[str]:
 
 
 def outcome_of_row(row: ProcessRow, outcomes: Mapping[str, SlideOutcome]) -> SlideOutcome:
-    """Return what became of a row: a row with a problem has failed, whatever its slide's other row did."""
+    """Return the outcome of a row: a row with a problem has failed, whatever the slide's other row did."""
     if row.problem is not None:
         return SlideOutcome("failed", "process_list", row.problem)
     return outcomes.get(row.slide_id) or SlideOutcome()
 
 
 class Predictions:
-    """The columns that tell predictions, and their cells of one slide."""
+    """The columns of predictions, and their cells for one slide."""
 
     def __init__(self, outcomes: Iterable[SlideOutcome]) -> None:
         pairs, numbers, grouped = 0, dict[str, None](), False
@@ -270,12 +270,12 @@ class Predictions:
 
     @property
     def columns(self) -> list[str]:
-        """``Pred_0``, ``p_0``, ... of classes; ``predicted_...`` of numbers, and of their group."""
+        """``Pred_0``, ``p_0``, ... for classes; ``predicted_...`` for numbers and for their group."""
         classes = (name for c in range(self._pairs) for name in (f"Pred_{c}", f"p_{c}"))
         return [*classes, *self._numbers, *([GROUP_COLUMN] if self._groups else [])]
 
     def cells(self, outcome: SlideOutcome) -> list[str]:
-        """Return one text a column, blank where the slide says nothing."""
+        """Return one text per column, blank where the slide has no value."""
         pairs = [
             text
             for name, p in zip(outcome.classes, outcome.probabilities, strict=True)
@@ -289,7 +289,7 @@ class Predictions:
 
 
 def _kind(texts: Sequence[str]) -> str:
-    """Say how pandas would hold a column of these cells: ``int``, ``float``, ``bool`` or ``text``."""
+    """Return how pandas would hold a column of these cells: ``int``, ``float``, ``bool`` or ``text``."""
     filled = [text for text in texts if text not in BLANKS]
     if not filled:
         return "float" if texts else "added"

@@ -1,4 +1,4 @@
-"""``heatmap_results.csv``: one row a finished slide, for people and for pandas.
+"""``heatmap_results.csv``: one row per finished slide, for people and for pandas.
 
 The table describes the pictures beside it: slides that an earlier run drew into the same folder keep their rows.
 """
@@ -39,7 +39,7 @@ COLUMNS = (
     "status", "error", *NOTICE_COLUMNS,
 )  # fmt: skip
 _OF_CLASSES = ("prediction", "probabilities")
-"""Give way to ``predicted_...`` in a table of a regression or survival model."""
+"""Replaced by ``predicted_...`` in the table of a regression or survival model."""
 _AFTER_SCORES = ("heatmap", "samples", "exports", "video", "report")
 _AFTER_PICTURE = ("samples", "exports", "video", "report")
 
@@ -63,7 +63,7 @@ class SimpleResults:
         self._earlier = _earlier_rows(layout.results_csv)
 
     def take(self, record: SlideRecord) -> None:
-        """Take in what is known of a slide."""
+        """Add what the record of a slide holds."""
         row: Row = {}
         if record.status == "processed" or record.failed_stage in _AFTER_SCORES:
             row = self._scores(record.summary)
@@ -107,7 +107,7 @@ class SimpleResults:
         return row | prediction_cells(summary, named=self._named)
 
     def _picture(self, record: SlideRecord) -> str:
-        """Return the heatmap's path from the table's folder; of several the first."""
+        """Return the heatmap's path relative to the table's folder; the first if there are several."""
         stage = record.stages.get("heatmap")
         prefix = f"{record.slide_id}{HEATMAP}"
         found = [key for key in (stage.outputs if stage else ()) if Path(key).name.startswith(prefix)]
@@ -118,7 +118,7 @@ class SimpleResults:
 
 
 def prediction_cells(summary: Mapping[str, Any], *, named: bool) -> Row:
-    """Return the cells that tell the prediction in a record's summary, with the numbers of classes unless `named`."""
+    """Return the cells of the prediction in a record's summary, with class numbers unless `named`."""
     outcome = predicted(summary)
     row = {name: str(np.float32(value)) for name, value in outcome.get("numbers", ())}
     if outcome.get("group"):
@@ -140,7 +140,7 @@ def _columns(lines: list[Row]) -> list[str]:
 
 
 def _earlier_rows(path: Path) -> dict[str, Row]:
-    """Return the rows of the table as it is whose pictures are still there, by slide."""
+    """Return the rows of the existing table whose pictures still exist, by slide."""
     try:
         _, rows = RunTable(path).read()
     except ProcessListError:

@@ -1,4 +1,4 @@
-"""The rows of a process list: what the tables of a run, the jobs and the stages know a slide by."""
+"""The rows of a process list, by which the tables of a run, the jobs and the stages know a slide."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ UNSPECIFIED = "Unspecified"
 
 @dataclass(frozen=True)
 class ProcessRow:
-    """One slide to do.
+    """One slide to process.
 
     Attributes
     ----------
@@ -37,8 +37,8 @@ class ProcessRow:
     line : int
         Line of the list, 1 being the header; 0 without a list.
     problem : str or None
-        Why the slide cannot be done.
-    notes : what to know of the row
+        Why the slide cannot be processed.
+    notes : notices about the row
     case_id : str
         The case (patient) of the slide; empty where cases do not matter.
     """
@@ -58,7 +58,7 @@ class ProcessRow:
     case_id: str = ""
 
     def in_case(self, case_id: str, *said: Notice) -> "ProcessRow":
-        """Return the row as one of a case, with what else to know; `dataclasses.replace` is slow for long lists."""
+        """Return the row with its case and further notices; `dataclasses.replace` is slow for long lists."""
         made = object.__new__(ProcessRow)
         made.__dict__.update(self.__dict__, case_id=case_id, notes=(*self.notes, *said))
         return made
@@ -70,22 +70,22 @@ class ProcessRow:
 
     @property
     def visualization(self) -> VisualizationArguments:
-        """How this slide's outlines are pictured."""
+        """How this slide's outlines are drawn."""
         return self.params.visualization
 
 
 class ProcessList(list[ProcessRow]):
-    """The rows to do, in the order of the list, with what the table as a whole says.
+    """The rows to process, in the order of the list, with facts about the whole table.
 
     Attributes
     ----------
     columns : names of the columns, in order
     dropped : int
         Rows left out as their ``process`` is not 1.
-    column_texts : mapping from each column of parameters to its cells, those of the rows left out among them
+    column_texts : mapping from each column of parameters to its cells, including those of rows left out
     notes : sentences worth a warning
     left_out : mapping from each case to its slides that are left out, as their ``process`` is not 1
-    absent : mapping from each case to slides that the table of cases has and the list has not
+    absent : mapping from each case to slides that are in the table of cases but not in the list
     """
 
     def __init__(self, rows: Iterable[ProcessRow] = (), columns: Sequence[str] = ("slide_id",)) -> None:

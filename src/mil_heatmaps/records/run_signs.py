@@ -70,7 +70,7 @@ class Presence:
     ----------
     others : runs at work on the same experiment when this one began
     after_a_kill : bool
-        Whether an earlier run was killed, so that there may be halves of files to clear away.
+        Whether an earlier run was killed, so that there may be incomplete files to remove.
     """
 
     def __init__(self, folder: Path, shard: str | None = None) -> None:

@@ -21,19 +21,19 @@ from mil_heatmaps.records.slide_record import SlideRecord
 logger = logging.getLogger(__name__)
 
 CHEAP_S = 0.05
-"""A list this quick to write is written after every slide; a longer one at most a twentieth of the time."""
+"""A list that is written faster than this is written after every slide; a longer one takes at most 1/20 of the time."""
 
 
 class ListKeeper:
-    """Writes both tables whole; the records stay the truth, so that a table may be behind by a few slides.
+    """Writes both tables whole. The records are authoritative, so a table may be a few slides behind.
 
     Parameters
     ----------
     layout : ExperimentLayout
     rows : ProcessList
         Every row of the list.
-    problems : mapping from position in `rows` to why that row cannot be done
-    class_names : of the model's outputs, in its order, or None
+    problems : mapping from position in `rows` to why that row cannot be processed
+    class_names : names of the model's outputs, in its order, or None
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class ListKeeper:
         self._simple = SimpleResults(layout, class_names) if isinstance(layout, FlatLayout) else None
 
     def start(self, known: Mapping[str, SlideRecord]) -> None:
-        """Take over what is known of every slide, mark the rows that cannot be done, write the tables.
+        """Take the known outcome of every slide, mark the rows that cannot be processed, write the tables.
 
-        `known` holds the records that were read already, those of this run's slides. For the others, such as those of
-        other shards, the list on disk is enough: their runs keep it current.
+        `known` holds the records of this run's slides, which have been read. For other slides, such as those of other
+        shards, the list on disk is enough: their runs keep it current.
         """
         self._state = _state_of(self._layout.process_list)
         self._read = RunTable(self._layout.process_list).told()
         for slide_id, row in self._doable.items():
             record = known.get(slide_id)
             if record is None:
-                told = self._read.get(row.slide_name)  # the run's list names slides as the user's own does
+                told = self._read.get(row.slide_name)  # the run's list names slides as the user's list does
                 if told is not None and self._simple is None and told[0] in ("processed", "failed"):
                     self._outcomes[slide_id] = outcome_told(told)
                     continue
@@ -78,7 +78,7 @@ class ListKeeper:
         self._write()
 
     def update(self, record: SlideRecord) -> None:
-        """Take in one slide; write, unless nothing changed or the list is long and was written just now."""
+        """Update one slide; write, unless nothing changed or the list is long and was just written."""
         self._mine.add(record.slide_id)
         if self._outcomes.get(record.slide_id) == outcome_of(record):
             return
@@ -101,7 +101,7 @@ class ListKeeper:
             self._simple.take(record)
 
     def _write(self) -> None:
-        """Write both lists under a lock, with what runs beside this one have done meanwhile."""
+        """Write both lists under a lock, with what other runs have done in the meantime."""
         started = time.monotonic()
         layout, rows = self._layout, self._rows
         try:
@@ -136,7 +136,7 @@ class ListKeeper:
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:
-    """What tells whether a file was replaced; None when there is none."""
+    """Return values that differ once a file is replaced; None if there is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -1,6 +1,6 @@
-"""What was done for a slide, what it depended on, and whether it still holds.
+"""What was done for a slide, what it depended on, and whether it is still valid.
 
-`record.json` is the truth about a slide. For each stage it keeps the inputs the result depends on (parameters,
+`record.json` is authoritative for a slide. For each stage it keeps the inputs the result depends on (parameters,
 versions, fingerprints of files), a SHA-256 over them, and the outputs with size, mtime and SHA-256. A stage is reused
 only if inputs and outputs match.
 """
@@ -26,7 +26,7 @@ Action = Literal["compute", "recompute", "reuse"]
 
 
 class OutputFile(NamedTuple):  # a tuple, as a run over 100,000 slides makes a million of them
-    """One file per stage wrote, as it was when written."""
+    """One file that a stage wrote, as it was when written."""
 
     size: int
     mtime_ns: int
@@ -68,9 +68,9 @@ class StageRecord:
 
 
 def relative(path: Path, base: Path) -> str:
-    """`path` as seen from `base`, with forward slashes, so that an experiment can be moved as a whole."""
+    """Return `path` relative to `base`, with forward slashes, so that an experiment can be moved as a whole."""
     text, inside = str(path), f"{base}{os.sep}"
-    # os.path.relpath costs twenty times as much as this, and would be asked for every stage of every slide.
+    # os.path.relpath takes twenty times as long, and would be called for every stage of every slide.
     if ".." in text or ".." in inside:
         beside = os.path.relpath(path, base)
     elif text.startswith(inside):
@@ -80,9 +80,9 @@ def relative(path: Path, base: Path) -> str:
     return beside.replace(os.sep, "/")
 
 
-@lru_cache(maxsize=256)  # the folders of slides lie side by side, and what they look at is mostly one folder
+@lru_cache(maxsize=256)  # slide folders lie side by side and mostly refer to one folder
 def _from_below(path: str, parent: str) -> str:
-    """Return `path` as seen from a folder in `parent`."""
+    """Return `path` relative to a folder in `parent`."""
     return os.path.normpath(os.path.join("..", os.path.relpath(path, parent)))
 
 
@@ -109,7 +109,7 @@ class SlideRecord:
     summary: dict[str, Any] = field(default_factory=dict)  # bag_size, prediction: what the lists show
     files: dict[str, list[Any]] = field(default_factory=dict)  # input files that were read, see `InputFiles`
     saved_at: float = field(default=0.0, compare=False)  # by the monotonic clock
-    behind: bool = field(default=False, compare=False)  # a stage was done that the file does not tell of
+    behind: bool = field(default=False, compare=False)  # a finished stage is not in the file yet
 
     @classmethod
     def load(cls, path: Path, slide_id: str) -> "SlideRecord":
@@ -146,16 +146,16 @@ class SlideRecord:
             return cls(path, slide_id)
 
     def notices(self, *, before: str | None = None) -> tuple[Notice, ...]:
-        """Return what is to know of the slide, from all its stages or those before one."""
+        """Return the notices of all stages of the slide, or of those before one stage."""
         names = STAGE_NAMES if before is None else STAGE_NAMES[: STAGE_NAMES.index(before)]
         return distinct(notice for name in names for notice in self.notices_of(name))
 
     def notices_of(self, stage: str) -> tuple[Notice, ...]:
-        """Return what one stage had to say, nothing when it is not on record."""
+        """Return the notices of one stage, empty if the stage is not in the record."""
         return self.stages[stage].notes if stage in self.stages else ()
 
     def without_files(self) -> "SlideRecord":
-        """Return what the lists show of the record, pictures included: a hundred thousand of these fit in memory."""
+        """Return the part of the record that the lists show, pictures included: 100,000 of these fit in memory."""
         stages = {
             name: StageRecord({}, "", stage.outputs if name == "heatmap" else {}, stage.seconds, stage.notes)
             for name, stage in self.stages.items()
@@ -191,7 +191,7 @@ class SlideRecord:
         return json.dumps(data, ensure_ascii=False, sort_keys=True) + "\n"
 
     def output_sha256(self, path: Path) -> str:
-        """SHA-256 of a file some stage wrote, from the record when it still holds, else from the file."""
+        """Return the SHA-256 of a stage's output: from the record if the file is unchanged, else from the file."""
         key = relative(path, self.path.parent)
         for stage in self.stages.values():
             known = stage.outputs.get(key)
@@ -209,10 +209,10 @@ class Decision:
 
 
 def decide(record: StageRecord | None, inputs: Mapping[str, Any], base: Path) -> Decision:
-    """Say what to do for one stage. Touches nothing; serves the run, ``--dry-run`` and the tests alike."""
+    """Return what to do for one stage. Writes nothing; the run, ``--dry-run`` and the tests all use it."""
     if record is None:
         return Decision("compute", "not done yet")
-    # Nearly always the inputs are plainly the same; their digest, which costs more, tells where only the types differ.
+    # The inputs are nearly always equal; their digest, which costs more, decides where only the types differ.
     if record.inputs != inputs and record.fingerprint != fingerprint(inputs):
         old = _flat(record.inputs)
         new = _flat(json.loads(json.dumps(inputs)))

@@ -2,7 +2,7 @@
 
 A run has a name of its own, a random text in ``R/E/.run_id``. The table ``list.csv`` belongs to the run whose name
 stands in ``.list.csv.run`` beside it. A table without that file was written by an earlier version or by hand; it
-belongs to nobody and is kept. Copies and moves of both folders keep what belongs together.
+belongs to no run and is kept. Copies and moves of both folders keep what belongs together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mil_heatmaps.records.layout import ExperimentLayout
 
 
 def claim_table(layout: ExperimentLayout) -> tuple[ExperimentLayout, str | None]:
-    """Return the layout with a table of results that is this run's own, and what to say when it has another name.
+    """Return the layout with this run's own table of results, and a sentence if the table has another name.
 
     The first choice is ``<list>.csv``, then ``<list>_<experiment>.csv``, then the same with a number. The flat layout
     has one table beside its pictures, which keeps the rows of earlier runs.
@@ -38,7 +38,7 @@ def claim_table(layout: ExperimentLayout) -> tuple[ExperimentLayout, str | None]
 
 
 def own_table(layout: ExperimentLayout, wanted: Path) -> Path:
-    """Return `wanted`, or where that belongs to another run a table of another name that is this run's own."""
+    """Return `wanted`, or a table with another name if `wanted` belongs to another run."""
     if isinstance(layout, FlatLayout):
         return wanted
     name = _run_id(layout.raw_root)
@@ -54,7 +54,7 @@ def _choices(wanted: Path, experiment: str) -> Iterator[Path]:
 
 
 def _run_id(raw_root: Path) -> str:
-    """Return the run's name, made when it has none; several shards may ask at once."""
+    """Return the run's name, and create it if there is none; several shards may ask at once."""
     path = raw_root / ".run_id"
     found = _first_written(path, secrets.token_hex(16))
     if not found:  # a kill between making the file and filling it
@@ -64,7 +64,7 @@ def _run_id(raw_root: Path) -> str:
 
 
 def _claim(table: Path, name: str) -> bool:
-    """Whether the table is this run's: it was before, or there is none yet and nobody else claims it."""
+    """Whether the table is this run's: it was before, or there is no table yet and no other run claims it."""
     sign = table.with_name(f".{table.name}.run")
     if table.exists() and not sign.exists():
         return False
@@ -72,7 +72,7 @@ def _claim(table: Path, name: str) -> bool:
 
 
 def _first_written(path: Path, text: str) -> str:
-    """Write `text` unless somebody was first; return what is in the file, empty when its writer was killed."""
+    """Write `text` unless another process was first; return the file's content, empty if its writer was killed."""
     try:
         with path.open("x", encoding="ascii") as file:
             file.write(text)

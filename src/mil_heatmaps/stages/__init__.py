@@ -1,1 +1,1 @@
-"""The stages of a slide, and the walk through them."""
+"""The stages of a slide, and the code that runs them."""

@@ -1,4 +1,4 @@
-"""The stages of a slide, in order. Each turns (job, what earlier stages wrote) into files."""
+"""The stages of a slide, in order. Each turns a job and the files of earlier stages into files."""
 
 from collections.abc import Sequence
 
@@ -31,16 +31,16 @@ STAGES: tuple[Stage, ...] = (
     VideoStage(),
     ReportStage(),
 )
-"""Their names stand in `mil_heatmaps.choices.STAGE_NAMES`, in the same order."""
+"""`mil_heatmaps.choices.STAGE_NAMES` lists their names in the same order."""
 
 
 def choose_stages(names: Sequence[str] = (), first: str | None = None) -> tuple[Stage, ...]:
-    """Return the stages of these names (all without one) from `first` on, in order.
+    """Return the stages with these names (all if none is given) from `first` on, in order.
 
     Raises
     ------
     ConfigError
-        A name is not a stage's.
+        A name is not that of a stage.
     """
     for name in (*names, *([first] if first else [])):
         if name not in STAGE_NAMES:

@@ -39,18 +39,18 @@ if TYPE_CHECKING:
 
 
 _OUTPUTS = 2
-"""Version of how the outputs of a regression or survival model are named and told; of classes it is the stage's."""
+"""Version of the names and words of regression and survival outputs; classes follow the version of the stage."""
 
 
 _COUNTED = ("uncoloured", "unreadable", "group", "faithfulness")
-"""What later stages put into the summary; if their results change they are run again."""
+"""Summary keys that later stages write; those stages run again if their results change."""
 
 _COMPARED = ("slide_vector",)
-"""What is put into the summary while scores are made."""
+"""Summary keys that are written while scores are made."""
 
 
 class AttentionStage:
-    """Writes ``S_blockmap.h5``: CLAM's two datasets, and everything a picture or viewer needs besides."""
+    """Writes ``S_blockmap.h5``: CLAM's two datasets, and everything else that a picture or viewer needs."""
 
     name = "attention"
     version = 1
@@ -61,7 +61,7 @@ class AttentionStage:
         return True
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
-        """Features and model; or the scores somebody brings."""
+        """The features and the model, or the scores that the user provides."""
         job = work.job
         inputs = {
             "version": self.version,
@@ -91,7 +91,7 @@ class AttentionStage:
         }
 
     def run(self, work: SlideWork) -> StageResult:
-        """Infer, or take over, then write."""
+        """Compute the scores or take those of the user, then write them."""
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
@@ -112,7 +112,7 @@ class AttentionStage:
             whole = _infer(work, features, inputs, notes, others)
 
             def infer_others(some: PatchFeatures) -> ScoreFile:
-                # Partial sums of long explanations are those of these patches alone.
+                # Partial sums of long explanations hold for these patches only.
                 left = hashlib.sha256(some.grid.coords_l0.tobytes()).hexdigest()
                 return _infer(work, some, {**inputs, "patches": left}, [], others)
 
@@ -122,7 +122,7 @@ class AttentionStage:
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
         counted = {name: count for name, count in work.record.summary.items() if name in (*_COUNTED, *_COMPARED)}
-        # A picture that is reused is counted already.
+        # A reused picture has been counted already.
         of_inputs = work.record.summary.get("inputs", {})
         work.record.summary = counted | _summary(score_file, checked.columns | of_inputs)
         work.note_resolution()
@@ -131,7 +131,7 @@ class AttentionStage:
 
 
 def _summary(score_file: ScoreFile, beside: Mapping[str, float]) -> dict[str, Any]:
-    """What the lists show of a slide: classes in descending order of probability, or the numbers of another task."""
+    """Return a slide's numbers for the tables: classes in descending order of probability, or those of another task."""
     summary: dict[str, Any] = {"bag_size": len(score_file.grid)}
     attention = score_file.attention[np.isfinite(score_file.attention)].astype(np.float64)
     if len(attention):
@@ -156,7 +156,7 @@ def _summary(score_file: ScoreFile, beside: Mapping[str, float]) -> dict[str, An
 
 
 def _predict(work: SlideWork, features: PatchFeatures) -> Prediction | None:
-    """Return what the model says of a slide, with no more scores than that takes."""
+    """Return the prediction for a slide, computing no more scores than it needs."""
     from mil_heatmaps.models.inference import infer
 
     source = work.settings.model
@@ -173,7 +173,7 @@ def _infer(
     notes: list[Notice],
     others: list[Path] | None = None,
 ) -> ScoreFile:
-    """Return the scores of the slide's bag; those of other bags are written, and their paths added to `others`."""
+    """Return the scores of the slide's bag; write those of other bags and add their paths to `others`."""
     from mil_heatmaps.explain.remarks import remarks
     from mil_heatmaps.models.inference import infer
 
@@ -208,7 +208,7 @@ def _infer(
         first, *extra = (drawn | scores | of_concepts).values()
         made = _score_file(work, features, first, extra, prediction)
         written = write_other_bags(work, model, made, ask, notes)
-        if others is not None:  # else they are the case's, of which the slide takes its part
+        if others is not None:  # otherwise the files belong to the case, and the slide takes its part
             others += written
     notes += [*compare_vector(work, model), *model.remarks(list(scores))]
     if prediction is None:
@@ -223,7 +223,7 @@ def _infer(
 
 
 def _is_guessed(config: Config, model: MILModel, prediction: Prediction) -> bool:
-    """Whether nobody says if the one output of a model is of two classes, or a value, or a risk."""
+    """Whether the config leaves open if a model's single output is a two-class logit, a value or a risk."""
     told = "task" in config.model_arguments.model_fields_set or config.class_names is not None
     return not told and has_one_logit(model, prediction)
 

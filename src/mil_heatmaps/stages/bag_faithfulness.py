@@ -1,4 +1,4 @@
-"""How far the maps of the bags beside the first can be believed, of a model that takes several: a document a bag."""
+"""Faithfulness of the maps of all bags but the first, for a model that takes several: one document per bag."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def measure_other_bags(
     work: SlideWork, model: SeveralInputsModel, plan: Plan, settings: dict[str, Any], tell: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Return what was measured of each bag's scores, by bag; the other inputs are held fixed.
+    """Return the measurements of each bag's scores, by bag, with the other inputs held fixed.
 
-    What fails in measuring a bag is told, and that bag has no document.
+    If measuring a bag fails, `tell` gets the reason and the bag has no document.
     """
     from mil_heatmaps.explain.sentences import check_sentences
     from mil_heatmaps.scores.score_schema import read_scores
@@ -46,7 +46,7 @@ def measure_other_bags(
                     model.inputs.bags[name], maps, names, target=drawn_target(work), level=plan.level,
                     settings={**settings, "task": task}, drawn=file.scores.score, mpp=file.level0_mpp, remarks=remarks,
                 )  # fmt: skip
-        except Exception as error:  # the user's own model runs here; the slide's maps are good without
+        except Exception as error:  # the user's own model runs here; the maps are valid without it
             tell(f"faithfulness of the bag {name} not measured: {reason_of(error)}")
             continue
         document = measured.as_dict()

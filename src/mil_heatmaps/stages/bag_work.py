@@ -1,4 +1,4 @@
-"""A slide's work whose scores are those of one of its bags beside the first, or of the sum of all bags."""
+"""A slide's work with the scores of one bag other than the first, or of the sum of all bags."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BagWork(SlideWork):
-    """What is exported of a bag as of a slide of one bag; the slide is the one that is open already."""
+    """The work of one bag, exported like a slide with a single bag; it uses the slide that is already open."""
 
     def __init__(self, work: SlideWork, bag: str, maps: list[PlannedMap]) -> None:
         super().__init__(work.job, work.settings, work.record, work.on_stage, work.should_stop)
@@ -38,6 +38,6 @@ class BagWork(SlideWork):
 
 
 def bag_works(work: SlideWork) -> Iterator[BagWork]:
-    """Yield the work of every bag beside the first, and of the sum if there is one."""
+    """Yield the work of every bag other than the first, and of the sum if there is one."""
     for bag, maps in groupby(planned_bag_maps(work), lambda planned: planned.column.bag):
         yield BagWork(work, bag, list(maps))

@@ -1,4 +1,4 @@
-"""Models that take several bags of a slide: what they are given, the score file of each bag, the sum of their maps."""
+"""Models that take several bags of a slide: their inputs, the score file of each bag, the sum of the maps."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from mil_heatmaps.stages.base import SlideWork
 
 SUM = "sum"
-"""What stands in the place of a bag's name in the names of files of the sum."""
+"""Stands for the bag's name in the file names of the sum."""
 _COLUMNS = ("input", "target", "output", "effect")
-"""Of ``S_inputs.csv``."""
+"""Columns of ``S_inputs.csv``."""
 _IN_COMMON = 0.1
-"""Share of the smaller bag's area that must lie in the first bag's: bags of one slide show the same tissue."""
+"""Least share of the smaller of two bags' areas that lies in the other: bags of one slide show the same tissue."""
 
 
 def bag_inputs(work: SlideWork) -> dict[str, Any]:
-    """Return the bags beside the first and the numbers beside the patches, for a stage's inputs; nothing without."""
+    """Return the bags and the extra numbers of the slide for a stage's inputs; empty if there are none."""
     inputs: dict[str, Any] = {}
     if work.config.bags:
         inputs["bags"] = {work.config.bags[0]: None} | {
@@ -54,7 +54,7 @@ def _coords_file(work: SlideWork, path: Path) -> dict[str, Any] | None:
 
 
 def other_bag(work: SlideWork, name: str) -> PatchFeatures:
-    """Read the features of a bag beside the first."""
+    """Read the features of a bag other than the first."""
     from mil_heatmaps.features.read import read_features
 
     path = work.job.other_bags[name]
@@ -62,12 +62,12 @@ def other_bag(work: SlideWork, name: str) -> PatchFeatures:
 
 
 def slide_inputs(work: SlideWork, first_bag: PatchFeatures | None = None) -> SlideInputs:
-    """Return all that a model with several inputs is given of the slide; `first_bag` if it is read already.
+    """Return all inputs of the slide for a model that takes several; pass `first_bag` if it has been read already.
 
     Raises
     ------
     FeatureError
-        Bags that cover different places, as those of two slides do.
+        The bags cover different places, as bags of two different slides do.
     """
     from mil_heatmaps.models.several_inputs import SlideInputs
     from mil_heatmaps.scores.sum_by_area import common_share
@@ -98,9 +98,9 @@ def write_other_bags(
     Parameters
     ----------
     first : ScoreFile
-        Of the first bag.
+        Scores of the first bag.
     ask : (bag, its name) -> prediction and scores
-        Asks the model, which is told of the slide, about one bag, the other inputs held fixed.
+        Runs the model, which has the slide's inputs already, on one bag; the other inputs are held fixed.
     """
     from mil_heatmaps.models.several_inputs import SeveralInputsModel
     from mil_heatmaps.scores.score_schema import write_scores
@@ -124,7 +124,7 @@ def write_other_bags(
         write_scores(paths[-1], files[name])
     total = _sum(files, notes) if len(files) > 1 else None
     if total is None:
-        work.job.paths.blockmap_of(SUM).unlink(missing_ok=True)  # of a score that could be summed
+        work.job.paths.blockmap_of(SUM).unlink(missing_ok=True)  # left from a score that could be summed
     else:
         paths.append(work.job.paths.blockmap_of(SUM))
         write_scores(paths[-1], total)
@@ -133,14 +133,14 @@ def write_other_bags(
 
 
 def bag_files(work: SlideWork) -> dict[str, Path]:
-    """Return the score files of the bags beside the first, and of the sum if there is one, by name."""
+    """Return the score files of all bags but the first, and of the sum if there is one, by name."""
     names = [*work.config.bags[1:], *((SUM,) if len(work.config.bags) > 1 else ())]
     paths = {name: work.job.paths.blockmap_of(name) for name in names}
     return {name: path for name, path in paths.items() if name != SUM or path.is_file()}
 
 
 def _sum(files: dict[str, ScoreFile], notes: list[Notice]) -> ScoreFile | None:
-    """Return the sum of the drawn scores on the level-0 plane, None where it means nothing."""
+    """Return the sum of the drawn scores on the level-0 plane, None where a sum has no meaning."""
     from mil_heatmaps.scores.sum_by_area import SUMMED_KINDS, sum_by_area
 
     (first, *others), names = files.values(), ", ".join(files)
@@ -158,7 +158,7 @@ def _sum(files: dict[str, ScoreFile], notes: list[Notice]) -> ScoreFile | None:
 
 
 def _write_inputs(work: SlideWork, model: SeveralInputsModel, first: ScoreFile, notes: list[Notice]) -> Path:
-    """Write ``S_inputs.csv``, a row an input, and say the same of the first target."""
+    """Write ``S_inputs.csv``, one row per input and target, and report the effects on the first target."""
     from mil_heatmaps.explain.outputs import choose_outputs
     from mil_heatmaps.models.several_inputs import effects_words
     from mil_heatmaps.stages.explanations import outputs_of, targets_of
@@ -188,7 +188,7 @@ def _write_inputs(work: SlideWork, model: SeveralInputsModel, first: ScoreFile, 
 
 
 def inputs_of_case(work: SlideWork) -> list[Path]:
-    """Take the table of inputs over from the slide's case, if its model takes several; return the slide's own copy."""
+    """Copy the table of inputs from the slide's case, if the model takes several; return the path of the copy."""
     case = work.job.case
     if not work.config.bags or case is None:
         return []

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 KEPT_LEVELS_BYTES = 96 << 20
-"""Decoded levels that are held while a slide is worked on: outlines and maps are mostly drawn on one and the same."""
+"""Memory for decoded levels while a slide is processed: outlines and maps are mostly drawn on the same level."""
 
 
 
@@ -40,7 +40,7 @@ KEPT_LEVELS_BYTES = 96 << 20
 class StageResult:
     """The files a stage wrote and what the user should know about it.
 
-    `again` says that the next run is to try it again, as for a measurement that failed.
+    With `again` the next run repeats the stage, for example after a failed measurement.
     """
 
     paths: list[Path]
@@ -49,11 +49,11 @@ class StageResult:
 
 
 class Stopped(Exception):  # not an error: the run was asked to end
-    """The run was asked to stop before the stage was begun, or in the middle of one that can go on from there."""
+    """The run was asked to stop before the stage began, or during a stage that can be resumed."""
 
 
 def coords_file_of(job: SlideJob, settings: RunSettings, files: InputFiles) -> dict[str, Any] | None:
-    """Return `SlideWork.coords_file` of a job, also of one that is not worked on."""
+    """Return `SlideWork.coords_file` of a job, even one that is not being processed."""
     from mil_heatmaps.features.slideflow import config_beside
 
     features = job.features_path
@@ -65,10 +65,10 @@ def coords_file_of(job: SlideJob, settings: RunSettings, files: InputFiles) -> d
 
 
 class SlideWork:
-    """One slide being worked on: its job, record and the things several stages open.
+    """One slide being processed: its job, its record and the objects that several stages share.
 
-    Artifacts are always read back from the files earlier stages wrote, so that a resumed run sees what an undisturbed
-    one sees.
+    Artifacts are always read back from the files that earlier stages wrote, so a resumed run sees the same as an
+    uninterrupted one.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class SlideWork:
         self._slide: Slide | None = None
         self.files = InputFiles(record.files)
         self.bag = ""
-        """Which bag of the slide it is about, of a model that takes several; empty: the first."""
+        """Name of the bag, for a model that takes several; empty for the first bag."""
         self.maps: list[PlannedMap] | None = None
         """The finished maps, once they are planned; see `score_columns.planned_maps`."""
         self.forced = False
-        """Whether the stage at work was asked for by name, so that nothing of an earlier run is kept."""
+        """Whether the user named the current stage, so that it reuses nothing of an earlier run."""
         self.lines: list[str] = []
-        """What run.log is to say of this slide; the coordinator writes it, wherever the slide is worked on."""
+        """Lines of run.log about this slide; the coordinator writes them, wherever the slide is processed."""
 
     @property
     def config(self) -> Config:
@@ -123,19 +123,19 @@ class SlideWork:
 
     @property
     def bag_suffix(self) -> str:
-        """What tells files of a bag beside the first from those of the first."""
+        """Suffix of the file names of a bag other than the first; empty for the first."""
         return f"_{safe_name(self.bag)}" if self.bag else ""
 
     @property
     def space(self) -> SlideSpace:
-        """What coordinates in the user's own files mean on the slide; files of the run are in its pixels and frame."""
+        """Frame and unit of coordinates in the user's files; the run's files use the slide's pixels and frame."""
         data = self.config.data_arguments
         return replace(self.slide.space(data.coords_frame, data.coords_unit), extractor=data.feature_extractor)
 
     def space_inputs(self, *names: str) -> dict[str, Any]:
-        """Return what the user says of coordinates, of `names`, or all of it and whose features are meant.
+        """Return the coordinate settings in `names`, by default frame, unit and feature extractor.
 
-        Only what is not the default: earlier runs, whose records do not have it, are still up to date.
+        Defaults are left out, so that records of earlier versions, which lack these keys, stay up to date.
         """
         data = self.config.data_arguments
         said = {name: getattr(data, name) for name in names or ("coords_frame", "coords_unit", "feature_extractor")}
@@ -153,13 +153,13 @@ class SlideWork:
             self._slide = None
 
     def slide_inputs(self) -> dict[str, Any]:
-        """Return what the slide is, for a stage's inputs: its file, and a resolution given by hand where it counts."""
+        """Return the slide for a stage's inputs: its file, and a manually given resolution where it is used."""
         file, listed, otherwise = self.fingerprint(self.job.slide_path), self.job.row.mpp, self._slide_mpp()
         mpp = otherwise if listed is None else listed
         return file if mpp is None else {**file, "mpp": mpp}
 
     def _slide_mpp(self) -> float | None:
-        """Return `slide_mpp` if this slide says no resolution. Where a run has noted that, no slide is opened."""
+        """Return `slide_mpp` if the slide file has no resolution; open the slide only if the record does not tell."""
         given = self.config.data_arguments.slide_mpp
         if given is None or self.job.row.mpp is not None:
             return None
@@ -174,11 +174,11 @@ class SlideWork:
         self.record.summary |= {"resolution": {"mpp": resolution.mpp, "source": resolution.source}}
 
     def fingerprint(self, path: Path) -> dict[str, Any]:
-        """Return what an input file is, as `InputFiles` says."""
+        """Return the fingerprint of an input file; see `InputFiles`."""
         return self.files.fingerprint(path)
 
     def artifact(self, path: Path, stage: str) -> str:
-        """SHA-256 of a file that `stage` writes; says which stage to run when it is not there."""
+        """Return the SHA-256 of a file that `stage` writes; the error for a missing file says which stage to run."""
         try:
             return self.record.output_sha256(path)
         except FileNotFoundError as error:
@@ -247,17 +247,17 @@ class SlideWork:
 
     @property
     def features_path(self) -> Path:
-        """Where the bag's features are: brought, or encoded by the features stage."""
+        """Path of the bag's features: the user's file, or that of the features stage."""
         return self.job.features_path or self.job.paths.features_h5
 
     @property
     def patches_path(self) -> Path | None:
-        """The file, brought by the user, that says where the bag's patches are; None when they are laid here."""
+        """The user's file with the places of the bag's patches; None when the coords stage lays them."""
         return self.job.features_path or self.job.coords_path
 
     @cached_property
     def coords_file(self) -> dict[str, Any] | None:
-        """Fingerprint of the file with the coordinates, or with those or the patch size that features may lack."""
+        """Fingerprint of the file with the coordinates, or with coordinates or patch size that the features lack."""
         features = self.job.features_path
         of_case = None if features is None else self.settings.case_inputs.get(str(features))
         if of_case is not None and features is not None and of_case[0] == self.files.status(features):
@@ -287,9 +287,7 @@ class SlideWork:
         return {"region": region, **frame} if frame else region
 
     def on_encoding(self, progress: EncodingProgress) -> None:
-        """Tell how far the encoding of patches, or an explanation, is; end it there when asked to, as it goes on where
-        it was.
-        """
+        """Report the progress of an encoding or explanation; stop it when asked to, as it can be resumed."""
         if self.should_stop():
             raise Stopped
         if self._sign is not None:
@@ -298,7 +296,7 @@ class SlideWork:
             self.on_stage(progress.words)
 
     def forget_artifacts(self, written: Collection[Path]) -> None:
-        """Drop what was read from artifacts that a stage has now written again, and what follows from them."""
+        """Drop cached artifacts that a stage has just rewritten, and everything derived from them."""
         paths, config = self.job.paths, self.config
         fine = paths.fine_scores_h5(config.patching_arguments.overlap, config.heatmap_arguments.use_roi)
         for name, path in (("mask", paths.mask_pkl), ("score_file", paths.blockmap_h5), ("fine_file", fine)):
@@ -308,13 +306,13 @@ class SlideWork:
 
 
 class Stage(Protocol):
-    """One step of a slide's way."""
+    """One step of processing a slide."""
 
     name: str
     version: int
-    """Raised when the stage's result changes for the same inputs, so that old results are redone."""
+    """Increased when the stage's result changes for the same inputs, so that old results are redone."""
     uses_model: bool
-    """Whether it is the GPU's part of the work, where there is one."""
+    """Whether the stage runs on the GPU, where there is one."""
 
     def applies(self, work: SlideWork) -> bool:
         """Whether the config asks for this stage at all."""

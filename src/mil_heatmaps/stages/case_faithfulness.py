@@ -1,4 +1,4 @@
-"""How far the maps of a case can be believed: measured once, on the bag of all its slides, and told at each of them."""
+"""Faithfulness of the maps of a case: measured once, on the bag of all its slides, and reported for each slide."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_SLIDE = ("scores_sha256", "features", "features_sha256")
 
 
 class CaseWork(SlideWork):
-    """A slide's work whose bag and scores are those of its case, for what is measured of the whole."""
+    """A slide's work with the bag and scores of its case, for measurements of the whole case."""
 
     def __init__(self, work: SlideWork) -> None:
         super().__init__(work.job, work.settings, work.record, work.on_stage, work.should_stop)
@@ -43,7 +43,7 @@ class CaseWork(SlideWork):
 def case_document(
     work: SlideWork, inputs: Mapping[str, Any], measure: Callable[[SlideWork], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return what was measured of the case: by whichever slide comes first, for all of them."""
+    """Return the measurements of the case; whichever slide comes first makes them for all slides."""
     case = work.job.case
     assert case is not None
     path = case.paths.faithfulness_json
@@ -66,7 +66,7 @@ def case_document(
 
 
 def _of_case(told: Any) -> Any:
-    """Return the document with its sentences about the case."""
+    """Return the document with its sentences worded for the case."""
     if isinstance(told, dict):
         return {key: _of_case(value) for key, value in told.items()}
     return told.replace("on this slide", "in this case") if isinstance(told, str) else told

@@ -22,7 +22,7 @@ def case_words(work: SlideWork) -> str | None:
 
 
 def case_foot(work: SlideWork) -> tuple[str, ...]:
-    """Return what the prediction is of, and what becomes of it without each slide."""
+    """Return lines on what was predicted and how the prediction changes without each slide."""
     case = work.score_file.case
     if case is None:
         return ()
@@ -31,7 +31,7 @@ def case_foot(work: SlideWork) -> tuple[str, ...]:
 
 
 def small_maps(work: SlideWork, column: DrawnColumn) -> tuple[SmallMap, ...]:
-    """Return the maps of the case's other slides, small, in the colours of the slide's own."""
+    """Return small maps of the case's other slides, in the colours of this slide's map."""
     from mil_heatmaps.visualization.case_piece import small_map
 
     case = work.job.case
@@ -57,5 +57,5 @@ def small_maps(work: SlideWork, column: DrawnColumn) -> tuple[SmallMap, ...]:
 
 
 def small_title(work: SlideWork) -> str:
-    """Return what stands above the small maps."""
+    """Return the title of the small maps."""
     return "other slides of the case" + (", same colours" if wants_case_scale(work) else ", each on its own scale")

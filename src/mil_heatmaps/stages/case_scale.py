@@ -1,4 +1,4 @@
-"""The scale of a map over all slides of its case, so that a slide without attention looks it."""
+"""The colour scale of a map over all slides of its case, so that a slide without attention looks like one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wants_case_scale(work: SlideWork) -> bool:
 
 
 def case_scale_inputs(work: SlideWork) -> Any:
-    """Return what scale and figure take from the other slides of the case, None where they take nothing."""
+    """Return what scale and figure depend on in the other slides of the case, None if on nothing."""
     case = work.job.case
     if case is not None and has_case_bag(work):
         return work.artifact(case.paths.scores_h5, "attention")
@@ -71,7 +71,7 @@ def _top_share(scores: npt.NDArray[Any]) -> float:
 def _columns(
     work: SlideWork, case: Case, column: DrawnColumn, columns_of: ColumnsOf
 ) -> list[npt.NDArray[np.float32]]:
-    """Return the scores of a column, of its bag, of every slide of the case."""
+    """Return the scores of a column of one bag, one array per slide of the case."""
     from mil_heatmaps.scores.score_schema import read_scores
 
     name = column.name
@@ -86,7 +86,7 @@ def _columns(
 
 
 def _named(work: SlideWork, columns: list[DrawnColumn], name: str) -> npt.NDArray[np.float32]:
-    """Return the column of a name; slides that predict different classes draw different ones, of which the first."""
+    """Return the column with this name, else the first, as slides that predict other classes draw other columns."""
     if not columns:
         raise HeatmapError(f"{work.job.slide_id}: no scores of its case can be drawn")
     return next((column.scores for column in columns if column.name == name), columns[0].scores)

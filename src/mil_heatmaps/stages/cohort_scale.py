@@ -1,4 +1,4 @@
-"""What all slides of a run share in their colours, from the scores they have: one scale, and the middle of it."""
+"""What the colours of all slides of a run share, computed from their scores: one scale and its middle."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def is_share(work: SlideWork) -> bool:
 
 
 def of_cohort(settings: RunSettings, jobs: Sequence[SlideJob]) -> RunSettings:
-    """Return the settings with what the config asks of the slides `jobs` together.
+    """Return the settings with the pooled values that the config asks for, over the slides of `jobs`.
 
-    That is the pooled scale of the columns drawn, with a digest that tells one from another, and the median of each
-    column: of predictions that of the slides' own, of any other score that of the patches.
+    These are the pooled scale of the drawn columns, with a digest that identifies it, and the median of each column:
+    over slides for predictions, over patches for any other score.
     """
     summaries: list[ScoreSummary] = []
     of_bags: dict[str, list[ScoreSummary]] = {}
@@ -43,7 +43,7 @@ def of_cohort(settings: RunSettings, jobs: Sequence[SlideJob]) -> RunSettings:
             everything = (*columns, *beside)
             known[job.slide_id] = [hashlib.sha256(column.scores.tobytes()).hexdigest() for column in everything]
         except ValueError:
-            # Its own heatmap stage says what is wrong with it; the others' scale does without.
+            # The slide's heatmap stage reports the error; the pooled scale leaves the slide out.
             continue
         summaries += summed
         for column in beside:
@@ -66,7 +66,7 @@ def of_cohort(settings: RunSettings, jobs: Sequence[SlideJob]) -> RunSettings:
 
 
 def _of_slide(scores: PatchScores, column: str) -> float | None:
-    """Return what the model says of the whole slide, in the units of a map of predictions; None for other scores."""
+    """Return the model's output for the whole slide, in the units of a map of predictions; None for other scores."""
     if scores.kind not in PREDICTION_KINDS or scores.explained is None or column not in scores.names:
         return None
     return scores.explained.full[scores.names.index(column)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def compared(
     work: SlideWork, features: PatchFeatures, notes: list[Notice]
 ) -> tuple[dict[str, PatchScores], dict[str, PatchScores]]:
-    """Return the scores of a bag against the concepts: the drawn one, where it is one of them, and the others."""
+    """Return the concept scores of a bag: the drawn score if it is one of them, and the others."""
     concepts = work.settings.model.concepts
     if concepts is None:
         return {}, {}
@@ -28,7 +28,7 @@ def compared(
 
 
 def concept_foot(work: SlideWork) -> tuple[str, ...]:
-    """Return which number of a map of classes is which concept; nothing for other maps."""
+    """Return the concept of each number in a class map; empty for other maps."""
     told = work.score_file.all_scores
     if work.score_file.scores.score != "concept_class" or "similarity_to" not in told:
         return ()

@@ -22,7 +22,7 @@ class CoordsStage:
     uses_model = False
 
     def applies(self, work: SlideWork) -> bool:
-        """Always, unless somebody else's scores bring their own coordinates."""
+        """Always, unless the user provides scores, which have their own coordinates."""
         return work.job.scores_path is None
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class CoordsStage:
 
 
 def _grid_of_file(work: SlideWork, path: Path, notes: list[Notice]) -> PatchGrid:
-    """Read the coordinates a file brings or its features belong to, without the features where it has both."""
+    """Read the coordinates of a feature or coordinates file; skip the features where the file has both."""
     from mil_heatmaps.features.read import feature_info, place_coords
 
     if path == work.job.coords_path or (path.suffix != ".pt" and feature_info(path, work.space).has_coords):

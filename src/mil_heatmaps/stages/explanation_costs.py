@@ -1,4 +1,4 @@
-"""What the explanations of a slide will cost, told before any is begun; touches nothing."""
+"""What the explanations of a slide will cost, estimated before any begins; writes nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SHORT_S = 0.5
 
 
 class ExplanationCosts:
-    """Tells costs slide by slide. One forward is timed, of the first slide whose features are there."""
+    """Estimates costs slide by slide. One forward pass is timed, on the first slide that has features."""
 
     def __init__(self) -> None:
         self._seconds_a_patch: float | None = None
 
     def of(self, work: SlideWork) -> tuple[list[str], str | None]:
-        """Return a line for each explanation that the config asks for, and why one of them will be refused."""
+        """Return one line per explanation that the config asks for, and why one will be refused, if any."""
         names = asked_explanations(work)
         path = work.features_path
         if not names or not path.is_file():
@@ -35,13 +35,13 @@ class ExplanationCosts:
         from mil_heatmaps.features.read import feature_info
         from mil_heatmaps.models.explaining import chosen_settings, exact_passes
 
-        encoder = work.config.model_arguments.slide_encoder  # own code, which is not run here: no time is known
+        encoder = work.config.model_arguments.slide_encoder  # the user's code is not run here: no time is known
         model = None if encoder else work.settings.model.load(work.settings.device)
         settings = chosen_settings({**settings_of(work), "task": work.config.model_arguments.task})
         try:
             n, width = (info := feature_info(path)).n, info.width
         except HeatmapError:
-            return [], None  # said as the slide's problem
+            return [], None  # reported as the slide's problem
         passes = None if model is None else exact_passes(model, width)
         seconds = 0.0 if passes is not None or model is None else self._seconds(work, model) * n
         lines, problem, windows = [], None, None
@@ -60,7 +60,7 @@ class ExplanationCosts:
         return lines, problem
 
     def _seconds(self, work: SlideWork, model: MILModel) -> float:
-        """Return what one forward takes, by patch."""
+        """Return the seconds of one forward pass, per patch."""
         if self._seconds_a_patch is None:
             features = work.bag_features()
             with told_of(work, model):
@@ -78,7 +78,7 @@ def _timed(model: MILModel, features: PatchFeatures) -> float:
 
 
 def _lattice(work: SlideWork) -> Lattice | None:
-    """Return where the slide's patches lie, None where only reading the features tells."""
+    """Return where the slide's patches lie, None where only the features tell."""
     from mil_heatmaps.features.read import read_coords
     from mil_heatmaps.models.explaining import lattice_of
 

@@ -1,6 +1,6 @@
-"""Scores that ask the model itself, as a stage makes them: what they depend on, what they are of, how far they are.
+"""Explanations as a stage makes them: what they depend on, their targets and their progress.
 
-Long ones keep their partial sums beside the slide's other files: a kill loses the last seconds of them.
+Long ones keep their partial sums beside the slide's other files, so a kill loses only the last seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.stages.base import SlideWork
 
 SAVE_EVERY_S = 10.0
-"""How much of a long explanation a kill costs."""
+"""Seconds between saves of a long explanation: the most that a kill costs."""
 
 
 def asked_explanations(work: SlideWork) -> list[str]:
@@ -38,7 +38,7 @@ def asked_explanations(work: SlideWork) -> list[str]:
 
 
 def explanation_inputs(work: SlideWork) -> dict[str, Any]:
-    """Return what the scores depend on beside features and model: nothing where none is asked for."""
+    """Return what explanations depend on besides features and model; empty where none is asked for."""
     if work.job.scores_path is not None:
         return {}
     inputs: dict[str, Any] = {}
@@ -66,7 +66,7 @@ def _depends_on(work: SlideWork, name: str) -> dict[str, Any]:
 
 
 def settings_of(work: SlideWork) -> dict[str, Any]:
-    """Return the settings of explanations as `MILModel.explain` takes them, but for the task."""
+    """Return the settings of explanations as `MILModel.explain` takes them, without the task."""
     settings = work.config.explanation_arguments.model_dump(exclude={"scores", "targets"})
     if (path := work.config.inputs.baseline) is not None:
         settings["baseline"] = str(path)
@@ -74,7 +74,7 @@ def settings_of(work: SlideWork) -> dict[str, Any]:
 
 
 def targets_of(work: SlideWork, prediction: Prediction, outputs: Sequence[str]) -> Any:
-    """Return which outputs of the slide are explained; those that are drawn are always among them."""
+    """Return the outputs to explain; the drawn outputs are always among them."""
     from mil_heatmaps.scores.select import wanted_targets
 
     asked, heatmap = work.config.explanation_arguments.targets, work.config.heatmap_arguments
@@ -90,24 +90,24 @@ def targets_of(work: SlideWork, prediction: Prediction, outputs: Sequence[str]) 
         return "all"
     if chosen == "predicted":
         predicted = wanted_targets(prediction, outputs, label, "predicted")
-        chosen = [outputs[0]] if predicted == "all" else [*predicted]  # of a regression the first output
+        chosen = [outputs[0]] if predicted == "all" else [*predicted]  # for a regression, the first output
     return list(dict.fromkeys([*chosen, *drawn]))
 
 
 def has_one_logit(model: MILModel, prediction: Prediction) -> bool:
-    """Whether a classification's two classes are told apart by a single logit."""
+    """Whether a single logit separates the two classes of a classification."""
     if prediction.task != "classification" or model.num_classes > 1:
         return False
     return model.num_classes == 1 or (len(prediction.logits) == 2 and prediction.logits[0] == 0)
 
 
 def outputs_of(model: MILModel, prediction: Prediction) -> Sequence[str]:
-    """Return what the outputs of a model are called, from what it said of a slide."""
+    """Return the names of a model's outputs, from its prediction for a slide."""
     return prediction.classes[-1:] if has_one_logit(model, prediction) else prediction.classes
 
 
 def watch_of(work: SlideWork, inputs: dict[str, Any]) -> Watch:
-    """Return what tells how far explanations are and keeps partial sums; `inputs` are those of the stage."""
+    """Return a watch that reports progress and keeps partial sums; `inputs` are those of the stage."""
     from mil_heatmaps.explain.watch import Watch
 
     model = {key: value for key, value in inputs.get("model", {}).items() if key != "score"}
@@ -117,7 +117,7 @@ def watch_of(work: SlideWork, inputs: dict[str, Any]) -> Watch:
 
 
 def _foretell(work: SlideWork, costs: Sequence[Cost], seconds_each: float) -> None:
-    """Say in the run's log, and where somebody watches, what explanations that take forwards of their own will take."""
+    """Report what explanations with more than one forward pass will cost, in run.log and to a live display."""
     for cost in costs:
         if cost.forwards > 1:
             words = f"{cost.score} takes {cost.with_time(seconds_each)}"
@@ -127,7 +127,7 @@ def _foretell(work: SlideWork, costs: Sequence[Cost], seconds_each: float) -> No
 
 
 class _Telling:
-    """Tells how far a score is, with the time that is left."""
+    """Reports the progress of a score and the time left."""
 
     def __init__(self, work: SlideWork) -> None:
         self._work = work
@@ -143,7 +143,7 @@ class _Telling:
 
 
 class PartialSums:
-    """Files of partial sums, one file per score; those of another model, bag or setting are as good as none."""
+    """Files of partial sums, one file per score; sums of another model, bag or setting are ignored."""
 
     def __init__(self, work: SlideWork, of: str) -> None:
         self._work, self._of = work, of
@@ -157,16 +157,16 @@ class PartialSums:
         return self._files[score]
 
     def save(self, name: str, partial: Partial) -> None:
-        """Write what is done of a score, whole or not at all."""
+        """Write the partial sums of a score, whole or not at all."""
         if partial:
-            with suppress(OSError):  # costs the sums alone
+            with suppress(OSError):  # only the partial sums are lost
                 self._file(name).save(name, partial)
 
     def load(self, name: str) -> Partial | None:
-        """Return what is done of a score, None where nothing is."""
+        """Return the partial sums of a score, None if there are none."""
         return self._file(name).load(name)
 
 
 def forget_partial_sums(work: SlideWork) -> None:
-    """Remove partial sums: the scores are written."""
+    """Remove the partial sums once the scores are written."""
     shutil.rmtree(work.job.paths.partial_scores, ignore_errors=True)

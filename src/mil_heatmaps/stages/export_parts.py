@@ -1,4 +1,4 @@
-"""What the exports of a slide share: what their metadata tell, and what becomes of a format that cannot be written."""
+"""What the exports of a slide share: their metadata, and what happens when a format cannot be written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISD
 
 
 def attempt(result: StageResult, name: str, write: Callable[[], list[Path]]) -> None:
-    """Write one format; where that is refused, or its folder is, note why and go on."""
+    """Write one format; if the format or its folder cannot be written, note why and go on."""
     try:
         result.paths += write()
     except (MissingDependencyError, ScoreError) as error:
@@ -39,17 +39,17 @@ def _refuse(result: StageResult, name: str, error: Exception) -> None:
 
 
 def notices_of(work: SlideWork, drawing: Drawing) -> tuple[Notice, ...]:
-    """What the metadata of an export say: the notices of all earlier stages and of the drawing."""
+    """Return the notices for the metadata of an export: those of all earlier stages and of the drawing."""
     return distinct((*work.record.notices(before="exports"), *drawing.notes))
 
 
 def lines_of(work: SlideWork, drawing: Drawing) -> tuple[str, ...]:
-    """The notices, and how far the map can be believed, as lines of text."""
+    """Return the notices and the faithfulness of the map as lines of text."""
     return (*notices_of(work, drawing), *(foot.lines() if (foot := foot_of(work)) is not None else ()))
 
 
 def content_of(drawing: Drawing, content: str) -> Drawing:
-    """The colours over the slide, or the colours alone on white."""
+    """Return the drawing with colours over the slide, or with the colours alone on white."""
     from mil_heatmaps.visualization.drawing import colours_alone
 
     return colours_alone(drawing) if content == "colours" else drawing

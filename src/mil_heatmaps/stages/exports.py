@@ -1,4 +1,4 @@
-"""Write what other programs open; each format on its own switch."""
+"""Write files for other programs; each format has a switch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 _TELLING = (".ome.tif", ".geojson", ".geojson.gz", ".h5ad", ".dcm", ".db")
 _TELLING_KEYS = ("ome_tiff", "geojson", "anndata", "ome_zarr", "dicom", "annotation_store", "wsidata")
-"""Exports whose metadata tell what was measured of the map: endings of their files, and their keys."""
+"""Exports whose metadata hold the faithfulness of the map: their file endings and their keys."""
 
 
 _LATER_GEOJSON = ("objects", "most_objects")
-"""Options that runs of before did not have; at their defaults they are left out, so that these runs are reused."""
+"""Options that earlier versions lacked; at their defaults they are left out, so that earlier runs are reused."""
 
 
 def _without_later_defaults(options: dict[str, Any], section: GeojsonExport) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class ExportsStage:
         inputs = HeatmapStage().inputs(work)
         inputs.pop("figure_foot", None)
         if len(work.config.bags) > 1:
-            inputs["of_every_bag"] = True  # before, the first alone was exported
+            inputs["of_every_bag"] = True  # earlier versions exported the first bag only
         if self._tells(work) and (foot := foot_inputs(work)):
             inputs["metadata"] = foot
         geojson, store = work.config.export_arguments.geojson, work.config.export_arguments.annotation_store
@@ -60,12 +60,12 @@ class ExportsStage:
 
     @staticmethod
     def _tells(work: SlideWork) -> bool:
-        """Whether a format is asked for whose metadata say how far the map can be believed."""
+        """Whether the config asks for a format whose metadata hold the faithfulness of the map."""
         exports = work.config.export_arguments
         return any(getattr(exports, key) is not None for key in _TELLING_KEYS)
 
     def run(self, work: SlideWork) -> StageResult:
-        """Write each; those alone that tell how far the map can be believed, where nothing else has changed."""
+        """Write each format; if only the faithfulness has changed, write only the formats whose metadata hold it."""
         from mil_heatmaps.stages.write_exports import export_all
 
         kept = kept_outputs(work, self.name, self.inputs(work), "metadata", _is_telling)

@@ -1,4 +1,4 @@
-"""Measure how far the maps of a slide can be believed: what the model says as patches go in the order of each map."""
+"""Measure the faithfulness of a slide's maps: the model's output as patches are removed in the order of each map."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FaithfulnessStage:
         return work.config.faithfulness_arguments.wanted
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
-        """The scores, the features and the model they are measured by, how, and which map and target are drawn."""
+        """The scores, the features and model that measure them, the settings, and the drawn map and target."""
         job, config, source = work.job, work.config, work.settings.model
         drawing = work.settings.section("heatmap_arguments")
         inputs: dict[str, Any] = {
@@ -57,7 +57,7 @@ class FaithfulnessStage:
         if config.heatmap_arguments.classes == "label":
             inputs["label"] = job.row.group
         if config.insight_arguments.consensus:
-            inputs["maps"] = "columns"  # runs of before took them for heads of one map
+            inputs["maps"] = "columns"  # earlier versions took them for heads of one map
         if has_case_bag(work):
             assert job.case is not None
             inputs["case_scores_sha256"] = work.artifact(job.case.paths.scores_h5, "attention")
@@ -70,7 +70,7 @@ class FaithfulnessStage:
         return inputs
 
     def run(self, work: SlideWork) -> StageResult:
-        """Measure and write. What fails in measuring fails the measurement, never the slide."""
+        """Measure and write. A failed measurement never fails the slide."""
         partial = PartialResults(work.job.paths.faithfulness_part, self.inputs(work))
         notes: list[Notice] = []
         if has_case_bag(work):
@@ -94,16 +94,16 @@ def _document(work: SlideWork, partial: PartialResults, notes: list[Notice]) -> 
     plan = _plan(work)
     try:
         document = _measured(work, plan, watch_of(work, partial), notes)
-        _text(document)  # refuses numbers that mean nothing
+        _text(document)  # refuses NaN and infinity
     except Stopped:
         raise
-    except Exception as error:  # the user's own model may run here; the slide's maps are good without
+    except Exception as error:  # the user's own model may run here; the maps are valid without it
         document = _unmeasured(work, plan, error=reason_of(error))
     return document
 
 
 def _other_bags(work: SlideWork, plan: Plan, notes: list[Notice]) -> list[Path]:
-    """Measure the bags beside the first, of a model that takes several, and return the documents."""
+    """Measure all bags but the first, for a model that takes several; return the paths of the documents."""
     from mil_heatmaps.models.several_inputs import SeveralInputsModel
 
     source = work.settings.model
@@ -126,7 +126,7 @@ def _other_bags(work: SlideWork, plan: Plan, notes: list[Notice]) -> list[Path]:
 
 
 def features_path(work: SlideWork) -> Path | None:
-    """Return the features by which the slide's maps are measured, None where there are none."""
+    """Return the file of features that the slide's maps are measured on, None where there is none."""
     if work.job.scores_path is not None:
         return work.job.bag_path
     return work.features_path
@@ -191,9 +191,9 @@ def _bag(work: SlideWork) -> PatchFeatures:
 def _maps(
     work: SlideWork, model: MILModel, bag: PatchFeatures, names: list[str], watch: Watch, notes: list[Notice]
 ) -> tuple[dict[str, PatchScores], dict[str, str], dict[str, list[str]]]:
-    """Return the maps by name, why others could not be made, and what must be said beside some.
+    """Return the maps by name, why others could not be made, and remarks on some.
 
-    Scores that are kept are taken from the score file; others are asked of the model.
+    Scores in the score file are taken from there; the model computes the others.
     """
     from mil_heatmaps.explain.sentences import check_sentences
     from mil_heatmaps.scores.select import of_head
@@ -222,7 +222,7 @@ def _maps(
 
 
 def _said_of(scores: PatchScores, work: SlideWork) -> list[str]:
-    """Return what must be said beside an explanation that is kept, of the column that is measured."""
+    """Return the remarks on an explanation in the score file, for the column that is measured."""
     from mil_heatmaps.explain.sentences import check_sentences
 
     if scores.explained is None:
@@ -233,7 +233,7 @@ def _said_of(scores: PatchScores, work: SlideWork) -> list[str]:
 
 
 def _of_others(scores: PatchScores, work: SlideWork) -> bool:
-    """Whether an explanation that is kept was made for other targets than the one that is measured."""
+    """Whether an explanation in the score file was made for targets other than the measured one."""
     from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS
 
     name = measured_output(work)
@@ -254,7 +254,7 @@ def _unmeasured(
 
 
 def _with_slide(work: SlideWork, document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document with the slide's own fields behind the first two."""
+    """Return the document with the slide's own fields after the first two."""
     source = work.settings.model
     own = {
         "slide_id": work.job.slide_id,
@@ -267,7 +267,7 @@ def _with_slide(work: SlideWork, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(document: dict[str, Any]) -> str:
-    """Return the document as JSON, each list of numbers on a line; a ValueError for a number that means nothing."""
+    """Return the document as JSON, each list of numbers on one line; raise a ValueError for NaN or infinity."""
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     return re.sub(r"\[\n\s+([^\[\]{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 

@@ -1,4 +1,4 @@
-"""Say, before any work, what measuring the maps of a slide will cost: one pass, or so many forwards and how long."""
+"""Estimate, before any work, what measuring a slide's maps will cost: one pass, or several and their time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from mil_heatmaps.stages.run_settings import RunSettings
 
 MOST_TIMED = 20_000
-"""Patches of the one bag that is timed; larger slides are estimated from it."""
+"""Most patches of the one bag that is timed; the cost of larger slides is estimated from it."""
 
 
 class CostOfMeasuring:
-    """Tells the cost slide by slide; a model without a closed form is timed once."""
+    """Estimates the cost slide by slide; a model without a closed form is timed once."""
 
     def __init__(self, settings: RunSettings) -> None:
         self._settings = settings
         self._a_patch: float | None = None
 
     def line(self, work: SlideWork) -> str | None:
-        """Return what the measurement of a slide takes; None where it cannot be told before the run."""
+        """Return the cost of measuring a slide, None where it is not known before the run."""
         from mil_heatmaps.features.read import feature_info
         from mil_heatmaps.models.explaining import exact_passes
         from mil_heatmaps.stages.faithfulness import features_path
@@ -63,7 +63,7 @@ class CostOfMeasuring:
 
 
 def _seconds_a_patch(model: MILModel, count: int, width: int) -> float:
-    """Return the seconds of one forward, by patch, after one to warm up."""
+    """Return the seconds of one forward pass, per patch, after a warm-up pass."""
     import numpy as np
 
     bag = np.random.default_rng(0).standard_normal((max(count, 1), width)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Features of the bag, where nobody brings them: encode the patches of `S_coords.h5`."""
+"""Features of the bag, if the user provides none: encode the patches of `S_coords.h5`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FeaturesStage:
     uses_model = True
 
     def applies(self, work: SlideWork) -> bool:
-        """Only without feature files and without scores somebody brings."""
+        """Only if the user provides neither features nor scores."""
         return work.job.features_path is None and work.job.scores_path is None
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class FeaturesStage:
         reading, notes = bag_reading(work, grid)
         notes += encode(work, grid, paths.features_h5, reading)
         features = read_features(paths.features_h5).features
-        # Into an open file: given a path, torch writes the path's own name, which is a temporary one, into the file.
+        # Write to an open file: given a path, torch would store its temporary name in the file.
         with atomic_path(paths.features_pt) as partial, partial.open("wb") as file:
             torch.save(torch.from_numpy(features), file)
         return StageResult([paths.features_h5, paths.features_pt], notes)

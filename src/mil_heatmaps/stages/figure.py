@@ -1,4 +1,4 @@
-"""Write the figure of one finished map: its words from everything on record, its size and format as the config asks."""
+"""Write the figure of one finished map: words from the record, size and format from the config."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
 
 
 def _artefacts(work: SlideWork) -> tuple[Artefact, ...]:
-    """Return what of the attention lies on artefacts, from the numbers that the attention stage put on record."""
+    """Return how much attention lies on artefacts, from the numbers that the attention stage recorded."""
     from mil_heatmaps.visualization.figure_words import Artefact
 
     told = work.record.summary.get("measures", {})
@@ -110,7 +110,7 @@ def _artefacts(work: SlideWork) -> tuple[Artefact, ...]:
 
 
 def shown_label(work: SlideWork) -> str | None:
-    """Return the slide's class or group; of a regression or survival model its own value, where it has no group."""
+    """Return the slide's class or group; for regression and survival, its value if it has no group."""
     row = work.job.row
     label = row.group
     if label == UNSPECIFIED and work.config.model_arguments.task != "classification":
@@ -119,7 +119,7 @@ def shown_label(work: SlideWork) -> str | None:
 
 
 def group_words(work: SlideWork, column: DrawnColumn) -> tuple[str, str] | None:
-    """Return whether the slide's risk or value is high or low, and beside what."""
+    """Return whether the slide's risk or value is high or low, and compared with what."""
     from mil_heatmaps.visualization.colour_words import group_of
 
     bag, medians = work.score_file, work.settings.cohort_medians or {}
@@ -137,13 +137,13 @@ def method_words(work: SlideWork, column: DrawnColumn) -> str | None:
 
 
 def _foot(work: SlideWork) -> Iterable[str]:
-    """Yield what is to know of how the map was drawn."""
+    """Yield remarks on how the map was drawn."""
     if work.roi is not None and work.roi.polygons is None and work.config.heatmap_arguments.compat == "clam":
         yield "as in CLAM, only patches that begin inside the box are drawn: others that reach into it have no colour"
 
 
 def _date_of_scores(work: SlideWork) -> str | None:
-    """Return the day the scores were written, as the record has it: a figure drawn again has the same."""
+    """Return the day the scores were written, from the record, so that a figure drawn again has the same date."""
     stage, path = work.record.stages.get("attention"), work.job.paths.blockmap_h5
     written = None if stage is None else stage.outputs.get(relative(path, work.job.paths.raw))
     if written is None:

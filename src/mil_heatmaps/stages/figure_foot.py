@@ -1,4 +1,4 @@
-"""What was measured of the drawn map, for the figure's foot, the exports and the evidence set that is outlined."""
+"""The faithfulness of the drawn map, for the figure's foot and the exports, and the outlined evidence set."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from mil_heatmaps.stages.base import SlideWork
 
 EVIDENCE_SETS = ("p90_of_full", "class")
-"""The set that is outlined and exported: the first that exists."""
+"""The first of these sets that exists is outlined and exported."""
 
 _FINE = "Measured on the slide's own patches; the map shows finer ones."
 
 
 @dataclass(frozen=True)
 class Foot:
-    """What was measured of the map that is drawn.
+    """The measurements of the drawn map.
 
     Attributes
     ----------
     document : mapping
         ``S_faithfulness.json``.
     name : str
-        Of the drawn map.
+        Name of the drawn map.
     """
 
     document: Mapping[str, Any]
@@ -59,7 +59,7 @@ class Foot:
         return f"{said} {_FINE}" if self.fine and self.entry["status"] == "measured" else said
 
     def of(self, column: str) -> Foot:
-        """Return what was measured of a drawn column that is a map by itself; of any other this, of the drawn map."""
+        """Return the measurements of a drawn column that is a map by itself; for any other column, this object."""
         return replace(self, name=column) if column in self.document["maps"] else self
 
     def sentence_at(self, column: str) -> str:
@@ -82,14 +82,14 @@ class Foot:
         return told | {"method": self.method} | numbers
 
     def lines(self) -> list[str]:
-        """Return what metadata of plain text say."""
+        """Return the lines of plain-text metadata."""
         return [text for text in (f"Faithfulness of {self.name}: {self.verdict}. {self.sentence}", self.method) if text]
 
 
 def foot_of(work: SlideWork, bag: str = "") -> Foot | None:
-    """Return what was measured of the drawn map, None where nothing is asked for or nothing is there.
+    """Return the measurements of the drawn map, None where none are asked for or there are none.
 
-    `bag` names a bag beside the first, of a model that takes several.
+    `bag` names a bag other than the first, for a model that takes several.
     """
     if not work.config.faithfulness_arguments.wanted:
         return None
@@ -102,7 +102,7 @@ def foot_of(work: SlideWork, bag: str = "") -> Foot | None:
 
 
 def read_document(path: Path) -> dict[str, Any] | None:
-    """Return ``S_faithfulness.json``, None when it is not there or none."""
+    """Return ``S_faithfulness.json``, None if it is missing or not such a document."""
     try:
         document = json.loads(path.read_bytes())
         return document if all(isinstance(entry["foot"], str) for entry in document["maps"].values()) else None
@@ -195,7 +195,7 @@ def evidence_of(work: SlideWork) -> Evidence | None:
     from mil_heatmaps.scores.select import column_of_target, most_relevant_first, of_head
     from mil_heatmaps.stages.measured_maps import kept_maps
 
-    # What was measured is of the bag, which may be that of a case: the slide shows what of its set lies on it.
+    # The measurement is of the bag, which may be that of a case: the slide shows its own part of the evidence set.
     bag = case_file(work.job.case.paths.scores_h5) if has_case_bag(work) and work.job.case else work.score_file
     kept = kept_maps(bag, work.config.output_names)
     scores = of_head(kept[foot.name], work.config.heatmap_arguments.head)
@@ -212,12 +212,12 @@ def evidence_of(work: SlideWork) -> Evidence | None:
 def kept_outputs(
     work: SlideWork, stage: str, inputs: Mapping[str, Any], part: str, is_part: Callable[[str], bool]
 ) -> list[Path] | None:
-    """Return the files of an earlier run that still hold where nothing but ``inputs[part]`` has changed.
+    """Return the files of an earlier run that are still valid if nothing but ``inputs[part]`` has changed.
 
     Parameters
     ----------
     is_part : key of an output -> bool
-        Whether the output depends on that part, and is to be written again.
+        Whether the output depends on that part, and must be written again.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """The fine map: patches with overlap, encoded, and scored by the model.
 
-These are two stages, so that a new checkpoint scores the features that are there.
+There are two stages, so that a new checkpoint can score existing features.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FineFeaturesStage:
         return work.wants_fine_map
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
-        """The slide, where the patches are, how they are read, the encoder; not the model."""
+        """The slide, the patches, how they are read, and the encoder; not the model."""
         job, config = work.job, work.config
         inputs: dict[str, Any] = {
             "version": self.version,
@@ -72,7 +72,7 @@ class FineFeaturesStage:
             reading = clam_reading(work.config, work.slide, fine.grid)
             notes = note_if_unlike_bag(work, read_coords(work.job.paths.coords_h5))
         path = work.fine_features_path
-        # Several overlaps may make one grid (0.25 and 0.5 do), and no overlap may make the bag's.
+        # Different overlaps may give the same grid (0.25 and 0.5 do), and no overlap may give the bag's grid.
         alike = path.parent.glob(f"{glob.escape(work.job.slide_id)}_*_features.h5")
         left_out = encode(work, fine.grid, path, reading, [work.job.paths.features_h5, *sorted(alike)])
         return StageResult([path], [*fine.notes, *notes, *left_out, *_other_encoder(work)])
@@ -86,7 +86,7 @@ def _no_patches(work: SlideWork) -> str:
 
 
 def _other_encoder(work: SlideWork) -> list[Notice]:
-    """Return a note when features of the bag and of the fine map are by encoders of different names."""
+    """Return a notice when the features of bag and fine map come from encoders with different names."""
     from mil_heatmaps.features.read import feature_info
 
     path = work.job.features_path
@@ -99,13 +99,13 @@ def _other_encoder(work: SlideWork) -> list[Notice]:
 
 
 def _plain(name: str) -> str:
-    """Return an encoder's name as it compares: conch_v15 and conch_v1_5 are one."""
+    """Return an encoder's name for comparison: conch_v15 and conch_v1_5 are the same."""
     return "".join(character for character in name.lower() if character.isalnum())
 
 
 @dataclass(frozen=True)
 class FineGrid:
-    """The patches of the fine map, in which of the sets without overlap each is, and what to know of them."""
+    """The patches of the fine map, the number of each patch's subset without overlap, and notices."""
 
     grid: PatchGrid
     phases: npt.NDArray[np.int64]
@@ -113,7 +113,7 @@ class FineGrid:
 
 
 def lay_fine_grid(work: SlideWork) -> FineGrid:
-    """CLAM's grid in the tissue, or the grid of the bag made finer; in the region of interest if there is one."""
+    """Return CLAM's grid in the tissue, or the bag's grid refined; only the region of interest if there is one."""
     from mil_heatmaps.features.read import read_coords
     from mil_heatmaps.slides.refined_grid import refine_grid
     from mil_heatmaps.slides.roi import patches_in_roi
@@ -140,7 +140,7 @@ def lay_fine_grid(work: SlideWork) -> FineGrid:
 
 
 class FineScoresStage:
-    """Writes ``S_<overlap>_roi_<bool>.h5``: CLAM's two datasets, percentiles or raw, and the raw scores besides."""
+    """Writes ``S_<overlap>_roi_<bool>.h5``: CLAM's two datasets (percentiles or raw), and the raw scores."""
 
     name = "fine"
     version = 2
@@ -151,7 +151,7 @@ class FineScoresStage:
         return work.wants_fine_map
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
-        """The fine features, the model, and the bag's scores they are ranked among."""
+        """The fine features, the model, and the bag's scores for ranking."""
         job, config = work.job, work.config
         drawing = work.settings.section("heatmap_arguments")
         return {
@@ -167,7 +167,7 @@ class FineScoresStage:
         }
 
     def run(self, work: SlideWork) -> StageResult:
-        """Score every patch, then rank among the bag's if asked."""
+        """Score every patch, then rank the scores among the bag's if asked."""
         from mil_heatmaps.features.read import read_features
         from mil_heatmaps.scores.percentiles import reference_percentiles
         from mil_heatmaps.scores.score_file import ScoreFile
@@ -211,8 +211,8 @@ class FineScoresStage:
 def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, str]:
     """Return the drawn score of every fine patch, and in words how it was computed.
 
-    A score that depends on the patch alone is taken from one pass. Any other would change with the bag, so its patches
-    are scored in the places of the bag's own: see `mil_heatmaps.models.replaced_patches`.
+    A score that depends only on the patch takes one pass. Any other score changes with the bag, so fine patches are
+    scored in the places of the bag's own patches: see `mil_heatmaps.models.replaced_patches`.
     """
     from mil_heatmaps.models.replaced_patches import score_in_place
 
@@ -225,7 +225,7 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
     if model.is_alone(name):
         settings = {**settings_of(work), "task": work.config.model_arguments.task}
         names = source.column_names(device)
-        if name in EXPLANATIONS:  # of the same outputs as the bag's, which are named there
+        if name in EXPLANATIONS:  # for the same outputs as the bag's scores
             targets, prediction = list(work.score_file.scores.names), work.score_file.prediction
             outputs = names if prediction is None else outputs_of(model, prediction)
             found = model.explain(fine, [name], outputs, targets=targets, settings=settings).scores[name]
@@ -244,7 +244,7 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
         )
     laid = lay_fine_grid(work)
     at = {(x, y): i for i, (x, y) in enumerate(laid.grid.coords_l0.tolist())}
-    # All of them, but for those on tiles of the slide that cannot be read.
+    # All patches, except those on unreadable tiles of the slide.
     places = [at.get((x, y), -1) for x, y in fine.grid.coords_l0.tolist()]
     if -1 in places or sorted(places) != places:
         raise FeatureError(f"{fine.source.name} holds other patches than the fine map has: run fine_features again")
@@ -256,9 +256,9 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
 
 
 def phase_numbers(grid: PatchGrid) -> npt.NDArray[np.int64]:
-    """Return for each patch, (N,), which of the grid's subsets without overlap it belongs to.
+    """Return for each patch the number of its subset without overlap, shape (N,).
 
-    A twentieth of a step does not count as overlap: half of an odd size was rounded.
+    Up to a twentieth of a step does not count as overlap: half of an odd size was rounded.
     """
     step_x, step_y = grid.step_l0
     across, down = (max(1, ceil(size / step - 0.05)) for size, step in zip(grid.size_l0, grid.step_l0, strict=True))

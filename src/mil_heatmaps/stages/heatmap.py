@@ -1,4 +1,4 @@
-"""Draw: the coarse map, the finished map of every chosen column, the slide without colours, the figure."""
+"""Draw the coarse map, the finished map of every chosen column, the slide image and the figure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOT_DRAWN = ("calc_heatmap", "use_center_shift", "evidence")
 
 
 def _not_drawn(config: Config) -> tuple[str, ...]:
-    """Return the keys that change no pixel: `center` came later, and earlier records do not have its default."""
+    """Return the keys that change no pixel, and `center` at its default, which earlier records lack."""
     return (*_NOT_DRAWN, *(("center",) if config.heatmap_arguments.center == "auto" else ()))
 
 
@@ -59,7 +59,7 @@ class HeatmapStage:
             "to": relative(job.paths.production, job.paths.raw),
         }
         if work.roi is not None and work.roi.polygons is not None:
-            inputs["patches_of_outlines"] = "whole"  # before, those that leave the outlines' box were cut there
+            inputs["patches_of_outlines"] = "whole"  # earlier versions cut patches at the outlines' box
         if config.model_arguments.task != "classification":
             inputs["task"] = config.model_arguments.task
         if files := bag_files(work):
@@ -74,7 +74,7 @@ class HeatmapStage:
             inputs["case_scale"] = scale
         if work.settings.cohort_medians is not None:
             inputs["cohort_medians"] = dict(work.settings.cohort_medians)
-        # Notices stand in the figure and the exports. Those of earlier versions have no code and leave no trace here.
+        # Figure and exports show notices. Notices of earlier versions have no code and do not count here.
         if notices := [n.plain() for n in work.record.notices(before="faithfulness") if n.code != UNCLASSIFIED]:
             inputs["notices"] = notices
         if work.job.qc_path is not None and config.heatmap_arguments.figure:
@@ -101,7 +101,7 @@ class HeatmapStage:
             if number == 0 and (_is_shrunk(work) or not drawing.same_pixels(coarse)):
                 self._save(work, blockmap, coarse, result, shrink=False)
                 blockmap = []
-            # At the usual levels both maps are one picture, which is painted once.
+            # At the usual levels both maps are the same picture, which is painted once.
             own, said = holding(self._path(work, planned.column), _final_size(work, drawing))
             result.notes += said
             paths = [*(blockmap if number == 0 else ()), own]
@@ -131,7 +131,7 @@ class HeatmapStage:
         return result
 
     def _write_figures_again(self, work: SlideWork, kept: list[Path]) -> StageResult:
-        """Write the figures alone, with what is known of their maps by now; the maps are as they were."""
+        """Write only the figures, with the current measurements of their maps; the maps stay as they are."""
         result = StageResult(kept, list(work.record.notices_of(self.name)))
         for planned in [*planned_maps(work), *planned_bag_maps(work)]:
             result.paths.append(write_slide_figure(work, planned, result.notes))
@@ -164,7 +164,7 @@ class HeatmapStage:
         shrink: bool = True,
         painter: Painter | None = None,
     ) -> None:
-        """Write a drawing to each path, streamed; shrunk as a whole only where CLAM's own keys ask for that."""
+        """Stream a drawing to each path; shrink the finished picture only where CLAM's own keys ask for it."""
         from mil_heatmaps.visualization.overlay import draw
         from mil_heatmaps.visualization.picture_files import FileFacts, save_picture
 
@@ -182,9 +182,9 @@ class HeatmapStage:
         result.paths += paths
 
     def _save_original(self, work: SlideWork, drawing: Drawing, result: StageResult) -> None:
-        """Write the slide without colours: of the map's size, or the whole slide where the map shows a region of it.
+        """Write the slide image: at the map's size, or of the whole slide where the map shows a region.
 
-        CLAM names it after the level and never after -1.
+        As in CLAM, the file name has the level, never -1.
         """
         from mil_heatmaps.visualization.frame import choose_frame
         from mil_heatmaps.visualization.picture_files import fits
@@ -205,12 +205,12 @@ class HeatmapStage:
 
 
 def _fitting(slide: Slide, asked: Frame, path: Path) -> tuple[Frame, Notice]:
-    """Return the frame of the finest level that the format of `path` can hold, and what to say of it."""
+    """Return the frame of the finest level that the format of `path` can hold, and a notice about it."""
     from mil_heatmaps.visualization.frame import choose_frame
     from mil_heatmaps.visualization.picture_files import fits
 
     levels = (choose_frame(slide, level) for level in range(asked.level, slide.level_count))
-    averaged = (choose_frame(slide, downsample=2.0**power) for power in range(1, 32))  # of a slide of few levels
+    averaged = (choose_frame(slide, downsample=2.0**power) for power in range(1, 32))  # for a slide with few levels
     frame = next(frame for frame in (*levels, *averaged) if fits(path, frame.size_px))
     width, height = asked.size_px
     where = f"at 1/{round(frame.downsample[0])}" if frame.resized else f"at level {frame.level}"
@@ -234,6 +234,6 @@ def _is_figure(key: str) -> bool:
 
 
 def _is_shrunk(work: SlideWork) -> bool:
-    """Whether the finished map is made smaller after it was drawn, as CLAM does; else it is drawn at its size."""
+    """Whether the finished map is shrunk after drawing, as CLAM does; otherwise it is drawn at its final size."""
     h = work.config.heatmap_arguments
     return h.custom_downsample > 1 or (h.max_size is not None and h.compat == "clam")

@@ -1,4 +1,4 @@
-"""One loaded thing a process, a model or an encoder, kept for as long as the same one is asked for."""
+"""The last model or encoder that a process loaded, kept until another one is asked for."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -7,16 +7,16 @@ T = TypeVar("T")
 
 
 class LastLoaded(Generic[T]):
-    """Keeps what was loaded last."""
+    """Keeps the object that was loaded last."""
 
     def __init__(self) -> None:
         self._key: str | None = None
         self._kept: T | None = None
 
     def get(self, key: Callable[[], str], load: Callable[[], T]) -> T:
-        """Return what is kept if `key` is still that of it, else what `load` returns, once the old one is let go.
+        """Return the kept object if its key is unchanged; otherwise release it and return what `load` returns.
 
-        The key is taken again after loading, which may have brought the very files it tells of.
+        The key is computed again after loading, because loading may fetch the files that it depends on.
         """
         if self._kept is None or self._key != key():
             self._key = self._kept = None

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 def load_model(config: Config, checkpoint: Path | None, device: str) -> MILModel:
     """Return the model in eval mode on `device` (``auto``, ``cpu``, ``cuda``, ``cuda:N``).
 
-    By `model_class`, `slide_encoder`, `model_name` (MIL-Lab), `model_type` (CLAM), or what the checkpoint itself tells.
+    Chosen by `model_class`, `slide_encoder`, `model_name` (MIL-Lab), `model_type` (CLAM), or from the checkpoint.
 
     Raises
     ------
     CheckpointError, ModelError
-        When it cannot be built, does not fit its checkpoint, or the device is not there.
+        The model cannot be built or does not fit its checkpoint, or there is no such device.
     """
     arguments = config.model_arguments
     given = arguments.model_fields_set
@@ -76,7 +76,7 @@ def _check_bags(config: Config, model: MILModel) -> None:
 
 
 def _outputs(config: Config, checkpoint: Path | None) -> int | None:
-    """Return how many outputs the model should have: two classes may be told apart by one logit."""
+    """Return how many outputs the model should have: one logit may separate two classes."""
     n_classes, arguments = config.exp_arguments.n_classes, config.model_arguments
     own = arguments.own_code or arguments.slide_encoder
     if n_classes != 2 or checkpoint is None or own or arguments.task != "classification":
@@ -85,5 +85,5 @@ def _outputs(config: Config, checkpoint: Path | None) -> int | None:
 
     try:
         return 1 if identify(load_checkpoint(checkpoint)).num_classes == 1 else n_classes
-    except CheckpointError:  # said, with more about it, when the model is built
+    except CheckpointError:  # reported in more detail when the model is built
         return n_classes

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from mil_heatmaps.stages.base import SlideWork
 
 _BROUGHT = ("external", "consensus")
-"""Kinds of scores that no model of the run gives."""
+"""Kinds of scores that do not come from the run's model."""
 
 
 def map_names(work: SlideWork, model: MILModel | None) -> list[str]:
     """Return the names of the maps to measure, the drawn one first.
 
-    Without `faithfulness_arguments.scores`: the drawn one, the model's usual one, those of
-    `explanation_arguments.scores`, and columns of scores that were brought.
+    Without `faithfulness_arguments.scores`: the drawn map, the model's default map, those of
+    `explanation_arguments.scores`, and the columns of scores that the user provides.
     """
     score_file = work.score_file
     kept = kept_maps(score_file, work.config.output_names)
@@ -44,7 +44,8 @@ def map_names(work: SlideWork, model: MILModel | None) -> list[str]:
 def kept_maps(score_file: ScoreFile, output_names: Sequence[str] | None) -> dict[str, PatchScores]:
     """Return the scores of a score file by name.
 
-    Columns of scores from elsewhere that are no classes are maps each; those of a consensus always are.
+    Each column of scores from elsewhere is a separate map, unless the columns are classes; each column of a consensus
+    always is.
     """
     prediction = score_file.prediction
     targets = {tuple(output_names or ()), () if prediction is None else prediction.classes}
@@ -62,13 +63,13 @@ def kept_maps(score_file: ScoreFile, output_names: Sequence[str] | None) -> dict
 
 
 def drawn_name(score_file: ScoreFile, kept: dict[str, PatchScores]) -> str:
-    """Return the name of the map that is drawn, of several columns that are maps each the first."""
+    """Return the name of the drawn map; where each column is a map, the first."""
     name = score_file.scores.score
     return name if name in kept else score_file.scores.names[0]
 
 
 def drawn_target(work: SlideWork) -> str | int:
-    """Return the target that is measured: the one class that is drawn by name, else what the model predicts."""
+    """Return the measured target: the class drawn by name if there is exactly one, else ``predicted``."""
     classes = work.config.heatmap_arguments.classes
     chosen = [classes] if isinstance(classes, str) else classes
     if len(chosen) != 1 or chosen[0] in ("predicted", "all"):
@@ -82,7 +83,7 @@ def drawn_target(work: SlideWork) -> str | int:
 
 
 def measured_output(work: SlideWork) -> str | None:
-    """Return the name of the output that is measured, as far as the score file tells; None of a survival model."""
+    """Return the name of the measured output, as far as the score file tells; None for a survival model."""
     prediction, target = work.score_file.prediction, drawn_target(work)
     if prediction is None or prediction.task == "survival":
         return None
@@ -92,12 +93,12 @@ def measured_output(work: SlideWork) -> str | None:
 
 
 def on_bag(scores: PatchScores, bag: PatchGrid) -> tuple[PatchScores, list[Notice]]:
-    """Return scores as rows of the bag, NaN where the bag's patch has none, and what to say of patches left out.
+    """Return the scores in the row order of the bag, NaN for patches without one, and notices of patches left out.
 
     Raises
     ------
     ScoreError
-        Patches of another size, or none that the bag has: a map of another slide, or of other patches.
+        The patches have another size, or the bag has none of them: a map of another slide, or of other patches.
     """
     grid = scores.grid
     if grid is None or (len(grid) == len(bag) and np.array_equal(grid.coords_l0, bag.coords_l0)):

@@ -1,4 +1,4 @@
-"""The run's one model: what it is (for the records), checked before any work, loaded only when a slide needs it."""
+"""The model of a run: its identity for the records, checks before any work, loading only when a slide needs it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from mil_heatmaps.scores.concepts import Concepts
 
 PER_CLASS_SCORES = ("class_contribution", "instance_probability", "instance_logit")
-"""Kept beside the drawn score when the model has them, the first that it has: what speaks for which class."""
+"""What speaks for which class. The first of these that the model has is kept beside the drawn score."""
 
 
 def named_targets(targets: str | list[str], names: Sequence[str]) -> str | list[str | int]:
-    """Return targets as the config has them, all text, with numbers of outputs as numbers where no output is called so.
-    """
+    """Return the config's targets, which are text; digits become output numbers unless an output has that name."""
     if targets in ("all", "predicted"):
         return str(targets)
     given = [targets] if isinstance(targets, str) else targets
@@ -39,7 +38,7 @@ _LAST: LastLoaded[MILModel] = LastLoaded()
 class ModelSource:
     """The model of a config, created on first use and kept for all slides of the process.
 
-    May be sent to another process: what it is travels, the model itself is loaded there.
+    It can be sent to another process: only its description is sent, and the model is loaded there.
     """
 
     def __init__(self, config: Config, checkpoint: Path | None) -> None:
@@ -53,7 +52,7 @@ class ModelSource:
 
     @cached_property
     def checkpoint_sha256(self) -> str | None:
-        """SHA-256 of the file of weights, or over those of all files it is cut into; None without a checkpoint."""
+        """SHA-256 of the weights file, or over the digests of all its parts; None without a checkpoint."""
         from mil_heatmaps.weights.checkpoint_paths import checkpoint_parts
 
         return None if self.checkpoint is None else sha256_files(checkpoint_parts(self.checkpoint))
@@ -75,12 +74,12 @@ class ModelSource:
 
     @property
     def has_model(self) -> bool:
-        """Whether there is a model to ask, be it that scores are brought."""
+        """Whether the config names a model, even if the user provides the scores."""
         return self._config.names_model
 
     @cached_property
     def weights_identity(self) -> dict[str, Any]:
-        """The model itself, also where scores are brought and it only measures them."""
+        """Identity of the model, also where it only measures scores that the user provides."""
         model = self._config.model_arguments
         came_later = {name for name in ("slide_encoder", "head") if getattr(model, name) is None}
         arguments = model.model_dump(
@@ -119,14 +118,14 @@ class ModelSource:
         return model
 
     def _checkpoint_config_sha256(self) -> str | None:
-        """SHA-256 of the config.json beside the weights, which tells settings that no tensor does."""
+        """SHA-256 of the config.json beside the weights, which holds settings that the tensors do not show."""
         from mil_heatmaps.weights.checkpoint_paths import config_of
 
         path = None if self.checkpoint is None else config_of(self.checkpoint)
         return None if path is None else sha256_file(path)
 
     def _code_sha256(self) -> str | None:
-        """SHA-256 over the user's own model file and what it imports of theirs: results change with them."""
+        """SHA-256 over the user's model file and the user's files that it imports: results change with them."""
         from mil_heatmaps.weights.own_code import file_digest, module_file
 
         named = self._config.model_arguments.own_code
@@ -136,12 +135,12 @@ class ModelSource:
         path, module = Path(where), ""
         if path.suffix != ".py":
             module = where
-            path = module_file(where) or path  # one that is missing is told when the model is loaded
+            path = module_file(where) or path  # a missing file is reported when the model is loaded
         return file_digest(path, module) if path.suffix == ".py" and path.is_file() else None
 
     @cached_property
     def training_median(self) -> float | None:
-        """The median over the training set of what a survival or regression model predicts, where it is known."""
+        """Median prediction of a survival or regression model over its training set, where it is known."""
         from mil_heatmaps.checkpoints.training_facts import training_median
 
         if self.checkpoint is None or self._config.model_arguments.task not in ("survival", "regression"):
@@ -154,14 +153,14 @@ class ModelSource:
         return self._config.output_names
 
     def column_names(self, device: str | None = None) -> Sequence[str] | None:
-        """Return what the columns of a score with one per output are called, as `infer` calls them."""
+        """Return the column names of a score with one column per output, as `infer` gives them."""
         from mil_heatmaps.models.inference import column_names
 
         return column_names(self.load(device), self.output_names, self._config.model_arguments.task)
 
     def scores_wanted(self, device: str | None = None) -> list[str]:
-        """Return the names of the scores to compute: the drawn one first, a per-class one for the viewer, then those
-        that are asked for beside it.
+        """Return the names of the scores to compute: the drawn one first, a per-class one for the viewer, then
+        those that the config asks for as well.
         """
         model = self.load(device)
         asked = self._config.heatmap_arguments.score
@@ -171,7 +170,7 @@ class ModelSource:
         return list(dict.fromkeys([first, *extra, *self._config.explanation_arguments.scores]))
 
     def _about_labels(self, message: str) -> str:
-        """Return a message that says where the number of outputs came from, when names in the config gave it."""
+        """Add to a message where the number of outputs came from, if names in the config gave it."""
         names = self.output_names
         if names is None or "classes" not in message:
             return message
@@ -214,7 +213,7 @@ class ModelSource:
         self._check_baseline(model)
 
     def _check_centre(self, model: MILModel) -> None:
-        """Raise a ConfigError for a middle of colours that the drawn score has not."""
+        """Raise a ConfigError if `center` is set but the drawn score has no sign."""
         from mil_heatmaps.explain.settings import EXPLANATIONS
         from mil_heatmaps.scores.patch_scores import SIGNED_KINDS
 

@@ -1,4 +1,4 @@
-"""What a long measurement has found so far, in a file beside its result, so that a stop or kill costs little of it."""
+"""Partial results of a long measurement, in a file beside its result, so that a stop or kill loses little."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from mil_heatmaps.stages.base import SlideWork
 
 TELL_EVERY_S = 2.0
-"""How often somebody who watches hears of a long measurement."""
+"""Seconds between progress reports of a long measurement."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 class PartialResults:
-    """Arrays by name, of a piece of work that is known by all it depends on.
+    """Arrays by name, of work that is identified by everything it depends on.
 
     Parameters
     ----------
     path : Path
-        A ``.npz``; one that belongs to other inputs, or is not whole, counts as none.
+        A ``.npz`` file; a file of other inputs, or an incomplete one, is ignored.
     inputs : mapping
     """
 
@@ -51,7 +51,7 @@ class PartialResults:
             np.savez(file, allow_pickle=False, key=np.array(self._key), **flat)
 
     def remove(self) -> None:
-        """Remove the file: the result is there."""
+        """Remove the file, once the result is written."""
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Arrays]:
@@ -64,13 +64,13 @@ class PartialResults:
                     if label != "key":
                         name, key = json.loads(label)
                         parts.setdefault(name, {})[key] = stored[label]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # there is none, or it is not a whole file
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # missing or incomplete
             return {}
         return parts
 
 
 def watch_of(work: SlideWork, partial: PartialResults) -> Watch:
-    """Return what tells how far the work is, saves it, and ends it when the run is asked to stop."""
+    """Return a watch that reports progress, saves partial results, and stops the work when the run is asked to stop."""
     from mil_heatmaps.explain.watch import Watch
     from mil_heatmaps.stages.base import Stopped
 

@@ -38,9 +38,9 @@ def clam_options(config: Config, slide: Slide) -> dict[str, Any]:
 
 
 def lay_bag_grid(work: SlideWork) -> PatchGrid:
-    """Return the patches of the bag where no file brings them, laid as CLAM lays the patches a model is trained on.
+    """Return the patches of the bag if the user provides no file, laid as CLAM lays the patches of a training set.
 
-    With ``compat: clam`` they are those of CLAM's heatmaps, the fine map's grid without overlap.
+    With ``compat: clam`` they are the patches of CLAM's heatmaps: the fine map's grid without overlap.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def bag_grid_inputs(work: SlideWork) -> dict[str, Any]:
 
 
 def lay_clam_grid(work: SlideWork, overlap: float, roi: Roi | None = None) -> PatchGrid:
-    """Return the grid of CLAM's heatmaps in the slide's tissue, or in the box around a region, where it then begins.
+    """Return the grid of CLAM's heatmaps in the slide's tissue, or in the box around a region, starting at its corner.
 
     As in CLAM, contour_fn and use_padding have no effect on it.
 
@@ -120,7 +120,7 @@ def clam_reading(config: Config, slide: Slide, grid: PatchGrid) -> PatchReading:
 def bag_reading(work: SlideWork, grid: PatchGrid) -> tuple[PatchReading, list[Notice]]:
     """Return how the patches of the slide's bag are read, and notes about it.
 
-    Where the user brings features or coordinates, the file decides and not the config: the model knows patches as they
+    If the user provides features or coordinates, the file decides and not the config: the model expects patches as they
     were read for that file.
     """
     from mil_heatmaps.features.read import patch_attributes

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 PYRAMID = ".ome.tif"
 _MOST_PIXELS_OF_PNG = 1 << 30
-"""PNG ends nowhere, but most programs open no more of it at once; a pyramid is opened part by part."""
+"""PNG has no such limit, but most programs open no larger picture at once; a pyramid is opened part by part."""
 _QUALITY = 90
 
 
 def holding(path: Path, size_px: tuple[int, int]) -> tuple[Path, list[Notice]]:
-    """Return a path whose format can hold a picture of such a size, and what to say if it is not the one asked for.
+    """Return a path whose format can hold a picture of this size, and a notice if it is not the path asked for.
 
-    In place of JPEG and WebP that is PNG, and where that could hardly be opened, as in place of TIFF, a pyramidal
-    BigTIFF with OME metadata. All are written in bounded memory.
+    JPEG and WebP become PNG. TIFF, and any picture that is too large to open as PNG, become a pyramidal BigTIFF with
+    OME metadata. All are written in bounded memory.
     """
     from mil_heatmaps.visualization.picture_files import fits
 

@@ -1,4 +1,4 @@
-"""A column of scores on its way to a picture, and the drawing it becomes."""
+"""A column of scores to draw, and the drawing made of it."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class DrawnColumn:
         Whether patches that reach into a region from the left or above are drawn. On CLAM's grid, which begins at the
         region's corner, there are none.
     of : str
-        Which bag of the slide it is of, in words, where a model takes several.
+        The bag of the column in words, for a model that takes several.
     bag : str
-        Its name, or ``sum``; empty of the first bag.
+        Name of the bag, or ``sum``; empty for the first bag.
     """
 
     name: str

@@ -58,7 +58,7 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
 
 
 def _check_maps(settings: RunSettings) -> None:
-    """Refuse the name of a map that neither the model nor somebody's file of scores can bring."""
+    """Raise a ConfigError for a map that the model does not offer, unless the user provides scores."""
     wanted, model = settings.config.faithfulness_arguments.scores, settings.model.load(settings.device)
     if wanted and not settings.model.external:
         try:
@@ -94,7 +94,7 @@ class Told:
 
 
 def check_and_tell(settings: RunSettings, needed: Collection[str], level: int) -> Told:
-    """Do `check_needs` in a worker; return its log lines of `level` and above, and its error, to the main process."""
+    """Run `check_needs` in a worker; return its log lines of `level` and above, and its error, to the main process."""
     told: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     handler, root = QueueHandler(told), logging.getLogger("mil_heatmaps")
     before = root.level
@@ -103,7 +103,7 @@ def check_and_tell(settings: RunSettings, needed: Collection[str], level: int) -
     error = None
     try:
         check_needs(settings, needed)
-    except Exception as problem:  # it may be of a class that cannot travel, such as one of the user's own
+    except Exception as problem:  # its class may not be picklable, such as one of the user's own
         error = _known(problem)
     finally:
         root.removeHandler(handler)
@@ -112,7 +112,7 @@ def check_and_tell(settings: RunSettings, needed: Collection[str], level: int) -
 
 
 def _known(problem: Exception) -> HeatmapError:
-    """Return an error of this program's own that says the same."""
+    """Return an error of one of this program's classes with the same message."""
     for kind in type(problem).__mro__:
         if issubclass(kind, HeatmapError) and kind.__module__ == HeatmapError.__module__:
             return kind(str(problem))

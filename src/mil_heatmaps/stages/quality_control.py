@@ -1,4 +1,4 @@
-"""The attention stage's part with masks of quality control: what lies on artefacts, and the slide without them."""
+"""Quality-control masks in the attention stage: attention on artefacts, and the slide without them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Predict = Callable[["PatchFeatures"], "Prediction | None"]
 
 @dataclass
 class Controlled:
-    """The scores to keep, the columns of the lists, and what is to be said."""
+    """The scores to keep, the columns for the tables, and the notices."""
 
     scores: ScoreFile
     columns: dict[str, float] = field(default_factory=dict)
@@ -54,7 +54,7 @@ def controlled(
     Parameters
     ----------
     features, infer, predict
-        The bag, what scores it, and what only predicts; None where somebody brought the scores.
+        The bag, the function that scores it, and the one that only predicts; None if the user provides the scores.
     """
     if work.job.qc_path is None:
         told = [] if work.config.data_arguments.qc_dir is None else [
@@ -86,7 +86,7 @@ def controlled(
 def _without(
     scores: ScoreFile, features: PatchFeatures | None, infer: Infer | None, dropped: npt.NDArray[np.bool_]
 ) -> ScoreFile:
-    """Return the scores of the patches that stay: by the model on them alone, or those that were brought."""
+    """Return the scores of the patches that stay: by the model on them alone, or as the user provides them."""
     if dropped.all():
         raise FeatureError(f"qc_drop leaves none of the {len(scores)} patches: all lie on artefacts")
     if features is not None and infer is not None:
@@ -97,7 +97,7 @@ def _without(
 
 
 def _same_output(before: Prediction, after: Prediction) -> float:
-    """Return what the model says, without some patches, of the class it predicted with them; a risk for survival."""
+    """Return the output without some patches, for the class predicted with all of them; the risk for survival."""
     if after.task == "survival":
         return after.risk
     number = before.predicted if before.task in ("classification", "multilabel") else 0

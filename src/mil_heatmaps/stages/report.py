@@ -1,4 +1,4 @@
-"""What the report shows of one slide: pictures, patches, colour bar, curves. The page is put together from it later."""
+"""One slide's part of the report: pictures, patches, colour bar, curves. The page is assembled from the parts later."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from mil_heatmaps.visualization.sampling import SampledPatch
 
 FORMAT = 1
-"""Of the file."""
+"""Version of the file's format."""
 _NOT_OF_THE_SLIDE = ("write", "form", "max_mb")
-"""Keys of the section that change nothing of a slide's part."""
+"""Keys of the section that do not change a slide's part."""
 
 
 class ReportStage:
@@ -41,7 +41,7 @@ class ReportStage:
         return work.config.report_arguments.wanted
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
-        """What the map depends on, the sizes, and what was measured of the map."""
+        """What the map depends on, the sizes, and the faithfulness of the map."""
         foot = foot_inputs(work)
         return {
             **map_inputs(work),
@@ -94,7 +94,7 @@ class ReportStage:
 
 
 def _scale(drawing: Drawing, ground: Colour) -> dict[str, Any]:
-    """Return the colour bar in numbers and the words that the figure has, too."""
+    """Return the colour bar as numbers, with the same words as in the figure."""
     from mil_heatmaps.visualization.figure_parts import bar_ticks
     from mil_heatmaps.visualization.palette import colour_index
     from mil_heatmaps.words import tick_words

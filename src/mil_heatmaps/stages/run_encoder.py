@@ -1,4 +1,4 @@
-"""The run's one patch encoder: shared by the coarse and the fine features."""
+"""The patch encoder of a run, shared by the coarse and the fine features."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from mil_heatmaps.stages.base import SlideWork
 
 GPU_READERS = 4
-"""Reading threads at least that feed a GPU."""
+"""Least number of reading threads that feed a GPU."""
 
 _LAST: LastLoaded[PatchEncoder] = LastLoaded()
 
 
 def encoder_identity(config: Config) -> dict[str, Any]:
-    """Return what features depend on of the encoder: name, size it sees, weights, own code. Loads nothing."""
+    """Return what features depend on in the encoder: name, input size, weights, the user's code. Loads nothing."""
     from mil_heatmaps.encoders.identity import describe_encoder
 
     arguments, weights = config.encoder_arguments, config.inputs.encoder_weights
@@ -41,7 +41,7 @@ def encoder_identity(config: Config) -> dict[str, Any]:
 
 
 def encoder_bytes(config: Config) -> int:
-    """About how much memory an encoder takes in a process: its weights. 0 when nothing is encoded, or none are here."""
+    """Return about how many bytes an encoder takes per process, by its weights; 0 without encoding or local weights."""
     name, data = config.encoder_arguments.model_name, config.data_arguments
     encodes = data.h5_dir is None or config.heatmap_arguments.calc_heatmap
     if name is None or not encodes or data.scores_dir is not None:
@@ -66,7 +66,7 @@ def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:
     ConfigError
         When no encoder is named.
     ModelError, CheckpointError, MissingDependencyError
-        When it is unknown, its weights are missing or do not fit, or a package is.
+        The encoder is unknown, its weights are missing or do not fit, or a package is missing.
     """
     from mil_heatmaps.encoders.create import create_encoder
 
@@ -88,11 +88,10 @@ def load_encoder(config: Config, device: str | None = None) -> PatchEncoder:
 def encode(
     work: SlideWork, grid: PatchGrid, out: Path, reading: PatchReading, others: Iterable[Path] = ()
 ) -> list[Notice]:
-    """Write the features of `grid`, read as `reading` says, to `out`, going on where a killed run stopped.
+    """Write the features of `grid`, read as `reading` says, to `out`, resuming a killed run; return notices.
 
-    Those of the same patches by the same encoder are copied if they are in one of the `others` or, from another run, in
-    the cache. What to know of
-    them is returned.
+    Features of the same patches by the same encoder are copied if one of the `others` or, from another run, the cache
+    has them.
     """
     from mil_heatmaps.encoders.extract import extract_features
     from mil_heatmaps.encoders.feature_cache import FeatureCache
@@ -134,6 +133,6 @@ def _left_out(done: Extraction) -> list[Notice]:
 
 
 def reading_threads(encoder: PatchEncoder, cores: int) -> int:
-    """Return how many threads read patches: one a core, and for a GPU `GPU_READERS` at least."""
+    """Return how many threads read patches: one per core, and at least `GPU_READERS` for a GPU."""
     on_gpu = getattr(getattr(encoder, "device", None), "type", "cpu") == "cuda"
     return max(cores, GPU_READERS) if on_gpu else cores

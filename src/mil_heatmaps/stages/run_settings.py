@@ -25,25 +25,25 @@ class RunSettings:
     config: Config
     model: ModelSource
     cohort_scale: CohortScale | None = None
-    cohort_bag_scales: Mapping[str, CohortScale] = field(default_factory=dict)  # of the bags beside the first
+    cohort_bag_scales: Mapping[str, CohortScale] = field(default_factory=dict)  # of all bags but the first
     cohort_scale_digest: str | None = None
     cohort_medians: Mapping[str, float] | None = None  # by column, for maps centred there
-    device: str | None = None  # where the model runs, when not as the config says
+    device: str | None = None  # where the model runs, if not on the config's device
     threads: int = 1  # cores that reading and encoding may use
-    slide_threads: int | None = None  # that decode the slide for drawing; None: as `open_slide` chooses
+    slide_threads: int | None = None  # threads that decode the slide for drawing; None: `open_slide` chooses
     token: str = field(default_factory=lambda: secrets.token_hex(8), repr=False, compare=False)  # of this run
     _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
     _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
 
     case_inputs: dict[str, tuple[Seen, dict[str, Any]]] = field(default_factory=dict, repr=False, compare=False)
-    """What is known of the features of a case's slides, by file, with its size and times then: each is asked for by all
-    slides of the case."""
+    """What is known of the feature files of a case's slides, by file, with the file's size and times then: every slide
+    of the case asks for each file."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "case_inputs": {}}  # no worker needs those of all cases
 
     def section(self, name: str, *, exclude: tuple[str, ...] = (), filled: bool = False) -> dict[str, Any]:
-        """Return a section of the config as JSON values, for a stage's inputs; made once a run.
+        """Return a section of the config as JSON values, for a stage's inputs; computed once per run.
 
         `filled` leaves out what is None.
         """
@@ -54,7 +54,7 @@ class RunSettings:
         return dict(self._dumps[key])
 
     def coords_file(self, features: Path, coords_dir: Path | None) -> Path | None:
-        """Return the file with the coordinates of features, if there is one; folders are looked into once a run."""
+        """Return the file with the coordinates of features, if there is one; each folder is listed once per run."""
         from mil_heatmaps.features.find import coords_folders, find_coords_file
 
         key = os.path.dirname(features), coords_dir

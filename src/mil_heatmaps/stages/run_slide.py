@@ -1,4 +1,4 @@
-"""Run the stages of one slide: decide, act, record; an error ends this slide and nothing else."""
+"""Run the stages of one slide: decide, act, record; an error ends this slide only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 OnStage = Callable[[str], None]
 
 SAVE_EVERY_S = 1.0
-"""Stages that took less than this together are put on record with the next one: a kill costs no more than that."""
+"""Stages that together took less than this are recorded with the next stage: a kill loses no more than that."""
 
 
 
@@ -43,10 +43,10 @@ def run_slide(
     should_stop: Callable[[], bool] = lambda: False,
     experiment: Path | None = None,
 ) -> SlideRun:
-    """Bring one slide up to date. Never raises for anything that is wrong with the slide or its files.
+    """Bring one slide up to date. Errors of the slide or its files are recorded, never raised.
 
-    `keep_running` leaves the status at ``running``, for a run in two passes. `should_stop` is asked before every
-    stage that has to be done. In the folder `experiment` others can read how far the encoding of patches is.
+    `keep_running` leaves the status at ``running``, for a run in two passes. `should_stop` is called before every
+    stage that must run. Other processes can read the progress of the encoding in the folder `experiment`.
     """
     started = time.perf_counter()
     record = SlideRecord.load(job.paths.record, job.slide_id)
@@ -98,7 +98,7 @@ def _is_complete(work: SlideWork) -> bool:
 def _bring_up_to_date(
     stage: Stage, work: SlideWork, *, force: bool, notes: list[Notice], should_stop: Callable[[], bool]
 ) -> bool:
-    """Run `stage` unless its record still holds; say whether it ran."""
+    """Run `stage` unless its record is still valid; return whether it ran."""
     record, paths = work.record, work.job.paths
     inputs = stage.inputs(work)
     previous = record.stages.get(stage.name)
@@ -133,19 +133,19 @@ def _bring_up_to_date(
 
 
 def _run_watching(stage: Stage, work: SlideWork) -> tuple[StageResult, list[tuple[int, int, int]]]:
-    """Run a stage and see which tiles of the slide it could not read; SlideError when most of those it needed."""
+    """Run a stage and note the tiles it could not read; raise a SlideError if those are most of what it needed."""
     if work.opened is not None:
         work.opened.unreadable.begin()
     try:
         result = stage.run(work)
     except HeatmapError:
-        # Without most of the slide a stage may fail for want of tissue, say: the cause is then another.
+        # Without most of the slide a stage may fail for lack of tissue, for example: report the real cause.
         if work.opened is not None:
             work.opened.unreadable.check()
         raise
     if work.opened is None:
         return result, []
-    # A few patches to look at, or outlines somebody brings, do not fail for want of pixels.
+    # Samples, and outlines that the user provides, do not fail if pixels are missing.
     if stage.name != "samples" and (stage.name != "segment" or work.job.tissue_path is None):
         work.opened.unreadable.check()
     return result, work.opened.unreadable.used()
@@ -154,14 +154,14 @@ def _run_watching(stage: Stage, work: SlideWork) -> tuple[StageResult, list[tupl
 def _remove_stale(previous: StageRecord | None, record: SlideRecord, paths: SlideLayout) -> None:
     """Remove samples of an old prediction or setting; pictures under other parameters' names stay, as in CLAM.
 
-    An older set below another output folder stays too.
+    An older set in another output folder stays too.
     """
     if previous is None:
         return
     held = {key for stage in record.stages.values() for key in stage.outputs}
     for key, output in previous.outputs.items():
         path = paths.raw / key
-        # Only what is still as this program wrote it: a picture somebody edited is theirs.
+        # Only files as this program wrote them: a picture that the user edited stays.
         inside = path.resolve().is_relative_to(paths.sampled_patches.resolve())
         if key not in held and inside and output.matches(path):
             path.unlink(missing_ok=True)
@@ -171,7 +171,7 @@ def _note_failure(record: SlideRecord, job: SlideJob, stage: str, error: Excepti
     record.status, record.failed_stage, record.error = "failed", stage, reason_of(error)
     logger.error("%s: failed in %s: %s", job.slide_id, stage, record.error)
     trace = "".join(traceback.format_exception(error))
-    # The disk may be full or read-only, which may be the very error; the coordinator still has it in memory.
+    # A full or read-only disk may be the error itself; the coordinator still has the record in memory.
     with suppress(OSError):
         write_text(job.paths.error_log, trace)
     with suppress(OSError):

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 EVIDENCE = "evidence"
 """Name of the folder of the evidence set."""
 _EVIDENCE_SHOWN = 60
-"""So many of its patches, the most relevant, are saved as pictures."""
+"""Most patches of the set that are saved as pictures: the most relevant."""
 
 
 def model_side_px(work: SlideWork) -> int | None:
-    """Side of a patch in the pixels the model saw, which may be fewer than at level 0; None when nobody says."""
+    """Return the side of a patch in pixels as the model saw it, maybe fewer than at level 0; None if not known."""
     if work.job.scores_path is not None:
         return None
     if work.features_path.suffix == ".pt":
@@ -49,9 +49,9 @@ def shown(image: npt.NDArray[np.uint8], side_px: int | None) -> npt.NDArray[np.u
 
 
 def _label_and_class(work: SlideWork) -> tuple[str, int | None]:
-    """Return what names the folder: CLAM's label and predicted class; of other tasks the group, and no class.
+    """Return the parts of the folder's name: CLAM's label and predicted class; for other tasks the group and no class.
 
-    The label of a regression or survival model is a value of the slide's own, which would be one folder per slide.
+    The label of a regression or survival model is a value of each slide, which would give one folder per slide.
     """
     row, prediction = work.job.row, work.score_file.prediction
     if work.config.model_arguments.task != "classification":
@@ -97,7 +97,7 @@ class SamplesStage:
         return samples or work.config.heatmap_arguments.evidence != "none"
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
-        """The score file's content, the slide, which samples, and which column they are taken from."""
+        """The score file's content, the slide, the samples to take, and the column they are taken from."""
         job, config = work.job, work.config
         drawing = work.settings.section("heatmap_arguments")
         evidence = {} if config.heatmap_arguments.evidence == "none" else {"evidence": foot_inputs(work)}

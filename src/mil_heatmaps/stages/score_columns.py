@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
-    """Return the columns that `heatmap_arguments.classes` and `head` choose of some scores of the slide."""
+    """Return the columns of the slide's scores that `heatmap_arguments.classes` and `head` choose."""
     from mil_heatmaps.scores.patch_scores import kind_of_column
     from mil_heatmaps.scores.select import select_columns
 
@@ -41,7 +41,7 @@ def columns_of(work: SlideWork, score_file: ScoreFile) -> list[DrawnColumn]:
 
 
 def coarse_columns(work: SlideWork) -> list[DrawnColumn]:
-    """Return the chosen columns of the bag, the first of which samples and the coarse map are made of."""
+    """Return the chosen columns of the bag; samples and the coarse map use the first."""
     return columns_of(work, work.score_file)
 
 
@@ -69,7 +69,7 @@ def planned_maps(work: SlideWork) -> list[PlannedMap]:
 
 
 def bag_columns(work: SlideWork) -> list[DrawnColumn]:
-    """Return the drawn columns of the bags beside the first, and of their sum, of a model that takes several."""
+    """Return the drawn columns of all bags but the first, and of the sum, for a model that takes several."""
     from mil_heatmaps.scores.score_schema import read_scores
 
     columns = []
@@ -171,13 +171,13 @@ def _ranged(work: SlideWork, column: DrawnColumn) -> ColourRule:
     )
     if colours.normalize != "percentile_ref":
         return replace(colours, scale=scale)
-    if column.reference is None or scale is not None:  # the bag ranked among itself, or all slides among all
+    if column.reference is None or scale is not None:  # rank the bag by itself, or all slides together
         return replace(colours, normalize="percentile", scale=scale)
     return replace(colours, reference=column.reference)
 
 
 def map_title(work: SlideWork, column: DrawnColumn) -> str:
-    """Return what a map is of, in words: its score, and the class or head where there are several."""
+    """Return the title of a map: its score, and the class or head where there are several."""
     from mil_heatmaps.scores.score_words import score_words
 
     told = work.score_file

@@ -45,7 +45,7 @@ def second_slide(work: SlideWork) -> Iterator[SecondSlide | None]:
     Raises
     ------
     HeatmapError
-        It, or where it lies, is not there or cannot be read.
+        The second slide, or the file that says where it lies, is missing or cannot be read.
     """
     from mil_heatmaps.slides.affine import read_affine
     from mil_heatmaps.slides.reader import open_slide

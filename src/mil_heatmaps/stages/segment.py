@@ -1,4 +1,4 @@
-"""Find the tissue, or take it from a file, and draw it for a look."""
+"""Find the tissue, or take it from a file, and draw it for inspection."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SMALLEST_SAMPLE = 0.5
 """Less tissue than this, in squares of 512 level-0 pixels, is taken for dust unless a_t says otherwise."""
 
 _OTHER_KEYS = {"white_thresh": 5, "black_thresh": 50, "use_padding": True, "contour_fn": "four_pt"}
-"""Keys of the segmentation that do not change the tissue, as all of CLAM's presets have them. The inputs name them
-only because those of earlier runs did, which would otherwise be segmented again."""
+"""Keys of the segmentation that do not change the tissue, with the values of all CLAM presets. The inputs name them
+only because earlier versions did: otherwise slides of earlier runs would be segmented again."""
 
 
 class SegmentStage:
@@ -77,14 +77,14 @@ class SegmentStage:
 
 
 def _params(work: SlideWork) -> SegmentationParams:
-    """Return how tissue is found. CLAM cuts the fractions off a_t and a_h, which is repeated only when asked for."""
+    """Return how tissue is found. CLAM truncates a_t and a_h to integers; only ``compat: clam`` repeats this."""
     params = work.job.row.segmentation.params
     as_clam = work.config.heatmap_arguments.compat == "clam"
     return replace(params, a_t=int(params.a_t), a_h=int(params.a_h)) if as_clam else params
 
 
 def _about_outlines(work: SlideWork) -> list[Notice]:
-    """Say where given outlines do not do what somebody may expect of them."""
+    """Return notices where given outlines may not do what the user expects."""
     given, p = work.job.tissue_path, work.job.row.segmentation
     if given is None:
         unused = f" ({work.job.unused_tissue})" if work.job.unused_tissue else ""
@@ -114,7 +114,7 @@ def _segment(work: SlideWork, notes: list[Notice]) -> TissueMask:
     if largest < SMALLEST_SAMPLE:
         return mask
     a_t = round(largest / 20, 3)
-    # The same words for every such slide, so that a run tells it once, with a count; the numbers go into its log.
+    # The words are the same for every such slide, so that a run shows them once, with a count; run.log has the numbers.
     text = (
         f"the largest piece of tissue is below the usual a_t of {p.a_t:g} squares of 512 px: pieces from a twentieth "
         "of it on are taken (run.log has the numbers); set segmentation_arguments.a_t to decide yourself"
@@ -125,7 +125,7 @@ def _segment(work: SlideWork, notes: list[Notice]) -> TissueMask:
 
 
 def _limits_are_built_in(work: SlideWork) -> bool:
-    """Whether nobody chose a_t: neither config, preset nor process list. CLAM itself finds nothing then."""
+    """Whether neither config, preset nor process list sets a_t. CLAM itself finds no tissue then."""
     config = work.config
     chosen = "a_t" in config.segmentation_arguments.model_fields_set or config.inputs.preset is not None
     return not chosen and not work.job.row.cells.get("a_t") and config.heatmap_arguments.compat != "clam"
@@ -143,7 +143,7 @@ def _largest_piece(mask: TissueMask) -> float:
 
 
 def _why_empty(work: SlideWork) -> str:
-    """Say what there is and which number would let it through."""
+    """Return what was found and which value would keep it."""
     p = _params(work)
     largest = _largest_piece(_segment_with(work, replace(p, a_t=0.0, a_h=0.0, keep_ids=(), exclude_ids=())))
     if largest <= 0:

@@ -1,4 +1,4 @@
-"""What a model of the user's own is told of a slide beside its patches, and what is said of the vector it makes."""
+"""What a user's model gets of a slide besides its patches, and how its slide vector compares with a stored one."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from mil_heatmaps.stages.case_bag import CaseBag
 
 SAME_MPP = 1.01
-"""Ratio of two resolutions up to which slides of a case are of one: scanners measure theirs to the third digit."""
+"""Ratio of two resolutions up to which they count as equal within a case: scanners measure them to three digits."""
 SAME_VECTOR = 0.01
-"""Relative difference up to which two vectors are the same but for half precision."""
+"""Relative difference up to which two vectors are the same, apart from half precision."""
 
 
 def told_of(work: SlideWork, model: MILModel, first: PatchFeatures | None = None) -> AbstractContextManager[Any]:
-    """Return the block in which the model may be asked about this slide; `first` is its bag, if it is read already."""
+    """Return the context in which the model can run on this slide; `first` is its bag, if it has been read."""
     from mil_heatmaps.models.several_inputs import SeveralInputsModel
     from mil_heatmaps.models.slide_encoder import SlideEncoderModel
 
@@ -37,7 +37,7 @@ def told_of(work: SlideWork, model: MILModel, first: PatchFeatures | None = None
 
 
 def check_case(model: MILModel, bag: CaseBag) -> None:
-    """Raise a ModelError for a model that is told something of its slide that a case of several slides has not."""
+    """Raise a ModelError if the model needs a fact about its slide that a case of several slides does not have."""
     from mil_heatmaps.models.slide_encoder import SlideEncoderModel
 
     if len(bag.slides) < 2:
@@ -57,7 +57,7 @@ def check_case(model: MILModel, bag: CaseBag) -> None:
 
 
 def vector_inputs(work: SlideWork) -> dict[str, Any]:
-    """Return the stored vector that is compared, for a stage's inputs; nothing where none is asked for."""
+    """Return the stored vector that is compared, for a stage's inputs; empty where none is asked for."""
     if work.config.inputs.slide_vectors is None:
         return {}
     path = work.job.slide_vector
@@ -65,7 +65,7 @@ def vector_inputs(work: SlideWork) -> dict[str, Any]:
 
 
 def compare_vector(work: SlideWork, model: MILModel) -> list[Notice]:
-    """Put on record how far the slide's vector is from the stored one; return a notice where it is another."""
+    """Record the difference between the slide's vector and the stored one; return a notice if they differ."""
     from mil_heatmaps.models.slide_encoder import SlideEncoderModel
     from mil_heatmaps.weights.slide_head import read_slide_vectors
 

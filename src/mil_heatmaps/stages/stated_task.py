@@ -1,4 +1,4 @@
-"""What a checkpoint says of its own outputs, where the config does not: a regression's or a survival model's file."""
+"""The task that a checkpoint file states, where the config names none: regression, survival or multilabel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_BYTES = 64 * 2**20
 
 
 def with_stated_task(config: Config) -> Config:
-    """Return the config with the task that its checkpoint's file tells, where it names none."""
+    """Return the config with the task that its checkpoint states, if the config names none."""
     arguments, checkpoint = config.model_arguments, config.inputs.checkpoint
     if "task" in arguments.model_fields_set or checkpoint is None or arguments.model_class is not None:
         return config
@@ -29,7 +29,7 @@ def with_stated_task(config: Config) -> Config:
 
     try:
         task = load_checkpoint(checkpoint).said.task
-    except CheckpointError:  # said when the model is loaded
+    except CheckpointError:  # reported when the model is loaded
         return config
     if task is None or task == arguments.task:
         return config
@@ -38,7 +38,7 @@ def with_stated_task(config: Config) -> Config:
 
 
 def _may_tell(checkpoint: Path) -> bool:
-    """Say whether a file may name such a task, by its text alone: torch need not be loaded for the others."""
+    """Return whether a file may name such a task, from its text alone, so that other files do not load torch."""
     from mil_heatmaps.weights.checkpoint_paths import weights_file
 
     try:

@@ -1,6 +1,6 @@
-"""Tell, before any work, what coordinates in a slide's files will be taken for: their unit, and where they count from.
+"""Report, before any work, how the coordinates in a slide's files will be understood: their unit and their origin.
 
-Only what shows without reading the coordinates is told; what they themselves decide is told by the run.
+This reports only what is known without reading the coordinates; the run reports the rest.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _TOLD = ("units", "frame")
 
 
 def told_coordinates(work: SlideWork, needed: frozenset[str]) -> list[str]:
-    """Return a line for each file whose coordinates the stages `needed` read, and for what earlier runs found.
+    """Return one line per file whose coordinates the stages `needed` read, or else what earlier runs found.
 
     Raises
     ------
     FeatureError
-        Coordinates whose unit is not known, or which need a resolution that the slide does not have.
+        The unit of coordinates is not known, or they need a resolution that the slide does not have.
     """
     job, lines = work.job, []
     patches = job.scores_path or work.patches_path

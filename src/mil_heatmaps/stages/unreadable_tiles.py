@@ -1,4 +1,4 @@
-"""What a slide's record says of tiles that cannot be read: which ones each stage met, and one notice of them all."""
+"""Unreadable tiles in a slide's record: which ones each stage met, and one notice for all of them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _TILES = "unreadable_tiles"
 
 
 def known_tiles(record: SlideRecord) -> dict[str, list[Any]]:
-    """Return the bad tiles that stages met, [level, column, row] each, by stage."""
+    """Return the bad tiles that stages met, each as [level, column, row], by stage."""
     return dict(record.summary.get(_TILES, {}))
 
 
 def note_unreadable(record: SlideRecord, met: dict[str, list[Any]]) -> None:
-    """Put on record the bad tiles, [level, column, row], that stages met: in the summary, and as a notice.
+    """Record the bad tiles that stages met, each as [level, column, row], in the summary and as a notice.
 
-    The notice counts the tiles of all stages once, and stands with the first stage that met one. Stages that are no
-    longer on record are forgotten.
+    The notice counts each tile once over all stages and belongs to the first stage that met one. Stages that are no
+    longer in the record are dropped.
     """
     known = {name: tiles for name, tiles in met.items() if tiles and name in record.stages}
     told = record.summary.pop(_TILES, None)

@@ -20,7 +20,7 @@ MOST_THREADS = 4
 
 
 class VideoStage:
-    """Writes ``S_<mode>.<format>`` beside the heatmap, of every drawn column."""
+    """Writes ``S_<mode>.<format>`` beside the heatmap, for every drawn column."""
 
     name = "video"
     version = 1
@@ -71,7 +71,7 @@ def map_inputs(work: SlideWork) -> dict[str, Any]:
 
 
 def _teller(work: SlideWork) -> Callable[[int, int], None]:
-    """Return what says how far the film is, and ends it when the run is asked to stop."""
+    """Return a function that reports the film's progress, and stops it when the run is asked to stop."""
     started = told = time.monotonic()
 
     def tell(done: int, total: int) -> None:

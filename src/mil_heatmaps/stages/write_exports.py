@@ -1,4 +1,4 @@
-"""Write the exports of one slide: from the same drawing as the heatmap, one function a format."""
+"""Write the exports of one slide: from the same drawing as the heatmap, one function per format."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 def export_all(work: SlideWork, *, only_telling: bool = False) -> StageResult:
-    """Write every format that is switched on, for every drawn column; tables and what holds all columns once a bag.
+    """Write every format that is switched on: for every drawn column, or once per bag if it holds all columns.
 
-    A format that cannot be written (its package is missing, it needs a resolution that is not known, its place cannot
-    be written to) is a notice, and the others are written.
+    If a format cannot be written (its package is missing, it needs an unknown resolution, its folder is not writable),
+    a notice says so and the others are written.
 
-    With `only_telling` those formats alone whose metadata tell how far the map can be believed.
+    With `only_telling`, write only the formats whose metadata hold the faithfulness of the map.
     """
     result = _export(work, only_telling=only_telling)
     for of_bag in bag_works(work):
@@ -105,7 +105,7 @@ def _ome_tiff(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> list[Pa
 
 
 def _deepzoom(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> list[Path]:
-    """Write one file, or a file and its folder of tiles; only the file is on record for the folder's sake."""
+    """Write one file, or a file and its folder of tiles; return the paths of all files."""
     from mil_heatmaps.export.deepzoom import write_deepzoom
     from mil_heatmaps.visualization.frame import choose_frame
 
@@ -126,7 +126,7 @@ def _deepzoom(work: SlideWork, column: DrawnColumn, drawing: Drawing) -> list[Pa
 
 
 def _geojson(work: SlideWork, planned: PlannedMap, options: GeojsonExport | None, result: StageResult) -> list[Path]:
-    """Write the objects; with too many of them a table of the patches as well, unless it is written anyway."""
+    """Write the objects; if there are too many, also write a table of the patches, unless the csv export does."""
     from mil_heatmaps.export.geojson import write_geojson
     from mil_heatmaps.export.tables import write_csv
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def write_of_all_columns(work: SlideWork, drawing: Drawing, result: StageResult) -> None:
-    """Write what holds every column of the scores at once, and what DICOM has of each; all tell of the measurement."""
+    """Write the formats that hold all columns of the scores, and DICOM for each drawn column."""
     exports = work.config.export_arguments
     if exports.ome_tiff is not None and exports.ome_tiff.content == "scores":
         attempt(result, "ome_tiff", lambda: _score_tiff(work, drawing))
@@ -80,7 +80,7 @@ def _dicom(work: SlideWork, drawing: Drawing) -> list[Path]:
     picture, paths = _picture(work, drawing, options.level), []
     names = list(picture.columns)
     for planned in planned_maps(work):
-        # The drawn column under the name it has among all of them, which its score's may precede.
+        # The drawn column's name among all columns; the score's name may precede it.
         scores = drawn_file(work).scores
         name = next((n for n in (f"{scores.score} {planned.column.name}", planned.column.name) if n in names), None)
         if name is None:  # the mean of heads, say, is not a column of the file
@@ -125,7 +125,7 @@ def _wsidata(work: SlideWork, drawing: Drawing) -> list[Path]:
 
 
 def _features(work: SlideWork) -> Any:
-    """Return the features of the drawn patches, (N, D); ScoreError where there are none, or those of other patches."""
+    """Return the features of the drawn patches, (N, D); ScoreError if there are none or they are of other patches."""
     from mil_heatmaps.features.read import read_features
 
     if work.wants_fine_map:
