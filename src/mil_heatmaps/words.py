@@ -159,8 +159,7 @@ def tick_words(ticks: Sequence[float]) -> TickWords:
     """Return the numbers at the ticks of a scale, with as many decimals as the smallest step between them needs.
 
     A label is off by at most 1/200 of the step. The common part of all ticks becomes an offset if labels would be
-    longer
-    than seven digits; very small or large numbers share a power of ten.
+    longer than seven digits; very small or large numbers share a power of ten.
     """
     finite = sorted({float(tick) for tick in ticks if math.isfinite(tick)})
     if len(finite) < 2:

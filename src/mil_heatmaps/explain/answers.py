@@ -75,8 +75,7 @@ class Answers(Protocol):
         """Return the logits (S, C) of the bag without each of the sets."""
 
     def kept(self, labels: Ints, keep: Bools, watch: Watch) -> Floats:
-        """Return the logits (M, S, C) of parts (m, s); part (m, s) has the patches i with ``keep[s, labels[m, i]]``
-        true.
+        """Return the logits (M, S, C) of parts; part (m, s) has the patches i with ``keep[s, labels[m, i]]`` true.
 
         Parameters
         ----------
@@ -94,7 +93,7 @@ class Slopes(Protocol):
         """Return the logits (C,) at `alpha` on the path."""
 
     def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
-        """Return (N, K) float64: growth of f at `alpha` on the path if only row i moves, in units of x_i - x'_i."""
+        """Return (N, K) float64: the derivative of f at `alpha` on the path as only row i moves, along x_i - x'_i."""
 
 
 def others(n: int, rows: Ints) -> Ints:

@@ -55,8 +55,7 @@ def build_grid(
     The size of a patch comes from the attributes, else from `patch_size_l0`, else it is the step of the
     coordinates (assuming no overlap). It grows to the step when the step is one pixel larger: the size was then floored
     when written, and squares of that size would leave hairline gaps. `seen` is the step that the coordinates show,
-    where
-    it is known more precisely than from `coords_l0`.
+    where it is known more precisely than from `coords_l0`.
 
     Raises
     ------

@@ -49,8 +49,7 @@ def infer_step(coords_l0: Ints) -> SeenStep | None:
 
     Two cases make this step too wide: a chequerboard (many patches share a cell) and a thin sample of a grid (few
     patches have a neighbour). The step is then the smallest gap between distinct coordinates, if all patches lie on
-    that
-    one lattice or have neighbours on it.
+    that one lattice or have neighbours on it.
     """
     if len(coords_l0) < 2:
         return None

@@ -37,8 +37,7 @@ def place_patches(
     The steps, in order: centres become corners, and sizes in pixels of a level become level-0 sizes; micrometres become
     pixels; rows and columns of a grid are refused; size and step are decided; then the frame (before the check for
     patches outside the slide, because a wrong frame puts them there); last comes the check whether the patches can
-    belong
-    to the slide.
+    belong to the slide.
 
     Parameters
     ----------

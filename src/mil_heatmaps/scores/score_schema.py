@@ -119,8 +119,7 @@ def _clam_dataset(file: h5py.File, name: str, values: npt.NDArray[Any], rows: in
     width = values.shape[1]
     made = file.create_dataset(name, data=values, chunks=(rows, width), maxshape=(None, width))
     # HDF5 places chunks when the dataset is closed. Anything that still holds the dataset delays this, such as a
-    # profiler
-    # of this thread (Dask has one in every worker). Chunks placed now give the same bytes every time.
+    # profiler of this thread (Dask has one in every worker). Chunks placed now give the same bytes every time.
     made.flush()
 
 

@@ -45,8 +45,7 @@ def select_columns(
         The slide's own class, for ``label``.
     classes : ``predicted``, ``label``, ``all``, a class (name or number), or a list of classes
         For a multilabel model, ``predicted`` means every label with a probability of at least 0.5, else the highest;
-        for
-        a regression every output; for a survival model the mean over the intervals.
+        for a regression every output; for a survival model the mean over the intervals.
     head : ``mean``, ``all``, or a number from 0
         For scores with one column per head, named ``head 0`` or ``<class> head 0``.
 

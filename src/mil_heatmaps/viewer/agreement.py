@@ -78,8 +78,7 @@ def agreement(
     dict
         ``readers`` with the number of slides each judged; ``pairs`` with ``kappa`` and ``interval`` (None where they
         cannot be computed); ``fleiss`` over the slides that all judged; ``resampled``: what the bootstrap draws (slides
-        or
-        cases); ``disagreed``: slides by the share of pairs of readers that differ, largest first.
+        or cases); ``disagreed``: slides by the share of pairs of readers that differ, largest first.
     """
     number, cases = {word: place for place, word in enumerate(kinds)}, cases or {}
     given = {
