@@ -19,11 +19,11 @@ class Cost:
     ----------
     score : str
     forwards : int
-        Most forwards of (parts of) the bag, derivatives included; 0 where sums over the bag suffice.
+        Maximum number of forwards of (parts of) the bag, derivatives included; 0 where sums over the bag suffice.
     passes : int
         Cost of sums over the bag, as the number of forwards that would take roughly as long.
     least : int or None
-        Fewest forwards of a score whose steps are doubled until it adds up.
+        Minimum number of forwards of a score whose steps are doubled until it adds up.
     """
 
     score: str

@@ -12,7 +12,7 @@ from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.rows import Floats, Ints
 
 MOST_FORWARDS = 12
-"""Most forwards of a bisection between two points of the ladder."""
+"""Maximum number of forwards of a bisection between two points of the ladder."""
 
 ENOUGH = 0.9
 

@@ -16,7 +16,7 @@ Verdict: TypeAlias = Literal[
 ]
 
 FEWEST = 20
-"""Fewest scored patches for a measurement."""
+"""Minimum number of scored patches for a measurement."""
 
 LEVEL = 0.05
 

@@ -14,7 +14,7 @@ _FARTHEST_L0 = 1 << 31
 """No slide is wider; larger numbers mean damage or another unit."""
 
 _GRID_SHARE, _GRID_PX, _GRID_ASKED = 32, 4, 2000
-"""Neighbours within this share of a patch, or this many pixels, suggest columns and rows; most patches sampled."""
+"""Neighbours within this share of a patch, or this many pixels, suggest columns and rows; number of patches tested."""
 
 
 def clean_features(features: npt.NDArray[Any], where: str, patches: int | None = None) -> npt.NDArray[Any]:

@@ -18,7 +18,7 @@ _OTHER_FOLDERS = ("patches", "patch_images", "slide_features_", "wsi_states", "r
 
 
 _MOST_OPENED = 64
-"""Most HDF5 files of a folder that are opened to check whether they hold bags of several slides."""
+"""Maximum number of HDF5 files in a folder that are opened to look for bags of several slides."""
 
 
 class FeatureIndex(StemIndex):

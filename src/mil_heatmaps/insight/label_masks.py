@@ -25,7 +25,7 @@ from mil_heatmaps.slides.tiff_headers import JPEG_COMPRESSIONS
 from mil_heatmaps.words import said_by
 
 _MOST_BYTES = 250_000_000
-"""Most bytes of pixels; a pixel is one byte in the masks of GrandQC, HistoQC and QuPath."""
+"""Limit in bytes; a pixel is one byte in the masks of GrandQC, HistoQC and QuPath."""
 
 _SAME_SHAPE = 0.02
 """Share by which the aspect ratios of slide and mask may differ: masks are rounded to whole pixels."""

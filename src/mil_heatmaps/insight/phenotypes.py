@@ -19,7 +19,7 @@ from mil_heatmaps.insight.packages import needed
 COMPONENTS, FITTED, JUDGED = 50, 20_000, 2_000
 CHOICES = range(2, 13)
 MOST = 20
-"""Most clusters, because a map has this many colours."""
+"""Maximum number of clusters, because a map has this many colours."""
 
 _BLOCK = 8192
 

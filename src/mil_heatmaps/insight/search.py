@@ -60,7 +60,7 @@ def where_else(
     slides : pairs of slide_id and a function that reads its features
     Read one after the other; a slide that cannot be read, or has another width, is reported and left out.
     most, a_slide : int
-        Most patches in all, and most per slide.
+        Maximum number of patches in all, and per slide.
     but : (slide_id, row), optional
         The query patch itself, which is left out.
     """

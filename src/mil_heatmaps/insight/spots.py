@@ -36,10 +36,10 @@ _NO_NUMBERS = ("in_tissue", "array_row", "array_col", "index", "id", "cell_id", 
 
 
 _MOST_NUMBERS = 1 << 28
-"""Most points times columns of a table: 1 GiB as float32."""
+"""Maximum of points times columns of a table: 1 GiB as float32."""
 
 _MOST_TYPES = 1_000
-"""Most cell types, as each gets a column; a column with more distinct values holds names or numbers."""
+"""Maximum number of cell types (each gets a column); a column with more values holds names or numbers."""
 
 
 class SpotIndex(StemIndex):

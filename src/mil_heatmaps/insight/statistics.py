@@ -20,7 +20,7 @@ PATIENT_COLUMNS = ("case_id", "patient_id", "patient")
 """Columns of a process list that name the patient; the first one present counts."""
 
 LEAST = 10
-"""Fewest slides (or patients, where known) for an interval."""
+"""Minimum number of slides (or patients, where known) for an interval."""
 
 DRAWS, LEVEL, SEED = 2000, 0.95, 1
 

@@ -22,7 +22,7 @@ from mil_heatmaps.words import counted, number_words, percentage, printable
 NAME = "comparison.html"
 PICTURE_PX, QUALITY, LEAST_QUALITY = 1600, 72, 30
 MOST_BYTES = 45_000_000
-"""Most bytes of all pictures together; base64 makes them a third larger."""
+"""Maximum bytes of all pictures together; base64 makes them a third larger."""
 _ALIKE = "spearman"
 
 

@@ -32,7 +32,7 @@ TEMPERATURE = 0.01
 """CLIP's temperature at the end of its training."""
 
 MOST_COLOURS = 20
-"""Most concepts that the colours of a class map can tell apart."""
+"""Maximum number of concepts that the colours of a class map can tell apart."""
 
 _CHUNK_ROWS = 8192
 _ENCODER, _TEMPERATURE = "__encoder__", "__temperature__"

@@ -23,7 +23,7 @@ from mil_heatmaps.words import install_line, lacking, reason_of
 
 _MOST_NAMES = 2_000
 _MOST_ZARR_BYTES = 1 << 28
-"""Most bytes of one array: 4 million tiles with 8 classes."""
+"""Maximum bytes of one array: 4 million tiles with 8 classes."""
 
 _ROUNDED_PX = 1.0
 ATTENTION_END = "_att"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.viewer.reader_notes import ReaderNotes
 
 _TILE_BYTES = 128 << 20
-"""Most bytes of encoded tiles kept in memory."""
+"""Maximum bytes of encoded tiles kept in memory."""
 
 _FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 """For addresses that hold the nonce of this start and the stamp of the file: browsers keep the answer, and never

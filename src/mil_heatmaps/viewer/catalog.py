@@ -107,7 +107,7 @@ class SlideEntry:
         Scores and outlines are the user's own; their coordinates may count from the scanned area or be micrometres.
         Those of a run are in the slide's pixels and frame.
     mpp, default_mpp : float or None
-        The resolution given by hand for this slide, and the one for all slides without their own.
+        The resolution given by hand for this slide, and the one for all slides that state none.
     answers : tuple of RunAnswer
         One per run where there are several runs.
     verdict : str

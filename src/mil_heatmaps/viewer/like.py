@@ -20,7 +20,7 @@ from mil_heatmaps.viewer.layers import ScoreLayer
 from mil_heatmaps.viewer.stamps import stamp_of
 
 MOST_BYTES = 1 << 30
-"""Most bytes of features kept in memory, so that a second click need not read them again."""
+"""Maximum bytes of features kept in memory, so that a second click need not read them again."""
 
 
 @lru_cache(maxsize=16)

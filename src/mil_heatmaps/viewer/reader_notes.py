@@ -30,7 +30,7 @@ from mil_heatmaps.words import reason_of
 COLUMNS = ("slide_id", "reader", "order", "verdict", "comment", "seconds", "finished")
 LOCK_S = 10.0
 MOST_STEPS = 100_000
-"""Most steps of a recorded viewing path."""
+"""Maximum number of steps of a recorded viewing path."""
 
 _READER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _FORMULA = ("=", "+", "-", "@", "\t", "'")

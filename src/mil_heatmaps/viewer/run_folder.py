@@ -34,7 +34,7 @@ from mil_heatmaps.words import one_line
 logger = logging.getLogger(__name__)
 
 _MOST_GROUPS = 256
-"""Most folders of a run that are checked to see whether it is still in progress."""
+"""Maximum number of folders of a run that are checked to see whether it is still in progress."""
 
 SUM = "sum"
 """Stands in place of a bag's name: the sum of the maps of all bags."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 LEAST_TOKEN = 20
-"""Fewest characters of a secret read from a file."""
+"""Minimum number of characters of a secret read from a file."""
 
 
 def listen(port: int = 0) -> socket.socket:

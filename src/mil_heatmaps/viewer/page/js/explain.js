@@ -152,7 +152,7 @@ export class Explain {
 
 const signed = (values) => values.flatMap((value) => [value, -value]);
 
-/** The slide's measurement; a map that scores other patches has its own points and random orders in it. */
+/** The slide's measurement, with the map's own points and random orders where it scores other patches. */
 function ladderOf(all, map) {
   return map.removed ? { ...all, removed: map.removed, fractions: map.fractions, random: map.random } : all;
 }
